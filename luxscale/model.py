@@ -1,0 +1,310 @@
+"""The Lux model: a linear map from latents to each output, and its file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from luxscale.schema import LATENT, InputError, OutputSpec
+
+FORMAT = "luxscale-model"
+FORMAT_VERSION = 1
+
+_ARRAYS = ("scatter", "scale", "floor", "used")
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearMap:
+    """offset + W z, equations 1 and 2 of the paper with the offset written out.
+
+    Parameters
+    ----------
+    weights : array, (feature, latent)
+        The paper's A (labels) or B (flux), in the output's units.
+    offset : array, (feature,)
+        Output of a star with z = 0.
+    """
+
+    weights: Any
+    offset: Any
+    kind = "linear"
+
+    def __call__(self, z: Any) -> Any:
+        """Return the output of latents z: (star, latent) -> (star, feature)."""
+        return self.offset + z @ self.weights.T
+
+    def jacobian(self, z: Any) -> Any:
+        """Return d output / d z, the same for every star: (feature, latent)."""
+        return self.weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """One output of a model: what it is, its map from latents, and its noise.
+
+    Parameters
+    ----------
+    spec : OutputSpec
+        Names of the variables and of the feature dim.
+    coord : tuple
+        Wavelengths or label names.
+    units : tuple of str
+        Unit of the grid (a spectrum), or of each feature (labels).
+    attrs : tuple of (name, value)
+        Further attributes of the grid, e.g. ``medium``.
+    map : LinearMap
+    scatter, scale, floor : array, (feature,)
+        See the registry ``luxscale.schema.MODEL``.
+    used : array of bool, (feature,)
+    bounds : array, (feature, 2)
+        Least and greatest value in training.
+    """
+
+    spec: OutputSpec
+    coord: tuple
+    units: tuple[str, ...]
+    attrs: tuple[tuple[str, str], ...]
+    map: LinearMap
+    scatter: Any
+    scale: Any
+    floor: Any
+    used: Any
+    bounds: Any
+
+    @property
+    def name(self) -> str:
+        """Name of the variable, e.g. ``flux``."""
+        return self.spec.name
+
+    @property
+    def is_label(self) -> bool:
+        """Whether features are named, like labels or bands, rather than pixels of a grid."""
+        return isinstance(self.coord[0], str)
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """How a model came about.
+
+    Parameters
+    ----------
+    method : str
+    settings : str
+        Training settings, JSON.
+    n_stars : int
+    training_checksum : str
+        SHA-256 of the training data as the trainer saw them.
+    version : str
+        Version of luxscale.
+    """
+
+    method: str
+    settings: str
+    n_stars: int
+    training_checksum: str
+    version: str = dataclasses.field(default_factory=lambda: version("luxscale"))
+
+
+@dataclasses.dataclass(frozen=True)
+class LuxModel:
+    """A trained Lux model: latents z ~ N(0, I), and for each output a map from z and a noise model.
+
+    Latents are in the canonical gauge: ordered by the information that the spectra carry on them.
+
+    Parameters
+    ----------
+    outputs : tuple of Output
+    objective : array, (iteration,)
+        Training objective per star after each iteration.
+    provenance : Provenance
+    limits : tuple of float
+        Chi2 per pixel, and squared length of the latents, beyond which a star is flagged; measured on stars
+        left out of training.
+    """
+
+    outputs: tuple[Output, ...]
+    objective: Any
+    provenance: Provenance
+    limits: tuple[float, float] = (float("inf"), float("inf"))
+
+    def __getitem__(self, name: str) -> Output:
+        """Return an output by name.
+
+        Raises
+        ------
+        InputError
+            If the model has no such output.
+        """
+        for output in self.outputs:
+            if output.name == name:
+                return output
+        raise InputError(f"the model has no output {name!r}; it has {', '.join(o.name for o in self.outputs)}")
+
+    @property
+    def latent_dim(self) -> int:
+        """Number of latents P."""
+        return int(self.outputs[0].map.weights.shape[1])
+
+    @property
+    def labels(self) -> tuple[Output, ...]:
+        """The outputs that catalogues hold: those with named features."""
+        return tuple(o for o in self.outputs if o.is_label)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that inference depends on."""
+        digest = hashlib.sha256(repr([self.limits, *((o.spec, o.coord, o.units, o.attrs) for o in self.outputs)]).encode())
+        for output in self.outputs:
+            for array in (output.map.weights, output.map.offset, *(getattr(output, k) for k in (*_ARRAYS, "bounds"))):
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return the model as a labelled Dataset, which `from_dataset` turns back."""
+        return to_dataset(self)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model as Zarr.
+
+        Raises
+        ------
+        InputError
+            If something is at ``path`` and ``overwrite`` is false, or it is not a model.
+        """
+        from luxscale.store import claim, write_dataset
+
+        claim(path, FORMAT, overwrite=overwrite)
+        write_dataset(self.to_dataset(), path)
+
+    def __repr__(self) -> str:
+        """Return a line an output."""
+        lines = [f"<LuxModel {self.latent_dim} latents, {self.provenance.method}, "
+                 f"{self.provenance.n_stars} training stars>"]
+        lines += [f"  {o.name} ({o.spec.dim}: {len(o.coord)})" for o in self.outputs]
+        return "\n".join(lines)
+
+
+jax.tree_util.register_dataclass(LinearMap, ["weights", "offset"], [])
+jax.tree_util.register_dataclass(
+    Output, ["map", "scatter", "scale", "floor", "used", "bounds"], ["spec", "coord", "units", "attrs"])
+jax.tree_util.register_dataclass(LuxModel, ["outputs", "objective"], ["provenance", "limits"])
+
+
+_DOC = {
+    "weights": "weights W of each latent: {name} = offset + W z (the paper's A or B)",
+    "offset": "{name} of a star with latents z = 0",
+    "scatter": "fitted scatter s: variance = error^2 + s^2",
+    "scale": "spread of {name} in training, the unit of the arithmetic",
+    "floor": "misfit of {name} on stars left out of training, added to errors in quadrature",
+    "used": "whether the feature takes part",
+    "range": "least and greatest {name} in training",
+}
+
+
+def _variables(output: Output) -> Iterator[tuple[str, xr.Variable]]:
+    dim = output.spec.dim
+    arrays = {"weights": (dim, LATENT), "offset": (dim,), "scatter": (dim,), "scale": (dim,), "floor": (dim,),
+              "used": (dim,), "range": (dim, "bound")}
+    values = {"weights": output.map.weights, "offset": output.map.offset, "range": output.bounds,
+              **{k: getattr(output, k) for k in _ARRAYS}}
+    for key, dims in arrays.items():
+        attrs = {"long_name": _DOC[key].format(name=output.name)}
+        if key != "used":
+            attrs["units"] = f"as {output.name}" if not output.is_label else f"{dim}_units"
+        yield f"{output.name}_{key}", xr.Variable(dims, np.asarray(values[key]), attrs)
+
+
+def coordinates(output: Output) -> dict[str, xr.Variable]:
+    """Return the coordinates of an output's features: a grid with units, or names and the unit of each."""
+    dim = output.spec.dim
+    if output.is_label:
+        return {dim: xr.Variable((dim,), np.array(output.coord, object)),
+                f"{dim}_units": xr.Variable((dim,), np.array(output.units, object))}
+    return {dim: xr.Variable((dim,), np.array(output.coord), {"units": output.units[0], **dict(output.attrs)})}
+
+
+def to_dataset(model: LuxModel) -> xr.Dataset:
+    """Return a model as a Dataset that explains itself: dims, units, provenance."""
+    variables: dict[str, Any] = {}
+    coords: dict[str, Any] = {"bound": np.array(["least", "greatest"], object)}
+    for output in model.outputs:
+        variables.update(_variables(output))
+        coords.update(coordinates(output))
+    variables["objective"] = xr.Variable(
+        ("iteration",), np.asarray(model.objective), {"long_name": "training objective per star, after each iteration"})
+    return xr.Dataset(variables, coords, {
+        "title": "Lux model of stellar spectra and labels (Horta et al. 2025)",
+        "format": FORMAT, "format_version": FORMAT_VERSION,
+        "outputs": json.dumps([{**dataclasses.asdict(o.spec), "map": o.map.kind} for o in model.outputs]),
+        "latent_prior": "standard normal", "chi2_limit": model.limits[0], "distance_limit": model.limits[1], "fingerprint": model.fingerprint,
+        **dataclasses.asdict(model.provenance)})
+
+
+def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
+    """Return the model that a Dataset holds.
+
+    Raises
+    ------
+    InputError
+        If it is no model, is written in a later format, or does not match its own fingerprint.
+    """
+    attrs = dataset.attrs
+    if attrs.get("format") != FORMAT:
+        raise InputError(f"{where}: not a luxscale model (attribute 'format' is {attrs.get('format')!r}); "
+                         "train one with `luxscale train`")
+    for key in ("format_version", "version", "fingerprint"):
+        if key not in attrs:
+            raise InputError(f"{where}: the model lacks {key!r}; it is incomplete: copy or train it again")
+    if attrs["format_version"] > FORMAT_VERSION:
+        raise InputError(f"{where}: model format {attrs['format_version']}, written by luxscale {attrs['version']}; "
+                         f"this luxscale reads up to {FORMAT_VERSION}: upgrade it")
+    dataset = dataset.load()
+    try:
+        model = LuxModel(
+            tuple(_output(dataset, entry) for entry in json.loads(attrs["outputs"])),
+            dataset["objective"].values,
+            Provenance(**{f.name: attrs[f.name] for f in dataclasses.fields(Provenance)}),
+            (float(attrs["chi2_limit"]), float(attrs["distance_limit"])))
+    except KeyError as error:
+        raise InputError(f"{where}: the model lacks {error}; it is incomplete: copy or train it again") from None
+    if model.fingerprint != attrs["fingerprint"]:
+        raise InputError(f"{where}: the arrays do not match the model's fingerprint; it was changed or damaged: "
+                         "copy or train it again")
+    return model
+
+
+def _output(dataset: xr.Dataset, entry: dict[str, str]) -> Output:
+    if entry["map"] != LinearMap.kind:
+        raise InputError(f"output {entry['name']!r} has a map of kind {entry['map']!r}, which this luxscale does not know: "
+                         "upgrade it")
+    spec = OutputSpec(entry["name"], entry["dim"], entry["noise"])
+    get = {k: dataset[f"{spec.name}_{k}"].values for k in _DOC}
+    grid = dataset[spec.dim]
+    named = grid.dtype.kind != "f"
+    units = dataset[f"{spec.dim}_units"].values.tolist() if named else [grid.attrs["units"]]
+    attrs = () if named else tuple((k, v) for k, v in grid.attrs.items() if k != "units")
+    return Output(spec, tuple(grid.values.tolist()), tuple(map(str, units)), attrs,
+                  LinearMap(get["weights"], get["offset"]), get["scatter"], get["scale"], get["floor"],
+                  get["used"], get["range"])
+
+
+def load_model(path: str | Path) -> LuxModel:
+    """Read a model written by `LuxModel.save`.
+
+    Raises
+    ------
+    InputError
+        If there is no model at ``path``, or it is damaged or from a later version.
+    """
+    from luxscale.store import open_dataset
+
+    return from_dataset(open_dataset(path), str(path))

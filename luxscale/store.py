@@ -1,0 +1,171 @@
+"""Surveys and other stores on disk: how they open, and how arrays are laid out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from luxscale.index import StarIndex
+from luxscale.schema import SAMPLE_BYTES, STAR, SURVEY, InputError, check_structure, check_unique, check_values, describe, find_outputs
+
+#: Stars a chunk, unless the survey says otherwise: about 35 MB of an APOGEE survey's flux.
+CHUNK = 1024
+
+
+def codec(dtype: np.dtype) -> zarr.codecs.BloscCodec:
+    """Return the codec of large arrays: decompresses several times faster than Zarr's default."""
+    return zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize)
+
+
+def open_dataset(path: str | Path) -> xr.Dataset:
+    """Open any Zarr store lazily, in its own chunks, reading no per-star data.
+
+    Raises
+    ------
+    InputError
+        If there is no Zarr group at ``path``.
+    """
+    try:
+        dataset = xr.open_zarr(path, chunks={}, consolidated=False, create_default_indexes=False)
+    except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.ContainsArrayError):
+        raise InputError(f"{path}: no Zarr group there; give the path of a survey, model or catalogue") from None
+    for name, coord in dataset.coords.items():
+        if coord.dims == (name,):
+            dataset = dataset.set_xindex([name], StarIndex if name == STAR else xr.indexes.PandasIndex)
+        elif STAR not in coord.dims:
+            dataset[name].load()
+    return dataset
+
+
+def open_survey(path: str | Path, *, check: Literal["structure", "sample", "all"] = "sample") -> xr.Dataset:
+    """Open a survey lazily, and refuse one that breaks the contract.
+
+    Parameters
+    ----------
+    path : str or Path
+        Zarr store.
+    check : {"sample", "structure", "all"}
+        What to check beside names, dims, dtypes, grids and chunks, which are always checked: nothing,
+        values of whole chunks spread over the survey (all values of a small survey), or all values.
+
+    Returns
+    -------
+    Dataset
+        Backed by Dask, chunked as on disk; the index of ``star`` is built when it is first used.
+
+    Raises
+    ------
+    InputError
+        Names the file, the variable and what to do.
+
+    Notes
+    -----
+    """
+    survey = open_dataset(path)
+    check_structure(survey, str(path))
+    if check != "structure":
+        check_contents(survey, str(path), sample=check == "sample")
+    return survey
+
+
+open_survey.__doc__ = (open_survey.__doc__ or "") + "    The contract of a survey:\n\n    " + describe(SURVEY).replace(
+    "\n", "\n    ") + "\n"
+
+
+def check_contents(survey: xr.Dataset, where: str, *, sample: bool) -> None:
+    """Check values and the uniqueness of stars, all or a sample of bounded size.
+
+    Raises
+    ------
+    InputError
+    """
+    outputs, n = find_outputs(survey), survey.sizes[STAR]
+    block = star_chunk(survey)
+    cost = max(survey[v].nbytes for o in outputs for v in o.variables) / n * block
+    starts = np.arange(0, n, block)
+    if sample:
+        count = max(1, int(SAMPLE_BYTES // cost))
+        starts = starts[np.unique(np.linspace(0, starts.size - 1, min(count, starts.size)).astype(int))]
+    for start in starts:
+        check_values(survey.isel({STAR: slice(start, start + block)}), outputs, where)
+    if not sample or n * 128 <= SAMPLE_BYTES:  # an identifier in memory takes about 128 bytes
+        check_unique(survey[STAR].values, where)
+
+
+def star_chunk(dataset: xr.Dataset) -> int:
+    """Return the number of stars in a chunk of a dataset's widest variable."""
+    widest = max((v for v in dataset.data_vars.values() if v.dims[:1] == (STAR,)), key=lambda v: v[:1].nbytes)
+    return int(widest.chunks[0][0]) if widest.chunks else min(CHUNK, dataset.sizes[STAR])
+
+
+def attributes(path: str | Path) -> dict[str, Any] | None:
+    """Return the attributes of the Zarr group at ``path``, or None if nothing is there.
+
+    Raises
+    ------
+    InputError
+        If something other than a Zarr group is there.
+    """
+    try:
+        return dict(zarr.open_group(str(path), mode="r").attrs)
+    except (FileNotFoundError, zarr.errors.GroupNotFoundError):
+        pass
+    except (zarr.errors.ContainsArrayError, NotADirectoryError, ValueError):
+        raise InputError(f"{path}: something other than a Zarr group is there; choose another path") from None
+    local = Path(path)
+    if "://" not in str(path) and local.exists() and (local.is_file() or any(local.iterdir())):
+        raise InputError(f"{path}: something other than a Zarr group is there; choose another path")
+    return None
+
+
+def claim(path: str | Path, format: str, *, overwrite: bool = False) -> None:
+    """Refuse to write where something else lies.
+
+    Raises
+    ------
+    InputError
+        If ``path`` holds anything, unless it is of this format and may be overwritten.
+    """
+    held = attributes(path)
+    if held is None:
+        return
+    if held.get("format") != format:
+        raise InputError(f"{path}: holds {held.get('format', 'another Zarr store')!r}, not a {format}; choose another path")
+    if not overwrite:
+        raise InputError(f"{path}: a {format} is there already; choose another path, or say overwrite")
+
+
+def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) -> None:
+    """Write a Dataset in memory or on Dask as Zarr format 3, chunked by star only.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    path : str or Path
+        Replaced if it exists; see `claim`.
+    chunk : int
+        Stars a chunk.
+    """
+    dataset = _writable(dataset.drop_encoding(), chunk)
+    encoding = {}
+    for name, variable in dataset.variables.items():
+        if variable.dims[:1] == (STAR,):
+            encoding[name] = {"chunks": (min(chunk, variable.shape[0]), *variable.shape[1:])}
+            if variable.ndim > 1:
+                encoding[name]["compressors"] = codec(variable.dtype)
+    dataset.to_zarr(path, mode="w", encoding=encoding, consolidated=False, zarr_format=3)
+
+
+def _writable(dataset: xr.Dataset, chunk: int) -> xr.Dataset:
+    """Return text with variable length, as Zarr specifies it, and Dask arrays in the chunks to be written; no indexes."""
+    new = {}
+    for name, v in dataset.variables.items():
+        if v.dtype.kind == "U" or (v.dtype.kind == "O" and v.chunks):  # xarray would load Dask's objects to look at them
+            v = v.astype(np.dtypes.StringDType())
+        new[name] = v.chunk({d: chunk if d == STAR else -1 for d in v.dims}) if v.chunks else v
+    coords = {name: new.pop(name) for name in dataset.coords}
+    return xr.Dataset(new, xr.Coordinates(coords, indexes={}), dataset.attrs)

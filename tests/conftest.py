@@ -1,0 +1,171 @@
+"""Fixtures that several test modules share: small worlds in which the truth is known."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+
+import luxscale as lux
+
+LABELS = ("teff", "logg", "fe_h", "mg_fe")
+UNITS = ("K", "dex(cm s-2)", "dex", "dex")
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """A linear-Gaussian universe: stars are z ~ N(0, I), spectra and labels are linear in z.
+
+    ``bend`` adds a term quadratic in z to the spectra, which no linear model can follow.
+    """
+
+    flux_weights: np.ndarray
+    flux_offset: np.ndarray
+    flux_scatter: np.ndarray
+    label_weights: np.ndarray
+    label_offset: np.ndarray
+    bend: np.ndarray
+
+    @classmethod
+    def make(cls, p: int = 4, d: int = 40, bend: float = 0.0, seed: int = 11) -> World:
+        rng = np.random.default_rng(seed)
+        scatter = np.where(np.arange(d) % 2, 0.0, np.linspace(0.02, 0.06, d))
+        unit = np.array([300.0, 0.6, 0.4, 0.2])
+        return cls(0.08 * rng.standard_normal((d, p)), 1 + 0.1 * rng.standard_normal(d), scatter,
+                   unit[:, None] * rng.standard_normal((4, p)), np.array([4800.0, 2.5, -0.3, 0.1]),
+                   bend * rng.standard_normal((d, p)))
+
+    @property
+    def latent_dim(self) -> int:
+        return self.flux_weights.shape[1]
+
+    def survey(self, n: int, seed: int, *, missing_labels: float = 0.1, missing_pixels: float = 0.05,
+               label_noise: float = 1.0) -> xr.Dataset:
+        rng = np.random.default_rng(seed)
+        d, m = self.flux_offset.size, self.label_offset.size
+        z = rng.standard_normal((n, self.latent_dim))
+        err = 0.02 * rng.uniform(0.7, 1.5, (n, 1)) * np.ones(d)
+        flux = self.flux_offset + z @ self.flux_weights.T + (z**2 - 1) @ self.bend.T
+        flux += np.hypot(err, self.flux_scatter) * rng.standard_normal((n, d))
+        ivar = np.where(rng.random((n, d)) < missing_pixels, 0, err**-2)
+        true = self.label_offset + z @ self.label_weights.T
+        label_err = label_noise * np.array([40.0, 0.08, 0.05, 0.04]) * rng.uniform(0.7, 1.5, (n, m))
+        label = true + label_err * rng.standard_normal((n, m))
+        gap = rng.random((n, m)) < missing_labels
+        flux = np.where(ivar > 0, flux, np.nan)
+        return xr.Dataset(
+            {
+                "flux": (("star", "wavelength"), flux.astype("f4")),
+                "flux_ivar": (("star", "wavelength"), ivar.astype("f4")),
+                "label_value": (("star", "label"), np.where(gap, np.nan, label)),
+                "label_err": (("star", "label"), np.where(gap, np.nan, label_err)),
+                "label_true": (("star", "label"), true),
+                "snr": ("star", (1 / err[:, 0]).astype("f4")),
+            },
+            {
+                "star": ("star", np.array([f"s{seed}-{i:05d}" for i in range(n)], object)),
+                "wavelength": ("wavelength", 15100 + 2.0 * np.arange(d), {"units": "Angstrom", "medium": "vacuum"}),
+                "label": ("label", np.array(LABELS[:m], object)),
+                "label_units": ("label", np.array(UNITS[:m], object)),
+            },
+        )
+
+    def oracle(self, survey: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """Best possible labels from the spectra, and their errors: the posterior under the true parameters."""
+        value, err = [], []
+        for y, ivar in zip(survey["flux"].values.astype(float), survey["flux_ivar"].values.astype(float), strict=True):
+            good = ivar > 0
+            x = self.flux_weights[good]
+            w = 1 / (1 / ivar[good] + self.flux_scatter[good] ** 2)
+            cov = np.linalg.inv(x.T @ (w[:, None] * x) + np.eye(self.latent_dim))
+            z = cov @ (x.T @ (w * (y[good] - self.flux_offset[good])))
+            value.append(self.label_offset + self.label_weights @ z)
+            err.append(np.sqrt(np.diag(self.label_weights @ cov @ self.label_weights.T)))
+        return np.array(value), np.array(err)
+
+
+def reference(model: lux.LuxModel, name: str, values: np.ndarray, ivars: np.ndarray) -> dict[str, np.ndarray]:
+    """Posterior of latents and labels in float64, star by star, straight from the equations."""
+    given, label = model[name], model["label_value"]
+    out: dict[str, list] = {k: [] for k in ("latent", "cov", "value", "err", "label_cov", "chi2", "n_pixels")}
+    for y, ivar in zip(np.asarray(values, float), np.asarray(ivars, float), strict=True):
+        good = (ivar > 0) & np.asarray(given.used)
+        x = np.asarray(given.map.weights)[good]
+        w = 1 / (1 / ivar[good] + np.asarray(given.scatter)[good] ** 2)
+        r = y[good] - np.asarray(given.map.offset)[good]
+        cov = np.linalg.inv(x.T @ (w[:, None] * x) + np.eye(model.latent_dim))
+        z = cov @ (x.T @ (w * r))
+        a = np.asarray(label.map.weights)
+        label_cov = a @ cov @ a.T + np.diag(np.asarray(label.floor) ** 2)
+        row = (z, cov, label.map.offset + a @ z, np.sqrt(np.diag(label_cov)), label_cov, np.sum(w * (r - x @ z) ** 2), good.sum())
+        for key, value in zip(out, row, strict=True):
+            out[key].append(value)
+    return {k: np.array(v) for k, v in out.items()}
+
+
+class Computed(AssertionError):
+    """Something computed where it should not."""
+
+
+def _refuse_to_compute(*args: Any, **kwargs: Any) -> None:
+    raise Computed("a Dask computation was started")
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    return World.make()
+
+
+@pytest.fixture(scope="session")
+def make_world():
+    return World.make
+
+
+@pytest.fixture(scope="session")
+def float64_reference():
+    return reference
+
+
+@pytest.fixture(scope="session")
+def _small_survey(world):
+    return world.survey(300, seed=1)
+
+
+@pytest.fixture
+def small_survey(_small_survey):
+    """300 stars, 40 pixels, 4 labels with gaps; a test may change it."""
+    return _small_survey.copy(deep=True)
+
+
+@pytest.fixture(scope="session")
+def _held_out(world):
+    return world.survey(600, seed=2)
+
+
+@pytest.fixture
+def held_out(_held_out):
+    """Stars of the same world that no model was trained on."""
+    return _held_out.copy(deep=True)
+
+
+@pytest.fixture(scope="session")
+def small_model(world, _small_survey):
+    return lux.train(_small_survey, latent_dim=world.latent_dim, progress=False)
+
+
+@pytest.fixture
+def no_compute():
+    """Context manager inside which any Dask computation raises `Computed`."""
+
+    @contextlib.contextmanager
+    def inside():
+        with dask.config.set(scheduler=_refuse_to_compute):
+            yield
+
+    inside.error = Computed
+    return inside

@@ -1,0 +1,125 @@
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+from luxscale import store
+from luxscale.cli import main
+
+
+def luxscale(*arguments, expect=0):
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == expect, result.output + repr(result.exception)
+    return result
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A simulated survey, a model of it and a catalogue, all made by the command line."""
+    folder = tmp_path_factory.mktemp("cli")
+    luxscale("simulate", folder / "survey.zarr", "--stars", 500, "--pixels", 120, "--chunk", 100, "--quiet")
+    trained = luxscale("train", folder / "survey.zarr", "--out", folder / "model.zarr", "--latent-dim", 14,
+                       "--stars", "0:300", "--iterations", 4, "--json", "--quiet")
+    labelled = luxscale("label", folder / "survey.zarr", "--model", folder / "model.zarr", "--out", folder / "catalog.zarr",
+                        "--workers", 0, "--json", "--quiet")
+    return folder, json.loads(trained.stdout), json.loads(labelled.stdout)
+
+
+def test_simulate_train_label(made):
+    _, trained, labelled = made
+    assert trained["stars"] == 300
+    assert trained["latent_dim"] == 14
+    assert trained["objective"] == sorted(trained["objective"])
+    assert labelled["n_stars"] == labelled["n_run"] == 500
+
+
+def test_label_again_does_nothing(made):
+    folder = made[0]
+    again = luxscale("label", folder / "survey.zarr", "--model", folder / "model.zarr", "--out", folder / "catalog.zarr",
+                     "--workers", 0, "--json", "--quiet")
+    assert json.loads(again.stdout)["n_run"] == 0
+
+
+def test_validate_finds_the_labels_right(made, tmp_path):
+    folder = made[0]
+    result = luxscale("validate", folder / "catalog.zarr", folder / "survey.zarr", "--figures", tmp_path / "f", "--json")
+    report = json.loads(result.stdout)
+    assert report["done"] == report["stars"] == 500
+    teff = next(r for r in report["labels"] if r["label"] == "teff")
+    assert teff["robust_scatter"] < 80  # K; the spread of the survey is about 400 K
+    assert (tmp_path / "f" / "labels.png").stat().st_size > 10_000
+    text = luxscale("validate", folder / "catalog.zarr", folder / "survey.zarr", "--stars", "300:", "--json").stdout
+    assert next(r for r in json.loads(text)["labels"] if r["label"] == "teff")["n_stars"] == 200
+    text = luxscale("validate", folder / "catalog.zarr", folder / "survey.zarr").stdout
+    assert "500 of 500 stars done" in text
+    assert "mg_m" in text
+
+
+def test_validate_fails_on_an_unfinished_catalog(made, tmp_path):
+    folder = made[0]
+    luxscale("label", folder / "survey.zarr", "--model", folder / "model.zarr", "--out", tmp_path / "c.zarr",
+             "--region", 2, "--region-stars", 100)
+    result = luxscale("validate", tmp_path / "c.zarr", folder / "survey.zarr", expect=1)
+    assert "100 of 500 stars done" in result.stdout
+
+
+def test_one_region_alone(made, tmp_path):
+    folder = made[0]
+    arguments = ["label", folder / "survey.zarr", "--model", folder / "model.zarr", "--out", tmp_path / "c.zarr",
+                 "--region-stars", 100]
+    assert "region 4 done, 100 stars" in luxscale(*arguments, "--region", 4).stdout
+    status = xr.open_zarr(tmp_path / "c.zarr", consolidated=False)["status"].values
+    np.testing.assert_array_equal(np.flatnonzero(status), np.arange(400, 500))
+    assert "regions 0 to 4" in luxscale(*arguments, "--region", 5, expect=1).stderr
+
+
+@pytest.mark.parametrize("what", ["survey", "model", "catalog"])
+def test_info(made, what):
+    path = made[0] / f"{what}.zarr"
+    facts = json.loads(luxscale("info", path, "--json").stdout)
+    assert facts["kind"] == {"catalog": "catalogue"}.get(what, what)
+    assert str(path) in luxscale("info", path).stdout
+
+
+def test_info_checks_every_value(made, tmp_path):
+    survey = store.open_dataset(made[0] / "survey.zarr").load()
+    survey["flux_ivar"][499, 7] = -1
+    store.write_dataset(survey, tmp_path / "bad.zarr", chunk=100)
+    result = luxscale("info", tmp_path / "bad.zarr", "--check", expect=1)
+    assert "'flux_ivar' = -1.0" in result.stderr
+    assert "00000499" in result.stderr
+
+
+def test_failures_are_one_line_and_status_1(made, tmp_path):
+    folder = made[0]
+    for arguments in (
+        ["info", tmp_path / "nothing.zarr"],
+        ["train", tmp_path / "nothing.zarr", "--out", tmp_path / "m.zarr"],
+        ["train", folder / "survey.zarr", "--out", folder / "model.zarr"],
+        ["train", folder / "survey.zarr", "--out", tmp_path / "m.zarr", "--latent-dim", 5000],
+        ["label", folder / "survey.zarr", "--model", folder / "survey.zarr", "--out", tmp_path / "c.zarr", "--workers", 0],
+        ["label", folder / "survey.zarr", "--model", folder / "model.zarr", "--out", folder / "survey.zarr", "--workers", 0],
+    ):
+        result = luxscale(*arguments, "--quiet" if arguments[0] != "info" else "--json", expect=1)
+        assert result.stderr.startswith("Error: ")
+        assert result.stderr.count("\n") == 1
+        assert result.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["nonsense"], ["simulate", "x", "--stars", "0"],
+                                       ["train", "s", "--out", "m", "--stars", "a:b"]])
+def test_usage_errors_are_status_2(arguments):
+    luxscale(*arguments, expect=2)
+
+
+def test_overwrite_replaces_a_model_only(made, tmp_path):
+    folder = made[0]
+    arguments = ["train", folder / "survey.zarr", "--latent-dim", 3, "--stars", "0:100", "--iterations", 1, "--folds", 1,
+                 "--quiet"]
+    luxscale(*arguments, "--out", tmp_path / "m.zarr")
+    luxscale(*arguments, "--out", tmp_path / "m.zarr", expect=1)
+    luxscale(*arguments, "--out", tmp_path / "m.zarr", "--overwrite")
+    luxscale(*arguments, "--out", folder / "survey.zarr", "--overwrite", expect=1)
+    assert store.open_survey(folder / "survey.zarr").sizes["star"] == 500

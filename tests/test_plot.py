@@ -1,0 +1,324 @@
+"""Figures: what is drawn, on which axes, and that it can be saved."""
+
+import io
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from luxscale import plot
+from luxscale.evaluate import compare
+from luxscale.model import LinearMap, LuxModel, Output, Provenance
+from luxscale.schema import InputError, OutputSpec
+
+LABELS = ("teff", "logg", "fe_h", "alpha_m", "a_k")
+UNITS = ("K", "dex(cm s-2)", "dex", "dex", "mag")
+PIXELS, LATENTS = 60, 3
+
+
+def save(ax):
+    """Draw a figure, at a low resolution; every warning is an error."""
+    (ax if isinstance(ax, Figure) else ax.figure).savefig(io.BytesIO(), format="png", dpi=30)
+
+
+def labelled(value, err, labels=LABELS, units=UNITS, prefix="star"):
+    return xr.Dataset(
+        {"label_value": (("star", "label"), value), "label_err": (("star", "label"), np.full(value.shape, err))},
+        {"star": [f"{prefix}{i}" for i in range(len(value))], "label": list(labels),
+         "label_units": ("label", list(units))})
+
+
+def pair(n, labels=LABELS, units=UNITS):
+    rng = np.random.default_rng(0)
+    center = [4500, 2, *[0.0] * (len(labels) - 2)]
+    spread = np.array([300, 0.7, *[0.2] * (len(labels) - 2)])
+    true = rng.normal(center, spread, (n, len(labels)))
+    truth = labelled(true, 0.1 * spread, labels, units)
+    return labelled(true + 0.2 * spread * rng.normal(size=true.shape), 0.2 * spread, labels, units), truth
+
+
+@pytest.fixture(scope="module")
+def few():
+    return pair(200)
+
+
+@pytest.fixture(scope="module")
+def many():
+    return pair(3000)
+
+
+def texts(ax):
+    return "\n".join(t.get_text() for t in ax.texts)
+
+
+# names
+
+
+@pytest.mark.parametrize(("label", "expected"), [
+    ("teff", r"$T_{\rm eff}$"), ("logg", r"$\log g$"), ("fe_h", "[Fe/H]"), ("alpha_m", r"[$\alpha$/M]"),
+    ("a_k", "$A_K$"), ("c_m", "[C/M]"), ("mg_fe", "[Mg/Fe]"), ("m_h", "[M/H]"), ("v_sin_i", "v_sin_i"), ("snr", "snr")])
+def test_pretty(label, expected):
+    assert plot.pretty(label) == expected
+
+
+@pytest.mark.parametrize(("label", "unit", "expected"), [
+    ("fe_h", "dex", "[Fe/H] [dex]"), ("logg", "dex(cm s-2)", r"$\log g$"), ("a_k", "mag", "$A_K$ [mag]"),
+    ("age", "", "age")])
+def test_titled(label, unit, expected):
+    assert plot.titled(label, unit) == expected
+
+
+# one to one
+
+
+def test_one_to_one_of_few_stars(few):
+    ax = plot.one_to_one(*few, "teff")
+    assert ax.get_xlabel() == r"Survey $T_{\rm eff}$ [K]"
+    assert ax.get_ylabel() == r"Inferred $T_{\rm eff}$ [K]"
+    points, line = ax.lines[:2]
+    np.testing.assert_array_equal(points.get_xdata(), few[1]["label_value"][:, 0])
+    np.testing.assert_array_equal(points.get_ydata(), few[0]["label_value"][:, 0])
+    np.testing.assert_array_equal(line.get_xdata(), line.get_ydata())
+    assert ax.get_xlim() == ax.get_ylim() == tuple(line.get_xdata())
+    save(ax)
+
+
+def test_one_to_one_says_what_compare_finds(few):
+    found = compare(*few).sel(label="teff")
+    text = texts(plot.one_to_one(*few, "teff"))
+    assert "n = 200" in text
+    assert f"RMSE = {float(found['rmse']):.1f}" in text
+    assert f"robust = {float(found['robust_scatter']):.1f}" in text
+    assert f"bias = {float(found['bias']):.1f}".replace("-", "−") in text  # noqa: RUF001 - as typeset
+    assert "median err = 60.0" in text
+
+
+def test_one_to_one_of_many_stars_is_a_density(many):
+    ax = plot.one_to_one(*many, "fe_h")
+    (density,) = ax.collections[:1]
+    low, high = ax.get_xlim()
+    values = np.stack([d["label_value"].sel(label="fe_h") for d in many])
+    assert density.get_array().sum() == ((values > low) & (values < high)).all(0).sum() > 2950
+    assert density.norm.vmin == 1
+    assert [a.get_ylabel() for a in ax.figure.axes[1:]] == ["stars per bin"]
+    save(ax)
+
+
+def test_one_to_one_on_given_axes_adds_no_others(many):
+    ax = Figure().add_subplot()
+    assert plot.one_to_one(*many, "fe_h", ax) is ax
+    assert ax.figure.axes == [ax]
+
+
+def test_one_to_one_against_true_labels(few):
+    catalog, truth = few
+    ax = plot.one_to_one(catalog, truth.assign(label_true=truth["label_value"]), "fe_h")
+    assert ax.get_xlabel() == "True [Fe/H] [dex]"
+    save(ax)
+
+
+def test_one_to_one_without_any_known_label(few):
+    catalog, truth = few
+    ax = plot.one_to_one(catalog, truth.assign(label_value=truth["label_value"] * np.nan), "fe_h")
+    assert "n = 0" in texts(ax)
+    save(ax)
+
+
+def test_one_to_one_names_a_missing_label(few):
+    with pytest.raises(InputError, match="label 'mg_fe' is not in both"):
+        plot.one_to_one(*few, "mg_fe")
+
+
+# Kiel diagram
+
+
+def test_kiel_decreases_both_ways(few):
+    catalog = few[0]
+    ax = plot.kiel(catalog)
+    assert ax.xaxis_inverted()
+    assert ax.yaxis_inverted()
+    assert ax.get_xlabel() == r"$T_{\rm eff}$ [K]"
+    assert ax.get_ylabel() == r"$\log g$"
+    assert ax.figure.axes[1].get_ylabel() == "[Fe/H] [dex]"
+    (stars,) = ax.collections
+    drawn = np.column_stack([stars.get_offsets(), stars.get_array()])
+    np.testing.assert_array_equal(drawn[drawn[:, 0].argsort()],
+                                  catalog["label_value"].values[catalog["label_value"][:, 0].argsort(), :3])
+    save(ax)
+
+
+def test_kiel_falls_back_on_other_metallicities(few):
+    catalog = few[0]
+    other = plot.kiel(catalog.assign_coords(label=["teff", "logg", "m_h", "x", "y"]))
+    assert other.figure.axes[1].get_ylabel() == "[M/H] [dex]"
+    none = plot.kiel(catalog.isel(label=[0, 1]))
+    assert len(none.figure.axes) == 1
+    assert none.collections[0].get_array() is None
+    save(none)
+
+
+def test_kiel_draws_a_fixed_sample_of_done_stars(few, monkeypatch):
+    monkeypatch.setattr(plot, "MOST_POINTS", 50)
+    catalog = few[0].assign(status=("star", (np.arange(200) < 80).astype("u1")))
+    drawn = [plot.kiel(c).collections[0].get_offsets() for c in (catalog, catalog, catalog.chunk(star=7))]
+    assert len(drawn[0]) == 50
+    rows = [catalog["label_value"].values[:80, 0].tolist().index(x) for x in drawn[0][:, 0]]
+    assert rows != sorted(rows)  # in order of the survey, the last field would hide the others
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+
+
+def test_kiel_leaves_out_unknown_stars(few):
+    catalog = few[0].copy(deep=True)
+    catalog["label_value"][:10, 1] = np.nan
+    assert len(plot.kiel(catalog).collections[0].get_offsets()) == 190
+
+
+def test_kiel_names_a_missing_label(few):
+    with pytest.raises(InputError, match="no label 'logg' for a Kiel diagram; it has teff, fe_h"):
+        plot.kiel(few[0].isel(label=[0, 2]))
+
+
+# spectra
+
+
+def output(rng, spec, coord, units, attrs=()):
+    n = len(coord)
+    return Output(spec, coord, units, attrs, LinearMap(rng.normal(size=(n, LATENTS)) * 0.1, np.ones(n)),
+                  np.full(n, 0.03), np.ones(n), np.zeros(n), np.ones(n, bool), np.tile([-9.0, 9.0], (n, 1)))
+
+
+@pytest.fixture(scope="module")
+def spectra():
+    """A survey of 4 stars, one of them with masked pixels; its catalogue; and the model."""
+    rng = np.random.default_rng(0)
+    grid = np.linspace(400, 700, PIXELS)
+    labels, flux = OutputSpec("label_value", "label", "label_err"), OutputSpec("flux", "wavelength", "flux_ivar")
+    model = LuxModel(
+        (output(rng, labels, LABELS, UNITS),
+         output(rng, flux, tuple(grid.tolist()), ("nm",), (("medium", "air"),))),
+        np.zeros(1), Provenance("none", "{}", 4, "", "0"))
+    latent = rng.normal(size=(4, LATENTS))
+    catalog = labelled(np.tile([4567.8, 2.345, -0.5, 0.1, 0.02], (4, 1)), [45.0, 0.12, 0.05, 0.02, 0.01]).assign(
+        latent=(("star", "latent"), latent))
+    flux = model["flux"].map(latent) + 0.04 * rng.normal(size=(4, PIXELS))
+    ivar = np.full(flux.shape, 1 / 0.04**2)
+    ivar[1, 20:30] = 0
+    flux[1, 20:25] = 99
+    flux[1, 25:30] = np.nan
+    survey = xr.Dataset(
+        {"flux": (("star", "wavelength"), flux.astype("f4")), "flux_ivar": (("star", "wavelength"), ivar.astype("f4"))},
+        {"star": catalog["star"].values, "wavelength": ("wavelength", grid, {"units": "nm", "medium": "air"})})
+    return survey, catalog, model
+
+
+def test_spectra_draws_data_and_model(spectra):
+    survey, catalog, model = spectra
+    axes = plot.spectra(survey.isel(star=[3, 1, 0, 2]), catalog, model, ["star2", "star0"])
+    assert axes.shape == (4,)
+    for ax, i in zip(axes[::2], (2, 0), strict=True):
+        data, curve = ax.lines
+        assert data.get_drawstyle() == "steps-mid"
+        np.testing.assert_allclose(data.get_ydata(), survey["flux"][i])
+        np.testing.assert_allclose(curve.get_ydata(), model["flux"].map(catalog["latent"].values[i]))
+        assert ax.get_title(loc="left") == f"star{i}"
+        assert ax.get_ylabel() == "Flux"
+    assert axes[0].get_title(loc="right").startswith(r"$T_{\rm eff}$ $4568 \pm 45$ K,  $\log g$ $2.35 \pm 0.12$,")
+    assert axes[-1].get_xlabel() == "Wavelength in air [nm]"
+    assert [t.get_text() for t in axes[0].get_legend().get_texts()][1:] == ["data", "model"]
+    save(axes[0])
+
+
+def test_residuals_are_in_units_of_the_total_error(spectra):
+    survey, catalog, model = spectra
+    bottom = plot.spectra(survey, catalog, model, "star3")[1]
+    expected = (survey["flux"][3] - model["flux"].map(catalog["latent"].values[3])) / 0.05
+    np.testing.assert_allclose(bottom.lines[-1].get_ydata(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_masked_pixels_break_the_line(spectra):
+    top, bottom = plot.spectra(*spectra, "star1")
+    for line in (top.lines[0], bottom.lines[-1]):
+        np.testing.assert_array_equal(np.isnan(line.get_ydata()), (np.arange(PIXELS) >= 20) & (np.arange(PIXELS) < 30))
+    assert np.isfinite(top.lines[1].get_ydata()).all()
+    assert top.get_ylim()[1] < 5  # a masked value does not stretch the axes
+    save(top)
+
+
+def test_a_spectrum_without_data_is_drawn(spectra):
+    survey, catalog, model = spectra
+    top, _ = plot.spectra(survey.assign(flux_ivar=survey["flux_ivar"] * 0).chunk(star=2), catalog, model, "star1")
+    assert np.isnan(top.lines[0].get_ydata()).all()
+    save(top)
+
+
+def test_spectra_on_given_axes(spectra):
+    axes = Figure().subplots(2, 2)
+    found = plot.spectra(*spectra, ["star0", "star1"], axes)
+    assert found.tolist() == axes.ravel().tolist()
+    with pytest.raises(InputError, match="4 axes for 1 stars"):
+        plot.spectra(*spectra, ["star0"], axes)
+
+
+def test_spectra_messages(spectra):
+    with pytest.raises(InputError, match="survey: no star 'HD 1'; give identifiers, such as 'star0'"):
+        plot.spectra(*spectra, ["star0", "HD 1"])
+    with pytest.raises(InputError, match="output 'label_value' has names, not a grid"):
+        plot.spectra(*spectra, ["star0"], output="label_value")
+
+
+# all labels
+
+
+def legible(figure):
+    return all(text.get_fontsize() >= 8 for text in figure.findobj(lambda a: hasattr(a, "get_fontsize")))
+
+
+def test_labels_figure_of_five(few):
+    figure = plot.labels_figure(*few)
+    assert [ax.get_xlabel() for ax in figure.axes] == [
+        r"Survey $T_{\rm eff}$ [K]", r"Survey $\log g$", "Survey [Fe/H] [dex]", r"Survey [$\alpha$/M] [dex]",
+        "Survey $A_K$ [mag]", r"$T_{\rm eff}$ [K]"]
+    save(figure)
+    assert legible(figure)
+
+
+@pytest.fixture(scope="module")
+def twelve():
+    names = ("teff", "logg", *(f"{e}_h" for e in ("m", "c", "n", "o", "mg", "al", "si", "ca", "mn", "ni")))
+    figure = plot.labels_figure(*pair(2500, names, ("K", "", *["dex"] * 10)))
+    figure.draw_without_rendering()
+    return figure
+
+
+def test_labels_figure_of_twelve_shares_a_colour_scale(twelve):
+    panels, bar = twelve.axes[:13], twelve.axes[13]
+    assert bar.get_xlabel() == "stars per bin"
+    norms = {ax.collections[0].norm for ax in panels[:12]}
+    assert len(norms) == 1
+    assert norms.pop().vmax == max(ax.collections[0].get_array().max() for ax in panels[:12])
+    save(twelve)
+    assert legible(twelve)
+
+
+def test_panels_do_not_overlap(twelve):
+    boxes = [ax.get_tightbbox() for ax in twelve.axes]
+    for i, box in enumerate(boxes):
+        others = [b for j, b in enumerate(boxes) if j != i]
+        assert not box.padded(-2).count_overlaps(others), twelve.axes[i].get_xlabel()
+
+
+def test_labels_figure_without_a_kiel_diagram(few):
+    catalog, truth = few
+    figure = plot.labels_figure(catalog.isel(label=[2]), truth)
+    assert len(figure.axes) == 1
+    save(figure)
+
+
+def test_importing_and_drawing_leave_pyplot_alone():
+    import subprocess
+    import sys
+
+    code = "import sys; import luxscale.plot as p; p._new_axes(1, 1); assert 'matplotlib.pyplot' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
