@@ -25,7 +25,28 @@ LOG_ERR_STEP = 0.0098  # natural log: rounding moves an error by less than 0.5%
 
 BAND = (4000.0, 8288.0)  # Angstrom; 0.5 A pixels, averaged in pairs
 NET_NAMES = {"mh": "m_h"} | {
-    f"{el}m": f"{el}_m" for el in "c n o na mg al si ca ti v cr mn co ni sc ba ce nd zr".split()
+    f"{el}m": f"{el}_m"
+    for el in [
+        "c",
+        "n",
+        "o",
+        "na",
+        "mg",
+        "al",
+        "si",
+        "ca",
+        "ti",
+        "v",
+        "cr",
+        "mn",
+        "co",
+        "ni",
+        "sc",
+        "ba",
+        "ce",
+        "nd",
+        "zr",
+    ]
 }
 
 

@@ -35,8 +35,12 @@ def main() -> None:
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _QUIET = click.option("--quiet", is_flag=True, help="Show no progress.")
-_WORKERS = click.option("--workers", type=click.IntRange(0), default=None,
-                        help="Worker processes on this machine; 0 works in this process. [default: one a processor]")
+_WORKERS = click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=None,
+    help="Worker processes on this machine; 0 works in this process. [default: one a processor]",
+)
 
 
 def _print(result: Any, text: str, as_json: bool) -> None:
@@ -44,8 +48,13 @@ def _print(result: Any, text: str, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("luxscale-demo"), show_default=True,
-              help="Directory to make.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("luxscale-demo"),
+    show_default=True,
+    help="Directory to make.",
+)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Worker processes. [default: one a processor]")
 @_JSON
 @_QUIET
@@ -73,8 +82,14 @@ Open the catalogue:
   import xarray as xr
   catalog = xr.open_zarr("{made.catalog}", consolidated=False)
   catalog.label_value.sel(label="fe_h").plot.hist(bins=50)"""
-    result = {"labels": to_records(made.comparison), "figures": [str(f) for f in made.figures], "survey": str(made.survey),
-              "unlabelled": str(made.unlabelled), "model": str(made.model), "catalog": str(made.catalog)}
+    result = {
+        "labels": to_records(made.comparison),
+        "figures": [str(f) for f in made.figures],
+        "survey": str(made.survey),
+        "unlabelled": str(made.unlabelled),
+        "model": str(made.model),
+        "catalog": str(made.catalog),
+    }
     _print(result, text, as_json)
 
 
@@ -88,15 +103,33 @@ Open the catalogue:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars a chunk.")
 @_QUIET
-def simulate(out: Path, stars: int, snr: tuple[float, float], pixels: int | None, missing_labels: float, bad_pixels: float,
-             seed: int, chunk: int, quiet: bool) -> None:
+def simulate(
+    out: Path,
+    stars: int,
+    snr: tuple[float, float],
+    pixels: int | None,
+    missing_labels: float,
+    bad_pixels: float,
+    seed: int,
+    chunk: int,
+    quiet: bool,
+) -> None:
     """Write a synthetic survey of red giants with known labels to OUT, chunk by chunk."""
     from luxscale.progress import Progress
     from luxscale.simulate import simulate_survey
 
     with Progress("simulating", stars, unit="stars", enabled=not quiet) as shown:
-        simulate_survey(out, stars, snr=snr, n_pixels=pixels, missing_labels=missing_labels, bad_pixels=bad_pixels, seed=seed,
-                        chunk=chunk, progress=lambda done, _: shown.update(done))
+        simulate_survey(
+            out,
+            stars,
+            snr=snr,
+            n_pixels=pixels,
+            missing_labels=missing_labels,
+            bad_pixels=bad_pixels,
+            seed=seed,
+            chunk=chunk,
+            progress=lambda done, _: shown.update(done),
+        )
     click.echo(f"{out}: {stars:,} stars")
 
 
@@ -115,14 +148,31 @@ def _span(ctx: click.Context, param: click.Parameter, value: str | None) -> slic
 @click.option("--stars", callback=_span, metavar="START:STOP", help="Train on these stars only, by position.")
 @click.option("--output", "outputs", multiple=True, help="Output to model (repeat). [default: all of the survey]")
 @click.option("--iterations", type=click.IntRange(1), default=None, help="Most iterations. [default: the method's]")
-@click.option("--folds", type=click.IntRange(1), default=2, show_default=True,
-              help="Folds on which label misfit is measured; 1 measures none.")
+@click.option(
+    "--folds",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Folds on which label misfit is measured; 1 measures none.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the alternating method's random start.")
 @click.option("--overwrite", is_flag=True, help="Replace a model at --out.")
 @_JSON
 @_QUIET
-def train(survey: str, out: str, latent_dim: int, method: str, stars: slice, outputs: tuple[str, ...], iterations: int | None,
-          folds: int, seed: int, overwrite: bool, as_json: bool, quiet: bool) -> None:
+def train(
+    survey: str,
+    out: str,
+    latent_dim: int,
+    method: str,
+    stars: slice,
+    outputs: tuple[str, ...],
+    iterations: int | None,
+    folds: int,
+    seed: int,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Train a model on the stars of SURVEY that have labels."""
     from luxscale import model, store
     from luxscale.train import train as fit
@@ -130,12 +180,26 @@ def train(survey: str, out: str, latent_dim: int, method: str, stars: slice, out
     store.claim(out, model.FORMAT, overwrite=overwrite)
     opened = store.open_survey(survey, check="structure").isel(star=stars)
     settings = {} if iterations is None else {"iterations": iterations}
-    trained = fit(opened, latent_dim, outputs=outputs or None, method=method, folds=folds, seed=seed, progress=not quiet,
-                  where=survey, **settings)
+    trained = fit(
+        opened,
+        latent_dim,
+        outputs=outputs or None,
+        method=method,
+        folds=folds,
+        seed=seed,
+        progress=not quiet,
+        where=survey,
+        **settings,
+    )
     trained.save(out, overwrite=overwrite)
-    result = {"model": out, "fingerprint": trained.fingerprint, "latent_dim": trained.latent_dim,
-              "stars": trained.provenance.n_stars, "outputs": [o.name for o in trained.outputs],
-              "objective": [float(x) for x in trained.objective]}
+    result = {
+        "model": out,
+        "fingerprint": trained.fingerprint,
+        "latent_dim": trained.latent_dim,
+        "stars": trained.provenance.n_stars,
+        "outputs": [o.name for o in trained.outputs],
+        "objective": [float(x) for x in trained.objective],
+    }
     _print(result, f"{trained}\nwritten to {out}", as_json)
 
 
@@ -163,12 +227,25 @@ def _cluster(workers: int | None, scheduler: str | None) -> Iterator[Any]:
 @click.option("--scheduler", default=None, help="Address of a Dask scheduler to use instead of local workers.")
 @click.option("--given", multiple=True, default=("flux",), show_default=True, help="Output to infer from (repeat).")
 @click.option("--covariance", is_flag=True, help="Write covariances of the labels too.")
-@click.option("--region-stars", type=click.IntRange(1), default=None, help="Stars a task, a multiple of the survey's chunk.")
+@click.option(
+    "--region-stars", type=click.IntRange(1), default=None, help="Stars a task, a multiple of the survey's chunk."
+)
 @click.option("--region", type=click.IntRange(0), default=None, help="Do this region alone, in this process.")
 @_JSON
 @_QUIET
-def label(survey: str, model: str, out: str, workers: int | None, scheduler: str | None, given: tuple[str, ...],
-          covariance: bool, region_stars: int | None, region: int | None, as_json: bool, quiet: bool) -> None:
+def label(
+    survey: str,
+    model: str,
+    out: str,
+    workers: int | None,
+    scheduler: str | None,
+    given: tuple[str, ...],
+    covariance: bool,
+    region_stars: int | None,
+    region: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Label every star of SURVEY; the same command again resumes."""
     from luxscale import run
 
@@ -184,23 +261,28 @@ def label(survey: str, model: str, out: str, workers: int | None, scheduler: str
     with _cluster(workers, scheduler) as client:
         summary = run.label_survey(survey, model, out, client=client, progress=not quiet, **settings)
     flagged = "\n".join(f"  {name:<24}{n:>12,}" for name, n in summary.flags.items()) or "  none"
-    _print(dataclasses.asdict(summary),
-           f"{out}: {summary.n_stars:,} stars labelled, {summary.n_run:,} of them now, in {summary.seconds:.1f} s\n"
-           f"flags:\n{flagged}", as_json)
+    _print(
+        dataclasses.asdict(summary),
+        f"{out}: {summary.n_stars:,} stars labelled, {summary.n_run:,} of them now, in {summary.seconds:.1f} s\n"
+        f"flags:\n{flagged}",
+        as_json,
+    )
 
 
 @main.command()
 @click.argument("catalog")
 @click.argument("survey")
-@click.option("--stars", callback=_span, metavar="START:STOP", help="Compare these stars of the catalogue only, by position.")
-@click.option("--figures", type=click.Path(path_type=Path, file_okay=False), default=None,
-              help="Directory to write figures to.")
+@click.option(
+    "--stars", callback=_span, metavar="START:STOP", help="Compare these stars of the catalogue only, by position."
+)
+@click.option(
+    "--figures", type=click.Path(path_type=Path, file_okay=False), default=None, help="Directory to write figures to."
+)
 @_JSON
 def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_json: bool) -> None:
     """Check that CATALOG is complete, and compare its labels with those of SURVEY."""
     from luxscale import plot, store
-    from luxscale.evaluate import compare, format_table, to_records
-    from luxscale.info import check_catalog
+    from luxscale.evaluate import check_catalog, compare, format_table, to_records
 
     labelled, truth = store.open_dataset(catalog), store.open_survey(survey, check="structure")
     state = check_catalog(labelled, catalog)
@@ -211,9 +293,15 @@ def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_j
         figures.mkdir(parents=True, exist_ok=True)
         plot.labels_figure(labelled, truth).savefig(figures / "labels.png", dpi=150)
         written = [str(figures / "labels.png")]
-    text = "\n".join([f"{catalog}: {state['done']:,} of {state['stars']:,} stars done, "
-                      f"{state['not_finite']:,} of them without finite labels", "", format_table(comparison),
-                      *(f"\nfigure {f}" for f in written)])
+    text = "\n".join(
+        [
+            f"{catalog}: {state['done']:,} of {state['stars']:,} stars done, "
+            f"{state['not_finite']:,} of them without finite labels",
+            "",
+            format_table(comparison),
+            *(f"\nfigure {f}" for f in written),
+        ]
+    )
     _print({**state, "labels": to_records(comparison), "figures": written}, text, as_json)
     if state["done"] < state["stars"] or state["not_finite"]:
         sys.exit(1)

@@ -42,8 +42,14 @@ def local_cluster(workers: int | None = None) -> Iterator[Any]:
     environment = worker_environment(max(1, cpu_count() // workers))
     with (
         dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
-        LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1",
-                     dashboard_address=None, silence_logs=40) as cluster,
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=40,
+        ) as cluster,
         Client(cluster) as client,
     ):
         yield client

@@ -73,7 +73,7 @@ def run_demo(out: str | Path, *, workers: int | None = None, latent_dim: int = 4
     catalog = store.open_dataset(paths[3]).load()
     truth = survey.isel({STAR: slice(half, None)}).load()
     figures = _draw(out, catalog, truth, model)
-    return Demo(*paths, figures, compare(catalog, truth), summary)
+    return Demo(paths[0], paths[1], paths[2], paths[3], figures, compare(catalog, truth), summary)
 
 
 def _directory(out: Path) -> Path:

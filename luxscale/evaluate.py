@@ -96,22 +96,32 @@ def match(
     errors = [v for v in [f"{name.removesuffix('_value')}_err"] if v in truth]
     ours = _take(catalog, ["label_value", "label_err"], labels, rows)
     theirs = _take(truth, [name, *errors], labels, truth_rows)
-    columns = dict(zip(("inferred", "inferred_err", "truth", "truth_err"),
-                       (*ours, *theirs, *([] if errors else [np.zeros_like(theirs[0])])), strict=True))
+    columns = dict(
+        zip(
+            ("inferred", "inferred_err", "truth", "truth_err"),
+            (*ours, *theirs, *([] if errors else [np.zeros_like(theirs[0])])),
+            strict=True,
+        )
+    )
     units = label_units(truth) | {k: v for k, v in label_units(catalog).items() if v}
     return xr.Dataset(
         {k: ((STAR, LABEL), v) for k, v in columns.items()},
         {LABEL: np.array(labels, object), UNITS: (LABEL, np.array([units[k] for k in labels], object))},
-        {"truth_name": name})
+        {"truth_name": name},
+    )
 
 
 def measure(pairs: xr.Dataset) -> xr.Dataset:
     """Return the statistics of `compare` from what `match` returns."""
-    columns = [_measure(*(pairs[v].values[:, i] for v in ("inferred", "inferred_err", "truth", "truth_err")))
-               for i in range(pairs.sizes[LABEL])]
+    columns = [
+        _measure(*(pairs[v].values[:, i] for v in ("inferred", "inferred_err", "truth", "truth_err")))
+        for i in range(pairs.sizes[LABEL])
+    ]
     return xr.Dataset(
         {name: (LABEL, np.array([c[name] for c in columns]), {"long_name": doc}) for name, doc in STATISTICS.items()},
-        pairs.coords, {"title": f"inferred labels against {pairs.attrs['truth_name']}"})
+        pairs.coords,
+        {"title": f"inferred labels against {pairs.attrs['truth_name']}"},
+    )
 
 
 def _measure(inferred: np.ndarray, err: np.ndarray, truth: np.ndarray, truth_err: np.ndarray) -> dict[str, float]:
@@ -119,8 +129,11 @@ def _measure(inferred: np.ndarray, err: np.ndarray, truth: np.ndarray, truth_err
     d, err, sigma = (inferred - truth)[known], err[known], np.hypot(err, truth_err)[known]
     sure = np.isfinite(sigma) & (sigma > 0)
     return {
-        "n_stars": d.size, "bias": _or_nan(np.mean, d), "rmse": _or_nan(np.mean, d * d) ** 0.5,
-        "robust_scatter": robust_scatter(d), "median_err": _or_nan(np.median, err[np.isfinite(err)]),
+        "n_stars": d.size,
+        "bias": _or_nan(np.mean, d),
+        "rmse": _or_nan(np.mean, d * d) ** 0.5,
+        "robust_scatter": robust_scatter(d),
+        "median_err": _or_nan(np.median, err[np.isfinite(err)]),
         "pull": robust_scatter(d[sure] / sigma[sure]),
     }
 
@@ -149,8 +162,10 @@ def require(dataset: xr.Dataset, names: Sequence[str], where: str) -> None:
             raise InputError(f"{where}: {name!r} has dims {dataset[name].dims}, expected {(STAR, LABEL)}")
     for name in (STAR, LABEL):
         if name not in dataset.coords:
-            raise InputError(f"{where}: no coordinate {name!r}, by which stars and labels are matched; add it with "
-                             f".assign_coords({name}=...)")
+            raise InputError(
+                f"{where}: no coordinate {name!r}, by which stars and labels are matched; add it with "
+                f".assign_coords({name}=...)"
+            )
 
 
 def _truth_name(truth: xr.Dataset, name: str | None) -> str:
@@ -173,8 +188,10 @@ def _common_labels(catalog: xr.Dataset, truth: xr.Dataset, wanted: Sequence[str]
     missing = [name for name in wanted or () if name not in common]
     if missing or not common:
         what = f"label {missing[0]!r} is not in both" if missing else "no label is in common"
-        raise InputError(f"{what}: the catalogue has {', '.join(ours)}; the survey has {', '.join(theirs)}; "
-                         "rename one side's with .assign_coords(label=[...])")
+        raise InputError(
+            f"{what}: the catalogue has {', '.join(ours)}; the survey has {', '.join(theirs)}; "
+            "rename one side's with .assign_coords(label=[...])"
+        )
     return common if wanted is None else list(wanted)
 
 
@@ -203,7 +220,8 @@ def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``stars`` and ``done`` (int), and ``flags``: how many stars that are done carry each flag.
+        ``stars`` and ``done`` (int); ``not_finite``, how many that are done lack a finite label or error; and
+        ``flags``, how many that are done carry each flag.
 
     Raises
     ------
@@ -216,11 +234,18 @@ def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
             if problem:
                 raise InputError(f"{where}: {variable.name!r} {problem}")
         elif variable.required:
-            raise InputError(f"{where}: no variable {variable.name!r} ({variable.doc}); give a catalogue made by "
-                             "luxscale.label_survey")
+            raise InputError(
+                f"{where}: no variable {variable.name!r} ({variable.doc}); give a catalogue made by "
+                "luxscale.label_survey"
+            )
     finished = done(catalog)
-    return {"stars": finished.size, "done": int(finished.sum()),
-            "flags": flags.count(catalog["flags"].values[finished])}
+    finite = np.isfinite(catalog["label_value"].values).all(1) & np.isfinite(catalog["label_err"].values).all(1)
+    return {
+        "stars": finished.size,
+        "done": int(finished.sum()),
+        "not_finite": int((finished & ~finite).sum()),
+        "flags": flags.count(catalog["flags"].values[finished]),
+    }
 
 
 def _common_stars(catalog: xr.Dataset, truth: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -233,12 +258,15 @@ def _common_stars(catalog: xr.Dataset, truth: xr.Dataset) -> tuple[np.ndarray, n
         check_unique(np.asarray(theirs), "truth")
         at = theirs.get_indexer(ours)
     if not (at >= 0).any():
-        raise InputError(f"no star is in common: the catalogue's are like {_example(ours)}, the survey's like "
-                         f"{_example(theirs)}; give the survey that was labelled, or one with the same identifiers")
+        raise InputError(
+            f"no star is in common: the catalogue's are like {_example(ours)}, the survey's like "
+            f"{_example(theirs)}; give the survey that was labelled, or one with the same identifiers"
+        )
     rows = np.flatnonzero((at >= 0) & done(catalog))
     if not rows.size:
-        raise InputError("none of the stars in common is done (status 1) in the catalogue; finish it with "
-                         "luxscale.label_survey")
+        raise InputError(
+            "none of the stars in common is done (status 1) in the catalogue; finish it with luxscale.label_survey"
+        )
     return rows, at[rows]
 
 
@@ -271,15 +299,22 @@ def format_table(comparison: xr.Dataset) -> str:
     """
     rows = [_HEADINGS, *map(_cells, to_records(comparison))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-             for row in rows)
+    lines = (
+        "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    )
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _cells(record: Mapping[str, Any]) -> tuple[str, ...]:
     figures = [record[k] for k in ("bias", "rmse", "robust_scatter", "median_err")]
-    return (record["label"], record["unit"] or "-", str(record["n_stars"]),
-            *(round_to(v, decimals(*figures[1:])) for v in figures), round_to(record["pull"], 2))
+    return (
+        record["label"],
+        record["unit"] or "-",
+        str(record["n_stars"]),
+        *(round_to(v, decimals(*figures[1:])) for v in figures),
+        round_to(record["pull"], 2),
+    )
 
 
 def decimals(rmse: float | None, *others: float | None) -> int:
@@ -315,6 +350,11 @@ def to_records(comparison: xr.Dataset) -> list[dict[str, Any]]:
     """
     units = label_units(comparison)
     columns = {name: comparison[name].values.tolist() for name in STATISTICS}
-    return [{"label": label, "unit": units[label],
-             **{name: None if np.isnan(values[i]) else values[i] for name, values in columns.items()}}
-            for i, label in enumerate(units)]
+    return [
+        {
+            "label": label,
+            "unit": units[label],
+            **{name: None if np.isnan(values[i]) else values[i] for name, values in columns.items()},
+        }
+        for i, label in enumerate(units)
+    ]

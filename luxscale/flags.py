@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,8 @@ ATTRS = {
 
 def combine(**raised: Any) -> np.ndarray:
     """Return the flags of stars from one boolean array (star,) a flag."""
-    flags = np.uint16(0)
-    for name, where in raised.items():
-        flags = flags | np.where(where, BIT[name], np.uint16(0))
-    return np.asarray(flags, np.uint16)
+    bits = [np.where(where, BIT[name], 0).astype(np.uint16) for name, where in raised.items()]
+    return functools.reduce(np.bitwise_or, bits)
 
 
 def count(flags: np.ndarray) -> dict[str, int]:

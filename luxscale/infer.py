@@ -76,10 +76,14 @@ def design(output: Output) -> Design:
     used = np.asarray(output.used, bool)
     weights = np.asarray(output.map.weights / safe[:, None], np.float32)
     i, j, _ = solvers.packed_index(weights.shape[1])
-    return Design(weights, weights[:, i] * weights[:, j],
-                  np.where(used, output.map.offset / safe, 0).astype(np.float32),
-                  np.asarray(output.scatter / safe, np.float32), (1 / safe).astype(np.float32),
-                  np.where(used, safe**2, 0).astype(np.float32))
+    return Design(
+        weights,
+        weights[:, i] * weights[:, j],
+        np.where(used, output.map.offset / safe, 0).astype(np.float32),
+        np.asarray(output.scatter / safe, np.float32),
+        (1 / safe).astype(np.float32),
+        np.where(used, safe**2, 0).astype(np.float32),
+    )
 
 
 def head(output: Output) -> Head:
@@ -89,17 +93,21 @@ def head(output: Output) -> Head:
 
 @solvers.program(static_argnames=("covariance",))
 def _kernel(
-    designs: tuple[Design, ...], values: tuple[Any, ...], ivars: tuple[Any, ...], heads: tuple[Any, ...], covariance: bool
+    designs: tuple[Design, ...],
+    values: tuple[Any, ...],
+    ivars: tuple[Any, ...],
+    heads: tuple[Any, ...],
+    covariance: bool,
 ) -> tuple[Any, ...]:
     """Equation 10 with the prior N(0, I): the posterior of z for a block of stars, and what follows from it."""
     p = designs[0].weights.shape[1]
     weights, residuals, wrong = zip(*map(_weigh, designs, values, ivars), strict=True)
-    equations = [solvers.normal_equations(w, r, d.weights, d.packed)
-                 for w, r, d in zip(weights, residuals, designs, strict=True)]
-    h = solvers.unpack(sum(e[0] for e in equations), p) + jnp.eye(p)
-    z, chol, scale = solvers.factor(h, sum(e[1] for e in equations))
-    chi2 = sum(jnp.sum(w * (r - solvers.dot(z, d.weights.T)) ** 2, 1)
-               for w, r, d in zip(weights, residuals, designs, strict=True))
+    h, rhs = solvers.sum_equations(weights, residuals, [d.weights for d in designs], [d.packed for d in designs])
+    z, chol, scale = solvers.factor(solvers.unpack(h, p) + jnp.eye(p), rhs)
+    chi2 = sum(
+        jnp.sum(w * (r - solvers.dot(z, d.weights.T)) ** 2, 1)
+        for w, r, d in zip(weights, residuals, designs, strict=True)
+    )
     halves = [solvers.project(chol, scale, a) for a in heads]
     spread = tuple(solvers.dot(f.swapaxes(1, 2), f) if covariance else jnp.sum(f * f, 1) for f in halves)
     return z, chi2, sum(jnp.sum(w > 0, 1) for w in weights), sum(wrong), spread
@@ -113,8 +121,13 @@ def _weigh(d: Design, value: Any, ivar: Any) -> tuple[Any, Any, Any]:
 
 
 def infer_arrays(
-    designs: Sequence[Design], values: Sequence[np.ndarray], ivars: Sequence[np.ndarray], heads: Sequence[Head],
-    *, covariance: bool = False, limits: Limits = Limits(),  # noqa: B008 - immutable
+    designs: Sequence[Design],
+    values: Sequence[np.ndarray],
+    ivars: Sequence[np.ndarray],
+    heads: Sequence[Head],
+    *,
+    covariance: bool = False,
+    limits: Limits = Limits(),  # noqa: B008 - immutable
 ) -> Inferred:
     """Infer latents and labels of stars from arrays.
 
@@ -147,7 +160,7 @@ def infer_arrays(
 
 
 def _block(array: np.ndarray, start: int) -> np.ndarray:
-    part = array[start:start + BLOCK]
+    part = array[start : start + BLOCK]
     if len(part) < BLOCK:  # stars without data fill the last block: a new shape would compile again
         part = np.pad(part, ((0, BLOCK - len(part)), (0, 0)))
     return np.asarray(part, np.float32)
@@ -160,23 +173,38 @@ def _prior_spread(head: Head) -> np.ndarray:
 
 
 def _finish(
-    z: Any, chi2: Any, n_values: Any, wrong: Any, spread: Any, designs: Sequence[Design], heads: Sequence[Head],
-    scales: Sequence[np.ndarray], covariance: bool, limits: Limits,
+    z: Any,
+    chi2: Any,
+    n_values: Any,
+    wrong: Any,
+    spread: Any,
+    designs: Sequence[Design],
+    heads: Sequence[Head],
+    scales: Sequence[np.ndarray],
+    covariance: bool,
+    limits: Limits,
 ) -> Inferred:
     """Bring the kernel's results to label units, add floors, raise flags."""
     value = tuple(h.offset + z.astype(float) @ h.weights.T for h in heads)
     var = [np.diagonal(s, axis1=1, axis2=2) if covariance else s for s in spread]
     err = tuple(np.sqrt(v * s**2 + h.floor**2) for v, s, h in zip(var, scales, heads, strict=True))
-    cov = tuple(c * s[:, None] * s + np.diag(h.floor**2)
-                for c, s, h in zip(spread, scales, heads, strict=True)) if covariance else ()
+    cov = (
+        tuple(c * s[:, None] * s + np.diag(h.floor**2) for c, s, h in zip(spread, scales, heads, strict=True))
+        if covariance
+        else ()
+    )
     features = sum(int((np.asarray(d.ivar_unit) > 0).sum()) for d in designs)
     outside = [((v < h.bounds[:, 0]) | (v > h.bounds[:, 1])).any(1) for v, h in zip(value, heads, strict=True)]
     remaining = [v.mean(1) for v in var] or [np.zeros(len(z))]
     raised = flags.combine(
-        invalid_values=wrong > 0, no_data=n_values == 0, few_pixels=n_values < flags.LEAST_FRACTION * features,
-        bad_fit=chi2 > limits.chi2 * np.maximum(n_values, 1), unlike_training=(z * z).sum(1) > limits.distance,
+        invalid_values=wrong > 0,
+        no_data=n_values == 0,
+        few_pixels=n_values < flags.LEAST_FRACTION * features,
+        bad_fit=chi2 > limits.chi2 * np.maximum(n_values, 1),
+        unlike_training=(z * z).sum(1) > limits.distance,
         label_outside_training=np.any(outside, axis=0) if outside else False,
-        prior_dominated=np.max(remaining, axis=0) > 0.5)
+        prior_dominated=np.max(remaining, axis=0) > 0.5,
+    )
     return Inferred(z, chi2, n_values.astype(np.int32), raised, value, err, cov)
 
 
@@ -211,23 +239,31 @@ def check_match(survey: xr.Dataset, outputs: Sequence[Output], where: str) -> tu
 def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
     name, coord = output.spec.dim, np.asarray(output.coord)
     if grid.size != coord.size:
-        raise InputError(f"{where}: {name!r} has {grid.size} values, the model {coord.size} ({coord[0]} to {coord[-1]}); "
-                         f"bring {output.name!r} to the model's grid, or train on this one")
+        raise InputError(
+            f"{where}: {name!r} has {grid.size} values, the model {coord.size} ({coord[0]} to {coord[-1]}); "
+            f"bring {output.name!r} to the model's grid, or train on this one"
+        )
     if output.is_label:
         if grid.values.tolist() != coord.tolist():
-            raise InputError(f"{where}: {name!r} is {grid.values.tolist()}, the model's {coord.tolist()}; "
-                             f"select them in the model's order: .sel({name}=[...])")
+            raise InputError(
+                f"{where}: {name!r} is {grid.values.tolist()}, the model's {coord.tolist()}; "
+                f"select them in the model's order: .sel({name}=[...])"
+            )
         return
     ours = {"units": output.units[0], **dict(output.attrs)}
     for key in ("units", "medium"):
         if key in ours and grid.attrs.get(key, ours[key]) != ours[key]:
-            raise InputError(f"{where}: {name!r} has {key} {grid.attrs[key]!r}, the model {ours[key]!r}; convert it, "
-                             "or train on this one")
+            raise InputError(
+                f"{where}: {name!r} has {key} {grid.attrs[key]!r}, the model {ours[key]!r}; convert it, "
+                "or train on this one"
+            )
     far = np.abs(grid.values - coord) > 1e-3 * np.median(np.diff(coord))
     if far.any():
         i = int(np.argmax(far))
-        raise InputError(f"{where}: {name!r} differs from the model's grid at {int(far.sum())} of {coord.size} pixels, first "
-                         f"{grid.values[i]} where the model has {coord[i]}; resample {output.name!r} to the model's grid")
+        raise InputError(
+            f"{where}: {name!r} differs from the model's grid at {int(far.sum())} of {coord.size} pixels, first "
+            f"{grid.values[i]} where the model has {coord[i]}; resample {output.name!r} to the model's grid"
+        )
 
 
 def infer(
@@ -265,7 +301,7 @@ def infer(
     layout = jax.tree.structure((designs, heads))
 
     def on_block(*blocks: np.ndarray) -> tuple[np.ndarray, ...]:
-        data, flat = blocks[:2 * len(specs)], blocks[2 * len(specs):]
+        data, flat = blocks[: 2 * len(specs)], blocks[2 * len(specs) :]
         d, h = jax.tree.unflatten(layout, flat)
         return flatten(infer_arrays(d, data[0::2], ivars_of(specs, data), h, covariance=covariance, limits=limits))
 
@@ -274,12 +310,20 @@ def infer(
     if covariance:
         sizes |= {f"{o.spec.dim}_other": len(o.coord) for o in model.labels}
     results = xr.apply_ufunc(
-        on_block, *arrays, *tables, input_core_dims=[a.dims[1:] for a in arrays] + [t.dims for t in tables],
-        output_core_dims=[d[1:] for d in dims], dask="parallelized", output_dtypes=[dtype_of(n) for n in names],
-        dask_gufunc_kwargs={"output_sizes": sizes}, join="override")
+        on_block,
+        *arrays,
+        *tables,
+        input_core_dims=[a.dims[1:] for a in arrays] + [t.dims for t in tables],
+        output_core_dims=[d[1:] for d in dims],
+        dask="parallelized",
+        output_dtypes=[dtype_of(n) for n in names],
+        dask_gufunc_kwargs={"output_sizes": sizes},
+        join="override",
+    )
     catalog = xr.Dataset(dict(zip(names, results, strict=True)))
     return catalog.drop_vars([s.dim for s in specs if s.dim in catalog.coords and s.dim not in catalog.dims]).pipe(
-        decorate, model)
+        decorate, model
+    )
 
 
 def dtype_of(name: str) -> np.dtype:
@@ -319,8 +363,11 @@ def decorate(catalog: xr.Dataset, model: LuxModel) -> xr.Dataset:
         if name in _DOC and name != STAR:
             catalog[name].attrs = {"long_name": _DOC[str(name)]}
     catalog["flags"].attrs = flags.ATTRS
-    return catalog.assign_attrs(title="stellar labels inferred with luxscale", model_fingerprint=model.fingerprint,
-                                luxscale_version=model.provenance.version)
+    return catalog.assign_attrs(
+        title="stellar labels inferred with luxscale",
+        model_fingerprint=model.fingerprint,
+        luxscale_version=model.provenance.version,
+    )
 
 
 def limits_of(model: LuxModel) -> Limits:

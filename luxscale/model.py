@@ -162,7 +162,9 @@ class LuxModel:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that inference depends on."""
-        digest = hashlib.sha256(repr([self.limits, *((o.spec, o.coord, o.units, o.attrs) for o in self.outputs)]).encode())
+        digest = hashlib.sha256(
+            repr([self.limits, *((o.spec, o.coord, o.units, o.attrs) for o in self.outputs)]).encode()
+        )
         for output in self.outputs:
             for array in (output.map.weights, output.map.offset, *(getattr(output, k) for k in (*_ARRAYS, "bounds"))):
                 digest.update(np.ascontiguousarray(array).tobytes())
@@ -187,15 +189,17 @@ class LuxModel:
 
     def __repr__(self) -> str:
         """Return a line an output."""
-        lines = [f"<LuxModel {self.latent_dim} latents, {self.provenance.method}, "
-                 f"{self.provenance.n_stars} training stars>"]
+        lines = [
+            f"<LuxModel {self.latent_dim} latents, {self.provenance.method}, {self.provenance.n_stars} training stars>"
+        ]
         lines += [f"  {o.name} ({o.spec.dim}: {len(o.coord)})" for o in self.outputs]
         return "\n".join(lines)
 
 
 jax.tree_util.register_dataclass(LinearMap, ["weights", "offset"], [])
 jax.tree_util.register_dataclass(
-    Output, ["map", "scatter", "scale", "floor", "used", "bounds"], ["spec", "coord", "units", "attrs"])
+    Output, ["map", "scatter", "scale", "floor", "used", "bounds"], ["spec", "coord", "units", "attrs"]
+)
 jax.tree_util.register_dataclass(LuxModel, ["outputs", "objective"], ["provenance", "limits"])
 
 
@@ -212,10 +216,21 @@ _DOC = {
 
 def _variables(output: Output) -> Iterator[tuple[str, xr.Variable]]:
     dim = output.spec.dim
-    arrays = {"weights": (dim, LATENT), "offset": (dim,), "scatter": (dim,), "scale": (dim,), "floor": (dim,),
-              "used": (dim,), "range": (dim, "bound")}
-    values = {"weights": output.map.weights, "offset": output.map.offset, "range": output.bounds,
-              **{k: getattr(output, k) for k in _ARRAYS}}
+    arrays = {
+        "weights": (dim, LATENT),
+        "offset": (dim,),
+        "scatter": (dim,),
+        "scale": (dim,),
+        "floor": (dim,),
+        "used": (dim,),
+        "range": (dim, "bound"),
+    }
+    values = {
+        "weights": output.map.weights,
+        "offset": output.map.offset,
+        "range": output.bounds,
+        **{k: getattr(output, k) for k in _ARRAYS},
+    }
     for key, dims in arrays.items():
         attrs = {"long_name": _DOC[key].format(name=output.name)}
         if key != "used":
@@ -227,8 +242,10 @@ def coordinates(output: Output) -> dict[str, xr.Variable]:
     """Return the coordinates of an output's features: a grid with units, or names and the unit of each."""
     dim = output.spec.dim
     if output.is_label:
-        return {dim: xr.Variable((dim,), np.array(output.coord, object)),
-                f"{dim}_units": xr.Variable((dim,), np.array(output.units, object))}
+        return {
+            dim: xr.Variable((dim,), np.array(output.coord, object)),
+            f"{dim}_units": xr.Variable((dim,), np.array(output.units, object)),
+        }
     return {dim: xr.Variable((dim,), np.array(output.coord), {"units": output.units[0], **dict(output.attrs)})}
 
 
@@ -240,13 +257,23 @@ def to_dataset(model: LuxModel) -> xr.Dataset:
         variables.update(_variables(output))
         coords.update(coordinates(output))
     variables["objective"] = xr.Variable(
-        ("iteration",), np.asarray(model.objective), {"long_name": "training objective per star, after each iteration"})
-    return xr.Dataset(variables, coords, {
-        "title": "Lux model of stellar spectra and labels (Horta et al. 2025)",
-        "format": FORMAT, "format_version": FORMAT_VERSION,
-        "outputs": json.dumps([{**dataclasses.asdict(o.spec), "map": o.map.kind} for o in model.outputs]),
-        "latent_prior": "standard normal", "chi2_limit": model.limits[0], "distance_limit": model.limits[1], "fingerprint": model.fingerprint,
-        **dataclasses.asdict(model.provenance)})
+        ("iteration",), np.asarray(model.objective), {"long_name": "training objective per star, after each iteration"}
+    )
+    return xr.Dataset(
+        variables,
+        coords,
+        {
+            "title": "Lux model of stellar spectra and labels (Horta et al. 2025)",
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "outputs": json.dumps([{**dataclasses.asdict(o.spec), "map": o.map.kind} for o in model.outputs]),
+            "latent_prior": "standard normal",
+            "chi2_limit": model.limits[0],
+            "distance_limit": model.limits[1],
+            "fingerprint": model.fingerprint,
+            **dataclasses.asdict(model.provenance),
+        },
+    )
 
 
 def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
@@ -259,42 +286,60 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
     """
     attrs = dataset.attrs
     if attrs.get("format") != FORMAT:
-        raise InputError(f"{where}: not a luxscale model (attribute 'format' is {attrs.get('format')!r}); "
-                         "train one with `luxscale train`")
+        raise InputError(
+            f"{where}: not a luxscale model (attribute 'format' is {attrs.get('format')!r}); "
+            "train one with `luxscale train`"
+        )
     for key in ("format_version", "version", "fingerprint"):
         if key not in attrs:
             raise InputError(f"{where}: the model lacks {key!r}; it is incomplete: copy or train it again")
     if attrs["format_version"] > FORMAT_VERSION:
-        raise InputError(f"{where}: model format {attrs['format_version']}, written by luxscale {attrs['version']}; "
-                         f"this luxscale reads up to {FORMAT_VERSION}: upgrade it")
+        raise InputError(
+            f"{where}: model format {attrs['format_version']}, written by luxscale {attrs['version']}; "
+            f"this luxscale reads up to {FORMAT_VERSION}: upgrade it"
+        )
     dataset = dataset.load()
     try:
         model = LuxModel(
             tuple(_output(dataset, entry) for entry in json.loads(attrs["outputs"])),
             dataset["objective"].values,
             Provenance(**{f.name: attrs[f.name] for f in dataclasses.fields(Provenance)}),
-            (float(attrs["chi2_limit"]), float(attrs["distance_limit"])))
+            (float(attrs["chi2_limit"]), float(attrs["distance_limit"])),
+        )
     except KeyError as error:
         raise InputError(f"{where}: the model lacks {error}; it is incomplete: copy or train it again") from None
     if model.fingerprint != attrs["fingerprint"]:
-        raise InputError(f"{where}: the arrays do not match the model's fingerprint; it was changed or damaged: "
-                         "copy or train it again")
+        raise InputError(
+            f"{where}: the arrays do not match the model's fingerprint; it was changed or damaged: "
+            "copy or train it again"
+        )
     return model
 
 
 def _output(dataset: xr.Dataset, entry: dict[str, str]) -> Output:
     if entry["map"] != LinearMap.kind:
-        raise InputError(f"output {entry['name']!r} has a map of kind {entry['map']!r}, which this luxscale does not know: "
-                         "upgrade it")
+        raise InputError(
+            f"output {entry['name']!r} has a map of kind {entry['map']!r}, which this luxscale does not know: "
+            "upgrade it"
+        )
     spec = OutputSpec(entry["name"], entry["dim"], entry["noise"])
     get = {k: dataset[f"{spec.name}_{k}"].values for k in _DOC}
     grid = dataset[spec.dim]
     named = grid.dtype.kind != "f"
     units = dataset[f"{spec.dim}_units"].values.tolist() if named else [grid.attrs["units"]]
     attrs = () if named else tuple((k, v) for k, v in grid.attrs.items() if k != "units")
-    return Output(spec, tuple(grid.values.tolist()), tuple(map(str, units)), attrs,
-                  LinearMap(get["weights"], get["offset"]), get["scatter"], get["scale"], get["floor"],
-                  get["used"], get["range"])
+    return Output(
+        spec,
+        tuple(grid.values.tolist()),
+        tuple(map(str, units)),
+        attrs,
+        LinearMap(get["weights"], get["offset"]),
+        get["scatter"],
+        get["scale"],
+        get["floor"],
+        get["used"],
+        get["range"],
+    )
 
 
 def load_model(path: str | Path) -> LuxModel:

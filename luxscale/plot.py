@@ -132,8 +132,14 @@ def _draw_pairs(pairs: xr.Dataset, label: str, ax: Axes) -> PolyCollection | Non
     known = np.isfinite(inferred) & np.isfinite(truth)
     low, high = _limits(np.concatenate([inferred[known], truth[known]]), known.sum() > DENSE)
     density = _draw_stars(ax, truth[known], inferred[known], low, high)
-    ax.plot([low, high], [low, high], color="k", lw=0.9, zorder=3,
-            path_effects=[patheffects.withStroke(linewidth=2.2, foreground="w", alpha=0.7)])
+    ax.plot(
+        [low, high],
+        [low, high],
+        color="k",
+        lw=0.9,
+        zorder=3,
+        path_effects=[patheffects.withStroke(linewidth=2.2, foreground="w", alpha=0.7)],
+    )
     ax.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
     _annotate(ax, pairs, known)
     for axis in (ax.xaxis, ax.yaxis):
@@ -151,8 +157,16 @@ def _draw_stars(ax: Axes, x: np.ndarray, y: np.ndarray, low: float, high: float)
     inside = (x >= low) & (x <= high) & (y >= low) & (y <= high)  # hexbin stretches its grid to what it is given
     bins = int(np.clip(x.size**0.5 / 1.6, 40, 90))
     # bins are 1.7 times taller than the rows are apart, hence fewer of them upwards
-    return ax.hexbin(x[inside], y[inside], gridsize=(bins, int(bins / 1.73)), extent=(low, high, low, high), mincnt=1,
-                     norm=LogNorm(), cmap=DENSITY, linewidths=0.1)
+    return ax.hexbin(
+        x[inside],
+        y[inside],
+        gridsize=(bins, int(bins / 1.73)),
+        extent=(low, high, low, high),
+        mincnt=1,
+        norm=LogNorm(),
+        cmap=DENSITY,
+        linewidths=0.1,
+    )
 
 
 def _limits(values: np.ndarray, central: bool) -> tuple[float, float]:
@@ -239,12 +253,23 @@ def _draw_kiel(catalog: xr.Dataset, ax: Axes, teff: str, logg: str, hue: str | N
         if name not in units:
             raise InputError(f"catalogue: no label {name!r} for a Kiel diagram; it has {', '.join(units)}")
     x, y, c = _sample(catalog, [teff, logg, hue or teff])
-    stars = ax.scatter(x, y, c=c if hue else POINT, s=float(np.clip(6000 / max(x.size, 1), 0.8, 14)), linewidths=0,
-                       rasterized=x.size > DENSE)
+    stars = ax.scatter(
+        x,
+        y,
+        c=c if hue else POINT,
+        s=float(np.clip(6000 / max(x.size, 1), 0.8, 14)),
+        linewidths=0,
+        rasterized=x.size > DENSE,
+    )
     if hue:
         stars.set(cmap=GRADIENT, clim=np.percentile(c, (2, 98)) if c.size else (0, 1))
-    ax.set(xlim=_limits(x, x.size > DENSE)[::-1], ylim=_limits(y, x.size > DENSE)[::-1],
-           xlabel=titled(teff, units[teff]), ylabel=titled(logg, units[logg]), box_aspect=1)
+    ax.set(
+        xlim=_limits(x, x.size > DENSE)[::-1],
+        ylim=_limits(y, x.size > DENSE)[::-1],
+        xlabel=titled(teff, units[teff]),
+        ylabel=titled(logg, units[logg]),
+        box_aspect=1,
+    )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(_ticks(6))
     return stars
@@ -308,8 +333,10 @@ def spectra(
 def _positions(dataset: xr.Dataset, stars: Sequence[Any], where: str) -> np.ndarray:
     at = star_index(dataset).get_indexer(stars)
     if (at < 0).any():
-        raise InputError(f"{where}: no star {stars[int(np.argmax(at < 0))]!r}; give identifiers, such as "
-                         f"{dataset[STAR].values[:1].tolist()[0]!r}")
+        raise InputError(
+            f"{where}: no star {stars[int(np.argmax(at < 0))]!r}; give identifiers, such as "
+            f"{dataset[STAR].values[:1].tolist()[0]!r}"
+        )
     return at
 
 

@@ -38,9 +38,14 @@ def predict(catalog: xr.Dataset, model: LuxModel, output: str = "flux") -> xr.Da
         return wanted.map(z.astype(float))
 
     decoded = xr.apply_ufunc(
-        decode, catalog[LATENT], input_core_dims=[[LATENT]], output_core_dims=[[wanted.spec.dim]],
-        dask="parallelized", output_dtypes=[np.float64],
-        dask_gufunc_kwargs={"output_sizes": {wanted.spec.dim: len(wanted.coord)}})
+        decode,
+        catalog[LATENT],
+        input_core_dims=[[LATENT]],
+        output_core_dims=[[wanted.spec.dim]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {wanted.spec.dim: len(wanted.coord)}},
+    )
     return decoded.rename(output).assign_coords(coordinates(wanted)).transpose(STAR, wanted.spec.dim)
 
 
@@ -55,5 +60,7 @@ def check_latents(catalog: xr.Dataset, model: LuxModel) -> None:
         raise InputError("the catalogue has no variable 'latent' (star, latent); make one with luxscale.infer")
     made_with = catalog.attrs.get("model_fingerprint", model.fingerprint)
     if made_with != model.fingerprint or catalog.sizes[LATENT] != model.latent_dim:
-        raise InputError(f"the catalogue's latents ({catalog.sizes[LATENT]}, model {made_with[:12]}) are not of this model "
-                         f"({model.latent_dim}, {model.fingerprint[:12]}); load the model that made them")
+        raise InputError(
+            f"the catalogue's latents ({catalog.sizes[LATENT]}, model {made_with[:12]}) are not of this model "
+            f"({model.latent_dim}, {model.fingerprint[:12]}); load the model that made them"
+        )

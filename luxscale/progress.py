@@ -7,7 +7,14 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 
 #: Seconds between plain lines.
@@ -37,13 +44,21 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._enabled and sys.stderr.isatty():
             count = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()] if self._total else [SpinnerColumn()]
-            self._rich = RichProgress(TextColumn("{task.description}"), *count, TextColumn("{task.fields[note]}"),
-                                      TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+            self._rich = RichProgress(
+                TextColumn("{task.description}"),
+                *count,
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
             self._rich.start()
             self._task = self._rich.add_task(self._what, total=self._total, note="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._rich:
             self._rich.stop()
         if self._enabled and kind is None:

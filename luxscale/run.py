@@ -23,8 +23,19 @@ import zarr
 
 from luxscale import flags, store
 from luxscale.infer import (
-    Design, Head, catalog_layout, check_match, decorate, design, dtype_of, flatten, given_outputs, head, infer_arrays,
-    ivars_of, limits_of,
+    Design,
+    Head,
+    catalog_layout,
+    check_match,
+    decorate,
+    design,
+    dtype_of,
+    flatten,
+    given_outputs,
+    head,
+    infer_arrays,
+    ivars_of,
+    limits_of,
 )
 from luxscale.model import LuxModel, load_model
 from luxscale.progress import Progress
@@ -106,8 +117,15 @@ class Summary:
 
 
 def label_survey(
-    survey: str | Path, model: str | Path, catalog: str | Path, *, client: Any = None,
-    given: str | Sequence[str] = "flux", covariance: bool = False, region_stars: int | None = None, progress: bool = True,
+    survey: str | Path,
+    model: str | Path,
+    catalog: str | Path,
+    *,
+    client: Any = None,
+    given: str | Sequence[str] = "flux",
+    covariance: bool = False,
+    region_stars: int | None = None,
+    progress: bool = True,
 ) -> Summary:
     """Label every star of a survey, region by region, into a catalogue; called again, it resumes.
 
@@ -145,8 +163,15 @@ def label_survey(
     return Summary(plan.catalog, plan.n_stars, sum(r.stop - r.start for r in todo), time.monotonic() - started, counts)
 
 
-def make_plan(survey: str | Path, model: str | Path, catalog: str | Path, *, given: str | Sequence[str] = "flux",
-              covariance: bool = False, region_stars: int | None = None) -> Plan:
+def make_plan(
+    survey: str | Path,
+    model: str | Path,
+    catalog: str | Path,
+    *,
+    given: str | Sequence[str] = "flux",
+    covariance: bool = False,
+    region_stars: int | None = None,
+) -> Plan:
     """Check that survey and model fit, and divide the survey into regions.
 
     Raises
@@ -160,14 +185,20 @@ def make_plan(survey: str | Path, model: str | Path, catalog: str | Path, *, giv
     stars = opened[STAR].values
     check_unique(stars, paths[0])
     names = tuple(o.name for o in outputs)
-    identity = {"survey": _checksum(opened, stars), "model": loaded.fingerprint, "given": json.dumps(names),
-                "covariance": json.dumps(covariance)}
+    identity = {
+        "survey": _checksum(opened, stars),
+        "model": loaded.fingerprint,
+        "given": json.dumps(names),
+        "covariance": json.dumps(covariance),
+    }
     chunk = store.star_chunk(opened)
     region_stars = chunk * max(1, REGION_STARS // chunk) if region_stars is None else region_stars
     if region_stars < 1 or region_stars % chunk:
-        raise InputError(f"region_stars={region_stars} is not a multiple of the {chunk} stars in a chunk of {paths[0]}, so two "
-                         f"tasks would write one chunk; choose e.g. {chunk * max(1, round(region_stars / chunk))}")
-    return Plan(*paths, names, covariance, stars.size, region_stars, tuple(identity.items()))
+        raise InputError(
+            f"region_stars={region_stars} is not a multiple of the {chunk} stars in a chunk of {paths[0]}, so two "
+            f"tasks would write one chunk; choose e.g. {chunk * max(1, round(region_stars / chunk))}"
+        )
+    return Plan(paths[0], paths[1], paths[2], names, covariance, stars.size, region_stars, tuple(identity.items()))
 
 
 def _checksum(survey: xr.Dataset, stars: np.ndarray) -> str:
@@ -194,18 +225,22 @@ def prepare(plan: Plan) -> tuple[Region, ...]:
         _create(plan)
         return plan.regions
     if held.get("format") != FORMAT:
-        raise InputError(f"{plan.catalog}: holds {held.get('format', 'another Zarr store')!r}, not a catalogue; choose another path")
+        raise InputError(
+            f"{plan.catalog}: holds {held.get('format', 'another Zarr store')!r}, not a catalogue; choose another path"
+        )
     changed = [name for name, value in plan.identity if held["identity"].get(name) != value]
     if changed:
-        raise InputError(f"{plan.catalog}: a catalogue made with another {' and '.join(changed)}; choose another path, or "
-                         "remove it and start again")
+        raise InputError(
+            f"{plan.catalog}: a catalogue made with another {' and '.join(changed)}; choose another path, or "
+            "remove it and start again"
+        )
     return pending(plan)
 
 
 def pending(plan: Plan) -> tuple[Region, ...]:
     """Return the regions of which any star is not done."""
     status = np.asarray(zarr.open_array(plan.catalog, path="status", mode="r")[:])
-    return tuple(r for r in plan.regions if not status[r.start:r.stop].all())
+    return tuple(r for r in plan.regions if not status[r.start : r.stop].all())
 
 
 def _create(plan: Plan) -> None:
@@ -225,9 +260,17 @@ def _create(plan: Plan) -> None:
     stars = survey[STAR].values
     stars = stars if stars.dtype.kind in "iu" else stars.astype(object)
     catalog = decorate(xr.Dataset(variables, {STAR: stars}), model)
-    catalog["status"].attrs = {"long_name": next(v.doc for v in CATALOG if v.name == "status"),
-                               "flag_values": [0, 1], "flag_meanings": "not_done done"}
-    catalog.attrs |= {"format": FORMAT, "format_version": FORMAT_VERSION, "identity": dict(plan.identity), "complete": 0}
+    catalog["status"].attrs = {
+        "long_name": next(v.doc for v in CATALOG if v.name == "status"),
+        "flag_values": [0, 1],
+        "flag_meanings": "not_done done",
+    }
+    catalog.attrs |= {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "identity": dict(plan.identity),
+        "complete": 0,
+    }
     catalog.to_zarr(plan.catalog, mode="w", compute=False, encoding=encoding, consolidated=False, zarr_format=3)
 
 
@@ -242,7 +285,7 @@ def run(plan: Plan, regions: Sequence[Region], *, client: Any = None, progress: 
     failed: dict[int, BaseException] = {}
     done, started = 0, time.monotonic()
     with Progress("labelling", sum(r.stop - r.start for r in regions), unit="stars", enabled=progress) as shown:
-        for region, error in (_in_process(plan, regions) if client is None else _on_cluster(plan, regions, client)):
+        for region, error in _in_process(plan, regions) if client is None else _on_cluster(plan, regions, client):
             if error is None:
                 done += region.stop - region.start
             else:
@@ -251,9 +294,11 @@ def run(plan: Plan, regions: Sequence[Region], *, client: Any = None, progress: 
     if failed:
         first = min(failed)
         listed = ", ".join(map(str, sorted(failed)[:10])) + (" ..." if len(failed) > 10 else "")
-        raise RunError(f"{plan.catalog}: {len(failed)} of {len(regions)} regions could not be done ({listed}); region {first}: "
-                       f"{type(failed[first]).__name__}: {failed[first]}. The others are done; mend the cause and run the same "
-                       f"command again, or look at one alone with --region {first}") from failed[first]
+        raise RunError(
+            f"{plan.catalog}: {len(failed)} of {len(regions)} regions could not be done ({listed}); region {first}: "
+            f"{type(failed[first]).__name__}: {failed[first]}. The others are done; mend the cause and run the same "
+            f"command again, or look at one alone with --region {first}"
+        ) from failed[first]
 
 
 def _in_process(plan: Plan, regions: Sequence[Region]) -> Iterator[tuple[Region, BaseException | None]]:
@@ -285,8 +330,9 @@ def run_region(plan: Plan, region: Region) -> int:
     stars = slice(region.start, region.stop)
     survey = _opened(plan.survey)
     data = [np.asarray(survey[v][stars].values) for s in specs for v in s.variables]
-    inferred = infer_arrays(designs, data[0::2], ivars_of(specs, data), heads, covariance=plan.covariance,
-                            limits=limits_of(model))
+    inferred = infer_arrays(
+        designs, data[0::2], ivars_of(specs, data), heads, covariance=plan.covariance, limits=limits_of(model)
+    )
     group = zarr.open_group(plan.catalog, mode="r+")
     for name, array in zip(catalog_layout(model, plan.covariance)[0], flatten(inferred), strict=True):
         _array(group, name)[stars] = array
@@ -309,7 +355,12 @@ def _prepared(
     if model.fingerprint != fingerprint:
         raise InputError(f"{path}: the model changed while the run was under way; start a new catalogue")
     outputs = given_outputs(model, given)
-    return (tuple(design(o) for o in outputs), tuple(head(o) for o in model.labels), tuple(o.spec for o in outputs), model)
+    return (
+        tuple(design(o) for o in outputs),
+        tuple(head(o) for o in model.labels),
+        tuple(o.spec for o in outputs),
+        model,
+    )
 
 
 @functools.lru_cache(maxsize=1)
@@ -328,7 +379,9 @@ def finalise(plan: Plan) -> dict[str, int]:
     """
     left = pending(plan)
     if left:
-        raise RunError(f"{plan.catalog}: {len(left)} regions are pending, first {left[0].index}; run the same command again")
+        raise RunError(
+            f"{plan.catalog}: {len(left)} regions are pending, first {left[0].index}; run the same command again"
+        )
     group = zarr.open_group(plan.catalog, mode="r+")
     counts = flags.count(np.asarray(_array(group, "flags")[:]))
     group.attrs.update({"complete": 1, "flag_counts": counts})

@@ -57,7 +57,9 @@ class Variable:
 
 SURVEY = (
     Variable("star", (STAR,), "str", "survey identifier, unique", "UOTiu", required=True),
-    Variable("wavelength", ("wavelength",), "float64", "pixel centres, ascending; attrs `units`, `medium` (vacuum or air)"),
+    Variable(
+        "wavelength", ("wavelength",), "float64", "pixel centres, ascending; attrs `units`, `medium` (vacuum or air)"
+    ),
     Variable("label", ("label",), "str", "label names", "UOT"),
     Variable("label_units", ("label",), "str", "unit of each label", "UOT"),
     Variable("flux", (STAR, "wavelength"), "float32", "flux, on any scale that all stars share"),
@@ -69,12 +71,16 @@ SURVEY = (
 CATALOG = (
     Variable("star", (STAR,), "str", "survey identifier, in the order of the survey", "UOTiu", required=True),
     Variable("label_value", (STAR, "label"), "float64", "inferred label", required=True),
-    Variable("label_err", (STAR, "label"), "float64", "its one-sigma error: formal error and model misfit", required=True),
+    Variable(
+        "label_err", (STAR, "label"), "float64", "its one-sigma error: formal error and model misfit", required=True
+    ),
     Variable("label_cov", (STAR, "label", "label_other"), "float64", "covariance of the labels, where asked for"),
     Variable("latent", (STAR, LATENT), "float32", "posterior mean of the latents z", required=True),
     Variable("chi2", (STAR,), "float32", "chi-square of the model against what was given", required=True),
     Variable("n_pixels", (STAR,), "int32", "number of values the latents were inferred from", "iu", required=True),
-    Variable("flags", (STAR,), "uint16", "warnings, a bit each: attrs `flag_masks`, `flag_meanings`", "iu", required=True),
+    Variable(
+        "flags", (STAR,), "uint16", "warnings, a bit each: attrs `flag_masks`, `flag_meanings`", "iu", required=True
+    ),
     Variable("status", (STAR,), "uint8", "0 = not done, 1 = done", "iu", required=True),
 )
 
@@ -82,7 +88,12 @@ MODEL = (
     Variable("{output}_weights", ("{dim}", LATENT), "float64", "W: output = offset + W z, in the output's units"),
     Variable("{output}_offset", ("{dim}",), "float64", "the output of a star with z = 0"),
     Variable("{output}_scatter", ("{dim}",), "float64", "fitted scatter s; variance = error^2 + s^2"),
-    Variable("{output}_scale", ("{dim}",), "float64", "unit in which the arithmetic is done: the spread of the training values"),
+    Variable(
+        "{output}_scale",
+        ("{dim}",),
+        "float64",
+        "unit in which the arithmetic is done: the spread of the training values",
+    ),
     Variable("{output}_floor", ("{dim}",), "float64", "misfit measured on stars left out of training, added to errors"),
     Variable("{output}_used", ("{dim}",), "bool", "feature takes part; others are predicted as NaN", "b"),
     Variable("{output}_range", ("{dim}", "bound"), "float64", "least and greatest value in training"),
@@ -190,8 +201,10 @@ def _output_problems(dataset: xr.Dataset, output: OutputSpec) -> Iterator[str]:
         if array.dtype.kind != "f":
             yield f"{array.name!r} has dtype {array.dtype}, expected float"
         if array.chunks and len(array.chunks[1]) > 1:
-            yield (f"{array.name!r} is chunked along {output.dim!r}; a star's values must lie in one chunk: "
-                   f"write it with .chunk({{{output.dim!r}: -1}})")
+            yield (
+                f"{array.name!r} is chunked along {output.dim!r}; a star's values must lie in one chunk: "
+                f"write it with .chunk({{{output.dim!r}: -1}})"
+            )
     if output.dim not in dataset.coords:
         yield f"no coordinate {output.dim!r}, which says what the columns of {output.name!r} are"
     else:
@@ -208,8 +221,10 @@ def _grid_problems(grid: xr.DataArray, output: OutputSpec) -> Iterator[str]:
     if not np.isfinite(values).all() or (steps <= 0).any():
         bad = int(np.argmax(~(steps > 0))) if steps.size else 0
         word = "repeated" if steps.size and steps[bad] == 0 else "not ascending"
-        yield (f"{output.dim!r} is {word} at index {bad} ({values[bad]} then {values[min(bad + 1, values.size - 1)]}); "
-               f"sort it, without repeats: .sortby({output.dim!r}).drop_duplicates({output.dim!r})")
+        yield (
+            f"{output.dim!r} is {word} at index {bad} ({values[bad]} then {values[min(bad + 1, values.size - 1)]}); "
+            f"sort it, without repeats: .sortby({output.dim!r}).drop_duplicates({output.dim!r})"
+        )
     if "units" not in grid.attrs:
         yield f"{output.dim!r} has no 'units' attribute; set e.g. .{output.dim}.attrs['units'] = 'Angstrom'"
     if grid.attrs.get("medium", "vacuum") not in ("vacuum", "air"):
@@ -241,11 +256,15 @@ def check_values(dataset: xr.Dataset, outputs: Iterable[OutputSpec], where: str)
         bad = invalid(output, values, noise)
         if bad.any():
             n, d = (int(i) for i in np.argwhere(bad)[0])
-            rule = ("inverse variances must be finite and not negative, and 0 where the value is not finite"
-                    if output.is_ivar else "errors must be positive and finite, NaN where the value is missing")
+            rule = (
+                "inverse variances must be finite and not negative, and 0 where the value is not finite"
+                if output.is_ivar
+                else "errors must be positive and finite, NaN where the value is missing"
+            )
             raise InputError(
                 f"{where}: {output.noise!r} = {noise[n, d]} with {output.name!r} = {values[n, d]} at star {names[n]!r}, "
-                f"{output.dim} {dataset[output.dim].values[d]}, and {int(bad.sum()) - 1} more like it; {rule}")
+                f"{output.dim} {dataset[output.dim].values[d]}, and {int(bad.sum()) - 1} more like it; {rule}"
+            )
 
 
 def check_unique(stars: np.ndarray, where: str) -> None:
@@ -259,8 +278,10 @@ def check_unique(stars: np.ndarray, where: str) -> None:
 
     repeated = pd.Index(stars).duplicated()
     if repeated.any():
-        raise InputError(f"{where}: 'star' repeats {stars[int(np.argmax(repeated))]!r} ({int(repeated.sum())} repeated in all); "
-                         "keep one row of each, e.g. survey.drop_duplicates('star')")
+        raise InputError(
+            f"{where}: 'star' repeats {stars[int(np.argmax(repeated))]!r} ({int(repeated.sum())} repeated in all); "
+            "keep one row of each, e.g. survey.drop_duplicates('star')"
+        )
 
 
 def _star_names(dataset: xr.Dataset) -> list:

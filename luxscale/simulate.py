@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -29,7 +30,7 @@ UNITS = {"teff": "K", "logg": "dex(cm s-2)"}  # the others are in dex
 LABEL_ERRORS = {"teff": 20.0, "logg": 0.05, "m_h": 0.02}  # about those of ASPCAP
 ABUNDANCE_ERROR = 0.04
 REPORTED = ("teff", "logg", "m_h", "c_m", "n_m", "o_m", "mg_m", "al_m", "si_m", "ca_m", "mn_m", "ni_m")
-FIELDS = {  # what is drawn for a star: dims, dtype, meaning
+FIELDS: dict[str, tuple[tuple[str, ...], Any, str]] = {  # what is drawn for a star: dims, dtype, meaning
     "star": (("star",), str, "seed and number of the star"),
     "flux": (("star", "wavelength"), "f4", "continuum-normalised flux"),
     "flux_ivar": (("star", "wavelength"), "f4", "inverse variance of flux, 0 where the pixel is bad"),
@@ -102,7 +103,7 @@ def simulate(
 
 
 def simulate_survey(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     n_stars: int,
     *,
     snr: tuple[float, float] = (30.0, 200.0),
@@ -160,7 +161,7 @@ def require(condition: bool, message: str) -> None:
 
 def is_count(value: object, least: int = 1) -> bool:
     """Whether `value` is an integer of at least `least`."""
-    return isinstance(value, Integral) and value >= least
+    return isinstance(value, Integral) and int(value) >= least
 
 
 @dataclass(frozen=True)
@@ -205,9 +206,7 @@ def draw_bad(shape: tuple[int, int], fraction: float, rng: np.random.Generator) 
     return np.logical_or.reduce([starts[:, i : i + shape[1]] for i in range(BAD_RUN)])
 
 
-def draw_spectra(
-    flux: np.ndarray, snr: np.ndarray, bad: float, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+def draw_spectra(flux: np.ndarray, snr: np.ndarray, bad: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Noisy flux and its inverse variance (star, wavelength) around a noiseless `flux`."""
     variance = np.maximum(flux, np.float32(MIN_FLUX)) / snr[:, None] ** 2
     noisy = flux + rng.standard_normal(flux.shape, dtype="f4") * np.sqrt(variance)
@@ -231,9 +230,7 @@ def draw_blocks(settings: Settings) -> Iterator[dict[str, np.ndarray]]:
         )
 
 
-def regroup(
-    blocks: Iterator[dict[str, np.ndarray]], n_stars: int, size: int
-) -> Iterator[dict[str, np.ndarray]]:
+def regroup(blocks: Iterator[dict[str, np.ndarray]], n_stars: int, size: int) -> Iterator[dict[str, np.ndarray]]:
     """The first `n_stars` stars of `blocks`, in groups of `size` (the last may be smaller)."""
     held, n_held = [], 0
     for done in range(0, n_stars, size):
@@ -277,7 +274,7 @@ def create_store(path: Path, settings: Settings, chunk: int) -> dict[str, zarr.A
         name: group.create_array(
             name,
             shape=[sizes[dim] for dim in dims],
-            chunks=[chunk if dim == "star" else sizes[dim] for dim in dims],
+            chunks=tuple(chunk if dim == "star" else sizes[dim] for dim in dims),
             dtype=dtype,
             compressors=codec(np.dtype(dtype)) if "wavelength" in dims else "auto",
             dimension_names=dims,

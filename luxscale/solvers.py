@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import cho_solve, solve_triangular
+from threadpoolctl import ThreadpoolController
 
 #: Matrix product in full float32, on accelerators too (their default may round inputs to fewer bits).
 dot = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
@@ -26,11 +27,21 @@ dot = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 _ONE_AT_A_TIME = threading.RLock()
 
 
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    """BLAS libraries in this process, SciPy's among them: jaxlib's LAPACK calls go there."""
+    import scipy.linalg.cython_lapack  # noqa: F401 - loads the library
+
+    return ThreadpoolController()
+
+
 def program(**jit_options: Any) -> Callable[[Callable], Callable]:
     """Compile a function, and run it alone and to completion.
 
     Two JAX programs executing at once (two threads, or one thread and asynchronous dispatch) can
-    deadlock on machines of few cores under jax 0.10, so every entry into JAX goes through here.
+    deadlock on machines of few cores under jax 0.10, so every entry into JAX goes through here. BLAS gets one thread
+    meanwhile: its threads wait for each other on small triangular solves, up to a thousand times longer than these take
+    where another process is busy. XLA's own threads, which do the large products, are not limited.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -38,7 +49,7 @@ def program(**jit_options: Any) -> Callable[[Callable], Callable]:
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            with _ONE_AT_A_TIME:
+            with _ONE_AT_A_TIME, _libraries().limit(limits=1, user_api="blas"):
                 return jax.block_until_ready(compiled(*args, **kwargs))
 
         return run
@@ -74,7 +85,7 @@ def quadratic_form(c: jax.Array, x: jax.Array) -> jax.Array:
     """Return x_d^T C_n x_d for packed symmetric C (N, K) and rows x (D, P): (N, D)."""
     i, j, _ = packed_index(x.shape[-1])
     twice = np.where(i == j, 1, 2).astype(np.float32)  # off-diagonal elements are packed once
-    return dot(c * twice, pack(x).T)
+    return dot(c, (pack(x) * twice).T)
 
 
 def unpack(h: jax.Array, p: int) -> jax.Array:
@@ -133,6 +144,17 @@ def log_det(chol: jax.Array, scale: jax.Array) -> jax.Array:
 def normal_equations(w: jax.Array, r: jax.Array, x: jax.Array, packed: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return X^T diag(w_n) X, packed, and X^T diag(w_n) r_n of every star: (N, K) and (N, P)."""
     return dot(w, packed), dot(w * r, x)
+
+
+def sum_equations(
+    weights: Sequence[jax.Array],
+    residuals: Sequence[jax.Array],
+    designs: Sequence[jax.Array],
+    packed: Sequence[jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+    """Return the normal equations of several outputs together: (N, K) and (N, P)."""
+    parts = [normal_equations(*output) for output in zip(weights, residuals, designs, packed, strict=True)]
+    return functools.reduce(jnp.add, [h for h, _ in parts]), functools.reduce(jnp.add, [rhs for _, rhs in parts])
 
 
 def fit_scatter(q: jax.Array, ivar: jax.Array, scatter: jax.Array, steps: int) -> jax.Array:

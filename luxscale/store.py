@@ -8,17 +8,28 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 import zarr
+from zarr.codecs import BloscCodec
 
 from luxscale.index import StarIndex
-from luxscale.schema import SAMPLE_BYTES, STAR, SURVEY, InputError, check_structure, check_unique, check_values, describe, find_outputs
+from luxscale.schema import (
+    SAMPLE_BYTES,
+    STAR,
+    SURVEY,
+    InputError,
+    check_structure,
+    check_unique,
+    check_values,
+    describe,
+    find_outputs,
+)
 
 #: Stars a chunk, unless the survey says otherwise: about 35 MB of an APOGEE survey's flux.
 CHUNK = 1024
 
 
-def codec(dtype: np.dtype) -> zarr.codecs.BloscCodec:
+def codec(dtype: np.dtype) -> BloscCodec:
     """Return the codec of large arrays: decompresses several times faster than Zarr's default."""
-    return zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize)
+    return BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize)
 
 
 def open_dataset(path: str | Path) -> xr.Dataset:
@@ -62,8 +73,6 @@ def open_survey(path: str | Path, *, check: Literal["structure", "sample", "all"
     InputError
         Names the file, the variable and what to do.
 
-    Notes
-    -----
     """
     survey = open_dataset(path)
     check_structure(survey, str(path))
@@ -72,8 +81,12 @@ def open_survey(path: str | Path, *, check: Literal["structure", "sample", "all"
     return survey
 
 
-open_survey.__doc__ = (open_survey.__doc__ or "") + "    The contract of a survey:\n\n    " + describe(SURVEY).replace(
-    "\n", "\n    ") + "\n"
+open_survey.__doc__ = (
+    (open_survey.__doc__ or "")
+    + "\n    Notes\n    -----\n    The contract of a survey:\n\n    "
+    + describe(SURVEY).replace("\n", "\n    ")
+    + "\n"
+)
 
 
 def check_contents(survey: xr.Dataset, where: str, *, sample: bool) -> None:
@@ -122,21 +135,23 @@ def attributes(path: str | Path) -> dict[str, Any] | None:
     return None
 
 
-def claim(path: str | Path, format: str, *, overwrite: bool = False) -> None:
+def claim(path: str | Path, kind: str, *, overwrite: bool = False) -> None:
     """Refuse to write where something else lies.
 
     Raises
     ------
     InputError
-        If ``path`` holds anything, unless it is of this format and may be overwritten.
+        If ``path`` holds anything, unless it is of this kind and may be overwritten.
     """
     held = attributes(path)
     if held is None:
         return
-    if held.get("format") != format:
-        raise InputError(f"{path}: holds {held.get('format', 'another Zarr store')!r}, not a {format}; choose another path")
+    if held.get("format") != kind:
+        raise InputError(
+            f"{path}: holds {held.get('format', 'another Zarr store')!r}, not a {kind}; choose another path"
+        )
     if not overwrite:
-        raise InputError(f"{path}: a {format} is there already; choose another path, or say overwrite")
+        raise InputError(f"{path}: a {kind} is there already; choose another path, or say overwrite")
 
 
 def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) -> None:
@@ -151,7 +166,7 @@ def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) 
         Stars a chunk.
     """
     dataset = _writable(dataset.drop_encoding(), chunk)
-    encoding = {}
+    encoding: dict[Any, dict[str, Any]] = {}
     for name, variable in dataset.variables.items():
         if variable.dims[:1] == (STAR,):
             encoding[name] = {"chunks": (min(chunk, variable.shape[0]), *variable.shape[1:])}
@@ -164,7 +179,9 @@ def _writable(dataset: xr.Dataset, chunk: int) -> xr.Dataset:
     """Return text with variable length, as Zarr specifies it, and Dask arrays in the chunks to be written; no indexes."""
     new = {}
     for name, v in dataset.variables.items():
-        if v.dtype.kind == "U" or (v.dtype.kind == "O" and v.chunks):  # xarray would load Dask's objects to look at them
+        if v.dtype.kind == "U" or (
+            v.dtype.kind == "O" and v.chunks
+        ):  # xarray would load Dask's objects to look at them
             v = v.astype(np.dtypes.StringDType())
         new[name] = v.chunk({d: chunk if d == STAR else -1 for d in v.dims}) if v.chunks else v
     coords = {name: new.pop(name) for name in dataset.coords}

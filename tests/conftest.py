@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 import luxscale as lux
+from luxscale.model import LinearMap
 
 LABELS = ("teff", "logg", "fe_h", "mg_fe")
 UNITS = ("K", "dex(cm s-2)", "dex", "dex")
@@ -36,16 +37,22 @@ class World:
         rng = np.random.default_rng(seed)
         scatter = np.where(np.arange(d) % 2, 0.0, np.linspace(0.02, 0.06, d))
         unit = np.array([300.0, 0.6, 0.4, 0.2])
-        return cls(0.08 * rng.standard_normal((d, p)), 1 + 0.1 * rng.standard_normal(d), scatter,
-                   unit[:, None] * rng.standard_normal((4, p)), np.array([4800.0, 2.5, -0.3, 0.1]),
-                   bend * rng.standard_normal((d, p)))
+        return cls(
+            0.08 * rng.standard_normal((d, p)),
+            1 + 0.1 * rng.standard_normal(d),
+            scatter,
+            unit[:, None] * rng.standard_normal((4, p)),
+            np.array([4800.0, 2.5, -0.3, 0.1]),
+            bend * rng.standard_normal((d, p)),
+        )
 
     @property
     def latent_dim(self) -> int:
         return self.flux_weights.shape[1]
 
-    def survey(self, n: int, seed: int, *, missing_labels: float = 0.1, missing_pixels: float = 0.05,
-               label_noise: float = 1.0) -> xr.Dataset:
+    def survey(
+        self, n: int, seed: int, *, missing_labels: float = 0.1, missing_pixels: float = 0.05, label_noise: float = 1.0
+    ) -> xr.Dataset:
         rng = np.random.default_rng(seed)
         d, m = self.flux_offset.size, self.label_offset.size
         z = rng.standard_normal((n, self.latent_dim))
@@ -89,7 +96,9 @@ class World:
         return np.array(value), np.array(err)
 
 
-def reference(model: lux.LuxModel, name: str, values: np.ndarray, ivars: np.ndarray) -> dict[str, np.ndarray]:
+def reference(
+    model: lux.LuxModel, name: str, values: np.ndarray, ivars: np.ndarray, prior: float = 1.0
+) -> dict[str, np.ndarray]:
     """Posterior of latents and labels in float64, star by star, straight from the equations."""
     given, label = model[name], model["label_value"]
     out: dict[str, list] = {k: [] for k in ("latent", "cov", "value", "err", "label_cov", "chi2", "n_pixels")}
@@ -98,14 +107,38 @@ def reference(model: lux.LuxModel, name: str, values: np.ndarray, ivars: np.ndar
         x = np.asarray(given.map.weights)[good]
         w = 1 / (1 / ivar[good] + np.asarray(given.scatter)[good] ** 2)
         r = y[good] - np.asarray(given.map.offset)[good]
-        cov = np.linalg.inv(x.T @ (w[:, None] * x) + np.eye(model.latent_dim))
+        cov = np.linalg.inv(x.T @ (w[:, None] * x) + prior * np.eye(model.latent_dim))
         z = cov @ (x.T @ (w * r))
         a = np.asarray(label.map.weights)
         label_cov = a @ cov @ a.T + np.diag(np.asarray(label.floor) ** 2)
-        row = (z, cov, label.map.offset + a @ z, np.sqrt(np.diag(label_cov)), label_cov, np.sum(w * (r - x @ z) ** 2), good.sum())
+        row = (
+            z,
+            cov,
+            label.map.offset + a @ z,
+            np.sqrt(np.diag(label_cov)),
+            label_cov,
+            np.sum(w * (r - x @ z) ** 2),
+            good.sum(),
+        )
         for key, value in zip(out, row, strict=True):
             out[key].append(value)
     return {k: np.array(v) for k, v in out.items()}
+
+
+def join_outputs(model: lux.LuxModel, survey: xr.Dataset) -> tuple[lux.LuxModel, np.ndarray, np.ndarray]:
+    """Spectra and labels as one output, for `reference`: a model that has it as ``flux``, its values and ivars."""
+    flux, label = model["flux"], model["label_value"]
+    linear = LinearMap(*(np.concatenate([getattr(o.map, k) for o in (flux, label)]) for k in ("weights", "offset")))
+    joined = dataclasses.replace(
+        flux, map=linear, scatter=np.r_[flux.scatter, label.scatter], used=np.r_[flux.used, label.used]
+    )
+    err = survey["label_err"].values
+    ivar = np.where(np.isfinite(err), 1 / err**2, 0)
+    return (
+        dataclasses.replace(model, outputs=(label, joined)),
+        np.concatenate([survey["flux"], survey["label_value"]], 1),
+        np.concatenate([survey["flux_ivar"], ivar], 1),
+    )
 
 
 class Computed(AssertionError):
@@ -129,6 +162,11 @@ def make_world():
 @pytest.fixture(scope="session")
 def float64_reference():
     return reference
+
+
+@pytest.fixture(scope="session")
+def joined_outputs():
+    return join_outputs
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,32 @@ def made(tmp_path_factory):
     """A simulated survey, a model of it and a catalogue, all made by the command line."""
     folder = tmp_path_factory.mktemp("cli")
     luxscale("simulate", folder / "survey.zarr", "--stars", 500, "--pixels", 120, "--chunk", 100, "--quiet")
-    trained = luxscale("train", folder / "survey.zarr", "--out", folder / "model.zarr", "--latent-dim", 14,
-                       "--stars", "0:300", "--iterations", 4, "--json", "--quiet")
-    labelled = luxscale("label", folder / "survey.zarr", "--model", folder / "model.zarr", "--out", folder / "catalog.zarr",
-                        "--workers", 0, "--json", "--quiet")
+    trained = luxscale(
+        "train",
+        folder / "survey.zarr",
+        "--out",
+        folder / "model.zarr",
+        "--latent-dim",
+        14,
+        "--stars",
+        "0:300",
+        "--iterations",
+        4,
+        "--json",
+        "--quiet",
+    )
+    labelled = luxscale(
+        "label",
+        folder / "survey.zarr",
+        "--model",
+        folder / "model.zarr",
+        "--out",
+        folder / "catalog.zarr",
+        "--workers",
+        0,
+        "--json",
+        "--quiet",
+    )
     return folder, json.loads(trained.stdout), json.loads(labelled.stdout)
 
 
@@ -37,14 +59,26 @@ def test_simulate_train_label(made):
 
 def test_label_again_does_nothing(made):
     folder = made[0]
-    again = luxscale("label", folder / "survey.zarr", "--model", folder / "model.zarr", "--out", folder / "catalog.zarr",
-                     "--workers", 0, "--json", "--quiet")
+    again = luxscale(
+        "label",
+        folder / "survey.zarr",
+        "--model",
+        folder / "model.zarr",
+        "--out",
+        folder / "catalog.zarr",
+        "--workers",
+        0,
+        "--json",
+        "--quiet",
+    )
     assert json.loads(again.stdout)["n_run"] == 0
 
 
 def test_validate_finds_the_labels_right(made, tmp_path):
     folder = made[0]
-    result = luxscale("validate", folder / "catalog.zarr", folder / "survey.zarr", "--figures", tmp_path / "f", "--json")
+    result = luxscale(
+        "validate", folder / "catalog.zarr", folder / "survey.zarr", "--figures", tmp_path / "f", "--json"
+    )
     report = json.loads(result.stdout)
     assert report["done"] == report["stars"] == 500
     teff = next(r for r in report["labels"] if r["label"] == "teff")
@@ -59,16 +93,34 @@ def test_validate_finds_the_labels_right(made, tmp_path):
 
 def test_validate_fails_on_an_unfinished_catalog(made, tmp_path):
     folder = made[0]
-    luxscale("label", folder / "survey.zarr", "--model", folder / "model.zarr", "--out", tmp_path / "c.zarr",
-             "--region", 2, "--region-stars", 100)
+    luxscale(
+        "label",
+        folder / "survey.zarr",
+        "--model",
+        folder / "model.zarr",
+        "--out",
+        tmp_path / "c.zarr",
+        "--region",
+        2,
+        "--region-stars",
+        100,
+    )
     result = luxscale("validate", tmp_path / "c.zarr", folder / "survey.zarr", expect=1)
     assert "100 of 500 stars done" in result.stdout
 
 
 def test_one_region_alone(made, tmp_path):
     folder = made[0]
-    arguments = ["label", folder / "survey.zarr", "--model", folder / "model.zarr", "--out", tmp_path / "c.zarr",
-                 "--region-stars", 100]
+    arguments = [
+        "label",
+        folder / "survey.zarr",
+        "--model",
+        folder / "model.zarr",
+        "--out",
+        tmp_path / "c.zarr",
+        "--region-stars",
+        100,
+    ]
     assert "region 4 done, 100 stars" in luxscale(*arguments, "--region", 4).stdout
     status = xr.open_zarr(tmp_path / "c.zarr", consolidated=False)["status"].values
     np.testing.assert_array_equal(np.flatnonzero(status), np.arange(400, 500))
@@ -99,8 +151,26 @@ def test_failures_are_one_line_and_status_1(made, tmp_path):
         ["train", tmp_path / "nothing.zarr", "--out", tmp_path / "m.zarr"],
         ["train", folder / "survey.zarr", "--out", folder / "model.zarr"],
         ["train", folder / "survey.zarr", "--out", tmp_path / "m.zarr", "--latent-dim", 5000],
-        ["label", folder / "survey.zarr", "--model", folder / "survey.zarr", "--out", tmp_path / "c.zarr", "--workers", 0],
-        ["label", folder / "survey.zarr", "--model", folder / "model.zarr", "--out", folder / "survey.zarr", "--workers", 0],
+        [
+            "label",
+            folder / "survey.zarr",
+            "--model",
+            folder / "survey.zarr",
+            "--out",
+            tmp_path / "c.zarr",
+            "--workers",
+            0,
+        ],
+        [
+            "label",
+            folder / "survey.zarr",
+            "--model",
+            folder / "model.zarr",
+            "--out",
+            folder / "survey.zarr",
+            "--workers",
+            0,
+        ],
     ):
         result = luxscale(*arguments, "--quiet" if arguments[0] != "info" else "--json", expect=1)
         assert result.stderr.startswith("Error: ")
@@ -108,16 +178,29 @@ def test_failures_are_one_line_and_status_1(made, tmp_path):
         assert result.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [["train"], ["nonsense"], ["simulate", "x", "--stars", "0"],
-                                       ["train", "s", "--out", "m", "--stars", "a:b"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["train"], ["nonsense"], ["simulate", "x", "--stars", "0"], ["train", "s", "--out", "m", "--stars", "a:b"]],
+)
 def test_usage_errors_are_status_2(arguments):
     luxscale(*arguments, expect=2)
 
 
 def test_overwrite_replaces_a_model_only(made, tmp_path):
     folder = made[0]
-    arguments = ["train", folder / "survey.zarr", "--latent-dim", 3, "--stars", "0:100", "--iterations", 1, "--folds", 1,
-                 "--quiet"]
+    arguments = [
+        "train",
+        folder / "survey.zarr",
+        "--latent-dim",
+        3,
+        "--stars",
+        "0:100",
+        "--iterations",
+        1,
+        "--folds",
+        1,
+        "--quiet",
+    ]
     luxscale(*arguments, "--out", tmp_path / "m.zarr")
     luxscale(*arguments, "--out", tmp_path / "m.zarr", expect=1)
     luxscale(*arguments, "--out", tmp_path / "m.zarr", "--overwrite")

@@ -31,7 +31,8 @@ def table(value, err, labels=("teff", "logg", "fe_h"), stars=None, **more):
     columns = {"label_value": value, "label_err": np.broadcast_to(np.asarray(err, float), value.shape)}
     return xr.Dataset(
         {k: (("star", "label"), v) for k, v in (columns | more).items()},
-        {"star": stars, "label": list(labels), "label_units": ("label", [UNITS[k] for k in labels])})
+        {"star": stars, "label": list(labels), "label_units": ("label", [UNITS[k] for k in labels])},
+    )
 
 
 def draw(n=4000, seed=0):
@@ -39,8 +40,10 @@ def draw(n=4000, seed=0):
     rng = np.random.default_rng(seed)
     err, truth_err = rng.uniform(0.5, 2, (2, n, 3)) * [100, 0.1, 0.05]
     true = rng.normal([4500, 2, 0], [500, 1, 0.3], (n, 3))
-    return (table(true + err * rng.normal(size=true.shape), err),
-            table(true + truth_err * rng.normal(size=true.shape), truth_err))
+    return (
+        table(true + err * rng.normal(size=true.shape), err),
+        table(true + truth_err * rng.normal(size=true.shape), truth_err),
+    )
 
 
 def shuffled(dataset, seed=1):
@@ -148,7 +151,8 @@ def test_a_lazy_catalogue_is_computed_once():
 
     catalog, truth = draw(40)
     both = da.from_array(np.stack([catalog["label_value"], catalog["label_err"]]), chunks=(2, 10, 3)).map_blocks(
-        count, meta=np.empty((0, 0, 0)))
+        count, meta=np.empty((0, 0, 0))
+    )
     lazy = catalog.assign(label_value=(("star", "label"), both[0]), label_err=(("star", "label"), both[1]))
     xr.testing.assert_allclose(compare(lazy, truth), compare(catalog, truth))
     assert len(calls) == 4
@@ -201,17 +205,20 @@ def broken(what):
     }[what]
 
 
-@pytest.mark.parametrize(("what", "message"), [
-    ("stars", "no star is in common: the catalogue's are like 's0', the survey's like 'other0'"),
-    ("kinds", "the catalogue's are like 's0', the survey's like 0"),
-    ("labels", "no label is in common: the catalogue has teff, logg, fe_h; the survey has a, b, c"),
-    ("truth", "truth: no variable 'label_value' (star, label); its variables on (star, label) are: label_err"),
-    ("errors", "catalogue: no variable 'label_err'"),
-    ("names", "catalogue: no coordinate 'star'"),
-    ("twice", "truth: 'star' repeats 's0'"),
-    ("undone", "none of the stars in common is done (status 1)"),
-    ("turned", "catalogue: 'label_value' has dims ('label', 'star'), expected ('star', 'label')"),
-])
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("stars", "no star is in common: the catalogue's are like 's0', the survey's like 'other0'"),
+        ("kinds", "the catalogue's are like 's0', the survey's like 0"),
+        ("labels", "no label is in common: the catalogue has teff, logg, fe_h; the survey has a, b, c"),
+        ("truth", "truth: no variable 'label_value' (star, label); its variables on (star, label) are: label_err"),
+        ("errors", "catalogue: no variable 'label_err'"),
+        ("names", "catalogue: no coordinate 'star'"),
+        ("twice", "truth: 'star' repeats 's0'"),
+        ("undone", "none of the stars in common is done (status 1)"),
+        ("turned", "catalogue: 'label_value' has dims ('label', 'star'), expected ('star', 'label')"),
+    ],
+)
 def test_messages(what, message):
     with pytest.raises(InputError) as caught:
         compare(*broken(what))
@@ -231,12 +238,20 @@ def catalogue(n=6):
     catalog, _ = draw(n)
     zero = ("star", np.zeros(n, "f4"))
     return catalog.assign(
-        latent=(("star", "latent"), np.zeros((n, 2), "f4")), chi2=zero, n_pixels=("star", np.ones(n, "i4")),
-        flags=("star", np.full(n, flags.BIT["bad_fit"])), status=("star", (np.arange(n) > 1).astype("u1")))
+        latent=(("star", "latent"), np.zeros((n, 2), "f4")),
+        chi2=zero,
+        n_pixels=("star", np.ones(n, "i4")),
+        flags=("star", np.full(n, flags.BIT["bad_fit"])),
+        status=("star", (np.arange(n) > 1).astype("u1")),
+    )
 
 
 def test_check_catalog_counts_what_is_done():
-    assert check_catalog(catalogue(), "c.zarr") == {"stars": 6, "done": 4, "flags": {"bad_fit": 4}}
+    expected = {"stars": 6, "done": 4, "not_finite": 0, "flags": {"bad_fit": 4}}
+    assert check_catalog(catalogue(), "c.zarr") == expected
+    broken = catalogue()
+    broken["label_value"] = broken["label_value"].where(broken["status"] == 0)
+    assert check_catalog(broken, "c.zarr") == expected | {"not_finite": 4}
 
 
 def test_check_catalog_refuses_others():
@@ -253,10 +268,16 @@ def test_check_catalog_refuses_others():
 def comparison():
     shape = (("label",), [2.0, -0.0004, np.nan])
     return xr.Dataset(
-        {"n_stars": ("label", [1200, 5, 0]), "bias": shape, "rmse": ("label", [126.4, 0.03711, np.nan]),
-         "robust_scatter": ("label", [98.6, 0.0351, np.nan]), "median_err": ("label", [101.2, 0.0333, np.nan]),
-         "pull": ("label", [1.004, 0.95, np.nan])},
-        {"label": ["teff", "fe_h", "vsini"], "label_units": ("label", ["K", "dex", ""])})
+        {
+            "n_stars": ("label", [1200, 5, 0]),
+            "bias": shape,
+            "rmse": ("label", [126.4, 0.03711, np.nan]),
+            "robust_scatter": ("label", [98.6, 0.0351, np.nan]),
+            "median_err": ("label", [101.2, 0.0333, np.nan]),
+            "pull": ("label", [1.004, 0.95, np.nan]),
+        },
+        {"label": ["teff", "fe_h", "vsini"], "label_units": ("label", ["K", "dex", ""])},
+    )
 
 
 def test_table(comparison):
@@ -268,16 +289,33 @@ def test_table(comparison):
     ]
 
 
-@pytest.mark.parametrize(("values", "expected"), [
-    ((126.4, 99.0), 0), ((0.351,), 3), ((0.0371, 0.002), 4), ((0.0371, 0.0002), 5), ((99.998,), 0), ((1e-9,), 6),
-    ((0.0, None, np.nan), 0)])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((126.4, 99.0), 0),
+        ((0.351,), 3),
+        ((0.0371, 0.002), 4),
+        ((0.0371, 0.0002), 5),
+        ((99.998,), 0),
+        ((1e-9,), 6),
+        ((0.0, None, np.nan), 0),
+    ],
+)
 def test_decimals(values, expected):
     assert decimals(*values) == expected
 
 
 def test_records_are_json(comparison):
     records = json.loads(json.dumps(to_records(comparison), allow_nan=False))
-    assert records[0] == {"label": "teff", "unit": "K", "n_stars": 1200, "bias": 2.0, "rmse": 126.4,
-                          "robust_scatter": 98.6, "median_err": 101.2, "pull": 1.004}
+    assert records[0] == {
+        "label": "teff",
+        "unit": "K",
+        "n_stars": 1200,
+        "bias": 2.0,
+        "rmse": 126.4,
+        "robust_scatter": 98.6,
+        "median_err": 101.2,
+        "pull": 1.004,
+    }
     assert records[2]["rmse"] is None
     assert records[2]["n_stars"] == 0

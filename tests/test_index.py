@@ -66,9 +66,15 @@ def test_a_name_that_is_not_there_raises_key_error(stars):
 
 @pytest.mark.parametrize(
     ("indexer", "expected"),
-    [(slice(1, 4), ["s001", "s002", "s003"]), ([5, 0], ["s005", "s000"]), (np.array([9]), ["s009"]),
-     (np.arange(10) > 7, ["s008", "s009"]), (slice(None, None, -4), ["s009", "s005", "s001"])],
-    ids=["slice", "list", "array", "mask", "backwards"])
+    [
+        (slice(1, 4), ["s001", "s002", "s003"]),
+        ([5, 0], ["s005", "s000"]),
+        (np.array([9]), ["s009"]),
+        (np.arange(10) > 7, ["s008", "s009"]),
+        (slice(None, None, -4), ["s009", "s005", "s001"]),
+    ],
+    ids=["slice", "list", "array", "mask", "backwards"],
+)
 def test_selection_by_position_keeps_the_index(stars, indexer, expected):
     part = stars.isel(star=indexer)
     assert part["star"].values.tolist() == expected

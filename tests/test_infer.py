@@ -12,7 +12,6 @@ import xarray as xr
 import luxscale as lux
 from luxscale import flags
 from luxscale.infer import Limits, design, head, infer_arrays
-from luxscale.model import LinearMap
 from luxscale.schema import InputError
 
 RESULTS = ("latent", "chi2", "n_pixels", "flags", "label_value", "label_err")
@@ -72,8 +71,10 @@ def test_high_signal_to_noise_keeps_its_digits(small_model, held_out, float64_re
 def test_the_value_of_a_missing_pixel_changes_nothing(arrays):
     designs, (y,), (ivar,), heads = arrays
     assert np.isnan(y[ivar == 0]).all()
-    results = [infer_arrays(designs, [np.where(ivar > 0, y, fill).astype("f4")], [ivar], heads)
-               for fill in (np.nan, 0.0, -9999.0, np.inf)]
+    results = [
+        infer_arrays(designs, [np.where(ivar > 0, y, fill).astype("f4")], [ivar], heads)
+        for fill in (np.nan, 0.0, -9999.0, np.inf)
+    ]
     for other in results[1:]:
         for a, b in zip(jax.tree.leaves(results[0]), jax.tree.leaves(other), strict=True):
             np.testing.assert_array_equal(a, b)
@@ -106,7 +107,9 @@ def test_a_bad_neighbour_does_no_harm(arrays):
     bad_y, bad_ivar = y.copy(), ivar.copy()
     bad_y[7], bad_ivar[7] = np.inf, np.nan
     others = np.arange(len(y)) != 7
-    np.testing.assert_allclose(infer_arrays(designs, [bad_y], [bad_ivar], heads).latent[others], whole.latent[others], atol=1e-5)
+    np.testing.assert_allclose(
+        infer_arrays(designs, [bad_y], [bad_ivar], heads).latent[others], whole.latent[others], atol=1e-5
+    )
 
 
 # the labelled door
@@ -122,7 +125,13 @@ def test_catalogue_in_memory(small_model, held_out, expected):
     assert catalog["label_value"].dims == ("star", "label")
     assert catalog["latent"].dims == ("star", "latent")
     assert {k: catalog[k].dtype.str[1:] for k in RESULTS} == {
-        "latent": "f4", "chi2": "f4", "n_pixels": "i4", "flags": "u2", "label_value": "f8", "label_err": "f8"}
+        "latent": "f4",
+        "chi2": "f4",
+        "n_pixels": "i4",
+        "flags": "u2",
+        "label_value": "f8",
+        "label_err": "f8",
+    }
     assert np.max(np.abs(catalog["label_value"].values - expected["value"]) / expected["err"]) < 0.01
     assert catalog.attrs["model_fingerprint"] == small_model.fingerprint
     assert catalog["flags"].attrs["flag_meanings"].split() == list(flags.BIT)
@@ -138,8 +147,11 @@ def test_on_dask_nothing_is_computed_and_the_result_is_the_same(small_model, hel
             lazy["flags"].compute()
     got, memory = lazy.compute(), lux.infer(held_out, small_model, covariance=True)
     assert got.attrs == memory.attrs
-    assert {k: v.dtype for k, v in got.items()} == {k: v.dtype for k, v in memory.items()} == {
-        k: v.dtype for k, v in lazy.items()}
+    assert (
+        {k: v.dtype for k, v in got.items()}
+        == {k: v.dtype for k, v in memory.items()}
+        == {k: v.dtype for k, v in lazy.items()}
+    )
     for name in ("n_pixels", "flags"):
         np.testing.assert_array_equal(got[name], memory[name])
     np.testing.assert_allclose(got["latent"], memory["latent"], atol=1e-5)
@@ -186,20 +198,15 @@ def test_spectra_from_labels(small_model, held_out, float64_reference):
     np.testing.assert_array_equal(catalog["n_pixels"], expected["n_pixels"])
 
 
-def test_labels_and_spectra_together_know_more_than_each(small_model, held_out, float64_reference):
+def test_labels_and_spectra_together_know_more_than_each(small_model, held_out, float64_reference, joined_outputs):
     both = lux.infer(held_out, small_model, given=["flux", "label_value"])
-    flux, label = small_model["flux"], small_model["label_value"]
-    err = held_out["label_err"].values
-    joined = dataclasses.replace(  # one output that holds the pixels and the labels
-        flux, map=LinearMap(*(np.concatenate([getattr(o.map, k) for o in (flux, label)]) for k in ("weights", "offset"))),
-        scatter=np.r_[flux.scatter, label.scatter], used=np.r_[flux.used, label.used])
-    model = dataclasses.replace(small_model, outputs=(label, joined))
-    expected = float64_reference(
-        model, "flux", np.concatenate([held_out["flux"], held_out["label_value"]], 1),
-        np.concatenate([held_out["flux_ivar"], np.where(np.isfinite(err), 1 / err**2, 0)], 1))
+    model, values, ivars = joined_outputs(small_model, held_out)
+    expected = float64_reference(model, "flux", values, ivars)
     assert np.max(np.abs(both["label_value"].values - expected["value"]) / expected["err"]) < 0.01
     np.testing.assert_allclose(both["label_err"], expected["err"], rtol=0.01)
     np.testing.assert_array_equal(both["n_pixels"], expected["n_pixels"])
+    for alone in ("flux", "label_value"):
+        assert (both["label_err"] < lux.infer(held_out, small_model, given=alone)["label_err"] * (1 + 1e-6)).all()
 
 
 # flags
@@ -235,8 +242,10 @@ def test_a_star_without_data_is_the_average_star(small_model, held_out):
 
 
 @pytest.mark.parametrize(
-    ("flux", "ivar"), [(1.0, -5.0), (np.nan, 5.0), (np.inf, 5.0), (1.0, np.nan), (1.0, np.inf)],
-    ids=["negative ivar", "NaN flux", "infinite flux", "NaN ivar", "infinite ivar"])
+    ("flux", "ivar"),
+    [(1.0, -5.0), (np.nan, 5.0), (np.inf, 5.0), (1.0, np.nan), (1.0, np.inf)],
+    ids=["negative ivar", "NaN flux", "infinite flux", "NaN ivar", "infinite ivar"],
+)
 def test_values_that_break_the_contract_are_left_out_and_flagged(small_model, held_out, flux, ivar):
     clean = held_out.copy(deep=True)
     clean["flux_ivar"][8, 2:4] = 0
@@ -302,7 +311,9 @@ def test_noise_that_hides_the_labels(small_model, held_out):
 
 
 def shift(survey):
-    return survey.assign_coords(wavelength=("wavelength", survey["wavelength"].values + 0.1, survey["wavelength"].attrs))
+    return survey.assign_coords(
+        wavelength=("wavelength", survey["wavelength"].values + 0.1, survey["wavelength"].attrs)
+    )
 
 
 def attr(key, value):
@@ -316,18 +327,42 @@ def attr(key, value):
 @pytest.mark.parametrize(
     ("change", "given", "message"),
     [
-        (lambda s: s.isel(wavelength=slice(39)), "flux", r"'wavelength' has 39 values, the model 40 \(15100.0 to 15178.0\)"),
-        (shift, "flux", "'wavelength' differs from the model's grid at 40 of 40 pixels, first 15100.1 where .* 15100.0; resample"),
+        (
+            lambda s: s.isel(wavelength=slice(39)),
+            "flux",
+            r"'wavelength' has 39 values, the model 40 \(15100.0 to 15178.0\)",
+        ),
+        (
+            shift,
+            "flux",
+            "'wavelength' differs from the model's grid at 40 of 40 pixels, first 15100.1 where .* 15100.0; resample",
+        ),
         (attr("units", "nm"), "flux", "'wavelength' has units 'nm', the model 'Angstrom'; convert it"),
         (attr("medium", "air"), "flux", "'wavelength' has medium 'air', the model 'vacuum'; convert it"),
         (lambda s: s.drop_vars("flux"), "flux", "no variable 'flux', .* has the outputs: label_value"),
         (lambda s: s.drop_vars("flux_ivar"), "flux", "no variable 'flux_ivar or .*needed for output 'flux'"),
-        (lambda s: s.isel(label=[1, 0, 2, 3]), "label_value", r"'label' is \['logg', 'teff'.*select them in the model's order"),
+        (
+            lambda s: s.isel(label=[1, 0, 2, 3]),
+            "label_value",
+            r"'label' is \['logg', 'teff'.*select them in the model's order",
+        ),
         (lambda s: s.isel(label=[0, 1]), ["flux", "label_value"], "'label' has 2 values, the model 4"),
         (lambda s: s, "mag", "the model has no output 'mag'; it has label_value, flux"),
         (lambda s: s, [], "names no output; give at least one"),
     ],
-    ids=["size", "values", "units", "medium", "no flux", "no ivar", "label order", "label size", "unknown", "nothing given"])
+    ids=[
+        "size",
+        "values",
+        "units",
+        "medium",
+        "no flux",
+        "no ivar",
+        "label order",
+        "label size",
+        "unknown",
+        "nothing given",
+    ],
+)
 def test_a_survey_that_does_not_match_is_refused(small_model, held_out, change, given, message):
     with pytest.raises(InputError, match=message):
         lux.infer(change(held_out), small_model, given=given)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from importlib.metadata import version
 
 import jax
 import numpy as np
@@ -55,20 +57,18 @@ def test_plain_xarray_shows_what_the_model_is(path, small_survey):
     assert plain["wavelength"].attrs == {"units": "Angstrom", "medium": "vacuum"}
     np.testing.assert_array_equal(plain["wavelength"], small_survey["wavelength"])
     assert dict(zip(plain["label"].values, plain["label_units"].values, strict=True)) == {
-        "teff": "K", "logg": "dex(cm s-2)", "fe_h": "dex", "mg_fe": "dex"}
+        "teff": "K",
+        "logg": "dex(cm s-2)",
+        "fe_h": "dex",
+        "mg_fe": "dex",
+    }
     assert plain.attrs["n_stars"] == 300
     assert plain.attrs["method"] == "marginal"
     assert json.loads(plain.attrs["settings"])["latent_dim"] == 4
     assert len(plain.attrs["training_checksum"]) == 64
-    assert plain.attrs["version"] == small_model_version()
+    assert plain.attrs["version"] == version("luxscale")
     assert plain.attrs["format_version"] == FORMAT_VERSION
     assert {o["name"] for o in json.loads(plain.attrs["outputs"])} == {"flux", "label_value"}
-
-
-def small_model_version():
-    from importlib.metadata import version
-
-    return version("luxscale")
 
 
 def change(path, **attrs):
@@ -76,8 +76,6 @@ def change(path, **attrs):
 
 
 def drop_array(path):
-    import shutil
-
     shutil.rmtree(path / "flux_offset")
 
 
@@ -94,13 +92,17 @@ def drop_attribute(path):
     ("spoil", "message"),
     [
         (lambda p: change(p, format="luxscale-catalog"), "not a luxscale model .*'luxscale-catalog'.*train one"),
-        (lambda p: change(p, format_version=FORMAT_VERSION + 1, version="9.9"), r"written by luxscale 9\.9; .*upgrade it"),
+        (
+            lambda p: change(p, format_version=FORMAT_VERSION + 1, version="9.9"),
+            r"written by luxscale 9\.9; .*upgrade it",
+        ),
         (lambda p: change(p, chi2_limit=0.5), "do not match the model's fingerprint"),
         (tamper, "do not match the model's fingerprint; it was changed or damaged"),
         (drop_array, "lacks .*flux_offset.*copy or train it again"),
         (drop_attribute, "lacks .*n_stars.*copy or train it again"),
     ],
-    ids=["another format", "later version", "limit changed", "array changed", "array missing", "attribute missing"])
+    ids=["another format", "later version", "limit changed", "array changed", "array missing", "attribute missing"],
+)
 def test_what_is_no_sound_model_is_refused(path, spoil, message):
     spoil(path)
     with pytest.raises(InputError, match=r"model\.zarr: .*" + message):
@@ -153,9 +155,15 @@ def test_saving_never_replaces_what_is_not_a_model(small_model, small_survey, tm
 
 def test_fingerprint_changes_with_everything_inference_depends_on(small_model):
     flux, label = small_model.outputs[1], small_model.outputs[0]
-    changed = [dataclasses.replace(flux, **{k: np.asarray(getattr(flux, k)) * 2}) for k in ("scatter", "scale", "bounds")]
-    changed += [dataclasses.replace(flux, used=~flux.used), dataclasses.replace(flux, units=("nm",)),
-                dataclasses.replace(flux, attrs=(("medium", "air"),)), dataclasses.replace(flux, coord=flux.coord[::-1])]
+    changed = [
+        dataclasses.replace(flux, **{k: np.asarray(getattr(flux, k)) * 2}) for k in ("scatter", "scale", "bounds")
+    ]
+    changed += [
+        dataclasses.replace(flux, used=~flux.used),
+        dataclasses.replace(flux, units=("nm",)),
+        dataclasses.replace(flux, attrs=(("medium", "air"),)),
+        dataclasses.replace(flux, coord=flux.coord[::-1]),
+    ]
     prints = {dataclasses.replace(small_model, outputs=(label, c)).fingerprint for c in changed}
     assert len(prints | {small_model.fingerprint}) == len(changed) + 1
 
@@ -186,8 +194,15 @@ def test_repr_says_what_it_holds(small_model):
 def test_a_map_and_its_derivative(small_model):
     flux = small_model["flux"].map
     z = np.random.default_rng(0).standard_normal((3, 4))
-    expected = np.array([[o + sum(w * zi for w, zi in zip(row, zn, strict=True))
-                          for o, row in zip(flux.offset, flux.weights, strict=True)] for zn in z])
+    expected = np.array(
+        [
+            [
+                o + sum(w * zi for w, zi in zip(row, zn, strict=True))
+                for o, row in zip(flux.offset, flux.weights, strict=True)
+            ]
+            for zn in z
+        ]
+    )
     np.testing.assert_allclose(flux(z), expected)
     step = (flux(z + 1e-6 * np.eye(4)[2]) - flux(z)) / 1e-6
     np.testing.assert_allclose(step, np.broadcast_to(flux.jacobian(z)[:, 2], step.shape), rtol=1e-4, atol=1e-8)

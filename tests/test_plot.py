@@ -25,8 +25,12 @@ def save(ax):
 def labelled(value, err, labels=LABELS, units=UNITS, prefix="star"):
     return xr.Dataset(
         {"label_value": (("star", "label"), value), "label_err": (("star", "label"), np.full(value.shape, err))},
-        {"star": [f"{prefix}{i}" for i in range(len(value))], "label": list(labels),
-         "label_units": ("label", list(units))})
+        {
+            "star": [f"{prefix}{i}" for i in range(len(value))],
+            "label": list(labels),
+            "label_units": ("label", list(units)),
+        },
+    )
 
 
 def pair(n, labels=LABELS, units=UNITS):
@@ -55,16 +59,34 @@ def texts(ax):
 # names
 
 
-@pytest.mark.parametrize(("label", "expected"), [
-    ("teff", r"$T_{\rm eff}$"), ("logg", r"$\log g$"), ("fe_h", "[Fe/H]"), ("alpha_m", r"[$\alpha$/M]"),
-    ("a_k", "$A_K$"), ("c_m", "[C/M]"), ("mg_fe", "[Mg/Fe]"), ("m_h", "[M/H]"), ("v_sin_i", "v_sin_i"), ("snr", "snr")])
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("teff", r"$T_{\rm eff}$"),
+        ("logg", r"$\log g$"),
+        ("fe_h", "[Fe/H]"),
+        ("alpha_m", r"[$\alpha$/M]"),
+        ("a_k", "$A_K$"),
+        ("c_m", "[C/M]"),
+        ("mg_fe", "[Mg/Fe]"),
+        ("m_h", "[M/H]"),
+        ("v_sin_i", "v_sin_i"),
+        ("snr", "snr"),
+    ],
+)
 def test_pretty(label, expected):
     assert plot.pretty(label) == expected
 
 
-@pytest.mark.parametrize(("label", "unit", "expected"), [
-    ("fe_h", "dex", "[Fe/H] [dex]"), ("logg", "dex(cm s-2)", r"$\log g$"), ("a_k", "mag", "$A_K$ [mag]"),
-    ("age", "", "age")])
+@pytest.mark.parametrize(
+    ("label", "unit", "expected"),
+    [
+        ("fe_h", "dex", "[Fe/H] [dex]"),
+        ("logg", "dex(cm s-2)", r"$\log g$"),
+        ("a_k", "mag", "$A_K$ [mag]"),
+        ("age", "", "age"),
+    ],
+)
 def test_titled(label, unit, expected):
     assert plot.titled(label, unit) == expected
 
@@ -143,8 +165,9 @@ def test_kiel_decreases_both_ways(few):
     assert ax.figure.axes[1].get_ylabel() == "[Fe/H] [dex]"
     (stars,) = ax.collections
     drawn = np.column_stack([stars.get_offsets(), stars.get_array()])
-    np.testing.assert_array_equal(drawn[drawn[:, 0].argsort()],
-                                  catalog["label_value"].values[catalog["label_value"][:, 0].argsort(), :3])
+    np.testing.assert_array_equal(
+        drawn[drawn[:, 0].argsort()], catalog["label_value"].values[catalog["label_value"][:, 0].argsort(), :3]
+    )
     save(ax)
 
 
@@ -185,8 +208,18 @@ def test_kiel_names_a_missing_label(few):
 
 def output(rng, spec, coord, units, attrs=()):
     n = len(coord)
-    return Output(spec, coord, units, attrs, LinearMap(rng.normal(size=(n, LATENTS)) * 0.1, np.ones(n)),
-                  np.full(n, 0.03), np.ones(n), np.zeros(n), np.ones(n, bool), np.tile([-9.0, 9.0], (n, 1)))
+    return Output(
+        spec,
+        coord,
+        units,
+        attrs,
+        LinearMap(rng.normal(size=(n, LATENTS)) * 0.1, np.ones(n)),
+        np.full(n, 0.03),
+        np.ones(n),
+        np.zeros(n),
+        np.ones(n, bool),
+        np.tile([-9.0, 9.0], (n, 1)),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -196,12 +229,14 @@ def spectra():
     grid = np.linspace(400, 700, PIXELS)
     labels, flux = OutputSpec("label_value", "label", "label_err"), OutputSpec("flux", "wavelength", "flux_ivar")
     model = LuxModel(
-        (output(rng, labels, LABELS, UNITS),
-         output(rng, flux, tuple(grid.tolist()), ("nm",), (("medium", "air"),))),
-        np.zeros(1), Provenance("none", "{}", 4, "", "0"))
+        (output(rng, labels, LABELS, UNITS), output(rng, flux, tuple(grid.tolist()), ("nm",), (("medium", "air"),))),
+        np.zeros(1),
+        Provenance("none", "{}", 4, "", "0"),
+    )
     latent = rng.normal(size=(4, LATENTS))
     catalog = labelled(np.tile([4567.8, 2.345, -0.5, 0.1, 0.02], (4, 1)), [45.0, 0.12, 0.05, 0.02, 0.01]).assign(
-        latent=(("star", "latent"), latent))
+        latent=(("star", "latent"), latent)
+    )
     flux = model["flux"].map(latent) + 0.04 * rng.normal(size=(4, PIXELS))
     ivar = np.full(flux.shape, 1 / 0.04**2)
     ivar[1, 20:30] = 0
@@ -209,7 +244,8 @@ def spectra():
     flux[1, 25:30] = np.nan
     survey = xr.Dataset(
         {"flux": (("star", "wavelength"), flux.astype("f4")), "flux_ivar": (("star", "wavelength"), ivar.astype("f4"))},
-        {"star": catalog["star"].values, "wavelength": ("wavelength", grid, {"units": "nm", "medium": "air"})})
+        {"star": catalog["star"].values, "wavelength": ("wavelength", grid, {"units": "nm", "medium": "air"})},
+    )
     return survey, catalog, model
 
 
@@ -278,8 +314,13 @@ def legible(figure):
 def test_labels_figure_of_five(few):
     figure = plot.labels_figure(*few)
     assert [ax.get_xlabel() for ax in figure.axes] == [
-        r"Survey $T_{\rm eff}$ [K]", r"Survey $\log g$", "Survey [Fe/H] [dex]", r"Survey [$\alpha$/M] [dex]",
-        "Survey $A_K$ [mag]", r"$T_{\rm eff}$ [K]"]
+        r"Survey $T_{\rm eff}$ [K]",
+        r"Survey $\log g$",
+        "Survey [Fe/H] [dex]",
+        r"Survey [$\alpha$/M] [dex]",
+        "Survey $A_K$ [mag]",
+        r"$T_{\rm eff}$ [K]",
+    ]
     save(figure)
     assert legible(figure)
 

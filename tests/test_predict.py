@@ -66,8 +66,10 @@ def test_a_pixel_that_took_no_part_is_nan(small_model, catalog):
     flux = small_model["flux"]
     offset = flux.map.offset.copy()
     offset[3] = np.nan
-    model = dataclasses.replace(small_model, outputs=(
-        small_model.outputs[0], dataclasses.replace(flux, map=dataclasses.replace(flux.map, offset=offset))))
+    model = dataclasses.replace(
+        small_model,
+        outputs=(small_model.outputs[0], dataclasses.replace(flux, map=dataclasses.replace(flux.map, offset=offset))),
+    )
     catalog.attrs["model_fingerprint"] = model.fingerprint
     got = lux.predict(catalog, model)
     assert np.flatnonzero(np.isnan(got).any("star")).tolist() == [3]

@@ -62,8 +62,13 @@ def test_catalog_follows_the_contract(stores, undisturbed, small_model):
     assert catalog["label_value"].dims == catalog["label_err"].dims == ("star", "label")
     assert catalog["latent"].sizes == {"star": N_STARS, "latent": small_model.latent_dim}
     assert {v: str(catalog[v].dtype) for v in ("chi2", "n_pixels", "flags", "status", "latent", "label_value")} == {
-        "chi2": "float32", "n_pixels": "int32", "flags": "uint16", "status": "uint8", "latent": "float32",
-        "label_value": "float64"}
+        "chi2": "float32",
+        "n_pixels": "int32",
+        "flags": "uint16",
+        "status": "uint8",
+        "latent": "float32",
+        "label_value": "float64",
+    }
     assert catalog["label_value"].chunks[0] == (CHUNK,) * 6
     assert (catalog["status"] == 1).all()
     assert len(catalog["flags"].attrs["flag_masks"]) == len(catalog["flags"].attrs["flag_meanings"].split())
@@ -104,8 +109,8 @@ def test_a_region_half_written_is_done_again(stores, undisturbed, tmp_path):
     run.prepare(plan)
     run.run(plan, plan.regions, progress=False)
     group = zarr.open_group(plan.catalog, mode="r+")
-    group["label_value"][2 * CHUNK:3 * CHUNK] = -1  # a task that died between its arrays and its status
-    group["status"][2 * CHUNK:3 * CHUNK] = 0
+    group["label_value"][2 * CHUNK : 3 * CHUNK] = -1  # a task that died between its arrays and its status
+    group["status"][2 * CHUNK : 3 * CHUNK] = 0
     assert label(stores, tmp_path / "c.zarr").n_run == CHUNK
     assert_same(tmp_path / "c.zarr", undisturbed)
 
@@ -137,7 +142,9 @@ def test_a_killed_worker_costs_nothing(stores, undisturbed, tmp_path):
         pids = list(client.run(os.getpid).values())
         os.kill(pids[0], signal.SIGKILL)
         label(stores, tmp_path / "c.zarr", client=client)
-    np.testing.assert_allclose(contents(tmp_path / "c.zarr")["label_value"], contents(undisturbed)["label_value"], rtol=1e-5)
+    np.testing.assert_allclose(
+        contents(tmp_path / "c.zarr")["label_value"], contents(undisturbed)["label_value"], rtol=1e-5
+    )
 
 
 def test_a_killed_client_resumes_bit_for_bit(stores, undisturbed, tmp_path):

@@ -60,42 +60,82 @@ STRUCTURE = {  # what is wrong: (how to make it so, what the message names, what
     "no errors of the flux": (lambda s: s.drop_vars("flux_ivar"), ["'flux_ivar'", "'flux'"], "write a constant"),
     "no errors of labels": (lambda s: s.drop_vars("label_err"), ["'label_err'", "'label_value'"], "write a constant"),
     "flux transposed": (
-        lambda s: s.assign(flux=s["flux"].transpose("wavelength", "star")), ["'flux'", "('wavelength', 'star')"],
-        ".transpose('star', 'wavelength')"),
+        lambda s: s.assign(flux=s["flux"].transpose("wavelength", "star")),
+        ["'flux'", "('wavelength', 'star')"],
+        ".transpose('star', 'wavelength')",
+    ),
     "labels transposed": (
-        lambda s: s.assign(label_value=s["label_value"].T), ["'label_value'"], ".transpose('star', 'label')"),
+        lambda s: s.assign(label_value=s["label_value"].T),
+        ["'label_value'"],
+        ".transpose('star', 'label')",
+    ),
     "flux of whole numbers": (
-        lambda s: s.assign(flux=s["flux"].fillna(0).astype(int)), ["'flux'", "int64", "float"], ".astype('float32')"),
+        lambda s: s.assign(flux=s["flux"].fillna(0).astype(int)),
+        ["'flux'", "int64", "float"],
+        ".astype('float32')",
+    ),
     "labels are text": (
-        lambda s: s.assign(label_value=s["label_value"].astype(str)), ["'label_value'", "<U"], ".astype('float64')"),
+        lambda s: s.assign(label_value=s["label_value"].astype(str)),
+        ["'label_value'", "<U"],
+        ".astype('float64')",
+    ),
     "star is a real number": (
-        lambda s: s.assign_coords(star=np.arange(s.sizes["star"]) / 2), ["'star'", "float64"], ".astype('str')"),
+        lambda s: s.assign_coords(star=np.arange(s.sizes["star"]) / 2),
+        ["'star'", "float64"],
+        ".astype('str')",
+    ),
     "wavelength is text": (
-        lambda s: s.assign_coords(wavelength=s["wavelength"].astype(str).values), ["'wavelength'"], ".astype('float64')"),
+        lambda s: s.assign_coords(wavelength=s["wavelength"].astype(str).values),
+        ["'wavelength'"],
+        ".astype('float64')",
+    ),
     "wavelength out of order": (
-        lambda s: change_grid(s, swap), ["'wavelength'", "not ascending at index 7", "15116.0 then 15114.0"],
-        ".sortby('wavelength')"),
+        lambda s: change_grid(s, swap),
+        ["'wavelength'", "not ascending at index 7", "15116.0 then 15114.0"],
+        ".sortby('wavelength')",
+    ),
     "wavelength repeated": (
-        lambda s: change_grid(s, repeat), ["'wavelength'", "repeated at index 4"], ".drop_duplicates('wavelength')"),
+        lambda s: change_grid(s, repeat),
+        ["'wavelength'", "repeated at index 4"],
+        ".drop_duplicates('wavelength')",
+    ),
     "wavelength NaN": (lambda s: change_grid(s, blank), ["'wavelength'", "at index 2", "nan"], ".sortby('wavelength')"),
     "no units": (without_units, ["'wavelength'", "'units'"], ".attrs['units'] = 'Angstrom'"),
     "bad medium": (lambda s: set_attr(s, "medium", "Air"), ["'wavelength'", "'Air'"], "must be 'vacuum' or 'air'"),
     "label repeated": (
         lambda s: s.drop_indexes("label").assign_coords(label=np.array(["teff", "logg", "logg", "mg_fe"], object)),
-        ["'label'", "'label_value'"], "needs its own"),
+        ["'label'", "'label_value'"],
+        "needs its own",
+    ),
     "chunked along wavelength": (
-        lambda s: s.chunk(star=100, wavelength=20), ["'flux'", "'wavelength'"], ".chunk({'wavelength': -1})"),
+        lambda s: s.chunk(star=100, wavelength=20),
+        ["'flux'", "'wavelength'"],
+        ".chunk({'wavelength': -1})",
+    ),
     "errors chunked along wavelength": (
-        lambda s: s.assign(flux_ivar=s["flux_ivar"].chunk(wavelength=20)), ["'flux_ivar'"], ".chunk({'wavelength': -1})"),
+        lambda s: s.assign(flux_ivar=s["flux_ivar"].chunk(wavelength=20)),
+        ["'flux_ivar'"],
+        ".chunk({'wavelength': -1})",
+    ),
     "no stars": (lambda s: s.isel(star=slice(0)), ["no stars"], ""),
     "no output": (lambda s: s[["snr"]], ["'flux'", "'label_value'"], "it needs"),
     "no coordinate": (lambda s: s.drop_vars("wavelength"), ["'wavelength'", "'flux'"], "which says what the columns"),
     "errors on other dims": (
-        lambda s: s.assign(mag=(("star", "band"), np.ones((300, 2))), mag_err=(("star",), np.ones(300)),
-                           band=("band", ["g", "r"])), ["'mag_err'", "'mag'"], "must agree"),
+        lambda s: s.assign(
+            mag=(("star", "band"), np.ones((300, 2))), mag_err=(("star",), np.ones(300)), band=("band", ["g", "r"])
+        ),
+        ["'mag_err'", "'mag'"],
+        "must agree",
+    ),
     "another output of whole numbers": (
-        lambda s: s.assign(mag=(("star", "band"), np.ones((300, 2), int)), mag_err=(("star", "band"), np.ones((300, 2))),
-                           band=("band", ["g", "r"])), ["'mag'", "int64"], "expected float"),
+        lambda s: s.assign(
+            mag=(("star", "band"), np.ones((300, 2), int)),
+            mag_err=(("star", "band"), np.ones((300, 2))),
+            band=("band", ["g", "r"]),
+        ),
+        ["'mag'", "int64"],
+        "expected float",
+    ),
 }
 
 
@@ -122,7 +162,9 @@ def test_structure_reads_no_data(small_survey, no_compute):
         check_structure(small_survey.chunk(star=100), WHERE)
 
 
-@pytest.mark.parametrize("without", [["flux", "flux_ivar", "wavelength"], ["label_value", "label_err", "label", "label_units"]])
+@pytest.mark.parametrize(
+    "without", [["flux", "flux_ivar", "wavelength"], ["label_value", "label_err", "label", "label_units"]]
+)
 def test_labels_without_spectra_and_spectra_without_labels_are_surveys(small_survey, without):
     check_structure(small_survey.drop_vars(without), WHERE)
 
@@ -158,7 +200,9 @@ def test_values_are_refused(small_survey, case):
 def test_flux_that_is_not_finite_needs_weight_zero(small_survey):
     small_survey["flux"][3, 1:4] = np.nan
     small_survey["flux_ivar"][3, 1:4] = [0, 5, 5]
-    with pytest.raises(InputError, match=r"star 's1-00003', wavelength 15104.0, and 1 more .* 0 where the value is not finite"):
+    with pytest.raises(
+        InputError, match=r"star 's1-00003', wavelength 15104.0, and 1 more .* 0 where the value is not finite"
+    ):
         check_values(small_survey, find_outputs(small_survey), WHERE)
 
 
@@ -172,7 +216,9 @@ def test_invalid_finds_each_value_and_no_other():
 
 
 def test_a_star_named_twice_is_refused():
-    with pytest.raises(InputError, match=r"my.zarr: 'star' repeats 'b' \(2 repeated in all\).*drop_duplicates\('star'\)"):
+    with pytest.raises(
+        InputError, match=r"my.zarr: 'star' repeats 'b' \(2 repeated in all\).*drop_duplicates\('star'\)"
+    ):
         check_unique(np.array(["a", "b", "b", "c", "b"], object), WHERE)
 
 
@@ -188,12 +234,15 @@ def with_more_outputs(survey):
     n = survey.sizes["star"]
     return survey.assign_coords(
         wavelength_boss=("wavelength_boss", np.linspace(4000.0, 9000, 6), {"units": "Angstrom"}),
-        band=("band", np.array(["g", "r"], object)), galah_label=("galah_label", np.array(["teff"], object)),
+        band=("band", np.array(["g", "r"], object)),
+        galah_label=("galah_label", np.array(["teff"], object)),
     ).assign(
         flux_boss=(("star", "wavelength_boss"), np.ones((n, 6), "f4")),
         flux_boss_ivar=(("star", "wavelength_boss"), np.ones((n, 6), "f4")),
-        mag=(("star", "band"), np.ones((n, 2))), mag_err=(("star", "band"), np.ones((n, 2))),
-        galah_value=(("star", "galah_label"), np.ones((n, 1))), galah_err=(("star", "galah_label"), np.ones((n, 1))),
+        mag=(("star", "band"), np.ones((n, 2))),
+        mag_err=(("star", "band"), np.ones((n, 2))),
+        galah_value=(("star", "galah_label"), np.ones((n, 1))),
+        galah_err=(("star", "galah_label"), np.ones((n, 1))),
     )
 
 
@@ -201,8 +250,12 @@ def test_all_outputs_are_found_and_the_truth_is_not_one(small_survey):
     survey = with_more_outputs(small_survey)
     check_structure(survey, WHERE)
     assert {(o.name, o.dim, o.noise) for o in find_outputs(survey)} == {
-        ("flux", "wavelength", "flux_ivar"), ("flux_boss", "wavelength_boss", "flux_boss_ivar"),
-        ("label_value", "label", "label_err"), ("mag", "band", "mag_err"), ("galah_value", "galah_label", "galah_err")}
+        ("flux", "wavelength", "flux_ivar"),
+        ("flux_boss", "wavelength_boss", "flux_boss_ivar"),
+        ("label_value", "label", "label_err"),
+        ("mag", "band", "mag_err"),
+        ("galah_value", "galah_label", "galah_err"),
+    }
     assert "label_true" in survey
 
 
@@ -213,7 +266,9 @@ def test_outputs_are_picked_by_name_in_the_order_asked_for(small_survey):
     assert len(pick_outputs(survey, None, WHERE)) == 5
 
 
-@pytest.mark.parametrize(("name", "need"), [("flux_uves", "flux_uves"), ("label_true", "label_true_ivar' or label_true_err")])
+@pytest.mark.parametrize(
+    ("name", "need"), [("flux_uves", "flux_uves"), ("label_true", "label_true_ivar' or label_true_err")]
+)
 def test_an_output_that_is_not_there_is_refused(small_survey, name, need):
     with pytest.raises(InputError) as error:
         pick_outputs(small_survey, ["flux", name], WHERE)
@@ -239,5 +294,6 @@ def test_input_error_is_a_value_error():
 def test_integer_stars_are_fine():
     survey = xr.Dataset(
         {"label_value": (("star", "label"), np.ones((2, 1))), "label_err": (("star", "label"), np.ones((2, 1)))},
-        {"star": np.array([5, 7]), "label": np.array(["teff"], object)})
+        {"star": np.array([5, 7]), "label": np.array(["teff"], object)},
+    )
     check_structure(survey, WHERE)

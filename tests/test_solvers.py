@@ -28,7 +28,9 @@ def normal(problem):
     """Positive definite matrices (7, 5, 5) and right-hand sides, float64, by loops."""
     w, r, x = (a.astype(float) for a in problem)
     h = np.array([sum(wd * np.outer(xd, xd) for wd, xd in zip(wn, x, strict=True)) for wn in w])
-    rhs = np.array([sum(wd * rd * xd for wd, rd, xd in zip(wn, rn, x, strict=True)) for wn, rn in zip(w, r, strict=True)])
+    rhs = np.array(
+        [sum(wd * rd * xd for wd, rd, xd in zip(wn, rn, x, strict=True)) for wn, rn in zip(w, r, strict=True)]
+    )
     return h, rhs
 
 

@@ -8,7 +8,7 @@ import zarr
 from luxscale import store
 from luxscale.index import StarIndex
 from luxscale.schema import InputError
-from luxscale.store import attributes, claim, open_dataset, open_survey, write_dataset
+from luxscale.store import attributes, claim, open_survey, write_dataset
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ def test_names_are_written_with_variable_length(path):
 def test_fixed_length_names_are_written_with_variable_length(small_survey, tmp_path):
     """NumPy's own text has no Zarr specification: zarr warns, and other readers may fail."""
     fixed = small_survey.assign_coords(
-        star=small_survey["star"].values.astype(str), label_units=("label", small_survey["label_units"].values.astype(str)))
+        star=small_survey["star"].values.astype(str),
+        label_units=("label", small_survey["label_units"].values.astype(str)),
+    )
     write_dataset(fixed.assign(field=("star", np.full(300, "M67"))), tmp_path / "a.zarr")
     group = zarr.open_group(tmp_path / "a.zarr", mode="r")
     assert all(group[k].dtype.kind in "OT" for k in ("star", "label_units", "field"))
@@ -172,7 +174,9 @@ def test_attributes(path, tmp_path, small_survey):
 
 def test_claim(path, small_survey, tmp_path):
     claim(tmp_path / "nothing", "luxscale-catalog")
-    with pytest.raises(InputError, match=r"survey.zarr: holds 'another Zarr store', not a luxscale-catalog; choose another path"):
+    with pytest.raises(
+        InputError, match=r"survey.zarr: holds 'another Zarr store', not a luxscale-catalog; choose another path"
+    ):
         claim(path, "luxscale-catalog", overwrite=True)
     write_dataset(small_survey.assign_attrs(format="luxscale-catalog"), path)
     with pytest.raises(InputError, match=r"survey.zarr: a luxscale-catalog is there already; .* say overwrite"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,10 @@ from luxscale.train.marginal import excess_scatter, train_marginal
 
 __all__ = ["train"]
 
-_METHODS = {"marginal": (train_marginal, {"iterations": 30, "tolerance": 1e-4}),
-            "alternating": (train_alternating, {"iterations": 5, "latent_precision": 1e-6})}
+_METHODS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "marginal": (train_marginal, {"iterations": 30, "tolerance": 1e-4}),
+    "alternating": (train_alternating, {"iterations": 5, "latent_precision": 1e-6}),
+}
 
 
 def train(
@@ -99,8 +101,10 @@ def _read(survey: xr.Dataset, outputs: Sequence[str] | None, where: str) -> Trai
     if labels:
         known = np.any([np.isfinite(survey[s.name].values).any(1) for s in labels], axis=0)
         if not known.any():
-            raise InputError(f"{where}: no star has a label in {', '.join(repr(s.name) for s in labels)}; "
-                             "training needs labels: join a catalogue, or train on other stars")
+            raise InputError(
+                f"{where}: no star has a label in {', '.join(repr(s.name) for s in labels)}; "
+                "training needs labels: join a catalogue, or train on other stars"
+            )
         survey = survey if known.all() else survey.isel({STAR: np.flatnonzero(known)})
     survey = survey[[v for s in specs for v in s.variables]].load()
     check_unique(survey[STAR].values, where)
@@ -109,25 +113,42 @@ def _read(survey: xr.Dataset, outputs: Sequence[str] | None, where: str) -> Trai
 
 
 def _check_size(data: TrainingData, latent_dim: int, folds: int, where: str) -> None:
-    stars, features = data.n_stars - (-(-data.n_stars // folds) if folds > 1 else 0), sum(a.values.shape[1] for a in data.arrays)
+    stars, features = (
+        data.n_stars - (-(-data.n_stars // folds) if folds > 1 else 0),
+        sum(a.values.shape[1] for a in data.arrays),
+    )
     if latent_dim < 1:
         raise InputError(f"latent_dim is {latent_dim}; it must be at least 1")
     if latent_dim >= min(stars, features):
-        raise InputError(f"{where}: latent_dim={latent_dim} is more than {stars} training stars "
-                         f"(folds={folds}) and {features} features can carry; choose fewer than {min(stars, features)}, or add stars")
+        raise InputError(
+            f"{where}: latent_dim={latent_dim} is more than {stars} training stars "
+            f"(folds={folds}) and {features} features can carry; choose fewer than {min(stars, features)}, or add stars"
+        )
 
 
-def _fit(data: TrainingData, latent_dim: int, method: str, settings: dict[str, Any], seed: int, folds: int,
-         shown: Progress) -> LuxModel:
+def _fit(
+    data: TrainingData, latent_dim: int, method: str, settings: dict[str, Any], seed: int, folds: int, shown: Progress
+) -> LuxModel:
     function, _ = _METHODS[method]
     arrays, history = function(data, latent_dim, seed=seed, report=shown.report, **settings)
     record = json.dumps({"latent_dim": latent_dim, "seed": seed, "folds": folds, **settings}, sort_keys=True)
-    return LuxModel(data.outputs(arrays, [np.zeros(a.weights.shape[0]) for a in arrays]), np.array(history),
-                    Provenance(method, record, data.n_stars, data.checksum()))
+    return LuxModel(
+        data.outputs(arrays, [np.zeros(a.weights.shape[0]) for a in arrays]),
+        np.array(history),
+        Provenance(method, record, data.n_stars, data.checksum()),
+    )
 
 
-def _calibrate(model: LuxModel, data: TrainingData, latent_dim: int, method: str, settings: dict[str, Any], seed: int,
-               folds: int, shown: Progress) -> LuxModel:
+def _calibrate(
+    model: LuxModel,
+    data: TrainingData,
+    latent_dim: int,
+    method: str,
+    settings: dict[str, Any],
+    seed: int,
+    folds: int,
+    shown: Progress,
+) -> LuxModel:
     """Measure label misfit and the spread of chi2 and latents out of fold, and put them into the model."""
     fold = data.fold(folds)
     results = []
@@ -144,23 +165,31 @@ def _calibrate(model: LuxModel, data: TrainingData, latent_dim: int, method: str
                 known = np.isfinite(residual[:, m])
                 floor[m] = excess_scatter(residual[known, m], variance[known, m])
         outputs.append(dataclasses.replace(output, floor=floor))
-    limits = tuple(_limit(np.concatenate([r[k] for r in results])) for k in ("chi2", "distance"))
-    return dataclasses.replace(model, outputs=tuple(outputs), limits=limits)
+    chi2, distance = (_limit(np.concatenate([r[k] for r in results])) for k in ("chi2", "distance"))
+    return dataclasses.replace(model, outputs=tuple(outputs), limits=(chi2, distance))
 
 
 def _left_out(model: LuxModel, data: TrainingData) -> dict[str, Any]:
     """Residuals and variances of labels predicted from spectra, chi2 per pixel and squared length of latents."""
     given = [(o, *_physical(data, i)) for i, o in enumerate(model.outputs) if data.spectral[i]]
-    inferred = infer_arrays([design(o) for o, _, _ in given], [v for _, v, _ in given], [w for _, _, w in given],
-                            [head(o) for o in model.labels])
+    inferred = infer_arrays(
+        [design(o) for o, _, _ in given],
+        [v for _, v, _ in given],
+        [w for _, _, w in given],
+        [head(o) for o in model.labels],
+    )
     seen = inferred.n_pixels > 0
-    results: dict[str, Any] = {"chi2": (inferred.chi2 / np.maximum(inferred.n_pixels, 1))[seen],
-                               "distance": (inferred.latent**2).sum(1)[seen]}
+    results: dict[str, Any] = {
+        "chi2": (inferred.chi2 / np.maximum(inferred.n_pixels, 1))[seen],
+        "distance": (inferred.latent**2).sum(1)[seen],
+    }
     for output, predicted, err in zip(model.labels, inferred.value, inferred.err, strict=True):
         value, ivar = _physical(data, [o.name for o in model.outputs].index(output.name))
         known = (ivar > 0) & seen[:, None]
-        results[output.name] = (np.where(known, predicted - value, np.nan),
-                                err**2 + 1 / np.where(ivar > 0, ivar, np.inf))
+        results[output.name] = (
+            np.where(known, predicted - value, np.nan),
+            err**2 + 1 / np.where(ivar > 0, ivar, np.inf),
+        )
     return results
 
 

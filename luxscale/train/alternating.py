@@ -52,8 +52,10 @@ def train_alternating(
     history: list[float] = []
     for iteration in range(iterations + 1):
         final = iteration == iterations
-        outputs = tuple(_weights(o, latents, _SCATTER_STEPS if final and s else 0)
-                        for o, s in zip(outputs, data.spectral, strict=True))
+        outputs = tuple(
+            _weights(o, latents, _SCATTER_STEPS if final and s else 0)
+            for o, s in zip(outputs, data.spectral, strict=True)
+        )
         latents = latent_step(outputs, latent_precision, marginal=False)
         history.append(float(np.asarray(latents.objective[: data.n_stars], float).mean()))
         report("alternating", iteration, history[-1])
@@ -67,8 +69,9 @@ def _weights(output: Arrays, latents: Latents, steps: int) -> Arrays:
 
 def _start(output: Arrays, latent_dim: int, rng: np.random.Generator) -> Arrays:
     d = output.values.shape[1]
-    return output._replace(weights=rng.random((d, latent_dim), np.float32), offset=np.zeros(d, np.float32),
-                           scatter=np.zeros(d, np.float32))
+    return output._replace(
+        weights=rng.random((d, latent_dim), np.float32), offset=np.zeros(d, np.float32), scatter=np.zeros(d, np.float32)
+    )
 
 
 def _labels_as_latents(data: TrainingData, latent_dim: int) -> Latents:

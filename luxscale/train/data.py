@@ -88,16 +88,27 @@ class TrainingData:
         """Return trained arrays as the outputs of a model, in the units of the survey."""
         made = []
         for spec, a, spread, grid, units, floor in zip(
-                self.specs, arrays, self.spreads, self.grids, self.units, floors, strict=True):
-            used = np.asarray(a.ivar > 0).any(0)
+            self.specs, arrays, self.spreads, self.grids, self.units, floors, strict=True
+        ):
+            used = np.any(a.ivar > 0, axis=0)
             scale = spread.scale
-            weights = np.where(used[:, None], np.asarray(a.weights, float) * scale[:, None], 0)
+            weights = np.where(np.expand_dims(used, 1), np.asarray(a.weights, float) * scale[:, None], 0)
             offset = np.where(used, spread.center + scale * np.asarray(a.offset, float), np.nan)
             attrs = tuple((str(k), str(v)) for k, v in grid.attrs.items() if k != "units")
-            made.append(Output(
-                spec, tuple(grid.values.tolist()), units, attrs, LinearMap(weights, offset),
-                np.asarray(a.scatter, float) * scale, scale, np.asarray(floor, float) * scale, used,
-                np.stack([spread.least, spread.greatest], 1)))
+            made.append(
+                Output(
+                    spec,
+                    tuple(grid.values.tolist()),
+                    units,
+                    attrs,
+                    LinearMap(weights, offset),
+                    np.asarray(a.scatter, float) * scale,
+                    scale,
+                    np.asarray(floor, float) * scale,
+                    used,
+                    np.stack([spread.least, spread.greatest], 1),
+                )
+            )
         return tuple(made)
 
 
@@ -113,8 +124,9 @@ def load_training(survey: xr.Dataset, specs: Iterable[OutputSpec], where: str) -
     loaded = [_load(survey, spec, where) for spec in specs]
     grids = tuple(survey[s.dim] for s in specs)
     units = tuple(_units(survey, g) for g in grids)
-    return TrainingData(specs, tuple(a for a, _ in loaded), tuple(s for _, s in loaded), grids, units,
-                        np.asarray(survey[STAR].values))
+    return TrainingData(
+        specs, tuple(a for a, _ in loaded), tuple(s for _, s in loaded), grids, units, np.asarray(survey[STAR].values)
+    )
 
 
 def _units(survey: xr.Dataset, grid: xr.DataArray) -> tuple[str, ...]:
@@ -156,11 +168,15 @@ def _refuse(known: np.ndarray, spread: Spread, spec: OutputSpec, grid: np.ndarra
         return
     for name, count, scale in zip(grid.tolist(), known.sum(0), spread.scale, strict=True):
         if count == 0:
-            raise InputError(f"{where}: {spec.dim} {name!r} has no measurement in {spec.name!r}: "
-                             f"leave it out with .drop_sel({spec.dim}=[{name!r}])")
+            raise InputError(
+                f"{where}: {spec.dim} {name!r} has no measurement in {spec.name!r}: "
+                f"leave it out with .drop_sel({spec.dim}=[{name!r}])"
+            )
         if scale == 0:
-            raise InputError(f"{where}: {spec.dim} {name!r} has the same value for (nearly) all stars; there is nothing "
-                             f"to learn: leave it out with .drop_sel({spec.dim}=[{name!r}])")
+            raise InputError(
+                f"{where}: {spec.dim} {name!r} has the same value for (nearly) all stars; there is nothing "
+                f"to learn: leave it out with .drop_sel({spec.dim}=[{name!r}])"
+            )
 
 
 def to_device(arrays: Iterable[Arrays], *, block: int, tile: int) -> tuple[Arrays, ...]:
@@ -169,5 +185,8 @@ def to_device(arrays: Iterable[Arrays], *, block: int, tile: int) -> tuple[Array
     def pad(array: np.ndarray, n: int, d: int) -> np.ndarray:
         return np.pad(array, ((0, -array.shape[0] % n), (0, -array.shape[1] % d)))
 
-    return tuple(a._replace(values=jnp.asarray(pad(a.values, block, d)), ivar=jnp.asarray(pad(a.ivar, block, d)))
-                 for a in arrays for d in [min(tile, a.values.shape[1])])
+    return tuple(
+        a._replace(values=jnp.asarray(pad(a.values, block, d)), ivar=jnp.asarray(pad(a.ivar, block, d)))
+        for a in arrays
+        for d in [min(tile, a.values.shape[1])]
+    )

@@ -7,6 +7,7 @@ are brought back to the canonical gauge, which keeps the prior exact (parameter-
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -48,7 +49,9 @@ def train_marginal(
     latents = _pad(principal_latents(data, latent_dim))
     scatter = label_scatter(data, latents.mean[: data.n_stars])
     shape = [a.values.shape[1] for a in data.arrays]
-    outputs = to_device((a._replace(scatter=s) for a, s in zip(data.arrays, scatter, strict=True)), block=BLOCK, tile=TILE)
+    outputs = to_device(
+        (a._replace(scatter=s) for a, s in zip(data.arrays, scatter, strict=True)), block=BLOCK, tile=TILE
+    )
     outputs = tuple(_start(o, latent_dim) for o in outputs)
     outputs = tuple(_weights(o, latents, 0) for o in outputs)
     values = sum(float((a.ivar > 0).sum()) for a in data.arrays) / data.n_stars
@@ -144,7 +147,7 @@ def _misfit(z: np.ndarray, value: np.ndarray, ivar: np.ndarray, fold: np.ndarray
         train, test = fold != k, fold == k
         normal = x[train].T @ x[train] + np.eye(x.shape[1])
         residual[test] = y[test] - x[test] @ np.linalg.solve(normal, x[train].T @ y[train])
-    return float(np.sqrt(max(np.mean(residual**2 - error2), 0))) if known.size else 0.0
+    return math.sqrt(max(float(np.mean(residual**2 - error2)), 0.0)) if known.size else 0.0
 
 
 def excess_scatter(residual: np.ndarray, variance: np.ndarray) -> float:
@@ -152,6 +155,7 @@ def excess_scatter(residual: np.ndarray, variance: np.ndarray) -> float:
 
     Solves 1.4826 median |r| / sqrt(variance + s^2) = 1 for s; 0 where the variances explain the residuals.
     """
+
     def pull(s: float) -> float:
         return 1.4826 * float(np.median(np.abs(residual) / np.sqrt(variance + s * s)))
 
@@ -163,5 +167,3 @@ def excess_scatter(residual: np.ndarray, variance: np.ndarray) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if pull(middle) > 1 else (low, middle)
     return high
-
-

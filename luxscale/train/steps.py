@@ -66,16 +66,13 @@ def latent_step(outputs: tuple[Arrays, ...], prior: float, block: int = BLOCK, m
     packed = [solvers.pack(o.weights) for o in outputs]
 
     def one_block(i: Any) -> Latents:
-        h, rhs, data = 0.0, 0.0, []
-        for o, design in zip(outputs, packed, strict=True):
-            r = _slice(o.values, i, block) - o.offset
-            w = solvers.weight(_slice(o.ivar, i, block), o.scatter)
-            dh, drhs = solvers.normal_equations(w, r, o.weights, design)
-            h, rhs, data = h + dh, rhs + drhs, [*data, (w, r, o.weights)]
+        weights = [solvers.weight(_slice(o.ivar, i, block), o.scatter) for o in outputs]
+        residuals = [_slice(o.values, i, block) - o.offset for o in outputs]
+        h, rhs = solvers.sum_equations(weights, residuals, [o.weights for o in outputs], packed)
         z, chol, scale = solvers.factor(solvers.unpack(h, p) + prior * jnp.eye(p), rhs)
         objective = -0.5 * prior * jnp.sum(z * z, 1)
-        for w, r, x in data:
-            misfit = w * (r - solvers.dot(z, x.T)) ** 2
+        for w, r, o in zip(weights, residuals, outputs, strict=True):
+            misfit = w * (r - solvers.dot(z, o.weights.T)) ** 2
             objective += 0.5 * jnp.sum(jnp.where(w > 0, jnp.log(jnp.where(w > 0, w, 1) / (2 * np.pi)), 0) - misfit, 1)
         if not marginal:
             return Latents(z, jnp.zeros((block, 0)), objective)
@@ -112,7 +109,9 @@ def weight_step(output: Arrays, latents: Latents, start: Any, tile: int = TILE, 
         x, offset, s = (_slice(a, i, tile) for a in (output.weights, output.offset, output.scatter))
         if scatter_steps:
             q = (y - offset - solvers.dot(z, x.T)) ** 2
-            s = solvers.fit_scatter(q + solvers.quadratic_form(latents.cov, x) if uncertain else q, ivar, s, scatter_steps)
+            s = solvers.fit_scatter(
+                q + solvers.quadratic_form(latents.cov, x) if uncertain else q, ivar, s, scatter_steps
+            )
         w = solvers.weight(ivar, s)
         strength = jnp.sum(w, 0) / jnp.maximum(jnp.sum(w > 0, 0), 1)
         strength = jnp.where(strength > 0, strength, 1)[:, None]
@@ -171,8 +170,12 @@ def canonical(
     rotation = rotation[:, ::-1]
     turned = informed[0][0] @ rotation
     rotation = rotation * np.where(turned[np.abs(turned).argmax(0), np.arange(p)] < 0, -1, 1)
-    new = tuple(o._replace(weights=np.asarray(w @ rotation, np.float32),
-                           offset=np.asarray(o.offset + np.asarray(o.weights, float) @ mean, np.float32))
-                for o, w in zip(outputs, weights, strict=True))
+    new = tuple(
+        o._replace(
+            weights=np.asarray(w @ rotation, np.float32),
+            offset=np.asarray(o.offset + np.asarray(o.weights, float) @ mean, np.float32),
+        )
+        for o, w in zip(outputs, weights, strict=True)
+    )
     z = (z - mean) @ (vectors / np.sqrt(keep)) @ rotation
     return new, Latents(z.astype(np.float32), np.zeros((z.shape[0], 0), np.float32), latents.objective)
