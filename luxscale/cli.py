@@ -247,14 +247,15 @@ def label(
     quiet: bool,
 ) -> None:
     """Label every star of SURVEY; the same command again resumes."""
+    from luxscale import plan as planning
     from luxscale import run
 
     settings: dict[str, Any] = {"given": given, "covariance": covariance, "region_stars": region_stars}
     if region is not None:
-        plan = run.make_plan(survey, model, out, **settings)
+        plan = planning.make_plan(survey, model, out, **settings)
         if region >= len(plan.regions):
             raise InputError(f"there is no region {region}: {survey} has regions 0 to {len(plan.regions) - 1}")
-        run.prepare(plan)
+        planning.prepare(plan)
         n = run.run_region(plan, plan.regions[region])
         _print({"catalog": out, "region": region, "stars": n}, f"{out}: region {region} done, {n:,} stars", as_json)
         return

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale import model, run, store
+from luxscale import model, plan, store
 from luxscale.evaluate import check_catalog
 from luxscale.schema import STAR, InputError, find_outputs
 
@@ -37,7 +37,7 @@ def describe(path: str | Path, *, check: bool = False) -> dict[str, Any]:
     found = {"path": str(path)}
     if held.get("format") == model.FORMAT:
         return found | _model(path)
-    if held.get("format") == run.FORMAT:
+    if held.get("format") == plan.FORMAT:
         return found | _catalog(path)
     return found | _survey(store.open_survey(path, check="all" if check else "sample"), "all" if check else "sample")
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 import luxscale as lux
 from luxscale import flags
-from luxscale.infer import Limits, design, head, infer_arrays
+from luxscale.kernel import Limits, design, head, infer_arrays
 from luxscale.schema import InputError
 
 RESULTS = ("latent", "chi2", "n_pixels", "flags", "label_value", "label_err")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale.infer import design, head, infer_arrays
+from luxscale.kernel import design, head, infer_arrays
 from luxscale.model import LuxModel, Provenance
 from luxscale.progress import Progress
 from luxscale.schema import STAR, InputError, check_structure, check_unique, check_values, pick_outputs
