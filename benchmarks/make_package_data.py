@@ -14,7 +14,7 @@ Needs numpy, click and, for `xp`, h5py.
 import click
 import numpy as np
 
-from luxscale.simulate import draw_labels, network
+from luxscale.giants import draw_labels, network
 
 XP_LABELS = {"teff": "teff", "logg": "logg", "fe_h": "fe_h", "alpha_m": "alpha_m", "ak_targ": "a_k"}
 XP_UNITS = {"teff": "K", "logg": "dex(cm s-2)", "fe_h": "dex", "alpha_m": "dex", "a_k": "mag"}

@@ -142,23 +142,34 @@ def _load(survey: xr.Dataset, spec: OutputSpec, where: str) -> tuple[Arrays, Spr
     known = ivar > 0
     grid = survey[spec.dim].values
     spectral = grid.dtype.kind == "f"
-    spread = _spread(values, known, shared=spectral)
+    spread = _spread_of_pixels(values, known) if spectral else _spread_of_labels(values, known)
     _refuse(known, spread, spec, grid, spectral, where)
-    scaled = np.where(known, (values - spread.center) / spread.scale, 0).astype(np.float32)
-    return Arrays.empty(scaled, (ivar * spread.scale**2).astype(np.float32)), spread
+    center, scale = (x.astype(values.dtype) for x in (spread.center, spread.scale))
+    scaled = np.where(known, (values - center) / scale, 0).astype(np.float32)
+    return Arrays.empty(scaled, (ivar * scale * scale).astype(np.float32)), spread
 
 
-def _spread(values: np.ndarray, known: np.ndarray, *, shared: bool) -> Spread:
-    """Centroid and scale as in equation 9: median, and a quarter of the central 95%."""
-    held = np.where(known, values, np.nan)
+def _spread_of_labels(values: np.ndarray, known: np.ndarray) -> Spread:
+    """Centroid and scale of equation 9: median, and a quarter of the central 95%."""
     some = known.any(0)
-    out = np.zeros((5, held.shape[1]))
-    out[:, some] = np.nanpercentile(held[:, some], [50, 97.5, 2.5, 0, 100], axis=0)
+    out = np.zeros((5, values.shape[1]))
+    held = np.where(known, values, np.nan)[:, some]
+    out[:, some] = np.nanpercentile(held, [50, 97.5, 2.5, 0, 100], axis=0)
     center, high, low, least, greatest = out
-    scale = (high - low) / 4
-    if shared:  # one unit for a spectrum: a pixel that hardly varies needs no magnifying
-        scale = np.full_like(scale, np.median(scale[some]) if some.any() else 1)
-    return Spread(center, scale, least, greatest)
+    return Spread(center, (high - low) / 4, least, greatest)
+
+
+def _spread_of_pixels(values: np.ndarray, known: np.ndarray) -> Spread:
+    """Mean of each pixel, and one scale for all: a pixel that hardly varies needs no magnifying."""
+    some, count = known.any(0), np.maximum(known.sum(0), 1)
+    center = np.sum(values, axis=0, where=known, dtype=float) / count
+    square = np.square(values - center.astype(values.dtype))
+    scale = np.sqrt(np.sum(square, axis=0, where=known, dtype=float) / count)
+    typical = float(np.median(scale[some])) if some.any() else 1.0
+    least = np.min(values, axis=0, where=known, initial=np.inf)
+    greatest = np.max(values, axis=0, where=known, initial=-np.inf)
+    bounds = (np.where(some, x, 0).astype(float) for x in (least, greatest))
+    return Spread(center, np.full(center.size, typical), *bounds)
 
 
 def _refuse(known: np.ndarray, spread: Spread, spec: OutputSpec, grid: np.ndarray, spectral: bool, where: str) -> None:

@@ -1,0 +1,67 @@
+"""Time the inference kernel against its yardstick, the packed matrix product alone, in one process.
+
+    python benchmarks/kernel.py --pixels 8575 --latents 48
+
+Prints stars per second: the product (star, pixel) @ (pixel, P (P + 1) / 2) alone, and the whole kernel with weights,
+solve, labels with errors, chi2 and flags; medians of alternating rounds, and their ratio.
+"""
+
+import os
+import platform
+import time
+
+import click
+import jax
+import numpy as np
+
+from luxscale import solvers
+from luxscale.kernel import Design, Head, infer_arrays
+
+
+def random_problem(stars, pixels, latents, labels, rng):
+    """Designs, data and heads of random numbers of realistic scale."""
+    weights = rng.standard_normal((pixels, latents)).astype("f4")
+    i, j, _ = solvers.packed_index(latents)
+    ones = np.ones(pixels, "f4")
+    design = Design(weights, weights[:, i] * weights[:, j], 0 * ones, 0.1 * ones, ones, ones)
+    head = Head(
+        rng.standard_normal((labels, latents)), np.zeros(labels), np.zeros(labels), np.full((labels, 2), np.nan)
+    )
+    flux = rng.standard_normal((stars, pixels)).astype("f4")
+    ivar = rng.uniform(50, 150, (stars, pixels)).astype("f4")
+    return design, head, flux, ivar
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.option("--stars", default=4096, show_default=True)
+@click.option("--pixels", default=8575, show_default=True)
+@click.option("--latents", default=48, show_default=True)
+@click.option("--labels", default=12, show_default=True)
+@click.option("--rounds", default=7, show_default=True)
+def main(stars, pixels, latents, labels, rounds):
+    design, head, flux, ivar = random_problem(stars, pixels, latents, labels, np.random.default_rng(0))
+    product = jax.jit(solvers.dot)
+    packed = jax.device_put(design.packed)
+    work = {
+        "product": lambda: product(ivar, packed).block_until_ready(),
+        "kernel": lambda: infer_arrays([design], [flux], [ivar], [head]),
+    }
+    seconds = {name: [] for name in work}
+    for run in range(rounds + 1):
+        for name, function in work.items():
+            start = time.perf_counter()
+            function()
+            if run:  # the first compiles
+                seconds[name].append(time.perf_counter() - start)
+    rate = {name: stars / np.median(times) for name, times in seconds.items()}
+    click.echo(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, jax {jax.__version__}, "
+        f"{pixels} pixels, {latents} latents, {labels} labels"
+    )
+    for name, value in rate.items():
+        click.echo(f"{name:<8} {value:>10,.0f} stars/s")
+    click.echo(f"ratio    {rate['kernel'] / rate['product']:>10.2f}")
+
+
+if __name__ == "__main__":
+    main()
