@@ -142,14 +142,21 @@ def infer_arrays(
         NumPy arrays. Errors are sqrt(diag(A C A^T) + floor^2), with C the posterior covariance of z.
     """
     n = values[0].shape[0]
+    on_device = on_accelerator(designs)
     scales = [_prior_spread(h) for h in heads]
     maps = tuple((h.weights / s[:, None]).astype(np.float32) for h, s in zip(heads, scales, strict=True))
     parts = []
     for start in range(0, max(n, 1), BLOCK):
         block = [tuple(_block(a, start) for a in arrays) for arrays in (values, ivars)]
-        parts.append(jax.tree.map(np.asarray, _kernel(tuple(designs), *block, maps, covariance)))
+        parts.append(jax.tree.map(np.asarray, _kernel(on_device, *block, maps, covariance)))
     z, chi2, n_values, wrong, spread = jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts)
     return _finish(z, chi2, n_values, wrong, spread, designs, heads, scales, covariance, limits)
+
+
+def on_accelerator(designs: Sequence[Design]) -> tuple[Design, ...]:
+    """Copy designs to where the kernel runs; left to each call, the copy of a large one costs half as much as the work."""
+    copied: tuple[Design, ...] = jax.block_until_ready(jax.device_put(tuple(designs)))
+    return copied
 
 
 def _block(array: np.ndarray, start: int) -> np.ndarray:

@@ -20,7 +20,7 @@ import zarr
 
 from luxscale import flags
 from luxscale.infer import catalog_layout, flatten, given_outputs, ivars_of
-from luxscale.kernel import Design, Head, design, head, infer_arrays, limits_of
+from luxscale.kernel import Design, Head, design, head, infer_arrays, limits_of, on_accelerator
 from luxscale.model import LuxModel, load_model
 from luxscale.plan import Plan, Region, make_plan, pending, prepare
 from luxscale.progress import Progress
@@ -183,7 +183,7 @@ def _prepared(
         raise InputError(f"{path}: the model changed while the run was under way; start a new catalogue")
     outputs = given_outputs(model, given)
     return (
-        tuple(design(o) for o in outputs),
+        on_accelerator([design(o) for o in outputs]),
         tuple(head(o) for o in model.labels),
         tuple(o.spec for o in outputs),
         model,
