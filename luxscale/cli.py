@@ -178,7 +178,7 @@ def train(
     from luxscale.train import train as fit
 
     store.claim(out, model.FORMAT, overwrite=overwrite)
-    opened = store.open_survey(survey, check="structure").isel(star=stars)
+    opened = _take(store.open_survey(survey, check="structure"), stars, survey)
     settings = {} if iterations is None else {"iterations": iterations}
     trained = fit(
         opened,
@@ -201,6 +201,16 @@ def train(
         "objective": [float(x) for x in trained.objective],
     }
     _print(result, f"{trained}\nwritten to {out}", as_json)
+
+
+def _take(dataset: Any, stars: slice, path: str) -> Any:
+    n = dataset.sizes["star"]
+    if (stars.stop or 0) > n or (stars.start or 0) >= (stars.stop or n):
+        raise InputError(
+            f"{path}: --stars asks for {stars.start or 0}:{'' if stars.stop is None else stars.stop}, but it holds "
+            f"stars 0:{n}"
+        )
+    return dataset.isel(star=stars)
 
 
 @contextlib.contextmanager
@@ -250,17 +260,21 @@ def label(
     from luxscale import plan as planning
     from luxscale import run
 
-    settings: dict[str, Any] = {"given": given, "covariance": covariance, "region_stars": region_stars}
+    if scheduler and workers is not None:
+        raise click.UsageError("--scheduler brings its own workers: leave out --workers")
+    if region is not None and (scheduler or workers is not None):
+        raise click.UsageError("--region works in this process: leave out --workers and --scheduler")
+    plan = planning.make_plan(survey, model, out, given=given, covariance=covariance, region_stars=region_stars)
     if region is not None:
-        plan = planning.make_plan(survey, model, out, **settings)
         if region >= len(plan.regions):
             raise InputError(f"there is no region {region}: {survey} has regions 0 to {len(plan.regions) - 1}")
         planning.prepare(plan)
         n = run.run_region(plan, plan.regions[region])
         _print({"catalog": out, "region": region, "stars": n}, f"{out}: region {region} done, {n:,} stars", as_json)
         return
-    with _cluster(workers, scheduler) as client:
-        summary = run.label_survey(survey, model, out, client=client, progress=not quiet, **settings)
+    todo = planning.prepare(plan)
+    with _cluster(workers if todo else 0, scheduler if todo else None) as client:
+        summary = run.complete(plan, todo, client=client, progress=not quiet)
     flagged = "\n".join(f"  {name:<24}{n:>12,}" for name, n in summary.flags.items()) or "  none"
     _print(
         dataclasses.asdict(summary),
@@ -287,7 +301,7 @@ def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_j
 
     labelled, truth = store.open_dataset(catalog), store.open_survey(survey, check="structure")
     state = check_catalog(labelled, catalog)
-    labelled = labelled.isel(star=stars)
+    labelled = _take(labelled, stars, catalog)
     comparison = compare(labelled, truth)
     written = []
     if figures:

@@ -47,7 +47,7 @@ def local_cluster(workers: int | None = None) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port: two runs on one machine do not collide
             silence_logs=40,
         ) as cluster,
         Client(cluster) as client,

@@ -20,6 +20,8 @@ from luxscale.schema import STAR, InputError
 from luxscale.train import train
 
 _MARK = "luxscale-demo.json"
+_STORES = ("survey", "unlabelled", "model", "catalog")
+_FIGURES = ("labels.png", "kiel.png", "spectra.png")
 
 #: Stars a chunk and a task: small, so that a small survey has regions to share out.
 _CHUNK = 256
@@ -60,7 +62,7 @@ def run_demo(out: str | Path, *, workers: int | None = None, latent_dim: int = 4
         If ``out`` holds something else.
     """
     out = _directory(Path(out))
-    paths = [out / f"{name}.zarr" for name in ("survey", "unlabelled", "model", "catalog")]
+    paths = [out / f"{name}.zarr" for name in _STORES]
     store.write_dataset(xp_giants(), paths[0], chunk=_CHUNK)
     survey = store.open_survey(paths[0], check="all")
     half = survey.sizes[STAR] // 2
@@ -80,8 +82,9 @@ def _directory(out: Path) -> Path:
     if out.exists():
         if not (out / _MARK).exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out}: holds something other than an earlier demo; choose another directory with --out")
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
+        for name in (*_FIGURES, *(f"{store}.zarr" for store in _STORES)):  # what else lies there is the user's
+            shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     (out / _MARK).write_text(json.dumps({"made_by": "luxscale demo"}) + "\n")
     return out.absolute()
 
@@ -89,11 +92,11 @@ def _directory(out: Path) -> Path:
 def _draw(out: Path, catalog: xr.Dataset, truth: xr.Dataset, model: LuxModel) -> tuple[Path, ...]:
     teff = truth["label_value"].sel(label="teff").values
     typical = np.argsort(teff)[[teff.size // 10, teff.size // 2, teff.size - teff.size // 10]]
-    drawn = {
-        "labels.png": plot.labels_figure(catalog, truth),
-        "kiel.png": plot.kiel(catalog).figure,
-        "spectra.png": np.ravel(plot.spectra(truth, catalog, model, truth[STAR].values[typical].tolist()))[0].figure,
-    }
-    for name, figure in drawn.items():
+    drawn = [
+        plot.labels_figure(catalog, truth),
+        plot.kiel(catalog).figure,
+        np.ravel(plot.spectra(truth, catalog, model, truth[STAR].values[typical].tolist()))[0].figure,
+    ]
+    for name, figure in zip(_FIGURES, drawn, strict=True):
         figure.savefig(out / name, dpi=150)
-    return tuple(out / name for name in drawn)
+    return tuple(out / name for name in _FIGURES)

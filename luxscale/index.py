@@ -14,7 +14,7 @@ class StarIndex(xr.Index):
     """Index of star identifiers, read on the first selection by identifier.
 
     Opening a survey of millions, or selecting by position, reads no identifiers; ``sel(star=...)`` and
-    alignment of different surveys do.
+    alignment of different surveys do. To reindex by names of your own, select with ``sel``.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ import xarray as xr
 from luxscale import flags
 from luxscale.kernel import Inferred, design, head, infer_arrays, limits_of
 from luxscale.model import LuxModel, Output, coordinates
-from luxscale.schema import CATALOG, LATENT, STAR, InputError, OutputSpec, pick_outputs
+from luxscale.schema import CATALOG, LATENT, STAR, InputError, OutputSpec, check_structure, pick_outputs
 
 _DOC = {v.name: v.doc for v in CATALOG}
 
@@ -25,8 +25,8 @@ def given_outputs(model: LuxModel, given: str | Sequence[str]) -> tuple[Output, 
         If the model lacks one, or none is named.
     """
     names = [given] if isinstance(given, str) else list(given)
-    if not names:
-        raise InputError("given names no output; give at least one, e.g. given='flux'")
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"given={names} names no output, or one twice; name each once, e.g. given='flux'")
     return tuple(model[name] for name in names)
 
 
@@ -38,6 +38,10 @@ def check_match(survey: xr.Dataset, outputs: Sequence[Output], where: str) -> tu
     InputError
         For a missing variable, another wavelength grid, other units or medium, other labels.
     """
+    used = {v for o in outputs for v in (*o.spec.variables, o.spec.dim, STAR)}
+    present = survey[[v for v in survey.variables if v in used]]
+    if present.data_vars and survey.sizes.get(STAR):  # an empty selection gives an empty catalogue
+        check_structure(present, where)
     specs = pick_outputs(survey, [o.name for o in outputs], where)
     for spec, output in zip(specs, outputs, strict=True):
         _check_grid(survey[spec.dim], output, where)

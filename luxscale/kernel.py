@@ -142,7 +142,9 @@ def infer_arrays(
         NumPy arrays. Errors are sqrt(diag(A C A^T) + floor^2), with C the posterior covariance of z.
     """
     n = values[0].shape[0]
-    on_device = on_accelerator(designs)
+    prepared = [_in_range(*output) for output in zip(designs, values, ivars, strict=True)]
+    on_device = on_accelerator([d for d, _, _ in prepared])
+    values, ivars = [v for _, v, _ in prepared], [w for _, _, w in prepared]
     scales = [_prior_spread(h) for h in heads]
     maps = tuple((h.weights / s[:, None]).astype(np.float32) for h, s in zip(heads, scales, strict=True))
     parts = []
@@ -151,6 +153,15 @@ def infer_arrays(
         parts.append(jax.tree.map(np.asarray, _kernel(on_device, *block, maps, covariance)))
     z, chi2, n_values, wrong, spread = jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts)
     return _finish(z, chi2, n_values, wrong, spread, designs, heads, scales, covariance, limits)
+
+
+def _in_range(d: Design, value: np.ndarray, ivar: np.ndarray) -> tuple[Design, np.ndarray, np.ndarray]:
+    """Scale float64 data before they become float32, whose range ends at 1e38; float32 data are in range already."""
+    if value.dtype != np.float64 and ivar.dtype != np.float64:
+        return d, value, ivar
+    unit = np.asarray(d.unit, float)
+    scaled = d._replace(unit=np.ones_like(d.unit), ivar_unit=np.sign(d.ivar_unit))
+    return scaled, value * unit, ivar / unit**2
 
 
 def on_accelerator(designs: Sequence[Design]) -> tuple[Design, ...]:

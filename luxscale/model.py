@@ -14,12 +14,15 @@ import jax
 import numpy as np
 import xarray as xr
 
-from luxscale.schema import LATENT, InputError, OutputSpec
+from luxscale.schema import MODEL, InputError, OutputSpec
 
 FORMAT = "luxscale-model"
 FORMAT_VERSION = 1
 
 _ARRAYS = ("scatter", "scale", "floor", "used")
+
+#: The part of the contract that every output of a model fills.
+PER_OUTPUT = tuple(v for v in MODEL if v.name.startswith("{output}_"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +44,6 @@ class LinearMap:
     def __call__(self, z: Any) -> Any:
         """Return the output of latents z: (star, latent) -> (star, feature)."""
         return self.offset + z @ self.weights.T
-
-    def jacobian(self, z: Any) -> Any:
-        """Return d output / d z, the same for every star: (feature, latent)."""
-        return self.weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,39 +202,21 @@ jax.tree_util.register_dataclass(
 jax.tree_util.register_dataclass(LuxModel, ["outputs", "objective"], ["provenance", "limits"])
 
 
-_DOC = {
-    "weights": "weights W of each latent: {name} = offset + W z (the paper's A or B)",
-    "offset": "{name} of a star with latents z = 0",
-    "scatter": "fitted scatter s: variance = error^2 + s^2",
-    "scale": "spread of {name} in training, the unit of the arithmetic",
-    "floor": "misfit of {name} on stars left out of training, added to errors in quadrature",
-    "used": "whether the feature takes part",
-    "range": "least and greatest {name} in training",
-}
+def _arrays(output: Output) -> dict[str, Any]:
+    held = {k: getattr(output, k) for k in _ARRAYS}
+    return {"weights": output.map.weights, "offset": output.map.offset, "range": output.bounds, **held}
 
 
 def _variables(output: Output) -> Iterator[tuple[str, xr.Variable]]:
-    dim = output.spec.dim
-    arrays = {
-        "weights": (dim, LATENT),
-        "offset": (dim,),
-        "scatter": (dim,),
-        "scale": (dim,),
-        "floor": (dim,),
-        "used": (dim,),
-        "range": (dim, "bound"),
-    }
-    values = {
-        "weights": output.map.weights,
-        "offset": output.map.offset,
-        "range": output.bounds,
-        **{k: getattr(output, k) for k in _ARRAYS},
-    }
-    for key, dims in arrays.items():
-        attrs = {"long_name": _DOC[key].format(name=output.name)}
-        if key != "used":
-            attrs["units"] = f"as {output.name}" if not output.is_label else f"{dim}_units"
-        yield f"{output.name}_{key}", xr.Variable(dims, np.asarray(values[key]), attrs)
+    """Name and fill the contract's variables of one output."""
+    names = {"output": output.name, "dim": output.spec.dim}
+    for variable in PER_OUTPUT:
+        dims = tuple(d.format(**names) for d in variable.dims)
+        attrs = {"long_name": variable.doc.format(**names)}
+        if variable.dtype != "bool":
+            attrs["units"] = f"{output.spec.dim}_units" if output.is_label else f"as {output.name}"
+        value = _arrays(output)[variable.name.removeprefix("{output}_")]
+        yield variable.name.format(**names), xr.Variable(dims, np.asarray(value), attrs)
 
 
 def coordinates(output: Output) -> dict[str, xr.Variable]:
@@ -256,9 +237,7 @@ def to_dataset(model: LuxModel) -> xr.Dataset:
     for output in model.outputs:
         variables.update(_variables(output))
         coords.update(coordinates(output))
-    variables["objective"] = xr.Variable(
-        ("iteration",), np.asarray(model.objective), {"long_name": "training objective per star, after each iteration"}
-    )
+    variables["objective"] = xr.Variable(("iteration",), np.asarray(model.objective), {"long_name": MODEL[-1].doc})
     return xr.Dataset(
         variables,
         coords,
@@ -268,8 +247,8 @@ def to_dataset(model: LuxModel) -> xr.Dataset:
             "format_version": FORMAT_VERSION,
             "outputs": json.dumps([{**dataclasses.asdict(o.spec), "map": o.map.kind} for o in model.outputs]),
             "latent_prior": "standard normal",
-            "chi2_limit": model.limits[0],
-            "distance_limit": model.limits[1],
+            "chi2_limit": _or_none(model.limits[0]),
+            "distance_limit": _or_none(model.limits[1]),
             "fingerprint": model.fingerprint,
             **dataclasses.asdict(model.provenance),
         },
@@ -298,13 +277,16 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
             f"{where}: model format {attrs['format_version']}, written by luxscale {attrs['version']}; "
             f"this luxscale reads up to {FORMAT_VERSION}: upgrade it"
         )
-    dataset = dataset.load()
+    try:
+        dataset = dataset.load()
+    except Exception as error:  # codecs raise what they like
+        raise InputError(f"{where}: cannot be read ({error}); it is damaged: copy or train it again") from error
     try:
         model = LuxModel(
-            tuple(_output(dataset, entry) for entry in json.loads(attrs["outputs"])),
+            tuple(_output(dataset, entry, where) for entry in json.loads(attrs["outputs"])),
             dataset["objective"].values,
             Provenance(**{f.name: attrs[f.name] for f in dataclasses.fields(Provenance)}),
-            (float(attrs["chi2_limit"]), float(attrs["distance_limit"])),
+            (_or_inf(attrs["chi2_limit"]), _or_inf(attrs["distance_limit"])),
         )
     except KeyError as error:
         raise InputError(f"{where}: the model lacks {error}; it is incomplete: copy or train it again") from None
@@ -316,14 +298,23 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
     return model
 
 
-def _output(dataset: xr.Dataset, entry: dict[str, str]) -> Output:
+def _or_none(limit: float) -> float | None:
+    """Return a limit as JSON can hold it: no limit is null."""
+    return limit if np.isfinite(limit) else None
+
+
+def _or_inf(limit: float | None) -> float:
+    return float("inf") if limit is None else float(limit)
+
+
+def _output(dataset: xr.Dataset, entry: dict[str, str], where: str) -> Output:
     if entry["map"] != LinearMap.kind:
         raise InputError(
-            f"output {entry['name']!r} has a map of kind {entry['map']!r}, which this luxscale does not know: "
+            f"{where}: output {entry['name']!r} has a map of kind {entry['map']!r}, which this luxscale does not know: "
             "upgrade it"
         )
     spec = OutputSpec(entry["name"], entry["dim"], entry["noise"])
-    get = {k: dataset[f"{spec.name}_{k}"].values for k in _DOC}
+    get = {v.name.removeprefix("{output}_"): dataset[v.name.format(output=spec.name)].values for v in PER_OUTPUT}
     grid = dataset[spec.dim]
     named = grid.dtype.kind != "f"
     units = dataset[f"{spec.dim}_units"].values.tolist() if named else [grid.attrs["units"]]

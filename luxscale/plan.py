@@ -21,6 +21,9 @@ from luxscale.schema import CATALOG, LATENT, STAR, InputError, check_unique
 FORMAT = "luxscale-catalog"
 FORMAT_VERSION = 1
 
+#: Value of the attribute ``complete`` until all arrays exist; then 0, and 1 when all regions are done.
+_BEING_MADE = -1
+
 #: Stars a region aims at: whole chunks, about 70 MB of an APOGEE survey's flux and errors.
 REGION_STARS = 1024
 
@@ -84,12 +87,14 @@ def make_plan(
     paths = [str(p) if "://" in str(p) else str(Path(p).absolute()) for p in (survey, model, catalog)]
     opened, loaded = store.open_survey(paths[0]), load_model(paths[1])
     outputs = given_outputs(loaded, given)
+    if "label_value" not in (o.name for o in loaded.labels):
+        raise InputError(f"{paths[1]}: the model predicts no 'label_value'; train one on stars that have labels")
     check_match(opened, outputs, paths[0])
     stars = opened[STAR].values
     check_unique(stars, paths[0])
     names = tuple(o.name for o in outputs)
     identity = {
-        "survey": _checksum(opened, stars),
+        "survey": _checksum(opened[[v for o in outputs for v in o.spec.variables]], stars),
         "model": loaded.fingerprint,
         "given": json.dumps(names),
         "covariance": json.dumps(covariance),
@@ -107,6 +112,7 @@ def make_plan(
 def _checksum(survey: xr.Dataset, stars: np.ndarray) -> str:
     """SHA-256 of a survey's stars, grids and layout; not of its flux, which is too large to read twice."""
     digest = hashlib.sha256("\n".join(map(str, stars.tolist())).encode())
+    digest.update(f"chunks of {store.star_chunk(survey)}".encode())
     for name in sorted(map(str, survey.variables)):
         variable = survey.variables[name]
         digest.update(f"{name} {variable.dims} {variable.shape} {variable.dtype}".encode())
@@ -124,7 +130,7 @@ def prepare(plan: Plan) -> tuple[Region, ...]:
         If something else is there, or a catalogue of another survey, model or setting.
     """
     held = store.attributes(plan.catalog)
-    if held is None:
+    if held is None or (held.get("format") == FORMAT and held.get("complete") == _BEING_MADE):
         _create(plan)
         return plan.regions
     if held.get("format") != FORMAT:
@@ -172,6 +178,7 @@ def _create(plan: Plan) -> None:
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "identity": dict(plan.identity),
-        "complete": 0,
+        "complete": _BEING_MADE,
     }
     catalog.to_zarr(plan.catalog, mode="w", compute=False, encoding=encoding, consolidated=False, zarr_format=3)
+    zarr.open_group(plan.catalog, mode="r+").attrs["complete"] = 0

@@ -122,7 +122,7 @@ def one_to_one(catalog: xr.Dataset, truth: xr.Dataset, label: str, ax: Axes | No
 
 def _dense(pairs: xr.Dataset) -> bool:
     known = np.isfinite(pairs["inferred"].values) & np.isfinite(pairs["truth"].values)
-    return bool(known.sum(0).max() > DENSE)
+    return int(np.max(np.sum(known, axis=0))) > DENSE
 
 
 def _draw_pairs(pairs: xr.Dataset, label: str, ax: Axes) -> PolyCollection | None:
@@ -130,7 +130,7 @@ def _draw_pairs(pairs: xr.Dataset, label: str, ax: Axes) -> PolyCollection | Non
     pairs = pairs.sel(label=[label])
     inferred, truth = pairs["inferred"].values[:, 0], pairs["truth"].values[:, 0]
     known = np.isfinite(inferred) & np.isfinite(truth)
-    low, high = _limits(np.concatenate([inferred[known], truth[known]]), known.sum() > DENSE)
+    low, high = _limits(np.concatenate([inferred[known], truth[known]]), int(known.sum()) > DENSE)
     density = _draw_stars(ax, truth[known], inferred[known], low, high)
     ax.plot(
         [low, high],
@@ -180,12 +180,18 @@ def _limits(values: np.ndarray, central: bool) -> tuple[float, float]:
 def _annotate(ax: Axes, pairs: xr.Dataset, known: np.ndarray) -> None:
     """Write the statistics in the corners that the 1:1 line leaves, and draw a cross of the median errors."""
     upper, lower = _summary(pairs)
+    truth, inferred = (pairs[v].values[:, 0] for v in ("truth", "inferred"))
     box = {"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 1}
     ax.text(0.045, 0.97, upper, transform=ax.transAxes, va="top", fontsize=TEXT, linespacing=1.25, zorder=4, bbox=box)
     ax.text(0.955, 0.03, lower, transform=ax.transAxes, ha="right", fontsize=TEXT, zorder=4, bbox=box)
-    dx, dy = (_median(pairs[v].values[known, 0]) for v in ("truth_err", "inferred_err"))
     low, high = ax.get_xlim()
-    x, y = high - 0.05 * (high - low) - dx, low + 0.13 * (high - low) + dy
+    hidden = int((np.minimum(truth, inferred)[known] < low).sum() + (np.maximum(truth, inferred)[known] > high).sum())
+    if hidden:
+        ax.text(
+            0.955, 0.09, f"{hidden:,} outside", transform=ax.transAxes, ha="right", fontsize=TEXT, zorder=4, bbox=box
+        )
+    dx, dy = (_median(pairs[v].values[known, 0]) for v in ("truth_err", "inferred_err"))
+    x, y = high - 0.05 * (high - low) - dx, low + 0.17 * (high - low) + dy
     ax.errorbar(x, y, dy or None, dx or None, color="k", lw=0.9, zorder=4)
 
 

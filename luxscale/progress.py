@@ -62,7 +62,7 @@ class Progress:
         if self._rich:
             self._rich.stop()
         if self._enabled and kind is None:
-            self._say(f"done in {time.monotonic() - self._started:.1f} s")
+            self.say(f"done in {time.monotonic() - self._started:.1f} s")
 
     def stage(self, name: str) -> None:
         """Begin a named part of the work."""
@@ -77,12 +77,14 @@ class Progress:
             self._rich.update(self._task, description=title, completed=done, note=note)
         elif self._enabled and time.monotonic() - self._spoke > _EVERY:
             count = f"{done} of {self._total} {self._unit}".strip() if self._total else ""
-            self._say(", ".join(x for x in (self._stage, count, note) if x))
+            self.say(", ".join(x for x in (self._stage, count, note) if x))
 
     def report(self, method: str, iteration: int, objective: float) -> None:
         """Say how an iteration of training ended."""
         self.update(iteration + 1, f"{method} iteration {iteration + 1}, objective per star {objective:.3f}")
 
-    def _say(self, text: str) -> None:
-        self._spoke = time.monotonic()
-        print(f"{self._what}: {text}", file=sys.stderr, flush=True)
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        if self._enabled:
+            self._spoke = time.monotonic()
+            print(f"{self._what}: {text}", file=sys.stderr, flush=True)

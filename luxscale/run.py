@@ -92,10 +92,24 @@ def label_survey(
         Before any work, if survey and model do not fit, or the catalogue's path holds something else.
     RunError
         If regions could not be done; all others are.
+
+    Notes
+    -----
+    A survey counts as the same if its stars, grids and the layout of the given outputs are; its flux is not read twice
+    to find out. Remove the catalogue after correcting a survey in place.
+    """
+    plan = make_plan(survey, model, catalog, given=given, covariance=covariance, region_stars=region_stars)
+    return complete(plan, prepare(plan), client=client, progress=progress)
+
+
+def complete(plan: Plan, todo: Sequence[Region], *, client: Any = None, progress: bool = True) -> Summary:
+    """Do what is pending of a plan, and finalise its catalogue.
+
+    Raises
+    ------
+    RunError
     """
     started = time.monotonic()
-    plan = make_plan(survey, model, catalog, given=given, covariance=covariance, region_stars=region_stars)
-    todo = prepare(plan)
     run(plan, todo, client=client, progress=progress)
     counts = finalise(plan)
     return Summary(plan.catalog, plan.n_stars, sum(r.stop - r.start for r in todo), time.monotonic() - started, counts)
@@ -155,7 +169,7 @@ def run_region(plan: Plan, region: Region) -> int:
     """
     designs, heads, specs, model = _prepared(plan.model, plan.given, dict(plan.identity)["model"])
     stars = slice(region.start, region.stop)
-    survey = _opened(plan.survey)
+    survey = _opened(plan.survey, dict(plan.identity)["survey"])
     data = [np.asarray(survey[v][stars].values) for s in specs for v in s.variables]
     inferred = infer_arrays(
         designs, data[0::2], ivars_of(specs, data), heads, covariance=plan.covariance, limits=limits_of(model)
@@ -191,8 +205,8 @@ def _prepared(
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(path: str) -> xr.Dataset:
-    """Open a survey once a process, without Dask: a region is one read."""
+def _opened(path: str, checksum: str) -> xr.Dataset:
+    """Open a survey once a process (again if its checksum differs), without Dask: a region is one read."""
     return xr.open_zarr(path, chunks=None, consolidated=False, create_default_indexes=False)
 
 

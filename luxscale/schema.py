@@ -14,6 +14,9 @@ STAR, LATENT = "star", "latent"
 #: A check of values reads at most this many bytes of a variable; a larger one is sampled by whole chunks.
 SAMPLE_BYTES = 64 * 2**20
 
+#: ... and at most this many chunks, which cost time however small they are.
+SAMPLE_CHUNKS = 16
+
 _KINDS = {"f": "float", "i": "int", "u": "unsigned int", "U": "str", "O": "str", "T": "str"}
 
 
@@ -51,12 +54,12 @@ class Variable:
             return f"has dims {array.dims}, expected {self.dims}; write it as .transpose{self.dims}"
         if array.dtype.kind not in self.kinds:
             expected = " or ".join(dict.fromkeys(_KINDS[k] for k in self.kinds))
-            return f"has dtype {array.dtype}, expected {expected}; convert it with .astype({self.dtype!r})"
+            return f"has dtype {array.dtype}, expected {expected}; convert it with .astype({self.dtype.split()[0]!r})"
         return None
 
 
 SURVEY = (
-    Variable("star", (STAR,), "str", "survey identifier, unique", "UOTiu", required=True),
+    Variable("star", (STAR,), "str or int64", "survey identifier, unique", "UOTiu", required=True),
     Variable(
         "wavelength", ("wavelength",), "float64", "pixel centres, ascending; attrs `units`, `medium` (vacuum or air)"
     ),
@@ -69,7 +72,7 @@ SURVEY = (
 )
 
 CATALOG = (
-    Variable("star", (STAR,), "str", "survey identifier, in the order of the survey", "UOTiu", required=True),
+    Variable("star", (STAR,), "str or int64", "survey identifier, in the order of the survey", "UOTiu", required=True),
     Variable("label_value", (STAR, "label"), "float64", "inferred label", required=True),
     Variable(
         "label_err", (STAR, "label"), "float64", "its one-sigma error: formal error and model misfit", required=True
@@ -85,18 +88,25 @@ CATALOG = (
 )
 
 MODEL = (
-    Variable("{output}_weights", ("{dim}", LATENT), "float64", "W: output = offset + W z, in the output's units"),
-    Variable("{output}_offset", ("{dim}",), "float64", "the output of a star with z = 0"),
+    Variable(
+        "{output}_weights", ("{dim}", LATENT), "float64", "weights W: {output} = offset + W z (the paper's A or B)"
+    ),
+    Variable("{output}_offset", ("{dim}",), "float64", "{output} of a star with latents z = 0"),
     Variable("{output}_scatter", ("{dim}",), "float64", "fitted scatter s; variance = error^2 + s^2"),
     Variable(
         "{output}_scale",
         ("{dim}",),
         "float64",
-        "unit in which the arithmetic is done: the spread of the training values",
+        "spread of {output} in training, the unit of the arithmetic",
     ),
-    Variable("{output}_floor", ("{dim}",), "float64", "misfit measured on stars left out of training, added to errors"),
+    Variable(
+        "{output}_floor",
+        ("{dim}",),
+        "float64",
+        "misfit of {output} on stars left out of training, added to errors in quadrature",
+    ),
     Variable("{output}_used", ("{dim}",), "bool", "feature takes part; others are predicted as NaN", "b"),
-    Variable("{output}_range", ("{dim}", "bound"), "float64", "least and greatest value in training"),
+    Variable("{output}_range", ("{dim}", "bound"), "float64", "least and greatest {output} in training"),
     Variable("objective", ("iteration",), "float64", "training objective per star, after each iteration"),
 )
 
@@ -153,6 +163,8 @@ def pick_outputs(dataset: xr.Dataset, names: str | Iterable[str] | None, where: 
     """Return the named outputs (all if None), or say which are missing and what there is."""
     found = {o.name: o for o in find_outputs(dataset)}
     wanted = list(found) if names is None else [names] if isinstance(names, str) else list(names)
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise InputError(f"outputs {wanted} name none, or one twice; name each once, of: {', '.join(found)}")
     for name in wanted:
         if name not in found:
             need = name if name not in dataset else " or ".join(dict.fromkeys(_partners(name)))
@@ -186,6 +198,8 @@ def _structure_problems(dataset: xr.Dataset) -> Iterator[str]:
     for name, partner in (("flux", "flux_ivar"), ("label_value", "label_err")):
         if name in dataset and partner not in dataset:
             yield f"no variable {partner!r}, which {name!r} needs; where all values are equally good write a constant"
+        if partner in dataset and name not in dataset:
+            yield f"no variable {name!r}, to which {partner!r} belongs; add it, or leave out {partner!r}"
     outputs = find_outputs(dataset)
     if not outputs:
         yield "no output: it needs 'flux' with 'flux_ivar', or 'label_value' with 'label_err', on (star, ...)"
@@ -213,9 +227,14 @@ def _output_problems(dataset: xr.Dataset, output: OutputSpec) -> Iterator[str]:
 
 def _grid_problems(grid: xr.DataArray, output: OutputSpec) -> Iterator[str]:
     values = grid.values
+    if values.dtype.kind in "iub":
+        yield (
+            f"{output.dim!r} has dtype {values.dtype}; pixels need float values with 'units', names need text: "
+            f"convert it with .astype(float)"
+        )
+    elif values.dtype.kind != "f" and len(set(values.tolist())) != values.size:
+        yield f"{output.dim!r} repeats a name; each column of {output.name!r} needs its own"
     if values.dtype.kind != "f":
-        if len(set(values.tolist())) != values.size:
-            yield f"{output.dim!r} repeats a name; each column of {output.name!r} needs its own"
         return
     steps = np.diff(values)
     if not np.isfinite(values).all() or (steps <= 0).any():
@@ -250,7 +269,6 @@ def check_values(dataset: xr.Dataset, outputs: Iterable[OutputSpec], where: str)
     InputError
         Names the variable and the first star, and counts the rest.
     """
-    names = _star_names(dataset)
     for output in outputs:
         values, noise = (np.asarray(dataset[v].values) for v in output.variables)
         bad = invalid(output, values, noise)
@@ -262,7 +280,7 @@ def check_values(dataset: xr.Dataset, outputs: Iterable[OutputSpec], where: str)
                 else "errors must be positive and finite, NaN where the value is missing"
             )
             raise InputError(
-                f"{where}: {output.noise!r} = {noise[n, d]} with {output.name!r} = {values[n, d]} at star {names[n]!r}, "
+                f"{where}: {output.noise!r} = {noise[n, d]} with {output.name!r} = {values[n, d]} at star {_star_name(dataset, n)!r}, "
                 f"{output.dim} {dataset[output.dim].values[d]}, and {int(bad.sum()) - 1} more like it; {rule}"
             )
 
@@ -284,5 +302,6 @@ def check_unique(stars: np.ndarray, where: str) -> None:
         )
 
 
-def _star_names(dataset: xr.Dataset) -> list:
-    return dataset[STAR].values.tolist() if STAR in dataset.coords else list(range(dataset.sizes[STAR]))
+def _star_name(dataset: xr.Dataset, row: int) -> str | int:
+    name: str | int = dataset[STAR][row].values.tolist() if STAR in dataset.coords else row
+    return name

@@ -18,10 +18,11 @@ import zarr
 
 from luxscale.giants import LABELS, draw_labels, load_emulator, render
 from luxscale.schema import InputError
-from luxscale.store import codec
+from luxscale.store import attributes, codec
 
 __all__ = ["simulate", "simulate_survey"]
 
+TITLE = "Simulated survey of red giants"
 BLOCK = 256  # stars that share one random generator; part of what a seed means
 BAD_RUN = 4  # pixels lost together, as to a cosmic ray or a sky line
 MIN_FLUX = 0.05  # the noise of a saturated line does not vanish
@@ -118,7 +119,8 @@ def simulate_survey(
     Simulate a survey of red giants of any size, straight to Zarr.
 
     Writes the stars of `simulate`, chunk by chunk: memory is that of a few chunks whatever `n_stars`. The
-    store appears at `path` when it is complete; until then it grows in ``path.partial``.
+    store appears at `path` when it is complete; until then it grows in ``path.partial``, which an interrupted run
+    leaves behind and the next replaces.
 
     Parameters
     ----------
@@ -139,8 +141,10 @@ def simulate_survey(
     settings = Settings(n_stars, snr, n_pixels, missing_labels, bad_pixels, seed)
     require(is_count(chunk), f"chunk is {chunk!r}: give the number of stars in a chunk, 1 or more")
     path = Path(path)
-    require(not os.path.lexists(path), f"{path} exists: choose another path, or remove it first")
     partial = path.with_name(path.name + ".partial")
+    require(not os.path.lexists(path), f"{path} exists: choose another path, or remove it first")
+    ours = (attributes(partial) or {"title": TITLE}).get("title") == TITLE
+    require(ours, f"{partial} holds something else: choose another path, or remove it first")
     arrays = create_store(partial, settings, min(chunk, n_stars))
     done = 0
     for stars in regroup(draw_blocks(settings), n_stars, chunk):
@@ -203,7 +207,7 @@ def draw_bad(shape: tuple[int, int], fraction: float, rng: np.random.Generator) 
     """Boolean (star, wavelength), True in `fraction` of the pixels, in runs of BAD_RUN that may overlap."""
     start_rate = 1 - (1 - fraction) ** (1 / BAD_RUN)
     starts = rng.random((shape[0], shape[1] + BAD_RUN - 1), dtype="f4") < start_rate
-    return np.logical_or.reduce([starts[:, i : i + shape[1]] for i in range(BAD_RUN)])
+    return np.any(np.stack([starts[:, i : i + shape[1]] for i in range(BAD_RUN)]), axis=0)
 
 
 def draw_spectra(flux: np.ndarray, snr: np.ndarray, bad: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -254,7 +258,7 @@ def frame(settings: Settings) -> xr.Dataset:
             "label_units": ("label", np.array(units, object)),
         },
         attrs={
-            "title": "Simulated survey of red giants",
+            "title": TITLE,
             "source": "luxscale.simulate; spectra from the emulator boss22 (bossbrain 1.0.12), reduced",
             "seed": int(settings.seed),
             "snr": [float(value) for value in settings.snr],

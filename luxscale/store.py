@@ -11,8 +11,10 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from luxscale.index import StarIndex
+from luxscale.progress import Progress
 from luxscale.schema import (
     SAMPLE_BYTES,
+    SAMPLE_CHUNKS,
     STAR,
     SURVEY,
     InputError,
@@ -44,6 +46,8 @@ def open_dataset(path: str | Path) -> xr.Dataset:
         dataset = xr.open_zarr(path, chunks={}, consolidated=False, create_default_indexes=False)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.ContainsArrayError):
         raise InputError(f"{path}: no Zarr group there; give the path of a survey, model or catalogue") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot be opened ({error}); it is damaged: copy or make it again") from error
     for name, coord in dataset.coords.items():
         if coord.dims == (name,):
             dataset = dataset.set_xindex([name], StarIndex if name == STAR else xr.indexes.PandasIndex)
@@ -101,10 +105,12 @@ def check_contents(survey: xr.Dataset, where: str, *, sample: bool) -> None:
     cost = max(survey[v].nbytes for o in outputs for v in o.variables) / n * block
     starts = np.arange(0, n, block)
     if sample:
-        count = max(1, int(SAMPLE_BYTES // cost))
+        count = min(SAMPLE_CHUNKS, max(1, int(SAMPLE_BYTES // cost)))
         starts = starts[np.unique(np.linspace(0, starts.size - 1, min(count, starts.size)).astype(int))]
-    for start in starts:
-        check_values(survey.isel({STAR: slice(start, start + block)}), outputs, where)
+    with Progress("checking", starts.size, unit="chunks", enabled=not sample) as shown:
+        for i, start in enumerate(starts):
+            shown.update(i)
+            check_values(survey.isel({STAR: slice(start, start + block)}), outputs, where)
     if not sample or n * 128 <= SAMPLE_BYTES:  # an identifier in memory takes about 128 bytes
         check_unique(survey[STAR].values, where)
 
@@ -124,7 +130,9 @@ def attributes(path: str | Path) -> dict[str, Any] | None:
         If something other than a Zarr group is there.
     """
     try:
-        return dict(zarr.open_group(str(path), mode="r").attrs)
+        group = zarr.open_group(str(path), mode="r")
+        empty = not group.attrs and not any(True for _ in group.keys())  # noqa: SIM118 - a Group is no dict
+        return None if empty else dict(group.attrs)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError):
         pass
     except (zarr.errors.ContainsArrayError, NotADirectoryError, ValueError):
@@ -151,7 +159,7 @@ def claim(path: str | Path, kind: str, *, overwrite: bool = False) -> None:
             f"{path}: holds {held.get('format', 'another Zarr store')!r}, not a {kind}; choose another path"
         )
     if not overwrite:
-        raise InputError(f"{path}: a {kind} is there already; choose another path, or say overwrite")
+        raise InputError(f"{path}: a {kind} is there already; choose another path, or overwrite it (--overwrite)")
 
 
 def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) -> None:

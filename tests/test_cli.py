@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -206,3 +207,27 @@ def test_overwrite_replaces_a_model_only(made, tmp_path):
     luxscale(*arguments, "--out", tmp_path / "m.zarr", "--overwrite")
     luxscale(*arguments, "--out", folder / "survey.zarr", "--overwrite", expect=1)
     assert store.open_survey(folder / "survey.zarr").sizes["star"] == 500
+
+
+def test_options_that_exclude_each_other(made, tmp_path):
+    folder = made[0]
+    arguments = ["label", folder / "survey.zarr", "--model", folder / "model.zarr", "--out", tmp_path / "c.zarr"]
+    luxscale(*arguments, "--region", 0, "--workers", 2, expect=2)
+    luxscale(*arguments, "--workers", 2, "--scheduler", "tcp://127.0.0.1:1", expect=2)
+
+
+def test_stars_beyond_the_survey_are_refused(made, tmp_path):
+    folder = made[0]
+    for span in ("0:501", "500:", "9:3"):
+        result = luxscale("train", folder / "survey.zarr", "--out", tmp_path / "m.zarr", "--stars", span, expect=1)
+        assert "--stars" in result.stderr
+        assert "0:500" in result.stderr
+
+
+def test_a_damaged_model_is_said_to_be(made, tmp_path):
+    shutil.copytree(made[0] / "model.zarr", tmp_path / "m.zarr")
+    chunk = next(p for p in (tmp_path / "m.zarr" / "flux_weights" / "c").rglob("*") if p.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:100])
+    assert "damaged" in luxscale("info", tmp_path / "m.zarr", expect=1).stderr
+    (tmp_path / "m.zarr" / "zarr.json").write_text("{")
+    assert "Error: " in luxscale("info", tmp_path / "m.zarr", expect=1).stderr

@@ -191,7 +191,7 @@ def test_repr_says_what_it_holds(small_model):
         assert part in text
 
 
-def test_a_map_and_its_derivative(small_model):
+def test_a_map_is_offset_plus_weights_times_latents(small_model):
     flux = small_model["flux"].map
     z = np.random.default_rng(0).standard_normal((3, 4))
     expected = np.array(
@@ -204,5 +204,3 @@ def test_a_map_and_its_derivative(small_model):
         ]
     )
     np.testing.assert_allclose(flux(z), expected)
-    step = (flux(z + 1e-6 * np.eye(4)[2]) - flux(z)) / 1e-6
-    np.testing.assert_allclose(step, np.broadcast_to(flux.jacobian(z)[:, 2], step.shape), rtol=1e-4, atol=1e-8)

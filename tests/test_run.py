@@ -245,3 +245,39 @@ def test_integer_identifiers(stores, small_survey, tmp_path):
     store.write_dataset(survey, tmp_path / "s.zarr", chunk=CHUNK)
     label((tmp_path / "s.zarr", stores[1]), tmp_path / "c.zarr")
     assert contents(tmp_path / "c.zarr")["star"].tolist() == survey.star.values.tolist()
+
+
+def test_a_run_stopped_while_the_catalog_was_being_made_starts_again(stores, undisturbed, tmp_path, monkeypatch):
+    """The attributes are written before the arrays: a kill in between must not block the path."""
+    plan = plan_of(stores, tmp_path / "c.zarr")
+    run.prepare(plan)
+    group = zarr.open_group(plan.catalog, mode="r+")
+    group.attrs["complete"] = -1
+    del group["status"]
+    assert label(stores, tmp_path / "c.zarr").n_run == N_STARS
+    assert_same(tmp_path / "c.zarr", undisturbed)
+    zarr.open_group(tmp_path / "empty.zarr", mode="w")  # killed before even the attributes
+    assert label(stores, tmp_path / "empty.zarr").n_run == N_STARS
+
+
+def test_refuses_a_model_without_labels(stores, small_survey, tmp_path):
+    spectra = small_survey[["flux", "flux_ivar"]]
+    lux.train(spectra, 3, folds=1, iterations=1, progress=False).save(tmp_path / "m.zarr")
+    with pytest.raises(InputError, match=r"m.zarr: the model predicts no 'label_value'"):
+        label((stores[0], tmp_path / "m.zarr"), tmp_path / "c.zarr")
+
+
+def test_a_survey_rewritten_in_other_chunks_is_read_afresh(stores, small_survey, tmp_path):
+    for chunk in (20, 40):
+        store.write_dataset(small_survey.isel(star=slice(0, 80)), tmp_path / "s.zarr", chunk=chunk)
+        path = tmp_path / f"c{chunk}.zarr"
+        lux.label_survey(tmp_path / "s.zarr", stores[1], path, progress=False)
+    assert_same(tmp_path / "c20.zarr", tmp_path / "c40.zarr")
+
+
+def test_two_clusters_on_one_machine():
+    """Neither warns of the other's port, and both listen on this machine only."""
+    with local_cluster(1) as first, local_cluster(1) as second:
+        for client in (first, second):
+            assert "//127.0.0.1:" in client.scheduler.address
+            assert client.dashboard_link.startswith("http://127.0.0.1:")

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from luxscale.giants import LABELS, load_emulator, network, render
 from luxscale.schema import InputError
@@ -103,7 +104,6 @@ def test_settings_of_one_thing_leave_the_stars_alone():
 
 
 def test_store_layout(tmp_path):
-    zarr = pytest.importorskip("zarr")
     simulate_survey(tmp_path / "s.zarr", 300, chunk=128, **FEW)
     group = zarr.open_group(tmp_path / "s.zarr", mode="r")
     assert group.metadata.zarr_format == 3 and group.metadata.consolidated_metadata is None

@@ -179,7 +179,7 @@ def test_claim(path, small_survey, tmp_path):
     ):
         claim(path, "luxscale-catalog", overwrite=True)
     write_dataset(small_survey.assign_attrs(format="luxscale-catalog"), path)
-    with pytest.raises(InputError, match=r"survey.zarr: a luxscale-catalog is there already; .* say overwrite"):
+    with pytest.raises(InputError, match=r"survey.zarr: a luxscale-catalog is there already; .* overwrite it"):
         claim(path, "luxscale-catalog")
     claim(path, "luxscale-catalog", overwrite=True)
     assert open_survey(path).sizes["star"] == 300  # claiming removes nothing
@@ -190,3 +190,12 @@ def test_claim_never_takes_what_is_not_zarr(tmp_path, make):
     make(tmp_path / "a.zarr")
     with pytest.raises(InputError, match=r"a\.zarr: something other than a Zarr group is there; choose another path"):
         claim(tmp_path / "a.zarr", "luxscale-model", overwrite=True)
+
+
+def test_opening_a_large_survey_reads_no_identifiers(small_survey, tmp_path, monkeypatch):
+    """Junk in the chunks of `star` shows any reading of them."""
+    write_dataset(small_survey, tmp_path / "s.zarr", chunk=50)
+    for chunk in (tmp_path / "s.zarr" / "star" / "c").iterdir():
+        chunk.write_bytes(b"junk")
+    monkeypatch.setattr(store, "SAMPLE_BYTES", 1000)  # as if the survey were large
+    assert open_survey(tmp_path / "s.zarr").sizes["star"] == 300

@@ -499,10 +499,10 @@ def same(survey):
         (
             without_a_measurement,
             {},
-            r"label 'fe_h' has no measurement in 'label_value': .*drop_sel\(label=\['fe_h'\]\)",
+            r"label 'fe_h' has no measurement in 'label_value' with 'label_err', too few to learn from: .*drop_sel\(label=\['fe_h'\]\)",
         ),
         (constant, {}, r"label 'logg' has the same value .*drop_sel\(label=\['logg'\]\)"),
-        (nothing_known, {}, "no star has a label in 'label_value'; training needs labels"),
+        (nothing_known, {}, "no star has a label and its error in 'label_value' with 'label_err'; training needs both"),
         (negative_ivar, {}, "'flux_ivar' = -1.0 .*star 's1-00004', wavelength 15106.0"),
         (zero_error, {}, "'label_err' = 0.0 .*star 's1-00004', label mg_fe"),
         (twice, {}, "'star' repeats 's1-00009'"),
@@ -510,13 +510,17 @@ def same(survey):
         (lambda s: s.drop_vars("flux_ivar"), {}, "no variable 'flux_ivar'"),
         (same, {"latent_dim": 44}, "latent_dim=44 is more than 500 training stars .*44 features.*choose fewer than 44"),
         (
-            lambda s: s.isel(star=slice(10)),
-            {"latent_dim": 5, "folds": 2},
-            r"latent_dim=5 is more than 5 training stars \(folds=2\).*fewer than 5, or add stars",
+            lambda s: s.isel(star=slice(24)),
+            {"latent_dim": 12, "folds": 2},
+            r"latent_dim=12 is more than 12 training stars \(folds=2\).*fewer than 12, or add stars",
         ),
-        (same, {"latent_dim": 0}, "latent_dim is 0; it must be at least 1"),
+        (same, {"latent_dim": 0}, "latent_dim is 0; it must be a whole number of at least 1"),
         (same, {"method": "magic"}, "method 'magic' is unknown; choose one of marginal, alternating"),
-        (lambda s: s.drop_vars(["flux", "label_value"]), {}, "no output: it needs 'flux'"),
+        (
+            lambda s: s.drop_vars(["flux", "flux_ivar", "label_value", "label_err"]),
+            {},
+            "no output: it needs 'flux'",
+        ),
         (same, {"latent_precision": 1.0}, "'marginal' has no setting 'latent_precision'; it has iterations, tolerance"),
         (
             same,
@@ -563,3 +567,48 @@ def test_progress_goes_to_standard_error(training, capsys):
     assert "training: done in" in err
     fit(training, iterations=1)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"folds": 0},
+        {"iterations": 0},
+        {"tolerance": float("nan")},
+        {"seed": -1},
+        {"latent_dim": 3.5},
+        {"outputs": []},
+        {"outputs": ["flux", "flux"]},
+        {"method": "alternating", "latent_precision": 0},
+    ],
+    ids=str,
+)
+def test_settings_out_of_range_are_refused(small_survey, settings):
+    with pytest.raises(InputError, match="must be|name each once"):
+        lux.train(small_survey, progress=False, **{"latent_dim": 3, **settings})
+
+
+def test_float64_in_physical_units_gives_the_same_labels(small_survey, held_out, small_model):
+    """An inverse variance of 1e41 is beyond float32; only the unit differs, so the labels must not."""
+    unit = 1e-19
+
+    def physical(survey):
+        return survey.assign(
+            flux=survey["flux"].astype(float) * unit, flux_ivar=survey["flux_ivar"].astype(float) / unit**2
+        )
+
+    model = lux.train(physical(small_survey), small_model.latent_dim, progress=False)
+    catalog, expected = lux.infer(physical(held_out), model), lux.infer(held_out, small_model)
+    np.testing.assert_array_equal(catalog["n_pixels"], expected["n_pixels"])
+    difference = np.abs(catalog["label_value"] - expected["label_value"]) / expected["label_err"]
+    assert float(difference.max()) < 0.02
+
+
+def test_what_is_left_out_is_counted(small_survey, capsys):
+    small_survey["label_value"][:7] = np.nan
+    small_survey["label_err"][7:20, 0] = np.nan
+    lost = int(np.isfinite(small_survey["label_value"][7:20, 0]).sum())
+    lux.train(small_survey, 3, folds=1, iterations=1)
+    said = capsys.readouterr().err
+    assert "7 of 300 stars have no label" in said
+    assert f"{lost} label values have no error" in said

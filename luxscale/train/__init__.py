@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,14 @@ def train(
         If the data break the contract or carry no such model; names variable, star or label.
     """
     settings = _settings(method, settings)
-    data = _read(survey, outputs, where)
-    _check_size(data, latent_dim, folds, where)
+    for name, value, least in (("latent_dim", latent_dim, 1), ("folds", folds, 1), ("seed", seed, 0)):
+        if not isinstance(value, Integral) or int(value) < least:
+            raise InputError(f"{name} is {value!r}; it must be a whole number of at least {least}")
     with Progress("training", enabled=progress) as shown:
+        shown.stage("reading")
+        data = _read(survey, outputs, where, shown)
+        _check_size(data, latent_dim, folds, where)
+        shown.stage("")
         model = _fit(data, latent_dim, method, settings, seed, folds, shown)
         if folds > 1 and any(data.spectral):
             model = _calibrate(model, data, latent_dim, method, settings, seed, folds, shown)
@@ -91,20 +97,31 @@ def _settings(method: str, given: dict[str, Any]) -> dict[str, Any]:
     for name in given:
         if name not in known:
             raise InputError(f"method {method!r} has no setting {name!r}; it has {', '.join(known)}")
+    for name, value in given.items():
+        least = 1 if name == "iterations" else 0
+        if not np.isfinite(value) or value < least or (name == "latent_precision" and value == 0):
+            raise InputError(f"{name} is {value}; it must be {'at least 1' if least else 'a positive number'}")
     return {**known, **given}
 
 
-def _read(survey: xr.Dataset, outputs: Sequence[str] | None, where: str) -> TrainingData:
+def _read(survey: xr.Dataset, outputs: Sequence[str] | None, where: str, shown: Progress) -> TrainingData:
     check_structure(survey, where)
     specs = pick_outputs(survey, outputs, where)
     labels = [s for s in specs if survey[s.dim].dtype.kind != "f"]
     if labels:
-        known = np.any([np.isfinite(survey[s.name].values).any(1) for s in labels], axis=0)
+        table = [tuple(np.isfinite(survey[v].values) for v in s.variables) for s in labels]
+        known = np.any([(value & err).any(1) for value, err in table], axis=0)
         if not known.any():
+            names = " and ".join(f"{s.name!r} with {s.noise!r}" for s in labels)
             raise InputError(
-                f"{where}: no star has a label in {', '.join(repr(s.name) for s in labels)}; "
-                "training needs labels: join a catalogue, or train on other stars"
+                f"{where}: no star has a label and its error in {names}; training needs both: join a "
+                "catalogue, or train on other stars"
             )
+        if not known.all():
+            shown.say(f"{int((~known).sum()):,} of {known.size:,} stars have no label and are left out")
+        without = sum(int((value & ~err).sum()) for value, err in table)
+        if without:
+            shown.say(f"{without:,} label values have no error and get no weight; give each an error")
         survey = survey if known.all() else survey.isel({STAR: np.flatnonzero(known)})
     survey = survey[[v for s in specs for v in s.variables]].load()
     check_unique(survey[STAR].values, where)
@@ -113,12 +130,8 @@ def _read(survey: xr.Dataset, outputs: Sequence[str] | None, where: str) -> Trai
 
 
 def _check_size(data: TrainingData, latent_dim: int, folds: int, where: str) -> None:
-    stars, features = (
-        data.n_stars - (-(-data.n_stars // folds) if folds > 1 else 0),
-        sum(a.values.shape[1] for a in data.arrays),
-    )
-    if latent_dim < 1:
-        raise InputError(f"latent_dim is {latent_dim}; it must be at least 1")
+    left_out = -(-data.n_stars // folds) if folds > 1 else 0
+    stars, features = data.n_stars - left_out, sum(a.values.shape[1] for a in data.arrays)
     if latent_dim >= min(stars, features):
         raise InputError(
             f"{where}: latent_dim={latent_dim} is more than {stars} training stars "
@@ -202,5 +215,7 @@ def _physical(data: TrainingData, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _limit(values: np.ndarray) -> float:
     """Twice as far from the median as the 99th percentile of stars left out of training."""
+    if not values.size:
+        return float("inf")
     middle, high = np.percentile(values, [50, 99])
     return float(middle + 2 * (high - middle))

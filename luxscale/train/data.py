@@ -16,6 +16,9 @@ from luxscale.model import LinearMap, Output
 from luxscale.schema import STAR, InputError, OutputSpec
 from luxscale.train.steps import Arrays
 
+#: A label measured in fewer stars says nothing on its own misfit.
+LEAST_MEASURED = 10
+
 
 class Spread(NamedTuple):
     """Centre, spread and bounds of each feature of an output, in its own units: (feature,)."""
@@ -178,9 +181,10 @@ def _refuse(known: np.ndarray, spread: Spread, spec: OutputSpec, grid: np.ndarra
             raise InputError(f"{where}: {spec.name!r} holds no pixel that varies between stars; check {spec.noise!r}")
         return
     for name, count, scale in zip(grid.tolist(), known.sum(0), spread.scale, strict=True):
-        if count == 0:
+        if count < LEAST_MEASURED:
+            few = f"only {count} measurements" if count else "no measurement"
             raise InputError(
-                f"{where}: {spec.dim} {name!r} has no measurement in {spec.name!r}: "
+                f"{where}: {spec.dim} {name!r} has {few} in {spec.name!r} with {spec.noise!r}, too few to learn from: "
                 f"leave it out with .drop_sel({spec.dim}=[{name!r}])"
             )
         if scale == 0:

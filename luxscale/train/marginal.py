@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from luxscale.evaluate import MAD_TO_SIGMA
 from luxscale.train.data import TrainingData, to_device
 from luxscale.train.steps import BLOCK, TILE, Arrays, Latents, canonical, latent_step, weight_step
 
@@ -157,7 +158,7 @@ def excess_scatter(residual: np.ndarray, variance: np.ndarray) -> float:
     """
 
     def pull(s: float) -> float:
-        return 1.4826 * float(np.median(np.abs(residual) / np.sqrt(variance + s * s)))
+        return MAD_TO_SIGMA * float(np.median(np.abs(residual) / np.sqrt(variance + s * s)))
 
     high = 3 * float(np.abs(residual).max(initial=0.0))
     if residual.size == 0 or pull(0.0) <= 1:
