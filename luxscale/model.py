@@ -98,7 +98,7 @@ class Provenance:
     ----------
     method : str
     settings : str
-        Training settings, JSON.
+        Training settings, and counts of what was left out, JSON.
     n_stars : int
     training_checksum : str
         SHA-256 of the training data as the trainer saw them.

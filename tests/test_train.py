@@ -608,7 +608,9 @@ def test_what_is_left_out_is_counted(small_survey, capsys):
     small_survey["label_value"][:7] = np.nan
     small_survey["label_err"][7:20, 0] = np.nan
     lost = int(np.isfinite(small_survey["label_value"][7:20, 0]).sum())
-    lux.train(small_survey, 3, folds=1, iterations=1)
+    model = lux.train(small_survey, 3, folds=1, iterations=1)
+    record = json.loads(model.provenance.settings)
+    assert (record["stars_without_labels"], record["labels_without_errors"]) == (7, lost)
     said = capsys.readouterr().err
     assert "7 of 300 stars have no label" in said
     assert f"{lost} label values have no error" in said

@@ -108,6 +108,7 @@ def _read(survey: xr.Dataset, outputs: Sequence[str] | None, where: str, shown: 
     check_structure(survey, where)
     specs = pick_outputs(survey, outputs, where)
     labels = [s for s in specs if survey[s.dim].dtype.kind != "f"]
+    left_out: dict[str, int] = {}
     if labels:
         table = [tuple(np.isfinite(survey[v].values) for v in s.variables) for s in labels]
         known = np.any([(value & err).any(1) for value, err in table], axis=0)
@@ -117,16 +118,17 @@ def _read(survey: xr.Dataset, outputs: Sequence[str] | None, where: str, shown: 
                 f"{where}: no star has a label and its error in {names}; training needs both: join a "
                 "catalogue, or train on other stars"
             )
+        without = sum(int((value & ~err).sum()) for value, err in table)
+        left_out = {"stars_without_labels": int((~known).sum()), "labels_without_errors": without}
         if not known.all():
             shown.say(f"{int((~known).sum()):,} of {known.size:,} stars have no label and are left out")
-        without = sum(int((value & ~err).sum()) for value, err in table)
         if without:
             shown.say(f"{without:,} label values have no error and get no weight; give each an error")
         survey = survey if known.all() else survey.isel({STAR: np.flatnonzero(known)})
     survey = survey[[v for s in specs for v in s.variables]].load()
     check_unique(survey[STAR].values, where)
     check_values(survey, specs, where)
-    return load_training(survey, specs, where)
+    return dataclasses.replace(load_training(survey, specs, where), left_out=tuple(left_out.items()))
 
 
 def _check_size(data: TrainingData, latent_dim: int, folds: int, where: str) -> None:
@@ -144,11 +146,11 @@ def _fit(
 ) -> LuxModel:
     function, _ = _METHODS[method]
     arrays, history = function(data, latent_dim, seed=seed, report=shown.report, **settings)
-    record = json.dumps({"latent_dim": latent_dim, "seed": seed, "folds": folds, **settings}, sort_keys=True)
+    record = {"latent_dim": latent_dim, "seed": seed, "folds": folds, **settings, **dict(data.left_out)}
     return LuxModel(
         data.outputs(arrays, [np.zeros(a.weights.shape[0]) for a in arrays]),
         np.array(history),
-        Provenance(method, record, data.n_stars, data.checksum()),
+        Provenance(method, json.dumps(record, sort_keys=True), data.n_stars, data.checksum()),
     )
 
 

@@ -44,6 +44,8 @@ class TrainingData:
     units : tuple of tuple of str
     stars : array, (star,)
         Identifiers.
+    left_out : tuple of (what, number)
+        What of the survey takes no part.
     """
 
     specs: tuple[OutputSpec, ...]
@@ -52,6 +54,7 @@ class TrainingData:
     grids: tuple[xr.DataArray, ...]
     units: tuple[tuple[str, ...], ...]
     stars: np.ndarray
+    left_out: tuple[tuple[str, int], ...] = ()
 
     @property
     def n_stars(self) -> int:
