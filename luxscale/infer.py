@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale import flags
-from luxscale.kernel import Inferred, design, head, infer_arrays, limits_of
+from luxscale.kernel import Inferred, infer_arrays, task
 from luxscale.model import LuxModel, Output, coordinates
 from luxscale.schema import CATALOG, LATENT, STAR, InputError, OutputSpec, check_structure, pick_outputs
 
@@ -90,7 +90,8 @@ def infer(
     model : LuxModel
     given : str or sequence of str
         Outputs to infer from: ``"flux"`` for labels from spectra (equation 10), ``"label_value"`` for spectra from
-        labels (equation 11), or several.
+        labels (equation 11), or several. Errors of labels that are themselves given are conservative: they hold the
+        misfit of predicting them.
     covariance : bool
         Whether to return ``label_cov`` too.
 
@@ -106,16 +107,17 @@ def infer(
     """
     outputs = given_outputs(model, given)
     specs = check_match(survey, outputs, "survey")
-    designs, heads, limits = [design(o) for o in outputs], [head(o) for o in model.labels], limits_of(model)
+    check_covariance(model, covariance)
+    work = task(model, outputs)
     arrays = [survey[v] for s in specs for v in s.variables]
-    tables = [xr.DataArray(a) for a in jax.tree.leaves((designs, heads))]
+    tables = [xr.DataArray(a) for a in jax.tree.leaves(work)]
     tables = [t.rename({d: f"_{i}_{d}" for d in t.dims}) for i, t in enumerate(tables)]
-    layout = jax.tree.structure((designs, heads))
+    layout = jax.tree.structure(work)
 
     def on_block(*blocks: np.ndarray) -> tuple[np.ndarray, ...]:
         data, flat = blocks[: 2 * len(specs)], blocks[2 * len(specs) :]
-        d, h = jax.tree.unflatten(layout, flat)
-        return flatten(infer_arrays(d, data[0::2], ivars_of(specs, data), h, covariance=covariance, limits=limits))
+        work = jax.tree.unflatten(layout, flat)
+        return flatten(infer_arrays(work, data[0::2], ivars_of(specs, data), covariance=covariance))
 
     names, dims = catalog_layout(model, covariance)
     sizes = {LATENT: model.latent_dim, **{o.spec.dim: len(o.coord) for o in model.labels}}
@@ -136,6 +138,21 @@ def infer(
     return catalog.drop_vars([s.dim for s in specs if s.dim in catalog.coords and s.dim not in catalog.dims]).pipe(
         decorate, model
     )
+
+
+def check_covariance(model: LuxModel, covariance: bool) -> None:
+    """Refuse covariances between labels that are inferred from different pixels.
+
+    Raises
+    ------
+    InputError
+    """
+    windowed = [label for o in model.labels for label, _ in o.windows]
+    if covariance and windowed:
+        raise InputError(
+            f"covariances are not defined between labels inferred from different pixels, and the model infers "
+            f"{', '.join(windowed)} from windows: ask without covariance, or train without windows"
+        )
 
 
 def dtype_of(name: str) -> np.dtype:

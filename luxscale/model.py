@@ -1,4 +1,4 @@
-"""The Lux model: a linear map from latents to each output, and its file."""
+"""The Lux model: latents, a map from them to each output, and the noise of each; and its file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import jax
 import numpy as np
 import xarray as xr
 
-from luxscale.schema import MODEL, InputError, OutputSpec
+from luxscale.maps import KINDS, LinearMap
+from luxscale.schema import LATENT, MODEL, InputError, OutputSpec
 
 FORMAT = "luxscale-model"
 FORMAT_VERSION = 1
@@ -23,27 +24,6 @@ _ARRAYS = ("scatter", "scale", "floor", "used")
 
 #: The part of the contract that every output of a model fills.
 PER_OUTPUT = tuple(v for v in MODEL if v.name.startswith("{output}_"))
-
-
-@dataclasses.dataclass(frozen=True)
-class LinearMap:
-    """offset + W z, equations 1 and 2 of the paper with the offset written out.
-
-    Parameters
-    ----------
-    weights : array, (feature, latent)
-        The paper's A (labels) or B (flux), in the output's units.
-    offset : array, (feature,)
-        Output of a star with z = 0.
-    """
-
-    weights: Any
-    offset: Any
-    kind = "linear"
-
-    def __call__(self, z: Any) -> Any:
-        """Return the output of latents z: (star, latent) -> (star, feature)."""
-        return self.offset + z @ self.weights.T
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +41,14 @@ class Output:
     attrs : tuple of (name, value)
         Further attributes of the grid, e.g. ``medium``.
     map : LinearMap
+        Or another of ``luxscale.maps``.
     scatter, scale, floor : array, (feature,)
         See the registry ``luxscale.schema.MODEL``.
     used : array of bool, (feature,)
     bounds : array, (feature, 2)
         Least and greatest value in training.
+    windows : tuple of (label, ((least, greatest), ...))
+        Labels that are inferred from the pixels in these wavelength windows alone.
     """
 
     spec: OutputSpec
@@ -78,6 +61,7 @@ class Output:
     floor: Any
     used: Any
     bounds: Any
+    windows: tuple[tuple[str, tuple[tuple[float, float], ...]], ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,6 +72,13 @@ class Output:
     def is_label(self) -> bool:
         """Whether features are named, like labels or bands, rather than pixels of a grid."""
         return isinstance(self.coord[0], str)
+
+    def inside(self, spans: tuple[tuple[float, float], ...]) -> np.ndarray:
+        """Return the positions of the pixels in wavelength windows, none of an output that is no spectrum: (pixel,)."""
+        if self.is_label:
+            return np.array([], int)
+        grid = np.asarray(self.coord)
+        return np.flatnonzero(np.any([(grid >= a) & (grid <= b) for a, b in spans], axis=0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +106,10 @@ class Provenance:
 
 @dataclasses.dataclass(frozen=True)
 class LuxModel:
-    """A trained Lux model: latents z ~ N(0, I), and for each output a map from z and a noise model.
+    """A trained Lux model: latents z, and for each output a map from z and a noise model.
 
-    Latents are in the canonical gauge: ordered by the information that the spectra carry on them.
+    Latents are in the canonical gauge: of variance 1 over the training stars, ordered by the information that the
+    spectra carry on them. (Those of The Cannon are its scaled labels.)
 
     Parameters
     ----------
@@ -128,12 +120,15 @@ class LuxModel:
     limits : tuple of float
         Chi2 per pixel, and squared length of the latents, beyond which a star is flagged; measured on stars
         left out of training.
+    prior : float
+        Precision of the Gaussian prior on latents at the test step, N(0, I / prior).
     """
 
     outputs: tuple[Output, ...]
     objective: Any
     provenance: Provenance
     limits: tuple[float, float] = (float("inf"), float("inf"))
+    prior: float = 1.0
 
     def __getitem__(self, name: str) -> Output:
         """Return an output by name.
@@ -151,7 +146,7 @@ class LuxModel:
     @property
     def latent_dim(self) -> int:
         """Number of latents P."""
-        return int(self.outputs[0].map.weights.shape[1])
+        return self.outputs[0].map.latent_dim
 
     @property
     def labels(self) -> tuple[Output, ...]:
@@ -161,9 +156,7 @@ class LuxModel:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that inference depends on."""
-        digest = hashlib.sha256(
-            repr([self.limits, *((o.spec, o.coord, o.units, o.attrs) for o in self.outputs)]).encode()
-        )
+        digest = hashlib.sha256(repr([self.limits, self.prior, *(_description(o) for o in self.outputs)]).encode())
         for output in self.outputs:
             for array in (output.map.weights, output.map.offset, *(getattr(output, k) for k in (*_ARRAYS, "bounds"))):
                 digest.update(np.ascontiguousarray(array).tobytes())
@@ -195,11 +188,14 @@ class LuxModel:
         return "\n".join(lines)
 
 
-jax.tree_util.register_dataclass(LinearMap, ["weights", "offset"], [])
 jax.tree_util.register_dataclass(
-    Output, ["map", "scatter", "scale", "floor", "used", "bounds"], ["spec", "coord", "units", "attrs"]
+    Output, ["map", "scatter", "scale", "floor", "used", "bounds"], ["spec", "coord", "units", "attrs", "windows"]
 )
-jax.tree_util.register_dataclass(LuxModel, ["outputs", "objective"], ["provenance", "limits"])
+jax.tree_util.register_dataclass(LuxModel, ["outputs", "objective"], ["provenance", "limits", "prior"])
+
+
+def _description(output: Output) -> tuple:
+    return output.spec, output.coord, output.units, output.attrs, output.map.kind, output.windows
 
 
 def _arrays(output: Output) -> dict[str, Any]:
@@ -210,8 +206,9 @@ def _arrays(output: Output) -> dict[str, Any]:
 def _variables(output: Output) -> Iterator[tuple[str, xr.Variable]]:
     """Name and fill the contract's variables of one output."""
     names = {"output": output.name, "dim": output.spec.dim}
+    terms = LATENT if output.map.kind == LinearMap.kind else f"{output.name}_term"
     for variable in PER_OUTPUT:
-        dims = tuple(d.format(**names) for d in variable.dims)
+        dims = tuple(terms if d == LATENT else d.format(**names) for d in variable.dims)
         attrs = {"long_name": variable.doc.format(**names)}
         if variable.dtype != "bool":
             attrs["units"] = f"{output.spec.dim}_units" if output.is_label else f"as {output.name}"
@@ -245,8 +242,11 @@ def to_dataset(model: LuxModel) -> xr.Dataset:
             "title": "Lux model of stellar spectra and labels (Horta et al. 2025)",
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "outputs": json.dumps([{**dataclasses.asdict(o.spec), "map": o.map.kind} for o in model.outputs]),
-            "latent_prior": "standard normal",
+            "outputs": json.dumps(
+                [{**dataclasses.asdict(o.spec), "map": o.map.kind, "windows": o.windows} for o in model.outputs]
+            ),
+            "latent_prior": "normal, mean 0, this precision",
+            "latent_prior_precision": model.prior,
             "chi2_limit": _or_none(model.limits[0]),
             "distance_limit": _or_none(model.limits[1]),
             "fingerprint": model.fingerprint,
@@ -287,6 +287,7 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
             dataset["objective"].values,
             Provenance(**{f.name: attrs[f.name] for f in dataclasses.fields(Provenance)}),
             (_or_inf(attrs["chi2_limit"]), _or_inf(attrs["distance_limit"])),
+            float(attrs["latent_prior_precision"]),
         )
     except KeyError as error:
         raise InputError(f"{where}: the model lacks {error}; it is incomplete: copy or train it again") from None
@@ -307,8 +308,8 @@ def _or_inf(limit: float | None) -> float:
     return float("inf") if limit is None else float(limit)
 
 
-def _output(dataset: xr.Dataset, entry: dict[str, str], where: str) -> Output:
-    if entry["map"] != LinearMap.kind:
+def _output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Output:
+    if entry["map"] not in KINDS:
         raise InputError(
             f"{where}: output {entry['name']!r} has a map of kind {entry['map']!r}, which this luxscale does not know: "
             "upgrade it"
@@ -324,12 +325,13 @@ def _output(dataset: xr.Dataset, entry: dict[str, str], where: str) -> Output:
         tuple(grid.values.tolist()),
         tuple(map(str, units)),
         attrs,
-        LinearMap(get["weights"], get["offset"]),
+        KINDS[entry["map"]](get["weights"], get["offset"]),
         get["scatter"],
         get["scale"],
         get["floor"],
         get["used"],
         get["range"],
+        tuple((label, tuple((a, b) for a, b in spans)) for label, spans in entry["windows"]),
     )
 
 

@@ -14,7 +14,7 @@ import xarray as xr
 import zarr
 
 from luxscale import store
-from luxscale.infer import catalog_layout, check_match, decorate, dtype_of, given_outputs
+from luxscale.infer import catalog_layout, check_covariance, check_match, decorate, dtype_of, given_outputs
 from luxscale.model import load_model
 from luxscale.schema import CATALOG, LATENT, STAR, InputError, check_unique
 
@@ -89,6 +89,7 @@ def make_plan(
     outputs = given_outputs(loaded, given)
     if "label_value" not in (o.name for o in loaded.labels):
         raise InputError(f"{paths[1]}: the model predicts no 'label_value'; train one on stars that have labels")
+    check_covariance(loaded, covariance)
     check_match(opened, outputs, paths[0])
     stars = opened[STAR].values
     check_unique(stars, paths[0])

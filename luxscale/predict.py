@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
+from luxscale.infer import check_match, given_outputs, infer, ivars_of
+from luxscale.kernel import Head, infer_arrays, task
+from luxscale.maps import LinearMap
 from luxscale.model import LuxModel, coordinates
 from luxscale.schema import LATENT, STAR, InputError
 
@@ -19,7 +25,8 @@ def predict(catalog: xr.Dataset, model: LuxModel, output: str = "flux") -> xr.Da
     model : LuxModel
         The model that the latents were inferred with.
     output : str
-        ``"flux"`` for model spectra, ``"label_value"`` for labels, or any other output of the model.
+        ``"flux"`` for model spectra, ``"label_value"`` for labels, or any other output of the model. Labels that the
+        model infers from windows are those of all pixels here; the catalogue holds those of their windows.
 
     Returns
     -------
@@ -47,6 +54,73 @@ def predict(catalog: xr.Dataset, model: LuxModel, output: str = "flux") -> xr.Da
         dask_gufunc_kwargs={"output_sizes": {wanted.spec.dim: len(wanted.coord)}},
     )
     return decoded.rename(output).assign_coords(coordinates(wanted)).transpose(STAR, wanted.spec.dim)
+
+
+def predict_error(
+    survey: xr.Dataset, model: LuxModel, output: str = "flux", given: str | Sequence[str] = "flux"
+) -> xr.DataArray:
+    """Return the one-sigma errors of what `predict` gives for latents inferred from a survey.
+
+    sqrt(diag(J C J^T) + s^2), with C the posterior covariance of a star's latents, J the slope of the map (W, where it
+    is linear) and s the output's scatter. Those of labels are the
+    catalogue's: formal error and measured misfit, for labels with windows from these alone.
+
+    Parameters
+    ----------
+    survey : Dataset
+        What the latents are inferred from; lazy if it is backed by Dask.
+    model : LuxModel
+    output : str
+    given : str or sequence of str
+        As in `infer`.
+
+    Returns
+    -------
+    DataArray, (star, feature)
+        In the output's units; NaN at features that took no part in training.
+
+    Raises
+    ------
+    InputError
+        As `infer`.
+    """
+    wanted, outputs = model[output], given_outputs(model, given)
+    if wanted.is_label:
+        return infer(survey, model, given)[wanted.spec.noise].rename(f"{output}_error")
+    specs = check_match(survey, outputs, "survey")
+    p = model.latent_dim
+    itself = Head(np.eye(p), np.zeros(p), np.zeros(p), np.tile([-np.inf, np.inf], (p, 1)))
+    work = dataclasses.replace(task(model, outputs), heads=(itself,), windows=())
+    noise2 = np.where(wanted.used, np.asarray(wanted.scatter, float) ** 2, np.nan)
+
+    def on_block(*data: np.ndarray) -> np.ndarray:
+        found = infer_arrays(work, data[0::2], ivars_of(specs, data), covariance=True)
+        return np.sqrt(_variance(wanted.map, found.latent, found.cov[0]) + noise2)
+
+    arrays = [survey[v] for s in specs for v in s.variables]
+    errors = xr.apply_ufunc(
+        on_block,
+        *arrays,
+        input_core_dims=[a.dims[1:] for a in arrays],
+        output_core_dims=[["_feature"]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {"_feature": len(wanted.coord)}},
+        join="override",
+    )
+    grids = [s.dim for s in specs if s.dim in errors.coords]
+    errors = errors.drop_vars(grids).rename(_feature=wanted.spec.dim)
+    return errors.rename(f"{output}_error").assign_coords(coordinates(wanted)).transpose(STAR, wanted.spec.dim)
+
+
+def _variance(decoder: LinearMap, z: np.ndarray, cov: np.ndarray) -> np.ndarray:
+    """Return diag(J C J^T) of every star: (star, feature)."""
+    if decoder.kind != LinearMap.kind:
+        slopes = map(decoder.jacobian, z.astype(float))
+        return np.array([((j @ c) * j).sum(1) for j, c in zip(slopes, cov, strict=True)])
+    i, j = np.tril_indices(cov.shape[1])
+    w = np.asarray(decoder.weights)
+    return np.maximum(cov[:, i, j] @ (w[:, i] * w[:, j] * np.where(i == j, 1, 2)).T, 0)
 
 
 def check_latents(catalog: xr.Dataset, model: LuxModel) -> None:

@@ -20,7 +20,7 @@ import zarr
 
 from luxscale import flags
 from luxscale.infer import catalog_layout, flatten, given_outputs, ivars_of
-from luxscale.kernel import Design, Head, design, head, infer_arrays, limits_of, on_accelerator
+from luxscale.kernel import Task, infer_arrays, on_accelerator, task
 from luxscale.model import LuxModel, load_model
 from luxscale.plan import Plan, Region, make_plan, pending, prepare
 from luxscale.progress import Progress
@@ -167,13 +167,11 @@ def run_region(plan: Plan, region: Region) -> int:
 
     Nothing of the region counts as done until its ``status`` is written, which is last.
     """
-    designs, heads, specs, model = _prepared(plan.model, plan.given, dict(plan.identity)["model"])
+    work, specs, model = _prepared(plan.model, plan.given, dict(plan.identity)["model"])
     stars = slice(region.start, region.stop)
     survey = _opened(plan.survey, dict(plan.identity)["survey"])
     data = [np.asarray(survey[v][stars].values) for s in specs for v in s.variables]
-    inferred = infer_arrays(
-        designs, data[0::2], ivars_of(specs, data), heads, covariance=plan.covariance, limits=limits_of(model)
-    )
+    inferred = infer_arrays(work, data[0::2], ivars_of(specs, data), covariance=plan.covariance)
     group = zarr.open_group(plan.catalog, mode="r+")
     for name, array in zip(catalog_layout(model, plan.covariance)[0], flatten(inferred), strict=True):
         _array(group, name)[stars] = array
@@ -188,20 +186,14 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 
 @functools.lru_cache(maxsize=1)
-def _prepared(
-    path: str, given: tuple[str, ...], fingerprint: str
-) -> tuple[tuple[Design, ...], tuple[Head, ...], tuple[OutputSpec, ...], LuxModel]:
+def _prepared(path: str, given: tuple[str, ...], fingerprint: str) -> tuple[Task, tuple[OutputSpec, ...], LuxModel]:
     """Load a model once a process; a model is never sent with a task."""
     model = load_model(path)
     if model.fingerprint != fingerprint:
         raise InputError(f"{path}: the model changed while the run was under way; start a new catalogue")
     outputs = given_outputs(model, given)
-    return (
-        on_accelerator([design(o) for o in outputs]),
-        tuple(head(o) for o in model.labels),
-        tuple(o.spec for o in outputs),
-        model,
-    )
+    work = task(model, outputs)
+    return dataclasses.replace(work, designs=on_accelerator(work.designs)), tuple(o.spec for o in outputs), model
 
 
 @functools.lru_cache(maxsize=1)

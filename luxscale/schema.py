@@ -89,7 +89,10 @@ CATALOG = (
 
 MODEL = (
     Variable(
-        "{output}_weights", ("{dim}", LATENT), "float64", "weights W: {output} = offset + W z (the paper's A or B)"
+        "{output}_weights",
+        ("{dim}", LATENT),
+        "float64",
+        "weights W: {output} = offset + W z (the paper's A or B); of another map, W phi(z)",
     ),
     Variable("{output}_offset", ("{dim}",), "float64", "{output} of a star with latents z = 0"),
     Variable("{output}_scatter", ("{dim}",), "float64", "fitted scatter s; variance = error^2 + s^2"),

@@ -13,16 +13,19 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import cho_solve, solve_triangular
+from jax.scipy.linalg import solve_triangular
 from threadpoolctl import ThreadpoolController
 
 #: Matrix product in full float32, on accelerators too (their default may round inputs to fewer bits).
 dot = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+#: What is added to a unit diagonal that float32 cannot factor: ten times its rounding of 50 terms.
+_LIFT = 3e-5
 
 _ONE_AT_A_TIME = threading.RLock()
 
@@ -38,8 +41,8 @@ def _libraries() -> ThreadpoolController:
 def program(**jit_options: Any) -> Callable[[Callable], Callable]:
     """Compile a function, and run it alone and to completion.
 
-    Two JAX programs executing at once (two threads, or one thread and asynchronous dispatch) can
-    deadlock on machines of few cores under jax 0.10, so every entry into JAX goes through here. BLAS gets one thread
+    Two JAX programs executing at once (two threads, or one thread and asynchronous dispatch) can deadlock on machines
+    of few cores, for the reason told in `solve`, so every entry into JAX goes through here. BLAS gets one thread
     meanwhile: its threads wait for each other on small triangular solves, up to a thousand times longer than these take
     where another process is busy. XLA's own threads, which do the large products, are not limited.
     """
@@ -106,39 +109,52 @@ def weight(ivar: jax.Array, scatter: jax.Array) -> jax.Array:
     return ivar / (1 + ivar * scatter**2)
 
 
-def factor(h: jax.Array, rhs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+class Solution(NamedTuple):
+    """Solution of a batch of normal equations H x = rhs.
+
+    x (star, latent); half (star, latent, target), with half^T half = T^T H^-1 T; log_det (star,), ln |H|.
+    """
+
+    x: Any
+    half: Any
+    log_det: Any
+
+
+def solve(h: jax.Array, rhs: jax.Array, targets: jax.Array | None = None) -> Solution:
     """Solve H x = rhs for a batch of positive definite H, scaled to unit diagonal first.
 
-    Returns
-    -------
-    x : array, (N, P)
-    chol : array, (N, P, P)
-        Lower Cholesky factors of the scaled matrices.
-    scale : array, (N, P)
-        Square roots of the diagonals; H^-1 = (S L L^T S)^-1 with S = diag(scale).
+    The calls of LAPACK depend on each other, so that no two of them can run at once: each spreads its batch over
+    XLA's threads and waits for them, and two that do so on a machine of two cores wait forever.
+
+    Parameters
+    ----------
+    h : array, (star, latent, latent)
+    rhs : array, (star, latent)
+    targets : array, (latent, target) or (star, latent, target), optional
+        Directions T of which the covariance T^T H^-1 T is wanted.
     """
     scale = jnp.sqrt(jnp.diagonal(h, axis1=-2, axis2=-1))
-    chol = jnp.linalg.cholesky(h / (scale[..., :, None] * scale[..., None, :]))
-    x = cho_solve((chol, True), (rhs / scale)[..., None])[..., 0] / scale
-    return x, chol, scale
+    scaled = h / (scale[..., :, None] * scale[..., None, :])
+    chol = jnp.linalg.cholesky(scaled)
+    chol = jax.lax.cond(jnp.isfinite(chol).all(), lambda: chol, lambda: jnp.linalg.cholesky(_mend(scaled, chol)))
+    wanted = jnp.zeros((rhs.shape[-1], 0)) if targets is None else targets
+    wanted = jnp.broadcast_to(wanted, (*rhs.shape, wanted.shape[-1]))
+    right = jnp.concatenate([rhs[..., None], wanted], -1) / scale[..., None]
+    half = solve_triangular(chol, right, lower=True)
+    x = solve_triangular(chol, half[..., :1], lower=True, trans=1)[..., 0] / scale
+    log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(chol, axis1=-2, axis2=-1)) + jnp.log(scale), axis=-1)
+    return Solution(x, half[..., 1:], log_det)
 
 
-def project(chol: jax.Array, scale: jax.Array, a: jax.Array) -> jax.Array:
-    """Return F with F^T F = A H^-1 A^T: (N, P, M), for a shared A of shape (M, P)."""
-    right = (a[None] / scale[:, None, :]).swapaxes(-1, -2)
-    return solve_triangular(chol, right, lower=True)
+def _mend(scaled: jax.Array, chol: jax.Array) -> jax.Array:
+    """Lift the diagonal of those matrices that are singular in float32, so that what is free in them stays small."""
+    bad = ~jnp.isfinite(chol).all((-2, -1))
+    return scaled + jnp.where(bad, _LIFT, 0)[:, None, None] * jnp.eye(scaled.shape[-1])
 
 
-def inverse(chol: jax.Array, scale: jax.Array) -> jax.Array:
-    """Return H^-1 from the factors of `factor`: (N, P, P)."""
-    eye = jnp.broadcast_to(jnp.eye(chol.shape[-1], dtype=chol.dtype), chol.shape)
-    half = solve_triangular(chol, eye, lower=True) / scale[..., None, :]
+def square(half: jax.Array) -> jax.Array:
+    """Return half^T half, the covariance of the targets of `solve`: (star, target, target)."""
     return dot(half.swapaxes(-1, -2), half)
-
-
-def log_det(chol: jax.Array, scale: jax.Array) -> jax.Array:
-    """Return ln |H| from the factors of `factor`: (N,)."""
-    return 2 * jnp.sum(jnp.log(jnp.diagonal(chol, axis1=-2, axis2=-1)) + jnp.log(scale), axis=-1)
 
 
 def normal_equations(w: jax.Array, r: jax.Array, x: jax.Array, packed: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -157,7 +173,7 @@ def sum_equations(
     return functools.reduce(jnp.add, [h for h, _ in parts]), functools.reduce(jnp.add, [rhs for _, rhs in parts])
 
 
-def fit_scatter(q: jax.Array, ivar: jax.Array, scatter: jax.Array, steps: int) -> jax.Array:
+def fit_scatter(q: jax.Array, ivar: jax.Array, scatter: jax.Array, steps: int, least: float = 0.0) -> jax.Array:
     """Maximise the likelihood over the scatter of each feature by Fisher scoring.
 
     The root of sum_n (w^2 q - w) = 0 with w = 1 / (sigma^2 + s^2); s = 0 where the errors alone explain
@@ -171,12 +187,14 @@ def fit_scatter(q: jax.Array, ivar: jax.Array, scatter: jax.Array, steps: int) -
     scatter : array, (D,)
         Where to start.
     steps : int
+    least : float
+        Least scatter.
     """
 
     def step(_: int, s2: jax.Array) -> jax.Array:
         w = ivar / (1 + ivar * s2)
         information = jnp.sum(w * w, axis=0)
         change = jnp.sum(w * (w * q - 1) * (ivar > 0), axis=0) / jnp.where(information > 0, information, 1)
-        return jnp.maximum(s2 + change, 0)
+        return jnp.maximum(s2 + change, least**2)
 
     return jnp.sqrt(jax.lax.fori_loop(0, steps, step, scatter**2))

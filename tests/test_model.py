@@ -121,9 +121,9 @@ def test_a_missing_attribute_of_the_format_is_refused(small_model, key):
 def test_a_map_of_a_kind_not_known_is_refused(small_model):
     dataset = small_model.to_dataset()
     outputs = json.loads(dataset.attrs["outputs"])
-    outputs[0]["map"] = "quadratic"
+    outputs[0]["map"] = "neural"
     dataset.attrs["outputs"] = json.dumps(outputs)
-    with pytest.raises(InputError, match="kind 'quadratic'.*upgrade"):
+    with pytest.raises(InputError, match="kind 'neural'.*upgrade"):
         from_dataset(dataset)
 
 

@@ -94,3 +94,37 @@ def test_a_catalogue_without_latents_is_refused(small_model, catalog):
 def test_an_unknown_output_is_refused(small_model, catalog):
     with pytest.raises(InputError, match="no output 'mag'; it has label_value, flux"):
         lux.predict(catalog, small_model, output="mag")
+
+
+def test_errors_of_spectra_are_those_of_float64(small_model, held_out, float64_reference):
+    stars = held_out.isel(star=slice(0, 20))
+    got = lux.predict_error(stars, small_model)
+    flux = small_model["flux"]
+    cov = float64_reference(small_model, "flux", stars["flux"].values, stars["flux_ivar"].values)["cov"]
+    w = np.asarray(flux.map.weights)
+    expected = np.sqrt(np.einsum("dp,npq,dq->nd", w, cov, w) + np.asarray(flux.scatter) ** 2)
+    assert got.dims == ("star", "wavelength")
+    np.testing.assert_allclose(got, expected, rtol=1e-3)
+    np.testing.assert_array_equal(got["wavelength"], held_out["wavelength"])
+
+
+def test_errors_of_spectra_from_labels_are_honest(small_model, held_out, world):
+    """Of 300 stars' spectra, predicted from labels alone, against the truth: pull 1."""
+    stars = held_out.isel(star=slice(0, 300))
+    z = np.linalg.solve(world.label_weights, (stars["label_true"].values - world.label_offset).T).T
+    true = world.flux_offset + z @ world.flux_weights.T
+    predicted = lux.predict(lux.infer(stars, small_model, given="label_value"), small_model)
+    pull = (predicted - true).values / lux.predict_error(stars, small_model, given="label_value").values
+    even = np.arange(pull.shape[1]) % 2 == 1  # pixels of the world without a scatter of their own
+    assert 0.85 < 1.4826 * np.median(np.abs(pull[:, even])) < 1.15
+
+
+def test_errors_of_labels_are_the_catalogues(small_model, held_out):
+    got = lux.predict_error(held_out, small_model, "label_value")
+    np.testing.assert_array_equal(got, lux.infer(held_out, small_model)["label_err"])
+
+
+def test_errors_are_lazy_on_dask(small_model, held_out, no_compute):
+    with no_compute():
+        lazy = lux.predict_error(held_out.chunk(star=200), small_model)
+    np.testing.assert_allclose(lazy.compute(scheduler="sync"), lux.predict_error(held_out, small_model), rtol=1e-5)

@@ -2,6 +2,7 @@
 
 import threading
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -74,30 +75,75 @@ def test_normal_equations_agree_with_loops(problem, normal):
     np.testing.assert_allclose(rhs, normal[1], rtol=1e-4, atol=1e-4)
 
 
-def test_factor_solves_and_its_factors_give_inverse_and_determinant(normal):
+def test_solve_gives_solution_covariance_and_determinant(normal):
     h, rhs = normal
-    x, chol, scale = solvers.factor(jnp.asarray(h, jnp.float32), jnp.asarray(rhs, jnp.float32))
-    np.testing.assert_allclose(x, np.linalg.solve(h, rhs[..., None])[..., 0], rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(solvers.inverse(chol, scale), np.linalg.inv(h), rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(solvers.log_det(chol, scale), np.linalg.slogdet(h)[1], rtol=1e-5)
+    a = np.random.default_rng(1).standard_normal((3, 5))
+    got = solvers.solve(*(jnp.asarray(x, jnp.float32) for x in (h, rhs, a.T)))
+    np.testing.assert_allclose(got.x, np.linalg.solve(h, rhs[..., None])[..., 0], rtol=1e-3, atol=1e-4)
+    expected = np.array([a @ np.linalg.inv(m) @ a.T for m in h])
+    np.testing.assert_allclose(solvers.square(got.half), expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(got.log_det, np.linalg.slogdet(h)[1], rtol=1e-5)
 
 
-def test_factor_bears_latents_of_very_different_scale():
+def test_targets_may_differ_between_stars(normal):
+    h, rhs = normal
+    a = np.random.default_rng(1).standard_normal((7, 5, 2))
+    got = solvers.solve(*(jnp.asarray(x, jnp.float32) for x in (h, rhs, a)))
+    expected = np.array([t.T @ np.linalg.inv(m) @ t for m, t in zip(h, a, strict=True)])
+    np.testing.assert_allclose(solvers.square(got.half), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_solve_bears_latents_of_very_different_scale():
     """Scaling to unit diagonal first: float32 alone would lose a condition number of 1e12."""
     grade = np.array([1e6, 1.0, 1e-6])
     h = (np.eye(3) + 0.3) * grade[:, None] * grade
-    x, _, _ = solvers.factor(jnp.asarray(h[None], jnp.float32), jnp.asarray(grade[None], jnp.float32))
+    x = solvers.solve(jnp.asarray(h[None], jnp.float32), jnp.asarray(grade[None], jnp.float32)).x
     np.testing.assert_allclose(np.asarray(x)[0] * grade, np.full(3, 1 / 1.9), rtol=1e-5)
 
 
-def test_project_gives_the_covariance_of_linear_combinations(normal):
+def test_a_singular_matrix_is_solved_and_its_neighbours_are_left_alone(normal):
     h, rhs = normal
-    a = np.random.default_rng(1).standard_normal((3, 5))
-    _, chol, scale = solvers.factor(jnp.asarray(h, jnp.float32), jnp.asarray(rhs, jnp.float32))
-    f = np.asarray(solvers.project(chol, scale, jnp.asarray(a, jnp.float32)))
-    assert f.shape == (7, 5, 3)
-    expected = np.array([a @ np.linalg.inv(m) @ a.T for m in h])
-    np.testing.assert_allclose(np.einsum("npi,npj->nij", f, f), expected, rtol=1e-3, atol=1e-5)
+    x = np.random.default_rng(0).standard_normal((2, 5))
+    h = np.concatenate([h, (x.T @ x)[None] + 1e-9 * np.eye(5)])
+    rhs = np.concatenate([rhs, (x.T @ np.ones(2))[None]])
+    got = solvers.solve(jnp.asarray(h, jnp.float32), jnp.asarray(rhs, jnp.float32)).x
+    np.testing.assert_allclose(x @ got[-1], np.ones(2), atol=0.01)
+    assert np.abs(got[-1]).max() < 10
+    alone = solvers.solve(jnp.asarray(h[:-1], jnp.float32), jnp.asarray(rhs[:-1], jnp.float32)).x
+    np.testing.assert_array_equal(got[:-1], alone)
+
+
+def test_calls_of_lapack_wait_for_each_other():
+    """Two at once, each waiting for XLA's threads to do its batch, hang on a machine of two cores."""
+    closed = jax.make_jaxpr(solvers.solve)(jnp.eye(4)[None], jnp.ones((1, 4)), jnp.eye(4))
+    rests_on, calls = {}, []  # variable -> the LAPACK calls that it rests on
+    for equation in _flat(closed.jaxpr.eqns):
+        before = set().union(*(rests_on.get(v, set()) for v in equation.invars if not hasattr(v, "val")))
+        if any(name in str(equation) for name in ("cholesky", "triangular_solve")):
+            assert before == set(range(len(calls)))
+            before = before | {len(calls)}
+            calls.append(equation.primitive.name)
+        rests_on |= dict.fromkeys(equation.outvars, before)
+    assert calls == ["cholesky", "cond", "triangular_solve", "triangular_solve"]
+
+
+def _flat(equations):
+    """Equations with what jit has wrapped put in place of the wrapping."""
+    for e in equations:
+        if "jaxpr" not in e.params:
+            yield e
+            continue
+        inner = e.params["jaxpr"].jaxpr
+        same = dict(zip(inner.invars, e.invars, strict=True)) | dict(zip(inner.outvars, e.outvars, strict=True))
+        renamed = [
+            x.replace(invars=[_seek(same, v) for v in x.invars], outvars=[_seek(same, v) for v in x.outvars])
+            for x in inner.eqns
+        ]
+        yield from _flat(renamed)
+
+
+def _seek(same, v):
+    return v if hasattr(v, "val") else same.get(v, v)
 
 
 @FEW
