@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import luxscale as lux
-from luxscale.model import LinearMap
+from luxscale.maps import LinearMap
 
 LABELS = ("teff", "logg", "fe_h", "mg_fe")
 UNITS = ("K", "dex(cm s-2)", "dex", "dex")

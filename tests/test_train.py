@@ -9,7 +9,6 @@ import xarray as xr
 
 import luxscale as lux
 from luxscale.schema import InputError
-from luxscale.train.marginal import excess_scatter
 from luxscale.train.steps import BLOCK, Arrays, Latents, canonical, latent_step, weight_step
 
 METHODS = ("marginal", "alternating")
@@ -93,7 +92,7 @@ def test_latent_step_is_the_posterior(step_problem):
 def test_weight_step_counts_the_uncertainty_of_latents(step_problem):
     """E[z z^T] = z z^T + C: without C, weights shrink where latents are poorly known."""
     output, latents, cov = step_problem
-    got = weight_step(output, latents, np.zeros_like(output.weights), tile=6)
+    got = weight_step(output, latents, np.zeros_like(output.weights), np.ones(2 * BLOCK, "f4"), tile=6)
     y, ivar, _, _, s = (np.asarray(a, float) for a in output)
     z1 = np.concatenate([np.asarray(latents.mean, float), np.ones((len(y), 1))], 1)
     second = z1[:, :, None] * z1[:, None, :]
@@ -106,9 +105,20 @@ def test_weight_step_counts_the_uncertainty_of_latents(step_problem):
     np.testing.assert_array_equal(got.scatter, output.scatter)  # kept unless asked for
 
 
+def test_weight_step_does_not_see_stars_that_take_no_part(step_problem):
+    output, latents, _ = step_problem
+    stars = (np.arange(2 * BLOCK) % 3 > 0).astype("f4")
+    spoiled = output._replace(values=np.where(stars[:, None] > 0, output.values, 1e3).astype("f4"))
+    a, b = (weight_step(o, latents, 0 * o.weights, stars, tile=6, scatter_steps=3) for o in (output, spoiled))
+    for x, y in zip(a[2:], b[2:], strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
 def test_weight_step_fits_scatter_to_expected_residuals(step_problem):
     output, latents, cov = step_problem
-    got = weight_step(output, latents, np.zeros_like(output.weights), tile=6, scatter_steps=30)
+    got = weight_step(
+        output, latents, np.zeros_like(output.weights), np.ones(2 * BLOCK, "f4"), tile=6, scatter_steps=30
+    )
     y, ivar, x, offset, _ = (np.asarray(a, float) for a in output)
     q = (y - offset - np.asarray(latents.mean, float) @ x.T) ** 2 + np.einsum("di,nij,dj->nd", x, cov, x)
     w = ivar / (1 + ivar * np.asarray(got.scatter, float) ** 2)
@@ -353,46 +363,27 @@ def test_one_fold_measures_nothing(models):
     assert models["marginal"].limits == (np.inf, np.inf)
 
 
-def test_misfit_is_measured_on_stars_that_the_fold_was_not_trained_on(training, monkeypatch):
+def test_misfit_is_measured_on_stars_that_the_weights_have_not_seen(training, monkeypatch):
     module = importlib.import_module("luxscale.train")  # `luxscale.train` itself is the function
-    trained, left_out = [], []
-    fit_one, measure = module._fit, module._left_out
+    fitted, left_out = [], []
+    outputs, measure = module._outputs, module._left_out
 
-    def recorded_fit(data, *args):
-        trained.append(data)
-        return fit_one(data, *args)
+    def recorded_outputs(data, arrays, trained, spans):
+        fitted.append(arrays)
+        return outputs(data, arrays, trained, spans)
 
-    def recorded_measure(model, data):
-        left_out.append(data)
-        return measure(model, data)
+    def recorded_measure(model, data, rows):
+        left_out.append(rows)
+        return measure(model, data, rows)
 
-    monkeypatch.setattr(module, "_fit", recorded_fit)
+    monkeypatch.setattr(module, "_outputs", recorded_outputs)
     monkeypatch.setattr(module, "_left_out", recorded_measure)
-    fit(training, folds=2, iterations=1)
-    everyone, *folds = trained
-    everyone_names = everyone.stars.tolist()
-    for part, rest in zip(folds, left_out, strict=True):
-        assert not set(part.stars) & set(rest.stars)
-        assert set(part.stars) | set(rest.stars) == set(everyone_names)
-        rows = [everyone_names.index(s) for s in part.stars]
-        for ours, theirs in zip(part.arrays, everyone.arrays, strict=True):
-            np.testing.assert_array_equal(ours.values, theirs.values[rows])
-            np.testing.assert_array_equal(ours.ivar, theirs.ivar[rows])
-    tested = [star for rest in left_out for star in rest.stars.tolist()]
-    assert sorted(tested) == sorted(everyone_names)  # each star once
-    assert abs(len(left_out[0].stars) - len(left_out[1].stars)) <= 1
-
-
-def test_excess_scatter_is_what_errors_lack():
-    rng = np.random.default_rng(0)
-    sigma = rng.uniform(0.5, 2, 20000)
-    residual = np.hypot(sigma, 1.5) * rng.standard_normal(20000)
-    assert excess_scatter(residual, sigma**2) == pytest.approx(1.5, rel=0.05)
-    assert excess_scatter(0.9 * sigma * rng.standard_normal(20000), sigma**2) == 0
-    assert excess_scatter(np.array([]), np.array([])) == 0
-
-
-# provenance, and other outputs
+    fit(training, folds=4)
+    assert sorted(np.concatenate(left_out).tolist()) == list(range(500))  # each star once
+    assert [rows.size for rows in left_out] == [125] * 4
+    everyone, *parts = fitted
+    for part in parts:
+        assert not np.allclose(part[1].weights, everyone[1].weights, atol=1e-4)
 
 
 def test_provenance_says_how_it_was_made(models, method, training):
@@ -442,6 +433,31 @@ def test_spectra_without_labels_make_a_model(training, held_out):
     assert "label_value" not in catalog
     residual = (held_out["flux"] - lux.predict(catalog, model)).std("star")
     assert (residual < 0.5 * held_out["flux"].std("star")).mean() > 0.8
+
+
+def test_errors_of_labels_from_labels_count_their_scatter():
+    """Two label sets that agree but for an intrinsic scatter six times the errors: pull 1, not 6."""
+    rng = np.random.default_rng(3)
+    z, n = rng.standard_normal((1500, 2)), 1500
+    weights = rng.standard_normal((8, 2))
+    true = z @ weights.T + 0.3 * rng.standard_normal((n, 8))
+    given = true + 0.05 * rng.standard_normal((n, 8))
+    error = np.full((n, 8), 0.05)
+    stars = xr.Dataset(
+        {
+            "label_value": (("star", "label"), given[:, :4]),
+            "label_err": (("star", "label"), error[:, :4]),
+            "label_b": (("star", "label_of_b"), given[:, 4:]),
+            "label_b_err": (("star", "label_of_b"), error[:, 4:]),
+        },
+        {"star": np.arange(n), "label": np.array(list("abcd"), object), "label_of_b": np.array(list("efgh"), object)},
+    )
+    for method in METHODS:
+        model = fit(stars.isel(star=slice(0, 1000)), 2, folds=5, method=method)
+        rest = stars.isel(star=slice(1000, None))
+        catalog = lux.infer(rest, model, given="label_value")
+        pull = (catalog["label_b"] - true[1000:, 4:]).values / catalog["label_b_err"].values
+        assert ((robust(pull) > 0.75) & (robust(pull) < 1.35)).all(), method
 
 
 def test_labels_without_spectra_make_a_model(training, held_out):
@@ -567,6 +583,26 @@ def test_progress_goes_to_standard_error(training, capsys):
     assert "training: done in" in err
     fit(training, iterations=1)
     assert capsys.readouterr() == ("", "")
+
+
+def test_more_folds_than_stars_are_refused(small_survey):
+    with pytest.raises(InputError, match=r"folds=1000 is more than its 300 training stars"):
+        fit(small_survey, folds=1000)
+
+
+def test_settings_of_the_wrong_kind_are_refused(small_survey):
+    for settings, message in (
+        ({"iterations": 2.5}, "iterations is 2.5"),
+        ({"tolerance": None}, "tolerance is None"),
+        ({"prior": "1"}, "prior is '1'"),
+        ({"solver": "jaxopt"}, "has no setting 'solver'.*of alternating"),
+        ({"windows": [("teff", 1, 2)]}, "give a dict"),
+        ({"windows": {"teff": [("a", "b")]}}, "give a list"),
+        ({"windows": {"teff": [(1, 2, 3)]}}, "give a list"),
+        ({"method": "cannon", "latent_dim": None, "prior": 7.0}, "wide prior of its own"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fit(small_survey, **settings)
 
 
 @pytest.mark.parametrize(

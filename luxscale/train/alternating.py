@@ -12,17 +12,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from luxscale.train.data import TrainingData, to_device
-from luxscale.train.marginal import Report, trim
-from luxscale.train.steps import BLOCK, TILE, Arrays, Latents, canonical, latent_step, weight_step
+from luxscale.maps import LinearMap
+from luxscale.train.data import Report, Trained, TrainingData
+from luxscale.train.steps import Arrays, Latents, canonical, latent_step, weight_step
 
 #: Fisher-scoring steps of the s-step, which has no closed form; it converges quadratically.
 _SCATTER_STEPS = 20
 
 
 def train_alternating(
-    data: TrainingData, latent_dim: int, *, iterations: int, latent_precision: float, seed: int, report: Report
-) -> tuple[tuple[Arrays, ...], list[float]]:
+    data: TrainingData,
+    latent_dim: int,
+    *,
+    iterations: int,
+    latent_precision: float,
+    solver: str,
+    seed: int,
+    report: Report,
+) -> Trained:
     """Fit A, B, z and s by the paper's two agendas.
 
     Parameters
@@ -33,6 +40,8 @@ def train_alternating(
         Of agenda 1; the paper uses five.
     latent_precision : float
         Precision of the Gaussian prior on latents (equation 7).
+    solver : {"exact", "jaxopt"}
+        The block solves of `luxscale.train.steps`, or the paper's Gauss-Newton and LBFGS.
     seed : int
         Of the random start of A and B.
     report : callable
@@ -40,43 +49,59 @@ def train_alternating(
 
     Returns
     -------
-    outputs : tuple of Arrays
-        In the canonical gauge, scaled units, without padding.
-    objective : list of float
-        Penalised log-likelihood per star (equation 8) after each iteration; the last is agenda 2's.
+    Trained
+        In the canonical gauge; the objective is the penalised log-likelihood per star (equation 8) after each
+        iteration, the last being agenda 2's.
     """
-    rng = np.random.default_rng(seed)
-    shape = [a.values.shape[1] for a in data.arrays]
-    outputs = tuple(_start(o, latent_dim, rng) for o in to_device(data.arrays, block=BLOCK, tile=TILE))
-    latents = _labels_as_latents(data, latent_dim)
+    if solver == "jaxopt":
+        from luxscale.train._jaxopt import train_jaxopt
+
+        return train_jaxopt(
+            data, latent_dim, iterations=iterations, latent_precision=latent_precision, seed=seed, report=report
+        )
+    outputs, latents = start(data, latent_dim, seed)
+    everyone = data.present()
     history: list[float] = []
     for iteration in range(iterations + 1):
-        final = iteration == iterations
-        outputs = tuple(
-            _weights(o, latents, _SCATTER_STEPS if final and s else 0)
-            for o, s in zip(outputs, data.spectral, strict=True)
-        )
+        steps = _SCATTER_STEPS if iteration == iterations else 0
+        outputs = _all_weights(outputs, latents, everyone, steps, data.spectral)
         latents = latent_step(outputs, latent_precision, marginal=False)
         history.append(float(np.asarray(latents.objective[: data.n_stars], float).mean()))
         report("alternating", iteration, history[-1])
         outputs, latents = canonical(outputs, latents, data.n_stars, data.spectral)
-    return tuple(trim(o, d, data.n_stars) for o, d in zip(outputs, shape, strict=True)), history
+
+    def refit(stars: np.ndarray) -> tuple[Arrays, ...]:
+        return _all_weights(outputs, latents, stars, 0, data.spectral)
+
+    return Trained(outputs, history, refit, (LinearMap,) * len(outputs))
 
 
-def _weights(output: Arrays, latents: Latents, steps: int) -> Arrays:
-    return weight_step(output, latents, output.weights, tile=min(TILE, output.values.shape[1]), scatter_steps=steps)
+def _all_weights(
+    outputs: tuple[Arrays, ...], latents: Latents, stars: np.ndarray, steps: int, spectral: tuple[bool, ...]
+) -> tuple[Arrays, ...]:
+    """The a- and b-step, after the s-step of spectra (of all where there are none) unless ``steps`` is 0."""
+    free = spectral if any(spectral) else (True,) * len(spectral)
+    return tuple(
+        weight_step(o, latents, o.weights, stars, scatter_steps=steps if is_spectrum else 0)
+        for o, is_spectrum in zip(outputs, free, strict=True)
+    )
+
+
+def start(data: TrainingData, latent_dim: int, seed: int) -> tuple[tuple[Arrays, ...], Latents]:
+    """Return random weights in [0, 1), the least scatter, and the latents of equation 9."""
+    rng = np.random.default_rng(seed)
+    return tuple(_start(o, latent_dim, rng) for o in data.arrays), _labels_as_latents(data, latent_dim)
 
 
 def _start(output: Arrays, latent_dim: int, rng: np.random.Generator) -> Arrays:
     d = output.values.shape[1]
-    return output._replace(
-        weights=rng.random((d, latent_dim), np.float32), offset=np.zeros(d, np.float32), scatter=np.zeros(d, np.float32)
-    )
+    return output._replace(weights=rng.random((d, latent_dim), np.float32), offset=np.zeros(d, np.float32))
 
 
 def _labels_as_latents(data: TrainingData, latent_dim: int) -> Latents:
     """Equation 9: the scaled labels are the first latents, the others start at 0."""
-    labels = [a.values for a, s in zip(data.arrays, data.spectral, strict=True) if not s]
-    given = np.concatenate(labels, 1)[:, :latent_dim] if labels else np.zeros((data.n_stars, 0), np.float32)
-    z = np.pad(given, ((0, -data.n_stars % BLOCK), (0, latent_dim - given.shape[1])))
-    return Latents(z, np.zeros((len(z), 0), np.float32), np.zeros(len(z), np.float32))
+    n = data.arrays[0].values.shape[0]
+    labels = [np.asarray(a.values)[:, : g.size] for a, g in zip(data.arrays, data.grids, strict=True)]
+    given = [values for values, is_spectrum in zip(labels, data.spectral, strict=True) if not is_spectrum]
+    z = np.concatenate([*given, np.zeros((n, latent_dim), np.float32)], 1)[:, :latent_dim]
+    return Latents.certain(z)

@@ -5,19 +5,33 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import xarray as xr
 
-from luxscale.model import LinearMap, Output
-from luxscale.schema import STAR, InputError, OutputSpec
-from luxscale.train.steps import Arrays
+from luxscale.kernel import FARTHEST
+from luxscale.maps import LinearMap
+from luxscale.model import Output
+from luxscale.schema import STAR, InputError, OutputSpec, check_values
+from luxscale.train.steps import BLOCK, TILE, Arrays
 
 #: A label measured in fewer stars says nothing on its own misfit.
 LEAST_MEASURED = 10
+
+#: Errors beyond this many times the spread of a feature say nothing, and near the end of float32 they do harm.
+_MOST_ERROR = 1e6
+
+#: Inverse variance at which the least scatter is all that counts, and float32 is far from its end.
+_MOST_IVAR = 1e20
+
+#: Stars read at once.
+_ROWS = 1024
+
+
+Report = Callable[[str, int, float], None]
 
 
 class Spread(NamedTuple):
@@ -31,13 +45,14 @@ class Spread(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """The outputs of the training stars, centred and scaled to order one.
+    """The outputs of the training stars, centred and scaled to order one, on the device.
 
     Parameters
     ----------
     specs : tuple of OutputSpec
     arrays : tuple of Arrays
-        Values and inverse variances (star, feature) in units of ``spreads``, with weights still empty.
+        Values and inverse variances in units of ``spreads``, with weights still empty; padded with missing stars and
+        features to whole blocks and tiles. The only copy of the data that training holds.
     spreads : tuple of Spread
     grids : tuple of DataArray
         Coordinates of the feature dims.
@@ -66,40 +81,45 @@ class TrainingData:
         """Which outputs are on a grid of pixels."""
         return tuple(g.dtype.kind == "f" for g in self.grids)
 
-    def select(self, rows: np.ndarray) -> TrainingData:
-        """Return the data of some of the stars, in the same units."""
-        arrays = tuple(a._replace(values=a.values[rows], ivar=a.ivar[rows]) for a in self.arrays)
-        return dataclasses.replace(self, arrays=arrays, stars=self.stars[rows])
+    def table(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return values and inverse variances of an output without padding, in units of its spread: (star, feature)."""
+        rows, columns = slice(self.n_stars), slice(self.grids[index].size)
+        return tuple(np.asarray(a)[rows, columns] for a in self.arrays[index][:2])  # type: ignore[return-value]
+
+    def physical(self, index: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values and inverse variances of some stars in the units of the survey: (star, feature)."""
+        (values, ivar), spread = self.table(index), self.spreads[index]
+        safe = np.where(spread.scale > 0, spread.scale, 1)
+        return spread.center + values[rows] * spread.scale, ivar[rows] / safe**2
+
+    def present(self) -> np.ndarray:
+        """Return 1 for stars and 0 for padding: (star,), float32."""
+        return (np.arange(self.arrays[0].values.shape[0]) < self.n_stars).astype(np.float32)
 
     def fold(self, folds: int) -> np.ndarray:
-        """Return the fold of each star, by its identifier, so that the order of the stars does not matter: (star,).
-
-        Folds are of equal size.
-        """
-        key = np.array([zlib.crc32(str(s).encode()) for s in self.stars.tolist()])
-        rank = np.empty(key.size, int)
-        rank[np.argsort(key, kind="stable")] = np.arange(key.size)
-        return rank % folds
+        """Return the fold of each star: (star,). See `folds_of`."""
+        return folds_of(self.stars, folds)
 
     def checksum(self) -> str:
         """Return the SHA-256 of stars, values and inverse variances."""
         digest = hashlib.sha256("\n".join(map(str, self.stars.tolist())).encode())
-        for spec, a in zip(self.specs, self.arrays, strict=True):
+        for i, spec in enumerate(self.specs):
             digest.update(spec.name.encode())
-            for array in (a.values, a.ivar):
-                digest.update(np.ascontiguousarray(array).data)
+            for array in self.table(i):
+                for row in array:  # a row at a time: the table is a view, and hashing wants contiguous bytes
+                    digest.update(row.data)
         return digest.hexdigest()
 
-    def outputs(self, arrays: Sequence[Arrays], floors: Sequence[np.ndarray]) -> tuple[Output, ...]:
+    def outputs(self, arrays: Sequence[Arrays], kinds: Sequence[type[LinearMap]]) -> tuple[Output, ...]:
         """Return trained arrays as the outputs of a model, in the units of the survey."""
         made = []
-        for spec, a, spread, grid, units, floor in zip(
-            self.specs, arrays, self.spreads, self.grids, self.units, floors, strict=True
+        for i, (spec, a, spread, grid, units, kind) in enumerate(
+            zip(self.specs, arrays, self.spreads, self.grids, self.units, kinds, strict=True)
         ):
-            used = np.any(a.ivar > 0, axis=0)
-            scale = spread.scale
-            weights = np.where(np.expand_dims(used, 1), np.asarray(a.weights, float) * scale[:, None], 0)
-            offset = np.where(used, spread.center + scale * np.asarray(a.offset, float), np.nan)
+            used = np.any(self.table(i)[1] > 0, axis=0)
+            scale, d = spread.scale, grid.size
+            weights = np.where(np.expand_dims(used, 1), np.asarray(a.weights, float)[:d] * scale[:, None], 0)
+            offset = np.where(used, spread.center + scale * np.asarray(a.offset, float)[:d], np.nan)
             attrs = tuple((str(k), str(v)) for k, v in grid.attrs.items() if k != "units")
             made.append(
                 Output(
@@ -107,10 +127,10 @@ class TrainingData:
                     tuple(grid.values.tolist()),
                     units,
                     attrs,
-                    LinearMap(weights, offset),
-                    np.asarray(a.scatter, float) * scale,
+                    kind(weights, offset),
+                    np.asarray(a.scatter, float)[:d] * scale,
                     scale,
-                    np.asarray(floor, float) * scale,
+                    np.zeros(d),
                     used,
                     np.stack([spread.least, spread.greatest], 1),
                 )
@@ -118,16 +138,56 @@ class TrainingData:
         return tuple(made)
 
 
-def load_training(survey: xr.Dataset, specs: Iterable[OutputSpec], where: str) -> TrainingData:
-    """Read the training stars into memory, and refuse data that carry no model.
+class Trained(NamedTuple):
+    """What a trainer returns.
+
+    arrays: trained outputs, padded, in scaled units; history: objective per star after each iteration; refit: what
+    returns the arrays that some of the stars (1 or 0 for each, (star,)) give at the latents found; kinds: map of each
+    output; prior: precision of the prior on latents that the test step needs, None if free to choose; exact_labels:
+    whether the latents are the labels.
+    """
+
+    arrays: tuple[Arrays, ...]
+    history: list[float]
+    refit: Callable[[np.ndarray], tuple[Arrays, ...]]
+    kinds: tuple[type[LinearMap], ...]
+    prior: float | None = None
+    exact_labels: bool = False
+
+
+def folds_of(stars: np.ndarray, folds: int) -> np.ndarray:
+    """Return the fold of each star, by its identifier, so that the order of the stars does not matter: (star,).
+
+    Folds are of equal size.
+    """
+    key = np.array([zlib.crc32(str(s).encode()) for s in stars.tolist()])
+    rank = np.empty(key.size, int)
+    rank[np.argsort(key, kind="stable")] = np.arange(key.size)
+    return rank % folds
+
+
+def load_training(
+    survey: xr.Dataset, specs: Iterable[OutputSpec], where: str, report: Callable[[str], None] = lambda _: None
+) -> TrainingData:
+    """Read the training stars onto the device, and refuse data that break the contract or carry no model.
+
+    Parameters
+    ----------
+    survey : Dataset
+        Read a block of stars at a time, so that a lazy one is never in memory as a whole.
+    specs : iterable of OutputSpec
+    where : str
+    report : callable
+        Called with what has been read.
 
     Raises
     ------
     InputError
-        A label without a single measurement, or whose measurements are all equal; no pixel with data.
+        Values that break the contract; a label with too few measurements, or whose measurements are all equal; no
+        pixel with data.
     """
     specs = tuple(specs)
-    loaded = [_load(survey, spec, where) for spec in specs]
+    loaded = [_load(survey, spec, where, report) for spec in specs]
     grids = tuple(survey[s.dim] for s in specs)
     units = tuple(_units(survey, g) for g in grids)
     return TrainingData(
@@ -142,17 +202,102 @@ def _units(survey: xr.Dataset, grid: xr.DataArray) -> tuple[str, ...]:
     return tuple(str(u) for u in named.values) if named is not None else ("",) * grid.size
 
 
-def _load(survey: xr.Dataset, spec: OutputSpec, where: str) -> tuple[Arrays, Spread]:
-    values, noise = (np.asarray(survey[v].values) for v in spec.variables)
-    ivar = spec.ivar(values, noise)
-    known = ivar > 0
+def _load(survey: xr.Dataset, spec: OutputSpec, where: str, report: Callable[[str], None]) -> tuple[Arrays, Spread]:
     grid = survey[spec.dim].values
-    spectral = grid.dtype.kind == "f"
-    spread = _spread_of_pixels(values, known) if spectral else _spread_of_labels(values, known)
-    _refuse(known, spread, spec, grid, spectral, where)
-    center, scale = (x.astype(values.dtype) for x in (spread.center, spread.scale))
-    scaled = np.where(known, (values - center) / scale, 0).astype(np.float32)
-    return Arrays.empty(scaled, (ivar * scale * scale).astype(np.float32)), spread
+    n, d, spectral = survey.sizes[STAR], grid.size, grid.dtype.kind == "f"
+    shape = (n + -n % BLOCK, d + -d % min(TILE, d))
+    values, ivar = _aligned(shape), _aligned(shape)
+    unit, moments = None, _Moments(d)
+    table = np.full((2, n, 0 if spectral else d), np.nan)
+    for start in range(0, n, _ROWS):
+        rows = slice(start, min(start + _ROWS, n))
+        block = survey[list(spec.variables)].isel({STAR: rows}).load()
+        check_values(block, [spec], where)
+        y, w = block[spec.name].values, spec.ivar(*(block[v].values for v in spec.variables))
+        known = w > 0
+        moments.add(y, known)
+        if unit is None and spectral and known.any():
+            unit = float(np.median(np.abs(y[known]))) or 1.0  # float32 ends at 1e38, and flux may be 1e-17 of its unit
+        if spectral:
+            scale = unit or 1.0
+            values[rows, :d] = np.where(known, y / scale, 0)
+            ivar[rows, :d] = np.where(known, w * float(scale) ** 2, 0)
+        else:
+            table[:, rows] = y, w
+        report(f"{spec.name}, {rows.stop} of {n} stars")
+    spread = moments.spread() if spectral else _spread_of_labels(table[0], table[1] > 0)
+    count = moments.count if spectral else (table[1] * spread.scale**2 >= _MOST_ERROR**-2).sum(0)
+    _refuse(np.where(spread.scale > 0, count, moments.count), spread, spec, grid, spectral, where)
+    for start in range(0, n, _ROWS):
+        rows = slice(start, min(start + _ROWS, n))
+        if spectral:
+            y, w, u = values[rows, :d], ivar[rows, :d], unit or 1.0
+        else:
+            y, w, u = table[0, rows], table[1, rows], 1.0
+        with np.errstate(over="ignore"):
+            scaled = w * (spread.scale / u) ** 2
+            known = scaled >= _MOST_ERROR**-2
+            values[rows, :d] = np.where(known, (y - spread.center / u) * (u / spread.scale), 0)
+        ivar[rows, :d] = np.where(known, np.minimum(scaled, _MOST_IVAR), 0)
+        _refuse_far(values[rows, :d], survey, spec, start, where)
+    if not ivar.any():
+        raise InputError(f"{where}: all errors of {spec.name!r} are beyond any use; check {spec.noise!r}")
+    return Arrays.empty(jax.device_put(values), jax.device_put(ivar), shape[1]), spread
+
+
+def _refuse_far(values: np.ndarray, survey: xr.Dataset, spec: OutputSpec, start: int, where: str) -> None:
+    """Refuse values, in units of their spread, that leave no digit to the others."""
+    distance = np.abs(values)  # the farthest, for it may have drawn the mean away from all others
+    n, k = (int(x) for x in np.unravel_index(int(np.argmax(distance)), distance.shape))
+    if not distance[n, k] < FARTHEST:
+        star, name = survey[STAR].values[start + n], survey[spec.dim].values[k]
+        raise InputError(
+            f"{where}: {spec.name!r} at star {str(star)!r}, {spec.dim} {name}, is absurdly far from those of the other "
+            f"stars; where it is missing, {spec.noise!r} must be {'0' if spec.is_ivar else 'NaN'}"
+        )
+
+
+def _aligned(shape: tuple[int, int]) -> np.ndarray:
+    """Return zeros that the CPU backend of JAX uses as they are, without a copy; they must not change after that."""
+    size = 4 * shape[0] * shape[1]
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(np.float32).reshape(shape)
+
+
+class _Moments:
+    """Count, mean, variance and bounds of each pixel, a block of stars at a time."""
+
+    def __init__(self, d: int) -> None:
+        self.count = np.zeros(d, int)
+        self._sum, self._square = np.zeros(d), np.zeros(d)
+        self._pivot: np.ndarray | None = None
+        self._least, self._greatest = np.full(d, np.inf), np.full(d, -np.inf)
+
+    def add(self, values: np.ndarray, known: np.ndarray) -> None:
+        count = known.sum(0)
+        if self._pivot is None:  # about a value near the mean, squares lose no digits
+            self._pivot = np.zeros(count.size)
+        new = (self.count == 0) & (count > 0)
+        if new.any():
+            sums = np.sum(values[:, new], axis=0, where=known[:, new], dtype=float)
+            self._pivot[new] = sums / count[new]
+        about = np.where(known, values - self._pivot.astype(values.dtype), 0)
+        self.count += count
+        self._sum += about.sum(0, dtype=float)
+        with np.errstate(over="ignore"):  # of a value that is absurd, and refused for it
+            self._square += np.square(about, dtype=values.dtype).sum(0, dtype=float)
+        self._least = np.minimum(self._least, np.min(values, axis=0, where=known, initial=np.inf))
+        self._greatest = np.maximum(self._greatest, np.max(values, axis=0, where=known, initial=-np.inf))
+
+    def spread(self) -> Spread:
+        """Mean of each pixel, and one scale for all: a pixel that hardly varies needs no magnifying."""
+        some, count = self.count > 0, np.maximum(self.count, 1)
+        scale = np.sqrt(self._square / count)
+        typical = float(np.median(scale[some])) if some.any() else 1.0
+        bounds = (np.where(some, x, 0.0) for x in (self._least, self._greatest))
+        pivot = np.zeros(count.size) if self._pivot is None else self._pivot
+        return Spread(pivot + self._sum / count, np.full(count.size, typical), *bounds)
 
 
 def _spread_of_labels(values: np.ndarray, known: np.ndarray) -> Spread:
@@ -165,27 +310,14 @@ def _spread_of_labels(values: np.ndarray, known: np.ndarray) -> Spread:
     return Spread(center, (high - low) / 4, least, greatest)
 
 
-def _spread_of_pixels(values: np.ndarray, known: np.ndarray) -> Spread:
-    """Mean of each pixel, and one scale for all: a pixel that hardly varies needs no magnifying."""
-    some, count = known.any(0), np.maximum(known.sum(0), 1)
-    center = np.sum(values, axis=0, where=known, dtype=float) / count
-    square = np.square(values - center.astype(values.dtype))
-    scale = np.sqrt(np.sum(square, axis=0, where=known, dtype=float) / count)
-    typical = float(np.median(scale[some])) if some.any() else 1.0
-    least = np.min(values, axis=0, where=known, initial=np.inf)
-    greatest = np.max(values, axis=0, where=known, initial=-np.inf)
-    bounds = (np.where(some, x, 0).astype(float) for x in (least, greatest))
-    return Spread(center, np.full(center.size, typical), *bounds)
-
-
-def _refuse(known: np.ndarray, spread: Spread, spec: OutputSpec, grid: np.ndarray, spectral: bool, where: str) -> None:
+def _refuse(count: np.ndarray, spread: Spread, spec: OutputSpec, grid: np.ndarray, spectral: bool, where: str) -> None:
     if spectral:
-        if not known.any() or spread.scale[0] == 0:
+        if not count.any() or spread.scale[0] == 0:
             raise InputError(f"{where}: {spec.name!r} holds no pixel that varies between stars; check {spec.noise!r}")
         return
-    for name, count, scale in zip(grid.tolist(), known.sum(0), spread.scale, strict=True):
-        if count < LEAST_MEASURED:
-            few = f"only {count} measurements" if count else "no measurement"
+    for name, number, scale in zip(grid.tolist(), count, spread.scale, strict=True):
+        if number < LEAST_MEASURED:
+            few = f"only {number} measurements" if number else "no measurement"
             raise InputError(
                 f"{where}: {spec.dim} {name!r} has {few} in {spec.name!r} with {spec.noise!r}, too few to learn from: "
                 f"leave it out with .drop_sel({spec.dim}=[{name!r}])"
@@ -195,16 +327,3 @@ def _refuse(known: np.ndarray, spread: Spread, spec: OutputSpec, grid: np.ndarra
                 f"{where}: {spec.dim} {name!r} has the same value for (nearly) all stars; there is nothing "
                 f"to learn: leave it out with .drop_sel({spec.dim}=[{name!r}])"
             )
-
-
-def to_device(arrays: Iterable[Arrays], *, block: int, tile: int) -> tuple[Arrays, ...]:
-    """Return arrays padded with missing stars and features, so that blocks and tiles fit."""
-
-    def pad(array: np.ndarray, n: int, d: int) -> np.ndarray:
-        return np.pad(array, ((0, -array.shape[0] % n), (0, -array.shape[1] % d)))
-
-    return tuple(
-        a._replace(values=jnp.asarray(pad(a.values, block, d)), ivar=jnp.asarray(pad(a.ivar, block, d)))
-        for a in arrays
-        for d in [min(tile, a.values.shape[1])]
-    )

@@ -7,24 +7,25 @@ are brought back to the canonical gauge, which keeps the prior exact (parameter-
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
 
 import numpy as np
 
-from luxscale.evaluate import MAD_TO_SIGMA
-from luxscale.train.data import TrainingData, to_device
-from luxscale.train.steps import BLOCK, TILE, Arrays, Latents, canonical, latent_step, weight_step
+from luxscale.maps import LinearMap
+from luxscale.train.data import Report, Trained, TrainingData
+from luxscale.train.steps import LEAST_SCATTER, Arrays, Latents, canonical, latent_step, weight_step
 
-Report = Callable[[str, int, float], None]
-
-#: Fisher-scoring steps of the scatter in an iteration: the first must find it, later ones follow it.
+#: Fisher-scoring steps of the scatter: the first must find it, later ones, every second iteration, follow it.
 _FIRST_STEPS, _STEPS = 8, 2
+
+#: Factor by which each M-step is overshot: 12 iterations then come as far as 16 without.
+_RELAX = 1.5
 
 
 def train_marginal(
     data: TrainingData, latent_dim: int, *, iterations: int, tolerance: float, seed: int, report: Report
-) -> tuple[tuple[Arrays, ...], list[float]]:
+) -> Trained:
     """Fit weights and scatter by maximum marginal likelihood.
 
     Parameters
@@ -42,82 +43,87 @@ def train_marginal(
 
     Returns
     -------
-    outputs : tuple of Arrays
-        In the canonical gauge, scaled units, without padding.
-    objective : list of float
-        Log evidence per star after each iteration.
+    Trained
+        In the canonical gauge; the objective is the log evidence per star after each iteration.
     """
-    latents = _pad(principal_latents(data, latent_dim))
-    scatter = label_scatter(data, latents.mean[: data.n_stars])
-    shape = [a.values.shape[1] for a in data.arrays]
-    outputs = to_device(
-        (a._replace(scatter=s) for a, s in zip(data.arrays, scatter, strict=True)), block=BLOCK, tile=TILE
-    )
-    outputs = tuple(_start(o, latent_dim) for o in outputs)
-    outputs = tuple(_weights(o, latents, 0) for o in outputs)
-    values = sum(float((a.ivar > 0).sum()) for a in data.arrays) / data.n_stars
+    z = principal_latents(data, latent_dim)
+    scatter = label_scatter(data, z[: data.n_stars])
+    everyone = data.present()
+    free = data.spectral if any(data.spectral) else (True,) * len(data.spectral)  # whose scatter is fitted
+    outputs = tuple(_start(o, s, latent_dim) for o, s in zip(data.arrays, scatter, strict=True))
+    outputs = tuple(regress(o, Latents.certain(z), everyone, 0) for o in outputs)
+    latents = Latents.certain(z)
+    values = sum(float(np.sum(np.asarray(a.ivar) > 0)) for a in data.arrays) / data.n_stars
     history: list[float] = []
     for iteration in range(iterations):
-        steps = _STEPS if iteration else _FIRST_STEPS
-        outputs = tuple(_weights(o, latents, steps if s else 0) for o, s in zip(outputs, data.spectral, strict=True))
+        before, steps = outputs, 0 if iteration % 2 else _STEPS if iteration else _FIRST_STEPS
+        outputs = tuple(regress(o, latents, everyone, steps if s else 0) for o, s in zip(outputs, free, strict=True))
+        if iteration:
+            outputs = tuple(_beyond(old, new) for old, new in zip(before, outputs, strict=True))
         outputs, _ = canonical(outputs, latents, data.n_stars, data.spectral)
         latents = latent_step(outputs, 1.0)
         history.append(float(np.asarray(latents.objective[: data.n_stars], float).mean()))
         report("marginal", iteration, history[-1])
-        if iteration and history[-1] - history[-2] < tolerance * values:
+        if iteration > 1 and history[-1] - history[-3] < 2 * tolerance * values:  # scatter is fitted every second time
             break
     outputs, _ = canonical(outputs, latents, data.n_stars, data.spectral)
-    return tuple(trim(o, d, data.n_stars) for o, d in zip(outputs, shape, strict=True)), history
+
+    def refit(stars: np.ndarray) -> tuple[Arrays, ...]:
+        return tuple(regress(o, posterior(), stars, 0) for o in outputs)
+
+    @functools.cache
+    def posterior() -> Latents:
+        return latent_step(outputs, 1.0)
+
+    return Trained(outputs, history, refit, (LinearMap,) * len(outputs))
 
 
-def _start(output: Arrays, latent_dim: int) -> Arrays:
+def regress(output: Arrays, latents: Latents, stars: np.ndarray, steps: int) -> Arrays:
+    """Fit scatter (unless ``steps`` is 0) and weights of an output to the stars that take part."""
+    return weight_step(output, latents, np.zeros_like(output.weights), stars, scatter_steps=steps)
+
+
+def _beyond(old: Arrays, new: Arrays) -> Arrays:
+    """Go on from old through new weights: EM over-relaxed, which a factor below 2 leaves convergent."""
+    weights, offset = (getattr(old, k) + _RELAX * (getattr(new, k) - getattr(old, k)) for k in ("weights", "offset"))
+    return new._replace(weights=weights, offset=offset)
+
+
+def _start(output: Arrays, scatter: np.ndarray, latent_dim: int) -> Arrays:
     d = output.values.shape[1]
-    fill = [np.pad(a, (0, d - a.size)) for a in (output.offset, output.scatter)]
-    return output._replace(weights=np.zeros((d, latent_dim), np.float32), offset=fill[0], scatter=fill[1])
-
-
-def _weights(output: Arrays, latents: Latents, steps: int) -> Arrays:
-    tile = min(TILE, output.values.shape[1])
-    return weight_step(output, latents, np.zeros_like(output.weights), tile=tile, scatter_steps=steps)
-
-
-def _pad(z: np.ndarray) -> Latents:
-    z = np.pad(z, ((0, -len(z) % BLOCK), (0, 0)))
-    p = z.shape[1]
-    return Latents(z, np.zeros((len(z), p * (p + 1) // 2), np.float32), np.zeros(len(z), np.float32))
-
-
-def trim(output: Arrays, d: int, n: int) -> Arrays:
-    """Drop padding, and come back from the device."""
-    return Arrays(*(np.asarray(a)[:n, :d] for a in output[:2]), *(np.asarray(a)[:d] for a in output[2:]))
+    padded = np.pad(np.maximum(scatter, LEAST_SCATTER), (0, d - scatter.size))
+    return output._replace(
+        weights=np.zeros((d, latent_dim), np.float32), offset=np.zeros(d, np.float32), scatter=padded
+    )
 
 
 def principal_latents(data: TrainingData, latent_dim: int, *, rounds: int = 6) -> np.ndarray:
     """Return where EM starts: leading principal components of the spectra, each pixel weighted by its mean ivar.
 
     By subspace iteration from a fixed random start in feature space, so that neither a seed nor the order of the
-    stars matters. Shape (star, latent), variance 1.
+    stars matters. Shape (star, latent), padding included, variance 1.
     """
     informed = [a for a, s in zip(data.arrays, data.spectral, strict=True) if s] or list(data.arrays)
-    table = np.concatenate([_whitened(a) for a in informed], 1)
-    n, d = table.shape
-    width = min(latent_dim + 10, n, d)
+    values = [np.asarray(a.values) for a in informed]
+    roots = [_root_mean_ivar(a)[:, None] for a in informed]
+    n, d = values[0].shape[0], sum(v.shape[1] for v in values)
+    width = min(latent_dim + 10, data.n_stars, d)
     basis = np.random.default_rng(20250203).standard_normal((d, width)).astype(np.float32)
+    edges = np.cumsum([v.shape[1] for v in values])[:-1]
     for _ in range(rounds):
-        left = np.linalg.qr(table @ basis)[0]
-        basis = table.T @ left
+        parts = zip(values, roots, np.split(basis, edges), strict=True)
+        left = np.linalg.qr(sum(y @ (r * b) for y, r, b in parts))[0]
+        basis = np.concatenate([r * (y.T @ left) for y, r in zip(values, roots, strict=True)])
     rotation = np.linalg.svd(basis, full_matrices=False)[2].T
     z = np.zeros((n, latent_dim), np.float32)
-    kept = (left @ rotation)[:, :latent_dim] * np.sqrt(n)
+    kept = (left @ rotation)[:, :latent_dim] * np.sqrt(data.n_stars)
     z[:, : kept.shape[1]] = kept
     return z
 
 
-def _whitened(arrays: Arrays) -> np.ndarray:
-    known = arrays.ivar > 0
-    count = np.maximum(known.sum(0), 1)
-    mean = arrays.values.sum(0) / count
-    return np.where(known, (arrays.values - mean) * np.sqrt(arrays.ivar.sum(0) / count), 0).astype(np.float32)
+def _root_mean_ivar(arrays: Arrays) -> np.ndarray:
+    ivar = np.asarray(arrays.ivar)
+    return np.sqrt(ivar.sum(0) / np.maximum((ivar > 0).sum(0), 1)).astype(np.float32)
 
 
 def label_scatter(data: TrainingData, z: np.ndarray, *, folds: int = 5) -> list[np.ndarray]:
@@ -126,14 +132,15 @@ def label_scatter(data: TrainingData, z: np.ndarray, *, folds: int = 5) -> list[
     A fitted label scatter collapses once there are latents enough to follow each label's noise. It is therefore
     measured: the scatter of labels about a ridge regression on the leading components of the spectra, each fold of
     stars predicted from the others, less the labels' own errors; as second moment, because the likelihood that it
-    enters is Gaussian. Where there are no spectra it is 0.
+    enters is Gaussian. Where there are no spectra it starts small, and is fitted.
     """
     scatters = []
-    for arrays, spectral in zip(data.arrays, data.spectral, strict=True):
-        scatter = np.full(arrays.values.shape[1], 0.03 if spectral else 0.0, np.float32)
+    for i, spectral in enumerate(data.spectral):
+        scatter = np.full(data.grids[i].size, 0.03 if spectral else 0.1, np.float32)
         if not spectral and any(data.spectral):
+            values, ivar = data.table(i)
             for m in range(scatter.size):
-                scatter[m] = _misfit(z, arrays.values[:, m], arrays.ivar[:, m], data.fold(folds))
+                scatter[m] = _misfit(z, values[:, m], ivar[:, m], data.fold(folds))
         scatters.append(scatter)
     return scatters
 
@@ -149,22 +156,3 @@ def _misfit(z: np.ndarray, value: np.ndarray, ivar: np.ndarray, fold: np.ndarray
         normal = x[train].T @ x[train] + np.eye(x.shape[1])
         residual[test] = y[test] - x[test] @ np.linalg.solve(normal, x[train].T @ y[train])
     return math.sqrt(max(float(np.mean(residual**2 - error2)), 0.0)) if known.size else 0.0
-
-
-def excess_scatter(residual: np.ndarray, variance: np.ndarray) -> float:
-    """Return the scatter that, added to the variances, gives the residuals a robust scatter of 1.
-
-    Solves 1.4826 median |r| / sqrt(variance + s^2) = 1 for s; 0 where the variances explain the residuals.
-    """
-
-    def pull(s: float) -> float:
-        return MAD_TO_SIGMA * float(np.median(np.abs(residual) / np.sqrt(variance + s * s)))
-
-    high = 3 * float(np.abs(residual).max(initial=0.0))
-    if residual.size == 0 or pull(0.0) <= 1:
-        return 0.0
-    low = 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if pull(middle) > 1 else (low, middle)
-    return high

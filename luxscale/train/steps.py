@@ -18,6 +18,11 @@ from luxscale import solvers
 BLOCK, TILE = 256, 256
 
 
+#: Least scatter of any feature, in units of its spread: with smaller errors float32 could not tell the prior from
+#: rounding.
+LEAST_SCATTER = 1e-3
+
+
 class Arrays(NamedTuple):
     """One output in training: data and parameters.
 
@@ -31,10 +36,11 @@ class Arrays(NamedTuple):
     scatter: Any
 
     @classmethod
-    def empty(cls, values: np.ndarray, ivar: np.ndarray) -> Arrays:
-        """Return data without parameters."""
-        d = values.shape[1]
-        return cls(values, ivar, np.zeros((d, 0), np.float32), np.zeros(d, np.float32), np.zeros(d, np.float32))
+    def empty(cls, values: Any, ivar: Any, d: int) -> Arrays:
+        """Return data of d features without parameters."""
+        return cls(
+            values, ivar, np.zeros((d, 0), np.float32), np.zeros(d, np.float32), np.full(d, LEAST_SCATTER, np.float32)
+        )
 
 
 class Latents(NamedTuple):
@@ -43,6 +49,11 @@ class Latents(NamedTuple):
     mean: Any
     cov: Any
     objective: Any
+
+    @classmethod
+    def certain(cls, z: np.ndarray) -> Latents:
+        """Return latents that are known exactly."""
+        return cls(z, np.zeros((len(z), 0), np.float32), np.zeros(len(z), np.float32))
 
 
 def _slice(x: Any, index: Any, size: int, axis: int = 0) -> Any:
@@ -69,23 +80,32 @@ def latent_step(outputs: tuple[Arrays, ...], prior: float, block: int = BLOCK, m
         weights = [solvers.weight(_slice(o.ivar, i, block), o.scatter) for o in outputs]
         residuals = [_slice(o.values, i, block) - o.offset for o in outputs]
         h, rhs = solvers.sum_equations(weights, residuals, [o.weights for o in outputs], packed)
-        z, chol, scale = solvers.factor(solvers.unpack(h, p) + prior * jnp.eye(p), rhs)
+        z, half, log_det = solvers.solve(
+            solvers.unpack(h, p) + prior * jnp.eye(p), rhs, jnp.eye(p) if marginal else None
+        )
         objective = -0.5 * prior * jnp.sum(z * z, 1)
         for w, r, o in zip(weights, residuals, outputs, strict=True):
             misfit = w * (r - solvers.dot(z, o.weights.T)) ** 2
             objective += 0.5 * jnp.sum(jnp.where(w > 0, jnp.log(jnp.where(w > 0, w, 1) / (2 * np.pi)), 0) - misfit, 1)
         if not marginal:
             return Latents(z, jnp.zeros((block, 0)), objective)
-        objective += 0.5 * (p * jnp.log(prior) - solvers.log_det(chol, scale))
-        return Latents(z, solvers.pack_symmetric(solvers.inverse(chol, scale)), objective)
+        objective += 0.5 * (p * jnp.log(prior) - log_det)
+        return Latents(z, solvers.pack_symmetric(solvers.square(half)), objective)
 
     n = outputs[0].values.shape[0]
     blocks = jax.lax.map(one_block, jnp.arange(n // block))
     return Latents(*(x.reshape(n, *x.shape[2:]) for x in blocks))
 
 
-@solvers.program(static_argnames=("tile", "scatter_steps"))
-def weight_step(output: Arrays, latents: Latents, start: Any, tile: int = TILE, scatter_steps: int = 0) -> Arrays:
+def weight_step(
+    output: Arrays,
+    latents: Latents,
+    start: Any,
+    stars: Any,
+    tile: int = TILE,
+    scatter_steps: int = 0,
+    ridge: float = 1.0,
+) -> Arrays:
     """Solve for scatter, then weights and offset, of all features at fixed latents (a-, b- and s-step; M-step).
 
     Parameters
@@ -94,35 +114,57 @@ def weight_step(output: Arrays, latents: Latents, start: Any, tile: int = TILE, 
     latents : Latents
         With covariances the sums are expectations over the posterior, E[z z^T] = z z^T + C.
     start : array, (feature, latent)
-        Weights to which what the data leave free shrinks, with the strength of one star of average weight.
+        Weights to which what the data leave free shrinks.
+    stars : array, (star,)
+        1 for the stars that take part, 0 for those that do not.
     scatter_steps : int
         Fisher-scoring steps for the scatter; 0 keeps it.
+    ridge : float
+        Strength of that shrinking, in stars of average weight.
     """
+    weights, offset, scatter = _weight_step(
+        output, latents, start, stars, min(tile, output.values.shape[1]), scatter_steps, ridge
+    )
+    return output._replace(weights=weights, offset=offset, scatter=scatter)
+
+
+@solvers.program(static_argnames=("tile", "scatter_steps"))
+def _weight_step(
+    output: Arrays, latents: Latents, start: Any, stars: Any, tile: int, scatter_steps: int, ridge: float
+) -> tuple[Any, Any, Any]:
     z = latents.mean
     p, uncertain = z.shape[1], latents.cov.shape[1] > 0
     z1 = jnp.concatenate([z, jnp.ones_like(z[:, :1])], 1)
     second = jnp.concatenate([solvers.pack(z) + (latents.cov if uncertain else 0), z1], 1)
-    ridge = jnp.where(jnp.arange(p + 1) < p, 1, 1e-6)
+    shrink = jnp.where(jnp.arange(p + 1) < p, ridge, 1e-6)
 
     def one_tile(i: Any) -> tuple[Any, Any, Any]:
-        y, ivar = _slice(output.values, i, tile, 1), _slice(output.ivar, i, tile, 1)
+        y, ivar = _slice(output.values, i, tile, 1), _slice(output.ivar, i, tile, 1) * stars[:, None]
         x, offset, s = (_slice(a, i, tile) for a in (output.weights, output.offset, output.scatter))
         if scatter_steps:
             q = (y - offset - solvers.dot(z, x.T)) ** 2
             s = solvers.fit_scatter(
-                q + solvers.quadratic_form(latents.cov, x) if uncertain else q, ivar, s, scatter_steps
+                q + solvers.quadratic_form(latents.cov, x) if uncertain else q, ivar, s, scatter_steps, LEAST_SCATTER
             )
         w = solvers.weight(ivar, s)
         strength = jnp.sum(w, 0) / jnp.maximum(jnp.sum(w > 0, 0), 1)
         strength = jnp.where(strength > 0, strength, 1)[:, None]
-        h = solvers.unpack(solvers.dot(w.T, second), p + 1) + (strength * ridge)[:, :, None] * jnp.eye(p + 1)
-        pull = jnp.concatenate([strength * _slice(start, i, tile), jnp.zeros((tile, 1))], 1)
-        solution, _, _ = solvers.factor(h, solvers.dot((w * y).T, z1) + pull)
+        h = solvers.unpack(solvers.dot(w.T, second), p + 1) + (strength * shrink)[:, :, None] * jnp.eye(p + 1)
+        pull = jnp.concatenate([strength * ridge * _slice(start, i, tile), jnp.zeros((tile, 1))], 1)
+        solution = solvers.solve(h, solvers.dot((w * y).T, z1) + pull).x
         return solution[:, :p], solution[:, p], s
 
     d = output.values.shape[1]
     x, offset, s = jax.lax.map(one_tile, jnp.arange(d // tile))
-    return output._replace(weights=x.reshape(d, p), offset=offset.reshape(d), scatter=s.reshape(d))
+    return x.reshape(d, p), offset.reshape(d), s.reshape(d)
+
+
+@solvers.program()
+def log_likelihood(output: Arrays, z: Any) -> Any:
+    """Return ln p(data | z) of every star under one output (equation 4): (star,)."""
+    w = solvers.weight(output.ivar, output.scatter)
+    misfit = w * (output.values - output.offset - solvers.dot(z, output.weights.T)) ** 2
+    return 0.5 * jnp.sum(jnp.where(w > 0, jnp.log(jnp.where(w > 0, w, 1) / (2 * np.pi)), 0) - misfit, 1)
 
 
 def mean_weight(output: Arrays) -> np.ndarray:
