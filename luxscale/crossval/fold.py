@@ -1,0 +1,122 @@
+"""One task of a cross-validation: train without a fold, predict its stars, and write what was found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from luxscale import store
+from luxscale.crossval.plan import Grid, Task, err_name
+from luxscale.infer import infer
+from luxscale.model import LuxModel, Output
+from luxscale.predict import predict
+from luxscale.schema import STAR, pick_outputs
+from luxscale.train import _settings, train
+
+#: Stars whose model spectra are in memory at once.
+_BLOCK = 256
+
+
+def run_task(grid: Grid, task: Task) -> float:
+    """Do one fold of one setting and write it; returns its wall time in seconds.
+
+    Nothing of the task counts as done until its ``status`` is written, which is last.
+    """
+    started = time.monotonic()
+    frame = store.open_dataset(grid.out)
+    fold, rows = frame["star_fold"].values, frame["star_row"].values
+    model = _train(grid, task, _read(grid, rows[fold != task.fold]))
+    training_seconds = time.monotonic() - started
+    part = held_out(model, _read(grid, rows[fold == task.fold]))
+    seconds = time.monotonic() - started
+    part = part.assign(objective=model.objective[-1], training_seconds=training_seconds, seconds=seconds)
+    part.to_zarr(grid.out, group=task.group, mode="w", consolidated=False, zarr_format=3)
+    zarr.open_group(grid.out, path=task.group, mode="r+").attrs["status"] = 1
+    return seconds
+
+
+def _read(grid: Grid, rows: np.ndarray) -> xr.Dataset:
+    """Stars of the survey in memory; read in this thread, because a worker must not wait for its own cluster."""
+    survey = store.open_dataset(grid.survey)
+    specs = pick_outputs(survey, grid.outputs, grid.survey)
+    return survey[[v for s in specs for v in s.variables]].isel({STAR: rows}).load(scheduler="synchronous")
+
+
+def _train(grid: Grid, task: Task, stars: xr.Dataset) -> LuxModel:
+    settings: dict[str, Any] = dict(grid.settings)
+    if "latent_precision" in _settings(grid.method, settings):
+        settings["latent_precision"] = task.prior
+    return train(
+        stars,
+        task.latent_dim,
+        outputs=grid.outputs,
+        method=grid.method,
+        prior=task.prior,
+        folds=1,
+        seed=grid.seed,
+        progress=False,
+        where=f"{grid.survey} without fold {task.fold}",
+        **settings,
+    )
+
+
+def held_out(model: LuxModel, stars: xr.Dataset) -> xr.Dataset:
+    """Predict stars that a model has not seen from their spectra, and from their labels.
+
+    Parameters
+    ----------
+    model : LuxModel
+    stars : Dataset
+        Stars with the model's outputs, in memory.
+
+    Returns
+    -------
+    Dataset
+        Labels predicted from the spectra and their formal errors (star, label), as ``label_value`` and ``label_err``;
+        ``spectrum_chi2``, ``label_chi2`` (star, given) of equation A1; ``n_pixels``, ``n_labels`` (star,).
+    """
+    spectra, labels = [o for o in model.outputs if not o.is_label], model.labels
+    catalogs = [infer(stars, model, given=[o.name for o in side]) for side in (spectra, labels)]
+    pixels, n_pixels = _chi2(model, spectra, catalogs, stars)
+    values, n_labels = _chi2(model, labels, catalogs, stars)
+    seen = n_pixels > 0
+    variables: dict[str, Any] = {
+        "spectrum_chi2": ((STAR, "given"), np.where(seen[:, None], pixels, 0)),
+        "label_chi2": ((STAR, "given"), np.where(seen[:, None], values, 0)),
+        "n_pixels": (STAR, n_pixels),
+        "n_labels": (STAR, np.where(seen, n_labels, 0)),
+    }
+    for o in labels:
+        for name, held in ((o.name, o.name), (err_name(o.name), o.spec.noise)):
+            predicted = np.where(seen[:, None], catalogs[0][held].values, np.nan)
+            variables[name] = ((STAR, o.spec.dim), predicted)
+    return xr.Dataset(variables)
+
+
+def _chi2(
+    model: LuxModel, outputs: Sequence[Output], catalogs: Sequence[xr.Dataset], stars: xr.Dataset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Chi2 of some outputs given each catalogue's latents (star, given), and the number of values (star,).
+
+    The scatter s of pixels is in the variance, that of labels is not: equation A1. A block of stars at a time.
+    """
+    n = stars.sizes[STAR]
+    chi2, count = np.zeros((n, len(catalogs))), np.zeros(n, np.int32)
+    for o in outputs:
+        scatter2 = 0 if o.is_label else np.asarray(o.scatter, float) ** 2
+        for start in range(0, n, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            data, noise = (stars[v][block].values for v in o.spec.variables)
+            ivar = o.spec.ivar(data, noise).astype(float)
+            good = (ivar > 0) & np.asarray(o.used, bool)
+            weight = np.where(good, 1 / (1 / np.where(good, ivar, 1) + scatter2), 0)
+            count[block] += good.sum(1, dtype=np.int32)
+            for i, catalog in enumerate(catalogs):
+                residual = data - predict(catalog.isel({STAR: block}), model, o.name).values
+                chi2[block, i] += np.sum(weight * np.where(good, residual, 0) ** 2, 1)
+    return chi2, count
