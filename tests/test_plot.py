@@ -1,5 +1,6 @@
 """Figures: what is drawn, on which axes, and that it can be saved."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -9,7 +10,9 @@ from matplotlib.figure import Figure
 
 from luxscale import plot
 from luxscale.evaluate import compare
-from luxscale.model import LinearMap, LuxModel, Output, Provenance
+from luxscale.interpret import derivatives, information
+from luxscale.maps import LinearMap
+from luxscale.model import LuxModel, Output, Provenance
 from luxscale.schema import InputError, OutputSpec
 
 LABELS = ("teff", "logg", "fe_h", "alpha_m", "a_k")
@@ -182,7 +185,7 @@ def test_kiel_falls_back_on_other_metallicities(few):
 
 
 def test_kiel_draws_a_fixed_sample_of_done_stars(few, monkeypatch):
-    monkeypatch.setattr(plot, "MOST_POINTS", 50)
+    monkeypatch.setattr(plot.labels, "MOST_POINTS", 50)
     catalog = few[0].assign(status=("star", (np.arange(200) < 80).astype("u1")))
     drawn = [plot.kiel(c).collections[0].get_offsets() for c in (catalog, catalog, catalog.chunk(star=7))]
     assert len(drawn[0]) == 50
@@ -357,9 +360,196 @@ def test_labels_figure_without_a_kiel_diagram(few):
     save(figure)
 
 
+# along the spectrum
+
+
+def drawn_rows(axes):
+    return np.array([ax.lines[-1].get_ydata() for ax in axes])
+
+
+def test_derivative_spectra_lie_under_the_models_spectrum(spectra):
+    model = spectra[2]
+    axes = plot.derivative_spectra(model)
+    np.testing.assert_allclose(axes[0].lines[0].get_ydata(), model["flux"].map.offset)
+    np.testing.assert_allclose(drawn_rows(axes[1:]), derivatives(model))
+    assert [texts(ax) for ax in axes[1:]] == [plot.titled(*pair) for pair in zip(LABELS, UNITS, strict=True)]
+    assert axes[-1].get_xlabel() == "Wavelength in air [nm]"
+    save(axes[0])
+    assert legible(axes[0].figure)
+
+
+def test_derivative_spectra_of_some_labels_in_a_range(spectra):
+    model = spectra[2]
+    axes = plot.derivative_spectra(model, ["fe_h", "teff"], (500, 600), ivar=900.0, latent=np.ones(LATENTS))
+    expected = derivatives(model, ivar=900.0).sel(label=["fe_h", "teff"])
+    np.testing.assert_allclose(drawn_rows(axes[1:]), expected)
+    np.testing.assert_allclose(axes[0].lines[0].get_ydata(), model["flux"].map(np.ones((1, LATENTS)))[0])
+    low, high = axes[0].get_xlim()
+    assert 500 <= low < 506 and 594 < high <= 600
+    for ax, row in zip(axes[1:], expected.sel(wavelength=slice(500, 600)).values, strict=True):
+        assert np.abs(row).max() < ax.get_ylim()[1] == -ax.get_ylim()[0] < 1.2 * np.abs(row).max()
+
+
+def test_unused_pixels_break_derivative_spectra(spectra):
+    model = spectra[2]
+    used = np.arange(PIXELS) != 7
+    flux = dataclasses.replace(model["flux"], used=used)
+    axes = plot.derivative_spectra(dataclasses.replace(model, outputs=(model["label_value"], flux)))
+    for ax in axes:
+        np.testing.assert_array_equal(np.isnan(ax.lines[-1].get_ydata()), ~used)
+    save(axes[0])
+
+
+def test_derivative_spectra_on_given_axes(spectra):
+    axes = Figure().subplots(3)
+    assert plot.derivative_spectra(spectra[2], ["teff", "logg"], axes=axes).tolist() == axes.tolist()
+    with pytest.raises(InputError, match="3 axes for 1 labels; give one for the spectrum"):
+        plot.derivative_spectra(spectra[2], ["teff"], axes=axes)
+
+
+@pytest.mark.parametrize("draw", [plot.derivative_spectra, plot.information])
+def test_what_cannot_be_drawn_along_the_spectrum(spectra, draw):
+    for options, message in (
+        ({"labels": ["c_fe"]}, "no label 'c_fe'; there are teff, logg"),
+        ({"span": (800, 900)}, r"no pixel lies in \(800, 900\); the grid is 400 to 700"),
+        ({"output": "label_value", "of": "flux"}, "has names, not a grid"),
+    ):
+        with pytest.raises(InputError, match=message):
+            draw(spectra[2], ivar=900.0, **options)
+
+
+def test_information_is_a_map_of_shares(spectra):
+    model = spectra[2]
+    axes = plot.information(model, 900.0, ["logg", "teff"])
+    shares = information(model, 900.0).sel(label=["logg", "teff"]).values
+    np.testing.assert_allclose(axes[1].collections[0].get_array(), shares / shares.max(1, keepdims=True))
+    assert [t.get_text() for t in axes[1].get_yticklabels()] == [plot.pretty("logg"), plot.pretty("teff")]
+    assert [t.get_text() for t in axes[1].texts] == [f"{100 * x:.0f}%" for x in shares.sum(1)]
+    save(axes[0])
+    assert legible(axes[0].figure)
+    assert plot.information(model, 900.0, axes=Figure().subplots(2))[0].figure.axes[2:] == []
+    with pytest.raises(InputError, match="3 axes; give two"):
+        plot.information(model, 900.0, axes=Figure().subplots(3))
+
+
+def test_information_of_many_pixels_is_summed(spectra, monkeypatch):
+    monkeypatch.setattr(plot.pixels, "COLUMNS", 9)
+    model = spectra[2]
+    axes = plot.information(model, 900.0)
+    shares = information(model, 900.0).values
+    sums = np.array([shares[:, i : i + 7].sum(1) for i in range(0, PIXELS, 7)]).T
+    np.testing.assert_allclose(axes[1].collections[0].get_array(), sums / sums.max(1, keepdims=True))
+    save(axes[0])
+
+
+def test_information_at_one_pixel_or_at_none(spectra):
+    model = spectra[2]
+    grid = model["flux"].coord
+    np.testing.assert_array_equal(
+        plot.information(model, 900.0, span=(grid[3], grid[3]))[1].collections[0].get_array(), np.ones((5, 1))
+    )
+    assert texts(plot.information(model, 0.0)[1]) == "\n".join(["0%"] * 5)
+
+
+# numbers against settings
+
+
+@pytest.fixture
+def binned():
+    """Precision of two labels in three bins, of which the last has no stars."""
+    rng = np.random.default_rng(0)
+    values = np.sort(rng.uniform(1, 2, (3, 3, 2, 3)), -1)
+    values[:, 2] = np.nan
+    coords = {"kind": ["draws", "noise", "posterior"], "snr_bin": [40.0, 60.0, 80.0], "label": ["teff", "fe_h"]}
+    coords |= {"label_units": ("label", ["K", "dex"]), "quantile": [0.05, 0.5, 0.95]}
+    return xr.Dataset({"precision": (("kind", "snr_bin", "label", "quantile"), values)}, coords)
+
+
+def test_precision_by_draws_is_a_band_and_by_formula_a_line(binned):
+    axes = plot.precision(binned)
+    for i, ax in enumerate(axes):
+        (band,) = ax.collections
+        corners = band.get_paths()[0].vertices
+        draws = binned["precision"].sel(kind="draws").isel(label=i, snr_bin=[0, 1])
+        for q in (0.05, 0.95):
+            assert set(draws.sel(quantile=q).values) <= set(corners[:, 1])
+        middle = binned["precision"].sel(quantile=0.5).isel(label=i)
+        np.testing.assert_array_equal([line.get_ydata() for line in ax.lines], middle)
+        assert ax.get_ylim()[0] == 0
+    assert [ax.get_ylabel() for ax in axes] == [r"$\sigma$ $T_{\rm eff}$ [K]", r"$\sigma$ [Fe/H] [dex]"]
+    (legend,) = axes[0].figure.legends
+    assert legend.get_texts()[0].get_text() == "draws of noise, 5-95% of stars"
+    save(axes[0])
+    assert legible(axes[0].figure)
+
+
+def test_precision_of_one_label_on_given_axes(binned):
+    ax = Figure().add_subplot()
+    (found,) = plot.precision(binned, "fe_h", ax)
+    assert found is ax and not ax.figure.legends
+    save(ax)
+    with pytest.raises(InputError, match="1 axes for 2 labels"):
+        plot.precision(binned, axes=ax)
+    with pytest.raises(InputError, match="no label 'c_fe'; there are teff, fe_h"):
+        plot.precision(binned, ["c_fe"])
+
+
+@pytest.fixture
+def scores():
+    """Three numbers of latents, two priors, three folds, of which one setting is not done."""
+    rng = np.random.default_rng(0)
+    dims, coords = ("latent_dim", "prior", "fold", "given"), {"latent_dim": [4, 8, 16], "prior": [0.01, 1.0]}
+    values = rng.uniform(1, 2, (3, 2, 3, 2))
+    values[2, 0, 1] = np.nan
+    label = np.where(np.arange(2) == 1, values * [1000, 1], values)
+    named = {"label_chi2": (dims, label), "spectrum_chi2": (dims, values), "total_chi2": (dims, 1e6 * values)}
+    return xr.Dataset(named, {**coords, "given": ["spectra", "labels"]})
+
+
+def test_crossval_draws_folds_and_medians(scores):
+    axes = plot.crossval(scores, (8, 1.0, 0.1))
+    assert axes.shape == (2, 2)
+    for row, name in zip(axes, ("label_chi2", "spectrum_chi2"), strict=True):
+        for ax, given in zip(row, ("spectra", "labels"), strict=True):
+            expected = scores[name].sel(given=given)
+            for i in range(2):
+                folds, middle = ax.lines[2 * i : 2 * i + 2]
+                np.testing.assert_array_equal(folds.get_ydata(), expected.isel(prior=i).values.ravel())
+                median = np.median(expected.isel(prior=i), axis=1)  # NaN where a fold is not done
+                np.testing.assert_array_equal(middle.get_ydata(), median)
+            assert ax.lines[-1].get_xdata() == [8]
+            assert ax.lines[-1].get_ydata() == np.median(expected.sel(latent_dim=8, prior=1))
+    assert [ax.get_title() for ax in axes[0]] == ["latents from spectra", "latents from labels"]
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == [r"$\chi^2$ per label", r"$\chi^2$ per pixel"]
+    (legend,) = axes[0, 0].figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == ["prior 0.01", "prior 1", "chosen, P=8"]
+    save(axes[0, 0])
+    assert legible(axes[0, 0].figure)
+
+
+def test_crossval_takes_a_logarithmic_axis_for_a_wide_range(scores):
+    scores["label_chi2"][0] *= 1000
+    axes = plot.crossval(scores, score=["label_chi2", "total_chi2"])
+    assert [ax.get_yscale() for ax in axes.flat] == ["log", "log", "linear", "linear"]
+    assert [t.get_text() for t in axes[1, 0].get_xticklabels()] == ["4", "8", "16"]
+    save(axes[0, 0])
+
+
+def test_crossval_on_given_axes_of_one_score(scores):
+    axes = Figure().subplots(2)
+    found = plot.crossval(scores.isel(prior=[0]), score="total_chi2", axes=axes)
+    assert found.ravel().tolist() == axes.tolist() and not axes[0].figure.legends
+    with pytest.raises(InputError, match="2 axes for 2 scores; give 2 for each"):
+        plot.crossval(scores, axes=axes)
+    with pytest.raises(InputError, match="'label_rmse' is no score to draw; take label_chi2"):
+        plot.crossval(scores, score="label_rmse")
+
+
 def test_importing_and_drawing_leave_pyplot_alone():
     import subprocess
     import sys
 
-    code = "import sys; import luxscale.plot as p; p._new_axes(1, 1); assert 'matplotlib.pyplot' not in sys.modules"
+    code = (
+        "import sys; import luxscale.plot.style as p; p.new_axes(1, 1); assert 'matplotlib.pyplot' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,24 @@
+"""Figures of surveys, models and catalogues: Dataset in, Matplotlib axes out.
+
+Figures are made without pyplot, so nothing global changes and no display is needed: ``ax.figure.savefig(...)``.
+Colours can be told apart without seeing red or green, and lines by more than colour.
+"""
+
+from luxscale.plot.curves import crossval, precision
+from luxscale.plot.labels import kiel, labels_figure, one_to_one
+from luxscale.plot.pixels import derivative_spectra, information
+from luxscale.plot.spectrum import spectra
+from luxscale.plot.style import pretty, titled
+
+__all__ = [
+    "crossval",
+    "derivative_spectra",
+    "information",
+    "kiel",
+    "labels_figure",
+    "one_to_one",
+    "precision",
+    "pretty",
+    "spectra",
+    "titled",
+]
