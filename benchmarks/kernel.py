@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from luxscale import solvers
-from luxscale.kernel import Design, Head, infer_arrays
+from luxscale.kernel import Design, Head, Task, infer_arrays, on_accelerator
 
 
 def random_problem(stars, pixels, latents, labels, rng):
@@ -29,7 +29,7 @@ def random_problem(stars, pixels, latents, labels, rng):
     )
     flux = rng.standard_normal((stars, pixels)).astype("f4")
     ivar = rng.uniform(50, 150, (stars, pixels)).astype("f4")
-    return design, head, flux, ivar
+    return Task(on_accelerator([design]), (head,), (), np.ones(latents, "f4")), flux, ivar
 
 
 @click.command(help=__doc__.splitlines()[0])
@@ -39,12 +39,12 @@ def random_problem(stars, pixels, latents, labels, rng):
 @click.option("--labels", default=12, show_default=True)
 @click.option("--rounds", default=7, show_default=True)
 def main(stars, pixels, latents, labels, rounds):
-    design, head, flux, ivar = random_problem(stars, pixels, latents, labels, np.random.default_rng(0))
+    task, flux, ivar = random_problem(stars, pixels, latents, labels, np.random.default_rng(0))
     product = jax.jit(solvers.dot)
-    packed = jax.device_put(design.packed)
+    packed = task.designs[0].packed
     work = {
         "product": lambda: product(ivar, packed).block_until_ready(),
-        "kernel": lambda: infer_arrays([design], [flux], [ivar], [head]),
+        "kernel": lambda: infer_arrays(task, [flux], [ivar]),
     }
     seconds = {name: [] for name in work}
     for run in range(rounds + 1):

@@ -2,10 +2,20 @@
 
 from luxscale.infer import infer
 from luxscale.model import LuxModel, load_model
-from luxscale.predict import predict
+from luxscale.predict import predict, predict_error
 from luxscale.run import label_survey
 from luxscale.schema import InputError
 from luxscale.store import open_survey
 from luxscale.train import train
 
-__all__ = ["InputError", "LuxModel", "infer", "label_survey", "load_model", "open_survey", "predict", "train"]
+__all__ = [
+    "InputError",
+    "LuxModel",
+    "infer",
+    "label_survey",
+    "load_model",
+    "open_survey",
+    "predict",
+    "predict_error",
+    "train",
+]

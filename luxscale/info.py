@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale import model, plan, store
+from luxscale import crossval, model, plan, store
 from luxscale.evaluate import check_catalog
 from luxscale.schema import STAR, InputError, find_outputs
 
@@ -18,7 +18,7 @@ _MOST_STARS = 1_000_000
 
 
 def describe(path: str | Path, *, check: bool = False) -> dict[str, Any]:
-    """Return facts about a survey, model or catalogue, ready for JSON.
+    """Return facts about a survey, model, catalogue or cross-validation, ready for JSON.
 
     Parameters
     ----------
@@ -33,12 +33,14 @@ def describe(path: str | Path, *, check: bool = False) -> dict[str, Any]:
     """
     held = store.attributes(path)
     if held is None:
-        raise InputError(f"{path}: nothing there; give the path of a survey, model or catalogue")
+        raise InputError(f"{path}: nothing there; give the path of a survey, model, catalogue or cross-validation")
     found = {"path": str(path)}
     if held.get("format") == model.FORMAT:
         return found | _model(path)
     if held.get("format") == plan.FORMAT:
         return found | _catalog(path)
+    if held.get("format") == crossval.FORMAT:
+        return found | _crossval(path, held)
     return found | _survey(store.open_survey(path, check="all" if check else "sample"), "all" if check else "sample")
 
 
@@ -106,3 +108,36 @@ def _catalog(path: str | Path) -> dict[str, Any]:
         "model": catalog.attrs["model_fingerprint"],
         "version": catalog.attrs["luxscale_version"],
     }
+
+
+def _crossval(path: str | Path, held: dict[str, Any]) -> dict[str, Any]:
+    identity = held["identity"]
+    latent_dims, priors = json.loads(identity["grid"])
+    tasks = crossval.all_tasks(latent_dims, priors, json.loads(identity["folds"]))
+    done = sum(crossval.is_done(path, task) for task in tasks)
+    facts = {
+        "kind": "cross-validation",
+        "latent_dims": latent_dims,
+        "priors": priors,
+        "folds": json.loads(identity["folds"]),
+        "method": identity["method"],
+        "outputs": json.loads(identity["outputs"]),
+        "settings": json.loads(identity["settings"]),
+        "survey_stars": "{}:{}".format(*json.loads(identity["stars"])),
+        "tasks": len(tasks),
+        "done": done,
+        "pending": len(tasks) - done,
+    }
+    return facts | _scores(path) if held["complete"] == 1 else facts
+
+
+def _scores(path: str | Path) -> dict[str, Any]:
+    """Return medians over the folds by setting, given spectra, and the setting to choose."""
+    results = store.open_dataset(path).compute()
+    records, choice = crossval.to_records(results), crossval.choose(results)
+    names = [f"P={r['latent_dim']}, prior={r['prior']:g}" for r in records]
+    figures: dict[str, Any] = {"stars": results.sizes[STAR]}
+    for score in ("label_chi2", "spectrum_chi2"):
+        values = [r[f"{score}_given_spectra"] for r in records]
+        figures[score] = {k: None if v is None else round(v, 4) for k, v in zip(names, values, strict=True)}
+    return figures | {"chosen": f"P={choice.latent_dim}, prior={choice.prior:g}"}

@@ -1,4 +1,5 @@
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -231,3 +232,24 @@ def test_a_damaged_model_is_said_to_be(made, tmp_path):
     assert "damaged" in luxscale("info", tmp_path / "m.zarr", expect=1).stderr
     (tmp_path / "m.zarr" / "zarr.json").write_text("{")
     assert "Error: " in luxscale("info", tmp_path / "m.zarr", expect=1).stderr
+
+
+def test_crossval_chooses_and_resumes(made, tmp_path):
+    arguments = ["crossval", made[0] / "survey.zarr", "--out", tmp_path / "cv.zarr", "--workers", 0, "--quiet"]
+    arguments += ["--latent-dim", 3, "--latent-dim", 14, "--folds", 2, "--iterations", 2, "--stars", "0:300"]
+    first = luxscale(*arguments).stdout
+    assert "2 settings, 2 folds, 4 tasks done now" in first
+    again = luxscale(*arguments, "--json").stdout
+    report = json.loads(again)
+    assert [r["latent_dim"] for r in report["settings"]] == [3, 14]
+    assert report["chosen"]["latent_dim"] == 14
+    assert report["settings"][1]["label_chi2_given_spectra"] < report["settings"][0]["label_chi2_given_spectra"]
+    assert {r["label"] for r in report["labels"]} >= {"teff", "mg_m"}
+    assert report["next"] in first
+    assert "\n*  14      1  " in first
+    command = [*shlex.split(report["next"])[1:], "--folds", 1, "--quiet"]
+    command[command.index("model.zarr")] = tmp_path / "m.zarr"
+    assert "14 latents" in luxscale(*command).stdout
+    assert "another folds" in luxscale(*arguments, "--folds", 3, expect=1).stderr
+    luxscale(*arguments, "--scheduler", "tcp://127.0.0.1:1", expect=2)
+    luxscale(*arguments, "--stars", "0:501", expect=1)

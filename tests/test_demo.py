@@ -42,9 +42,10 @@ def test_draws_figures(demo):
 
 
 def test_python_of_the_readme_runs(demo, monkeypatch, capsys):
-    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) == 2
     monkeypatch.chdir(Path(demo["survey"]).parents[1])
-    exec(compile(block, "README.md", "exec"), {})
+    exec(compile("\n".join(blocks), "README.md", "exec"), {})
     assert "n_stars=3000" in capsys.readouterr().out
 
 

@@ -1,0 +1,108 @@
+"""Time the paper's cross-validation (appendix A): P = 12, 24, 48, 96, Omega = 1, 10, 100, 1000, five folds.
+
+    python benchmarks/crossval.py survey.zarr --stars 0:5000
+
+With ``--only-latent-dim``, ``--only-omega`` and ``--only-folds`` it runs part of the grid, one task after another in
+this process, and says what the whole would take: the median time of the tasks that ran at each P, or a + b P^2 through
+the two nearest P that did (the normal equations have P (P + 1) / 2 columns), times the number of tasks. It prints which.
+The first task at each P compiles; run two folds or more to see how long the others take.
+"""
+
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import jax
+import numpy as np
+
+from luxscale import crossval as cv
+from luxscale.cli import _cluster, _span
+
+LATENT_DIMS, OMEGAS, FOLDS = (12, 24, 48, 96), (1.0, 10.0, 100.0, 1000.0), 5
+
+
+def run_part(grid, latent_dims, omegas, folds):
+    """Run the chosen tasks that are pending: {task: seconds}."""
+    priors = [o**-2 for o in omegas]
+    chosen = [t for t in grid.tasks if t.latent_dim in latent_dims and t.prior in priors and t.fold < folds]
+    seconds = {}
+    for task in cv.prepare(grid):
+        if task in chosen:
+            seconds[task] = cv.run_task(grid, task)
+            click.echo(f"{task}: {seconds[task]:.1f} s", err=True)
+    return seconds
+
+
+def extrapolate(seconds):
+    """Seconds of a task at every P, and how they were found: {P: (seconds, how)}."""
+    measured = {p: [s for t, s in seconds.items() if t.latent_dim == p] for p in LATENT_DIMS}
+    known = {p: np.median(s) for p, s in measured.items() if s}
+    made = {p: (known[p], f"measured, {len(measured[p])} tasks") for p in known}
+    for p in set(LATENT_DIMS) - set(known) if len(known) > 1 else ():
+        near = sorted(known, key=lambda q: abs(q - p))[:2]
+        slope = (known[near[1]] - known[near[0]]) / (near[1] ** 2 - near[0] ** 2)
+        made[p] = (known[near[0]] + slope * (p**2 - near[0] ** 2), f"a + b P^2 through P={near[0]} and {near[1]}")
+    return made
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.argument("survey")
+@click.option("--stars", callback=_span, metavar="START:STOP", help="Use these stars only, by position.")
+@click.option("--method", type=click.Choice(["alternating", "marginal"]), default="alternating", show_default=True)
+@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Of a run of the whole grid.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=None, help="Store to keep and to resume. [default: none]"
+)
+@click.option("--only-latent-dim", type=click.Choice(list(map(str, LATENT_DIMS))), multiple=True, help="Run part.")
+@click.option("--only-omega", type=click.Choice([f"{o:g}" for o in OMEGAS]), multiple=True, help="Run part.")
+@click.option("--only-folds", type=click.IntRange(1, FOLDS), default=None, help="Run the first folds only.")
+def main(survey, stars, method, workers, out, only_latent_dim, only_omega, only_folds):
+    part = bool(only_latent_dim or only_omega or only_folds)
+    with tempfile.TemporaryDirectory() as folder:
+        grid = cv.make_grid(
+            survey,
+            out or Path(folder) / "cv.zarr",
+            latent_dims=LATENT_DIMS,
+            priors=[o**-2 for o in OMEGAS],
+            folds=FOLDS,
+            method=method,
+            stars=stars,
+        )
+        click.echo(
+            f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, jax {jax.__version__}, "
+            f"{grid.span[1] - grid.span[0]:,} stars, method {method}, {len(grid.tasks)} tasks"
+        )
+        if part:
+            dims = [int(p) for p in only_latent_dim] or LATENT_DIMS
+            seconds = run_part(grid, dims, [float(o) for o in only_omega] or OMEGAS, only_folds or FOLDS)
+            report_part(seconds, len(grid.tasks) // len(LATENT_DIMS))
+        else:
+            report_whole(grid, workers)
+
+
+def report_part(seconds, tasks_a_dim):
+    made = extrapolate(seconds)
+    for p in sorted(made):
+        click.echo(f"P={p:<4} {made[p][0]:8.1f} s/task  ({made[p][1]})")
+    if len(made) == len(LATENT_DIMS):
+        whole = sum(s for s, _ in made.values()) * tasks_a_dim
+        click.echo(
+            f"whole grid {whole / 60:.0f} min, not run: the sum over {tasks_a_dim} tasks at each P, one at a time"
+        )
+
+
+def report_whole(grid, workers):
+    start = time.perf_counter()
+    todo = cv.prepare(grid)
+    with _cluster(workers if todo else 0, None) as client:
+        results = cv.complete(grid, todo, client=client)
+    click.echo(cv.format_table(cv.to_records(results), cv.choose(results)))
+    wall = time.perf_counter() - start
+    click.echo(f"{len(todo)} tasks in {wall / 60:.1f} min, {workers} workers")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Time the trainers on one simulated survey, and compare their labels of held-out stars with the truth.
+
+    python benchmarks/trainers.py --stars 1000 --pixels 300 --latents 24
+
+Prints, for the marginal trainer and for the alternating one with exact steps and with the paper's solvers (jaxopt),
+the seconds of a first run, which compiles, and of a second; the final objective per star (that of the marginal trainer
+is another quantity); and the RMSE of each label, inferred from held-out spectra.
+"""
+
+import os
+import platform
+import time
+
+import click
+import jax
+import numpy as np
+
+import luxscale as lux
+from luxscale.simulate import simulate
+
+TRAINERS = {
+    "marginal": {"method": "marginal"},
+    "exact": {"method": "alternating", "solver": "exact"},
+    "jaxopt": {"method": "alternating", "solver": "jaxopt"},
+}
+
+
+def train(survey, latents, settings):
+    """Return the model and the seconds that it took."""
+    start = time.perf_counter()
+    model = lux.train(survey, latents, folds=1, progress=False, **settings)
+    return model, time.perf_counter() - start
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.option("--stars", default=1000, show_default=True, help="Training stars; as many are held out.")
+@click.option("--pixels", default=300, show_default=True)
+@click.option("--latents", default=24, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def main(stars, pixels, latents, seed):
+    survey = simulate(2 * stars, n_pixels=pixels, seed=seed)
+    training, held_out = survey.isel(star=slice(stars)), survey.isel(star=slice(stars, None))
+    rows = {}
+    for name, settings in TRAINERS.items():
+        _, first = train(training, latents, settings)
+        model, second = train(training, latents, settings)
+        labels = lux.infer(held_out, model)["label_value"]
+        rmse = np.sqrt(((labels - held_out["label_true"]) ** 2).mean("star")).values
+        rows[name] = (first, second, model.objective[-1], rmse)
+    click.echo(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, jax {jax.__version__}, "
+        f"{stars} stars, {pixels} pixels, {latents} latents"
+    )
+    click.echo(f"{'':<14}" + "".join(f"{name:>12}" for name in rows))
+    for i, title in enumerate(("first run, s", "second run, s", "objective")):
+        click.echo(f"{title:<14}" + "".join(f"{row[i]:>12.3f}" for row in rows.values()))
+    for m, label in enumerate(survey["label"].values.tolist()):
+        click.echo(f"{label:<14}" + "".join(f"{row[3][m]:>12.4g}" for row in rows.values()))
+
+
+if __name__ == "__main__":
+    main()
