@@ -9,7 +9,7 @@ import xarray as xr
 
 import luxscale as lux
 from luxscale.schema import InputError
-from luxscale.train.steps import BLOCK, Arrays, Latents, canonical, latent_step, weight_step
+from luxscale.train.steps import BLOCK, Arrays, Latents, canonical, latent_step, leave_out_step, weight_step
 
 METHODS = ("marginal", "alternating")
 P = 4
@@ -112,6 +112,30 @@ def test_weight_step_does_not_see_stars_that_take_no_part(step_problem):
     a, b = (weight_step(o, latents, 0 * o.weights, stars, tile=6, scatter_steps=3) for o in (output, spoiled))
     for x, y in zip(a[2:], b[2:], strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+def test_leave_out_step_is_a_weight_step_for_each_fold(step_problem):
+    """Folds of unequal size; the first feature has data in the first fold alone."""
+    output, latents, _ = step_problem
+    folds = [np.arange(0, 100), np.arange(100, 350), np.arange(350, 2 * BLOCK)]
+    output = output._replace(
+        ivar=np.where(np.arange(2 * BLOCK)[:, None] < np.where(np.arange(6) == 0, 100, 9999), output.ivar, 0)
+    )
+    spoiled = output._replace(values=np.where(np.arange(2 * BLOCK)[:, None] < 100, 1e5, output.values).astype("f4"))
+    start = np.full_like(output.weights, 0.5)
+    got = leave_out_step(output, latents, start, folds, tile=4)
+    assert len(got) == 3
+    for k, (fold, found) in enumerate(zip(folds, got, strict=True)):
+        stars = np.ones(2 * BLOCK, "f4")
+        stars[fold] = 0
+        expected = weight_step(output, latents, start, stars, tile=6)
+        for x, y in zip(found[2:], expected[2:], strict=True):
+            np.testing.assert_allclose(x, y, rtol=0, atol=1e-5)
+        if k == 0:
+            np.testing.assert_array_equal(found.weights[0], 0.5)  # nothing is left of it: the start stays
+    np.testing.assert_array_equal(leave_out_step(spoiled, latents, start, folds, tile=4)[0].weights, got[0].weights)
+    for a, b in zip(got, leave_out_step(output, latents, start, folds, tile=6), strict=True):  # by another way
+        np.testing.assert_allclose(a.weights, b.weights, rtol=0, atol=1e-5)
 
 
 def test_weight_step_fits_scatter_to_expected_residuals(step_problem):

@@ -281,14 +281,14 @@ def _calibrate(model: LuxModel, data: TrainingData, trained: Trained, folds: int
     not. That a star's own latents bear on the gauge that others are given is an influence of order 1 / n_stars.
     """
     fold = data.fold(folds)
+    rows = [np.flatnonzero(fold == k) for k in range(folds)]
+    spans = {label: v for o in model.outputs for label, v in o.windows}
     results = []
-    for k in range(folds):
+    shown.stage("regression without each fold")
+    for k, (left_out, arrays) in enumerate(zip(rows, trained.leave_out(rows), strict=True)):
         shown.stage(f"fold {k + 1} of {folds}")
-        present = data.present()
-        present[: data.n_stars] = fold != k
-        spans = {label: v for o in model.outputs for label, v in o.windows}
-        part = dataclasses.replace(model, outputs=_outputs(data, trained.refit(present), trained, spans))
-        results.append(_left_out(part, data, np.flatnonzero(fold == k)))
+        part = dataclasses.replace(model, outputs=_outputs(data, arrays, trained, spans))
+        results.append(_left_out(part, data, left_out))
     merged = {k: np.concatenate([r[k] for r in results]) for k in results[0]}
     outputs = []
     for o in model.outputs:
@@ -306,11 +306,12 @@ def _left_out(model: LuxModel, data: TrainingData, rows: np.ndarray) -> dict[str
     """Residuals and errors of labels predicted from spectra, chi2 per pixel and squared length of latents."""
     given = [i for i, spectral in enumerate(data.spectral) if spectral]
     work = task(model, [model.outputs[i] for i in given])
-    work = dataclasses.replace(work, designs=on_accelerator(work.designs))
+    designs = [data.scaled(i, design) for i, design in zip(given, work.designs, strict=True)]
+    work = dataclasses.replace(work, designs=on_accelerator(designs))
     parts = []
     for start in range(0, rows.size, BLOCK):
         block = rows[start : start + BLOCK]
-        values, ivars = zip(*(data.physical(i, block) for i in given), strict=True)
+        values, ivars = zip(*([a[block] for a in data.table(i)] for i in given), strict=True)
         parts.append(infer_arrays(work, values, ivars))
     seen = np.concatenate([p.n_pixels for p in parts]) > 0
     results = {

@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 import importlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -85,10 +85,13 @@ def train_jaxopt(
         report("alternating", iteration, history[-1])
         outputs, latents = canonical(outputs, latents, data.n_stars, data.spectral)
 
-    def refit(stars: np.ndarray) -> tuple[Arrays, ...]:
-        return _all_weights(outputs, latents, stars, data.spectral, final=False)
+    def leave_out(folds: Sequence[np.ndarray]) -> Iterator[tuple[Arrays, ...]]:
+        for fold in folds:
+            others = everyone.copy()
+            others[fold] = 0
+            yield _all_weights(outputs, latents, others, data.spectral, final=False)
 
-    return Trained(outputs, history, refit, (LinearMap,) * len(outputs))
+    return Trained(outputs, history, leave_out, (LinearMap,) * len(outputs))
 
 
 def _all_weights(

@@ -10,6 +10,8 @@ A star that lacks a label cannot be used, nor can errors of labels: that is what
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from luxscale.maps import LinearMap, QuadraticMap, quadratic_features
@@ -45,7 +47,7 @@ def train_cannon(data: TrainingData, latent_dim: int, *, seed: int, report: Repo
         The objective is the log-likelihood of the spectra per star after each round.
     """
     labels = [i for i, spectral in enumerate(data.spectral) if not spectral]
-    z = np.concatenate([np.asarray(data.arrays[i].values)[:, : data.grids[i].size] for i in labels], 1)
+    z = np.concatenate([np.asarray(data.arrays[i].values) for i in labels], 1)
     complete = complete_stars(data)
     terms = quadratic_features(z)
     latents = Latents.certain(terms)
@@ -58,21 +60,17 @@ def train_cannon(data: TrainingData, latent_dim: int, *, seed: int, report: Repo
         report("cannon", number, history[-1])
     given = _label_maps(outputs, data, labels, latent_dim)
 
-    def refit(stars: np.ndarray) -> tuple[Arrays, ...]:
-        return tuple(
-            g if g is not None else o
-            for g, o in zip(given, _regress(outputs, latents, complete * stars, data.spectral, _STEPS), strict=True)
-        )
+    def with_labels(regressed: tuple[Arrays, ...]) -> tuple[Arrays, ...]:
+        return tuple(g if g is not None else o for g, o in zip(given, regressed, strict=True))
+
+    def leave_out(folds: Sequence[np.ndarray]) -> Iterator[tuple[Arrays, ...]]:
+        for fold in folds:  # scatter too: with many coefficients that of stars that were fitted is too small
+            others = complete.copy()
+            others[fold] = 0
+            yield with_labels(_regress(outputs, latents, others, data.spectral, _STEPS))
 
     kinds = tuple(QuadraticMap if s else LinearMap for s in data.spectral)
-    return Trained(
-        tuple(g if g is not None else o for g, o in zip(given, outputs, strict=True)),
-        history,
-        refit,
-        kinds,
-        _PRIOR,
-        True,
-    )
+    return Trained(with_labels(outputs), history, leave_out, kinds, _PRIOR, True)
 
 
 def complete_stars(data: TrainingData) -> np.ndarray:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 import xarray as xr
 
-from luxscale.kernel import FARTHEST
+from luxscale.kernel import FARTHEST, Design
 from luxscale.maps import LinearMap
 from luxscale.model import Output
 from luxscale.schema import STAR, InputError, OutputSpec, check_values
-from luxscale.train.steps import BLOCK, TILE, Arrays
+from luxscale.train.steps import BLOCK, Arrays
 
 #: A label measured in fewer stars says nothing on its own misfit.
 LEAST_MEASURED = 10
@@ -27,8 +27,8 @@ _MOST_ERROR = 1e6
 #: Inverse variance at which the least scatter is all that counts, and float32 is far from its end.
 _MOST_IVAR = 1e20
 
-#: Stars read at once.
-_ROWS = 1024
+#: Stars read at once, and worked on at once: temporaries of so few stay in the cache, and are not paged in anew.
+_ROWS, _PART = 1024, 128
 
 
 Report = Callable[[str, int, float], None]
@@ -51,8 +51,8 @@ class TrainingData:
     ----------
     specs : tuple of OutputSpec
     arrays : tuple of Arrays
-        Values and inverse variances in units of ``spreads``, with weights still empty; padded with missing stars and
-        features to whole blocks and tiles. The only copy of the data that training holds.
+        Values and inverse variances in units of ``spreads``, with weights still empty; padded with missing stars
+        to whole blocks. The only copy of the data that training holds.
     spreads : tuple of Spread
     grids : tuple of DataArray
         Coordinates of the feature dims.
@@ -83,14 +83,20 @@ class TrainingData:
 
     def table(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return values and inverse variances of an output without padding, in units of its spread: (star, feature)."""
-        rows, columns = slice(self.n_stars), slice(self.grids[index].size)
-        return tuple(np.asarray(a)[rows, columns] for a in self.arrays[index][:2])  # type: ignore[return-value]
+        return tuple(np.asarray(a)[: self.n_stars] for a in self.arrays[index][:2])  # type: ignore[return-value]
 
     def physical(self, index: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return values and inverse variances of some stars in the units of the survey: (star, feature)."""
         (values, ivar), spread = self.table(index), self.spreads[index]
         safe = np.where(spread.scale > 0, spread.scale, 1)
         return spread.center + values[rows] * spread.scale, ivar[rows] / safe**2
+
+    def scaled(self, index: int, design: Design) -> Design:
+        """Return the design of an output for values in the units that they have here."""
+        center = self.spreads[index].center * design.unit
+        used = (design.ivar_unit > 0).astype(np.float32)
+        offset = np.where(used > 0, design.offset - center, 0).astype(np.float32)
+        return dataclasses.replace(design, offset=offset, unit=np.ones_like(design.unit), ivar_unit=used)
 
     def present(self) -> np.ndarray:
         """Return 1 for stars and 0 for padding: (star,), float32."""
@@ -118,8 +124,8 @@ class TrainingData:
         ):
             used = np.any(self.table(i)[1] > 0, axis=0)
             scale, d = spread.scale, grid.size
-            weights = np.where(np.expand_dims(used, 1), np.asarray(a.weights, float)[:d] * scale[:, None], 0)
-            offset = np.where(used, spread.center + scale * np.asarray(a.offset, float)[:d], np.nan)
+            weights = np.where(np.expand_dims(used, 1), np.asarray(a.weights, float) * scale[:, None], 0)
+            offset = np.where(used, spread.center + scale * np.asarray(a.offset, float), np.nan)
             attrs = tuple((str(k), str(v)) for k, v in grid.attrs.items() if k != "units")
             made.append(
                 Output(
@@ -128,7 +134,7 @@ class TrainingData:
                     units,
                     attrs,
                     kind(weights, offset),
-                    np.asarray(a.scatter, float)[:d] * scale,
+                    np.asarray(a.scatter, float) * scale,
                     scale,
                     np.zeros(d),
                     used,
@@ -141,15 +147,15 @@ class TrainingData:
 class Trained(NamedTuple):
     """What a trainer returns.
 
-    arrays: trained outputs, padded, in scaled units; history: objective per star after each iteration; refit: what
-    returns the arrays that some of the stars (1 or 0 for each, (star,)) give at the latents found; kinds: map of each
-    output; prior: precision of the prior on latents that the test step needs, None if free to choose; exact_labels:
+    arrays: trained outputs in scaled units; history: objective per star after each iteration;
+    leave_out: what returns, for the stars of each fold (positions), the arrays that the others give at the latents found;
+    kinds: map of each output; prior: precision of the prior on latents that the test step needs, None if free to choose; exact_labels:
     whether the latents are the labels.
     """
 
     arrays: tuple[Arrays, ...]
     history: list[float]
-    refit: Callable[[np.ndarray], tuple[Arrays, ...]]
+    leave_out: Callable[[Sequence[np.ndarray]], Iterable[tuple[Arrays, ...]]]
     kinds: tuple[type[LinearMap], ...]
     prior: float | None = None
     exact_labels: bool = False
@@ -205,44 +211,58 @@ def _units(survey: xr.Dataset, grid: xr.DataArray) -> tuple[str, ...]:
 def _load(survey: xr.Dataset, spec: OutputSpec, where: str, report: Callable[[str], None]) -> tuple[Arrays, Spread]:
     grid = survey[spec.dim].values
     n, d, spectral = survey.sizes[STAR], grid.size, grid.dtype.kind == "f"
-    shape = (n + -n % BLOCK, d + -d % min(TILE, d))
+    shape = (n + -n % BLOCK, d)
     values, ivar = _aligned(shape), _aligned(shape)
     unit, moments = None, _Moments(d)
     table = np.full((2, n, 0 if spectral else d), np.nan)
-    for start in range(0, n, _ROWS):
-        rows = slice(start, min(start + _ROWS, n))
-        block = survey[list(spec.variables)].isel({STAR: rows}).load()
-        check_values(block, [spec], where)
-        y, w = block[spec.name].values, spec.ivar(*(block[v].values for v in spec.variables))
+    for rows, y, w in _parts(survey, spec, where, report):
         known = w > 0
         moments.add(y, known)
         if unit is None and spectral and known.any():
             unit = float(np.median(np.abs(y[known]))) or 1.0  # float32 ends at 1e38, and flux may be 1e-17 of its unit
         if spectral:
             scale = unit or 1.0
-            values[rows, :d] = np.where(known, y / scale, 0)
-            ivar[rows, :d] = np.where(known, w * float(scale) ** 2, 0)
+            values[rows] = np.where(known, y / scale, 0)
+            ivar[rows] = np.where(known, w * float(scale) ** 2, 0)
         else:
             table[:, rows] = y, w
-        report(f"{spec.name}, {rows.stop} of {n} stars")
     spread = moments.spread() if spectral else _spread_of_labels(table[0], table[1] > 0)
     count = moments.count if spectral else (table[1] * spread.scale**2 >= _MOST_ERROR**-2).sum(0)
     _refuse(np.where(spread.scale > 0, count, moments.count), spread, spec, grid, spectral, where)
-    for start in range(0, n, _ROWS):
-        rows = slice(start, min(start + _ROWS, n))
+    for rows in _slices(0, n, _PART):
         if spectral:
-            y, w, u = values[rows, :d], ivar[rows, :d], unit or 1.0
+            y, w, u = values[rows], ivar[rows], unit or 1.0
         else:
             y, w, u = table[0, rows], table[1, rows], 1.0
         with np.errstate(over="ignore"):
             scaled = w * (spread.scale / u) ** 2
             known = scaled >= _MOST_ERROR**-2
-            values[rows, :d] = np.where(known, (y - spread.center / u) * (u / spread.scale), 0)
-        ivar[rows, :d] = np.where(known, np.minimum(scaled, _MOST_IVAR), 0)
-        _refuse_far(values[rows, :d], survey, spec, start, where)
+            values[rows] = np.where(known, (y - spread.center / u) * (u / spread.scale), 0)
+        ivar[rows] = np.where(known, np.minimum(scaled, _MOST_IVAR), 0)
+        _refuse_far(values[rows], survey, spec, rows.start, where)
     if not ivar.any():
         raise InputError(f"{where}: all errors of {spec.name!r} are beyond any use; check {spec.noise!r}")
     return Arrays.empty(jax.device_put(values), jax.device_put(ivar), shape[1]), spread
+
+
+def _parts(
+    survey: xr.Dataset, spec: OutputSpec, where: str, report: Callable[[str], None]
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Read values and inverse variances of an output, a chunk's worth at once, and yield them in smaller parts."""
+    n = survey.sizes[STAR]
+    for chunk in _slices(0, n, _ROWS):
+        block = survey[list(spec.variables)].isel({STAR: chunk}).load()
+        check_values(block, [spec], where)
+        data = [block[v].values for v in spec.variables]
+        for part in _slices(0, chunk.stop - chunk.start, _PART):
+            y, noise = (a[part] for a in data)
+            yield slice(chunk.start + part.start, chunk.start + part.stop), y, spec.ivar(y, noise)
+        report(f"{spec.name}, {chunk.stop} of {n} stars")
+        del block, data, y, noise  # before the next chunk is read
+
+
+def _slices(start: int, stop: int, size: int) -> Iterator[slice]:
+    return (slice(i, min(i + size, stop)) for i in range(start, stop, size))
 
 
 def _refuse_far(values: np.ndarray, survey: xr.Dataset, spec: OutputSpec, start: int, where: str) -> None:

@@ -7,14 +7,14 @@ are brought back to the canonical gauge, which keeps the prior exact (parameter-
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from luxscale.maps import LinearMap
 from luxscale.train.data import Report, Trained, TrainingData
-from luxscale.train.steps import LEAST_SCATTER, Arrays, Latents, canonical, latent_step, weight_step
+from luxscale.train.steps import LEAST_SCATTER, Arrays, Latents, canonical, latent_step, leave_out_each, weight_step
 
 #: Fisher-scoring steps of the scatter: the first must find it, later ones, every second iteration, follow it.
 _FIRST_STEPS, _STEPS = 8, 2
@@ -68,14 +68,11 @@ def train_marginal(
             break
     outputs, _ = canonical(outputs, latents, data.n_stars, data.spectral)
 
-    def refit(stars: np.ndarray) -> tuple[Arrays, ...]:
-        return tuple(regress(o, posterior(), stars, 0) for o in outputs)
+    def leave_out(folds: Sequence[np.ndarray]) -> list[tuple[Arrays, ...]]:
+        zero = [np.zeros_like(o.weights) for o in outputs]
+        return leave_out_each(outputs, latent_step(outputs, 1.0), zero, folds)
 
-    @functools.cache
-    def posterior() -> Latents:
-        return latent_step(outputs, 1.0)
-
-    return Trained(outputs, history, refit, (LinearMap,) * len(outputs))
+    return Trained(outputs, history, leave_out, (LinearMap,) * len(outputs))
 
 
 def regress(output: Arrays, latents: Latents, stars: np.ndarray, steps: int) -> Arrays:
@@ -91,9 +88,10 @@ def _beyond(old: Arrays, new: Arrays) -> Arrays:
 
 def _start(output: Arrays, scatter: np.ndarray, latent_dim: int) -> Arrays:
     d = output.values.shape[1]
-    padded = np.pad(np.maximum(scatter, LEAST_SCATTER), (0, d - scatter.size))
     return output._replace(
-        weights=np.zeros((d, latent_dim), np.float32), offset=np.zeros(d, np.float32), scatter=padded
+        weights=np.zeros((d, latent_dim), np.float32),
+        offset=np.zeros(d, np.float32),
+        scatter=np.maximum(scatter, LEAST_SCATTER),
     )
 
 

@@ -6,6 +6,7 @@ tiles of features, so that no array of (star, feature, latent) ever exists.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -122,41 +123,150 @@ def weight_step(
     ridge : float
         Strength of that shrinking, in stars of average weight.
     """
-    weights, offset, scatter = _weight_step(
-        output, latents, start, stars, min(tile, output.values.shape[1]), scatter_steps, ridge
-    )
-    return output._replace(weights=weights, offset=offset, scatter=scatter)
+    moments = _moments(latents)
+    out = output._replace(**{k: np.array(getattr(output, k), np.float32) for k in ("weights", "offset", "scatter")})
+    for i in _tiles(len(out.offset), tile):
+        sums, scatter = _tile_sums(output, latents, moments, stars, i, tile, scatter_steps)
+        _put(out, i, *_regress(sums, _rows(start, i, tile), ridge), scatter)
+    return out
+
+
+def _tiles(d: int, tile: int) -> Iterator[int]:
+    """Return where tiles of features start; the last one overlaps that before it, so that all are of one size."""
+    return (min(i, max(d - tile, 0)) for i in range(0, d, tile))
+
+
+def _columns(x: Any, i: Any, tile: int, axis: int = 1) -> Any:
+    """Return one tile; a narrow output is filled up with features without data."""
+    lacking = max(tile - x.shape[axis], 0)
+    part = jax.lax.dynamic_slice_in_dim(x, i, tile - lacking, axis)
+    return jnp.pad(part, [(0, lacking if k == axis else 0) for k in range(x.ndim)])
+
+
+def _rows(x: Any, i: int, tile: int) -> np.ndarray:
+    part = np.asarray(x, np.float32)[i : i + tile]
+    return np.pad(part, ((0, tile - len(part)), (0, 0)))
+
+
+def _put(output: Arrays, i: int, *new: Any) -> None:
+    """Put weights and offset of a tile in their place, and its scatter if given."""
+    for whole, part in zip(output[2:], new, strict=False):
+        whole[i : i + len(part)] = part[: len(whole)]
 
 
 @solvers.program(static_argnames=("tile", "scatter_steps"))
-def _weight_step(
-    output: Arrays, latents: Latents, start: Any, stars: Any, tile: int, scatter_steps: int, ridge: float
-) -> tuple[Any, Any, Any]:
+def _tile_sums(
+    output: Arrays, latents: Latents, moments: _Moments, stars: Any, i: Any, tile: int, scatter_steps: int
+) -> tuple[_Sums, Any]:
+    """Return the sums of a tile of features, and its scatter, which is fitted first."""
+    y, ivar = (_columns(a, i, tile) for a in output[:2])
+    x, offset, s = (_columns(a, i, tile, 0) for a in output[2:])
+    ivar = ivar * stars[:, None]
+    if scatter_steps:
+        q = (y - offset - solvers.dot(latents.mean, x.T)) ** 2
+        if latents.cov.shape[1]:
+            q += solvers.quadratic_form(latents.cov, x)
+        s = solvers.fit_scatter(q, ivar, s, scatter_steps, LEAST_SCATTER)
+    return _sums(y, solvers.weight(ivar, s), moments), s
+
+
+def leave_out_step(
+    output: Arrays, latents: Latents, start: Any, folds: Sequence[np.ndarray], tile: int = TILE, ridge: float = 1.0
+) -> list[Arrays]:
+    """Solve for weights and offset once for each fold, from the stars of the others, at fixed latents and scatter.
+
+    Sums over stars are sums over folds, so that all together cost little more than one `weight_step`.
+
+    Parameters
+    ----------
+    output, latents, start, tile, ridge
+        As for `weight_step`.
+    folds : sequence of array
+        Positions of the stars of each fold.
+    """
+    if len(output.offset) <= tile:  # one tile is not worth a program of its own
+        others = [np.isin(np.arange(len(latents.mean)), f, invert=True).astype(np.float32) for f in folds]
+        return [weight_step(output, latents, start, stars, tile, ridge=ridge) for stars in others]
+    most = max(f.size for f in folds)
+    members = np.stack([np.pad(f, (0, most - f.size)) for f in folds])
+    present = np.stack([np.arange(most) < f.size for f in folds]).astype(np.float32)
+    moments = jax.device_put(_Moments(*(np.asarray(m)[members] for m in _moments(latents))))
+    out = [output._replace(weights=np.array(start, np.float32), offset=np.array(output.offset)) for _ in folds]
+    for i in _tiles(len(output.offset), tile):
+        others, pull = _sums_over_others(output, moments, members, present, i, tile), _rows(start, i, tile)
+        for k, fold in enumerate(out):
+            _put(fold, i, *_regress(_Sums(*(a[k] for a in others)), pull, ridge))
+    return out
+
+
+@solvers.program(static_argnames=("tile",))
+def _sums_over_others(output: Arrays, moments: _Moments, members: Any, present: Any, i: Any, tile: int) -> _Sums:
+    """Return the sums of a tile of features over the stars that each fold leaves: (fold, feature, ...)."""
+    y, ivar = (_columns(a, i, tile) for a in output[:2])
+    w = solvers.weight(ivar, _columns(output.scatter, i, tile, 0))
+
+    def one_fold(fold: tuple[Any, Any, _Moments]) -> _Sums:
+        rows, here, of_fold = fold
+        return _sums(y[rows], w[rows] * here[:, None], of_fold)
+
+    return _Sums(*map(_over_others, jax.lax.map(one_fold, (members, present, moments))))
+
+
+def leave_out_each(
+    outputs: tuple[Arrays, ...], latents: Latents, starts: Sequence[Any], folds: Sequence[np.ndarray]
+) -> list[tuple[Arrays, ...]]:
+    """Return the outputs once for each fold, regressed without its stars."""
+    parts = [leave_out_step(o, latents, start, folds) for o, start in zip(outputs, starts, strict=True)]
+    return list(zip(*parts, strict=True))
+
+
+class _Moments(NamedTuple):
+    """[z, 1] (star, latent + 1) and the expectation of its packed products (star, K)."""
+
+    first: Any
+    second: Any
+
+
+@solvers.program()
+def _moments(latents: Latents) -> _Moments:
     z = latents.mean
-    p, uncertain = z.shape[1], latents.cov.shape[1] > 0
-    z1 = jnp.concatenate([z, jnp.ones_like(z[:, :1])], 1)
-    second = jnp.concatenate([solvers.pack(z) + (latents.cov if uncertain else 0), z1], 1)
+    first = jnp.concatenate([z, jnp.ones_like(z[:, :1])], 1)
+    return _Moments(first, jnp.concatenate([solvers.pack(z) + (latents.cov if latents.cov.shape[1] else 0), first], 1))
+
+
+class _Sums(NamedTuple):
+    """Sums over stars of a regression: packed H (feature, K), right-hand side (feature, latent + 1); weights, number."""
+
+    h: Any
+    rhs: Any
+    weight: Any
+    count: Any
+
+
+def _sums(y: Any, w: Any, moments: _Moments) -> _Sums:
+    h, rhs = solvers.dot(w.T, moments.second), solvers.dot((w * y).T, moments.first)
+    return _Sums(h, rhs, jnp.sum(w, 0), jnp.sum(w > 0, 0, dtype=w.dtype))
+
+
+def _over_others(parts: Any) -> Any:
+    """Return, for each fold, the sum over the others, by addition alone: what a fold held leaves no rounding behind."""
+    return jnp.tensordot(1 - jnp.eye(len(parts)), parts, 1, precision=jax.lax.Precision.HIGHEST)
+
+
+@solvers.program()
+def _regress(sums: _Sums, start: Any, ridge: float) -> tuple[Any, Any]:
+    """Return weights (feature, latent) and offset (feature,), shrunk to ``start``.
+
+    A program of its own: it takes longest to compile, and serves all outputs and steps.
+    """
+    p = start.shape[1]
     shrink = jnp.where(jnp.arange(p + 1) < p, ridge, 1e-6)
-
-    def one_tile(i: Any) -> tuple[Any, Any, Any]:
-        y, ivar = _slice(output.values, i, tile, 1), _slice(output.ivar, i, tile, 1) * stars[:, None]
-        x, offset, s = (_slice(a, i, tile) for a in (output.weights, output.offset, output.scatter))
-        if scatter_steps:
-            q = (y - offset - solvers.dot(z, x.T)) ** 2
-            s = solvers.fit_scatter(
-                q + solvers.quadratic_form(latents.cov, x) if uncertain else q, ivar, s, scatter_steps, LEAST_SCATTER
-            )
-        w = solvers.weight(ivar, s)
-        strength = jnp.sum(w, 0) / jnp.maximum(jnp.sum(w > 0, 0), 1)
-        strength = jnp.where(strength > 0, strength, 1)[:, None]
-        h = solvers.unpack(solvers.dot(w.T, second), p + 1) + (strength * shrink)[:, :, None] * jnp.eye(p + 1)
-        pull = jnp.concatenate([strength * ridge * _slice(start, i, tile), jnp.zeros((tile, 1))], 1)
-        solution = solvers.solve(h, solvers.dot((w * y).T, z1) + pull).x
-        return solution[:, :p], solution[:, p], s
-
-    d = output.values.shape[1]
-    x, offset, s = jax.lax.map(one_tile, jnp.arange(d // tile))
-    return x.reshape(d, p), offset.reshape(d), s.reshape(d)
+    strength = sums.weight / jnp.maximum(sums.count, 1)
+    strength = jnp.where(strength > 0, strength, 1)[:, None]
+    h = solvers.unpack(sums.h, p + 1) + (strength * shrink)[:, :, None] * jnp.eye(p + 1)
+    pull = jnp.concatenate([strength * ridge * start, jnp.zeros_like(strength)], 1)
+    x = solvers.solve(h, sums.rhs + pull).x
+    return x[:, :p], x[:, p]
 
 
 @solvers.program()
