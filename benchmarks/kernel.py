@@ -23,7 +23,7 @@ def random_problem(stars, pixels, latents, labels, rng):
     weights = rng.standard_normal((pixels, latents)).astype("f4")
     i, j, _ = solvers.packed_index(latents)
     ones = np.ones(pixels, "f4")
-    design = Design(weights, weights[:, i] * weights[:, j], 0 * ones, 0.1 * ones, ones, ones)
+    design = Design(weights, weights.T[i] * weights.T[j], 0 * ones, 0.1 * ones, ones, ones)
     head = Head(
         rng.standard_normal((labels, latents)), np.zeros(labels), np.zeros(labels), np.full((labels, 2), np.nan)
     )
@@ -40,7 +40,7 @@ def random_problem(stars, pixels, latents, labels, rng):
 @click.option("--rounds", default=7, show_default=True)
 def main(stars, pixels, latents, labels, rounds):
     task, flux, ivar = random_problem(stars, pixels, latents, labels, np.random.default_rng(0))
-    product = jax.jit(solvers.dot)
+    product = jax.jit(lambda w, packed: solvers.dot(w, packed.T))
     packed = task.designs[0].packed
     work = {
         "product": lambda: product(ivar, packed).block_until_ready(),

@@ -15,8 +15,9 @@ from luxscale.decode import Features
 from luxscale.maps import linear_features
 from luxscale.model import LuxModel, Output
 
-#: Stars in one call of the compiled kernel, whatever the chunks: one shape, compiled once, that fits the cache.
-BLOCK = 256
+#: Stars in one call of the compiled kernel, whatever the chunks: one shape, compiled once. Its temporaries stay below
+#: 32 MB for an APOGEE spectrum, beyond which the C library maps, and the kernel zeroes, fresh pages at every call.
+BLOCK = 128
 
 #: Distance from the mean, in units of a feature's spread, beyond which a value is as good as infinite.
 FARTHEST = 1e6
@@ -26,7 +27,7 @@ FARTHEST = 1e6
 class Design:
     """What inference needs to know of an output that it is given, in scaled units.
 
-    weights (feature, term); packed (feature, K); offset, scatter, unit (feature,): values are multiplied by
+    weights (feature, term); packed (K, feature); offset, scatter, unit (feature,): values are multiplied by
     ``unit`` = 1 / scale; ivar_unit (feature,): scale^2, or 0 for features that take no part; features: phi of the map.
     """
 
@@ -80,9 +81,10 @@ class Task:
     limits: tuple[float, float] = (np.inf, np.inf)
 
 
-_PER_FEATURE = ["weights", "packed", "offset", "scatter", "unit", "ivar_unit"]
+#: Fields of a design whose last axis is the feature.
+_PER_FEATURE = ["packed", "offset", "scatter", "unit", "ivar_unit"]
 
-jax.tree_util.register_dataclass(Design, _PER_FEATURE, ["features"])
+jax.tree_util.register_dataclass(Design, ["weights", *_PER_FEATURE], ["features"])
 jax.tree_util.register_dataclass(Head, ["weights", "offset", "floor", "bounds"], ["features"])
 jax.tree_util.register_dataclass(Window, ["labels", "pixels"], ["head"])
 jax.tree_util.register_dataclass(Task, ["designs", "heads", "windows", "prior"], ["limits"])
@@ -123,7 +125,7 @@ def design(output: Output) -> Design:
     i, j, _ = solvers.packed_index(weights.shape[1])
     return Design(
         weights,
-        weights[:, i] * weights[:, j],
+        weights.T[i] * weights.T[j],
         np.where(used, output.map.offset / safe, 0).astype(np.float32),
         np.asarray(output.scatter / safe, np.float32),
         (1 / safe).astype(np.float32),
@@ -265,7 +267,7 @@ def _from_window(
     """
     h = task.heads[window.head]
     parts = tuple(
-        dataclasses.replace(d, **{k: getattr(d, k)[pixels] for k in _PER_FEATURE})
+        dataclasses.replace(d, **{k: getattr(d, k)[..., pixels] for k in _PER_FEATURE}, weights=d.weights[pixels])
         for d, pixels in zip(task.designs, window.pixels, strict=True)
     )
     inside, weights = (

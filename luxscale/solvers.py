@@ -158,8 +158,11 @@ def square(half: jax.Array) -> jax.Array:
 
 
 def normal_equations(w: jax.Array, r: jax.Array, x: jax.Array, packed: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return X^T diag(w_n) X, packed, and X^T diag(w_n) r_n of every star: (N, K) and (N, P)."""
-    return dot(w, packed), dot(w * r, x)
+    """Return X^T diag(w_n) X, packed, and X^T diag(w_n) r_n of every star: (N, K) and (N, P).
+
+    packed (K, D) holds the products of X's columns, feature last: the product reads both along the sum, a tenth faster.
+    """
+    return dot(w, packed.T), dot(w * r, x)
 
 
 def sum_equations(

@@ -34,7 +34,7 @@ def minimum(weights, data, ivar, prior):
 
 def equations(problem, features=quadratic_features):
     weights, data, ivar, prior = (jnp.asarray(a, jnp.float32) for a in problem)
-    part = solvers.normal_equations(ivar, data, weights, solvers.pack(weights))
+    part = solvers.normal_equations(ivar, data, weights, solvers.pack(weights).T)
     return solvers.program()(lambda p, x: decode.in_latents([p], [features], x))(part, prior)
 
 

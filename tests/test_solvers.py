@@ -70,7 +70,7 @@ def test_quadratic_form_counts_off_diagonal_elements_twice(normal, problem):
 
 def test_normal_equations_agree_with_loops(problem, normal):
     w, r, x = map(jnp.asarray, problem)
-    h, rhs = solvers.normal_equations(w, r, x, solvers.pack(x))
+    h, rhs = solvers.normal_equations(w, r, x, solvers.pack(x).T)
     np.testing.assert_allclose(solvers.unpack(h, 5), normal[0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(rhs, normal[1], rtol=1e-4, atol=1e-4)
 

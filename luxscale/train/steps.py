@@ -75,7 +75,7 @@ def latent_step(outputs: tuple[Arrays, ...], prior: float, block: int = BLOCK, m
         log-likelihood of equation 8.
     """
     p = outputs[0].weights.shape[1]
-    packed = [solvers.pack(o.weights) for o in outputs]
+    packed = [solvers.pack(o.weights).T for o in outputs]
 
     def one_block(i: Any) -> Latents:
         weights = [solvers.weight(_slice(o.ivar, i, block), o.scatter) for o in outputs]
