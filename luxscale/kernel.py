@@ -39,6 +39,11 @@ class Design:
     ivar_unit: Any
     features: Features = linear_features
 
+    def take(self, pixels: Any) -> Design:
+        """Return the design of some of the features."""
+        last = {k: getattr(self, k)[..., pixels] for k in _PER_FEATURE}
+        return dataclasses.replace(self, weights=self.weights[pixels], **last)
+
 
 @dataclasses.dataclass(frozen=True)
 class Head:
@@ -81,7 +86,7 @@ class Task:
     limits: tuple[float, float] = (np.inf, np.inf)
 
 
-#: Fields of a design whose last axis is the feature.
+#: Fields of a design, all but its weights, whose last axis is the feature.
 _PER_FEATURE = ["packed", "offset", "scatter", "unit", "ivar_unit"]
 
 jax.tree_util.register_dataclass(Design, ["weights", *_PER_FEATURE], ["features"])
@@ -266,10 +271,7 @@ def _from_window(
     Returns what these pixels say of the latents, and which stars have few of them.
     """
     h = task.heads[window.head]
-    parts = tuple(
-        dataclasses.replace(d, **{k: getattr(d, k)[..., pixels] for k in _PER_FEATURE}, weights=d.weights[pixels])
-        for d, pixels in zip(task.designs, window.pixels, strict=True)
-    )
+    parts = tuple(d.take(pixels) for d, pixels in zip(task.designs, window.pixels, strict=True))
     inside, weights = (
         [a[:, pixels] for a, pixels in zip(arrays, window.pixels, strict=True)] for arrays in (values, ivars)
     )
