@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from luxscale import crossval as cv
-from luxscale.cli import _cluster, _span
+from luxscale.cli.base import cluster, span
 
 LATENT_DIMS, OMEGAS, FOLDS = (12, 24, 48, 96), (1.0, 10.0, 100.0, 1000.0), 5
 
@@ -50,7 +50,7 @@ def extrapolate(seconds):
 
 @click.command(help=__doc__.splitlines()[0])
 @click.argument("survey")
-@click.option("--stars", callback=_span, metavar="START:STOP", help="Use these stars only, by position.")
+@click.option("--stars", callback=span, metavar="START:STOP", help="Use these stars only, by position.")
 @click.option("--method", type=click.Choice(["alternating", "marginal"]), default="alternating", show_default=True)
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Of a run of the whole grid.")
 @click.option(
@@ -97,7 +97,7 @@ def report_part(seconds, tasks_a_dim):
 def report_whole(grid, workers):
     start = time.perf_counter()
     todo = cv.prepare(grid)
-    with _cluster(workers if todo else 0, None) as client:
+    with cluster(workers if todo else 0, None) as client:
         results = cv.complete(grid, todo, client=client)
     click.echo(cv.format_table(cv.to_records(results), cv.choose(results)))
     wall = time.perf_counter() - start

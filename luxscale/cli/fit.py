@@ -1,0 +1,203 @@
+"""Commands that fit models: train and crossval."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from luxscale.cli.base import JSON, QUIET, WORKERS, cluster, main, show, span, spans, take
+
+
+@main.command()
+@click.argument("survey")
+@click.option("--out", required=True, help="Model to write, a Zarr store.")
+@click.option(
+    "--latent-dim",
+    type=click.IntRange(1),
+    default=None,
+    help="Number of latents P. [default: 48; The Cannon has one a label]",
+)
+@click.option(
+    "--method", type=click.Choice(["marginal", "alternating", "cannon"]), default="marginal", show_default=True
+)
+@click.option(
+    "--solver",
+    type=click.Choice(["exact", "jaxopt"]),
+    default=None,
+    help="Of the alternating method. [default: exact]",
+)
+@click.option(
+    "--latent-precision",
+    type=float,
+    default=None,
+    help="Of the alternating method: precision of the prior on latents in training. [default: 1e-6]",
+)
+@click.option(
+    "--prior", type=float, default=None, help="Precision of the prior on latents at the test step. [default: 1]"
+)
+@click.option(
+    "--window",
+    "windows",
+    multiple=True,
+    callback=spans,
+    metavar="LABEL=LEAST:GREATEST",
+    help="Infer this label from these wavelengths alone (repeat).",
+)
+@click.option("--stars", callback=span, metavar="START:STOP", help="Train on these stars only, by position.")
+@click.option("--output", "outputs", multiple=True, help="Output to model (repeat). [default: all of the survey]")
+@click.option("--iterations", type=click.IntRange(1), default=None, help="Most iterations. [default: the method's]")
+@click.option(
+    "--tolerance", type=float, default=None, help="Of the marginal method: gain at which to stop. [default: 2e-5]"
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Folds on which label misfit is measured; 1 measures none.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the alternating method's random start.")
+@click.option("--overwrite", is_flag=True, help="Replace a model at --out.")
+@JSON
+@QUIET
+def train(
+    survey: str,
+    out: str,
+    latent_dim: int | None,
+    method: str,
+    solver: str | None,
+    latent_precision: float | None,
+    prior: float | None,
+    windows: dict[str, list[tuple[float, float]]],
+    stars: slice,
+    outputs: tuple[str, ...],
+    iterations: int | None,
+    tolerance: float | None,
+    folds: int,
+    seed: int,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Train a model on the stars of SURVEY that have labels."""
+    from luxscale import model, store
+    from luxscale.train import train as fit
+
+    store.claim(out, model.FORMAT, overwrite=overwrite)
+    opened = take(store.open_survey(survey, check="structure"), stars, survey)
+    given = {"iterations": iterations, "solver": solver, "latent_precision": latent_precision, "tolerance": tolerance}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    trained = fit(
+        opened,
+        latent_dim,
+        outputs=outputs or None,
+        method=method,
+        windows=windows,
+        prior=prior,
+        folds=folds,
+        seed=seed,
+        progress=not quiet,
+        where=survey,
+        **settings,
+    )
+    trained.save(out, overwrite=overwrite)
+    result = {
+        "model": out,
+        "fingerprint": trained.fingerprint,
+        "latent_dim": trained.latent_dim,
+        "stars": trained.provenance.n_stars,
+        "outputs": [o.name for o in trained.outputs],
+        "objective": [float(x) for x in trained.objective],
+    }
+    show(result, f"{trained}\nwritten to {out}", as_json)
+
+
+@main.command()
+@click.argument("survey")
+@click.option("--out", required=True, help="Store of results to write or to continue, a Zarr store.")
+@click.option("--latent-dim", "latent_dims", type=click.IntRange(1), multiple=True, required=True, help="P (repeat).")
+@click.option(
+    "--prior",
+    "priors",
+    type=click.FloatRange(0, min_open=True),
+    multiple=True,
+    default=(1.0,),
+    show_default=True,
+    help="Precision of the prior on latents, 1 / Omega^2 (repeat).",
+)
+@click.option("--folds", type=click.IntRange(2), default=5, show_default=True)
+@click.option("--method", type=click.Choice(["marginal", "alternating"]), default="marginal", show_default=True)
+@click.option("--stars", callback=span, metavar="START:STOP", help="Use these stars only, by position.")
+@click.option("--output", "outputs", multiple=True, help="Output to model (repeat). [default: all of the survey]")
+@click.option("--iterations", type=click.IntRange(1), default=None, help="Most iterations. [default: the method's]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the alternating method's random start.")
+@WORKERS
+@click.option("--scheduler", default=None, help="Address of a Dask scheduler to use instead of local workers.")
+@JSON
+@QUIET
+def crossval(
+    survey: str,
+    out: str,
+    latent_dims: tuple[int, ...],
+    priors: tuple[float, ...],
+    folds: int,
+    method: str,
+    stars: slice,
+    outputs: tuple[str, ...],
+    iterations: int | None,
+    seed: int,
+    workers: int | None,
+    scheduler: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Choose P and the prior by cross-validation on the labelled stars of SURVEY; the same command again resumes.
+
+    Scores are chi2 per value of stars left out of training, medians over the folds.
+    """
+    from luxscale import crossval as cv
+    from luxscale import evaluate, store
+
+    if scheduler and workers is not None:
+        raise click.UsageError("--scheduler brings its own workers: leave out --workers")
+    take(store.open_survey(survey, check="structure"), stars, survey)
+    grid = cv.make_grid(
+        survey,
+        out,
+        latent_dims=latent_dims,
+        priors=priors,
+        folds=folds,
+        method=method,
+        outputs=outputs or None,
+        stars=stars,
+        seed=seed,
+        **({} if iterations is None else {"iterations": iterations}),
+    )
+    todo = cv.prepare(grid)
+    with cluster(workers if todo else 0, scheduler if todo else None) as client:
+        results = cv.complete(grid, todo, client=client, progress=not quiet)
+    choice = cv.choose(results)
+    records, labels = cv.to_records(results), cv.label_scores(results, choice.latent_dim, choice.prior)
+    go_on = cv.next_step(grid, choice)
+    text = f"""{out}: {len(records)} settings, {folds} folds, {len(todo):,} tasks done now
+
+{cv.format_table(records, choice)}
+
+* the fewest latents within one standard error of the best, P={choice.best[0]}, prior={choice.best[1]:g}; out of fold:
+
+{evaluate.format_table(labels)}
+
+go on with
+  {go_on}"""
+    show(
+        {
+            "out": out,
+            "settings": records,
+            "chosen": choice._asdict(),
+            "labels": evaluate.to_records(labels),
+            "next": go_on,
+        },
+        text,
+        as_json,
+    )

@@ -1,0 +1,69 @@
+"""Commands that look at results: validate and info."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from luxscale.cli.base import JSON, main, show, span, take
+
+
+@main.command()
+@click.argument("catalog")
+@click.argument("survey")
+@click.option(
+    "--stars", callback=span, metavar="START:STOP", help="Compare these stars of the catalogue only, by position."
+)
+@click.option(
+    "--figures", type=click.Path(path_type=Path, file_okay=False), default=None, help="Directory to write figures to."
+)
+@JSON
+def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_json: bool) -> None:
+    """Check that CATALOG is complete, and compare its labels with those of SURVEY."""
+    from luxscale import plot, store
+    from luxscale.evaluate import check_catalog, compare, format_table, to_records
+
+    labelled, truth = store.open_dataset(catalog), store.open_survey(survey, check="structure")
+    state = check_catalog(labelled, catalog)
+    labelled = take(labelled, stars, catalog)
+    comparison = compare(labelled, truth)
+    written = []
+    if figures:
+        figures.mkdir(parents=True, exist_ok=True)
+        plot.labels_figure(labelled, truth).savefig(figures / "labels.png", dpi=150)
+        written = [str(figures / "labels.png")]
+    text = "\n".join(
+        [
+            f"{catalog}: {state['done']:,} of {state['stars']:,} stars done, "
+            f"{state['not_finite']:,} of them without finite labels",
+            "",
+            format_table(comparison),
+            *(f"\nfigure {f}" for f in written),
+        ]
+    )
+    show({**state, "labels": to_records(comparison), "figures": written}, text, as_json)
+    if state["done"] < state["stars"] or state["not_finite"]:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("path")
+@click.option("--check", is_flag=True, help="Read and check every value of a survey.")
+@JSON
+def info(path: str, check: bool, as_json: bool) -> None:
+    """Say what lies at PATH: a survey, a model, a catalogue or a cross-validation."""
+    from luxscale.info import describe
+
+    result = describe(path, check=check)
+    show(result, "\n".join(f"{key:<14} {_plain(value)}" for key, value in result.items()), as_json)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return "".join(f"\n  {k:<22} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
