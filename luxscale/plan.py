@@ -11,7 +11,6 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 import xarray as xr
-import zarr
 
 from luxscale import store
 from luxscale.infer import catalog_layout, check_covariance, check_match, decorate, dtype_of, given_outputs
@@ -84,7 +83,7 @@ def make_plan(
     ------
     InputError
     """
-    paths = [str(p) if "://" in str(p) else str(Path(p).absolute()) for p in (survey, model, catalog)]
+    paths = [store.absolute(p) for p in (survey, model, catalog)]
     opened, loaded = store.open_survey(paths[0]), load_model(paths[1])
     outputs = given_outputs(loaded, given)
     if "label_value" not in (o.name for o in loaded.labels):
@@ -149,7 +148,7 @@ def prepare(plan: Plan) -> tuple[Region, ...]:
 
 def pending(plan: Plan) -> tuple[Region, ...]:
     """Return the regions of which any star is not done."""
-    status = np.asarray(zarr.open_array(plan.catalog, path="status", mode="r")[:])
+    status = np.asarray(store.array(store.open_group(plan.catalog, "r"), "status")[:])
     return tuple(r for r in plan.regions if not status[r.start : r.stop].all())
 
 
@@ -181,5 +180,7 @@ def _create(plan: Plan) -> None:
         "identity": dict(plan.identity),
         "complete": _BEING_MADE,
     }
-    catalog.to_zarr(plan.catalog, mode="w", compute=False, encoding=encoding, consolidated=False, zarr_format=3)
-    zarr.open_group(plan.catalog, mode="r+").attrs["complete"] = 0
+    catalog.to_zarr(
+        store.located(plan.catalog), mode="w", compute=False, encoding=encoding, consolidated=False, zarr_format=3
+    )
+    store.open_group(plan.catalog, "r+").attrs["complete"] = 0

@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
-from luxscale import flags
+from luxscale import flags, store
 from luxscale.infer import catalog_layout, flatten, given_outputs, ivars_of
 from luxscale.kernel import Task, infer_arrays, on_accelerator, task
 from luxscale.model import LuxModel, load_model
@@ -172,17 +171,11 @@ def run_region(plan: Plan, region: Region) -> int:
     survey = _opened(plan.survey, dict(plan.identity)["survey"])
     data = [np.asarray(survey[v][stars].values) for s in specs for v in s.variables]
     inferred = infer_arrays(work, data[0::2], ivars_of(specs, data), covariance=plan.covariance)
-    group = zarr.open_group(plan.catalog, mode="r+")
+    group = store.open_group(plan.catalog, "r+")
     for name, array in zip(catalog_layout(model, plan.covariance)[0], flatten(inferred), strict=True):
-        _array(group, name)[stars] = array
-    _array(group, "status")[stars] = np.ones(region.stop - region.start, np.uint8)
+        store.array(group, name)[stars] = array
+    store.array(group, "status")[stars] = np.ones(region.stop - region.start, np.uint8)
     return region.stop - region.start
-
-
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    array = group[name]
-    assert isinstance(array, zarr.Array)
-    return array
 
 
 @functools.lru_cache(maxsize=1)
@@ -199,7 +192,7 @@ def _prepared(path: str, given: tuple[str, ...], fingerprint: str) -> tuple[Task
 @functools.lru_cache(maxsize=1)
 def _opened(path: str, checksum: str) -> xr.Dataset:
     """Open a survey once a process (again if its checksum differs), without Dask: a region is one read."""
-    return xr.open_zarr(path, chunks=None, consolidated=False, create_default_indexes=False)
+    return xr.open_zarr(store.located(path), chunks=None, consolidated=False, create_default_indexes=False)
 
 
 def finalise(plan: Plan) -> dict[str, int]:
@@ -215,7 +208,7 @@ def finalise(plan: Plan) -> dict[str, int]:
         raise RunError(
             f"{plan.catalog}: {len(left)} regions are pending, first {left[0].index}; run the same command again"
         )
-    group = zarr.open_group(plan.catalog, mode="r+")
-    counts = flags.count(np.asarray(_array(group, "flags")[:]))
+    group = store.open_group(plan.catalog, "r+")
+    counts = flags.count(np.asarray(store.array(group, "flags")[:]))
     group.attrs.update({"complete": 1, "flag_counts": counts})
     return counts

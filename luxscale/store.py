@@ -34,6 +34,28 @@ def codec(dtype: np.dtype) -> BloscCodec:
     return BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize)
 
 
+def absolute(path: str | Path) -> str:
+    """Return a path that means the same to every process: a URL as it is, another made absolute."""
+    return str(path) if "://" in str(path) else str(Path(path).absolute())
+
+
+def located(path: str | Path) -> Any:
+    """Return what Zarr and xarray take for a path or a URL; every store of luxscale is opened through it."""
+    return str(path)
+
+
+def open_group(path: str | Path, mode: Literal["r", "r+"], group: str = "") -> zarr.Group:
+    """Open a Zarr group that is there, or one inside it."""
+    return zarr.open_group(located(path), path=group, mode=mode)
+
+
+def array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """Return an array of a group."""
+    found = group[name]
+    assert isinstance(found, zarr.Array)
+    return found
+
+
 def open_dataset(path: str | Path) -> xr.Dataset:
     """Open any Zarr store lazily, in its own chunks, reading no per-star data.
 
@@ -43,7 +65,7 @@ def open_dataset(path: str | Path) -> xr.Dataset:
         If there is no Zarr group at ``path``.
     """
     try:
-        dataset = xr.open_zarr(path, chunks={}, consolidated=False, create_default_indexes=False)
+        dataset = xr.open_zarr(located(path), chunks={}, consolidated=False, create_default_indexes=False)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.ContainsArrayError):
         raise InputError(f"{path}: no Zarr group there; give the path of a survey, model or catalogue") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -130,7 +152,7 @@ def attributes(path: str | Path) -> dict[str, Any] | None:
         If something other than a Zarr group is there.
     """
     try:
-        group = zarr.open_group(str(path), mode="r")
+        group = open_group(path, "r")
         empty = not group.attrs and not any(True for _ in group.keys())  # noqa: SIM118 - a Group is no dict
         return None if empty else dict(group.attrs)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError):
@@ -180,7 +202,7 @@ def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) 
             encoding[name] = {"chunks": (min(chunk, variable.shape[0]), *variable.shape[1:])}
             if variable.ndim > 1:
                 encoding[name]["compressors"] = codec(variable.dtype)
-    dataset.to_zarr(path, mode="w", encoding=encoding, consolidated=False, zarr_format=3)
+    dataset.to_zarr(located(path), mode="w", encoding=encoding, consolidated=False, zarr_format=3)
 
 
 def _writable(dataset: xr.Dataset, chunk: int) -> xr.Dataset:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from luxscale import store
 from luxscale.crossval.fold import held_out, run_task
@@ -178,7 +177,7 @@ def finalise(grid: Grid) -> None:
             continue
         at = grid.latent_dims.index(task.latent_dim), grid.priors.index(task.prior)
         held["status"].values[(*at, task.fold)] = 1
-        part = xr.open_zarr(grid.out, group=task.group, chunks=None, consolidated=False)
+        part = xr.open_zarr(store.located(grid.out), group=task.group, chunks=None, consolidated=False)
         for name, v in part.data_vars.items():
             if name not in held:
                 shape = (*settings, fold.size if v.dims else grid.folds, *v.shape[1:])
@@ -191,8 +190,8 @@ def finalise(grid: Grid) -> None:
         "given": ("given", np.array(GIVEN, object), {"long_name": "what the latents are inferred from"}),
     }
     made = xr.Dataset(held, coords, {**(store.attributes(grid.out) or {}), "complete": 0})
-    made.to_zarr(grid.out, mode="a", consolidated=False, zarr_format=3)
-    zarr.open_group(grid.out, mode="r+").attrs["complete"] = int(held["status"].values.all())
+    made.to_zarr(store.located(grid.out), mode="a", consolidated=False, zarr_format=3)
+    store.open_group(grid.out, "r+").attrs["complete"] = int(held["status"].values.all())
 
 
 def _variable(name: str, dims: tuple[Hashable, ...], values: np.ndarray) -> xr.Variable:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from luxscale import store
 from luxscale.crossval.plan import Grid, Task, err_name
@@ -35,8 +34,8 @@ def run_task(grid: Grid, task: Task) -> float:
     part = held_out(model, _read(grid, rows[fold == task.fold]))
     seconds = time.monotonic() - started
     part = part.assign(objective=model.objective[-1], training_seconds=training_seconds, seconds=seconds)
-    part.to_zarr(grid.out, group=task.group, mode="w", consolidated=False, zarr_format=3)
-    zarr.open_group(grid.out, path=task.group, mode="r+").attrs["status"] = 1
+    part.to_zarr(store.located(grid.out), group=task.group, mode="w", consolidated=False, zarr_format=3)
+    store.open_group(grid.out, "r+", task.group).attrs["status"] = 1
     return seconds
 
 

@@ -108,7 +108,7 @@ def make_grid(
     ------
     InputError
     """
-    paths = [str(p) if "://" in str(p) else str(Path(p).absolute()) for p in (survey, out)]
+    paths = [store.absolute(p) for p in (survey, out)]
     dims = _sorted(
         "latent_dims", latent_dims, lambda p: isinstance(p, Integral) and int(p) >= 1, "whole numbers, 1 or more"
     )
@@ -244,7 +244,7 @@ def _create(grid: Grid) -> None:
         "complete": _BEING_MADE,
     }
     store.write_dataset(frame, grid.out)
-    group = zarr.open_group(grid.out, mode="r+")
+    group = store.open_group(grid.out, "r+")
     group.require_group("parts")  # here, so that no two tasks make it at once
     group.attrs["complete"] = 0
 
@@ -257,6 +257,6 @@ def pending(grid: Grid) -> tuple[Task, ...]:
 def is_done(path: str | Path, task: Task) -> bool:
     """Return whether the results of a task are in a store."""
     try:
-        return zarr.open_group(str(path), path=task.group, mode="r").attrs.get("status") == 1
+        return store.open_group(path, "r", task.group).attrs.get("status") == 1
     except (FileNotFoundError, zarr.errors.GroupNotFoundError):
         return False
