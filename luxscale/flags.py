@@ -20,6 +20,7 @@ FLAGS = (
         "the data leave more than half of the labels' variance under the prior, or in training, on average",
     ),
     ("not_settled", "the search for the latents did not end (models that are not linear)"),
+    ("unreadable", "the survey's data of this star could not be read: it has no labels"),
 )
 
 BIT = {name: np.uint16(1 << i) for i, (name, _) in enumerate(FLAGS)}

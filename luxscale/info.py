@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale import crossval, model, plan, store
+from luxscale import catalog as catalogs
+from luxscale import crossval, model, store
 from luxscale.evaluate import check_catalog
 from luxscale.schema import STAR, InputError, find_outputs
 
@@ -37,7 +38,7 @@ def describe(path: str | Path, *, check: bool = False) -> dict[str, Any]:
     found = {"path": str(path)}
     if held.get("format") == model.FORMAT:
         return found | _model(path)
-    if held.get("format") == plan.FORMAT:
+    if held.get("format") == catalogs.FORMAT:
         return found | _catalog(path)
     if held.get("format") == crossval.FORMAT:
         return found | _crossval(path, held)

@@ -1,4 +1,4 @@
-"""The plan of a run: which survey, model and catalogue, divided into regions; and the catalogue that it fills."""
+"""The plan of a run: which survey, model and catalogue, divided into regions."""
 
 from __future__ import annotations
 
@@ -8,23 +8,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 
 from luxscale import store
-from luxscale.infer import catalog_layout, check_covariance, check_match, decorate, dtype_of, given_outputs
+from luxscale.infer import check_covariance, check_match, given_outputs
 from luxscale.model import load_model
-from luxscale.schema import CATALOG, LATENT, STAR, InputError, check_unique
+from luxscale.schema import STAR, InputError, check_unique
 
-FORMAT = "luxscale-catalog"
-FORMAT_VERSION = 1
-
-#: Value of the attribute ``complete`` until all arrays exist; then 0, and 1 when all regions are done.
-_BEING_MADE = -1
-
-#: Stars a region aims at: whole chunks, about 70 MB of an APOGEE survey's flux and errors.
-REGION_STARS = 1024
+#: Bytes of input that a region aims at, in whole chunks: 1,024 APOGEE spectra with their errors. Small surveys are cut
+#: into regions enough to share out.
+_REGION_BYTES, _LEAST_REGIONS = 75e6, 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +41,8 @@ class Plan:
     given : tuple of str
         Outputs to infer from.
     covariance : bool
-    n_stars, region_stars : int
+    n_stars, chunk, region_stars : int
+        Stars in all, in a chunk of the catalogue, in a region.
     identity : tuple of (name, value)
         What a catalogue must agree on to be continued.
     """
@@ -58,8 +53,14 @@ class Plan:
     given: tuple[str, ...]
     covariance: bool
     n_stars: int
+    chunk: int
     region_stars: int
     identity: tuple[tuple[str, str], ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the model."""
+        return dict(self.identity)["model"]
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -100,13 +101,17 @@ def make_plan(
         "covariance": json.dumps(covariance),
     }
     chunk = store.star_chunk(opened)
-    region_stars = chunk * max(1, REGION_STARS // chunk) if region_stars is None else region_stars
+    if region_stars is None:
+        width = sum(opened[v][:1].nbytes for o in outputs for v in o.spec.variables)
+        region_stars = chunk * max(1, int(min(_REGION_BYTES / width, stars.size / _LEAST_REGIONS) / chunk))
     if region_stars < 1 or region_stars % chunk:
         raise InputError(
             f"region_stars={region_stars} is not a multiple of the {chunk} stars in a chunk of {paths[0]}, so two "
             f"tasks would write one chunk; choose e.g. {chunk * max(1, round(region_stars / chunk))}"
         )
-    return Plan(paths[0], paths[1], paths[2], names, covariance, stars.size, region_stars, tuple(identity.items()))
+    return Plan(
+        paths[0], paths[1], paths[2], names, covariance, stars.size, chunk, region_stars, tuple(identity.items())
+    )
 
 
 def _checksum(survey: xr.Dataset, stars: np.ndarray) -> str:
@@ -119,68 +124,3 @@ def _checksum(survey: xr.Dataset, stars: np.ndarray) -> str:
         if variable.dims == (name,) and name != STAR and variable.dtype.kind == "f":
             digest.update(np.ascontiguousarray(variable.values).data)
     return digest.hexdigest()
-
-
-def prepare(plan: Plan) -> tuple[Region, ...]:
-    """Make the catalogue, or check that it may be continued; return the regions that are pending.
-
-    Raises
-    ------
-    InputError
-        If something else is there, or a catalogue of another survey, model or setting.
-    """
-    held = store.attributes(plan.catalog)
-    if held is None or (held.get("format") == FORMAT and held.get("complete") == _BEING_MADE):
-        _create(plan)
-        return plan.regions
-    if held.get("format") != FORMAT:
-        raise InputError(
-            f"{plan.catalog}: holds {held.get('format', 'another Zarr store')!r}, not a catalogue; choose another path"
-        )
-    changed = [name for name, value in plan.identity if held["identity"].get(name) != value]
-    if changed:
-        raise InputError(
-            f"{plan.catalog}: a catalogue made with another {' and '.join(changed)}; choose another path, or "
-            "remove it and start again"
-        )
-    return pending(plan)
-
-
-def pending(plan: Plan) -> tuple[Region, ...]:
-    """Return the regions of which any star is not done."""
-    status = np.asarray(store.array(store.open_group(plan.catalog, "r"), "status")[:])
-    return tuple(r for r in plan.regions if not status[r.start : r.stop].all())
-
-
-def _create(plan: Plan) -> None:
-    """Write a catalogue's metadata, coordinates and identity: all but the regions."""
-    model, survey = load_model(plan.model), store.open_dataset(plan.survey)
-    names, dims = catalog_layout(model, plan.covariance)
-    sizes = {STAR: plan.n_stars, LATENT: model.latent_dim}
-    sizes |= {d: len(o.coord) for o in model.labels for d in (o.spec.dim, f"{o.spec.dim}_other")}
-    chunk = store.star_chunk(survey)
-    variables, encoding = {}, {}
-    for name, on in [*zip(names, dims, strict=True), ("status", (STAR,))]:
-        dtype = np.dtype(np.uint8) if name == "status" else dtype_of(name)
-        shape = tuple(sizes[d] for d in on)
-        chunks = (min(chunk, plan.n_stars), *shape[1:])
-        variables[name] = (on, da.zeros(shape, dtype=dtype, chunks=chunks))
-        encoding[name] = {"chunks": chunks, **({"_FillValue": np.nan} if dtype.kind == "f" else {})}
-    stars = survey[STAR].values
-    stars = stars if stars.dtype.kind in "iu" else stars.astype(object)
-    catalog = decorate(xr.Dataset(variables, {STAR: stars}), model)
-    catalog["status"].attrs = {
-        "long_name": next(v.doc for v in CATALOG if v.name == "status"),
-        "flag_values": [0, 1],
-        "flag_meanings": "not_done done",
-    }
-    catalog.attrs |= {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "identity": dict(plan.identity),
-        "complete": _BEING_MADE,
-    }
-    catalog.to_zarr(
-        store.located(plan.catalog), mode="w", compute=False, encoding=encoding, consolidated=False, zarr_format=3
-    )
-    store.open_group(plan.catalog, "r+").attrs["complete"] = 0

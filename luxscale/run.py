@@ -1,12 +1,12 @@
-"""The production run: one task a region, from survey Zarr to catalogue Zarr.
+"""The production run: one task a region (see `luxscale.plan` and `luxscale.region`), on a cluster or in a plain loop.
 
-A region is a run of whole chunks (see `luxscale.plan`). Its task reads it, infers, writes the arrays and, last, its ``status``; regions
-with any ``status`` 0 are pending, so a run that was interrupted goes on where it was. The same `run_region` works by
-hand, in a plain loop, and on a Dask cluster.
+A run that was interrupted, however, goes on where it was. Regions that fail get a second try when all others are done;
+what fails again is named, with the command that tries just those once more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -15,19 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
-from luxscale import flags, store
-from luxscale.infer import catalog_layout, flatten, given_outputs, ivars_of
-from luxscale.kernel import Task, infer_arrays, on_accelerator, task
-from luxscale.model import LuxModel, load_model
-from luxscale.plan import Plan, Region, make_plan, pending, prepare
+from luxscale import flags, lock, store
+from luxscale.catalog import DONE, NOT_DONE, check_place, prepare, status_of
+from luxscale.plan import Plan, Region, make_plan
 from luxscale.progress import Progress
-from luxscale.schema import InputError, OutputSpec
+from luxscale.region import CannotWrite, Outcome, RunError, run_region
+from luxscale.runlog import RunLog, machine
 
+__all__ = ["CannotWrite", "RunError", "Summary", "complete", "finalise", "label_survey", "run", "run_region"]
 
-class RunError(RuntimeError):
-    """A run that ended with regions that could not be done; the message names them and how to retry."""
+#: How often a region is tried: once with all others, and once more when they are done.
+_ROUNDS = 2
+
+#: Times that Dask tries a task that raises, before it counts as failed.
+_RETRIES = 2
+
+#: Regions handed to the scheduler at once.
+_BATCH = 1000
+
+Attempt = tuple[Region, Outcome | BaseException]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +69,7 @@ def label_survey(
     given: str | Sequence[str] = "flux",
     covariance: bool = False,
     region_stars: int | None = None,
+    log: str | Path | None = None,
     progress: bool = True,
 ) -> Summary:
     """Label every star of a survey, region by region, into a catalogue; called again, it resumes.
@@ -77,7 +85,9 @@ def label_survey(
     covariance : bool
         Whether to write ``label_cov``.
     region_stars : int, optional
-        Stars a task, a multiple of the survey's chunk; whole chunks of about 1,024 stars if not given.
+        Stars a task, a multiple of the survey's chunk; whole chunks of about 75 MB if not given.
+    log : str or Path, optional
+        File to append the log of the run to, a JSON object a line.
     progress : bool
         Whether to show progress on standard error.
 
@@ -88,111 +98,184 @@ def label_survey(
     Raises
     ------
     InputError
-        Before any work, if survey and model do not fit, or the catalogue's path holds something else.
+        Before any work, if survey and model do not fit, the catalogue's path holds something else, or another run is
+        under way into it.
     RunError
-        If regions could not be done; all others are.
+        If regions could not be done, or stars not be read; all others are.
 
     Notes
     -----
-    A survey counts as the same if its stars, grids and the layout of the given outputs are; its flux is not read twice
-    to find out. Remove the catalogue after correcting a survey in place.
+    A survey counts as the same if its stars, its grids, the layout of the given outputs and the size in bytes of the
+    chunks that were read are; its flux is not read twice to find out.
     """
     plan = make_plan(survey, model, catalog, given=given, covariance=covariance, region_stars=region_stars)
-    return complete(plan, prepare(plan), client=client, progress=progress)
+    with RunLog(log) as written, held(plan) as todo:
+        return complete(plan, todo, client=client, log=written, progress=progress)
 
 
-def complete(plan: Plan, todo: Sequence[Region], *, client: Any = None, progress: bool = True) -> Summary:
+@contextlib.contextmanager
+def held(plan: Plan) -> Iterator[tuple[Region, ...]]:
+    """Make a catalogue, or take it up, for this run alone; yields the regions that are pending.
+
+    Raises
+    ------
+    InputError
+        If the catalogue's path holds something else, or another run is under way into it.
+    """
+    check_place(plan)
+    with lock.held(plan.catalog):
+        yield prepare(plan)
+
+
+def complete(
+    plan: Plan,
+    todo: Sequence[Region],
+    *,
+    client: Any = None,
+    log: RunLog | None = None,
+    progress: bool = True,
+) -> Summary:
     """Do what is pending of a plan, and finalise its catalogue.
 
     Raises
     ------
     RunError
     """
-    started = time.monotonic()
-    run(plan, todo, client=client, progress=progress)
-    counts = finalise(plan)
-    return Summary(plan.catalog, plan.n_stars, sum(r.stop - r.start for r in todo), time.monotonic() - started, counts)
+    log, started = log or RunLog(), time.monotonic()
+    settings = {k: v for k, v in dataclasses.asdict(plan).items() if k != "identity"} | dict(plan.identity)
+    log.write("start", plan=settings, regions=len(todo), machine=machine(), workers=_workers(client))
+    try:
+        run(plan, todo, client=client, log=log, progress=progress)
+        counts = finalise(plan)
+    except BaseException as error:
+        log.write("stopped", seconds=time.monotonic() - started, error=f"{type(error).__name__}: {error}")
+        raise
+    summary = Summary(
+        plan.catalog, plan.n_stars, sum(r.stop - r.start for r in todo), time.monotonic() - started, counts
+    )
+    log.write("end", seconds=summary.seconds, stars=summary.n_run, flags=counts)
+    return summary
 
 
-def run(plan: Plan, regions: Sequence[Region], *, client: Any = None, progress: bool = True) -> None:
+def _workers(client: Any) -> int:
+    return 0 if client is None else len(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def run(
+    plan: Plan,
+    regions: Sequence[Region],
+    *,
+    client: Any = None,
+    log: RunLog | None = None,
+    progress: bool = True,
+) -> None:
     """Do regions, on a cluster or one after another.
 
     Raises
     ------
     RunError
-        Names the regions that could not be done; all others are.
+        Names the regions that could not be done, and those with stars that could not be read; all others are done.
     """
-    failed: dict[int, BaseException] = {}
+    log = log or RunLog()
+    attempts = functools.partial(_in_process, plan) if client is None else functools.partial(_on_cluster, plan, client)
+    total = sum(r.stop - r.start for r in regions)
+    unreadable: list[tuple[int, str]] = []
+    failed: dict[Region, BaseException] = dict.fromkeys(regions, RuntimeError("not tried"))
     done, started = 0, time.monotonic()
-    with Progress("labelling", sum(r.stop - r.start for r in regions), unit="stars", enabled=progress) as shown:
-        for region, error in _in_process(plan, regions) if client is None else _on_cluster(plan, regions, client):
-            if error is None:
-                done += region.stop - region.start
-            else:
-                failed[region.index] = error
-            shown.update(done, f"{done / (time.monotonic() - started):,.0f} stars/s")
-    if failed:
-        first = min(failed)
-        listed = ", ".join(map(str, sorted(failed)[:10])) + (" ..." if len(failed) > 10 else "")
-        raise RunError(
-            f"{plan.catalog}: {len(failed)} of {len(regions)} regions could not be done ({listed}); region {first}: "
-            f"{type(failed[first]).__name__}: {failed[first]}. The others are done; mend the cause and run the same "
-            f"command again, or look at one alone with --region {first}"
-        ) from failed[first]
+    with Progress("labelling", total, unit="stars", enabled=progress) as shown, _watching(client, log, shown):
+        for attempt in range(_ROUNDS):
+            for region, result in attempts(list(failed)):
+                if isinstance(result, Outcome):
+                    del failed[region]
+                    done += result.stars
+                    log.write("region", **dataclasses.asdict(result))
+                    unreadable += [(region.index, reason) for _, _, reason in result.unreadable]
+                else:
+                    failed[region] = result
+                    log.write("fault", region=region.index, round=attempt, error=_told(result))
+                shown.update(done, f"{done / (time.monotonic() - started):,.0f} stars/s" + _count(failed, attempt))
+            if not failed:
+                break
+    _account(plan, failed, unreadable)
 
 
-def _in_process(plan: Plan, regions: Sequence[Region]) -> Iterator[tuple[Region, BaseException | None]]:
+def _count(failed: dict[Region, BaseException], attempt: int) -> str:
+    return f", {len(failed)} to try again" if attempt else ""
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _account(plan: Plan, failed: dict[Region, BaseException], unreadable: list[tuple[int, str]]) -> None:
+    """Say what could not be done, and what to do about it.
+
+    Raises
+    ------
+    RunError
+    """
+    for what, regions in (
+        ("could not be done", {r.index: _told(e) for r, e in failed.items()}),
+        ("hold stars whose data cannot be read: they have no labels, and the flag 'unreadable'", dict(unreadable)),
+    ):
+        if regions:
+            first = min(regions)
+            listed = ", ".join(map(str, sorted(regions)[:10])) + (" ..." if len(regions) > 10 else "")
+            raise RunError(
+                f"{plan.catalog}: {len(regions)} of {len(plan.regions)} regions {what} ({listed}); region {first}: "
+                f"{regions[first]}. All others are done; mend the cause and run the same command again, which does just "
+                f"those, or look at one alone with --region {first}"
+            ) from next(iter(failed.values()), None)
+
+
+def _in_process(plan: Plan, regions: Sequence[Region]) -> Iterator[Attempt]:
     for region in regions:
         try:
-            run_region(plan, region)
+            yield region, run_region(plan, region)
+        except CannotWrite:
+            raise
         except Exception as error:
             yield region, error
-        else:
-            yield region, None
 
 
-def _on_cluster(plan: Plan, regions: Sequence[Region], client: Any) -> Iterator[tuple[Region, BaseException | None]]:
+def _on_cluster(plan: Plan, client: Any, regions: Sequence[Region]) -> Iterator[Attempt]:
     from distributed import as_completed
 
-    futures = client.map(run_region, [plan] * len(regions), list(regions), pure=False, retries=2)
+    futures = client.map(
+        run_region, [plan] * len(regions), list(regions), pure=False, retries=_RETRIES, batch_size=_BATCH
+    )
     by_key = {f.key: r for f, r in zip(futures, regions, strict=True)}
-    for future in as_completed(futures):
-        yield by_key[future.key], future.exception()
-        future.release()
+    try:
+        for future in as_completed(futures):
+            error = future.exception()
+            if isinstance(error, CannotWrite):
+                raise error
+            yield by_key[future.key], future.result() if error is None else error
+            future.release()
+    finally:
+        client.cancel([f for f in futures if not f.done()])
 
 
-def run_region(plan: Plan, region: Region) -> int:
-    """Label one region and write it; returns the number of its stars.
+@contextlib.contextmanager
+def _watching(client: Any, log: RunLog, shown: Progress) -> Iterator[None]:
+    """Log the workers that a cluster loses or gains meanwhile."""
+    if client is None:
+        yield
+        return
 
-    Nothing of the region counts as done until its ``status`` is written, which is last.
-    """
-    work, specs, model = _prepared(plan.model, plan.given, dict(plan.identity)["model"])
-    stars = slice(region.start, region.stop)
-    survey = _opened(plan.survey, dict(plan.identity)["survey"])
-    data = [np.asarray(survey[v][stars].values) for s in specs for v in s.variables]
-    inferred = infer_arrays(work, data[0::2], ivars_of(specs, data), covariance=plan.covariance)
-    group = store.open_group(plan.catalog, "r+")
-    for name, array in zip(catalog_layout(model, plan.covariance)[0], flatten(inferred), strict=True):
-        store.array(group, name)[stars] = array
-    store.array(group, "status")[stars] = np.ones(region.stop - region.start, np.uint8)
-    return region.stop - region.start
+    def hear(event: tuple[float, dict[str, Any]]) -> None:
+        action = event[1].get("action")
+        if action in ("remove-worker", "add-worker"):
+            lost = action == "remove-worker"
+            log.write("worker lost" if lost else "worker joined", worker=event[1].get("worker"))
+            if lost:
+                shown.say("a worker was lost; its regions are done by others")
 
-
-@functools.lru_cache(maxsize=1)
-def _prepared(path: str, given: tuple[str, ...], fingerprint: str) -> tuple[Task, tuple[OutputSpec, ...], LuxModel]:
-    """Load a model once a process; a model is never sent with a task."""
-    model = load_model(path)
-    if model.fingerprint != fingerprint:
-        raise InputError(f"{path}: the model changed while the run was under way; start a new catalogue")
-    outputs = given_outputs(model, given)
-    work = task(model, outputs)
-    return dataclasses.replace(work, designs=on_accelerator(work.designs)), tuple(o.spec for o in outputs), model
-
-
-@functools.lru_cache(maxsize=1)
-def _opened(path: str, checksum: str) -> xr.Dataset:
-    """Open a survey once a process (again if its checksum differs), without Dask: a region is one read."""
-    return xr.open_zarr(store.located(path), chunks=None, consolidated=False, create_default_indexes=False)
+    client.subscribe_topic("all", hear)
+    try:
+        yield
+    finally:
+        client.unsubscribe_topic("all")
 
 
 def finalise(plan: Plan) -> dict[str, int]:
@@ -203,12 +286,11 @@ def finalise(plan: Plan) -> dict[str, int]:
     RunError
         If regions are pending.
     """
-    left = pending(plan)
+    status = status_of(plan)
+    left = [r.index for r in plan.regions if (status[r.start : r.stop] == NOT_DONE).any()]
     if left:
-        raise RunError(
-            f"{plan.catalog}: {len(left)} regions are pending, first {left[0].index}; run the same command again"
-        )
+        raise RunError(f"{plan.catalog}: {len(left)} regions are pending, first {left[0]}; run the same command again")
     group = store.open_group(plan.catalog, "r+")
     counts = flags.count(np.asarray(store.array(group, "flags")[:]))
-    group.attrs.update({"complete": 1, "flag_counts": counts})
+    group.attrs.update({"complete": int((status == DONE).all()), "flag_counts": counts})
     return counts

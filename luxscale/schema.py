@@ -84,7 +84,7 @@ CATALOG = (
     Variable(
         "flags", (STAR,), "uint16", "warnings, a bit each: attrs `flag_masks`, `flag_meanings`", "iu", required=True
     ),
-    Variable("status", (STAR,), "uint8", "0 = not done, 1 = done", "iu", required=True),
+    Variable("status", (STAR,), "uint8", "0 = not done, 1 = done, 2 = its data could not be read", "iu", required=True),
 )
 
 MODEL = (

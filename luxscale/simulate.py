@@ -18,7 +18,7 @@ import zarr
 
 from luxscale.giants import LABELS, draw_labels, load_emulator, render
 from luxscale.schema import InputError
-from luxscale.store import attributes, codec
+from luxscale.store import attributes, codecs
 
 __all__ = ["simulate", "simulate_survey"]
 
@@ -280,7 +280,7 @@ def create_store(path: Path, settings: Settings, chunk: int) -> dict[str, zarr.A
             shape=[sizes[dim] for dim in dims],
             chunks=tuple(chunk if dim == "star" else sizes[dim] for dim in dims),
             dtype=dtype,
-            compressors=codec(np.dtype(dtype)) if "wavelength" in dims else "auto",
+            compressors=codecs(np.dtype(dtype)) if "wavelength" in dims else "auto",
             dimension_names=dims,
             attributes={"long_name": meaning},
         )

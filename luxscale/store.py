@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from luxscale.index import StarIndex
 from luxscale.progress import Progress
@@ -25,13 +25,16 @@ from luxscale.schema import (
     find_outputs,
 )
 
+#: Group of a catalogue that holds what concerns its run.
+RUN = "run"
+
 #: Stars a chunk, unless the survey says otherwise: about 35 MB of an APOGEE survey's flux.
 CHUNK = 1024
 
 
-def codec(dtype: np.dtype) -> BloscCodec:
-    """Return the codec of large arrays: decompresses several times faster than Zarr's default."""
-    return BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize)
+def codecs(dtype: np.dtype) -> tuple[BloscCodec, Crc32cCodec]:
+    """Return the codecs of large arrays: several times faster to read than Zarr's default, and damage is noticed."""
+    return BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize), Crc32cCodec()
 
 
 def absolute(path: str | Path) -> str:
@@ -54,6 +57,11 @@ def array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     found = group[name]
     assert isinstance(found, zarr.Array)
     return found
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error of reading says that a store is out of reach for now, rather than that what it holds is damaged."""
+    return isinstance(error, PermissionError | ConnectionError | TimeoutError | MemoryError)
 
 
 def open_dataset(path: str | Path) -> xr.Dataset:
@@ -153,7 +161,7 @@ def attributes(path: str | Path) -> dict[str, Any] | None:
     """
     try:
         group = open_group(path, "r")
-        empty = not group.attrs and not any(True for _ in group.keys())  # noqa: SIM118 - a Group is no dict
+        empty = not group.attrs and set(group.keys()) <= {RUN}  # a lock alone
         return None if empty else dict(group.attrs)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError):
         pass
@@ -201,7 +209,7 @@ def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) 
         if variable.dims[:1] == (STAR,):
             encoding[name] = {"chunks": (min(chunk, variable.shape[0]), *variable.shape[1:])}
             if variable.ndim > 1:
-                encoding[name]["compressors"] = codec(variable.dtype)
+                encoding[name]["compressors"] = codecs(variable.dtype)
     dataset.to_zarr(located(path), mode="w", encoding=encoding, consolidated=False, zarr_format=3)
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 import zarr
 
 import luxscale as lux
+from luxscale import catalog as catalogs
 from luxscale import run, store
 from luxscale.cluster import local_cluster
 from luxscale.schema import InputError
@@ -94,10 +95,10 @@ def test_covariance_on_request(stores, tmp_path):
 
 def test_resumes_only_what_is_pending(stores, undisturbed, tmp_path):
     plan = plan_of(stores, tmp_path / "c.zarr")
-    regions = run.prepare(plan)
+    regions = catalogs.prepare(plan)
     for region in regions[1::2]:
         run.run_region(plan, region)
-    assert [r.index for r in run.pending(plan)] == [0, 2, 4]
+    assert [r.index for r in catalogs.pending(plan)] == [0, 2, 4]
     summary = label(stores, tmp_path / "c.zarr")
     assert (summary.n_stars, summary.n_run) == (N_STARS, 3 * CHUNK)
     assert_same(tmp_path / "c.zarr", undisturbed)
@@ -106,7 +107,7 @@ def test_resumes_only_what_is_pending(stores, undisturbed, tmp_path):
 
 def test_a_region_half_written_is_done_again(stores, undisturbed, tmp_path):
     plan = plan_of(stores, tmp_path / "c.zarr")
-    run.prepare(plan)
+    catalogs.prepare(plan)
     run.run(plan, plan.regions, progress=False)
     group = zarr.open_group(plan.catalog, mode="r+")
     group["label_value"][2 * CHUNK : 3 * CHUNK] = -1  # a task that died between its arrays and its status
@@ -117,7 +118,7 @@ def test_a_region_half_written_is_done_again(stores, undisturbed, tmp_path):
 
 def test_finalise_names_what_is_missing(stores, tmp_path):
     plan = plan_of(stores, tmp_path / "c.zarr")
-    run.prepare(plan)
+    catalogs.prepare(plan)
     run.run_region(plan, plan.regions[0])
     with pytest.raises(run.RunError, match="5 regions are pending, first 1"):
         run.finalise(plan)
@@ -185,7 +186,7 @@ def test_regions_that_fail_are_named_and_the_rest_is_done(stores, tmp_path, monk
     with pytest.raises(run.RunError, match=r"1 of 6 regions could not be done \(3\).*disk on fire.*--region 3"):
         label(stores, tmp_path / "c.zarr")
     monkeypatch.undo()
-    assert [r.index for r in run.pending(plan_of(stores, tmp_path / "c.zarr"))] == [3]
+    assert [r.index for r in catalogs.pending(plan_of(stores, tmp_path / "c.zarr"))] == [3]
 
 
 def test_refuses_a_catalog_of_another_model(stores, tmp_path, small_model):
@@ -250,7 +251,7 @@ def test_integer_identifiers(stores, small_survey, tmp_path):
 def test_a_run_stopped_while_the_catalog_was_being_made_starts_again(stores, undisturbed, tmp_path, monkeypatch):
     """The attributes are written before the arrays: a kill in between must not block the path."""
     plan = plan_of(stores, tmp_path / "c.zarr")
-    run.prepare(plan)
+    catalogs.prepare(plan)
     group = zarr.open_group(plan.catalog, mode="r+")
     group.attrs["complete"] = -1
     del group["status"]

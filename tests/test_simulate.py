@@ -110,7 +110,8 @@ def test_store_layout(tmp_path):
     for name in ("flux", "flux_ivar"):
         assert group[name].chunks == (128, 120)
         assert group[name].metadata.dimension_names == ("star", "wavelength")
-        (codec,) = group[name].compressors
+        codec, checksum = group[name].compressors
+        assert checksum.to_dict()["name"] == "crc32c"
         settings = codec.to_dict()["configuration"]
         assert (settings["cname"], settings["shuffle"]) == ("lz4", "bitshuffle")
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from luxscale.cli.base import JSON, QUIET, WORKERS, cluster, main, show
 from luxscale.schema import InputError
+
+if TYPE_CHECKING:
+    from luxscale.plan import Plan
 
 
 @main.command()
@@ -22,6 +27,13 @@ from luxscale.schema import InputError
     "--region-stars", type=click.IntRange(1), default=None, help="Stars a task, a multiple of the survey's chunk."
 )
 @click.option("--region", type=click.IntRange(0), default=None, help="Do this region alone, in this process.")
+@click.option("--dry-run", is_flag=True, help="Say what is to be done and what it takes, and do nothing.")
+@click.option(
+    "--log",
+    default=None,
+    help="File to append the log of the run to, a JSON object a line. [default: beside a catalogue on this machine, "
+    "OUT.log.jsonl]",
+)
 @JSON
 @QUIET
 def label(
@@ -34,32 +46,70 @@ def label(
     covariance: bool,
     region_stars: int | None,
     region: int | None,
+    dry_run: bool,
+    log: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Label every star of SURVEY; the same command again resumes."""
-    from luxscale import plan as planning
     from luxscale import run
+    from luxscale.plan import make_plan
+    from luxscale.runlog import RunLog
 
     if scheduler and workers is not None:
         raise click.UsageError("--scheduler brings its own workers: leave out --workers")
     if region is not None and (scheduler or workers is not None):
         raise click.UsageError("--region works in this process: leave out --workers and --scheduler")
-    plan = planning.make_plan(survey, model, out, given=given, covariance=covariance, region_stars=region_stars)
-    if region is not None:
-        if region >= len(plan.regions):
-            raise InputError(f"there is no region {region}: {survey} has regions 0 to {len(plan.regions) - 1}")
-        planning.prepare(plan)
-        n = run.run_region(plan, plan.regions[region])
-        show({"catalog": out, "region": region, "stars": n}, f"{out}: region {region} done, {n:,} stars", as_json)
+    plan = make_plan(survey, model, out, given=given, covariance=covariance, region_stars=region_stars)
+    if dry_run:
+        _say(plan, as_json)
         return
-    todo = planning.prepare(plan)
-    with cluster(workers if todo else 0, scheduler if todo else None) as client:
-        summary = run.complete(plan, todo, client=client, progress=not quiet)
+    if region is not None:
+        _one_region(plan, region, as_json)
+        return
+    log = log or (None if "://" in out else f"{out.rstrip('/')}.log.jsonl")
+    with (
+        run.held(plan) as todo,
+        RunLog(log) as written,
+        cluster(workers if todo else 0, scheduler if todo else None) as client,
+    ):
+        summary = run.complete(plan, todo, client=client, log=written, progress=not quiet)
     flagged = "\n".join(f"  {name:<24}{n:>12,}" for name, n in summary.flags.items()) or "  none"
     show(
-        dataclasses.asdict(summary),
+        {**dataclasses.asdict(summary), "log": log},
         f"{out}: {summary.n_stars:,} stars labelled, {summary.n_run:,} of them now, in {summary.seconds:.1f} s\n"
         f"flags:\n{flagged}",
         as_json,
     )
+
+
+def _say(plan: Plan, as_json: bool) -> None:
+    """Print what is to be done and what it takes."""
+    from luxscale.estimate import estimate
+
+    todo = estimate(plan)
+    facts = {
+        "to do": f"{todo.stars:,} of {plan.n_stars:,} stars, in {todo.regions:,} regions of {todo.region_stars:,}",
+        "to read": f"{todo.read_bytes / 1e9:,.3g} GB",
+        "to write": f"{todo.write_bytes / 1e9:,.3g} GB before compression",
+        "memory": f"{todo.worker_bytes / 1e9:.2f} GB a worker",
+        "time": f"{todo.seconds:,.0f} s on {todo.cores} cores, {todo.core_seconds:,.0f} s on one, as measured now",
+    }
+    show(dataclasses.asdict(todo), "\n".join(f"{k:<10}{v}" for k, v in facts.items()), as_json)
+
+
+def _one_region(plan: Plan, number: int, as_json: bool) -> None:
+    """Do one region in this process, without a cluster: to look into one that fails, or to share out work by hand."""
+    from luxscale.catalog import prepare
+    from luxscale.run import run_region
+
+    if number >= len(plan.regions):
+        raise InputError(f"there is no region {number}: {plan.survey} has regions 0 to {len(plan.regions) - 1}")
+    prepare(plan)
+    done = run_region(plan, plan.regions[number])
+    bad = "".join(f"\nstars {a} to {b} could not be read: {reason}" for a, b, reason in done.unreadable)
+    took = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in done.seconds.items())
+    facts = {"catalog": plan.catalog, **dataclasses.asdict(done)}
+    show(facts, f"{plan.catalog}: region {number} done, {done.stars:,} stars ({took}){bad}", as_json)
+    if bad:
+        sys.exit(1)

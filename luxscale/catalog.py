@@ -1,0 +1,167 @@
+"""The catalogue that a run fills: made, continued, and what of it is pending.
+
+Beside its variables a catalogue has a group ``run``: the size in bytes of each chunk of the survey when it was to be
+read, by which a survey that changed under the catalogue is noticed, and the lock of the run that fills it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+import zarr
+
+from luxscale import inputs, store
+from luxscale.infer import catalog_layout, decorate, dtype_of, given_outputs
+from luxscale.model import load_model
+from luxscale.plan import Plan, Region
+from luxscale.schema import CATALOG, LATENT, STAR, InputError
+
+FORMAT = "luxscale-catalog"
+FORMAT_VERSION = 1
+
+#: Value of the attribute ``complete`` until all arrays exist; then 0, and 1 when all regions are done.
+_BEING_MADE = -1
+
+#: Values of ``status``.
+NOT_DONE, DONE, UNREADABLE = 0, 1, 2
+
+
+def check_place(plan: Plan) -> bool:
+    """Check that a catalogue may be made or continued, without a change to anything; return whether it is there.
+
+    Raises
+    ------
+    InputError
+        If something else is there, or a catalogue of another survey, model or setting.
+    """
+    held = store.attributes(plan.catalog)
+    if held is None or (held.get("format") == FORMAT and held.get("complete") == _BEING_MADE):
+        return False
+    if held.get("format") != FORMAT:
+        raise InputError(
+            f"{plan.catalog}: holds {held.get('format', 'another Zarr store')!r}, not a catalogue; choose another path"
+        )
+    changed = [name for name, value in plan.identity if held["identity"].get(name) != value]
+    if changed:
+        raise InputError(
+            f"{plan.catalog}: a catalogue made with another {' and '.join(changed)}; choose another path, or "
+            "remove it and start again"
+        )
+    return True
+
+
+def prepare(plan: Plan) -> tuple[Region, ...]:
+    """Make the catalogue, or check that it may be continued; return the regions that are pending.
+
+    Raises
+    ------
+    InputError
+        As `check_place`, and if the survey changed under what is done.
+    """
+    if not check_place(plan):
+        _create(plan)
+        return plan.regions
+    todo = pending(plan)
+    _refuse_changed_input(plan, todo)
+    return todo
+
+
+def status_of(plan: Plan) -> np.ndarray:
+    """Return the status of every star of a catalogue: (star,), uint8."""
+    return np.asarray(store.array(store.open_group(plan.catalog, "r"), "status")[:])
+
+
+def pending(plan: Plan) -> tuple[Region, ...]:
+    """Return the regions of which any star is not done, or could not be read."""
+    status = status_of(plan)
+    return tuple(r for r in plan.regions if (status[r.start : r.stop] != DONE).any())
+
+
+def input_names(plan: Plan) -> list[str]:
+    """Return the variables of the survey that a run reads."""
+    return [v for o in given_outputs(load_model(plan.model), plan.given) for v in o.spec.variables]
+
+
+def _input_sizes(plan: Plan) -> dict[str, np.ndarray]:
+    """Return the stored size of each chunk of what a run reads, by variable."""
+    survey = store.open_group(plan.survey, "r")
+    return {name: inputs.sizes(survey, name, 0, plan.n_stars) for name in input_names(plan)}
+
+
+def _record_input(plan: Plan, sizes: dict[str, np.ndarray]) -> None:
+    group = store.open_group(plan.catalog, "r+").require_group(store.RUN)
+    group.attrs["comment"] = "size in bytes of each chunk of the survey when it was to be read; -1 = missing"
+    for name, values in sizes.items():
+        group.create_array(name, data=values, overwrite=True)
+
+
+def _refuse_changed_input(plan: Plan, todo: Sequence[Region]) -> None:
+    """Refuse a survey whose chunks changed under stars that are done; those to be read may have been mended.
+
+    Raises
+    ------
+    InputError
+    """
+    survey, held = store.open_group(plan.survey, "r"), store.open_group(plan.catalog, "r", store.RUN)
+    done = np.ones(plan.n_stars, bool)
+    for region in todo:
+        done[region.start : region.stop] = False
+    sizes = _input_sizes(plan)
+    for name, now in sizes.items():
+        rows = inputs.chunk_rows(store.array(survey, name))
+        used = np.add.reduceat(done, np.arange(0, plan.n_stars, rows)) > 0
+        changed = np.flatnonzero(used & (np.asarray(store.array(held, name)[:]) != now))
+        if changed.size:
+            first = int(changed[0])
+            raise InputError(
+                f"{plan.catalog}: the survey changed under it: {changed.size} chunks of {name!r} from which it has "
+                f"labels, first chunk {first} (stars {first * rows} to {min((first + 1) * rows, plan.n_stars)}), are not "
+                "of the size they were; choose another path, or remove it and start again"
+            )
+    if todo:
+        _record_input(plan, sizes)
+
+
+def _create(plan: Plan) -> None:
+    """Write a catalogue's metadata, coordinates and identity: all but the regions."""
+    model, survey = load_model(plan.model), store.open_dataset(plan.survey)
+    names, dims = catalog_layout(model, plan.covariance)
+    sizes = {STAR: plan.n_stars, LATENT: model.latent_dim}
+    sizes |= {d: len(o.coord) for o in model.labels for d in (o.spec.dim, f"{o.spec.dim}_other")}
+    chunk = store.star_chunk(survey)
+    variables, encoding = {}, {}
+    for name, on in [*zip(names, dims, strict=True), ("status", (STAR,))]:
+        dtype = np.dtype(np.uint8) if name == "status" else dtype_of(name)
+        shape = tuple(sizes[d] for d in on)
+        chunks = (min(chunk, plan.n_stars), *shape[1:])
+        variables[name] = (on, da.zeros(shape, dtype=dtype, chunks=chunks))
+        encoding[name] = {
+            "chunks": chunks,
+            "compressors": store.codecs(dtype),
+            **({"_FillValue": np.nan} if dtype.kind == "f" else {}),
+        }
+    stars = survey[STAR].values
+    stars = stars if stars.dtype.kind in "iu" else stars.astype(object)
+    catalog = decorate(xr.Dataset(variables, {STAR: stars}), model)
+    catalog["status"].attrs = {
+        "long_name": next(v.doc for v in CATALOG if v.name == "status"),
+        "flag_values": [NOT_DONE, DONE, UNREADABLE],
+        "flag_meanings": "not_done done unreadable",
+    }
+    catalog.attrs |= {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "identity": dict(plan.identity),
+        "complete": _BEING_MADE,
+    }
+    group = zarr.open_group(store.located(plan.catalog), mode="a")
+    for name in set(group.keys()) - {store.RUN}:  # what a run left that was stopped here
+        del group[name]
+    catalog.to_zarr(
+        store.located(plan.catalog), mode="a", compute=False, encoding=encoding, consolidated=False, zarr_format=3
+    )
+    _record_input(plan, _input_sizes(plan))
+    store.open_group(plan.catalog, "r+").attrs["complete"] = 0

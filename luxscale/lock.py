@@ -1,0 +1,170 @@
+"""One run at a time into a catalogue: a lock that lies in the catalogue, wherever that is, and outlives no crash.
+
+The lock is a small Zarr group inside the catalogue's ``run`` group, whose attributes say who holds it. It is made by a
+write that fails if it exists, which file systems and object stores offer alike, and its holder changes it every few
+seconds. One that no longer changes, or whose process on this machine is gone, is taken over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import zarr
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from luxscale import store
+from luxscale.schema import InputError
+
+#: Seconds between signs of life, and for how long another run watches for one before it takes over.
+BEAT, PATIENCE = 5.0, 20.0
+
+_KEY = f"{store.RUN}/lock/zarr.json"
+
+#: Start of a process that is not there, or of any where the system has no /proc.
+_UNKNOWN = "unknown"
+
+
+class Lost(RuntimeError):
+    """Another run took the lock over."""
+
+
+@contextlib.contextmanager
+def held(path: str) -> Iterator[Lock]:
+    """Hold the lock of a catalogue; where nothing is, an empty group is made.
+
+    Raises
+    ------
+    InputError
+        If another run holds it; says which, and what to do.
+    """
+    lock = Lock(path)
+    lock.acquire()
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+class Lock:
+    """The lock of one catalogue.
+
+    Parameters
+    ----------
+    path : str
+        Of the catalogue.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path, self._token = path, uuid.uuid4().hex
+        self._place = zarr.open_group(store.located(path), mode="a").require_group(store.RUN).store
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="luxscale-lock", daemon=True)
+        self._lost = False
+
+    def acquire(self) -> None:
+        """Take the lock, from a run that is dead if need be.
+
+        Raises
+        ------
+        InputError
+        """
+        self._make()
+        other = self._read()
+        if other.get("token") != self._token and _is_dead(other, self._watch):
+            sync(self._place.delete(_KEY))
+            self._make()
+            other = self._read()
+        if other.get("token") != self._token:
+            raise InputError(
+                f"{self._path}: another run, process {other.get('pid')} on {other.get('host')}, is labelling into it; "
+                "wait for its end, or stop it and run the same command again"
+            )
+        self._thread.start()
+
+    def release(self) -> None:
+        """Give the lock back, if it is still ours."""
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._read().get("token") == self._token:
+            sync(self._place.delete(_KEY))
+
+    def check(self) -> None:
+        """Raise `Lost` if another run took the lock over, which it does only if this one was not seen for a while."""
+        if self._lost:
+            raise Lost(
+                f"{self._path}: another run took over, for this one gave no sign of life for {PATIENCE:g} s; "
+                "leave the rest to it"
+            )
+
+    def _beat(self) -> None:
+        beats = 0
+        while not self._end.wait(BEAT):
+            beats += 1
+            try:
+                if self._read().get("token") not in (self._token, None):
+                    self._lost = True
+                    return
+                sync(self._place.set(_KEY, self._content(beats)))
+            except Exception:  # a store that is out of reach for now: the run itself will say so
+                continue
+
+    def _make(self) -> None:
+        sync(self._place.set_if_not_exists(_KEY, self._content(0)))
+
+    def _content(self, beats: int) -> Any:
+        attributes = {"token": self._token, **_this_process(), "beats": beats}
+        text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes})
+        return default_buffer_prototype().buffer.from_bytes(text.encode())
+
+    def _read(self) -> dict[str, Any]:
+        found = sync(self._place.get(_KEY, default_buffer_prototype()))
+        with contextlib.suppress(ValueError, KeyError):  # a lock cut short by a full disk holds nobody
+            return dict(json.loads(found.to_bytes())["attributes"]) if found is not None else {}
+        return {}
+
+    def _watch(self) -> bool:
+        """Return whether the lock changes while we look."""
+        first, until = self._read(), time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            if self._read() != first:
+                return True
+            time.sleep(BEAT / 5)
+        return False
+
+
+def _is_dead(owner: dict[str, Any], is_alive: Any) -> bool:
+    """Return whether the run that holds a lock is gone: by its process on this machine, else by watching the lock."""
+    here = _this_process()
+    if here["started"] != _UNKNOWN and (owner.get("host"), owner.get("boot")) == (here["host"], here["boot"]):
+        return bool(owner.get("started") != _started(int(owner.get("pid", 0))))
+    return not is_alive()
+
+
+def _this_process() -> dict[str, Any]:
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    pid = os.getpid()
+    return {
+        "host": socket.gethostname(),
+        "boot": boot.read_text().strip() if boot.exists() else "",
+        "pid": pid,
+        "started": _started(pid),
+    }
+
+
+def _started(pid: int) -> str:
+    """Return when a process of this machine started, so that one that got its number later is not taken for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return _UNKNOWN

@@ -1,0 +1,172 @@
+"""The task of a run: label one region, from survey Zarr to catalogue Zarr.
+
+The same call on a cluster, in a plain loop and by hand. Arrays are written first and ``status`` last, so a task that
+dies leaves its region pending. What cannot be read is labelled missing, and flagged; what cannot be written stops the
+run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from luxscale import flags, inputs, store
+from luxscale.catalog import DONE, UNREADABLE
+from luxscale.infer import catalog_layout, flatten, given_outputs, ivars_of
+from luxscale.kernel import Task, infer_arrays, on_accelerator, task
+from luxscale.memory import keep_freed_memory
+from luxscale.model import LuxModel, load_model
+from luxscale.plan import Plan, Region
+from luxscale.schema import InputError, OutputSpec
+
+
+class RunError(RuntimeError):
+    """A run that ended with regions that could not be done; the message names them and how to retry."""
+
+
+class CannotWrite(RunError):
+    """The catalogue cannot be written: no region can be done until the cause is mended."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a task reports of its region.
+
+    Parameters
+    ----------
+    region : int
+    stars : int
+    unreadable : tuple of (start, stop, reason)
+        Stars whose data could not be read, by position.
+    seconds : dict of str to float
+        Time to ``read``, ``infer`` and ``write``.
+    worker : str
+        Host and process.
+    """
+
+    region: int
+    stars: int
+    unreadable: tuple[tuple[int, int, str], ...]
+    seconds: dict[str, float]
+    worker: str
+
+
+def run_region(plan: Plan, region: Region) -> Outcome:
+    """Label one region and write it.
+
+    Nothing of the region counts as done until its ``status`` is written, which is last.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    clock = _Clock()
+    pieces = list(_read(plan, region.start, region.stop))
+    clock.mark("read")
+    results, bad = [], []
+    for start, stop, data in pieces:
+        if isinstance(data, str):
+            bad.append((start, stop, data))
+            results.append(_missing(plan, stop - start))
+        else:
+            results.append((*_infer(plan, data), np.full(stop - start, DONE, np.uint8)))
+    del pieces
+    clock.mark("infer")
+    _write(plan, region, [np.concatenate(parts) for parts in zip(*results, strict=True)])
+    clock.mark("write")
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    return Outcome(region.index, region.stop - region.start, tuple(bad), clock.seconds, worker)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def mark(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name], self._last = round(now - self._last, 4), now
+
+
+def _read(plan: Plan, start: int, stop: int) -> Iterator[tuple[int, int, list[np.ndarray] | str]]:
+    """Yield the data of stars, as few pieces as can be: where something cannot be read, chunk by chunk, or why."""
+    _, specs, _ = _prepared(plan.model, plan.given, plan.fingerprint)
+    names = [v for s in specs for v in s.variables]
+    survey, group = _opened(plan.survey, dict(plan.identity)["survey"])
+    try:
+        inputs.refuse_missing(group, names, start, stop)
+        yield start, stop, [np.asarray(survey[v][start:stop].values) for v in names]
+    except Exception as error:  # codecs raise what they like
+        if store.is_outage(error):
+            raise
+        if stop - start > plan.chunk:
+            for first in range(start, stop, plan.chunk):
+                yield from _read(plan, first, min(first + plan.chunk, stop))
+        else:
+            yield start, stop, f"{type(error).__name__}: {error}"
+
+
+def _infer(plan: Plan, data: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    work, specs, _ = _prepared(plan.model, plan.given, plan.fingerprint)
+    return flatten(infer_arrays(work, data[0::2], ivars_of(specs, data), covariance=plan.covariance))
+
+
+def _missing(plan: Plan, n: int) -> tuple[np.ndarray, ...]:
+    """Return what stands in a catalogue for stars whose data cannot be read: nothing, and a flag."""
+    arrays = []
+    group = _catalog(plan.catalog, plan.identity)
+    for name in _names(plan):
+        like = store.array(group, name)
+        empty = np.nan if like.dtype.kind == "f" else flags.BIT["unreadable"] if name == "flags" else 0
+        arrays.append(np.full((n, *like.shape[1:]), empty, like.dtype))
+    return (*arrays, np.full(n, UNREADABLE, np.uint8))
+
+
+def _write(plan: Plan, region: Region, arrays: list[np.ndarray]) -> None:
+    stars = slice(region.start, region.stop)
+    try:
+        group = _catalog(plan.catalog, plan.identity)
+        for name, values in zip([*_names(plan), "status"], arrays, strict=True):
+            store.array(group, name)[stars] = values
+    except OSError as error:
+        raise CannotWrite(f"{plan.catalog}: cannot be written ({error.strerror or error})") from error
+
+
+def _names(plan: Plan) -> list[str]:
+    _, _, model = _prepared(plan.model, plan.given, plan.fingerprint)
+    return catalog_layout(model, plan.covariance)[0]
+
+
+@functools.lru_cache(maxsize=1)
+def _prepared(path: str, given: tuple[str, ...], fingerprint: str) -> tuple[Task, tuple[OutputSpec, ...], LuxModel]:
+    """Load a model once a process; a model is never sent with a task."""
+    keep_freed_memory()
+    model = load_model(path)
+    if model.fingerprint != fingerprint:
+        raise InputError(f"{path}: the model changed while the run was under way; start a new catalogue")
+    outputs = given_outputs(model, given)
+    work = task(model, outputs)
+    return dataclasses.replace(work, designs=on_accelerator(work.designs)), tuple(o.spec for o in outputs), model
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(path: str, checksum: str) -> tuple[xr.Dataset, zarr.Group]:
+    """Open a survey once a process (again if its checksum differs), without Dask: a region is one read."""
+    place = store.located(path)
+    survey = xr.open_zarr(place, chunks=None, consolidated=False, create_default_indexes=False)
+    return survey, store.open_group(path, "r")
+
+
+@functools.lru_cache(maxsize=1)
+def _catalog(path: str, identity: tuple[tuple[str, str], ...]) -> Any:
+    """Open a catalogue once a process: its arrays' metadata do not change while its identity does not."""
+    return store.open_group(path, "r+")
