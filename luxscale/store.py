@@ -64,8 +64,15 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, PermissionError | ConnectionError | TimeoutError | MemoryError)
 
 
-def open_dataset(path: str | Path) -> xr.Dataset:
+def open_dataset(path: str | Path, *, dask: bool = True) -> xr.Dataset:
     """Open any Zarr store lazily, in its own chunks, reading no per-star data.
+
+    Parameters
+    ----------
+    path : str or Path
+    dask : bool
+        Whether arrays are Dask's. A task on a cluster must not compute with Dask itself: its worker would think that
+        it waits, and start the next one.
 
     Raises
     ------
@@ -73,7 +80,7 @@ def open_dataset(path: str | Path) -> xr.Dataset:
         If there is no Zarr group at ``path``.
     """
     try:
-        dataset = xr.open_zarr(located(path), chunks={}, consolidated=False, create_default_indexes=False)
+        dataset = xr.open_zarr(located(path), chunks={} if dask else None, consolidated=False, create_default_indexes=False)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.ContainsArrayError):
         raise InputError(f"{path}: no Zarr group there; give the path of a survey, model or catalogue") from None
     except (ValueError, KeyError, TypeError) as error:

@@ -1,4 +1,6 @@
 import dataclasses
+import datetime
+import json
 import os
 import signal
 import subprocess
@@ -282,3 +284,16 @@ def test_two_clusters_on_one_machine():
         for client in (first, second):
             assert "//127.0.0.1:" in client.scheduler.address
             assert client.dashboard_link.startswith("http://127.0.0.1:")
+
+
+def test_a_worker_does_one_region_at_a_time(stores, tmp_path):
+    """Regions that overlapped in one process would add up their memory."""
+    log = tmp_path / "log.jsonl"
+    with local_cluster(1) as client:
+        label(stores, tmp_path / "c.zarr", client=client, log=log)
+    ends = [json.loads(line) for line in log.read_text().splitlines()]
+    regions = [e for e in ends if e["event"] == "region"]
+    assert len(regions) == 6 and len({r["worker"] for r in regions}) == 1
+    end = [datetime.datetime.fromisoformat(r["time"]).timestamp() for r in regions]
+    for before, after, region in zip(end[:-1], end[1:], regions[1:], strict=True):
+        assert sum(region["seconds"].values()) < after - before + 0.25
