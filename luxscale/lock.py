@@ -23,7 +23,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from luxscale import store
-from luxscale.schema import InputError
+from luxscale.schema import InputError, RunError
 
 #: Seconds between signs of life, and for how long another run watches for one before it takes over.
 BEAT, PATIENCE = 5.0, 20.0
@@ -34,7 +34,7 @@ _KEY = f"{store.RUN}/lock/zarr.json"
 _UNKNOWN = "unknown"
 
 
-class Lost(RuntimeError):
+class Lost(RunError):
     """Another run took the lock over."""
 
 

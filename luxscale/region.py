@@ -26,11 +26,7 @@ from luxscale.kernel import Task, infer_arrays, on_accelerator, task
 from luxscale.memory import keep_freed_memory
 from luxscale.model import LuxModel, load_model
 from luxscale.plan import Plan, Region
-from luxscale.schema import InputError, OutputSpec
-
-
-class RunError(RuntimeError):
-    """A run that ended with regions that could not be done; the message names them and how to retry."""
+from luxscale.schema import InputError, OutputSpec, RunError
 
 
 class CannotWrite(RunError):

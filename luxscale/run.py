@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from luxscale import flags, lock, store
 from luxscale.catalog import DONE, NOT_DONE, check_place, prepare, status_of
 from luxscale.plan import Plan, Region, make_plan
 from luxscale.progress import Progress
-from luxscale.region import CannotWrite, Outcome, RunError, run_region
+from luxscale.region import CannotWrite, Outcome, run_region
 from luxscale.runlog import RunLog, machine
+from luxscale.schema import RunError
 
 __all__ = ["CannotWrite", "RunError", "Summary", "complete", "finalise", "label_survey", "run", "run_region"]
 
@@ -109,13 +110,25 @@ def label_survey(
     chunks that were read are; its flux is not read twice to find out.
     """
     plan = make_plan(survey, model, catalog, given=given, covariance=covariance, region_stars=region_stars)
-    with RunLog(log) as written, held(plan) as todo:
-        return complete(plan, todo, client=client, log=written, progress=progress)
+    with RunLog(log) as written, held(plan) as work:
+        return complete(plan, work, client=client, log=written, progress=progress)
+
+
+def _never() -> None:
+    """Nothing can end a run that holds no lock."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Regions to do, and what raises if they are another run's meanwhile."""
+
+    regions: tuple[Region, ...]
+    check: Callable[[], None] = _never
 
 
 @contextlib.contextmanager
-def held(plan: Plan) -> Iterator[tuple[Region, ...]]:
-    """Make a catalogue, or take it up, for this run alone; yields the regions that are pending.
+def held(plan: Plan) -> Iterator[Work]:
+    """Make a catalogue, or take it up, for this run alone; yields what is pending.
 
     Raises
     ------
@@ -123,13 +136,13 @@ def held(plan: Plan) -> Iterator[tuple[Region, ...]]:
         If the catalogue's path holds something else, or another run is under way into it.
     """
     check_place(plan)
-    with lock.held(plan.catalog):
-        yield prepare(plan)
+    with lock.held(plan.catalog) as ours:
+        yield Work(prepare(plan), ours.check)
 
 
 def complete(
     plan: Plan,
-    todo: Sequence[Region],
+    work: Work,
     *,
     client: Any = None,
     log: RunLog | None = None,
@@ -143,16 +156,15 @@ def complete(
     """
     log, started = log or RunLog(), time.monotonic()
     settings = {k: v for k, v in dataclasses.asdict(plan).items() if k != "identity"} | dict(plan.identity)
-    log.write("start", plan=settings, regions=len(todo), machine=machine(), workers=_workers(client))
+    log.write("start", plan=settings, regions=len(work.regions), machine=machine(), workers=_workers(client))
     try:
-        run(plan, todo, client=client, log=log, progress=progress)
+        run(plan, work, client=client, log=log, progress=progress)
         counts = finalise(plan)
     except BaseException as error:
         log.write("stopped", seconds=time.monotonic() - started, error=f"{type(error).__name__}: {error}")
         raise
-    summary = Summary(
-        plan.catalog, plan.n_stars, sum(r.stop - r.start for r in todo), time.monotonic() - started, counts
-    )
+    stars = sum(r.stop - r.start for r in work.regions)
+    summary = Summary(plan.catalog, plan.n_stars, stars, time.monotonic() - started, counts)
     log.write("end", seconds=summary.seconds, stars=summary.n_run, flags=counts)
     return summary
 
@@ -163,7 +175,7 @@ def _workers(client: Any) -> int:
 
 def run(
     plan: Plan,
-    regions: Sequence[Region],
+    work: Work,
     *,
     client: Any = None,
     log: RunLog | None = None,
@@ -178,13 +190,14 @@ def run(
     """
     log = log or RunLog()
     attempts = functools.partial(_in_process, plan) if client is None else functools.partial(_on_cluster, plan, client)
-    total = sum(r.stop - r.start for r in regions)
+    total = sum(r.stop - r.start for r in work.regions)
     unreadable: list[tuple[int, str]] = []
-    failed: dict[Region, BaseException] = dict.fromkeys(regions, RuntimeError("not tried"))
+    failed: dict[Region, BaseException] = dict.fromkeys(work.regions, RuntimeError("not tried"))
     done, started = 0, time.monotonic()
     with Progress("labelling", total, unit="stars", enabled=progress) as shown, _watching(client, log, shown):
         for attempt in range(_ROUNDS):
             for region, result in attempts(list(failed)):
+                work.check()
                 if isinstance(result, Outcome):
                     del failed[region]
                     done += result.stars

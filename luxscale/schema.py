@@ -24,6 +24,10 @@ class InputError(ValueError):
     """Input that cannot be used: the message names the file and variable, and says what to do."""
 
 
+class RunError(RuntimeError):
+    """A run that ended before all was done; the message says what is left and how to go on."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Variable:
     """One array of the contract.

@@ -80,7 +80,9 @@ def open_dataset(path: str | Path, *, dask: bool = True) -> xr.Dataset:
         If there is no Zarr group at ``path``.
     """
     try:
-        dataset = xr.open_zarr(located(path), chunks={} if dask else None, consolidated=False, create_default_indexes=False)
+        dataset = xr.open_zarr(
+            located(path), chunks={} if dask else None, consolidated=False, create_default_indexes=False
+        )
     except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.ContainsArrayError):
         raise InputError(f"{path}: no Zarr group there; give the path of a survey, model or catalogue") from None
     except (ValueError, KeyError, TypeError) as error:

@@ -110,7 +110,7 @@ def test_resumes_only_what_is_pending(stores, undisturbed, tmp_path):
 def test_a_region_half_written_is_done_again(stores, undisturbed, tmp_path):
     plan = plan_of(stores, tmp_path / "c.zarr")
     catalogs.prepare(plan)
-    run.run(plan, plan.regions, progress=False)
+    run.run(plan, run.Work(plan.regions), progress=False)
     group = zarr.open_group(plan.catalog, mode="r+")
     group["label_value"][2 * CHUNK : 3 * CHUNK] = -1  # a task that died between its arrays and its status
     group["status"][2 * CHUNK : 3 * CHUNK] = 0

@@ -9,15 +9,13 @@ from typing import Any
 
 import click
 
-from luxscale.schema import InputError
+from luxscale.schema import InputError, RunError
 
 
 class _Group(click.Group):
     """Turns the errors that luxscale foresees into one line and exit status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from luxscale.run import RunError
-
         try:
             return super().invoke(ctx)
         except (InputError, RunError, OSError) as error:

@@ -69,11 +69,11 @@ def label(
         return
     log = log or (None if "://" in out else f"{out.rstrip('/')}.log.jsonl")
     with (
-        run.held(plan) as todo,
+        run.held(plan) as work,
         RunLog(log) as written,
-        cluster(workers if todo else 0, scheduler if todo else None) as client,
+        cluster(workers if work.regions else 0, scheduler if work.regions else None) as client,
     ):
-        summary = run.complete(plan, todo, client=client, log=written, progress=not quiet)
+        summary = run.complete(plan, work, client=client, log=written, progress=not quiet)
     flagged = "\n".join(f"  {name:<24}{n:>12,}" for name, n in summary.flags.items()) or "  none"
     show(
         {**dataclasses.asdict(summary), "log": log},

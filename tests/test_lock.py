@@ -1,0 +1,124 @@
+import json
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import zarr
+
+from luxscale import lock
+from luxscale.schema import InputError
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "c.zarr")
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(lock, "BEAT", 0.05)
+    monkeypatch.setattr(lock, "PATIENCE", 0.5)
+
+
+def owner(path):
+    return dict(zarr.open_group(path, path="run/lock", mode="r").attrs)
+
+
+def as_if(path, **changes):
+    """Let the lock look as if another run had made it."""
+    group = zarr.open_group(path, path="run/lock", mode="r+")
+    group.attrs.update(changes)
+
+
+def test_the_second_is_refused_and_told_who_is_there(path):
+    with (
+        lock.held(path),
+        pytest.raises(InputError, match=r"another run, process \d+ on .* is labelling into it") as error,
+    ):
+        lock.Lock(path).acquire()
+    assert path in str(error.value)
+
+
+def test_free_again_afterwards_and_after_an_error(path):
+    with lock.held(path):
+        pass
+    with pytest.raises(ZeroDivisionError), lock.held(path):
+        1 / 0  # noqa: B018
+    with lock.held(path):
+        assert owner(path)["beats"] == 0
+
+
+def test_a_run_that_was_killed_is_succeeded_at_once(path):
+    script = textwrap.dedent("""
+        import os, sys
+        from luxscale import lock
+        lock.Lock(sys.argv[1]).acquire()
+        os.kill(os.getpid(), 9)
+    """)
+    subprocess.run([sys.executable, "-c", script, path], check=False, timeout=60)
+    dead = owner(path)
+    with lock.held(path):
+        assert owner(path)["token"] != dead["token"]
+
+
+def test_a_process_that_got_the_number_of_a_dead_one_is_another(path):
+    mine = lock.Lock(path)
+    mine._make()
+    as_if(path, token="other", started="1")
+    with lock.held(path):
+        assert owner(path)["token"] != "other"
+
+
+def test_a_run_elsewhere_is_left_alone_while_it_lives(path, impatient):
+    alive = lock.Lock(path)
+    alive.acquire()
+    as_if(path, host="another machine")
+    second = lock.Lock(path)
+    original = second._read
+    beats = iter(range(1000))
+    second._read = lambda: {**original(), "host": "another machine", "beats": next(beats)}
+    with pytest.raises(InputError, match="another machine"):
+        second.acquire()
+    alive.release()
+
+
+def test_a_run_elsewhere_that_gives_no_sign_is_succeeded(path, impatient):
+    lock.Lock(path)._make()
+    as_if(path, host="another machine", token="other")
+    with lock.held(path):
+        assert owner(path)["token"] != "other"
+
+
+def test_gives_signs_of_life(path, impatient):
+    with lock.held(path):
+        assert poll(lambda: owner(path)["beats"] >= 2)
+
+
+def test_notices_that_another_took_over(path, impatient):
+    with lock.held(path) as mine:
+        mine.check()
+        as_if(path, token="other")
+        assert poll(lambda: mine._lost)
+        with pytest.raises(lock.Lost, match="another run took over"):
+            mine.check()
+    assert owner(path)["token"] == "other"  # and it is not ours to remove
+
+
+def test_a_lock_cut_short_holds_nobody(path, impatient):
+    mine = lock.Lock(path)
+    mine._make()
+    Path(path, "run/lock/zarr.json").write_text(json.dumps({"zarr_format": 3})[:7])
+    with lock.held(path):
+        assert owner(path)["beats"] == 0
+
+
+def poll(condition, seconds=20):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
