@@ -189,7 +189,7 @@ def run(
         Names the regions that could not be done, and those with stars that could not be read; all others are done.
     """
     log = log or RunLog()
-    attempts = functools.partial(_in_process, plan) if client is None else functools.partial(_on_cluster, plan, client)
+    attempts = functools.partial(_in_process, plan) if client is None else functools.partial(on_cluster, plan, client)
     total = sum(r.stop - r.start for r in work.regions)
     unreadable: list[tuple[int, str]] = []
     failed: dict[Region, BaseException] = dict.fromkeys(work.regions, RuntimeError("not tried"))
@@ -251,12 +251,19 @@ def _in_process(plan: Plan, regions: Sequence[Region]) -> Iterator[Attempt]:
             yield region, error
 
 
-def _on_cluster(plan: Plan, client: Any, regions: Sequence[Region]) -> Iterator[Attempt]:
+def on_cluster(
+    plan: Plan, client: Any, regions: Sequence[Region], *, task: Callable[[Plan, Region], Outcome] = run_region
+) -> Iterator[Attempt]:
+    """Do regions on a cluster, and yield each as it ends, with what came of it.
+
+    Raises
+    ------
+    CannotWrite
+        What is under way is cancelled.
+    """
     from distributed import as_completed
 
-    futures = client.map(
-        run_region, [plan] * len(regions), list(regions), pure=False, retries=_RETRIES, batch_size=_BATCH
-    )
+    futures = client.map(task, [plan] * len(regions), list(regions), pure=False, retries=_RETRIES, batch_size=_BATCH)
     by_key = {f.key: r for f, r in zip(futures, regions, strict=True)}
     try:
         for future in as_completed(futures):

