@@ -266,11 +266,12 @@ def on_cluster(
     futures = client.map(task, [plan] * len(regions), list(regions), pure=False, retries=_RETRIES, batch_size=_BATCH)
     by_key = {f.key: r for f, r in zip(futures, regions, strict=True)}
     try:
-        for future in as_completed(futures):
-            error = future.exception()
-            if isinstance(error, CannotWrite):
-                raise error
-            yield by_key[future.key], future.result() if error is None else error
+        # results come along with the news that they are there: asked for one by one they take as long as the task
+        for future, result in as_completed(futures, with_results=True, raise_errors=False):
+            found = result[1] if isinstance(result, tuple) else result  # type, exception, traceback of one that failed
+            if isinstance(found, CannotWrite):
+                raise found
+            yield by_key[future.key], found
             future.release()
     finally:
         client.cancel([f for f in futures if not f.done()])
