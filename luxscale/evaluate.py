@@ -208,6 +208,26 @@ def done(catalog: xr.Dataset) -> np.ndarray:
     return catalog["status"].values == 1 if "status" in catalog else np.ones(catalog.sizes[STAR], bool)
 
 
+def require_catalog(catalog: xr.Dataset, where: str) -> None:
+    """Refuse what is no catalogue; reads no values.
+
+    Raises
+    ------
+    InputError
+        Names the first variable of the contract that is missing or of another kind.
+    """
+    for variable in CATALOG:
+        if variable.name in catalog.variables:
+            problem = variable.problem(catalog[variable.name])
+            if problem:
+                raise InputError(f"{where}: {variable.name!r} {problem}")
+        elif variable.required:
+            raise InputError(
+                f"{where}: no variable {variable.name!r} ({variable.doc}); give a catalogue made by "
+                "luxscale.label_survey"
+            )
+
+
 def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
     """Refuse what is no catalogue, and say how far one is.
 
@@ -228,16 +248,7 @@ def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
     InputError
         Names the first variable of the contract that is missing or of another kind.
     """
-    for variable in CATALOG:
-        if variable.name in catalog.variables:
-            problem = variable.problem(catalog[variable.name])
-            if problem:
-                raise InputError(f"{where}: {variable.name!r} {problem}")
-        elif variable.required:
-            raise InputError(
-                f"{where}: no variable {variable.name!r} ({variable.doc}); give a catalogue made by "
-                "luxscale.label_survey"
-            )
+    require_catalog(catalog, where)
     finished = done(catalog)
     finite = np.isfinite(catalog["label_value"].values).all(1) & np.isfinite(catalog["label_err"].values).all(1)
     return {

@@ -1,0 +1,50 @@
+"""The command that writes a catalogue in the formats of other tools."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from luxscale.cli.base import JSON, QUIET, main, show
+
+
+@main.command()
+@click.argument("catalog")
+@click.option("--out", required=True, help="NAME.fits, a binary table; or NAME.parquet, a directory of files.")
+@click.option("--survey", default=None, help="Survey that the catalogue was made of, for --column.")
+@click.option("--column", "columns", multiple=True, help="Column of the survey to add, e.g. ra (repeat).")
+@click.option("--covariance", is_flag=True, help="Add covariances of the labels.")
+@click.option("--unfinished", is_flag=True, help="Export stars that are not done too, without values.")
+@click.option("--overwrite", is_flag=True, help="Replace an export at --out.")
+@JSON
+@QUIET
+def export(
+    catalog: str,
+    out: str,
+    survey: str | None,
+    columns: tuple[str, ...],
+    covariance: bool,
+    unfinished: bool,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Write CATALOG as a FITS table or as Parquet, one row a star."""
+    from luxscale.export import export_catalog
+
+    if bool(survey) != bool(columns):
+        raise click.UsageError("--survey and --column go together: name the survey and its columns to add")
+    made = export_catalog(
+        catalog,
+        out,
+        survey=survey,
+        columns=columns,
+        covariance=covariance,
+        unfinished=unfinished,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    left = f", {made.not_done:,} of them not done" if made.not_done else ""
+    text = f"{made.path}: {made.rows:,} stars{left}, {len(made.columns)} columns, {made.bytes / 1e6:,.1f} MB"
+    show(dataclasses.asdict(made), text, as_json)
