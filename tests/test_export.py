@@ -9,8 +9,10 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 import xarray as xr
+from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
+from astropy_healpix import HEALPix
 from click.testing import CliRunner
 
 import luxscale as lux
@@ -362,6 +364,55 @@ def test_a_missing_package_is_named(catalog, tmp_path, monkeypatch, package, suf
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(lux.InputError, match=rf"{package}: pip install 'luxscale\[export\]'"):
         export(catalog, tmp_path / f"c.{suffix}")
+
+
+def test_parquet_by_sky_position_is_a_hats_catalogue(catalog, survey, tmp_path, small_blocks):
+    survey["dec"] = "star", np.linspace(-90, 90, 250)
+    path = tmp_path / "by sky.parquet"
+    made = export(catalog, path, survey=survey, columns=["ra", "dec"], healpix_order=1)
+    assert made.columns[:2] == ("_healpix_29", "star")
+    info = pd.read_csv(path / "partition_info.csv")
+    files = [path / "dataset" / "Norder=1" / "Dir=0" / f"Npix={i}.parquet" for i in info["Npix"]]
+    assert sorted(p for p in path.rglob("*.parquet")) == sorted(files) and len(files) > 9
+    frames = [pyarrow.parquet.read_table(f, partitioning=None).to_pandas() for f in files]
+    sky = HEALPix(nside=2, order="nested")
+    for pixel, frame in zip(info["Npix"], frames, strict=True):
+        assert frame["_healpix_29"].is_monotonic_increasing
+        assert (frame["_healpix_29"].values >> 56 == pixel).all()
+        assert (sky.lonlat_to_healpix(frame["ra"].values * u.deg, frame["dec"].values * u.deg) == pixel).all()
+    everything = pd.concat(frames).set_index("star").loc[catalog["star"].values]
+    same(everything["teff"], catalog["label_value"][:, 0])
+    common = pyarrow.parquet.read_schema(path / "dataset" / "_common_metadata")
+    assert common.equals(pyarrow.parquet.read_schema(files[0]), check_metadata=True)
+    assert common.names == list(made.columns)
+    facts = dict(line.split("=") for line in (path / "hats.properties").read_text().splitlines())
+    assert facts["hats_nrows"] == "250" and facts["obs_collection"] == "by sky" and facts["hats_order"] == "1"
+    export(catalog, path, overwrite=True)
+    assert sorted(p.name for p in path.iterdir()) == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
+
+
+def test_sky_positions_that_cannot_be_are_refused(catalog, survey, tmp_path):
+    with pytest.raises(lux.InputError, match="columns ra and dec"):
+        export(catalog, tmp_path / "c.parquet", healpix_order=1)
+    with pytest.raises(lux.InputError, match=r"name it \.parquet"):
+        export(catalog, tmp_path / "c.fits", healpix_order=1)
+    survey["dec"] = "star", np.where(np.arange(250) == 7, np.nan, 0)
+    asked = {"survey": survey, "columns": ["ra", "dec"]}
+    with pytest.raises(lux.InputError, match=r"star 'star 7' has no position \(ra 10.*, dec nan\)"):
+        export(catalog, tmp_path / "c.parquet", healpix_order=1, **asked)
+    with pytest.raises(lux.InputError, match="healpix_order=6: choose 0 to 5"):
+        export(catalog, tmp_path / "c.parquet", healpix_order=6, **asked)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", [{}, {"healpix_order": 1}])
+def test_no_stars_at_all(catalog, survey, tmp_path, options):
+    survey["dec"] = survey["ra"] * 0
+    asked = {"survey": survey.isel(star=[]), "columns": ["ra", "dec"]}
+    made = export(catalog.isel(star=[]), tmp_path / "c.parquet", **asked, **options)
+    assert (made.rows, len(pd.read_parquet(tmp_path / "c.parquet"))) == (0, 0) if not options else made.rows == 0
+    export(catalog.isel(star=[]), tmp_path / "c.fits", **asked)
+    assert len(read_fits(tmp_path / "c.fits")) == 0
 
 
 def run(*arguments, expect=0):

@@ -15,6 +15,12 @@ from luxscale.cli.base import JSON, QUIET, main, show
 @click.option("--survey", default=None, help="Survey that the catalogue was made of, for --column.")
 @click.option("--column", "columns", multiple=True, help="Column of the survey to add, e.g. ra (repeat).")
 @click.option("--covariance", is_flag=True, help="Add covariances of the labels.")
+@click.option(
+    "--healpix-order",
+    type=click.IntRange(0, 5),
+    default=None,
+    help="Partition Parquet by sky position, in the HATS layout; needs --column ra --column dec.",
+)
 @click.option("--unfinished", is_flag=True, help="Export stars that are not done too, without values.")
 @click.option("--overwrite", is_flag=True, help="Replace an export at --out.")
 @JSON
@@ -25,6 +31,7 @@ def export(
     survey: str | None,
     columns: tuple[str, ...],
     covariance: bool,
+    healpix_order: int | None,
     unfinished: bool,
     overwrite: bool,
     as_json: bool,
@@ -41,6 +48,7 @@ def export(
         survey=survey,
         columns=columns,
         covariance=covariance,
+        healpix_order=healpix_order,
         unfinished=unfinished,
         overwrite=overwrite,
         progress=not quiet,

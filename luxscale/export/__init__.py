@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import xarray as xr
 
-from luxscale.export import fits, parquet
-from luxscale.export.columns import Source, make_table
+from luxscale.export import fits, hats, parquet
+from luxscale.export.columns import make_table
+from luxscale.export.source import Source
 from luxscale.progress import Progress
 from luxscale.schema import InputError
 
 __all__ = ["Export", "export_catalog"]
 
-_WRITERS = {".fits": fits.write, ".parquet": parquet.write}
+_WRITERS: dict[str, Callable[..., None]] = {".fits": fits.write, ".parquet": parquet.write}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,7 @@ def export_catalog(
     survey: str | Path | xr.Dataset | None = None,
     columns: Sequence[str] = (),
     covariance: bool = False,
+    healpix_order: int | None = None,
     unfinished: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -68,6 +71,9 @@ def export_catalog(
         Variables (star, ...) of the survey to add.
     covariance : bool
         Whether to add the labels' covariances, as one column (label, label).
+    healpix_order : int, optional
+        Write Parquet by sky position, a file a HEALPix pixel of this order, in the HATS layout, which LSDB opens; needs
+        the columns ``ra`` and ``dec`` [deg]. The fullest pixel is held in memory.
     unfinished : bool
         Whether to export a catalogue of which stars are not done: their values are NaN, counts and flags 0, ``status`` 0.
     overwrite : bool
@@ -93,6 +99,11 @@ def export_catalog(
     """
     target = Path(out).absolute()
     _claim(out, target, overwrite)
+    write = _WRITERS[target.suffix]
+    if healpix_order is not None:
+        if target.suffix != ".parquet":
+            raise InputError(f"{out}: only Parquet is partitioned by sky position; name it .parquet (--healpix-order)")
+        write = functools.partial(hats.write, order=healpix_order, name=target.stem)
     table = make_table(
         Source.of(catalog, "catalogue"),
         survey=None if survey is None else Source.of(survey, "survey"),
@@ -103,12 +114,13 @@ def export_catalog(
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.partial-", dir=target.parent) as scratch:
         made = Path(scratch) / "new"
         with Progress("exporting", table.n_stars, unit="stars", enabled=progress) as shown:
-            _WRITERS[target.suffix](table, made, shown)
-        size = sum(f.stat().st_size for f in (made.iterdir() if made.is_dir() else [made]))
+            write(table, made, shown)
+        size = sum(f.stat().st_size for f in (made.rglob("*") if made.is_dir() else [made]) if f.is_file())
         if target.exists():
             os.replace(target, Path(scratch) / "old")  # goes with the scratch directory
         os.replace(made, target)
     names = tuple(c.name.upper() if target.suffix == ".fits" else c.name for c in table.columns)
+    names = names if healpix_order is None else (hats.INDEX, *names)
     return Export(str(out), table.n_stars, table.n_not_done, size, names)
 
 
@@ -123,7 +135,7 @@ def _claim(out: str | Path, target: Path, overwrite: bool) -> None:
         raise InputError(f"{out}: there is no directory {target.parent}; make it first")
     if not target.exists():
         return
-    ours = all(f.suffix == ".parquet" for f in target.iterdir()) if target.is_dir() else target.is_file()
+    ours = all(f.suffix == ".parquet" or f.name in hats.NAMES for f in target.iterdir()) if target.is_dir() else True
     if not ours or target.is_dir() != (target.suffix == ".parquet"):
         raise InputError(f"{out}: something other than an export is there; choose another path")
     if not overwrite:

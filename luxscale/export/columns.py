@@ -7,15 +7,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
 import xarray as xr
 
 from luxscale import flags, store
 from luxscale.evaluate import require_catalog
+from luxscale.export.source import Source, read
 from luxscale.schema import CATALOG, STAR, InputError, OutputSpec, find_outputs
 
 #: A block aims at this many bytes of table rows; it is what an export holds in memory.
@@ -79,39 +78,6 @@ class Column:
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """A catalogue or survey to read from.
-
-    Parameters
-    ----------
-    where : str
-        What messages call it.
-    dataset : Dataset
-    variables : mapping of str to Variable
-        Its variables as they are read; from a path, without Dask, whose tasks cost several times what reading does.
-    """
-
-    where: str
-    dataset: xr.Dataset
-    variables: Mapping[Any, xr.Variable]
-
-    @classmethod
-    def of(cls, given: str | Path | xr.Dataset, kind: str) -> Source:
-        """Open what is given, a path or a Dataset.
-
-        Raises
-        ------
-        InputError
-            If there is nothing to open.
-        """
-        if isinstance(given, xr.Dataset):
-            return cls(kind, given, given.variables)
-        dataset = store.open_dataset(given)
-        plain = xr.open_zarr(store.located(given), chunks=None, consolidated=False, create_default_indexes=False)
-        return cls(str(given), dataset, plain.variables)
-
-
-@dataclasses.dataclass(frozen=True)
 class Table:
     """All that a writer needs to know; holds no values of stars.
 
@@ -138,31 +104,8 @@ class Table:
     def blocks(self) -> Iterator[Mapping[str, np.ndarray]]:
         """Yield the variables block by block, in order; of stars that are not done, values are missing or 0."""
         for values in read(self.variables, self.block):
-            done = values["status"] == 1
+            done = values["status"] != 0
             yield values if done.all() else {k: _without(v, done, k) for k, v in values.items()}
-
-
-def read(variables: Mapping[str, xr.Variable], block: int) -> Iterator[dict[str, np.ndarray]]:
-    """Yield values of lazy variables (star, ...), ``block`` stars at a time."""
-    held = {name: _pieces(v, block) for name, v in variables.items() if _chunk(v) > block}
-    others = {name: v for name, v in variables.items() if name not in held}
-    for start in range(0, next(iter(variables.values())).sizes[STAR], block):
-        parts = dask.compute(*(v[start : start + block].data for v in others.values()))
-        values = dict(zip(others, map(np.asarray, parts), strict=True))
-        yield values | {name: next(pieces) for name, pieces in held.items()}
-
-
-def _chunk(variable: xr.Variable) -> int:
-    """Return how many stars are read at the least: a chunk's."""
-    return int(variable.chunks[0][0] if variable.chunks else (variable.encoding.get("chunks") or (1,))[0])
-
-
-def _pieces(variable: xr.Variable, block: int) -> Iterator[np.ndarray]:
-    """Yield values block by block of a variable of longer chunks (identifiers have them): each is read about once."""
-    step = block * -(-_chunk(variable) // block)
-    for start in range(0, variable.sizes[STAR], step):
-        values = variable[start : start + step].values
-        yield from (values[i : i + block] for i in range(0, values.shape[0], block))
 
 
 def _without(values: np.ndarray, done: np.ndarray, name: str) -> np.ndarray:
@@ -187,7 +130,7 @@ def make_table(
     InputError
     """
     require_catalog(catalog.dataset, catalog.where)
-    n_stars, n_not_done = catalog.dataset.sizes[STAR], int(np.count_nonzero(catalog.variables["status"].values != 1))
+    n_stars, n_not_done = catalog.dataset.sizes[STAR], int(np.count_nonzero(catalog.variables["status"].values == 0))
     if n_not_done and not unfinished:
         raise InputError(
             f"{catalog.where}: {n_not_done:,} of {n_stars:,} stars are not done; finish it with `luxscale label`, "
@@ -196,7 +139,7 @@ def make_table(
     wanted = [*_catalog_columns(catalog, covariance), *_survey_columns(survey, survey_columns)]
     columns = tuple(sorted(_named(wanted), key=lambda c: (c.source != STAR, c.index is None)))  # star, labels, the rest
     variables = {c.source: catalog.variables[c.source] for c in columns if not c.source.startswith(_SURVEY)}
-    chunk, width = store.star_chunk(catalog.dataset), sum(c.size * c.dtype.itemsize for c in columns)
+    chunk, width = max(1, store.star_chunk(catalog.dataset)), sum(c.size * c.dtype.itemsize for c in columns)
     block = chunk * max(1, BLOCK_BYTES // width // chunk)
     if survey is not None:
         _check_stars(catalog, survey, block)

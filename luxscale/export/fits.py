@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from luxscale.export.columns import Column, Table, read
+from luxscale.export.columns import Column, Table
+from luxscale.export.source import read
 from luxscale.progress import Progress
 from luxscale.schema import InputError
 
