@@ -16,9 +16,10 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from luxscale import objects
 from luxscale.giants import LABELS, draw_labels, load_emulator, render
 from luxscale.schema import InputError
-from luxscale.store import attributes, codecs
+from luxscale.store import attributes, codecs, located, open_group
 
 __all__ = ["simulate", "simulate_survey"]
 
@@ -119,13 +120,13 @@ def simulate_survey(
     Simulate a survey of red giants of any size, straight to Zarr.
 
     Writes the stars of `simulate`, chunk by chunk: memory is that of a few chunks whatever `n_stars`. The
-    store appears at `path` when it is complete; until then it grows in ``path.partial``, which an interrupted run
-    leaves behind and the next replaces.
+    store appears at `path` when it is complete; until then it grows in ``path.partial`` (in object storage: at `path`,
+    with ``zarr.json.partial`` for its root metadata), which an interrupted run leaves behind and the next replaces.
 
     Parameters
     ----------
-    path : path-like
-        Zarr directory to write, in format 3. Must not exist.
+    path : path-like or str
+        Zarr directory or URL to write, in format 3. Must not exist.
     n_stars, snr, n_pixels, missing_labels, bad_pixels, seed
         As in `simulate`.
     chunk : int
@@ -140,21 +141,29 @@ def simulate_survey(
     """
     settings = Settings(n_stars, snr, n_pixels, missing_labels, bad_pixels, seed)
     require(is_count(chunk), f"chunk is {chunk!r}: give the number of stars in a chunk, 1 or more")
-    path = Path(path)
+    remote = objects.is_url(path)
+    growing = vacant_url(str(path)) if remote else vacant(Path(path))
+    arrays = create_store(growing, settings, min(chunk, n_stars))
+    if remote:
+        objects.hold_back(growing)
+    fill(arrays, settings, chunk, progress)
+    objects.release(growing) if remote else os.rename(growing, path)
+
+
+def vacant(path: Path) -> str:
+    """Where a survey may grow that is to appear at `path`, which must not exist."""
     partial = path.with_name(path.name + ".partial")
     require(not os.path.lexists(path), f"{path} exists: choose another path, or remove it first")
     ours = (attributes(partial) or {"title": TITLE}).get("title") == TITLE
     require(ours, f"{partial} holds something else: choose another path, or remove it first")
-    arrays = create_store(partial, settings, min(chunk, n_stars))
-    done = 0
-    for stars in regroup(draw_blocks(settings), n_stars, chunk):
-        stop = done + len(stars["star"])
-        for name, values in stars.items():
-            arrays[name][done:stop] = values
-        done = stop
-        if progress is not None:
-            progress(done, n_stars)
-    partial.rename(path)
+    return str(partial)
+
+
+def vacant_url(url: str) -> str:
+    """`url`, where nothing may lie but what an interrupted run has left."""
+    absent = objects.is_held_back(url) or attributes(url) is None
+    require(absent, f"{url} exists: choose another URL, or remove it first")
+    return url
 
 
 def require(condition: bool, message: str) -> None:
@@ -268,12 +277,12 @@ def frame(settings: Settings) -> xr.Dataset:
     )
 
 
-def create_store(path: Path, settings: Settings, chunk: int) -> dict[str, zarr.Array]:
+def create_store(path: str, settings: Settings, chunk: int) -> dict[str, zarr.Array]:
     """A Zarr store at `path` with the coordinates written and an empty array for each of FIELDS."""
     static = frame(settings)
-    static.to_zarr(path, mode="w", consolidated=False, zarr_format=3)
+    static.to_zarr(located(path), mode="w", consolidated=False, zarr_format=3)
     sizes = dict(static.sizes) | {"star": settings.n_stars}
-    group = zarr.open_group(path, mode="r+")
+    group = open_group(path, "r+")
     return {
         name: group.create_array(
             name,
@@ -286,3 +295,17 @@ def create_store(path: Path, settings: Settings, chunk: int) -> dict[str, zarr.A
         )
         for name, (dims, dtype, meaning) in FIELDS.items()
     }
+
+
+def fill(
+    arrays: dict[str, zarr.Array], settings: Settings, chunk: int, progress: Callable[[int, int], object] | None
+) -> None:
+    """Draw all stars and write them, a chunk at a time."""
+    done = 0
+    for stars in regroup(draw_blocks(settings), settings.n_stars, chunk):
+        stop = done + len(stars["star"])
+        for name, values in stars.items():
+            arrays[name][done:stop] = values
+        done = stop
+        if progress is not None:
+            progress(done, settings.n_stars)

@@ -10,6 +10,7 @@ import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from luxscale import objects
 from luxscale.index import StarIndex
 from luxscale.progress import Progress
 from luxscale.schema import (
@@ -38,13 +39,28 @@ def codecs(dtype: np.dtype) -> tuple[BloscCodec, Crc32cCodec]:
 
 
 def absolute(path: str | Path) -> str:
-    """Return a path that means the same to every process: a URL as it is, another made absolute."""
-    return str(path) if "://" in str(path) else str(Path(path).absolute())
+    """Return a path that means the same to every process: a URL as it is, another made absolute.
+
+    Raises
+    ------
+    InputError
+        If it is a URL that luxscale does not read.
+    """
+    if not objects.is_url(path):
+        return str(Path(path).absolute())
+    objects.parse(str(path))
+    return str(path)
 
 
 def located(path: str | Path) -> Any:
-    """Return what Zarr and xarray take for a path or a URL; every store of luxscale is opened through it."""
-    return str(path)
+    """Return what Zarr and xarray take for a path or a URL; every store of luxscale is opened through it.
+
+    Raises
+    ------
+    InputError
+        If a URL is none of object storage, or its bucket cannot be reached; see `luxscale.objects`.
+    """
+    return objects.open_url(str(path)) if objects.is_url(path) else str(path)
 
 
 def open_group(path: str | Path, mode: Literal["r", "r+"], group: str = "") -> zarr.Group:
@@ -85,6 +101,8 @@ def open_dataset(path: str | Path, *, dask: bool = True) -> xr.Dataset:
         )
     except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.ContainsArrayError):
         raise InputError(f"{path}: no Zarr group there; give the path of a survey, model or catalogue") from None
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: cannot be opened ({error}); it is damaged: copy or make it again") from error
     for name, coord in dataset.coords.items():
@@ -174,12 +192,21 @@ def attributes(path: str | Path) -> dict[str, Any] | None:
         return None if empty else dict(group.attrs)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError):
         pass
+    except InputError:
+        raise
     except (zarr.errors.ContainsArrayError, NotADirectoryError, ValueError):
         raise InputError(f"{path}: something other than a Zarr group is there; choose another path") from None
-    local = Path(path)
-    if "://" not in str(path) and local.exists() and (local.is_file() or any(local.iterdir())):
+    if is_occupied(path):
         raise InputError(f"{path}: something other than a Zarr group is there; choose another path")
     return None
+
+
+def is_occupied(path: str | Path) -> bool:
+    """Whether a file, or anything in a directory or under a URL, is there."""
+    if objects.is_url(path):
+        return objects.is_occupied(str(path))
+    local = Path(path)
+    return local.is_file() or (local.is_dir() and any(local.iterdir()))
 
 
 def claim(path: str | Path, kind: str, *, overwrite: bool = False) -> None:

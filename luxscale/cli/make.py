@@ -56,7 +56,7 @@ Open the catalogue:
 
 
 @main.command()
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out")
 @click.option("--stars", type=click.IntRange(1), required=True, help="Number of stars.")
 @click.option("--snr", type=float, nargs=2, default=(30.0, 200.0), show_default=True, help="Least and greatest S/N.")
 @click.option("--pixels", type=click.IntRange(2), default=None, help="Pixels of a spectrum. [default: 4288]")
@@ -66,7 +66,7 @@ Open the catalogue:
 @click.option("--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars a chunk.")
 @QUIET
 def simulate(
-    out: Path,
+    out: str,
     stars: int,
     snr: tuple[float, float],
     pixels: int | None,
