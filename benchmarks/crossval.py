@@ -19,7 +19,8 @@ import jax
 import numpy as np
 
 from luxscale import crossval as cv
-from luxscale.cli.base import cluster, span
+from luxscale.cli.base import span
+from luxscale.cli.clusters import Cluster
 
 LATENT_DIMS, OMEGAS, FOLDS = (12, 24, 48, 96), (1.0, 10.0, 100.0, 1000.0), 5
 
@@ -97,7 +98,7 @@ def report_part(seconds, tasks_a_dim):
 def report_whole(grid, workers):
     start = time.perf_counter()
     todo = cv.prepare(grid)
-    with cluster(workers if todo else 0, None) as client:
+    with Cluster(workers=workers).client(needed=bool(todo)) as client:
         results = cv.complete(grid, todo, client=client)
     click.echo(cv.format_table(cv.to_records(results), cv.choose(results)))
     wall = time.perf_counter() - start

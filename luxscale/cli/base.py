@@ -1,10 +1,8 @@
-"""What the commands share: the group, options, the cluster, and how results are shown."""
+"""What the commands share: the group, options, and how results are shown."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -30,12 +28,6 @@ def main() -> None:
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 QUIET = click.option("--quiet", is_flag=True, help="Show no progress.")
-WORKERS = click.option(
-    "--workers",
-    type=click.IntRange(0),
-    default=None,
-    help="Worker processes on this machine; 0 works in this process. [default: one a processor]",
-)
 
 
 def show(result: Any, text: str, as_json: bool) -> None:
@@ -73,20 +65,3 @@ def take(dataset: Any, stars: slice, path: str) -> Any:
             f"stars 0:{n}"
         )
     return dataset.isel(star=stars)
-
-
-@contextlib.contextmanager
-def cluster(workers: int | None, scheduler: str | None) -> Iterator[Any]:
-    """Yield a client of the cluster that was asked for, or None to work in this process."""
-    from luxscale.cluster import local_cluster
-
-    if scheduler:
-        from distributed import Client
-
-        with Client(scheduler) as client:
-            yield client
-    elif workers == 0:
-        yield None
-    else:
-        with local_cluster(workers) as client:
-            yield client

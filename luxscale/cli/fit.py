@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, WORKERS, cluster, main, show, span, spans, take
+from luxscale.cli.base import JSON, QUIET, main, show, span, spans, take
+from luxscale.cli.clusters import Cluster, cluster_options
 
 
 @main.command()
@@ -132,8 +133,7 @@ def train(
 @click.option("--output", "outputs", multiple=True, help="Output to model (repeat). [default: all of the survey]")
 @click.option("--iterations", type=click.IntRange(1), default=None, help="Most iterations. [default: the method's]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the alternating method's random start.")
-@WORKERS
-@click.option("--scheduler", default=None, help="Address of a Dask scheduler to use instead of local workers.")
+@cluster_options
 @JSON
 @QUIET
 def crossval(
@@ -147,8 +147,7 @@ def crossval(
     outputs: tuple[str, ...],
     iterations: int | None,
     seed: int,
-    workers: int | None,
-    scheduler: str | None,
+    cluster: Cluster,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -159,8 +158,6 @@ def crossval(
     from luxscale import crossval as cv
     from luxscale import evaluate, store
 
-    if scheduler and workers is not None:
-        raise click.UsageError("--scheduler brings its own workers: leave out --workers")
     take(store.open_survey(survey, check="structure"), stars, survey)
     grid = cv.make_grid(
         survey,
@@ -175,7 +172,7 @@ def crossval(
         **({} if iterations is None else {"iterations": iterations}),
     )
     todo = cv.prepare(grid)
-    with cluster(workers if todo else 0, scheduler if todo else None) as client:
+    with cluster.client(needed=bool(todo), progress=not quiet) as client:
         results = cv.complete(grid, todo, client=client, progress=not quiet)
     choice = cv.choose(results)
     records, labels = cv.to_records(results), cv.label_scores(results, choice.latent_dim, choice.prior)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, WORKERS, cluster, main, show
+from luxscale.cli.base import JSON, QUIET, main, show
+from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.schema import InputError
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 @click.argument("survey")
 @click.option("--model", required=True, help="Model, as `luxscale train` writes it.")
 @click.option("--out", required=True, help="Catalogue to write or to continue, a Zarr store.")
-@WORKERS
-@click.option("--scheduler", default=None, help="Address of a Dask scheduler to use instead of local workers.")
 @click.option("--given", multiple=True, default=("flux",), show_default=True, help="Output to infer from (repeat).")
 @click.option("--covariance", is_flag=True, help="Write covariances of the labels too.")
 @click.option(
@@ -34,20 +33,20 @@ if TYPE_CHECKING:
     help="File to append the log of the run to, a JSON object a line. [default: beside a catalogue on this machine, "
     "OUT.log.jsonl]",
 )
+@cluster_options
 @JSON
 @QUIET
 def label(
     survey: str,
     model: str,
     out: str,
-    workers: int | None,
-    scheduler: str | None,
     given: tuple[str, ...],
     covariance: bool,
     region_stars: int | None,
     region: int | None,
     dry_run: bool,
     log: str | None,
+    cluster: Cluster,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -56,10 +55,8 @@ def label(
     from luxscale.plan import make_plan
     from luxscale.runlog import RunLog
 
-    if scheduler and workers is not None:
-        raise click.UsageError("--scheduler brings its own workers: leave out --workers")
-    if region is not None and (scheduler or workers is not None):
-        raise click.UsageError("--region works in this process: leave out --workers and --scheduler")
+    if region is not None and cluster.given:
+        raise click.UsageError(f"--region works in this process: leave out {', '.join(cluster.given)}")
     plan = make_plan(survey, model, out, given=given, covariance=covariance, region_stars=region_stars)
     if dry_run:
         _say(plan, as_json)
@@ -71,7 +68,7 @@ def label(
     with (
         run.held(plan) as work,
         RunLog(log) as written,
-        cluster(workers if work.regions else 0, scheduler if work.regions else None) as client,
+        cluster.client(needed=bool(work.regions), progress=not quiet) as client,
     ):
         summary = run.complete(plan, work, client=client, log=written, progress=not quiet)
     flagged = "\n".join(f"  {name:<24}{n:>12,}" for name, n in summary.flags.items()) or "  none"

@@ -1,0 +1,119 @@
+"""A Dask cluster that someone else started: how to reach it, and whether its workers will do."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Security
+
+from luxscale.cluster.environment import XLA_THREADS
+from luxscale.schema import InputError
+
+#: Tasks at a time above which a worker only holds more regions in memory: one can compute while another reads.
+_MOST_THREADS = 2
+
+
+@contextlib.contextmanager
+def existing_cluster(
+    address: str,
+    *,
+    tls_ca: str | Path | None = None,
+    tls_cert: str | Path | None = None,
+    tls_key: str | Path | None = None,
+) -> Iterator[Client]:
+    """Connect to a Dask scheduler that is already running.
+
+    Parameters
+    ----------
+    address : str
+        E.g. ``tcp://host:8786``, or ``tls://host:8786``.
+    tls_ca, tls_cert, tls_key : str or Path, optional
+        PEM files: authority, certificate and key of this client. What is not given comes from Dask's configuration
+        (``distributed.comm.tls``).
+
+    Yields
+    ------
+    distributed.Client
+
+    Raises
+    ------
+    InputError
+        If no scheduler answers there, or the certificates will not do.
+    """
+    files = {"tls_ca_file": tls_ca, "tls_client_cert": tls_cert, "tls_client_key": tls_key}
+    given = {name: str(path) for name, path in files.items() if path is not None}
+    if given and not address.startswith("tls://"):
+        raise InputError(f"{address}: certificates serve tls:// addresses only; write tls://HOST:PORT")
+    for path in given.values():
+        if not Path(path).is_file():
+            raise InputError(f"{path}: there is no such certificate or key")
+    try:
+        client = Client(address, security=Security(**given, require_encryption=True) if given else None)
+    except (OSError, TypeError, ValueError) as error:  # TypeError: of tls:// without certificates
+        raise InputError(
+            f"{address}: cannot reach a Dask scheduler there ({error}); check the address and, for tls://, the "
+            f"authority, certificate and key"
+        ) from error
+    with client:
+        yield client
+
+
+def check_workers(client: Any) -> list[str]:
+    """Check that the workers of a cluster can do this package's work.
+
+    Nothing of this package is sent to them, so that workers without it can be asked.
+
+    Parameters
+    ----------
+    client : distributed.Client
+
+    Returns
+    -------
+    list of str
+        What may slow the run or stop it, and what to do about it.
+
+    Raises
+    ------
+    InputError
+        If workers have no luxscale, or another version of it.
+    """
+    threads = client.nthreads()
+    if not threads:
+        return ["the cluster has no workers yet, so none was checked; the work waits until one comes"]
+    _check_versions(client.run(importlib.metadata.version, "luxscale", on_error="return"))
+    limits = [client.run(os.getenv, name) for name in XLA_THREADS]
+    free = [w for w in threads if not any(limit.get(w) for limit in limits)]
+    many = [w for w, n in threads.items() if n > _MOST_THREADS]
+    remarks = []
+    if free:
+        remarks.append(
+            f"{_some(free, threads)} set no limit to the threads of XLA, so each uses all processors of its machine; "
+            f"set {' and '.join(XLA_THREADS)} to the processors of a worker before `dask worker` starts"
+        )
+    if many:
+        remarks.append(
+            f"{_some(many, threads)} run up to {max(threads.values())} tasks at a time, and each holds a region in "
+            f"memory; start more workers with `dask worker --nworkers N --nthreads 1` instead"
+        )
+    return remarks
+
+
+def _check_versions(found: Mapping[str, Any]) -> None:
+    ours = importlib.metadata.version("luxscale")
+    for worker, version in found.items():
+        if version != ours:
+            has = "no luxscale" if isinstance(version, Exception) else f"luxscale {version}"
+            others = sum(v != ours for v in found.values())
+            raise InputError(
+                f"worker {worker} has {has}, here it is {ours} ({others} of {len(found)} workers differ); install "
+                f"luxscale {ours} in the environment of the workers and start them again"
+            )
+
+
+def _some(workers: list[str], of: Mapping[str, int]) -> str:
+    return f"{len(workers)} of {len(of)} workers (e.g. {workers[0]})"

@@ -1,0 +1,84 @@
+"""Worker processes on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from distributed import Client, LocalCluster
+from distributed.system import MEMORY_LIMIT
+
+from luxscale.cluster.environment import cpu_count, environment, gpus, worker_environment
+
+
+@contextlib.contextmanager
+def local_cluster(
+    workers: int | None = None, *, adapt: tuple[int, int] | None = None, dashboard: int | None = None
+) -> Iterator[Client]:
+    """Start worker processes on this machine, reached from this machine only.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Number of processes; if not given, one a GPU where JAX has any, else one a processor. Each runs one task at a
+        time.
+    adapt : (int, int), optional
+        Least and greatest number of processes, started and stopped as there is work; instead of ``workers``.
+    dashboard : int, optional
+        Port of Dask's dashboard on 127.0.0.1 (needs the extra ``dashboard``); without it there is none.
+
+    Yields
+    ------
+    distributed.Client
+
+    Notes
+    -----
+    Processes are spawned: a script that calls this needs ``if __name__ == "__main__":``.
+    """
+    devices = gpus()
+    most = adapt[1] if adapt else workers or len(devices) or cpu_count()
+    with (
+        environment(worker_environment(max(1, cpu_count() // most))),
+        _Cluster(devices, memory_limit=MEMORY_LIMIT // most, **_network(dashboard)) as cluster,
+        Client(cluster) as client,
+    ):
+        if adapt:
+            cluster.adapt(minimum=adapt[0], maximum=adapt[1])
+        else:
+            cluster.scale(most)
+        client.wait_for_workers(adapt[0] if adapt else most)
+        yield client
+
+
+def _network(dashboard: int | None) -> dict[str, Any]:
+    """Keep to this machine. Without a dashboard the scheduler serves its metrics all the same, on any free port."""
+    return {
+        "host": "127.0.0.1",
+        "dashboard_address": f"127.0.0.1:{dashboard or 0}",
+        "scheduler_kwargs": {"dashboard": dashboard is not None},
+    }
+
+
+class _Cluster(LocalCluster):
+    """A LocalCluster whose workers have a GPU each, where there are any."""
+
+    def __init__(self, devices: Sequence[str], **options: Any) -> None:
+        self._devices = devices
+        super().__init__(n_workers=0, threads_per_worker=1, processes=True, silence_logs=40, **options)
+
+    def new_worker_spec(self) -> dict[Any, Any]:
+        made: dict[Any, Any] = super().new_worker_spec()
+        if self._devices:
+            made = {name: on_free_gpu(spec, self._devices, self.worker_spec.values()) for name, spec in made.items()}
+        return made
+
+
+def on_free_gpu(spec: dict[str, Any], devices: Sequence[str], others: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the specification of a worker, with the GPU that fewest of the others have.
+
+    CUDA reads the variable when the worker's first task opens a device, after the worker has started.
+    """
+    taken = [other["options"]["env"]["CUDA_VISIBLE_DEVICES"] for other in others]
+    env = {"CUDA_VISIBLE_DEVICES": min(devices, key=taken.count)}
+    return {**spec, "options": {**spec["options"], "env": env}}
