@@ -79,7 +79,7 @@ def parse(url: str) -> tuple[str, str]:
     )
 
 
-class Objects(zarr.storage.ObjectStore[Any]):
+class Objects(zarr.storage.ObjectStore):
     """A Zarr store in object storage, known by its URL alone.
 
     A process connects when it first asks for something, with its own credentials: opening, copying and sending this
@@ -254,7 +254,6 @@ def _advice(url: str, told: str) -> str:
     """Say what an error of obstore means, and what to do."""
     code = re.search(r"<Code>(\w+)</Code>", told)
     status = re.search(r"status code: (\d+)", told)
-    server = re.search(r"https?://[^/\s]+", told)
     answer = code[1] if code else f"status {status[1]}" if status else "no answer"
     if answer == "NoSuchBucket":
         return f"there is no bucket {parse(url)[0]!r}; make it, or correct the URL or AWS_ENDPOINT_URL"
@@ -264,10 +263,9 @@ def _advice(url: str, told: str) -> str:
         return f"access is denied ({answer}); these credentials need the right to list, read, write and delete there"
     if "redirect" in told.lower() or answer == "AuthorizationHeaderMalformed":
         return f"the bucket is in another region ({answer}); set AWS_REGION to its region"
-    return (
-        f"{server[0] if server else 'object storage'} does not do what is asked ({answer}); check that it is up, and "
-        "AWS_ENDPOINT_URL, then run the same again"
-    )
+    server = re.search(r"https?://[^/\s]+", told)
+    problem = f"{server[0] if server else 'the server'} cannot do what is asked ({answer})"
+    return f"{problem}; check that it is up, and AWS_ENDPOINT_URL, then run the same again"
 
 
 def is_occupied(url: str) -> bool:
