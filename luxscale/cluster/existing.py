@@ -52,8 +52,10 @@ def existing_cluster(
     for path in given.values():
         if not Path(path).is_file():
             raise InputError(f"{path}: there is no such certificate or key")
+    security = Security(**given, require_encryption=True) if given else None
     try:
-        client = Client(address, security=Security(**given, require_encryption=True) if given else None)
+        # not the default of this process, which a client that cannot connect would stay
+        client = Client(address, security=security, set_as_default=False)
     except (OSError, TypeError, ValueError) as error:  # TypeError: of tls:// without certificates
         raise InputError(
             f"{address}: cannot reach a Dask scheduler there ({error}); check the address and, for tls://, the "
