@@ -1,0 +1,169 @@
+"""Compare inference with that of pollux, a Lux of another group: the same model, the same spectra, the same answer.
+
+    python benchmarks/peers.py --stars 500 --pixels 8575 --latents 48
+
+Trains a model on simulated giants (S/N 100, 3% of the pixels bad), hands its arrays to both libraries, and lets each
+infer the labels of other stars: here with `luxscale.infer` (labels with errors, chi2, flags), and in a process and an
+environment of its own with pollux's `optimize_iterative(blocks=["latents"], fixed_pars=...)` (labels alone), which is
+the fastest way that pollux documents. Prints stars per second of a first pass, which compiles, and of further ones;
+CPU time a star, which a busy machine does not distort; and how far the labels are from the truth and from one another.
+"""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import jax
+import numpy as np
+
+import luxscale as lux
+from luxscale.simulate import simulate
+
+SCRIPT = Path(__file__).parent / "peers" / "infer_pollux.py"
+PACKAGES = ["pollux==0.1.0", "xmmutablemap==0.2.2"]  # with 0.3 of it, pollux cannot hold data
+OLDEST = (3, 12)  # Python that pollux needs
+SETTINGS = {
+    "pollux, float64, as in its tutorials": ["--x64"],
+    "pollux, float64, one cycle": ["--x64", "--cycles", "1"],
+    "pollux, float32, as in its tutorials": [],
+    "pollux, float32, one cycle": ["--cycles", "1"],
+    "pollux, float32, one cycle, 100 stars a call": ["--cycles", "1", "--batch", "100"],
+}
+
+
+def find_pythons():
+    """Return the interpreters on PATH and of pyenv that can make an environment: {version: executable}."""
+    folders = [Path(p) for p in os.get_exec_path()]
+    found = [
+        p for folder in folders if folder.is_dir() for p in folder.iterdir() if re.fullmatch(r"python3\.\d+", p.name)
+    ]
+    found += (Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions").glob("*/bin/python")
+    pythons = {}
+    for python in [sys.executable, *found]:
+        probe = "import sys, venv, ensurepip; print(*sys.version_info[:3], sys.executable)"
+        answer = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            *numbers, executable = answer.stdout.split(maxsplit=3)
+            pythons[tuple(map(int, numbers))] = executable.strip()
+    return pythons
+
+
+def make_environment(folder):
+    """Return the Python of an environment that has pollux, made in `folder` unless it is there."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        version, newest = max(find_pythons().items())
+        if version < OLDEST:
+            raise click.ClickException(
+                "pollux needs Python 3.12 or newer, and none is on PATH or in pyenv: install one"
+            )
+        subprocess.run([newest, "-m", "venv", folder], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
+    return python
+
+
+def write_problem(path, model, stars):
+    """Write what pollux needs: spectra, the maps from latents to flux and labels, and the scatter of the flux."""
+    flux, label = model["flux"], model["label_value"]
+    np.savez(
+        path,
+        flux=stars["flux"].values,
+        flux_ivar=np.where(flux.used, stars["flux_ivar"].values, 0),
+        flux_weights=flux.map.weights,
+        flux_offset=flux.map.offset,
+        scatter=flux.scatter,
+        label_weights=label.map.weights,
+        label_offset=label.map.offset,
+    )
+
+
+def run_luxscale(stars, model, rounds):
+    """Return the catalogue, and seconds and CPU seconds of each pass; the first compiles."""
+    jax.clear_caches()  # training has compiled some of it
+    seconds, cpu = [], []
+    for _ in range(rounds + 1):
+        start, cpu_start = time.perf_counter(), time.process_time()
+        catalog = lux.infer(stars, model)
+        seconds.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - cpu_start)
+    return catalog, {"seconds": seconds, "cpu": cpu, "solver": "exact"}
+
+
+def run_pollux(python, problem, options, rounds):
+    """Return the labels (star, label), and what the script says of its passes."""
+    labels = problem.with_suffix(".npy")
+    command = [python, SCRIPT, problem, labels, "--rounds", str(rounds), *options]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return np.load(labels), json.loads(said.splitlines()[-1])
+
+
+def summarise(run, n_stars, labels, catalog, truth):
+    """Return the figures of one library and setting."""
+    return {
+        "first": n_stars / run["seconds"][0],
+        "warm": n_stars / np.median(run["seconds"][1:]),
+        "cpu_ms": 1e3 * np.median(run["cpu"][1:]) / n_stars,
+        "solver": run["solver"],
+        "rmse": np.sqrt(np.mean((labels - truth) ** 2, 0)).tolist(),
+        "from_luxscale": np.max(np.abs(labels - catalog["label_value"].values) / catalog["label_err"].values),
+    }
+
+
+def show(rows, names):
+    """Print the figures: a line a setting, then the RMSE of each label."""
+    click.echo(f"{'':<46}{'first':>8}{'warm':>8}{'CPU ms':>8}  {'from luxscale':>13}  solver")
+    for name, row in rows.items():
+        numbers = f"{row['first']:>8,.0f}{row['warm']:>8,.0f}{row['cpu_ms']:>8.2f}  {row['from_luxscale']:>7.4f} sigma"
+        click.echo(f"{name:<46}{numbers}  {row['solver']}")
+    ours, *theirs = rows
+    best = max(theirs, key=lambda name: rows[name]["warm"])
+    ratio, cpu = rows[ours]["warm"] / rows[best]["warm"], rows[best]["cpu_ms"] / rows[ours]["cpu_ms"]
+    click.echo(f"luxscale over the fastest ({best}): {ratio:.0f} in stars/s, {cpu:.0f} in CPU time a star")
+    click.echo(f"\n{'RMSE':<10}{'luxscale':>12}{'pollux':>12}")
+    for name, *pair in zip(names, rows[ours]["rmse"], rows[best]["rmse"], strict=True):
+        click.echo(f"{name:<10}" + "".join(f"{value:>12.5g}" for value in pair))
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.option("--stars", default=500, show_default=True, help="Stars to label.")
+@click.option("--training", default=500, show_default=True, help="Stars to train on.")
+@click.option("--pixels", default=8575, show_default=True)
+@click.option("--latents", default=48, show_default=True)
+@click.option("--rounds", default=3, show_default=True, help="Passes after the first; their median is given.")
+@click.option("--venv", type=click.Path(path_type=Path), help="Where to keep pollux; a temporary folder if not given.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to append the figures to, a line of JSON a run.")
+def main(stars, training, pixels, latents, rounds, venv, out):
+    survey = simulate(training + stars, n_pixels=pixels, snr=(100, 100))
+    others, truth = survey.isel(star=slice(training, None)), survey["label_true"].values[training:]
+    with tempfile.TemporaryDirectory() as scratch:
+        python = make_environment(venv or Path(scratch) / "venv")
+        model = lux.train(survey.isel(star=slice(training)), latents, folds=1, progress=False)
+        problem = Path(scratch) / "problem.npz"
+        write_problem(problem, model, others)
+        catalog, run = run_luxscale(others, model, 5 * rounds)
+        rows = {"luxscale": summarise(run, stars, catalog["label_value"].values, catalog, truth)}
+        for name, options in SETTINGS.items():
+            labels, run = run_pollux(python, problem, ["--batch", str(stars), *options], rounds)
+            rows[name] = summarise(run, stars, labels, catalog, truth)
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors"
+    ours = {"luxscale": model.provenance.version, "jax": jax.__version__, "python": platform.python_version()}
+    size = {"stars": stars, "training": training, "pixels": pixels, "latents": latents}
+    versions = {"luxscale": ours, "pollux": run["versions"]}
+    click.echo(f"{machine}, load {os.getloadavg()[0]:.0f}; {size}; {versions}\n")
+    show(rows, survey["label"].values.tolist())
+    if out:
+        with out.open("a") as file:
+            file.write(
+                json.dumps({"machine": machine, "load": os.getloadavg()[0], **size, **versions, "rows": rows}) + "\n"
+            )
+
+
+if __name__ == "__main__":
+    main()
