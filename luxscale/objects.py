@@ -53,7 +53,7 @@ _SETTINGS = (
 )
 
 
-class ObjectError(InputError, OSError):
+class ObjectError(InputError):
     """Object storage that cannot be used as asked: the message names the URL, and says what to do."""
 
 

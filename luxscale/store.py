@@ -77,7 +77,7 @@ def array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 def is_outage(error: BaseException) -> bool:
     """Whether an error of reading says that a store is out of reach for now, rather than that what it holds is damaged."""
-    return isinstance(error, PermissionError | ConnectionError | TimeoutError | MemoryError)
+    return isinstance(error, objects.ObjectError | PermissionError | ConnectionError | TimeoutError | MemoryError)
 
 
 def open_dataset(path: str | Path, *, dask: bool = True) -> xr.Dataset:

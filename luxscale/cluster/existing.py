@@ -61,7 +61,7 @@ def existing_cluster(
             f"{address}: cannot reach a Dask scheduler there ({error}); check the address and, for tls://, the "
             f"authority, certificate and key"
         ) from error
-    with client:
+    with client, client.as_current():
         yield client
 
 
