@@ -17,7 +17,7 @@ _OTHER_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 #: Freed memory stays with the process: by default glibc returns every large buffer to the system, and the next region
 #: has all its pages zeroed anew (180,000 faults, 0.44 s of system time a region of 1,024 APOGEE spectra with Dask's
 #: own settings; 800 and 0.02 s with these). One arena, because others hold no buffer above 64 MB; and no mapping at
-#: all, because glibc before 2.35 refuses a high threshold for it.
+#: all, because older versions refuse a high threshold for it.
 _MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30)}
 
 
