@@ -23,7 +23,6 @@ from luxscale import flags, inputs, store
 from luxscale.catalog import DONE, UNREADABLE
 from luxscale.infer import catalog_layout, flatten, given_outputs, ivars_of
 from luxscale.kernel import Task, infer_arrays, on_accelerator, task
-from luxscale.memory import keep_freed_memory
 from luxscale.model import LuxModel, load_model
 from luxscale.plan import Plan, Region
 from luxscale.schema import InputError, OutputSpec, RunError
@@ -145,7 +144,6 @@ def _names(plan: Plan) -> list[str]:
 @functools.lru_cache(maxsize=1)
 def _prepared(path: str, given: tuple[str, ...], fingerprint: str) -> tuple[Task, tuple[OutputSpec, ...], LuxModel]:
     """Load a model once a process; a model is never sent with a task."""
-    keep_freed_memory()
     model = load_model(path)
     if model.fingerprint != fingerprint:
         raise InputError(f"{path}: the model changed while the run was under way; start a new catalogue")
