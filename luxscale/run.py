@@ -155,7 +155,7 @@ def complete(
     RunError
     """
     log, started = log or RunLog(), time.monotonic()
-    settings = {k: v for k, v in dataclasses.asdict(plan).items() if k != "identity"} | dict(plan.identity)
+    settings = dataclasses.asdict(plan) | {"identity": dict(plan.identity)}
     log.write("start", plan=settings, regions=len(work.regions), machine=machine(), workers=_workers(client))
     try:
         run(plan, work, client=client, log=log, progress=progress)

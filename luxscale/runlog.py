@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import platform
 import socket
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 _PACKAGES = ("luxscale", "jax", "jaxlib", "numpy", "xarray", "zarr", "dask", "distributed", "obstore")
 
@@ -23,7 +25,9 @@ class RunLog:
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self._file: IO[str] | None = open(path, "a", encoding="utf-8") if path else None  # noqa: SIM115
+        # unbuffered: a line is one write, whole whichever thread it comes from
+        self._file: BinaryIO | None = open(path, "a+b", buffering=0) if path else None  # noqa: SIM115
+        self._start = b"\n" if self._file and _is_cut_short(self._file) else b""
 
     def __enter__(self) -> RunLog:
         return self
@@ -33,11 +37,27 @@ class RunLog:
             self._file.close()
 
     def write(self, event: str, **facts: Any) -> None:
-        """Append an event with the time and what is known of it."""
+        """Append an event with the time and what is known of it.
+
+        A log that cannot be written, on a full disk say, ends no run: that is said once.
+        """
         if self._file and not self._file.closed:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-            self._file.write(json.dumps({"time": now, "event": event, **facts}) + "\n")
-            self._file.flush()
+            line = json.dumps({"time": now, "event": event, **facts}).encode()
+            try:
+                whole = self._file.write(self._start + line + b"\n") == len(self._start + line) + 1
+                self._start = b"" if whole else b"\n"
+            except OSError as error:
+                self._file.close()
+                print(f"{self._file.name}: cannot be written ({error.strerror}); no log from here on", file=sys.stderr)
+
+
+def _is_cut_short(file: BinaryIO) -> bool:
+    """Whether a file ends within a line, as a run that was killed may leave it."""
+    if not file.seek(0, os.SEEK_END):
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
 
 
 def machine() -> dict[str, Any]:
