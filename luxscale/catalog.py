@@ -7,6 +7,7 @@ read, by which a survey that changed under the catalogue is noticed, and the loc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -44,13 +45,21 @@ def check_place(plan: Plan) -> bool:
         raise InputError(
             f"{plan.catalog}: holds {held.get('format', 'another Zarr store')!r}, not a catalogue; choose another path"
         )
-    changed = [name for name, value in plan.identity if held["identity"].get(name) != value]
+    changed = _changed(held["identity"], dict(plan.identity))
     if changed:
         raise InputError(
             f"{plan.catalog}: a catalogue made with another {' and '.join(changed)}; choose another path, or "
             "remove it and start again"
         )
     return True
+
+
+def _changed(held: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Return what is not as it was, settings with their values."""
+    changed = [name for name in now if held.get(name) != now[name]]
+    if "given" in changed:  # of a survey, the outputs that are given count
+        changed = [name for name in changed if name != "survey"]
+    return [n if n in ("survey", "model") else f"{n} ({held.get(n)}, now {now[n]})" for n in changed]
 
 
 def prepare(plan: Plan) -> tuple[Region, ...]:
@@ -91,11 +100,16 @@ def _input_sizes(plan: Plan) -> dict[str, np.ndarray]:
     return {name: inputs.sizes(survey, name, 0, plan.n_stars) for name in input_names(plan)}
 
 
-def _record_input(plan: Plan, sizes: dict[str, np.ndarray]) -> None:
+def _record_input(plan: Plan, sizes: dict[str, np.ndarray], *, new: bool = False) -> None:
+    """Write the sizes, each array in one chunk and in place: a run that is killed meanwhile leaves the old or the new."""
     group = store.open_group(plan.catalog, "r+").require_group(store.RUN)
-    group.attrs["comment"] = "size in bytes of each chunk of the survey when it was to be read; -1 = missing"
     for name, values in sizes.items():
-        group.create_array(name, data=values, overwrite=True)
+        if new:
+            group.create_array(name, data=values, chunks=values.shape, overwrite=True)
+        else:
+            store.array(group, name)[:] = values
+    if new:
+        group.attrs["comment"] = "size in bytes of each chunk of the survey when it was to be read; -1 = missing"
 
 
 def _refuse_changed_input(plan: Plan, todo: Sequence[Region]) -> None:
@@ -122,7 +136,8 @@ def _refuse_changed_input(plan: Plan, todo: Sequence[Region]) -> None:
                 "of the size they were; choose another path, or remove it and start again"
             )
     if todo:
-        _record_input(plan, sizes)
+        with store.writing(plan.catalog):
+            _record_input(plan, sizes)
 
 
 def _create(plan: Plan) -> None:
@@ -157,11 +172,16 @@ def _create(plan: Plan) -> None:
         "identity": dict(plan.identity),
         "complete": _BEING_MADE,
     }
-    group = zarr.open_group(store.located(plan.catalog), mode="a")
+    read = _input_sizes(plan)
+    with store.writing(plan.catalog):
+        _write_anew(plan, catalog, encoding, read)
+
+
+def _write_anew(plan: Plan, catalog: xr.Dataset, encoding: dict[str, Any], read: dict[str, np.ndarray]) -> None:
+    place = store.located(plan.catalog)
+    group = zarr.open_group(place, mode="a")
     for name in set(group.keys()) - {store.RUN}:  # what a run left that was stopped here
         del group[name]
-    catalog.to_zarr(
-        store.located(plan.catalog), mode="a", compute=False, encoding=encoding, consolidated=False, zarr_format=3
-    )
-    _record_input(plan, _input_sizes(plan))
+    catalog.to_zarr(place, mode="a", compute=False, encoding=encoding, consolidated=False, zarr_format=3)
+    _record_input(plan, read, new=True)
     store.open_group(plan.catalog, "r+").attrs["complete"] = 0

@@ -28,6 +28,9 @@ from luxscale.schema import InputError, RunError
 #: Seconds between signs of life, and for how long another run watches for one before it takes over.
 BEAT, PATIENCE = 5.0, 20.0
 
+#: Tokens of the locks that this process holds.
+_OURS: set[str] = set()
+
 _KEY = f"{store.RUN}/lock/zarr.json"
 
 #: Start of a process that is not there, or of any where the system has no /proc.
@@ -46,9 +49,11 @@ def held(path: str) -> Iterator[Lock]:
     ------
     InputError
         If another run holds it; says which, and what to do.
+    CannotWrite
     """
-    lock = Lock(path)
-    lock.acquire()
+    with store.writing(path):
+        lock = Lock(path)
+        lock.acquire()
     try:
         yield lock
     finally:
@@ -89,6 +94,7 @@ class Lock:
                 f"{self._path}: another run, process {other.get('pid')} on {other.get('host')}, is labelling into it; "
                 "wait for its end, or stop it and run the same command again"
             )
+        _OURS.add(self._token)
         self._thread.start()
 
     def release(self) -> None:
@@ -96,8 +102,10 @@ class Lock:
         self._end.set()
         if self._thread.is_alive():
             self._thread.join()
-        if self._read().get("token") == self._token:
-            sync(self._place.delete(_KEY))
+        _OURS.discard(self._token)
+        with contextlib.suppress(OSError):  # what ended the run is to be told; a lock left behind is taken over
+            if self._read().get("token") == self._token:
+                sync(self._place.delete(_KEY))
 
     def check(self) -> None:
         """Raise `Lost` if another run took the lock over, which it does only if this one was not seen for a while."""
@@ -147,6 +155,8 @@ def _is_dead(owner: dict[str, Any], is_alive: Any) -> bool:
     """Return whether the run that holds a lock is gone: by its process on this machine, else by watching the lock."""
     here = _this_process()
     if here["started"] != _UNKNOWN and (owner.get("host"), owner.get("boot")) == (here["host"], here["boot"]):
+        if owner.get("pid") == here["pid"] and owner.get("started") == here["started"]:
+            return owner.get("token") not in _OURS  # one that could not be removed at its end
         return bool(owner.get("started") != _started(int(owner.get("pid", 0))))
     return not is_alive()
 

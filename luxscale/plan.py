@@ -85,7 +85,7 @@ def make_plan(
     InputError
     """
     paths = [store.absolute(p) for p in (survey, model, catalog)]
-    opened, loaded = store.open_survey(paths[0]), load_model(paths[1])
+    opened, loaded = _open_survey(paths[0]), load_model(paths[1])
     outputs = given_outputs(loaded, given)
     if "label_value" not in (o.name for o in loaded.labels):
         raise InputError(f"{paths[1]}: the model predicts no 'label_value'; train one on stars that have labels")
@@ -103,7 +103,7 @@ def make_plan(
     chunk = store.star_chunk(opened)
     if region_stars is None:
         width = sum(opened[v][:1].nbytes for o in outputs for v in o.spec.variables)
-        region_stars = chunk * max(1, int(min(_REGION_BYTES / width, stars.size / _LEAST_REGIONS) / chunk))
+        region_stars = region_size(stars.size, chunk, width)
     if region_stars < 1 or region_stars % chunk:
         raise InputError(
             f"region_stars={region_stars} is not a multiple of the {chunk} stars in a chunk of {paths[0]}, so two "
@@ -112,6 +112,24 @@ def make_plan(
     return Plan(
         paths[0], paths[1], paths[2], names, covariance, stars.size, chunk, region_stars, tuple(identity.items())
     )
+
+
+def region_size(n_stars: int, chunk: int, star_bytes: int) -> int:
+    """Return the stars of a region: whole chunks that hold as many bytes as it aims at, and regions to share out."""
+    return chunk * max(1, int(min(_REGION_BYTES / star_bytes, n_stars / _LEAST_REGIONS) / chunk))
+
+
+def _open_survey(path: str) -> xr.Dataset:
+    """Open and check a survey; chunks that cannot be read are for the run to flag, which does the others."""
+    survey = store.open_survey(path, check="structure")
+    try:
+        store.check_contents(survey, path, sample=True)
+    except InputError:
+        raise
+    except Exception as error:  # codecs raise what they like
+        if store.is_outage(error):
+            raise
+    return survey
 
 
 def _checksum(survey: xr.Dataset, stars: np.ndarray) -> str:

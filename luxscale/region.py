@@ -25,11 +25,7 @@ from luxscale.infer import catalog_layout, flatten, given_outputs, ivars_of
 from luxscale.kernel import Task, infer_arrays, on_accelerator, task
 from luxscale.model import LuxModel, load_model
 from luxscale.plan import Plan, Region
-from luxscale.schema import InputError, OutputSpec, RunError
-
-
-class CannotWrite(RunError):
-    """The catalogue cannot be written: no region can be done until the cause is mended."""
+from luxscale.schema import InputError, OutputSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,12 +124,10 @@ def _missing(plan: Plan, n: int) -> tuple[np.ndarray, ...]:
 
 def _write(plan: Plan, region: Region, arrays: list[np.ndarray]) -> None:
     stars = slice(region.start, region.stop)
-    try:
+    with store.writing(plan.catalog):
         group = _catalog(plan.catalog, plan.identity)
         for name, values in zip([*_names(plan), "status"], arrays, strict=True):
             store.array(group, name)[stars] = values
-    except OSError as error:
-        raise CannotWrite(f"{plan.catalog}: cannot be written ({error.strerror or error})") from error
 
 
 def _names(plan: Plan) -> list[str]:

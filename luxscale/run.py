@@ -20,9 +20,10 @@ from luxscale import flags, lock, store
 from luxscale.catalog import DONE, NOT_DONE, check_place, prepare, status_of
 from luxscale.plan import Plan, Region, make_plan
 from luxscale.progress import Progress
-from luxscale.region import CannotWrite, Outcome, run_region
+from luxscale.region import Outcome, run_region
 from luxscale.runlog import RunLog, machine
 from luxscale.schema import RunError
+from luxscale.store import CannotWrite
 
 __all__ = ["CannotWrite", "RunError", "Summary", "complete", "finalise", "label_survey", "run", "run_region"]
 
@@ -137,6 +138,8 @@ def held(plan: Plan) -> Iterator[Work]:
     """
     check_place(plan)
     with lock.held(plan.catalog) as ours:
+        with store.writing(plan.catalog):
+            store.sweep(plan.catalog)
         yield Work(prepare(plan), ours.check)
 
 
@@ -313,5 +316,6 @@ def finalise(plan: Plan) -> dict[str, int]:
         raise RunError(f"{plan.catalog}: {len(left)} regions are pending, first {left[0]}; run the same command again")
     group = store.open_group(plan.catalog, "r+")
     counts = flags.count(np.asarray(store.array(group, "flags")[:]))
-    group.attrs.update({"complete": int((status == DONE).all()), "flag_counts": counts})
+    with store.writing(plan.catalog):
+        group.attrs.update({"complete": int((status == DONE).all()), "flag_counts": counts})
     return counts

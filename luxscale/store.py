@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +21,7 @@ from luxscale.schema import (
     STAR,
     SURVEY,
     InputError,
+    RunError,
     check_structure,
     check_unique,
     check_values,
@@ -73,6 +76,25 @@ def array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     found = group[name]
     assert isinstance(found, zarr.Array)
     return found
+
+
+class CannotWrite(RunError):
+    """A store cannot be written: a run has to end until the cause is mended."""
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Say which store it is that cannot be written, and why.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    try:
+        yield
+    except (OSError, objects.ObjectError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CannotWrite(f"{path}: cannot be written ({reason}); mend that and run the same command again") from error
 
 
 def is_outage(error: BaseException) -> bool:
@@ -206,7 +228,19 @@ def is_occupied(path: str | Path) -> bool:
     if objects.is_url(path):
         return objects.is_occupied(str(path))
     local = Path(path)
-    return local.is_file() or (local.is_dir() and any(local.iterdir()))
+    return local.is_file() or (local.is_dir() and any(map(_is_content, local.iterdir())))
+
+
+def _is_content(path: Path) -> bool:
+    """Whether a file is more than what Zarr leaves behind when it is killed while it writes one."""
+    return path.suffix != ".partial"
+
+
+def sweep(path: str | Path) -> None:
+    """Remove what Zarr left beside a group's arrays; nobody else may be writing there."""
+    if not objects.is_url(path):
+        for left in Path(path).glob("*.partial"):
+            left.unlink()
 
 
 def claim(path: str | Path, kind: str, *, overwrite: bool = False) -> None:

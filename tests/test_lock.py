@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import zarr
 
 from luxscale import lock
 from luxscale.schema import InputError
+from luxscale.store import CannotWrite
 
 
 @pytest.fixture
@@ -113,6 +115,27 @@ def test_a_lock_cut_short_holds_nobody(path, impatient):
     Path(path, "run/lock/zarr.json").write_text(json.dumps({"zarr_format": 3})[:7])
     with lock.held(path):
         assert owner(path)["beats"] == 0
+
+
+def fails_to(*_):
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_a_lock_that_cannot_be_made_is_told_clearly(path, monkeypatch):
+    monkeypatch.setattr(lock.Lock, "_make", fails_to)
+    with pytest.raises(CannotWrite, match=r"c.zarr: cannot be written \(Read-only file system\)"), lock.held(path):
+        pass
+
+
+def test_a_lock_that_cannot_be_removed_hides_no_error_and_holds_nobody(path):
+    def run():
+        with lock.held(path) as mine:
+            mine._place.delete = fails_to
+            raise ZeroDivisionError
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            run()
 
 
 def poll(condition, seconds=20):

@@ -1,7 +1,11 @@
+import contextlib
 import dataclasses
 import datetime
+import errno
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +19,11 @@ import zarr
 
 import luxscale as lux
 from luxscale import catalog as catalogs
-from luxscale import run, store
+from luxscale import progress, run, store
 from luxscale.cluster import local_cluster
+from luxscale.plan import region_size
 from luxscale.schema import InputError
+from luxscale.store import CannotWrite
 
 N_STARS, CHUNK = 120, 20
 
@@ -197,8 +203,10 @@ def test_refuses_a_catalog_of_another_model(stores, tmp_path, small_model):
     changed.save(tmp_path / "other.zarr")
     with pytest.raises(InputError, match="made with another model"):
         label((stores[0], tmp_path / "other.zarr"), tmp_path / "c.zarr")
-    with pytest.raises(InputError, match="made with another covariance"):
+    with pytest.raises(InputError, match=r"made with another covariance \(false, now true\)"):
         label(stores, tmp_path / "c.zarr", covariance=True)
+    with pytest.raises(InputError, match=r'made with another given \(\["flux"\], now \["label_value"\]\);'):
+        label(stores, tmp_path / "c.zarr", given="label_value")
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "survey"])
@@ -297,3 +305,112 @@ def test_a_worker_does_one_region_at_a_time(stores, tmp_path):
     end = [datetime.datetime.fromisoformat(r["time"]).timestamp() for r in regions]
     for before, after, region in zip(end[:-1], end[1:], regions[1:], strict=True):
         assert sum(region["seconds"].values()) < after - before + 0.25
+
+
+def damage(stores, folder, number=0):
+    """Return the stores with a copy of the survey of which a chunk is corrupt, and that chunk's file."""
+    survey = folder / "damaged.zarr"
+    shutil.copytree(stores[0], survey)
+    path = survey / "flux" / "c" / str(number) / "0"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    return (survey, stores[1]), path
+
+
+def test_a_chunk_that_cannot_be_read_is_named_and_done_when_mended(stores, undisturbed, tmp_path):
+    """The first chunk is one of those that are looked at before a run."""
+    damaged, path = damage(stores, tmp_path)
+    with pytest.raises(run.RunError, match=r"c.zarr: 1 of 6 regions hold stars whose data cannot be read.*region 0: "):
+        label(damaged, tmp_path / "c.zarr")
+    assert contents(tmp_path / "c.zarr")["status"].tolist() == [2] * CHUNK + [1] * (N_STARS - CHUNK)
+    path.write_bytes((stores[0] / path.relative_to(damaged[0])).read_bytes())
+    assert label(damaged, tmp_path / "c.zarr").n_run == CHUNK
+    assert_same(tmp_path / "c.zarr", undisturbed)
+
+
+def test_a_run_killed_while_it_notes_the_input_resumes(stores, undisturbed, tmp_path, monkeypatch):
+    plan = plan_of(stores, tmp_path / "c.zarr")
+    run.run_region(plan, catalogs.prepare(plan)[0])
+
+    def dies(group, name, **options):
+        del group[name]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(zarr.Group, "create_array", dies)
+        catalogs.prepare(plan)
+    assert label(stores, tmp_path / "c.zarr").n_run == N_STARS - CHUNK
+    assert_same(tmp_path / "c.zarr", undisturbed)
+
+
+def test_what_zarr_leaves_when_it_is_killed_blocks_no_path(stores, tmp_path):
+    path = tmp_path / "c.zarr"
+    path.mkdir()
+    (path / "zarr.0123456789.partial").write_text("{")
+    assert label(stores, path).n_run == N_STARS
+
+
+def test_a_disk_that_is_full_at_the_end_is_told_and_costs_nothing(stores, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zarr.core.attributes.Attributes, "update", full)
+        with pytest.raises(CannotWrite, match=r"c.zarr: cannot be written \(No space left on device\)"):
+            label(stores, tmp_path / "c.zarr")
+    assert label(stores, tmp_path / "c.zarr").n_run == 0
+
+
+@pytest.mark.parametrize(
+    ("n_stars", "chunk", "star_bytes", "stars"),
+    [
+        (100_000, 1024, 68_600, 1024),  # APOGEE: 70 MB
+        (100_000, 64, 68_600, 1088),
+        (3_000_000, 1024, 2_744, 26 * 1024),  # Gaia XP: 73 MB
+        (100_000, 1024, 500_000, 1024),  # a chunk at least
+        (3_072, 64, 3_200, 192),  # small: sixteen regions
+        (100, 1024, 3_200, 1024),
+    ],
+)
+def test_size_of_a_region(n_stars, chunk, star_bytes, stars):
+    assert region_size(n_stars, chunk, star_bytes) == stars
+    assert stars % chunk == 0
+    assert stars == chunk or stars * star_bytes <= 75e6
+
+
+def test_a_small_survey_is_cut_into_its_chunks(stores, tmp_path):
+    plan = run.make_plan(*stores, tmp_path / "c.zarr")
+    assert [(r.start, r.stop) for r in plan.regions] == [(i, i + CHUNK) for i in range(0, N_STARS, CHUNK)]
+
+
+def test_faults_and_the_second_try_are_told(stores, tmp_path, monkeypatch, capsys):
+    do, tries = run.run_region, []
+
+    def fails_once(plan, region):
+        tries.append(region.index)
+        if tries.count(2) == 1 and region.index == 2:
+            raise OSError("disk on fire")
+        return do(plan, region)
+
+    monkeypatch.setattr(run, "run_region", fails_once)
+    monkeypatch.setattr(progress, "_EVERY", 0.0)
+    log = tmp_path / "log.jsonl"
+    lux.label_survey(*stores, tmp_path / "c.zarr", region_stars=CHUNK, log=log)
+    assert tries == [0, 1, 2, 3, 4, 5, 2]
+    (fault,) = [e for e in map(json.loads, log.read_text().splitlines()) if e["event"] == "fault"]
+    assert (fault["region"], fault["round"], fault["error"]) == (2, 0, "OSError: disk on fire")
+    told = capsys.readouterr().err.splitlines()
+    assert any(re.fullmatch(r"labelling: 20 of 120 stars, [\d,]+ stars/s", line) for line in told)
+    assert any("100 of 120 stars" in line for line in told) and told[-1].startswith("labelling: done in ")
+
+
+def test_a_run_that_ends_early_says_so_in_its_log(stores, tmp_path, monkeypatch):
+    def full(plan, region):
+        raise CannotWrite("c.zarr: cannot be written")
+
+    monkeypatch.setattr(run, "run_region", full)
+    with pytest.raises(CannotWrite):
+        label(stores, tmp_path / "c.zarr", log=tmp_path / "log.jsonl")
+    last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert last["event"] == "stopped" and last["error"] == "CannotWrite: c.zarr: cannot be written"

@@ -97,12 +97,16 @@ def _say(plan: Plan, as_json: bool) -> None:
 
 def _one_region(plan: Plan, number: int, as_json: bool) -> None:
     """Do one region in this process, without a cluster: to look into one that fails, or to share out work by hand."""
-    from luxscale.catalog import prepare
-    from luxscale.run import run_region
+    from luxscale.catalog import check_place, prepare
+    from luxscale.run import held, run_region
 
     if number >= len(plan.regions):
         raise InputError(f"there is no region {number}: {plan.survey} has regions 0 to {len(plan.regions) - 1}")
-    prepare(plan)
+    if check_place(plan):
+        prepare(plan)
+    else:
+        with held(plan):  # not made by two at once
+            pass
     done = run_region(plan, plan.regions[number])
     bad = "".join(f"\nstars {a} to {b} could not be read: {reason}" for a, b, reason in done.unreadable)
     took = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in done.seconds.items())
