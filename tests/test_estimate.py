@@ -1,0 +1,82 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from luxscale import catalog, store
+from luxscale.cli import main
+from luxscale.estimate import estimate
+from luxscale.plan import make_plan
+from luxscale.region import run_region
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory, _small_survey, small_model):
+    folder = tmp_path_factory.mktemp("estimate")
+    store.write_dataset(_small_survey.isel(star=slice(0, 110)), folder / "s.zarr", chunk=20)
+    small_model.save(folder / "m.zarr")
+    return folder / "s.zarr", folder / "m.zarr"
+
+
+@pytest.fixture
+def plan(stores, tmp_path):
+    return make_plan(*stores, tmp_path / "c.zarr", region_stars=40)
+
+
+def bytes_on_disk(plan, chunks):
+    files = [Path(plan.survey, name, "c", str(i), "0") for name in ("flux", "flux_ivar") for i in chunks]
+    return sum(f.stat().st_size for f in files)
+
+
+def snapshot(folder):
+    return {p: (p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in folder.rglob("*")}
+
+
+def test_before_anything(plan):
+    todo = estimate(plan, cores=2)
+    assert (todo.stars, todo.regions, todo.region_stars, todo.cores) == (110, 3, 40, 2)
+    assert todo.read_bytes == bytes_on_disk(plan, range(6))
+    assert todo.core_seconds >= todo.seconds >= 0
+
+
+def test_what_is_written_adds_up(plan):
+    written = estimate(plan).write_bytes
+    catalog.prepare(plan)
+    group = store.open_group(plan.catalog, "r")
+    per_star = [a for name, a in group.arrays() if a.shape[0] == 110 and name != "star"]
+    assert written == sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in per_star)
+
+
+def test_what_is_left(plan):
+    catalog.prepare(plan)
+    run_region(plan, plan.regions[1])
+    todo = estimate(plan)
+    assert (todo.stars, todo.regions) == (70, 2)
+    assert todo.read_bytes == bytes_on_disk(plan, [0, 1, 4, 5])
+    for region in plan.regions:
+        run_region(plan, region)
+    todo = estimate(plan)
+    assert (todo.stars, todo.regions, todo.read_bytes, todo.write_bytes, todo.seconds) == (0, 0, 0, 0, 0)
+
+
+def test_memory_of_a_worker_grows_with_the_region_alone(stores, tmp_path):
+    small, large = (estimate(make_plan(*stores, tmp_path / "c.zarr", region_stars=n)) for n in (20, 100))
+    assert 0 < (large.worker_bytes - small.worker_bytes) / (80 * 40 * 2 * 4) < 10
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_dry_run_says_it_and_changes_nothing(plan, stores, tmp_path, begun):
+    if begun:
+        catalog.prepare(plan)
+        run_region(plan, plan.regions[0])
+    before = snapshot(tmp_path), snapshot(stores[0])
+    command = ["label", plan.survey, "--model", plan.model, "--out", plan.catalog, "--region-stars", "40", "--dry-run"]
+    text, as_json = CliRunner().invoke(main, command), CliRunner().invoke(main, [*command, "--json"])
+    assert text.exit_code == as_json.exit_code == 0, text.output
+    stars = 70 if begun else 110
+    assert f"{stars} of 110 stars, in {2 if begun else 3} regions of 40" in text.stdout
+    assert all(word in text.stdout for word in ("to read", "to write", "memory", "time"))
+    assert json.loads(as_json.stdout)["stars"] == stars
+    assert (snapshot(tmp_path), snapshot(stores[0])) == before

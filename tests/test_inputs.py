@@ -1,0 +1,63 @@
+import os
+
+import numpy as np
+import pytest
+import zarr
+
+from luxscale import inputs
+
+
+@pytest.fixture
+def group(tmp_path):
+    """Arrays of 50 stars: in chunks of 20, in shards of 20 with chunks of 5, and a narrow one in chunks of 8."""
+    group = zarr.create_group(tmp_path / "s.zarr")
+    rng = np.random.default_rng(0)
+    for name, width, layout in [
+        ("flux", 30, {"chunks": (20, 30)}),
+        ("sharded", 30, {"chunks": (5, 30), "shards": (20, 30)}),
+        ("label_value", 4, {"chunks": (8, 4)}),
+        ("snr", None, {"chunks": (20,)}),
+    ]:
+        shape = (50,) if width is None else (50, width)
+        group.create_array(name, data=rng.standard_normal(shape), **layout)
+    return group
+
+
+def on_disk(group, name, number):
+    folder = os.path.join(str(group.store.root), name, "c", str(number))
+    return os.path.getsize(folder if os.path.isfile(folder) else os.path.join(folder, "0"))
+
+
+@pytest.mark.parametrize(("name", "rows"), [("flux", 20), ("sharded", 20), ("label_value", 8), ("snr", 20)])
+def test_sizes_are_those_on_disk(group, name, rows):
+    assert inputs.chunk_rows(group[name]) == rows
+    sizes = inputs.sizes(group, name, 0, 50)
+    assert sizes.dtype == np.int64
+    assert sizes.tolist() == [on_disk(group, name, i) for i in range(-(-50 // rows))]
+
+
+def test_sizes_of_the_chunks_that_hold_some_of_the_stars(group):
+    everything = inputs.sizes(group, "label_value", 0, 50).tolist()
+    assert inputs.sizes(group, "label_value", 20, 40).tolist() == everything[2:5]
+    assert inputs.sizes(group, "flux", 20, 40).tolist() == inputs.sizes(group, "flux", 0, 50).tolist()[1:2]
+
+
+def test_missing(group):
+    os.unlink(os.path.join(str(group.store.root), "flux", "c", "1", "0"))
+    assert (inputs.sizes(group, "flux", 0, 50) == inputs.MISSING).tolist() == [False, True, False]
+    inputs.refuse_missing(group, ["flux", "sharded"], 0, 20)
+    inputs.refuse_missing(group, ["sharded", "label_value"], 0, 50)
+    with pytest.raises(FileNotFoundError, match="chunk 1 of 'flux' is missing"):
+        inputs.refuse_missing(group, ["sharded", "flux"], 20, 40)
+
+
+def test_a_missing_shard(group):
+    os.unlink(os.path.join(str(group.store.root), "sharded", "c", "2", "0"))
+    with pytest.raises(FileNotFoundError, match="chunk 2 of 'sharded' is missing"):
+        inputs.refuse_missing(group, ["sharded"], 40, 50)
+
+
+def test_an_array_in_a_group_inside(tmp_path):
+    inner = zarr.create_group(tmp_path / "s.zarr").create_group("inner")
+    inner.create_array("flux", data=np.ones((4, 3)), chunks=(2, 3))
+    assert (inputs.sizes(inner, "flux", 0, 4) > 0).all()
