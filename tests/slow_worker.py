@@ -1,0 +1,30 @@
+"""A preload for Dask workers that makes them slow to write, so that faults fall between the arrays of a region.
+
+With ``TAKE_BYTES`` they need as much memory more for every region, as for spectra larger than those of a test.
+"""
+
+import mmap
+import os
+import time
+
+import zarr
+
+from luxscale import region
+
+
+def dask_setup(worker):
+    """Change what tasks of this process do."""
+    write, infer = zarr.Array.__setitem__, region._infer
+
+    def write_slowly(array, *item):
+        time.sleep(float(os.environ["SLOW_WRITE"]))
+        write(array, *item)
+
+    def infer_in_more(*arguments):
+        try:
+            mmap.mmap(-1, int(os.environ.get("TAKE_BYTES", 1))).close()
+        except OSError as error:
+            raise MemoryError(error.strerror) from error
+        return infer(*arguments)
+
+    zarr.Array.__setitem__, region._infer = write_slowly, infer_in_more
