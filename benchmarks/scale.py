@@ -9,7 +9,7 @@ Zarr to Zarr are of a cluster that is up and has compiled: a short run of the sa
 import json
 import os
 import platform
-import resource
+import re
 import shutil
 import statistics
 import time
@@ -34,8 +34,9 @@ def fresh(path):
 
 
 def peak_bytes():
-    """Peak memory of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Peak memory of this process; getrusage would tell that of its parent, where this was greater at the start."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
 
 
 def label(client, survey, model, catalog, log):
