@@ -176,8 +176,8 @@ class Bench:
         found, right = contents(self.folder / f"{name}.zarr"), contents(self.folder / "undisturbed.zarr")
         result.expect(found.keys() == right.keys(), f"{name}: other variables: {set(found) ^ set(right)}")
         result.lost += int((found["status"] != DONE).sum())
-        differ = [differ(found[k], right[k]).reshape(N_STARS, -1).any(1) for k in right if len(right[k]) == N_STARS]
-        result.differing += int(np.any(differ, axis=0).sum())
+        unlike = [differ(found[k], right[k]).reshape(N_STARS, -1).any(1) for k in right if len(right[k]) == N_STARS]
+        result.differing += int(np.any(unlike, axis=0).sum())
         attributes = zarr.open_group(self.folder / f"{name}.zarr", mode="r").attrs
         result.expect(attributes["complete"] == 1, f"{name}: not complete")
 
