@@ -3,9 +3,10 @@
     python benchmarks/crossval.py survey.zarr --stars 0:5000
 
 With ``--only-latent-dim``, ``--only-omega`` and ``--only-folds`` it runs part of the grid, one task after another in
-this process, and says what the whole would take: the median time of the tasks that ran at each P, or a + b P^2 through
-the two nearest P that did (the normal equations have P (P + 1) / 2 columns), times the number of tasks. It prints which.
-The first task at each P compiles; run two folds or more to see how long the others take.
+this process, and says what the whole would take: the median time of the trainings that ran at each P, or a + b P^2
+through the two nearest P that did (the normal equations have P (P + 1) / 2 columns), times their number. It prints
+which. Method ``alternating`` trains for every task; ``marginal`` trains once for the four priors, whose tasks it runs
+together. The first training at each P compiles; run two folds or more to see how long the others take.
 """
 
 import os
@@ -26,22 +27,21 @@ LATENT_DIMS, OMEGAS, FOLDS = (12, 24, 48, 96), (1.0, 10.0, 100.0, 1000.0), 5
 
 
 def run_part(grid, latent_dims, omegas, folds):
-    """Run the chosen tasks that are pending: {task: seconds}."""
+    """Run the chosen tasks that are pending, and those that share their training: {P: seconds of each training}."""
     priors = [o**-2 for o in omegas]
-    chosen = [t for t in grid.tasks if t.latent_dim in latent_dims and t.prior in priors and t.fold < folds]
     seconds = {}
-    for task in cv.prepare(grid):
-        if task in chosen:
-            seconds[task] = cv.run_task(grid, task)
-            click.echo(f"{task}: {seconds[task]:.1f} s", err=True)
+    for tasks in grid.together(cv.prepare(grid)):
+        if tasks[0].latent_dim in latent_dims and tasks[0].fold < folds and any(t.prior in priors for t in tasks):
+            took = cv.run_task(grid, *tasks)
+            seconds.setdefault(tasks[0].latent_dim, []).append(took)
+            click.echo(f"{grid.method}, {tasks[-1]}, {len(tasks)} priors: {took:.1f} s", err=True)
     return seconds
 
 
 def extrapolate(seconds):
-    """Seconds of a task at every P, and how they were found: {P: (seconds, how)}."""
-    measured = {p: [s for t, s in seconds.items() if t.latent_dim == p] for p in LATENT_DIMS}
-    known = {p: np.median(s) for p, s in measured.items() if s}
-    made = {p: (known[p], f"measured, {len(measured[p])} tasks") for p in known}
+    """Seconds of a training and its tasks at every P, and how they were found: {P: (seconds, how)}."""
+    known = {p: np.median(s) for p, s in seconds.items()}
+    made = {p: (known[p], f"measured, {len(seconds[p])} of them") for p in known}
     for p in set(LATENT_DIMS) - set(known) if len(known) > 1 else ():
         near = sorted(known, key=lambda q: abs(q - p))[:2]
         slope = (known[near[1]] - known[near[0]]) / (near[1] ** 2 - near[0] ** 2)
@@ -79,19 +79,20 @@ def main(survey, stars, method, workers, out, only_latent_dim, only_omega, only_
         if part:
             dims = [int(p) for p in only_latent_dim] or LATENT_DIMS
             seconds = run_part(grid, dims, [float(o) for o in only_omega] or OMEGAS, only_folds or FOLDS)
-            report_part(seconds, len(grid.tasks) // len(LATENT_DIMS))
+            report_part(method, seconds, len(grid.together(grid.tasks)) // len(LATENT_DIMS))
         else:
             report_whole(grid, workers)
 
 
-def report_part(seconds, tasks_a_dim):
+def report_part(method, seconds, trainings_a_dim):
     made = extrapolate(seconds)
     for p in sorted(made):
-        click.echo(f"P={p:<4} {made[p][0]:8.1f} s/task  ({made[p][1]})")
+        click.echo(f"{method}, P={p:<4} {made[p][0]:8.1f} s a training with its tasks  ({made[p][1]})")
     if len(made) == len(LATENT_DIMS):
-        whole = sum(s for s, _ in made.values()) * tasks_a_dim
+        whole = sum(s for s, _ in made.values()) * trainings_a_dim
         click.echo(
-            f"whole grid {whole / 60:.0f} min, not run: the sum over {tasks_a_dim} tasks at each P, one at a time"
+            f"{method}, whole grid: {whole / 60:.0f} min, not run: the sum over {trainings_a_dim} trainings at each P, "
+            "one at a time"
         )
 
 

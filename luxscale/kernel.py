@@ -22,6 +22,10 @@ BLOCK = 128
 #: Distance from the mean, in units of a feature's spread, beyond which a value is as good as infinite.
 FARTHEST = 1e6
 
+#: Inverse variance, in units of 1 / spread^2, at which the least scatter is all that counts and float32 is far from its
+#: end: what is given with less of an error counts as if with this.
+MOST_IVAR = 1e20
+
 
 @dataclasses.dataclass(frozen=True)
 class Design:
@@ -297,7 +301,7 @@ def _in_range(d: Design, value: np.ndarray, ivar: np.ndarray) -> tuple[Design, n
     unit = np.asarray(d.unit, float)
     scaled = dataclasses.replace(d, unit=np.ones_like(d.unit), ivar_unit=np.sign(d.ivar_unit))
     with np.errstate(over="ignore"):  # what is infinite gets no weight, and a flag
-        return scaled, value * unit, ivar / unit**2
+        return scaled, value * unit, np.where(np.isinf(ivar), ivar, np.minimum(ivar / unit**2, MOST_IVAR))
 
 
 def on_accelerator(designs: Sequence[Design]) -> tuple[Design, ...]:

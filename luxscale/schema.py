@@ -147,7 +147,8 @@ class OutputSpec:
         if self.is_ivar:
             return noise
         known = np.isfinite(values) & np.isfinite(noise) & (noise > 0)
-        ivar = np.where(known, 1 / np.where(known, noise, 1) ** 2, 0)
+        with np.errstate(over="ignore"):  # an absurdly small error is an error, not a breach: see kernel.MOST_IVAR
+            ivar = np.where(known, np.minimum((1 / np.where(known, noise, 1)) ** 2, np.finfo(float).max), 0)
         return np.where(invalid(self, values, noise), np.nan, ivar)
 
 

@@ -1,4 +1,7 @@
+import importlib
+import itertools
 import shlex
+import time
 import zlib
 
 import numpy as np
@@ -162,14 +165,14 @@ def test_one_standard_error_rule(results):
 def test_a_failed_task_is_named_and_the_rest_resumes(path, out, results, tmp_path, monkeypatch):
     do, did = cv.run_task, []
 
-    def fails(grid, task):
-        if task[:2] == (4, 1.0) and task.fold > 0:
+    def fails(grid, *tasks):
+        if tasks[0][:2] == (4, 1.0) and tasks[0].fold > 0:
             raise OSError("disk on fire")
-        return do(grid, task)
+        return do(grid, *tasks)
 
-    def counts(grid, task):
-        did.append(task)
-        return do(grid, task)
+    def counts(grid, *tasks):
+        did.extend(tasks)
+        return do(grid, *tasks)
 
     monkeypatch.setattr(cv, "run_task", fails)
     with pytest.raises(RunError, match=r"2 of 9 tasks.*P=4, prior=1, fold 1: OSError: disk on fire"):
@@ -211,7 +214,6 @@ def test_a_task_half_written_is_done_again(path, tmp_path):
         ({"priors": (1.0, 2.0)}, "grid"),
         ({"folds": 4}, "folds"),
         ({"iterations": 7}, "settings"),
-        ({"seed": 1}, "settings"),
         ({"stars": slice(0, 150)}, "survey and stars"),
         ({"method": "alternating"}, "method"),
         ({"outputs": ["flux", "label_value"]}, "outputs"),
@@ -276,6 +278,38 @@ def test_the_order_of_stars_does_not_matter(survey, results, tmp_path):
     assert float(np.abs(difference).max()) < 0.05
 
 
+def test_settings_that_share_a_training_train_once(path, results, tmp_path, monkeypatch):
+    """The marginal method trains with prior 1 whatever that of the test step is."""
+    module, trained = importlib.import_module("luxscale.crossval.fold"), []
+    fit = module.train
+    monkeypatch.setattr(module, "train", lambda *a, **k: trained.append(k["where"]) or fit(*a, **k))
+    ours = run(path, tmp_path / "cv.zarr", latent_dims=[4], priors=(1.0, 100.0)).compute()
+    assert len(trained) == FOLDS and (ours["status"] == 1).all()
+    theirs = run(path, tmp_path / "alone.zarr", latent_dims=[4], priors=(100.0,)).compute()
+    assert_same(ours.sel(prior=[1.0]), results.sel(latent_dim=[4]))
+    assert_same(ours.sel(prior=[100.0]), theirs)
+    assert not np.array_equal(ours["label_value"].sel(prior=1.0), ours["label_value"].sel(prior=100.0), equal_nan=True)
+    grid = cv.make_grid(path, tmp_path / "new.zarr", latent_dims=[2], priors=(1.0, 2.0), method="alternating", folds=2)
+    assert grid.together(grid.tasks) == [(t,) for t in grid.tasks]
+
+
+def timed(grid, task):
+    start = time.monotonic()
+    cv.run_task(grid, task)
+    return start, time.monotonic()
+
+
+@pytest.mark.slow
+def test_a_worker_does_one_task_at_a_time(path, tmp_path):
+    """What a task computes with Dask must not make room for another, whose memory would come on top."""
+    grid = cv.make_grid(path, tmp_path / "cv.zarr", latent_dims=[2], folds=3, iterations=2)
+    todo = cv.prepare(grid)
+    with local_cluster(1) as client:
+        spans = sorted(client.gather(client.map(timed, [grid] * len(todo), list(todo), pure=False)))
+    assert len(spans) == 3
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
 @pytest.mark.slow
 def test_on_worker_processes(path, results, tmp_path):
     with local_cluster(2) as client:
@@ -297,7 +331,6 @@ def test_priors_of_the_alternating_method(path, survey, tmp_path):
         "folds": 2,
         "method": "alternating",
         "iterations": 2,
-        "seed": 3,
     }
     ours = run(path, tmp_path / "cv.zarr", **options).compute()
     assert ours["prior"].values.tolist() == [0.01, 100.0]
@@ -305,7 +338,7 @@ def test_priors_of_the_alternating_method(path, survey, tmp_path):
     fold = by_identifier(kept, 2)
     for prior in (100.0, 0.01):
         model = lux.train(
-            kept.isel(star=fold != 0), 4, method="alternating", folds=1, iterations=2, seed=3,
+            kept.isel(star=fold != 0), 4, method="alternating", folds=1, iterations=2,
             latent_precision=prior, prior=prior, progress=False,
         )  # fmt: skip
         part = ours.sel(prior=prior).isel(latent_dim=0, star=fold == 0)

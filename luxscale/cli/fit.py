@@ -49,7 +49,10 @@ from luxscale.cli.clusters import Cluster, cluster_options
 @click.option("--output", "outputs", multiple=True, help="Output to model (repeat). [default: all of the survey]")
 @click.option("--iterations", type=click.IntRange(1), default=None, help="Most iterations. [default: the method's]")
 @click.option(
-    "--tolerance", type=float, default=None, help="Of the marginal method: gain at which to stop. [default: 2e-5]"
+    "--tolerance",
+    type=float,
+    default=None,
+    help="Gain at which to stop, per measured value. [default: 2e-5; of the alternating method 2e-3]",
 )
 @click.option(
     "--folds",
@@ -58,7 +61,6 @@ from luxscale.cli.clusters import Cluster, cluster_options
     show_default=True,
     help="Folds on which label misfit is measured; 1 measures none.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the alternating method's random start.")
 @click.option("--overwrite", is_flag=True, help="Replace a model at --out.")
 @JSON
 @QUIET
@@ -76,7 +78,6 @@ def train(
     iterations: int | None,
     tolerance: float | None,
     folds: int,
-    seed: int,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
@@ -97,7 +98,6 @@ def train(
         windows=windows,
         prior=prior,
         folds=folds,
-        seed=seed,
         progress=not quiet,
         where=survey,
         **settings,
@@ -132,7 +132,6 @@ def train(
 @click.option("--stars", callback=span, metavar="START:STOP", help="Use these stars only, by position.")
 @click.option("--output", "outputs", multiple=True, help="Output to model (repeat). [default: all of the survey]")
 @click.option("--iterations", type=click.IntRange(1), default=None, help="Most iterations. [default: the method's]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the alternating method's random start.")
 @cluster_options
 @JSON
 @QUIET
@@ -146,7 +145,6 @@ def crossval(
     stars: slice,
     outputs: tuple[str, ...],
     iterations: int | None,
-    seed: int,
     cluster: Cluster,
     as_json: bool,
     quiet: bool,
@@ -168,7 +166,6 @@ def crossval(
         method=method,
         outputs=outputs or None,
         stars=stars,
-        seed=seed,
         **({} if iterations is None else {"iterations": iterations}),
     )
     todo = cv.prepare(grid)

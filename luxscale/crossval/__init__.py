@@ -1,7 +1,8 @@
 """Cross-validation over the number of latents P and the precision of their prior (the paper's appendix A).
 
 Every fold of every setting is a task: train on the other folds, infer the stars of this one from their spectra and
-from their labels, and write what was found as a Zarr group of its own, its ``status`` last. So a run that was
+from their labels, and write what was found as a Zarr group of its own, its ``status`` last. Where the prior is of the
+test step alone, as with method ``"marginal"``, the tasks that differ in it only share one training. So a run that was
 interrupted goes on where it was, and no two tasks ever write one chunk. When all have run, the results are put together
 in the order of the survey's stars. Model spectra are not kept: they would be the survey times the number of settings.
 """
@@ -35,7 +36,7 @@ _DOC = {
     "n_labels": "labels in label_chi2",
     "objective": "objective per star at the end of training",
     "training_seconds": "wall time of training",
-    "seconds": "wall time of the task: reading, training, inference",
+    "seconds": "wall time of the task: reading, training, inference; and of those before it that share the training",
     "status": "0 = not done, 1 = done",
 }
 
@@ -50,7 +51,6 @@ def cross_validate(
     method: str = "marginal",
     outputs: Sequence[str] | None = None,
     stars: slice | None = None,
-    seed: int = 0,
     client: Any = None,
     progress: bool = True,
     **settings: Any,
@@ -67,9 +67,9 @@ def cross_validate(
         Numbers of latents P.
     priors : sequence of float
         Precisions of the Gaussian prior on latents, 1 / variance: 1 / Omega^2 for the paper's Omega. With method
-        ``"alternating"`` it is the training's ``latent_precision`` too; ``"marginal"`` trains with 1 whatever it is.
+        ``"alternating"`` it is the training's ``latent_precision`` too; ``"marginal"`` trains with 1 whatever it is, once.
     folds : int
-    method, outputs, seed, **settings
+    method, outputs, **settings
         As for `luxscale.train`.
     stars : slice, optional
         Stars of the survey to use, by position.
@@ -108,7 +108,6 @@ def cross_validate(
         method=method,
         outputs=outputs,
         stars=stars,
-        seed=seed,
         **settings,
     )
     return complete(grid, prepare(grid), client=client, progress=progress)
@@ -138,30 +137,36 @@ def run(grid: Grid, tasks: Sequence[Task], *, client: Any = None, progress: bool
     """Do tasks, on a cluster or one after another; returns those that failed, and why."""
     failed: dict[Task, BaseException] = {}
     with Progress("cross-validating", len(tasks), unit="tasks", enabled=progress) as shown:
-        attempts = _in_process(grid, tasks) if client is None else _on_cluster(grid, tasks, client)
-        for done, (task, error) in enumerate(attempts, 1):
+        groups = grid.together(tasks)
+        attempts = _in_process(grid, groups) if client is None else _on_cluster(grid, groups, client)
+        done = 0
+        for group, error in attempts:
             if error is not None:
-                failed[task] = error
-                shown.say(f"{task} failed: {type(error).__name__}: {error}")
-            shown.update(done, f"last {task}")
+                failed |= dict.fromkeys(group, error)
+                shown.say(f"{' and '.join(map(str, group))} failed: {type(error).__name__}: {error}")
+            done += len(group)
+            shown.update(done, f"last {group[-1]}")
     return failed
 
 
-def _in_process(grid: Grid, tasks: Sequence[Task]) -> Iterator[tuple[Task, BaseException | None]]:
-    for task in tasks:
+_Attempts = Iterator[tuple[tuple[Task, ...], BaseException | None]]
+
+
+def _in_process(grid: Grid, groups: Sequence[tuple[Task, ...]]) -> _Attempts:
+    for group in groups:
         try:
-            run_task(grid, task)
+            run_task(grid, *group)
         except Exception as error:
-            yield task, error
+            yield group, error
         else:
-            yield task, None
+            yield group, None
 
 
-def _on_cluster(grid: Grid, tasks: Sequence[Task], client: Any) -> Iterator[tuple[Task, BaseException | None]]:
+def _on_cluster(grid: Grid, groups: Sequence[tuple[Task, ...]], client: Any) -> _Attempts:
     from distributed import as_completed
 
-    futures = client.map(run_task, [grid] * len(tasks), list(tasks), pure=False, retries=1)
-    by_key = {f.key: t for f, t in zip(futures, tasks, strict=True)}
+    futures = [client.submit(run_task, grid, *group, pure=False, retries=1) for group in groups]
+    by_key = {f.key: g for f, g in zip(futures, groups, strict=True)}
     for future in as_completed(futures):
         yield by_key[future.key], future.exception()
         future.release()

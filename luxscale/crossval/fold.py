@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import dask
 import numpy as np
 import xarray as xr
 
@@ -15,40 +17,49 @@ from luxscale.infer import infer
 from luxscale.model import LuxModel, Output
 from luxscale.predict import predict
 from luxscale.schema import STAR, pick_outputs
-from luxscale.train import _settings, train
+from luxscale.train import train
 
 #: Stars whose model spectra are in memory at once.
 _BLOCK = 256
 
 
-def run_task(grid: Grid, task: Task) -> float:
-    """Do one fold of one setting and write it; returns its wall time in seconds.
+def run_task(grid: Grid, *tasks: Task) -> float:
+    """Do one fold of one setting, or of several that share its training, and write it; returns its wall time in seconds.
 
-    Nothing of the task counts as done until its ``status`` is written, which is last.
+    Nothing of a task counts as done until its ``status`` is written, which is last.
     """
+    # left to Dask, what is computed here would go to the worker's cluster, and the worker start another task meanwhile
+    with dask.config.set(scheduler="synchronous"):
+        return _run(grid, tasks)
+
+
+def _run(grid: Grid, tasks: Sequence[Task]) -> float:
     started = time.monotonic()
     frame = store.open_dataset(grid.out)
     fold, rows = frame["star_fold"].values, frame["star_row"].values
-    model = _train(grid, task, _read(grid, rows[fold != task.fold]))
+    left_out = fold == tasks[0].fold
+    model = _train(grid, tasks[0], _read(grid, rows[~left_out]))
     training_seconds = time.monotonic() - started
-    part = held_out(model, _read(grid, rows[fold == task.fold]))
-    seconds = time.monotonic() - started
-    part = part.assign(objective=model.objective[-1], training_seconds=training_seconds, seconds=seconds)
-    part.to_zarr(store.located(grid.out), group=task.group, mode="w", consolidated=False, zarr_format=3)
-    store.open_group(grid.out, "r+", task.group).attrs["status"] = 1
-    return seconds
+    stars = _read(grid, rows[left_out])
+    for task in tasks:
+        part = held_out(dataclasses.replace(model, prior=task.prior), stars)
+        seconds = time.monotonic() - started
+        part = part.assign(objective=model.objective[-1], training_seconds=training_seconds, seconds=seconds)
+        part.to_zarr(store.located(grid.out), group=task.group, mode="w", consolidated=False, zarr_format=3)
+        store.open_group(grid.out, "r+", task.group).attrs["status"] = 1
+    return time.monotonic() - started
 
 
 def _read(grid: Grid, rows: np.ndarray) -> xr.Dataset:
-    """Stars of the survey in memory; read in this thread, because a worker must not wait for its own cluster."""
+    """Stars of the survey in memory."""
     survey = store.open_dataset(grid.survey)
     specs = pick_outputs(survey, grid.outputs, grid.survey)
-    return survey[[v for s in specs for v in s.variables]].isel({STAR: rows}).load(scheduler="synchronous")
+    return survey[[v for s in specs for v in s.variables]].isel({STAR: rows}).load()
 
 
 def _train(grid: Grid, task: Task, stars: xr.Dataset) -> LuxModel:
     settings: dict[str, Any] = dict(grid.settings)
-    if "latent_precision" in _settings(grid.method, settings):
+    if grid.trains_with_prior:
         settings["latent_precision"] = task.prior
     return train(
         stars,
@@ -57,7 +68,6 @@ def _train(grid: Grid, task: Task, stars: xr.Dataset) -> LuxModel:
         method=grid.method,
         prior=task.prior,
         folds=1,
-        seed=grid.seed,
         progress=False,
         where=f"{grid.survey} without fold {task.fold}",
         **settings,

@@ -67,7 +67,6 @@ class Grid:
     outputs : tuple of str
     span : tuple of int
         First star, and the one after the last.
-    seed : int
     settings : tuple of (name, value)
         Further settings of the method.
     identity : tuple of (name, value)
@@ -82,7 +81,6 @@ class Grid:
     method: str
     outputs: tuple[str, ...]
     span: tuple[int, int]
-    seed: int
     settings: tuple[tuple[str, Any], ...]
     identity: tuple[tuple[str, str], ...]
 
@@ -90,6 +88,18 @@ class Grid:
     def tasks(self) -> tuple[Task, ...]:
         """All tasks, in the order to run them."""
         return all_tasks(self.latent_dims, self.priors, self.folds)
+
+    @property
+    def trains_with_prior(self) -> bool:
+        """Whether the prior of a setting is that of its training too, and not of the test step alone."""
+        return "latent_precision" in _settings(self.method, dict(self.settings))
+
+    def together(self, tasks: Sequence[Task]) -> list[tuple[Task, ...]]:
+        """Group tasks by the training that they share, in their order."""
+        if self.trains_with_prior:
+            return [(t,) for t in tasks]
+        shared = dict.fromkeys((t.latent_dim, t.fold) for t in tasks)
+        return [tuple(t for t in tasks if (t.latent_dim, t.fold) == one) for one in shared]
 
 
 def all_tasks(latent_dims: Sequence[int], priors: Sequence[float], folds: int) -> tuple[Task, ...]:
@@ -99,7 +109,7 @@ def all_tasks(latent_dims: Sequence[int], priors: Sequence[float], folds: int) -
 
 def make_grid(
     survey: str | Path, out: str | Path, *, latent_dims: Sequence[int], priors: Sequence[float] = (1.0,), folds: int = 5,
-    method: str = "marginal", outputs: Sequence[str] | None = None, stars: slice | None = None, seed: int = 0,
+    method: str = "marginal", outputs: Sequence[str] | None = None, stars: slice | None = None,
     **settings: Any,
 ) -> Grid:  # fmt: skip
     """Check a grid and the survey it is for; the parameters are those of `cross_validate`.
@@ -135,9 +145,9 @@ def make_grid(
         "folds": json.dumps(int(folds)),
         "method": method,
         "outputs": json.dumps(names),
-        "settings": json.dumps({"seed": seed, **settings}, sort_keys=True, default=str),
+        "settings": json.dumps(settings, sort_keys=True, default=str),
     }
-    fixed = (int(folds), method, names, span, seed)
+    fixed = (int(folds), method, names, span)
     return Grid(*paths, dims, precisions, *fixed, tuple(settings.items()), tuple(identity.items()))
 
 

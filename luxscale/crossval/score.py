@@ -139,7 +139,7 @@ def choose(results: xr.Dataset, *, score: str = "label_chi2") -> Choice:
 def next_step(grid: Grid, choice: Choice) -> str:
     """Return the command that trains the chosen setting on the same stars."""
     words = [f"luxscale train {shlex.quote(grid.survey)} --method {grid.method} --latent-dim {choice.latent_dim}"]
-    words += [f"--prior {choice.prior:g} --stars {grid.span[0]}:{grid.span[1]} --seed {grid.seed}"]
+    words += [f"--prior {choice.prior:g} --stars {grid.span[0]}:{grid.span[1]}"]
     words += [f"--latent-precision {choice.prior:g}"] if grid.method == "alternating" else []
     words += [f"--{name.replace('_', '-')} {value}" for name, value in grid.settings]
     words += [f"--output {name}" for name in grid.outputs]

@@ -18,7 +18,8 @@ from luxscale.progress import Progress
 from luxscale.schema import STAR, InputError, check_structure, check_unique, pick_outputs
 from luxscale.train.alternating import train_alternating
 from luxscale.train.cannon import complete_stars, train_cannon
-from luxscale.train.data import Trained, TrainingData, load_training
+from luxscale.train.data import Trained, TrainingData
+from luxscale.train.load import load_training
 from luxscale.train.marginal import train_marginal
 from luxscale.train.misfit import misfit
 from luxscale.train.steps import BLOCK, Arrays
@@ -29,7 +30,10 @@ __all__ = ["train"]
 
 _METHODS: dict[str, tuple[Callable[..., Trained], dict[str, Any]]] = {
     "marginal": (train_marginal, {"iterations": 30, "tolerance": 2e-5}),
-    "alternating": (train_alternating, {"iterations": 5, "latent_precision": 1e-6, "solver": "exact"}),
+    "alternating": (
+        train_alternating,
+        {"iterations": 30, "tolerance": 2e-3, "latent_precision": 1e-6, "solver": "exact"},
+    ),
     "cannon": (train_cannon, {}),
 }
 
@@ -77,13 +81,15 @@ def train(
         Misfit of the labels, and the limits of flags, are measured on each fold of the stars with weights regressed on
         the others; 1 measures nothing, and errors are then formal only.
     seed : int
-        Of the random start of ``"alternating"``; the other methods have none.
+        Recorded with the model. The same data gives the same model whatever it is: what is random in a method, the
+        start of ``"alternating"``, is drawn the same way each time.
     progress : bool
         Whether to show progress on standard error.
     where : str
         Name of the survey in messages.
     **settings
-        ``iterations`` (marginal, alternating); ``tolerance`` (marginal: least gain in ln evidence per measured value);
+        ``iterations`` (marginal, alternating: the most); ``tolerance`` (marginal, alternating: least gain of an
+        iteration, in ln evidence or penalised log-likelihood per measured value);
         ``latent_precision`` (alternating: precision of the prior on latents in training, equation 7); ``solver``
         (alternating: ``"exact"``, or ``"jaxopt"`` for the paper's iterative solvers, which need the extra of that
         name).
@@ -114,7 +120,7 @@ def train(
             data = _check_complete(data, latent_dim, folds, where, shown)
         shown.stage("")
         function, _ = _METHODS[method]
-        trained = function(data, latent_dim, seed=seed, report=shown.report, **settings)
+        trained = function(data, latent_dim, report=shown.report, **settings)
         precision = prior if trained.prior is None else trained.prior
         record = {"latent_dim": latent_dim, "seed": seed, "folds": folds, "prior": precision, **settings}
         record |= {"windows": spans, **dict(data.left_out)}

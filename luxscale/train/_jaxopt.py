@@ -1,7 +1,7 @@
-"""The paper's training step with the paper's solvers: Gauss-Newton in agenda 1, LBFGS in agenda 2, both of jaxopt.
+"""The steps of the paper's training by the paper's solvers: Gauss-Newton in agenda 1, LBFGS in agenda 2, both of jaxopt.
 
-It takes the steps of `luxscale.train.alternating`, from the same start and with the same objectives, and takes them
-numerically: to show that both reach the same optimum, and because residuals that are not linear could be put in.
+They are the steps of `luxscale.train.alternating`, with the same objectives, taken numerically: to show that both
+reach the same optimum, and because residuals that are not linear could be put in.
 
 - Agenda 1: a-, b- and z-step are least-squares problems of one feature (one star) each, whose residuals Gauss-Newton
   gets as a function; features (stars) are batched.
@@ -30,11 +30,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale import solvers
-from luxscale.maps import LinearMap
 from luxscale.schema import InputError
-from luxscale.train.alternating import start
-from luxscale.train.data import Report, Trained, TrainingData
-from luxscale.train.steps import BLOCK, LEAST_SCATTER, TILE, Arrays, Latents, canonical
+from luxscale.train.alternating import Steps
+from luxscale.train.data import TrainingData
+from luxscale.train.steps import BLOCK, LEAST_SCATTER, TILE, Arrays, Latents
 
 #: Section 4.2; the gradient of the summed objective has to fall below tol.
 _LBFGS = {"tol": 1e-6, "maxiter": 3000, "max_stepsize": 1e3}
@@ -43,29 +42,8 @@ _LBFGS = {"tol": 1e-6, "maxiter": 3000, "max_stepsize": 1e3}
 _LN_SCATTER = -8.0
 
 
-def train_jaxopt(
-    data: TrainingData, latent_dim: int, *, iterations: int, latent_precision: float, seed: int, report: Report
-) -> Trained:
-    """Fit A, B, z and s by the paper's two agendas, every step by an iterative solver.
-
-    Parameters
-    ----------
-    data : TrainingData
-    latent_dim : int
-    iterations : int
-        Of agenda 1; the paper uses five.
-    latent_precision : float
-        Precision of the Gaussian prior on latents (equation 7).
-    seed : int
-        Of the random start of A and B.
-    report : callable
-        Called with (method, iteration, objective per star).
-
-    Returns
-    -------
-    Trained
-        In the canonical gauge; the objective is the penalised log-likelihood per star (equation 8) after each
-        iteration, the last being agenda 2's.
+def jaxopt_steps() -> Steps:
+    """Return the steps as jaxopt takes them.
 
     Raises
     ------
@@ -73,25 +51,7 @@ def train_jaxopt(
         If jaxopt is not installed.
     """
     _jaxopt()
-    outputs, latents = start(data, latent_dim, seed)
-    everyone = data.present()
-    history: list[float] = []
-    for iteration in range(iterations + 1):
-        final = iteration == iterations
-        outputs = _all_weights(outputs, latents, everyone, data.spectral, final)
-        z, objective = _latent_step(outputs, latents.mean, latent_precision, final=final)
-        latents = latents._replace(mean=z, objective=objective)
-        history.append(float(np.asarray(objective[: data.n_stars]).mean()))
-        report("alternating", iteration, history[-1])
-        outputs, latents = canonical(outputs, latents, data.n_stars, data.spectral)
-
-    def leave_out(folds: Sequence[np.ndarray]) -> Iterator[tuple[Arrays, ...]]:
-        for fold in folds:
-            others = everyone.copy()
-            others[fold] = 0
-            yield _all_weights(outputs, latents, others, data.spectral, final=False)
-
-    return Trained(outputs, history, leave_out, (LinearMap,) * len(outputs))
+    return Steps(_all_weights, _latents, _leave_out)
 
 
 def _all_weights(
@@ -105,6 +65,20 @@ def _all_weights(
         weights, offset = _weight_step(output, latents.mean, stars, final=final and is_spectrum)
         new.append(output._replace(weights=weights, offset=offset))
     return tuple(new)
+
+
+def _latents(outputs: tuple[Arrays, ...], latents: Latents, precision: float, final: bool) -> Latents:
+    z, objective = _latent_step(outputs, latents.mean, precision, final=final)
+    return latents._replace(mean=z, objective=objective)
+
+
+def _leave_out(
+    outputs: tuple[Arrays, ...], latents: Latents, folds: Sequence[np.ndarray], data: TrainingData
+) -> Iterator[tuple[Arrays, ...]]:
+    for fold in folds:
+        others = data.present()
+        others[fold] = 0
+        yield _all_weights(outputs, latents, others, data.spectral, final=False)
 
 
 @functools.cache

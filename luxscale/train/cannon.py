@@ -28,7 +28,7 @@ _RIDGE = 1e-4
 _PRIOR = 1e-2
 
 
-def train_cannon(data: TrainingData, latent_dim: int, *, seed: int, report: Report) -> Trained:
+def train_cannon(data: TrainingData, latent_dim: int, *, report: Report) -> Trained:
     """Fit The Cannon.
 
     Parameters
@@ -36,8 +36,6 @@ def train_cannon(data: TrainingData, latent_dim: int, *, seed: int, report: Repo
     data : TrainingData
     latent_dim : int
         The number of labels.
-    seed : int
-        Not used: every step is exact.
     report : callable
         Called with (method, round, objective per star).
 

@@ -14,17 +14,26 @@ import numpy as np
 
 from luxscale.maps import LinearMap
 from luxscale.train.data import Report, Trained, TrainingData
-from luxscale.train.steps import LEAST_SCATTER, Arrays, Latents, canonical, latent_step, leave_out_each, weight_step
+from luxscale.train.steps import (
+    LEAST_SCATTER,
+    Arrays,
+    Latents,
+    canonical,
+    latent_step,
+    leave_out_each,
+    overshoot,
+    weight_step,
+)
 
 #: Fisher-scoring steps of the scatter: the first must find it, later ones, every second iteration, follow it.
 _FIRST_STEPS, _STEPS = 8, 2
 
-#: Factor by which each M-step is overshot: 12 iterations then come as far as 16 without.
+#: Factor by which each M-step is overshot, which leaves EM convergent: 12 iterations then come as far as 16 without.
 _RELAX = 1.5
 
 
 def train_marginal(
-    data: TrainingData, latent_dim: int, *, iterations: int, tolerance: float, seed: int, report: Report
+    data: TrainingData, latent_dim: int, *, iterations: int, tolerance: float, report: Report
 ) -> Trained:
     """Fit weights and scatter by maximum marginal likelihood.
 
@@ -36,8 +45,6 @@ def train_marginal(
         At most this many.
     tolerance : float
         Stop when an iteration gains less than this in ln evidence per measured value.
-    seed : int
-        Not used: the start is deterministic.
     report : callable
         Called with (method, iteration, objective per star).
 
@@ -53,13 +60,13 @@ def train_marginal(
     outputs = tuple(_start(o, s, latent_dim) for o, s in zip(data.arrays, scatter, strict=True))
     outputs = tuple(regress(o, Latents.certain(z), everyone, 0) for o in outputs)
     latents = Latents.certain(z)
-    values = sum(float(np.sum(np.asarray(a.ivar) > 0)) for a in data.arrays) / data.n_stars
+    values = data.values_per_star()
     history: list[float] = []
     for iteration in range(iterations):
         before, steps = outputs, 0 if iteration % 2 else _STEPS if iteration else _FIRST_STEPS
         outputs = tuple(regress(o, latents, everyone, steps if s else 0) for o, s in zip(outputs, free, strict=True))
         if iteration:
-            outputs = tuple(_beyond(old, new) for old, new in zip(before, outputs, strict=True))
+            outputs = tuple(overshoot(*pair, _RELAX) for pair in zip(before, outputs, strict=True))
         outputs, _ = canonical(outputs, latents, data.n_stars, data.spectral)
         latents = latent_step(outputs, 1.0)
         history.append(float(np.asarray(latents.objective[: data.n_stars], float).mean()))
@@ -78,12 +85,6 @@ def train_marginal(
 def regress(output: Arrays, latents: Latents, stars: np.ndarray, steps: int) -> Arrays:
     """Fit scatter (unless ``steps`` is 0) and weights of an output to the stars that take part."""
     return weight_step(output, latents, np.zeros_like(output.weights), stars, scatter_steps=steps)
-
-
-def _beyond(old: Arrays, new: Arrays) -> Arrays:
-    """Go on from old through new weights: EM over-relaxed, which a factor below 2 leaves convergent."""
-    weights, offset = (getattr(old, k) + _RELAX * (getattr(new, k) - getattr(old, k)) for k in ("weights", "offset"))
-    return new._replace(weights=weights, offset=offset)
 
 
 def _start(output: Arrays, scatter: np.ndarray, latent_dim: int) -> Arrays:

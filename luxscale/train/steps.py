@@ -131,6 +131,12 @@ def weight_step(
     return out
 
 
+def overshoot(old: Arrays, new: Arrays, factor: float) -> Arrays:
+    """Go on from old through new weights and offset, by a factor below 2: what the step maximised still rises."""
+    weights, offset = (getattr(old, k) + factor * (getattr(new, k) - getattr(old, k)) for k in ("weights", "offset"))
+    return new._replace(weights=weights, offset=offset)
+
+
 def _tiles(d: int, tile: int) -> Iterator[int]:
     """Return where tiles of features start; the last one overlaps that before it, so that all are of one size."""
     return (min(i, max(d - tile, 0)) for i in range(0, d, tile))
