@@ -6,10 +6,21 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import dask
 from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
 from luxscale.cluster.environment import cpu_count, environment, gpus, worker_environment
+
+#: A worker that restarts is waited for however slow the machine, one that gives no sign of life for a minute is replaced,
+#: and none is paused for its memory: what it has freed it keeps, so it would never wake.
+_SETTINGS = {
+    "distributed.deploy.lost-worker-timeout": "1h",
+    "distributed.scheduler.worker-ttl": "60 s",
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+}
 
 
 @contextlib.contextmanager
@@ -39,6 +50,7 @@ def local_cluster(
     devices = gpus()
     most = adapt[1] if adapt else workers or len(devices) or cpu_count()
     with (
+        dask.config.set(_SETTINGS),
         environment(worker_environment(max(1, cpu_count() // most))),
         _Cluster(devices, memory_limit=MEMORY_LIMIT // most, **_network(dashboard)) as cluster,
         Client(cluster) as client,

@@ -39,7 +39,7 @@ _SEED = 20250203
 #: Fisher-scoring steps of the s-step, which has no closed form; ten change s by less than 1e-4 of itself after the eighth.
 _SCATTER_STEPS = 10
 
-#: Factor by which a- and b-steps are overshot: five iterations then come as far as seven without.
+#: Factor by which a- and b-steps are overshot: nine iterations then come about as far as twelve without.
 _RELAX = 1.35
 
 #: What rounding may take from the objective, per measured value and as a fraction of it.
