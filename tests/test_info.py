@@ -26,7 +26,7 @@ def test_a_cross_validation(crossvalidated):
     assert json.loads(json.dumps(facts)) == facts
     assert facts["kind"] == "cross-validation" and facts["path"] == str(path)
     assert (facts["latent_dims"], facts["priors"], facts["folds"]) == ([2, 4], [1.0], 2)
-    assert facts["method"] == "marginal" and facts["settings"] == {"iterations": 3, "seed": 0}
+    assert facts["method"] == "marginal" and facts["settings"] == {"iterations": 3}
     assert (facts["outputs"], facts["survey_stars"]) == (["label_value", "flux"], "10:110")
     assert (facts["tasks"], facts["done"], facts["pending"]) == (4, 4, 0)
     assert facts["stars"] == results.sizes["star"]
