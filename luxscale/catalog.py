@@ -79,8 +79,19 @@ def prepare(plan: Plan) -> tuple[Region, ...]:
 
 
 def status_of(plan: Plan) -> np.ndarray:
-    """Return the status of every star of a catalogue: (star,), uint8."""
-    return np.asarray(store.array(store.open_group(plan.catalog, "r"), "status")[:])
+    """Return the status of every star of a catalogue: (star,), uint8.
+
+    Stars that are said to be done, but whose labels are not there, are not: a machine that crashes may keep the one
+    and lose the other.
+    """
+    group = store.open_group(plan.catalog, "r")
+    status = np.array(store.array(group, "status")[:])
+    for name in ("label_value", "label_err", LATENT, "chi2"):
+        rows = inputs.chunk_rows(store.array(group, name))
+        for i in np.flatnonzero(inputs.sizes(group, name, 0, plan.n_stars) <= 0):
+            chunk = status[i * rows : (i + 1) * rows]
+            chunk[chunk == DONE] = NOT_DONE
+    return status
 
 
 def pending(plan: Plan) -> tuple[Region, ...]:

@@ -88,6 +88,7 @@ class Lock:
         if other.get("token") != self._token and _is_dead(other, self._watch):
             sync(self._place.delete(_KEY))
             self._make()
+            time.sleep(BEAT / 5)  # until another run that found the same dead one has had its turn
             other = self._read()
         if other.get("token") != self._token:
             raise InputError(
@@ -120,7 +121,7 @@ class Lock:
         while not self._end.wait(BEAT):
             beats += 1
             try:
-                if self._read().get("token") not in (self._token, None):
+                if self._read().get("token") != self._token:
                     self._lost = True
                     return
                 sync(self._place.set(_KEY, self._content(beats)))
@@ -166,15 +167,24 @@ def _this_process() -> dict[str, Any]:
     pid = os.getpid()
     return {
         "host": socket.gethostname(),
-        "boot": boot.read_text().strip() if boot.exists() else "",
+        "boot": (boot.read_text().strip() if boot.exists() else "") + _namespace(),
         "pid": pid,
         "started": _started(pid),
     }
 
 
+def _namespace() -> str:
+    """Return which numbering of processes this one is in: containers of one machine have their own."""
+    try:
+        return f" {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
 def _started(pid: int) -> str:
     """Return when a process of this machine started, so that one that got its number later is not taken for it."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[19] if fields[0] not in "ZX" else _UNKNOWN  # dead, though nobody has asked for its end
     except (OSError, IndexError):
         return _UNKNOWN

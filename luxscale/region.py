@@ -126,8 +126,16 @@ def _write(plan: Plan, region: Region, arrays: list[np.ndarray]) -> None:
     stars = slice(region.start, region.stop)
     with store.writing(plan.catalog):
         group = _catalog(plan.catalog, plan.identity)
+        _refuse_another(plan)
         for name, values in zip([*_names(plan), "status"], arrays, strict=True):
             store.array(group, name)[stars] = values
+
+
+def _refuse_another(plan: Plan) -> None:
+    """Refuse to write into a catalogue that was made anew, for another model say, while this task was under way."""
+    held = store.open_group(plan.catalog, "r").attrs.get("identity")
+    if held != dict(plan.identity):
+        raise InputError(f"{plan.catalog}: is no longer the catalogue of this run; run the same command again")
 
 
 def _names(plan: Plan) -> list[str]:

@@ -230,18 +230,23 @@ def _account(plan: Plan, failed: dict[Region, BaseException], unreadable: list[t
     ------
     RunError
     """
+    told, first = [], 0
     for what, regions in (
-        ("could not be done", {r.index: _told(e) for r, e in failed.items()}),
         ("hold stars whose data cannot be read: they have no labels, and the flag 'unreadable'", dict(unreadable)),
+        ("could not be done", {r.index: _told(e) for r, e in failed.items()}),
     ):
         if regions:
             first = min(regions)
             listed = ", ".join(map(str, sorted(regions)[:10])) + (" ..." if len(regions) > 10 else "")
-            raise RunError(
-                f"{plan.catalog}: {len(regions)} of {len(plan.regions)} regions {what} ({listed}); region {first}: "
-                f"{regions[first]}. All others are done; mend the cause and run the same command again, which does just "
-                f"those, or look at one alone with --region {first}"
-            ) from next(iter(failed.values()), None)
+            told.append(
+                f"{len(regions)} of {len(plan.regions)} regions {what} ({listed}); region {first}: "
+                f"{regions[first].rstrip('.')}. "
+            )
+    if told:
+        raise RunError(
+            f"{plan.catalog}: {''.join(told)}All others are done; mend the cause and run the same command again, which "
+            f"does just those, or look at one alone with --region {first}"
+        ) from next(iter(failed.values()), None)
 
 
 def _in_process(plan: Plan, regions: Sequence[Region]) -> Iterator[Attempt]:
@@ -265,6 +270,7 @@ def on_cluster(
         What is under way is cancelled.
     """
     from distributed import as_completed
+    from distributed.client import CancelledError
 
     futures = client.map(task, [plan] * len(regions), list(regions), pure=False, retries=_RETRIES, batch_size=_BATCH)
     by_key = {f.key: r for f, r in zip(futures, regions, strict=True)}
@@ -274,10 +280,16 @@ def on_cluster(
             found = result[1] if isinstance(result, tuple) else result  # type, exception, traceback of one that failed
             if isinstance(found, CannotWrite):
                 raise found
+            if isinstance(found, CancelledError):
+                raise RunError(
+                    f"{plan.catalog}: the Dask scheduler is gone, or gave up the work; what is done is kept: start a "
+                    "cluster and run the same command again"
+                ) from found
             yield by_key[future.key], found
             future.release()
     finally:
-        client.cancel([f for f in futures if not f.done()])
+        with contextlib.suppress(Exception):  # as above
+            client.cancel([f for f in futures if not f.done()])
 
 
 @contextlib.contextmanager
@@ -299,7 +311,8 @@ def _watching(client: Any, log: RunLog, shown: Progress) -> Iterator[None]:
     try:
         yield
     finally:
-        client.unsubscribe_topic("all")
+        with contextlib.suppress(Exception):  # of a scheduler that is gone: what ended the run is to be told
+            client.unsubscribe_topic("all")
 
 
 def finalise(plan: Plan) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +79,10 @@ def array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     return found
 
 
+#: Errors of a file system that is away, or of a process that has no more files to open.
+_AWAY = {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EHOSTDOWN, errno.EIO, errno.EMFILE, errno.ENFILE}
+
+
 class CannotWrite(RunError):
     """A store cannot be written: a run has to end until the cause is mended."""
 
@@ -98,8 +103,14 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether an error of reading says that a store is out of reach for now, rather than that what it holds is damaged."""
-    return isinstance(error, objects.ObjectError | PermissionError | ConnectionError | TimeoutError | MemoryError)
+    """Whether an error of reading says that a store is out of reach for now, rather than that what it holds is damaged.
+
+    KeyError is Zarr's of an array that is not there: a survey that was moved, or whose file system is gone.
+    """
+    away = isinstance(error, OSError) and error.errno in _AWAY
+    return away or isinstance(
+        error, objects.ObjectError | PermissionError | ConnectionError | TimeoutError | MemoryError | KeyError
+    )
 
 
 def open_dataset(path: str | Path, *, dask: bool = True) -> xr.Dataset:
@@ -239,7 +250,7 @@ def _is_content(path: Path) -> bool:
 def sweep(path: str | Path) -> None:
     """Remove what Zarr left beside a group's arrays; nobody else may be writing there."""
     if not objects.is_url(path):
-        for left in Path(path).glob("*.partial"):
+        for left in Path(path).rglob("*.partial"):
             left.unlink()
 
 

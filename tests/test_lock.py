@@ -145,3 +145,13 @@ def poll(condition, seconds=20):
             return True
         time.sleep(0.02)
     return False
+
+
+def test_a_run_that_is_dead_but_not_yet_asked_for_is_succeeded(path):
+    script = "import sys; from luxscale import lock; lock.Lock(sys.argv[1]).acquire(); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"held\n"
+        child.kill()
+        assert poll(lambda: Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "Z")
+        with lock.held(path):
+            assert owner(path)["beats"] == 0

@@ -414,3 +414,49 @@ def test_a_run_that_ends_early_says_so_in_its_log(stores, tmp_path, monkeypatch)
         label(stores, tmp_path / "c.zarr", log=tmp_path / "log.jsonl")
     last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert last["event"] == "stopped" and last["error"] == "CannotWrite: c.zarr: cannot be written"
+
+
+def test_a_task_left_over_does_not_write_into_another_models_catalog(stores, tmp_path, small_model):
+    path = tmp_path / "c.zarr"
+    plan = plan_of(stores, path)
+    catalogs.prepare(plan)
+    run.run_region(plan, plan.regions[0])
+    shutil.rmtree(path)
+    dataclasses.replace(small_model, limits=(1.0, 1.0)).save(tmp_path / "other.zarr")
+    other = plan_of((stores[0], tmp_path / "other.zarr"), path)
+    catalogs.prepare(other)
+    with pytest.raises(InputError, match="no longer the catalogue of this run"):
+        run.run_region(plan, plan.regions[1])
+    assert len(catalogs.pending(other)) == 6
+
+
+@pytest.mark.parametrize("content", [None, b""], ids=["missing", "empty"])
+def test_labels_that_a_crash_lost_are_made_again(stores, undisturbed, tmp_path, content):
+    shutil.copytree(undisturbed, tmp_path / "c.zarr")
+    lost = tmp_path / "c.zarr" / "label_value" / "c" / "2" / "0"
+    lost.unlink()
+    if content is not None:
+        lost.write_bytes(content)
+    assert label(stores, tmp_path / "c.zarr").n_run == CHUNK
+    assert_same(tmp_path / "c.zarr", undisturbed)
+
+
+def test_work_that_the_scheduler_gave_up_is_said_to_be(stores, tmp_path):
+    plan = plan_of(stores, tmp_path / "c.zarr")
+    with local_cluster(1) as client:
+
+        class GivesUp:
+            def map(self, *args, **options):
+                futures = client.map(*args, **options)
+                client.cancel(futures)
+                return futures
+
+            def cancel(self, futures):
+                client.cancel(futures)
+
+        with pytest.raises(run.RunError, match="what is done is kept: start a cluster and run the same command again"):
+            list(run.on_cluster(plan, GivesUp(), plan.regions, task=_wait))
+
+
+def _wait(plan, region):
+    time.sleep(30)

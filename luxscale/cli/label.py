@@ -66,8 +66,8 @@ def label(
         return
     log = log or (None if "://" in out else f"{out.rstrip('/')}.log.jsonl")
     with (
-        run.held(plan) as work,
         RunLog(log) as written,
+        run.held(plan) as work,
         cluster.client(needed=bool(work.regions), progress=not quiet) as client,
     ):
         summary = run.complete(plan, work, client=client, log=written, progress=not quiet)
@@ -97,17 +97,18 @@ def _say(plan: Plan, as_json: bool) -> None:
 
 def _one_region(plan: Plan, number: int, as_json: bool) -> None:
     """Do one region in this process, without a cluster: to look into one that fails, or to share out work by hand."""
-    from luxscale.catalog import check_place, prepare
-    from luxscale.run import held, run_region
+    from luxscale.run import finalise, held, run_region
 
     if number >= len(plan.regions):
         raise InputError(f"there is no region {number}: {plan.survey} has regions 0 to {len(plan.regions) - 1}")
-    if check_place(plan):
-        prepare(plan)
-    else:
-        with held(plan):  # not made by two at once
-            pass
-    done = run_region(plan, plan.regions[number])
+    region = plan.regions[number]
+    with held(plan) as work:
+        if region not in work.regions:
+            show({"catalog": plan.catalog, "region": number, "stars": 0}, f"region {number} is done already", as_json)
+            return
+        done = run_region(plan, region)
+        if work.regions == (region,):
+            finalise(plan)
     bad = "".join(f"\nstars {a} to {b} could not be read: {reason}" for a, b, reason in done.unreadable)
     took = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in done.seconds.items())
     facts = {"catalog": plan.catalog, **dataclasses.asdict(done)}
