@@ -240,8 +240,8 @@ def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``stars`` and ``done`` (int); ``not_finite``, how many that are done lack a finite label or error; and
-        ``flags``, how many that are done carry each flag.
+        ``stars`` and ``done`` (int); ``unreadable``, of how many the data could not be read; ``not_finite``, how many
+        that are done lack a finite label or error; and ``flags``, how many that are done carry each flag.
 
     Raises
     ------
@@ -254,6 +254,7 @@ def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
     return {
         "stars": finished.size,
         "done": int(finished.sum()),
+        "unreadable": int((catalog["status"].values == 2).sum()),
         "not_finite": int((finished & ~finite).sum()),
         "flags": flags.count(catalog["flags"].values[finished]),
     }

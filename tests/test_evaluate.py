@@ -247,11 +247,13 @@ def catalogue(n=6):
 
 
 def test_check_catalog_counts_what_is_done():
-    expected = {"stars": 6, "done": 4, "not_finite": 0, "flags": {"bad_fit": 4}}
+    expected = {"stars": 6, "done": 4, "unreadable": 0, "not_finite": 0, "flags": {"bad_fit": 4}}
     assert check_catalog(catalogue(), "c.zarr") == expected
     broken = catalogue()
     broken["label_value"] = broken["label_value"].where(broken["status"] == 0)
     assert check_catalog(broken, "c.zarr") == expected | {"not_finite": 4}
+    broken["status"] = broken["status"] * 2
+    assert check_catalog(broken, "c.zarr") == expected | {"done": 0, "unreadable": 4, "flags": {}}
 
 
 def test_check_catalog_refuses_others():

@@ -38,7 +38,7 @@ def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_j
     text = "\n".join(
         [
             f"{catalog}: {state['done']:,} of {state['stars']:,} stars done, "
-            f"{state['not_finite']:,} of them without finite labels",
+            f"{state['not_finite']:,} of them without finite labels; the data of {state['unreadable']:,} could not be read",
             "",
             format_table(comparison),
             *(f"\nfigure {f}" for f in written),
