@@ -80,3 +80,11 @@ def test_a_dry_run_says_it_and_changes_nothing(plan, stores, tmp_path, begun):
     assert all(word in text.stdout for word in ("to read", "to write", "memory", "time"))
     assert json.loads(as_json.stdout)["stars"] == stars
     assert (snapshot(tmp_path), snapshot(stores[0])) == before
+
+
+def test_a_dry_run_reckons_with_the_workers_that_are_asked_for(plan):
+    command = ["label", plan.survey, "--model", plan.model, "--out", plan.catalog, "--region-stars", "40", "--dry-run"]
+    one = CliRunner().invoke(main, [*command, "--workers", "1", "--json"])
+    assert json.loads(one.stdout)["cores"] == 1
+    jobs = CliRunner().invoke(main, [*command, "--slurm", "--adapt", "1:20", "--json"])
+    assert json.loads(jobs.stdout)["cores"] == 20, jobs.output

@@ -107,6 +107,16 @@ class Cluster:
     tls: dict[str, Path] = dataclasses.field(default_factory=dict)
     jobs: Any = None
 
+    @property
+    def cores(self) -> int | None:
+        """Most cores that will work, or None where that is not asked for: all of this machine, or those of a scheduler."""
+        from luxscale.cluster import cpu_count
+
+        if self.jobs:
+            return int(self.jobs.most * (self.jobs.cores or self.jobs.workers) / self.jobs.workers)
+        most = self.adapt[1] if self.adapt else self.workers
+        return min(most, cpu_count()) if most else None
+
     @contextlib.contextmanager
     def client(self, *, needed: bool = True, progress: bool = True) -> Iterator[Any]:
         """Yield a `distributed.Client`, or None to work in this process, as when there is nothing to do."""

@@ -59,7 +59,7 @@ def label(
         raise click.UsageError(f"--region works in this process: leave out {', '.join(cluster.given)}")
     plan = make_plan(survey, model, out, given=given, covariance=covariance, region_stars=region_stars)
     if dry_run:
-        _say(plan, as_json)
+        _say(plan, cluster, as_json)
         return
     if region is not None:
         _one_region(plan, region, as_json)
@@ -80,11 +80,11 @@ def label(
     )
 
 
-def _say(plan: Plan, as_json: bool) -> None:
+def _say(plan: Plan, cluster: Cluster, as_json: bool) -> None:
     """Print what is to be done and what it takes."""
     from luxscale.estimate import estimate
 
-    todo = estimate(plan)
+    todo = estimate(plan, cluster.cores)
     facts = {
         "to do": f"{todo.stars:,} of {plan.n_stars:,} stars, in {todo.regions:,} regions of {todo.region_stars:,}",
         "to read": f"{todo.read_bytes / 1e9:,.3g} GB",
