@@ -333,11 +333,13 @@ def test_label_errors_that_float32_cannot_carry_count_as_the_least_that_it_can()
     """Exact steps stay exact: with weights a million times those of spectra the objective fell, and labels with it."""
     survey, made = simulate(800, n_pixels=150, seed=1), []
     training, stars = survey.isel(star=slice(600)), survey.isel(star=slice(600, None))
-    for factor in (1e-4, 1e-9):
+    for factor in (1, 1e-4, 1e-9):
         tiny = training.assign(label_err=training["label_err"] * factor)
         made.append(fit(tiny, 30, method="alternating", tolerance=0.0, iterations=8))
         assert (np.diff(made[-1].objective) > 0).all()
-    assert labels_apart(*made, stars) < 0.2
+    clean, *others = (rmse(lux.infer(stars, model)["label_value"], stars["label_true"]) for model in made)
+    for off in others:  # not by dex, as where float32 failed; that noise of the labels is learned costs a factor of 4
+        assert (off < 5 * clean).all()
 
 
 def test_an_objective_that_falls_is_refused(training, monkeypatch):
