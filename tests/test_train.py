@@ -340,6 +340,7 @@ def test_label_errors_that_float32_cannot_carry_count_as_the_least_that_it_can()
     clean, *others = (rmse(lux.infer(stars, model)["label_value"], stars["label_true"]) for model in made)
     for off in others:  # not by dex, as where float32 failed; that noise of the labels is learned costs a factor of 4
         assert (off < 5 * clean).all()
+    np.testing.assert_allclose(*others, rtol=0.25)  # beyond what counts, no error counts more than another
 
 
 def test_an_objective_that_falls_is_refused(training, monkeypatch):
