@@ -1,0 +1,25 @@
+"""Readers of survey files: one module a format, one registry."""
+
+from __future__ import annotations
+
+from luxscale.readers import apogee
+from luxscale.readers.base import BadFile, Format, Option, Spectra
+from luxscale.schema import InputError
+
+__all__ = ["FORMATS", "BadFile", "Format", "Option", "Spectra", "get_format"]
+
+#: Every format, by name.
+FORMATS: dict[str, Format] = {f.name: f for module in (apogee,) for f in module.FORMATS}
+
+
+def get_format(name: str) -> Format:
+    """Return the format of a name.
+
+    Raises
+    ------
+    InputError
+        Lists those there are.
+    """
+    if name not in FORMATS:
+        raise InputError(f"no format {name!r}; there are: {', '.join(FORMATS)}")
+    return FORMATS[name]
