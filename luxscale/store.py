@@ -169,6 +169,10 @@ def open_survey(path: str | Path, *, check: Literal["structure", "sample", "all"
 
     """
     survey = open_dataset(path)
+    if survey.attrs.get("complete") == 0:
+        raise InputError(
+            f"{path}: files are being read into it, or were when that was stopped; run the same `luxscale ingest` again"
+        )
     check_structure(survey, str(path))
     if check != "structure":
         check_contents(survey, str(path), sample=check == "sample")

@@ -144,6 +144,7 @@ FORMATS = (
         bits=BITS,
         bad=BAD,
         continuum="chebyshev",
+        pattern=("apStar-*.fits", "asStar-*.fits"),
         options=(Option("rows", "coadd", ("coadd", "visits"), "the combined spectrum, or each visit as a star"),),
         tried="real",
     ),
@@ -152,6 +153,7 @@ FORMATS = (
         "APOGEE spectra over the continuum of ASPCAP (SDSS DR10 to DR17)",
         read_aspcapstar,
         grid=GRID,
+        pattern=("aspcapStar-*.fits",),
         tried="real",
     ),
 )

@@ -109,6 +109,10 @@ class Format:
     rest_frame : bool
         Whether ``velocity`` is taken out unless told otherwise.
     options : tuple of Option
+    pattern : tuple of str
+        How files are named, by which they are found in a directory.
+    many : bool
+        Whether a file holds many stars.
     tried : str
         ``"real"`` where the reader is tested on a real file, ``"description"`` where only on files built from the
         format's official description.
@@ -125,6 +129,8 @@ class Format:
     continuum: str = "none"
     rest_frame: bool = True
     options: tuple[Option, ...] = ()
+    pattern: tuple[str, ...] = ("*",)
+    many: bool = False
     tried: str = "description"
 
 

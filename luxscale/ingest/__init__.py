@@ -1,0 +1,232 @@
+"""Survey files in, a survey out: every file is read once, in parallel, and accounted for."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from luxscale import lock, store
+from luxscale.ingest import ledger, run
+from luxscale.ingest.files import find_files
+from luxscale.ingest.labels import write_labels
+from luxscale.ingest.plan import Plan
+from luxscale.labels import LabelTable
+from luxscale.prepare import default_recipe
+from luxscale.readers import BadFile, Format, get_format
+from luxscale.runlog import RunLog, machine
+from luxscale.schema import InputError
+
+__all__ = ["Summary", "find_files", "ingest", "make_grid"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """How an ingest ended.
+
+    Parameters
+    ----------
+    survey : str
+    n_stars, n_new : int
+        Stars of the survey, and those that were added now.
+    n_files, n_spectra : int
+        Files and spectra that were read now.
+    n_labelled : int, optional
+        Stars with any label, where labels were joined.
+    quarantined : list of (path, star, reason)
+        Files, and stars of files (``star`` is "" for a whole file), that could not be used.
+    masked : dict of str to int
+        Pixels that were masked now, by reason.
+    n_pixels : int
+        Pixels of the stars that were added.
+    seconds : float
+    """
+
+    survey: str
+    n_stars: int
+    n_new: int
+    n_files: int
+    n_spectra: int
+    n_labelled: int | None
+    quarantined: list[tuple[str, str, str]]
+    masked: dict[str, int]
+    n_pixels: int
+    seconds: float
+
+
+def ingest(
+    format: str,
+    files: Iterable[str | Path],
+    survey: str | Path,
+    *,
+    labels: LabelTable | None = None,
+    grid: np.ndarray | None = None,
+    options: Mapping[str, str] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    chunk: int = store.CHUNK,
+    retry: bool = False,
+    client: Any = None,
+    log: str | Path | None = None,
+    progress: bool = True,
+) -> Summary:
+    """Read survey files into a survey; called again, it resumes, and adds files that are new.
+
+    Parameters
+    ----------
+    format : str
+        Name of the files' format, see `luxscale.readers.FORMATS`.
+    files : iterable of str or Path
+        As `find_files` gives them.
+    survey : str or Path
+        Zarr store to write, or to add to.
+    labels : LabelTable, optional
+        Labels of stars, as `luxscale.labels.read_labels` gives them; joined to all stars of the survey.
+    grid : array, (wavelength,), optional
+        Pixel centres of the survey, in the unit of the format; the format's own, or that of the first file, if not
+        given.
+    options : mapping, optional
+        Options of the format.
+    recipe : mapping, optional
+        What `luxscale.prepare.Recipe` is to have other than the format's usual.
+    chunk : int
+        Stars a chunk.
+    retry : bool
+        Whether files that could not be used before are tried again.
+    client : distributed.Client, optional
+        Cluster to run on; without one, files are read one after another in this process.
+    log : str or Path, optional
+        File to append the log of the run to, a JSON object a line.
+    progress : bool
+        Whether to show progress on standard error.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    InputError
+        Before any file is read, if an argument is wrong, the path holds something else or files read with other
+        settings, or another run is under way into it; and if not one file could be used.
+    RunError
+        If batches of files could not be read, or the survey not be written; what was done is kept.
+
+    Notes
+    -----
+    A file that cannot be used is put down with the reason, in ``Summary.quarantined`` and in the survey's group
+    ``ingest``, and stops nothing. A star that is in several files is kept once, with its highest S/N; one that the survey
+    has already stays as it is. A file counts as known by its path.
+    """
+    fmt, started = get_format(format), time.monotonic()
+    settled = _options(fmt, options or {})
+    plan = Plan(store.absolute(survey), fmt.name, settled, default_recipe(fmt, **(recipe or {})), _count(chunk))
+    paths = [str(Path(f).absolute()) for f in files]
+    with RunLog(log) as written, lock.held(plan.survey) as ours:
+        with store.writing(plan.survey):
+            store.sweep(plan.survey)
+        run.open_survey(plan, _grid(plan, fmt, paths, grid))
+        written.write("start", plan=plan.identity, files=len(paths), machine=machine())
+        runner = run.Runner(client, written, ours.check, progress)
+        results = list(run.work(plan, paths, runner, retry=retry))
+        n_stars = run.count_stars(plan)
+        if not n_stars:
+            raise InputError(f"{plan.survey}: no file could be used; {_first_reasons(results)}")
+        with store.writing(plan.survey):
+            labelled = write_labels(plan.survey, labels, chunk) if labels is not None else None
+            ledger.complete(plan)
+        made = _summary(plan, results, n_stars, labelled, time.monotonic() - started)
+        written.write("end", seconds=made.seconds, stars=made.n_new, quarantined=len(made.quarantined))
+    return made
+
+
+def _summary(plan: Plan, results: list[run.Result], n_stars: int, labelled: int | None, seconds: float) -> Summary:
+    masked: collections.Counter[str] = collections.Counter()
+    for result in results:
+        masked.update(result.masked)
+    new = sum(r.stars for r in results)
+    return Summary(
+        plan.survey,
+        n_stars,
+        new,
+        sum(r.files for r in results),
+        sum(r.spectra for r in results),
+        labelled,
+        [q for r in results for q in r.quarantined],
+        dict(masked.most_common()),
+        new * ledger.grid_of(plan).size,
+        seconds,
+    )
+
+
+def _first_reasons(results: list[run.Result]) -> str:
+    refused = [q for r in results for q in r.quarantined]
+    if not refused:
+        return "run the same command with files of the format"
+    path, _, reason = refused[0]
+    return f"the first of {len(refused)}: {path}: {reason}. Is the format right?"
+
+
+def _options(fmt: Format, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return all options of a format, those given and the others as they are by default.
+
+    Raises
+    ------
+    InputError
+    """
+    known = {o.name: o for o in fmt.options}
+    for name, value in given.items():
+        if name not in known:
+            raise InputError(f"format {fmt.name} has no option {name!r}; it has: {', '.join(known) or 'none'}")
+        choices = known[name].choices
+        if choices and value not in choices:
+            raise InputError(f"option {name} of {fmt.name} is {value!r}; it may be {', '.join(choices)}")
+    return tuple((name, given.get(name, o.default)) for name, o in known.items())
+
+
+def _count(chunk: int) -> int:
+    if chunk < 1:
+        raise InputError(f"chunk={chunk}: give the number of stars in a chunk, 1 or more")
+    return chunk
+
+
+def _grid(plan: Plan, fmt: Format, files: list[str], grid: np.ndarray | None) -> np.ndarray:
+    """Return the wavelengths of the survey: those asked for, those it has, the format's, or those of the first file.
+
+    Raises
+    ------
+    InputError
+    """
+    if grid is not None:
+        return np.asarray(grid, float)
+    if ledger.identity(plan.survey) is not None:
+        return ledger.grid_of(plan)
+    if fmt.grid is not None:
+        return fmt.grid
+    for path in files:
+        try:
+            return np.asarray(next(iter(fmt.read(path, **dict(plan.options)))).wavelength, float)
+        except (BadFile, OSError, StopIteration):
+            continue
+    raise InputError(f"no file is one of {fmt.name}, from which to take the wavelength grid; give one with --grid")
+
+
+def make_grid(least: float, greatest: float, step: float, *, log: bool = False) -> np.ndarray:
+    """Return pixel centres from ``least`` to ``greatest``, in equal steps of wavelength or of its log10: (wavelength,).
+
+    Raises
+    ------
+    InputError
+    """
+    if not (0 < least < greatest and 0 < step):
+        raise InputError(f"grid {least:g}:{greatest:g}:{step:g}: write least:greatest:step, all above 0")
+    ends = np.log10([least, greatest]) if log else np.array([least, greatest])
+    count = int(np.floor((ends[1] - ends[0]) / step + 1e-6)) + 1
+    if not 2 <= count <= 1_000_000:
+        raise InputError(f"grid {least:g}:{greatest:g}:{step:g} has {count} pixels; choose another step")
+    grid = ends[0] + step * np.arange(count)
+    return 10**grid if log else grid

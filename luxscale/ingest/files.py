@@ -1,0 +1,73 @@
+"""Which files are meant: by name, by pattern, by a list, or by a directory."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+from luxscale.readers import Format
+from luxscale.schema import InputError
+
+
+def find_files(
+    paths: Iterable[str | Path], fmt: Format, *, listed: str | Path | None = None
+) -> tuple[str, ...]:
+    """Return the files that are meant, absolute and sorted, each once.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+        Files, patterns (``**`` stands for any directories), and directories, which are searched for files whose name
+        the format has.
+    fmt : Format
+    listed : str or Path, optional
+        Text file that names more of them, one a line; relative names start from its directory.
+
+    Raises
+    ------
+    InputError
+        If a path or pattern leads to no file.
+    """
+    wanted = [str(p) for p in paths]
+    if listed:
+        wanted += _lines(Path(listed))
+    found = {os.path.abspath(f) for p in wanted for f in _expand(p, fmt)}
+    if not found:
+        raise InputError("no files given; name files, a pattern in quotes, a directory, or a list with --files-from")
+    return tuple(sorted(found))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a list of files ({error})") from error
+    return [str(path.parent / line.strip()) for line in text.splitlines() if line.strip()]
+
+
+def _expand(path: str, fmt: Format) -> Iterator[str]:
+    if os.path.isdir(path):
+        found = sorted(_tree(path, fmt))
+        if not found:
+            raise InputError(
+                f"{path}: no file in it is named {' or '.join(fmt.pattern)}, as those of {fmt.name} are; give a "
+                f"pattern, e.g. '{path.rstrip('/')}/**/*.fits'"
+            )
+        yield from found
+    elif glob.has_magic(path) and not os.path.exists(path):
+        found = [f for f in glob.iglob(path, recursive=True) if os.path.isfile(f)]
+        if not found:
+            raise InputError(f"{path}: matches no file")
+        yield from found
+    else:
+        yield path  # a file that is not there is one more bad file
+
+
+def _tree(top: str, fmt: Format) -> Iterator[str]:
+    for folder, _, names in os.walk(top, followlinks=True):
+        for name in names:
+            if any(fnmatch(name, pattern) for pattern in fmt.pattern):
+                yield os.path.join(folder, name)

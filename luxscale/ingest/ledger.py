@@ -1,0 +1,276 @@
+"""What a survey knows of the files that it was made of: the group ``ingest`` inside it.
+
+Files that are added together are a session, with a group of its own: their names, the stage that it has reached, what
+batches of files gave until that is put in order, and what was refused, with reasons.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import uuid
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from luxscale import store
+from luxscale.ingest.plan import Batch, Plan, Session, batch_files
+from luxscale.prepare import Prepared
+from luxscale.readers import Spectra, get_format
+from luxscale.schema import InputError
+
+if TYPE_CHECKING:
+    from luxscale.ingest.pack import Layout
+
+#: Group of a survey that this module keeps.
+GROUP = "ingest"
+
+#: Group of a session that holds what batches gave, until it is put in order.
+PARTS = "parts"
+
+#: Column of the identifiers that catalogues know stars by, where these are not ``star``.
+KEY = "catalog_id"
+
+#: Stages of a session.
+READING, PACKING, DONE = "reading", "packing", "done"
+
+#: Stands for a whole file in a list of stars that were refused.
+WHOLE_FILE = ""
+
+#: Rows a chunk of the table of what was refused.
+_TABLE_CHUNK = 2**14
+
+_TEXT = np.dtypes.StringDType()
+
+
+def create(plan: Plan, grid: np.ndarray) -> None:
+    """Begin a survey: its grid, and how its files are read."""
+    fmt = get_format(plan.format)
+    root = zarr.open_group(store.located(plan.survey), mode="a")
+    group = root.require_group(GROUP)
+    made = group.create_array("wavelength", data=grid, chunks=grid.shape, overwrite=True)
+    options = dict(plan.options)
+    made.attrs.update({k: options.get(k, getattr(fmt, k)) for k in ("units", "medium")})
+    group.attrs["identity"] = plan.identity
+    root.attrs["complete"] = 0
+
+
+def identity(survey: str) -> dict[str, Any] | None:
+    """Return how the files of a survey were read; None of one that no files made."""
+    held = store.attributes(survey)
+    if held is None:
+        return None
+    root = store.open_group(survey, "r")
+    found = dict(root[GROUP].attrs).get("identity") if GROUP in root else None
+    if found is None and (set(root.keys()) - {store.RUN, GROUP}):
+        raise InputError(f"{survey}: holds something that no files were ingested into; choose another path")
+    return found  # type: ignore[return-value]
+
+
+@functools.lru_cache(maxsize=1)
+def grid_of(plan: Plan) -> np.ndarray:
+    """Return the wavelengths of a survey: (wavelength,)."""
+    return np.asarray(store.array(store.open_group(plan.survey, "r", GROUP), "wavelength")[:])
+
+
+def sessions(plan: Plan) -> list[Session]:
+    """Return all sessions, in order."""
+    group = store.open_group(plan.survey, "r", GROUP)
+    numbers = sorted(int(k) for k in group.group_keys() if "stage" in group[k].attrs)
+    return [Session(plan, n, *(group[str(n)].attrs[k] for k in ("n_files", "batch_files", "first"))) for n in numbers]
+
+
+def begin(plan: Plan, number: int, files: Sequence[str], first: int) -> Session:
+    """Put down the files of a new session; ``stage`` last, by which a session counts as begun."""
+    size = batch_files(len(files), plan.chunk, get_format(plan.format).many)
+    root = zarr.open_group(store.located(plan.survey), mode="a")
+    root.attrs["complete"] = 0
+    group = root[GROUP].require_group(str(number))
+    write_text(group, "file", np.array(files, object), size)
+    group.attrs.update({"n_files": len(files), "batch_files": size, "first": first})
+    group.attrs["stage"] = READING
+    return Session(plan, number, len(files), size, first)
+
+
+def write_text(group: zarr.Group, name: str, values: np.ndarray, chunk: int) -> None:
+    """Write text: (row,)."""
+    made = group.create_array(
+        name, shape=values.shape, chunks=(max(1, min(chunk, values.size)),), dtype=_TEXT, overwrite=True
+    )
+    made[:] = values.astype(_TEXT)
+
+
+def attrs(session: Session) -> dict[str, Any]:
+    """Return what is put down of a session."""
+    return dict(store.open_group(session.plan.survey, "r", session.group).attrs)
+
+
+def update(session: Session, **facts: Any) -> None:
+    """Put down something of a session."""
+    store.open_group(session.plan.survey, "r+", session.group).attrs.update(facts)
+
+
+def session_files(session: Session, start: int = 0, stop: int | None = None) -> list[str]:
+    """Return paths of files, by number."""
+    group = store.open_group(session.plan.survey, "r", session.group)
+    return [str(f) for f in np.asarray(store.array(group, "file")[start:stop])]
+
+
+class Part:
+    """What a batch of files gives, written as it comes: chunks of spectra, and at its end the facts of the stars.
+
+    Parameters
+    ----------
+    session : Session
+    batch : Batch
+    """
+
+    def __init__(self, session: Session, batch: Batch) -> None:
+        self._parent = store.open_group(session.plan.survey, "r+", session.group)
+        self._name, self._index = f"{PARTS}/{batch.index}-{uuid.uuid4().hex[:8]}", batch.index
+        self._group = self._parent.create_group(self._name)  # its own, should two workers read one batch
+        self._columns: dict[str, list[Any]] = collections.defaultdict(list)
+        self._spectra: list[tuple[np.ndarray, np.ndarray]] = []
+        self._written = 0
+        self.stars, self.refused = 0, list[tuple[int, str, str]]()
+        self._masked: collections.Counter[str] = collections.Counter()
+        self._resampled = 0
+
+    def refuse(self, file: int, star: str, reason: str) -> None:
+        """Put down a file, or a star of one, that cannot be used."""
+        self.refused.append((file, star, reason))
+
+    def add(self, numbers: np.ndarray, spectra: Spectra, ready: Prepared) -> None:
+        """Keep stars that were prepared, and put down those that were refused.
+
+        Parameters
+        ----------
+        numbers : array, (star,)
+            Number of each star's file.
+        spectra : Spectra
+            What the files say of them.
+        ready : Prepared
+        """
+        keep = np.ones(spectra.star.size, bool)
+        for row, reason in ready.refused.items():
+            self.refuse(int(numbers[row]), str(spectra.star[row]), reason)
+            keep[row] = False
+        facts = {"file": numbers, "star": spectra.star, **spectra.columns}
+        if spectra.key is not None:
+            facts[KEY] = spectra.key
+        given = np.asarray(facts.get("snr", np.full(keep.size, np.nan)), float)
+        facts["snr"] = np.where(np.isfinite(given), given, _snr(ready))
+        for name, values in facts.items():
+            self._columns[name] += [None] * (self.stars - len(self._columns[name])) + np.asarray(values)[keep].tolist()
+        self._spectra.append((ready.flux[keep], ready.flux_ivar[keep]))
+        self.stars += int(keep.sum())
+        for name in self._columns.keys() - facts.keys():  # a column that these files have not
+            self._columns[name] += [None] * int(keep.sum())
+        self._masked.update(ready.masked)
+        self._resampled += ready.resampled
+
+    def flush(self, chunk: int, *, rest: bool = False) -> None:
+        """Write whole chunks of what was added, or all of it."""
+        held = self.stars - self._written
+        count = held if rest else held - held % chunk
+        if not count:
+            return
+        for i, name in enumerate(("flux", "flux_ivar")):
+            values = np.concatenate([s[i] for s in self._spectra])
+            self._array(name, chunk, values.shape[1]).append(values[:count])
+            if i == 0:
+                flux = values[count:]
+        self._spectra = [(flux, values[count:])]
+        self._written += count
+
+    def _array(self, name: str, chunk: int, n_pixels: int) -> zarr.Array[Any]:
+        if name in self._group:
+            return store.array(self._group, name)
+        return self._group.create_array(
+            name,
+            shape=(0, n_pixels),
+            chunks=(chunk, n_pixels),
+            dtype=np.float32,
+            compressors=store.codecs(np.dtype(np.float32)),
+        )
+
+    def close(self, chunk: int) -> None:
+        """Write what is left, and the facts of the stars, in one write, by which the batch counts as done."""
+        self.flush(chunk, rest=True)
+        facts = {name: [_json(v) for v in values] for name, values in self._columns.items()}
+        self._parent.create_group(
+            f"{PARTS}/{self._index}",
+            overwrite=True,
+            attributes={
+                "spectra": self._name,
+                "facts": facts,
+                "refused": self.refused,
+                "masked": dict(self._masked),
+                "resampled": self._resampled,
+            },
+        )
+
+
+def _snr(ready: Prepared) -> np.ndarray:
+    """Return the median signal-to-noise ratio of the good pixels of each star, where files do not say: (star,)."""
+    ratio = np.where(ready.flux_ivar > 0, ready.flux * np.sqrt(ready.flux_ivar), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # stars without a good pixel are refused
+        return np.nanmedian(ratio, axis=1)
+
+
+def _json(value: Any) -> Any:
+    """Return a value that JSON has: NaN is none."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def part(session: Session, index: int) -> dict[str, Any] | None:
+    """Return what is known of a batch, or None if it is not done."""
+    group, name = store.open_group(session.plan.survey, "r", session.group), f"{PARTS}/{index}"
+    return dict(group[name].attrs) if name in group else None
+
+
+def pending(session: Session) -> list[Batch]:
+    """Return the batches that are not done."""
+    return [b for b in session.batches if part(session, b.index) is None]
+
+
+def end(session: Session, layout: Layout) -> None:
+    """Put down how a session ended, and drop what batches gave."""
+    group = store.open_group(session.plan.survey, "r+", session.group)
+    rows = list(zip(*layout.refused, strict=True)) or [(), (), ()]
+    write_text(group, "refused_star", np.array(rows[1], object), _TABLE_CHUNK)
+    write_text(group, "refused_reason", np.array(rows[2], object), _TABLE_CHUNK)
+    files = np.array(rows[0], np.int64)
+    group.create_array("refused_file", data=files, chunks=(_TABLE_CHUNK,), overwrite=True)
+    group.attrs.update(
+        {"spectra": layout.n_read, "stars": layout.star.size, "masked": layout.masked, "resampled": layout.resampled}
+    )
+    group.attrs["stage"] = DONE
+    for name in (PARTS, "source", "packed"):
+        if name in group:
+            del group[name]
+
+
+def refused(session: Session) -> list[tuple[int, str, str]]:
+    """Return what was refused in a session that has ended: number of the file, star, reason."""
+    group = store.open_group(session.plan.survey, "r", session.group)
+    columns = (np.asarray(store.array(group, f"refused_{n}")[:]).tolist() for n in ("file", "star", "reason"))
+    return [(int(f), str(s), str(r)) for f, s, r in zip(*columns, strict=True)]
+
+
+def complete(plan: Plan) -> None:
+    """Say that a survey is complete, and what it is."""
+    root = store.open_group(plan.survey, "r+")
+    root.attrs.update(
+        {
+            "title": f"Survey of {plan.format} files",
+            "continuum": plan.recipe.continuum,
+            "luxscale_version": version("luxscale"),
+            "complete": 1,
+        }
+    )

@@ -1,0 +1,297 @@
+"""Puts what batches read in order: which stars stay, where they stand, and the task that writes a chunk of the survey."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import zarr
+
+from luxscale import store
+from luxscale.ingest import ledger
+from luxscale.ingest.plan import Piece, Session
+from luxscale.schema import STAR, InputError
+from luxscale.tasks import Clock, worker_name
+
+#: Stars a chunk of columns, which are small and read whole.
+_COLUMN_CHUNK = 2**16
+
+#: Column that names the file of each star.
+SOURCE = "source_file"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What a session adds to a survey, in the order of its files.
+
+    Parameters
+    ----------
+    star : array, (star,)
+        Identifiers.
+    file : array, (star,)
+        Number of each star's file.
+    source : array, (star, 2)
+        Batch that read a star, and its row there.
+    columns : dict of str to array, (star,)
+    refused : list of (file, star, reason)
+    masked : dict of str to int
+        Pixels that were masked, by reason.
+    n_read : int
+        Spectra that were read, those refused among them.
+    resampled : int
+    """
+
+    star: np.ndarray
+    file: np.ndarray
+    source: np.ndarray
+    columns: dict[str, np.ndarray]
+    refused: list[tuple[int, str, str]]
+    masked: dict[str, int]
+    n_read: int
+    resampled: int
+
+
+def lay_out(session: Session) -> Layout:
+    """Decide which of the stars that were read stay.
+
+    A file that failed while it was read gives none. Of a star that was read twice the spectrum with the highest
+    signal-to-noise ratio stays, the first of equals; one that the survey has already stays as it is.
+    """
+    facts: dict[str, list[Any]] = collections.defaultdict(list)
+    source: list[np.ndarray] = []
+    refused: list[tuple[int, str, str]] = []
+    masked: collections.Counter[str] = collections.Counter()
+    resampled = 0
+    for batch in session.batches:
+        part = ledger.part(session, batch.index)
+        assert part is not None
+        n = len(part["facts"].get("star", ()))
+        before = len(facts["star"])
+        for name in facts.keys() | part["facts"].keys():
+            facts[name] += [None] * (before - len(facts[name])) + list(part["facts"].get(name, [None] * n))
+        source.append(np.stack([np.full(n, batch.index), np.arange(n)], axis=1))
+        refused += [(int(f), str(s), str(r)) for f, s, r in part["refused"]]
+        masked.update(part["masked"])
+        resampled += part["resampled"]
+    table = {name: _array(values) for name, values in facts.items()}
+    star, file = table.pop("star"), table.pop("file").astype(int)
+    n_read = star.size + sum(s != ledger.WHOLE_FILE for _, s, _ in refused)
+    broken = [f for f, s, _ in refused if s == ledger.WHOLE_FILE]
+    keep = ~np.isin(file, broken)
+    keep &= _first_of_each(session, star, file, table["snr"], keep, refused)
+    columns = {name: values[keep] for name, values in table.items()}
+    return Layout(
+        star[keep], file[keep], np.concatenate(source)[keep], columns, sorted(refused), dict(masked), n_read, resampled
+    )
+
+
+def _array(values: list[Any]) -> np.ndarray:
+    """Return a column: (star,), float64, int64 or object; what is missing is NaN, -1 or ""."""
+    known = [v for v in values if v is not None]
+    if known and all(isinstance(v, str) for v in known):
+        return np.array(["" if v is None else v for v in values], object)
+    if known and all(isinstance(v, int) for v in known):  # bool is one
+        return np.array([-1 if v is None else int(v) for v in values], np.int64)
+    return np.array([np.nan if v is None else v for v in values], np.float64 if not known or _numbers(known) else object)
+
+
+def _numbers(values: list[Any]) -> bool:
+    return all(isinstance(v, int | float) for v in values)
+
+
+def _first_of_each(
+    session: Session,
+    star: np.ndarray,
+    file: np.ndarray,
+    snr: np.ndarray,
+    usable: np.ndarray,
+    refused: list[tuple[int, str, str]],
+) -> np.ndarray:
+    """Return which stars are the ones to keep of their name: (star,) bool; puts down the others."""
+    table = pd.DataFrame({"star": star, "snr": snr.astype(float), "row": np.arange(star.size)})[usable]
+    best = table.sort_values(["snr", "row"], ascending=[False, True], na_position="last").drop_duplicates("star")
+    there = _there(session)
+    old = table["star"].isin(there.index)
+    chosen = table["star"].map(best.set_index("star")["row"])
+    paths = ledger.session_files(session)
+    for name, row in table.loc[old, ["star", "row"]].itertuples(index=False):
+        refused.append((int(file[row]), str(name), f"duplicate: the survey has the star from {there[name]}"))
+    worse = ~old & (chosen != table["row"])
+    for name, row, other in table.assign(other=chosen)[worse][["star", "row", "other"]].itertuples(index=False):
+        refused.append((int(file[row]), str(name), f"duplicate: {paths[file[other]]} has the star with higher S/N"))
+    keep = np.zeros(star.size, bool)
+    keep[table["row"][~old & ~worse]] = True
+    return keep
+
+
+def _there(session: Session) -> pd.Series:
+    """Return the files of the stars that the survey had before, by star."""
+    if not session.first:
+        return pd.Series(dtype=object)
+    group = store.open_group(session.plan.survey, "r")
+    star, path = (np.asarray(store.array(group, n)[: session.first]) for n in (STAR, SOURCE))
+    return pd.Series(path.astype(object), star.astype(object) if star.dtype.kind == "T" else star)
+
+
+def write_layout(session: Session, layout: Layout) -> None:
+    """Make room in the survey, and write all but the spectra.
+
+    Raises
+    ------
+    InputError
+        If identifiers are text in some files and numbers in others.
+    """
+    group = store.open_group(session.plan.survey, "r+")
+    total, grid = session.first + layout.star.size, ledger.grid_of(session.plan)
+    _spectra_arrays(group, session, total, grid)
+    paths = np.array(ledger.session_files(session), object)
+    columns = {STAR: layout.star, SOURCE: paths[layout.file], **layout.columns}
+    old = [n for n, a in group.arrays() if a.metadata.dimension_names == (STAR,)]
+    for name in dict.fromkeys([*columns, *old]):
+        _write_column(group, name, columns.get(name), session.first, total)
+    own = store.open_group(session.plan.survey, "r+", session.group)
+    own.create_array("source", data=layout.source, chunks=(session.plan.chunk, 2), overwrite=True)
+    pieces = len(session.pieces(layout.star.size))
+    own.create_array("packed", shape=(pieces,), chunks=(1,), dtype=np.uint8, overwrite=True)
+
+
+def _spectra_arrays(group: zarr.Group, session: Session, total: int, grid: np.ndarray) -> None:
+    """Make the arrays of the spectra, or make them longer."""
+    if session.first:
+        for name in ("flux", "flux_ivar"):
+            store.array(group, name).resize((total, grid.size))
+        return
+    held = store.array(store.open_group(session.plan.survey, "r", ledger.GROUP), "wavelength")
+    made = group.create_array(
+        "wavelength", data=grid, chunks=grid.shape, dimension_names=("wavelength",), overwrite=True
+    )
+    made.attrs.update(dict(held.attrs))
+    for name, doc in (("flux", _FLUX[session.plan.recipe.continuum]), ("flux_ivar", "inverse variance of the flux")):
+        spectra = group.create_array(
+            name,
+            shape=(total, grid.size),
+            chunks=(session.plan.chunk, grid.size),
+            dtype=np.float32,
+            compressors=store.codecs(np.dtype(np.float32)),
+            dimension_names=(STAR, "wavelength"),
+            overwrite=True,
+            config={"write_empty_chunks": True},  # a chunk that is not there counts as lost
+        )
+        spectra.attrs["long_name"] = doc
+
+
+_FLUX = {
+    "none": "flux as in the file",
+    "file": "flux over the continuum of the file",
+    "scale": "flux over the star's mean flux",
+    "sines": "flux over a continuum of sines and cosines",
+    "chebyshev": "flux over a continuum of Chebyshev polynomials",
+}
+
+
+def _write_column(group: zarr.Group, name: str, values: np.ndarray | None, first: int, total: int) -> None:
+    """Write a column behind what is there; what is missing, before or now, is NaN, -1 or ""."""
+    new = name not in group or not first
+    held = None if new else store.array(group, name)
+    text = (held.dtype.kind == "T") if held is not None else values is not None and values.dtype.kind == "O"
+    dtype: Any = np.dtypes.StringDType() if text else held.dtype if held is not None else values.dtype  # type: ignore[union-attr]
+    missing: Any = "" if text else np.nan if np.dtype(dtype).kind == "f" else -1
+    if values is None:
+        values = np.full(total - first, missing, dtype)
+    if (values.dtype.kind == "O") != text:
+        raise InputError(
+            f"{name!r} is text in some files and a number in others, among them those of this call; ingest them "
+            "into surveys of their own"
+        )
+    if held is None:
+        held = group.create_array(
+            name,
+            shape=(total,),
+            chunks=(_COLUMN_CHUNK,),
+            dtype=dtype,
+            fill_value=missing,
+            dimension_names=(STAR,),
+            overwrite=True,
+            config={"write_empty_chunks": True},
+        )
+        held[:first] = np.full(first, missing, dtype)
+    else:
+        held.resize((total,))
+    held[first:total] = values.astype(dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """What a task reports of a chunk.
+
+    Parameters
+    ----------
+    piece, stars : int
+    seconds : dict of str to float
+    worker : str
+    """
+
+    piece: int
+    stars: int
+    seconds: dict[str, float]
+    worker: str
+
+
+def run_piece(session: Session, piece: Piece) -> Packed:
+    """Write a chunk of the survey from what batches read.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    clock = Clock()
+    own = store.open_group(session.plan.survey, "r", session.group)
+    source = np.asarray(store.array(own, "source")[piece.start - session.first : piece.stop - session.first])
+    spectra = [_gather(session, own, source, name) for name in ("flux", "flux_ivar")]
+    clock.mark("read")
+    with store.writing(session.plan.survey):
+        group = store.open_group(session.plan.survey, "r+")
+        for name, values in zip(("flux", "flux_ivar"), spectra, strict=True):
+            store.array(group, name)[piece.start : piece.stop] = values
+        store.array(store.open_group(session.plan.survey, "r+", session.group), "packed")[piece.index] = 1
+    clock.mark("write")
+    return Packed(piece.index, piece.stop - piece.start, clock.seconds, worker_name())
+
+
+def _gather(session: Session, own: zarr.Group, source: np.ndarray, name: str) -> np.ndarray:
+    """Return rows of what batches read: (star, wavelength)."""
+    rows = []
+    for batch in np.unique(source[:, 0]):  # stars stand in the order of the batches
+        part = ledger.part(session, int(batch))
+        assert part is not None
+        wanted = source[source[:, 0] == batch, 1]
+        block = np.asarray(store.array(own, f"{part['spectra']}/{name}")[wanted.min() : wanted.max() + 1])
+        rows.append(block[wanted - wanted.min()])
+    return np.concatenate(rows)
+
+
+def pending(session: Session, n_new: int) -> list[Piece]:
+    """Return the chunks that are not written."""
+    packed = np.asarray(store.array(store.open_group(session.plan.survey, "r", session.group), "packed")[:])
+    return [p for p in session.pieces(n_new) if not packed[p.index]]
+
+
+def count_reasons(refused: list[tuple[int, str, str]]) -> dict[str, int]:
+    """Count what was refused by the first words of the reason, the most frequent first."""
+    return dict(collections.Counter(r.partition(":")[0] for _, _, r in refused).most_common())
+
+
+def check_files(session: Session, layout: Layout) -> None:
+    """Check that every file gave stars or was refused.
+
+    Raises
+    ------
+    RuntimeError
+        It is a fault of luxscale if one did not.
+    """
+    lost = set(range(session.n_files)) - set(layout.file.tolist()) - {f for f, _, _ in layout.refused}
+    if lost:
+        raise RuntimeError(f"{len(lost)} files neither gave stars nor were refused, first {min(lost)}")
