@@ -1,0 +1,134 @@
+"""What is done to the spectra of a format: a value, which a survey records."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from luxscale.readers.base import Format
+from luxscale.schema import InputError
+
+Ranges = tuple[tuple[float, float], ...]
+
+#: What may be done about the continuum.
+CONTINUA = ("none", "file", "scale", "sines", "chebyshev")
+
+#: Orders that the field uses: The Cannon's sines and cosines, The Payne's Chebyshev polynomials.
+ORDERS = {"sines": 3, "chebyshev": 4}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How spectra as their files hold them become the flux of a survey. `dataclasses.asdict` of it goes into JSON.
+
+    Parameters
+    ----------
+    bad : tuple of str
+        Names of the mask's bits that make a pixel bad.
+    rest_frame : bool
+        Whether the velocity of each star is taken out.
+    continuum : str
+        ``"none"``: the flux is left as it is; ``"file"``: divided by the continuum in the file; ``"scale"``: by the mean
+        over its good pixels; ``"sines"``, ``"chebyshev"``: by a weighted fit of these functions to each chip.
+    order : int, optional
+        Sines and cosines up to ``order`` periods in ``length``, or the degree of the polynomials.
+    length : float
+        The longest period of the sines, Angstrom; 1400 in The Cannon.
+    chips : tuple of (float, float)
+        Wavelength ranges that are fitted apart, in the unit of the grid; none: see `continuum.default_chips`.
+    continuum_pixels : tuple of (float, float), optional
+        Wavelength ranges that the fit, or the mean of ``"scale"``, goes over; None: all good pixels.
+    most_error : float, optional
+        A pixel of which the error is more than this many times the star's typical flux (the mean weighted by ivar, so
+        that such pixels do not change it) is bad; None: no error is too large. At the default of 10 it held no
+        information, and large errors that stand for bad pixels are far above it.
+    """
+
+    bad: tuple[str, ...]
+    rest_frame: bool
+    continuum: str
+    order: int | None = None
+    length: float = 1400.0
+    chips: Ranges = ()
+    continuum_pixels: Ranges | None = None
+    most_error: float | None = 10.0
+
+    @property
+    def fits(self) -> bool:
+        """Whether a continuum is fitted."""
+        return self.continuum in ORDERS
+
+
+def default_recipe(format: Format, **changes: Any) -> Recipe:  # noqa: A002 - what it is called everywhere
+    """Return the recipe of a format, with changes by name; lists, as JSON has them, are as good as tuples.
+
+    Raises
+    ------
+    InputError
+        For what there is not, and for settings that would have no effect; says what there is.
+    """
+    names = [f.name for f in dataclasses.fields(Recipe)]
+    for name in changes:
+        if name not in names:
+            raise InputError(f"a recipe has no {name!r}; it has: {', '.join(names)}")
+    settings = {"bad": format.bad, "rest_frame": format.rest_frame, "continuum": format.continuum, **changes}
+    if settings["continuum"] not in CONTINUA:
+        raise InputError(f"no continuum {settings['continuum']!r}; there are: {', '.join(CONTINUA)}")
+    if settings.get("order") is None:
+        settings["order"] = ORDERS.get(settings["continuum"])
+    for name in ("chips", "continuum_pixels"):
+        if settings.get(name) is not None:
+            settings[name] = _ranges(name, settings[name])
+    recipe = Recipe(**{**settings, "bad": tuple(settings["bad"])})
+    _check_bits(recipe, format)
+    _check_numbers(recipe)
+    _check_effect(recipe)
+    return recipe
+
+
+def _ranges(name: str, values: Sequence[Sequence[float]]) -> Ranges:
+    try:
+        ranges = tuple((float(low), float(high)) for low, high in values)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} = {values!r} must be pairs of wavelengths, least and greatest") from None
+    for low, high in ranges:
+        if not low < high:
+            raise InputError(f"{name}: {low:g} to {high:g} is no range of wavelengths")
+    return tuple(sorted(ranges))
+
+
+def _check_bits(recipe: Recipe, format: Format) -> None:  # noqa: A002
+    unknown = [name for name in recipe.bad if name not in format.bits]
+    if unknown:
+        have = ", ".join(format.bits) or "none"
+        raise InputError(f"{format.name} has no mask bit {', '.join(map(repr, unknown))}; it has: {have}")
+    if len(set(recipe.bad)) < len(recipe.bad):
+        raise InputError(f"bad = {', '.join(recipe.bad)} names a mask bit twice")
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    least = 1 if recipe.continuum == "sines" else 0
+    if recipe.fits and not (isinstance(recipe.order, int) and least <= recipe.order <= 30):
+        raise InputError(f"order = {recipe.order!r} of {recipe.continuum} must be a whole number from {least} to 30")
+    for name in ("length", "most_error"):
+        value = getattr(recipe, name)
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{name} = {value!r} must be positive and finite")
+    for (_, high), (low, _) in zip(recipe.chips, recipe.chips[1:], strict=False):
+        if low < high:
+            raise InputError(f"chips overlap between {low:g} and {high:g}; a pixel has one continuum")
+
+
+def _check_effect(recipe: Recipe) -> None:
+    """Refuse settings that the recipe's continuum does not look at."""
+    idle = []
+    if not recipe.fits:
+        idle += [name for name in ("order", "chips") if getattr(recipe, name) not in (None, ())]
+    if recipe.continuum != "sines" and recipe.length != Recipe.length:
+        idle.append("length")
+    if not recipe.fits and recipe.continuum != "scale" and recipe.continuum_pixels is not None:
+        idle.append("continuum_pixels")
+    if idle:
+        raise InputError(f"{' and '.join(idle)} would have no effect with continuum = {recipe.continuum!r}")
