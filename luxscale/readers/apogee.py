@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from luxscale.readers.base import BadFile, Format, Option, Spectra, image, open_fits
-
-if TYPE_CHECKING:
-    from astropy.io import fits
+from luxscale.readers.base import BadFile, Format, HduList, Header, Option, Spectra, image, open_fits, table
 
 #: The grid of all combined APOGEE spectra, vacuum Angstrom.
 GRID = 10 ** (4.179 + 6e-6 * np.arange(8575))
@@ -39,8 +36,14 @@ BITS = {
 BAD = ("BADPIX", "CRPIX", "SATPIX", "UNFIXABLE", "BADDARK", "BADFLAT", "BADERR", "NOSKY", "NOT_ENOUGH_PSF")
 
 
+#: Rows that an apStar file may have; the most visits known are some sixty.
+MOST_ROWS = 1000
+
+
 def read_apstar(path: str | Path, *, rows: str = "coadd") -> Iterator[Spectra]:
     """Read an apStar file: row 0 is the coadd, row 1 another weighting of it, visits follow.
+
+    All of them are in the star's rest frame. Of a star seen once, the coadd is the visit.
 
     Raises
     ------
@@ -49,20 +52,33 @@ def read_apstar(path: str | Path, *, rows: str = "coadd") -> Iterator[Spectra]:
     with open_fits(path) as hdus:
         header = hdus[0].header
         flux, error, mask = (image(hdus, i) for i in (1, 2, 3))
+        if mask.dtype.kind not in "iu":
+            raise BadFile("HDU 3 is no pixel mask: this is no apStar file, perhaps an aspcapStar file")
+        if not len(flux) == len(error) == len(mask) <= MOST_ROWS:
+            raise BadFile(f"{len(flux)} rows of flux, {len(error)} of errors, {len(mask)} of masks")
         wavelength = log_grid(header, hdus[1].header, flux.shape[1])
-        keep, number = slice(0, 1), np.zeros(1, int)
-        if rows == "visits":
-            keep = slice(2, None) if len(flux) > 2 else slice(0, 1)  # of one visit, the coadd is the visit
-            number = np.arange(1, max(len(flux) - 2, 1) + 1)
-        flux, error, mask = flux[keep], error[keep], mask[keep]
+        take, number = _rows(len(flux), rows)
+        flux, error, mask = flux[take], error[take], mask[take]
         name = identifier(header, "OBJID")
-        snr = np.array([_number(header, f"SNRVIS{n}" if n else "SNR") for n in number])
-        columns = {"snr": snr, **_common(header, len(flux)), "n_visits": np.full(len(flux), header.get("NVISITS", -1))}
+        snr = np.array([number_in(header, f"SNRVIS{n}" if n else "SNR") for n in number])
+        columns = {"snr": snr, **_common(header, len(flux)), "n_visits": np.full(len(flux), _n_visits(header))}
         star, key = np.full(len(flux), name, object), None
         if rows == "visits":
             star, key = np.array([f"{name}-{n}" for n in number], object), star
             columns["visit"] = number
     yield Spectra(star, flux, ivar_of(error), wavelength, mask=mask, key=key, columns=columns)
+
+
+def _rows(n: int, rows: str) -> tuple[slice, np.ndarray]:
+    """Return which of n rows are wanted, and the numbers of their visits, from 1; 0: the coadd."""
+    if rows == "coadd":
+        return slice(0, 1), np.zeros(1, int)
+    return (slice(2, None), np.arange(1, n - 1)) if n > 2 else (slice(0, 1), np.ones(1, int))
+
+
+def _n_visits(header: Header) -> int:
+    value = header.get("NVISITS")
+    return value if type(value) is int and 0 <= value <= MOST_ROWS else -1
 
 
 def read_aspcapstar(path: str | Path) -> Iterator[Spectra]:
@@ -74,22 +90,26 @@ def read_aspcapstar(path: str | Path) -> Iterator[Spectra]:
     """
     with open_fits(path) as hdus:
         header = hdus[0].header
-        flux, error = (image(hdus, i)[:1] for i in (1, 2))
+        flux, error, best_fit = (image(hdus, i) for i in (1, 2, 3))
+        if best_fit.dtype.kind != "f" or len(flux) != 1:
+            raise BadFile("no best fit in HDU 3: this is no aspcapStar file, perhaps an apStar file")
         wavelength = log_grid(header, hdus[1].header, flux.shape[1])
-        star = np.array([identifier(header, "OBJID") if "OBJID" in header else _aspcap_id(hdus, path)], object)
-        columns = {"snr": np.array([_number(header, "SNR")]), **_common(header, 1)}
+        star = np.array([_aspcap_id(hdus)], object)
+        columns = {"snr": np.array([number_in(header, "SNR")]), **_common(header, 1)}
     yield Spectra(star, flux, ivar_of(error), wavelength, columns=columns)
 
 
-def _aspcap_id(hdus: fits.HDUList, path: str | Path) -> str:
-    names = hdus[4].data["APOGEE_ID"] if len(hdus) > 4 else [""]
-    name = str(names[0]).strip()
-    if not name:
-        raise BadFile("neither OBJID in the header nor APOGEE_ID in HDU 4 says which star it is")
-    return name
+def _aspcap_id(hdus: HduList) -> str:
+    header = hdus[0].header
+    for key in ("OBJID", "OBJ"):
+        if str(header.get(key) or "").strip():
+            return identifier(header, key)
+    if len(hdus) > 4 and len(names := table(hdus, 4)["APOGEE_ID"]) and str(names[0]):
+        return str(names[0])
+    raise BadFile("neither OBJID nor OBJ in the header, nor APOGEE_ID in HDU 4: which star is it?")
 
 
-def log_grid(primary: fits.Header, header: fits.Header, n_pixels: int) -> np.ndarray:
+def log_grid(primary: Header, header: Header, n_pixels: int) -> np.ndarray:
     """Return the wavelengths of a spectrum whose header gives log10 of the first, and the step: (pixel,).
 
     Raises
@@ -98,21 +118,21 @@ def log_grid(primary: fits.Header, header: fits.Header, n_pixels: int) -> np.nda
     """
     for found in (header, primary):
         if "CRVAL1" in found and "CDELT1" in found:
-            start, step = float(found["CRVAL1"]), float(found["CDELT1"])
-            if not (0 < start < 6 and 0 < step < 0.1 and np.isfinite([start, step]).all()):
+            start, step = number_in(found, "CRVAL1"), number_in(found, "CDELT1")
+            if not (0 < start < 6 and 0 < step < 0.1 and start + step * n_pixels < 6 and found.get("CRPIX1", 1) == 1):
                 raise BadFile(f"CRVAL1 = {start:g} and CDELT1 = {step:g} are no logarithmic wavelength grid")
             return 10 ** (start + step * np.arange(n_pixels))
     raise BadFile("no wavelength grid: the header has no CRVAL1 and CDELT1")
 
 
-def identifier(header: fits.Header, key: str) -> str:
+def identifier(header: Header, key: str) -> str:
     """Return a star's identifier.
 
     Raises
     ------
     BadFile
     """
-    name = str(header.get(key, "")).strip()
+    name = str(header.get(key) or "").strip()
     if not name:
         raise BadFile(f"no {key} in the header: which star is it?")
     return name
@@ -121,18 +141,19 @@ def identifier(header: fits.Header, key: str) -> str:
 def ivar_of(error: np.ndarray) -> np.ndarray:
     """Return inverse variances of errors, 0 where these are 0, negative or not finite."""
     good = np.isfinite(error) & (error > 0)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return np.where(good, 1 / np.where(good, error, 1).astype(float) ** 2, 0)
 
 
-def _number(header: fits.Header, key: str) -> float:
+def number_in(header: Header, key: str) -> float:
+    """Return a number from a header, NaN where there is none."""
     value: Any = header.get(key)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+    return float(value) if type(value) in (int, float) else float("nan")
 
 
-def _common(header: fits.Header, n: int) -> dict[str, np.ndarray]:
+def _common(header: Header, n: int) -> dict[str, np.ndarray]:
     """Return the columns that come from the header: (row,)."""
-    return {name: np.full(n, _number(header, key)) for name, key in (("ra", "RA"), ("dec", "DEC"))}
+    return {name: np.full(n, number_in(header, key)) for name, key in (("ra", "RA"), ("dec", "DEC"))}
 
 
 FORMATS = (

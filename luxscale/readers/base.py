@@ -6,30 +6,32 @@ is the same for all formats.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from luxscale.schema import InputError
+from luxscale.readers.fitsfile import MOST_BYTES, BadFile, HduList, Header, Table, field, image, open_fits, table
 
-if TYPE_CHECKING:
-    from astropy.io import fits
-
-#: A file of one star that is larger is not of its format: sixty visits of APOGEE take 30 MB.
-MOST_BYTES = 128 * 2**20
+__all__ = [
+    "BLOCK",
+    "MOST_BYTES",
+    "BadFile",
+    "Format",
+    "HduList",
+    "Header",
+    "Option",
+    "Spectra",
+    "Table",
+    "check_wavelength",
+    "field",
+    "image",
+    "open_fits",
+    "table",
+]
 
 #: Stars that a file of many is read by.
 BLOCK = 1024
-
-
-class BadFile(InputError):
-    """A file that cannot be used; the message is the reason, without the file's name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +74,12 @@ class Spectra:
             array = getattr(self, name)
             if array is not None and array.shape != shape:
                 raise BadFile(f"{name} has shape {array.shape}, expected {shape}: stars, pixels")
+        for name, array in (("velocity", self.velocity), ("key", self.key), *self.columns.items()):
+            if array is not None and array.shape != shape[:1]:
+                raise BadFile(f"{name} has shape {array.shape}, expected one value for each of {shape[0]} stars")
+        if len(set(self.star.tolist())) < len(self.star):
+            raise BadFile("a star is in the file twice")
+        check_wavelength(self.wavelength)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,87 +142,15 @@ class Format:
     tried: str = "description"
 
 
-@contextlib.contextmanager
-def open_fits(path: str | Path) -> Iterator[fits.HDUList]:
-    """Open a FITS file of one star, read whole; astropy's warnings about it are left to the checks of the reader.
+def check_wavelength(wavelength: np.ndarray) -> None:
+    """Check that wavelengths are positive, finite and ascending.
 
     Raises
     ------
     BadFile
-        If it is empty, too large, or no FITS file; also for whatever astropy raises inside the ``with``.
     """
-    from astropy.io import fits
-
-    size = Path(path).stat().st_size
-    if not size or size > MOST_BYTES:
-        raise BadFile("empty file" if not size else f"{size / 1e6:,.0f} MB are no spectrum of one star")
-    raw = Path(path).read_bytes()
-    if not raw.startswith(b"SIMPLE  ="):
-        raise BadFile("not a FITS file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with fits.open(io.BytesIO(raw), memmap=False, lazy_load_hdus=True) as hdus:
-                yield hdus
-        except BadFile:
-            raise
-        except Exception as error:  # of damaged files astropy raises what it likes
-            raise BadFile(f"damaged FITS file: {type(error).__name__}: {error}") from error
-
-
-def image(hdus: fits.HDUList, index: int | str) -> np.ndarray:
-    """Return the rows of an image: (row, pixel), in the machine's byte order.
-
-    Raises
-    ------
-    BadFile
-        If there is none, or the file ends before it does.
-    """
-    hdu = _hdu(hdus, index)
-    shape = hdu.shape
-    if not hdu.is_image or len(shape) not in (1, 2) or not all(shape):
-        raise BadFile(f"HDU {index!r} is no image of spectra: shape {shape}")
-    data = np.atleast_2d(hdu.data)
-    return data.astype(data.dtype.newbyteorder("="), copy=False)
-
-
-def table(hdus: fits.HDUList, index: int | str) -> fits.FITS_rec:
-    """Return a binary table.
-
-    Raises
-    ------
-    BadFile
-        If there is none, or the file ends before it does.
-    """
-    from astropy.io import fits
-
-    hdu = _hdu(hdus, index)
-    if not isinstance(hdu, fits.BinTableHDU):
-        raise BadFile(f"HDU {index!r} is no table")
-    return hdu.data
-
-
-def _hdu(hdus: fits.HDUList, index: int | str) -> Any:
-    """Return an HDU of which all bytes are there, whatever its header says."""
-    try:
-        hdu = hdus[index]
-    except (IndexError, KeyError):
-        raise BadFile(f"has no HDU {index!r}") from None
-    place = hdu.fileinfo()
-    if place["datLoc"] + hdu.size > place["file"].size:
-        raise BadFile(f"truncated: HDU {index!r} should have {hdu.size:,} bytes")
-    return hdu
-
-
-def field(rows: fits.FITS_rec, name: str) -> np.ndarray:
-    """Return a column of a table, in the machine's byte order.
-
-    Raises
-    ------
-    BadFile
-        If there is none of that name.
-    """
-    if name.lower() not in (n.lower() for n in rows.names):
-        raise BadFile(f"table without column {name!r}")
-    data = np.asarray(rows[name])
-    return data.astype(data.dtype.newbyteorder("="), copy=False)
+    if wavelength.ndim != 1 or len(wavelength) < 2:
+        raise BadFile(f"a wavelength grid of shape {wavelength.shape}")
+    # NaN fails any comparison; what ascends from above 0 and ends finite is finite
+    if not (wavelength[0] > 0 and (wavelength[1:] > wavelength[:-1]).all() and np.isfinite(wavelength[-1])):
+        raise BadFile("wavelengths that do not ascend, or are not finite")
