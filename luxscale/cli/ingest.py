@@ -46,7 +46,7 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
     return make_grid(least, greatest, step, log=log)
 
 
-_RANGE = {"multiple": True, "callback": _ranges, "metavar": "LEAST:GREATEST"}
+_RANGE: dict[str, Any] = {"multiple": True, "callback": _ranges, "metavar": "LEAST:GREATEST"}
 
 
 @main.command()
@@ -60,8 +60,12 @@ _RANGE = {"multiple": True, "callback": _ranges, "metavar": "LEAST:GREATEST"}
 @click.option(
     "--labels-setting", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="A setting of the labels (repeat)."
 )
-@click.option("--option", "options", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="Of the format (repeat).")
-@click.option("--bad", multiple=True, help="Mask bit that makes a pixel bad (repeat), in place of the usual; none: none.")
+@click.option(
+    "--option", "options", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="Of the format (repeat)."
+)
+@click.option(
+    "--bad", multiple=True, help="Mask bit that makes a pixel bad (repeat), in place of the usual; none: none."
+)
 @click.option("--continuum", type=click.Choice(["none", "file", "scale", "sines", "chebyshev"]), default=None)
 @click.option("--order", type=click.IntRange(0), default=None, help="Of sines or Chebyshev polynomials.")
 @click.option("--chip", "chips", help="Wavelengths whose continuum is fitted apart (repeat).", **_RANGE)
@@ -70,8 +74,12 @@ _RANGE = {"multiple": True, "callback": _ranges, "metavar": "LEAST:GREATEST"}
 @click.option("--grid", callback=_grid, metavar="[log:]LEAST:GREATEST:STEP", default=None, help="Of the survey.")
 @click.option("--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars a chunk.")
 @click.option("--retry", is_flag=True, help="Try files again that could not be used.")
-@click.option("--quarantine", type=click.Path(dir_okay=False, path_type=Path), default=None,
-              help="Write what could not be used to this file, CSV.")
+@click.option(
+    "--quarantine",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Write what could not be used to this file, CSV.",
+)
 @click.option("--log", default=None, help="File to append the log of the run to, a JSON object a line.")
 @cluster_options
 @JSON

@@ -15,7 +15,7 @@ from luxscale import lock, store
 from luxscale.ingest import ledger, run
 from luxscale.ingest.files import find_files
 from luxscale.ingest.labels import write_labels
-from luxscale.ingest.plan import Plan
+from luxscale.ingest.plan import Plan, grid_checksum
 from luxscale.labels import LabelTable
 from luxscale.prepare import default_recipe
 from luxscale.readers import BadFile, Format, get_format
@@ -60,7 +60,7 @@ class Summary:
 
 
 def ingest(
-    format: str,
+    format: str,  # noqa: A002
     files: Iterable[str | Path],
     survey: str | Path,
     *,
@@ -123,13 +123,15 @@ def ingest(
     has already stays as it is. A file counts as known by its path.
     """
     fmt, started = get_format(format), time.monotonic()
-    settled = _options(fmt, options or {})
-    plan = Plan(store.absolute(survey), fmt.name, settled, default_recipe(fmt, **(recipe or {})), _count(chunk))
+    path, settled = store.absolute(survey), _options(fmt, options or {})
+    cooked = default_recipe(fmt, **(recipe or {}))
     paths = [str(Path(f).absolute()) for f in files]
+    pixels = _grid(path, fmt, dict(settled), paths, grid)
+    plan = Plan(path, fmt.name, settled, cooked, _count(chunk), grid_checksum(pixels))
     with RunLog(log) as written, lock.held(plan.survey) as ours:
         with store.writing(plan.survey):
             store.sweep(plan.survey)
-        run.open_survey(plan, _grid(plan, fmt, paths, grid))
+        run.open_survey(plan, pixels)
         written.write("start", plan=plan.identity, files=len(paths), machine=machine())
         runner = run.Runner(client, written, ours.check, progress)
         results = list(run.work(plan, paths, runner, retry=retry))
@@ -194,7 +196,7 @@ def _count(chunk: int) -> int:
     return chunk
 
 
-def _grid(plan: Plan, fmt: Format, files: list[str], grid: np.ndarray | None) -> np.ndarray:
+def _grid(survey: str, fmt: Format, options: dict[str, str], files: list[str], grid: np.ndarray | None) -> np.ndarray:
     """Return the wavelengths of the survey: those asked for, those it has, the format's, or those of the first file.
 
     Raises
@@ -203,13 +205,13 @@ def _grid(plan: Plan, fmt: Format, files: list[str], grid: np.ndarray | None) ->
     """
     if grid is not None:
         return np.asarray(grid, float)
-    if ledger.identity(plan.survey) is not None:
-        return ledger.grid_of(plan)
+    if run.begun(survey) is not None:
+        return ledger.read_grid(survey)
     if fmt.grid is not None:
         return fmt.grid
     for path in files:
         try:
-            return np.asarray(next(iter(fmt.read(path, **dict(plan.options)))).wavelength, float)
+            return np.asarray(next(iter(fmt.read(path, **options))).wavelength, float)
         except (BadFile, OSError, StopIteration):
             continue
     raise InputError(f"no file is one of {fmt.name}, from which to take the wavelength grid; give one with --grid")
@@ -222,7 +224,7 @@ def make_grid(least: float, greatest: float, step: float, *, log: bool = False) 
     ------
     InputError
     """
-    if not (0 < least < greatest and 0 < step):
+    if not (0 < least < greatest and step > 0):
         raise InputError(f"grid {least:g}:{greatest:g}:{step:g}: write least:greatest:step, all above 0")
     ends = np.log10([least, greatest]) if log else np.array([least, greatest])
     count = int(np.floor((ends[1] - ends[0]) / step + 1e-6)) + 1

@@ -16,7 +16,7 @@ from luxscale import store
 from luxscale.ingest.ledger import WHOLE_FILE, Part, grid_of, session_files
 from luxscale.ingest.plan import Batch, Session
 from luxscale.prepare import prepare
-from luxscale.readers import BadFile, Format, Spectra, get_format
+from luxscale.readers import BadFile, Spectra, get_format
 from luxscale.tasks import Clock, worker_name
 
 #: Stars that are prepared together.

@@ -12,9 +12,7 @@ from luxscale.readers import Format
 from luxscale.schema import InputError
 
 
-def find_files(
-    paths: Iterable[str | Path], fmt: Format, *, listed: str | Path | None = None
-) -> tuple[str, ...]:
+def find_files(paths: Iterable[str | Path], fmt: Format, *, listed: str | Path | None = None) -> tuple[str, ...]:
     """Return the files that are meant, absolute and sorted, each once.
 
     Parameters

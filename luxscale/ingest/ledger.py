@@ -51,7 +51,7 @@ def create(plan: Plan, grid: np.ndarray) -> None:
     """Begin a survey: its grid, and how its files are read."""
     fmt = get_format(plan.format)
     root = zarr.open_group(store.located(plan.survey), mode="a")
-    group = root.require_group(GROUP)
+    group = root.create_group(GROUP, overwrite=True)
     made = group.create_array("wavelength", data=grid, chunks=grid.shape, overwrite=True)
     options = dict(plan.options)
     made.attrs.update({k: options.get(k, getattr(fmt, k)) for k in ("units", "medium")})
@@ -74,22 +74,37 @@ def identity(survey: str) -> dict[str, Any] | None:
 @functools.lru_cache(maxsize=1)
 def grid_of(plan: Plan) -> np.ndarray:
     """Return the wavelengths of a survey: (wavelength,)."""
-    return np.asarray(store.array(store.open_group(plan.survey, "r", GROUP), "wavelength")[:])
+    return read_grid(plan.survey)
+
+
+def read_grid(survey: str) -> np.ndarray:
+    """Return the wavelengths of a survey: (wavelength,)."""
+    return np.asarray(store.array(store.open_group(survey, "r", GROUP), "wavelength")[:])
 
 
 def sessions(plan: Plan) -> list[Session]:
     """Return all sessions, in order."""
     group = store.open_group(plan.survey, "r", GROUP)
     numbers = sorted(int(k) for k in group.group_keys() if "stage" in group[k].attrs)
-    return [Session(plan, n, *(group[str(n)].attrs[k] for k in ("n_files", "batch_files", "first"))) for n in numbers]
+    return [_session(plan, n, dict(group[str(n)].attrs)) for n in numbers]
+
+
+def _session(plan: Plan, number: int, facts: dict[str, Any]) -> Session:
+    return Session(plan, number, *(int(facts[k]) for k in ("n_files", "batch_files", "first")))
+
+
+def is_begun(survey: str) -> bool:
+    """Whether a session is under way, or has added stars."""
+    group = store.open_group(survey, "r", GROUP)
+    facts = [dict(g.attrs) for _, g in group.groups()]
+    return any("stage" in f and (f["stage"] != DONE or f["stars"]) for f in facts)
 
 
 def begin(plan: Plan, number: int, files: Sequence[str], first: int) -> Session:
     """Put down the files of a new session; ``stage`` last, by which a session counts as begun."""
     size = batch_files(len(files), plan.chunk, get_format(plan.format).many)
-    root = zarr.open_group(store.located(plan.survey), mode="a")
-    root.attrs["complete"] = 0
-    group = root[GROUP].require_group(str(number))
+    store.open_group(plan.survey, "r+").attrs["complete"] = 0
+    group = store.open_group(plan.survey, "r+", GROUP).require_group(str(number))
     write_text(group, "file", np.array(files, object), size)
     group.attrs.update({"n_files": len(files), "batch_files": size, "first": first})
     group.attrs["stage"] = READING

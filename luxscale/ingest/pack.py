@@ -60,71 +60,56 @@ def lay_out(session: Session) -> Layout:
     A file that failed while it was read gives none. Of a star that was read twice the spectrum with the highest
     signal-to-noise ratio stays, the first of equals; one that the survey has already stays as it is.
     """
-    facts: dict[str, list[Any]] = collections.defaultdict(list)
-    source: list[np.ndarray] = []
-    refused: list[tuple[int, str, str]] = []
+    found = [ledger.part(session, b.index) or {} for b in session.batches]
+    frames = [_frame(p["facts"], b.index) for p, b in zip(found, session.batches, strict=True)]
+    table = pd.concat(frames, ignore_index=True)
+    refused = [(int(f), str(s), str(r)) for p in found for f, s, r in p["refused"]]
     masked: collections.Counter[str] = collections.Counter()
-    resampled = 0
-    for batch in session.batches:
-        part = ledger.part(session, batch.index)
-        assert part is not None
-        n = len(part["facts"].get("star", ()))
-        before = len(facts["star"])
-        for name in facts.keys() | part["facts"].keys():
-            facts[name] += [None] * (before - len(facts[name])) + list(part["facts"].get(name, [None] * n))
-        source.append(np.stack([np.full(n, batch.index), np.arange(n)], axis=1))
-        refused += [(int(f), str(s), str(r)) for f, s, r in part["refused"]]
+    for part in found:
         masked.update(part["masked"])
-        resampled += part["resampled"]
-    table = {name: _array(values) for name, values in facts.items()}
-    star, file = table.pop("star"), table.pop("file").astype(int)
-    n_read = star.size + sum(s != ledger.WHOLE_FILE for _, s, _ in refused)
+    n_read = len(table) + sum(s != ledger.WHOLE_FILE for _, s, _ in refused)
     broken = [f for f, s, _ in refused if s == ledger.WHOLE_FILE]
-    keep = ~np.isin(file, broken)
-    keep &= _first_of_each(session, star, file, table["snr"], keep, refused)
-    columns = {name: values[keep] for name, values in table.items()}
-    return Layout(
-        star[keep], file[keep], np.concatenate(source)[keep], columns, sorted(refused), dict(masked), n_read, resampled
-    )
+    table = table[~table["file"].isin(broken)]
+    table = _first_of_each(session, table, refused)
+    columns = {str(name): _array(table[name].tolist()) for name in table}
+    source = np.stack([columns.pop("batch"), columns.pop("row")], axis=1).astype(int)
+    star, file = columns.pop(STAR), columns.pop("file").astype(int)
+    resampled = sum(p["resampled"] for p in found)
+    return Layout(star, file, source, columns, sorted(refused), dict(masked), n_read, resampled)
+
+
+def _frame(facts: dict[str, list[Any]], batch: int) -> pd.DataFrame:
+    """Return the facts of the stars of a batch, and where they are to be found: (star, fact)."""
+    table = pd.DataFrame({"star": [], "file": [], "snr": []} | facts, dtype=object)
+    return table.assign(batch=batch, row=np.arange(len(table))).astype(object)
 
 
 def _array(values: list[Any]) -> np.ndarray:
     """Return a column: (star,), float64, int64 or object; what is missing is NaN, -1 or ""."""
-    known = [v for v in values if v is not None]
+    known = [v for v in values if not pd.isna(v)]
     if known and all(isinstance(v, str) for v in known):
-        return np.array(["" if v is None else v for v in values], object)
-    if known and all(isinstance(v, int) for v in known):  # bool is one
-        return np.array([-1 if v is None else int(v) for v in values], np.int64)
-    return np.array([np.nan if v is None else v for v in values], np.float64 if not known or _numbers(known) else object)
+        return np.array(["" if pd.isna(v) else v for v in values], object)
+    if known and all(isinstance(v, int | np.integer) for v in known):  # bool is one
+        return np.array([-1 if pd.isna(v) else int(v) for v in values], np.int64)
+    numbers = all(isinstance(v, int | float | np.integer) for v in known)
+    return np.array([np.nan if pd.isna(v) else v for v in values], np.float64 if numbers else object)
 
 
-def _numbers(values: list[Any]) -> bool:
-    return all(isinstance(v, int | float) for v in values)
-
-
-def _first_of_each(
-    session: Session,
-    star: np.ndarray,
-    file: np.ndarray,
-    snr: np.ndarray,
-    usable: np.ndarray,
-    refused: list[tuple[int, str, str]],
-) -> np.ndarray:
-    """Return which stars are the ones to keep of their name: (star,) bool; puts down the others."""
-    table = pd.DataFrame({"star": star, "snr": snr.astype(float), "row": np.arange(star.size)})[usable]
-    best = table.sort_values(["snr", "row"], ascending=[False, True], na_position="last").drop_duplicates("star")
-    there = _there(session)
+def _first_of_each(session: Session, table: pd.DataFrame, refused: list[tuple[int, str, str]]) -> pd.DataFrame:
+    """Return the stars that are the ones to keep of their name, and put down the others."""
+    there, paths = _there(session), ledger.session_files(session)
     old = table["star"].isin(there.index)
-    chosen = table["star"].map(best.set_index("star")["row"])
-    paths = ledger.session_files(session)
-    for name, row in table.loc[old, ["star", "row"]].itertuples(index=False):
-        refused.append((int(file[row]), str(name), f"duplicate: the survey has the star from {there[name]}"))
-    worse = ~old & (chosen != table["row"])
-    for name, row, other in table.assign(other=chosen)[worse][["star", "row", "other"]].itertuples(index=False):
-        refused.append((int(file[row]), str(name), f"duplicate: {paths[file[other]]} has the star with higher S/N"))
-    keep = np.zeros(star.size, bool)
-    keep[table["row"][~old & ~worse]] = True
-    return keep
+    for name, file in table.loc[old, ["star", "file"]].itertuples(index=False):
+        refused.append((int(file), str(name), f"duplicate: the survey has the star from {there[name]}"))
+    table = table[~old]
+    order = table["snr"].astype(float).sort_values(ascending=False, kind="stable", na_position="last").index
+    best = table.loc[order].drop_duplicates("star")
+    worse = table[~table.index.isin(best.index)]
+    for name, file, other in zip(
+        worse["star"], worse["file"], worse["star"].map(best.set_index("star")["file"]), strict=True
+    ):
+        refused.append((int(file), str(name), f"duplicate: {paths[other]} has the star with higher S/N"))
+    return table[table.index.isin(best.index)]
 
 
 def _there(session: Session) -> pd.Series:
@@ -149,7 +134,7 @@ def write_layout(session: Session, layout: Layout) -> None:
     _spectra_arrays(group, session, total, grid)
     paths = np.array(ledger.session_files(session), object)
     columns = {STAR: layout.star, SOURCE: paths[layout.file], **layout.columns}
-    old = [n for n, a in group.arrays() if a.metadata.dimension_names == (STAR,)]
+    old = [n for n, a in group.arrays() if getattr(a.metadata, "dimension_names", None) == (STAR,)]
     for name in dict.fromkeys([*columns, *old]):
         _write_column(group, name, columns.get(name), session.first, total)
     own = store.open_group(session.plan.survey, "r+", session.group)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from typing import Any
+
+import numpy as np
 
 from luxscale.prepare import Recipe
 
@@ -43,6 +46,8 @@ class Plan:
     recipe : Recipe
     chunk : int
         Stars a chunk.
+    grid : str
+        Checksum of the wavelengths.
     """
 
     survey: str
@@ -50,12 +55,19 @@ class Plan:
     options: tuple[tuple[str, str], ...]
     recipe: Recipe
     chunk: int
+    grid: str
 
     @property
     def identity(self) -> dict[str, Any]:
         """What a survey must agree on for more files to be added, ready for JSON."""
         recipe = {k: _plain(v) for k, v in dataclasses.asdict(self.recipe).items()}
-        return {"format": self.format, "options": dict(self.options), "recipe": recipe, "chunk": self.chunk}
+        return {
+            "format": self.format,
+            "options": dict(self.options),
+            "recipe": recipe,
+            "chunk": self.chunk,
+            "grid": self.grid,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +111,11 @@ class Session:
 def batch_files(n_files: int, chunk: int, many: bool) -> int:
     """Return the files of a batch: as many as a chunk has stars, fewer of a small set; one where each holds many."""
     return 1 if many else max(1, min(chunk, -(-n_files // _LEAST_BATCHES)))
+
+
+def grid_checksum(grid: np.ndarray) -> str:
+    """Return a short name of a wavelength grid, by its values."""
+    return hashlib.sha256(np.ascontiguousarray(grid, "<f8").tobytes()).hexdigest()[:16]
 
 
 def _plain(value: Any) -> Any:

@@ -59,9 +59,7 @@ class Runner:
             If any could not be done.
         """
         job = tasks.Job(task, session, session.plan.survey, title, unit, title, size)
-        _, failed = tasks.do(
-            job, items, client=self.client, log=self.log, check=self.check, progress=self.progress
-        )
+        _, failed = tasks.do(job, items, client=self.client, log=self.log, check=self.check, progress=self.progress)
         if failed:
             item, error = next(iter(failed.items()))
             raise RunError(
@@ -78,8 +76,8 @@ def open_survey(plan: Plan, grid: np.ndarray) -> None:
     InputError
         If something else is there, or files were read in another way.
     """
-    held = ledger.identity(plan.survey)
-    if held is None or not any(_has_stars(s) for s in ledger.sessions(plan)):
+    held = begun(plan.survey)
+    if held is None:
         ledger.create(plan, grid)
         return
     changed = _changed(held, plan.identity)
@@ -88,14 +86,18 @@ def open_survey(plan: Plan, grid: np.ndarray) -> None:
             f"{plan.survey}: its files were read with other settings: {'; '.join(changed)}. Use those, or choose another "
             "path"
         )
-    if not np.array_equal(ledger.grid_of(plan), grid):
-        raise InputError(f"{plan.survey}: has another wavelength grid; leave out --grid, or choose another path")
 
 
-def _has_stars(session: Session) -> bool:
-    """Whether a session is under way, or has added stars."""
-    facts = ledger.attrs(session)
-    return facts["stage"] != ledger.DONE or bool(facts["stars"])
+def begun(survey: str) -> dict[str, Any] | None:
+    """Return how the files of a survey are read; None if none of them was of use.
+
+    Raises
+    ------
+    InputError
+        If something else is there.
+    """
+    held = ledger.identity(survey)
+    return held if held is not None and ledger.is_begun(survey) else None
 
 
 def _changed(held: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
