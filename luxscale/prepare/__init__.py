@@ -20,13 +20,10 @@ from luxscale.prepare import continuum as continua
 from luxscale.prepare import masks
 from luxscale.prepare.continuum import continuum_pixels
 from luxscale.prepare.recipe import Recipe, default_recipe
-from luxscale.prepare.resample import Pixels, copy, offset, resample, segments
+from luxscale.prepare.resample import Pixels, copy, offset, resample, segments, settle
 from luxscale.readers.base import BadFile, Format, Spectra
 
 __all__ = ["Prepared", "Recipe", "continuum_pixels", "default_recipe", "prepare"]
-
-#: Values and types of the arrays of `Pixels` of stars that are not there.
-_EMPTY = ((0, np.float64), (0, np.float64), (0, np.uint8))
 
 _ANGSTROM = {"Angstrom": 1.0, "nm": 10.0}
 
@@ -76,17 +73,19 @@ def prepare(spectra: Spectra, format: Format, recipe: Recipe, grid: np.ndarray) 
         If the recipe's chips do not fit the grid.
     """
     _check(spectra, recipe)
+    grid = np.ascontiguousarray(grid, float)
     shape, names = (len(spectra.star), len(grid)), masks.reasons(recipe.bad)
     flux, ivar = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     counts, resampled = np.zeros(1 + len(names), int), 0
     refused: dict[int, str] = {}
     for start in range(0, shape[0], continua.BLOCK):  # few enough to stay in the processor's cache
         rows = slice(start, start + continua.BLOCK)
-        pixels, why, n = _prepare_block(_part(spectra, rows), format, recipe, grid)
-        flux[rows], ivar[rows] = pixels.flux, pixels.ivar
-        counts += np.bincount(np.delete(pixels.reason, list(why), 0).ravel(), minlength=len(counts))
+        pixels, why, moved = _prepare_block(_part(spectra, rows), format, recipe, grid)
+        kept = np.isin(np.arange(len(moved)), list(why), invert=True)
+        flux[rows], ivar[rows] = (np.where(kept[:, None], a, 0) for a in (pixels.flux, pixels.ivar))
+        counts += np.bincount(pixels.reason[kept].ravel(), minlength=len(counts))
         refused |= {start + i: text for i, text in why.items()}
-        resampled += n
+        resampled += int(moved[kept].sum())
     return Prepared(flux, ivar, dict(zip(names, counts[1:].tolist(), strict=True)), resampled, refused)
 
 
@@ -110,17 +109,17 @@ def _prepare_block(
     format: Format,  # noqa: A002
     recipe: Recipe,
     grid: np.ndarray,
-) -> tuple[Pixels, dict[int, str], int]:
-    """Return the spectra, in float32, the stars that are refused and why, and how many were resampled."""
+) -> tuple[Pixels, dict[int, str], np.ndarray]:
+    """Return the spectra, in float32, the stars that are refused and why, and which were resampled: (star,)."""
     velocity = _velocity(spectra, recipe)
-    pixels, n_resampled = _to_grid(_clean(spectra, format, recipe), spectra.wavelength, velocity, grid, recipe)
+    pixels, resampled = _to_grid(_clean(spectra, format, recipe), spectra.wavelength, velocity, grid, recipe)
     level = _level(pixels, recipe, format, grid)
     if level is not None:
         pixels = _divide(pixels, level, masks.code(recipe.bad, "no continuum"))
     pixels = _narrow(pixels, masks.code(recipe.bad, "not finite"))
     refused = {int(i): _why_empty(pixels.reason[i], recipe) for i in np.flatnonzero(~(pixels.ivar > 0).any(1))}
     refused |= {int(i): "no velocity, which the rest frame needs" for i in np.flatnonzero(~np.isfinite(velocity))}
-    return pixels, refused, n_resampled
+    return pixels, refused, resampled
 
 
 def _clean(spectra: Spectra, format: Format, recipe: Recipe) -> Pixels:  # noqa: A002
@@ -135,11 +134,9 @@ def _clean(spectra: Spectra, format: Format, recipe: Recipe) -> Pixels:  # noqa:
 
 def _divide(pixels: Pixels, level: np.ndarray, code: int) -> Pixels:
     """Return flux / level and ivar level^2; pixels where the level is not positive and finite are missing."""
-    known = (level > 0) & (level < np.inf)
-    level = np.where(known, level, 1)
-    reason = np.where((pixels.reason == masks.GOOD) & ~known, np.uint8(code), pixels.reason)
-    with np.errstate(over="ignore", under="ignore"):
-        return Pixels(np.where(known, pixels.flux / level, 0), np.where(known, pixels.ivar * level**2, 0), reason)
+    level = np.where((level > 0) & (level < np.inf), level, np.nan)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return settle(Pixels(pixels.flux / level, pixels.ivar * level**2, pixels.reason), code)
 
 
 def _velocity(spectra: Spectra, recipe: Recipe) -> np.ndarray:
@@ -152,25 +149,25 @@ def _velocity(spectra: Spectra, recipe: Recipe) -> np.ndarray:
 
 def _to_grid(
     pixels: Pixels, wavelength: np.ndarray, velocity: np.ndarray, grid: np.ndarray, recipe: Recipe
-) -> tuple[Pixels, int]:
-    """Return the spectra on the grid, those of one velocity together, and how many were resampled."""
-    outside = masks.code(recipe.bad, "outside file's range")
-    n_resampled, parts = 0, []
+) -> tuple[Pixels, np.ndarray]:
+    """Return the spectra on the grid, those of one velocity together, and which were resampled: (star,)."""
+    outside, lost = (masks.code(recipe.bad, reason) for reason in ("outside file's range", "not finite"))
+    resampled = np.zeros(len(velocity), bool)
+    result = Pixels(*(np.zeros((len(velocity), len(grid)), kind) for kind in (float, float, np.uint8)))
     for v in np.unique(velocity[np.isfinite(velocity)]):
-        rows = np.flatnonzero(velocity == v)
-        part = pixels if len(rows) == len(velocity) else Pixels(*(a[rows] for a in pixels))
+        rows = velocity == v
+        part = pixels if rows.all() else Pixels(*(a[rows] for a in pixels))
         rest = wavelength / (1 + v * 1e3 / LIGHT)
         i = offset(rest, grid)
-        n_resampled += len(rows) if i is None else 0
-        moved = resample(part, rest, grid, outside) if i is None else copy(part, i, len(grid), outside)
-        if part is pixels:
-            return moved, n_resampled
-        parts.append((rows, moved))
-    result = Pixels(*(np.full((len(velocity), len(grid)), fill, kind) for fill, kind in _EMPTY))
-    for rows, moved in parts:
+        resampled[rows] = i is None
+        moved = (
+            copy(part, i, len(grid), outside) if i is not None else settle(resample(part, rest, grid, outside), lost)
+        )
+        if rows.all():
+            return moved, resampled
         for to, array in zip(result, moved, strict=True):
             to[rows] = array
-    return result, n_resampled
+    return result, resampled
 
 
 def _level(
@@ -200,10 +197,7 @@ def _chips(grid: bytes, recipe: Recipe, length: float) -> tuple[continua.Chip, .
 def _narrow(pixels: Pixels, code: int) -> Pixels:
     """Return flux and ivar in float32; what has no place there is missing."""
     with np.errstate(over="ignore", under="ignore"):
-        flux, ivar = pixels.flux.astype(np.float32), pixels.ivar.astype(np.float32)
-    known = np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
-    reason = np.where((pixels.reason == masks.GOOD) & ~known, np.uint8(code), pixels.reason)
-    return Pixels(np.where(known, flux, 0), np.where(known, ivar, 0), reason)
+        return settle(Pixels(pixels.flux.astype(np.float32), pixels.ivar.astype(np.float32), pixels.reason), code)
 
 
 def _why_empty(reason: np.ndarray, recipe: Recipe) -> str:

@@ -34,7 +34,7 @@ LEAST_LEVEL = 1e-3
 #: Greatest flux, and S/N squared, of a pixel in a fit, in units of the star's typical flux.
 _MOST = 1e8
 
-#: The detectors of APOGEE as The Cannon fits them (Ness et al. 2015), vacuum Angstrom.
+#: The detectors of APOGEE as The Cannon fits them (Ness et al. 2015, ApJ 808, 16), vacuum Angstrom.
 APOGEE_CHIPS = ((15090.0, 15822.0), (15823.0, 16451.0), (16452.0, 16971.0))
 
 
@@ -77,12 +77,13 @@ def make_chips(
     chips = []
     for low, high in ranges or default_chips(grid):
         pixels = slice(*np.searchsorted(grid, [low, np.nextafter(high, np.inf)]))
-        x = _sines(grid[pixels], order, length) if kind == "sines" else _chebyshev(grid[pixels], order)
-        if at[pixels].sum() < LEAST_PIXELS * x.shape[1]:
+        terms = 1 + order * (2 if kind == "sines" else 1)
+        if at[pixels].sum() < LEAST_PIXELS * terms:
             raise InputError(
-                f"chip {low:g} to {high:g} has {at[pixels].sum()} pixels to fit a continuum of {x.shape[1]} terms at; "
+                f"chip {low:g} to {high:g} has {at[pixels].sum()} pixels to fit a continuum of {terms} terms at; "
                 f"choose other chips, continuum pixels or a lower order (the grid: {grid[0]:g} to {grid[-1]:g})"
             )
+        x = _sines(grid[pixels], order, length) if kind == "sines" else _chebyshev(grid[pixels], order)
         chips.append(Chip(pixels, _orthonormal(x, at[pixels]), at[pixels]))
     return tuple(chips)
 
@@ -100,7 +101,7 @@ def _sines(grid: np.ndarray, order: int, length: float) -> np.ndarray:
 
 
 def _chebyshev(grid: np.ndarray, order: int) -> np.ndarray:
-    middle, half = (grid[0] + grid[-1]) / 2, max((grid[-1] - grid[0]) / 2, 1e-300)
+    middle, half = (grid[0] + grid[-1]) / 2, (grid[-1] - grid[0]) / 2
     return np.polynomial.chebyshev.chebvander((grid - middle) / half, order)
 
 
@@ -111,7 +112,7 @@ def _orthonormal(x: np.ndarray, used: np.ndarray) -> np.ndarray:
 
 
 def fit(flux: np.ndarray, ivar: np.ndarray, level: np.ndarray, chips: Sequence[Chip]) -> np.ndarray:
-    """Return the continuum of every star, 0 where it has none: (star, wavelength) float32.
+    """Return the continuum of every star, 0 where it has none: (star, wavelength).
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ def fit(flux: np.ndarray, ivar: np.ndarray, level: np.ndarray, chips: Sequence[C
         Typical flux, positive; the arithmetic is done in its units.
     chips : sequence of Chip
     """
-    continuum = np.zeros(flux.shape, np.float32)
+    continuum = np.zeros(flux.shape)
     arrays = tuple((c.design, _packed(c.design)) for c in chips)
     for start in range(0, len(flux), BLOCK):
         rows = slice(start, start + BLOCK)
@@ -186,7 +187,7 @@ def continuum_pixels(
 ) -> Ranges:
     """Find the pixels that are continuum in all of some normalised spectra of high S/N, for `Recipe.continuum_pixels`.
 
-    After The Cannon (Ness et al. 2015, section 2.3), which takes those where the mean spectrum is near 1 and depends
+    After The Cannon (Ness et al. 2015, ApJ 808, 16), which takes those where the mean spectrum is near 1 and depends
     little on labels; here they are those where mean and intrinsic scatter of the stars, together, are least off.
 
     Parameters
@@ -239,6 +240,8 @@ def _deviation(flux: np.ndarray, ivar: np.ndarray, level: float) -> np.ndarray:
 
 
 def _runs(chosen: np.ndarray, grid: np.ndarray) -> Iterator[tuple[float, float]]:
-    edges = np.flatnonzero(np.diff(np.r_[0, chosen.astype(np.int8), 0]))
-    for start, stop in edges.reshape(-1, 2):
-        yield float(grid[start]), float(grid[stop - 1])
+    """Yield the stretches of chosen pixels, from edge to edge."""
+    edges = np.r_[grid[0] - (grid[1] - grid[0]) / 2, (grid[1:] + grid[:-1]) / 2, grid[-1] + (grid[-1] - grid[-2]) / 2]
+    turns = np.flatnonzero(np.diff(np.r_[0, chosen.astype(np.int8), 0]))
+    for start, stop in turns.reshape(-1, 2):
+        yield float(edges[start]), float(edges[stop])

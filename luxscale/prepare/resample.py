@@ -48,6 +48,14 @@ def offset(wavelength: np.ndarray, grid: np.ndarray) -> int | None:
     return i
 
 
+def settle(pixels: Pixels, code: int) -> Pixels:
+    """Return the pixels such that a good one has finite flux and ivar > 0; others are missing, for ``code`` if no other."""
+    flux, ivar, reason = pixels
+    good = (reason == 0) & np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
+    reason = np.where((reason == 0) & ~good, np.uint8(code), reason)
+    return Pixels(np.where(good, flux, 0), np.where(good, ivar, 0), reason)
+
+
 @functools.cache
 def _spectres() -> Callable:
     """Return spectres compiled by numba where that is installed (30 times faster), else the plain one; same results."""
@@ -110,7 +118,8 @@ def resample(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray, outside: 
     f, e, share = out
     known = share >= LEAST_GOOD
     divide = np.where(known, share, 1)
-    ivar = np.where(known, (divide / np.where(known, e, 1)) ** 2, 0)
+    with np.errstate(over="ignore", divide="ignore"):
+        ivar = np.where(known, (divide / np.where(known, e, 1)) ** 2, 0)
     reason = np.where(known, 0, outside).astype(np.uint8)
     for row, codes, lost in zip(reason, pixels.reason, np.isfinite(share) & ~known, strict=True):
         row[lost] = _nearest(wavelength, codes, grid[lost])
