@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from luxscale.prepare import resample as module
-from luxscale.prepare.resample import Pixels, copy, offset, resample, segments
+from luxscale.prepare.resample import Pixels, copy, offset, rebin, segments
 from luxscale.readers import BadFile
 
 LOG = 10 ** (3.6 + 1e-4 * np.arange(300))
@@ -51,7 +51,7 @@ def test_flux_is_conserved():
     rng = np.random.default_rng(0)
     line = 1 - 0.7 * np.exp(-0.5 * ((LOG - np.array([[4100], [4150]])) / rng.uniform(2, 4, (2, 1))) ** 2)
     grid = np.linspace(4030, 4230, 77)
-    moved = resample(pixels(line), LOG, grid, OUTSIDE)
+    moved = rebin(pixels(line), LOG, grid, OUTSIDE)
     assert (moved.ivar > 0).all()
     lost = [np.sum((1 - f) * widths(w), 1) for f, w in ((line, LOG), (moved.flux, grid))]
     np.testing.assert_allclose(*lost, rtol=1e-5)
@@ -61,7 +61,7 @@ def test_whole_bins_have_mean_flux_and_its_variance():
     fine = 5000 + np.arange(300.0)
     rng = np.random.default_rng(1)
     flux, var = rng.normal(10, 1, (2, 300)), rng.uniform(1, 3, (2, 300))
-    moved = resample(pixels(flux, 1 / var), fine, 5001 + 3.0 * np.arange(100), OUTSIDE)
+    moved = rebin(pixels(flux, 1 / var), fine, 5001 + 3.0 * np.arange(100), OUTSIDE)
     np.testing.assert_allclose(moved.flux, flux.reshape(2, 100, 3).mean(2), rtol=1e-12)
     np.testing.assert_allclose(1 / moved.ivar, var.reshape(2, 100, 3).sum(2) / 9, rtol=1e-12)
 
@@ -71,7 +71,7 @@ def test_the_variance_of_noise_is_what_is_said():
     err = rng.uniform(0.5, 2, LOG.size)
     noise = err * rng.standard_normal((4000, LOG.size))
     grid = np.linspace(LOG[3], LOG[-3], 210)
-    moved = resample(pixels(noise, np.broadcast_to(err**-2, noise.shape)), LOG, grid, OUTSIDE)
+    moved = rebin(pixels(noise, np.broadcast_to(err**-2, noise.shape)), LOG, grid, OUTSIDE)
     chi2 = np.sum(moved.flux**2 * moved.ivar, 0) / len(noise)
     np.testing.assert_allclose(chi2, 1, atol=5 * np.sqrt(2 / len(noise)))
 
@@ -81,9 +81,7 @@ def test_bad_pixels_do_not_leak_and_cost_only_what_they_touch():
     ivar = np.where(rng.random((5, LOG.size)) < 0.1, 0, 1.0)
     reason = np.where(ivar > 0, 0, 1 + rng.integers(0, 4, ivar.shape)).astype(np.uint8)
     grid = LOG * (1 + 40 / 299792.458)
-    moved, other = (
-        resample(pixels(np.where(ivar > 0, 3.0, junk), ivar, reason), LOG, grid, OUTSIDE) for junk in (0, 1e9)
-    )
+    moved, other = (rebin(pixels(np.where(ivar > 0, 3.0, junk), ivar, reason), LOG, grid, OUTSIDE) for junk in (0, 1e9))
     for ours, theirs in zip(moved, other, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_allclose(moved.flux[moved.ivar > 0], 3, rtol=1e-12)
@@ -101,7 +99,7 @@ def test_a_coarse_pixel_survives_a_bad_tenth():
     fine = 5000 + np.arange(100.0)
     ivar = np.ones((1, 100))
     ivar[0, 3], ivar[0, 41:43] = 0, 0
-    moved = resample(pixels(np.full(100, 7.0), ivar), fine, 5004.5 + 10 * np.arange(10), OUTSIDE)
+    moved = rebin(pixels(np.full(100, 7.0), ivar), fine, 5004.5 + 10 * np.arange(10), OUTSIDE)
     assert np.flatnonzero(moved.ivar[0] == 0).tolist() == [4]
     np.testing.assert_allclose(moved.ivar[0, [0, 1]], [9, 10])
     assert moved.flux[0, 0] == pytest.approx(7)
@@ -111,13 +109,13 @@ def test_detectors_do_not_reach_over_their_gaps():
     step = np.arange(50.0)
     file = np.r_[5000 + step, 5200 + step]
     grid = 4990.25 + np.arange(300.0)
-    moved = resample(pixels(np.r_[np.full(50, 1.0), np.full(50, 2.0)]), file, grid, OUTSIDE)
+    moved = rebin(pixels(np.r_[np.full(50, 1.0), np.full(50, 2.0)]), file, grid, OUTSIDE)
     for low, high, flux in ((5000, 5049, 1.0), (5200, 5249, 2.0)):
         inside = (grid > low + 0.01) & (grid < high - 0.01)
         np.testing.assert_allclose(moved.flux[0, inside], flux)
     gap = (grid < 4999.9) | (grid > 5249.1) | ((grid > 5049.1) & (grid < 5199.9))
     assert not moved.ivar[0, gap].any() and (moved.reason[0, gap] == OUTSIDE).all()
-    there = resample(pixels(np.full(300, 1.0)), grid, file, OUTSIDE)  # and a survey's grid may have gaps
+    there = rebin(pixels(np.full(300, 1.0)), grid, file, OUTSIDE)  # and a survey's grid may have gaps
     np.testing.assert_allclose(there.ivar[0], there.ivar[0, 10])
 
 
@@ -134,7 +132,7 @@ def test_compiled_and_plain_code_agree(monkeypatch):
 
     flux = np.random.default_rng(4).normal(5, 1, (3, 300))
     grid = np.linspace(LOG[0], LOG[-1], 100)
-    compiled = resample(pixels(flux), LOG, grid, OUTSIDE)
+    compiled = rebin(pixels(flux), LOG, grid, OUTSIDE)
     monkeypatch.setattr(module, "_spectres", lambda: spectres)
-    for ours, theirs in zip(compiled, resample(pixels(flux), LOG, grid, OUTSIDE), strict=True):
+    for ours, theirs in zip(compiled, rebin(pixels(flux), LOG, grid, OUTSIDE), strict=True):
         np.testing.assert_array_equal(ours, theirs)

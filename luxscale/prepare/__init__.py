@@ -20,7 +20,7 @@ from luxscale.prepare import continuum as continua
 from luxscale.prepare import masks
 from luxscale.prepare.continuum import continuum_pixels
 from luxscale.prepare.recipe import Recipe, default_recipe
-from luxscale.prepare.resample import Pixels, copy, offset, resample, segments, settle
+from luxscale.prepare.resample import Pixels, copy, offset, rebin, segments, settle
 from luxscale.readers.base import BadFile, Format, Spectra
 
 __all__ = ["Prepared", "Recipe", "continuum_pixels", "default_recipe", "prepare"]
@@ -160,9 +160,7 @@ def _to_grid(
         rest = wavelength / (1 + v * 1e3 / LIGHT)
         i = offset(rest, grid)
         resampled[rows] = i is None
-        moved = (
-            copy(part, i, len(grid), outside) if i is not None else settle(resample(part, rest, grid, outside), lost)
-        )
+        moved = copy(part, i, len(grid), outside) if i is not None else settle(rebin(part, rest, grid, outside), lost)
         if rows.all():
             return moved, resampled
         for to, array in zip(result, moved, strict=True):

@@ -31,7 +31,8 @@ class Recipe:
         Whether the velocity of each star is taken out.
     continuum : str
         ``"none"``: the flux is left as it is; ``"file"``: divided by the continuum in the file; ``"scale"``: by the mean
-        over its good pixels; ``"sines"``, ``"chebyshev"``: by a weighted fit of these functions to each chip.
+        over its good pixels; ``"sines"``, ``"chebyshev"``: by a weighted fit of these functions to each chip,
+        which does not depend on S/N.
     order : int, optional
         Sines and cosines up to ``order`` periods in ``length``, or the degree of the polynomials.
     length : float

@@ -88,7 +88,7 @@ def copy(pixels: Pixels, i: int, n_grid: int, outside: int) -> Pixels:
     return moved
 
 
-def resample(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray, outside: int) -> Pixels:
+def rebin(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray, outside: int) -> Pixels:
     """Resample spectra that have one wavelength scale; all stars and what is needed of each go through one loop.
 
     A pixel's flux is the mean over the good part of what it covers, its variance that of this mean; covariances of
