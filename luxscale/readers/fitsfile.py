@@ -27,11 +27,26 @@ MOST_BYTES = 128 * 2**20
 BLOCK_BYTES = 2880
 CARD = 80
 MOST_HEADER_BYTES = 400 * BLOCK_BYTES
+_END = b"END     "
 
 _BITPIX = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 _TFORM = {"L": "S1", "B": ">u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8", "A": "S"}
-#: Bytes of what is in a table but not read here: bits, complex numbers, arrays of variable length.
-_OTHER_BYTES = {"X": 1 / 8, "C": 8, "M": 16, "P": 8, "Q": 16}
+#: Of a value in a table; single bits, complex numbers and arrays of variable length (X, C, M, P, Q) are not read here.
+_BITS = {
+    "L": 8,
+    "X": 1,
+    "B": 8,
+    "I": 16,
+    "J": 32,
+    "K": 64,
+    "A": 8,
+    "E": 32,
+    "D": 64,
+    "C": 64,
+    "M": 128,
+    "P": 64,
+    "Q": 128,
+}
 #: Zero points by which FITS writes unsigned integers as signed ones.
 _UNSIGNED = {2**15: "u2", 2**31: "u4", 2**63: "u8"}
 
@@ -91,10 +106,10 @@ class Table:
         self._columns: dict[str, tuple[int, int, int, str]] = {}
         offset = 0
         for number in range(1, header.count("TFIELDS") + 1):
-            repeat, code = _form(header.get(f"TFORM{number}"))
+            repeat, code, n_bytes = _form(str(header.get(f"TFORM{number}")))
             name = str(header.get(f"TTYPE{number}", "")).lower()
             self._columns.setdefault(name, (number, offset, repeat, code))
-            offset += _bytes(repeat, code)
+            offset += n_bytes
             if offset > self._width:
                 raise BadFile(f"damaged FITS table: column {number} ends at byte {offset:,} of rows of {self._width:,}")
 
@@ -129,17 +144,14 @@ class Table:
         return np.ndarray((self._rows, repeat), dtype, self._raw, offset if self._rows * repeat else 0, strides)
 
 
-def _form(value: Any) -> tuple[int, str]:
-    found = re.match(r"\s*(\d*)([LXBIJKAEDCMPQ])", str(value))
+@functools.lru_cache(1024)
+def _form(text: str) -> tuple[int, str, int]:
+    """Return how often a column repeats what kind of value, and its bytes in a row."""
+    found = re.match(r"\s*(\d*)([LXBIJKAEDCMPQ])", text)
     if not found:
-        raise BadFile(f"damaged FITS table: no column is of the form {value!r}")
-    return int(found[1] or 1), found[2]
-
-
-def _bytes(repeat: int, code: str) -> int:
-    if code in _OTHER_BYTES:
-        return math.ceil(repeat * _OTHER_BYTES[code])
-    return repeat * (1 if code == "A" else np.dtype(_TFORM[code]).itemsize)
+        raise BadFile(f"damaged FITS table: no column is of the form {text!r}")
+    repeat, code = int(found[1] or 1), found[2]
+    return repeat, code, -(-repeat * _BITS[code] // 8)
 
 
 def _text(values: np.ndarray) -> np.ndarray:
@@ -163,9 +175,9 @@ def _scaled(values: np.ndarray, header: Header, scale_key: str, zero_key: str) -
 class Hdu:
     """A header and the data that follow it."""
 
-    def __init__(self, raw: memoryview, start: int):
+    def __init__(self, raw: bytes, start: int):
         end = _header_end(raw, start)
-        self.header = Header(bytes(raw[start:end]))
+        self.header = Header(raw[start:end])
         self._raw, self._start = raw, _whole(end)
         self.name = str(self.header.get("EXTNAME") or "").strip()
         self.kind = str(self.header.get("XTENSION", "IMAGE")).strip()
@@ -196,7 +208,7 @@ class Hdu:
         """
         if self._start + self.size > len(self._raw):
             raise BadFile(f"truncated: HDU {self.name!r} should have {self.size:,} bytes")
-        raw = self._raw[self._start : self._start + self.size]
+        raw = memoryview(self._raw)[self._start : self._start + self.size]
         if self.kind == "BINTABLE":
             if len(self.shape) != 2 or self.header["BITPIX"] != 8 or (self.shape[0] and not self.shape[1]):
                 raise BadFile(f"damaged FITS table: shape {self.shape}")
@@ -211,22 +223,21 @@ def _whole(n: int) -> int:
     return -(-n // BLOCK_BYTES) * BLOCK_BYTES
 
 
-def _header_end(raw: memoryview, start: int) -> int:
+def _header_end(raw: bytes, start: int) -> int:
     """Return where the card END of a header starts, looking no farther than a header may go."""
-    within = bytes(raw[start : start + MOST_HEADER_BYTES])
-    at = within.find(b"END     ")
-    while at >= 0 and at % CARD:
-        at = within.find(b"END     ", at + 1)
+    at = raw.find(_END, start, start + MOST_HEADER_BYTES)
+    while at >= 0 and (at - start) % CARD:
+        at = raw.find(_END, at + 1, start + MOST_HEADER_BYTES)
     if at < 0:
         raise BadFile("truncated or damaged: a FITS header without end")
-    return start + at
+    return at
 
 
 class HduList:
     """The HDUs of a file, by number or name; those behind the one that is asked for are not looked at."""
 
     def __init__(self, raw: bytes):
-        self._raw = memoryview(raw)
+        self._raw = raw
         self._hdus: list[Hdu] = []
 
     def __getitem__(self, key: int | str) -> Hdu:
@@ -250,7 +261,7 @@ class HduList:
     def _scan(self) -> bool:
         """Find another HDU; whatever follows the last of a file is none."""
         start = self._hdus[-1].end if self._hdus else 0
-        if start and self._raw[start : start + 9] != b"XTENSION=":
+        if start and not self._raw.startswith(b"XTENSION=", start):
             return False
         self._hdus.append(Hdu(self._raw, start))
         return True
@@ -280,15 +291,21 @@ def open_fits(path: str | Path) -> Iterator[HduList]:
 
 
 def _read(path: Path) -> bytes:
-    """Return a file's contents, unpacked, or less than one byte too many of them."""
-    with path.open("rb") as file:
-        raw = file.read(MOST_BYTES + 1)
+    """Return a file's contents, unpacked; of what unpacks to too much, no more than shows it."""
+    if not path.is_file():
+        raise BadFile("no such file")
+    if path.stat().st_size > MOST_BYTES:
+        raise BadFile(_TOO_LARGE)
+    raw = path.read_bytes()
     if raw.startswith(b"\x1f\x8b"):
         with gzip.open(path) as packed:
             raw = packed.read(MOST_BYTES + 1)
-    if len(raw) > MOST_BYTES:
-        raise BadFile(f"more than {MOST_BYTES / 1e6:,.0f} MB are no spectrum of one star")
+        if len(raw) > MOST_BYTES:
+            raise BadFile(_TOO_LARGE)
     return raw
+
+
+_TOO_LARGE = f"more than {MOST_BYTES / 1e6:,.0f} MB are no spectrum of one star"
 
 
 def image(hdus: HduList, index: int | str) -> np.ndarray:
