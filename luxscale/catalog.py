@@ -1,7 +1,7 @@
 """The catalogue that a run fills: made, continued, and what of it is pending.
 
-Beside its variables a catalogue has a group ``run``: the size in bytes of each chunk of the survey when it was to be
-read, by which a survey that changed under the catalogue is noticed, and the lock of the run that fills it.
+Beside its variables a catalogue has a group ``run``: the size and the last bytes of each chunk of the survey when it was
+to be read, by which a survey that changed under the catalogue is noticed, and the lock of the run that fills it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,10 @@ def prepare(plan: Plan) -> tuple[Region, ...]:
         _create(plan)
         return plan.regions
     todo = pending(plan)
-    _refuse_changed_input(plan, todo)
+    marks = refuse_changed_input(plan, todo)
+    if todo:
+        with store.writing(plan.catalog):
+            _record_input(plan, marks)
     return todo
 
 
@@ -105,26 +108,34 @@ def input_names(plan: Plan) -> list[str]:
     return [v for o in given_outputs(load_model(plan.model), plan.given) for v in o.spec.variables]
 
 
-def _input_sizes(plan: Plan) -> dict[str, np.ndarray]:
-    """Return the stored size of each chunk of what a run reads, by variable."""
+def _input_marks(plan: Plan) -> dict[str, np.ndarray]:
+    """Return the marks of each chunk of what a run reads, by variable."""
     survey = store.open_group(plan.survey, "r")
-    return {name: inputs.sizes(survey, name, 0, plan.n_stars) for name in input_names(plan)}
+    return {name: inputs.marks(survey, name, 0, plan.n_stars) for name in input_names(plan)}
 
 
-def _record_input(plan: Plan, sizes: dict[str, np.ndarray], *, new: bool = False) -> None:
-    """Write the sizes, each array in one chunk and in place: a run that is killed meanwhile leaves the old or the new."""
+def _record_input(plan: Plan, marks: dict[str, np.ndarray], *, new: bool = False) -> None:
+    """Write the marks, each array in one chunk and in place: a run that is killed meanwhile leaves the old or the new."""
     group = store.open_group(plan.catalog, "r+").require_group(store.RUN)
-    for name, values in sizes.items():
+    for name, values in marks.items():
         if new:
             group.create_array(name, data=values, chunks=values.shape, overwrite=True)
         else:
             store.array(group, name)[:] = values
     if new:
-        group.attrs["comment"] = "size in bytes of each chunk of the survey when it was to be read; -1 = missing"
+        group.attrs["comment"] = (
+            "each chunk of the survey when it was to be read: size in bytes (-1 = missing), and last 8 bytes as a "
+            "little-endian integer"
+        )
 
 
-def _refuse_changed_input(plan: Plan, todo: Sequence[Region]) -> None:
+def refuse_changed_input(plan: Plan, todo: Sequence[Region]) -> dict[str, np.ndarray]:
     """Refuse a survey whose chunks changed under stars that are done; those to be read may have been mended.
+
+    Returns
+    -------
+    dict of str to array, (chunk, 2) or (chunk,)
+        The marks of the chunks now, as the catalogue keeps them: the first ones kept sizes only.
 
     Raises
     ------
@@ -134,21 +145,20 @@ def _refuse_changed_input(plan: Plan, todo: Sequence[Region]) -> None:
     done = np.ones(plan.n_stars, bool)
     for region in todo:
         done[region.start : region.stop] = False
-    sizes = _input_sizes(plan)
-    for name, now in sizes.items():
-        rows = inputs.chunk_rows(store.array(survey, name))
+    marks = _input_marks(plan)
+    for name, now in marks.items():
+        rows, was = inputs.chunk_rows(store.array(survey, name)), np.asarray(store.array(held, name)[:])
+        now = marks[name] = now if was.ndim == 2 else now[:, 0]
         used = np.add.reduceat(done, np.arange(0, plan.n_stars, rows)) > 0
-        changed = np.flatnonzero(used & (np.asarray(store.array(held, name)[:]) != now))
+        changed = np.flatnonzero(used & (was != now).reshape(used.size, -1).any(1))
         if changed.size:
             first = int(changed[0])
             raise InputError(
                 f"{plan.catalog}: the survey changed under it: {changed.size} chunks of {name!r} from which it has "
                 f"labels, first chunk {first} (stars {first * rows} to {min((first + 1) * rows, plan.n_stars)}), are not "
-                "of the size they were; choose another path, or remove it and start again"
+                "what they were; choose another path, or remove it and start again"
             )
-    if todo:
-        with store.writing(plan.catalog):
-            _record_input(plan, sizes)
+    return marks
 
 
 def _create(plan: Plan) -> None:
@@ -183,7 +193,7 @@ def _create(plan: Plan) -> None:
         "identity": dict(plan.identity),
         "complete": _BEING_MADE,
     }
-    read = _input_sizes(plan)
+    read = _input_marks(plan)
     with store.writing(plan.catalog):
         _write_anew(plan, catalog, encoding, read)
 

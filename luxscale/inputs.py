@@ -1,4 +1,4 @@
-"""The chunks that a run reads: their sizes, so that a survey that changed under a catalogue is noticed, and missing ones.
+"""The chunks that a run reads: their marks, by which a survey that changed under a catalogue is noticed, and missing ones.
 
 Zarr reads a chunk that is not there as one full of fill values, which would be labelled like any other.
 """
@@ -6,11 +6,13 @@ Zarr reads a chunk that is not there as one full of fill values, which would be 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.abc.store import SuffixByteRequest
+from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from luxscale import store
@@ -18,7 +20,10 @@ from luxscale import store
 #: Size of a chunk that is not there.
 MISSING = -1
 
-#: Requests for sizes under way at once.
+#: Bytes at the end of a chunk that mark it: luxscale's own codecs put a checksum there.
+_TAIL = 8
+
+#: Requests under way at once.
 _AT_ONCE = 64
 
 
@@ -29,24 +34,44 @@ def chunk_rows(array: zarr.Array[Any]) -> int:
 
 def sizes(group: zarr.Group, name: str, start: int, stop: int) -> np.ndarray:
     """Return the stored size in bytes of each chunk of an array that holds stars ``start`` to ``stop``: (chunk,), int64."""
-    array = store.array(group, name)
+    place, keys = _chunks(store.array(group, name), start, stop)
+    return np.array(sync(_gather(_size, place, keys)), np.int64)
+
+
+def marks(group: zarr.Group, name: str, start: int, stop: int) -> np.ndarray:
+    """Return what tells each chunk from another in its place: its stored size and its last bytes: (chunk, 2), int64."""
+    place, keys = _chunks(store.array(group, name), start, stop)
+    return np.array(sync(_gather(_mark, place, keys)), np.int64).reshape(-1, 2)
+
+
+def _chunks(array: zarr.Array[Any], start: int, stop: int) -> tuple[Any, list[str]]:
+    """Return the store of an array, and the keys of the chunks that hold some of the stars."""
     rows, rest = chunk_rows(array), (0,) * (array.ndim - 1)
     numbers = range(start // rows, -(-stop // rows))
-    keys = [f"{array.path}/{array.metadata.encode_chunk_key((i, *rest))}" for i in numbers]
-    return np.array(sync(_sizes(array.store, keys)), np.int64)
+    return array.store, [f"{array.path}/{array.metadata.encode_chunk_key((i, *rest))}" for i in numbers]
 
 
-async def _sizes(place: Any, keys: Iterable[str]) -> list[int]:
+async def _gather(ask: Callable[[Any, str], Awaitable[Any]], place: Any, keys: Iterable[str]) -> list[Any]:
     gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def size(key: str) -> int:
+    async def one(key: str) -> Any:
         async with gate:
-            try:
-                return int(await place.getsize(key))
-            except FileNotFoundError:
-                return MISSING
+            return await ask(place, key)
 
-    return await asyncio.gather(*map(size, keys))
+    return await asyncio.gather(*map(one, keys))
+
+
+async def _size(place: Any, key: str) -> int:
+    try:
+        return int(await place.getsize(key))
+    except FileNotFoundError:
+        return MISSING
+
+
+async def _mark(place: Any, key: str) -> tuple[int, int]:
+    size = await _size(place, key)
+    tail = await place.get(key, default_buffer_prototype(), SuffixByteRequest(_TAIL)) if size > 0 else None
+    return size, int.from_bytes(tail.to_bytes()[-_TAIL:], "little", signed=True) if tail else 0
 
 
 def refuse_missing(group: zarr.Group, names: Iterable[str], start: int, stop: int) -> None:

@@ -107,8 +107,10 @@ def label_survey(
 
     Notes
     -----
-    A survey counts as the same if its stars, its grids, the layout of the given outputs and the size in bytes of the
-    chunks that were read are; its flux is not read twice to find out.
+    A survey counts as the same if its stars, its grids, the layout of the given outputs and, of the chunks that were
+    read, the size and the last eight bytes are; its flux is not read twice to find out. Surveys that luxscale writes
+    have a checksum there. In one without checksums, or in shards, whose ends only say where things lie, a change that
+    keeps size and end of a chunk is not noticed.
     """
     plan = make_plan(survey, model, catalog, given=given, covariance=covariance, region_stars=region_stars)
     with RunLog(log) as written, held(plan) as work:

@@ -61,3 +61,23 @@ def test_an_array_in_a_group_inside(tmp_path):
     inner = zarr.create_group(tmp_path / "s.zarr").create_group("inner")
     inner.create_array("flux", data=np.ones((4, 3)), chunks=(2, 3))
     assert (inputs.sizes(inner, "flux", 0, 4) > 0).all()
+
+
+@pytest.mark.parametrize("name", ["flux", "sharded", "label_value", "snr"])
+def test_marks_are_sizes_and_last_bytes(group, name):
+    marks = inputs.marks(group, name, 0, 50)
+    assert marks.dtype == np.int64
+    assert marks[:, 0].tolist() == inputs.sizes(group, name, 0, 50).tolist()
+    for i, (_, tail) in enumerate(marks.tolist()):
+        file = [name, "c", str(i)] + ["0"] * (group[name].ndim - 1)
+        with open(os.path.join(str(group.store.root), *file), "rb") as chunk:
+            assert tail.to_bytes(8, "little", signed=True) == chunk.read()[-8:]
+
+
+def test_marks_of_chunks_that_are_missing_or_short(group):
+    folder = os.path.join(str(group.store.root), "flux", "c")
+    os.unlink(os.path.join(folder, "0", "0"))
+    os.truncate(os.path.join(folder, "1", "0"), 0)
+    with open(os.path.join(folder, "2", "0"), "wb") as chunk:
+        chunk.write(b"\x01\x02")
+    assert inputs.marks(group, "flux", 0, 50).tolist() == [[inputs.MISSING, 0], [0, 0], [2, 0x0201]]

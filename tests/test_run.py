@@ -460,3 +460,44 @@ def test_work_that_the_scheduler_gave_up_is_said_to_be(stores, tmp_path):
 
 def _wait(plan, region):
     time.sleep(30)
+
+
+@pytest.fixture
+def plain(stores, small_survey, tmp_path):
+    """Paths of a survey whose chunks all have the same size, whatever they hold, and of a model; labelled."""
+    survey = small_survey.isel(star=slice(0, N_STARS))
+    store.write_dataset(survey, tmp_path / "plain.zarr", chunk=CHUNK)
+    group = zarr.open_group(tmp_path / "plain.zarr", mode="r+")
+    layout = {"chunks": (CHUNK, survey.sizes["wavelength"]), "compressors": zarr.codecs.Crc32cCodec()}
+    layout |= {"dimension_names": ("star", "wavelength"), "overwrite": True}
+    for name in ("flux", "flux_ivar"):
+        group.create_array(name, data=survey[name].values, **layout)
+    found = tmp_path / "plain.zarr", stores[1]
+    label(found, tmp_path / "c.zarr")
+    return found
+
+
+def brighten(survey, star):
+    flux = zarr.open_group(survey, mode="r+")["flux"]
+    before = (survey / "flux" / "c" / str(star // CHUNK) / "0").stat().st_size
+    flux[star] = flux[star] * np.float32(1.5)
+    assert (survey / "flux" / "c" / str(star // CHUNK) / "0").stat().st_size == before
+
+
+def test_a_chunk_rewritten_in_its_size_is_noticed(plain, tmp_path):
+    brighten(plain[0], 2 * CHUNK + 3)
+    with pytest.raises(InputError, match=r"c.zarr: the survey changed under it: 1 chunks of 'flux'.* first chunk 2 "):
+        label(plain, tmp_path / "c.zarr")
+
+
+def test_a_catalog_that_kept_sizes_only_is_continued(plain, tmp_path):
+    group = zarr.open_group(tmp_path / "c.zarr", mode="r+")
+    for name in ("flux", "flux_ivar"):
+        sizes = group[f"run/{name}"][:][:, 0]
+        group["run"].create_array(name, data=sizes, chunks=sizes.shape, overwrite=True)
+    group["status"][:CHUNK] = 0
+    assert label(plain, tmp_path / "c.zarr").n_run == CHUNK
+    assert label(plain, tmp_path / "c.zarr").n_run == 0
+    os.truncate(plain[0] / "flux" / "c" / "1" / "0", 100)
+    with pytest.raises(InputError, match="the survey changed under it"):
+        label(plain, tmp_path / "c.zarr")
