@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from luxscale import inputs, store
+from luxscale import damage, inputs, store
 from luxscale.infer import catalog_layout, decorate, dtype_of, given_outputs
 from luxscale.model import load_model
 from luxscale.plan import Plan, Region
@@ -81,14 +81,31 @@ def prepare(plan: Plan) -> tuple[Region, ...]:
     return todo
 
 
+def mend(plan: Plan) -> list[damage.Damage]:
+    """Read what a catalogue holds, and mark the stars of chunks that are damaged as not done; return what is.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    if not check_place(plan):
+        return []
+    group = store.open_group(plan.catalog, "r+")
+    found = list(damage.find(group, damage.filled(group)))
+    with store.writing(plan.catalog):
+        for each in found:
+            store.array(group, "status")[each.start : each.stop] = NOT_DONE
+    return found
+
+
 def status_of(plan: Plan) -> np.ndarray:
     """Return the status of every star of a catalogue: (star,), uint8.
 
-    Stars that are said to be done, but whose labels are not there, are not: a machine that crashes may keep the one
-    and lose the other.
+    Stars whose status cannot be read are not done; nor are those that are said to be done, but whose labels are not
+    there: a machine that crashes may keep the one and lose the other.
     """
     group = store.open_group(plan.catalog, "r")
-    status = np.array(store.array(group, "status")[:])
+    status = damage.read(store.array(group, "status"), NOT_DONE)
     for name in ("label_value", "label_err", LATENT, "chi2"):
         rows = inputs.chunk_rows(store.array(group, name))
         for i in np.flatnonzero(inputs.sizes(group, name, 0, plan.n_stars) <= 0):
@@ -118,7 +135,7 @@ def _record_input(plan: Plan, marks: dict[str, np.ndarray], *, new: bool = False
     """Write the marks, each array in one chunk and in place: a run that is killed meanwhile leaves the old or the new."""
     group = store.open_group(plan.catalog, "r+").require_group(store.RUN)
     for name, values in marks.items():
-        if new:
+        if new or name not in group:
             group.create_array(name, data=values, chunks=values.shape, overwrite=True)
         else:
             store.array(group, name)[:] = values
@@ -127,6 +144,26 @@ def _record_input(plan: Plan, marks: dict[str, np.ndarray], *, new: bool = False
             "each chunk of the survey when it was to be read: size in bytes (-1 = missing), and last 8 bytes as a "
             "little-endian integer"
         )
+
+
+def _recorded(path: str, group: zarr.Group, name: str) -> np.ndarray | None:
+    """Return the marks that a catalogue kept of a variable, or None if it keeps none.
+
+    Raises
+    ------
+    InputError
+        If they cannot be read.
+    """
+    if name not in group:
+        return None
+    array = store.array(group, name)
+    ((_, _, found),) = damage.pieces(array, 0, array.shape[0])
+    if isinstance(found, str):
+        raise InputError(
+            f"{path}: what it kept of the survey's chunks, {store.RUN}/{name}, is damaged ({found}); if the survey is as "
+            f"it was, delete {store.RUN}/{name} in it and run the same command again, else remove the catalogue"
+        )
+    return found
 
 
 def refuse_changed_input(plan: Plan, todo: Sequence[Region]) -> dict[str, np.ndarray]:
@@ -147,7 +184,9 @@ def refuse_changed_input(plan: Plan, todo: Sequence[Region]) -> dict[str, np.nda
         done[region.start : region.stop] = False
     marks = _input_marks(plan)
     for name, now in marks.items():
-        rows, was = inputs.chunk_rows(store.array(survey, name)), np.asarray(store.array(held, name)[:])
+        rows, was = inputs.chunk_rows(store.array(survey, name)), _recorded(plan.catalog, held, name)
+        if was is None:
+            continue
         now = marks[name] = now if was.ndim == 2 else now[:, 0]
         used = np.add.reduceat(done, np.arange(0, plan.n_stars, rows)) > 0
         changed = np.flatnonzero(used & (was != now).reshape(used.size, -1).any(1))

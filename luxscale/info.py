@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale import catalog as catalogs
-from luxscale import crossval, model, store
+from luxscale import crossval, damage, model, store
 from luxscale.evaluate import check_catalog
 from luxscale.schema import STAR, InputError, find_outputs
 
@@ -101,10 +101,12 @@ def _model(path: str | Path) -> dict[str, Any]:
 
 
 def _catalog(path: str | Path) -> dict[str, Any]:
-    catalog = store.open_dataset(path)
+    with damage.named(path):
+        catalog = store.open_dataset(path)
+        state = check_catalog(catalog, str(path))
     return {
         "kind": "catalogue",
-        **check_catalog(catalog, str(path)),
+        **state,
         "labels": catalog["label"].values.tolist(),
         "model": catalog.attrs["model_fingerprint"],
         "version": catalog.attrs["luxscale_version"],

@@ -1,16 +1,21 @@
 """The chunks that a run reads: their marks, by which a survey that changed under a catalogue is noticed, and missing ones.
 
-Zarr reads a chunk that is not there as one full of fill values, which would be labelled like any other.
+Zarr reads a chunk that is not there as one full of fill values, which would be labelled like any other. And how chunks
+that a run wrote come to lie on the disk.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+import zarr.storage
 from zarr.abc.store import SuffixByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
@@ -81,3 +86,25 @@ def refuse_missing(group: zarr.Group, names: Iterable[str], start: int, stop: in
         for i, size in enumerate(sizes(group, name, start, stop), start // rows):
             if size == MISSING:
                 raise FileNotFoundError(f"chunk {i} of {name!r} is missing")
+
+
+def flush(group: zarr.Group, names: Iterable[str], start: int, stop: int) -> None:
+    """Have the system put the chunks that hold some of the stars on its disk; object storage has done so by itself.
+
+    Zarr leaves that to the system, which at a power failure may have kept what was written last and not the rest.
+    """
+    for name in names:
+        place, keys = _chunks(store.array(group, name), start, stop)
+        if not isinstance(place, zarr.storage.LocalStore):
+            return
+        for key in keys:
+            with contextlib.suppress(FileNotFoundError):  # a chunk of fill values alone is not stored
+                _fsync(place.root / key)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

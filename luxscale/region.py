@@ -127,8 +127,10 @@ def _write(plan: Plan, region: Region, arrays: list[np.ndarray]) -> None:
     with store.writing(plan.catalog):
         group = _catalog(plan.catalog, plan.identity)
         _refuse_another(plan)
-        for name, values in zip([*_names(plan), "status"], arrays, strict=True):
+        for name, values in zip(_names(plan), arrays[:-1], strict=True):
             store.array(group, name)[stars] = values
+        inputs.flush(group, _names(plan), region.start, region.stop)
+        store.array(group, "status")[stars] = arrays[-1]
 
 
 def _refuse_another(plan: Plan) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from luxscale import flags, lock, store
-from luxscale.catalog import DONE, NOT_DONE, check_place, prepare, status_of
+from luxscale import damage, flags, lock, store
+from luxscale.catalog import DONE, NOT_DONE, check_place, mend, prepare, status_of
 from luxscale.plan import Plan, Region, make_plan
 from luxscale.progress import Progress
 from luxscale.region import Outcome, run_region
@@ -111,6 +111,9 @@ def label_survey(
     read, the size and the last eight bytes are; its flux is not read twice to find out. Surveys that luxscale writes
     have a checksum there. In one without checksums, or in shards, whose ends only say where things lie, a change that
     keeps size and end of a chunk is not noticed.
+
+    On a local file system what a region wrote is on the disk before it counts as done. A catalogue that is taken up is
+    read and its checksums checked: regions of which a chunk is damaged are done again.
     """
     plan = make_plan(survey, model, catalog, given=given, covariance=covariance, region_stars=region_stars)
     with RunLog(log) as written, held(plan) as work:
@@ -123,10 +126,11 @@ def _never() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """Regions to do, and what raises if they are another run's meanwhile."""
+    """Regions to do, what raises if they are another run's meanwhile, and what of the catalogue was found damaged."""
 
     regions: tuple[Region, ...]
     check: Callable[[], None] = _never
+    damaged: tuple[damage.Damage, ...] = ()
 
 
 @contextlib.contextmanager
@@ -142,7 +146,8 @@ def held(plan: Plan) -> Iterator[Work]:
     with lock.held(plan.catalog) as ours:
         with store.writing(plan.catalog):
             store.sweep(plan.catalog)
-        yield Work(prepare(plan), ours.check)
+        damaged = tuple(mend(plan))
+        yield Work(prepare(plan), ours.check, damaged)
 
 
 def complete(
@@ -162,6 +167,8 @@ def complete(
     log, started = log or RunLog(), time.monotonic()
     settings = dataclasses.asdict(plan) | {"identity": dict(plan.identity)}
     log.write("start", plan=settings, regions=len(work.regions), machine=machine(), workers=_workers(client))
+    for each in work.damaged:
+        log.write("damage", catalog=plan.catalog, **dataclasses.asdict(each))
     try:
         run(plan, work, client=client, log=log, progress=progress)
         counts = finalise(plan)
@@ -200,6 +207,8 @@ def run(
     failed: dict[Region, BaseException] = dict.fromkeys(work.regions, RuntimeError("not tried"))
     done, started = 0, time.monotonic()
     with Progress("labelling", total, unit="stars", enabled=progress) as shown, _watching(client, log, shown):
+        if work.damaged:
+            shown.say(f"{len(work.damaged)} chunks of the catalogue are damaged and done again: {work.damaged[0]}")
         for attempt in range(_ROUNDS):
             for region, result in attempts(list(failed)):
                 work.check()
@@ -330,7 +339,8 @@ def finalise(plan: Plan) -> dict[str, int]:
     if left:
         raise RunError(f"{plan.catalog}: {len(left)} regions are pending, first {left[0]}; run the same command again")
     group = store.open_group(plan.catalog, "r+")
-    counts = flags.count(np.asarray(store.array(group, "flags")[:]))
+    with damage.named(plan.catalog):
+        counts = flags.count(np.asarray(store.array(group, "flags")[:]))
     with store.writing(plan.catalog):
         group.attrs.update({"complete": int((status == DONE).all()), "flag_counts": counts})
     return counts

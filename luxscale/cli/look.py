@@ -23,13 +23,14 @@ from luxscale.cli.base import JSON, main, show, span, take
 @JSON
 def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_json: bool) -> None:
     """Check that CATALOG is complete, and compare its labels with those of SURVEY."""
-    from luxscale import plot, store
+    from luxscale import damage, plot, store
     from luxscale.evaluate import check_catalog, compare, format_table, to_records
 
-    labelled, truth = store.open_dataset(catalog), store.open_survey(survey, check="structure")
-    state = check_catalog(labelled, catalog)
-    labelled = take(labelled, stars, catalog)
-    comparison = compare(labelled, truth)
+    with damage.named(catalog):
+        labelled, truth = store.open_dataset(catalog), store.open_survey(survey, check="structure")
+        state = check_catalog(labelled, catalog)
+        labelled = take(labelled, stars, catalog)
+        comparison = compare(labelled, truth)
     written = []
     if figures:
         figures.mkdir(parents=True, exist_ok=True)

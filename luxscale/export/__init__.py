@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from luxscale import damage
 from luxscale.export import fits, hats, parquet
 from luxscale.export.columns import make_table
 from luxscale.export.source import Source
@@ -104,21 +106,22 @@ def export_catalog(
         if target.suffix != ".parquet":
             raise InputError(f"{out}: only Parquet is partitioned by sky position; name it .parquet (--healpix-order)")
         write = functools.partial(hats.write, order=healpix_order, name=target.stem)
-    table = make_table(
-        Source.of(catalog, "catalogue"),
-        survey=None if survey is None else Source.of(survey, "survey"),
-        survey_columns=columns,
-        covariance=covariance,
-        unfinished=unfinished,
-    )
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.partial-", dir=target.parent) as scratch:
-        made = Path(scratch) / "new"
-        with Progress("exporting", table.n_stars, unit="stars", enabled=progress) as shown:
-            write(table, made, shown)
-        size = sum(f.stat().st_size for f in (made.rglob("*") if made.is_dir() else [made]) if f.is_file())
-        if target.exists():
-            os.replace(target, Path(scratch) / "old")  # goes with the scratch directory
-        os.replace(made, target)
+    with contextlib.nullcontext() if isinstance(catalog, xr.Dataset) else damage.named(catalog):
+        table = make_table(
+            Source.of(catalog, "catalogue"),
+            survey=None if survey is None else Source.of(survey, "survey"),
+            survey_columns=columns,
+            covariance=covariance,
+            unfinished=unfinished,
+        )
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.partial-", dir=target.parent) as scratch:
+            made = Path(scratch) / "new"
+            with Progress("exporting", table.n_stars, unit="stars", enabled=progress) as shown:
+                write(table, made, shown)
+            size = sum(f.stat().st_size for f in (made.rglob("*") if made.is_dir() else [made]) if f.is_file())
+            if target.exists():
+                os.replace(target, Path(scratch) / "old")  # goes with the scratch directory
+            os.replace(made, target)
     names = tuple(c.name.upper() if target.suffix == ".fits" else c.name for c in table.columns)
     names = names if healpix_order is None else (hats.INDEX, *names)
     return Export(str(out), table.n_stars, table.n_not_done, size, names)
