@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from distributed import Client, Security
 import luxscale as lux
 from luxscale import store
 from luxscale.cli import main
-from luxscale.cluster import check_workers, existing_cluster, worker_environment
+from luxscale.cluster import check_workers, checked_workers, existing, existing_cluster, worker_environment
 from luxscale.schema import InputError
 
 
@@ -170,6 +171,39 @@ def test_workers_that_will_not_do(tmp_path):
             for process in (worker, older):
                 process.terminate()
                 process.wait()
+
+
+def test_workers_that_join_later(tmp_path, monkeypatch):
+    """A good one with two threads is remarked on once, one of another version is sent away."""
+    other = tmp_path / "site" / "luxscale-9.9.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: luxscale\nVersion: 9.9\n")
+    monkeypatch.setattr(existing, "_LOOK", 0.1)
+    said = []
+    with processes(tmp_path) as address, existing_cluster(address) as client, checked_workers(client, said.append):
+        assert len(said) == 1 and "no workers yet" in said.pop()
+        start = ["--no-dashboard", "--host", "127.0.0.1", address]
+        two = _start("dask_worker", "--nthreads", "2", "--no-nanny", *start, **worker_environment(1))
+        older = None
+        try:
+            poll(lambda: said)
+            assert len(said) == 1 and "1 of 1 workers" in said[0] and "run up to 2 tasks at a time" in said.pop()
+            older = _start("dask_worker", "--nthreads", "1", *start, PYTHONPATH=str(other.parent), PYTHONSAFEPATH="1")
+            poll(lambda: said)
+            assert re.search(r"luxscale 9.9, here it is .*; it was sent away", said[0])
+            older.wait(timeout=60)  # its nanny does not start it again
+            assert len(client.nthreads()) == 1 and len(said) == 1
+        finally:
+            for process in filter(None, (two, older)):
+                process.terminate()
+                process.wait()
+
+
+def poll(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_workers_without_luxscale():

@@ -194,11 +194,9 @@ def _jobs(chosen: dict[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def _checked(opened: contextlib.AbstractContextManager[Any]) -> Iterator[Any]:
-    from luxscale.cluster import check_workers
+    from luxscale.cluster import checked_workers
 
-    with opened as client:
-        for remark in check_workers(client):
-            click.echo(f"warning: {remark}", err=True)
+    with opened as client, checked_workers(client, lambda remark: click.echo(f"warning: {remark}", err=True)):
         yield client
 
 

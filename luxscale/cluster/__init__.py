@@ -4,13 +4,14 @@ Each is a context manager that yields a `distributed.Client`, for `label_survey(
 """
 
 from luxscale.cluster.environment import cpu_count, gpus, worker_environment
-from luxscale.cluster.existing import check_workers, existing_cluster
+from luxscale.cluster.existing import check_workers, checked_workers, existing_cluster
 from luxscale.cluster.local import local_cluster
 from luxscale.cluster.slurm import SlurmJobs, job_script, slurm_cluster
 
 __all__ = [
     "SlurmJobs",
     "check_workers",
+    "checked_workers",
     "cpu_count",
     "existing_cluster",
     "gpus",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from distributed import Client, Security
 from luxscale.cluster.environment import XLA_THREADS
 from luxscale.schema import InputError
 
-#: Tasks at a time above which a worker only holds more regions in memory: one can compute while another reads.
-_MOST_THREADS = 2
+#: Seconds between looks for workers that joined.
+_LOOK = 2.0
 
 
 @contextlib.contextmanager
@@ -65,7 +66,54 @@ def existing_cluster(
         yield client
 
 
-def check_workers(client: Any) -> list[str]:
+@contextlib.contextmanager
+def checked_workers(client: Any, say: Callable[[str], None]) -> Iterator[None]:
+    """Check the workers of a cluster, and meanwhile each that joins: one with another luxscale is sent away.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    say : callable
+        Gets each remark; may be called from another thread.
+
+    Raises
+    ------
+    InputError
+        See `check_workers`.
+    """
+    known = set(client.nthreads())
+    for remark in check_workers(client):
+        say(remark)
+    end = threading.Event()
+    thread = threading.Thread(target=_watch, args=(client, known, say, end), name="luxscale-workers", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def _watch(client: Any, known: set[str], say: Callable[[str], None], end: threading.Event) -> None:
+    while not end.wait(_LOOK):
+        with contextlib.suppress(Exception):  # of a worker that is gone again, or the scheduler: the run says so
+            there = set(client.nthreads())
+            for worker in sorted(there - known):
+                _greet(client, worker, say)
+            known = there
+
+
+def _greet(client: Any, worker: str, say: Callable[[str], None]) -> None:
+    """Check a worker that joined."""
+    try:
+        for remark in check_workers(client, [worker]):
+            say(remark)
+    except InputError as error:
+        say(f"{error}; it was sent away")
+        client.retire_workers([worker])
+
+
+def check_workers(client: Any, workers: Sequence[str] | None = None) -> list[str]:
     """Check that the workers of a cluster can do this package's work.
 
     Nothing of this package is sent to them, so that workers without it can be asked.
@@ -73,6 +121,8 @@ def check_workers(client: Any) -> list[str]:
     Parameters
     ----------
     client : distributed.Client
+    workers : sequence of str, optional
+        Addresses of those to check; all if not given.
 
     Returns
     -------
@@ -84,13 +134,14 @@ def check_workers(client: Any) -> list[str]:
     InputError
         If workers have no luxscale, or another version of it.
     """
-    threads = client.nthreads()
+    threads = {w: n for w, n in client.nthreads().items() if workers is None or w in workers}
     if not threads:
         return ["the cluster has no workers yet, so none was checked; the work waits until one comes"]
-    _check_versions(client.run(importlib.metadata.version, "luxscale", on_error="return"))
-    limits = [client.run(os.getenv, name) for name in XLA_THREADS]
+    asked = list(threads)
+    _check_versions(client.run(importlib.metadata.version, "luxscale", workers=asked, on_error="return"))
+    limits = [client.run(os.getenv, name, workers=asked) for name in XLA_THREADS]
     free = [w for w in threads if not any(limit.get(w) for limit in limits)]
-    many = [w for w, n in threads.items() if n > _MOST_THREADS]
+    many = [w for w, n in threads.items() if n > 1]
     remarks = []
     if free:
         remarks.append(
