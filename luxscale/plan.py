@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ from luxscale.schema import STAR, InputError, check_unique
 #: Bytes of input that a region aims at, in whole chunks: 1,024 APOGEE spectra with their errors. Small surveys are cut
 #: into regions enough to share out.
 _REGION_BYTES, _LEAST_REGIONS = 75e6, 16
+
+#: Of the luxscale that runs here.
+VERSION = importlib.metadata.version("luxscale")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Plan:
         Stars in all, in a chunk of the catalogue, in a region.
     identity : tuple of (name, value)
         What a catalogue must agree on to be continued.
+    version : str
+        Of luxscale, which all workers must have.
     """
 
     survey: str
@@ -56,6 +62,7 @@ class Plan:
     chunk: int
     region_stars: int
     identity: tuple[tuple[str, str], ...]
+    version: str = VERSION
 
     @property
     def fingerprint(self) -> str:

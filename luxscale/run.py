@@ -20,7 +20,7 @@ from luxscale import damage, flags, lock, store
 from luxscale.catalog import DONE, NOT_DONE, check_place, mend, prepare, status_of
 from luxscale.plan import Plan, Region, make_plan
 from luxscale.progress import Progress
-from luxscale.region import Outcome, run_region
+from luxscale.region import Outcome, run_on_worker, run_region, told
 from luxscale.runlog import RunLog, machine
 from luxscale.schema import RunError
 from luxscale.store import CannotWrite
@@ -173,7 +173,7 @@ def complete(
         run(plan, work, client=client, log=log, progress=progress)
         counts = finalise(plan)
     except BaseException as error:
-        log.write("stopped", seconds=time.monotonic() - started, error=f"{type(error).__name__}: {error}")
+        log.write("stopped", seconds=time.monotonic() - started, error=told(error))
         raise
     stars = sum(r.stop - r.start for r in work.regions)
     summary = Summary(plan.catalog, plan.n_stars, stars, time.monotonic() - started, counts)
@@ -219,7 +219,7 @@ def run(
                     unreadable += [(region.index, reason) for _, _, reason in result.unreadable]
                 else:
                     failed[region] = result
-                    log.write("fault", region=region.index, round=attempt, error=_told(result))
+                    log.write("fault", region=region.index, round=attempt, error=told(result))
                 shown.update(done, f"{done / (time.monotonic() - started):,.0f} stars/s" + _count(failed, attempt))
             if not failed:
                 break
@@ -230,10 +230,6 @@ def _count(failed: dict[Region, BaseException], attempt: int) -> str:
     return f", {len(failed)} to try again" if attempt else ""
 
 
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
 def _account(plan: Plan, failed: dict[Region, BaseException], unreadable: list[tuple[int, str]]) -> None:
     """Say what could not be done, and what to do about it.
 
@@ -241,21 +237,21 @@ def _account(plan: Plan, failed: dict[Region, BaseException], unreadable: list[t
     ------
     RunError
     """
-    told, first = [], 0
+    parts, first = [], 0
     for what, regions in (
         ("hold stars whose data cannot be read: they have no labels, and the flag 'unreadable'", dict(unreadable)),
-        ("could not be done", {r.index: _told(e) for r, e in failed.items()}),
+        ("could not be done", {r.index: told(e) for r, e in failed.items()}),
     ):
         if regions:
             first = min(regions)
             listed = ", ".join(map(str, sorted(regions)[:10])) + (" ..." if len(regions) > 10 else "")
-            told.append(
+            parts.append(
                 f"{len(regions)} of {len(plan.regions)} regions {what} ({listed}); region {first}: "
                 f"{regions[first].rstrip('.')}. "
             )
-    if told:
+    if parts:
         raise RunError(
-            f"{plan.catalog}: {''.join(told)}All others are done; mend the cause and run the same command again, which "
+            f"{plan.catalog}: {''.join(parts)}All others are done; mend the cause and run the same command again, which "
             f"does just those, or look at one alone with --region {first}"
         ) from next(iter(failed.values()), None)
 
@@ -271,7 +267,7 @@ def _in_process(plan: Plan, regions: Sequence[Region]) -> Iterator[Attempt]:
 
 
 def on_cluster(
-    plan: Plan, client: Any, regions: Sequence[Region], *, task: Callable[[Plan, Region], Outcome] = run_region
+    plan: Plan, client: Any, regions: Sequence[Region], *, task: Callable[[Plan, Region], Outcome] = run_on_worker
 ) -> Iterator[Attempt]:
     """Do regions on a cluster, and yield each as it ends, with what came of it.
 

@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ import zarr
 import luxscale as lux
 from luxscale import catalog as catalogs
 from luxscale import progress, run, store
+from luxscale import region as regions
 from luxscale.cluster import local_cluster
 from luxscale.plan import region_size
 from luxscale.schema import InputError
@@ -501,3 +504,51 @@ def test_a_catalog_that_kept_sizes_only_is_continued(plain, tmp_path):
     os.truncate(plain[0] / "flux" / "c" / "1" / "0", 100)
     with pytest.raises(InputError, match="the survey changed under it"):
         label(plain, tmp_path / "c.zarr")
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise RuntimeError("no")
+
+    __repr__ = __str__
+
+
+class Endless(Exception):
+    def __reduce__(self):
+        raise RecursionError("maximum recursion depth exceeded while pickling an object")
+
+
+def _raise(plan, region):
+    """Fail on a worker in a way that cannot be sent."""
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    errors = [Unprintable(), Endless("so it is"), ValueError(threading.Lock()), ValueError(deep), CannotWrite("full")]
+
+    def fails(*_):
+        try:
+            raise Endless("before")
+        except Endless as error:
+            raise errors[region.index] from error
+
+    with mock.patch.object(regions, "run_region", fails):
+        return regions.run_on_worker(plan, region)
+
+
+def test_what_goes_wrong_on_a_worker_comes_back_as_text(stores, tmp_path):
+    plan = plan_of(stores, tmp_path / "c.zarr")
+    with local_cluster(1) as client:
+        attempts = run.on_cluster(plan, client, plan.regions[:4], task=_raise)
+        found = {r.index: error for r, error in attempts}
+        with pytest.raises(CannotWrite, match="full"):
+            list(run.on_cluster(plan, client, plan.regions[4:5], task=_raise))
+    assert all(type(error) is regions.TaskError for error in found.values())
+    told = [regions.told(found[i]) for i in range(4)]
+    assert told[:2] == ["Unprintable", "Endless: so it is"] and told[3] == "ValueError"
+    assert told[2].startswith("ValueError: <unlocked _thread.lock object")
+
+
+def test_a_worker_with_another_version_does_nothing(stores, tmp_path):
+    plan = plan_of(stores, tmp_path / "c.zarr")
+    with pytest.raises(regions.TaskError, match=r"^RuntimeError: worker .* has luxscale .*, the run is of 9.9$"):
+        regions.run_on_worker(dataclasses.replace(plan, version="9.9"), plan.regions[0])
