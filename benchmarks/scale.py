@@ -13,6 +13,7 @@ import re
 import shutil
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -25,6 +26,7 @@ from luxscale.cluster import local_cluster
 from luxscale.plan import Region, make_plan
 from luxscale.region import Outcome
 from luxscale.runlog import machine
+from luxscale.tasks import on_cluster
 
 
 def fresh(path):
@@ -132,7 +134,7 @@ def tasks(work, **_):
         regions = [Region(i, i * CHUNK, (i + 1) * CHUNK) for i in range(count)]
         with local_cluster(2) as client:
             sent, before, started = loopback_bytes(), peak_bytes(), time.perf_counter()
-            done = sum(1 for _ in run.on_cluster(plan, client, regions, task=nothing))
+            done = sum(1 for _ in on_cluster(replace(run.job(plan), task=nothing), client, regions))
             seconds = time.perf_counter() - started
             assert done == count
             yield (

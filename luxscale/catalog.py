@@ -78,6 +78,7 @@ def prepare(plan: Plan) -> tuple[Region, ...]:
     if todo:
         with store.writing(plan.catalog):
             _record_input(plan, marks)
+            _record_version(plan)
     return todo
 
 
@@ -114,6 +115,21 @@ def status_of(plan: Plan) -> np.ndarray:
     return status
 
 
+def look(plan: Plan) -> tuple[Region, ...]:
+    """Return the regions that a run would do, without a change to anything.
+
+    Raises
+    ------
+    InputError
+        As `prepare`.
+    """
+    if not check_place(plan):
+        return plan.regions
+    todo = pending(plan)
+    refuse_changed_input(plan, todo)
+    return todo
+
+
 def pending(plan: Plan) -> tuple[Region, ...]:
     """Return the regions of which any star is not done, or could not be read."""
     status = status_of(plan)
@@ -144,6 +160,14 @@ def _record_input(plan: Plan, marks: dict[str, np.ndarray], *, new: bool = False
             "each chunk of the survey when it was to be read: size in bytes (-1 = missing), and last 8 bytes as a "
             "little-endian integer"
         )
+
+
+def _record_version(plan: Plan) -> None:
+    """Add this luxscale to those that made the catalogue; what the first ones made says nothing of them."""
+    attributes: Any = store.open_group(plan.catalog, "r+").attrs
+    versions = list(attributes.get("versions", ()))
+    if plan.version not in versions:
+        attributes["versions"] = [*versions, plan.version]
 
 
 def _recorded(path: str, group: zarr.Group, name: str) -> np.ndarray | None:
@@ -230,6 +254,7 @@ def _create(plan: Plan) -> None:
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "identity": dict(plan.identity),
+        "versions": [plan.version],
         "complete": _BEING_MADE,
     }
     read = _input_marks(plan)

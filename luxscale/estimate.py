@@ -70,9 +70,9 @@ def estimate(plan: Plan, cores: int | None = None) -> Estimate:
     Raises
     ------
     InputError
-        If the catalogue's path holds something else.
+        If the catalogue's path holds something else, or the survey changed under what is done.
     """
-    todo = catalog.pending(plan) if catalog.check_place(plan) else plan.regions
+    todo = catalog.look(plan)
     stars = sum(r.stop - r.start for r in todo)
     cores = cores or cpu_count()
     core_seconds = stars * _core_seconds_per_star(plan) if stars else 0.0

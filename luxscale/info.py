@@ -110,6 +110,7 @@ def _catalog(path: str | Path) -> dict[str, Any]:
         "labels": catalog["label"].values.tolist(),
         "model": catalog.attrs["model_fingerprint"],
         "version": catalog.attrs["luxscale_version"],
+        "labelled_by": list(catalog.attrs.get("versions", ())) or "unknown",
     }
 
 

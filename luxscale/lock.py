@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,15 @@ class Lost(RunError):
 
 
 @contextlib.contextmanager
-def held(path: str) -> Iterator[Lock]:
+def held(path: str, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
     """Hold the lock of a catalogue; where nothing is, an empty group is made.
+
+    Parameters
+    ----------
+    path : str
+        Of the catalogue.
+    say : callable, optional
+        Told what is being waited for.
 
     Raises
     ------
@@ -52,7 +59,7 @@ def held(path: str) -> Iterator[Lock]:
     CannotWrite
     """
     with store.writing(path):
-        lock = Lock(path)
+        lock = Lock(path, say)
         lock.acquire()
     try:
         yield lock
@@ -67,10 +74,11 @@ class Lock:
     ----------
     path : str
         Of the catalogue.
+    say : callable, optional
     """
 
-    def __init__(self, path: str) -> None:
-        self._path, self._token = path, uuid.uuid4().hex
+    def __init__(self, path: str, say: Callable[[str], None] | None = None) -> None:
+        self._path, self._token, self._say = path, uuid.uuid4().hex, say or (lambda text: None)
         self._place = zarr.open_group(store.located(path), mode="a").require_group(store.RUN).store
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="luxscale-lock", daemon=True)
@@ -145,6 +153,10 @@ class Lock:
     def _watch(self) -> bool:
         """Return whether the lock changes while we look."""
         first, until = self._read(), time.monotonic() + PATIENCE
+        self._say(
+            f"a run on {first.get('host', 'another machine')}, process {first.get('pid')}, holds {self._path}; waiting up "
+            f"to {PATIENCE:g} s for a sign that it is alive"
+        )
         while time.monotonic() < until:
             if self._read() != first:
                 return True

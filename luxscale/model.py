@@ -345,4 +345,4 @@ def load_model(path: str | Path) -> LuxModel:
     """
     from luxscale.store import open_dataset
 
-    return from_dataset(open_dataset(path, dask=False), str(path))
+    return from_dataset(open_dataset(path, dask=False, kind="model"), str(path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +15,11 @@ from luxscale import store
 from luxscale.infer import check_covariance, check_match, given_outputs
 from luxscale.model import load_model
 from luxscale.schema import STAR, InputError, check_unique
+from luxscale.tasks import VERSION
 
 #: Bytes of input that a region aims at, in whole chunks: 1,024 APOGEE spectra with their errors. Small surveys are cut
 #: into regions enough to share out.
 _REGION_BYTES, _LEAST_REGIONS = 75e6, 16
-
-#: Of the luxscale that runs here.
-VERSION = importlib.metadata.version("luxscale")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Plan:
     identity : tuple of (name, value)
         What a catalogue must agree on to be continued.
     version : str
-        Of luxscale, which all workers must have.
+        Of luxscale.
     """
 
     survey: str

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
-import socket
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,8 +21,9 @@ from luxscale.catalog import DONE, UNREADABLE
 from luxscale.infer import catalog_layout, flatten, given_outputs, ivars_of
 from luxscale.kernel import Task, infer_arrays, on_accelerator, task
 from luxscale.model import LuxModel, load_model
-from luxscale.plan import VERSION, Plan, Region
+from luxscale.plan import Plan, Region
 from luxscale.schema import InputError, OutputSpec
+from luxscale.tasks import Clock, told, worker_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +58,7 @@ def run_region(plan: Plan, region: Region) -> Outcome:
     ------
     CannotWrite
     """
-    clock = _Clock()
+    clock = Clock()
     pieces = list(_read(plan, region.start, region.stop))
     clock.mark("read")
     results, bad = [], []
@@ -74,53 +72,7 @@ def run_region(plan: Plan, region: Region) -> Outcome:
     clock.mark("infer")
     _write(plan, region, [np.concatenate(parts) for parts in zip(*results, strict=True)])
     clock.mark("write")
-    return Outcome(region.index, region.stop - region.start, tuple(bad), clock.seconds, _worker())
-
-
-class TaskError(RuntimeError):
-    """What went wrong in a task, its type and message as text: on a worker an exception may be one that cannot be sent."""
-
-
-def run_on_worker(plan: Plan, region: Region) -> Outcome:
-    """Label one region on a worker of a cluster, as `run_region` does.
-
-    Raises
-    ------
-    CannotWrite, TaskError
-    """
-    try:
-        if plan.version != VERSION:
-            raise RuntimeError(f"worker {_worker()} has luxscale {VERSION}, the run is of {plan.version}")
-        return run_region(plan, region)
-    except store.CannotWrite as error:
-        failure: Exception = store.CannotWrite(str(error))
-    except Exception as error:
-        failure = TaskError(told(error))
-    raise failure  # out here, for what it comes from would be sent along
-
-
-def told(error: BaseException) -> str:
-    """Return type and message of an exception, whatever its message is like."""
-    if isinstance(error, TaskError):
-        return str(error)
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:
-        return type(error).__name__
-
-
-def _worker() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def mark(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name], self._last = round(now - self._last, 4), now
+    return Outcome(region.index, region.stop - region.start, tuple(bad), clock.seconds, worker_name())
 
 
 def _read(plan: Plan, start: int, stop: int) -> Iterator[tuple[int, int, list[np.ndarray] | str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,27 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from luxscale import damage, flags, lock, store
+from luxscale import damage, flags, lock, store, tasks
 from luxscale.catalog import DONE, NOT_DONE, check_place, mend, prepare, status_of
 from luxscale.plan import Plan, Region, make_plan
 from luxscale.progress import Progress
-from luxscale.region import Outcome, run_on_worker, run_region, told
+from luxscale.region import Outcome, run_region
 from luxscale.runlog import RunLog, machine
 from luxscale.schema import RunError
 from luxscale.store import CannotWrite
+from luxscale.tasks import told
 
 __all__ = ["CannotWrite", "RunError", "Summary", "complete", "finalise", "label_survey", "run", "run_region"]
-
-#: How often a region is tried: once with all others, and once more when they are done.
-_ROUNDS = 2
-
-#: Times that Dask tries a task that raises, before it counts as failed.
-_RETRIES = 2
-
-#: Regions handed to the scheduler at once.
-_BATCH = 1000
-
-Attempt = tuple[Region, Outcome | BaseException]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,12 +105,8 @@ def label_survey(
     read and its checksums checked: regions of which a chunk is damaged are done again.
     """
     plan = make_plan(survey, model, catalog, given=given, covariance=covariance, region_stars=region_stars)
-    with RunLog(log) as written, held(plan) as work:
+    with RunLog(log) as written, held(plan, progress=progress) as work:
         return complete(plan, work, client=client, log=written, progress=progress)
-
-
-def _never() -> None:
-    """Nothing can end a run that holds no lock."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +114,19 @@ class Work:
     """Regions to do, what raises if they are another run's meanwhile, and what of the catalogue was found damaged."""
 
     regions: tuple[Region, ...]
-    check: Callable[[], None] = _never
+    check: Callable[[], None] = tasks.never
     damaged: tuple[damage.Damage, ...] = ()
 
 
 @contextlib.contextmanager
-def held(plan: Plan) -> Iterator[Work]:
+def held(plan: Plan, *, progress: bool = True) -> Iterator[Work]:
     """Make a catalogue, or take it up, for this run alone; yields what is pending.
+
+    Parameters
+    ----------
+    plan : Plan
+    progress : bool
+        Whether to say on standard error what is being waited for.
 
     Raises
     ------
@@ -143,7 +134,7 @@ def held(plan: Plan) -> Iterator[Work]:
         If the catalogue's path holds something else, or another run is under way into it.
     """
     check_place(plan)
-    with lock.held(plan.catalog) as ours:
+    with lock.held(plan.catalog, Progress("labelling", enabled=progress).say) as ours:
         with store.writing(plan.catalog):
             store.sweep(plan.catalog)
         damaged = tuple(mend(plan))
@@ -165,20 +156,43 @@ def complete(
     RunError
     """
     log, started = log or RunLog(), time.monotonic()
-    settings = dataclasses.asdict(plan) | {"identity": dict(plan.identity)}
-    log.write("start", plan=settings, regions=len(work.regions), machine=machine(), workers=_workers(client))
-    for each in work.damaged:
-        log.write("damage", catalog=plan.catalog, **dataclasses.asdict(each))
-    try:
+    with _logged(plan, work, log, workers=_workers(client)):
         run(plan, work, client=client, log=log, progress=progress)
         counts = finalise(plan)
-    except BaseException as error:
-        log.write("stopped", seconds=time.monotonic() - started, error=told(error))
-        raise
     stars = sum(r.stop - r.start for r in work.regions)
     summary = Summary(plan.catalog, plan.n_stars, stars, time.monotonic() - started, counts)
     log.write("end", seconds=summary.seconds, stars=summary.n_run, flags=counts)
     return summary
+
+
+def alone(plan: Plan, work: Work, region: Region, log: RunLog) -> Outcome | None:
+    """Do one region in this process, and finalise the catalogue if it was the last; None if it is done already.
+
+    What goes wrong is raised as it is, for this is how one looks into it.
+    """
+    started = time.monotonic()
+    with _logged(plan, dataclasses.replace(work, regions=(region,)), log, workers=0):
+        outcome = run_region(plan, region) if region in work.regions else None
+        if outcome:
+            log.write("region", **dataclasses.asdict(outcome))
+        if work.regions == (region,):
+            finalise(plan)
+    log.write("end", seconds=time.monotonic() - started, stars=outcome.stars if outcome else 0)
+    return outcome
+
+
+@contextlib.contextmanager
+def _logged(plan: Plan, work: Work, log: RunLog, **facts: Any) -> Iterator[None]:
+    """Log how a run starts and, where it is stopped, by what."""
+    started, settings = time.monotonic(), dataclasses.asdict(plan) | {"identity": dict(plan.identity)}
+    log.write("start", plan=settings, regions=len(work.regions), machine=machine(), **facts)
+    for each in work.damaged:
+        log.write("damage", catalog=plan.catalog, **dataclasses.asdict(each))
+    try:
+        yield
+    except BaseException as error:
+        log.write("stopped", seconds=time.monotonic() - started, error=told(error))
+        raise
 
 
 def _workers(client: Any) -> int:
@@ -200,34 +214,20 @@ def run(
     RunError
         Names the regions that could not be done, and those with stars that could not be read; all others are done.
     """
-    log = log or RunLog()
-    attempts = functools.partial(_in_process, plan) if client is None else functools.partial(on_cluster, plan, client)
-    total = sum(r.stop - r.start for r in work.regions)
-    unreadable: list[tuple[int, str]] = []
-    failed: dict[Region, BaseException] = dict.fromkeys(work.regions, RuntimeError("not tried"))
-    done, started = 0, time.monotonic()
-    with Progress("labelling", total, unit="stars", enabled=progress) as shown, _watching(client, log, shown):
-        if work.damaged:
-            shown.say(f"{len(work.damaged)} chunks of the catalogue are damaged and done again: {work.damaged[0]}")
-        for attempt in range(_ROUNDS):
-            for region, result in attempts(list(failed)):
-                work.check()
-                if isinstance(result, Outcome):
-                    del failed[region]
-                    done += result.stars
-                    log.write("region", **dataclasses.asdict(result))
-                    unreadable += [(region.index, reason) for _, _, reason in result.unreadable]
-                else:
-                    failed[region] = result
-                    log.write("fault", region=region.index, round=attempt, error=told(result))
-                shown.update(done, f"{done / (time.monotonic() - started):,.0f} stars/s" + _count(failed, attempt))
-            if not failed:
-                break
-    _account(plan, failed, unreadable)
+    damaged = (
+        f"{len(work.damaged)} chunks of the catalogue are damaged and done again: {work.damaged[0]}"
+        if work.damaged
+        else ""
+    )
+    outcomes, failed = tasks.do(
+        job(plan), work.regions, client=client, log=log, check=work.check, remark=damaged, progress=progress
+    )
+    _account(plan, failed, [(o.region, reason) for o in outcomes for _, _, reason in o.unreadable])
 
 
-def _count(failed: dict[Region, BaseException], attempt: int) -> str:
-    return f", {len(failed)} to try again" if attempt else ""
+def job(plan: Plan) -> tasks.Job:
+    """Return what is done with each region."""
+    return tasks.Job(run_region, plan, plan.catalog, "labelling", "stars", "region", lambda r: r.stop - r.start)
 
 
 def _account(plan: Plan, failed: dict[Region, BaseException], unreadable: list[tuple[int, str]]) -> None:
@@ -254,72 +254,6 @@ def _account(plan: Plan, failed: dict[Region, BaseException], unreadable: list[t
             f"{plan.catalog}: {''.join(parts)}All others are done; mend the cause and run the same command again, which "
             f"does just those, or look at one alone with --region {first}"
         ) from next(iter(failed.values()), None)
-
-
-def _in_process(plan: Plan, regions: Sequence[Region]) -> Iterator[Attempt]:
-    for region in regions:
-        try:
-            yield region, run_region(plan, region)
-        except CannotWrite:
-            raise
-        except Exception as error:
-            yield region, error
-
-
-def on_cluster(
-    plan: Plan, client: Any, regions: Sequence[Region], *, task: Callable[[Plan, Region], Outcome] = run_on_worker
-) -> Iterator[Attempt]:
-    """Do regions on a cluster, and yield each as it ends, with what came of it.
-
-    Raises
-    ------
-    CannotWrite
-        What is under way is cancelled.
-    """
-    from distributed import as_completed
-    from distributed.client import CancelledError
-
-    futures = client.map(task, [plan] * len(regions), list(regions), pure=False, retries=_RETRIES, batch_size=_BATCH)
-    by_key = {f.key: r for f, r in zip(futures, regions, strict=True)}
-    try:
-        # results come along with the news that they are there: asked for one by one they take as long as the task
-        for future, result in as_completed(futures, with_results=True, raise_errors=False):
-            found = result[1] if isinstance(result, tuple) else result  # type, exception, traceback of one that failed
-            if isinstance(found, CannotWrite):
-                raise found
-            if isinstance(found, CancelledError):
-                raise RunError(
-                    f"{plan.catalog}: the Dask scheduler is gone, or gave up the work; what is done is kept: start a "
-                    "cluster and run the same command again"
-                ) from found
-            yield by_key[future.key], found
-            future.release()
-    finally:
-        with contextlib.suppress(Exception):  # as above
-            client.cancel([f for f in futures if not f.done()])
-
-
-@contextlib.contextmanager
-def _watching(client: Any, log: RunLog, shown: Progress) -> Iterator[None]:
-    """Log the workers that a cluster loses or gains meanwhile."""
-    if client is None:
-        yield
-        return
-
-    def hear(event: tuple[float, dict[str, Any]]) -> None:
-        action = event[1].get("action")
-        if action in ("remove-worker", "add-worker"):
-            lost = action == "remove-worker"
-            log.write("worker lost" if lost else "worker joined", worker=event[1].get("worker"))
-            if lost:
-                shown.say("a worker was lost; its regions are done by others")
-
-    client.subscribe_topic("all", hear)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(Exception):  # of a scheduler that is gone: what ended the run is to be told
-            client.unsubscribe_topic("all")
 
 
 def finalise(plan: Plan) -> dict[str, int]:

@@ -113,7 +113,7 @@ def is_outage(error: BaseException) -> bool:
     )
 
 
-def open_dataset(path: str | Path, *, dask: bool = True) -> xr.Dataset:
+def open_dataset(path: str | Path, *, dask: bool = True, kind: str = "survey, model or catalogue") -> xr.Dataset:
     """Open any Zarr store lazily, in its own chunks, reading no per-star data.
 
     Parameters
@@ -122,6 +122,8 @@ def open_dataset(path: str | Path, *, dask: bool = True) -> xr.Dataset:
     dask : bool
         Whether arrays are Dask's. A task on a cluster must not compute with Dask itself: its worker would think that
         it waits, and start the next one.
+    kind : str
+        What is looked for, for messages.
 
     Raises
     ------
@@ -133,7 +135,7 @@ def open_dataset(path: str | Path, *, dask: bool = True) -> xr.Dataset:
             located(path), chunks={} if dask else None, consolidated=False, create_default_indexes=False
         )
     except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.ContainsArrayError):
-        raise InputError(f"{path}: no Zarr group there; give the path of a survey, model or catalogue") from None
+        raise InputError(f"{path}: no Zarr group there; give the path of a {kind}") from None
     except InputError:
         raise
     except (ValueError, KeyError, TypeError) as error:
@@ -168,7 +170,7 @@ def open_survey(path: str | Path, *, check: Literal["structure", "sample", "all"
         Names the file, the variable and what to do.
 
     """
-    survey = open_dataset(path)
+    survey = open_dataset(path, kind="survey")
     if survey.attrs.get("complete") == 0:
         raise InputError(
             f"{path}: files are being read into it, or were when that was stopped; run the same `luxscale ingest` again"

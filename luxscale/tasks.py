@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import importlib.metadata
 import os
 import socket
 import time
@@ -29,6 +31,9 @@ _RETRIES = 2
 _BATCH = 1000
 
 Attempt = tuple[Any, Any]
+
+#: Of the luxscale that runs here.
+VERSION = importlib.metadata.version("luxscale")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +95,7 @@ def do(
     client: Any = None,
     log: RunLog | None = None,
     check: Callable[[], None] = never,
+    remark: str = "",
     progress: bool = True,
 ) -> tuple[list[Any], dict[Any, BaseException]]:
     """Do items, on a cluster or one after another.
@@ -103,6 +109,8 @@ def do(
     log : RunLog, optional
     check : callable
         Raises if the run may not go on.
+    remark : str
+        What is to be said before.
     progress : bool
 
     Returns
@@ -122,6 +130,8 @@ def do(
     done, started = 0, time.monotonic()
     total = sum(map(job.size, items))
     with Progress(job.title, total, unit=job.unit, enabled=progress) as shown, _watching(client, log, shown):
+        if remark:
+            shown.say(remark)
         for attempt in range(_ROUNDS):
             left = list(failed)
             for item, result in _in_process(job, left) if client is None else on_cluster(job, client, left):
@@ -141,9 +151,18 @@ def do(
     return outcomes, failed
 
 
+class TaskError(RuntimeError):
+    """What went wrong in a task, its type and message as text: on a worker an exception may be one that cannot be sent."""
+
+
 def told(error: BaseException) -> str:
-    """Return an error with its type, in a line."""
-    return f"{type(error).__name__}: {error}"
+    """Return type and message of an exception, whatever its message is like."""
+    if isinstance(error, TaskError):
+        return str(error)
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
 
 
 def _count(failed: dict[Any, BaseException], attempt: int) -> str:
@@ -160,6 +179,24 @@ def _in_process(job: Job, items: Sequence[Any]) -> Iterator[Attempt]:
             yield item, error
 
 
+def on_worker(task: Callable[[Any, Any], Any], version: str, plan: Any, item: Any) -> Any:
+    """Do an item on a worker of a cluster, if that has the luxscale of the run.
+
+    Raises
+    ------
+    CannotWrite, TaskError
+    """
+    try:
+        if version != VERSION:
+            raise RuntimeError(f"worker {worker_name()} has luxscale {VERSION}, the run is of {version}")
+        return task(plan, item)
+    except CannotWrite as error:
+        failure: Exception = CannotWrite(str(error))
+    except Exception as error:
+        failure = TaskError(told(error))
+    raise failure  # out here, for what it comes from would be sent along
+
+
 def on_cluster(job: Job, client: Any, items: Sequence[Any]) -> Iterator[Attempt]:
     """Do items on a cluster, and yield each as it ends, with what came of it.
 
@@ -171,9 +208,8 @@ def on_cluster(job: Job, client: Any, items: Sequence[Any]) -> Iterator[Attempt]
     from distributed import as_completed
     from distributed.client import CancelledError
 
-    futures = client.map(
-        job.task, [job.plan] * len(items), list(items), pure=False, retries=_RETRIES, batch_size=_BATCH
-    )
+    task = functools.partial(on_worker, job.task, VERSION)
+    futures = client.map(task, [job.plan] * len(items), list(items), pure=False, retries=_RETRIES, batch_size=_BATCH)
     by_key = {f.key: i for f, i in zip(futures, items, strict=True)}
     try:
         # results come along with the news that they are there: asked for one by one they take as long as the task
@@ -203,8 +239,9 @@ def _watching(client: Any, log: RunLog, shown: Progress) -> Iterator[None]:
     def hear(event: tuple[float, dict[str, Any]]) -> None:
         action = event[1].get("action")
         if action in ("remove-worker", "add-worker"):
-            lost = action == "remove-worker"
-            log.write("worker lost" if lost else "worker joined", worker=event[1].get("worker"))
+            lost = action == "remove-worker" and not event[1].get("expected")  # of one that is no longer needed
+            what = "worker lost" if lost else "worker joined" if action == "add-worker" else "worker left"
+            log.write(what, worker=event[1].get("worker"))
             if lost:
                 shown.say("a worker was lost; its work is done by others")
 

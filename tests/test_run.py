@@ -12,7 +12,6 @@ import sys
 import textwrap
 import threading
 import time
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -21,8 +20,7 @@ import zarr
 
 import luxscale as lux
 from luxscale import catalog as catalogs
-from luxscale import progress, run, store
-from luxscale import region as regions
+from luxscale import progress, run, store, tasks
 from luxscale.cluster import local_cluster
 from luxscale.plan import region_size
 from luxscale.schema import InputError
@@ -458,7 +456,11 @@ def test_work_that_the_scheduler_gave_up_is_said_to_be(stores, tmp_path):
                 client.cancel(futures)
 
         with pytest.raises(run.RunError, match="what is done is kept: start a cluster and run the same command again"):
-            list(run.on_cluster(plan, GivesUp(), plan.regions, task=_wait))
+            list(tasks.on_cluster(job_of(plan, _wait), GivesUp(), plan.regions))
+
+
+def job_of(plan, task):
+    return dataclasses.replace(run.job(plan), task=task)
 
 
 def _wait(plan, region):
@@ -525,30 +527,26 @@ def _raise(plan, region):
         deep = [deep]
     errors = [Unprintable(), Endless("so it is"), ValueError(threading.Lock()), ValueError(deep), CannotWrite("full")]
 
-    def fails(*_):
-        try:
-            raise Endless("before")
-        except Endless as error:
-            raise errors[region.index] from error
-
-    with mock.patch.object(regions, "run_region", fails):
-        return regions.run_on_worker(plan, region)
+    try:
+        raise Endless("before")
+    except Endless as error:
+        raise errors[region.index] from error
 
 
 def test_what_goes_wrong_on_a_worker_comes_back_as_text(stores, tmp_path):
     plan = plan_of(stores, tmp_path / "c.zarr")
     with local_cluster(1) as client:
-        attempts = run.on_cluster(plan, client, plan.regions[:4], task=_raise)
+        attempts = tasks.on_cluster(job_of(plan, _raise), client, plan.regions[:4])
         found = {r.index: error for r, error in attempts}
         with pytest.raises(CannotWrite, match="full"):
-            list(run.on_cluster(plan, client, plan.regions[4:5], task=_raise))
-    assert all(type(error) is regions.TaskError for error in found.values())
-    told = [regions.told(found[i]) for i in range(4)]
+            list(tasks.on_cluster(job_of(plan, _raise), client, plan.regions[4:5]))
+    assert all(type(error) is tasks.TaskError for error in found.values())
+    told = [tasks.told(found[i]) for i in range(4)]
     assert told[:2] == ["Unprintable", "Endless: so it is"] and told[3] == "ValueError"
     assert told[2].startswith("ValueError: <unlocked _thread.lock object")
 
 
 def test_a_worker_with_another_version_does_nothing(stores, tmp_path):
     plan = plan_of(stores, tmp_path / "c.zarr")
-    with pytest.raises(regions.TaskError, match=r"^RuntimeError: worker .* has luxscale .*, the run is of 9.9$"):
-        regions.run_on_worker(dataclasses.replace(plan, version="9.9"), plan.regions[0])
+    with pytest.raises(tasks.TaskError, match=r"^RuntimeError: worker .* has luxscale .*, the run is of 9.9$"):
+        tasks.on_worker(run.run_region, "9.9", plan, plan.regions[0])

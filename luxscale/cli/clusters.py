@@ -121,6 +121,8 @@ class Cluster:
     def client(self, *, needed: bool = True, progress: bool = True) -> Iterator[Any]:
         """Yield a `distributed.Client`, or None to work in this process, as when there is nothing to do."""
         if not needed or self.workers == 0:
+            if self.performance_report:
+                click.echo(f"nothing is left to do: no report {self.performance_report} is written", err=True)
             yield None
             return
         _require_bokeh(self.dashboard or self.performance_report)

@@ -53,6 +53,7 @@ def export(
         overwrite=overwrite,
         progress=not quiet,
     )
-    left = f", {made.not_done:,} of them not done" if made.not_done else ""
+    counts = {"not done": made.not_done, "whose data could not be read": made.unreadable}
+    left = "".join(f", {n:,} of them {what}" for what, n in counts.items() if n)
     text = f"{made.path}: {made.rows:,} stars{left}, {len(made.columns)} columns, {made.bytes / 1e6:,.1f} MB"
     show(dataclasses.asdict(made), text, as_json)

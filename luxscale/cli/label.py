@@ -61,13 +61,13 @@ def label(
     if dry_run:
         _say(plan, cluster, as_json)
         return
-    if region is not None:
-        _one_region(plan, region, as_json)
-        return
     log = log or (None if "://" in out else f"{out.rstrip('/')}.log.jsonl")
+    if region is not None:
+        _one_region(plan, region, log, as_json, progress=not quiet)
+        return
     with (
         RunLog(log) as written,
-        run.held(plan) as work,
+        run.held(plan, progress=not quiet) as work,
         cluster.client(needed=bool(work.regions), progress=not quiet) as client,
     ):
         summary = run.complete(plan, work, client=client, log=written, progress=not quiet)
@@ -95,20 +95,18 @@ def _say(plan: Plan, cluster: Cluster, as_json: bool) -> None:
     show(dataclasses.asdict(todo), "\n".join(f"{k:<10}{v}" for k, v in facts.items()), as_json)
 
 
-def _one_region(plan: Plan, number: int, as_json: bool) -> None:
+def _one_region(plan: Plan, number: int, log: str | None, as_json: bool, *, progress: bool) -> None:
     """Do one region in this process, without a cluster: to look into one that fails, or to share out work by hand."""
-    from luxscale.run import finalise, held, run_region
+    from luxscale.run import alone, held
+    from luxscale.runlog import RunLog
 
     if number >= len(plan.regions):
         raise InputError(f"there is no region {number}: {plan.survey} has regions 0 to {len(plan.regions) - 1}")
-    region = plan.regions[number]
-    with held(plan) as work:
-        if region not in work.regions:
-            show({"catalog": plan.catalog, "region": number, "stars": 0}, f"region {number} is done already", as_json)
-            return
-        done = run_region(plan, region)
-        if work.regions == (region,):
-            finalise(plan)
+    with RunLog(log) as written, held(plan, progress=progress) as work:
+        done = alone(plan, work, plan.regions[number], written)
+    if done is None:
+        show({"catalog": plan.catalog, "region": number, "stars": 0}, f"region {number} is done already", as_json)
+        return
     bad = "".join(f"\nstars {a} to {b} could not be read: {reason}" for a, b, reason in done.unreadable)
     took = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in done.seconds.items())
     facts = {"catalog": plan.catalog, **dataclasses.asdict(done)}

@@ -11,6 +11,7 @@ from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
 from luxscale.cluster.environment import cpu_count, environment, gpus, worker_environment
+from luxscale.schema import RunError
 
 #: A worker that restarts is waited for however slow the machine, one that gives no sign of life for a minute is replaced,
 #: and none is paused for its memory: what it has freed it keeps, so it would never wake.
@@ -43,6 +44,11 @@ def local_cluster(
     ------
     distributed.Client
 
+    Raises
+    ------
+    RunError
+        If a process ends while it starts.
+
     Notes
     -----
     Processes are spawned: a script that calls this needs ``if __name__ == "__main__":``.
@@ -55,11 +61,9 @@ def local_cluster(
         _Cluster(devices, memory_limit=MEMORY_LIMIT // most, **_network(dashboard)) as cluster,
         Client(cluster) as client,
     ):
+        cluster.start(adapt[0] if adapt else most)
         if adapt:
             cluster.adapt(minimum=adapt[0], maximum=adapt[1])
-        else:
-            cluster.scale(most)
-        client.wait_for_workers(adapt[0] if adapt else most)
         yield client
 
 
@@ -78,6 +82,26 @@ class _Cluster(LocalCluster):
     def __init__(self, devices: Sequence[str], **options: Any) -> None:
         self._devices = devices
         super().__init__(n_workers=0, threads_per_worker=1, processes=True, silence_logs=40, **options)
+
+    def start(self, n: int) -> None:
+        """Start workers, and wait until all have; `scale` would leave it to the log that one did not.
+
+        Raises
+        ------
+        RunError
+        """
+        while len(self.worker_spec) < n:
+            self.worker_spec.update(self.new_worker_spec())
+        try:
+            self.sync(self._started)
+        except RuntimeError as error:
+            raise RunError(
+                f"a worker process ended while it started ({error}); see that the machine has memory for {n} of them, "
+                "and run the same command again"
+            ) from error
+
+    async def _started(self) -> None:
+        await self
 
     def new_worker_spec(self) -> dict[Any, Any]:
         made: dict[Any, Any] = super().new_worker_spec()

@@ -35,6 +35,8 @@ class Export:
         Stars.
     not_done : int
         How many of them are not done.
+    unreadable : int
+        Of how many the data could not be read: they have no labels, and the flag ``unreadable``.
     bytes : int
     columns : tuple of str
         Names as they stand in the file.
@@ -43,6 +45,7 @@ class Export:
     path: str
     rows: int
     not_done: int
+    unreadable: int
     bytes: int
     columns: tuple[str, ...]
 
@@ -124,7 +127,7 @@ def export_catalog(
             os.replace(made, target)
     names = tuple(c.name.upper() if target.suffix == ".fits" else c.name for c in table.columns)
     names = names if healpix_order is None else (hats.INDEX, *names)
-    return Export(str(out), table.n_stars, table.n_not_done, size, names)
+    return Export(str(out), table.n_stars, table.n_not_done, table.n_unreadable, size, names)
 
 
 def _claim(out: str | Path, target: Path, overwrite: bool) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale import flags, store
+from luxscale.catalog import NOT_DONE, UNREADABLE
 from luxscale.evaluate import require_catalog
 from luxscale.export.source import Source, read
 from luxscale.schema import CATALOG, STAR, InputError, OutputSpec, find_outputs
@@ -86,7 +87,8 @@ class Table:
     columns : tuple of Column
     variables : mapping of str to Variable
         Lazy, (star, ...).
-    n_stars, n_not_done : int
+    n_stars, n_not_done, n_unreadable : int
+        In all, not done, and of which the data could not be read.
     block : int
         Stars to read at once: whole chunks.
     provenance : mapping of str to str
@@ -97,6 +99,7 @@ class Table:
     variables: Mapping[str, xr.Variable]
     n_stars: int
     n_not_done: int
+    n_unreadable: int
     block: int
     provenance: Mapping[str, str]
     flags: tuple[tuple[int, str, str], ...]
@@ -130,7 +133,8 @@ def make_table(
     InputError
     """
     require_catalog(catalog.dataset, catalog.where)
-    n_stars, n_not_done = catalog.dataset.sizes[STAR], int(np.count_nonzero(catalog.variables["status"].values == 0))
+    n_stars, status = catalog.dataset.sizes[STAR], catalog.variables["status"].values
+    n_not_done, n_unreadable = (int(np.count_nonzero(status == state)) for state in (NOT_DONE, UNREADABLE))
     if n_not_done and not unfinished:
         raise InputError(
             f"{catalog.where}: {n_not_done:,} of {n_stars:,} stars are not done; finish it with `luxscale label`, "
@@ -145,7 +149,7 @@ def make_table(
         _check_stars(catalog, survey, block)
         variables |= {f"{_SURVEY}{name}": survey.variables[name] for name in survey_columns}
     held = catalog.dataset
-    return Table(columns, variables, n_stars, n_not_done, block, _provenance(held), _flags(held))
+    return Table(columns, variables, n_stars, n_not_done, n_unreadable, block, _provenance(held), _flags(held))
 
 
 def _catalog_columns(catalog: Source, covariance: bool) -> Iterator[Column]:
