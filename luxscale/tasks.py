@@ -129,7 +129,7 @@ def do(
     failed: dict[Any, BaseException] = dict.fromkeys(items, RuntimeError("not tried"))
     done, started = 0, time.monotonic()
     total = sum(map(job.size, items))
-    with Progress(job.title, total, unit=job.unit, enabled=progress) as shown, _watching(client, log, shown):
+    with Progress(job.title, total, unit=job.unit, enabled=progress) as shown, watching(client, log, shown):
         if remark:
             shown.say(remark)
         for attempt in range(_ROUNDS):
@@ -230,7 +230,7 @@ def on_cluster(job: Job, client: Any, items: Sequence[Any]) -> Iterator[Attempt]
 
 
 @contextlib.contextmanager
-def _watching(client: Any, log: RunLog, shown: Progress) -> Iterator[None]:
+def watching(client: Any, log: RunLog, shown: Progress) -> Iterator[None]:
     """Log the workers that a cluster loses or gains meanwhile."""
     if client is None:
         yield

@@ -253,3 +253,21 @@ def test_crossval_chooses_and_resumes(made, tmp_path):
     assert "another folds" in luxscale(*arguments, "--folds", 3, expect=1).stderr
     luxscale(*arguments, "--scheduler", "tcp://127.0.0.1:1", expect=2)
     luxscale(*arguments, "--stars", "0:501", expect=1)
+
+
+def test_a_region_alone_is_in_the_log(made, tmp_path):
+    folder, log = made[0], tmp_path / "region.jsonl"
+    arguments = ["label", folder / "survey.zarr", "--model", folder / "model.zarr", "--out", tmp_path / "c.zarr"]
+    arguments += ["--region-stars", 100, "--region", 3, "--log", log]
+    luxscale(*arguments)
+    assert "region 3 is done already" in luxscale(*arguments).stdout
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [e["event"] for e in events] == ["start", "region", "end", "start", "end"]
+    assert events[0]["regions"] == 1 and (events[1]["region"], events[1]["stars"]) == (3, 100)
+    assert [e["stars"] for e in events if e["event"] == "end"] == [100, 0]
+
+
+def test_a_path_without_a_model_is_called_one(made, tmp_path):
+    arguments = ["label", made[0] / "survey.zarr", "--model", tmp_path / "none.zarr", "--out", tmp_path / "c.zarr"]
+    said = luxscale(*arguments, expect=1).stderr
+    assert said == f"Error: {tmp_path}/none.zarr: no Zarr group there; give the path of a model\n"

@@ -1,4 +1,6 @@
+import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,10 +12,12 @@ from types import SimpleNamespace
 import click
 import pytest
 from click.testing import CliRunner
+from distributed import Nanny
 
 from luxscale.cli import clusters
 from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.cluster import environment, gpus, local, local_cluster, worker_environment
+from luxscale.schema import RunError
 
 ASKED = ("NPROC", "PJRT_NPROC", "MALLOC_MMAP_MAX_", "XLA_PYTHON_CLIENT_PREALLOCATE", "CUDA_VISIBLE_DEVICES")
 
@@ -189,3 +193,24 @@ def test_dashboard_without_bokeh_names_the_extra(monkeypatch):
         Cluster(dashboard=8787).client(),
     ):
         pass
+
+
+def test_no_report_of_nothing(tmp_path, capsys):
+    with Cluster(performance_report=str(tmp_path / "r.html")).client(needed=False) as client:
+        assert client is None
+    assert capsys.readouterr().err == f"nothing is left to do: no report {tmp_path}/r.html is written\n"
+
+
+def test_a_worker_that_ends_while_it_starts(monkeypatch):
+    start = Nanny.instantiate
+
+    async def dies(nanny):
+        starting = asyncio.ensure_future(start(nanny))
+        while not (nanny.process and nanny.process.pid):
+            await asyncio.sleep(0.001)
+        os.kill(nanny.process.pid, signal.SIGKILL)
+        return await starting
+
+    monkeypatch.setattr(Nanny, "instantiate", dies)
+    with pytest.raises(RunError, match="a worker process ended while it started .* run the same command again"):
+        local_cluster(1).__enter__()

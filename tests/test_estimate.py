@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from luxscale.cli import main
 from luxscale.estimate import estimate
 from luxscale.plan import make_plan
 from luxscale.region import run_region
+from luxscale.schema import InputError
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +90,16 @@ def test_a_dry_run_reckons_with_the_workers_that_are_asked_for(plan):
     assert json.loads(one.stdout)["cores"] == 1
     jobs = CliRunner().invoke(main, [*command, "--slurm", "--adapt", "1:20", "--json"])
     assert json.loads(jobs.stdout)["cores"] == 20, jobs.output
+
+
+def test_a_dry_run_refuses_a_survey_that_changed(stores, tmp_path):
+    shutil.copytree(stores[0], tmp_path / "s.zarr")
+    plan = make_plan(tmp_path / "s.zarr", stores[1], tmp_path / "c.zarr", region_stars=40)
+    catalog.prepare(plan)
+    run_region(plan, plan.regions[0])
+    flux = store.open_group(plan.survey, "r+")["flux"]
+    flux[100:] = flux[100:] * np.float32(1.5)  # not done yet
+    assert estimate(plan).regions == 2
+    flux[20:40] = flux[20:40] * np.float32(1.5)
+    with pytest.raises(InputError, match=r"the survey changed under it: 1 chunks of 'flux'"):
+        estimate(plan)

@@ -155,3 +155,14 @@ def test_a_run_that_is_dead_but_not_yet_asked_for_is_succeeded(path):
         assert poll(lambda: Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "Z")
         with lock.held(path):
             assert owner(path)["beats"] == 0
+
+
+def test_says_what_it_waits_for(path, impatient):
+    lock.Lock(path)._make()
+    as_if(path, host="another machine", pid=42, token="other")
+    said = []
+    with lock.held(path, said.append):
+        pass
+    assert said == [
+        f"a run on another machine, process 42, holds {path}; waiting up to 0.5 s for a sign that it is alive"
+    ]

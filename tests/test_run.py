@@ -20,8 +20,9 @@ import zarr
 
 import luxscale as lux
 from luxscale import catalog as catalogs
-from luxscale import progress, run, store, tasks
+from luxscale import progress, run, runlog, store, tasks
 from luxscale.cluster import local_cluster
+from luxscale.info import describe
 from luxscale.plan import region_size
 from luxscale.schema import InputError
 from luxscale.store import CannotWrite
@@ -550,3 +551,42 @@ def test_a_worker_with_another_version_does_nothing(stores, tmp_path):
     plan = plan_of(stores, tmp_path / "c.zarr")
     with pytest.raises(tasks.TaskError, match=r"^RuntimeError: worker .* has luxscale .*, the run is of 9.9$"):
         tasks.on_worker(run.run_region, "9.9", plan, plan.regions[0])
+
+
+def test_the_versions_that_labelled_are_kept(stores, tmp_path):
+    path = tmp_path / "c.zarr"
+    plan = plan_of(stores, path)
+    older, later = (dataclasses.replace(plan, version=v) for v in ("0.0.1", "9.9"))
+    run.run_region(older, catalogs.prepare(older)[0])
+    assert describe(path)["labelled_by"] == ["0.0.1"]
+    for each in (plan, plan):
+        catalogs.prepare(each)
+    assert describe(path)["labelled_by"] == ["0.0.1", plan.version]
+    label(stores, path)
+    catalogs.prepare(later)  # finds nothing to do
+    assert describe(path)["labelled_by"] == ["0.0.1", plan.version]
+    del (attributes := zarr.open_group(path, mode="r+").attrs)["versions"]
+    assert "versions" not in attributes and describe(path)["labelled_by"] == "unknown"
+
+
+def test_a_worker_that_is_not_needed_is_not_called_lost(tmp_path, capsys):
+    path = tmp_path / "log.jsonl"
+
+    def events():
+        return [json.loads(line)["event"] for line in path.read_text().splitlines()]
+
+    with runlog.RunLog(path) as log, local_cluster(2) as client, tasks.watching(client, log, progress.Progress("x")):
+        first, second = client.run(os.getpid).items()
+        client.retire_workers([first[0]])
+        until(lambda: events() == ["worker left"])
+        assert capsys.readouterr().err == ""
+        os.kill(second[1], signal.SIGKILL)
+        until(lambda: "worker lost" in events())
+    assert "x: a worker was lost; its regions are done by others" in capsys.readouterr().err
+
+
+def until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
