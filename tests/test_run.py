@@ -582,7 +582,7 @@ def test_a_worker_that_is_not_needed_is_not_called_lost(tmp_path, capsys):
         assert capsys.readouterr().err == ""
         os.kill(second[1], signal.SIGKILL)
         until(lambda: "worker lost" in events())
-    assert "x: a worker was lost; its regions are done by others" in capsys.readouterr().err
+    assert "x: a worker was lost; its work is done by others" in capsys.readouterr().err
 
 
 def until(condition):
