@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from luxscale.prepare import default_recipe, prepare
+from luxscale.prepare import check_recipe, default_recipe, prepare
 from luxscale.readers import BadFile, get_format
 from luxscale.readers.base import Format, Spectra
 from luxscale.schema import InputError, OutputSpec, invalid
@@ -62,7 +62,9 @@ def test_a_recipe_comes_back_from_json(continuum):
         ({"continuum": "sines", "order": 0}, "order = 0"),
         ({"continuum": "chebyshev", "order": 2.5}, "order = 2.5"),
         ({"continuum": "sines", "length": -1.0}, "length = -1.0"),
+        ({"continuum": "sines", "length": None}, "length = None"),
         ({"most_error": float("nan")}, "most_error = nan"),
+        ({"most_error": "10"}, "most_error = '10'"),
         ({"continuum": "sines", "chips": [(1, 5), (4, 8)]}, "overlap between 4 and 5"),
         ({"continuum": "sines", "chips": [(5, 1)]}, "5 to 1"),
         ({"continuum": "sines", "chips": [5, 1]}, "pairs of wavelengths"),
@@ -72,6 +74,15 @@ def test_settings_that_are_not_or_do_nothing_are_refused(changes, words):
     with pytest.raises(InputError) as error:
         default_recipe(FORMAT, **changes)
     assert words in str(error.value)
+
+
+def test_a_recipe_is_held_against_a_grid_before_any_file():
+    for continuum in ("none", "file", "scale", "sines", "chebyshev"):
+        check_recipe(default_recipe(FORMAT, continuum=continuum), FORMAT, GRID)
+    for continuum, words in (("scale", "no pixel of the grid"), ("chebyshev", "0 pixels to fit a continuum")):
+        recipe = default_recipe(FORMAT, continuum=continuum, continuum_pixels=[(9000, 9100)])
+        with pytest.raises(InputError, match=words):
+            check_recipe(recipe, FORMAT, GRID)
 
 
 def test_a_grid_that_matches_is_copied_exactly():
@@ -120,17 +131,20 @@ def test_a_spectrum_off_the_grid_is_refused():
     assert set(prepared.refused.values()) == {f"no good pixel: {GRID.size} outside file's range"}
 
 
-@pytest.mark.parametrize("spoil", ["nan", "descending", "repeated", "one", "ragged"])
+@pytest.mark.parametrize("spoil", ["nan", "descending", "repeated", "one", "ragged", "many", "far"])
 def test_wavelengths_that_are_none_are_refused(spoil):
     grid = {
         "nan": np.where(np.arange(GRID.size) == 7, np.nan, GRID),
         "descending": GRID[::-1],
         "repeated": np.repeat(GRID[::2], 2),
         "one": GRID[:1],
+        "many": np.arange(1.0, 2**20 + 3),
+        "far": GRID * 1e300,
         "ragged": np.cumsum(np.tile([1.0, 1.0, 50.0], 100)),
     }[spoil]
-    with pytest.raises(BadFile, match="wavelengths"):
-        prepare(make(2, grid), FORMAT, default_recipe(FORMAT), GRID)
+    flux = np.ones((1, grid.size), "f4")
+    with pytest.raises(BadFile, match=r"wavelengths|pixels are no spectrum"):
+        prepare(Spectra(np.arange(1), flux, flux, grid), FORMAT, default_recipe(FORMAT), GRID)
 
 
 def test_the_continuum_of_the_file_is_divided_out():

@@ -22,8 +22,15 @@ from luxscale.prepare.continuum import continuum_pixels
 from luxscale.prepare.recipe import Recipe, default_recipe
 from luxscale.prepare.resample import Pixels, copy, offset, rebin, segments, settle
 from luxscale.readers.base import BadFile, Format, Spectra
+from luxscale.schema import InputError
 
-__all__ = ["Prepared", "Recipe", "continuum_pixels", "default_recipe", "prepare"]
+__all__ = ["Prepared", "Recipe", "check_recipe", "continuum_pixels", "default_recipe", "prepare"]
+
+#: More pixels than any spectrum of a survey has; arrays of so many would fill the memory.
+_MOST_PIXELS = 2**20
+
+#: Wavelengths from here on are none: they overflow.
+_MOST_WAVELENGTH = 1e9
 
 _ANGSTROM = {"Angstrom": 1.0, "nm": 10.0}
 
@@ -52,7 +59,7 @@ class Prepared:
 
 
 def prepare(spectra: Spectra, format: Format, recipe: Recipe, grid: np.ndarray) -> Prepared:  # noqa: A002
-    """Return the spectra cleaned, on the grid, over their continuum.
+    """Return the spectra cleaned, on the grid, over their continuum; many at once, for a call of one takes some ms.
 
     Parameters
     ----------
@@ -70,7 +77,7 @@ def prepare(spectra: Spectra, format: Format, recipe: Recipe, grid: np.ndarray) 
     BadFile
         If nothing of the file can be used: wavelengths that do not ascend; a continuum wanted that it does not hold.
     InputError
-        If the recipe's chips do not fit the grid.
+        If the recipe's chips do not fit the grid, see `check_recipe`.
     """
     _check(spectra, recipe)
     grid = np.ascontiguousarray(grid, float)
@@ -89,9 +96,25 @@ def prepare(spectra: Spectra, format: Format, recipe: Recipe, grid: np.ndarray) 
     return Prepared(flux, ivar, dict(zip(names, counts[1:].tolist(), strict=True)), resampled, refused)
 
 
+def check_recipe(recipe: Recipe, format: Format, grid: np.ndarray) -> None:  # noqa: A002
+    """Refuse a recipe that no spectrum on a grid could be prepared by; reads no spectrum.
+
+    Raises
+    ------
+    InputError
+        If a chip has too few pixels to fit at, or no pixel is in the ranges of ``continuum_pixels``.
+    """
+    if recipe.fits:
+        _chips(np.ascontiguousarray(grid, float).tobytes(), recipe, recipe.length / _ANGSTROM[format.units])
+    elif not continua.within(grid, recipe.continuum_pixels).any():
+        raise InputError(f"no pixel of the grid, {grid[0]:g} to {grid[-1]:g}, is among the continuum pixels")
+
+
 def _check(spectra: Spectra, recipe: Recipe) -> None:
     wavelength = spectra.wavelength
-    if not (np.isfinite(wavelength).all() and (wavelength > 0).all() and (np.diff(wavelength) > 0).all()):
+    if len(wavelength) > _MOST_PIXELS:
+        raise BadFile(f"{len(wavelength):,} pixels are no spectrum's")
+    if not ((wavelength > 0) & (wavelength < _MOST_WAVELENGTH)).all() or not (np.diff(wavelength) > 0).all():
         raise BadFile("its wavelengths are not finite, positive and ascending")
     segments(wavelength)
     if recipe.continuum == "file" and spectra.continuum is None:

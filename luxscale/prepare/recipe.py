@@ -113,9 +113,9 @@ def _check_numbers(recipe: Recipe) -> None:
     least = 1 if recipe.continuum == "sines" else 0
     if recipe.fits and not (isinstance(recipe.order, int) and least <= recipe.order <= 30):
         raise InputError(f"order = {recipe.order!r} of {recipe.continuum} must be a whole number from {least} to 30")
-    for name in ("length", "most_error"):
-        value = getattr(recipe, name)
-        if value is not None and not 0 < value < math.inf:
+    for name, value in (("length", recipe.length), ("most_error", recipe.most_error)):
+        unset = name == "most_error" and value is None
+        if not (unset or (isinstance(value, int | float) and 0 < value < math.inf)):
             raise InputError(f"{name} = {value!r} must be positive and finite")
     for (_, high), (low, _) in zip(recipe.chips, recipe.chips[1:], strict=False):
         if low < high:
