@@ -127,6 +127,7 @@ def _part(spectra: Spectra, rows: slice) -> Spectra:
     return dataclasses.replace(spectra, **parts, key=None, columns={})
 
 
+@np.errstate(all="ignore")  # what overflows is found, and missing, after each step: `settle`
 def _prepare_block(
     spectra: Spectra,
     format: Format,  # noqa: A002
@@ -158,8 +159,7 @@ def _clean(spectra: Spectra, format: Format, recipe: Recipe) -> Pixels:  # noqa:
 def _divide(pixels: Pixels, level: np.ndarray, code: int) -> Pixels:
     """Return flux / level and ivar level^2; pixels where the level is not positive and finite are missing."""
     level = np.where((level > 0) & (level < np.inf), level, np.nan)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return settle(Pixels(pixels.flux / level, pixels.ivar * level**2, pixels.reason), code)
+    return settle(Pixels(pixels.flux / level, pixels.ivar * level**2, pixels.reason), code)
 
 
 def _velocity(spectra: Spectra, recipe: Recipe) -> np.ndarray:
@@ -217,8 +217,7 @@ def _chips(grid: bytes, recipe: Recipe, length: float) -> tuple[continua.Chip, .
 
 def _narrow(pixels: Pixels, code: int) -> Pixels:
     """Return flux and ivar in float32; what has no place there is missing."""
-    with np.errstate(over="ignore", under="ignore"):
-        return settle(Pixels(pixels.flux.astype(np.float32), pixels.ivar.astype(np.float32), pixels.reason), code)
+    return settle(Pixels(pixels.flux.astype(np.float32), pixels.ivar.astype(np.float32), pixels.reason), code)
 
 
 def _why_empty(reason: np.ndarray, recipe: Recipe) -> str:

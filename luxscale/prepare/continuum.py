@@ -133,7 +133,7 @@ def fit(flux: np.ndarray, ivar: np.ndarray, level: np.ndarray, chips: Sequence[C
         rows = slice(start, start + BLOCK)
         scale = level[rows, None]
         y = [_filled(flux[rows, c.pixels] / scale) for c in chips]
-        known = [_filled(ivar[rows, c.pixels] * scale**2 * c.used) for c in chips]
+        known = [_filled(np.where(c.used, ivar[rows, c.pixels] * scale**2, 0)) for c in chips]
         for c, found in zip(chips, _solve(y, known, arrays), strict=True):
             continuum[rows, c.pixels] = np.asarray(found)[: len(scale)] * scale
     return continuum

@@ -118,8 +118,7 @@ def rebin(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray, outside: int
     f, e, share = out
     known = share >= LEAST_GOOD
     divide = np.where(known, share, 1)
-    with np.errstate(over="ignore", divide="ignore"):
-        ivar = np.where(known, (divide / np.where(known, e, 1)) ** 2, 0)
+    ivar = np.where(known, (divide / np.where(known, e, 1)) ** 2, 0)
     reason = np.where(known, 0, outside).astype(np.uint8)
     for row, codes, lost in zip(reason, pixels.reason, np.isfinite(share) & ~known, strict=True):
         row[lost] = _nearest(wavelength, codes, grid[lost])
