@@ -182,13 +182,13 @@ class Hdu:
         self.name = str(self.header.get("EXTNAME") or "").strip()
         self.kind = str(self.header.get("XTENSION", "IMAGE")).strip()
         n_axes = self.header.count("NAXIS")
-        if n_axes > 9 or self.header.get("BITPIX") not in _BITPIX or self.header.get("GROUPS") is True:
+        groups = self.header.get("GROUPS") is True or self.header.count("GCOUNT", 1) != 1
+        if n_axes > 9 or self.header.get("BITPIX") not in _BITPIX or groups:
             raise BadFile("damaged FITS header, or data of a kind that no spectra are in")
         #: As numpy has it: the axis that changes fastest is the last.
         self.shape = tuple(self.header.count(f"NAXIS{i}") for i in range(n_axes, 0, -1))
         n = math.prod(self.shape) if self.shape else 0
-        self.size = (n + self.header.count("PCOUNT", 0)) * self.header.count("GCOUNT", 1)
-        self.size *= abs(self.header["BITPIX"]) // 8
+        self.size = (n + self.header.count("PCOUNT", 0)) * (abs(self.header["BITPIX"]) // 8)
         #: Where the next one starts.
         self.end = _whole(self._start + self.size)
 
@@ -286,7 +286,7 @@ def open_fits(path: str | Path) -> Iterator[HduList]:
         yield HduList(raw)
     except BadFile:
         raise
-    except Exception as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise BadFile(f"damaged FITS file: {type(error).__name__}: {error}") from error
 
 

@@ -49,7 +49,8 @@ def read_mwmstar(path: str | Path, *, instrument: str) -> Iterator[Spectra]:
         star = columns.pop("sdss_id")[best]
         grid = INSTRUMENTS[instrument][0]
         same = wavelength.shape[1] == len(grid) and np.allclose(wavelength[best[0]], grid, rtol=ROUNDING, atol=0)
-        pixels = grid if same else wavelength[best[0]].astype(float)
+        with np.errstate(invalid="ignore"):
+            pixels = grid if same else wavelength[best[0]].astype(float)
     yield Spectra(star, wavelength=pixels, **_take(spectra, best), columns=_take(columns, best))
 
 
@@ -95,6 +96,9 @@ def _read(hdus: HduList, instrument: str, with_column: str, without: str) -> tup
 
 
 def _join(parts: list[Columns]) -> Columns:
+    shapes = {values.shape[1:] for part in parts for values in part.values()}
+    if len(shapes) > 1:
+        raise BadFile(f"spectra of {' and '.join(str(shape[0]) for shape in shapes)} pixels in one file")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
