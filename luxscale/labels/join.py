@@ -1,0 +1,47 @@
+"""Labels of a table, in the order of a survey's stars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from luxscale.labels.base import LabelTable
+from luxscale.labels.rows import clean_text
+
+#: What a column holds for a star that is not in the table, by kind.
+_ABSENT: dict[str, Any] = {"f": np.nan, "i": -1, "u": 0, "b": False, "O": ""}
+
+
+def join(table: LabelTable, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return labels and errors of stars, and the table's columns.
+
+    Parameters
+    ----------
+    table : LabelTable
+    keys : array, (star,)
+        Identifiers, text or integers; may repeat. Where the table's are text and these integers, or the other way
+        round, they are compared as text.
+
+    Returns
+    -------
+    value, err : array, (star, label)
+        NaN where a star is not in the table, or its label missing.
+    columns : dict of str to array, (star,)
+        Those of the table (NaN, -1, False or "" for a star that is not in it), and ``matched``: whether it is.
+    """
+    rows = _rows(table, np.asarray(keys))
+    there = rows >= 0
+    value, err = (np.where(there[:, None], a[rows], np.nan) for a in (table.value, table.err))
+    columns = {n: np.where(there, c[rows], _ABSENT[c.dtype.kind]) for n, c in table.columns.items()}
+    return value, err, {n: c.astype(table.columns[n].dtype) for n, c in columns.items()} | {"matched": there}
+
+
+def _rows(table: LabelTable, keys: np.ndarray) -> np.ndarray:
+    """Return the row of each key, -1 where there is none: (star,)."""
+    text = table.key.dtype.kind == "O"
+    if keys.dtype.kind in "iu":
+        keys = keys.astype(str).astype(object) if text else keys.astype(np.int64)
+        return table.index.get_indexer(keys)
+    keys = clean_text(keys)
+    return (table.index if text else table.text_index).get_indexer(keys)

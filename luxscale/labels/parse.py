@@ -1,0 +1,60 @@
+"""Settings of labels as words, for the command line and for files of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from luxscale.labels.base import LabelSettings, close_names
+from luxscale.schema import InputError
+
+#: Settings of one value.
+_SINGLE = ("scale", "min_snr", "key", "snr", "value_flags")
+
+#: Settings of many, given as ``NAME.OF``, and the field they fill.
+_MANY = {"floor": "floors", "row_flags": "row_flags", "column": "columns", "error": "errors", "unit": "units"}
+
+
+def parse_settings(labels: Iterable[str] = (), words: Mapping[str, str] | None = None) -> LabelSettings:
+    """Return settings of labels given as words.
+
+    Parameters
+    ----------
+    labels : iterable of str
+        Labels to take; none: the catalogue's usual.
+    words : mapping of str to str
+        ``scale``, ``min_snr``, ``key``, ``snr``, ``value_flags`` (bits, by commas, or ``none``), ``row_flags``
+        (only ``none``), and ``floor.LABEL``, ``row_flags.COLUMN`` (bits, by commas), ``column.LABEL``, ``error.LABEL``,
+        ``unit.LABEL``.
+
+    Raises
+    ------
+    InputError
+        If a name is none of these, or a value no number where it must be one.
+    """
+    fields: dict[str, Any] = {"labels": tuple(labels) or None}
+    words = dict(words or {})
+    if words.get("row_flags") == "none" and not any(n.startswith("row_flags.") for n in words):
+        fields["row_flags"] = {}
+        del words["row_flags"]
+    for name, word in words.items():
+        kind, dot, of = name.partition(".")
+        if dot and of and kind in _MANY:
+            fields.setdefault(_MANY[kind], {})[of] = _value(kind, name, word)
+        elif not dot and kind in _SINGLE:
+            fields[kind] = _value(kind, name, word)
+        else:
+            known = [*_SINGLE, "row_flags=none", *(f"{k}.NAME" for k in _MANY)]
+            raise InputError(f"no setting {name!r} of labels; {close_names(name, known)}")
+    return LabelSettings(**fields)
+
+
+def _value(kind: str, name: str, word: str) -> Any:
+    if kind in ("value_flags", "row_flags"):
+        return () if word == "none" else tuple(w.strip() for w in word.split(",") if w.strip())
+    if kind not in ("floor", "min_snr"):
+        return word
+    try:
+        return float(word)
+    except ValueError:
+        raise InputError(f"{name}={word}: it must be a number") from None
