@@ -119,7 +119,7 @@ Chosen = tuple[np.ndarray, np.ndarray, np.ndarray | None, dict[str, int]]
 
 def _drop(keep: np.ndarray, bad: np.ndarray, reason: str, counts: dict[str, int]) -> np.ndarray:
     if bad.ndim > 1:
-        bad = bad.reshape(len(bad), -1).any(axis=1)
+        bad = np.asarray(bad.reshape(len(bad), -1).any(axis=1))
     counts[reason] = int((keep & bad).sum())
     return keep & ~bad
 
