@@ -84,6 +84,8 @@ def _read(plan: Plan, start: int, stop: int) -> Iterator[tuple[int, int, list[np
         inputs.refuse_missing(group, names, start, stop)
         yield start, stop, [np.asarray(survey[v][start:stop].values) for v in names]
     except Exception as error:  # codecs raise what they like
+        if isinstance(error, KeyError | FileNotFoundError) and store.attributes(plan.survey) is None:
+            raise FileNotFoundError(f"{plan.survey}: is not there for now") from error
         if store.is_outage(error):
             raise
         if stop - start > plan.chunk:

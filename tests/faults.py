@@ -1,7 +1,7 @@
 """Injects faults into runs over a small simulated survey, and counts what was lost.
 
-``python tests/faults.py --seed 1`` kills, stops and starves the processes of the real command, damages its input, fills
-its disk and changes what it works on; afterwards it gives the same command again and compares the catalogue with that
+``python tests/faults.py --seed 1`` kills, stops and starves the processes of the real command, damages and removes its input,
+fills its disk and changes what it works on; afterwards it gives the same command again and compares the catalogue with that
 of a run that nothing disturbed. Exits 1 if a star was lost or differs, or a run did not behave.
 """
 
@@ -23,12 +23,27 @@ import click
 import numpy as np
 import psutil
 import zarr
-from faults_bench import CHUNK, LATENT_DIM, N_CHUNKS, SLOW_WRITE, Bench, Command, Result, contents, differ, poll
+from faults_bench import (
+    CHUNK,
+    LATENT_DIM,
+    N_CHUNKS,
+    SLOW_WRITE,
+    Bench,
+    Command,
+    Result,
+    Scheduler,
+    contents,
+    differ,
+    poll,
+)
 
 import luxscale as lux
 from luxscale.catalog import DONE, UNREADABLE
 from luxscale.flags import BIT
 from luxscale.schema import InputError
+
+#: How long a client looks for a scheduler that is gone: Dask's default is 30 s.
+QUICK_TO_GIVE_UP = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s"}
 
 
 def client_killed(bench: Bench, result: Result) -> None:
@@ -70,6 +85,31 @@ def workers_killed(bench: Bench, result: Result) -> None:
                 result.injected += 1
         bench.finish("workers", result, command)
         result.expect(command.events("worker lost"), "no lost worker in the log")
+
+
+def scheduler_killed(bench: Bench, result: Result) -> None:
+    """The scheduler of a cluster that was running already is killed; the command is given again on a new one."""
+    with (
+        Scheduler.start(bench.folder) as cluster,
+        bench.start("scheduler", "--scheduler", cluster.address, **QUICK_TO_GIVE_UP) as command,
+    ):
+        command.wait_for(bench.rng.randint(2, N_CHUNKS // 2))
+        time.sleep(bench.rng.uniform(0, 8 * SLOW_WRITE))
+        cluster.process.kill()
+        result.injected += 1
+        status, said = command.end()
+    message = said.strip().splitlines()[-1]
+    result.expect(status == 1 and "start a cluster and run the same command again" in message, f"{status}: {said}")
+    result.expect("Error: " in message and "scheduler.zarr" in message, f"no account: {said}")
+    pending = bench.pending("scheduler")
+    result.expect(0 < len(pending) < N_CHUNKS, f"{len(pending)} regions are pending")
+    with (
+        Scheduler.start(bench.folder) as cluster,
+        bench.start("scheduler", "--scheduler", cluster.address) as command,
+    ):
+        bench.finish("scheduler", result, command)
+        again = {e["region"] for e in command.events("region")}
+        result.expect(again == pending, f"the last command did {again}, not what was left: {pending}")
 
 
 def worker_stalled(bench: Bench, result: Result) -> None:
@@ -124,6 +164,30 @@ def input_damaged(bench: Bench, result: Result) -> None:
         result.expect(
             {e["region"] for e in command.events("region")} == set(chunks), "not just the damaged were redone"
         )
+
+
+def input_away(bench: Bench, result: Result) -> None:
+    """The survey goes away during a run: once until it is missed, and once until the run has ended."""
+    survey, away = bench.folder / "going.zarr", bench.folder / "away"
+    shutil.copytree(bench.survey, survey)
+    for name, comes_back in (("back", True), ("gone", False)):
+        with bench.start(name, survey=survey) as command:
+            command.wait_for(bench.rng.randint(2, N_CHUNKS // 2))
+            survey.rename(away)
+            result.injected += 1
+            poll(lambda: command.events("fault") or command.ended, "the survey to be missed")
+            if comes_back:
+                away.rename(survey)
+            status, said = command.end()
+            if not comes_back:
+                away.rename(survey)
+        if status or not comes_back:
+            account = said.strip().splitlines()[-1]
+            told = status == 1 and "going.zarr: is not there" in account and "run the same command again" in account
+            result.expect(told, f"{name}: exit status {status}: {said}")
+        with bench.start(name, survey=survey) as command:
+            bench.finish(name, result, command)
+            result.expect(not command.events("fault"), f"{name}: faults afterwards")
 
 
 def _corrupt(path: Path) -> None:
@@ -257,9 +321,11 @@ KINDS = {
     for kind in (
         client_killed,
         workers_killed,
+        scheduler_killed,
         worker_stalled,
         worker_out_of_memory,
         input_damaged,
+        input_away,
         disk_full,
         permission_lost,
         two_runs,

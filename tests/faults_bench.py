@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import random
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,43 @@ def poll(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
+def _slow() -> dict[str, str]:
+    """What makes workers write slowly, in their environment."""
+    preload = repr([str(Path(__file__).with_name("slow_worker.py"))])
+    return {"DASK_DISTRIBUTED__WORKER__PRELOAD": preload, "SLOW_WRITE": str(SLOW_WRITE)}
+
+
+@dataclasses.dataclass
+class Scheduler:
+    """A Dask cluster in processes of its own: where its scheduler is reached, and its process."""
+
+    address: str
+    process: subprocess.Popen
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, folder: Path) -> Iterator[Scheduler]:
+        """Start a scheduler and workers, with the threads that those of a command have; at the end kill what is left."""
+        at = folder / f"scheduler-{uuid.uuid4().hex}.json"
+        here = ["--host", "127.0.0.1", "--scheduler-file", str(at), "--no-dashboard"]
+        env = {**os.environ, **_slow(), **worker_environment(max(1, cpu_count() // N_WORKERS))}
+        start = functools.partial(subprocess.Popen, env=env, stderr=subprocess.DEVNULL)
+        run = [sys.executable, "-m"]
+        scheduler = start(
+            [*run, "distributed.cli.dask_scheduler", "--dashboard-address", "127.0.0.1:0", "--port", "0", *here]
+        )
+        processes = [scheduler]
+        try:
+            poll(lambda: at.exists() and at.read_text().endswith("}"), "a scheduler")
+            worker = [*run, "distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny", *here]
+            processes += [start(worker) for _ in range(N_WORKERS)]
+            yield cls(json.loads(at.read_text())["address"], scheduler)
+        finally:
+            for process in reversed(processes):
+                process.kill()
+                process.wait()
+
+
 class Command:
     """``luxscale label`` in a process of its own, whose workers write slowly."""
 
@@ -63,13 +101,12 @@ class Command:
         self._mark, self._before = uuid.uuid4().hex, len(self._lines())
         command = [sys.executable, "-c", "from luxscale.cli import main; main()", "label", survey, "--model", model]
         command += ["--out", out, "--region-stars", CHUNK, "--log", self.log, *options]
-        preload = {"DASK_DISTRIBUTED__WORKER__PRELOAD": repr([str(Path(__file__).with_name("slow_worker.py"))])}
-        slow = {"SLOW_WRITE": str(SLOW_WRITE), "FAULTS_MARK": self._mark}
+        marked = {"FAULTS_MARK": self._mark}
         # a worker that takes longer to come back, on a machine busy with other work, would be given up for good
-        slow["DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT"] = "1h"
+        marked["DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT"] = "1h"
         self.process = subprocess.Popen(
             [str(c) for c in command],
-            env={**os.environ, **preload, **slow, **env},
+            env={**os.environ, **_slow(), **marked, **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

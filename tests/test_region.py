@@ -123,3 +123,14 @@ def test_another_model_meanwhile(plan, small_model):
     region._prepared.cache_clear()
     with pytest.raises(InputError, match=r"m.zarr: the model changed while the run was under way"):
         region.run_region(plan, plan.regions[0])
+
+
+def test_a_survey_that_is_away_for_a_while_is_no_damage(plan):
+    region.run_region(plan, plan.regions[0])
+    survey = Path(plan.survey)
+    away = survey.rename(survey.with_suffix(".away"))
+    with pytest.raises(FileNotFoundError, match=r"s.zarr: is not there for now"):
+        region.run_region(plan, plan.regions[1])
+    assert filled(plan, "status").tolist() == [1] * 60 + [0] * 60
+    away.rename(survey)
+    assert region.run_region(plan, plan.regions[1]).unreadable == ()
