@@ -117,7 +117,7 @@ def test_labels_come_in_the_order_of_the_stars(real):
 
 def test_the_direct_reading_has_something_to_find(real):
     """The cases the tests above are about are in the files."""
-    path, rows = real
+    _, rows = real
     sentinels = sum((rows[c] == -9999).sum() for c in ("MG_H", "MN_H"))
     flagged = (rows["EXTRATARG"] & DUPLICATE).any() or (rows["ASPCAPFLAG"] & STAR_BAD).any()
     assert sentinels > 10 and flagged

@@ -143,7 +143,7 @@ def test_wavelengths_that_are_none_are_refused(spoil):
         "ragged": np.cumsum(np.tile([1.0, 1.0, 50.0], 100)),
     }[spoil]
     flux = np.ones((1, grid.size), "f4")
-    with pytest.raises(BadFile, match=r"wavelengths|pixels are no spectrum"):
+    with pytest.raises(BadFile, match=r"wavelength|pixels are no spectrum"):
         prepare(Spectra(np.arange(1), flux, flux, grid), FORMAT, default_recipe(FORMAT), GRID)
 
 

@@ -55,7 +55,7 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _ranges, "metavar": "LEA
 @click.option("--out", required=True, help="Survey to write or to add to, a Zarr store.")
 @click.option("--files-from", type=click.Path(dir_okay=False), default=None, help="Text file that names more files.")
 @click.option("--labels", default=None, help="Catalogue to take labels from.")
-@click.option("--labels-format", default=None, help="Its format. [default: told by its columns]")
+@click.option("--labels-format", default=None, help="Which catalogue it is. [default: told by its columns]")
 @click.option("--label", "label_names", multiple=True, help="Label to take (repeat). [default: the catalogue's usual]")
 @click.option(
     "--labels-setting", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="A setting of the labels (repeat)."
@@ -126,9 +126,10 @@ def _recipe(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _labels(given: dict[str, Any]) -> Any:
-    from luxscale.labels import LabelSettings, read_labels
+    from luxscale.labels import parse_settings, read_labels
 
-    return read_labels(given["labels"], given["labels_format"], settings=LabelSettings())
+    settings = parse_settings(given["label_names"], given["labels_setting"])
+    return read_labels(given["labels"], given["labels_format"], settings=settings)
 
 
 def _text(made: Any, labels: Any) -> str:
@@ -143,8 +144,9 @@ def _text(made: Any, labels: Any) -> str:
     if made.n_pixels:
         lines.append("masked pixels")
         lines += [f"  {n:<24}{c:>14,}  {100 * c / made.n_pixels:.2f}%" for n, c in made.masked.items() if c]
-    if made.n_labelled is not None:
-        lines.append(f"labels  {made.n_labelled:,} of {made.n_stars:,} stars have any")
+    if labels is not None:
+        lines.append(f"labels  {made.n_labelled:,} of {made.n_stars:,} stars have any; of the catalogue")
+        lines += [f"  {name:<40}{count:>12,}" for name, count in labels.counts.items() if count]
     if made.quarantined:
         lines.append("quarantined")
         lines += [f"  {Path(p).name}{f', star {s}' if s else ''}: {r}" for p, s, r in made.quarantined[:_LINES]]
@@ -163,7 +165,8 @@ def _write_quarantine(path: Path, rows: list[tuple[str, str, str]]) -> None:
 @main.command()
 @JSON
 def formats(as_json: bool) -> None:
-    """List the formats of survey files, their options and the bits of their masks."""
+    """List the formats of survey files and of catalogues, with options and the bits of masks and flags."""
+    from luxscale.labels import CATALOGS
     from luxscale.readers import FORMATS
 
     facts, text = [], []
@@ -180,8 +183,14 @@ def formats(as_json: bool) -> None:
                 "tried": f.tried,
             }
         )
-        text.append(f"{f.name:<14}{f.doc}")
-        text += [f"{'':<14}  --option {o.name}={'|'.join(o.choices or ('TEXT',))}  {o.doc}" for o in f.options]
+        text.append(f"{f.name:<22}{f.doc}")
+        text += [f"{'':<22}  --option {o.name}={'|'.join(o.choices or ('TEXT',))}  {o.doc}" for o in f.options]
         if f.bits:
-            text.append(f"{'':<14}  mask bits: {' '.join(b + ('*' if b in f.bad else '') for b in f.bits)}")
-    show(facts, "\n".join([*text, "", "* bits that make a pixel bad, unless --bad says otherwise"]), as_json)
+            text.append(f"{'':<22}  mask bits: {' '.join(b + ('*' if b in f.bad else '') for b in f.bits)}")
+    catalogs = [{"name": c.name, "doc": c.doc, "labels": list(c.labels), "usual": c.usual} for c in CATALOGS.values()]
+    text += ["", "* bits that make a pixel bad, unless --bad says otherwise", "", "Catalogues of labels:"]
+    for c in CATALOGS.values():
+        text.append(f"{c.name:<22}{c.doc}")
+        text.append(f"{'':<22}  labels: {' '.join(n + ('*' if n in c.usual else '') for n in c.labels)}")
+    text += ["", "* labels that are taken, unless --label says otherwise"]
+    show({"formats": facts, "catalogs": catalogs}, "\n".join(text), as_json)

@@ -17,7 +17,7 @@ from luxscale.ingest.files import find_files
 from luxscale.ingest.labels import write_labels
 from luxscale.ingest.plan import Plan, grid_checksum
 from luxscale.labels import LabelTable
-from luxscale.prepare import default_recipe
+from luxscale.prepare import check_recipe, default_recipe
 from luxscale.readers import BadFile, Format, get_format
 from luxscale.runlog import RunLog, machine
 from luxscale.schema import InputError
@@ -127,6 +127,7 @@ def ingest(
     cooked = default_recipe(fmt, **(recipe or {}))
     paths = [str(Path(f).absolute()) for f in files]
     pixels = _grid(path, fmt, dict(settled), paths, grid)
+    check_recipe(cooked, fmt, pixels)
     plan = Plan(path, fmt.name, settled, cooked, _count(chunk), grid_checksum(pixels))
     with RunLog(log) as written, lock.held(plan.survey) as ours:
         with store.writing(plan.survey):

@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 
 from luxscale import store
-from luxscale.ingest.ledger import KEY
+from luxscale.ingest.ledger import GROUP, KEY
 from luxscale.labels import LabelTable, join
 from luxscale.schema import STAR, SURVEY
 
@@ -35,13 +35,14 @@ def write_labels(survey: str, table: LabelTable, chunk: int) -> int:
     for name, words in (("label", table.label), ("label_units", table.units)):
         _write_words(group, name, words)
     group.attrs["coordinates"] = "label_units"
+    store.open_group(survey, "r+", GROUP).attrs["labels"] = table.source | {"counts": table.counts}
     labelled, slab = 0, _SLAB * chunk
     for start in range(0, keys.shape[0], slab):
         names = np.asarray(keys[start : start + slab])
-        found = join(table, names.astype(object) if names.dtype.kind == "T" else names)
-        for array, values in zip(arrays, found, strict=False):
+        value, err, _ = join(table, names.astype(object) if names.dtype.kind == "T" else names)
+        for array, values in zip(arrays, (value, err), strict=True):
             array[start : start + slab] = values
-        labelled += int(np.isfinite(found[0]).any(axis=1).sum())
+        labelled += int(np.isfinite(value).any(axis=1).sum())
     return labelled
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,8 @@ def read_labels(path: str | Path, catalog: str | None = None, *, settings: Label
     kept = {} if snr is None else {"snr": snr}
     kept |= {n: _plain(data[c]) for n, c in extra.items()}
     units = tuple(known.labels[s.published].units for s in found)
-    return LabelTable(key, tuple(s.name for s in found), units, value, err, kept, counts | missing)
+    source = {"file": where, "catalog": known.name, "settings": dataclasses.asdict(settings)}
+    return LabelTable(key, tuple(s.name for s in found), units, value, err, kept, counts | missing, source)
 
 
 def _row_columns(catalog: Catalog, settings: LabelSettings) -> list[str]:

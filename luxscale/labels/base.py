@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -164,6 +165,8 @@ class LabelTable:
         ``snr``, ``ra``, ``dec`` and the like, where the catalogue has them.
     counts : dict of str to int
         What was done, by reason: rows and values that were left out.
+    source : dict of str to object
+        Where they come from: ``file``, ``catalog``, ``settings``; ready for JSON.
     """
 
     key: np.ndarray
@@ -173,6 +176,7 @@ class LabelTable:
     err: np.ndarray
     columns: dict[str, np.ndarray]
     counts: dict[str, int]
+    source: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def index(self) -> pd.Index:
