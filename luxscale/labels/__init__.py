@@ -64,6 +64,7 @@ def read_labels(path: str | Path, catalog: str | None = None, *, settings: Label
     known = _catalog(catalog, columns, settings)
     where = str(path)
     found = sources(known, settings, where)
+    _check_flags(columns, known, settings, columns_of(known, settings, found))
     extra = {n: c for n, c in known.extra.items() if columns.find(c)}
     data = columns.read(
         dict.fromkeys([*_row_columns(known, settings), *columns_of(known, settings, found), *extra.values()])
@@ -80,6 +81,18 @@ def read_labels(path: str | Path, catalog: str | None = None, *, settings: Label
     units = tuple(known.labels[s.published].units for s in found)
     source = {"file": where, "catalog": known.name, "settings": dataclasses.asdict(settings)}
     return LabelTable(key, tuple(s.name for s in found), units, value, err, kept, counts | missing, source)
+
+
+def _check_flags(columns: Columns, catalog: Catalog, settings: LabelSettings, needed: list[str]) -> None:
+    flags = {k.flag for k in catalog.labels.values()}
+    for column in row_flags(catalog, settings):
+        if not columns.find(column):
+            raise InputError(f"{columns.path}: no column {column!r} of flags of rows; give row_flags without it")
+    for column in needed:
+        if column in flags and not columns.find(column):
+            raise InputError(
+                f"{columns.path}: no column {column!r} of flags; value_flags=() reads values without flags"
+            )
 
 
 def _row_columns(catalog: Catalog, settings: LabelSettings) -> list[str]:
@@ -99,7 +112,7 @@ def _catalog(name: str | None, columns: Columns, settings: LabelSettings) -> Cat
     if name is None and settings.columns:
         name = generic.NAME
     if name == generic.NAME:
-        return generic.describe(settings, columns.names, str(columns.path))
+        return generic.describe(settings, columns)
     for given in ("columns", "errors", "units"):
         if getattr(settings, given):
             raise InputError(f"{columns.path}: {given}= is for catalog='table'; {name} has its own")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from luxscale.labels.base import Catalog, Label, LabelSettings, close_names
+from luxscale.labels.columns import Columns
 from luxscale.schema import InputError
 
 NAME = "table"
@@ -13,15 +12,15 @@ DOC = "any table astropy reads, with a mapping of labels to columns"
 _UNITS = {"teff": "K", "logg": "dex(cm s-2)"}
 
 
-def describe(settings: LabelSettings, names: Iterable[str], where: str) -> Catalog:
-    """Return the catalogue that the settings make of a table with columns ``names``.
+def describe(settings: LabelSettings, table: Columns) -> Catalog:
+    """Return the catalogue that the settings make of a table.
 
     Raises
     ------
     InputError
         If the mapping or the identifier are not given, or name what is not there.
     """
-    names = list(names)
+    names, where = table.names, table.path
     if not settings.columns or settings.key is None:
         missing = "columns={'teff': 'TEFF_COLUMN', ...}" if not settings.columns else "key='ID_COLUMN'"
         raise InputError(f"{where}: a table needs {missing}; its columns: {', '.join(names[:40])}")
@@ -30,17 +29,18 @@ def describe(settings: LabelSettings, names: Iterable[str], where: str) -> Catal
             if label not in settings.columns:
                 raise InputError(f"{where}: {given} name {label!r}; {close_names(label, settings.columns)}")
     labels = {
-        label: Label(
-            column, settings.units.get(label, _UNITS.get(label, "dex")), _error(label, column, settings, names)
-        )
+        label: Label(table.need(column), _unit(label, settings), _error(label, column, settings, table))
         for label, column in settings.columns.items()
     }
     return Catalog(NAME, DOC, settings.key, None, labels, tuple(labels), tried="real")
 
 
-def _error(label: str, column: str, settings: LabelSettings, names: list[str]) -> str | None:
+def _unit(label: str, settings: LabelSettings) -> str:
+    return settings.units.get(label, _UNITS.get(label, "dex"))
+
+
+def _error(label: str, column: str, settings: LabelSettings, table: Columns) -> str | None:
     if label in settings.errors:
-        return settings.errors[label]
-    known = {n.lower(): n for n in names}
-    usual = (f"e_{column}", f"{column}_err", f"{column}_error")
-    return next((known[n.lower()] for n in usual if n.lower() in known), None)
+        return table.need(settings.errors[label])
+    usual = (table.find(n) for n in (f"e_{column}", f"{column}_err", f"{column}_error"))
+    return next((n for n in usual if n is not None), None)

@@ -31,10 +31,16 @@ def join(table: LabelTable, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, d
         Those of the table (NaN, -1, False or "" for a star that is not in it), and ``matched``: whether it is.
     """
     rows = _rows(table, np.asarray(keys))
+    columns = {n: _take(c, rows) for n, c in table.columns.items()}
+    return _take(table.value, rows), _take(table.err, rows), columns | {"matched": rows >= 0}
+
+
+def _take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return rows of an array; where the row is negative, what stands for an absent one."""
     there = rows >= 0
-    value, err = (np.where(there[:, None], a[rows], np.nan) for a in (table.value, table.err))
-    columns = {n: np.where(there, c[rows], _ABSENT[c.dtype.kind]) for n, c in table.columns.items()}
-    return value, err, {n: c.astype(table.columns[n].dtype) for n, c in columns.items()} | {"matched": there}
+    taken = np.full((rows.size, *array.shape[1:]), _ABSENT[array.dtype.kind], array.dtype)
+    taken[there] = array[rows[there]]
+    return taken
 
 
 def _rows(table: LabelTable, keys: np.ndarray) -> np.ndarray:
