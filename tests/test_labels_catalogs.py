@@ -107,9 +107,7 @@ def test_each_usual_flag_of_a_value_takes_that_value_alone(made, tmp_path):
 
 def test_flags_are_named(made, tmp_path):
     catalog, columns, path = made
-    if not catalog.row_bits:
-        pytest.skip("its bits have no names")
-    column, bits = next(iter(catalog.row_bits.items()))
+    column, bits = next(iter(catalog.row_bits.items()), ("flag_sp", {"3": 3}))  # GALAH's bits have no names
     name, bit = list(bits.items())[-1]
     flags = np.zeros(N, "i8")
     flags[7] = 1 << bit
@@ -126,6 +124,37 @@ def test_other_labels_by_name(made):
     table = read_labels(path, settings=LabelSettings(labels=tuple(given)))
     for j, label in enumerate(given.values()):
         np.testing.assert_array_equal(table.value[:, j], columns[label.column])
+
+
+def test_another_identifier(tmp_path):
+    columns = columns_of(CATALOGS["astra-allstar-aspcap"])
+    columns["sdss4_apogee_id"][4] = ""
+    table = read_labels(write(tmp_path / "a.fits", columns), settings=LabelSettings(key="sdss4_apogee_id"))
+    assert table.key.tolist() == [f"sdss4_apogee_id{i}" for i in range(N) if i != 4]
+    assert table.counts["rows without identifier"] == 1
+
+
+def test_identifiers_below_zero_are_none(tmp_path):
+    columns = columns_of(CATALOGS["galah-dr3"])
+    columns["sobject_id"][2] = -1
+    assert len(read_labels(write(tmp_path / "a.fits", columns)).key) == N - 1
+
+
+def test_mutated_catalogues_are_read_or_refused(made, tmp_path):
+    _, _, path = made
+    raw, rng, read = path.read_bytes(), np.random.default_rng(5), 0
+    for _ in range(60):
+        data = bytearray(raw)
+        for at in rng.integers(0, len(raw), 3):
+            data[at] = rng.integers(256)
+        (tmp_path / "mutated.fits").write_bytes(data)
+        try:
+            table = read_labels(tmp_path / "mutated.fits")
+        except InputError:
+            continue
+        read += 1
+        assert (np.isfinite(table.value) == (table.err > 0)).all() and np.isfinite(table.err[table.err > 0]).all()
+    assert read
 
 
 def test_both_scales_of_abundances(made):

@@ -36,7 +36,8 @@ class LabelSettings:
     value_flags : tuple of str, optional
         Bits of a label's own flag that make its value missing: names, numbers, or ``"any"``. ``()``: none does.
     floors : mapping of str to float
-        An error added in quadrature to that of a label; where a label has no error, the floor is the error.
+        An error added in quadrature to that of a label; where a label has no error, the floor is the error. Published
+        errors are often formal: 20 K, 0.05 and 0.02 dex, for teff, logg and abundances of giants, are a modest choice.
     scale : str
         ``"as published"``, ``"x_fe"`` or ``"x_h"``: abundances are converted, see `luxscale.labels.abundances`.
     min_snr : float
@@ -181,12 +182,12 @@ class LabelTable:
     @functools.cached_property
     def index(self) -> pd.Index:
         """The identifiers, hashed once for all joins."""
-        return pd.Index(self.key)
+        return pd.Index(self.key, dtype=self.key.dtype)
 
     @functools.cached_property
     def text_index(self) -> pd.Index:
         """The identifiers as text, likewise."""
-        return pd.Index(self.key.astype(str).astype(object))
+        return pd.Index(self.key.astype(str).astype(object), dtype=object)
 
 
 def close_names(wanted: str, known: Iterable[str]) -> str:

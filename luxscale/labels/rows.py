@@ -103,7 +103,7 @@ def choose(data: Mapping[str, np.ma.MaskedArray], catalog: Catalog, settings: La
         keep = _drop(keep, ~(snr >= settings.min_snr), f"rows of S/N below {settings.min_snr:g}", counts)
     rows = np.flatnonzero(keep)
     order = rows if snr is None else rows[np.argsort(-np.nan_to_num(snr[rows], nan=-np.inf), kind="stable")]
-    again = pd.Series(key[order]).duplicated().to_numpy()
+    again = pd.Series(key[order], dtype=key.dtype).duplicated().to_numpy()
     if snr is None and again.any():
         raise InputError(f"{where}: identifier {key[order][again][0]!r} is in several rows; say which by snr='COLUMN'")
     rows = np.sort(order[~again])
