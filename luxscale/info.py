@@ -6,16 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import xarray as xr
-
 from luxscale import catalog as catalogs
 from luxscale import crossval, damage, model, store
 from luxscale.evaluate import check_catalog
-from luxscale.schema import STAR, InputError, find_outputs
+from luxscale.schema import STAR, InputError
+from luxscale.survey_info import describe_survey, quarantine
 
-#: Labels of at most this many stars are read for a summary.
-_MOST_STARS = 1_000_000
+__all__ = ["describe", "quarantine"]
 
 
 def describe(path: str | Path, *, check: bool = False) -> dict[str, Any]:
@@ -42,39 +39,7 @@ def describe(path: str | Path, *, check: bool = False) -> dict[str, Any]:
         return found | _catalog(path)
     if held.get("format") == crossval.FORMAT:
         return found | _crossval(path, held)
-    return found | _survey(store.open_survey(path, check="all" if check else "sample"), "all" if check else "sample")
-
-
-def _survey(survey: xr.Dataset, checked: str) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "kind": "survey",
-        "stars": survey.sizes[STAR],
-        "chunk": store.star_chunk(survey),
-        "size_in_memory": f"{survey.nbytes / 1e9:.3g} GB",
-        "checked": f"{checked} values",
-    }
-    for output in find_outputs(survey):
-        grid = survey[output.dim]
-        if grid.dtype.kind == "f":
-            facts[output.name] = {
-                "pixels": grid.size,
-                "range": f"{grid.values[0]:g} to {grid.values[-1]:g}",
-                **{k: str(v) for k, v in grid.attrs.items()},
-            }
-        else:
-            facts[output.name] = _labels(survey[output.name].isel({STAR: slice(0, _MOST_STARS)}), output.dim)
-    return facts
-
-
-def _labels(values: xr.DataArray, dim: str) -> dict[str, str]:
-    units = values.coords.get(f"{dim}_units")
-    table, facts = np.asarray(values.values), {}
-    for i, name in enumerate(values[dim].values.tolist()):
-        known = table[np.isfinite(table[:, i]), i]
-        spread = f"{known.min():.4g} to {known.max():.4g}" if known.size else "none measured"
-        unit = f" {units.values[i]}" if units is not None else ""
-        facts[name] = f"{spread}{unit}, {100 * (1 - known.size / len(table)):.1f}% missing"
-    return facts
+    return found | describe_survey(path, check=check)
 
 
 def _model(path: str | Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -53,18 +52,18 @@ def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_j
 @main.command()
 @click.argument("path")
 @click.option("--check", is_flag=True, help="Read and check every value of a survey.")
+@click.option("--quarantine", is_flag=True, help="List the files, and stars of files, that a survey could not use.")
 @JSON
-def info(path: str, check: bool, as_json: bool) -> None:
+def info(path: str, check: bool, quarantine: bool, as_json: bool) -> None:
     """Say what lies at PATH: a survey, a model, a catalogue or a cross-validation."""
-    from luxscale.info import describe
+    from luxscale import info as look
+    from luxscale.cli import facts
 
-    result = describe(path, check=check)
-    show(result, "\n".join(f"{key:<14} {_plain(value)}" for key, value in result.items()), as_json)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return "".join(f"\n  {k:<22} {_plain(v)}" for k, v in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value))
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if quarantine and check:
+        raise click.UsageError("--quarantine reads no values to --check; give one of them")
+    if quarantine:
+        rows = look.quarantine(path)
+        show(rows, facts.quarantined(rows), as_json)
+    else:
+        found = look.describe(path, check=check)
+        show(found, facts.text(found), as_json)

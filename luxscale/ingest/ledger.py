@@ -19,7 +19,7 @@ import zarr
 
 from luxscale import store
 from luxscale.ingest.plan import Batch, Plan, Session, batch_files
-from luxscale.prepare import Prepared
+from luxscale.prepare import Prepared, Recipe
 from luxscale.readers import Spectra, get_format
 from luxscale.schema import InputError
 
@@ -69,6 +69,20 @@ def identity(survey: str) -> dict[str, Any] | None:
     if found is None and (set(root.keys()) - {store.RUN, GROUP}):
         raise InputError(f"{survey}: holds something that no files were ingested into; choose another path")
     return found  # type: ignore[return-value]
+
+
+def read_plan(survey: str) -> Plan | None:
+    """Return the plan of a survey as it was put down; None of one that no files made."""
+    held = identity(survey)
+    if held is None:
+        return None
+    recipe = Recipe(**{k: _tuples(v) for k, v in held["recipe"].items()})
+    return Plan(survey, held["format"], tuple(held["options"].items()), recipe, held["chunk"], held["grid"])
+
+
+def _tuples(value: Any) -> Any:
+    """Return lists, as JSON has them, as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 @functools.lru_cache(maxsize=1)
