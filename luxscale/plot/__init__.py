@@ -8,6 +8,7 @@ from luxscale.plot.curves import crossval, precision
 from luxscale.plot.labels import kiel, labels_figure, one_to_one
 from luxscale.plot.pixels import derivative_spectra, information
 from luxscale.plot.spectrum import spectra
+from luxscale.plot.star import spectrum
 from luxscale.plot.style import pretty, titled
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "precision",
     "pretty",
     "spectra",
+    "spectrum",
     "titled",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from luxscale.evaluate import decimals, label_units, round_to, star_index
+from luxscale.evaluate import decimals, label_units, round_to
+from luxscale.lookup import find_stars
 from luxscale.model import LuxModel, Output
 from luxscale.plot.style import BAND, DATA, MODEL, TEXT, TITLE, grid_name, limits, pretty, style
 from luxscale.predict import predict
@@ -52,8 +52,8 @@ def spectra(
     if model[output].is_label:
         raise InputError(f"output {output!r} has names, not a grid; draw a spectrum, such as 'flux'")
     (spec,) = pick_outputs(survey, output, "survey")
-    found = survey[list(spec.variables)].isel({STAR: _positions(survey, stars, "survey")}).compute()
-    inferred = catalog.isel({STAR: _positions(catalog, stars, "catalogue")}).compute()
+    found = survey[list(spec.variables)].isel({STAR: find_stars(survey, stars, "survey")}).compute()
+    inferred = catalog.isel({STAR: find_stars(catalog, stars, "catalogue")}).compute()
     decoded = predict(inferred, model, output).values
     values, noise = (found[v].values for v in spec.variables)
     ivar = spec.ivar(values, noise)
@@ -61,20 +61,10 @@ def spectra(
     for i, pair in enumerate(axes.reshape(-1, 2)):
         _draw_spectrum(pair, survey[spec.dim], values[i], ivar[i], decoded[i], model[output])
         pair[0].set_title(str(stars[i]), loc="left", fontsize=TITLE)
-        pair[0].set_title(_labels_of(inferred, i), loc="right", fontsize=TEXT)
+        pair[0].set_title(labels_text(inferred, i), loc="right", fontsize=TEXT)
     axes[0].legend(loc="best", fontsize=TEXT, ncols=3, frameon=False)
     axes[-1].set_xlabel(grid_name(survey[spec.dim]))
     return axes
-
-
-def _positions(dataset: xr.Dataset, stars: Sequence[Any], where: str) -> np.ndarray:
-    at = star_index(dataset).get_indexer(stars)
-    if (at < 0).any():
-        raise InputError(
-            f"{where}: no star {stars[int(np.argmax(at < 0))]!r}; give identifiers, such as "
-            f"{dataset[STAR].values[:1].tolist()[0]!r}"
-        )
-    return at
 
 
 def _star_axes(axes: Any, n: int) -> np.ndarray:
@@ -101,36 +91,53 @@ def _draw_spectrum(
     axes: np.ndarray, grid: xr.DataArray, value: np.ndarray, ivar: np.ndarray, decoded: np.ndarray, output: Output
 ) -> None:
     """Draw one star: NaN breaks the lines at missing pixels."""
-    x, seen = grid.values, ivar > 0
+    value, err = draw_data(axes[0], grid.values, value, ivar)
+    draw_model(axes, grid.values, value, err, decoded, np.asarray(output.scatter))
+    axes[0].set(ylabel=output.name.replace("_", " ").capitalize(), ylim=flux_limits(value, decoded))
+    axes[1].set(xlim=(grid.values[0], grid.values[-1]))
+
+
+def draw_data(ax: Axes, x: np.ndarray, value: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a spectrum with its one-sigma band; returns the values and errors drawn, NaN where pixels are missing."""
+    seen = ivar > 0
     err = np.where(seen, 1 / np.sqrt(np.where(seen, ivar, 1)), np.nan)
     value = np.where(seen, value, np.nan)
+    ax.fill_between(x, value - err, value + err, step="mid", color=BAND, lw=0, label=r"data $\pm\,1\sigma$")
+    ax.step(x, value, where="mid", color=DATA, lw=0.8, label="data")
+    return value, err
+
+
+def draw_model(
+    axes: Any, x: np.ndarray, value: np.ndarray, err: np.ndarray, decoded: np.ndarray, scatter: np.ndarray
+) -> None:
+    """Draw the model over the data, and below, (data - model) / sqrt(err^2 + scatter^2)."""
     top, bottom = axes
-    top.fill_between(x, value - err, value + err, step="mid", color=BAND, lw=0, label=r"data $\pm\,1\sigma$")
-    top.step(x, value, where="mid", color=DATA, lw=0.8, label="data")
     top.plot(x, decoded, color=MODEL, lw=0.9, label="model")
-    top.set(ylabel=output.name.replace("_", " ").capitalize(), ylim=_flux_limits(value, decoded))
-    pull = (value - decoded) / np.hypot(err, np.asarray(output.scatter))
+    pull = (value - decoded) / np.hypot(err, scatter)
     bottom.axhspan(-1, 1, color=BAND, lw=0, alpha=0.6)
     bottom.axhline(0, color=MODEL, lw=0.8)
     bottom.step(x, pull, where="mid", color=DATA, lw=0.7)
     reach = float(np.clip(1.1 * np.nanmax(np.abs(pull), initial=0), 3.5, 10))
-    bottom.set(ylabel=r"$\Delta / \sigma$", ylim=(-reach, reach), xlim=(x[0], x[-1]))
+    bottom.set(ylabel=r"$\Delta / \sigma$", ylim=(-reach, reach))
     bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
 
 
-def _flux_limits(value: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
+def flux_limits(value: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
     """Show all of the model, and the data but for the wildest pixels."""
     data = value[np.isfinite(value)]
     shown = [decoded[np.isfinite(decoded)], np.percentile(data, (0.3, 99.7)) if data.size else data]
     return limits(np.concatenate(shown), False)
 
 
-def _labels_of(catalog: xr.Dataset, i: int) -> str:
-    """Return the first labels of a star with their errors."""
-    parts = []
-    for j, (name, unit) in enumerate(list(label_units(catalog).items())[:TITLE_LABELS]):
+def labels_text(catalog: xr.Dataset, i: int) -> str:
+    """Return the first labels that are known of a star, with their errors."""
+    parts: list[str] = []
+    for j, (name, unit) in enumerate(label_units(catalog).items()):
         value, err = (float(catalog[v].values[i, j]) for v in ("label_value", "label_err"))
-        places = decimals(None, err)
+        if len(parts) == TITLE_LABELS or not np.isfinite(value):
+            continue
+        places = decimals(None, err) if np.isfinite(err) else decimals(value)
+        known = rf" \pm {round_to(err, places)}" if np.isfinite(err) else ""
         shown = "" if unit.startswith("dex") else f" {unit}"
-        parts.append(rf"{pretty(name)} ${round_to(value, places)} \pm {round_to(err, places)}${shown}")
+        parts.append(rf"{pretty(name)} ${round_to(value, places)}{known}${shown}")
     return ",  ".join(parts)

@@ -22,7 +22,7 @@ CENTRAL = (0.1, 99.9)
 DENSITY = "viridis"
 #: Dark to gold: the light end of plasma vanishes on white.
 GRADIENT = ListedColormap(colormaps["plasma"](np.linspace(0, 0.88, 256)))
-DATA, BAND, MODEL, POINT = "0.25", "0.8", "#d55e00", "#0072b2"
+DATA, BAND, MODEL, POINT, BAD = "0.25", "0.8", "#d55e00", "#0072b2", "#56b4e9"
 #: For series without a meaning of their own: Okabe and Ito's, which stay apart for any kind of sight.
 CYCLE = (POINT, MODEL, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 TEXT, TITLE = 8, 9
