@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from fitsfiles import APSTAR, SHARED, SPEC, shared
 
-from luxscale.readers.fitsfile import BadFile, Header, Table, field, image, open_fits, table
+from luxscale.readers.base import BadFile, Header, Table, field, image, open_fits, table
 
 REAL = [APSTAR, SPEC, *sorted(SHARED.glob("*/*.fits"))]
 

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from luxscale.readers.fitsfile import MOST_BYTES, BadFile, HduList, Header, Table, field, image, open_fits, table
+from luxscale.readers.fitsfile import MOST_BYTES, HduList, field, image, open_fits, table
+from luxscale.readers.fitsheader import BadFile, Header
+from luxscale.readers.fitstable import Table
 
 __all__ = [
     "BLOCK",
