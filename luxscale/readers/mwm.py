@@ -117,7 +117,10 @@ def _spectra(rows: Table, with_column: str) -> Columns:
 
 
 def _bits(flags: np.ndarray) -> np.ndarray:
-    """Return bits that are declared float32 as integers; what is no number of at most 32 bits has none."""
+    """Return bits that are declared float32 as integers; what is no number of at most 32 bits has none.
+
+    float32 has 24 bits: beside one of BOSS's bits from 24 up, the lowest may have been lost when the file was written.
+    """
     return np.where((flags >= 0) & (flags < 2**32), flags, 0).astype(np.int64)
 
 
