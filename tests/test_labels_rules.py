@@ -84,6 +84,14 @@ def test_a_floor_is_added_in_quadrature_after_conversion(tmp_path):
     np.testing.assert_allclose((read.value[0, 0], read.err[0, 0]), (0.3, 0.13))
 
 
+@pytest.mark.parametrize("order", [("mg_fe", "mg_h"), ("mg_h", "mg_fe")])
+def test_what_is_published_on_a_scale_is_not_converted_to_it(order, tmp_path):
+    columns = {"mg_fe": "MGFE", "mg_h": "MG", "fe_h": "FE"}
+    path = table(tmp_path / "t.fits", id=["a"], MGFE=[0.9], e_MGFE=[0.01])
+    read = read_labels(path, settings=with_(columns={n: columns[n] for n in (*order, "fe_h")}, scale="x_fe"))
+    assert sorted(read.label) == ["fe_h", "mg_fe"] and read.value[0, read.label.index("mg_fe")] == 0.9
+
+
 def test_an_abundance_without_iron_is_missing(tmp_path):
     path = table(tmp_path / "t.fits", FE=[-9999.0, 0.1], MG=[0.2, 0.2])
     read = read_labels(path, settings=with_(scale="x_fe", labels=("mg_fe", "teff")))
@@ -167,6 +175,10 @@ def test_every_row_and_every_value_is_accounted_for(rows, tmp_path_factory):
         ({"floors": {"logg": 0.1}}, "error floor of 'logg', which is not taken"),
         ({"errors": {"logg": "e_T"}}, "errors name 'logg'"),
         ({"row_flags": {"FLAG": ("any",)}}, "no column 'FLAG' of flags of rows; give row_flags without it"),
+        (
+            {"row_flags": {"sn": ("2", "HOT")}},
+            "flags of sn: no bit 'HOT'; give a number, 'any' or a name; there are none",
+        ),
         ({"row_flags": {"id": ("any",)}}, "flags of type .* are no bits"),
         ({"row_flags": {"sn": ("any",)}}, "no row is left: 2 rows, 2 rows flagged by sn"),
         ({"columns": {"mg_h": "MG"}, "scale": "x_fe"}, "mg_fe of mg_h needs fe_h, which is not among the columns"),

@@ -193,6 +193,8 @@ class LabelTable:
 def close_names(wanted: str, known: Iterable[str]) -> str:
     """Return what to say of a name that is not among those there are."""
     known = list(known)
+    if not known:
+        return "there are none"
     folded: dict[str, str] = {}
     for name in known:
         folded.setdefault(name.lower(), name)

@@ -30,9 +30,7 @@ def flag_mask(bits: Iterable[str], known: Mapping[str, int], where: str) -> int:
             return -1
         number = int(bit) if bit.isdecimal() else known.get(bit)
         if number is None or not 0 <= number < 64:
-            raise InputError(
-                f"{where}: no bit {bit!r}; a number, {ANY!r}, or a name: {close_names(bit, known) or 'none'}"
-            )
+            raise InputError(f"{where}: no bit {bit!r}; give a number, {ANY!r} or a name; {close_names(bit, known)}")
         mask |= 1 << number
     return mask
 
@@ -95,7 +93,7 @@ def choose(data: Mapping[str, np.ma.MaskedArray], catalog: Catalog, settings: La
     key, without = identifiers(data[settings.key or catalog.key], where)
     counts, keep = {"rows": key.size, "rows without identifier": int(without.sum())}, ~without
     for column, bits in row_flags(catalog, settings).items():
-        mask = flag_mask(bits, catalog.row_bits.get(column, {}), f"flags of {column}")
+        mask = flag_mask(bits, catalog.row_bits.get(column, {}), f"{where}: flags of {column}")
         keep = _drop(keep, flagged(data[column], mask, f"{where}: {column}"), f"rows flagged by {column}", counts)
     snr_column = settings.snr or catalog.snr
     snr = None if snr_column is None else _snr(data[snr_column], settings, f"{where}: {snr_column}")

@@ -37,7 +37,8 @@ def sources(catalog: Catalog, settings: LabelSettings, where: str) -> tuple[Sour
         If a label is not in the catalogue, has no error and no floor, or a floor is of no label.
     """
     known = {on_scale(n, settings.scale): n for n in catalog.labels}
-    names = settings.labels or tuple(on_scale(n, settings.scale) for n in catalog.usual)
+    known |= {n: n for n in catalog.labels if on_scale(n, settings.scale) == n}  # as published rather than converted
+    names = settings.labels or tuple(dict.fromkeys(on_scale(n, settings.scale) for n in catalog.usual))
     found = tuple(_source(name, known, catalog, settings, where) for name in names)
     for label in settings.floors:
         if label not in names:
