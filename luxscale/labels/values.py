@@ -81,7 +81,7 @@ def columns_of(catalog: Catalog, settings: LabelSettings, found: tuple[Source, .
 def value_mask(catalog: Catalog, settings: LabelSettings) -> int:
     """Return the bits of labels' own flags that make a value missing."""
     bits = catalog.value_bad if settings.value_flags is None else settings.value_flags
-    return flag_mask(bits, catalog.value_bits, "flags of values")
+    return flag_mask(bits, catalog.value_bits, f"{catalog.name}: flags of values")
 
 
 def measure(
