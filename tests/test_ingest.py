@@ -121,6 +121,12 @@ def test_of_a_star_read_twice_the_spectrum_of_higher_snr_stays(tmp_path):
     assert made.n_spectra == made.n_new + len(made.quarantined)
 
 
+def test_duplicates_of_one_batch_are_told_apart(tmp_path):
+    paths = [write_apstar(tmp_path / f"{i:02d}.fits", f"2M{i // 2:04d}", seed=i, snr=50 + i) for i in range(34)]
+    made = ingest("apstar", paths, tmp_path / "s.zarr", progress=False)
+    assert made.n_stars == 17 and [p for p, _, _ in made.quarantined] == list(map(str, paths[::2]))
+
+
 def test_files_are_added_later_without_a_change_to_whole_chunks(files, tmp_path):
     paths, out = found(files), tmp_path / "s.zarr"
     ingest("apstar", paths[:13], out, chunk=8, progress=False)

@@ -17,6 +17,7 @@ from luxscale.ingest.ledger import WHOLE_FILE, Part, grid_of, session_files
 from luxscale.ingest.plan import Batch, Session
 from luxscale.prepare import prepare
 from luxscale.readers import BadFile, Spectra, get_format
+from luxscale.readers.base import check_unique
 from luxscale.tasks import Clock, worker_name
 
 #: Stars that are prepared together.
@@ -77,12 +78,12 @@ def _read(session: Session, batch: Batch, part: Part) -> Iterator[Loose]:
     """Yield the spectra of the files, and put down those that cannot be read."""
     fmt, options = get_format(session.plan.format), dict(session.plan.options)
     for number, path in enumerate(session_files(session, batch.start, batch.stop), batch.start):
-        found = 0
+        stars: set[object] = set()
         try:
             for spectra in fmt.read(path, **options):
-                found += len(spectra.star)
+                check_unique(spectra, stars)
                 yield number, spectra
-            if not found:
+            if not stars:
                 raise BadFile("holds no spectrum")
         except BadFile as error:
             part.refuse(number, WHOLE_FILE, str(error))

@@ -50,6 +50,7 @@ def read_labels(path: str | Path, catalog: str | None = None, *, settings: Label
     catalog : str, optional
         Name of one of `CATALOGS`, or ``"table"``; told by its columns if not given.
     settings : LabelSettings
+        Where they name no labels, those usual for the catalogue that the file has.
 
     Returns
     -------
@@ -64,6 +65,9 @@ def read_labels(path: str | Path, catalog: str | None = None, *, settings: Label
     known = _catalog(catalog, columns, settings)
     where = str(path)
     found = sources(known, settings, where)
+    if settings.labels is None:  # of the usual ones, those that this file has
+        held = [s for s in found if all(map(columns.find, columns_of(known, settings, (s,))))]
+        found = tuple(held) or found
     _check_flags(columns, known, settings, columns_of(known, settings, found))
     extra = {n: c for n, c in known.extra.items() if columns.find(c)}
     data = columns.read(

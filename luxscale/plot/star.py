@@ -118,7 +118,7 @@ def _rows(x: np.ndarray, good: np.ndarray, span: tuple[float, float] | None) -> 
     if start >= stop:
         raise InputError(f"no pixel lies in {low:g} to {high:g}; the grid is {x[0]:g} to {x[-1]:g}")
     steps = np.diff(np.log(x[start:stop]) if x[start] > 0 else x[start:stop])
-    cuts = start + 1 + np.flatnonzero(steps > _GAP * np.median(steps)) if steps.size else []
+    cuts: np.ndarray = start + 1 + np.flatnonzero(steps > _GAP * np.median(steps)) if steps.size else np.array([], int)
     bounds = [start, *(cuts if len(cuts) < _MOST_PIECES else []), stop]
     return [row for a, b in itertools.pairwise(bounds) for row in _parts(good, int(a), int(b))]
 

@@ -79,9 +79,27 @@ class Spectra:
         for name, array in (("velocity", self.velocity), ("key", self.key), *self.columns.items()):
             if array is not None and array.shape != shape[:1]:
                 raise BadFile(f"{name} has shape {array.shape}, expected one value for each of {shape[0]} stars")
-        if len(set(self.star.tolist())) < len(self.star):
-            raise BadFile("a star is in the file twice")
         check_wavelength(self.wavelength)
+
+
+def check_unique(spectra: Spectra, seen: set[object]) -> None:
+    """Refuse a file that holds a star twice.
+
+    Parameters
+    ----------
+    spectra : Spectra
+    seen : set
+        Stars of the file before; those of ``spectra`` are added.
+
+    Raises
+    ------
+    BadFile
+    """
+    names = spectra.star.tolist()
+    before = len(seen)
+    seen.update(names)
+    if len(seen) < before + len(names):
+        raise BadFile("a star is in the file twice")
 
 
 @dataclasses.dataclass(frozen=True)
