@@ -19,6 +19,7 @@ import zarr.storage
 from zarr.abc.store import SuffixByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.storage import WrapperStore
 
 from luxscale import store
 
@@ -79,13 +80,35 @@ async def _mark(place: Any, key: str) -> tuple[int, int]:
     return size, int.from_bytes(tail.to_bytes()[-_TAIL:], "little", signed=True) if tail else 0
 
 
-def refuse_missing(group: zarr.Group, names: Iterable[str], start: int, stop: int) -> None:
-    """Raise FileNotFoundError if a chunk that holds some of the stars is not there."""
-    for name in names:
-        rows = chunk_rows(store.array(group, name))
-        for i, size in enumerate(sizes(group, name, start, stop), start // rows):
-            if size == MISSING:
-                raise FileNotFoundError(f"chunk {i} of {name!r} is missing")
+#: Names of what is no chunk.
+_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+
+
+class Strict(WrapperStore[Any]):
+    """A store that says of a chunk which is not there that it is not, where Zarr would read fill values.
+
+    Asked beforehand, a survey could go away between the question and the reading.
+    """
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """Return what lies at a key; FileNotFoundError if that is a chunk and nothing does."""
+        return _there(key, await super().get(key, prototype, byte_range))
+
+    def get_sync(self, key: str, **options: Any) -> Any:
+        """Return the same at once, which newer versions of Zarr ask for."""
+        return _there(key, super().get_sync(key, **options))  # type: ignore[misc]
+
+
+def _there(key: str, found: Any) -> Any:
+    if found is None and not key.endswith(_METADATA):
+        raise FileNotFoundError(f"chunk {key!r} is missing")
+    return found
+
+
+def strict(path: str) -> Strict:
+    """Return the store at a path or URL, to be read strictly."""
+    place = store.located(path)
+    return Strict(zarr.storage.LocalStore(place, read_only=True) if isinstance(place, str) else place)
 
 
 def flush(group: zarr.Group, names: Iterable[str], start: int, stop: int) -> None:

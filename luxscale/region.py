@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from luxscale import flags, inputs, store
 from luxscale.catalog import DONE, UNREADABLE
@@ -79,9 +78,8 @@ def _read(plan: Plan, start: int, stop: int) -> Iterator[tuple[int, int, list[np
     """Yield the data of stars, as few pieces as can be: where something cannot be read, chunk by chunk, or why."""
     _, specs, _ = _prepared(plan.model, plan.given, plan.fingerprint)
     names = [v for s in specs for v in s.variables]
-    survey, group = _opened(plan.survey, dict(plan.identity)["survey"])
+    survey = _opened(plan.survey, dict(plan.identity)["survey"])
     try:
-        inputs.refuse_missing(group, names, start, stop)
         yield start, stop, [np.asarray(survey[v][start:stop].values) for v in names]
     except Exception as error:  # codecs raise what they like
         if isinstance(error, KeyError | FileNotFoundError) and store.attributes(plan.survey) is None:
@@ -146,11 +144,9 @@ def _prepared(path: str, given: tuple[str, ...], fingerprint: str) -> tuple[Task
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(path: str, checksum: str) -> tuple[xr.Dataset, zarr.Group]:
+def _opened(path: str, checksum: str) -> xr.Dataset:
     """Open a survey once a process (again if its checksum differs), without Dask: a region is one read."""
-    place = store.located(path)
-    survey = xr.open_zarr(place, chunks=None, consolidated=False, create_default_indexes=False)
-    return survey, store.open_group(path, "r")
+    return xr.open_zarr(inputs.strict(path), chunks=None, consolidated=False, create_default_indexes=False)
 
 
 @functools.lru_cache(maxsize=1)

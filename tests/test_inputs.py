@@ -45,16 +45,18 @@ def test_sizes_of_the_chunks_that_hold_some_of_the_stars(group):
 def test_missing(group):
     os.unlink(os.path.join(str(group.store.root), "flux", "c", "1", "0"))
     assert (inputs.sizes(group, "flux", 0, 50) == inputs.MISSING).tolist() == [False, True, False]
-    inputs.refuse_missing(group, ["flux", "sharded"], 0, 20)
-    inputs.refuse_missing(group, ["sharded", "label_value"], 0, 50)
-    with pytest.raises(FileNotFoundError, match="chunk 1 of 'flux' is missing"):
-        inputs.refuse_missing(group, ["sharded", "flux"], 20, 40)
+    strict = zarr.open_group(inputs.strict(str(group.store.root)), mode="r")
+    for name in ("flux", "sharded", "label_value", "snr"):
+        np.testing.assert_array_equal(strict[name][0:20], group[name][0:20])
+    np.testing.assert_array_equal(strict["flux"][40:], group["flux"][40:])
+    with pytest.raises(FileNotFoundError, match="chunk 'flux/c/1/0' is missing"):
+        strict["flux"][:]
 
 
 def test_a_missing_shard(group):
     os.unlink(os.path.join(str(group.store.root), "sharded", "c", "2", "0"))
-    with pytest.raises(FileNotFoundError, match="chunk 2 of 'sharded' is missing"):
-        inputs.refuse_missing(group, ["sharded"], 40, 50)
+    with pytest.raises(FileNotFoundError, match="chunk 'sharded/c/2/0' is missing"):
+        zarr.open_group(inputs.strict(str(group.store.root)), mode="r")["sharded"][40:50]
 
 
 def test_an_array_in_a_group_inside(tmp_path):

@@ -71,8 +71,28 @@ def test_a_chunk_cut_short(plan):
 def test_a_missing_chunk_is_not_taken_for_fill_values(plan):
     chunk_file(plan, "flux_ivar", 0).unlink()
     (bad,) = region.run_region(plan, plan.regions[0]).unreadable
-    assert bad == (0, 20, "FileNotFoundError: chunk 0 of 'flux_ivar' is missing")
+    assert bad == (0, 20, "FileNotFoundError: chunk 'flux_ivar/c/0/0' is missing")
     assert filled(plan, "status")[:60].tolist() == [2] * 20 + [1] * 40
+
+
+def test_a_chunk_that_is_away_for_a_moment_is_not_taken_for_fill_values(plan, monkeypatch):
+    there, asked = inputs._there, []
+
+    def away_once(key, found):
+        asked.append(key)
+        return there(key, None if "flux/c/1" in key and asked.count(key) == 1 else found)
+
+    monkeypatch.setattr(inputs, "_there", away_once)
+    assert region.run_region(plan, plan.regions[0]).unreadable == ()  # read again, chunk by chunk
+    assert np.isfinite(filled(plan, "label_value")[: plan.region_stars]).all()
+    assert (filled(plan, "n_pixels")[: plan.region_stars] > 0).all()
+
+
+def test_a_survey_that_is_away_is_an_outage(plan):
+    region.run_region(plan, plan.regions[0])
+    Path(plan.survey).rename(Path(plan.survey).with_name("away"))
+    with pytest.raises(FileNotFoundError, match="is not there for now"):
+        region.run_region(plan, plan.regions[0])
 
 
 def test_mended_it_is_pending_and_done(plan):
@@ -91,7 +111,7 @@ def test_an_outage_is_no_damage(plan, monkeypatch, error):
     def fails(*args):
         raise error("for now")
 
-    monkeypatch.setattr(inputs, "refuse_missing", fails)
+    monkeypatch.setattr(inputs, "_there", fails)
     with pytest.raises(error, match="for now"):
         region.run_region(plan, plan.regions[0])
     assert (filled(plan, "status") == 0).all()
