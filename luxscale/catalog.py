@@ -107,7 +107,7 @@ def status_of(plan: Plan) -> np.ndarray:
     """
     group = store.open_group(plan.catalog, "r")
     status = damage.read(store.array(group, "status"), NOT_DONE)
-    for name in ("label_value", "label_err", LATENT, "chi2"):
+    for name in ("label_value", "label_err", LATENT, "chi2", "n_pixels", "flags"):
         rows = inputs.chunk_rows(store.array(group, name))
         for i in np.flatnonzero(inputs.sizes(group, name, 0, plan.n_stars) <= 0):
             chunk = status[i * rows : (i + 1) * rows]

@@ -73,10 +73,10 @@ def open_group(path: str | Path, mode: Literal["r", "r+"], group: str = "") -> z
 
 
 def array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    """Return an array of a group."""
+    """Return an array of a group, which keeps chunks of fill values too: one that is not there is one that was lost."""
     found = group[name]
     assert isinstance(found, zarr.Array)
-    return found
+    return found.with_config({"write_empty_chunks": True})
 
 
 #: Errors of a file system that is away, or of a process that has no more files to open.
@@ -297,7 +297,7 @@ def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) 
             encoding[name] = {"chunks": (min(chunk, variable.shape[0]), *variable.shape[1:])}
             if variable.ndim > 1:
                 encoding[name]["compressors"] = codecs(variable.dtype)
-    dataset.to_zarr(located(path), mode="w", encoding=encoding, consolidated=False, zarr_format=3)
+    dataset.to_zarr(located(path), mode="w", encoding=encoding, consolidated=False, zarr_format=3, write_empty_chunks=True)
 
 
 def _writable(dataset: xr.Dataset, chunk: int) -> xr.Dataset:

@@ -56,10 +56,9 @@ def _new_array(group: zarr.Group, name: str, shape: tuple[int, int], chunk: int)
         compressors=store.codecs(np.dtype(np.float64)),
         dimension_names=(STAR, "label"),
         overwrite=True,
-        config={"write_empty_chunks": True},
     )
     made.attrs["long_name"] = next(v.doc for v in SURVEY if v.name == name)
-    return made
+    return store.array(group, name)
 
 
 def _write_words(group: zarr.Group, name: str, words: Any) -> None:

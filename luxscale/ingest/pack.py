@@ -163,7 +163,6 @@ def _spectra_arrays(group: zarr.Group, session: Session, total: int, grid: np.nd
             compressors=store.codecs(np.dtype(np.float32)),
             dimension_names=(STAR, "wavelength"),
             overwrite=True,
-            config={"write_empty_chunks": True},  # a chunk that is not there counts as lost
         )
         spectra.attrs["long_name"] = doc
 
@@ -200,8 +199,8 @@ def _write_column(group: zarr.Group, name: str, values: np.ndarray | None, first
             fill_value=missing,
             dimension_names=(STAR,),
             overwrite=True,
-            config={"write_empty_chunks": True},
         )
+        held = store.array(group, name)
         held[:first] = np.full(first, missing, dtype)
     else:
         held.resize((total,))
