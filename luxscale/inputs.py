@@ -111,6 +111,12 @@ def strict(path: str) -> Strict:
     return Strict(zarr.storage.LocalStore(place, read_only=True) if isinstance(place, str) else place)
 
 
+def count_groups(group: zarr.Group, names: Iterable[str]) -> int:
+    """Count those groups inside a group, of these names, that are there; what they hold is not read."""
+    keys = [f"{group.path}/{name}/zarr.json".lstrip("/") for name in names]
+    return sum(sync(_gather(lambda place, key: place.exists(key), group.store, keys)))
+
+
 def flush(group: zarr.Group, names: Iterable[str], start: int, stop: int) -> None:
     """Have the system put the chunks that hold some of the stars on its disk; object storage has done so by itself.
 

@@ -38,7 +38,9 @@ def find_stars(dataset: xr.Dataset, stars: Sequence[Any], where: str) -> np.ndar
     if (at < 0).any():
         missing = stars[int(np.argmax(at < 0))]
         near = close_names(map(str, index), str(missing))
-        advice = f"did you mean {' or '.join(near)}?" if near else f"give identifiers, such as {index[0]!r}"
+        advice = (
+            f"did you mean {' or '.join(near)}?" if near else f"give identifiers, such as {index[:1].tolist()[0]!r}"
+        )
         raise InputError(f"{where}: no star {missing!r}; {advice}")
     return np.asarray(at)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale import objects, store
+from luxscale import inputs, objects, store
 from luxscale.ingest import ledger
 from luxscale.ingest.pack import count_reasons
 from luxscale.ingest.plan import Plan, Session
@@ -45,15 +45,19 @@ def describe_survey(path: str | Path, *, check: bool = False) -> dict[str, Any]:
     """
     if (store.attributes(path) or {}).get("complete") == 0:
         return _under_way(path)
-    survey = store.open_survey(path, check="all" if check else "sample")
+    checked = store.open_survey(path, check="all" if check else "sample")
+    chunk, survey = (
+        store.star_chunk(checked),
+        store.open_dataset(path, dask=False),
+    )  # Dask is slow for many small chunks
     facts: dict[str, Any] = {
         "kind": "survey",
         "state": "complete",
         "stars": survey.sizes[STAR],
-        "chunk": store.star_chunk(survey),
+        "chunk": chunk,
         "checked": "all values" if check else "a sample of values",
         "bytes": {"stored": stored_bytes(path), "in_memory": survey.nbytes},
-        "outputs": {o.name: _output(survey, o) for o in find_outputs(survey)},
+        "outputs": {o.name: _output(survey, o, chunk) for o in find_outputs(survey)},
     }
     if "snr" in survey and survey["snr"].dims == (STAR,) and survey["snr"].dtype.kind in "fiu":
         facts["snr"] = histogram(np.asarray(survey["snr"].values, float))
@@ -62,47 +66,47 @@ def describe_survey(path: str | Path, *, check: bool = False) -> dict[str, Any]:
     return facts if plan is None else facts | {"ingest": _ingest(plan)}
 
 
-def _output(survey: xr.Dataset, output: OutputSpec) -> dict[str, Any]:
+def _output(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, Any]:
     grid = survey[output.dim]
     if grid.dtype.kind != "f":
-        return _labels(survey, output)
+        return _labels(survey, output, chunk)
     return {
         "pixels": grid.size,
         "least": float(grid.values[0]),
         "greatest": float(grid.values[-1]),
         **{str(k): str(v) for k, v in grid.attrs.items()},
-        **_missing(survey, output),
+        **_missing(survey, output, chunk),
     }
 
 
-def _stretches(survey: xr.Dataset, most: int, count: int) -> Iterator[slice]:
-    """Yield stretches of whole chunks, spread over the survey, of about ``most`` stars in all; all of a smaller one."""
-    n, chunk = survey.sizes[STAR], store.star_chunk(survey)
+def _stretches(n: int, chunk: int, most: int, count: int) -> Iterator[slice]:
+    """Yield stretches of whole chunks, spread over ``n`` stars, of about ``most`` in all; everything if these are fewer."""
     if n <= most:
         yield slice(0, n)
         return
+    count = max(1, min(count, most // chunk))
     size = max(1, most // count // chunk) * chunk
     for start in np.unique(np.linspace(0, max(0, n - size), count).astype(int) // chunk * chunk):
         yield slice(int(start), min(int(start) + size, n))
 
 
-def _missing(survey: xr.Dataset, output: OutputSpec) -> dict[str, Any]:
+def _missing(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, Any]:
     """Return the fraction of pixels that are missing, in a few chunks."""
     star = survey[output.noise].dtype.itemsize * survey.sizes[output.dim]
-    chunk = store.star_chunk(survey)
-    count = max(1, min(_SAMPLE_CHUNKS, SAMPLE_BYTES // star // chunk))
+    most = min(_SAMPLE_CHUNKS * chunk, SAMPLE_BYTES // star)
     missing = stars = 0
-    for stretch in _stretches(survey, count * chunk, count):
+    for stretch in _stretches(survey.sizes[STAR], chunk, most, _SAMPLE_CHUNKS):
         values, noise = (np.asarray(survey[v].isel({STAR: stretch}).values) for v in output.variables)
         missing += int((output.ivar(values, noise) == 0).sum())
         stars += len(values)
     return {"missing": missing / (stars * survey.sizes[output.dim]), "missing_among_stars": stars}
 
 
-def _labels(survey: xr.Dataset, output: OutputSpec) -> dict[str, Any]:
+def _labels(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, Any]:
     """Return the range of each label, and the fraction of stars without it."""
     units = survey.coords.get(f"{output.dim}_units")
-    read = [survey[output.name].isel({STAR: s}).values for s in _stretches(survey, _MOST_STARS, _STRETCHES)]
+    parts = _stretches(survey.sizes[STAR], chunk, _MOST_STARS, _STRETCHES)
+    read = [survey[output.name].isel({STAR: part}).values for part in parts]
     table, labels = np.concatenate(read), {}
     for i, name in enumerate(survey[output.dim].values.tolist()):
         known = table[np.isfinite(table[:, i]), i]
@@ -201,12 +205,13 @@ def _under_way(path: str | Path) -> dict[str, Any]:
 
 def _stage(session: Session) -> dict[str, Any]:
     facts, batches = ledger.attrs(session), len(session.batches)
-    reading = facts["stage"] == ledger.READING
+    parts = [f"{ledger.PARTS}/{batch.index}" for batch in session.batches]
+    done = inputs.count_groups(store.open_group(session.plan.survey, "r", session.group), parts)
     return {
         "stage": facts["stage"],
         "files": session.n_files,
         "batches": batches,
-        "batches_done": batches - len(ledger.pending(session)) if reading else batches,
+        "batches_done": done if facts["stage"] == ledger.READING else batches,
         "stars": facts.get("stars"),
     }
 

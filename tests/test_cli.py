@@ -271,3 +271,56 @@ def test_a_path_without_a_model_is_called_one(made, tmp_path):
     arguments = ["label", made[0] / "survey.zarr", "--model", tmp_path / "none.zarr", "--out", tmp_path / "c.zarr"]
     said = luxscale(*arguments, expect=1).stderr
     assert said == f"Error: {tmp_path}/none.zarr: no Zarr group there; give the path of a model\n"
+
+
+def test_plot_draws_stars_by_identifier_and_by_row(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    survey = made[0] / "survey.zarr"
+    names = store.open_survey(survey).star.values[[3, 7]].tolist()
+    drawn = luxscale("plot", survey, names[0], "--row", 7, "--row", 3, "--json").stdout
+    assert json.loads(drawn)["figures"] == [f"{n}.png" for n in names]
+    assert all((tmp_path / f"{n}.png").stat().st_size > 10_000 for n in names)
+
+
+def test_plot_draws_the_model(made, tmp_path):
+    folder, out = made[0], tmp_path / "star.svg"
+    arguments = ["plot", folder / "survey.zarr", "--row", 20, "--out", out, "--model", folder / "model.zarr"]
+    assert luxscale(*arguments, "--catalog", folder / "catalog.zarr").stdout == f"{out}\n"
+    assert out.read_text().count("<svg") == 1
+    shifted = store.open_dataset(folder / "catalog.zarr").isel(star=slice(10, None)).load()
+    store.write_dataset(shifted, tmp_path / "rest.zarr", chunk=100)
+    alike = tmp_path / "alike.svg"
+    luxscale(*arguments[:5], alike, *arguments[6:], "--catalog", tmp_path / "rest.zarr")
+    assert drawn_lines(alike) == drawn_lines(out)  # the star is found wherever it stands
+    shifted["status"][10] = 0
+    store.write_dataset(shifted, tmp_path / "undone.zarr", chunk=100)
+    assert "no labels yet" in luxscale(*arguments, "--catalog", tmp_path / "undone.zarr", expect=1).stderr
+    shifted.attrs["model_fingerprint"] = "another"
+    store.write_dataset(shifted, tmp_path / "other.zarr", chunk=100)
+    assert "made with another model" in luxscale(*arguments, "--catalog", tmp_path / "other.zarr", expect=1).stderr
+
+
+def drawn_lines(svg):
+    return [line for line in svg.read_text().splitlines() if line.startswith('    <path d="M')]
+
+
+def test_plot_says_what_is_wrong(made, tmp_path):
+    survey, last = made[0] / "survey.zarr", "00000499"
+    assert f"did you mean {last}" in luxscale("plot", survey, last + "9", expect=1).stderr
+    assert "--row 500, but it holds rows 0 to 499" in luxscale("plot", survey, "--row", 500, expect=1).stderr
+    assert "not written as .xyz" in luxscale("plot", survey, last, "--out", tmp_path / "a.xyz", expect=1).stderr
+    for arguments in (
+        [survey],
+        [survey, last, "--model", made[0] / "model.zarr"],
+        [survey, last, "--row", 1, "--out", tmp_path / "a.png"],
+        [survey, last, "--range", "a:b"],
+        [survey, "--row", -1],
+    ):
+        luxscale("plot", *arguments, expect=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_info_lists_the_quarantine_of_files_alone(made):
+    survey = made[0] / "survey.zarr"
+    assert "no survey that `luxscale ingest` made" in luxscale("info", survey, "--quarantine", expect=1).stderr
+    luxscale("info", survey, "--quarantine", "--check", expect=2)

@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from luxscale import plot
@@ -553,3 +554,105 @@ def test_importing_and_drawing_leave_pyplot_alone():
         "import sys; import luxscale.plot.style as p; p.new_axes(1, 1); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# one star
+
+
+@pytest.fixture
+def wide(spectra):
+    """A star of 9,000 pixels in two detectors, the second with a hole off its middle."""
+    good = np.ones(9000, bool)
+    good[5800:6100] = False
+    good[100] = False
+    x = np.r_[15000 + 0.1 * np.arange(2000), 15500 + 0.1 * np.arange(7000)]
+    flux = np.where(good, 1.0 + 0.01 * np.sin(np.arange(9000)), 0)
+    flux[3000:3003], flux[8000:8003] = 0.3, -40
+    return xr.Dataset(
+        {
+            "flux": (("star", "wavelength"), flux[None]),
+            "flux_ivar": (("star", "wavelength"), np.where(good, 1e4, 0)[None]),
+            "snr": ("star", [123.4]),
+        },
+        {"star": [7], "wavelength": ("wavelength", x, {"units": "Angstrom", "medium": "vacuum"})},
+    )
+
+
+def test_the_rows_of_a_spectrum_are_its_detectors_and_large_ones_are_cut_where_pixels_are_missing(wide):
+    axes = plot.spectrum(wide, 7)
+    assert axes.shape == (3,)
+    x = wide["wavelength"].values
+    bounds = [(0, 2000), (2000, 5949), (5949, 9000)]
+    for ax, (a, b) in zip(axes, bounds, strict=True):
+        (line,) = ax.lines
+        np.testing.assert_array_equal(line.get_xdata(), x[a:b])
+        np.testing.assert_array_equal(np.isnan(line.get_ydata()), wide["flux_ivar"].values[0, a:b] == 0)
+        assert ax.get_xlim() == (x[a], x[b - 1])
+    assert axes[0].get_title(loc="left") == "7   S/N 123"
+    assert axes[-1].get_xlabel() == "Wavelength in vacuum [Å]"
+    assert axes[1].get_ylim()[0] < 0.3 and axes[2].get_ylim()[0] > 0.9  # the line is shown, what is absurd is not
+    save(axes[0])
+
+
+def test_bad_pixels_are_marked_one_by_one(wide):
+    axes = plot.spectrum(wide, 7)
+    marks = [c for c in axes[0].collections if isinstance(c, LineCollection)]
+    assert [s[0, 0] for s in marks[0].get_segments()] == [wide["wavelength"].values[100]]
+    assert "bad pixels, 3.3%" in [t.get_text() for t in axes[0].get_legend().get_texts()]
+    whole = plot.spectrum(wide.assign(flux_ivar=wide["flux_ivar"] * 0 + 1), 7)
+    assert not any(isinstance(c, LineCollection) for ax in whole for c in ax.collections)
+
+
+def test_a_range_of_a_spectrum(wide):
+    (ax,) = plot.spectrum(wide, 7, span=(15000.05, 15050.01))
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), wide["wavelength"].values[1:501])
+    save(ax)
+    (ax,) = plot.spectrum(wide, 7, span=(15000.05, 15000.15))
+    save(ax)
+
+
+def test_a_star_without_a_good_pixel_is_drawn(wide):
+    axes = plot.spectrum(wide.assign(flux_ivar=wide["flux_ivar"] * 0), 7)
+    assert all(np.isnan(ax.lines[0].get_ydata()).all() for ax in axes)
+    save(axes[0])
+
+
+def test_the_model_of_one_star(spectra):
+    survey, catalog, model = spectra
+    top, bottom = plot.spectrum(survey.isel(star=[3, 1]), "star1", catalog, model)
+    decoded = model["flux"].map(catalog["latent"].values[1])
+    np.testing.assert_allclose(top.lines[1].get_ydata(), decoded)
+    pull = (survey["flux"].values[1] - decoded) / 0.05
+    np.testing.assert_allclose(bottom.lines[-1].get_ydata()[:20], pull[:20], rtol=1e-5, atol=1e-5)
+    assert np.isnan(bottom.lines[-1].get_ydata()[20:30]).all()
+    assert top.get_title(loc="right").startswith(r"$T_{\rm eff}$ $4568 \pm 45$ K")
+    save(top)
+
+
+def test_labels_of_the_survey_stand_in_the_title(spectra):
+    survey = spectra[0].assign(labelled(np.tile([4500.0, np.nan, -0.5, 0.1, 0.2], (4, 1)), 0.04))
+    survey["label_err"][2, 2] = np.nan
+    (ax,) = plot.spectrum(survey, "star2")
+    title = ax.get_title(loc="right")
+    assert (
+        title
+        == r"$T_{\rm eff}$ $4500.000 \pm 0.040$ K,  [Fe/H] $-0.500$,  [$\alpha$/M] $0.100 \pm 0.040$,  $A_K$ $0.200 \pm 0.040$ mag"
+    )
+
+
+def test_spectrum_messages(spectra, wide):
+    survey, catalog, model = spectra
+    with pytest.raises(InputError, match="survey: no star 'star9'; did you mean star"):
+        plot.spectrum(survey, "star9")
+    with pytest.raises(InputError, match="needs the model and a catalogue"):
+        plot.spectrum(survey, "star0", catalog)
+    with pytest.raises(InputError, match=r"no pixel lies in 1 to 2; the grid is 400 to 700"):
+        plot.spectrum(survey, "star0", span=(1, 2))
+    with pytest.raises(InputError, match="no variable 'flax'"):
+        plot.spectrum(survey, "star0", output="flax")
+    with pytest.raises(InputError, match="output 'label_value' has names, not a grid"):
+        plot.spectrum(catalog, "star0", output="label_value")
+    with pytest.raises(InputError, match=r"the model's wavelength is not the survey's \(60 pixels, the survey 59\)"):
+        plot.spectrum(survey.isel(wavelength=slice(1, None)), "star0", catalog, model)
+    with pytest.raises(InputError, match="2 axes for 3 rows; give 3: 1 for each"):
+        plot.spectrum(wide, 7, axes=Figure().subplots(2))

@@ -122,10 +122,12 @@ def draw_model(
     bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
 
 
-def flux_limits(value: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
+def flux_limits(
+    value: np.ndarray, decoded: np.ndarray, central: tuple[float, float] = (0.3, 99.7)
+) -> tuple[float, float]:
     """Show all of the model, and the data but for the wildest pixels."""
     data = value[np.isfinite(value)]
-    shown = [decoded[np.isfinite(decoded)], np.percentile(data, (0.3, 99.7)) if data.size else data]
+    shown = [decoded[np.isfinite(decoded)], np.percentile(data, central) if data.size else data]
     return limits(np.concatenate(shown), False)
 
 

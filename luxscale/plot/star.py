@@ -23,6 +23,9 @@ ROW = 4200
 #: A step this many times the usual one is a gap between detectors.
 _GAP = 10
 
+#: An error this many times the usual one says little of the flux.
+_LARGE = 4
+
 #: Stretches between gaps that get rows of their own; a grid in more pieces is none of a few detectors.
 _MOST_PIECES = 8
 
@@ -81,12 +84,13 @@ def spectrum(
         decoded, scatter = _model(known, model, spec, x)
     rows = _rows(x, ivar > 0, span)
     axes = _axes(axes, len(rows), model is not None)
+    bad = 1 - float(np.mean(ivar[rows[0].start : rows[-1].stop] > 0))
     for row, group in zip(rows, axes.reshape(len(rows), -1), strict=True):
         data, err = draw_data(group[0], x[row], value[row], ivar[row])
         if model is not None:
             draw_model(group, x[row], data, err, decoded[row], scatter[row])
-        _draw_bad(group[0], x[row], ivar[row] > 0)
-        group[0].set(ylabel=_axis_name(survey[spec.name]), ylim=flux_limits(data, decoded[row]))
+        _draw_bad(group[0], x[row], ivar[row] > 0, f"bad pixels, {100 * bad:.1f}%")
+        group[0].set(ylabel=_axis_name(survey[spec.name]), ylim=_limits(data, err, decoded[row]))
         group[-1].set_xlim(x[row][0], x[row][-1] if x[row].size > 1 else x[row][0] + 1)
     _title(axes[0], star, one, known)
     axes[0].legend(loc="best", fontsize=TEXT, ncols=4, frameon=False)
@@ -118,9 +122,10 @@ def _rows(x: np.ndarray, good: np.ndarray, span: tuple[float, float] | None) -> 
     if start >= stop:
         raise InputError(f"no pixel lies in {low:g} to {high:g}; the grid is {x[0]:g} to {x[-1]:g}")
     steps = np.diff(np.log(x[start:stop]) if x[start] > 0 else x[start:stop])
-    cuts: np.ndarray = start + 1 + np.flatnonzero(steps > _GAP * np.median(steps)) if steps.size else np.array([], int)
-    bounds = [start, *(cuts if len(cuts) < _MOST_PIECES else []), stop]
-    return [row for a, b in itertools.pairwise(bounds) for row in _parts(good, int(a), int(b))]
+    gaps = np.flatnonzero(steps > _GAP * np.median(steps)) if steps.size else np.array([], int)
+    cuts = (start + 1 + gaps).tolist() if gaps.size < _MOST_PIECES else []
+    bounds = [int(start), *cuts, int(stop)]
+    return [row for a, b in itertools.pairwise(bounds) for row in _parts(good, a, b)]
 
 
 def _parts(good: np.ndarray, start: int, stop: int) -> list[slice]:
@@ -140,19 +145,27 @@ def _cut(good: np.ndarray, middle: int, reach: int) -> int:
     return int(at[longest] + at[longest + 1]) // 2
 
 
-def _draw_bad(ax: Axes, x: np.ndarray, good: np.ndarray) -> None:
+def _draw_bad(ax: Axes, x: np.ndarray, good: np.ndarray, name: str) -> None:
     """Shade bad pixels, and mark each at the foot, where one alone can be seen."""
     if good.all():
         return
     foot = ax.get_xaxis_transform()
     ax.fill_between(x, 0, 1, where=~good, step="mid", transform=foot, color=BAD, alpha=0.15, lw=0, zorder=0)
-    name = f"bad pixels, {100 * (1 - good.mean()):.1f}%"
     ax.vlines(x[~good], 0, 0.05, transform=foot, color=BAD, lw=0.8, label=name)
 
 
 def _axis_name(values: xr.DataArray) -> str:
     unit = values.attrs.get("units", "")
     return str(values.name).replace("_", " ").capitalize() + (f" [{unit}]" if unit else "")
+
+
+def _limits(data: np.ndarray, err: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
+    """Show the deepest lines, but not what sky lines leave: few pixels, with large errors or below zero."""
+    if not np.isfinite(data).any():
+        return flux_limits(data, decoded)
+    usual, level = np.nanmedian(err), np.nanmedian(data)
+    wild = (err > _LARGE * usual) | ((data < 0) & (level > _LARGE * usual))
+    return flux_limits(np.where(wild, np.nan, data), decoded, (0.02, 99.7))
 
 
 def _title(ax: Axes, star: Any, one: xr.Dataset, known: xr.Dataset) -> None:
