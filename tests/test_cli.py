@@ -305,7 +305,7 @@ def drawn_lines(svg):
 
 
 def test_plot_says_what_is_wrong(made, tmp_path):
-    survey, last = made[0] / "survey.zarr", "00000499"
+    survey, last = made[0] / "survey.zarr", "sim-0-00000499"
     assert f"did you mean {last}" in luxscale("plot", survey, last + "9", expect=1).stderr
     assert "--row 500, but it holds rows 0 to 499" in luxscale("plot", survey, "--row", 500, expect=1).stderr
     assert "not written as .xyz" in luxscale("plot", survey, last, "--out", tmp_path / "a.xyz", expect=1).stderr
