@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from luxscale import store
+from luxscale import objects, store
 from luxscale.inputs import chunk_rows
 from luxscale.schema import STAR, InputError
 
@@ -104,3 +104,22 @@ def named(path: str | Path) -> Iterator[None]:
             else "copy the catalogue from where it is whole, or make it again"
         )
         raise InputError(f"{path}: is damaged: {found}; {todo}") from error
+
+
+@contextlib.contextmanager
+def told(path: str | Path) -> Iterator[None]:
+    """Where reading a store fails, say that it is damaged; what `named` says of catalogues would cost a survey hours.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        yield
+    except (InputError, OSError, MemoryError, objects.ObjectError):
+        raise
+    except Exception as error:  # as above
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(
+            f"{path}: cannot be read ({what}); copy it from where it is whole, or make it again"
+        ) from error

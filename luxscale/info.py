@@ -39,7 +39,8 @@ def describe(path: str | Path, *, check: bool = False) -> dict[str, Any]:
         return found | _catalog(path)
     if held.get("format") == crossval.FORMAT:
         return found | _crossval(path, held)
-    return found | describe_survey(path, check=check)
+    with damage.told(path):
+        return found | describe_survey(path, check=check)
 
 
 def _model(path: str | Path) -> dict[str, Any]:

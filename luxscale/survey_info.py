@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale import inputs, objects, store
+from luxscale import damage, inputs, objects, store
 from luxscale.ingest import ledger
 from luxscale.ingest.pack import count_reasons
 from luxscale.ingest.plan import Plan, Session
@@ -227,13 +227,14 @@ def quarantine(path: str | Path) -> list[dict[str, str]]:
         If no files were read into what lies there.
     """
     held = store.attributes(path)
-    plan = _plan(path) if held is not None else None
-    if plan is None:
-        raise InputError(f"{path}: no survey that `luxscale ingest` made; only of those files are quarantined")
-    rows = []
-    for session in ledger.sessions(plan):
-        files = ledger.session_files(session)
-        rows += [{"file": files[f], "star": star, "reason": why} for f, star, why in _refused(session)]
+    with damage.told(path):
+        plan = _plan(path) if held is not None else None
+        if plan is None:
+            raise InputError(f"{path}: no survey that `luxscale ingest` made; only of those files are quarantined")
+        rows = []
+        for session in ledger.sessions(plan):
+            files = ledger.session_files(session)
+            rows += [{"file": files[f], "star": star, "reason": why} for f, star, why in _refused(session)]
     return rows
 
 

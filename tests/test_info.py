@@ -222,6 +222,17 @@ def test_what_info_says_of_a_survey_of_files(files, tmp_path):
     assert "  BADPIX" in said
 
 
+def test_damage_is_said_in_a_line(files, tmp_path):
+    path = tmp_path / "s.zarr"
+    ingest("apstar", files, path, chunk=4, progress=False)
+    (path / "snr" / "c" / "0").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"s.zarr: cannot be read \(.*; copy it from where it is whole"):
+        describe(path)
+    (path / "ingest" / "0" / "zarr.json").write_text("{")
+    with pytest.raises(InputError, match=r"s.zarr: cannot be read \(.*; copy it from where it is whole"):
+        quarantine(path)
+
+
 def test_only_files_are_quarantined(survey, tmp_path):
     for path in (survey[0], tmp_path / "none.zarr"):
         with pytest.raises(InputError, match="no survey that `luxscale ingest` made"):

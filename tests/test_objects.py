@@ -433,7 +433,10 @@ def test_commands_take_urls(s3, small_survey, tmp_path):
     run("label", survey, "--model", model, "--out", catalog, "--workers", "0")
     run("label", survey, "--model", model, "--out", catalog, "--region", "0")
     assert json.loads(run("validate", catalog, survey, "--json"))["done"] == 300
-    kinds = {
-        json.loads(run("info", f"{s3}/{name}", "--json"))["kind"] for name in ("sim", "survey", "model", "catalog")
-    }
-    assert kinds == {"survey", "model", "catalogue"}
+    facts = [json.loads(run("info", f"{s3}/{name}", "--json")) for name in ("sim", "survey", "model", "catalog")]
+    assert [f["kind"] for f in facts] == ["survey", "survey", "model", "catalogue"]
+    store.write_dataset(small_survey, tmp_path / "local.zarr", chunk=100)
+    chunks = sum(file.stat().st_size for file in (tmp_path / "local.zarr").rglob("c/**/*") if file.is_file())
+    assert facts[1]["bytes"]["stored"] >= chunks
+    run("plot", survey, "--row", "3", "--out", str(tmp_path / "star.png"), "--catalog", catalog, "--model", model)
+    assert (tmp_path / "star.png").stat().st_size > 10_000

@@ -52,17 +52,19 @@ def plot(survey: str, stars: tuple[str, ...], rows: tuple[int, ...], as_json: bo
         raise click.UsageError("the model's spectrum needs both --catalog and --model")
     if given["out"] is not None and len(stars) + len(rows) > 1:
         raise click.UsageError("--out is for one star; leave it out, and each is drawn into STAR.png")
+    from luxscale import damage, store
     from luxscale import plot as plots
-    from luxscale import store
     from luxscale.model import load_model
 
     held = store.open_survey(survey, check="structure")
-    at = _positions(held, survey, stars, rows)
+    with damage.told(survey):
+        at = _positions(held, survey, stars, rows)
     model = load_model(given["model"]) if given["model"] else None
     catalog = _catalog(given["catalog"], model) if given["catalog"] else None
     written = []
     for row in at:
-        one = held.isel({STAR: [row]}).compute()
+        with damage.told(survey):
+            one = held.isel({STAR: [row]}).compute()
         name = one[STAR].values.tolist()[0]
         found = None if catalog is None else _same_star(catalog, row, name, given["catalog"])
         axes = plots.spectrum(one, name, found, model, output=given["output"], span=given["span"])
@@ -95,12 +97,14 @@ def _catalog(path: str, model: Any) -> Any:
 
 def _same_star(catalog: Any, row: int, name: Any, path: str) -> Any:
     """Return a star of a catalogue: the one in its row of the survey, or wherever it is, if it is done."""
+    from luxscale import damage
     from luxscale.evaluate import done
     from luxscale.lookup import find_stars
 
-    if row >= catalog.sizes[STAR] or catalog[STAR][row].values.tolist() != name:
-        row = int(find_stars(catalog, [name], path)[0])
-    found = catalog.isel({STAR: [row]}).compute()
+    with damage.told(path):
+        if row >= catalog.sizes[STAR] or catalog[STAR][row].values.tolist() != name:
+            row = int(find_stars(catalog, [name], path)[0])
+        found = catalog.isel({STAR: [row]}).compute()
     if not done(found)[0]:
         raise InputError(f"{path}: star {name!r} has no labels yet, or its data could not be read")
     return found

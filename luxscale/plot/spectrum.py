@@ -115,7 +115,7 @@ def draw_model(
     top.plot(x, decoded, color=MODEL, lw=0.9, label="model")
     pull = (value - decoded) / np.hypot(err, scatter)
     bottom.axhspan(-1, 1, color=BAND, lw=0, alpha=0.6)
-    bottom.axhline(0, color=MODEL, lw=0.8)
+    bottom.axhline(0, color=MODEL, lw=0.8, zorder=3)
     bottom.step(x, pull, where="mid", color=DATA, lw=0.7)
     reach = float(np.clip(1.1 * np.nanmax(np.abs(pull), initial=0), 3.5, 10))
     bottom.set(ylabel=r"$\Delta / \sigma$", ylim=(-reach, reach))

@@ -93,7 +93,7 @@ def spectrum(
         group[0].set(ylabel=_axis_name(survey[spec.name]), ylim=_limits(data, err, decoded[row]))
         group[-1].set_xlim(x[row][0], x[row][-1] if x[row].size > 1 else x[row][0] + 1)
     _title(axes[0], star, one, known)
-    axes[0].legend(loc="best", fontsize=TEXT, ncols=4, frameon=False)
+    axes[0].legend(loc="best", fontsize=TEXT, ncols=4, edgecolor="none")
     axes[-1].set_xlabel(grid_name(survey[spec.dim]))
     return axes
 
@@ -183,6 +183,7 @@ def _axes(axes: Any, rows: int, residuals: bool) -> np.ndarray:
             raise InputError(f"{np.size(axes)} axes for {rows} rows; give {rows * each}: {each} for each")
         return np.ravel(axes)
     figure = Figure((10, 0.5 + (2.4 if residuals else 1.9) * rows + (0.8 if rows == 1 else 0)), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.02)  # type: ignore[union-attr, call-arg]
     cells, made = figure.add_gridspec(rows, 1), []
     for i in range(rows):
         cell = cells[i].subgridspec(each, 1, hspace=0, height_ratios=[3, 1.1][:each])
