@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from surveyfiles import build_lrs, build_mrs
 
 #: Real files that ship with the tests, and more of them beside the repository on some machines.
 DATA = Path(__file__).parent / "data"
@@ -179,5 +180,7 @@ SEEDS: dict[str, Seeds] = {
     "mwmstar-apogee": lambda tmp: [write_mwm(tmp / "a.fits", "mwmStar", {"APOGEE/APO": 1, "APOGEE/LCO": 1})],
     "mwmstar-boss": lambda tmp: [write_mwm(tmp / "b.fits", "mwmStar", {"BOSS/LCO": 1})],
     "mwmvisit-apogee": lambda tmp: [write_mwm(tmp / "va.fits", "mwmVisit", {"APOGEE/APO": 2, "APOGEE/LCO": 1})],
+    "lamost-lrs": lambda tmp: [build_lrs(tmp / f"spec-{layout}.fits", layout=layout) for layout in ("old", "new")],
+    "lamost-mrs": lambda tmp: [build_mrs(tmp / f"med-{layout}.fits", layout=layout) for layout in ("old", "new")],
     "mwmvisit-boss": lambda tmp: [write_mwm(tmp / "vb.fits", "mwmVisit", {"BOSS/APO": 3, "APOGEE/APO": 1})],
 }

@@ -1,0 +1,70 @@
+"""Builders of files of LAMOST, GALAH and Gaia, and of arrays, from the surveys' descriptions of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+LAMOST_HEADER = {
+    "RA": 99.316263,
+    "DEC": 27.23237,
+    "DESIG": "LAMOST J063715.90+271356.5",
+    "OBSID": 101003,
+    "Z": -0.0002,
+}
+
+
+def lamost_arrays(wavelength: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return what files hold of each pixel, float32 all of it, by the names from DR9 on."""
+    rng = np.random.default_rng(seed)
+    n = len(wavelength)
+    arrays = {
+        "FLUX": rng.uniform(500, 1000, n),
+        "IVAR": rng.uniform(0.001, 0.01, n),
+        "WAVELENGTH": wavelength,
+        "ANDMASK": rng.choice([0, 0, 1, 8, 32], n),
+        "ORMASK": rng.choice([0, 1, 9, 33], n),
+    }
+    return {name: array.astype("f4") for name, array in arrays.items()}
+
+
+def lamost_table(arrays: dict[str, np.ndarray], *, name: str, one_row: bool = True) -> fits.BinTableHDU:
+    if not one_row:
+        return fits.BinTableHDU.from_columns([fits.Column(n, "E", array=a) for n, a in arrays.items()], name=name)
+    columns = [fits.Column(n, f"{len(a)}E", array=a[None]) for n, a in arrays.items()]
+    return fits.BinTableHDU.from_columns(columns, name=name)
+
+
+def build_lrs(path: Path, *, layout: str = "new", n_pixels: int = 3909, seed: int = 0, **header: Any) -> Path:
+    """Write a LAMOST LRS file: ``old`` as from DR2 to DR8, ``new`` as from DR9."""
+    arrays = lamost_arrays(10 ** (3.5682 + 1e-4 * np.arange(n_pixels)), seed)
+    snr = {f"SNR{band}": 20.0 + i for i, band in enumerate("UGRIZ")}
+    facts = {**LAMOST_HEADER, "FILENAME": path.name, **snr, "COEFF0": 3.5682, "COEFF1": 1e-4, **header}
+    if layout == "old":
+        hdus = fits.HDUList([fits.PrimaryHDU(np.array(list(arrays.values())))])
+    else:
+        hdus = fits.HDUList([fits.PrimaryHDU(), lamost_table(arrays, name="COADD")])
+    hdus[0].header.update({k: v for k, v in facts.items() if v is not None})
+    hdus.writeto(path, overwrite=True)
+    return path
+
+
+def build_mrs(path: Path, *, layout: str = "new", arms: str = "BR", seed: int = 0, **header: Any) -> Path:
+    """Write a LAMOST MRS file with the coadds of some arms and one exposure of each."""
+    ranges = {"B": (3.6946, 3370), "R": (3.7994, 3310)}
+    hdus = fits.HDUList([fits.PrimaryHDU()])
+    hdus[0].header.update({**LAMOST_HEADER, "Z": None, "FILENAME": path.name, **header})
+    for name in [f"COADD_{a}" for a in arms] + [f"{a}-84420148" for a in arms]:
+        start, n = ranges[name[-1] if "COADD" in name else name[0]]
+        loglam = start + 1e-5 * np.arange(n)
+        arrays = lamost_arrays(10**loglam, seed)
+        if layout == "old":
+            arrays["LOGLAM"] = loglam.astype("f4")
+            arrays.pop("WAVELENGTH")
+        hdus.append(lamost_table(arrays, name=name, one_row=layout == "new"))
+        hdus[-1].header["SNR"] = 40.0 if "B" in name[-1:] else 60.0
+    hdus.writeto(path, overwrite=True)
+    return path
