@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from surveyfiles import build_lrs, build_mrs
+from surveyfiles import build_galah_dr3, build_galah_dr4, build_lrs, build_mrs
 
 #: Real files that ship with the tests, and more of them beside the repository on some machines.
 DATA = Path(__file__).parent / "data"
@@ -182,5 +182,7 @@ SEEDS: dict[str, Seeds] = {
     "mwmvisit-apogee": lambda tmp: [write_mwm(tmp / "va.fits", "mwmVisit", {"APOGEE/APO": 2, "APOGEE/LCO": 1})],
     "lamost-lrs": lambda tmp: [build_lrs(tmp / f"spec-{layout}.fits", layout=layout) for layout in ("old", "new")],
     "lamost-mrs": lambda tmp: [build_mrs(tmp / f"med-{layout}.fits", layout=layout) for layout in ("old", "new")],
+    "galah-dr3": lambda tmp: [build_galah_dr3(tmp, cameras="3")["3"]],
+    "galah-dr4": lambda tmp: [build_galah_dr4(tmp / "170418003701205_allstar_fit_spectrum.fits")],
     "mwmvisit-boss": lambda tmp: [write_mwm(tmp / "vb.fits", "mwmVisit", {"BOSS/APO": 3, "APOGEE/APO": 1})],
 }

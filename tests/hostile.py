@@ -195,11 +195,12 @@ def _child(names: tuple[str, ...], seed: int, n: int, tmp: Path) -> None:
     outcomes: collections.Counter[str] = collections.Counter()
     for name in names:
         rng = np.random.default_rng(seed)
-        seeds = [(path.suffix, path.read_bytes()) for path in SEEDS[name](tmp)]
+        seeds = [(path.name, path.read_bytes()) for path in SEEDS[name](tmp)]
+        (tmp / f"damaged-{name}").mkdir(exist_ok=True)
         for i in range(n):
-            suffix, raw = seeds[i % len(seeds)]
+            file_name, raw = seeds[i % len(seeds)]
             kind, damaged = mutate(raw, rng)
-            path = tmp / f"damaged-{name}{suffix}"
+            path = tmp / f"damaged-{name}" / file_name
             path.write_bytes(damaged)
             signal.alarm(MOST_SECONDS)  # its default is to end the process, even inside a library
             outcomes[f"{name}: {kind}: {read(name, path, rng)}"] += 1
@@ -219,5 +220,5 @@ def read_damaged(*names: str, n: int, tmp: Path, seed: int = 1) -> dict[str, int
     process = multiprocessing.get_context("spawn").Process(target=_child, args=(names, seed, n, tmp))
     process.start()
     process.join()
-    assert process.exitcode == 0, f"exit status {process.exitcode} at {[str(p) for p in tmp.glob('damaged*')]}"
+    assert process.exitcode == 0, f"exit status {process.exitcode} at {[str(p) for p in tmp.glob('damaged*/*')]}"
     return json.loads((tmp / "outcomes.json").read_text())

@@ -68,3 +68,43 @@ def build_mrs(path: Path, *, layout: str = "new", arms: str = "BR", seed: int = 
         hdus[-1].header["SNR"] = 40.0 if "B" in name[-1:] else 60.0
     hdus.writeto(path, overwrite=True)
     return path
+
+
+#: First pixel, step and pixels of each camera, Angstrom, of the flux as observed.
+HERMES = ((4713.6, 0.0457, 4096), (5648.9, 0.0546, 4096), (6478.5, 0.0632, 4096), (7585.0, 0.0737, 4096))
+
+
+def build_galah_dr3(
+    folder: Path, sobject_id: int = 170418003701205, *, cameras: str = "1234", normalised: bool = True, rv: float = 30.0
+) -> dict[str, Path]:
+    """Write the files of a star's cameras: the normalised flux at rest, and without the first pixels of camera 4."""
+    paths = {}
+    for camera in cameras:
+        rng = np.random.default_rng(int(camera))
+        start, step, n = HERMES[int(camera) - 1]
+        cut = 1288 if camera == "4" else 0
+        lines = [rng.uniform(500, 900, n), rng.uniform(0.01, 0.02, n), rng.uniform(600, 1000, n), rng.uniform(5, 9, n)]
+        lines += [rng.uniform(0.5, 1.1, n - cut)] if normalised else []
+        hdus = fits.HDUList([fits.PrimaryHDU(lines[0].astype("f4"))])
+        names = ("input_sigma", "no_sky_subspectrum", "no_sky_sigma", "normalised_spectrum")
+        hdus += [fits.ImageHDU(a.astype("f4"), name=name) for a, name in zip(lines[1:], names, strict=False)]
+        for i, hdu in enumerate(hdus):
+            shift = 1 + (rv / 299792.458 if i == 4 else 0)
+            first = (start + step * (cut if i == 4 else 0)) / shift
+            hdu.header.update(CRVAL1=first, CDELT1=step / shift, CRPIX1=1)
+        hdus[0].header.update(RV=rv)
+        paths[camera] = folder / f"{sobject_id}{camera}.fits"
+        hdus.writeto(paths[camera], overwrite=True)
+    return paths
+
+
+def build_galah_dr4(path: Path, *, fitted: bool = True, seed: int = 0) -> Path:
+    """Write a table of DR4's pipeline, ``mob`` for the pixels it fitted; the star is in the name."""
+    rng = np.random.default_rng(seed)
+    wave = np.concatenate([s + step * np.arange(n) for s, step, n in HERMES]) / (1 - 20 / 299792.458)
+    columns = [fits.Column("wave", "D", array=wave), fits.Column("sob", "D", array=rng.uniform(0.5, 1.1, wave.size))]
+    columns += [fits.Column("uob", "D", array=rng.uniform(0.01, 0.02, wave.size))]
+    columns += [fits.Column("smod", "D", array=rng.uniform(0.5, 1.1, wave.size))]
+    columns += [fits.Column("mob", "L", array=rng.random(wave.size) < 0.7)] if fitted else []
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path, overwrite=True)
+    return path

@@ -13,7 +13,7 @@ from luxscale.schema import InputError
 
 
 def find_files(paths: Iterable[str | Path], fmt: Format, *, listed: str | Path | None = None) -> tuple[str, ...]:
-    """Return the files that are meant, absolute and sorted, each once.
+    """Return the files that are meant, absolute and sorted, each once; of several files of one star, the main one.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def find_files(paths: Iterable[str | Path], fmt: Format, *, listed: str | Path |
     wanted = [str(p) for p in paths]
     if listed:
         wanted += _lines(Path(listed))
-    found = {os.path.abspath(f) for p in wanted for f in _expand(p, fmt)}
+    found = {os.path.abspath(fmt.main(f)) for p in wanted for f in _expand(p, fmt)}
     if not found:
         raise InputError("no files given; name files, a pattern in quotes, a directory, or a list with --files-from")
     return tuple(sorted(found))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from luxscale.readers.fitsfile import MOST_BYTES, HduList, field, image, open_fits, table
+from luxscale.readers.fitsfile import MOST_BYTES, Hdu, HduList, field, image, open_fits, table
 from luxscale.readers.fitsheader import BadFile, Header
 from luxscale.readers.fitstable import Table
 
@@ -20,6 +20,7 @@ __all__ = [
     "MOST_BYTES",
     "BadFile",
     "Format",
+    "Hdu",
     "HduList",
     "Header",
     "Option",
@@ -112,6 +113,11 @@ class Option:
     doc: str
 
 
+def own_file(path: str) -> str:
+    """Return the path itself: a star is read by the file that is named."""
+    return path
+
+
 @dataclasses.dataclass(frozen=True)
 class Format:
     """A file format: how it is read, and what its files have in common.
@@ -139,6 +145,8 @@ class Format:
     options : tuple of Option
     pattern : tuple of str
         How files are named, by which they are found in a directory.
+    main : callable
+        Of a file's path, returns that of the file by which its star is read, where a star has several.
     many : bool
         Whether a file holds many stars.
     tried : str
@@ -158,6 +166,7 @@ class Format:
     rest_frame: bool = True
     options: tuple[Option, ...] = ()
     pattern: tuple[str, ...] = ("*",)
+    main: Callable[[str], str] = own_file
     many: bool = False
     tried: str = "description"
 

@@ -41,7 +41,7 @@ def read_lrs(path: str | Path, *, mask: str = "and", key: str = "obsid") -> Iter
     ------
     BadFile
     """
-    with open_fits(path) as hdus:
+    with open_fits(path) as hdus, np.errstate(all="ignore"):
         header = hdus[0].header
         flux, ivar, wavelength, bits = _rows(hdus, mask) if hdus[0].shape else _one_row(table(hdus, 1), mask)
         if not (wavelength[0] > 1000 and (wavelength[1:] > wavelength[:-1]).all()):
@@ -95,7 +95,7 @@ def read_mrs(path: str | Path, *, mask: str = "and", key: str = "obsid") -> Iter
     ------
     BadFile
     """
-    with open_fits(path) as hdus:
+    with open_fits(path) as hdus, np.errstate(all="ignore"):
         header = hdus[0].header
         arms = [name for name in ("COADD_B", "COADD_R") if name in hdus]
         if not arms:
