@@ -111,7 +111,7 @@ def test_what_is_no_file_of_dr3(tmp_path):
     with pytest.raises(BadFile, match="camera 2: empty file"):
         read(DR3, paths["1"], flux="observed")
     with pytest.raises(BadFile, match="which star is it"):
-        read(DR3, tmp_path / "star.fits")
+        read(DR3, paths["3"].rename(tmp_path / "star.fits"))
     with pytest.raises(BadFile, match="no such file"):
         read(DR3, tmp_path / f"{SOBJECT_ID + 1}1.fits")
 

@@ -49,6 +49,8 @@ def read_dr3(path: str | Path, *, flux: str = "normalised") -> Iterator[Spectra]
     """
     files = _cameras(str(path))
     if not files:
+        with open_fits(path) as hdus:
+            _line(hdus[0])  # what is no such file at all should be told so
         raise BadFile("not named as a file of a camera, 15 digits of the sobject_id and 1 to 4: which star is it?")
     if not os.path.exists(path):
         raise BadFile("no such file")
@@ -111,11 +113,6 @@ def read_dr4(path: str | Path) -> Iterator[Spectra]:
     ------
     BadFile
     """
-    named = _FIT_FILE.fullmatch(Path(path).name)
-    if not named:
-        raise BadFile(
-            "not named as a table of DR4, which begins with the 15 digits of the sobject_id: which star is it?"
-        )
     with open_fits(path) as hdus, np.errstate(all="ignore"):
         rows = table(hdus, 1)
         flux, error, wavelength = (rows[name] for name in ("sob", "uob", "wave"))
@@ -125,6 +122,11 @@ def read_dr4(path: str | Path) -> Iterator[Spectra]:
         if fitted.shape != flux.shape or fitted.dtype.kind != "b":
             raise BadFile("column mob should be true or false for each pixel")
         mask, ivar = (~fitted).astype(np.uint8), ivar_of(error)
+    named = _FIT_FILE.fullmatch(Path(path).name)
+    if not named:
+        raise BadFile(
+            "not named as a table of DR4, which begins with the 15 digits of the sobject_id: which star is it?"
+        )
     star = np.array([int(named[1])])
     yield Spectra(star, flux[None], ivar[None], wavelength.astype(float), mask=mask[None])
 
