@@ -297,7 +297,9 @@ def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) 
             encoding[name] = {"chunks": (min(chunk, variable.shape[0]), *variable.shape[1:])}
             if variable.ndim > 1:
                 encoding[name]["compressors"] = codecs(variable.dtype)
-    dataset.to_zarr(located(path), mode="w", encoding=encoding, consolidated=False, zarr_format=3, write_empty_chunks=True)
+    dataset.to_zarr(
+        located(path), mode="w", encoding=encoding, consolidated=False, zarr_format=3, write_empty_chunks=True
+    )
 
 
 def _writable(dataset: xr.Dataset, chunk: int) -> xr.Dataset:

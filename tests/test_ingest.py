@@ -20,7 +20,7 @@ from luxscale.ingest.batch import run_batch
 from luxscale.ingest.plan import Batch, Session, batch_files, grid_checksum
 from luxscale.labels import LabelTable
 from luxscale.prepare import default_recipe, prepare
-from luxscale.readers import get_format
+from luxscale.readers import FORMATS, get_format
 from luxscale.schema import InputError, RunError
 
 APSTAR = get_format("apstar")
@@ -267,6 +267,18 @@ def test_files_are_found_by_name_pattern_list_and_directory(files, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             find_files(paths, APSTAR)
+
+
+def test_a_star_with_a_file_a_camera_is_found_once(tmp_path):
+    for camera in "234":
+        (tmp_path / f"131216001101001{camera}.fits").touch()
+    found = find_files([tmp_path], get_format("galah-dr3"))
+    assert found == (str(tmp_path / "1312160011010012.fits"),)
+
+
+def test_every_format_says_how_its_files_are_named():
+    for fmt in FORMATS.values():
+        assert fmt.many or fmt.pattern != ("*",), fmt.name
 
 
 def test_batches_are_shared_out_and_every_file_is_in_one():

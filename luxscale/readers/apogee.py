@@ -165,7 +165,7 @@ FORMATS = (
         bits=BITS,
         bad=BAD,
         continuum="chebyshev",
-        pattern=("apStar-*.fits", "asStar-*.fits"),
+        pattern=("apStar-*.fits", "apStar-*.fits.gz", "asStar-*.fits", "asStar-*.fits.gz"),
         options=(Option("rows", "coadd", ("coadd", "visits"), "the combined spectrum, or each visit as a star"),),
         tried="real",
     ),
@@ -174,7 +174,7 @@ FORMATS = (
         "APOGEE spectra over the continuum of ASPCAP (SDSS DR10 to DR17)",
         read_aspcapstar,
         grid=GRID,
-        pattern=("aspcapStar-*.fits",),
+        pattern=("aspcapStar-*.fits", "aspcapStar-*.fits.gz"),
         tried="real",
     ),
 )

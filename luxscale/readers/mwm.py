@@ -166,13 +166,14 @@ def _whole(value: Any) -> int:
 def _format(kind: str, doc: str, read: Callable[..., Iterator[Spectra]], instrument: str, *options: Option) -> Format:
     grid, bits, bad = INSTRUMENTS[instrument]
     return Format(
-        f"{kind}-{instrument.lower()}",
+        f"{kind}-{instrument}".lower(),
         f"{instrument} spectra of SDSS-V's Milky Way Mapper, {doc} (SDSS DR19, DR20)",
         functools.partial(read, instrument=instrument),
         grid=grid,
         bits=bits,
         bad=bad,
         continuum="file",
+        pattern=(f"{kind}-*.fits", f"{kind}-*.fits.gz"),
         options=options,
     )
 
@@ -180,6 +181,6 @@ def _format(kind: str, doc: str, read: Callable[..., Iterator[Spectra]], instrum
 _ROWS = Option("rows", "stacked", ("stacked", "all"), "visits that went into the star's stack, or all of them")
 
 FORMATS = (
-    *(_format("mwmstar", "combined per star", read_mwmstar, instrument) for instrument in INSTRUMENTS),
-    *(_format("mwmvisit", "per visit", read_mwmvisit, instrument, _ROWS) for instrument in INSTRUMENTS),
+    *(_format("mwmStar", "combined per star", read_mwmstar, instrument) for instrument in INSTRUMENTS),
+    *(_format("mwmVisit", "per visit", read_mwmvisit, instrument, _ROWS) for instrument in INSTRUMENTS),
 )
