@@ -160,19 +160,22 @@ def _ingest(plan: Plan) -> dict[str, Any]:
     """Return what was read, how, and what became of it, over all sessions that have ended."""
     ended = [s for s in ledger.sessions(plan) if ledger.attrs(s)["stage"] == ledger.DONE]
     facts = [ledger.attrs(s) for s in ended]
-    refused = [r for s in ended for r in ledger.refused(s)]
-    files, whole = sum(s.n_files for s in ended), sum(star == ledger.WHOLE_FILE for _, star, _ in refused)
+    files = ledger.standing(plan)
+    refused = [(path, star, why) for path, rows in files.items() for star, why in rows]
+    whole = sum(star == ledger.WHOLE_FILE for _, star, _ in refused)
+    tried = [r for s in ended for r in ledger.refused(s)]  # those among them that were read again later
+    kept = sum(f["stars"] for f in facts)
     masked: collections.Counter[str] = collections.Counter()
     for fact in facts:
         masked.update(fact["masked"])
     return {
         **{k: plan.identity[k] for k in ("format", "options", "recipe")},
         "sessions": len(ended),
-        "files": {"all": files, "read": files - whole, "quarantined": whole},
-        "spectra": {n: sum(f[k] for f in facts) for n, k in (("all", "spectra"), ("kept", "stars"))},
+        "files": {"all": len(files), "read": len(files) - whole, "quarantined": whole},
+        "spectra": {"all": kept + len(refused) - whole, "kept": kept},
         "resampled": sum(f["resampled"] for f in facts),
         "quarantined": count_reasons(refused),
-        "masked": _fractions(masked, facts, refused, ledger.read_grid(plan.survey).size),
+        "masked": _fractions(masked, facts, tried, ledger.read_grid(plan.survey).size),
     }
 
 
@@ -231,15 +234,14 @@ def quarantine(path: str | Path) -> list[dict[str, str]]:
         plan = _plan(path) if held is not None else None
         if plan is None:
             raise InputError(f"{path}: no survey that `luxscale ingest` made; only of those files are quarantined")
-        rows = []
+        rows = [(path, *row) for path, found in ledger.standing(plan).items() for row in found]
         for session in ledger.sessions(plan):
-            files = ledger.session_files(session)
-            rows += [{"file": files[f], "star": star, "reason": why} for f, star, why in _refused(session)]
-    return rows
+            if ledger.attrs(session)["stage"] != ledger.DONE:
+                files = ledger.session_files(session)
+                rows += [(files[f], star, why) for f, star, why in _refused(session)]
+    return [dict(zip(("file", "star", "reason"), row, strict=True)) for row in rows]
 
 
 def _refused(session: Session) -> list[tuple[int, str, str]]:
-    if ledger.attrs(session)["stage"] == ledger.DONE:
-        return ledger.refused(session)
     parts = [ledger.part(session, batch.index) or {"refused": []} for batch in session.batches]
     return [(int(f), str(s), str(why)) for part in parts for f, s, why in part["refused"]]

@@ -1,9 +1,11 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from click.testing import CliRunner
 from luxscale import store
 from luxscale.cli import main
 from luxscale.cluster import local_cluster
+from luxscale.info import describe
 from luxscale.ingest import find_files, ingest, ledger, make_grid, run
 from luxscale.ingest.batch import run_batch
 from luxscale.ingest.plan import Batch, Session, batch_files, grid_checksum
@@ -22,6 +25,7 @@ from luxscale.labels import LabelTable
 from luxscale.prepare import default_recipe, prepare
 from luxscale.readers import FORMATS, get_format
 from luxscale.schema import InputError, RunError
+from luxscale.survey_info import quarantine
 
 APSTAR = get_format("apstar")
 
@@ -110,6 +114,53 @@ def test_bad_files_stop_nothing_and_are_put_down_with_their_reasons(files, tmp_p
     assert (again.n_stars, again.n_new, again.n_files, again.quarantined) == (3, 0, 0, [])
 
 
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        ("empty", "empty"),
+        ("text", "not a FITS file"),
+        ("cut", "truncated"),
+        ("no spectra", "HDU"),
+        ("another format", "HDU"),
+        ("no grid", "grid"),
+        ("another grid", "range"),
+        ("nan", "pixel"),
+        ("masked", "pixel"),
+        ("nameless", "OBJID"),
+    ],
+)
+def test_each_way_a_file_can_be_bad_has_its_reason(spoil, reason, tmp_path):
+    from astropy.io import fits
+
+    good, bad = write_apstar(tmp_path / "good.fits", "2M0001"), write_apstar(tmp_path / "bad.fits", "2M0002")
+    raw = bad.read_bytes()
+    whole = {"empty": b"", "text": b"no file of that kind", "cut": raw[: len(raw) // 2]}
+    if spoil in whole:
+        bad.write_bytes(whole[spoil])
+    else:
+        with fits.open(bad) as opened:
+            hdus = fits.HDUList([h.copy() for h in opened])
+        if spoil == "no spectra":
+            hdus = fits.HDUList([hdus[0], *(fits.ImageHDU() for _ in range(3))])
+        elif spoil == "another format":
+            hdus = fits.HDUList([hdus[0], fits.BinTableHDU.from_columns([fits.Column("flux", "E", array=np.ones(9))])])
+        elif spoil == "no grid":
+            del hdus[1].header["CRVAL1"]
+        elif spoil == "another grid":
+            hdus[1].header["CRVAL1"] = 3.6
+        elif spoil == "nan":
+            hdus[1].data = np.full_like(hdus[1].data, np.nan)
+        elif spoil == "masked":
+            hdus[3].data = np.full_like(hdus[3].data, 1)
+        else:
+            del hdus[0].header["OBJID"]
+        hdus.writeto(bad, overwrite=True)
+    made = ingest("apstar", [good, bad], tmp_path / "s.zarr", progress=False)
+    ((path, _, why),) = made.quarantined
+    assert made.n_stars == 1 and path == str(bad) and reason in why, why
+    assert made.n_spectra == made.n_new + sum(star != "" for _, star, _ in made.quarantined)
+
+
 def test_of_a_star_read_twice_the_spectrum_of_higher_snr_stays(tmp_path):
     paths = [write_apstar(tmp_path / f"{i}.fits", "2M0001", snr=snr, seed=i) for i, snr in enumerate((50, 200, 200))]
     other = write_apstar(tmp_path / "3.fits", "2M0002")
@@ -155,6 +206,8 @@ def test_files_that_were_mended_are_read_when_asked_for(files, tmp_path):
     assert ingest("apstar", [good, late], tmp_path / "s.zarr", progress=False).n_new == 0
     assert ingest("apstar", [good, late], tmp_path / "s.zarr", retry=True, progress=False).n_stars == 2
     assert ingest("apstar", [good, late], tmp_path / "s.zarr", retry=True, progress=False).n_files == 0
+    assert describe(tmp_path / "s.zarr")["ingest"]["files"] == {"all": 2, "read": 2, "quarantined": 0}
+    assert quarantine(tmp_path / "s.zarr") == []
 
 
 @pytest.mark.parametrize("stopped", ["batch", "layout", "piece", "end"])
@@ -369,6 +422,32 @@ def test_kills_at_random_moments_change_nothing(files, tmp_path):
     ingest("apstar", paths, out, chunk=4, progress=False)
     assert same(out, tmp_path / "undisturbed.zarr")
     assert not (out / "ingest" / "0" / "parts").exists()
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_change_nothing(files, tmp_path):
+    paths, out = found(files), tmp_path / "s.zarr"
+    ingest("apstar", paths, tmp_path / "undisturbed.zarr", chunk=4, progress=False)
+    with local_cluster(2) as client:
+        ended, killed = threading.Event(), []
+
+        def kill():
+            while not ended.wait(3.7):  # a worker takes three seconds to come back
+                pid = next(iter(client.run(os.getpid, on_error="ignore").values()), None)
+                if pid is not None:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            while len(killed) < 5:
+                shutil.rmtree(out, ignore_errors=True)
+                ingest("apstar", paths, out, chunk=4, client=client, progress=False)
+        finally:
+            ended.set()
+            killer.join()
+    assert same(out, tmp_path / "undisturbed.zarr")
 
 
 def test_a_batch_can_be_read_alone(files, tmp_path):

@@ -292,6 +292,18 @@ def refused(session: Session) -> list[tuple[int, str, str]]:
     return [(int(f), str(s), str(r)) for f, s, r in zip(*columns, strict=True)]
 
 
+def standing(plan: Plan) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return the files of sessions that have ended, and what of each was refused when it was last read: star, reason."""
+    files: dict[str, tuple[tuple[str, str], ...]] = {}
+    for session in sessions(plan):
+        if attrs(session)["stage"] == DONE:
+            paths = session_files(session)
+            files |= dict.fromkeys(paths, ())
+            for file, star, reason in refused(session):
+                files[paths[file]] += ((star, reason),)
+    return files
+
+
 def complete(plan: Plan) -> None:
     """Say that a survey is complete, and what it is."""
     root = store.open_group(plan.survey, "r+")

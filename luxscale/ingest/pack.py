@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -263,7 +264,7 @@ def pending(session: Session, n_new: int) -> list[Piece]:
     return [p for p in session.pieces(n_new) if not packed[p.index]]
 
 
-def count_reasons(refused: list[tuple[int, str, str]]) -> dict[str, int]:
+def count_reasons(refused: Iterable[tuple[Any, str, str]]) -> dict[str, int]:
     """Count what was refused by the first words of the reason, the most frequent first."""
     return dict(collections.Counter(r.partition(":")[0] for _, _, r in refused).most_common())
 

@@ -126,7 +126,7 @@ def work(plan: Plan, files: Sequence[str], runner: Runner, *, retry: bool = Fals
         if ledger.attrs(session)["stage"] != ledger.DONE:
             yield finish(session, runner)
     before = ledger.sessions(plan)
-    known = known_files(plan)
+    known = ledger.standing(plan)
     new = [f for f in files if f not in known or (retry and known[f])]
     if new:
         with store.writing(plan.survey):
@@ -137,16 +137,6 @@ def work(plan: Plan, files: Sequence[str], runner: Runner, *, retry: bool = Fals
 def count_stars(plan: Plan) -> int:
     """Return the stars of a survey all of whose sessions have ended."""
     return sum(int(ledger.attrs(s)["stars"]) for s in ledger.sessions(plan))
-
-
-def known_files(plan: Plan) -> dict[str, bool]:
-    """Return the files of all sessions, and whether each was refused, wholly or in part."""
-    known: dict[str, bool] = {}
-    for session in ledger.sessions(plan):
-        paths = ledger.session_files(session)
-        refused = {f for f, _, _ in ledger.refused(session)}
-        known |= {path: i in refused for i, path in enumerate(paths)}
-    return known
 
 
 def finish(session: Session, runner: Runner) -> Result:
