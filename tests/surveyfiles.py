@@ -108,3 +108,47 @@ def build_galah_dr4(path: Path, *, fitted: bool = True, seed: int = 0) -> Path:
     columns += [fits.Column("mob", "L", array=rng.random(wave.size) < 0.7)] if fitted else []
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path, overwrite=True)
     return path
+
+
+def xp_arrays(n: int, n_pixels: int = 343, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return identifiers, flux and error as an XP file holds them: float64 flux, float32 error."""
+    rng = np.random.default_rng(seed)
+    star = 4472832130942575872 + np.arange(n)
+    flux = rng.uniform(1e-17, 1e-16, (n, n_pixels))
+    return star, flux, rng.uniform(1e-19, 1e-18, (n, n_pixels)).astype("f4")
+
+
+def _as_text(values: np.ndarray, brackets: str) -> str:
+    words = ("null" if np.isnan(v) and brackets == "[]" else str(v) for v in values.tolist())
+    return brackets[0] + ", ".join(words) + brackets[1]
+
+
+def build_xp(
+    path: Path, arrays: tuple[np.ndarray, ...], *, sampling: np.ndarray | None = None, archive: bool = False
+) -> Path:
+    """Write sampled XP spectra as GaiaXPy does by the ending of the name, or as the archive does (CSV of either)."""
+    star, flux, error = arrays
+    wavelength = 336 + 2.0 * np.arange(343) if sampling is None else sampling
+    if path.suffix == ".fits":
+        columns = [fits.Column("source_id", "K", array=star)]
+        columns += [fits.Column("flux", f"{len(wavelength)}D", array=flux)]
+        columns += [fits.Column("flux_error", f"{len(wavelength)}E", array=error)]
+        table = fits.BinTableHDU.from_columns(columns)
+        table.header["Sampling"] = str(tuple(wavelength.tolist()))
+        fits.HDUList([fits.PrimaryHDU(), table]).writeto(path, overwrite=True)
+        return path
+    brackets = "()" if path.suffix == ".csv" and not archive else "[]"
+    names = ["source_id", "solution_id", "ra", "dec", "flux", "flux_error"] if archive else ["source_id", "flux"]
+    names += [] if archive else ["flux_error"]
+    head = ["# %ECSV 1.0", "# ---", "# delimiter: ','", "# datatype:"] if brackets == "[]" else []
+    head += [f"# - {{name: {name}}}" for name in names] if head else []
+    if head and not archive:
+        head += ["# meta:", f"#   sampling: {wavelength.tolist()}"]
+    rows = []
+    for i, f, e in zip(star.tolist(), flux, error, strict=True):
+        arrays_text = f'"{_as_text(f, brackets)}","{_as_text(e, brackets)}"'
+        rows.append(f"{i},375316653866487564,45.0,-0.5,{arrays_text}" if archive else f"{i},{arrays_text}")
+    path.write_text("\n".join([*head, ",".join(names), *rows, ""]))
+    if brackets == "()":
+        path.with_name(f"{path.stem}_sampling.csv").write_text(f'pos\n"{_as_text(wavelength, brackets)}"\n')
+    return path

@@ -67,15 +67,33 @@ class Hdu:
         """
         if self._start + self.size > len(self._raw):
             raise BadFile(f"truncated: HDU {self.name!r} should have {self.size:,} bytes")
-        raw = memoryview(self._raw)[self._start : self._start + self.size]
+        return self._read(memoryview(self._raw)[self._start : self._start + self.size], self.shape or (0,))
+
+    def rows(self, start: int, stop: int) -> Any:
+        """Return some rows of the `Table`, or of the image along its first axis; no others are read.
+
+        Raises
+        ------
+        BadFile
+            If the file does not hold them, or they are more than `MOST_BYTES`.
+        """
+        width = math.prod(self.shape[1:]) * abs(self.header["BITPIX"]) // 8
+        if not (self.shape and width and (stop - start) * width <= MOST_BYTES):
+            raise BadFile(f"HDU {self.name!r} of shape {self.shape} has no rows, or too long ones")
+        raw = self._raw[self._start + start * width : self._start + stop * width]
+        if len(raw) < (stop - start) * width:
+            raise BadFile(f"truncated: HDU {self.name!r} should have {self.shape[0]:,} rows")
+        return self._read(memoryview(raw), (stop - start, *self.shape[1:]))
+
+    def _read(self, raw: memoryview, shape: tuple[int, ...]) -> Any:
         if self.kind == "BINTABLE":
-            if len(self.shape) != 2 or self.header["BITPIX"] != 8 or (self.shape[0] and not self.shape[1]):
-                raise BadFile(f"damaged FITS table: shape {self.shape}")
-            return Table(self.header, raw)
+            if len(shape) != 2 or self.header["BITPIX"] != 8 or (shape[0] and not shape[1]):
+                raise BadFile(f"damaged FITS table: shape {shape}")
+            return Table(self.header, raw, shape[0])
         if not self.is_image:
             raise BadFile(f"HDU {self.name!r} is a {self.kind}, which no spectra are in")
-        values = np.frombuffer(raw, _BITPIX[self.header["BITPIX"]], math.prod(self.shape) if self.shape else 0)
-        return scaled(values.reshape(self.shape or (0,)), self.header, "BSCALE", "BZERO")
+        values = np.frombuffer(raw, _BITPIX[self.header["BITPIX"]], math.prod(shape))
+        return scaled(values.reshape(shape), self.header, "BSCALE", "BZERO")
 
 
 def _whole(n: int) -> int:

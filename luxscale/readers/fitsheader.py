@@ -21,9 +21,14 @@ class Header(Mapping[str, Any]):
 
     def __init__(self, raw: bytes):
         self._cards: dict[bytes, bytes] = {}
+        self._more: dict[bytes, list[bytes]] = {}
+        key = b""
         for at in range(0, len(raw), CARD):
             if raw[at + 8 : at + 10] == b"= ":
-                self._cards.setdefault(raw[at : at + 8].rstrip(), raw[at + 10 : at + CARD])
+                key = raw[at : at + 8].rstrip()
+                self._cards.setdefault(key, raw[at + 10 : at + CARD])
+            elif raw[at : at + 10] == b"CONTINUE  ":
+                self._more.setdefault(key, []).append(raw[at + 10 : at + CARD])
 
     def __getitem__(self, key: str) -> Any:
         return _value(self._cards[key.upper().encode("latin-1", "replace")].decode("latin-1"))
@@ -33,6 +38,11 @@ class Header(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._cards)
+
+    def text(self, key: str) -> str:
+        """Return a text that may go on over several cards, "" where there is none."""
+        pieces = [self.get(key), *(_value(c.decode("latin-1")) for c in self._more.get(key.upper().encode(), ()))]
+        return "".join(piece.removesuffix("&") for piece in pieces if isinstance(piece, str))
 
     def count(self, key: str, default: int | None = None) -> int:
         """Return a number of things, which no header may have negative or fractional."""

@@ -22,9 +22,9 @@ class Table:
     Names are as good in lower case as in upper; text comes stripped, the shape of elements (``TDIM``) is not looked at.
     """
 
-    def __init__(self, header: Header, raw: memoryview):
+    def __init__(self, header: Header, raw: memoryview, n_rows: int):
         self._header, self._raw = header, raw
-        self._width, self._rows = header.count("NAXIS1"), header.count("NAXIS2")
+        self._width, self._rows = header.count("NAXIS1"), n_rows
         self._columns: dict[str, tuple[int, int, int, str]] = {}
         offset = 0
         for number in range(1, header.count("TFIELDS") + 1):
