@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from surveyfiles import build_galah_dr3, build_galah_dr4, build_lrs, build_mrs, build_xp, xp_arrays
+from surveyfiles import (
+    build_arrays,
+    build_galah_dr3,
+    build_galah_dr4,
+    build_lrs,
+    build_mrs,
+    build_xp,
+    spectra_arrays,
+    xp_arrays,
+)
 
 #: Real files that ship with the tests, and more of them beside the repository on some machines.
 DATA = Path(__file__).parent / "data"
@@ -185,5 +194,8 @@ SEEDS: dict[str, Seeds] = {
     "galah-dr3": lambda tmp: [build_galah_dr3(tmp, cameras="3")["3"]],
     "galah-dr4": lambda tmp: [build_galah_dr4(tmp / "170418003701205_allstar_fit_spectrum.fits")],
     "gaia-xp": lambda tmp: [build_xp(tmp / f"xp.{kind}", xp_arrays(3)) for kind in ("csv", "ecsv", "fits")],
+    "arrays": lambda tmp: [
+        build_arrays(tmp / f"arrays.{kind}", spectra_arrays()) for kind in ("h5", "npz", "table.fits", "fits")
+    ],
     "mwmvisit-boss": lambda tmp: [write_mwm(tmp / "vb.fits", "mwmVisit", {"BOSS/APO": 3, "APOGEE/APO": 1})],
 }

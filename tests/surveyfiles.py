@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from astropy.io import fits
 
@@ -152,3 +153,42 @@ def build_xp(
     if brackets == "()":
         path.with_name(f"{path.stem}_sampling.csv").write_text(f'pos\n"{_as_text(wavelength, brackets)}"\n')
     return path
+
+
+def spectra_arrays(n: int = 4, n_pixels: int = 30, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return arrays of some stars by name."""
+    rng = np.random.default_rng(seed)
+    return {
+        "flux": rng.uniform(0.5, 1.1, (n, n_pixels)).astype("f4"),
+        "ivar": rng.uniform(100, 1000, (n, n_pixels)),
+        "error": rng.uniform(0.01, 0.02, (n, n_pixels)),
+        "mask": rng.choice([0, 0, 1, 64], (n, n_pixels)).astype("i2"),
+        "wavelength": np.linspace(4000, 5000, n_pixels),
+        "id": np.arange(n, dtype=np.int64) + 2**60,
+        "name": np.array([f"star {i}" for i in range(n)], "S"),
+        "snr": rng.uniform(10, 100, n),
+    }
+
+
+def build_arrays(path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    """Write arrays by the ending of the name: HDF5, npz, ``.table.fits`` or ``.fits`` with an image of each."""
+    if path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+    elif path.suffix == ".npz":
+        np.savez_compressed(path, **{k: v.astype("U") if v.dtype.kind == "S" else v for k, v in arrays.items()})
+    elif path.name.endswith(".table.fits"):
+        n = len(arrays["flux"])
+        repeated = {k: np.tile(v, (n, 1)) if k == "wavelength" else v for k, v in arrays.items()}
+        columns = [fits.Column(k, _tform(v), array=v) for k, v in repeated.items()]
+        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path, overwrite=True)
+    else:
+        images = [fits.ImageHDU(v, name=k) for k, v in arrays.items() if v.dtype.kind != "S"]
+        fits.HDUList([fits.PrimaryHDU(), *images]).writeto(path, overwrite=True)
+    return path
+
+
+def _tform(array: np.ndarray) -> str:
+    kind = {"f4": "E", "f8": "D", "i2": "I", "i8": "K"}.get(array.dtype.str[1:], f"{array.itemsize}A")
+    return f"{array.shape[1]}{kind}" if array.ndim == 2 else kind

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from luxscale.readers import apogee, boss, gaia, galah, lamost, mwm
+from luxscale.readers import apogee, arrays, boss, gaia, galah, lamost, mwm
 from luxscale.readers.base import BadFile, Format, Option, Spectra
 from luxscale.schema import InputError
 
 __all__ = ["FORMATS", "BadFile", "Format", "Option", "Spectra", "get_format"]
 
 #: Every format, by name.
-FORMATS: dict[str, Format] = {f.name: f for module in (apogee, boss, mwm, lamost, galah, gaia) for f in module.FORMATS}
+FORMATS: dict[str, Format] = {
+    f.name: f for module in (apogee, boss, mwm, lamost, galah, gaia, arrays) for f in module.FORMATS
+}
 
 
 def get_format(name: str) -> Format:
