@@ -7,9 +7,11 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+import xarray as xr
 from astropy.io import fits
 from surveyfiles import build_arrays, spectra_arrays
 
+from luxscale.ingest import ingest
 from luxscale.readers import FORMATS, BadFile
 from luxscale.readers import arrays as reader
 from luxscale.readers.base import BLOCK
@@ -169,3 +171,19 @@ def test_what_is_no_file_of_arrays(tmp_path):
             read(path)
     with pytest.raises(BadFile, match="no such file"):
         read(tmp_path / "none.h5")
+
+
+def test_a_survey_in_nanometres(tmp_path):
+    """The continuum's length is in Angstrom: the same spectra in another unit have the same continuum."""
+    arrays = spectra_arrays(6, 400)
+    arrays["wavelength"] = np.linspace(4000, 8000, 400)
+    surveys = []
+    for units, scale in (("Angstrom", 1), ("nm", 10)):
+        path = build_arrays(tmp_path / f"{units}.npz", arrays | {"wavelength": arrays["wavelength"] / scale})
+        options, recipe = {"units": units, "medium": "air"}, {"continuum": "sines"}
+        ingest("arrays", [path], tmp_path / f"{units}.zarr", options=options, recipe=recipe, progress=False)
+        surveys.append(xr.open_zarr(tmp_path / f"{units}.zarr", consolidated=False).compute())
+    ours, theirs = surveys
+    np.testing.assert_allclose(ours.flux, theirs.flux, rtol=1e-4)
+    np.testing.assert_allclose(ours.wavelength, 10 * theirs.wavelength)
+    assert theirs.wavelength.attrs["units"] == "nm" and theirs.wavelength.attrs["medium"] == "air"

@@ -127,7 +127,7 @@ def ingest(
     cooked = default_recipe(fmt, **(recipe or {}))
     paths = [str(Path(f).absolute()) for f in files]
     pixels = _grid(path, fmt, dict(settled), paths, grid)
-    check_recipe(cooked, fmt, pixels)
+    check_recipe(cooked, get_format(format, dict(settled)), pixels)
     plan = Plan(path, fmt.name, settled, cooked, _count(chunk), grid_checksum(pixels))
     with RunLog(log) as written, lock.held(plan.survey) as ours:
         with store.writing(plan.survey):

@@ -113,7 +113,8 @@ def _blocks(loose: Iterator[Loose], size: int) -> Iterator[list[Loose]]:
 
 def _prepare(session: Session, block: Sequence[Loose], part: Part) -> None:
     """Clean spectra, bring them onto the survey's grid, take out the continuum, and keep those that are of use."""
-    fmt, recipe, grid = get_format(session.plan.format), session.plan.recipe, grid_of(session.plan)
+    fmt = get_format(session.plan.format, dict(session.plan.options))
+    recipe, grid = session.plan.recipe, grid_of(session.plan)
     for numbers, spectra in _alike(block):
         try:
             ready = prepare(spectra, fmt, recipe, grid)

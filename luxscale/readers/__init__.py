@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+
 from luxscale.readers import apogee, arrays, boss, gaia, galah, lamost, mwm
 from luxscale.readers.base import BadFile, Format, Option, Spectra
 from luxscale.schema import InputError
@@ -14,8 +17,8 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def get_format(name: str) -> Format:
-    """Return the format of a name.
+def get_format(name: str, options: Mapping[str, str] | None = None) -> Format:
+    """Return the format of a name, with the unit and medium of wavelengths that its options may give.
 
     Raises
     ------
@@ -24,4 +27,5 @@ def get_format(name: str) -> Format:
     """
     if name not in FORMATS:
         raise InputError(f"no format {name!r}; there are: {', '.join(FORMATS)}")
-    return FORMATS[name]
+    given = {k: v for k, v in (options or {}).items() if k in ("units", "medium")}
+    return dataclasses.replace(FORMATS[name], **given) if given else FORMATS[name]  # type: ignore[arg-type]
