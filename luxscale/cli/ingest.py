@@ -183,7 +183,8 @@ def formats(as_json: bool) -> None:
                 "tried": f.tried,
             }
         )
-        text.append(f"{f.name:<22}{f.doc}")
+        tried = "" if f.tried == "real" else " (tested on files built from the description)"
+        text.append(f"{f.name:<22}{f.doc}{tried}")
         text += [f"{'':<22}  --option {o.name}={'|'.join(o.choices or ('TEXT',))}  {o.doc}" for o in f.options]
         if f.bits:
             text.append(f"{'':<22}  mask bits: {' '.join(b + ('*' if b in f.bad else '') for b in f.bits)}")
