@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from astropy.io import fits
+from fitsfiles import shared
 from surveyfiles import build_arrays, spectra_arrays
 
 from luxscale.ingest import ingest
@@ -187,3 +188,27 @@ def test_a_survey_in_nanometres(tmp_path):
     np.testing.assert_allclose(ours.flux, theirs.flux, rtol=1e-4)
     np.testing.assert_allclose(ours.wavelength, 10 * theirs.wavelength)
     assert theirs.wavelength.attrs["units"] == "nm" and theirs.wavelength.attrs["medium"] == "air"
+
+
+def test_real_spectra_of_lamost_in_npz():
+    path = shared("../spectra/lamost_lrs_176.npz")
+    spectra = read(path, wavelength="wavelength_A", star="filename", mask="andmask", columns="subclass")
+    with np.load(path, allow_pickle=False) as arrays:
+        for field, name in (("flux", "flux"), ("ivar", "ivar"), ("wavelength", "wavelength_A"), ("star", "filename")):
+            np.testing.assert_array_equal(getattr(spectra, field), arrays[name])
+        np.testing.assert_array_equal(spectra.mask, arrays["andmask"] != 0)
+        np.testing.assert_array_equal(spectra.columns["subclass"], arrays["subclass"])
+
+
+def test_real_spectra_of_gaia_in_hdf5():
+    path = shared("../spectra/xp_apogee.h5")
+    names = {"error": "flux_error", "wavelength": "wavelength_nm", "star": "catalog/gaiaedr3_source_id"}
+    start = 0
+    with h5py.File(path, locking=False) as file:  # as the reader opens it, for file systems without locks
+        for block in ARRAYS.read(path, **names):
+            rows = slice(start, start + len(block.star))
+            np.testing.assert_array_equal(block.flux, file["flux"][rows])
+            np.testing.assert_allclose(block.ivar, file["flux_error"][rows].astype(float) ** -2, rtol=1e-12)
+            np.testing.assert_array_equal(block.star, file["catalog/gaiaedr3_source_id"][rows])
+            start = rows.stop
+        assert start == len(file["flux"]) == 29880

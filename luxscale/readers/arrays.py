@@ -75,7 +75,7 @@ def read_arrays(
 def _field(fields: Fields, name: str) -> Field:
     name = name if name in fields else name.lower()  # as FITS names are
     if name not in fields:
-        raise BadFile(f"no array {name!r}; there are: {', '.join(list(fields)[:20]) or 'none'}")
+        raise BadFile(f"no array {name!r}; there are: {', '.join(list(fields)[:50]) or 'none'}")
     return fields[name]()
 
 
