@@ -76,7 +76,11 @@ def test_compressed_files_are_read_up_to_a_size(tmp_path):
 
 @pytest.mark.parametrize(
     ("raw", "reason"),
-    [(b"", "empty file"), (b"<html>no</html>", "not a FITS file|no column"), (b"SIMPLE  =", "without end")],
+    [
+        (b"", "empty file"),
+        (b"<html>no</html>", "not a FITS file|no column"),
+        (b"SIMPLE  =", "damaged FITS file: ValueError"),
+    ],
 )
 def test_files_that_are_none(raw, reason, tmp_path):
     path = tmp_path / "file.fits"

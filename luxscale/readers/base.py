@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from luxscale.readers.fitsfile import MOST_BYTES, Hdu, HduList, field, image, open_fits, table
-from luxscale.readers.fitsheader import BadFile, Header
-from luxscale.readers.fitstable import Table
+from luxscale.readers.fitsfile import MOST_BYTES, BadFile, Hdu, HduList, Header, Table, field, image, open_fits, table
 
 __all__ = [
     "BLOCK",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from luxscale.readers.fitsfile import BadFile, HduList, open_fits
+from luxscale.readers.fitsfile import BadFile, HduList, blaming_the_file, open_fits
 
 
 class _Bytes:
@@ -23,10 +23,6 @@ class _Bytes:
     def __getitem__(self, part: slice) -> bytes:
         start, stop, _ = part.indices(self._size)
         return os.pread(self._file.fileno(), max(stop - start, 0), start)
-
-    def find(self, what: bytes, start: int, stop: int) -> int:
-        at = self[start:stop].find(what)
-        return at if at < 0 else start + at
 
     def startswith(self, what: bytes, start: int) -> bool:
         return self[start : start + len(what)] == what
@@ -50,9 +46,5 @@ def open_many(path: str | Path) -> Iterator[HduList]:
         whole: Any = _Bytes(file)
         if not whole.startswith(b"SIMPLE  =", 0):
             raise BadFile("not a FITS file" if len(whole) else "empty file")
-        try:
+        with blaming_the_file():
             yield HduList(whole)
-        except (BadFile, GeneratorExit):
-            raise
-        except Exception as error:
-            raise BadFile(f"damaged FITS file: {type(error).__name__}: {error}") from error

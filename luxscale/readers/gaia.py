@@ -80,7 +80,7 @@ def _read_fits(path: str | Path) -> Iterator[Spectra]:
 
 
 def _sampling_of(hdu: Hdu) -> np.ndarray | None:
-    text = hdu.header.text("SAMPLING")
+    text = str(hdu.header.get("SAMPLING") or "")
     return _arrays([text], "the sampling")[0] if text else None
 
 
