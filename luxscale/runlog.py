@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from luxscale.schema import InputError
+
 _PACKAGES = ("luxscale", "jax", "jaxlib", "numpy", "xarray", "zarr", "dask", "distributed", "obstore")
 
 
@@ -21,12 +23,17 @@ class RunLog:
     Parameters
     ----------
     path : str or Path, optional
-        Nothing is written without one.
+        Nothing is written without one; folders on the way to it are made.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
         # unbuffered: a line is one write, whole whichever thread it comes from
-        self._file: BinaryIO | None = open(path, "a+b", buffering=0) if path else None  # noqa: SIM115
+        self._file = _opened(Path(path)) if path else None
         self._start = b"\n" if self._file and _is_cut_short(self._file) else b""
 
     def __enter__(self) -> RunLog:
@@ -50,6 +57,16 @@ class RunLog:
             except OSError as error:
                 self._file.close()
                 print(f"{self._file.name}: cannot be written ({error.strerror}); no log from here on", file=sys.stderr)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a+b", buffering=0)
+    except OSError as error:
+        raise InputError(
+            f"{path}: the log cannot be written ({error.strerror}); choose another file (--log)"
+        ) from error
 
 
 def _is_cut_short(file: BinaryIO) -> bool:

@@ -7,6 +7,7 @@ import pytest
 
 import luxscale as lux
 from luxscale import runlog, store
+from luxscale.schema import InputError
 
 
 def lines(path):
@@ -27,6 +28,18 @@ def test_an_object_a_line_with_its_time(tmp_path):
 def test_nothing_without_a_path():
     with runlog.RunLog() as log:
         log.write("start")
+
+
+def test_folders_on_the_way_are_made(tmp_path):
+    with runlog.RunLog(tmp_path / "new" / "folder" / "log") as log:
+        log.write("start")
+    assert len(lines(tmp_path / "new" / "folder" / "log")) == 1
+
+
+def test_a_log_that_cannot_be_opened(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/log: the log cannot be written \(.*choose another file \(--log\)"):
+        runlog.RunLog(tmp_path / "file" / "log")
 
 
 def test_goes_on_after_a_line_that_was_cut_short(tmp_path):
