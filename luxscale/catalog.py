@@ -92,7 +92,8 @@ def mend(plan: Plan) -> list[damage.Damage]:
     if not check_place(plan):
         return []
     group = store.open_group(plan.catalog, "r+")
-    found = list(damage.find(group, damage.filled(group)))
+    with damage.told(plan.catalog):
+        found = list(damage.find(group, damage.filled(group)))
     with store.writing(plan.catalog):
         for each in found:
             store.array(group, "status")[each.start : each.stop] = NOT_DONE
@@ -104,14 +105,20 @@ def status_of(plan: Plan) -> np.ndarray:
 
     Stars whose status cannot be read are not done; nor are those that are said to be done, but whose labels are not
     there: a machine that crashes may keep the one and lose the other.
+
+    Raises
+    ------
+    InputError
+        If an array is not there, or its metadata cannot be read.
     """
     group = store.open_group(plan.catalog, "r")
-    status = damage.read(store.array(group, "status"), NOT_DONE)
-    for name in ("label_value", "label_err", LATENT, "chi2", "n_pixels", "flags"):
-        rows = inputs.chunk_rows(store.array(group, name))
-        for i in np.flatnonzero(inputs.sizes(group, name, 0, plan.n_stars) <= 0):
-            chunk = status[i * rows : (i + 1) * rows]
-            chunk[chunk == DONE] = NOT_DONE
+    with damage.told(plan.catalog):
+        status = damage.read(store.array(group, "status"), NOT_DONE)
+        for name in ("label_value", "label_err", LATENT, "chi2", "n_pixels", "flags"):
+            rows = inputs.chunk_rows(store.array(group, name))
+            for i in np.flatnonzero(inputs.sizes(group, name, 0, plan.n_stars) <= 0):
+                chunk = status[i * rows : (i + 1) * rows]
+                chunk[chunk == DONE] = NOT_DONE
     return status
 
 

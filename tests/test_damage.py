@@ -129,6 +129,17 @@ def test_what_was_kept_of_the_input(whole, damaged):
     assert zarr.open_group(damaged, mode="r")["run/flux"].shape == (6, 2)
 
 
+@pytest.mark.parametrize("name", ["n_pixels", "status"])
+@pytest.mark.parametrize("harm", [empty, zeros, os.remove])
+def test_metadata(whole, damaged, name, harm):
+    harm(damaged / name / "zarr.json")
+    arguments = [str(x) for x in ("label", whole / "s.zarr", "--model", whole / "m.zarr", "--out", damaged)]
+    for more in ([], ["--dry-run"], ["--region", "0"]):
+        result = CliRunner().invoke(main, [*arguments, "--region-stars", str(2 * CHUNK), *more])
+        assert result.exit_code == 1 and f"{damaged}: cannot be read (" in result.output
+        assert "copy it from where it is whole" in result.output
+
+
 def test_what_regions_fill(damaged):
     assert damage.filled(zarr.open_group(damaged, mode="r")) == FILLED
 
