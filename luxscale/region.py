@@ -79,8 +79,11 @@ def _read(plan: Plan, start: int, stop: int) -> Iterator[tuple[int, int, list[np
     _, specs, _ = _prepared(plan.model, plan.given, plan.fingerprint)
     names = [v for s in specs for v in s.variables]
     survey = _opened(plan.survey, dict(plan.identity)["survey"])
+    data: list[np.ndarray] = []
     try:
-        yield start, stop, [np.asarray(survey[v][start:stop].values) for v in names]
+        for name in names:
+            data.append(np.asarray(survey[name][start:stop].values))
+        yield start, stop, data
     except Exception as error:  # codecs raise what they like
         if isinstance(error, KeyError | FileNotFoundError) and store.attributes(plan.survey) is None:
             raise FileNotFoundError(f"{plan.survey}: is not there for now") from error
@@ -90,7 +93,7 @@ def _read(plan: Plan, start: int, stop: int) -> Iterator[tuple[int, int, list[np
             for first in range(start, stop, plan.chunk):
                 yield from _read(plan, first, min(first + plan.chunk, stop))
         else:
-            yield start, stop, told(error)
+            yield start, stop, f"{names[len(data)]!r}: {told(error)}"
 
 
 def _infer(plan: Plan, data: list[np.ndarray]) -> tuple[np.ndarray, ...]:

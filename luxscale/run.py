@@ -222,7 +222,9 @@ def run(
     outcomes, failed = tasks.do(
         job(plan), work.regions, client=client, log=log, check=work.check, remark=damaged, progress=progress
     )
-    _account(plan, failed, [(o.region, reason) for o in outcomes for _, _, reason in o.unreadable])
+    _account(
+        plan, failed, [(o.region, f"stars {a} to {b}, {reason}") for o in outcomes for a, b, reason in o.unreadable]
+    )
 
 
 def job(plan: Plan) -> tasks.Job:

@@ -52,7 +52,11 @@ def test_one_bad_chunk_costs_its_own_stars_only(plan, name, small_survey, small_
     corrupt(chunk_file(plan, name, 1))
     outcome = region.run_region(plan, plan.regions[0])
     ((start, stop, reason),) = outcome.unreadable
-    assert (start, stop) == (20, 40) and "crc32c" in reason.lower().replace("checksum", "crc32c")
+    assert (
+        (start, stop) == (20, 40)
+        and reason.startswith(f"{name!r}: ")
+        and "crc32c" in reason.lower().replace("checksum", "crc32c")
+    )
     assert filled(plan, "status")[:60].tolist() == [1] * 20 + [2] * 20 + [1] * 20
     assert (filled(plan, "flags")[20:40] == flags.BIT["unreadable"]).all()
     assert np.isnan(filled(plan, "label_value")[20:40]).all() and np.isnan(filled(plan, "label_err")[20:40]).all()
@@ -71,7 +75,7 @@ def test_a_chunk_cut_short(plan):
 def test_a_missing_chunk_is_not_taken_for_fill_values(plan):
     chunk_file(plan, "flux_ivar", 0).unlink()
     (bad,) = region.run_region(plan, plan.regions[0]).unreadable
-    assert bad == (0, 20, "FileNotFoundError: chunk 'flux_ivar/c/0/0' is missing")
+    assert bad == (0, 20, "'flux_ivar': FileNotFoundError: chunk 'flux_ivar/c/0/0' is missing")
     assert filled(plan, "status")[:60].tolist() == [2] * 20 + [1] * 40
 
 
