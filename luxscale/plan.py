@@ -139,7 +139,11 @@ def _open_survey(path: str) -> xr.Dataset:
 def _checksum(survey: xr.Dataset, stars: np.ndarray) -> str:
     """SHA-256 of a survey's stars, grids and layout; not of its flux, which is too large to read twice."""
     digest = hashlib.sha256("\n".join(map(str, stars.tolist())).encode())
-    digest.update(f"chunks of {store.star_chunk(survey)}".encode())
+    chunk = store.star_chunk(survey)
+    digest.update(f"chunks of {chunk}".encode())
+    for name, v in sorted(survey.data_vars.items()):
+        if v.chunks and v.chunks[0][0] != chunk:
+            digest.update(f"{name} in chunks of {v.chunks[0][0]}".encode())
     for name in sorted(map(str, survey.variables)):
         variable = survey.variables[name]
         digest.update(f"{name} {variable.dims} {variable.shape} {variable.dtype}".encode())

@@ -212,9 +212,10 @@ def check_contents(survey: xr.Dataset, where: str, *, sample: bool) -> None:
 
 
 def star_chunk(dataset: xr.Dataset) -> int:
-    """Return the number of stars in a chunk of a dataset's widest variable."""
-    widest = max((v for v in dataset.data_vars.values() if v.dims[:1] == (STAR,)), key=lambda v: v[:1].nbytes)
-    return int(widest.chunks[0][0]) if widest.chunks else min(CHUNK, dataset.sizes[STAR])
+    """Return the number of stars in a chunk of a dataset's widest variable; the largest of several as wide."""
+    on_star = [v for v in dataset.data_vars.values() if v.dims[:1] == (STAR,)]
+    _, chunk = max((v[:1].nbytes, v.chunks[0][0] if v.chunks else 0) for v in on_star)
+    return int(chunk) or min(CHUNK, dataset.sizes[STAR])
 
 
 def attributes(path: str | Path) -> dict[str, Any] | None:

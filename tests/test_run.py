@@ -288,6 +288,22 @@ def test_a_survey_rewritten_in_other_chunks_is_read_afresh(stores, small_survey,
     assert_same(tmp_path / "c20.zarr", tmp_path / "c40.zarr")
 
 
+def test_a_variable_rewritten_in_other_chunks(stores, small_survey, undisturbed, tmp_path):
+    """Metadata that this process, or a worker, read before are no longer those of the survey."""
+    damaged = (tmp_path / "s.zarr", stores[1])
+    shutil.copytree(stores[0], damaged[0])
+    label(damaged, tmp_path / "c.zarr")
+    group = zarr.open_group(damaged[0], mode="r+")
+    old, dims = group["flux_ivar"], group["flux_ivar"].metadata.dimension_names
+    group.create_array(
+        "flux_ivar", data=old[:], chunks=(CHUNK // 2, old.shape[1]), dimension_names=dims, overwrite=True
+    )
+    with pytest.raises(InputError, match="made with another survey; choose another path"):
+        label(damaged, tmp_path / "c.zarr")
+    label(damaged, tmp_path / "new.zarr")
+    assert_same(tmp_path / "new.zarr", undisturbed)
+
+
 def test_two_clusters_on_one_machine():
     """Neither warns of the other's port, and both listen on this machine only."""
     with local_cluster(1) as first, local_cluster(1) as second:
@@ -323,7 +339,10 @@ def damage(stores, folder, number=0):
 def test_a_chunk_that_cannot_be_read_is_named_and_done_when_mended(stores, undisturbed, tmp_path):
     """The first chunk is one of those that are looked at before a run."""
     damaged, path = damage(stores, tmp_path)
-    with pytest.raises(run.RunError, match=r"c.zarr: 1 of 6 regions hold stars whose data cannot be read.*region 0: "):
+    with pytest.raises(
+        run.RunError,
+        match=r"c.zarr: 1 of 6 regions hold stars whose data cannot be read.*region 0: stars 0 to 20, 'flux': ",
+    ):
         label(damaged, tmp_path / "c.zarr")
     assert contents(tmp_path / "c.zarr")["status"].tolist() == [2] * CHUNK + [1] * (N_STARS - CHUNK)
     path.write_bytes((stores[0] / path.relative_to(damaged[0])).read_bytes())

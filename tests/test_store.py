@@ -199,3 +199,10 @@ def test_opening_a_large_survey_reads_no_identifiers(small_survey, tmp_path, mon
         chunk.write_bytes(b"junk")
     monkeypatch.setattr(store, "SAMPLE_BYTES", 1000)  # as if the survey were large
     assert open_survey(tmp_path / "s.zarr").sizes["star"] == 300
+
+
+@pytest.mark.parametrize("order", [("flux", "flux_ivar"), ("flux_ivar", "flux")])
+def test_the_chunk_does_not_depend_on_how_a_directory_is_listed(small_survey, order):
+    survey = small_survey.chunk(star=10)
+    survey["flux_ivar"] = survey["flux_ivar"].chunk(star=20)
+    assert store.star_chunk(survey[list(order)]) == 20
