@@ -6,7 +6,7 @@ to be read, by which a survey that changed under the catalogue is noticed, and t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dask.array as da
@@ -85,6 +85,8 @@ def prepare(plan: Plan) -> tuple[Region, ...]:
 def mend(plan: Plan) -> list[damage.Damage]:
     """Read what a catalogue holds, and mark the stars of chunks that are damaged as not done; return what is.
 
+    Identifiers that are not those of the survey are written anew.
+
     Raises
     ------
     CannotWrite
@@ -97,7 +99,42 @@ def mend(plan: Plan) -> list[damage.Damage]:
     with store.writing(plan.catalog):
         for each in found:
             store.array(group, "status")[each.start : each.stop] = NOT_DONE
-    return found
+        return [*found, *_mend_stars(plan)]
+
+
+def _mend_stars(plan: Plan) -> Iterator[damage.Damage]:
+    """Write the identifiers anew where they cannot be read or are others, for the survey is known to be the same."""
+    stars = _identifiers(plan)
+    try:
+        held = np.asarray(store.array(store.open_group(plan.catalog, "r"), STAR)[:])
+        why = "" if np.array_equal(held.astype(stars.dtype), stars) else "not the identifiers of the survey"
+    except Exception as error:  # codecs raise what they like
+        if store.is_outage(error) and not isinstance(error, KeyError):
+            raise
+        why = f"{type(error).__name__}: {error}"
+    if why:
+        group, text = store.open_group(plan.catalog, "r+"), np.dtypes.StringDType()
+        made = group.create_array(
+            STAR,
+            shape=stars.shape,
+            chunks=stars.shape,
+            dtype=text if stars.dtype.kind == "O" else stars.dtype,
+            dimension_names=(STAR,),
+            overwrite=True,
+            **_STAR_ENCODING,
+        )
+        made[:] = stars.astype(made.dtype)
+        yield damage.Damage(STAR, 0, 0, plan.n_stars, why)
+
+
+#: Identifiers carry a checksum, as the arrays that regions fill do.
+_STAR_ENCODING: dict[str, Any] = {"compressors": store.codecs(np.dtype(np.uint8))}
+
+
+def _identifiers(plan: Plan) -> np.ndarray:
+    """Return the stars of the survey, as they are written: (star,), int64 or object."""
+    stars: np.ndarray = store.open_dataset(plan.survey)[STAR].values
+    return stars if stars.dtype.kind in "iu" else stars.astype(object)
 
 
 def status_of(plan: Plan) -> np.ndarray:
@@ -189,6 +226,8 @@ def _recorded(path: str, group: zarr.Group, name: str) -> np.ndarray | None:
         return None
     array = store.array(group, name)
     ((_, _, found),) = damage.pieces(array, 0, array.shape[0])
+    if inputs.sizes(group, name, 0, array.shape[0]).min() <= 0:  # Zarr reads what is not there as zeros
+        found = "it is not there"
     if isinstance(found, str):
         raise InputError(
             f"{path}: what it kept of the survey's chunks, {store.RUN}/{name}, is damaged ({found}); if the survey is as "
@@ -249,9 +288,8 @@ def _create(plan: Plan) -> None:
             "compressors": store.codecs(dtype),
             **({"_FillValue": np.nan} if dtype.kind == "f" else {}),
         }
-    stars = survey[STAR].values
-    stars = stars if stars.dtype.kind in "iu" else stars.astype(object)
-    catalog = decorate(xr.Dataset(variables, {STAR: stars}), model)
+    encoding[STAR] = _STAR_ENCODING
+    catalog = decorate(xr.Dataset(variables, {STAR: _identifiers(plan)}), model)
     catalog["status"].attrs = {
         "long_name": next(v.doc for v in CATALOG if v.name == "status"),
         "flag_values": [NOT_DONE, DONE, UNREADABLE],

@@ -7,6 +7,7 @@ import pytest
 SCRIPTS = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.name)
 def test_script_starts(script):
     """A benchmark that no longer imports the library is found here, not by whoever next needs a figure."""

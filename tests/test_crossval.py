@@ -70,6 +70,7 @@ def assert_same(first, second):
         np.testing.assert_array_equal(first[name].values, second[name].values, err_msg=name)
 
 
+@pytest.mark.slow
 def test_finds_the_number_of_latents(results):
     table = cv.scores(results)["label_chi2"].sel(given="spectra").mean("fold").isel(prior=0)
     assert table.sel(latent_dim=2) > 5 * table.sel(latent_dim=4)

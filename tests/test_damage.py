@@ -79,6 +79,21 @@ def test_labelled_again(whole, damaged, tmp_path, capsys, name, how):
         np.testing.assert_array_equal(array, contents(whole / "c.zarr")[key], err_msg=key)
 
 
+@pytest.mark.parametrize("how", [empty, garbage, "others", "gone"])
+def test_identifiers_are_written_anew(whole, damaged, how):
+    star = damaged / "star"
+    if how == "others":
+        zarr.open_group(damaged, mode="r+")["star"][3] = "somebody else"
+    elif how == "gone":
+        shutil.rmtree(star)
+    else:
+        how(next(f for f in star.rglob("*") if f.is_file() and f.name != "zarr.json"))
+    label(whole, damaged)
+    assert contents(damaged)["star"].tolist() == contents(whole / "c.zarr")["star"].tolist()
+    assert store.open_dataset(damaged)["star"].identical(store.open_dataset(whole / "c.zarr")["star"])
+    assert label(whole, damaged).n_run == 0
+
+
 @pytest.mark.parametrize("name", ["status", "label_value"])
 def test_the_last_chunk_too(whole, damaged, name):
     spoil(damaged, name, 5, garbage)
@@ -118,9 +133,10 @@ def test_an_error_that_is_no_damage_stays_what_it_is(damaged):
         1 / 0  # noqa: B018
 
 
-def test_what_was_kept_of_the_input(whole, damaged):
+@pytest.mark.parametrize("harm", [empty, os.remove])
+def test_what_was_kept_of_the_input(whole, damaged, harm):
     (file,) = (f for f in (damaged / "run" / "flux" / "c").rglob("*") if f.is_file())
-    empty(file)
+    harm(file)
     with pytest.raises(InputError, match=r"c.zarr: what it kept of the survey's chunks, run/flux, is damaged"):
         label(whole, damaged)
     shutil.rmtree(damaged / "run" / "flux")

@@ -158,6 +158,7 @@ def test_a_killed_worker_costs_nothing(stores, undisturbed, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_killed_client_resumes_bit_for_bit(stores, undisturbed, tmp_path):
     script = textwrap.dedent("""
         import sys, time
