@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,16 @@ def log_grid(primary: Header, header: Header, n_pixels: int) -> np.ndarray:
             start, step = number_in(found, "CRVAL1"), number_in(found, "CDELT1")
             if not (0 < start < 6 and 0 < step < 0.1 and start + step * n_pixels < 6 and found.get("CRPIX1", 1) == 1):
                 raise BadFile(f"CRVAL1 = {start:g} and CDELT1 = {step:g} are no logarithmic wavelength grid")
-            return 10 ** (start + step * np.arange(n_pixels))
+            return _powers(start, step, n_pixels)
     raise BadFile("no wavelength grid: the header has no CRVAL1 and CDELT1")
+
+
+@functools.lru_cache(maxsize=8)
+def _powers(start: float, step: float, n_pixels: int) -> np.ndarray:
+    """Return 10**(start + step * i), once for all files alike; not to be changed: (pixel,)."""
+    grid = 10 ** (start + step * np.arange(n_pixels))
+    grid.flags.writeable = False
+    return grid
 
 
 def identifier(header: Header, key: str) -> str:

@@ -123,8 +123,7 @@ class Hdu:
 
     def __init__(self, raw: bytes, start: int):
         self._raw, self._start = raw, start
-        stream = io.BytesIO(raw[start : start + MOST_HEADER_BYTES])
-        self._cards = fits.Header.fromfile(stream)
+        self._cards, length = _cards(raw, start)
         self.header = header = Header(self._cards)
         #: As numpy has it: the axis that changes fastest is the last.
         self.shape = tuple(header.count(f"NAXIS{i}") for i in range(header.count("NAXIS", most=MOST_AXES), 0, -1))
@@ -133,7 +132,7 @@ class Hdu:
         header.count("PCOUNT", 0)
         self.name = str(header.get("EXTNAME") or "").strip()
         self.kind = str(header.get("XTENSION", "IMAGE")).strip()
-        self._data = start + stream.tell()
+        self._data = start + length
         self._end = self._data + self._cards.data_size
         #: Where the next one starts.
         self.end = _whole(self._end)
@@ -182,6 +181,15 @@ class Hdu:
             raise BadFile(f"HDU {self.name!r} is a {self.kind}, which no spectra are in")
         data = (fits.ImageHDU if "XTENSION" in header else fits.PrimaryHDU).fromstring(raw, uint=True).data
         return np.zeros(0) if data is None else _native(data)
+
+
+def _cards(raw: bytes, start: int) -> tuple[fits.Header, int]:
+    """Return the header at a byte, and how many bytes it takes; nearly all are short, and a long slice is a long copy."""
+    for most in (20 * BLOCK_BYTES, MOST_HEADER_BYTES):
+        stream = io.BytesIO(raw[start : start + most])
+        with contextlib.suppress(OSError if most < MOST_HEADER_BYTES else ()):  # it has no end so far
+            return fits.Header.fromfile(stream), stream.tell()
+    raise AssertionError
 
 
 def _whole(n: int) -> int:
