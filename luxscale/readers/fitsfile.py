@@ -185,11 +185,12 @@ class Hdu:
 
 def _cards(raw: bytes, start: int) -> tuple[fits.Header, int]:
     """Return the header at a byte, and how many bytes it takes; nearly all are short, and a long slice is a long copy."""
-    for most in (20 * BLOCK_BYTES, MOST_HEADER_BYTES):
-        stream = io.BytesIO(raw[start : start + most])
-        with contextlib.suppress(OSError if most < MOST_HEADER_BYTES else ()):  # it has no end so far
-            return fits.Header.fromfile(stream), stream.tell()
-    raise AssertionError
+    try:
+        stream = io.BytesIO(raw[start : start + 20 * BLOCK_BYTES])
+        return fits.Header.fromfile(stream), stream.tell()
+    except OSError:  # it has no end so far
+        stream = io.BytesIO(raw[start : start + MOST_HEADER_BYTES])
+        return fits.Header.fromfile(stream), stream.tell()
 
 
 def _whole(n: int) -> int:
