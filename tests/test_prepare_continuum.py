@@ -174,6 +174,12 @@ def test_chips_that_the_grid_does_not_have_are_refused():
             make_chips(GRID, "chebyshev", 4, 1400.0, chips, pixels)
 
 
+def test_sines_that_would_repeat_themselves_in_a_chip_are_refused():
+    with pytest.raises(InputError, match="wider than the sines' longest period.*at least 1400"):
+        make_chips(GRID, "sines", 3, 1000.0, ((15400.0, 16800.0),), None)
+    assert make_chips(GRID, "sines", 3, 1400.0, ((15400.0, 16800.0),), None)
+
+
 def test_the_mean_flux_is_over_good_pixels_among_those_used():
     flux = np.array([[1.0, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4]])
     ivar = np.array([[1, 1, 1, 1], [1, 0, 5, 9], [0, 0, 0, 1.0]])

@@ -181,7 +181,7 @@ def test_a_survey_in_nanometres(tmp_path):
     surveys = []
     for units, scale in (("Angstrom", 1), ("nm", 10)):
         path = build_arrays(tmp_path / f"{units}.npz", arrays | {"wavelength": arrays["wavelength"] / scale})
-        options, recipe = {"units": units, "medium": "air"}, {"continuum": "sines"}
+        options, recipe = {"units": units, "medium": "air"}, {"continuum": "sines", "length": 5000.0}
         ingest("arrays", [path], tmp_path / f"{units}.zarr", options=options, recipe=recipe, progress=False)
         surveys.append(xr.open_zarr(tmp_path / f"{units}.zarr", consolidated=False).compute())
     ours, theirs = surveys

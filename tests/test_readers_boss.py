@@ -7,6 +7,7 @@ import pytest
 from astropy.io import fits
 from fitsfiles import SPEC
 
+from luxscale.prepare import default_recipe, prepare
 from luxscale.readers import FORMATS, BadFile, Spectra
 from luxscale.readers.boss import place
 
@@ -37,6 +38,14 @@ def test_a_real_spec_file():
 def test_its_pixels_are_those_of_the_grid_where_both_have_them():
     spectra, grid = read(), FORMATS["spec"].grid
     np.testing.assert_array_equal(spectra.wavelength[7:], grid[: 4625 - 7])  # it begins seven pixels before
+
+
+def test_its_usual_continuum_follows_the_spectrum_from_blue_to_red():
+    spec = FORMATS["spec"]
+    prepared = prepare(read(), spec, default_recipe(spec), spec.grid)
+    flux = np.where(prepared.flux_ivar > 0, prepared.flux, np.nan)[0]
+    level = [np.nanpercentile(part, 75) for part in np.array_split(flux[spec.grid > 4500], 10)]
+    np.testing.assert_allclose(level, 1, atol=0.2)
 
 
 def test_wavelengths_off_the_grid_stay_where_they_are():

@@ -102,7 +102,7 @@ def check_recipe(recipe: Recipe, format: Format, grid: np.ndarray) -> None:  # n
     Raises
     ------
     InputError
-        If a chip has too few pixels to fit at, or no pixel is in the ranges of ``continuum_pixels``.
+        If a chip has too few pixels to fit at or is wider than the sines' longest period, or no pixel is in the ranges of ``continuum_pixels``.
     """
     if recipe.fits:
         _chips(np.ascontiguousarray(grid, float).tobytes(), recipe, recipe.length / _ANGSTROM[format.units])

@@ -76,7 +76,7 @@ def make_chips(
     Raises
     ------
     InputError
-        If a chip lies off the grid, or has too few pixels to fit at.
+        If a chip lies off the grid, has too few pixels to fit at, or is wider than the longest period of sines.
     """
     at = within(grid, continuum_pixels)
     chips = []
@@ -87,6 +87,11 @@ def make_chips(
             raise InputError(
                 f"chip {low:g} to {high:g} has {at[pixels].sum()} pixels to fit a continuum of {terms} terms at; "
                 f"choose other chips, continuum pixels or a lower order (the grid: {grid[0]:g} to {grid[-1]:g})"
+            )
+        if kind == "sines" and length < (width := np.ptp(grid[pixels])):
+            raise InputError(
+                f"chip {low:g} to {high:g} is wider than the sines' longest period: a continuum that repeats itself "
+                f"after {length:g} fits none; choose a length of at least {width:.0f}, narrower chips, or chebyshev"
             )
         x = _sines(grid[pixels], order, length) if kind == "sines" else _chebyshev(grid[pixels], order)
         chips.append(Chip(pixels, _orthonormal(x, at[pixels]), at[pixels]))

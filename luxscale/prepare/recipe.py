@@ -36,7 +36,7 @@ class Recipe:
     order : int, optional
         Sines and cosines up to ``order`` periods in ``length``, or the degree of the polynomials.
     length : float
-        The longest period of the sines, Angstrom; 1400 in The Cannon.
+        The longest period of the sines, Angstrom; 1400 in The Cannon, whose chips are half of that. No chip may be wider.
     chips : tuple of (float, float)
         Wavelength ranges that are fitted apart, in the unit of the grid; none: see `continuum.default_chips`.
     continuum_pixels : tuple of (float, float), optional
