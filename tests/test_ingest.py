@@ -366,6 +366,9 @@ def test_the_command_accounts_for_every_file(files, tmp_path):
     assert json.loads(again.output)["n_new"] == 0
     for wrong in (["--option", "rows"], ["--grid", "1:2"], ["--chip", "3"], ["--continuum", "guess"]):
         assert CliRunner().invoke(main, [*arguments, *wrong]).exit_code == 2
+    for idle in (["--label", "teff"], ["--labels-format", "table"], ["--labels-setting", "floor.teff=30"]):
+        refused = CliRunner().invoke(main, [*arguments, *idle])
+        assert refused.exit_code == 2 and f"{idle[0]} is about a catalogue; name it with --labels" in refused.output
     failed = CliRunner().invoke(main, [*arguments, "--option", "rows=none"])
     assert failed.exit_code == 1 and "coadd, visits" in failed.output
 

@@ -68,6 +68,7 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _ranges, "metavar": "LEA
 )
 @click.option("--continuum", type=click.Choice(["none", "file", "scale", "sines", "chebyshev"]), default=None)
 @click.option("--order", type=click.IntRange(0), default=None, help="Of sines or Chebyshev polynomials.")
+@click.option("--length", type=float, default=None, help="Longest period of sines, Angstrom.  [default: 1400]")
 @click.option("--chip", "chips", help="Wavelengths whose continuum is fitted apart (repeat).", **_RANGE)
 @click.option("--continuum-pixels", help="Wavelengths that the continuum is fitted at (repeat).", **_RANGE)
 @click.option("--rest-frame/--as-observed", default=None, help="Whether to take a star's velocity out.")
@@ -95,7 +96,7 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
 
     fmt = get_format(given["format"])
     files = ingesting.find_files(given["files"], fmt, listed=given["files_from"])
-    labels = _labels(given) if given["labels"] else None
+    labels = _labels(given)
     with cluster.client(progress=not quiet) as client:
         made = ingesting.ingest(
             fmt.name,
@@ -118,7 +119,7 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
 
 def _recipe(given: dict[str, Any]) -> dict[str, Any]:
     """Return what was said of the recipe."""
-    names = ("continuum", "order", "chips", "continuum_pixels", "rest_frame")
+    names = ("continuum", "order", "length", "chips", "continuum_pixels", "rest_frame")
     said = {n: given[n] for n in names if given[n] not in (None, ())}
     if given["bad"]:
         said["bad"] = () if given["bad"] == ("none",) else given["bad"]
@@ -126,6 +127,13 @@ def _recipe(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _labels(given: dict[str, Any]) -> Any:
+    """Read the labels of the catalogue; None where none is named."""
+    if not given["labels"]:
+        about = {"--labels-format": "labels_format", "--label": "label_names", "--labels-setting": "labels_setting"}
+        for option, name in about.items():
+            if given[name]:
+                raise click.UsageError(f"{option} is about a catalogue; name it with --labels")
+        return None
     from luxscale.labels import parse_settings, read_labels
 
     settings = parse_settings(given["label_names"], given["labels_setting"])
