@@ -100,7 +100,7 @@ class Lock:
             other = self._read()
         if other.get("token") != self._token:
             raise InputError(
-                f"{self._path}: another run, process {other.get('pid')} on {other.get('host')}, is labelling into it; "
+                f"{self._path}: another run, process {other.get('pid')} on {other.get('host')}, is writing into it; "
                 "wait for its end, or stop it and run the same command again"
             )
         _OURS.add(self._token)

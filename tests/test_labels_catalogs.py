@@ -169,7 +169,10 @@ def test_both_scales_of_abundances(made):
 def test_velocities_of_dr17_have_no_errors_and_need_a_floor(name, tmp_path):
     columns = columns_of(CATALOGS["allstar-dr17"])
     path = write(tmp_path / "dr17.fits", columns)
-    with pytest.raises(InputError, match=f"no column has errors of '{name}'.*floors=.'{name}': 0.1"):
+    with pytest.raises(
+        InputError,
+        match=f"no column has errors of '{name}'.*floors=.'{name}': 0.1. or --labels-setting floor.{name}=0.1",
+    ):
         read_labels(path, settings=LabelSettings(labels=("teff", name)))
     table = read_labels(path, settings=LabelSettings(labels=("teff", name), floors={name: 0.3}))
     np.testing.assert_array_equal(table.err[:, 1], 0.3)

@@ -193,7 +193,9 @@ def test_what_is_wrong_is_said_with_the_file_and_what_to_do(changes, said, tmp_p
 
 def test_repeated_identifiers_need_a_sn(tmp_path):
     path = table(tmp_path / "t.fits", id=["a", "a"])
-    with pytest.raises(InputError, match="identifier 'a' is in several rows; say which by snr='COLUMN'"):
+    with pytest.raises(
+        InputError, match="identifier 'a' is in several rows; say which by snr='COLUMN' or --labels-setting snr="
+    ):
         read_labels(path, settings=with_(snr=None))
 
 

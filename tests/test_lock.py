@@ -38,7 +38,7 @@ def as_if(path, **changes):
 def test_the_second_is_refused_and_told_who_is_there(path):
     with (
         lock.held(path),
-        pytest.raises(InputError, match=r"another run, process \d+ on .* is labelling into it") as error,
+        pytest.raises(InputError, match=r"another run, process \d+ on .* is writing into it") as error,
     ):
         lock.Lock(path).acquire()
     assert path in str(error.value)

@@ -134,9 +134,12 @@ def _told(columns: Columns) -> Catalog:
     if len(fits) == 1:
         return CATALOGS[fits[0]]
     if fits:
-        raise InputError(f"{columns.path}: it may be any of {', '.join(fits)}; say which by catalog=")
+        raise InputError(
+            f"{columns.path}: it may be any of {', '.join(fits)}; say which by catalog= or --labels-format"
+        )
     tried = "; ".join(f"{n} lacks {', '.join(missing)}" for n, missing in lacks.items())
     raise InputError(
-        f"{columns.path}: no catalogue that is known ({tried}); say which by catalog=, "
-        f"or map its columns: key='ID', columns={{'teff': 'TEFF_COLUMN', ...}}"
+        f"{columns.path}: no catalogue that is known ({tried}); say which by catalog= or --labels-format, "
+        "or map its columns: key='ID', columns={'teff': 'TEFF_COLUMN', ...} or --labels-setting key=ID "
+        "--labels-setting column.teff=TEFF_COLUMN"
     )

@@ -22,7 +22,11 @@ def describe(settings: LabelSettings, table: Columns) -> Catalog:
     """
     names, where = table.names, table.path
     if not settings.columns or settings.key is None:
-        missing = "columns={'teff': 'TEFF_COLUMN', ...}" if not settings.columns else "key='ID_COLUMN'"
+        missing = (
+            "columns={'teff': 'TEFF_COLUMN', ...} or --labels-setting column.teff=TEFF_COLUMN"
+            if not settings.columns
+            else "key='ID_COLUMN' or --labels-setting key=ID_COLUMN"
+        )
         raise InputError(f"{where}: a table needs {missing}; its columns: {', '.join(names[:40])}")
     for given in ("errors", "units"):
         for label in getattr(settings, given):

@@ -103,7 +103,10 @@ def choose(data: Mapping[str, np.ma.MaskedArray], catalog: Catalog, settings: La
     order = rows if snr is None else rows[np.argsort(-np.nan_to_num(snr[rows], nan=-np.inf), kind="stable")]
     again = pd.Series(key[order], dtype=key.dtype).duplicated().to_numpy()
     if snr is None and again.any():
-        raise InputError(f"{where}: identifier {key[order][again][0]!r} is in several rows; say which by snr='COLUMN'")
+        raise InputError(
+            f"{where}: identifier {key[order][again][0]!r} is in several rows; say which by snr='COLUMN' or "
+            "--labels-setting snr=COLUMN"
+        )
     rows = np.sort(order[~again])
     counts |= {"duplicates": int(again.sum()), "rows kept": rows.size}
     if not rows.size:

@@ -58,7 +58,7 @@ def _source(name: str, known: Mapping[str, str], catalog: Catalog, settings: Lab
     if without is not None and name not in settings.floors:
         raise InputError(
             f"{where}: no column has errors of {without!r}; give {name!r} an error floor, "
-            f"e.g. floors={{{name!r}: 0.1}}, or leave it out"
+            f"e.g. floors={{{name!r}: 0.1}} or --labels-setting floor.{name}=0.1, or leave it out"
         )
     return source
 
