@@ -267,6 +267,12 @@ def test_files_of_another_format_are_said_and_the_right_one_works_after(files, t
     assert ingest("apstar", paths, out, progress=False).n_stars == 2
 
 
+def test_why_no_grid_can_be_taken_from_a_file_is_said(tmp_path):
+    np.savez(tmp_path / "a.npz", flux=np.ones((2, 9)), lam=np.arange(1.0, 10))
+    with pytest.raises(InputError, match=r"a\.npz: no array 'ivar'; there are: flux, lam"):
+        ingest("arrays", [tmp_path / "a.npz"], tmp_path / "s.zarr", progress=False)
+
+
 def test_labels_are_joined_by_identifier_and_anew(files, tmp_path):
     paths, out = found(files), tmp_path / "s.zarr"
     table = LabelTable(

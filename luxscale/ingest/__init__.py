@@ -210,12 +210,16 @@ def _grid(survey: str, fmt: Format, options: dict[str, str], files: list[str], g
         return ledger.read_grid(survey)
     if fmt.grid is not None:
         return fmt.grid
+    first = ""
     for path in files:
         try:
             return np.asarray(next(iter(fmt.read(path, **options))).wavelength, float)
-        except (BadFile, OSError, StopIteration):
-            continue
-    raise InputError(f"no file is one of {fmt.name}, from which to take the wavelength grid; give one with --grid")
+        except (BadFile, OSError, StopIteration) as error:
+            first = first or f" (the first, {path}: {str(error) or 'holds no spectrum'})"
+    raise InputError(
+        f"no file can be read as {fmt.name}, from which to take the wavelength grid{first}; mend that, or give a grid "
+        "with --grid"
+    )
 
 
 def make_grid(least: float, greatest: float, step: float, *, log: bool = False) -> np.ndarray:
