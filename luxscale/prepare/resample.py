@@ -91,8 +91,10 @@ def copy(pixels: Pixels, i: int, n_grid: int, outside: int) -> Pixels:
 def rebin(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray, outside: int) -> Pixels:
     """Resample spectra that have one wavelength scale; all stars and what is needed of each go through one loop.
 
-    A pixel's flux is the mean over the good part of what it covers, its variance that of this mean; covariances of
-    neighbours, which resampling makes, are not kept. No detector's edge pixel is drawn out over a gap. A pixel that is
+    A pixel's flux is the mean over the good part of what it covers, its variance that of this mean. Neighbours that share
+    a pixel of the file are correlated, which no inverse variance can say: lest it count twice, a pixel's ivar is at most
+    its share of that of the file's pixels, so that the information in a stretch of wavelength is what it was. No
+    detector's edge pixel is drawn out over a gap. A pixel that is
     missing for what it covers has the reason of the nearest bad pixel.
 
     Parameters
@@ -105,24 +107,34 @@ def rebin(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray, outside: int
         Code of pixels that the spectra do not cover.
     """
     good = pixels.ivar > 0
-    planes = np.stack([np.where(good, pixels.flux, 0), good.astype(float)])
+    density = np.where(good, pixels.ivar, 0) / _widths(wavelength)
+    planes = np.stack([np.where(good, pixels.flux, 0), good.astype(float), density])
     error = np.where(good, 1 / np.sqrt(np.where(good, pixels.ivar, 1)), 0)
-    errors = np.stack([error, np.zeros_like(error)])
-    out = np.full((3, len(good), len(grid)), np.nan)  # flux and error, each times the share that is good, and the share
+    errors = np.stack([error, np.zeros_like(error), np.zeros_like(error)])
+    # flux and error, each times the share that is good, the share, and inverse variance per unit wavelength
+    out = np.full((4, len(good), len(grid)), np.nan)
     for new in segments(grid):
         for old in segments(wavelength):
             arrays = map(np.ascontiguousarray, (grid[new], wavelength[old], planes[..., old], errors[..., old]))
-            (f, share), (e, _) = _spectres()(*arrays, fill=np.nan, verbose=False)
+            (f, share, inform), (e, _, _) = _spectres()(*arrays, fill=np.nan, verbose=False)
             inside = np.isfinite(share[0])
-            out[:, :, new][..., inside] = np.stack([f, e, share])[..., inside]
-    f, e, share = out
+            out[:, :, new][..., inside] = np.stack([f, e, share, inform])[..., inside]
+    f, e, share, inform = out
     known = share >= LEAST_GOOD
     divide = np.where(known, share, 1)
-    ivar = np.where(known, (divide / np.where(known, e, 1)) ** 2, 0)
+    ivar = np.where(known, np.minimum((divide / np.where(known, e, 1)) ** 2, inform * _widths(grid)), 0)
     reason = np.where(known, 0, outside).astype(np.uint8)
     for row, codes, lost in zip(reason, pixels.reason, np.isfinite(share) & ~known, strict=True):
         row[lost] = _nearest(wavelength, codes, grid[lost])
     return Pixels(np.where(known, f / divide, 0), ivar, reason)
+
+
+def _widths(wavelength: np.ndarray) -> np.ndarray:
+    """Return the widths of pixels, those at the edge of a detector like their neighbours: (pixel,)."""
+    widths = np.ones_like(wavelength)
+    for part in segments(wavelength):
+        widths[part] = np.gradient(wavelength[part])
+    return widths
 
 
 def _nearest(wavelength: np.ndarray, codes: np.ndarray, at: np.ndarray) -> np.ndarray:
