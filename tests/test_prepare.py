@@ -11,7 +11,7 @@ from luxscale.schema import InputError, OutputSpec, invalid
 
 FLUX = OutputSpec("flux", "wavelength", "flux_ivar")
 GRID = 10 ** (3.6 + 1e-4 * np.arange(400))
-FORMAT = Format("test", "", lambda path: iter(()), bits={"COSMIC": 0, "SKY": 5}, bad=("COSMIC",))
+FORMAT = Format("test", "", lambda path: iter(()), bits={"COSMIC": 0, "SKY": 5}, bad=("COSMIC",), velocities=True)
 
 
 def make(n: int = 3, grid: np.ndarray = GRID, seed: int = 0, **others) -> Spectra:
@@ -219,3 +219,8 @@ def test_fluxes_in_small_units_are_fitted_and_their_ivar_fits_float32_afterwards
     assert prepare(small, FORMAT, default_recipe(FORMAT), GRID).refused == dict.fromkeys(
         range(2), f"no good pixel: {GRID.size} not finite"
     )
+
+
+def test_velocities_that_files_do_not_give_cannot_be_left_in():
+    with pytest.raises(InputError, match="files of apstar give no velocities"):
+        default_recipe(get_format("apstar"), rest_frame=False)

@@ -114,11 +114,15 @@ def _ingest(made: dict[str, Any]) -> Iterator[str]:
 
 def _how(made: dict[str, Any]) -> Iterator[str]:
     """Say how files were read."""
+    from luxscale.readers import get_format
+
     options = ", ".join(f"{k}={v}" for k, v in made["options"].items())
     yield _line("format", made["format"] + (f" ({options})" if options else ""))
     recipe = {k: v for k, v in made["recipe"].items() if v not in (None, [])}
     yield _line("bad bits", ", ".join(recipe.pop("bad", [])) or "none")
-    yield _line("rest frame", "velocities taken out" if recipe.pop("rest_frame") else "velocities left as they were")
+    taken = recipe.pop("rest_frame")
+    if get_format(made["format"]).velocities:
+        yield _line("rest frame", "velocities taken out" if taken else "velocities left as they were")
     continuum = recipe.pop("continuum")
     if continuum != "sines":
         recipe.pop("length")  # of nothing

@@ -22,7 +22,8 @@ def find_files(paths: Iterable[str | Path], fmt: Format, *, listed: str | Path |
         the format has.
     fmt : Format
     listed : str or Path, optional
-        Text file that names more of them, one a line; relative names start from its directory.
+        Text file that names more of them, one a line; relative names start from its directory, and lines that start with
+        ``#`` say nothing.
 
     Raises
     ------
@@ -43,7 +44,7 @@ def _lines(path: Path) -> list[str]:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a list of files ({error})") from error
-    return [str(path.parent / line.strip()) for line in text.splitlines() if line.strip()]
+    return [str(path.parent / line.strip()) for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def _expand(path: str, fmt: Format) -> Iterator[str]:

@@ -109,7 +109,7 @@ def _first_of_each(session: Session, table: pd.DataFrame, refused: list[tuple[in
     for name, file, other in zip(
         worse["star"], worse["file"], worse["star"].map(best.set_index("star")["file"]), strict=True
     ):
-        refused.append((int(file), str(name), f"duplicate: {paths[other]} has the star with higher S/N"))
+        refused.append((int(file), str(name), f"duplicate: {paths[other]} has the star with S/N as high or higher"))
     return table[table.index.isin(best.index)]
 
 

@@ -81,6 +81,12 @@ def open_survey(plan: Plan, grid: np.ndarray) -> None:
         ledger.create(plan, grid)
         return
     changed = _changed(held, plan.identity)
+    if any(c.startswith("grid ") for c in changed):
+        there = ledger.read_grid(plan.survey)
+        raise InputError(
+            f"{plan.survey}: has another wavelength grid, {there.size:,} pixels from {there[0]:g} to {there[-1]:g}; leave "
+            "out --grid, or choose another path"
+        )
     if changed:
         raise InputError(
             f"{plan.survey}: its files were read with other settings: {'; '.join(changed)}. Use those, or choose another "

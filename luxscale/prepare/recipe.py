@@ -74,6 +74,11 @@ def default_recipe(format: Format, **changes: Any) -> Recipe:  # noqa: A002 - wh
     for name in changes:
         if name not in names:
             raise InputError(f"a recipe has no {name!r}; it has: {', '.join(names)}")
+    if "rest_frame" in changes and changes["rest_frame"] != format.rest_frame and not format.velocities:
+        raise InputError(
+            f"files of {format.name} give no velocities: they are in the rest frame, or do not say; leave out rest_frame "
+            "(--rest-frame, --as-observed)"
+        )
     settings = {"bad": format.bad, "rest_frame": format.rest_frame, "continuum": format.continuum, **changes}
     if settings["continuum"] not in CONTINUA:
         raise InputError(f"no continuum {settings['continuum']!r}; there are: {', '.join(CONTINUA)}")

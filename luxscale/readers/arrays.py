@@ -311,7 +311,6 @@ FORMATS = (
         read_arrays,
         bits={"MASKED": 0},
         bad=("MASKED",),
-        rest_frame=False,
         options=(
             Option("flux", "flux", None, "name of the flux"),
             Option("ivar", "ivar", None, "name of its inverse variance"),

@@ -138,8 +138,10 @@ class Format:
         Bits that make a pixel bad, by the field's usual choice.
     continuum : str
         What is done about the continuum unless told otherwise, see `luxscale.prepare`.
+    velocities : bool
+        Whether files give velocities, for their stars are not at rest; others are at rest as they are, or say nothing.
     rest_frame : bool
-        Whether ``velocity`` is taken out unless told otherwise.
+        Whether these are taken out unless told otherwise.
     options : tuple of Option
     pattern : tuple of str
         How files are named, by which they are found in a directory.
@@ -161,6 +163,7 @@ class Format:
     bits: Mapping[str, int] = dataclasses.field(default_factory=dict)
     bad: tuple[str, ...] = ()
     continuum: str = "none"
+    velocities: bool = False
     rest_frame: bool = True
     options: tuple[Option, ...] = ()
     pattern: tuple[str, ...] = ("*",)

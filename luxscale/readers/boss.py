@@ -139,6 +139,7 @@ FORMATS = (
         bits=BITS,
         bad=BAD,
         continuum="chebyshev",
+        velocities=True,
         pattern=("spec-*.fits", "spec-*.fits.gz"),
         options=(Option("mask", "and", ("and", "or"), "bits set in all exposures of a pixel, or in any"),),
         tried="real",

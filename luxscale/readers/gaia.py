@@ -236,7 +236,6 @@ FORMATS = (
         grid=GRID,
         units="nm",
         continuum="scale",
-        rest_frame=False,
         pattern=("*.csv", "*.csv.gz", "*.ecsv", "*.ecsv.gz", "*.fits"),
         main=spectra_file,
         many=True,

@@ -139,6 +139,7 @@ FORMATS = (
         grid=GRID,
         medium="air",
         options=(Option("flux", "normalised", ("normalised", "observed"), "over the pipeline's continuum, or counts"),),
+        velocities=True,
         pattern=tuple("[0-9]" * 15 + f"[1-4].fits{end}" for end in ("", ".gz")),
         main=main_file,
     ),

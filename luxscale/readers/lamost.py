@@ -189,6 +189,7 @@ FORMATS = (
         bad=BAD,
         continuum="chebyshev",
         options=_OPTIONS,
+        velocities=True,
         pattern=("spec-*.fits", "spec-*.fits.gz"),
         tried="real",
     ),
@@ -202,6 +203,7 @@ FORMATS = (
         continuum="chebyshev",
         rest_frame=False,
         options=_OPTIONS,
+        velocities=True,
         pattern=("med-*.fits", "med-*.fits.gz"),
     ),
 )
