@@ -20,6 +20,7 @@ from luxscale.cluster import local_cluster
 from luxscale.info import describe
 from luxscale.ingest import find_files, ingest, ledger, make_grid, run
 from luxscale.ingest.batch import run_batch
+from luxscale.ingest.part import Part
 from luxscale.ingest.plan import Batch, Session, batch_files, grid_checksum
 from luxscale.labels import LabelTable
 from luxscale.prepare import default_recipe, prepare
@@ -394,7 +395,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_after(files, tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(ledger.Part, "flush", full)
+        patched.setattr(Part, "flush", full)
         with pytest.raises(RunError, match="No space left"):
             ingest("apstar", paths, out, progress=False)
     assert ingest("apstar", paths, out, progress=False).n_stars == 20

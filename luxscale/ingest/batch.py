@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from luxscale import store
-from luxscale.ingest.ledger import WHOLE_FILE, Part, grid_of, session_files
+from luxscale.ingest.ledger import WHOLE_FILE, grid_of, session_files
+from luxscale.ingest.part import Part
 from luxscale.ingest.plan import Batch, Session
 from luxscale.prepare import prepare
 from luxscale.readers import BadFile, Spectra, get_format
