@@ -74,8 +74,13 @@ def run_region(plan: Plan, region: Region) -> Outcome:
     return Outcome(region.index, region.stop - region.start, tuple(bad), clock.seconds, worker_name())
 
 
-def _read(plan: Plan, start: int, stop: int) -> Iterator[tuple[int, int, list[np.ndarray] | str]]:
-    """Yield the data of stars, as few pieces as can be: where something cannot be read, chunk by chunk, or why."""
+def _read(
+    plan: Plan, start: int, stop: int, *, again: bool = True
+) -> Iterator[tuple[int, int, list[np.ndarray] | str]]:
+    """Yield the data of stars, as few pieces as can be: where something cannot be read, chunk by chunk, or why.
+
+    A chunk that is not there is asked for twice: the survey may have been away, and be back.
+    """
     _, specs, _ = _prepared(plan.model, plan.given, plan.fingerprint)
     names = [v for s in specs for v in s.variables]
     survey = _opened(plan.survey, dict(plan.identity)["survey"])
@@ -92,6 +97,8 @@ def _read(plan: Plan, start: int, stop: int) -> Iterator[tuple[int, int, list[np
         if stop - start > plan.chunk:
             for first in range(start, stop, plan.chunk):
                 yield from _read(plan, first, min(first + plan.chunk, stop))
+        elif again and isinstance(error, FileNotFoundError):
+            yield from _read(plan, start, stop, again=False)
         else:
             yield start, stop, f"{names[len(data)]!r}: {told(error)}"
 
