@@ -285,6 +285,7 @@ def test_a_window_works_with_it_too(training, test_stars):
     assert 0.8 < 1.4826 * float(np.abs(pull).median()) < 1.25
 
 
+@pytest.mark.slow
 def test_linear_spectra_and_labels_agree_with_lux(world, held_out):
     """Where spectra are linear in as many labels as there are latents, both methods see the same."""
     survey = world.survey(1000, seed=4, missing_labels=0.0, label_noise=0.02)

@@ -18,6 +18,8 @@ from luxscale.cluster import local_cluster
 from luxscale.run import RunError
 from luxscale.schema import InputError
 
+pytestmark = pytest.mark.slow  # test_cli.py has a cross-validation in the default run
+
 N_STARS, FOLDS = 200, 3
 GRID = {"latent_dims": (2, 4, 6), "folds": FOLDS, "iterations": 6}
 
@@ -70,7 +72,6 @@ def assert_same(first, second):
         np.testing.assert_array_equal(first[name].values, second[name].values, err_msg=name)
 
 
-@pytest.mark.slow
 def test_finds_the_number_of_latents(results):
     table = cv.scores(results)["label_chi2"].sel(given="spectra").mean("fold").isel(prior=0)
     assert table.sel(latent_dim=2) > 5 * table.sel(latent_dim=4)

@@ -53,6 +53,7 @@ def test_free_again_afterwards_and_after_an_error(path):
         assert owner(path)["beats"] == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_is_succeeded_at_once(path):
     script = textwrap.dedent("""
         import os, sys
@@ -147,6 +148,7 @@ def poll(condition, seconds=20):
     return False
 
 
+@pytest.mark.slow
 def test_a_run_that_is_dead_but_not_yet_asked_for_is_succeeded(path):
     script = "import sys; from luxscale import lock; lock.Lock(sys.argv[1]).acquire(); print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:

@@ -152,6 +152,7 @@ def test_spectra_and_labels_of_a_give_more_on_b_than_each(model, test_stars):
         assert (error["flux", "label_value"] < error[alone]).all()
 
 
+@pytest.mark.slow
 def test_the_few_stars_with_both_are_what_carries_labels_over(training, test_stars):
     """From A alone, without spectra to stand between: B of stars that share neither spectra nor labels is unknown."""
     survey, true = test_stars

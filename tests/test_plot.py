@@ -546,6 +546,7 @@ def test_crossval_on_given_axes_of_one_score(scores):
         plot.crossval(scores, score="label_rmse")
 
 
+@pytest.mark.slow
 def test_importing_and_drawing_leave_pyplot_alone():
     import subprocess
     import sys

@@ -148,6 +148,7 @@ def test_on_worker_processes(stores, undisturbed, tmp_path):
         np.testing.assert_array_equal(ours[name], theirs[name])
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing(stores, undisturbed, tmp_path):
     with local_cluster(2) as client:
         pids = list(client.run(os.getpid).values())
@@ -158,14 +159,14 @@ def test_a_killed_worker_costs_nothing(stores, undisturbed, tmp_path):
     )
 
 
-@pytest.mark.slow
 def test_a_killed_client_resumes_bit_for_bit(stores, undisturbed, tmp_path):
     script = textwrap.dedent("""
         import sys, time
         from luxscale import run
         def slow(plan, region, do=run.run_region):
-            do(plan, region)
+            done = do(plan, region)
             time.sleep(0.3)
+            return done
         run.run_region = slow
         run.label_survey(*sys.argv[1:], region_stars=20, progress=False)
     """)
@@ -313,6 +314,7 @@ def test_two_clusters_on_one_machine():
             assert client.dashboard_link.startswith("http://127.0.0.1:")
 
 
+@pytest.mark.slow
 def test_a_worker_does_one_region_at_a_time(stores, tmp_path):
     """Regions that overlapped in one process would add up their memory."""
     log = tmp_path / "log.jsonl"
@@ -463,6 +465,7 @@ def test_labels_that_a_crash_lost_are_made_again(stores, undisturbed, tmp_path, 
     assert_same(tmp_path / "c.zarr", undisturbed)
 
 
+@pytest.mark.slow
 def test_work_that_the_scheduler_gave_up_is_said_to_be(stores, tmp_path):
     plan = plan_of(stores, tmp_path / "c.zarr")
     with local_cluster(1) as client:
@@ -554,6 +557,7 @@ def _raise(plan, region):
         raise errors[region.index] from error
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_on_a_worker_comes_back_as_text(stores, tmp_path):
     plan = plan_of(stores, tmp_path / "c.zarr")
     with local_cluster(1) as client:

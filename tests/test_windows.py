@@ -139,6 +139,7 @@ def correlated(n, seed, spread):
     )
 
 
+@pytest.mark.slow
 def test_a_window_undoes_what_a_correlation_in_training_makes_of_an_element():
     """mg follows fe to 0.05 in training and to 0.3 in the test stars.
 
