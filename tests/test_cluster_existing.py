@@ -103,7 +103,6 @@ def label(stores, out, *options):
     return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
-@pytest.mark.slow
 def test_label_over_tls(secure, certificates, stores, tmp_path):
     options = [x for name, path in certificates.items() for x in (f"--tls-{name}", path)]
     result = label(stores, tmp_path / "c.zarr", "--region-stars", 20, "--scheduler", secure, *options)
@@ -174,7 +173,6 @@ def test_workers_that_will_not_do(tmp_path):
                 process.wait()
 
 
-@pytest.mark.slow
 def test_workers_that_join_later(tmp_path, monkeypatch):
     """A good one with two threads is remarked on once, one of another version is sent away."""
     other = tmp_path / "site" / "luxscale-9.9.dist-info"
