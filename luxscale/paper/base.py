@@ -1,0 +1,150 @@
+"""What the figures share: a register of them, and surveys, models and catalogues that are made once and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+import luxscale as lux
+from luxscale import store
+from luxscale.model import LuxModel
+from luxscale.progress import Progress
+from luxscale.schema import InputError
+
+#: Pixels of the simulated spectra: as many as APOGEE's.
+PIXELS = 8575
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A directory of figures, with what they are drawn from beside them.
+
+    Parameters
+    ----------
+    out : Path
+        Figures are written here, and surveys, models and catalogues under ``work`` in it.
+    fraction : float
+        Number of stars over the paper's: 1 for as many, less for a quick look.
+    pixels : int
+        Pixels of simulated spectra.
+    data : Path, optional
+        Directory of files that others publish, for the figures that need them.
+    progress : bool
+        Whether to show progress on standard error.
+    """
+
+    out: Path
+    fraction: float = 1.0
+    pixels: int = PIXELS
+    data: Path | None = None
+    progress: bool = True
+
+    def stars(self, paper: int, least: int = 50) -> int:
+        """Return how many stars to take where the paper takes ``paper``."""
+        return max(least, round(self.fraction * paper))
+
+    def file(self, name: str) -> Path:
+        """Return the path of a published file.
+
+        Raises
+        ------
+        InputError
+            If it is not there.
+        """
+        path = None if self.data is None else self.data / name
+        if path is None or not path.exists():
+            raise InputError(f"{name} is not in {self.data or 'a directory given with --data'}")
+        return path
+
+    def kept(self, name: str, make: Callable[[], xr.Dataset], **settings: Any) -> xr.Dataset:
+        """Return a dataset that ``make`` returns, made once for these settings and kept in Zarr."""
+        path = self._path(name, settings)
+        if store.attributes(path) is None:
+            made = make()
+            growing = path.with_name(path.name + ".partial")
+            store.write_dataset(made, growing)
+            growing.rename(path)
+        return store.open_dataset(path)
+
+    def model(self, name: str, train: Callable[[], LuxModel], **settings: Any) -> LuxModel:
+        """Return a model that ``train`` returns, trained once for these settings and kept."""
+        path = self._path(name, settings)
+        if store.attributes(path) is None:
+            train().save(path)
+        return lux.load_model(path)
+
+    def _path(self, name: str, settings: dict[str, Any]) -> Path:
+        said = json.dumps({"fraction": self.fraction, "pixels": self.pixels, **settings}, sort_keys=True)
+        folder = self.out / "work"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}.zarr"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A figure of the paper: its number, what it shows, the published files it needs, and how it is drawn."""
+
+    number: str
+    title: str
+    needs: tuple[str, ...]
+    draw: Callable[[Study], Figure]
+
+
+#: Figures by number, in the paper's order.
+FIGURES: dict[str, Entry] = {}
+
+
+def figure(number: str, title: str, *needs: str) -> Callable[[Callable[[Study], Figure]], Callable[[Study], Figure]]:
+    """Register a function that draws a figure of the paper."""
+
+    def register(function: Callable[[Study], Figure]) -> Callable[[Study], Figure]:
+        FIGURES[number] = Entry(number, title, needs, function)
+        return function
+
+    return register
+
+
+def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Path | None, str]]:
+    """Draw figures, all by default, into ``figure-NUMBER.png``.
+
+    Parameters
+    ----------
+    study : Study
+    numbers : sequence of str
+        Of the figures; all by default, without those whose files are not there.
+
+    Yields
+    ------
+    entry, path, note
+        ``path`` is None where a figure was left out; ``note`` says why.
+
+    Raises
+    ------
+    InputError
+        If there is no such figure, or one that was asked for by number needs a file that is not there.
+    """
+    for number in numbers:
+        if number not in FIGURES:
+            raise InputError(f"no figure {number!r}; there are {', '.join(sorted(FIGURES, key=int))}")
+    chosen = [FIGURES[n] for n in (numbers or sorted(FIGURES, key=int))]
+    with Progress("figures", len(chosen), enabled=study.progress) as progress:
+        for done, entry in enumerate(chosen):
+            progress.update(done, f"figure {entry.number}, {entry.title}")
+            try:
+                for name in entry.needs:
+                    study.file(name)
+            except InputError as error:
+                if numbers:
+                    raise InputError(f"figure {entry.number}: {error}") from error
+                yield entry, None, str(error)
+                continue
+            path = study.out / f"figure-{entry.number}.png"
+            entry.draw(study).savefig(path, dpi=150)
+            yield entry, path, ""
