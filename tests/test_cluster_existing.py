@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -197,6 +198,22 @@ def test_workers_that_join_later(tmp_path, monkeypatch):
             for process in filter(None, (two, older)):
                 process.terminate()
                 process.wait()
+
+
+def test_a_scheduler_that_stands_still_does_not_hold_up_the_end(monkeypatch):
+    silent, asked = threading.Event(), threading.Event()
+    monkeypatch.setattr(existing, "_LOOK", 0.01)
+    monkeypatch.setattr(existing, "_PATIENCE", 0.1)
+
+    def nthreads():
+        if threading.current_thread() is not threading.main_thread():
+            asked.set()
+            assert silent.wait(60)
+        return {}
+
+    with checked_workers(SimpleNamespace(nthreads=nthreads), lambda remark: None):
+        assert asked.wait(60)
+    silent.set()
 
 
 def poll(condition):

@@ -18,6 +18,9 @@ from luxscale.schema import InputError
 #: Seconds between looks for workers that joined.
 _LOOK = 2.0
 
+#: Seconds that the end of a run waits for such a look: a scheduler that stands still answers none.
+_PATIENCE = 10.0
+
 
 @contextlib.contextmanager
 def existing_cluster(
@@ -91,7 +94,7 @@ def checked_workers(client: Any, say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         end.set()
-        thread.join()
+        thread.join(_PATIENCE)
 
 
 def _watch(client: Any, known: set[str], say: Callable[[str], None], end: threading.Event) -> None:
