@@ -1,0 +1,53 @@
+"""The notebooks are valid and stored without outputs; marked slow, each runs from clean without errors or warnings."""
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+from IPython.core.inputtransformer2 import TransformerManager
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NAMES = ("cluster", "first-labels", "label-transfer", "large-survey")
+
+#: Seconds a cell may take, on a busy machine.
+PATIENCE = 300
+
+
+def read(name):
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=nbformat.NO_CONVERT)
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_all_notebooks_are_tested():
+    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == list(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_is_valid_and_without_outputs(name):
+    notebook = read(name)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "pip install" in notebook.cells[0].source
+    for cell in code(notebook):
+        assert cell.outputs == [] and cell.execution_count is None
+        ast.parse(TransformerManager().transform_cell(cell.source))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_runs_from_clean(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    for folder in ("tmp", "here"):
+        (tmp_path / folder).mkdir()
+    notebook = read(name)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("import warnings; warnings.simplefilter('error')"))
+    place = {"metadata": {"path": str(tmp_path / "here")}}
+    NotebookClient(notebook, timeout=PATIENCE, kernel_name="python3", resources=place).execute()
+    said = "".join(o.text for cell in code(notebook) for o in cell.outputs if o.output_type == "stream")
+    assert "Warning" not in said, said
+    assert not list((tmp_path / "here").iterdir()), "notebooks write into a temporary directory only"
