@@ -1,0 +1,43 @@
+"""The command that shows the guide."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from luxscale.cli.base import main
+from luxscale.schema import InputError
+
+#: Longer lines are hard to read, however wide the terminal.
+_WIDTH = 100
+
+
+@main.command()
+@click.argument("topic", required=False)
+def guide(topic: str | None) -> None:
+    """Show the page of the guide on TOPIC; without one, list the topics.
+
+    In a terminal the page is laid out; elsewhere it is Markdown.
+    """
+    from luxscale import guide as pages
+
+    if topic is None:
+        click.echo("\n".join(f"luxscale guide {name:<16}{title}" for name, title in pages.topics().items()))
+        return
+    try:
+        text = pages.page(topic)
+    except InputError as error:
+        raise click.BadArgumentUsage(str(error)) from None
+    if sys.stdout.isatty():
+        _lay_out(text)
+    else:
+        click.echo(text, nl=False)
+
+
+def _lay_out(text: str) -> None:
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    console.print(Markdown(text), width=min(_WIDTH, console.width))

@@ -1,0 +1,64 @@
+"""The guide: a Markdown page for each task. ``luxscale guide`` shows them in a terminal."""
+
+import difflib
+from importlib.resources import files
+
+from luxscale.schema import InputError
+
+__all__ = ["page", "topics"]
+
+#: Pages, in the order in which they are listed.
+_TOPICS = (
+    "from-python",
+    "survey",
+    "files",
+    "run",
+    "cluster",
+    "object-storage",
+    "other-tools",
+    "understand",
+    "errors",
+    "glossary",
+)
+
+
+def topics() -> dict[str, str]:
+    """Return the topics of the guide.
+
+    Returns
+    -------
+    dict of str to str
+        Topic -> title of its page, in the order of the guide.
+
+    Examples
+    --------
+    >>> from luxscale import guide
+    >>> guide.topics()["errors"]
+    'What the errors mean, and when not to trust a label'
+    """
+    return {name: page(name).splitlines()[0].removeprefix("# ") for name in _TOPICS}
+
+
+def page(name: str) -> str:
+    """Return a page of the guide.
+
+    Parameters
+    ----------
+    name : str
+        Topic, see `topics`.
+
+    Returns
+    -------
+    str
+        Markdown.
+
+    Raises
+    ------
+    InputError
+        If there is no such topic; names the nearest.
+    """
+    if name not in _TOPICS:
+        near = difflib.get_close_matches(name.lower(), _TOPICS, 1, 0.5)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"the guide has no topic {name!r}; {meant}topics are {', '.join(_TOPICS)}")
+    return (files("luxscale.guide") / f"{name}.md").read_text(encoding="utf-8")
