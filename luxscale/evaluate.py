@@ -58,7 +58,8 @@ def compare(catalog: xr.Dataset, truth: xr.Dataset, *, truth_name: str | None = 
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
+    >>> import xarray as xr
+    >>> from luxscale.evaluate import compare
     >>> labels = xr.DataArray([[4500.0], [5000.0]], {"star": ["a", "b"], "label": ["teff"]}, ("star", "label"))
     >>> truth = xr.Dataset({"label_value": labels, "label_err": 0 * labels + 30})
     >>> float(compare(truth + 40, truth)["bias"][0])
@@ -112,7 +113,24 @@ def match(
 
 
 def measure(pairs: xr.Dataset) -> xr.Dataset:
-    """Return the statistics of `compare` from what `match` returns."""
+    """Return the statistics of `compare` from what `match` returns.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        From `match`, or a selection of its stars.
+
+    Returns
+    -------
+    Dataset
+        As `compare`.
+
+    Examples
+    --------
+    >>> from luxscale.evaluate import match, measure
+    >>> pairs = match(catalog, survey)
+    >>> cool = measure(pairs.isel(star=pairs.truth.sel(label="teff").values < 4800))
+    """
     columns = [
         _measure(*(pairs[v].values[:, i] for v in ("inferred", "inferred_err", "truth", "truth_err")))
         for i in range(pairs.sizes[LABEL])
@@ -308,6 +326,12 @@ def format_table(comparison: xr.Dataset) -> str:
     -------
     str
         Figures of a label share their decimals: three significant ones of the RMSE; ``-`` for NaN.
+
+    Examples
+    --------
+    >>> from luxscale.evaluate import compare, format_table
+    >>> print(format_table(compare(catalog, survey)).splitlines()[0])
+    label  unit            n    bias    RMSE  robust scatter  median err  pull
     """
     rows = [_HEADINGS, *map(_cells, to_records(comparison))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

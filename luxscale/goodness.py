@@ -49,6 +49,13 @@ def residuals(
     -----
     Identifiers are read only if the two do not hold the same index of stars, as the results of `infer` do. Scaled
     residuals scatter by a little less than 1 in a good fit: the latents have followed some of the noise.
+
+    Examples
+    --------
+    >>> from luxscale.goodness import residuals
+    >>> pulls = residuals(survey, catalog, model, scaled=True)
+    >>> bool(abs(pulls.std() - 1) < 0.1)
+    True
     """
     wanted = model[output]
     (spec,) = check_match(survey, [wanted], "survey")
@@ -115,7 +122,14 @@ def reduced_chi2(
     The prior holds latents back where the data say little, so that the fit spends fewer than P parameters on them:
     under the model the mean of chi2 is exactly ``n_pixels - (P - lambda tr C)`` (see `effective_parameters`), by which
     it is divided if the survey is given. Without it, P parameters are counted, all that can be: the result is then
-    too high, by a factor of n_pixels / (n_pixels - P) at most; nothing for thousands of pixels.
+    too high, by a factor of n_pixels / (n_pixels - P) at most; nothing for thousands of pixels. The paper's figure 4
+    divides by the number of pixels.
+
+    Examples
+    --------
+    >>> from luxscale.goodness import reduced_chi2
+    >>> bool(abs(reduced_chi2(catalog, model).mean() - 1) < 0.1)
+    True
     """
     for name in ("chi2", "n_pixels"):
         if name not in catalog:
@@ -156,6 +170,12 @@ def effective_parameters(survey: xr.Dataset, model: LuxModel, given: str | list[
     ------
     InputError
         As `infer`.
+
+    Examples
+    --------
+    >>> from luxscale.goodness import effective_parameters
+    >>> bool((effective_parameters(survey, model) < model.latent_dim).all())
+    True
     """
     p, dim = model.latent_dim, f"{LATENT}_name"
     spec = OutputSpec(f"{LATENT}_value", dim, f"{LATENT}_err")
@@ -171,6 +191,11 @@ def effective_parameters(survey: xr.Dataset, model: LuxModel, given: str | list[
 
 def match_stars(survey: xr.Dataset, catalog: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """Select the stars that a survey and a catalogue both have, in the catalogue's order.
+
+    Parameters
+    ----------
+    survey, catalog : Dataset
+        With the coordinate ``star``; lazy or not.
 
     Returns
     -------

@@ -104,6 +104,14 @@ def infer(
     ------
     InputError
         If the survey's outputs or grids are not the model's.
+
+    Examples
+    --------
+    >>> import luxscale as lux
+    >>> catalog = lux.infer(survey, model)
+    >>> catalog.label_value.dims, catalog.latent.dims
+    (('star', 'label'), ('star', 'latent'))
+    >>> emulated = lux.predict(lux.infer(survey, model, given="label_value"), model, output="flux")
     """
     outputs = given_outputs(model, given)
     specs = check_match(survey, outputs, "survey")

@@ -130,8 +130,11 @@ def derivatives(
 
     Examples
     --------
-    >>> spectra = derivatives(model)  # doctest: +SKIP
-    >>> lines = derivatives(model, ivar=ivar_at_snr(model, 100)).sel(label="mg_fe")  # doctest: +SKIP
+    >>> from luxscale.interpret import derivatives
+    >>> from luxscale.precision import ivar_at_snr
+    >>> derivatives(model).dims
+    ('label', 'wavelength')
+    >>> lines = derivatives(model, ivar=ivar_at_snr(model, 100)).sel(label="mg_fe")
     """
     target, source = _pair(model, of, by)
     a, b = jacobian(target, latent), jacobian(source, latent)
@@ -185,6 +188,13 @@ def information(
     in the eigenbasis of ``B^T diag(w) B`` the integral has a closed form. The other exact split,
     ``w_d (a b_d) (a C b_d)``, has negative terms; the last step alone, ``w_d (a C b_d)^2``, does not sum to the whole.
     Pixels whose noise is correlated share what they know twice: ``by`` is taken to be independent, as in the model.
+
+    Examples
+    --------
+    >>> from luxscale.interpret import information
+    >>> share = information(model, survey.flux_ivar.isel(star=0).compute())
+    >>> bool((share.sum("wavelength") < 1).all())
+    True
     """
     target, source = _pair(model, of, by)
     if not model.prior > 0:

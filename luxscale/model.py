@@ -169,6 +169,12 @@ class LuxModel:
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the model as Zarr.
 
+        Parameters
+        ----------
+        path : str or Path
+        overwrite : bool
+            Whether to replace a model that is there.
+
         Raises
         ------
         InputError
@@ -338,10 +344,27 @@ def _output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Output:
 def load_model(path: str | Path) -> LuxModel:
     """Read a model written by `LuxModel.save`.
 
+    Parameters
+    ----------
+    path : str or Path
+        Zarr store.
+
+    Returns
+    -------
+    LuxModel
+
     Raises
     ------
     InputError
         If there is no model at ``path``, or it is damaged or from a later version.
+
+    Examples
+    --------
+    >>> import luxscale as lux
+    >>> lux.load_model("model.zarr")
+    <LuxModel 4 latents, marginal, 300 training stars>
+      label_value (label: 4)
+      flux (wavelength: 40)
     """
     from luxscale.store import open_dataset
 

@@ -37,6 +37,12 @@ def predict(catalog: xr.Dataset, model: LuxModel, output: str = "flux") -> xr.Da
     ------
     InputError
         If the catalogue has no latents, or they are another model's.
+
+    Examples
+    --------
+    >>> import luxscale as lux
+    >>> lux.predict(catalog, model).dims  # lazy, as the catalogue is
+    ('star', 'wavelength')
     """
     wanted = model[output]
     check_latents(catalog, model)
@@ -83,6 +89,12 @@ def predict_error(
     ------
     InputError
         As `infer`.
+
+    Examples
+    --------
+    >>> import luxscale as lux
+    >>> lux.predict_error(survey, model).dims
+    ('star', 'wavelength')
     """
     wanted, outputs = model[output], given_outputs(model, given)
     if wanted.is_label:

@@ -103,6 +103,12 @@ def label_survey(
 
     On a local file system what a region wrote is on the disk before it counts as done. A catalogue that is taken up is
     read and its checksums checked: regions of which a chunk is damaged are done again.
+
+    Examples
+    --------
+    >>> import luxscale as lux
+    >>> lux.label_survey("survey.zarr", "model.zarr", "catalog.zarr", progress=False).n_run  # it is complete already
+    0
     """
     plan = make_plan(survey, model, catalog, given=given, covariance=covariance, region_stars=region_stars)
     with RunLog(log) as written, held(plan, progress=progress) as work:

@@ -138,6 +138,14 @@ def simulate_survey(
     ------
     InputError
         If `path` exists or an argument is out of its range.
+
+    Examples
+    --------
+    >>> import luxscale as lux
+    >>> from luxscale.simulate import simulate_survey
+    >>> simulate_survey("simulated.zarr", 20, n_pixels=50, chunk=10)
+    >>> lux.open_survey("simulated.zarr").sizes["star"]
+    20
     """
     settings = Settings(n_stars, snr, n_pixels, missing_labels, bad_pixels, seed)
     require(is_count(chunk), f"chunk is {chunk!r}: give the number of stars in a chunk, 1 or more")

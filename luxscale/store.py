@@ -125,10 +125,22 @@ def open_dataset(path: str | Path, *, dask: bool = True, kind: str = "survey, mo
     kind : str
         What is looked for, for messages.
 
+    Returns
+    -------
+    Dataset
+        A survey, a model or a catalogue as it is stored; the index of ``star`` is built when it is first used.
+
     Raises
     ------
     InputError
         If there is no Zarr group at ``path``.
+
+    Examples
+    --------
+    >>> from luxscale import store
+    >>> catalog = store.open_dataset("catalog.zarr")
+    >>> int((catalog.status == 1).sum()) == catalog.sizes["star"]
+    True
     """
     try:
         dataset = xr.open_zarr(
@@ -168,6 +180,13 @@ def open_survey(path: str | Path, *, check: Literal["structure", "sample", "all"
     ------
     InputError
         Names the file, the variable and what to do.
+
+    Examples
+    --------
+    >>> import luxscale as lux
+    >>> survey = lux.open_survey("survey.zarr")
+    >>> survey.flux.dims
+    ('star', 'wavelength')
 
     """
     survey = open_dataset(path, kind="survey")
@@ -290,6 +309,11 @@ def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) 
         Replaced if it exists; see `claim`.
     chunk : int
         Stars a chunk.
+
+    Examples
+    --------
+    >>> from luxscale import store
+    >>> store.write_dataset(survey.isel(star=slice(0, 10)), "few.zarr")
     """
     dataset = _writable(dataset.drop_encoding(), chunk)
     encoding: dict[Any, dict[str, Any]] = {}

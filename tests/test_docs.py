@@ -2,14 +2,14 @@
 
 import doctest
 import importlib
-import inspect
-import pkgutil
 import re
-from importlib.resources import files
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 from numpydoc.validate import validate
 
 import luxscale as lux
@@ -18,10 +18,33 @@ from luxscale.cli import main
 from luxscale.schema import CATALOG, SURVEY, describe
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(lux.__file__).parent
 README = ROOT / "README.md"
-PAGES = {name: ROOT / "luxscale" / "guide" / f"{name}.md" for name in guide.topics()}
-OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-MODULES = [m.name for m in pkgutil.walk_packages(lux.__path__, "luxscale.") if not m.name.endswith("_jaxopt")]
+PAGES = {name: PACKAGE / "guide" / f"{name}.md" for name in guide.topics()}
+ELLIPSIS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+#: Modules whose docstrings hold examples.
+WITH_EXAMPLES = sorted(p for p in PACKAGE.rglob("*.py") if ">>> " in p.read_text(encoding="utf-8"))
+
+#: What users call: all that these modules offer, and of others what is named.
+PUBLIC = {
+    **{f"luxscale{m}": None for m in ("", ".cluster", ".export", ".guide", ".plot", ".samples", ".simulate")},
+    "luxscale.crossval": ["choose", "cross_validate", "format_table", "label_scores", "scores", "to_records"],
+    "luxscale.evaluate": ["check_catalog", "compare", "format_table", "match", "measure", "to_records"],
+    "luxscale.goodness": ["effective_parameters", "match_stars", "reduced_chi2", "residuals"],
+    "luxscale.ingest": ["find_files", "ingest", "make_grid"],
+    "luxscale.interpret": ["derivatives", "information"],
+    "luxscale.labels": ["read_labels"],
+    "luxscale.precision": ["draw_precision", "expected_errors", "ivar_at_snr", "precision_by_snr"],
+    "luxscale.readers": ["get_format"],
+    "luxscale.store": ["open_dataset", "open_survey", "write_dataset"],
+}
+
+#: Of numpydoc: no docstring; parameters missing, unknown or in another order; no section Returns, or Yields.
+CODES = {"GL08", "PR01", "PR02", "PR03", "RT01", "YD01"}
+
+#: Commands that are described here, and come with other parts of the package.
+ANNOUNCED = {"report", "paper"}
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +63,117 @@ def here(stores, monkeypatch):
     monkeypatch.chdir(stores)
 
 
-def run_examples(text, name, path, names):
-    """Run the examples of a text as doctests, and say all that went wrong."""
-    test = doctest.DocTestParser().get_doctest(text, names, name, str(path), 0)
+def run_examples(test):
+    """Run a doctest, and show all that went wrong."""
     said = []
-    doctest.DocTestRunner(optionflags=OPTIONS, verbose=False).run(test, out=said.append)
+    doctest.DocTestRunner(optionflags=ELLIPSIS, verbose=False).run(test, out=said.append)
     assert not said, "".join(said)
-    return len(test.examples)
 
 
-@pytest.mark.parametrize("name", PAGES)
+def blocks(path, language):
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n == "understand" else ()) for n in PAGES])
 def test_examples_of_the_guide_run(name, here):
-    text = PAGES[name].read_text(encoding="utf-8")
-    assert all(b.startswith(">>> ") for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL))
-    run_examples(re.sub(r"^```.*$", "", text, flags=re.MULTILINE), name, PAGES[name], {})
+    assert all(block.startswith(">>> ") for block in blocks(PAGES[name], "python"))
+    text = re.sub(r"^```.*$", "", PAGES[name].read_text(encoding="utf-8"), flags=re.MULTILINE)
+    run_examples(doctest.DocTestParser().get_doctest(text, {}, name, str(PAGES[name]), 0))
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_examples_of_docstrings_run(path, here):
+    name = ".".join(["luxscale", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+    given = {
+        "survey": lux.open_survey("survey.zarr"),
+        "model": lux.load_model("model.zarr"),
+        "catalog": store.open_dataset("catalog.zarr"),
+    }
+    found = doctest.DocTestFinder().find(importlib.import_module(name), name, globs=given)
+    assert any(test.examples for test in found)
+    for test in found:
+        run_examples(test)
+
+
+@pytest.mark.slow
+def test_commands_of_the_readme_run(tmp_path, monkeypatch):
+    (block,) = (b for b in blocks(README, "bash") if "luxscale simulate" in b)
+    monkeypatch.chdir(tmp_path)
+    for line in block.splitlines():
+        program, *arguments = shlex.split(line, comments=True)
+        assert program == "luxscale"
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "figures" / "labels.png").stat().st_size > 20_000
+
+
+def commands(path):
+    """Every `luxscale` command of a page, a list of words."""
+    code = "\n".join(blocks(path, "bash")).replace("\\\n", " ")
+    code = re.sub(r"\$\([^)]*\)", "SHELL", code)
+    prose = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL).replace("\n", " ")
+    quoted = re.findall(r"`(luxscale [^`]*)`", prose)
+    for line in [*code.splitlines(), *quoted]:
+        for part in line.split("&&"):
+            if part.strip().startswith("luxscale "):
+                yield shlex.split(part, comments=True)[1:]
+
+
+@pytest.mark.parametrize("path", [README, *PAGES.values()], ids=lambda p: p.stem)
+def test_commands_have_the_options_that_they_are_shown_with(path):
+    for name, *words in commands(path):
+        if name in ANNOUNCED:
+            continue
+        assert name in main.commands, f"luxscale {name}"
+        options = {o for p in main.commands[name].params for o in (*p.opts, *p.secondary_opts)} | {"-h", "--help"}
+        asked = {w.partition("=")[0] for w in words if w.startswith("-")}
+        assert asked <= options, f"luxscale {name}: {asked - options}"
+
+
+def test_public_functions_document_their_parameters():
+    wrong = {}
+    for module, names in PUBLIC.items():
+        for name in names or importlib.import_module(module).__all__:
+            codes = {code: text for code, text in validate(f"{module}.{name}")["errors"] if code in CODES}
+            wrong |= {f"{module}.{name}": codes} if codes else {}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("path", PAGES.values(), ids=lambda p: p.stem)
+def test_names_in_the_guide_exist(path):
+    text = path.read_text(encoding="utf-8")
+    short = "crossval|evaluate|export|goodness|interpret|plot|precision|store"
+    for module, name in re.findall(rf"\b(lux|luxscale(?:\.\w+)?|{short})\.(\w+)\(", text):
+        full = module if module.startswith("luxscale") else f"luxscale.{module}" if module != "lux" else "luxscale"
+        assert hasattr(importlib.import_module(full), name), f"{module}.{name}"
+
+
+@pytest.mark.parametrize("path", [README, *PAGES.values()], ids=lambda p: p.stem)
+def test_links_lead_somewhere(path):
+    links = re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
+    for link in links:
+        assert link.startswith("https://") or (path.parent / link).is_file(), link
+
+
+def test_readme_is_a_page_and_leads_to_every_page_of_the_guide():
+    text = README.read_text(encoding="utf-8")
+    assert text.count("\n") <= 120
+    assert [name for name in PAGES if f"(luxscale/guide/{name}.md)" not in text] == []
+
+
+def test_the_guide_shows_the_contract():
+    text = PAGES["survey"].read_text(encoding="utf-8")
+    assert describe(SURVEY) in text
+    assert describe(CATALOG) in text
+
+
+def test_the_guide_explains_every_flag():
+    from luxscale.flags import BIT
+
+    text = PAGES["errors"].read_text(encoding="utf-8")
+    assert [name for name in BIT if f"| `{name}` |" not in text] == []
+
+
+def test_every_command_is_named_in_the_readme_or_guide():
+    text = "".join(p.read_text(encoding="utf-8") for p in (README, *PAGES.values()))
+    assert [n for n, c in main.commands.items() if isinstance(c, click.Command) and f"luxscale {n}" not in text] == []

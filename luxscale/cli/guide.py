@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import click
@@ -40,4 +41,5 @@ def _lay_out(text: str) -> None:
     from rich.markdown import Markdown
 
     console = Console()
-    console.print(Markdown(text), width=min(_WIDTH, console.width))
+    text = re.sub(r"\[([^\]]+)\]\((\S+)\.md\)", r"\1 (`luxscale guide \2`)", text)  # links to other pages
+    console.print(Markdown(text, code_theme="ansi_dark"), width=min(_WIDTH, console.width))

@@ -32,6 +32,12 @@ def worker_environment(threads: int) -> dict[str, str]:
     Returns
     -------
     dict of str to str
+
+    Examples
+    --------
+    >>> from luxscale.cluster import worker_environment
+    >>> worker_environment(1)["NPROC"]
+    '1'
     """
     limits = dict.fromkeys((*XLA_THREADS, *_OTHER_THREADS), str(threads))
     return {**limits, **_MALLOC, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -53,7 +59,12 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def cpu_count() -> int:
-    """Return the number of processors that this process may use."""
+    """Return the number of processors that this process may use.
+
+    Returns
+    -------
+    int
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -61,6 +72,11 @@ def gpus() -> list[str]:
     """Return the GPUs that JAX can use on this machine, as ``CUDA_VISIBLE_DEVICES`` names them.
 
     JAX is not imported: a client that opened a GPU would take memory on it from the workers.
+
+    Returns
+    -------
+    list of str
+        Numbers or identifiers; none where JAX has no CUDA plugin.
     """
     if not _has_cuda_plugin() or os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
         return []

@@ -79,6 +79,11 @@ def checked_workers(client: Any, say: Callable[[str], None]) -> Iterator[None]:
     say : callable
         Gets each remark; may be called from another thread.
 
+    Yields
+    ------
+    None
+        While the workers are watched.
+
     Raises
     ------
     InputError

@@ -52,6 +52,12 @@ def local_cluster(
     Notes
     -----
     Processes are spawned: a script that calls this needs ``if __name__ == "__main__":``.
+
+    Examples
+    --------
+    >>> from luxscale.cluster import local_cluster
+    >>> with local_cluster(2) as client:  # doctest: +SKIP
+    ...     lux.label_survey("survey.zarr", "model.zarr", "catalog.zarr", client=client)
     """
     devices = gpus()
     most = adapt[1] if adapt else workers or len(devices) or cpu_count()

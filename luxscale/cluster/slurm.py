@@ -121,6 +121,15 @@ def job_script(jobs: SlurmJobs) -> str:
     ------
     InputError
         If the extra is missing, or a setting cannot be.
+
+    Examples
+    --------
+    >>> from luxscale.cluster import SlurmJobs, job_script
+    >>> print(job_script(SlurmJobs(1, 20, walltime="30:00")))
+    #!/usr/bin/env bash
+    ...
+    #SBATCH -t 30:00
+    ...
     """
     cls, options = _cluster_class(), _job_options(jobs)
     security = _security("<authority>", "<certificate>", "<key>")

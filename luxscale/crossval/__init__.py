@@ -69,7 +69,7 @@ def cross_validate(
         Precisions of the Gaussian prior on latents, 1 / variance: 1 / Omega^2 for the paper's Omega. With method
         ``"alternating"`` it is the training's ``latent_precision`` too; ``"marginal"`` trains with 1 whatever it is, once.
     folds : int
-    method, outputs, **settings
+    method, outputs
         As for `luxscale.train`.
     stars : slice, optional
         Stars of the survey to use, by position.
@@ -77,6 +77,8 @@ def cross_validate(
         Cluster to run on; without one, tasks are done one after another in this process.
     progress : bool
         Whether to show progress on standard error.
+    **settings
+        As for `luxscale.train`.
 
     Returns
     -------

@@ -76,6 +76,16 @@ def _named(results: xr.Dataset) -> list[str]:
 def label_scores(results: xr.Dataset, latent_dim: int, prior: float, output: str = "label_value") -> xr.Dataset:
     """Compare labels predicted out of fold at one setting with the survey's, over all stars of ``results``.
 
+    Parameters
+    ----------
+    results : Dataset
+        As `cross_validate` returns and keeps it.
+    latent_dim : int
+    prior : float
+        One of the settings.
+    output : str
+        Which labels, by name.
+
     Returns
     -------
     Dataset
@@ -147,7 +157,19 @@ def next_step(grid: Grid, choice: Choice) -> str:
 
 
 def to_records(results: xr.Dataset) -> list[dict[str, Any]]:
-    """Return medians over the folds of `scores` as dicts, one a setting, that JSON can hold; None where not done."""
+    """Return medians over the folds of `scores` as dicts, one a setting, that JSON can hold; None where not done.
+
+    Parameters
+    ----------
+    results : Dataset
+        As `cross_validate` returns and keeps it.
+
+    Returns
+    -------
+    list of dict
+        Keys ``latent_dim``, ``prior``, ``seconds``, scores such as ``label_chi2_given_spectra``, and ``label_rmse`` by
+        label.
+    """
     middle = scores(results).median("fold", skipna=False)  # of some of the folds it would not compare
     seconds = results["seconds"].median("fold").compute()
     records = []
@@ -178,7 +200,19 @@ _COLUMNS = {
 
 
 def format_table(records: Sequence[Mapping[str, Any]], choice: Choice | None = None) -> str:
-    """Return `to_records` as aligned text: chi2 per value of what, given what; ``*`` marks the chosen setting."""
+    """Return `to_records` as aligned text: chi2 per value of what, given what; ``*`` marks the chosen setting.
+
+    Parameters
+    ----------
+    records : sequence of dict
+        From `to_records`.
+    choice : Choice, optional
+        From `choose`.
+
+    Returns
+    -------
+    str
+    """
     rows = [["", "P", "prior", *_COLUMNS]]
     for r in records:
         mark = "*" if choice and (r["latent_dim"], r["prior"]) == choice[:2] else ""

@@ -101,6 +101,12 @@ def export_catalog(
     One row a star. A label ``fe_h`` becomes ``fe_h`` and ``fe_h_err``; other columns are ``star``, ``chi2``,
     ``n_pixels``, ``flags``, ``status`` and the vector ``latent``. Names are of letters, digits and underscores, numbered
     where they collide; FITS has them in capitals. The whole appears under its name at once, when it is complete.
+
+    Examples
+    --------
+    >>> from luxscale.export import export_catalog
+    >>> export_catalog(catalog.isel(star=slice(0, 10)), "ten.fits", progress=False).rows
+    10
     """
     target = Path(out).absolute()
     _claim(out, target, overwrite)

@@ -223,11 +223,31 @@ def _grid(survey: str, fmt: Format, options: dict[str, str], files: list[str], g
 
 
 def make_grid(least: float, greatest: float, step: float, *, log: bool = False) -> np.ndarray:
-    """Return pixel centres from ``least`` to ``greatest``, in equal steps of wavelength or of its log10: (wavelength,).
+    """Return pixel centres from ``least`` to ``greatest``, in equal steps of wavelength or of its log10.
+
+    Parameters
+    ----------
+    least, greatest : float
+        First pixel centre, and the greatest that the last may have.
+    step : float
+        In the unit of the wavelengths, or of log10.
+    log : bool
+        Whether steps are of log10.
+
+    Returns
+    -------
+    array, (wavelength,)
 
     Raises
     ------
     InputError
+        If a number is not positive, or there would be fewer than 2 or more than a million pixels.
+
+    Examples
+    --------
+    >>> from luxscale.ingest import make_grid
+    >>> make_grid(15100.0, 15102.0, 1.0)
+    array([15100., 15101., 15102.])
     """
     if not (0 < least < greatest and step > 0):
         raise InputError(f"grid {least:g}:{greatest:g}:{step:g}: write least:greatest:step, all above 0")

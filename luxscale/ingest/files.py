@@ -25,6 +25,10 @@ def find_files(paths: Iterable[str | Path], fmt: Format, *, listed: str | Path |
         Text file that names more of them, one a line; relative names start from its directory, and lines that start with
         ``#`` say nothing.
 
+    Returns
+    -------
+    tuple of str
+
     Raises
     ------
     InputError

@@ -47,6 +47,12 @@ def precision(binned: xr.Dataset, labels: Sequence[str] | None = None, axes: Any
     ------
     InputError
         If a label is missing, or ``axes`` has the wrong size.
+
+    Examples
+    --------
+    >>> from luxscale import plot, precision
+    >>> stars = precision.draw_precision(survey.isel(star=slice(0, 100)), model, n_draws=2)
+    >>> axes = plot.precision(precision.precision_by_snr(stars, [30, 40, 60, 80]))
     """
     table = binned["precision"]
     dim = str(table.dims[2])

@@ -45,6 +45,11 @@ def one_to_one(catalog: xr.Dataset, truth: xr.Dataset, label: str, ax: Axes | No
     ------
     InputError
         If the label, or every star, is missing from one side.
+
+    Examples
+    --------
+    >>> from luxscale import plot
+    >>> ax = plot.one_to_one(catalog, survey, "teff")
     """
     pairs = match(catalog, truth, labels=[label])
     new = ax is None
@@ -165,6 +170,12 @@ def kiel(
     ------
     InputError
         If the catalogue lacks one of the two labels.
+
+    Examples
+    --------
+    >>> from luxscale import plot
+    >>> ax = plot.kiel(catalog)
+    >>> ax.figure.savefig("kiel.png")
     """
     hue = _hue(catalog, color)
     ax = ax or new_axes(4.2 if hue else 3.6, 3.6)
@@ -235,6 +246,13 @@ def labels_figure(catalog: xr.Dataset, truth: xr.Dataset) -> Figure:
     ------
     InputError
         If no star or no label is in common.
+
+    Examples
+    --------
+    >>> from luxscale import plot
+    >>> figure = plot.labels_figure(catalog, survey)
+    >>> len(figure.axes) > len(catalog.label)
+    True
     """
     pairs = match(catalog, truth)
     labels, have = pairs["label"].values.tolist(), label_units(catalog)

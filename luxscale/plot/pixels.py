@@ -77,7 +77,9 @@ def derivative_spectra(
 
     Examples
     --------
-    >>> derivative_spectra(model, ["teff", "mg_fe"], (15_700, 15_800))[0].figure.savefig("d.png")  # doctest: +SKIP
+    >>> from luxscale import plot
+    >>> axes = plot.derivative_spectra(model, ["teff", "mg_fe"], (15_110, 15_160))
+    >>> axes[0].figure.savefig("derivatives.png")
     """
     grid, spectrum, inside = _spectrum(model[output], span, latent)
     label = model[of]
@@ -115,10 +117,12 @@ def information(
     model : LuxModel
     ivar : float or array, (wavelength,)
         Inverse variances of a typical star's spectrum, e.g. `luxscale.precision.ivar_at_snr`.
-    labels, span, output, of, latent
+    labels, span
         As in `derivative_spectra`.
     axes : array of Axes, (2,), optional
         For the spectrum and for the map; new by default.
+    output, of, latent
+        As in `derivative_spectra`.
 
     Returns
     -------
@@ -131,6 +135,11 @@ def information(
     ------
     InputError
         As `derivative_spectra` and `luxscale.interpret.information`.
+
+    Examples
+    --------
+    >>> from luxscale import plot
+    >>> axes = plot.information(model, survey.flux_ivar.isel(star=0).compute())
     """
     grid, spectrum, inside = _spectrum(model[output], span, latent)
     shares = interpret.information(model, ivar, of, output, latent=latent)

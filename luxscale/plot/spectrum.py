@@ -47,6 +47,11 @@ def spectra(
     ------
     InputError
         If a star or output is missing, the output is not a spectrum, or ``axes`` has the wrong size.
+
+    Examples
+    --------
+    >>> from luxscale import plot
+    >>> axes = plot.spectra(survey, catalog, model, survey.star.values[:3])
     """
     stars = [stars] if np.ndim(stars) == 0 else list(stars)
     if model[output].is_label:

@@ -69,6 +69,11 @@ def spectrum(
     InputError
         If there is no such star, output or pixel, the output is not a spectrum, the model is not of its pixels, only one
         of catalogue and model is given, or ``axes`` has the wrong size.
+
+    Examples
+    --------
+    >>> from luxscale import plot
+    >>> axes = plot.spectrum(survey, survey.star.values[0], catalog, model)
     """
     if (catalog is None) != (model is None):
         raise InputError("a model's spectrum needs the model and a catalogue made with it; give both, or none")

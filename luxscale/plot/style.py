@@ -35,8 +35,18 @@ _UNITS = {"Angstrom": "Å", "angstrom": "Å", "AA": "Å", "um": "µm"}
 def pretty(label: str) -> str:
     """Return how papers write a label: ``fe_h`` becomes [Fe/H]; unknown names stay as they are.
 
+    Parameters
+    ----------
+    label : str
+
+    Returns
+    -------
+    str
+        With mathematics in TeX, as Matplotlib takes it.
+
     Examples
     --------
+    >>> from luxscale.plot import pretty
     >>> pretty("mg_fe"), pretty("vsini")
     ('[Mg/Fe]', 'vsini')
     """
@@ -48,7 +58,22 @@ def pretty(label: str) -> str:
 
 
 def titled(label: str, unit: str) -> str:
-    """Return a label with its unit, for an axis; log g and numbers go without."""
+    """Return a label with its unit, for an axis; log g and numbers go without.
+
+    Parameters
+    ----------
+    label, unit : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from luxscale.plot import titled
+    >>> titled("mg_fe", "dex")
+    '[Mg/Fe] [dex]'
+    """
     return pretty(label) + ("" if label == "logg" or not unit else f" [{_UNITS.get(unit, unit)}]")
 
 

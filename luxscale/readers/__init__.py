@@ -20,6 +20,17 @@ FORMATS: dict[str, Format] = {
 def get_format(name: str, options: Mapping[str, str] | None = None) -> Format:
     """Return the format of a name, with the unit and medium of wavelengths that its options may give.
 
+    Parameters
+    ----------
+    name : str
+        One of ``FORMATS``.
+    options : mapping, optional
+        The format's options.
+
+    Returns
+    -------
+    Format
+
     Raises
     ------
     InputError

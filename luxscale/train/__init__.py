@@ -103,6 +103,13 @@ def train(
     ------
     InputError
         If the data break the contract or carry no such model; names variable, star or label.
+
+    Examples
+    --------
+    >>> import luxscale as lux
+    >>> model = lux.train(survey.isel(star=slice(0, 300)), latent_dim=4, progress=False)
+    >>> model["flux"].scatter.shape == (survey.sizes["wavelength"],)  # the paper's s
+    True
     """
     settings = _settings(method, settings)
     for name, value, least in (("folds", folds, 1), ("seed", seed, 0)):
