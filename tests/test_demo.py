@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from luxscale.cli import main
 from luxscale.demo import run_demo
-from luxscale.schema import SURVEY, InputError, describe
+from luxscale.schema import InputError
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -43,14 +43,10 @@ def test_draws_figures(demo):
 
 def test_python_of_the_readme_runs(demo, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 1
     monkeypatch.chdir(Path(demo["survey"]).parents[1])
     exec(compile("\n".join(blocks), "README.md", "exec"), {})
     assert "n_stars=3000" in capsys.readouterr().out
-
-
-def test_readme_shows_the_contract():
-    assert describe(SURVEY) in README.read_text()
 
 
 def test_leaves_other_directories_alone(tmp_path):

@@ -101,7 +101,7 @@ def test_commands_of_the_readme_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for line in block.splitlines():
         program, *arguments = shlex.split(line, comments=True)
-        assert program == "luxscale"
+        assert program == "luxscale", line
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, result.output
     assert (tmp_path / "figures" / "labels.png").stat().st_size > 20_000

@@ -61,4 +61,4 @@ def test_in_a_terminal_lays_the_page_out(monkeypatch, capsys):
     assert "```" not in shown
     assert "luxscale validate catalog.zarr" in shown
     assert "derivatives and information (luxscale guide understand)" in " ".join(shown.split()).lower()
-    assert max(map(len, shown.splitlines())) <= min(100, Console().width)
+    assert max(map(len, shown.splitlines())) <= min(120, Console().width)

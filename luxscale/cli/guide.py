@@ -11,7 +11,7 @@ from luxscale.cli.base import main
 from luxscale.schema import InputError
 
 #: Longer lines are hard to read, however wide the terminal.
-_WIDTH = 100
+_WIDTH = 120
 
 
 @main.command()
