@@ -95,16 +95,28 @@ def test_examples_of_docstrings_run(path, here):
         run_examples(test)
 
 
+def run_command(line):
+    program, *arguments = shlex.split(line, comments=True)
+    assert program == "luxscale", line
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, f"{line}\n{result.output}"
+
+
 @pytest.mark.slow
 def test_commands_of_the_readme_run(tmp_path, monkeypatch):
     (block,) = (b for b in blocks(README, "bash") if "luxscale simulate" in b)
     monkeypatch.chdir(tmp_path)
     for line in block.splitlines():
-        program, *arguments = shlex.split(line, comments=True)
-        assert program == "luxscale", line
-        result = CliRunner().invoke(main, arguments)
-        assert result.exit_code == 0, result.output
+        run_command(line)
     assert (tmp_path / "figures" / "labels.png").stat().st_size > 20_000
+
+
+@pytest.mark.parametrize("name", ["errors", "other-tools", "run", "survey"])
+def test_commands_of_the_guide_run(name, here):
+    lines = [line for block in blocks(PAGES[name], "bash") for line in block.splitlines()]
+    for line in lines:
+        if not line.startswith("pip "):
+            run_command(line)
 
 
 def commands(path):
@@ -143,7 +155,8 @@ def test_public_functions_document_their_parameters():
 def test_names_in_the_guide_exist(path):
     text = path.read_text(encoding="utf-8")
     short = "crossval|evaluate|export|goodness|interpret|plot|precision|store"
-    for module, name in re.findall(rf"\b(lux|luxscale(?:\.\w+)?|{short})\.(\w+)\(", text):
+    code = "\n".join(re.findall(r"```python\n.*?```|`[^`\n]+`", text, re.DOTALL))
+    for module, name in re.findall(rf"(?<![\w.])(luxscale(?:\.\w+)?|lux|{short})\.(\w+)\b(?!/)", code):
         full = module if module.startswith("luxscale") else f"luxscale.{module}" if module != "lux" else "luxscale"
         assert hasattr(importlib.import_module(full), name), f"{module}.{name}"
 
@@ -153,6 +166,13 @@ def test_links_lead_somewhere(path):
     links = re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
     for link in links:
         assert link.startswith("https://") or (path.parent / link).is_file(), link
+
+
+@pytest.mark.parametrize("path", [README, *PAGES.values()], ids=lambda p: p.stem)
+def test_files_of_the_repository_are_where_it_is_said(path):
+    text = path.read_text(encoding="utf-8")
+    named = re.findall(r"(?<![\w./-])((?:benchmarks|luxscale|tests|\.ci)/[\w./-]*\w)", text)
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_readme_is_a_page_and_leads_to_every_page_of_the_guide():

@@ -24,7 +24,7 @@ MOST_POINTS = 50_000
 
 
 def one_to_one(catalog: xr.Dataset, truth: xr.Dataset, label: str, ax: Axes | None = None) -> Axes:
-    """Draw an inferred label against the trusted one.
+    """Draw an inferred label against the trusted one: a panel of figure 7.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def _minus(number: str) -> str:
 def kiel(
     catalog: xr.Dataset, ax: Axes | None = None, teff: str = "teff", logg: str = "logg", color: str = "fe_h"
 ) -> Axes:
-    """Draw the Kiel diagram of a catalogue: log g against effective temperature, both decreasing.
+    """Draw the Kiel diagram of a catalogue, figure 8: log g against effective temperature, both decreasing.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def _sample(catalog: xr.Dataset, labels: Sequence[str]) -> tuple[np.ndarray, ...
 
 
 def labels_figure(catalog: xr.Dataset, truth: xr.Dataset) -> Figure:
-    """Draw every label against the trusted one, and the Kiel diagram: a catalogue at a glance.
+    """Draw every label against the trusted one (figure 7), and the Kiel diagram: a catalogue at a glance.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ TITLE_LABELS = 4
 def spectra(
     survey: xr.Dataset, catalog: xr.Dataset, model: LuxModel, stars: Any, axes: Any = None, output: str = "flux"
 ) -> np.ndarray:
-    """Draw spectra of a few stars with the model's over them.
+    """Draw spectra of a few stars with the model's over them: figure 3.
 
     Parameters
     ----------
