@@ -1,6 +1,8 @@
 import json
 import shlex
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -324,3 +326,8 @@ def test_info_lists_the_quarantine_of_files_alone(made):
     survey = made[0] / "survey.zarr"
     assert "no survey that `luxscale ingest` made" in luxscale("info", survey, "--quarantine", expect=1).stderr
     luxscale("info", survey, "--quarantine", "--check", expect=2)
+
+
+def test_runs_as_a_module():
+    said = subprocess.run([sys.executable, "-m", "luxscale", "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("luxscale, version ")

@@ -355,6 +355,7 @@ def test_batches_are_shared_out_and_every_file_is_in_one():
 
 def test_grids_are_built_from_whole_numbers():
     np.testing.assert_allclose(make_grid(336, 1020, 2), 336 + 2 * np.arange(343), rtol=0)
+    assert make_grid(336, 1020, 2).dtype == np.float64
     log = make_grid(10**3.5523, 10 ** (3.5523 + 4647e-4), 1e-4, log=True)
     np.testing.assert_allclose(log, 10 ** (3.5523 + 1e-4 * np.arange(4648)), rtol=1e-14)
     with pytest.raises(InputError, match="least:greatest:step"):

@@ -255,5 +255,5 @@ def make_grid(least: float, greatest: float, step: float, *, log: bool = False) 
     count = int(np.floor((ends[1] - ends[0]) / step + 1e-6)) + 1
     if not 2 <= count <= 1_000_000:
         raise InputError(f"grid {least:g}:{greatest:g}:{step:g} has {count} pixels; choose another step")
-    grid = ends[0] + step * np.arange(count)
+    grid = ends[0] + step * np.arange(float(count))
     return 10**grid if log else grid
