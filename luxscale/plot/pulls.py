@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -78,9 +79,7 @@ def pulls(pairs: xr.Dataset, snr: np.ndarray | None = None, axes: Any = None, *,
     if snr is not None:
         edges = snr_bins(snr, bins)
         at = in_bins(snr, edges)
-        columns += [
-            (f"S/N {a:.3g} to {b:.3g}", at == i) for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False))
-        ]
+        columns += [(f"S/N {a:.3g} to {b:.3g}", at == i) for i, (a, b) in enumerate(itertools.pairwise(edges))]
     sigma = np.hypot(pairs["inferred_err"].values, pairs["truth_err"].values)
     pull = (pairs["inferred"].values - pairs["truth"].values) / np.where(sigma > 0, sigma, np.nan)
     axes = _grid(axes, pairs.sizes[LABEL], len(columns))

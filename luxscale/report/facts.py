@@ -196,14 +196,17 @@ def compare_all(catalog: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     theirs = label_units(truth)
     common = [name for name in label_units(catalog) if name in theirs]
     step = max(1, int(_LABEL_BYTES / (8 * catalog.sizes[STAR])))
-    groups = [common[i : i + step] for i in range(0, len(common), step)] or [None]
-    return xr.concat([measure(match(catalog, truth, labels=group)) for group in groups], LABEL, join="override")
+    groups: list[list[str] | None] = [common[i : i + step] for i in range(0, len(common), step)]
+    return xr.concat(
+        [measure(match(catalog, truth, labels=group)) for group in groups or [None]], LABEL, join="override"
+    )
 
 
 def compare_by_snr(sample: Sample) -> list[tuple[float, float, xr.Dataset]]:
     """Return least and greatest S/N, and what `luxscale.evaluate.measure` finds between, for bins with as many stars."""
     pairs = sample.pairs
-    assert pairs is not None and sample.snr is not None
+    assert pairs is not None
+    assert sample.snr is not None
     edges = snr_bins(sample.snr, SNR_BINS)
     at = in_bins(sample.snr, edges)
     return [
@@ -233,7 +236,8 @@ def fit_by_pixel(inputs: Inputs, where: str, output: str, tell: Callable[[int], 
         that are done.
     """
     survey, model = inputs.survey, inputs.model
-    assert survey is not None and model is not None
+    assert survey is not None
+    assert model is not None
     names, chunk, n = list(model[output].spec.variables), store.star_chunk(survey), survey.sizes[STAR]
     grid = survey[model[output].spec.dim]
     finished = done(inputs.catalog)

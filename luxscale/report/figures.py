@@ -84,7 +84,8 @@ def _png(figure: MplFigure) -> bytes:
 def one_to_one(compared: Sample) -> list[Figure]:
     """Draw every label against the trusted one."""
     pairs, truth = compared.pairs, compared.truth
-    assert pairs is not None and truth is not None
+    assert pairs is not None
+    assert truth is not None
     return [
         image(
             plot.one_to_one(compared.catalog, truth, name, new_axes(3.1, 3.1)),
@@ -135,11 +136,13 @@ def errors(stars: Sample) -> Figure | None:
 
 def pulls(compared: Sample) -> Figure:
     """Draw the calibration of errors."""
+    pairs = compared.pairs
+    assert pairs is not None
     by_snr = "" if compared.snr is None else f", and in {SNR_BINS} bins of S/N with as many stars each"
     return image(
-        plot.pulls(compared.pairs, compared.snr, bins=SNR_BINS),
+        plot.pulls(pairs, compared.snr, bins=SNR_BINS),
         "Histograms of pulls of each label, with the unit Gaussian",
-        f"Pulls Δ/σ = (inferred - trusted) / error of every label, of all stars{by_snr}. Line: the unit Gaussian, which "
+        f"Pulls, (inferred - trusted) / error, of every label, of all stars{by_snr}. Line: the unit Gaussian, which "
         "they follow if errors are right. In each panel their median and robust scatter; the outermost bins hold what "
         "lies beyond.",
     )
@@ -164,14 +167,15 @@ def fits(inputs: Inputs, where: str, tell: Callable[[int], None]) -> Iterator[Fi
         yield image(
             drawn,
             f"{output}: chi2 per star, mean and scatter of residuals by wavelength",
-            f"Residuals of {output}, Δ/σ = (data - model) / √(error² + scatter²), pixel by pixel, of {stars}. χ² per star "
+            f"Residuals of {output} over the expected noise, (data - model) / √(error² + scatter²), pixel by pixel, of {stars}. χ² per star "
             "is the mean of their squares; a little below 1 is right, for the latents follow some of the noise.",
         )
 
 
 def spectra(inputs: Inputs, where: str, rows: np.ndarray, ratio: np.ndarray) -> Iterator[Figure]:
     """Draw data, model and residuals of some stars, each read alone."""
-    assert inputs.survey is not None and inputs.model is not None
+    assert inputs.survey is not None
+    assert inputs.model is not None
     for row in rows.tolist():
         with damage.told(where):
             one = inputs.survey.isel({STAR: [row]}).compute()

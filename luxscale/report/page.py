@@ -147,7 +147,7 @@ def _agreement(inputs: Inputs, stars: slice, compared: Sample | None) -> Section
     chosen = range(n)[stars]
     some = f"Compared are stars {chosen.start:,} to {chosen.stop:,} of the catalogue. " if len(chosen) < n else ""
     text = (
-        f"{some}With d = inferred − trusted: bias is the mean of d, RMSE its root mean square, robust scatter 1.4826 times "
+        f"{some}With d = inferred - trusted: bias is the mean of d, RMSE its root mean square, robust scatter 1.4826 times "
         "the median absolute deviation of d about its median, median err the median error of the inferred label, and pull "
         "the robust scatter of d over the error of both, which is 1 where errors are right. If stars of the training set "
         "are among those compared, agreement is better than it is for others.",
@@ -222,7 +222,7 @@ def _worst(inputs: Inputs, where: str, state: State) -> Section:
     if not rows.size:
         return Section("worst", "Worst fits", ("No star has a finite χ² and pixels.",))
     drawn = figures.spectra(inputs, where, rows[: figures.SPECTRA], state.ratio) if inputs.spectra else ()
-    text = "Spectrum with its one-sigma band, the model, and under it Δ/σ = (data − model) / √(error² + scatter²)."
+    text = "Spectrum with its one-sigma band, the model, and under it residuals over the expected noise, (data - model) / √(error² + scatter²)."
     return Section(
         "worst",
         "Worst fits",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,6 +16,9 @@ from luxscale.evaluate import LABEL, STATISTICS, decimals, label_units, round_to
 from luxscale.report.facts import Sample, State
 from luxscale.report.inputs import Inputs
 from luxscale.schema import STAR
+
+
+_UNKNOWN = "\N{EN DASH}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Table:
 
 def _number(value: float | None, places: int) -> Cell:
     known = value is not None and math.isfinite(value)
-    return Cell(round_to(value, places).replace("-", "\N{MINUS SIGN}") if known else "–", value if known else None)
+    return Cell(round_to(value, places).replace("-", "\N{MINUS SIGN}") if known else _UNKNOWN, value if known else None)
 
 
 def _count(n: int) -> Cell:
@@ -53,7 +57,7 @@ def _count(n: int) -> Cell:
 
 
 def _percent(n: int, of: int) -> Cell:
-    return Cell(f"{100 * n / of:.3g}%" if of else "–", n / of if of else None)
+    return Cell(f"{100 * n / of:.3g}%" if of else _UNKNOWN, n / of if of else None)
 
 
 def counts(state: State) -> Table:
@@ -121,7 +125,7 @@ def by_snr(bins: Sequence[tuple[float, float, xr.Dataset]], sample: Sample) -> T
     """Return what `compare` finds, in bins of S/N."""
     headings = (Heading("label"), Heading("S/N", True), *_STATISTICS)
     rows = [
-        (Cell(_plain(record["label"])), Cell(f"{least:.3g}–{greatest:.3g}", least), *_statistics(record))
+        (Cell(_plain(record["label"])), Cell(f"{least:.3g}-{greatest:.3g}", least), *_statistics(record))
         for name in bins[0][2][LABEL].values.tolist()
         for least, greatest, found in bins
         for record in to_records(found.sel({LABEL: [name]}))
@@ -173,7 +177,7 @@ def worst_stars(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Table:
                 _count(row),
                 Cell(f"{ratio[row]:.3g}", float(ratio[row])),
                 _count(int(found["n_pixels"].values[i])),
-                Cell(", ".join(name for name, bit in flags.BIT.items() if held & int(bit)) or "–"),
+                Cell(", ".join(name for name, bit in flags.BIT.items() if held & int(bit)) or _UNKNOWN),
                 *labels[:_MOST_LABELS],
             )
         )
@@ -210,14 +214,14 @@ def runs(log: Sequence[dict[str, Any]]) -> Table | None:
         *(Heading("stars", True), Heading("faults", True), Heading("versions")),
     )
     bounds = [i for i, event in enumerate(log) if event.get("event") == "start"] + [len(log)]
-    rows = tuple(_run(log[a:b]) for a, b in zip(bounds, bounds[1:], strict=False))
+    rows = tuple(_run(log[a:b]) for a, b in itertools.pairwise(bounds))
     return Table("Runs that made the catalogue, as their log tells.", headings, rows)
 
 
 def _run(events: Sequence[dict[str, Any]]) -> tuple[Cell, ...]:
     start = events[0]
     last = next((e for e in events if e.get("event") in ("end", "stopped")), {})
-    ended = _time(last) + (", stopped" if last.get("event") == "stopped" else "") if last else "–"
+    ended = _time(last) + (", stopped" if last.get("event") == "stopped" else "") if last else _UNKNOWN
     workers, seconds, machine = start.get("workers"), last.get("seconds"), start.get("machine", {})
     versions = {"python": machine.get("python", "?")} | machine.get("versions", {})
     return (
@@ -232,4 +236,4 @@ def _run(events: Sequence[dict[str, Any]]) -> tuple[Cell, ...]:
 
 
 def _time(event: dict[str, Any]) -> str:
-    return str(event.get("time", "–")).partition(".")[0].replace("T", " ") + " UTC"
+    return str(event.get("time", _UNKNOWN)).partition(".")[0].replace("T", " ") + " UTC"
