@@ -102,7 +102,7 @@ def fit_by_pixel(table: xr.Dataset, axes: Any = None) -> np.ndarray:
     axes = _three(axes)
     for ax, (name, text) in zip(axes, names.items(), strict=True):
         values = table[name].values
-        ax.plot(grid.values, values, color="0.7", lw=0.5, label="pixel")
+        ax.plot(grid.values, values, color="0.6", lw=0.5, label="pixel")
         ax.plot(*_medians(grid.values, values), color=POINT, lw=1.2, label="median of a stretch")
         ax.axhline(
             0 if name == "mean" else 1, color=MODEL, lw=0.9, ls="--", zorder=3, label="if model and errors are right"

@@ -54,11 +54,15 @@ class Figure:
     caption: str
 
 
-def image(drawn: Any, alt: str, caption: str) -> Figure:
-    """Return a Matplotlib figure, or that of some axes, as SVG, or as PNG where that is much smaller."""
+def image(drawn: Any, alt: str, caption: str, *, lines: bool = False) -> Figure:
+    """Return a Matplotlib figure, or that of some axes, as PNG, or as SVG if it is of lines and not much larger so."""
     figure: MplFigure = drawn if isinstance(drawn, MplFigure) else np.ravel(drawn)[0].figure
-    vector, raster = _svg(figure), _png(figure)
-    found = ("svg+xml", vector) if len(vector) < _VECTOR * len(raster) else ("png", raster)
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)  # once, for both kinds
+        figure.set_layout_engine("none")
+    found = "png", _png(figure)
+    if lines and len(vector := _svg(figure)) < _VECTOR * len(found[1]):
+        found = "svg+xml", vector
     width, height = (round(inches * _PAGE_DPI) for inches in figure.get_size_inches())
     uri = f"data:image/{found[0]};base64,{base64.b64encode(found[1]).decode()}"
     return Figure(uri, width, height, alt, caption)
@@ -131,6 +135,7 @@ def errors(stars: Sample) -> Figure | None:
         plot.errors_by_snr(stars.catalog, stars.snr, stars.pairs),
         "Errors of each label against signal-to-noise ratio",
         f"Errors against S/N, in bins of as many stars: median, and 16th to 84th percentile of stars.{against}",
+        lines=True,
     )
 
 
@@ -145,6 +150,7 @@ def pulls(compared: Sample) -> Figure:
         f"Pulls, (inferred - trusted) / error, of every label, of all stars{by_snr}. Line: the unit Gaussian, which "
         "they follow if errors are right. In each panel their median and robust scatter; the outermost bins hold what "
         "lies beyond.",
+        lines=True,
     )
 
 
@@ -155,6 +161,7 @@ def chi2(ratio: np.ndarray, inputs: Inputs) -> Figure:
         plot.chi2_histogram(ratio, limit),
         "Histogram of chi2 per pixel of all stars, logarithmic",
         "χ² per pixel of all stars that are done.",
+        lines=True,
     )
 
 
@@ -169,6 +176,7 @@ def fits(inputs: Inputs, where: str, tell: Callable[[int], None]) -> Iterator[Fi
             f"{output}: chi2 per star, mean and scatter of residuals by wavelength",
             f"Residuals of {output} over the expected noise, (data - model) / √(error² + scatter²), pixel by pixel, of {stars}. χ² per star "
             "is the mean of their squares; a little below 1 is right, for the latents follow some of the noise.",
+            lines=True,
         )
 
 

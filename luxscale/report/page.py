@@ -123,7 +123,7 @@ def render(inputs: Inputs, state: State, sections: list[Section]) -> str:
 
 
 def _file(name: str) -> str:
-    return (files("luxscale") / "report" / name).read_text(encoding="utf-8")
+    return (files("luxscale.report") / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

@@ -17,7 +17,6 @@ from luxscale.report.facts import Sample, State
 from luxscale.report.inputs import Inputs
 from luxscale.schema import STAR
 
-
 _UNKNOWN = "\N{EN DASH}"
 
 
@@ -185,7 +184,7 @@ def worst_stars(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Table:
 
 
 #: Labels in the table of the worst stars.
-_MOST_LABELS = 4
+_MOST_LABELS = 3
 
 
 def facts(caption: str, found: dict[str, Any]) -> Table:
