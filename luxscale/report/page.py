@@ -76,7 +76,9 @@ def make_page(inputs: Inputs, stars: slice, survey_where: str, shown: Progress) 
         raise InputError(f"{inputs.where}: it holds stars 0:{n}; choose some of them (--stars)")
     shown.stage("reading the catalogue")
     state = read_state(inputs.catalog, inputs.where, lambda read: shown.update(20 * read // n))
+    shown.stage("taking samples")
     sample = take_sample(inputs)
+    compared = None if inputs.truth is None else take_compared(inputs, stars)
     parts: list[tuple[str, int, Callable[[], Section]]] = [
         ("counting", 22, lambda: _stars(state, sample)),
         ("comparing labels", 25, lambda: _agreement(inputs, stars, compared)),
@@ -87,7 +89,6 @@ def make_page(inputs: Inputs, stars: slice, survey_where: str, shown: Progress) 
         ("worst stars", 85, lambda: _worst(inputs, survey_where, state)),
         ("provenance", 99, lambda: _provenance(inputs)),
     ]
-    compared = None if inputs.truth is None else take_compared(inputs, stars)
     sections = []
     for name, percent, make in parts:
         shown.stage(name)
