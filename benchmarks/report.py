@@ -8,10 +8,11 @@ Arguments are those of `luxscale report`; the page is written to a scratch folde
 import json
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
+
+import click
 
 
 def measure(arguments):
@@ -30,7 +31,12 @@ def measure(arguments):
     }
 
 
+@click.command(help=__doc__.splitlines()[0], context_settings={"ignore_unknown_options": True})
+@click.argument("catalog")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def main(catalog, options):
+    click.echo(json.dumps(measure([catalog, *options]), indent=1))
+
+
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    print(json.dumps(measure(sys.argv[1:]), indent=1))
+    main()
