@@ -129,6 +129,15 @@ def test_a_figure_is_enlarged_and_closed(browser, way):
     assert browser.switch_to.active_element == figure
 
 
+def test_a_tall_figure_is_enlarged_too_and_scrolls(browser):
+    small = max(browser.find_elements("css selector", ".zoom img"), key=lambda i: i.size["height"] / i.size["width"])
+    assert small.size["height"] > 1.1 * small.size["width"]
+    small.click()
+    dialog = browser.find_element("css selector", "dialog")
+    assert dialog.find_element("tag name", "img").size["width"] > 1.2 * small.size["width"]
+    assert browser.execute_script("return arguments[0].scrollHeight > arguments[0].clientHeight", dialog)
+
+
 def test_links_of_the_contents_lead_to_sections(browser):
     links = browser.find_elements("css selector", "nav ol a")
     assert len(links) == 8

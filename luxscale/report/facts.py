@@ -146,14 +146,19 @@ def take_compared(inputs: Inputs, stars: slice = slice(None)) -> Sample:
     ------
     InputError
         If no star is in common.
+
+    Notes
+    -----
+    Identifiers are read into the index of each dataset, once for all that follows.
     """
     assert inputs.truth is not None
-    theirs, ours = match_stars(_numbered(inputs.truth), _numbered(inputs.catalog).isel({STAR: stars}))
+    theirs, ours = match_stars(_numbered(inputs.truth), _numbered(inputs.catalog))
     rows, truth_rows = ours["row"].values, theirs["row"].values
-    finished = np.flatnonzero(done(inputs.catalog)[rows])
-    at = choose(finished)
-    truth = _load(inputs.truth, truth_rows[at])
-    return Sample(_load(inputs.catalog, rows[at]), finished.size, _snr(inputs, rows[at], truth_rows[at]), truth)
+    chosen = np.zeros(inputs.catalog.sizes[STAR], bool)
+    chosen[stars] = done(inputs.catalog)[stars]
+    at = choose(np.flatnonzero(chosen[rows]))
+    sample, truth = _load(inputs.catalog, rows[at]), _load(inputs.truth, truth_rows[at])
+    return Sample(sample, int(chosen[rows].sum()), _snr(inputs, rows[at], truth_rows[at]), truth)
 
 
 def _numbered(dataset: xr.Dataset) -> xr.Dataset:

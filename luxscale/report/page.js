@@ -29,7 +29,9 @@ for (const button of document.querySelectorAll(".zoom")) {
     large.src = shown.src;
     large.alt = shown.alt;
     dialog.querySelector("p").textContent = button.closest("figure").querySelector("figcaption").textContent;
+    dialog.classList.toggle("tall", shown.height > 1.1 * shown.width); // which would not be larger if it had to fit
     dialog.showModal();
+    dialog.scrollTop = 0;
   });
 }
 dialog.addEventListener("click", () => dialog.close());

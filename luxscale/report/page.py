@@ -143,9 +143,11 @@ def _agreement(inputs: Inputs, stars: slice, compared: Sample | None) -> Section
     title = "Agreement with trusted labels"
     if compared is None or inputs.truth is None:
         return Section("agreement", title, missing=("It needs a survey with trusted labels: add --truth SURVEY.",))
-    found = compare_all(inputs.catalog.isel({STAR: stars}), inputs.truth)
     n = inputs.catalog.sizes[STAR]
     chosen = range(n)[stars]
+    # a selection would read all identifiers once more
+    catalog = inputs.catalog if len(chosen) == n else inputs.catalog.isel({STAR: stars})
+    found = compare_all(catalog, inputs.truth)
     some = f"Compared are stars {chosen.start:,} to {chosen.stop:,} of the catalogue. " if len(chosen) < n else ""
     text = (
         f"{some}With d = inferred - trusted: bias is the mean of d, RMSE its root mean square, robust scatter 1.4826 times "
