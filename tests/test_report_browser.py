@@ -129,13 +129,17 @@ def test_a_figure_is_enlarged_and_closed(browser, way):
     assert browser.switch_to.active_element == figure
 
 
-def test_a_tall_figure_is_enlarged_too_and_scrolls(browser):
-    small = max(browser.find_elements("css selector", ".zoom img"), key=lambda i: i.size["height"] / i.size["width"])
-    assert small.size["height"] > 1.1 * small.size["width"]
+def test_a_tall_figure_is_enlarged_to_the_width_and_scrolls(browser):
+    small, dialog = (browser.find_element("css selector", name) for name in (".zoom img", "dialog"))
+    scrolls = "return arguments[0].scrollHeight > arguments[0].clientHeight"
     small.click()
-    dialog = browser.find_element("css selector", "dialog")
-    assert dialog.find_element("tag name", "img").size["width"] > 1.2 * small.size["width"]
-    assert browser.execute_script("return arguments[0].scrollHeight > arguments[0].clientHeight", dialog)
+    fitted = dialog.find_element("tag name", "img").size["height"]
+    assert not browser.execute_script(scrolls, dialog)
+    dialog.click()
+    browser.execute_script("arguments[0].style.height = '700px'", small)
+    small.click()
+    assert browser.execute_script(scrolls, dialog)
+    assert dialog.find_element("tag name", "img").size["height"] > fitted
 
 
 def test_links_of_the_contents_lead_to_sections(browser):

@@ -23,7 +23,7 @@ SAMPLE = 50_000
 _BLOCK_BYTES = 32e6
 
 #: Bytes of labels that are compared at once, beside trusted ones and both errors.
-_LABEL_BYTES = 64e6
+_LABEL_BYTES = 32e6
 
 #: Residuals are of whole chunks spread over the survey: at least one, and stars and bytes of a spectrum up to these.
 _FIT_STARS, _FIT_BYTES = 20_000, 250e6
@@ -146,10 +146,6 @@ def take_compared(inputs: Inputs, stars: slice = slice(None)) -> Sample:
     ------
     InputError
         If no star is in common.
-
-    Notes
-    -----
-    Identifiers are read into the index of each dataset, once for all that follows.
     """
     assert inputs.truth is not None
     theirs, ours = match_stars(_numbered(inputs.truth), _numbered(inputs.catalog))
