@@ -10,6 +10,7 @@ from luxscale.cli import (  # noqa: F401 - each adds its commands
     look,
     make,
     paper,
+    report,
 )
 from luxscale.cli.base import main
 

@@ -1,0 +1,180 @@
+"""A catalogue by itself: the abundance plane, and errors against S/N."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from luxscale.evaluate import LABEL, done, label_units, require, robust_scatter
+from luxscale.plot.labels import DENSE
+from luxscale.plot.pulls import in_bins, snr_bins
+from luxscale.plot.style import (
+    DENSITY,
+    MODEL,
+    POINT,
+    TEXT,
+    color_bar,
+    label_rows,
+    limits,
+    new_axes,
+    style,
+    ticks,
+    titled,
+)
+from luxscale.schema import STAR, InputError
+
+#: Abundances that tell populations apart, the best known first.
+_ALPHA = re.compile(r"(alpha|mg|o|si|ca)_(m|fe)")
+
+
+def abundance_labels(labels: Sequence[str]) -> tuple[str, str] | None:
+    """Return the labels of an abundance plane, metallicity and alpha abundance, or None if there are none.
+
+    Examples
+    --------
+    >>> abundance_labels(["teff", "logg", "fe_h", "mg_fe", "alpha_m"])
+    ('fe_h', 'alpha_m')
+    """
+    metallicity = next((name for name in ("fe_h", "m_h") if name in labels), None)
+    ranked = sorted(
+        (("alpha", "mg", "o", "si", "ca").index(found[1]), name) for name in labels if (found := _ALPHA.fullmatch(name))
+    )
+    return (metallicity, ranked[0][1]) if metallicity and ranked else None
+
+
+def abundances(catalog: xr.Dataset, x: str, y: str, ax: Axes | None = None) -> Axes:
+    """Draw one abundance against another, such as [Mg/Fe] against [Fe/H].
+
+    Parameters
+    ----------
+    catalog : Dataset
+        With ``label_value`` (star, label). Where it has a ``status``, only stars that are done are drawn.
+    x, y : str
+        Names of the labels.
+    ax : Axes, optional
+        New by default.
+
+    Returns
+    -------
+    Axes
+        Above 2,000 stars the density of stars on a logarithmic scale, over the central 99.8% of both.
+
+    Raises
+    ------
+    InputError
+        If the catalogue lacks a label.
+    """
+    require(catalog, ["label_value"], "catalogue")
+    units = label_units(catalog)
+    values = catalog["label_value"].values[done(catalog)][:, label_rows(list(units), [x, y])]
+    at, up = values[np.isfinite(values).all(1)].T
+    new, dense = ax is None, at.size > DENSE
+    ax = ax or new_axes(4.2 if dense else 3.6, 3.6)
+    wide, high = limits(at, dense), limits(up, dense)
+    if dense:
+        inside = (at >= wide[0]) & (at <= wide[1]) & (up >= high[0]) & (up <= high[1])
+        drawn = ax.hexbin(
+            at[inside], up[inside], gridsize=(60, 35), extent=(*wide, *high), mincnt=1, norm=LogNorm(), cmap=DENSITY,
+            linewidths=0.1,
+        )  # fmt: skip
+        if new:
+            color_bar(drawn, ax, "stars per bin")
+    else:
+        ax.plot(at, up, ".", ms=3, mew=0, alpha=0.6, color=POINT)
+    ax.set(xlim=wide, ylim=high, xlabel=titled(x, units[x]), ylabel=titled(y, units[y]), box_aspect=1)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(ticks())
+    return ax
+
+
+def errors_by_snr(
+    catalog: xr.Dataset, snr: np.ndarray, pairs: xr.Dataset | None = None, axes: Any = None, *, bins: int = 8
+) -> np.ndarray:
+    """Draw the errors of labels against S/N, and what trusted labels say they should be.
+
+    Parameters
+    ----------
+    catalog : Dataset
+        With ``label_err`` (star, label), in memory.
+    snr : array, (star,)
+    pairs : Dataset, optional
+        From `luxscale.evaluate.match`, of the same stars.
+    axes : array of Axes, (label,), optional
+        New by default.
+    bins : int
+        Bins of S/N, with about as many stars each.
+
+    Returns
+    -------
+    array of Axes, (label,)
+        The median error in bins of S/N, a line, with a band from the 16th to the 84th percentile; with ``pairs`` points at
+        the robust scatter of inferred - truth, which holds the errors of both.
+
+    Raises
+    ------
+    InputError
+        If the S/N of no star is known, the stars are not as many, or ``axes`` has the wrong size.
+    """
+    if snr.size != catalog.sizes[STAR] or (pairs is not None and snr.size != pairs.sizes[STAR]):
+        raise InputError("S/N, catalogue and pairs differ in their number of stars; give those of the same stars")
+    edges = snr_bins(snr, bins)
+    at = in_bins(snr, edges)
+    new, units = axes is None, label_units(catalog)
+    axes = _panels(axes, len(units))
+    x = np.array([np.median(snr[at == i]) if (at == i).any() else np.nan for i in range(edges.size - 1)])
+    compared = [] if pairs is None else pairs[LABEL].values.tolist()
+    for ax, (j, (name, unit)) in zip(axes, enumerate(units.items()), strict=True):
+        band = np.array([_band(catalog["label_err"].values[at == i, j]) for i in range(edges.size - 1)])
+        ax.fill_between(x, band[:, 0], band[:, 2], color=POINT, alpha=0.25, lw=0, label="error, 16-84% of stars")
+        ax.plot(x, band[:, 1], color=POINT, lw=1.3, label="error, median")
+        if pairs is not None and name in compared:
+            k = compared.index(name)
+            d = (pairs["inferred"] - pairs["truth"]).values[:, k]
+            scatter = [robust_scatter(d[(at == i) & np.isfinite(d)]) for i in range(edges.size - 1)]
+            ax.plot(x, scatter, "o", color=MODEL, ms=3.5, label="robust scatter against trusted labels")
+        ax.set(ylabel=r"$\sigma$ " + titled(name, unit), xlabel="S/N")
+        ax.set_ylim(0, 1.12 * _greatest(ax))
+        ax.yaxis.set_major_locator(ticks(4))
+        ax.xaxis.set_major_locator(ticks(4))
+    if new:
+        _legend(axes)
+    return axes
+
+
+def _greatest(ax: Axes) -> float:
+    """Return the largest value of lines and points, so that none is cut at the frame; 1 of none."""
+    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines])
+    return float(np.nanmax(drawn)) if np.isfinite(drawn).any() else 1.0
+
+
+def _band(errors: np.ndarray) -> np.ndarray:
+    known = errors[np.isfinite(errors)]
+    return np.percentile(known, (16, 50, 84)) if known.size else np.full(3, np.nan)
+
+
+def _panels(axes: Any, n: int) -> np.ndarray:
+    if axes is not None:
+        if np.size(axes) != n:
+            raise InputError(f"{np.size(axes)} axes for {n} labels; give one for each")
+        return np.ravel(axes)
+    columns = min(4, n)
+    figure = Figure((max(1.9 * columns, 3.6), 0.7 + 1.6 * -(-n // columns)), layout="constrained")
+    made = [figure.add_subplot(-(-n // columns), columns, i + 1) for i in range(n)]
+    for ax in made:
+        style(ax)
+    return np.array(made)
+
+
+def _legend(axes: np.ndarray) -> None:
+    """Put one legend above all panels, of the panel that shows most."""
+    handles, names = max((ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[0]))
+    figure = axes[0].figure
+    columns = 3 if figure.get_figwidth() > 6 else 1
+    figure.legend(handles, names, loc="outside upper center", ncols=columns, fontsize=TEXT, frameon=False)

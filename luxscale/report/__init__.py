@@ -1,0 +1,100 @@
+"""A catalogue on one page of HTML, to attach to a data release: counts, agreement, errors, fits, provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+
+from luxscale import damage
+from luxscale.progress import Progress
+from luxscale.report.inputs import open_inputs
+from luxscale.report.page import make_page
+from luxscale.schema import InputError
+
+__all__ = ["Report", "write_report"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What was written: its path, its size in bytes, and how many stars the catalogue has."""
+
+    path: str
+    bytes: int
+    stars: int
+
+
+def write_report(
+    catalog: str | Path,
+    out: str | Path,
+    *,
+    truth: str | Path | None = None,
+    stars: slice = slice(None),
+    survey: str | Path | None = None,
+    model: str | Path | None = None,
+    log: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Report:
+    """Write what there is to know of a catalogue as one HTML file, which needs no other file and no network.
+
+    Parameters
+    ----------
+    catalog : str or Path
+        As `luxscale.label_survey` writes it; it may be unfinished.
+    out : str or Path
+        ``NAME.html``.
+    truth : str or Path, optional
+        Survey with trusted labels, for agreement and the calibration of errors.
+    stars : slice
+        Stars of the catalogue, by position, that are compared with trusted labels: those that training has not seen.
+    survey, model : str or Path, optional
+        What the catalogue was made of, for goodness of fit by wavelength and spectra of the worst stars (both), errors
+        against S/N (the survey's ``snr``), and how the model came about.
+    log : str or Path, optional
+        Log of the runs; by default the one beside a local catalogue, if there is one.
+    overwrite : bool
+        Whether to replace an earlier report.
+    progress : bool
+        Whether to show progress on standard error.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    InputError
+        If no star is done, ``out`` is taken, or what is given does not belong to the catalogue.
+
+    Notes
+    -----
+    Counts, tables of agreement, the distribution of chi2 and the worst stars are of all stars; other figures are of at
+    most 50,000 drawn at random, the same every time; goodness of fit is of whole chunks spread over the survey. The page
+    says so. The same input gives the same bytes. It appears under its name at once, when it is complete.
+    """
+    target = Path(out).absolute()
+    _claim(out, target, overwrite)
+    with damage.named(catalog), Progress("report", 100, unit="%", enabled=progress) as shown:
+        inputs = open_inputs(catalog, truth=truth, survey=survey, model=model, log=log)
+        page = make_page(inputs, stars, str(survey), shown).encode()
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.partial-", dir=target.parent) as scratch:
+        made = Path(scratch) / "new"
+        made.write_bytes(page)
+        os.replace(made, target)
+    return Report(str(out), len(page), inputs.catalog.sizes["star"])
+
+
+def _claim(out: str | Path, target: Path, overwrite: bool) -> None:
+    """Refuse a path that is no local HTML file, cannot be written, or is taken."""
+    if "://" in str(out):
+        raise InputError(f"{out}: reports go to local files; write it here and copy it")
+    if target.suffix not in (".html", ".htm"):
+        raise InputError(f"{out}: a report is a page of HTML; name it .html")
+    if not target.parent.is_dir():
+        raise InputError(f"{out}: there is no directory {target.parent}; make it first")
+    if target.is_dir():
+        raise InputError(f"{out}: a directory is there; choose another path")
+    if target.exists() and not overwrite:
+        raise InputError(f"{out}: is there already; choose another path, or overwrite it (--overwrite)")
