@@ -1,0 +1,1 @@
+"""What benchmarks/peers.py is made of: a script a family of methods, environments, tasks, tables."""

@@ -1,0 +1,49 @@
+"""What the scripts of all methods share: they read a problem, train, label twice, and write a result.
+
+A problem (npz) holds ``flux``, ``ivar`` (star, pixel) and ``label``, ``label_err`` (star, label) of training stars,
+``wavelength`` [Angstrom], ``names`` of the labels, ``latents``, and per set of test stars ``flux_SET``, ``ivar_SET``.
+A result (npz) holds ``label_SET``, ``err_SET`` (NaN where a method gives none), and ``said``: seconds, memory, versions
+and what was done with the data, in JSON. Needs numpy alone: every method has an environment of its own.
+"""
+
+import json
+import platform
+import resource
+import sys
+import time
+from importlib.metadata import version
+
+import numpy as np
+
+
+def fill(flux, ivar, value=1.0):
+    """Return flux with `value`, the continuum, where the inverse variance is 0."""
+    return np.where(ivar > 0, flux, value)
+
+
+def complete(problem):
+    """Return which stars have all labels: (star,) bool."""
+    return np.isfinite(problem["label"]).all(1)
+
+
+def run(train, packages, problem_path, result_path):
+    """Train on the problem's stars, label its test stars set by set, and write the result.
+
+    `train(problem)` returns a function (flux, ivar) -> (labels, errors or None), and a dict: ``used``, number of
+    training stars, ``note``, what was done that a reader should know.
+    """
+    with np.load(problem_path) as file:
+        problem = dict(file)
+    start = time.perf_counter()
+    label, said = train(problem)
+    said["train"] = time.perf_counter() - start
+    result, said["test"] = {}, {}
+    for name in [k.removeprefix("flux_") for k in problem if k.startswith("flux_")]:
+        start = time.perf_counter()
+        labels, errors = label(problem[f"flux_{name}"], problem[f"ivar_{name}"])
+        said["test"][name] = time.perf_counter() - start
+        result[f"label_{name}"] = labels
+        result[f"err_{name}"] = np.full_like(labels, np.nan) if errors is None else errors
+    said["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e9 / 1024)
+    said["versions"] = {"python": platform.python_version()} | {name: version(name) for name in packages}
+    np.savez(result_path, said=json.dumps(said), **result)
