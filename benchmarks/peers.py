@@ -1,172 +1,89 @@
-"""Compare inference with that of pollux, a Lux of another group: the same model, the same spectra, the same answer.
+"""Compare luxscale with other methods, all on the same training and test stars.
 
-    python benchmarks/peers.py --stars 500 --pixels 8575 --latents 48
+    python benchmarks/peers.py --venvs DIR --out benchmarks/results/peers.json
+    python benchmarks/peers.py --show benchmarks/results/peers.json
+    python benchmarks/peers.py --same-model --venvs DIR
 
-Trains a model on simulated giants (S/N 100, 3% of the pixels bad), hands its arrays to both libraries, and lets each
-infer the labels of other stars: here with `luxscale.infer` (labels with errors, chi2, flags), and in a process and an
-environment of its own with pollux's `optimize_iterative(blocks=["latents"], fixed_pars=...)` (labels alone), which is
-the fastest way that pollux documents. Prints stars per second of a first pass, which compiles, and of further ones;
-CPU time a star, which a busy machine does not distort; and how far the labels are from the truth and from one another.
+Simulated giants of twelve labels: training stars of S/N 100 to 200, test stars of S/N 100 to 200 and 30 to 60. Methods:
+luxscale's trainers, The Cannon (annieslasso), pollux, and a ridge, boosted trees and a neural network of scikit-learn
+(`peers/run_*.py` say how each is used). Each runs in a process of its own, on two threads, in a virtual environment
+that is made for it. Reported, as Markdown: RMSE and robust scatter of each label against the truth, pulls of errors,
+what missing labels do, seconds, memory and stars/s (`common.run` says of what), and how they grow. What a method
+cannot do within the limit is said so, with the time that it would take, and what fails, with its last message.
+
+With --same-model: inference of luxscale and of pollux from one model, that they agree and at what speed.
 """
 
 import json
 import os
 import platform
-import re
-import subprocess
-import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
-import jax
-import numpy as np
+from peers import same_model
+from peers.environments import METHODS, OURS, make_environment
+from peers.report import report
+from peers.tasks import SETUPS, TESTS, run_all
 
-import luxscale as lux
-from luxscale.simulate import simulate
-
-SCRIPT = Path(__file__).parent / "peers" / "infer_pollux.py"
-PACKAGES = ["pollux==0.1.0", "xmmutablemap==0.2.2"]  # with 0.3 of it, pollux cannot hold data
-OLDEST = (3, 12)  # Python that pollux needs
-SETTINGS = {
-    "pollux, float64, as in its tutorials": ["--x64"],
-    "pollux, float64, one cycle": ["--x64", "--cycles", "1"],
-    "pollux, float32, as in its tutorials": [],
-    "pollux, float32, one cycle": ["--cycles", "1"],
-    "pollux, float32, one cycle, 100 stars a call": ["--cycles", "1", "--batch", "100"],
-}
+from luxscale.progress import Progress
 
 
-def find_pythons():
-    """Return the interpreters on PATH and of pyenv that can make an environment: {version: executable}."""
-    folders = [Path(p) for p in os.get_exec_path()]
-    found = [
-        p for folder in folders if folder.is_dir() for p in folder.iterdir() if re.fullmatch(r"python3\.\d+", p.name)
-    ]
-    found += (Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions").glob("*/bin/python")
-    pythons = {}
-    for python in [sys.executable, *found]:
-        probe = "import sys, venv, ensurepip; print(*sys.version_info[:3], sys.executable)"
-        answer = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=False)
-        if answer.returncode == 0:
-            *numbers, executable = answer.stdout.split(maxsplit=3)
-            pythons[tuple(map(int, numbers))] = executable.strip()
-    return pythons
+def choose(text):
+    """Return the methods that are named, luxscale's default first: others are measured against it."""
+    wanted = text.split(",") if text else list(METHODS)
+    for name in wanted:
+        if name not in METHODS:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(METHODS)}", param_hint="--methods")
+    return [OURS, *(m for m in METHODS if m in wanted and m != OURS)]
 
 
-def make_environment(folder):
-    """Return the Python of an environment that has pollux, made in `folder` unless it is there."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        version, newest = max(find_pythons().items())
-        if version < OLDEST:
-            raise click.ClickException(
-                "pollux needs Python 3.12 or newer, and none is on PATH or in pyenv: install one"
-            )
-        subprocess.run([newest, "-m", "venv", folder], check=True)
-    subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
-    return python
+def compare(size, methods, venvs, limit, out):
+    """Run a comparison, keep its figures in `out` after every step, and return them."""
+    setup, started, load = SETUPS[size], time.monotonic(), os.getloadavg()[0]
+    found = {"size": size, "setup": asdict(setup) | {"points": setup.points}, "tests": list(TESTS), "limit": limit}
+    found["machine"] = f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors"
 
+    def keep(records):
+        found.update(runs=records, load=[load, os.getloadavg()[0]], seconds=time.monotonic() - started)
+        if out:
+            out.write_text(json.dumps(found, indent=1) + "\n")
 
-def write_problem(path, model, stars):
-    """Write what pollux needs: spectra, the maps from latents to flux and labels, and the scatter of the flux."""
-    flux, label = model["flux"], model["label_value"]
-    np.savez(
-        path,
-        flux=stars["flux"].values,
-        flux_ivar=np.where(flux.used, stars["flux_ivar"].values, 0),
-        flux_weights=flux.map.weights,
-        flux_offset=flux.map.offset,
-        scatter=flux.scatter,
-        label_weights=label.map.weights,
-        label_offset=label.map.offset,
-    )
-
-
-def run_luxscale(stars, model, rounds):
-    """Return the catalogue, and seconds and CPU seconds of each pass."""
-    seconds, cpu = [], []
-    for _ in range(rounds):
-        start, cpu_start = time.perf_counter(), time.process_time()
-        catalog = lux.infer(stars, model)
-        seconds.append(time.perf_counter() - start)
-        cpu.append(time.process_time() - cpu_start)
-    return catalog, {"seconds": seconds, "cpu": cpu, "solver": "exact"}
-
-
-def run_pollux(python, problem, options, rounds):
-    """Return the labels (star, label), and what the script says of its passes."""
-    labels = problem.with_suffix(".npy")
-    command = [python, SCRIPT, problem, labels, "--rounds", str(rounds), *options]
-    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return np.load(labels), json.loads(said.splitlines()[-1])
-
-
-def summarise(run, n_stars, labels, catalog, truth):
-    """Return the figures of one library and setting."""
-    return {
-        "first": n_stars / run["seconds"][0],
-        "warm": n_stars / np.median(run["seconds"][1:]),
-        "cpu_ms": 1e3 * np.median(run["cpu"][1:]) / n_stars,
-        "solver": run["solver"],
-        "rmse": np.sqrt(np.mean((labels - truth) ** 2, 0)).tolist(),
-        "from_luxscale": np.max(np.abs(labels - catalog["label_value"].values) / catalog["label_err"].values),
-    }
-
-
-def show(rows, names):
-    """Print the figures: a line a setting, then the RMSE of each label."""
-    click.echo(f"{'':<46}{'first':>8}{'warm':>8}{'CPU ms':>8}  {'from luxscale':>13}  solver")
-    for name, row in rows.items():
-        numbers = f"{row['first']:>8,.0f}{row['warm']:>8,.0f}{row['cpu_ms']:>8.2f}  {row['from_luxscale']:>7.4f} sigma"
-        click.echo(f"{name:<46}{numbers}  {row['solver']}")
-    ours, *theirs = rows
-    best = max(theirs, key=lambda name: rows[name]["warm"])
-    ratio, cpu = rows[ours]["warm"] / rows[best]["warm"], rows[best]["cpu_ms"] / rows[ours]["cpu_ms"]
-    click.echo(f"luxscale over the fastest ({best}): {ratio:.0f} in stars/s, {cpu:.0f} in CPU time a star")
-    click.echo(f"\n{'RMSE':<10}{'luxscale':>12}{'pollux':>12}")
-    for name, *pair in zip(names, rows[ours]["rmse"], rows[best]["rmse"], strict=True):
-        click.echo(f"{name:<10}" + "".join(f"{value:>12.5g}" for value in pair))
+    with tempfile.TemporaryDirectory() as scratch, Progress("peers") as shown:
+        folder = venvs or Path(scratch)
+        shown.say("making environments")
+        pythons = {m: make_environment(METHODS[m].package, folder) for m in methods}
+        run_all(setup, methods, pythons, Path(scratch), limit, shown, keep)
+    return found
 
 
 @click.command(help=__doc__.splitlines()[0])
-@click.option("--stars", default=500, show_default=True, help="Stars to label.")
-@click.option("--training", default=500, show_default=True, help="Stars to train on.")
-@click.option("--pixels", default=8575, show_default=True)
-@click.option("--latents", default=48, show_default=True)
-@click.option("--rounds", default=3, show_default=True, help="Passes after the first; their median is given.")
-@click.option("--venv", type=click.Path(path_type=Path), help="Where to keep pollux; a temporary folder if not given.")
-@click.option("--out", type=click.Path(path_type=Path), help="File to append the figures to, a line of JSON a run.")
-def main(stars, training, pixels, latents, rounds, venv, out):
-    load = os.getloadavg()[0]
-    survey = simulate(training + stars, n_pixels=pixels, snr=(100, 100))
-    others, truth = survey.isel(star=slice(training, None)), survey["label_true"].values[training:]
-    with tempfile.TemporaryDirectory() as scratch:
-        python = make_environment(venv or Path(scratch) / "venv")
-        model = lux.train(survey.isel(star=slice(training)), latents, folds=1, progress=False)
-        problem = Path(scratch) / "problem.npz"
-        write_problem(problem, model, others)
-        jax.clear_caches()  # training has compiled some of it
-        catalog, ours = run_luxscale(others, model, 1)
-        rows = {"luxscale": None}
-        for name, options in SETTINGS.items():
-            again = run_luxscale(others, model, rounds)[1]  # in turn with pollux: others may use the machine
-            ours |= {kind: ours[kind] + again[kind] for kind in ("seconds", "cpu")}
-            labels, run = run_pollux(python, problem, ["--batch", str(stars), *options], rounds)
-            rows[name] = summarise(run, stars, labels, catalog, truth)
-        rows["luxscale"] = summarise(ours, stars, catalog["label_value"].values, catalog, truth)
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors"
-    used = {"luxscale": model.provenance.version, "jax": jax.__version__, "python": platform.python_version()}
-    size = {"stars": stars, "training": training, "pixels": pixels, "latents": latents}
-    versions = {"luxscale": used, "pollux": run["versions"]}
-    click.echo(f"{machine}, load {load:.1f} at the start; {size}; {versions}\n")
-    if load > 0.5:
-        click.echo("Others use this machine: go by CPU time, stars/s are too low and vary.\n")
-    show(rows, survey["label"].values.tolist())
-    if out:
-        with out.open("a") as file:
-            file.write(json.dumps({"machine": machine, "load": load, **size, **versions, "rows": rows}) + "\n")
+@click.option("--size", type=click.Choice(list(SETUPS)), default="default", show_default=True)
+@click.option("--methods", help=f"Some of {','.join(METHODS)}; all by default.")
+@click.option("--limit", default=200.0, show_default=True, help="Seconds that a run may take.")
+@click.option("--venvs", type=click.Path(path_type=Path), help="Where to keep environments; temporary if not given.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file for all figures.")
+@click.option("--show", type=click.File(), help="JSON file to print the tables of; runs nothing.")
+@click.option("--same-model", "same", is_flag=True, help="Inference alone, of luxscale and pollux from one model.")
+@click.option("--stars", default=500, show_default=True, help="With --same-model: stars to label.")
+@click.option("--training", default=500, show_default=True, help="With --same-model: stars to train on.")
+@click.option("--pixels", default=8575, show_default=True, help="With --same-model.")
+@click.option("--latents", default=48, show_default=True, help="With --same-model.")
+@click.option("--rounds", default=3, show_default=True, help="With --same-model: passes after the first.")
+def main(size, methods, limit, venvs, out, show, same, stars, training, pixels, latents, rounds):
+    if show:
+        found = json.load(show)
+    elif same:
+        with tempfile.TemporaryDirectory() as scratch:
+            found = same_model.compare(stars, training, pixels, latents, rounds, venvs or Path(scratch))
+        if out:
+            out.write_text(json.dumps(found, indent=1) + "\n")
+        return
+    else:
+        found = compare(size, choose(methods), venvs, limit, out)
+    click.echo(report(found))
 
 
 if __name__ == "__main__":

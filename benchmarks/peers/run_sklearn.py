@@ -75,9 +75,7 @@ NETWORK = MLPRegressor(
     hidden_layer_sizes=(128, 64), early_stopping=True, n_iter_no_change=30, max_iter=2000, random_state=0
 )
 METHODS = {
-    "ridge": trainer(
-        scaled(RidgeCV(ALPHAS, alpha_per_target=True)), "pixels, penalty of each label by leave-one-out"
-    ),
+    "ridge": trainer(scaled(RidgeCV(ALPHAS, alpha_per_target=True)), "pixels, penalty of each label by leave-one-out"),
     "boosting": train_boosting,
     "network": trainer(
         make_pipeline(reduced(), scaled(NETWORK)),

@@ -1,0 +1,168 @@
+"""From results of methods to figures and Markdown tables; knows nothing of how they were run."""
+
+import numpy as np
+import xarray as xr
+
+from luxscale.evaluate import compare, round_to, to_records
+
+DONE = "done"
+AHEAD = 2.0  # standard errors beyond which one method is better than another
+
+
+def score(labels, errors, truth, names):
+    """Return the statistics of `luxscale.evaluate.compare` of labels (star, label), a dict a label."""
+    dims, coords = ("star", "label"), {"star": np.arange(len(truth)), "label": np.array(names, object)}
+    catalog = xr.Dataset({"label_value": (dims, labels), "label_err": (dims, errors)}, coords)
+    return to_records(compare(catalog, xr.Dataset({"label_true": (dims, truth)}, coords)))
+
+
+def excess(theirs, ours, truth):
+    """Return by how many standard errors the mean square of their residuals is above ours, star by star: (label,)."""
+    stars = slice(min(len(theirs), len(ours)))
+    more = (theirs[stars] - truth[stars]) ** 2 - (ours[stars] - truth[stars]) ** 2
+    spread = more.std(0) / np.sqrt(len(more))
+    return np.divide(more.mean(0), spread, out=np.zeros(more.shape[1]), where=spread > 0)
+
+
+def extrapolate(base, longer, least_factors, factors):
+    """Return the seconds that training takes with several sizes grown at once.
+
+    `longer` are the seconds with each size grown by its own of `least_factors` from those that took `base`; all are to
+    be grown by `factors`. The greater of a product of power laws and of a fixed cost with one proportional to the
+    product of the sizes, so that neither compilation nor a steep law is missed.
+    """
+    powers = [np.log(t / base) / np.log(f) for t, f in zip(longer, least_factors, strict=True) if f > 1]
+    grown = [f for f, least in zip(factors, least_factors, strict=True) if least > 1]
+    steep = base * np.prod([f**p for f, p in zip(grown, powers, strict=True)])
+    slopes = [(t - base) / (f - 1) for t, f in zip(longer, least_factors, strict=True) if f > 1]
+    return float(max([steep, *(base + s * (np.prod(factors) - 1) for s in slopes)]))
+
+
+def table(header, rows):
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def number(value):
+    """Return a number with three significant digits, a dash for None or NaN."""
+    if value is None or not np.isfinite(value):
+        return "-"
+    return round_to(value, max(0, 2 - int(np.floor(np.log10(abs(value)))))) if value else "0"
+
+
+def pick(runs, **wanted):
+    """Return the runs with these values, by method."""
+    return {r["method"]: r for r in runs if all(r[k] == v for k, v in wanted.items())}
+
+
+def outcome(run, text):
+    """Return a cell: a text if the run is done, else why not."""
+    return text(run) if run["outcome"] == DONE else run["outcome"]
+
+
+def cost_table(runs):
+    """Return a line a method: seconds, memory and stars/s."""
+    header = ["method", "stars used", "training s", "peak GB", "stars/s, first pass", "later", "how"]
+    rows = []
+    for name, run in runs.items():
+        if run["outcome"] != DONE:
+            rows.append([name, "-", run["outcome"] + ": " + run["reason"], "-", "-", "-", "-"])
+            continue
+        first, later = (run["tested"] / s for s in list(run["test_s"].values())[:2])
+        cells = (number(v) for v in (run["train_s"], run["peak_gb"], first, later))
+        rows.append([name, f"{run['used']:,}", *cells, run["note"]])
+    return table(header, rows)
+
+
+def accuracy_table(runs, key, test):
+    """Return a line a label, a column a method that is done; where it is better than luxscale, in bold."""
+    done = {name: r for name, r in runs.items() if r["outcome"] == DONE}
+    lines = []
+    for i, label in enumerate(next(iter(done.values()))["scores"][test] if done else ()):
+        cells = []
+        for run in done.values():
+            text = number(run["scores"][test][i][key])
+            cells.append(f"**{text}**" if run["excess"][test][i] < -AHEAD and key == "rmse" else text)
+        lines.append([label["label"], *cells])
+    return table(["label", *done], lines)
+
+
+def pull_table(runs, tests):
+    """Return a line a method that gives errors: median, least and greatest pull over labels, for each set of stars."""
+    rows = []
+    for name, run in runs.items():
+        if run["outcome"] == DONE and run["scores"][tests[0]][0]["pull"] is not None:
+            pulls = [[s["pull"] for s in run["scores"][t]] for t in tests]
+            rows.append([name, *(f"{np.median(p):.2f} ({min(p):.2f} to {max(p):.2f})" for p in pulls)])
+    return table(["method", *(f"S/N {t}" for t in tests)], rows)
+
+
+def missing_ratio(without, run, test):
+    """Return the RMSE with labels missing over that without, label by label."""
+    return [a["rmse"] / b["rmse"] for a, b in zip(run["scores"][test], without["scores"][test], strict=True)]
+
+
+def missing_table(runs, size_names, tests):
+    """Return a line a method: RMSE with missing labels over that without, at the largest size that has both."""
+    rows = []
+    for name, run in pick(runs, missing=True).items():
+        if run["outcome"] != DONE:
+            rows.append([name, "-", run["outcome"], *[""] * len(tests)])
+            continue
+        whole = pick(runs, missing=False, method=name, size=run["size"])[name]
+        ratios = [missing_ratio(whole, run, t) for t in tests]
+        cells = [f"{np.median(r):.2f} ({min(r):.2f} to {max(r):.2f})" for r in ratios]
+        rows.append([name, size_names[run["size"]], f"{run['used']:,}", *cells])
+    return table(["method", "size", "stars used", *(f"S/N {t}" for t in tests)], rows)
+
+
+def sweep_table(runs, points):
+    """Return a line a method: seconds of training at each (stars, pixels, latents)."""
+    methods = list(dict.fromkeys(r["method"] for r in runs))
+    found = {(r["method"], r["stars"], r["pixels"], r["latents"]): r for r in runs if not r["missing"]}
+    rows = []
+    for name in methods:
+        cells = [found.get((name, *point)) for point in points]
+        rows.append([name, *("-" if c is None else outcome(c, lambda r: number(r["train_s"])) for c in cells)])
+    return table(["training s", *(f"{n:,} x {px:,}, P = {p}" for n, px, p in points)], rows)
+
+
+def lead_table(runs, tests):
+    """Return a line a method and set of stars: the labels in which it is better or worse than luxscale, and by how much.
+
+    RMSE over luxscale's on the same stars, in labels whose mean squares differ by more than two standard errors.
+    """
+    rows = []
+    for name, run in runs.items():
+        for t in tests if run["outcome"] == DONE else ():
+            named = list(zip(run["scores"][t], run["excess"][t], run["ratio"][t], strict=True))
+            better = [f"{s['label']} ({ratio:.2f})" for s, more, ratio in named if more < -AHEAD]
+            worse = [ratio for _, more, ratio in named if more > AHEAD]
+            span = f"{len(worse)} ({min(worse):.2f} to {max(worse):.2f})" if worse else "0"
+            rows.append([name, t, ", ".join(better) or "none", span])
+    return table(["method", "S/N", "better than luxscale in (RMSE ratio)", "worse in so many labels (ratio)"], rows)
+
+
+def size_name(stars, pixels):
+    """Return how a size is called."""
+    return f"{stars:,} stars x {pixels:,} pixels"
+
+
+def report(found):
+    """Return all tables of a JSON of results as Markdown."""
+    runs, tests, setup = found["runs"], found["tests"], found["setup"]
+    names = {k: size_name(*setup[k]) for k in ("full", "base")}
+    machine = f"{found['machine']}, load {found['load'][0]:.1f} to {found['load'][1]:.1f}, {found['seconds'] / 60:.0f} minutes"
+    parts = [f"{machine}; {setup['latents']} latents; limit {found['limit']:.0f} s a run"]
+    for size, title in names.items():
+        chosen = pick(runs, size=size, missing=False)
+        parts += [f"### {title}: cost", cost_table(chosen)]
+        for t in tests:
+            parts += [f"### {title}: RMSE, S/N {t}", accuracy_table(chosen, "rmse", t)]
+            parts += [f"### {title}: robust scatter, S/N {t}", accuracy_table(chosen, "robust_scatter", t)]
+        parts += [f"### {title}: pull, median over labels (least to greatest)", pull_table(chosen, tests)]
+        parts += [f"### {title}: where a method is better than luxscale's default", lead_table(chosen, tests)]
+    parts += ["### RMSE with 10% of the labels missing over that without", missing_table(runs, names, tests)]
+    parts += ["### Cost as stars, pixels and latents grow", sweep_table(runs, [tuple(p) for p in setup["points"]])]
+    return "\n\n".join(parts)
