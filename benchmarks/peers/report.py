@@ -24,18 +24,17 @@ def excess(theirs, ours, truth):
     return np.divide(more.mean(0), spread, out=np.zeros(more.shape[1]), where=spread > 0)
 
 
-def extrapolate(base, longer, least_factors, factors):
+def extrapolate(base, longer, factors, wanted):
     """Return the seconds that training takes with several sizes grown at once.
 
-    `longer` are the seconds with each size grown by its own of `least_factors` from those that took `base`; all are to
-    be grown by `factors`. The greater of a product of power laws and of a fixed cost with one proportional to the
-    product of the sizes, so that neither compilation nor a steep law is missed.
+    `longer` are the seconds with one size each grown by `factors` from those that took `base`; together they grow by
+    `wanted`. The greater of a product of power laws and of a fixed cost with one in proportion to the product of the
+    sizes, so that neither compilation nor a steep law is missed.
     """
-    powers = [np.log(t / base) / np.log(f) for t, f in zip(longer, least_factors, strict=True) if f > 1]
-    grown = [f for f, least in zip(factors, least_factors, strict=True) if least > 1]
-    steep = base * np.prod([f**p for f, p in zip(grown, powers, strict=True)])
-    slopes = [(t - base) / (f - 1) for t, f in zip(longer, least_factors, strict=True) if f > 1]
-    return float(max([steep, *(base + s * (np.prod(factors) - 1) for s in slopes)]))
+    longer, factors, wanted = map(np.asarray, (longer, factors, wanted))
+    powers = np.log(longer / base) / np.log(factors)
+    slopes = (longer - base) / (factors - 1)
+    return float(max(base * np.prod(wanted**powers), base + slopes.max() * (np.prod(wanted) - 1)))
 
 
 def table(header, rows):
@@ -63,14 +62,14 @@ def outcome(run, text):
 
 def cost_table(runs):
     """Return a line a method: seconds, memory and stars/s."""
-    header = ["method", "stars used", "training s", "peak GB", "stars/s, first pass", "later", "how"]
+    header = ["method", "stars used", "training s", "CPU s", "peak GB", "stars/s, first pass", "later", "how"]
     rows = []
     for name, run in runs.items():
         if run["outcome"] != DONE:
-            rows.append([name, "-", run["outcome"] + ": " + run["reason"], "-", "-", "-", "-"])
+            rows.append([name, "-", run["outcome"] + ": " + run["reason"], "-", "-", "-", "-", "-"])
             continue
         first, later = (run["tested"] / s for s in list(run["test_s"].values())[:2])
-        cells = (number(v) for v in (run["train_s"], run["peak_gb"], first, later))
+        cells = (number(v) for v in (run["train_s"], run["train_cpu_s"], run["peak_gb"], first, later))
         rows.append([name, f"{run['used']:,}", *cells, run["note"]])
     return table(header, rows)
 

@@ -155,13 +155,20 @@ def seconds(records, method, point):
 
 
 def predict(records, method, setup):
-    """Return the seconds of training in full, extrapolated from the largest of each kind; None if they are not done."""
+    """Return the seconds of training in full, None if the base is not done.
+
+    Extrapolated from the largest run of each kind that is done; in proportion where none is.
+    """
     (n, px), p = setup.base, setup.latents
-    ends = [(max(setup.more_stars, default=n), px, p), (n, max(setup.more_pixels, default=px), p)]
-    base, *longer = (seconds(records, method, point) for point in [(n, px, p), *ends])
-    if base is None or None in longer:
+    base = seconds(records, method, (n, px, p))
+    if base is None:
         return None
-    least = [ends[0][0] / n, ends[1][1] / px]
+    least, longer = [], []
+    for points in ([(k, px, p) for k in setup.more_stars], [(n, k, p) for k in setup.more_pixels]):
+        grown = {max(point[0] / n, point[1] / px): seconds(records, method, point) for point in points}
+        factor = max((f for f, t in grown.items() if t is not None), default=None)
+        least.append(factor or 2.0)
+        longer.append(grown[factor] if factor else 2.0 * base)
     return extrapolate(base, longer, least, [setup.full[0] / n, setup.full[1] / px])
 
 
@@ -171,7 +178,7 @@ def doubts_in_full(records, methods, setup, limit):
     for method in methods:
         expected = predict(records, method, setup)
         if expected is None:
-            doubts[method] = "smaller runs were not done"
+            doubts[method] = "the smallest run was not done"
         elif expected > limit:
             doubts[method] = f"training would take {expected:,.0f} s, by extrapolation"
     return doubts
@@ -185,7 +192,7 @@ def doubts_in_sweep(records, methods, task, setup, limit):
         grown = task.stars * task.pixels / np.prod(setup.base)
         if base is None:
             doubts[method] = "the smallest run was not done"
-        elif grown > 1 and base * grown > 3 * limit:
+        elif grown > 1 and base * grown > 1.5 * limit:
             doubts[method] = f"training would take {base * grown:,.0f} s, in proportion"
     return doubts
 
