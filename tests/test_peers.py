@@ -165,7 +165,12 @@ def test_stages_go_on_where_a_method_fails(tmp_path, monkeypatch):
         arrays = {f"{kind}_{t}": labels for kind in ("label", "err") for t in tasks.TESTS}
         return "done", "", arrays | {"said": json.dumps(said | {"versions": {}, "note": ""})}
 
+    def write_problem(path, task):
+        path.touch()
+        return [f"label {i}" for i in range(12)], dict.fromkeys(tasks.TESTS, np.ones((task.test, 12)))
+
     monkeypatch.setattr(tasks, "call", call)
+    monkeypatch.setattr(tasks, "write_problem", write_problem)
     setup, kept = tasks.Setup((40, 9), (20, 6), 4, 10, (40,), (9,), (2,), 10), []
     quiet = Progress("", enabled=False)
     methods = ["marginal", "ridge"]

@@ -107,13 +107,9 @@ def call(python, method, problem, limit):
 def describe(found, truth, names, ours):
     """Return the figures of a result, beside the labels of OURS on the same stars, if there are any."""
     said = json.loads(str(found["said"]))
-    record = {
-        "train_s": said["train"],
-        "test_s": said["test"],
-        "peak_gb": said["peak_gb"],
-        "versions": said["versions"],
-    }
-    record |= {"used": said["used"], "note": said["note"], "scores": {}, "excess": {}, "ratio": {}}
+    record = {f"{k}_s": said[k] for k in ("train", "train_cpu", "test")}
+    record |= {k: said[k] for k in ("peak_gb", "versions", "used", "note")}
+    record |= {"scores": {}, "excess": {}, "ratio": {}}
     for test, true in truth.items():
         labels = found[f"label_{test}"]
         record["tested"] = len(labels)
