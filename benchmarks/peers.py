@@ -62,7 +62,7 @@ def compare(size, methods, venvs, limit, out):
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--size", type=click.Choice(list(SETUPS)), default="default", show_default=True)
 @click.option("--methods", help=f"Some of {','.join(METHODS)}; all by default.")
-@click.option("--limit", default=150.0, show_default=True, help="Seconds that a run may take.")
+@click.option("--limit", default=120.0, show_default=True, help="Seconds that a run may take.")
 @click.option("--venvs", type=click.Path(path_type=Path), help="Where to keep environments; temporary if not given.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file for all figures.")
 @click.option("--show", type=click.File(), help="JSON file to print the tables of; runs nothing.")

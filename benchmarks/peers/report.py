@@ -156,6 +156,8 @@ def report(found):
     parts = [f"{machine}; {setup['latents']} latents; limit {found['limit']:.0f} s a run"]
     for size, title in names.items():
         chosen = pick(runs, size=size, missing=False)
+        if not chosen:  # the sizes are the same
+            continue
         parts += [f"### {title}: cost", cost_table(chosen)]
         for t in tests:
             parts += [f"### {title}: RMSE, S/N {t}", accuracy_table(chosen, "rmse", t)]

@@ -185,10 +185,10 @@ def doubts_in_sweep(records, methods, task, setup, limit):
     doubts = {}
     for method in methods:
         base = seconds(records, method, (*setup.base, setup.latents))
-        grown = task.stars * task.pixels / np.prod(setup.base)
+        grown = task.stars * task.pixels * task.latents / (np.prod(setup.base) * setup.latents)
         if base is None:
             doubts[method] = "the smallest run was not done"
-        elif grown > 1 and base * grown > 1.5 * limit:
+        elif grown > 1 and base * grown > limit:
             doubts[method] = f"training would take {base * grown:,.0f} s, in proportion"
     return doubts
 
