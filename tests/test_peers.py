@@ -227,6 +227,6 @@ def test_the_script_compares_in_one_go(tmp_path):
         ("cannon", True, "done"),
     ]
     assert runs[0]["scores"]["100-200"][0]["rmse"] < runs[0]["scores"]["30-60"][0]["rmse"] < 300
-    assert "### 480 stars x 40 pixels: cost" in ran.stdout
+    assert "### 480 stars x 60 pixels: cost" in ran.stdout
     again = subprocess.run([*command[:2], "--show", out], capture_output=True, text=True, timeout=60, check=True)
     assert again.stdout == ran.stdout
