@@ -4,16 +4,21 @@ Figures are made without pyplot, so nothing global changes and no display is nee
 Colours can be told apart without seeing red or green, and lines by more than colour.
 """
 
+from luxscale.plot.abundances import abundances, abundances_figure, diagrams
 from luxscale.plot.curves import crossval, precision
-from luxscale.plot.labels import kiel, labels_figure, one_to_one
+from luxscale.plot.kiel_diagram import kiel
+from luxscale.plot.labels import labels_figure, one_to_one
 from luxscale.plot.pixels import derivative_spectra, information
 from luxscale.plot.spectrum import spectra
 from luxscale.plot.star import spectrum
 from luxscale.plot.style import pretty, titled
 
 __all__ = [
+    "abundances",
+    "abundances_figure",
     "crossval",
     "derivative_spectra",
+    "diagrams",
     "information",
     "kiel",
     "labels_figure",
