@@ -58,7 +58,9 @@ def model(study: Study) -> LuxModel:
 def cannon(study: Study) -> LuxModel:
     """Return The Cannon of sample A: quadratic in twelve labels, from those stars that have all; no errors."""
     return study.model(
-        "giants-cannon", lambda: lux.train(survey(study, "A"), method="cannon", folds=1, progress=study.progress), **PARENT
+        "giants-cannon",
+        lambda: lux.train(survey(study, "A"), method="cannon", folds=1, progress=study.progress),
+        **PARENT,
     )
 
 
