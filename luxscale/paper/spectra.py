@@ -19,7 +19,7 @@ from luxscale.lookup import find_stars
 from luxscale.model import LuxModel
 from luxscale.paper import giants
 from luxscale.paper.base import Study, figure
-from luxscale.paper.lines import windows
+from luxscale.paper.lines import widened, windows
 from luxscale.paper.pairs import find_pair
 from luxscale.plot.style import CYCLE, style
 from luxscale.predict import predict, predict_error
@@ -28,6 +28,9 @@ from luxscale.schema import STAR
 #: Stretches of figures 3 and 6 in Angstrom: green lines with the Mg b triplet, which the zoom is on.
 SPAN, ZOOM = (5000.0, 5460.0), (5155.0, 5195.0)
 DERIVATIVES = (5140.0, 5460.0)
+
+#: Labels of figure 6, and whose lines are marked.
+MARKED = {"teff": "", "logg": "", "m_h": "Fe I", "mg_m": "Mg I", "mn_m": "Mn I"}
 
 #: Pairs of figure 3: what differs, and what is alike.
 PAIRS = {
@@ -43,7 +46,9 @@ def spectra(study: Study) -> Figure:
     catalog = giants.catalog(study, "B").compute()
     stars = [star for label, alike in PAIRS.items() for star in find_pair(catalog, label, alike)]
     by = {"model, from fluxes": catalog, "model, from labels": giants.catalog(study, "B", given="label_value")}
-    axes = plot.reconstructions(giants.survey(study, "B"), by, giants.model(study), stars, (SPAN, ZOOM))
+    survey = giants.survey(study, "B")
+    spans = [widened(span, survey["wavelength"].values) for span in (SPAN, ZOOM)]
+    axes = plot.reconstructions(survey, by, giants.model(study), stars, spans)
     return axes[0, 0, 0].figure
 
 
@@ -69,7 +74,7 @@ def _goodness(block: xr.Dataset, model: LuxModel) -> xr.Dataset:
         given: residuals(block, lux.infer(block, model, given), model, scaled=True) for given in ("flux", "label_value")
     }
     squared = {given: (r.astype(float) ** 2).sum("wavelength") for given, r in pulls.items()}
-    pixels = np.isfinite(pulls["flux"]).sum("wavelength")
+    pixels = pulls["flux"].notnull().sum("wavelength")
     freedom = pixels - effective_parameters(block, model)
     return xr.Dataset(
         {
@@ -83,7 +88,7 @@ def _goodness(block: xr.Dataset, model: LuxModel) -> xr.Dataset:
 
 def _expected(block: xr.Dataset, model: LuxModel) -> xr.DataArray:
     """Return the mean over good pixels of (error^2 + s^2 + b C b) / (error^2 + s^2), with C given the labels."""
-    good = (block["flux_ivar"] > 0) & model["flux"].used
+    good = (block["flux_ivar"] > 0) & np.asarray(model["flux"].used)
     noise2 = 1 / block["flux_ivar"].where(good)
     s2 = np.asarray(model["flux"].scatter, float) ** 2
     ratio = (predict_error(block, model, given="label_value") ** 2 + noise2) / (noise2 + s2)
@@ -110,17 +115,17 @@ def chi2(study: Study) -> Figure:
 
 @figure("6", "derivative spectra and lines")
 def derivatives(study: Study) -> Figure:
-    """Draw the spectrum of a star of sample B, and how four labels change with flux, with windows of Fe I and Mg I.
+    """Draw the spectrum of a star of sample B, and how labels change with flux, with windows of Fe I, Mg I and Mn I.
 
-    As in the paper the derivatives are A B^+ (equation 13), without regard to noise.
+    As in the paper the derivatives are A B^+ (equation 13), without regard to noise; Mn, which the paper mentions, is
+    drawn too. [M/H] is not [Fe/H]: it moves all metals together, so that no single Fe I line need stand out.
     """
     model, catalog = giants.model(study), giants.catalog(study, "B").compute()
     star = typical(catalog)
-    labels = ["teff", "logg", "m_h", "mg_m"]
-    axes = plot.derivative_spectra(model, labels, DERIVATIVES, latent=_latent(catalog, star))
+    axes = plot.derivative_spectra(model, list(MARKED), DERIVATIVES, latent=_latent(catalog, star))
     _add_spectra(axes[0], study, star)
-    for ax, name, label, color in ((axes[3], "Fe I", "m_h", CYCLE[4]), (axes[4], "Mg I", "mg_m", CYCLE[2])):
-        plot.mark_windows(ax, windows(label), name, color)
+    for ax, (label, name) in zip(axes[1:], MARKED.items(), strict=True):
+        plot.mark_windows(ax, windows(label), name)
     return axes[0].get_figure()
 
 
@@ -144,4 +149,4 @@ def _add_spectra(ax: Any, study: Study, star: Any) -> None:
     ax.plot(
         one["wavelength"].values, from_labels.values[0], "--", color=CYCLE[1], lw=0.9, label="from labels", zorder=4
     )
-    ax.legend(loc="lower right", fontsize=8, ncols=3, frameon=False)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, fontsize=8, ncols=3, frameon=False)

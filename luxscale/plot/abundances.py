@@ -18,6 +18,9 @@ from luxscale.plot.style import TITLE, color_bar, label_rows, limits, new_axes, 
 #: What abundances are drawn against, the first that a catalogue has.
 METALLICITY = ("fe_h", "m_h")
 
+#: Above this many stars those outside the central 99.8% do not stretch the axes that catalogues share.
+CROWD = 500
+
 
 def abundances(catalog: xr.Dataset, y: str, x: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw one label against another, by default an abundance against metallicity.
@@ -173,7 +176,7 @@ def diagrams(catalogs: Mapping[str, xr.Dataset], plane: tuple[str, str]) -> Figu
 
 def _span(catalogs: Sequence[xr.Dataset], label: str) -> tuple[float, float]:
     """Return limits that hold the central stars of all catalogues."""
-    each = [limits(v, v.size > DENSE) for v in (columns(c, label)[0] for c in catalogs)]
+    each = [limits(v, v.size > CROWD) for v in (columns(c, label)[0] for c in catalogs)]
     return min(low for low, _ in each), max(high for _, high in each)
 
 

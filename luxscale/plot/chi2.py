@@ -7,11 +7,17 @@ import xarray as xr
 from matplotlib.axes import Axes
 from scipy import stats
 
-from luxscale.plot.style import BAND, DATA, MODEL, POINT, TEXT, limits, new_axes, ticks
+from luxscale.plot.style import CENTRAL, DATA, MODEL, POINT, TEXT, new_axes, ticks
 from luxscale.schema import InputError
 
 #: Bins of a histogram at most.
 BINS = 60
+
+#: Above this many stars those outside the central 99.8% do not stretch the axis.
+CROWD = 1000
+
+#: Values that span more than this factor are drawn on a logarithmic axis.
+WIDE = 5
 
 
 def chi2(
@@ -37,7 +43,8 @@ def chi2(
     Returns
     -------
     Axes
-        A histogram of the central 99.8% of the stars, with a line at 1; the median, and how many stars lie outside.
+        A histogram, of the central 99.8% of more than 1,000 stars, with a line at 1; the median, and how many stars lie
+        outside. The scale is logarithmic where values span more than a factor of 5.
 
     Raises
     ------
@@ -48,33 +55,40 @@ def chi2(
     if not values.size:
         raise InputError("no star has a reduced chi2; give a catalogue of stars that are done")
     ax = ax or new_axes(3.8, 3.0)
-    low, high = limits(np.append(values, 1.0), values.size > 1000)
-    bins = np.linspace(low, high, int(np.clip(values.size**0.5, 12, BINS)) + 1)
-    ax.hist(values, bins, density=True, color=POINT, alpha=0.35, label="stars")
+    bins, wide = _bins(values)
+    ax.hist(values, bins.tolist(), weights=np.full(values.size, 1 / values.size), color=POINT, alpha=0.4, label="stars")
     ax.axvline(1, color=DATA, lw=0.8, ls=":")
     if freedom is not None:
-        x = np.linspace(low, high, 400)
-        ax.plot(x, _density(x, freedom.values), color=MODEL, lw=1.4, label="by chance")
+        ax.stairs(_by_chance(bins, freedom.values), bins, color=MODEL, lw=1.3, label="by chance")
     if expected is not None:
         known = expected.values[np.isfinite(expected.values)]
-        ax.hist(known, bins, density=True, histtype="step", color=MODEL, lw=1.4, label="expected")
-    _write(ax, values, low, high)
-    ax.set(xlim=(low, high), xlabel=r"reduced $\chi^2$", ylabel="density of stars")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(ticks())
-    ax.legend(loc="upper right", fontsize=TEXT, frameon=False)
+        ax.stairs(np.histogram(known, bins)[0] / known.size, bins, color=MODEL, lw=1.3, label="expected")
+    ax.set(xscale="log" if wide else "linear", xlim=(bins[0], bins[-1]))
+    ax.set(xlabel=r"reduced $\chi^2$", ylabel="fraction of stars in a bin")
+    ax.yaxis.set_major_locator(ticks())
+    if not wide:
+        ax.xaxis.set_major_locator(ticks())
+    outside = int(((values < bins[0]) | (values > bins[-1])).sum())
+    lines = [f"n = {values.size:,}", f"median = {np.median(values):.3f}"] + [f"{outside:,} outside"] * (outside > 0)
+    ax.legend(
+        loc="upper right", fontsize=TEXT, frameon=False, title="\n".join(lines), title_fontsize=TEXT, alignment="left"
+    )
     return ax
 
 
-def _density(x: np.ndarray, freedom: np.ndarray) -> np.ndarray:
-    """Return the density of chi2 / freedom, averaged over the degrees of freedom that stars have."""
+def _bins(values: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return edges that hold 1 and the central stars, and whether they are equal on a logarithmic scale."""
+    shown = np.append(values, 1.0)
+    low, high = np.percentile(shown, CENTRAL) if values.size > CROWD else (shown.min(), shown.max())
+    n = int(np.clip(values.size**0.5, 12, BINS)) + 1
+    if low > 0 and high > WIDE * low:
+        return np.geomspace(0.9 * low, 1.1 * high, n), True
+    margin = 0.05 * (high - low) or 0.05
+    return np.linspace(low - margin, high + margin, n), False
+
+
+def _by_chance(bins: np.ndarray, freedom: np.ndarray) -> np.ndarray:
+    """Return the chance of chi2 / freedom to fall in each bin, averaged over the degrees of freedom that stars have."""
     known = freedom[np.isfinite(freedom) & (freedom > 0)]
     some = np.quantile(known, np.linspace(0.005, 0.995, 100))[:, None]
-    return np.asarray(np.mean(some * stats.chi2.pdf(some * x, some), axis=0))
-
-
-def _write(ax: Axes, values: np.ndarray, low: float, high: float) -> None:
-    outside = int(((values < low) | (values > high)).sum())
-    lines = [f"n = {values.size:,}", f"median = {np.median(values):.3f}"] + [f"{outside:,} outside"] * (outside > 0)
-    box = {"facecolor": "w", "edgecolor": BAND, "alpha": 0.75, "pad": 2, "lw": 0}
-    ax.text(0.04, 0.96, "\n".join(lines), transform=ax.transAxes, va="top", fontsize=TEXT, bbox=box)
+    return np.diff(np.mean(stats.chi2.cdf(some * bins, some), axis=0))

@@ -76,8 +76,15 @@ def doppelgangers(
     ax = ax or new_axes(4.2, 2.6)
     for i, (color, dashes) in enumerate(zip(CYCLE, ("-", "--"), strict=False)):
         value = float(known["label_value"].values[i, column])
-        ax.plot(x[inside], seen[i], ".", color=color, ms=2, mew=0, alpha=0.45)
-        ax.plot(x[inside], decoded[i], dashes, color=color, lw=1.1, label=f"{pretty(label)} = {value:.2f}")
+        ax.plot(x[inside], seen[i], ".", color=color, ms=3.5, mew=0, alpha=0.5)
+        ax.plot(
+            x[inside],
+            decoded[i],
+            dashes,
+            color=color,
+            lw=1.1,
+            label=f"{pretty(label)} = {value:.2f}".replace("-", "\N{MINUS SIGN}"),
+        )
     shown = np.concatenate([decoded.ravel(), np.nanpercentile(seen, (1, 99)) if np.isfinite(seen).any() else []])
     low, high = limits(shown[np.isfinite(shown)], False)
     ax.set(xlim=(x[inside][0], x[inside][-1]), ylim=(low - 0.1 * (high - low), high + 0.25 * (high - low)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from luxscale.plot.style import CYCLE, TEXT
+from luxscale.plot.style import CYCLE, DATA, TEXT
 
 
 def mark_windows(
@@ -32,6 +32,5 @@ def mark_windows(
         ax.axvspan(max(least, low), min(greatest, high), 0, level, color=color, alpha=0.22, lw=0, zorder=0)
     if seen and name:
         place = (max(seen[0][0], low) + min(seen[0][1], high)) / 2
-        ax.annotate(
-            name, (place, 0.03), xycoords=("data", "axes fraction"), ha="center", fontsize=TEXT, color=color, zorder=4
-        )
+        at = ("data", "axes fraction")
+        ax.annotate(name, (place, 0.95), xycoords=at, ha="center", va="top", fontsize=TEXT, color=DATA, zorder=4)
