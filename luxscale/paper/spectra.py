@@ -100,7 +100,8 @@ def chi2(study: Study) -> Figure:
     """Draw reduced chi2 of sample B, at the left with latents from fluxes, as in the paper, at the right from labels.
 
     The paper divides by the number of pixels, here it is the degrees of freedom: the number of pixels less the parameters
-    that the fit spends. Twelve labels leave 36 directions of the latents to the prior, which gives what is expected there.
+    that the fit spends. Twelve labels leave 36 directions of the latents to the prior, which gives the mean expected there.
+    Latents are not Gaussian given labels: most stars fit better than that, a few, metal-poor or cool, far worse.
     """
     values = goodness(study).compute()
     drawn = Figure((7.6, 3.2), layout="constrained")

@@ -43,7 +43,7 @@ def chi2(
     Returns
     -------
     Axes
-        A histogram, of the central 99.8% of more than 1,000 stars, with a line at 1; the median, and how many stars lie
+        A histogram, of the central 99.8% of more than 1,000 stars, with a line at 1; mean, median, and how many stars lie
         outside. The scale is logarithmic where values span more than a factor of 5.
 
     Raises
@@ -69,7 +69,8 @@ def chi2(
     if not wide:
         ax.xaxis.set_major_locator(ticks())
     outside = int(((values < bins[0]) | (values > bins[-1])).sum())
-    lines = [f"n = {values.size:,}", f"median = {np.median(values):.3f}"] + [f"{outside:,} outside"] * (outside > 0)
+    lines = [f"n = {values.size:,}", f"mean = {np.mean(values):.3f}", f"median = {np.median(values):.3f}"]
+    lines += [f"{outside:,} outside"] * (outside > 0)
     ax.legend(
         loc="upper right", fontsize=TEXT, frameon=False, title="\n".join(lines), title_fontsize=TEXT, alignment="left"
     )
