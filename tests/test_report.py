@@ -20,6 +20,7 @@ from luxscale.evaluate import compare
 from luxscale.goodness import residuals
 from luxscale.model import load_model
 from luxscale.report import facts, figures, tables, write_report
+from luxscale.report.figures import abundance_labels
 from luxscale.report.inputs import open_inputs
 from luxscale.run import label_survey
 from luxscale.schema import InputError
@@ -336,3 +337,16 @@ def test_the_command(made, tmp_path):
 def test_a_number_that_is_not_known_is_no_number():
     assert tables._number(float("nan"), 2) == tables.Cell("\N{EN DASH}", None)
     assert tables._number(-0.5, 1) == tables.Cell("\N{MINUS SIGN}0.5", -0.5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["m_h", "alpha_m"], ("m_h", "alpha_m")),
+        (["fe_h", "ca_fe", "mg_fe"], ("fe_h", "mg_fe")),
+        (["mg_fe"], None),
+        (["fe_h", "c_fe"], None),
+    ],
+)
+def test_the_labels_of_an_abundance_plane(labels, expected):
+    assert abundance_labels(labels) == expected

@@ -4,30 +4,41 @@ Figures are made without pyplot, so nothing global changes and no display is nee
 Colours can be told apart without seeing red or green, and lines by more than colour.
 """
 
+from luxscale.plot.abundances import abundances, abundances_figure, diagrams
+from luxscale.plot.chi2 import chi2
 from luxscale.plot.curves import crossval, precision
-from luxscale.plot.fit import chi2_histogram, fit_by_pixel
-from luxscale.plot.labels import kiel, labels_figure, one_to_one
+from luxscale.plot.doppelgangers import doppelgangers
+from luxscale.plot.errors import errors_by_snr
+from luxscale.plot.fit import fit_by_pixel
+from luxscale.plot.kiel_diagram import kiel
+from luxscale.plot.labels import labels_figure, one_to_one
 from luxscale.plot.pixels import derivative_spectra, information
 from luxscale.plot.pulls import pulls
-from luxscale.plot.quality import abundances, errors_by_snr
+from luxscale.plot.reconstructions import reconstructions
 from luxscale.plot.spectrum import spectra
 from luxscale.plot.star import spectrum
 from luxscale.plot.style import pretty, titled
+from luxscale.plot.windows import mark_windows
 
 __all__ = [
     "abundances",
-    "chi2_histogram",
+    "abundances_figure",
+    "chi2",
     "crossval",
     "derivative_spectra",
+    "diagrams",
+    "doppelgangers",
     "errors_by_snr",
     "fit_by_pixel",
     "information",
     "kiel",
     "labels_figure",
+    "mark_windows",
     "one_to_one",
     "precision",
     "pretty",
     "pulls",
+    "reconstructions",
     "spectra",
     "spectrum",
     "titled",

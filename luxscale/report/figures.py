@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -16,7 +17,6 @@ from PIL import Image
 
 from luxscale import damage, plot
 from luxscale.evaluate import LABEL
-from luxscale.plot.quality import abundance_labels
 from luxscale.plot.style import new_axes
 from luxscale.report.facts import SNR_BINS, Sample, fit_by_pixel, plain
 from luxscale.report.inputs import Inputs
@@ -100,6 +100,25 @@ def one_to_one(compared: Sample) -> list[Figure]:
     ]
 
 
+#: Abundances that tell populations apart, the best known first.
+_ALPHA = re.compile(r"(alpha|mg|o|si|ca)_(m|fe)")
+
+
+def abundance_labels(labels: Sequence[str]) -> tuple[str, str] | None:
+    """Return the labels of an abundance plane, metallicity and alpha abundance, or None if there are none.
+
+    Examples
+    --------
+    >>> abundance_labels(["teff", "logg", "fe_h", "mg_fe", "alpha_m"])
+    ('fe_h', 'alpha_m')
+    """
+    metallicity = next((name for name in ("fe_h", "m_h") if name in labels), None)
+    ranked = sorted(
+        (("alpha", "mg", "o", "si", "ca").index(found[1]), name) for name in labels if (found := _ALPHA.fullmatch(name))
+    )
+    return (metallicity, ranked[0][1]) if metallicity and ranked else None
+
+
 def planes(sample: Sample) -> list[Figure]:
     """Draw the Kiel diagram and the abundance plane, where the catalogue has labels for them."""
     names, drawn = list(map(str, sample.catalog[LABEL].values.tolist())), []
@@ -115,7 +134,7 @@ def planes(sample: Sample) -> list[Figure]:
     if found:
         drawn.append(
             image(
-                plot.abundances(sample.catalog, *found),
+                plot.abundances(sample.catalog, found[1], found[0]),
                 f"Abundance plane: {found[1]} against {found[0]}",
                 f"Abundance plane, {found[1]} against {found[0]}.",
             )
@@ -158,9 +177,9 @@ def chi2(ratio: np.ndarray, inputs: Inputs) -> Figure:
     """Draw the distribution of chi2."""
     limit = inputs.model.limits[0] if inputs.model else None
     return image(
-        plot.chi2_histogram(ratio, limit),
+        plot.chi2(xr.DataArray(ratio, dims=STAR), limit=limit, ax=new_axes(5.4, 3.0)),
         "Histogram of chi2 per pixel of all stars, logarithmic",
-        "χ² per pixel of all stars that are done.",
+        "χ² per pixel of all stars that are done; how many lie outside of the axis is said.",
         lines=True,
     )
 

@@ -1,97 +1,25 @@
-"""A catalogue by itself: the abundance plane, and errors against S/N."""
+"""Errors of labels against S/N."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from luxscale.evaluate import LABEL, done, label_units, require, robust_scatter
-from luxscale.plot.labels import DENSE
+from luxscale.evaluate import LABEL, label_units, robust_scatter
 from luxscale.plot.pulls import in_bins, snr_bins
 from luxscale.plot.style import (
-    DENSITY,
     MODEL,
     POINT,
     TEXT,
-    color_bar,
-    label_rows,
-    limits,
-    new_axes,
     style,
     ticks,
     titled,
 )
 from luxscale.schema import STAR, InputError
-
-#: Abundances that tell populations apart, the best known first.
-_ALPHA = re.compile(r"(alpha|mg|o|si|ca)_(m|fe)")
-
-
-def abundance_labels(labels: Sequence[str]) -> tuple[str, str] | None:
-    """Return the labels of an abundance plane, metallicity and alpha abundance, or None if there are none.
-
-    Examples
-    --------
-    >>> abundance_labels(["teff", "logg", "fe_h", "mg_fe", "alpha_m"])
-    ('fe_h', 'alpha_m')
-    """
-    metallicity = next((name for name in ("fe_h", "m_h") if name in labels), None)
-    ranked = sorted(
-        (("alpha", "mg", "o", "si", "ca").index(found[1]), name) for name in labels if (found := _ALPHA.fullmatch(name))
-    )
-    return (metallicity, ranked[0][1]) if metallicity and ranked else None
-
-
-def abundances(catalog: xr.Dataset, x: str, y: str, ax: Axes | None = None) -> Axes:
-    """Draw one abundance against another, such as [Mg/Fe] against [Fe/H].
-
-    Parameters
-    ----------
-    catalog : Dataset
-        With ``label_value`` (star, label). Where it has a ``status``, only stars that are done are drawn.
-    x, y : str
-        Names of the labels.
-    ax : Axes, optional
-        New by default.
-
-    Returns
-    -------
-    Axes
-        Above 2,000 stars the density of stars on a logarithmic scale, over the central 99.8% of both.
-
-    Raises
-    ------
-    InputError
-        If the catalogue lacks a label.
-    """
-    require(catalog, ["label_value"], "catalogue")
-    units = label_units(catalog)
-    values = catalog["label_value"].values[done(catalog)][:, label_rows(list(units), [x, y])]
-    at, up = values[np.isfinite(values).all(1)].T
-    new, dense = ax is None, at.size > DENSE
-    ax = ax or new_axes(4.2 if dense else 3.6, 3.6)
-    wide, high = limits(at, dense), limits(up, dense)
-    if dense:
-        inside = (at >= wide[0]) & (at <= wide[1]) & (up >= high[0]) & (up <= high[1])
-        drawn = ax.hexbin(
-            at[inside], up[inside], gridsize=(60, 35), extent=(*wide, *high), mincnt=1, norm=LogNorm(), cmap=DENSITY,
-            linewidths=0.1,
-        )  # fmt: skip
-        if new:
-            color_bar(drawn, ax, "stars per bin")
-    else:
-        ax.plot(at, up, ".", ms=3, mew=0, alpha=0.6, color=POINT)
-    ax.set(xlim=wide, ylim=high, xlabel=titled(x, units[x]), ylabel=titled(y, units[y]), box_aspect=1)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(ticks())
-    return ax
 
 
 def errors_by_snr(

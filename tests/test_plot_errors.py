@@ -4,7 +4,6 @@ import xarray as xr
 
 from luxscale import plot
 from luxscale.evaluate import match
-from luxscale.plot.quality import abundance_labels
 from luxscale.schema import InputError
 
 
@@ -21,30 +20,6 @@ def catalog():
     }
     held = {"label_value": (("star", "label"), values), "label_err": (("star", "label"), err), "snr": ("star", snr)}
     return xr.Dataset(held, coords)
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        (["m_h", "alpha_m"], ("m_h", "alpha_m")),
-        (["fe_h", "ca_fe", "mg_fe"], ("fe_h", "mg_fe")),
-        (["mg_fe"], None),
-        (["fe_h", "c_fe"], None),
-    ],
-)
-def test_the_labels_of_an_abundance_plane(labels, expected):
-    assert abundance_labels(labels) == expected
-
-
-def test_few_stars_are_points_and_many_a_density_of_those_that_are_done(catalog):
-    few = catalog.isel(star=slice(0, 100)).assign(status=("star", np.r_[np.ones(90), np.zeros(10)]))
-    ax = plot.abundances(few, "fe_h", "mg_fe")
-    np.testing.assert_array_equal(ax.lines[0].get_xydata(), few["label_value"].values[:90, 1:])
-    assert ax.get_xlabel() == "[Fe/H] [dex]" and ax.get_ylabel() == "[Mg/Fe] [dex]"
-    density = plot.abundances(catalog, "fe_h", "mg_fe").collections[0]
-    assert 3900 < density.get_array().sum() <= 4000
-    with pytest.raises(InputError, match="no label 'si_fe'"):
-        plot.abundances(catalog, "fe_h", "si_fe")
 
 
 def test_errors_fall_with_snr_as_they_were_made(catalog):
