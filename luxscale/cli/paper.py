@@ -27,7 +27,11 @@ from luxscale.cli.base import JSON, QUIET, main, show
 def paper(
     numbers: tuple[str, ...], out: Path, fraction: float, pixels: int, data: Path | None, as_json: bool, quiet: bool
 ) -> None:
-    """Draw the figures of the paper, all or those of these NUMBERs, from simulated and real giants."""
+    """Draw the figures of the paper, all or those of these NUMBERs, from simulated and real giants.
+
+    Figures with one more word after the number, such as 7-xp, show the same of other data. What is made on the way is kept
+    in OUT/work, 2 GB at full size. Figures 3 to 10 and 15 take up to half an hour then, and minutes with --fraction 0.2.
+    """
     from luxscale.paper import Study, draw
 
     study = Study(out, fraction, pixels, data, not quiet)

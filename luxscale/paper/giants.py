@@ -51,7 +51,10 @@ def survey(study: Study, which: str) -> xr.Dataset:
 def model(study: Study) -> LuxModel:
     """Return the model of sample A, with the paper's 48 latents, P = 4 M."""
     return study.model(
-        "giants-model", lambda: lux.train(survey(study, "A"), LATENT_DIM, progress=study.progress), **PARENT
+        "giants-model",
+        lambda: lux.train(survey(study, "A"), LATENT_DIM, progress=study.progress),
+        latent_dim=LATENT_DIM,
+        **PARENT,
     )
 
 

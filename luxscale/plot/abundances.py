@@ -18,8 +18,8 @@ from luxscale.plot.style import TITLE, color_bar, label_rows, limits, new_axes, 
 #: What abundances are drawn against, the first that a catalogue has.
 METALLICITY = ("fe_h", "m_h")
 
-#: Above this many stars those outside the central 99.8% do not stretch the axes that catalogues share.
-CROWD = 500
+#: Above this many stars those outside these percentiles do not stretch the axes that catalogues share.
+CROWD, MOST = 500, (0.5, 99.5)
 
 
 def abundances(catalog: xr.Dataset, y: str, x: str | None = None, ax: Axes | None = None) -> Axes:
@@ -147,6 +147,7 @@ def diagrams(catalogs: Mapping[str, xr.Dataset], plane: tuple[str, str]) -> Figu
     -------
     Figure
         A column for each catalogue. Stars are coloured by metallicity in the Kiel diagrams; the planes share one scale.
+        Axes hold the central 99% of each catalogue of more than 500 stars.
 
     Raises
     ------
@@ -176,7 +177,8 @@ def diagrams(catalogs: Mapping[str, xr.Dataset], plane: tuple[str, str]) -> Figu
 
 def _span(catalogs: Sequence[xr.Dataset], label: str) -> tuple[float, float]:
     """Return limits that hold the central stars of all catalogues."""
-    each = [limits(v, v.size > CROWD) for v in (columns(c, label)[0] for c in catalogs)]
+    known = [columns(c, label)[0] for c in catalogs]
+    each = [limits(np.percentile(v, MOST) if v.size > CROWD else v, False) for v in known]
     return min(low for low, _ in each), max(high for _, high in each)
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from luxscale.evaluate import label_units
+from luxscale.evaluate import label_units, round_to
 from luxscale.lookup import find_stars
 from luxscale.model import LuxModel
 from luxscale.plot.style import CYCLE, TEXT, TITLE, grid_name, label_rows, limits, new_axes, pretty, ticks
@@ -77,14 +77,8 @@ def doppelgangers(
     for i, (color, dashes) in enumerate(zip(CYCLE, ("-", "--"), strict=False)):
         value = float(known["label_value"].values[i, column])
         ax.plot(x[inside], seen[i], ".", color=color, ms=3.5, mew=0, alpha=0.5)
-        ax.plot(
-            x[inside],
-            decoded[i],
-            dashes,
-            color=color,
-            lw=1.1,
-            label=f"{pretty(label)} = {value:.2f}".replace("-", "\N{MINUS SIGN}"),
-        )
+        name = f"{pretty(label)} = {round_to(value, 2)}".replace("-", "\N{MINUS SIGN}")
+        ax.plot(x[inside], decoded[i], dashes, color=color, lw=1.1, label=name)
     shown = np.concatenate([decoded.ravel(), np.nanpercentile(seen, (1, 99)) if np.isfinite(seen).any() else []])
     low, high = limits(shown[np.isfinite(shown)], False)
     ax.set(xlim=(x[inside][0], x[inside][-1]), ylim=(low - 0.1 * (high - low), high + 0.25 * (high - low)))
@@ -92,5 +86,7 @@ def doppelgangers(
     ax.set_xlabel(grid_name(survey[spec.dim]), fontsize=TITLE)
     ax.xaxis.set_major_locator(ticks(4))
     ax.yaxis.set_major_locator(MaxNLocator(3))
-    ax.legend(loc="upper center", fontsize=TEXT, ncols=2, frameon=False, borderaxespad=0.2)
+    ax.legend(
+        loc="upper center", fontsize=TEXT, ncols=2, frameon=False, borderaxespad=0.2, handlelength=1.6, columnspacing=1
+    )
     return ax
