@@ -4,6 +4,7 @@ Figures are made without pyplot, so nothing global changes and no display is nee
 Colours can be told apart without seeing red or green, and lines by more than colour.
 """
 
+from luxscale.plot.clusters import cluster_scatter, clusters, kiel_groups
 from luxscale.plot.curves import crossval, precision
 from luxscale.plot.labels import kiel, labels_figure, one_to_one
 from luxscale.plot.pixels import derivative_spectra, information
@@ -12,10 +13,13 @@ from luxscale.plot.star import spectrum
 from luxscale.plot.style import pretty, titled
 
 __all__ = [
+    "cluster_scatter",
+    "clusters",
     "crossval",
     "derivative_spectra",
     "information",
     "kiel",
+    "kiel_groups",
     "labels_figure",
     "one_to_one",
     "precision",
