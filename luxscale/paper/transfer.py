@@ -1,0 +1,152 @@
+"""Figures 13 and 17: labels of one survey for the spectra of another, and how much of them is correlation only."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+import luxscale as lux
+from luxscale import plot
+from luxscale.maps import quadratic_features
+from luxscale.paper.abundances import ABUNDANCES, SPECTRA, TABLE, survey
+from luxscale.paper.base import Study, figure
+from luxscale.paper.panels import one_to_ones, panels
+from luxscale.plot.style import titled
+
+FIELD, FOLDS, LATENT_DIM = 4000, 5, 48
+#: Labels that could tell of an abundance without any line of its element.
+KNOWN = ("teff", "logg", "fe_h", "alpha_m")
+#: Abundances of figure 13.
+SHOWN = ("c_fe", "n_fe", "mg_fe", "al_fe", "mn_fe", "ni_fe")
+
+
+def stars(study: Study) -> xr.Dataset:
+    """Return giants without abundances, as many as in sample G, and those that have them."""
+    n = study.stars(FIELD)
+    made = study.kept("transfer", lambda: survey(study.file(SPECTRA), study.file(TABLE), n), field=n)
+    return made.compute()
+
+
+def catalog(study: Study) -> xr.Dataset:
+    """Return labels of the stars with abundances, each inferred by a model that was trained without its own."""
+    every = stars(study)
+    fold = folds(every["matched"].values)
+    parts = []
+    for k in range(FOLDS):
+        model = study.model(
+            f"transfer-model-{k}",
+            lambda k=k: lux.train(every.isel(star=fold != k), LATENT_DIM, progress=study.progress),  # type: ignore[misc]
+            latents=LATENT_DIM,
+        )
+        parts.append(lux.infer(every.isel(star=fold == k), model).compute())
+    return xr.concat(parts, "star").sel(star=every["star"].values[every["matched"].values])
+
+
+def folds(matched: np.ndarray) -> np.ndarray:
+    """Return the fold (star,) in which each star with abundances is left out of training; -1 of the others."""
+    fold = np.full(matched.size, -1)
+    fold[matched] = np.arange(matched.sum()) % FOLDS
+    return fold
+
+
+def regressed(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Predict values (star,) from other labels (star, label): quadratic, each fold from the others; NaN stays NaN."""
+    x = (known - known.mean(0)) / known.std(0)
+    design = np.column_stack([np.ones(len(x)), quadratic_features(x)])
+    fold, there = np.arange(len(x)) % FOLDS, np.isfinite(values)
+    predicted = np.full(len(x), np.nan)
+    for k in range(FOLDS):
+        weights = np.linalg.lstsq(design[there & (fold != k)], values[there & (fold != k)])[0]
+        predicted[there & (fold == k)] = design[there & (fold == k)] @ weights
+    return predicted
+
+
+def residuals(inferred: np.ndarray, true: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what other labels do not predict of the inferred and of the trusted values (star,)."""
+    inferred = np.where(np.isfinite(true), inferred, np.nan)
+    return inferred - regressed(inferred, known), true - regressed(true, known)
+
+
+def shares(pairs: xr.Dataset) -> xr.Dataset:
+    """Measure how much of the variance of abundances is predicted, and by what.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        From `luxscale.evaluate.match`, with the labels KNOWN and ABUNDANCES.
+
+    Returns
+    -------
+    Dataset
+        (label,): ``labels``, the share that the trusted KNOWN predict; ``spectrum``, that the spectrum does; ``beyond``,
+        the share of what KNOWN leave that the spectrum predicts, a squared correlation. Negative where a prediction is
+        worse than the mean. ``chance`` is what ``beyond`` stays below in 95% of cases when there is nothing.
+    """
+    known = pairs["truth"].sel(label=list(KNOWN)).values
+    rows = []
+    for label in ABUNDANCES:
+        inferred, true = (pairs[v].sel(label=label).values for v in ("inferred", "truth"))
+        there = np.isfinite(true)
+        left = np.array(residuals(inferred, true, known))[:, there]
+        total = np.var(true[there])
+        rows.append((
+            1 - np.mean(left[1] ** 2) / total,
+            1 - np.mean((inferred - true)[there] ** 2) / total,
+            max(np.corrcoef(left)[0, 1], 0) ** 2,
+        ))  # fmt: skip
+    names = ("labels", "spectrum", "beyond")
+    columns = {k: ("label", np.array(v)) for k, v in zip(names, zip(*rows, strict=True), strict=True)}
+    return xr.Dataset(columns, {"label": list(ABUNDANCES)}, {"chance": 1.96**2 / pairs.sizes["star"]})
+
+
+def matched_pairs(study: Study) -> xr.Dataset:
+    """Return inferred and trusted labels of stars that have all of KNOWN."""
+    from luxscale.evaluate import match
+
+    pairs = match(catalog(study), stars(study))
+    known = np.isfinite(pairs["truth"].sel(label=list(KNOWN)).values).all(1)
+    return pairs.isel(star=np.flatnonzero(known))
+
+
+@figure("13", "abundances of one survey from the spectra of another", SPECTRA, TABLE)
+def transfer(study: Study) -> Figure:
+    """Draw six [X/Fe] against [Fe/H], inferred from XP spectra and as measured, and what other labels leave of them.
+
+    The paper infers GALAH's abundances from APOGEE spectra, trained on 4,000 stars that have both. Here APOGEE DR12's
+    abundances, from high-resolution infrared spectra, are inferred from Gaia's low-resolution ones. Few stars are in
+    both published files, so the model is trained on 4,000 XP giants without abundances too, as missing labels, and each
+    star with abundances is labelled by a model that was trained without it, in five folds. The table gives no errors:
+    0.05 dex is assumed for all. The last row is the paper's caveat, drawn: from the inferred and the measured abundance
+    is taken what a quadratic in (teff, logg, fe_h, alpha_m) predicts of each; where no slope is left, the
+    abundance came from correlation with these alone.
+    """
+    pairs = matched_pairs(study)
+    known = pairs["truth"].sel(label=list(KNOWN)).values
+    axes = np.reshape(panels(3 * len(SHOWN), len(SHOWN)), (3, -1))
+    for column, label in zip(axes.T, SHOWN, strict=True):
+        inferred, true = (pairs[v].sel(label=label).values for v in ("inferred", "truth"))
+        iron = [pairs[v].sel(label="fe_h").values for v in ("inferred", "truth")]
+        plot.abundance(iron[0], inferred, column[0], f"Inferred {titled(label, 'dex')}", "Inferred [Fe/H] [dex]")
+        plot.abundance(iron[1], true, column[1], f"Survey {titled(label, 'dex')}", "Survey [Fe/H] [dex]")
+        column[0].set(xlim=column[1].get_xlim(), ylim=column[1].get_ylim())
+        left, right = residuals(inferred, true, known)
+        plot.beyond(right, left, column[2], label)
+    return axes[0, 0].get_figure(root=True)
+
+
+@figure("17", "all labels of one survey from the spectra of another", SPECTRA, TABLE)
+def every_label(study: Study) -> Figure:
+    """Draw all labels inferred from XP spectra against the measured ones, and what of them is more than correlation.
+
+    Stars and models are those of figure 13. The first five labels are DR17's, the others DR12's. The last panel compares
+    the share of the variance of each abundance that the spectrum predicts with the share that (teff, logg, fe_h,
+    alpha_m) predict, a quadratic fitted to APOGEE's own values, and marks what the spectrum knows beyond them.
+    """
+    pairs = matched_pairs(study)
+    found, truth = catalog(study), stars(study)
+    axes = panels(len(found["label"]) + 1, 5)
+    for label, ax in zip(found["label"].values.tolist(), axes, strict=False):
+        plot.one_to_one(found, truth, label, ax)
+    plot.transfer(shares(pairs), axes[-1])
+    return axes[0].get_figure(root=True)
