@@ -186,7 +186,7 @@ def test_kiel_falls_back_on_other_metallicities(few):
 
 
 def test_kiel_draws_a_fixed_sample_of_done_stars(few, monkeypatch):
-    monkeypatch.setattr(plot.labels, "MOST_POINTS", 50)
+    monkeypatch.setattr(plot.kiel_diagram, "MOST_POINTS", 50)
     catalog = few[0].assign(status=("star", (np.arange(200) < 80).astype("u1")))
     drawn = [plot.kiel(c).collections[0].get_offsets() for c in (catalog, catalog, catalog.chunk(star=7))]
     assert len(drawn[0]) == 50

@@ -16,7 +16,7 @@ import luxscale as lux
 from luxscale import store
 from luxscale.model import LuxModel
 from luxscale.progress import Progress
-from luxscale.schema import InputError
+from luxscale.schema import STAR, InputError
 
 #: Pixels of the simulated spectra: as many as APOGEE's.
 PIXELS = 8575
@@ -65,12 +65,19 @@ class Study:
 
     def kept(self, name: str, make: Callable[[], xr.Dataset], **settings: Any) -> xr.Dataset:
         """Return a dataset that ``make`` returns, made once for these settings and kept in Zarr."""
+
+        def write(path: Path) -> None:
+            growing = path.with_name(path.name + ".partial")
+            store.write_dataset(make(), growing)
+            growing.rename(path)
+
+        return self.written(name, write, **settings)
+
+    def written(self, name: str, write: Callable[[Path], None], **settings: Any) -> xr.Dataset:
+        """Return a dataset that ``write`` writes to a path, whole or not at all, once for these settings."""
         path = self._path(name, settings)
         if store.attributes(path) is None:
-            made = make()
-            growing = path.with_name(path.name + ".partial")
-            store.write_dataset(made, growing)
-            growing.rename(path)
+            write(path)
         return store.open_dataset(path)
 
     def model(self, name: str, train: Callable[[], LuxModel], **settings: Any) -> LuxModel:
@@ -79,6 +86,15 @@ class Study:
         if store.attributes(path) is None:
             train().save(path)
         return lux.load_model(path)
+
+    def by_blocks(self, what: str, survey: xr.Dataset, work: Callable[[xr.Dataset], xr.Dataset]) -> xr.Dataset:
+        """Return what ``work`` makes of a survey's stars, of which as many as a chunk holds are in memory at a time."""
+        parts, n = [], survey.sizes[STAR]
+        with Progress(what, n, unit="stars", enabled=self.progress) as shown:
+            for start in range(0, n, store.CHUNK):
+                shown.update(start)
+                parts.append(work(survey.isel({STAR: slice(start, start + store.CHUNK)}).compute()).compute())
+        return xr.concat(parts, STAR, data_vars="minimal", coords="minimal", compat="override", join="override")
 
     def _path(self, name: str, settings: dict[str, Any]) -> Path:
         said = json.dumps({"fraction": self.fraction, "pixels": self.pixels, **settings}, sort_keys=True)
@@ -97,7 +113,7 @@ class Entry:
     draw: Callable[[Study], Figure]
 
 
-#: Figures by number, in the paper's order.
+#: Figures by number; one that the paper has of other data is called after its number, such as ``7-xp``.
 FIGURES: dict[str, Entry] = {}
 
 
@@ -109,6 +125,11 @@ def figure(number: str, title: str, *needs: str) -> Callable[[Callable[[Study], 
         return function
 
     return register
+
+
+def numbers_in_order() -> list[str]:
+    """Return the numbers of all figures in the paper's order: 7, then 7-xp, then 8."""
+    return sorted(FIGURES, key=lambda number: (int(number.split("-")[0]), number))
 
 
 def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Path | None, str]]:
@@ -132,8 +153,8 @@ def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Pat
     """
     for number in numbers:
         if number not in FIGURES:
-            raise InputError(f"no figure {number!r}; there are {', '.join(sorted(FIGURES, key=int))}")
-    chosen = [FIGURES[n] for n in (numbers or sorted(FIGURES, key=int))]
+            raise InputError(f"no figure {number!r}; there are {', '.join(numbers_in_order())}")
+    chosen = [FIGURES[n] for n in (numbers or numbers_in_order())]
     with Progress("figures", len(chosen), enabled=study.progress) as progress:
         for done, entry in enumerate(chosen):
             progress.update(done, f"figure {entry.number}, {entry.title}")

@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 import luxscale as lux
 from luxscale import plot
 from luxscale.giants import LABELS, draw_labels, load_emulator
-from luxscale.paper import giants
+from luxscale.paper import giants, samples
 from luxscale.paper.base import Study, figure
 from luxscale.paper.panels import panels
 from luxscale.paper.rendered import observe
 
-CLUSTERS, STARS, SEED = 9, 790, 4
+CLUSTERS, SEED = 9, 4
 #: Real giants whose (teff, logg) make the branch of a cluster: those nearest to it in composition.
 NEIGHBOURS = 200
 #: How far stars lie off their branch, in K.
@@ -61,7 +61,7 @@ def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 def survey(study: Study) -> xr.Dataset:
     """Return the spectra of the stars of nine clusters; ``cluster`` (star,) is the number of each."""
-    n = study.stars(STARS)
+    n = samples.size("D", study.fraction)
 
     def make() -> xr.Dataset:
         labels, cluster = draw(n, np.random.default_rng(SEED))

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 import luxscale as lux
 from luxscale import plot
 from luxscale.giants import LABELS, draw_labels, load_emulator
+from luxscale.paper import samples
 from luxscale.paper.base import Study, figure
 
 EMULATOR = "apogee_nn5.npz"
-#: Stars and seed.
-SAMPLES = {"E": (4000, 5), "F": (1000, 6)}
+SEEDS = {"E": 5, "F": 6}
 NAMES, UNITS = ("teff", "logg", "fe_h", "mg_fe", "vmacro"), ("K", "dex(cm s-2)", "dex", "dex", "km/s")
 #: Errors of the labels, about ASPCAP's.
 ERRORS = np.array([20.0, 0.05, 0.02, 0.03, 0.5])
@@ -105,8 +105,7 @@ def make_survey(n: int, net: dict[str, np.ndarray], seed: int) -> xr.Dataset:
 
 def sample(study: Study, which: str) -> xr.Dataset:
     """Return stars of all kinds, as many as in the paper's sample E or F."""
-    paper, seed = SAMPLES[which]
-    n = study.stars(paper)
+    n, seed = samples.size(which, study.fraction), SEEDS[which]
     net = load(study.file(EMULATOR), study.pixels)
     return study.kept(f"all-{which}", lambda: make_survey(n, net, seed), stars=n, seed=seed)
 

@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 import luxscale as lux
 from luxscale import plot
+from luxscale.evaluate import match
 from luxscale.maps import quadratic_features
-from luxscale.paper.abundances import ABUNDANCES, SPECTRA, TABLE, survey
+from luxscale.paper.abundances import ABUNDANCES, TABLE, survey
 from luxscale.paper.base import Study, figure
-from luxscale.paper.panels import one_to_ones, panels
-from luxscale.plot.style import titled
+from luxscale.paper.panels import panels
+from luxscale.paper.xp import FILE
 
-FIELD, FOLDS, LATENT_DIM = 4000, 5, 48
+FOLDS, LATENT_DIM = 5, 48
 #: Labels that could tell of an abundance without any line of its element.
 KNOWN = ("teff", "logg", "fe_h", "alpha_m")
 #: Abundances of figure 13.
 SHOWN = ("c_fe", "n_fe", "mg_fe", "al_fe", "mn_fe", "ni_fe")
 
 
-def stars(study: Study) -> xr.Dataset:
-    """Return giants without abundances, as many as in sample G, and those that have them."""
-    n = study.stars(FIELD)
-    made = study.kept("transfer", lambda: survey(study.file(SPECTRA), study.file(TABLE), n), field=n)
-    return made.compute()
-
-
 def catalog(study: Study) -> xr.Dataset:
     """Return labels of the stars with abundances, each inferred by a model that was trained without its own."""
-    every = stars(study)
+    every = survey(study)
     fold = folds(every["matched"].values)
-    parts = []
+    found = study.kept("transfer-catalog", lambda: xr.concat(_by_fold(study, every, fold), "star"), latents=LATENT_DIM)
+    return found.compute().sel(star=every["star"].values[fold >= 0])
+
+
+def _by_fold(study: Study, every: xr.Dataset, fold: np.ndarray) -> Iterator[xr.Dataset]:
     for k in range(FOLDS):
-        model = study.model(
-            f"transfer-model-{k}",
-            lambda k=k: lux.train(every.isel(star=fold != k), LATENT_DIM, progress=study.progress),  # type: ignore[misc]
-            latents=LATENT_DIM,
-        )
-        parts.append(lux.infer(every.isel(star=fold == k), model).compute())
-    return xr.concat(parts, "star").sel(star=every["star"].values[every["matched"].values])
+        model = lux.train(every.isel(star=fold != k), LATENT_DIM, progress=study.progress)
+        yield lux.infer(every.isel(star=fold == k), model).compute()
 
 
 def folds(matched: np.ndarray) -> np.ndarray:
@@ -102,14 +97,12 @@ def shares(pairs: xr.Dataset) -> xr.Dataset:
 
 def matched_pairs(study: Study) -> xr.Dataset:
     """Return inferred and trusted labels of stars that have all of KNOWN."""
-    from luxscale.evaluate import match
-
-    pairs = match(catalog(study), stars(study))
+    pairs = match(catalog(study), survey(study))
     known = np.isfinite(pairs["truth"].sel(label=list(KNOWN)).values).all(1)
     return pairs.isel(star=np.flatnonzero(known))
 
 
-@figure("13", "abundances of one survey from the spectra of another", SPECTRA, TABLE)
+@figure("13", "abundances of one survey from the spectra of another", FILE, TABLE)
 def transfer(study: Study) -> Figure:
     """Draw six [X/Fe] against [Fe/H], inferred from XP spectra and as measured, and what other labels leave of them.
 
@@ -125,17 +118,17 @@ def transfer(study: Study) -> Figure:
     known = pairs["truth"].sel(label=list(KNOWN)).values
     axes = np.reshape(panels(3 * len(SHOWN), len(SHOWN)), (3, -1))
     for column, label in zip(axes.T, SHOWN, strict=True):
-        inferred, true = (pairs[v].sel(label=label).values for v in ("inferred", "truth"))
-        iron = [pairs[v].sel(label="fe_h").values for v in ("inferred", "truth")]
-        plot.abundance(iron[0], inferred, column[0], f"Inferred {titled(label, 'dex')}", "Inferred [Fe/H] [dex]")
-        plot.abundance(iron[1], true, column[1], f"Survey {titled(label, 'dex')}", "Survey [Fe/H] [dex]")
+        for ax, side, name in zip(column[1::-1], ("truth", "inferred"), ("Survey", "Inferred"), strict=True):
+            plot.abundances(pairs.assign(label_value=pairs[side]), label, ax=ax)
+            ax.set(xlabel=f"{name} {ax.get_xlabel()}", ylabel=f"{name} {ax.get_ylabel()}")
         column[0].set(xlim=column[1].get_xlim(), ylim=column[1].get_ylim())
-        left, right = residuals(inferred, true, known)
-        plot.beyond(right, left, column[2], label)
+        plot.beyond(
+            *residuals(*(pairs[v].sel(label=label).values for v in ("inferred", "truth")), known), label, column[2]
+        )
     return axes[0, 0].get_figure(root=True)
 
 
-@figure("17", "all labels of one survey from the spectra of another", SPECTRA, TABLE)
+@figure("17", "all labels of one survey from the spectra of another", FILE, TABLE)
 def every_label(study: Study) -> Figure:
     """Draw all labels inferred from XP spectra against the measured ones, and what of them is more than correlation.
 
@@ -144,7 +137,7 @@ def every_label(study: Study) -> Figure:
     alpha_m) predict, a quadratic fitted to APOGEE's own values, and marks what the spectrum knows beyond them.
     """
     pairs = matched_pairs(study)
-    found, truth = catalog(study), stars(study)
+    found, truth = catalog(study), survey(study)
     axes = panels(len(found["label"]) + 1, 5)
     for label, ax in zip(found["label"].values.tolist(), axes, strict=False):
         plot.one_to_one(found, truth, label, ax)

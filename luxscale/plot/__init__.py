@@ -4,19 +4,26 @@ Figures are made without pyplot, so nothing global changes and no display is nee
 Colours can be told apart without seeing red or green, and lines by more than colour.
 """
 
+from luxscale.plot.abundances import abundances, abundances_figure, diagrams
 from luxscale.plot.clusters import cluster_scatter, clusters, kiel_groups
 from luxscale.plot.curves import crossval, precision
-from luxscale.plot.labels import kiel, labels_figure, one_to_one
+from luxscale.plot.kiel_diagram import kiel
+from luxscale.plot.labels import labels_figure, one_to_one
 from luxscale.plot.pixels import derivative_spectra, information
 from luxscale.plot.spectrum import spectra
 from luxscale.plot.star import spectrum
 from luxscale.plot.style import pretty, titled
+from luxscale.plot.transfer import beyond, transfer
 
 __all__ = [
+    "abundances",
+    "abundances_figure",
+    "beyond",
     "cluster_scatter",
     "clusters",
     "crossval",
     "derivative_spectra",
+    "diagrams",
     "information",
     "kiel",
     "kiel_groups",
@@ -27,4 +34,5 @@ __all__ = [
     "spectra",
     "spectrum",
     "titled",
+    "transfer",
 ]

@@ -1,4 +1,4 @@
-"""Labels of many stars: against trusted ones, and in a Kiel diagram."""
+"""Labels of many stars against trusted ones."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ import numpy as np
 import xarray as xr
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection, PolyCollection
-from matplotlib.colors import LogNorm
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from luxscale.evaluate import decimals, done, label_units, match, measure, require, round_to
-from luxscale.plot.style import DENSITY, GRADIENT, POINT, TEXT, color_bar, limits, new_axes, style, ticks, titled
-from luxscale.schema import STAR, InputError
-
-#: Above this many stars a comparison is drawn as a density.
-DENSE = 2000
-#: Scatter plots draw at most this many stars.
-MOST_POINTS = 50_000
+from luxscale.evaluate import decimals, label_units, match, measure, round_to
+from luxscale.plot.abundances import draw_plane
+from luxscale.plot.density import DENSE, draw_stars, share_scale
+from luxscale.plot.kiel_diagram import add_kiel
+from luxscale.plot.style import TEXT, color_bar, limits, new_axes, style, ticks, titled
 
 
 def one_to_one(catalog: xr.Dataset, truth: xr.Dataset, label: str, ax: Axes | None = None) -> Axes:
@@ -37,7 +32,8 @@ def one_to_one(catalog: xr.Dataset, truth: xr.Dataset, label: str, ax: Axes | No
     Returns
     -------
     Axes
-        With the 1:1 line, the statistics of `luxscale.evaluate.compare`, and a cross of the median errors. Above
+        With the 1:1 line, the statistics of `luxscale.evaluate.compare`, the mean error of the trusted label (where it
+        has one), and a cross of the median errors. Above
         2,000 stars it shows the density of all of them, on a logarithmic scale; its axes span the central 99.8%
         of both labels.
 
@@ -66,7 +62,7 @@ def _draw_pairs(pairs: xr.Dataset, label: str, ax: Axes) -> PolyCollection | Non
     inferred, truth = pairs["inferred"].values[:, 0], pairs["truth"].values[:, 0]
     known = np.isfinite(inferred) & np.isfinite(truth)
     low, high = limits(np.concatenate([inferred[known], truth[known]]), int(known.sum()) > DENSE)
-    density = _draw_stars(ax, truth[known], inferred[known], low, high)
+    density = draw_stars(ax, truth[known], inferred[known], (low, high), (low, high))
     ax.plot(
         [low, high],
         [low, high],
@@ -83,25 +79,6 @@ def _draw_pairs(pairs: xr.Dataset, label: str, ax: Axes) -> PolyCollection | Non
     ax.set_xlabel(f"{'True' if pairs.attrs['truth_name'] == 'label_true' else 'Survey'} {name}")
     ax.set_ylabel(f"Inferred {name}")
     return density
-
-
-def _draw_stars(ax: Axes, x: np.ndarray, y: np.ndarray, low: float, high: float) -> PolyCollection | None:
-    if x.size <= DENSE:
-        ax.plot(x, y, ".", ms=float(np.clip(80 / max(x.size, 1) ** 0.5, 2, 6)), mew=0, alpha=0.6, color=POINT)
-        return None
-    inside = (x >= low) & (x <= high) & (y >= low) & (y <= high)  # hexbin stretches its grid to what it is given
-    bins = int(np.clip(x.size**0.5 / 1.6, 40, 90))
-    # bins are 1.7 times taller than the rows are apart, hence fewer of them upwards
-    return ax.hexbin(
-        x[inside],
-        y[inside],
-        gridsize=(bins, int(bins / 1.73)),
-        extent=(low, high, low, high),
-        mincnt=1,
-        norm=LogNorm(),
-        cmap=DENSITY,
-        linewidths=0.1,
-    )
 
 
 def _annotate(ax: Axes, pairs: xr.Dataset, known: np.ndarray) -> None:
@@ -128,146 +105,68 @@ def _median(values: np.ndarray) -> float:
 
 
 def _summary(pairs: xr.Dataset) -> tuple[str, str]:
-    """Return the statistics of one label as text: number and scatter, and the median error."""
+    """Return the statistics of one label as text: number, scatter and the survey's error; and the median error."""
     stats = {name: value.item() for name, value in measure(pairs).data_vars.items()}
+    known = np.isfinite(pairs["inferred"].values) & np.isfinite(pairs["truth"].values)
+    stats["truth_err"] = float(np.mean(pairs["truth_err"].values[known])) if known.any() else 0.0
     places = decimals(stats["rmse"], stats["robust_scatter"], stats["median_err"])
-    figures = {"bias": "bias", "RMSE": "rmse", "robust": "robust_scatter", "median err": "median_err"}
+    figures = {"bias": "bias", "RMSE": "rmse", "robust": "robust_scatter", "survey err": "truth_err"}
+    if not stats["truth_err"] > 0:  # the truth is exact, or nobody says how well it is known
+        del figures["survey err"]
     lines = [f"{text} = {_minus(round_to(stats[name], places))}" for text, name in figures.items()]
-    return "\n".join([f"n = {stats['n_stars']:,}", *lines[:3]]), lines[3]
+    median = f"median err = {_minus(round_to(stats['median_err'], places))}"
+    return "\n".join([f"n = {stats['n_stars']:,}", *lines]), median
 
 
 def _minus(number: str) -> str:
     return number.replace("-", "\N{MINUS SIGN}") if len(number) > 1 else number
 
 
-def kiel(
-    catalog: xr.Dataset, ax: Axes | None = None, teff: str = "teff", logg: str = "logg", color: str = "fe_h"
-) -> Axes:
-    """Draw the Kiel diagram of a catalogue: log g against effective temperature, both decreasing.
-
-    Parameters
-    ----------
-    catalog : Dataset
-        With ``label_value`` (star, label). Where it has a ``status``, only stars that are done are drawn.
-    ax : Axes, optional
-        New by default.
-    teff, logg : str
-        Names of the labels.
-    color : str
-        Label that colours the stars; without it ``m_h``, without that none.
-
-    Returns
-    -------
-    Axes
-        Above 50,000 stars it shows a random sample of so many, the same every time.
-
-    Raises
-    ------
-    InputError
-        If the catalogue lacks one of the two labels.
-    """
-    hue = _hue(catalog, color)
-    ax = ax or new_axes(4.2 if hue else 3.6, 3.6)
-    stars = _draw_kiel(catalog, ax, teff, logg, hue)
-    if hue:
-        color_bar(stars, ax, titled(hue, label_units(catalog)[hue]), extend="both")
-    return ax
-
-
-def _hue(catalog: xr.Dataset, color: str) -> str | None:
-    require(catalog, ["label_value"], "catalogue")
-    units = label_units(catalog)
-    return next((name for name in (color, "fe_h", "m_h") if name in units), None)
-
-
-def _draw_kiel(catalog: xr.Dataset, ax: Axes, teff: str, logg: str, hue: str | None) -> PathCollection:
-    units = label_units(catalog)
-    for name in (teff, logg):
-        if name not in units:
-            raise InputError(f"catalogue: no label {name!r} for a Kiel diagram; it has {', '.join(units)}")
-    x, y, c = _sample(catalog, [teff, logg, hue or teff])
-    stars = ax.scatter(
-        x,
-        y,
-        c=c if hue else POINT,
-        s=float(np.clip(6000 / max(x.size, 1), 0.8, 14)),
-        linewidths=0,
-        rasterized=x.size > DENSE,
-    )
-    if hue:
-        stars.set(cmap=GRADIENT, clim=np.percentile(c, (2, 98)) if c.size else (0, 1))
-    ax.set(
-        xlim=limits(x, x.size > DENSE)[::-1],
-        ylim=limits(y, x.size > DENSE)[::-1],
-        xlabel=titled(teff, units[teff]),
-        ylabel=titled(logg, units[logg]),
-        box_aspect=1,
-    )
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(ticks(6))
-    return stars
-
-
-def _sample(catalog: xr.Dataset, labels: Sequence[str]) -> tuple[np.ndarray, ...]:
-    """Return known labels of done stars, at most `MOST_POINTS`, in a fixed random order."""
-    at = np.random.default_rng(0).permutation(np.flatnonzero(done(catalog)))[:MOST_POINTS]
-    have = list(label_units(catalog))
-    columns = catalog["label_value"].drop_vars([STAR, "label"]).isel(label=[have.index(k) for k in labels])
-    values = columns.isel({STAR: np.sort(at)}).values[np.argsort(np.argsort(at))]
-    return tuple(values[np.isfinite(values).all(1)].T)
-
-
-def labels_figure(catalog: xr.Dataset, truth: xr.Dataset) -> Figure:
-    """Draw every label against the trusted one, and the Kiel diagram: a catalogue at a glance.
+def labels_figure(
+    catalog: xr.Dataset,
+    truth: xr.Dataset,
+    labels: Sequence[str] | None = None,
+    *,
+    kiel: bool = True,
+    plane: tuple[str, str] | None = None,
+) -> Figure:
+    """Draw labels against the trusted ones, and the Kiel diagram: a catalogue at a glance, figures 7 and 9.
 
     Parameters
     ----------
     catalog, truth : Dataset
         As in `luxscale.evaluate.compare`.
+    labels : sequence of str, optional
+        Labels to draw, all that both have by default.
+    kiel : bool
+        Whether to draw the Kiel diagram; a catalogue without ``teff`` and ``logg`` has none.
+    plane : (str, str), optional
+        Two labels of the catalogue to draw in a further panel, across and up.
 
     Returns
     -------
     Figure
-        Three panels a row; densities share one colour scale. Without ``teff`` and ``logg`` in the catalogue there is
-        no Kiel diagram.
+        Three panels a row, four where there are many; densities share one colour scale.
 
     Raises
     ------
     InputError
-        If no star or no label is in common.
+        If no star or no label is in common, or one that is named is missing.
     """
-    pairs = match(catalog, truth)
-    labels, have = pairs["label"].values.tolist(), label_units(catalog)
-    panels = len(labels) + ("teff" in have and "logg" in have)
-    columns, rows = min(3, panels), -(-panels // 3)
+    pairs = match(catalog, truth, labels=labels)
+    names, have = pairs["label"].values.tolist(), label_units(catalog)
+    kiel = kiel and "teff" in have and "logg" in have
+    panels = len(names) + kiel + (plane is not None)
+    columns = min(4 if panels > 9 else 3, panels)
+    rows = -(-panels // columns)
     figure = Figure((3.1 * columns, 2.9 * rows + 0.6 * _dense(pairs)), layout="constrained")
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
     for ax in axes:
         style(ax)
-    densities = [_draw_pairs(pairs, label, ax) for label, ax in zip(labels, axes, strict=False)]
-    if panels > len(labels):
-        _add_kiel(catalog, axes[-1])
-    _share_scale([d for d in densities if d is not None], axes)
+    densities = [_draw_pairs(pairs, label, ax) for label, ax in zip(names, axes, strict=False)]
+    if kiel:
+        add_kiel(catalog, axes[len(names)])
+    if plane:
+        densities.append(draw_plane(catalog, *plane, axes[-1]))
+    share_scale([d for d in densities if d is not None], axes)
     return figure
-
-
-def _add_kiel(catalog: xr.Dataset, ax: Axes) -> None:
-    """Draw a Kiel diagram as large as its neighbours: with the colour bar in the empty corner of hot supergiants."""
-    hue = _hue(catalog, "fe_h")
-    stars = _draw_kiel(catalog, ax, "teff", "logg", hue)
-    if hue:
-        ax.add_patch(Rectangle((0.02, 0.76), 0.52, 0.22, transform=ax.transAxes, color="w", alpha=0.75, lw=0, zorder=2))
-        inset = ax.inset_axes((0.07, 0.91, 0.42, 0.04))
-        bar = ax.figure.colorbar(stars, cax=inset, orientation="horizontal", extend="both", ticks=ticks(3))
-        bar.set_label(titled(hue, label_units(catalog)[hue]), fontsize=TEXT, labelpad=1)
-        inset.tick_params(labelsize=TEXT, pad=2)
-
-
-def _share_scale(densities: Sequence[PolyCollection], axes: Sequence[Axes]) -> None:
-    """Give densities one colour scale, and its bar above all panels."""
-    if not densities:
-        return
-    norm = LogNorm(1, max(2.0, *(float(np.max(d.get_array())) for d in densities)))  # type: ignore[arg-type]
-    for density in densities:
-        density.set_norm(norm)
-    color_bar(densities[0], list(axes), "stars per bin", location="top", shrink=0.4, aspect=40, pad=0.01)

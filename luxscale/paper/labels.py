@@ -1,0 +1,66 @@
+"""Figures 7, 8, 9 and 15: labels of simulated giants against those of their catalogue, and in diagrams.
+
+The paper's stars are APOGEE's, their labels ASPCAP's. Here the labels of the catalogue are those behind the spectra with
+errors as large as ASPCAP's, and abundances are [X/M] against [M/H], as the emulator has them, for [X/Fe] and [Fe/H].
+"""
+
+from __future__ import annotations
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from luxscale import plot
+from luxscale.paper import giants
+from luxscale.paper.base import Study, figure
+
+PLANE = ("m_h", "mg_m")
+
+
+def as_catalog(survey: xr.Dataset) -> xr.Dataset:
+    """Return the labels that a survey comes with as a catalogue, in memory."""
+    return survey[["label_value", "label_err"]].compute()
+
+
+@figure("7", "labels of sample B against the catalogue's")
+def one_to_one(study: Study) -> Figure:
+    """Draw twelve labels of sample B against the catalogue's, with bias, RMSE and the catalogue's error.
+
+    As in the paper the RMSE holds the error of the catalogue's label, which here is known to be Gaussian.
+    """
+    return plot.labels_figure(giants.catalog(study, "B"), as_catalog(giants.survey(study, "B")), kiel=False)
+
+
+@figure("7-true", "labels of sample B against the true ones")
+def against_truth(study: Study) -> Figure:
+    """Draw the same against the labels behind the spectra, which nobody knows of real stars: not in the paper."""
+    truth = giants.survey(study, "B")[["label_true"]].compute()
+    return plot.labels_figure(giants.catalog(study, "B"), truth, kiel=False)
+
+
+@figure("8", "Lux, The Cannon and the catalogue in two diagrams")
+def diagrams(study: Study) -> Figure:
+    """Draw the Kiel diagram and [Mg/M] against [M/H] as Lux, The Cannon and the catalogue have them, for sample B.
+
+    The paper colours the lower row by the eccentricity of orbits, which simulated stars lack: here it is a density. The
+    Cannon is trained on the stars of sample A that have all twelve labels.
+    """
+    by = {
+        "Lux": giants.catalog(study, "B"),
+        "The Cannon": giants.catalog(study, "B", with_model=giants.cannon(study)),
+        "Catalogue": as_catalog(giants.survey(study, "B")),
+    }
+    return plot.diagrams(by, PLANE)
+
+
+@figure("9", "labels of sample C, at low S/N")
+def low_snr(study: Study) -> Figure:
+    """Draw four labels of sample C against the catalogue's, the Kiel diagram and [Mg/M] against [M/H]."""
+    truth = as_catalog(giants.survey(study, "C"))
+    labels = ["teff", "logg", "m_h", "mg_m"]
+    return plot.labels_figure(giants.catalog(study, "C"), truth, labels, plane=PLANE)
+
+
+@figure("15", "Kiel diagram and abundances of sample B")
+def abundances(study: Study) -> Figure:
+    """Draw the Kiel diagram and every [X/M] against [M/H] for sample B."""
+    return plot.abundances_figure(giants.catalog(study, "B"))

@@ -1,0 +1,191 @@
+"""Abundances of many stars against metallicity, and what several methods say of the same stars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+
+from luxscale.evaluate import done, label_units, require
+from luxscale.plot.density import DENSE, draw_stars, share_scale
+from luxscale.plot.kiel_diagram import add_kiel, draw_kiel, hue_of
+from luxscale.plot.style import color_bar, label_rows, limits, new_axes, style, ticks, titled
+
+#: What abundances are drawn against, the first that a catalogue has.
+METALLICITY = ("fe_h", "m_h")
+
+
+def abundances(catalog: xr.Dataset, y: str, x: str | None = None, ax: Axes | None = None) -> Axes:
+    """Draw one label against another, by default an abundance against metallicity.
+
+    Parameters
+    ----------
+    catalog : Dataset
+        With ``label_value`` (star, label). Where it has a ``status``, only stars that are done are drawn.
+    y : str
+        Label to draw.
+    x : str, optional
+        Label to draw it against; ``fe_h`` by default, without that ``m_h``.
+    ax : Axes, optional
+        New by default.
+
+    Returns
+    -------
+    Axes
+        Above 2,000 stars it shows their density, on a logarithmic scale; its axes span the central 99.8%.
+
+    Raises
+    ------
+    InputError
+        If the catalogue lacks one of the two labels.
+    """
+    new = ax is None
+    ax = ax or new_axes(4.2 if done(catalog).sum() > DENSE else 3.6, 3.4)
+    density = draw_plane(catalog, x or metallicity(catalog), y, ax)
+    if new and density is not None:
+        color_bar(density, ax, "stars per bin")
+    return ax
+
+
+def metallicity(catalog: xr.Dataset) -> str:
+    """Return the label that abundances are drawn against."""
+    return next((name for name in METALLICITY if name in label_units(catalog)), METALLICITY[0])
+
+
+def columns(catalog: xr.Dataset, *labels: str) -> tuple[np.ndarray, ...]:
+    """Return labels of the stars that are done and have all of them known.
+
+    Raises
+    ------
+    InputError
+        If there is no such label.
+    """
+    require(catalog, ["label_value"], "catalogue")
+    rows = label_rows(list(label_units(catalog)), labels)
+    values = catalog["label_value"].values[done(catalog)][:, rows]
+    return tuple(values[np.isfinite(values).all(1)].T)
+
+
+def draw_plane(
+    catalog: xr.Dataset,
+    x: str,
+    y: str,
+    ax: Axes,
+    within: tuple[tuple[float, float], tuple[float, float]] | None = None,
+) -> PolyCollection | None:
+    """Draw one label against another within some limits; return the density, if there is one, for a colour bar."""
+    across, up = columns(catalog, x, y)
+    central = across.size > DENSE
+    xlim, ylim = within or (limits(across, central), limits(up, central))
+    density = draw_stars(ax, across, up, xlim, ylim)
+    units = label_units(catalog)
+    ax.set(xlim=xlim, ylim=ylim, xlabel=titled(x, units[x]), ylabel=titled(y, units[y]), box_aspect=1)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(ticks())
+    return density
+
+
+def abundances_figure(catalog: xr.Dataset, labels: Sequence[str] | None = None, x: str | None = None) -> Figure:
+    """Draw the Kiel diagram and every abundance against metallicity: figure 15.
+
+    Parameters
+    ----------
+    catalog : Dataset
+        With ``label_value`` (star, label).
+    labels : sequence of str, optional
+        Abundances to draw; by default all labels in dex but log g and metallicity.
+    x : str, optional
+        Label to draw them against; ``fe_h`` by default, without that ``m_h``.
+
+    Returns
+    -------
+    Figure
+        Densities share one colour scale. Without ``teff`` and ``logg`` in the catalogue there is no Kiel diagram.
+
+    Raises
+    ------
+    InputError
+        If a label is missing.
+    """
+    require(catalog, ["label_value"], "catalogue")
+    units = label_units(catalog)
+    x = x or metallicity(catalog)
+    wanted = [k for k, unit in units.items() if unit == "dex" and k not in ("logg", x)] if labels is None else labels
+    with_kiel = "teff" in units and "logg" in units
+    panels = len(wanted) + with_kiel
+    across = min(4 if panels > 9 else 3, panels)
+    down = -(-panels // across)
+    figure = Figure((2.7 * across, 2.6 * down + 0.6), layout="constrained")
+    axes = [figure.add_subplot(down, across, i + 1) for i in range(panels)]
+    for ax in axes:
+        style(ax)
+    if with_kiel:
+        add_kiel(catalog, axes[0])
+    drawn = [draw_plane(catalog, x, name, ax) for name, ax in zip(wanted, axes[with_kiel:], strict=True)]
+    share_scale([d for d in drawn if d is not None], axes)
+    return figure
+
+
+def diagrams(catalogs: Mapping[str, xr.Dataset], plane: tuple[str, str]) -> Figure:
+    """Draw the Kiel diagrams of several catalogues, and under them a plane of abundances, on the same axes: figure 8.
+
+    Parameters
+    ----------
+    catalogs : mapping of str to Dataset
+        By the name that stands above: what different methods, or a survey, say of the same stars.
+    plane : (str, str)
+        Labels to draw across and up, e.g. ``("fe_h", "mg_fe")``.
+
+    Returns
+    -------
+    Figure
+        A column for each catalogue. Stars are coloured by metallicity in the Kiel diagrams; the planes share one scale.
+
+    Raises
+    ------
+    InputError
+        If a catalogue lacks a label.
+    """
+    figure = Figure((2.8 * len(catalogs) + 0.9, 5.9), layout="constrained")
+    axes = figure.subplots(2, len(catalogs), squeeze=False)
+    shown = list(catalogs.values())
+    span = {name: _span(shown, name) for name in ("teff", "logg", *plane)}
+    hue = hue_of(shown[0], METALLICITY[0])
+    for ax in axes.flat:
+        style(ax)
+    stars = [draw_kiel(c, ax, "teff", "logg", hue) for c, ax in zip(shown, axes[0], strict=True)]
+    within = (span[plane[0]], span[plane[1]])
+    planes = [draw_plane(c, *plane, ax, within) for c, ax in zip(shown, axes[1], strict=True)]
+    for name, ax in zip(catalogs, axes[0], strict=True):
+        ax.set(title=name, xlim=span["teff"][::-1], ylim=span["logg"][::-1])
+    for row in axes:
+        for ax in row[1:]:
+            ax.set_ylabel("")
+            ax.tick_params(labelleft=False)
+    _bars(axes, stars, planes, titled(hue, label_units(shown[0])[hue]) if hue else "")
+    return figure
+
+
+def _span(catalogs: Sequence[xr.Dataset], label: str) -> tuple[float, float]:
+    """Return limits that hold the central stars of all catalogues."""
+    each = [limits(v, v.size > DENSE) for v in (columns(c, label)[0] for c in catalogs)]
+    return min(low for low, _ in each), max(high for _, high in each)
+
+
+def _bars(axes: np.ndarray, stars: Sequence, planes: Sequence[PolyCollection | None], hue: str) -> None:
+    """Give each row one scale of colours, and its bar at the right."""
+    if hue:
+        bounds = stars[0].get_clim()
+        for s in stars:
+            s.set_clim(*bounds)
+        color_bar(stars[0], list(axes[0]), hue, extend="both")
+    drawn = [p for p in planes if p is not None]
+    if drawn:
+        top = max(2.0, *(float(np.max(d.get_array())) for d in drawn))  # type: ignore[arg-type]
+        for d in drawn:
+            d.set_clim(1, top)
+        color_bar(drawn[0], list(axes[1]), "stars per bin")

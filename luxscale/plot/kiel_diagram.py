@@ -1,0 +1,110 @@
+"""The Kiel diagram: log g against effective temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.patches import Rectangle
+
+from luxscale.evaluate import done, label_units, require
+from luxscale.plot.density import DENSE
+from luxscale.plot.style import GRADIENT, POINT, TEXT, color_bar, limits, new_axes, ticks, titled
+from luxscale.schema import STAR, InputError
+
+#: At most this many stars are drawn.
+MOST_POINTS = 50_000
+
+
+def kiel(
+    catalog: xr.Dataset, ax: Axes | None = None, teff: str = "teff", logg: str = "logg", color: str = "fe_h"
+) -> Axes:
+    """Draw the Kiel diagram of a catalogue: log g against effective temperature, both decreasing.
+
+    Parameters
+    ----------
+    catalog : Dataset
+        With ``label_value`` (star, label). Where it has a ``status``, only stars that are done are drawn.
+    ax : Axes, optional
+        New by default.
+    teff, logg : str
+        Names of the labels.
+    color : str
+        Label that colours the stars; without it ``m_h``, without that none.
+
+    Returns
+    -------
+    Axes
+        Above 50,000 stars it shows a random sample of so many, the same every time.
+
+    Raises
+    ------
+    InputError
+        If the catalogue lacks one of the two labels.
+    """
+    hue = hue_of(catalog, color)
+    ax = ax or new_axes(4.2 if hue else 3.6, 3.6)
+    stars = draw_kiel(catalog, ax, teff, logg, hue)
+    if hue:
+        color_bar(stars, ax, titled(hue, label_units(catalog)[hue]), extend="both")
+    return ax
+
+
+def hue_of(catalog: xr.Dataset, color: str) -> str | None:
+    """Return the label that colours a Kiel diagram: the one asked for, or metallicity."""
+    require(catalog, ["label_value"], "catalogue")
+    units = label_units(catalog)
+    return next((name for name in (color, "fe_h", "m_h") if name in units), None)
+
+
+def draw_kiel(catalog: xr.Dataset, ax: Axes, teff: str, logg: str, hue: str | None) -> PathCollection:
+    """Draw a Kiel diagram; return its stars, for a colour bar."""
+    units = label_units(catalog)
+    for name in (teff, logg):
+        if name not in units:
+            raise InputError(f"catalogue: no label {name!r} for a Kiel diagram; it has {', '.join(units)}")
+    x, y, c = _sample(catalog, [teff, logg, hue or teff])
+    stars = ax.scatter(
+        x,
+        y,
+        c=c if hue else POINT,
+        s=float(np.clip(6000 / max(x.size, 1), 0.8, 14)),
+        linewidths=0,
+        rasterized=x.size > DENSE,
+    )
+    if hue:
+        stars.set(cmap=GRADIENT, clim=np.percentile(c, (2, 98)) if c.size else (0, 1))
+    ax.set(
+        xlim=limits(x, x.size > DENSE)[::-1],
+        ylim=limits(y, x.size > DENSE)[::-1],
+        xlabel=titled(teff, units[teff]),
+        ylabel=titled(logg, units[logg]),
+        box_aspect=1,
+    )
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(ticks(6))
+    return stars
+
+
+def _sample(catalog: xr.Dataset, labels: Sequence[str]) -> tuple[np.ndarray, ...]:
+    """Return known labels of done stars, at most `MOST_POINTS`, in a fixed random order."""
+    at = np.random.default_rng(0).permutation(np.flatnonzero(done(catalog)))[:MOST_POINTS]
+    have = list(label_units(catalog))
+    columns = catalog["label_value"].drop_vars([STAR, "label"]).isel(label=[have.index(k) for k in labels])
+    values = columns.isel({STAR: np.sort(at)}).values[np.argsort(np.argsort(at))]
+    return tuple(values[np.isfinite(values).all(1)].T)
+
+
+def add_kiel(catalog: xr.Dataset, ax: Axes) -> None:
+    """Draw a Kiel diagram as large as its neighbours: with the colour bar in the empty corner of hot supergiants."""
+    hue = hue_of(catalog, "fe_h")
+    stars = draw_kiel(catalog, ax, "teff", "logg", hue)
+    if hue:
+        ax.add_patch(Rectangle((0.02, 0.76), 0.52, 0.22, transform=ax.transAxes, color="w", alpha=0.75, lw=0, zorder=2))
+        inset = ax.inset_axes((0.07, 0.91, 0.42, 0.04))
+        bar = ax.figure.colorbar(stars, cax=inset, orientation="horizontal", extend="both", ticks=ticks(3))
+        bar.set_label(titled(hue, label_units(catalog)[hue]), fontsize=TEXT, labelpad=1)
+        inset.tick_params(labelsize=TEXT, pad=2)
