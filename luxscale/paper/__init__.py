@@ -11,7 +11,9 @@ from luxscale.paper import (  # noqa: F401 - each module adds its figures
     dwarfs,
     faint,
     labels,
+    latents,
     precision,
+    synthetic,
     transfer,
     xp,
 )

@@ -28,8 +28,7 @@ def catalog(study: Study) -> xr.Dataset:
     """Return labels of the stars with abundances, each inferred by a model that was trained without its own."""
     every = survey(study)
     fold = folds(every["matched"].values)
-    found = study.kept("transfer-catalog", lambda: xr.concat(_by_fold(study, every, fold), "star"), latents=LATENT_DIM)
-    return found.compute().sel(star=every["star"].values[fold >= 0])
+    return study.kept("transfer-catalog", lambda: xr.concat(_by_fold(study, every, fold), "star"), latents=LATENT_DIM)
 
 
 def _by_fold(study: Study, every: xr.Dataset, fold: np.ndarray) -> Iterator[xr.Dataset]:
@@ -99,7 +98,7 @@ def matched_pairs(study: Study) -> xr.Dataset:
     """Return inferred and trusted labels of stars that have all of KNOWN."""
     pairs = match(catalog(study), survey(study))
     known = np.isfinite(pairs["truth"].sel(label=list(KNOWN)).values).all(1)
-    return pairs.isel(star=np.flatnonzero(known))
+    return pairs.isel(star=np.flatnonzero(known)).assign_coords(star=np.arange(known.sum()))
 
 
 @figure("13", "abundances of one survey from the spectra of another", FILE, TABLE)

@@ -9,6 +9,7 @@ from luxscale.plot.clusters import cluster_scatter, clusters, kiel_groups
 from luxscale.plot.curves import crossval, precision
 from luxscale.plot.kiel_diagram import kiel
 from luxscale.plot.labels import labels_figure, one_to_one
+from luxscale.plot.latents import latents
 from luxscale.plot.pixels import derivative_spectra, information
 from luxscale.plot.spectrum import spectra
 from luxscale.plot.star import spectrum
@@ -28,6 +29,7 @@ __all__ = [
     "kiel",
     "kiel_groups",
     "labels_figure",
+    "latents",
     "one_to_one",
     "precision",
     "pretty",
