@@ -89,11 +89,11 @@ def clusters(study: Study) -> Figure:
         stars=truth.sizes["star"],
         seed=SEED,
     ).compute()
-    axes = panels(6, 3)
+    drawing, axes = panels(6, 3)
     for ax, label in zip(axes[:2], ("teff", "logg"), strict=True):
         plot.one_to_one(catalog, truth, label, ax)
     plot.kiel_groups(catalog, truth["cluster"].values, axes[2])
     for ax, label in zip(axes[3:5], ("m_h", "mg_m"), strict=True):
         plot.clusters(catalog, truth, truth["cluster"].values, label, ax)
     plot.cluster_scatter(catalog, truth["cluster"].values, ("m_h", "mg_m"), axes[5])
-    return axes[0].get_figure(root=True)
+    return drawing

@@ -46,4 +46,5 @@ def crossvalidation(study: Study) -> Figure:
         progress=study.progress,
     )
     axes = plot.crossval(scores(results), choose(results), ("label_chi2", "total_chi2"))
-    return axes[0, 0].get_figure(root=True)
+    drawing: Figure = axes[0, 0].get_figure(root=True)
+    return drawing

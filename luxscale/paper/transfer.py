@@ -115,30 +115,30 @@ def transfer(study: Study) -> Figure:
     """
     pairs = matched_pairs(study)
     known = pairs["truth"].sel(label=list(KNOWN)).values
-    axes = np.reshape(panels(3 * len(SHOWN), len(SHOWN)), (3, -1))
-    for column, label in zip(axes.T, SHOWN, strict=True):
+    drawing, axes = panels(3 * len(SHOWN), len(SHOWN))
+    for i, label in enumerate(SHOWN):
+        column = axes[i :: len(SHOWN)]
         for ax, side, name in zip(column[1::-1], ("truth", "inferred"), ("Survey", "Inferred"), strict=True):
             plot.abundances(pairs.assign(label_value=pairs[side]), label, ax=ax)
             ax.set(xlabel=f"{name} {ax.get_xlabel()}", ylabel=f"{name} {ax.get_ylabel()}")
         column[0].set(xlim=column[1].get_xlim(), ylim=column[1].get_ylim())
-        plot.beyond(
-            *residuals(*(pairs[v].sel(label=label).values for v in ("inferred", "truth")), known), label, column[2]
-        )
-    return axes[0, 0].get_figure(root=True)
+        inferred, true = (pairs[v].sel(label=label).values for v in ("inferred", "truth"))
+        plot.beyond(*residuals(inferred, true, known), label, column[2])
+    return drawing
 
 
 @figure("17", "all labels of one survey from the spectra of another", FILE, TABLE)
 def every_label(study: Study) -> Figure:
     """Draw all labels inferred from XP spectra against the measured ones, and what of them is more than correlation.
 
-    Stars and models are those of figure 13. The first five labels are DR17's, the others DR12's. The last panel compares
+    Stars and models are those of figure 13. The first four labels are DR17's, the others DR12's. The last panel compares
     the share of the variance of each abundance that the spectrum predicts with the share that (teff, logg, fe_h,
     alpha_m) predict, a quadratic fitted to APOGEE's own values, and marks what the spectrum knows beyond them.
     """
-    pairs = matched_pairs(study)
     found, truth = catalog(study), survey(study)
-    axes = panels(len(found["label"]) + 1, 5)
-    for label, ax in zip(found["label"].values.tolist(), axes, strict=False):
+    labels = [name for name in found["label"].values.tolist() if name != "a_k"]
+    drawing, axes = panels(len(labels), 6, more=1)
+    for label, ax in zip(labels, axes, strict=False):
         plot.one_to_one(found, truth, label, ax)
-    plot.transfer(shares(pairs), axes[-1])
-    return axes[0].get_figure(root=True)
+    plot.transfer(shares(matched_pairs(study)), axes[-1])
+    return drawing

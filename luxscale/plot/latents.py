@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from luxscale.evaluate import label_units, require
@@ -57,13 +58,13 @@ def latents(
     return axes
 
 
-def _draw(ax, x: np.ndarray, value: np.ndarray, text: str) -> None:
+def _draw(ax: Axes, x: np.ndarray, value: np.ndarray, text: str) -> None:
     known = np.isfinite(value)
     size = float(np.clip(6000 / max(len(x), 1), 0.8, 14))
-    ax.scatter(*x[~known].T, c="0.7", s=size, linewidths=0, rasterized=True)
-    stars = ax.scatter(*x[known].T, c=value[known], s=size, linewidths=0, cmap=GRADIENT, rasterized=True)
+    ax.scatter(x[~known, 0], x[~known, 1], c="0.7", s=size, linewidths=0, rasterized=True)
+    stars = ax.scatter(x[known, 0], x[known, 1], c=value[known], s=size, linewidths=0, cmap=GRADIENT, rasterized=True)
     stars.set_clim(*(np.percentile(value[known], (2, 98)) if known.any() else (0, 1)))
-    ax.set(xlim=limits(x[:, 0], False), ylim=limits(x[:, 1], False), xticks=[], yticks=[], box_aspect=0.8)
+    ax.set(xlim=limits(x[:, 0], False), ylim=limits(x[:, 1], False), xticks=[], yticks=[])
     bar = ax.figure.colorbar(stars, ax=ax, extend="both", ticks=ticks(), aspect=16, pad=0.02)
     bar.ax.tick_params(labelsize=TEXT)
     ax.set_title(text, fontsize=TEXT + 1)

@@ -10,9 +10,9 @@ from luxscale.plot.style import DATA, MODEL, POINT, TEXT, limits, new_axes, pret
 from luxscale.schema import InputError
 
 _SHARES = {
-    "labels": ("s", DATA, "other labels alone"),
-    "spectrum": ("o", POINT, "the spectrum"),
-    "beyond": ("D", MODEL, "the spectrum, of what\nother labels leave"),
+    "labels": ("s", DATA, "predicted by other labels"),
+    "spectrum": ("o", POINT, "predicted by the spectrum"),
+    "beyond": ("D", MODEL, "by the spectrum, of what other labels leave"),
 }
 
 
@@ -30,7 +30,7 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
-        A row for each label, from the first at the top. Shares below 0, worse than the mean, are drawn at the edge.
+        A column for each label. Shares below 0, worse than the mean, are drawn at 0; the grey band is chance.
 
     Raises
     ------
@@ -40,19 +40,17 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
     for name in _SHARES:
         if name not in shares:
             raise InputError(f"no variable {name!r} (label,); give what luxscale.paper.transfer.shares returns")
-    ax = ax or new_axes(3.6, 4.2)
+    ax = ax or new_axes(7.2, 3.2)
     labels = shares["label"].values.tolist()
-    y = np.arange(len(labels))
-    ax.hlines(y, 0, 1, color="0.9", lw=0.8, zorder=0)
-    ax.axvspan(0, shares.attrs["chance"], color="0.85", lw=0, zorder=0)
+    x = np.arange(len(labels))
+    ax.vlines(x, 0, 1, color="0.9", lw=0.8, zorder=0)
+    ax.axhspan(0, shares.attrs["chance"], color="0.85", lw=0, zorder=0)
     for name, (marker, color, text) in _SHARES.items():
-        ax.plot(np.clip(shares[name].values, 0, 1), y, marker, color=color, ms=4, mew=0, label=text, clip_on=False)
-    ax.set_yticks(y, [pretty(name) for name in labels])
-    ax.tick_params(axis="y", length=0)
-    ax.set(xlim=(0, 1), ylim=(len(labels) - 0.5, -0.5), xlabel="Share of the variance predicted by")
-    ax.legend(
-        fontsize=TEXT, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, handletextpad=0.1
-    )
+        ax.plot(x, np.clip(shares[name].values, 0, 1), marker, color=color, ms=5.5, mew=0, label=text, clip_on=False)
+    ax.set_xticks(x, [pretty(name) for name in labels])
+    ax.tick_params(axis="x", length=0)
+    ax.set(xlim=(-0.6, len(labels) - 0.4), ylim=(0, 1), ylabel="Share of the variance")
+    ax.legend(fontsize=TEXT, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), borderaxespad=0.2, ncols=3)
     return ax
 
 
