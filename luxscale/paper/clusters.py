@@ -83,11 +83,9 @@ def clusters(study: Study) -> Figure:
     paper's Tinsley-Wallerstein diagram the last panel says how honest the errors are.
     """
     truth = survey(study).compute()
+    model = giants.model(study)
     catalog = study.kept(
-        "clusters-catalog",
-        lambda: lux.infer(truth, giants.model(study)).compute(),
-        stars=truth.sizes["star"],
-        seed=SEED,
+        "clusters-catalog", lambda: lux.infer(truth, model).compute(), model=model.fingerprint
     ).compute()
     drawing, axes = panels(6, 3)
     for ax, label in zip(axes[:2], ("teff", "logg"), strict=True):

@@ -123,5 +123,5 @@ def dwarfs(study: Study) -> Figure:
     """
     train, test = sample(study, "E"), sample(study, "F")
     model = study.model("all-model", lambda: lux.train(train, 4 * len(NAMES), progress=study.progress))
-    catalog = study.kept("all-catalog", lambda: lux.infer(test, model).compute())
+    catalog = study.kept("all-catalog", lambda: lux.infer(test, model).compute(), model=model.fingerprint)
     return plot.labels_figure(catalog, test)

@@ -44,7 +44,7 @@ def clusters(catalog: xr.Dataset, truth: xr.Dataset, cluster: np.ndarray, label:
     _check(cluster, inferred.size)
     ax = ax or new_axes(3.6, 3.6)
     numbers = np.unique(cluster)
-    ax.plot(true, inferred, ".", ms=3, mew=0, alpha=0.35, color="0.45")
+    ax.plot(true, inferred, ".", ms=4, mew=0, alpha=0.5, color="0.45")
     x, y, scatter = (np.array(v) for v in zip(*(_middle(true, inferred, cluster == k) for k in numbers), strict=True))
     ax.errorbar(x, y, scatter, fmt="o", ms=5, color=POINT, lw=1.2, capsize=2, zorder=3)
     low, high = limits(np.concatenate([true, inferred])[np.isfinite(np.concatenate([true, inferred]))], False)
@@ -119,7 +119,7 @@ def cluster_scatter(catalog: xr.Dataset, cluster: np.ndarray, labels: Sequence[s
     ax.set(xlim=(0, 1.3 * most), ylim=(0, 1.3 * most), box_aspect=1)
     unit = label_units(catalog)[labels[0]]
     ax.set(xlabel=f"Median formal error [{unit}]", ylabel=f"Scatter within a cluster [{unit}]")
-    ax.legend(fontsize=TEXT, loc="upper left", frameon=False, handletextpad=0.1)
+    ax.legend(fontsize=TEXT, loc="upper left", framealpha=0.8, edgecolor="none", handletextpad=0.1)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(ticks())
     return ax
