@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 import luxscale as lux
 from luxscale import plot
-from luxscale.giants import LABELS, draw_labels, load_emulator
+from luxscale.giants import LABELS, TRENDS, draw_labels, load_emulator
 from luxscale.paper import giants, samples
 from luxscale.paper.base import Study, figure
 from luxscale.paper.panels import panels
@@ -55,7 +55,7 @@ def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     labels = compositions[cluster]
     for k, composition in enumerate(compositions):
         at = cluster == k
-        labels[at, :2] = branch(sample, composition[m_h], composition[mg] / 1.15, int(at.sum()), rng)
+        labels[at, :2] = branch(sample, composition[m_h], composition[mg] / TRENDS["mg_m"][1], int(at.sum()), rng)
     return labels, cluster + 1
 
 
@@ -80,7 +80,8 @@ def clusters(study: Study) -> Figure:
     the composition of one giant drawn from the packaged sample, all its elements the same in every star, and stars
     along a giant branch; so the truth is known, and all scatter within a cluster is the method's. Real dredge-up, which
     makes C and N differ along a branch, is left out. [M/H] and [Mg/M] stand for [Fe/H] and [Mg/Fe], and in place of the
-    paper's Tinsley-Wallerstein diagram the last panel says how honest the errors are.
+    paper's Tinsley-Wallerstein diagram the last panel says how honest the errors are: part of an error is of the
+    composition, which the stars of a cluster share, and shows in the offset of the cluster, not in its scatter.
     """
     truth = survey(study).compute()
     model = giants.model(study)

@@ -112,7 +112,7 @@ def sample(study: Study, which: str) -> xr.Dataset:
 
 @figure("12", "giants, subgiants and dwarfs in one model", EMULATOR)
 def dwarfs(study: Study) -> Figure:
-    """Draw the labels of 1,000 stars of all kinds against the truth, inferred by a model of 4,000, and their Kiel diagram.
+    """Draw labels of 1,000 stars of all kinds, inferred by a model of 4,000, against the truth, and their Kiel diagram.
 
     The paper's are real spectra, with v_micro and v sin i as further labels. Here spectra come from an emulator that
     was fitted to real APOGEE spectra of giants and dwarfs: per-pixel networks of five labels, the last of them

@@ -30,8 +30,8 @@ def embed(latent: np.ndarray, weights: np.ndarray) -> xr.Dataset:
     Returns
     -------
     Dataset
-        ``tsne`` and ``pca`` (star, component); the attribute ``explained`` holds the shares of the variance of the model
-        spectra B z that the two principal components have.
+        ``tsne`` and ``pca`` (star, component); the attribute ``explained`` holds the shares of the variance of the
+        model spectra B z that the two principal components have.
 
     Raises
     ------

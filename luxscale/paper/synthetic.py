@@ -71,13 +71,13 @@ def model(study: Study) -> LuxModel:
 def synthetic(study: Study) -> Figure:
     """Draw labels that a model of synthetic spectra infers from synthetic and, below, from observed spectra.
 
-    As in the paper spectra are synthesised from the measured labels of 4,000 stars of sample A, and their error is taken
-    to be 10% a pixel; the emulator of the giants takes the place of Korg. The upper half is the paper's test: 1,000 more
-    synthetic spectra, against the labels that they were made from. The lower half is not in the
-    paper: the noisy spectra of the same 1,000 stars as they were observed, against the catalogue. Those know the true labels, not the measured ones, and
-    have lines of elements that the synthetic ones lack. Emulator and observation share all other physics; where
-    models of real stars err, more would be lost. Errors in the lower half are too small: in synthetic spectra a model
-    finds no scatter of its pixels beyond the 10%.
+    As in the paper spectra are synthesised from the measured labels of 4,000 stars of sample A, and their error is
+    taken to be 10% a pixel; the emulator of the giants takes the place of Korg. The upper half is the paper's test:
+    1,000 more synthetic spectra, against the labels that they were made from. The lower half is not in the paper: the
+    noisy spectra of the same 1,000 stars as they were observed, against the catalogue. They were made from the true
+    labels, not from the measured ones, and have lines of elements that the synthetic spectra lack; all other physics
+    is the same, so with real stars more would be lost. Errors in the lower half are too small, because a model of
+    synthetic spectra finds no scatter of pixels beyond the 10%.
     """
     trained = model(study)
     _, observed = split(giants.survey(study, "A"))

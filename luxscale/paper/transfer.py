@@ -73,8 +73,8 @@ def shares(pairs: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     Dataset
-        (label,): ``labels``, the share that the trusted KNOWN predict; ``spectrum``, that the spectrum does; ``beyond``,
-        the share of what KNOWN leave that the spectrum predicts, a squared correlation. Negative where a prediction is
+        (label,): ``labels``, the share that the trusted KNOWN predict; ``spectrum``, that the spectrum does;
+        ``beyond``, the share of what KNOWN leave that the spectrum predicts, a squared correlation. Negative where a prediction is
         worse than the mean. ``chance`` is what ``beyond`` stays below in 95% of cases when there is nothing.
     """
     known = pairs["truth"].sel(label=list(KNOWN)).values
@@ -106,12 +106,12 @@ def transfer(study: Study) -> Figure:
     """Draw six [X/Fe] against [Fe/H], inferred from XP spectra and as measured, and what other labels leave of them.
 
     The paper infers GALAH's abundances from APOGEE spectra, trained on 4,000 stars that have both. Here APOGEE DR12's
-    abundances, from high-resolution infrared spectra, are inferred from Gaia's low-resolution ones. Few stars are in
-    both published files, so the model is trained on 4,000 XP giants without abundances too, as missing labels, and each
-    star with abundances is labelled by a model that was trained without it, in five folds. The table gives no errors:
-    0.05 dex is assumed for all. The last row is the paper's caveat, drawn: from the inferred and the measured abundance
-    is taken what a quadratic in (teff, logg, fe_h, alpha_m) predicts of each; where no slope is left, the
-    abundance came from correlation with these alone.
+    abundances, from high-resolution infrared spectra, are inferred from Gaia's low-resolution ones. Of the giants only
+    257 are in both published files, so the model is trained on 4,000 XP giants without abundances too, as missing
+    labels, and each star with abundances is labelled by a model that was trained without it, in five folds. The table
+    gives no errors: 0.05 dex is assumed for all. The last row is the paper's caveat, drawn: from the inferred and the
+    measured abundance is taken what a quadratic in (teff, logg, fe_h, alpha_m) predicts of each; where no slope is
+    left, the abundance came from correlation with these alone.
     """
     pairs = matched_pairs(study)
     known = pairs["truth"].sel(label=list(KNOWN)).values
@@ -131,9 +131,9 @@ def transfer(study: Study) -> Figure:
 def every_label(study: Study) -> Figure:
     """Draw all labels inferred from XP spectra against the measured ones, and what of them is more than correlation.
 
-    Stars and models are those of figure 13. The first four labels are DR17's, the others DR12's. The last panel compares
-    the share of the variance of each abundance that the spectrum predicts with the share that (teff, logg, fe_h,
-    alpha_m) predict, a quadratic fitted to APOGEE's own values, and marks what the spectrum knows beyond them.
+    Stars and models are those of figure 13. The first four labels are DR17's, the others DR12's. The last panel
+    compares the share of the variance of each abundance that the spectrum predicts with the share that (teff, logg,
+    fe_h, alpha_m) predict, a quadratic fitted to APOGEE's own values, and marks what the spectrum knows beyond them.
     """
     found, truth = catalog(study), survey(study)
     labels = [name for name in found["label"].values.tolist() if name != "a_k"]

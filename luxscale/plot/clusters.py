@@ -43,26 +43,28 @@ def clusters(catalog: xr.Dataset, truth: xr.Dataset, cluster: np.ndarray, label:
     inferred, true = pairs["inferred"].values[:, 0], pairs["truth"].values[:, 0]
     _check(cluster, inferred.size)
     ax = ax or new_axes(3.6, 3.6)
-    numbers = np.unique(cluster)
     ax.plot(true, inferred, ".", ms=4, mew=0, alpha=0.5, color="0.45")
-    x, y, scatter = (np.array(v) for v in zip(*(_middle(true, inferred, cluster == k) for k in numbers), strict=True))
+    numbers = np.unique(cluster)
+    x, y, scatter = np.array([_middle(true, inferred, cluster == k) for k in numbers]).T
     ax.errorbar(x, y, scatter, fmt="o", ms=5, color=POINT, lw=1.2, capsize=2, zorder=3)
-    low, high = limits(np.concatenate([true, inferred])[np.isfinite(np.concatenate([true, inferred]))], False)
+    _square(ax, *limits(_known(np.concatenate([true, inferred])), False))
+    name = titled(label, str(pairs["label_units"].values[0]))
+    side = "True" if pairs.attrs["truth_name"] == "label_true" else "Survey"
+    ax.set(xlabel=f"{side} {name}", ylabel=f"Inferred {name}")
+    _note(ax, f"{numbers.size} clusters, {inferred.size:,} stars", y - x, scatter)
+    return ax
+
+
+def _square(ax: Axes, low: float, high: float) -> None:
+    """Give both axes these limits, and draw the 1:1 line."""
     ax.plot([low, high], [low, high], "k", lw=0.9)
     ax.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
-    name = titled(label, str(pairs["label_units"].values[0]))
-    ax.set(xlabel=f"True {name}", ylabel=f"Inferred {name}")
-    offset, within = float(np.sqrt(np.mean((y - x) ** 2))), float(np.median(scatter))
-    places = decimals(offset, within)
-    lines = [
-        f"{numbers.size} clusters, {inferred.size:,} stars",
-        f"RMS offset = {round_to(offset, places)}",
-        f"scatter within = {round_to(within, places)}",
-    ]
-    _note(ax, lines)
+    _tick(ax)
+
+
+def _tick(ax: Axes) -> None:
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(ticks())
-    return ax
 
 
 def _middle(true: np.ndarray, inferred: np.ndarray, at: np.ndarray) -> tuple[float, float, float]:
@@ -73,11 +75,14 @@ def _known(values: np.ndarray) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def _note(ax: Axes, lines: Sequence[str]) -> None:
+def _note(ax: Axes, heading: str, off: np.ndarray, scatter: np.ndarray) -> None:
+    """Write how far clusters are off, and how far their stars scatter."""
+    offset, within = float(np.sqrt(np.nanmean(off**2))), float(np.nanmedian(scatter))
+    places = decimals(offset, within)
+    lines = [heading, f"RMS offset = {round_to(offset, places)}", f"scatter within = {round_to(within, places)}"]
     box = {"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 1}
-    ax.text(
-        0.045, 0.97, "\n".join(lines), transform=ax.transAxes, va="top", fontsize=TEXT, linespacing=1.25, zorder=4, bbox=box
-    )  # fmt: skip
+    text = ax.text(0.045, 0.97, "\n".join(lines), transform=ax.transAxes, va="top", fontsize=TEXT, bbox=box, zorder=4)
+    text.set_linespacing(1.25)
 
 
 def cluster_scatter(catalog: xr.Dataset, cluster: np.ndarray, labels: Sequence[str], ax: Axes | None = None) -> Axes:
@@ -107,21 +112,17 @@ def cluster_scatter(catalog: xr.Dataset, cluster: np.ndarray, labels: Sequence[s
     rows = label_rows(catalog["label"].values.tolist(), labels)
     _check(cluster, catalog.sizes["star"])
     ax = ax or new_axes(3.6, 3.6)
-    most = 0.0
+    at, most = [cluster == k for k in np.unique(cluster)], 0.0
     for i, (label, row) in enumerate(zip(labels, rows, strict=True)):
         value, err = (catalog[v].values[:, row] for v in ("label_value", "label_err"))
-        at = [cluster == k for k in np.unique(cluster)]
-        x, y = np.array([np.nanmedian(err[k]) for k in at]), np.array([robust_scatter(_known(value[k])) for k in at])
+        x, y = np.array([(np.nanmedian(err[k]), robust_scatter(_known(value[k]))) for k in at]).T
         text = f"{pretty(label)}, median ratio {np.median(y / x):.2f}"
         ax.plot(x, y, MARKERS[i % len(MARKERS)], ms=5, color=CYCLE[i % len(CYCLE)], label=text)
         most = max(most, float(x.max()), float(y.max()))
-    ax.plot([0, 2 * most], [0, 2 * most], "k", lw=0.9)
-    ax.set(xlim=(0, 1.3 * most), ylim=(0, 1.3 * most), box_aspect=1)
+    _square(ax, 0, 1.3 * most)
     unit = label_units(catalog)[labels[0]]
     ax.set(xlabel=f"Median formal error [{unit}]", ylabel=f"Scatter within a cluster [{unit}]")
     ax.legend(fontsize=TEXT, loc="upper left", framealpha=0.8, edgecolor="none", handletextpad=0.1)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(ticks())
     return ax
 
 
@@ -159,8 +160,7 @@ def kiel_groups(catalog: xr.Dataset, group: np.ndarray, ax: Axes | None = None) 
     ax.set(xlim=limits(_known(x), False)[::-1], ylim=limits(_known(y), False)[::-1], box_aspect=1)
     ax.set(xlabel=f"Inferred {titled('teff', units['teff'])}", ylabel=f"Inferred {titled('logg', units['logg'])}")
     ax.legend(fontsize=TEXT, frameon=False, ncols=2, markerscale=1.6, handletextpad=0, columnspacing=0.5)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(ticks())
+    _tick(ax)
     return ax
 
 
