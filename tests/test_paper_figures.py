@@ -14,7 +14,7 @@ SIMULATED, OF_FILES = ("11", "14", "16", "18", "19"), ("12", "13", "17")
 
 
 def drawn(out, numbers, *options):
-    arguments = ["paper", *numbers, "--out", str(out), "--fraction", "0.03", "--quiet", *options]
+    arguments = ["paper", *numbers, "--out", str(out), "--fraction", "0.02", "--quiet", *options]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     for number in numbers:
@@ -31,7 +31,7 @@ def small_grid(monkeypatch):
 @pytest.mark.slow
 def test_simulated_ones(tmp_path, small_grid):
     pytest.importorskip("sklearn")
-    drawn(tmp_path, SIMULATED, "--pixels", "300")
+    drawn(tmp_path, SIMULATED, "--pixels", "200")
 
 
 @pytest.mark.slow
@@ -42,4 +42,4 @@ def test_those_of_published_files(tmp_path):
     (tmp_path / "data").mkdir()
     for name, path in files.items():
         (tmp_path / "data" / name).symlink_to(path)
-    drawn(tmp_path, OF_FILES, "--pixels", "300", "--data", str(tmp_path / "data"))
+    drawn(tmp_path, OF_FILES, "--pixels", "200", "--data", str(tmp_path / "data"))
