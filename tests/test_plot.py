@@ -185,6 +185,23 @@ def test_kiel_falls_back_on_other_metallicities(few):
     save(none)
 
 
+def test_labels_figure_of_some_labels_with_a_plane(few):
+    figure = plot.labels_figure(*few, ["fe_h", "teff"], plane=("fe_h", "alpha_m"))
+    names = [ax.get_ylabel() for ax in figure.axes]
+    assert names[0] == "Inferred [Fe/H] [dex]" and names[1].startswith("Inferred $T")
+    assert names[2:4] == [r"$\log g$", r"[$\alpha$/M] [dex]"]
+    assert len(plot.labels_figure(*few, kiel=False).axes) == 5
+    save(figure)
+
+
+def test_the_survey_error_is_the_mean_of_the_trusted_labels(few):
+    catalog, truth = few
+    truth = truth.copy(deep=True)
+    truth["label_err"][:, 0] = np.where(np.arange(200) % 2, 10, 30)
+    assert "survey err = 20.0" in texts(plot.one_to_one(catalog, truth, "teff"))
+    assert "survey err" not in texts(plot.one_to_one(catalog, truth.drop_vars("label_err"), "teff"))
+
+
 def test_kiel_draws_a_fixed_sample_of_done_stars(few, monkeypatch):
     monkeypatch.setattr(plot.kiel_diagram, "MOST_POINTS", 50)
     catalog = few[0].assign(status=("star", (np.arange(200) < 80).astype("u1")))

@@ -56,21 +56,20 @@ class Sample:
     after: str = ""
 
 
-_GIANTS = {"teff": (3500.0, 5500.0), "logg": (0.0, 3.5)}
+# ranges of teff and logg, and of snr
+_GIANTS, _ALL, _BOTH = ((3500.0, 5500.0), (0.0, 3.5)), ((3000.0, 6500.0), (0.0, 6.0)), ((3800.0, 6000.0), (0.0, 3.5))
 _HIGH, _LOW, _MEDIUM = (100.0, np.inf), (30.0, 60.0), (50.0, np.inf)
-_ALL = {"teff": (3000.0, 6500.0), "logg": (0.0, 6.0)}
-_BOTH = {"teff": (3800.0, 6000.0), "logg": (0.0, 3.5)}
 
 #: The samples by letter.
 SAMPLES = {
-    "A": Sample("high-SNR field RGB-train", 5000, **_GIANTS, snr=_HIGH),
-    "B": Sample("high-SNR field RGB-test", 10_000, **_GIANTS, snr=_HIGH, after="A"),
-    "C": Sample("low-SNR field RGB-test", 5000, **_GIANTS, snr=_LOW),
-    "D": Sample("high-SNR OC RGB-test", 790, **_GIANTS, snr=_HIGH, clusters=CLUSTERS),
-    "E": Sample("high-SNR field all-train", 4000, **_ALL, snr=_HIGH),
-    "F": Sample("high-SNR field all-test", 1000, **_ALL, snr=_HIGH, after="E"),
-    "G": Sample("GALAH-APOGEE field giants-train", 4000, **_BOTH, snr=_MEDIUM, galah=True),
-    "H": Sample("GALAH-APOGEE field giants-test", 1000, **_BOTH, snr=_MEDIUM, galah=True, after="G"),
+    "A": Sample("high-SNR field RGB-train", 5000, *_GIANTS, _HIGH),
+    "B": Sample("high-SNR field RGB-test", 10_000, *_GIANTS, _HIGH, after="A"),
+    "C": Sample("low-SNR field RGB-test", 5000, *_GIANTS, _LOW),
+    "D": Sample("high-SNR OC RGB-test", 790, *_GIANTS, _HIGH, clusters=CLUSTERS),
+    "E": Sample("high-SNR field all-train", 4000, *_ALL, _HIGH),
+    "F": Sample("high-SNR field all-test", 1000, *_ALL, _HIGH, after="E"),
+    "G": Sample("GALAH-APOGEE field giants-train", 4000, *_BOTH, _MEDIUM, galah=True),
+    "H": Sample("GALAH-APOGEE field giants-test", 1000, *_BOTH, _MEDIUM, galah=True, after="G"),
 }
 
 

@@ -5,34 +5,42 @@ Colours can be told apart without seeing red or green, and lines by more than co
 """
 
 from luxscale.plot.abundances import abundances, abundances_figure, diagrams
+from luxscale.plot.chi2 import chi2
 from luxscale.plot.clusters import cluster_scatter, clusters, kiel_groups
 from luxscale.plot.curves import crossval, precision
+from luxscale.plot.doppelgangers import doppelgangers
 from luxscale.plot.kiel_diagram import kiel
 from luxscale.plot.labels import labels_figure, one_to_one
 from luxscale.plot.latents import latents
 from luxscale.plot.pixels import derivative_spectra, information
+from luxscale.plot.reconstructions import reconstructions
 from luxscale.plot.spectrum import spectra
 from luxscale.plot.star import spectrum
 from luxscale.plot.style import pretty, titled
 from luxscale.plot.transfer import beyond, transfer
+from luxscale.plot.windows import mark_windows
 
 __all__ = [
     "abundances",
     "abundances_figure",
     "beyond",
+    "chi2",
     "cluster_scatter",
     "clusters",
     "crossval",
     "derivative_spectra",
     "diagrams",
+    "doppelgangers",
     "information",
     "kiel",
     "kiel_groups",
     "labels_figure",
     "latents",
+    "mark_windows",
     "one_to_one",
     "precision",
     "pretty",
+    "reconstructions",
     "spectra",
     "spectrum",
     "titled",

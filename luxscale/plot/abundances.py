@@ -13,10 +13,13 @@ from matplotlib.figure import Figure
 from luxscale.evaluate import done, label_units, require
 from luxscale.plot.density import DENSE, draw_stars, share_scale
 from luxscale.plot.kiel_diagram import add_kiel, draw_kiel, hue_of
-from luxscale.plot.style import color_bar, label_rows, limits, new_axes, style, ticks, titled
+from luxscale.plot.style import TITLE, color_bar, label_rows, limits, new_axes, style, ticks, titled
 
 #: What abundances are drawn against, the first that a catalogue has.
 METALLICITY = ("fe_h", "m_h")
+
+#: Above this many stars those outside the central 99.8% do not stretch the axes that catalogues share.
+CROWD = 500
 
 
 def abundances(catalog: xr.Dataset, y: str, x: str | None = None, ax: Axes | None = None) -> Axes:
@@ -117,9 +120,9 @@ def abundances_figure(catalog: xr.Dataset, labels: Sequence[str] | None = None, 
     wanted = [k for k, unit in units.items() if unit == "dex" and k not in ("logg", x)] if labels is None else labels
     with_kiel = "teff" in units and "logg" in units
     panels = len(wanted) + with_kiel
-    across = min(4 if panels > 9 else 3, panels)
+    across = min(panels, min((4, 5, 3), key=lambda n: -panels % n))  # few empty places
     down = -(-panels // across)
-    figure = Figure((2.7 * across, 2.6 * down + 0.6), layout="constrained")
+    figure = Figure((2.6 * across, 2.4 * down + 0.6 * (done(catalog).sum() > DENSE)), layout="constrained")
     axes = [figure.add_subplot(down, across, i + 1) for i in range(panels)]
     for ax in axes:
         style(ax)
@@ -161,7 +164,8 @@ def diagrams(catalogs: Mapping[str, xr.Dataset], plane: tuple[str, str]) -> Figu
     within = (span[plane[0]], span[plane[1]])
     planes = [draw_plane(c, *plane, ax, within) for c, ax in zip(shown, axes[1], strict=True)]
     for name, ax in zip(catalogs, axes[0], strict=True):
-        ax.set(title=name, xlim=span["teff"][::-1], ylim=span["logg"][::-1])
+        ax.set(xlim=span["teff"][::-1], ylim=span["logg"][::-1])
+        ax.set_title(name, fontsize=TITLE)
     for row in axes:
         for ax in row[1:]:
             ax.set_ylabel("")
@@ -172,7 +176,7 @@ def diagrams(catalogs: Mapping[str, xr.Dataset], plane: tuple[str, str]) -> Figu
 
 def _span(catalogs: Sequence[xr.Dataset], label: str) -> tuple[float, float]:
     """Return limits that hold the central stars of all catalogues."""
-    each = [limits(v, v.size > DENSE) for v in (columns(c, label)[0] for c in catalogs)]
+    each = [limits(v, v.size > CROWD) for v in (columns(c, label)[0] for c in catalogs)]
     return min(low for low, _ in each), max(high for _, high in each)
 
 

@@ -56,7 +56,7 @@ def find_bad(
     with np.errstate(invalid="ignore"):
         rules = {
             "not finite": ~((np.abs(flux) < _MOST) & np.isfinite(ivar)),
-            "sentinel": np.logical_or.reduce([flux == value for value in SENTINELS]),
+            "sentinel": np.any([flux == value for value in SENTINELS], axis=0),
             "zero flux": flux == 0,
             "no error": ~(ivar > 0),
         }

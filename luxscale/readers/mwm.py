@@ -44,7 +44,7 @@ def read_mwmstar(path: str | Path, *, instrument: str) -> Iterator[Spectra]:
     with open_fits(path) as hdus:
         spectra, columns = _read(hdus, instrument, "wavelength", "mjd")
         wavelength = spectra.pop("wavelength")
-        best = [int(np.nan_to_num(columns["snr"], nan=-np.inf).argmax())]
+        best = [int(np.argmax(np.nan_to_num(columns["snr"], nan=-np.inf)))]
         columns["n_spectra"] = np.full(len(wavelength), len(wavelength))
         star = columns.pop("sdss_id")[best]
         grid = INSTRUMENTS[instrument][0]

@@ -1,0 +1,152 @@
+"""Figures 3, 4 and 6: spectra of simulated giants, how well they are fitted, and what the model has learnt of lines.
+
+The spectra are optical (4000 to 8288 Angstrom in air) and smooth over about 2 Angstrom, where the paper's are infrared and
+sharper: other lines, and more of them blended.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+import luxscale as lux
+from luxscale import plot
+from luxscale.goodness import effective_parameters, residuals
+from luxscale.lookup import find_stars
+from luxscale.model import LuxModel
+from luxscale.paper import giants
+from luxscale.paper.base import Study, figure
+from luxscale.paper.lines import widened, windows
+from luxscale.paper.pairs import find_pair
+from luxscale.plot.style import CYCLE, style
+from luxscale.predict import predict, predict_error
+from luxscale.schema import STAR
+
+#: Stretches of figures 3 and 6 in Angstrom: green lines with the Mg b triplet, which the zoom is on.
+SPAN, ZOOM = (5000.0, 5460.0), (5155.0, 5195.0)
+DERIVATIVES = (5140.0, 5460.0)
+
+#: Labels of figure 6, and whose lines are marked.
+MARKED = {"teff": "", "logg": "", "m_h": "Fe I", "mg_m": "Mg I", "mn_m": "Mn I"}
+
+#: Pairs of figure 3: what differs, and what is alike.
+PAIRS = {
+    "m_h": {"teff": 40.0, "logg": 0.15},
+    "logg": {"teff": 40.0, "m_h": 0.05},
+    "teff": {"logg": 0.15, "m_h": 0.05},
+}
+
+
+@figure("3", "spectra from fluxes and from labels")
+def spectra(study: Study) -> Figure:
+    """Draw six stars of sample B in three pairs, each alike in two of Teff, log g and [M/H] and not in the third."""
+    catalog = giants.catalog(study, "B").compute()
+    stars = [star for label, alike in PAIRS.items() for star in find_pair(catalog, label, alike)]
+    by = {"model, from fluxes": catalog, "model, from labels": giants.catalog(study, "B", given="label_value")}
+    survey = giants.survey(study, "B")
+    spans = [widened(span, survey["wavelength"].values) for span in (SPAN, ZOOM)]
+    axes = plot.reconstructions(survey, by, giants.model(study), stars, spans)
+    return axes[0, 0, 0].figure
+
+
+def goodness(study: Study) -> xr.Dataset:
+    """Return reduced chi2 of sample B's spectra with latents from fluxes and from labels, and what they should be.
+
+    Returns
+    -------
+    Dataset
+        ``from_flux``, over its degrees of freedom, ``freedom``; ``from_labels``, over the number of pixels; and
+        ``expected``, the mean that the latter should have, as labels leave much of a spectrum unknown: (star,) each.
+    """
+    model = giants.model(study)
+    return study.kept(
+        "giants-goodness",
+        lambda: study.by_blocks("chi2 of sample B", giants.survey(study, "B"), lambda block: _goodness(block, model)),
+        model=model.fingerprint,
+    )
+
+
+def _goodness(block: xr.Dataset, model: LuxModel) -> xr.Dataset:
+    pulls = {
+        given: residuals(block, lux.infer(block, model, given), model, scaled=True) for given in ("flux", "label_value")
+    }
+    squared = {given: (r.astype(float) ** 2).sum("wavelength") for given, r in pulls.items()}
+    pixels = pulls["flux"].notnull().sum("wavelength")
+    freedom = pixels - effective_parameters(block, model)
+    return xr.Dataset(
+        {
+            "from_flux": squared["flux"] / freedom,
+            "from_labels": squared["label_value"] / pixels,
+            "freedom": freedom,
+            "expected": _expected(block, model),
+        }
+    ).drop_vars("label", errors="ignore")
+
+
+def _expected(block: xr.Dataset, model: LuxModel) -> xr.DataArray:
+    """Return the mean over good pixels of (error^2 + s^2 + b C b) / (error^2 + s^2), with C given the labels."""
+    good = (block["flux_ivar"] > 0) & np.asarray(model["flux"].used)
+    noise2 = 1 / block["flux_ivar"].where(good)
+    s2 = np.asarray(model["flux"].scatter, float) ** 2
+    ratio = (predict_error(block, model, given="label_value") ** 2 + noise2) / (noise2 + s2)
+    return ratio.mean("wavelength")
+
+
+@figure("4", "reduced chi2 of spectra")
+def chi2(study: Study) -> Figure:
+    """Draw reduced chi2 of sample B, at the left with latents from fluxes, as in the paper, at the right from labels.
+
+    The paper divides by the number of pixels, here it is the degrees of freedom: the number of pixels less the parameters
+    that the fit spends. Twelve labels leave 36 directions of the latents to the prior, which gives what is expected there.
+    """
+    values = goodness(study).compute()
+    drawn = Figure((7.6, 3.2), layout="constrained")
+    left, right = drawn.subplots(1, 2)
+    for ax, title in ((left, "latents from fluxes"), (right, "latents from labels")):
+        ax.set_title(title)
+        style(ax)
+    plot.chi2(values["from_flux"], freedom=values["freedom"], ax=left)
+    plot.chi2(values["from_labels"], expected=values["expected"], ax=right)
+    return drawn
+
+
+@figure("6", "derivative spectra and lines")
+def derivatives(study: Study) -> Figure:
+    """Draw the spectrum of a star of sample B, and how labels change with flux, with windows of Fe I, Mg I and Mn I.
+
+    As in the paper the derivatives are A B^+ (equation 13), without regard to noise; Mn, which the paper mentions, is
+    drawn too. [M/H] is not [Fe/H]: it moves all metals together, so that no single Fe I line need stand out.
+    """
+    model, catalog = giants.model(study), giants.catalog(study, "B").compute()
+    star = typical(catalog)
+    axes = plot.derivative_spectra(model, list(MARKED), DERIVATIVES, latent=_latent(catalog, star))
+    _add_spectra(axes[0], study, star)
+    for ax, (label, name) in zip(axes[1:], MARKED.items(), strict=True):
+        plot.mark_windows(ax, windows(label), name)
+    return axes[0].get_figure()
+
+
+def typical(catalog: xr.Dataset) -> Any:
+    """Return the star whose latents are nearest to the mean."""
+    return catalog[STAR].values[int(np.argmin((catalog["latent"].values ** 2).sum(1)))]
+
+
+def _latent(catalog: xr.Dataset, star: Any) -> np.ndarray:
+    return catalog["latent"].values[find_stars(catalog, [star], "catalogue")[0]]
+
+
+def _add_spectra(ax: Any, study: Study, star: Any) -> None:
+    """Draw the data of a star, and its spectrum from its labels, over the model's from its fluxes."""
+    survey, others = giants.survey(study, "B"), giants.catalog(study, "B", given="label_value")
+    one = survey.isel({STAR: find_stars(survey, [star], "survey")}).compute()
+    flux = one["flux"].where(one["flux_ivar"] > 0).values[0]
+    ax.lines[0].set(color=CYCLE[0], label="from fluxes", zorder=3)
+    ax.step(one["wavelength"].values, flux, where="mid", color="0.6", lw=0.7, label="data", zorder=1)
+    from_labels = predict(others.isel({STAR: find_stars(others, [star], "catalogue")}).compute(), giants.model(study))
+    ax.plot(
+        one["wavelength"].values, from_labels.values[0], "--", color=CYCLE[1], lw=0.9, label="from labels", zorder=4
+    )
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, fontsize=8, ncols=3, frameon=False)

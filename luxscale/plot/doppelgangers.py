@@ -1,0 +1,96 @@
+"""Spectra of two stars that are alike in most labels: figure 5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from luxscale.evaluate import label_units
+from luxscale.lookup import find_stars
+from luxscale.model import LuxModel
+from luxscale.plot.style import CYCLE, TEXT, TITLE, grid_name, label_rows, limits, new_axes, pretty, ticks
+from luxscale.plot.windows import mark_windows
+from luxscale.predict import predict
+from luxscale.schema import STAR, InputError, pick_outputs
+
+
+def doppelgangers(
+    survey: xr.Dataset,
+    catalog: xr.Dataset,
+    model: LuxModel,
+    pair: Sequence[Any],
+    label: str,
+    span: tuple[float, float],
+    *,
+    windows: Sequence[tuple[float, float]] = (),
+    output: str = "flux",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a stretch of the spectra of two stars over each other, as the model has them, and the data: figure 5.
+
+    Parameters
+    ----------
+    survey, catalog : Dataset
+        The data, and the catalogue whose ``latent`` were inferred from them by the model.
+    model : LuxModel
+    pair : (identifier, identifier)
+    label : str
+        Label in which they differ: the legend has its values.
+    span : (least, greatest)
+        In the unit of the grid.
+    windows : sequence of (least, greatest), optional
+        Stretches to shade: where lines of the label lie.
+    output : str
+        The spectrum, by name.
+    ax : Axes, optional
+        New by default.
+
+    Returns
+    -------
+    Axes
+        The model's spectra as lines, solid and dashed, the data as points.
+
+    Raises
+    ------
+    InputError
+        If a star, label or output is missing, ``pair`` is none, or no pixel lies in ``span``.
+    """
+    if len(pair) != 2:
+        raise InputError(f"{len(pair)} stars; give two that resemble each other")
+    (spec,) = pick_outputs(survey, output, "survey")
+    (column,) = label_rows(list(label_units(catalog)), [label])
+    x = survey[spec.dim].values
+    inside = (x >= span[0]) & (x <= span[1])
+    if not inside.any():
+        raise InputError(f"no pixel lies in {span}; the grid is {x[0]:g} to {x[-1]:g}")
+    data = survey[list(spec.variables)].isel({STAR: find_stars(survey, pair, "survey")}).compute()
+    known = catalog.isel({STAR: find_stars(catalog, pair, "catalogue")}).compute()
+    decoded = predict(known, model, output).values[:, inside]
+    values, noise = (data[v].values for v in spec.variables)
+    seen = np.where(spec.ivar(values, noise) > 0, values, np.nan)[:, inside]
+    ax = ax or new_axes(4.2, 2.6)
+    for i, (color, dashes) in enumerate(zip(CYCLE, ("-", "--"), strict=False)):
+        value = float(known["label_value"].values[i, column])
+        ax.plot(x[inside], seen[i], ".", color=color, ms=3.5, mew=0, alpha=0.5)
+        ax.plot(
+            x[inside],
+            decoded[i],
+            dashes,
+            color=color,
+            lw=1.1,
+            label=f"{pretty(label)} = {value:.2f}".replace("-", "\N{MINUS SIGN}"),
+        )
+    shown = np.concatenate([decoded.ravel(), np.nanpercentile(seen, (1, 99)) if np.isfinite(seen).any() else []])
+    low, high = limits(shown[np.isfinite(shown)], False)
+    ax.set(xlim=(x[inside][0], x[inside][-1]), ylim=(low - 0.1 * (high - low), high + 0.25 * (high - low)))
+    mark_windows(ax, windows)
+    ax.set_xlabel(grid_name(survey[spec.dim]), fontsize=TITLE)
+    ax.xaxis.set_major_locator(ticks(4))
+    ax.yaxis.set_major_locator(MaxNLocator(3))
+    ax.legend(loc="upper center", fontsize=TEXT, ncols=2, frameon=False, borderaxespad=0.2)
+    return ax

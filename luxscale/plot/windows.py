@@ -1,0 +1,36 @@
+"""Bands over spectra: where the lines of an element lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from luxscale.plot.style import CYCLE, DATA, TEXT
+
+
+def mark_windows(
+    ax: Axes, windows: Sequence[tuple[float, float]], name: str = "", color: str = CYCLE[2], level: float = 1.0
+) -> None:
+    """Shade stretches of a spectrum, those that the axes show.
+
+    Parameters
+    ----------
+    ax : Axes
+        With wavelength across, and its limits set.
+    windows : sequence of (least, greatest)
+        In the unit of the axis.
+    name : str
+        What is written over the first of them.
+    color : color
+    level : float
+        How high the shade reaches, as a fraction of the axes.
+    """
+    low, high = sorted(ax.get_xlim())
+    seen = [(a, b) for a, b in windows if b > low and a < high]
+    for least, greatest in seen:
+        ax.axvspan(max(least, low), min(greatest, high), 0, level, color=color, alpha=0.22, lw=0, zorder=0)
+    if seen and name:
+        place = (max(seen[0][0], low) + min(seen[0][1], high)) / 2
+        at = ("data", "axes fraction")
+        ax.annotate(name, (place, 0.95), xycoords=at, ha="center", va="top", fontsize=TEXT, color=DATA, zorder=4)
