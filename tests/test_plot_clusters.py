@@ -41,7 +41,7 @@ def test_clusters_are_medians_with_their_scatter(pair):
     low, high = bars.get_segments()[0][:, 1]
     assert (high - low) / 2 == pytest.approx(1.4826 * np.median(np.abs(value - np.median(value))))
     assert "3 clusters, 120 stars" in ax.texts[0].get_text()
-    assert ax.get_xlabel() == "True [M/H] [dex]" or ax.get_xlabel() == "Survey [M/H] [dex]"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Survey [M/H] [dex]", "Inferred [M/H] [dex]")
     save(ax)
 
 
