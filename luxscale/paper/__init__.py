@@ -5,7 +5,20 @@ on as many pixels as APOGEE has, the packaged Gaia XP spectra with APOGEE labels
 publish. What differs from the paper, and why, stands in the docstring of each figure.
 """
 
-from luxscale.paper import labels, pairs, precision, spectra, xp  # noqa: F401 - each module adds its figures
+from luxscale.paper import (  # noqa: F401 - each module adds its figures
+    clusters,
+    crossvalidation,
+    dwarfs,
+    faint,
+    labels,
+    latents,
+    pairs,
+    precision,
+    spectra,
+    synthetic,
+    transfer,
+    xp,
+)
 from luxscale.paper.base import FIGURES, Entry, Study, draw
 
 __all__ = ["FIGURES", "Entry", "Study", "draw"]

@@ -6,24 +6,30 @@ Colours can be told apart without seeing red or green, and lines by more than co
 
 from luxscale.plot.abundances import abundances, abundances_figure, diagrams
 from luxscale.plot.chi2 import chi2
+from luxscale.plot.clusters import cluster_scatter, clusters, kiel_groups
 from luxscale.plot.curves import crossval, precision
 from luxscale.plot.doppelgangers import doppelgangers
 from luxscale.plot.errors import errors_by_snr
 from luxscale.plot.fit import fit_by_pixel
 from luxscale.plot.kiel_diagram import kiel
 from luxscale.plot.labels import labels_figure, one_to_one
+from luxscale.plot.latents import latents
 from luxscale.plot.pixels import derivative_spectra, information
 from luxscale.plot.pulls import pulls
 from luxscale.plot.reconstructions import reconstructions
 from luxscale.plot.spectrum import spectra
 from luxscale.plot.star import spectrum
 from luxscale.plot.style import pretty, titled
+from luxscale.plot.transfer import beyond, transfer
 from luxscale.plot.windows import mark_windows
 
 __all__ = [
     "abundances",
     "abundances_figure",
+    "beyond",
     "chi2",
+    "cluster_scatter",
+    "clusters",
     "crossval",
     "derivative_spectra",
     "diagrams",
@@ -32,7 +38,9 @@ __all__ = [
     "fit_by_pixel",
     "information",
     "kiel",
+    "kiel_groups",
     "labels_figure",
+    "latents",
     "mark_windows",
     "one_to_one",
     "precision",
@@ -42,4 +50,5 @@ __all__ = [
     "spectra",
     "spectrum",
     "titled",
+    "transfer",
 ]

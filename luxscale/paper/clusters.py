@@ -1,0 +1,98 @@
+"""Figure 11: clusters, whose stars share one composition."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+import luxscale as lux
+from luxscale import plot
+from luxscale.giants import LABELS, TRENDS, draw_labels, load_emulator
+from luxscale.paper import giants, samples
+from luxscale.paper.base import Study, figure
+from luxscale.paper.panels import panels
+from luxscale.paper.rendered import observe
+
+CLUSTERS, SEED = 9, 4
+#: Real giants whose (teff, logg) make the branch of a cluster: those nearest to it in composition.
+NEIGHBOURS = 200
+#: How far stars lie off their branch, in K.
+SPREAD = 30.0
+#: Metallicities that a cluster may have, in dex: about those of open clusters.
+METALLICITIES = (-0.6, 0.35)
+
+
+def branch(sample: np.ndarray, m_h: float, alpha: float, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw (teff, logg) of ``n`` stars on a giant branch: a parabola through real giants of this composition.
+
+    Parameters
+    ----------
+    sample : array, (giant, 4)
+        teff, logg, m_h and alpha of real giants.
+    m_h, alpha : float
+        Composition, in dex.
+    n : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    array, (n, 2)
+    """
+    near = sample[np.argsort(np.hypot(sample[:, 2] - m_h, sample[:, 3] - alpha))[:NEIGHBOURS]]
+    parabola = np.polynomial.Polynomial.fit(near[:, 1], near[:, 0], 2)
+    logg = rng.choice(near[:, 1], n)
+    return np.column_stack([parabola(logg) + SPREAD * rng.standard_normal(n), logg])
+
+
+def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the labels of the stars of all clusters (star, label), and the cluster of each, from 1."""
+    sample = load_emulator()["sample"].astype(float)
+    likely = sample[(sample[:, 2] > METALLICITIES[0]) & (sample[:, 2] < METALLICITIES[1])]
+    m_h, mg = LABELS.index("m_h"), LABELS.index("mg_m")
+    compositions = draw_labels(CLUSTERS, likely, rng)
+    cluster = np.sort(np.arange(n) % CLUSTERS)
+    labels = compositions[cluster]
+    for k, composition in enumerate(compositions):
+        at = cluster == k
+        labels[at, :2] = branch(sample, composition[m_h], composition[mg] / TRENDS["mg_m"][1], int(at.sum()), rng)
+    return labels, cluster + 1
+
+
+def survey(study: Study) -> xr.Dataset:
+    """Return the spectra of the stars of nine clusters; ``cluster`` (star,) is the number of each."""
+    n = samples.size("D", study.fraction)
+
+    def make() -> xr.Dataset:
+        labels, cluster = draw(n, np.random.default_rng(SEED))
+        names = [f"cluster-{k}-{i:03d}" for i, k in enumerate(cluster.tolist())]
+        made = observe(study, labels, names, snr=(100.0, 200.0), seed=SEED)
+        return made.assign(cluster=("star", cluster, {"long_name": "number of the cluster"}))
+
+    return study.kept("clusters", make, stars=n, seed=SEED)
+
+
+@figure("11", "stars of nine clusters, labelled by the model of field giants")
+def clusters(study: Study) -> Figure:
+    """Draw labels of cluster stars against the truth, and their scatter within a cluster against their errors.
+
+    The paper takes 790 stars of nine open clusters and compares with ASPCAP. Here the clusters are simulated: each has
+    the composition of one giant drawn from the packaged sample, all its elements the same in every star, and stars
+    along a giant branch; so the truth is known, and all scatter within a cluster is the method's. Real dredge-up, which
+    makes C and N differ along a branch, is left out. [M/H] and [Mg/M] stand for [Fe/H] and [Mg/Fe], and in place of the
+    paper's Tinsley-Wallerstein diagram the last panel says how honest the errors are: part of an error is of the
+    composition, which the stars of a cluster share, and shows in the offset of the cluster, not in its scatter.
+    """
+    truth = survey(study).compute()
+    model = giants.model(study)
+    catalog = study.kept(
+        "clusters-catalog", lambda: lux.infer(truth, model).compute(), model=model.fingerprint
+    ).compute()
+    drawing, axes = panels(6, 3)
+    for ax, label in zip(axes[:2], ("teff", "logg"), strict=True):
+        plot.one_to_one(catalog, truth, label, ax)
+    plot.kiel_groups(catalog, truth["cluster"].values, axes[2])
+    for ax, label in zip(axes[3:5], ("m_h", "mg_m"), strict=True):
+        plot.clusters(catalog, truth, truth["cluster"].values, label, ax)
+    plot.cluster_scatter(catalog, truth["cluster"].values, ("m_h", "mg_m"), axes[5])
+    return drawing

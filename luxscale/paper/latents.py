@@ -1,0 +1,89 @@
+"""Figure 19: where stars lie in the space of latents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from luxscale import plot
+from luxscale.paper import giants
+from luxscale.paper.base import Study, figure
+from luxscale.plot.style import TITLE
+from luxscale.progress import Progress
+from luxscale.schema import InputError
+
+PERPLEXITY, SEED = 25, 0
+
+
+def embed(latent: np.ndarray, weights: np.ndarray) -> xr.Dataset:
+    """Reduce latents (star, latent) to two dimensions: by t-SNE, and by the principal components of their spectra.
+
+    Parameters
+    ----------
+    latent : array, (star, latent)
+    weights : array, (pixel, latent)
+        The model's B.
+
+    Returns
+    -------
+    Dataset
+        ``tsne`` and ``pca`` (star, component); the attribute ``explained`` holds the shares of the variance of the
+        model spectra B z that the two principal components have.
+
+    Raises
+    ------
+    InputError
+        If scikit-learn is not installed, or there are no more stars than the perplexity, 25.
+    """
+    decomposition, manifold = _sklearn()
+    if len(latent) <= PERPLEXITY:
+        raise InputError(f"{len(latent)} stars are too few for t-SNE of perplexity {PERPLEXITY}; give more")
+    pca = decomposition.PCA(2, random_state=SEED)
+    tsne = manifold.TSNE(2, perplexity=PERPLEXITY, random_state=SEED)
+    dims, spectra = ("star", "component"), latent @ np.linalg.qr(weights)[1].T  # as far apart as B z, in few numbers
+    return xr.Dataset(
+        {"pca": (dims, pca.fit_transform(spectra)), "tsne": (dims, tsne.fit_transform(latent))},
+        attrs={"explained": pca.explained_variance_ratio_.tolist()},
+    )
+
+
+def _sklearn() -> tuple[Any, Any]:
+    try:
+        from sklearn import decomposition, manifold
+    except ImportError as error:
+        raise InputError("figure 19 needs the package scikit-learn: pip install 'luxscale[figures]'") from error
+    return decomposition, manifold
+
+
+@figure("19", "latents in two dimensions, by t-SNE and principal components")
+def latents(study: Study) -> Figure:
+    """Draw the latents of sample B by t-SNE, once for each label as colour, and beside it by principal components.
+
+    As in the paper, for simulated giants. Latents are in the canonical gauge, where those of the training stars have
+    mean 0 and variance 1, so all count alike in the distances of t-SNE. Principal components of such latents would say
+    nothing; these are of the model spectra, B z. The paper names principal components and shows none.
+    """
+    _sklearn()  # before any work
+    catalog = giants.catalog(study, "B").compute()
+
+    def make() -> xr.Dataset:
+        with Progress("reducing latents", 1, enabled=study.progress) as shown:
+            shown.update(0, "t-SNE")
+            return embed(catalog["latent"].values, np.asarray(giants.model(study)["flux"].map.weights))
+
+    embedding = study.kept("latents", make, model=catalog.attrs["model_fingerprint"], perplexity=PERPLEXITY).compute()
+    figure = Figure((15.6, 9.6), layout="constrained")
+    halves = figure.add_gridspec(1, 2)
+    share = sum(embedding.attrs["explained"])
+    titles = (
+        f"t-SNE, perplexity {PERPLEXITY}",
+        f"Principal components of the model spectra, {share:.0%} of the variance",
+    )
+    for i, (name, title) in enumerate(zip(("tsne", "pca"), titles, strict=True)):
+        half = figure.add_subfigure(halves[i])
+        half.suptitle(title, fontsize=TITLE + 3)
+        plot.latents(embedding[name], catalog, figure=half)
+    return figure

@@ -1,0 +1,88 @@
+"""Labels of one survey from the spectra of another: what of them is more than correlation."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from luxscale.plot.style import DATA, MODEL, POINT, TEXT, limits, new_axes, pretty, ticks
+from luxscale.schema import InputError
+
+_SHARES = {
+    "labels": ("s", DATA, "predicted by other labels"),
+    "spectrum": ("o", POINT, "predicted by the spectrum"),
+    "beyond": ("D", MODEL, "by the spectrum, of what other labels leave"),
+}
+
+
+def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw what share of the variance of labels is predicted by other labels, and what by the spectrum: figure 17.
+
+    Parameters
+    ----------
+    shares : Dataset
+        ``labels``, ``spectrum`` and ``beyond`` (label,), at most 1, and the attribute ``chance``: what ``beyond``
+        reaches by chance.
+    ax : Axes, optional
+        New by default.
+
+    Returns
+    -------
+    Axes
+        A column for each label. Shares below 0, worse than the mean, are drawn at 0; the grey band is chance.
+
+    Raises
+    ------
+    InputError
+        If a variable is missing.
+    """
+    for name in _SHARES:
+        if name not in shares:
+            raise InputError(f"no variable {name!r} (label,); give what luxscale.paper.transfer.shares returns")
+    ax = ax or new_axes(7.2, 3.2)
+    labels = shares["label"].values.tolist()
+    x = np.arange(len(labels))
+    ax.vlines(x, 0, 1, color="0.9", lw=0.8, zorder=0)
+    ax.axhspan(0, shares.attrs["chance"], color="0.85", lw=0, zorder=0)
+    for name, (marker, color, text) in _SHARES.items():
+        ax.plot(x, np.clip(shares[name].values, 0, 1), marker, color=color, ms=5.5, mew=0, label=text, clip_on=False)
+    ax.set_xticks(x, [pretty(name) for name in labels])
+    ax.tick_params(axis="x", length=0)
+    ax.set(xlim=(-0.6, len(labels) - 0.4), ylim=(0, 1), ylabel="Share of the variance")
+    ax.legend(fontsize=TEXT, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), borderaxespad=0.2, ncols=3)
+    return ax
+
+
+def beyond(inferred: np.ndarray, true: np.ndarray, label: str, ax: Axes | None = None) -> Axes:
+    """Draw what other labels leave of an inferred label against what they leave of the trusted one: figure 13.
+
+    Parameters
+    ----------
+    inferred, true : array, (star,)
+        Residuals, in dex; NaN where not known.
+    label : str
+    ax : Axes, optional
+        New by default.
+
+    Returns
+    -------
+    Axes
+        With the 1:1 line and the correlation; without any, the label was inferred from the others alone.
+    """
+    known = np.isfinite(inferred) & np.isfinite(true)
+    inferred, true = inferred[known], true[known]
+    ax = ax or new_axes(3.6, 3.6)
+    low, high = limits(np.concatenate([inferred, true]), False)
+    edge = max(-low, high)
+    ax.plot([-edge, edge], [-edge, edge], "k", lw=0.9)
+    ax.axhline(0, color="0.7", lw=0.8, zorder=0)
+    ax.plot(true, inferred, ".", ms=4, mew=0, alpha=0.6, color=POINT)
+    text = f"n = {true.size:,}\nr = {np.corrcoef(inferred, true)[0, 1]:.2f}".replace("-", "\N{MINUS SIGN}")
+    box = {"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 1}
+    ax.text(0.045, 0.97, text, transform=ax.transAxes, va="top", fontsize=TEXT, bbox=box)
+    ax.set(xlim=(-edge, edge), ylim=(-edge, edge), box_aspect=1)
+    ax.set(xlabel=f"Survey {pretty(label)}, rest [dex]", ylabel=f"Inferred {pretty(label)}, rest [dex]")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(ticks())
+    return ax
