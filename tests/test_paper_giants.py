@@ -163,12 +163,14 @@ def test_xp_samples_are_of_the_file_where_there_is_one(xp_file):
 
 
 @pytest.mark.slow
-def test_the_command_draws_the_figures(tmp_path):
+def test_the_command_draws_the_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(giants, "LATENT_DIM", 48)  # the other tests' study may still hold it low
     numbers = ["3", "4", "5", "6", "7", "7-true", "7-xp", "8", "8-xp", "9", "10", "15"]
     small = ["--fraction", "0.03", "--pixels", "600", "--out", str(tmp_path), "--quiet"]
     result = CliRunner().invoke(main, ["paper", *numbers, *small])
     assert result.exit_code == 0, result.output
     assert all((tmp_path / f"figure-{number}.png").stat().st_size > 20_000 for number in numbers)
     (path,) = (tmp_path / "work").glob("giants-model-*")
-    rows = derivatives(load_model(path)).sel(label=["mg_m", "mn_m"])
-    assert set(rows["wavelength"].values[np.argmin(rows.values, 1)].round(-1)) <= {5170, 5180, 4030}
+    row = derivatives(load_model(path)).sel(label="mg_m", drop=True)
+    triplet = row.sel(wavelength=slice(5160, 5190))
+    assert float(triplet.mean()) < -2 * float(row.std())
