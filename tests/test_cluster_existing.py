@@ -1,6 +1,7 @@
 """Against schedulers and workers that run in processes of their own, as on a cluster."""
 
 import contextlib
+import gc
 import importlib.metadata
 import json
 import os
@@ -136,6 +137,20 @@ def test_what_a_tls_scheduler_refuses(secure, certificates, tmp_path):
             existing_cluster(address, **files),
         ):
             pass
+
+
+def test_a_client_without_certificates_is_closed_at_once(secure):
+    def loops():
+        return [t for t in threading.enumerate() if t.name == "IO loop"]
+
+    before = loops()
+    gc.disable()
+    try:
+        with pytest.raises(InputError, match="cannot reach"), existing_cluster(secure):
+            pass
+        assert loops() == before
+    finally:
+        gc.enable()
 
 
 def test_an_address_where_nobody_listens_is_one_line(stores, tmp_path):

@@ -22,6 +22,7 @@ def demo(tmp_path_factory):
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_labels_agree_with_apogee(demo):
     rows = {r["label"]: r for r in demo["labels"]}
     bounds = {"teff": 140, "logg": 0.39, "fe_h": 0.225, "alpha_m": 0.072, "a_k": 0.039}
@@ -29,6 +30,7 @@ def test_labels_agree_with_apogee(demo):
     assert all(0.85 < r["pull"] < 1.15 for r in rows.values())
 
 
+@pytest.mark.slow
 def test_catalog_is_complete_and_blind(demo):
     catalog = xr.open_zarr(demo["catalog"], consolidated=False)
     assert catalog.sizes["star"] == 3000
@@ -36,11 +38,13 @@ def test_catalog_is_complete_and_blind(demo):
     assert "label_value" not in xr.open_zarr(demo["unlabelled"], consolidated=False)
 
 
+@pytest.mark.slow
 def test_draws_figures(demo):
     assert [Path(f).name for f in demo["figures"]] == ["labels.png", "kiel.png", "spectra.png"]
     assert all(Path(f).stat().st_size > 20_000 for f in demo["figures"])
 
 
+@pytest.mark.slow
 def test_python_of_the_readme_runs(demo, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len(blocks) == 1

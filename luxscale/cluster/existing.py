@@ -22,6 +22,20 @@ _LOOK = 2.0
 _PATIENCE = 10.0
 
 
+class _Client(Client):
+    """Closes when it cannot start, as for want of certificates.
+
+    Dask's is then closed by the garbage collector: if that comes while another client starts, both wait for one lock for good.
+    """
+
+    def start(self, **kwargs: Any) -> None:
+        try:
+            super().start(**kwargs)
+        except BaseException:
+            self.close()
+            raise
+
+
 @contextlib.contextmanager
 def existing_cluster(
     address: str,
@@ -59,7 +73,7 @@ def existing_cluster(
     security = Security(**given, require_encryption=True) if given else None
     try:
         # not the default of this process, which a client that cannot connect would stay
-        client = Client(address, security=security, set_as_default=False)
+        client = _Client(address, security=security, set_as_default=False)
     except (OSError, TypeError, ValueError) as error:  # TypeError: of tls:// without certificates
         raise InputError(
             f"{address}: cannot reach a Dask scheduler there ({error}); check the address and, for tls://, the "
