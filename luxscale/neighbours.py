@@ -77,6 +77,7 @@ def neighbours(
     --------
     >>> import numpy as np, xarray as xr
     >>> z = xr.DataArray([[0.0], [1.0], [5.0]], {"star": ["a", "b", "c"]}, ("star", "latent"))
+    >>> from luxscale.neighbours import neighbours
     >>> neighbours(xr.Dataset({"latent": z}), 1, metric="plain")["row"].values.ravel()
     array([1, 0, 1])
     """

@@ -45,9 +45,6 @@ PUBLIC = {
 #: Of numpydoc: no docstring; parameters missing, unknown or in another order; no section Returns, or Yields.
 CODES = {"GL08", "PR01", "PR02", "PR03", "RT01", "YD01"}
 
-#: Commands that are described before they are there.
-ANNOUNCED = {"report", "paper"}
-
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory, _small_survey, _held_out, small_model):
@@ -161,8 +158,6 @@ def commands(path):
 @pytest.mark.parametrize("path", [README, *PAGES.values()], ids=lambda p: p.stem)
 def test_commands_have_the_options_that_they_are_shown_with(path):
     for name, *words in commands(path):
-        if name in ANNOUNCED - set(main.commands):
-            continue
         assert name in main.commands, f"luxscale {name}"
         options = {o for p in main.commands[name].params for o in (*p.opts, *p.secondary_opts)} | {"-h", "--help"}
         asked = {w.partition("=")[0] for w in words if w.startswith("-")}

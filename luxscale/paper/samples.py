@@ -107,6 +107,7 @@ def select(survey: xr.Dataset, letter: str, fraction: float = 1.0, *, seed: int 
     Examples
     --------
     >>> from luxscale.simulate import simulate
+    >>> from luxscale.paper.samples import select
     >>> select(simulate(600, n_pixels=100), "A", 0.01).sizes["star"]
     50
     """

@@ -109,6 +109,7 @@ def abundance_labels(labels: Sequence[str]) -> tuple[str, str] | None:
 
     Examples
     --------
+    >>> from luxscale.report.figures import abundance_labels
     >>> abundance_labels(["teff", "logg", "fe_h", "mg_fe", "alpha_m"])
     ('fe_h', 'alpha_m')
     """
