@@ -6,6 +6,7 @@ import hashlib
 import html.parser
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_labels_compared_in_groups_are_those_compared_at_once(made, monkeypatch)
 def test_residuals_by_pixel_are_those_of_all_stars(made, monkeypatch):
     inputs = open_inputs(made / "catalog.zarr", survey=made / "survey.zarr", model=made / "model.zarr")
     monkeypatch.setattr(facts, "_BLOCK_BYTES", 8 * 40 * 17)
-    found = facts.fit_by_pixel(inputs, "survey", "flux")
+    found = facts.fit_by_pixel(inputs, "flux")
     every = residuals(inputs.survey, inputs.catalog, inputs.model, scaled=True).values
     assert found.attrs["stars"] == 300
     np.testing.assert_allclose(found["chi2"], np.nanmean(every**2, 0), rtol=1e-5)
@@ -350,3 +351,19 @@ def test_a_number_that_is_not_known_is_no_number():
 )
 def test_the_labels_of_an_abundance_plane(labels, expected):
     assert abundance_labels(labels) == expected
+
+
+def test_survey_and_model_are_those_of_the_log_if_they_are_still_the_same(made, tmp_path):
+    for name in ("survey", "model"):
+        shutil.copytree(made / f"{name}.zarr", tmp_path / f"{name}.zarr")
+    paths = [tmp_path / f"{name}.zarr" for name in ("survey", "model", "catalog")]
+    label_survey(*paths, progress=False, log=tmp_path / "catalog.zarr.log.jsonl")
+    inputs = open_inputs(paths[2], truth=paths[0])
+    assert inputs.model.fingerprint == load_model(paths[1]).fingerprint and inputs.survey_where == str(paths[0])
+    assert inputs.truth is inputs.survey
+    others = store.open_survey(paths[0]).isel(star=slice(None, None, -1)).load()
+    shutil.rmtree(paths[0])
+    store.write_dataset(others, paths[0])
+    shutil.rmtree(paths[1])
+    inputs = open_inputs(paths[2])
+    assert inputs.survey is None and inputs.model is None

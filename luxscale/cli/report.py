@@ -20,8 +20,12 @@ from luxscale.cli.base import JSON, QUIET, main, show, span
     metavar="START:STOP",
     help="Compare these stars of the catalogue only, by position: those that training has not seen.",
 )
-@click.option("--survey", default=None, help="Survey that was labelled, for spectra and S/N.")
-@click.option("--model", default=None, help="Model that the catalogue was made with, for fits; with --survey.")
+@click.option(
+    "--survey", default=None, help="Survey that was labelled, for spectra and S/N. [default: the one the log names]"
+)
+@click.option(
+    "--model", default=None, help="Model that the catalogue was made with, for fits. [default: the one the log names]"
+)
 @click.option("--log", default=None, help="Log of the runs. [default: CATALOG.log.jsonl, if it is there]")
 @click.option("--overwrite", is_flag=True, help="Replace a report at --out.")
 @JSON

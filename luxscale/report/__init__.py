@@ -51,7 +51,8 @@ def write_report(
         Stars of the catalogue, by position, that are compared with trusted labels: those that training has not seen.
     survey, model : str or Path, optional
         What the catalogue was made of, for goodness of fit by wavelength and spectra of the worst stars (both), errors
-        against S/N (the survey's ``snr``), and how the model came about.
+        against S/N (the survey's ``snr``), and how the model came about. By default what the log names, if it is still
+        there and the same.
     log : str or Path, optional
         Log of the runs; by default the one beside a local catalogue, if there is one.
     overwrite : bool
@@ -78,7 +79,7 @@ def write_report(
     _claim(out, target, overwrite)
     with damage.named(catalog), Progress("report", 100, unit="%", enabled=progress) as shown:
         inputs = open_inputs(catalog, truth=truth, survey=survey, model=model, log=log)
-        page = make_page(inputs, stars, str(survey), shown).encode()
+        page = make_page(inputs, stars, shown).encode()
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.partial-", dir=target.parent) as scratch:
         made = Path(scratch) / "new"
         made.write_bytes(page)

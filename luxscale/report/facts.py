@@ -216,15 +216,13 @@ def compare_by_snr(sample: Sample) -> list[tuple[float, float, xr.Dataset]]:
     ]
 
 
-def fit_by_pixel(inputs: Inputs, where: str, output: str, tell: Callable[[int], None] = lambda _: None) -> xr.Dataset:
+def fit_by_pixel(inputs: Inputs, output: str, tell: Callable[[int], None] = lambda _: None) -> xr.Dataset:
     """Sum up residuals over the expected noise, pixel by pixel, from a sample of whole chunks of the survey.
 
     Parameters
     ----------
     inputs : Inputs
         With survey and model.
-    where : str
-        What messages call the survey.
     output : str
         The spectrum.
     tell : callable
@@ -245,7 +243,7 @@ def fit_by_pixel(inputs: Inputs, where: str, output: str, tell: Callable[[int], 
     sums, stars = np.zeros((3, grid.size)), 0
     for number, start in enumerate(_chunks(finished, chunk, 4 * grid.size)):
         rows = slice(start, min(start + chunk, n))
-        with damage.told(where):
+        with damage.told(inputs.survey_where):
             data = _same(survey[names].isel({STAR: rows}))
         latents = _same(inputs.catalog[["latent", "status"]].isel({STAR: rows}))
         step = max(1, int(_BLOCK_BYTES / (8 * grid.size)))

@@ -185,10 +185,10 @@ def chi2(ratio: np.ndarray, inputs: Inputs) -> Figure:
     )
 
 
-def fits(inputs: Inputs, where: str, tell: Callable[[int], None]) -> Iterator[Figure]:
+def fits(inputs: Inputs, tell: Callable[[int], None]) -> Iterator[Figure]:
     """Draw the goodness of fit by wavelength of every spectrum."""
     for output in inputs.spectra:
-        table = fit_by_pixel(inputs, where, output, tell)
+        table = fit_by_pixel(inputs, output, tell)
         drawn = plot.fit_by_pixel(table)
         stars = f"{table.attrs['stars']:,} stars of whole chunks spread over the survey"
         yield image(
@@ -200,12 +200,12 @@ def fits(inputs: Inputs, where: str, tell: Callable[[int], None]) -> Iterator[Fi
         )
 
 
-def spectra(inputs: Inputs, where: str, rows: np.ndarray, ratio: np.ndarray) -> Iterator[Figure]:
+def spectra(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Iterator[Figure]:
     """Draw data, model and residuals of some stars, each read alone."""
     assert inputs.survey is not None
     assert inputs.model is not None
     for row in rows.tolist():
-        with damage.told(where):
+        with damage.told(inputs.survey_where):
             one = inputs.survey.isel({STAR: [row]}).compute()
         found = inputs.catalog.isel({STAR: [row]}).compute()
         name = str(one[STAR].values.tolist()[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class Inputs:
         Survey with trusted labels.
     survey : Dataset, optional
         The survey that was labelled: the same stars in the same order.
+    survey_where : str
+        Its path.
     model : LuxModel, optional
     model_facts : dict
         What `luxscale info` says of the model.
@@ -42,6 +45,7 @@ class Inputs:
     catalog: xr.Dataset
     truth: xr.Dataset | None = None
     survey: xr.Dataset | None = None
+    survey_where: str = ""
     model: LuxModel | None = None
     model_facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     log: tuple[dict[str, Any], ...] = ()
@@ -81,25 +85,39 @@ def open_inputs(
         raise InputError(
             f"{catalog}: none of its {opened.sizes[STAR]:,} stars is done; finish it with `luxscale label`"
         )
-    surveys = {
-        path: store.open_survey(path, check="structure") for path in dict.fromkeys((truth, survey)) if path is not None
-    }
-    if survey is not None:
-        _check_stars(surveys[survey], str(survey), opened, str(catalog))
+    events = tuple(_events(Path(log) if log is not None else None, str(catalog)))
+    survey, held = _made_of("survey", survey, events, lambda path: _survey(path, opened, str(catalog)))
+    model, loaded = _made_of("model", model, events, lambda path: _model(path, opened))
+    same = truth is not None and survey is not None and store.absolute(truth) == store.absolute(survey)
     return Inputs(
         str(catalog),
         opened,
-        surveys[truth] if truth is not None else None,
-        surveys[survey] if survey is not None else None,
-        _model(model, opened),
+        held if same else None if truth is None else store.open_survey(truth, check="structure"),
+        held,
+        str(survey),
+        loaded,
         describe(model) if model is not None else {},
-        tuple(_events(Path(log) if log is not None else None, str(catalog))),
+        events,
     )
 
 
-def _model(path: str | Path | None, catalog: xr.Dataset) -> LuxModel | None:
-    if path is None:
-        return None
+def _made_of(
+    kind: str, given: str | Path | None, events: Sequence[dict[str, Any]], open_it: Callable[[str | Path], Any]
+) -> tuple[str | Path | None, Any]:
+    """Return the path and what is there: as given, or as the log names it, if that is still there and the same."""
+    if given is not None:
+        return given, open_it(given)
+    plans = [event["plan"] for event in events if event.get("event") == "start" and isinstance(event.get("plan"), dict)]
+    path = plans[-1].get(kind) if plans else None
+    if not isinstance(path, str) or not Path(path).is_dir():
+        return None, None
+    try:
+        return path, open_it(path)
+    except (InputError, OSError):
+        return None, None
+
+
+def _model(path: str | Path, catalog: xr.Dataset) -> LuxModel:
     model = load_model(path)
     try:
         check_latents(catalog, model)
@@ -108,14 +126,16 @@ def _model(path: str | Path | None, catalog: xr.Dataset) -> LuxModel | None:
     return model
 
 
-def _check_stars(survey: xr.Dataset, where: str, catalog: xr.Dataset, catalog_where: str) -> None:
-    """Refuse a survey of other stars, or in another order."""
-    with damage.told(where):
+def _survey(path: str | Path, catalog: xr.Dataset, catalog_where: str) -> xr.Dataset:
+    """Open a survey, and refuse one of other stars, or in another order."""
+    survey = store.open_survey(path, check="structure")
+    with damage.told(str(path)):
         theirs = np.asarray(survey[STAR].values)
     if theirs.size != catalog.sizes[STAR] or not np.array_equal(theirs, np.asarray(catalog[STAR].values)):
         raise InputError(
-            f"{where}: its stars are not those of {catalog_where}, in the same order; give the survey that was labelled"
+            f"{path}: its stars are not those of {catalog_where}, in the same order; give the survey that was labelled"
         )
+    return survey
 
 
 def _events(path: Path | None, catalog: str) -> list[dict[str, Any]]:

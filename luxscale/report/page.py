@@ -53,7 +53,7 @@ class Section:
     missing: tuple[str, ...] = ()
 
 
-def make_page(inputs: Inputs, stars: slice, survey_where: str, shown: Progress) -> str:
+def make_page(inputs: Inputs, stars: slice, shown: Progress) -> str:
     """Return the page.
 
     Parameters
@@ -61,8 +61,6 @@ def make_page(inputs: Inputs, stars: slice, survey_where: str, shown: Progress) 
     inputs : Inputs
     stars : slice
         Stars that are compared, by position.
-    survey_where : str
-        What messages call the survey.
     shown : Progress
         Of 100 steps.
 
@@ -85,8 +83,8 @@ def make_page(inputs: Inputs, stars: slice, survey_where: str, shown: Progress) 
         ("drawing labels", 55, lambda: _planes(sample)),
         ("drawing errors", 60, lambda: _errors(sample, compared)),
         ("counting flags", 70, lambda: _flags(state)),
-        ("fits", 72, lambda: _fits(inputs, survey_where, state, lambda k: shown.update(72, f"chunk {k}"))),
-        ("worst stars", 85, lambda: _worst(inputs, survey_where, state)),
+        ("fits", 72, lambda: _fits(inputs, state, lambda k: shown.update(72, f"chunk {k}"))),
+        ("worst stars", 85, lambda: _worst(inputs, state)),
         ("provenance", 99, lambda: _provenance(inputs)),
     ]
     sections = []
@@ -196,7 +194,7 @@ def _flags(state: State) -> Section:
     return Section("flags", "Flags", (text,), (tables.flag_counts(state),))
 
 
-def _fits(inputs: Inputs, where: str, state: State, tell: Callable[[int], None]) -> Section:
+def _fits(inputs: Inputs, state: State, tell: Callable[[int], None]) -> Section:
     known = state.ratio[np.isfinite(state.ratio)]
     text = f"Of {known.size:,} stars that are done and had pixels"
     if known.size:
@@ -207,7 +205,7 @@ def _fits(inputs: Inputs, where: str, state: State, tell: Callable[[int], None])
         "fits",
         "Goodness of fit",
         (text + ".",),
-        (*shown, *figures.fits(inputs, where, tell)),
+        (*shown, *figures.fits(inputs, tell)),
         tuple(_no_spectra(inputs)),
     )
 
@@ -220,11 +218,11 @@ def _no_spectra(inputs: Inputs) -> Iterator[str]:
         yield "The catalogue was inferred from no spectrum: there are no fits by wavelength to show."
 
 
-def _worst(inputs: Inputs, where: str, state: State) -> Section:
+def _worst(inputs: Inputs, state: State) -> Section:
     rows = worst(state.ratio, WORST)
     if not rows.size:
         return Section("worst", "Worst fits", ("No star has a finite χ² and pixels.",))
-    drawn = figures.spectra(inputs, where, rows[: figures.SPECTRA], state.ratio) if inputs.spectra else ()
+    drawn = figures.spectra(inputs, rows[: figures.SPECTRA], state.ratio) if inputs.spectra else ()
     text = "Spectrum with its one-sigma band, the model, and under it residuals over the expected noise, (data - model) / √(error² + scatter²)."
     return Section(
         "worst",
