@@ -102,7 +102,7 @@ def neighbours(
 
 
 def latent_covariance(model: LuxModel, ivar: Any, given: str = "flux", *, latent: Any = None) -> np.ndarray:
-    """Return the covariance of the latents of a star, C = (lambda I + B^T diag(w) B)^-1: (latent, latent).
+    """Return the covariance of the latents of a star, C = (lambda I + B^T diag(w) B)^-1.
 
     Parameters
     ----------
@@ -113,6 +113,10 @@ def latent_covariance(model: LuxModel, ivar: Any, given: str = "flux", *, latent
         Output that latents are inferred from.
     latent : array, (latent,), optional
         Where, if the map is not linear; by default at the average star, z = 0.
+
+    Returns
+    -------
+    array, (latent, latent)
 
     Raises
     ------

@@ -30,13 +30,15 @@ WITH_EXAMPLES = sorted(p for p in PACKAGE.rglob("*.py") if ">>> " in p.read_text
 
 #: What users call: all that these modules offer, and of others what is named.
 PUBLIC = {
-    **{f"luxscale{m}": None for m in ("", ".cluster", ".export", ".guide", ".plot", ".samples", ".simulate")},
+    **{f"luxscale.{m}": None for m in ("cluster", "export", "guide", "neighbours", "paper", "plot", "report")},
+    **dict.fromkeys(("luxscale", "luxscale.samples", "luxscale.simulate")),
     "luxscale.crossval": ["choose", "cross_validate", "format_table", "label_scores", "scores", "to_records"],
     "luxscale.evaluate": ["check_catalog", "compare", "format_table", "match", "measure", "to_records"],
     "luxscale.goodness": ["effective_parameters", "match_stars", "reduced_chi2", "residuals"],
     "luxscale.ingest": ["find_files", "ingest", "make_grid"],
     "luxscale.interpret": ["derivatives", "information"],
     "luxscale.labels": ["read_labels"],
+    "luxscale.paper.samples": ["select"],
     "luxscale.precision": ["draw_precision", "expected_errors", "ivar_at_snr", "precision_by_snr"],
     "luxscale.readers": ["get_format"],
     "luxscale.store": ["open_dataset", "open_survey", "write_dataset"],

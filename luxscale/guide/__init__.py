@@ -17,6 +17,7 @@ _TOPICS = (
     "object-storage",
     "other-tools",
     "understand",
+    "paper",
     "errors",
     "glossary",
 )

@@ -105,7 +105,19 @@ class Study:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A figure of the paper: its number, what it shows, the published files it needs, and how it is drawn."""
+    """A figure of the paper.
+
+    Parameters
+    ----------
+    number : str
+        The paper's, with a word after it if it is of other data.
+    title : str
+        What it shows.
+    needs : tuple of str
+        Published files, by name.
+    draw : callable
+        Takes a `Study`, returns a Matplotlib figure.
+    """
 
     number: str
     title: str
@@ -139,7 +151,7 @@ def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Pat
     ----------
     study : Study
     numbers : sequence of str
-        Of the figures; all by default, without those whose files are not there.
+        Of the figures; all by default, without those that cannot be drawn, as for want of a file.
 
     Yields
     ------
@@ -149,7 +161,7 @@ def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Pat
     Raises
     ------
     InputError
-        If there is no such figure, or one that was asked for by number needs a file that is not there.
+        If there is no such figure, or one that was asked for by number cannot be drawn.
     """
     for number in numbers:
         if number not in FIGURES:
@@ -158,14 +170,14 @@ def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Pat
     with Progress("figures", len(chosen), enabled=study.progress) as progress:
         for done, entry in enumerate(chosen):
             progress.update(done, f"figure {entry.number}, {entry.title}")
+            path = study.out / f"figure-{entry.number}.png"
             try:
                 for name in entry.needs:
                     study.file(name)
+                entry.draw(study).savefig(path, dpi=150)
             except InputError as error:
                 if numbers:
                     raise InputError(f"figure {entry.number}: {error}") from error
                 yield entry, None, str(error)
-                continue
-            path = study.out / f"figure-{entry.number}.png"
-            entry.draw(study).savefig(path, dpi=150)
-            yield entry, path, ""
+            else:
+                yield entry, path, ""

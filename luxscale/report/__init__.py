@@ -18,7 +18,16 @@ __all__ = ["Report", "write_report"]
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What was written: its path, its size in bytes, and how many stars the catalogue has."""
+    """What was written.
+
+    Parameters
+    ----------
+    path : str
+    bytes : int
+        Size of the page.
+    stars : int
+        Of the catalogue.
+    """
 
     path: str
     bytes: int
