@@ -236,6 +236,7 @@ def test_a_damaged_model_is_said_to_be(made, tmp_path):
     assert "Error: " in luxscale("info", tmp_path / "m.zarr", expect=1).stderr
 
 
+@pytest.mark.slow
 def test_crossval_chooses_and_resumes(made, tmp_path):
     arguments = ["crossval", made[0] / "survey.zarr", "--out", tmp_path / "cv.zarr", "--workers", 0, "--quiet"]
     arguments += ["--latent-dim", 3, "--latent-dim", 14, "--folds", 2, "--iterations", 2, "--stars", "0:300"]

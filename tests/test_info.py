@@ -25,6 +25,7 @@ def crossvalidated(_small_survey, tmp_path_factory):
     return folder / "cv.zarr", results.compute()
 
 
+@pytest.mark.slow
 def test_a_cross_validation(crossvalidated):
     path, results = crossvalidated
     facts = describe(path)
@@ -42,6 +43,7 @@ def test_a_cross_validation(crossvalidated):
     assert facts["chosen"] == f"P={crossval.choose(results).latent_dim}, prior=1"
 
 
+@pytest.mark.slow
 def test_a_cross_validation_under_way(crossvalidated, tmp_path):
     path = tmp_path / "cv.zarr"
     shutil.copytree(crossvalidated[0], path)
