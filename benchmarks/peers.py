@@ -75,6 +75,10 @@ def compare(size, methods, venvs, limit, out):
 def main(size, methods, limit, venvs, out, show, same, stars, training, pixels, latents, rounds):
     if show:
         found = json.load(show)
+        if "runs" not in found:
+            raise click.BadParameter(
+                f"{show.name} has no figures of a comparison; name what --out wrote", param_hint="--show"
+            )
     elif same:
         with tempfile.TemporaryDirectory() as scratch:
             found = same_model.compare(stars, training, pixels, latents, rounds, venvs or Path(scratch))
