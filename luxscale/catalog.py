@@ -254,20 +254,64 @@ def refuse_changed_input(plan: Plan, todo: Sequence[Region]) -> dict[str, np.nda
         done[region.start : region.stop] = False
     marks = _input_marks(plan)
     for name, now in marks.items():
-        rows, was = inputs.chunk_rows(store.array(survey, name)), _recorded(plan.catalog, held, name)
+        was = _recorded(plan.catalog, held, name)
         if was is None:
             continue
-        now = marks[name] = now if was.ndim == 2 else now[:, 0]
-        used = np.add.reduceat(done, np.arange(0, plan.n_stars, rows)) > 0
-        changed = np.flatnonzero(used & (was != now).reshape(used.size, -1).any(1))
-        if changed.size:
-            first = int(changed[0])
+        marks[name] = now if was.ndim == 2 else now[:, 0]
+        changed = _differ(store.array(survey, name), was, now, done)
+        if changed:
             raise InputError(
-                f"{plan.catalog}: the survey changed under it: {changed.size} chunks of {name!r} from which it has "
-                f"labels, first chunk {first} (stars {first * rows} to {min((first + 1) * rows, plan.n_stars)}), are not "
-                "what they were; choose another path, or remove it and start again"
+                f"{plan.catalog}: the survey changed under it: {changed}; choose another path, or remove it and start again"
             )
     return marks
+
+
+def changed_input(survey: str, catalog: str, done: np.ndarray) -> str:
+    """Say which chunks of a survey are not what a catalogue kept of them; reads their sizes and last bytes alone.
+
+    Parameters
+    ----------
+    survey, catalog : str
+        Paths or URLs.
+    done : array, (star,)
+        Where the catalogue has labels.
+
+    Returns
+    -------
+    str
+        Empty if none changed, or the catalogue kept nothing.
+
+    Raises
+    ------
+    InputError
+        If what it kept cannot be read.
+    """
+    theirs, group = store.open_group(survey, "r"), store.open_group(catalog, "r")
+    if store.RUN not in group:
+        return ""
+    held = store.open_group(catalog, "r", store.RUN)
+    kept = [(name, _recorded(catalog, held, name)) for name in sorted(theirs.array_keys())]
+    for name, was in kept:
+        if was is not None:
+            changed = _differ(store.array(theirs, name), was, inputs.marks(theirs, name, 0, done.size), done)
+            if changed:
+                return changed
+    return ""
+
+
+def _differ(array: zarr.Array[Any], was: np.ndarray, now: np.ndarray, done: np.ndarray) -> str:
+    """Say which chunks with stars that are done differ from their marks, the first of which were sizes only."""
+    rows, now = inputs.chunk_rows(array), now if was.ndim == 2 else now[:, 0]
+    used = np.add.reduceat(done, np.arange(0, done.size, rows)) > 0
+    differ = (was != now).reshape(used.size, -1).any(1) if was.shape == now.shape else True
+    changed = np.flatnonzero(used & differ)
+    if not changed.size:
+        return ""
+    first = int(changed[0])
+    return (
+        f"{changed.size} chunks of {array.basename!r} from which it has labels, first chunk {first} "
+        f"(stars {first * rows} to {min((first + 1) * rows, done.size)}), are not what they were"
+    )
 
 
 def _create(plan: Plan) -> None:

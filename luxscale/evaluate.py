@@ -93,7 +93,7 @@ def match(
     name = _truth_name(truth, truth_name)
     require(catalog, ("label_value", "label_err"), "catalogue")
     labels = _common_labels(catalog, truth, labels)
-    rows, truth_rows = _common_stars(catalog, truth)
+    rows, truth_rows = common_stars(catalog, truth)
     errors = [v for v in [f"{name.removesuffix('_value')}_err"] if v in truth]
     ours = _take(catalog, ["label_value", "label_err"], labels, rows)
     theirs = _take(truth, [name, *errors], labels, truth_rows)
@@ -278,8 +278,14 @@ def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
     }
 
 
-def _common_stars(catalog: xr.Dataset, truth: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions of common stars that are done, in the catalogue's order: two arrays (star,)."""
+def common_stars(catalog: xr.Dataset, truth: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of common stars that are done, in the catalogue's order: two arrays (star,).
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
     ours, theirs = star_index(catalog), star_index(truth)
     if ours.equals(theirs):
         at = np.arange(len(ours))

@@ -32,6 +32,8 @@ def test_errors_fall_with_snr_as_they_were_made(catalog):
         np.testing.assert_allclose(middle, scale / x, rtol=0.01)
         np.testing.assert_allclose(ax.lines[1].get_ydata(), middle, rtol=0.15)
         assert ax.get_ylim()[1] > np.max(ax.lines[1].get_ydata())
+        top = np.max(ax.collections[0].get_paths()[0].vertices[:, 1])
+        assert ax.get_ylim()[1] > top > np.max(middle)
     with pytest.raises(InputError, match="differ in their number of stars"):
         plot.errors_by_snr(catalog, np.ones(3))
     with pytest.raises(InputError, match="1 axes for 3 labels"):

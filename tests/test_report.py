@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 import zarr
 from click.testing import CliRunner
+from scipy import stats
 
 import luxscale as lux
 from luxscale import flags, store
@@ -115,16 +116,29 @@ def test_the_comparison_is_that_of_evaluate(made, whole):
     assert [r[0] for r in rows] == expected["label"].values.tolist()
     for i, row in enumerate(rows):
         assert number(row[2]) == int(expected["n_stars"][i])
-        for cell, name in zip(row[3:], ("bias", "rmse", "robust_scatter", "median_err", "pull"), strict=True):
+        for cell, name in zip(row[3:8], ("bias", "rmse", "robust_scatter", "median_err", "pull"), strict=True):
             assert number(cell) == pytest.approx(
                 float(expected[name][i]), rel=0.01, abs=0.005 * float(expected["rmse"][i])
             )
+        trusted = truth["label_true"].sel(label=row[0]).values
+        spread = stats.median_abs_deviation(trusted, scale="normal")
+        assert number(row[8]) == pytest.approx(float(expected["median_err"][i]) / spread, abs=0.006)
+
+
+def test_a_label_of_which_the_spectra_say_nothing_has_an_error_as_large_as_its_spread(made, tmp_path):
+    truth = xr.open_zarr(made / "survey.zarr", consolidated=False).load()
+    catalog = store.open_dataset(made / "catalog.zarr").load()
+    catalog["label_err"][:, 1] = stats.median_abs_deviation(truth["label_true"][:, 1], scale="normal")
+    truth["label_true"][:, 0] = 5000.0
+    cells = [row[-1].text for row in tables.comparison(facts.compare_all(catalog, truth)).rows]
+    assert cells[1] == "1.00" and cells[0] == "\N{EN DASH}"  # of a label without spread nothing is said
 
 
 def test_labels_compared_in_groups_are_those_compared_at_once(made, monkeypatch):
     catalog, truth = (store.open_dataset(made / f"{k}.zarr") for k in ("catalog", "survey"))
     monkeypatch.setattr(facts, "_LABEL_BYTES", 1)
-    xr.testing.assert_identical(facts.compare_all(catalog, truth), compare(catalog, truth))
+    found = facts.compare_all(catalog, truth)
+    xr.testing.assert_identical(found.drop_vars("err_over_spread"), compare(catalog, truth))
 
 
 def test_residuals_by_pixel_are_those_of_all_stars(made, monkeypatch):
@@ -152,6 +166,8 @@ def test_the_worst_stars_are_those_of_all(made, whole):
     rows = Page(whole).table("Stars with the largest")
     assert [r[0] for r in rows] == catalog["star"].values[np.argsort(-ratio)[: len(rows)]].tolist()
     assert number(rows[0][2]) == pytest.approx(ratio.max(), rel=0.01)
+    for column in (2, 5, 6, 7):
+        assert len({len(r[column].partition(".")[2]) for r in rows}) == 1
     assert whole.count('alt="s1-') == 2
 
 
@@ -166,6 +182,22 @@ def test_flags_stand_with_meaning_and_count(made, whole):
     rows = Page(whole).table("Flags of stars")
     assert [(r[0], r[2]) for r in rows] == list(flags.FLAGS)
     assert [int(r[3]) for r in rows] == [int(np.sum(held & bit > 0)) for bit in flags.BIT.values()]
+
+
+def test_decimals_of_a_column_are_of_the_median_error():
+    assert tables._column_places(np.array([0.02, 0.5, 0.03, np.nan])) == 3
+    assert tables._column_places(np.array([np.nan])) == 3
+
+
+def test_decimals_of_the_worst_are_the_same_in_a_column_however_errors_differ(made):
+    inputs = open_inputs(made / "catalog.zarr")
+    held = inputs.catalog.load()
+    held["label_err"][0] = [0.001, 0.001, 0.001][: held.sizes["label"]] + [0.001] * max(0, held.sizes["label"] - 3)
+    ratio = np.array([0.0123, 1234.5], "f4")
+    table = tables.worst_stars(dataclasses.replace(inputs, catalog=held), np.arange(2), ratio)
+    assert [row[2].text for row in table.rows] == ["0.0123", "1234.5000"]
+    for column in range(5, len(table.headings)):
+        assert len({len(row[column].text.partition(".")[2]) for row in table.rows}) == 1
 
 
 def test_provenance_tells_of_model_run_and_catalogue(made, tmp_path):
@@ -254,6 +286,7 @@ def test_stars_that_could_not_be_read_are_counted(made, tmp_path):
     write_report(catalog, tmp_path / "a.html", progress=False)
     text = (tmp_path / "a.html").read_text()
     assert "data of 5 stars could not be" in text and "Unfinished" not in text
+    assert [r[3:] for r in Page(text).table("Flags of stars") if r[0] == "unreadable"] == [["5", "1.67%"]]
 
 
 def test_a_catalogue_of_which_nothing_is_done_is_refused(made, tmp_path):
@@ -284,6 +317,26 @@ def test_trusted_labels_of_few_stars_in_another_order(made, tmp_path):
     np.testing.assert_array_equal(found.truth["label_true"], truth["label_true"][[1, 4, 2, 3, 5, 0]])
     np.testing.assert_array_equal(found.snr, truth["snr"][[1, 4, 2, 3, 5, 0]])
     assert facts.take_compared(inputs, slice(100, None)).of == 3
+    with pytest.raises(InputError, match=r"truth\.zarr: none of the chosen stars .* choose others \(--stars\)"):
+        facts.take_compared(inputs, slice(251, None))
+
+
+def test_trusted_labels_of_other_stars_or_of_no_survey_are_refused(made, tmp_path):
+    truth = xr.open_zarr(made / "survey.zarr", consolidated=False).load()
+    store.write_dataset(truth.assign_coords(star=np.arange(300)), tmp_path / "other.zarr")
+    other = truth.assign_coords(label=[f"{name}2" for name in truth["label"].values.tolist()])
+    store.write_dataset(other, tmp_path / "labels.zarr")
+    for path, message in (
+        (
+            tmp_path / "other.zarr",
+            r"other\.zarr: no star is in common: the catalogue's are like 's1-.*like 0; .*--truth",
+        ),
+        (tmp_path / "labels.zarr", r"labels\.zarr: no label is in common: .*--truth"),
+        (made / "model.zarr", r"model\.zarr: is a model, not a survey; .*--truth"),
+        (made / "catalog.zarr", r"catalog\.zarr: is a catalogue, not a survey; .*--truth"),
+    ):
+        with pytest.raises(InputError, match=message):
+            write_report(made / "catalog.zarr", tmp_path / "a.html", truth=path, progress=False)
 
 
 def test_a_survey_of_other_stars_is_refused(made, tmp_path):
@@ -360,10 +413,55 @@ def test_survey_and_model_are_those_of_the_log_if_they_are_still_the_same(made, 
     label_survey(*paths, progress=False, log=tmp_path / "catalog.zarr.log.jsonl")
     inputs = open_inputs(paths[2], truth=paths[0])
     assert inputs.model.fingerprint == load_model(paths[1]).fingerprint and inputs.survey_where == str(paths[0])
-    assert inputs.truth is inputs.survey
+    assert inputs.truth is inputs.survey and inputs.changed == ()
+    write_report(paths[2], tmp_path / "a.html", truth=paths[0], progress=False)
+    text = (tmp_path / "a.html").read_text()
+    assert [r[1] for r in Page(text).table("What the catalogue was made of")] == [
+        *("catalog.zarr", "survey.zarr", "model.zarr", "survey.zarr")
+    ]
+    assert str(tmp_path) not in text and tmp_path.parent.name not in text
     others = store.open_survey(paths[0]).isel(star=slice(None, None, -1)).load()
     shutil.rmtree(paths[0])
     store.write_dataset(others, paths[0])
     shutil.rmtree(paths[1])
     inputs = open_inputs(paths[2])
     assert inputs.survey is None and inputs.model is None
+    assert inputs.changed == ("survey",) and inputs.names == {"survey": "survey.zarr", "model": "model.zarr"}
+
+
+def test_a_survey_of_the_same_stars_and_other_flux_is_noticed(made, tmp_path):
+    shutil.copytree(made / "survey.zarr", tmp_path / "survey.zarr")
+    label_survey(
+        tmp_path / "survey.zarr",
+        made / "model.zarr",
+        tmp_path / "c.zarr",
+        progress=False,
+        log=tmp_path / "c.zarr.log.jsonl",
+    )
+    held = zarr.open_group(str(tmp_path / "survey.zarr"), mode="r+")["flux"]
+    held[100, :3] = held[100, :3] * 1.5
+    write_report(tmp_path / "c.zarr", tmp_path / "a.html", progress=False)
+    text = (tmp_path / "a.html").read_text()
+    said = "The survey that the log names, survey.zarr, has changed since the catalogue was made of it."
+    assert said in text and "The model that the log names" not in text
+    assert "survey.zarr" in [r[1] for r in Page(text).table("What the catalogue was made of")]
+    with pytest.raises(InputError, match=r"survey\.zarr: is not the survey that .*1 chunks of 'flux'.*stars 64 to 128"):
+        open_inputs(tmp_path / "c.zarr", survey=tmp_path / "survey.zarr")
+    status = zarr.open_group(str(tmp_path / "c.zarr"), mode="r+")["status"]
+    status[64:128] = 0  # of a chunk of which nothing is done nothing was made
+    assert open_inputs(tmp_path / "c.zarr", survey=tmp_path / "survey.zarr").survey is not None
+
+
+def test_a_survey_in_other_chunks_is_not_the_one_that_was_labelled(made, tmp_path):
+    survey = xr.open_zarr(made / "survey.zarr", consolidated=False).load()
+    store.write_dataset(survey.drop_encoding(), tmp_path / "other.zarr", chunk=100)
+    with pytest.raises(InputError, match=r"other\.zarr: is not the survey"):
+        open_inputs(made / "catalog.zarr", survey=tmp_path / "other.zarr")
+
+
+def test_chi2_is_called_the_same_in_figure_and_table(made, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "image", lambda ax, *_, **__: drawn.append(ax))
+    inputs = open_inputs(made / "catalog.zarr", model=made / "model.zarr")
+    figures.chi2(np.random.default_rng(0).chisquare(50, 500).astype("f4") / 50, inputs)
+    assert drawn[0].get_xlabel() == r"$\chi^2$ per pixel"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -49,7 +51,7 @@ def chi2(
     -------
     Axes
         A histogram, of the central 99.8% of more than 1,000 stars, with a line at 1; mean, median, and how many stars lie
-        outside. The scale is logarithmic where values span more than a factor of 5.
+        outside, with ``limit`` at the right of the frame. The scale is logarithmic where values span more than a factor of 5.
 
     Raises
     ------
@@ -82,9 +84,11 @@ def chi2(
     outside = int(((values < bins[0]) | (values > bins[-1])).sum())
     lines = [f"n = {values.size:,}", f"mean = {np.mean(values):.3f}", f"median = {np.median(values):.3f}"]
     lines += [f"{outside:,} outside"] * (outside > 0)
-    ax.legend(
-        loc="upper right", fontsize=TEXT, frameon=False, title="\n".join(lines), title_fontsize=TEXT, alignment="left"
-    )
+    options: dict[str, Any] = {"loc": "upper right"}
+    if limit is not None:  # its line is at the right, where the legend would be
+        options = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+    options |= {"title": "\n".join(lines), "title_fontsize": TEXT, "fontsize": TEXT}
+    ax.legend(frameon=False, alignment="left", **options)
     return ax
 
 

@@ -77,9 +77,9 @@ def errors_by_snr(
 
 
 def _greatest(ax: Axes) -> float:
-    """Return the largest value of lines and points, so that none is cut at the frame; 1 of none."""
-    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines])
-    return float(np.nanmax(drawn)) if np.isfinite(drawn).any() else 1.0
+    """Return the largest value of bands, lines and points, so that none is cut at the frame; 1 of none."""
+    top = float(ax.dataLim.y1)
+    return top if np.isfinite(top) and top > 0 else 1.0
 
 
 def _band(errors: np.ndarray) -> np.ndarray:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import xarray as xr
 
 from luxscale import damage, store
-from luxscale.evaluate import LABEL, check_catalog, done, label_units, match, measure
-from luxscale.goodness import match_stars, residuals
+from luxscale.evaluate import LABEL, check_catalog, common_stars, done, label_units, match, measure, robust_scatter
+from luxscale.goodness import residuals
 from luxscale.plot.pulls import in_bins, snr_bins
 from luxscale.report.inputs import Inputs
-from luxscale.schema import STAR
+from luxscale.schema import STAR, InputError
 
 #: Figures and percentiles are of at most this many stars.
 SAMPLE = 50_000
@@ -43,7 +44,7 @@ class State:
     counts : dict of str to int
         What `luxscale.evaluate.check_catalog` counts, and ``flagged``: stars that are done and carry a flag.
     flags : dict of str to int
-        How many of those that are done carry each flag.
+        How many of those that are done carry each flag, and how many could not be read.
     ratio : array, (star,)
         Chi2 over the number of pixels, NaN of stars that are not done or had no pixel.
     """
@@ -80,6 +81,7 @@ def read_state(catalog: xr.Dataset, where: str, tell: Callable[[int], None] = la
         known = finished & (pixels > 0)
         ratio[rows] = np.where(known, part["chi2"].values / np.where(known, pixels, 1), np.nan)
         tell(min(start + step, n))
+    carried["unreadable"] = counts["unreadable"]  # those are never done
     return State(dict(counts), dict(carried), ratio)
 
 
@@ -148,18 +150,29 @@ def take_compared(inputs: Inputs, stars: slice = slice(None)) -> Sample:
         If no star is in common.
     """
     assert inputs.truth is not None
-    theirs, ours = match_stars(_numbered(inputs.truth), _numbered(inputs.catalog))
-    rows, truth_rows = ours["row"].values, theirs["row"].values
-    chosen = np.zeros(inputs.catalog.sizes[STAR], bool)
-    chosen[stars] = done(inputs.catalog)[stars]
-    at = choose(np.flatnonzero(chosen[rows]))
+    with of_truth(inputs):
+        rows, truth_rows = common_stars(inputs.catalog, inputs.truth)
+        chosen = np.zeros(inputs.catalog.sizes[STAR], bool)
+        chosen[stars] = True
+        at = choose(np.flatnonzero(chosen[rows]))
+        if not at.size:
+            raise InputError("none of the chosen stars that are done is in it; choose others (--stars)")
     sample, truth = _load(inputs.catalog, rows[at]), _load(inputs.truth, truth_rows[at])
     return Sample(sample, int(chosen[rows].sum()), _snr(inputs, rows[at], truth_rows[at]), truth)
 
 
-def _numbered(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the stars of a dataset with their positions, and nothing else."""
-    return dataset.drop_vars(dataset.data_vars).assign(row=(STAR, np.arange(dataset.sizes[STAR])))
+@contextlib.contextmanager
+def of_truth(inputs: Inputs) -> Iterator[None]:
+    """Where trusted labels cannot be compared, say which file they are of.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{inputs.truth_where}: {error} (--truth)") from error
 
 
 def _load(dataset: xr.Dataset, rows: np.ndarray) -> xr.Dataset:
@@ -189,6 +202,12 @@ def _snr(inputs: Inputs, rows: np.ndarray, truth_rows: np.ndarray | None) -> np.
 def compare_all(catalog: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     """Return what `luxscale.evaluate.compare` does, a few labels at a time.
 
+    Returns
+    -------
+    Dataset
+        As it does, and ``err_over_spread`` (label,): the median error over the robust scatter of the trusted labels of
+        the same stars.
+
     Raises
     ------
     InputError
@@ -199,8 +218,15 @@ def compare_all(catalog: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     step = max(1, int(_LABEL_BYTES / (8 * catalog.sizes[STAR])))
     groups: list[list[str] | None] = [common[i : i + step] for i in range(0, len(common), step)]
     return xr.concat(
-        [measure(match(catalog, truth, labels=group)) for group in groups or [None]], LABEL, join="override"
+        [_measure(match(catalog, truth, labels=group)) for group in groups or [None]], LABEL, join="override"
     )
+
+
+def _measure(pairs: xr.Dataset) -> xr.Dataset:
+    found, known = measure(pairs), np.isfinite(pairs["inferred"].values)
+    trusted = pairs["truth"].values
+    spread = np.array([robust_scatter(t[k & np.isfinite(t)]) for t, k in zip(trusted.T, known.T, strict=True)])
+    return found.assign(err_over_spread=found["median_err"] / np.where(spread > 0, spread, np.nan))
 
 
 def compare_by_snr(sample: Sample) -> list[tuple[float, float, xr.Dataset]]:

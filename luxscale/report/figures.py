@@ -177,8 +177,10 @@ def pulls(compared: Sample) -> Figure:
 def chi2(ratio: np.ndarray, inputs: Inputs) -> Figure:
     """Draw the distribution of chi2."""
     limit = inputs.model.limits[0] if inputs.model else None
+    ax = plot.chi2(xr.DataArray(ratio, dims=STAR), limit=limit, ax=new_axes(5.8, 3.0))
+    ax.set_xlabel(r"$\chi^2$ per pixel")
     return image(
-        plot.chi2(xr.DataArray(ratio, dims=STAR), limit=limit, ax=new_axes(5.4, 3.0)),
+        ax,
         "Histogram of chi2 per pixel of all stars, logarithmic",
         "χ² per pixel of all stars that are done; how many lie outside of the axis is said.",
         lines=True,

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from luxscale import catalog as catalogs
 from luxscale import damage, store
+from luxscale import model as models
 from luxscale.evaluate import done, require_catalog
 from luxscale.info import describe
 from luxscale.model import LuxModel, load_model
@@ -30,6 +32,8 @@ class Inputs:
     catalog : Dataset
     truth : Dataset, optional
         Survey with trusted labels.
+    truth_where : str
+        Its path.
     survey : Dataset, optional
         The survey that was labelled: the same stars in the same order.
     survey_where : str
@@ -39,21 +43,28 @@ class Inputs:
         What `luxscale info` says of the model.
     log : tuple of dict
         Events of the runs that made the catalogue.
+    names : dict of str to str
+        What the catalogue was made of and is compared with, without the folders of a machine.
+    changed : tuple of str
+        Those of ``survey`` and ``model`` that are no longer what the log names.
     """
 
     where: str
     catalog: xr.Dataset
     truth: xr.Dataset | None = None
+    truth_where: str = ""
     survey: xr.Dataset | None = None
     survey_where: str = ""
     model: LuxModel | None = None
     model_facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     log: tuple[dict[str, Any], ...] = ()
+    names: dict[str, str] = dataclasses.field(default_factory=dict)
+    changed: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """Name of the catalogue."""
-        return self.where.rstrip("/").rpartition("/")[2]
+        return _name(self.where)
 
     @property
     def spectra(self) -> tuple[str, ...]:
@@ -72,7 +83,7 @@ def open_inputs(
     model: str | Path | None = None,
     log: str | Path | None = None,
 ) -> Inputs:
-    """Open all that a report is made of; reads identifiers and the status of stars alone.
+    """Open all that a report is made of; reads identifiers, the status of stars, and the marks of the survey's chunks.
 
     Raises
     ------
@@ -86,35 +97,69 @@ def open_inputs(
             f"{catalog}: none of its {opened.sizes[STAR]:,} stars is done; finish it with `luxscale label`"
         )
     events = tuple(_events(Path(log) if log is not None else None, str(catalog)))
-    survey, held = _made_of("survey", survey, events, lambda path: _survey(path, opened, str(catalog)))
-    model, loaded = _made_of("model", model, events, lambda path: _model(path, opened))
-    same = truth is not None and survey is not None and store.absolute(truth) == store.absolute(survey)
+    named = _logged(events)
+    labelled = _part(survey, named.get("survey"), lambda path: _survey(path, opened, str(catalog)))
+    made_with = _part(model, named.get("model"), lambda path: _model(path, opened))
+    parts = {"survey": labelled, "model": made_with}
+    names = {what: _name(part.path) for what, part in parts.items() if part.path}
     return Inputs(
         str(catalog),
         opened,
-        held if same else None if truth is None else store.open_survey(truth, check="structure"),
-        held,
-        str(survey),
-        loaded,
-        describe(model) if model is not None else {},
+        None if truth is None else _truth(truth, labelled),
+        "" if truth is None else str(truth),
+        labelled.opened,
+        labelled.path,
+        made_with.opened,
+        {} if made_with.opened is None else describe(made_with.path),
         events,
+        names if truth is None else names | {"trusted labels": _name(str(truth))},
+        tuple(what for what, part in parts.items() if part.changed),
     )
 
 
-def _made_of(
-    kind: str, given: str | Path | None, events: Sequence[dict[str, Any]], open_it: Callable[[str | Path], Any]
-) -> tuple[str | Path | None, Any]:
-    """Return the path and what is there: as given, or as the log names it, if that is still there and the same."""
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Where survey or model lies, what is there if it was taken, and whether it is no longer what the log names."""
+
+    path: str = ""
+    opened: Any = None
+    changed: bool = False
+
+
+def _part(given: str | Path | None, named: Any, open_it: Callable[[str | Path], Any]) -> _Part:
+    """Return what is given, or what the log names, if that is still there and the same."""
     if given is not None:
-        return given, open_it(given)
-    plans = [event["plan"] for event in events if event.get("event") == "start" and isinstance(event.get("plan"), dict)]
-    path = plans[-1].get(kind) if plans else None
-    if not isinstance(path, str) or not Path(path).is_dir():
-        return None, None
+        return _Part(str(given), open_it(given))
+    if not isinstance(named, str):
+        return _Part()
     try:
-        return path, open_it(path)
-    except (InputError, OSError):
-        return None, None
+        return _Part(named, open_it(named) if Path(named).is_dir() else None)
+    except InputError:
+        return _Part(named, changed=True)
+    except OSError:
+        return _Part(named)
+
+
+def _logged(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the plan of the last run of a log, empty if there is none."""
+    plans = [event["plan"] for event in events if event.get("event") == "start" and isinstance(event.get("plan"), dict)]
+    return plans[-1] if plans else {}
+
+
+def _name(path: str) -> str:
+    """Return the last part of a path or URL: a page to publish tells nothing of the folders of a machine."""
+    return path.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
+def _truth(path: str | Path, survey: _Part) -> xr.Dataset:
+    """Open the survey with trusted labels, which may be the one that was labelled."""
+    if survey.opened is not None and store.absolute(path) == store.absolute(survey.path):
+        return survey.opened
+    kind = (store.attributes(path) or {}).get("format")
+    if kind in (models.FORMAT, catalogs.FORMAT):
+        what = "model" if kind == models.FORMAT else "catalogue"
+        raise InputError(f"{path}: is a {what}, not a survey; give a survey with trusted labels (--truth)")
+    return store.open_survey(path, check="structure")
 
 
 def _model(path: str | Path, catalog: xr.Dataset) -> LuxModel:
@@ -127,13 +172,20 @@ def _model(path: str | Path, catalog: xr.Dataset) -> LuxModel:
 
 
 def _survey(path: str | Path, catalog: xr.Dataset, catalog_where: str) -> xr.Dataset:
-    """Open a survey, and refuse one of other stars, or in another order."""
+    """Open a survey, and refuse one of other stars, in another order, or of other data than labels were made of."""
     survey = store.open_survey(path, check="structure")
     with damage.told(str(path)):
         theirs = np.asarray(survey[STAR].values)
     if theirs.size != catalog.sizes[STAR] or not np.array_equal(theirs, np.asarray(catalog[STAR].values)):
         raise InputError(
             f"{path}: its stars are not those of {catalog_where}, in the same order; give the survey that was labelled"
+        )
+    with damage.told(str(path)):
+        changed = catalogs.changed_input(str(path), catalog_where, done(catalog))
+    if changed:
+        raise InputError(
+            f"{path}: is not the survey that {catalog_where} was made of: {changed}; give the one that was labelled, "
+            "or none (--survey)"
         )
     return survey
 

@@ -19,6 +19,7 @@ from luxscale.report.facts import (
     State,
     compare_all,
     compare_by_snr,
+    of_truth,
     read_state,
     take_compared,
     take_sample,
@@ -145,12 +146,15 @@ def _agreement(inputs: Inputs, stars: slice, compared: Sample | None) -> Section
     chosen = range(n)[stars]
     # a selection would read all identifiers once more
     catalog = inputs.catalog if len(chosen) == n else inputs.catalog.isel({STAR: stars})
-    found = compare_all(catalog, inputs.truth)
+    with of_truth(inputs):
+        found = compare_all(catalog, inputs.truth)
     some = f"Compared are stars {chosen.start:,} to {chosen.stop:,} of the catalogue. " if len(chosen) < n else ""
     text = (
         f"{some}With d = inferred - trusted: bias is the mean of d, RMSE its root mean square, robust scatter 1.4826 times "
         "the median absolute deviation of d about its median, median err the median error of the inferred label, and pull "
-        "the robust scatter of d over the error of both, which is 1 where errors are right. If stars of the training set "
+        "the robust scatter of d over the error of both, which is 1 where errors are right. Err / spread is the median "
+        "error over the robust scatter of the trusted labels: far below 1 the spectrum determines the label; near 1 it says "
+        "nothing of it, and what is inferred is about the mean of the training set. If stars of the training set "
         "are among those compared, agreement is better than it is for others.",
     )
     shown: list[tables.Table | figures.Figure | list[figures.Figure]] = [tables.comparison(found)]
@@ -212,10 +216,17 @@ def _fits(inputs: Inputs, state: State, tell: Callable[[int], None]) -> Section:
 
 def _no_spectra(inputs: Inputs) -> Iterator[str]:
     """Say what spectra need that is not there."""
+    yield from _changed(inputs)
     if inputs.survey is None or inputs.model is None:
         yield "Fits by wavelength and spectra need what the catalogue was made of: add --survey SURVEY --model MODEL."
     elif not inputs.spectra:
         yield "The catalogue was inferred from no spectrum: there are no fits by wavelength to show."
+
+
+def _changed(inputs: Inputs) -> Iterator[str]:
+    """Say what the log names that is another now."""
+    for what in inputs.changed:
+        yield f"The {what} that the log names, {inputs.names[what]}, has changed since the catalogue was made of it."
 
 
 def _worst(inputs: Inputs, state: State) -> Section:
@@ -234,8 +245,8 @@ def _worst(inputs: Inputs, state: State) -> Section:
 
 
 def _provenance(inputs: Inputs) -> Section:
-    shown: list[tables.Table] = []
-    missing: list[str] = []
+    shown = [tables.made_of(inputs)]
+    missing = list(_changed(inputs))
     runs = tables.runs(inputs.log)
     if runs is None:
         missing.append(

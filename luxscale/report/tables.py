@@ -104,9 +104,13 @@ def _plain(name: str) -> str:
 
 
 def comparison(found: xr.Dataset) -> Table:
-    """Return what `luxscale.evaluate.compare` found."""
-    headings = (Heading("label"), Heading("unit"), *_STATISTICS)
-    rows = tuple((Cell(r["label"]), Cell(r["unit"]), *_statistics(r)) for r in to_records(found))
+    """Return what `luxscale.report.facts.compare_all` found."""
+    about = "median error over the robust scatter of the trusted labels; 1 if the spectrum says nothing of the label"
+    headings = (Heading("label"), Heading("unit"), *_STATISTICS, Heading("err / spread", True, about))
+    rows = tuple(
+        (Cell(r["label"]), Cell(r["unit"]), *_statistics(r), _number(ratio, 2))
+        for r, ratio in zip(to_records(found), found["err_over_spread"].values.tolist(), strict=True)
+    )
     return Table("Inferred labels against trusted ones.", headings, rows)
 
 
@@ -134,13 +138,14 @@ def by_snr(bins: Sequence[tuple[float, float, xr.Dataset]], sample: Sample) -> T
 
 def flag_counts(state: State) -> Table:
     """Return every flag with its meaning and how many stars carry it."""
+    tried = state.counts["done"] + state.counts["unreadable"]
     rows = [
         (
             Cell(name),
             Cell(str(int(flags.BIT[name])), int(flags.BIT[name])),
             Cell(doc),
             _count(state.flags.get(name, 0)),
-            _percent(state.flags.get(name, 0), state.counts["done"]),
+            _percent(state.flags.get(name, 0), tried),
         )
         for name, doc in flags.FLAGS
     ]
@@ -149,9 +154,9 @@ def flag_counts(state: State) -> Table:
         Heading("value", True),
         Heading("meaning"),
         Heading("stars", True),
-        Heading("of those done", True),
+        Heading("of these stars", True),
     )
-    return Table("Flags of stars that are done; a star may carry several.", headings, tuple(rows))
+    return Table("Flags of stars that are done or could not be read; a star may carry several.", headings, tuple(rows))
 
 
 def worst_stars(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Table:
@@ -163,28 +168,44 @@ def worst_stars(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Table:
         Heading("flags"),
         *(Heading(name, True, unit) for name, unit in list(units.items())[:_MOST_LABELS]),
     )
+    values, errors = found["label_value"].values, found["label_err"].values
+    places = [_column_places(errors[:, j]) for j in range(min(_MOST_LABELS, len(units)))]
+    chi2_places = decimals(float(ratio[rows].min()))
     made = []
     for i, row in enumerate(rows.tolist()):
         held = int(found["flags"].values[i])
-        labels = [
-            _number(float(value), decimals(None, float(err)) if np.isfinite(err) else 3)
-            for value, err in zip(found["label_value"].values[i], found["label_err"].values[i], strict=True)
-        ]
         made.append(
             (
                 Cell(str(found[STAR].values.tolist()[i])),
                 _count(row),
-                Cell(f"{ratio[row]:.3g}", float(ratio[row])),
+                _number(float(ratio[row]), chi2_places),
                 _count(int(found["n_pixels"].values[i])),
                 Cell(", ".join(name for name, bit in flags.BIT.items() if held & int(bit)) or _UNKNOWN),
-                *labels[:_MOST_LABELS],
+                *(_number(float(values[i, j]), places[j]) for j in range(len(places))),
             )
         )
     return Table("Stars with the largest χ² per pixel.", headings, tuple(made))
 
 
+def _column_places(errors: np.ndarray) -> int:
+    """Return the decimals of a column of labels, for two digits of the median of their errors."""
+    known = errors[np.isfinite(errors)]
+    return decimals(None, float(np.median(known))) if known.size else 3
+
+
 #: Labels in the table of the worst stars.
 _MOST_LABELS = 3
+
+
+def made_of(inputs: Inputs) -> Table:
+    """Return the names of the catalogue, and of what it was made of and is compared with."""
+    meanings = {"survey": "survey that was labelled", "model": "model", "trusted labels": "survey with trusted labels"}
+    rows = [("catalogue", inputs.name), *((meanings[what], name) for what, name in inputs.names.items())]
+    return Table(
+        "What the catalogue was made of, and is compared with.",
+        (Heading("what"), Heading("name")),
+        tuple((Cell(what), Cell(name)) for what, name in rows),
+    )
 
 
 def facts(caption: str, found: dict[str, Any]) -> Table:
