@@ -132,6 +132,6 @@ def test_chi2_reaches_to_the_limit_and_counts_what_lies_outside():
     outside = round(5001 * (1 - heights.sum()))
     assert outside >= 1 and f"{outside} outside" in ax.get_legend().get_title().get_text()
     assert len(plot.chi2(ratio, limit=np.inf).lines) == 1
-    ax.figure.canvas.draw()
+    ax.figure.draw_without_rendering()
     legend, line = ax.get_legend().get_window_extent(), ax.lines[1].get_window_extent()
     assert line.x1 < legend.x0 and legend.x1 < ax.figure.bbox.x1

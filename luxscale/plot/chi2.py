@@ -61,8 +61,8 @@ def chi2(
     values = reduced.values[np.isfinite(reduced.values)]
     if not values.size:
         raise InputError("no star has a reduced chi2; give a catalogue of stars that are done")
-    ax = ax or new_axes(3.8, 3.0)
     limit = limit if limit is not None and np.isfinite(limit) else None
+    ax = ax or new_axes(3.8 if limit is None else 5.2, 3.0)
     bins, wide = _bins(values, limit)
     ax.hist(values, bins.tolist(), weights=np.full(values.size, 1 / values.size), color=POINT, alpha=0.4, label="stars")
     ax.axvline(1, color=DATA, lw=0.8, ls=":")
