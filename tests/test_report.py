@@ -184,6 +184,19 @@ def test_flags_stand_with_meaning_and_count(made, whole):
     assert [int(r[3]) for r in rows] == [int(np.sum(held & bit > 0)) for bit in flags.BIT.values()]
 
 
+def test_statistics_of_a_label_have_the_same_decimals_in_every_bin_of_snr(made):
+    inputs = open_inputs(made / "catalog.zarr", truth=made / "survey.zarr")
+    sample = facts.take_compared(inputs)
+    (least, middle, found), *others = facts.compare_by_snr(sample)
+    bins = [(least, middle, found), *((a, b, each / 100) for a, b, each in others)]
+    rows = tables.by_snr(bins, sample).rows
+    assert len(rows) == len(bins) * found.sizes["label"]
+    for i in range(0, len(rows), len(bins)):
+        shown = rows[i : i + len(bins)]
+        assert len({row[0].text for row in shown}) == 1 and shown[0][1].value == least
+        assert len({len(cell.text.partition(".")[2]) for row in shown for cell in row[3:7]}) == 1
+
+
 def test_decimals_of_a_column_are_of_the_median_error():
     assert tables._column_places(np.array([0.02, 0.5, 0.03, np.nan])) == 3
     assert tables._column_places(np.array([np.nan])) == 3

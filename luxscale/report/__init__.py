@@ -61,7 +61,7 @@ def write_report(
     survey, model : str or Path, optional
         What the catalogue was made of, for goodness of fit by wavelength and spectra of the worst stars (both), errors
         against S/N (the survey's ``snr``), and how the model came about. By default what the log names, if it is still
-        there and the same.
+        there and the same: where it has changed it is left out, and the page says so.
     log : str or Path, optional
         Log of the runs; by default the one beside a local catalogue, if there is one.
     overwrite : bool
@@ -76,13 +76,15 @@ def write_report(
     Raises
     ------
     InputError
-        If no star is done, ``out`` is taken, or what is given does not belong to the catalogue.
+        If no star is done, ``out`` is taken, or what is given does not belong to the catalogue: a survey whose data
+        changed since is refused as `luxscale.label_survey` does, by size and end of the chunks that labels are of.
 
     Notes
     -----
     Counts, tables of agreement, the distribution of chi2 and the worst stars are of all stars; other figures are of at
     most 50,000 drawn at random, the same every time; goodness of fit is of whole chunks spread over the survey. The page
-    says so. The same input gives the same bytes. It appears under its name at once, when it is complete.
+    says so. It holds names of files and none of the folders that they lie in. The same input gives the same bytes. It
+    appears under its name at once, when it is complete.
     """
     target = Path(out).absolute()
     _claim(out, target, overwrite)

@@ -154,7 +154,8 @@ def _agreement(inputs: Inputs, stars: slice, compared: Sample | None) -> Section
         "the median absolute deviation of d about its median, median err the median error of the inferred label, and pull "
         "the robust scatter of d over the error of both, which is 1 where errors are right. Err / spread is the median "
         "error over the robust scatter of the trusted labels: far below 1 the spectrum determines the label; near 1 it says "
-        "nothing of it, and what is inferred is about the mean of the training set. If stars of the training set "
+        "nothing of it, and what is inferred is about the mean of the training set (where the pull is above 1 errors, and "
+        "with them this ratio, are too small). If stars of the training set "
         "are among those compared, agreement is better than it is for others.",
     )
     shown: list[tables.Table | figures.Figure | list[figures.Figure]] = [tables.comparison(found)]

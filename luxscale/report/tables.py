@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale import flags
-from luxscale.evaluate import LABEL, STATISTICS, decimals, label_units, round_to, to_records
+from luxscale.evaluate import STATISTICS, decimals, label_units, round_to, to_records
 from luxscale.report.facts import Sample, State
 from luxscale.report.inputs import Inputs
 from luxscale.schema import STAR
@@ -118,21 +118,30 @@ _SHORT = dict(zip(STATISTICS, ("stars", "bias", "RMSE", "robust scatter", "media
 _STATISTICS = tuple(Heading(_SHORT[name], True, about) for name, about in STATISTICS.items())
 
 
-def _statistics(record: dict[str, Any]) -> tuple[Cell, ...]:
-    names = ("bias", "rmse", "robust_scatter", "median_err")
-    places = decimals(*(record[k] for k in names[1:]))
-    return _count(record["n_stars"]), *(_number(record[k], places) for k in names), _number(record["pull"], 2)
+def _statistics(record: dict[str, Any], places: int | None = None) -> tuple[Cell, ...]:
+    places = _places([record]) if places is None else places
+    return _count(record["n_stars"]), *(_number(record[k], places) for k in _IN_UNITS), _number(record["pull"], 2)
+
+
+#: Statistics in the units of the label.
+_IN_UNITS = ("bias", "rmse", "robust_scatter", "median_err")
+
+
+def _places(records: Sequence[dict[str, Any]]) -> int:
+    """Return the decimals that the statistics of a label need, in all of the records."""
+    return max(decimals(*(record[k] for k in _IN_UNITS[1:])) for record in records)
 
 
 def by_snr(bins: Sequence[tuple[float, float, xr.Dataset]], sample: Sample) -> Table:
     """Return what `compare` finds, in bins of S/N."""
     headings = (Heading("label"), Heading("S/N", True), *_STATISTICS)
-    rows = [
-        (Cell(_plain(record["label"])), Cell(f"{least:.3g}-{greatest:.3g}", least), *_statistics(record))
-        for name in bins[0][2][LABEL].values.tolist()
-        for least, greatest, found in bins
-        for record in to_records(found.sel({LABEL: [name]}))
-    ]
+    rows = []
+    for records in zip(*(to_records(found) for _, _, found in bins), strict=True):  # of a label each
+        places = _places(records)
+        rows += [
+            (Cell(_plain(record["label"])), Cell(f"{least:.3g}-{greatest:.3g}", least), *_statistics(record, places))
+            for (least, greatest, _), record in zip(bins, records, strict=True)
+        ]
     return Table(f"The same in bins of S/N, of {sample.said}.", headings, tuple(rows))
 
 
