@@ -1,5 +1,7 @@
 """The register of the paper's figures: order, choice, what is kept, and the command."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -36,18 +38,41 @@ def test_every_figure_has_a_number_and_says_what_differs():
 def test_all_are_drawn_but_those_that_lack_a_file(figures, tmp_path):
     drawn = {e.number: (path, note) for e, path, note in draw(Study(tmp_path, progress=False))}
     assert drawn["10"][0].exists()
-    assert drawn["9"] == (None, "stars.h5 is not in a directory given with --data")
+    said = "give the directory that holds stars.h5 with --data; `luxscale guide paper` says where it comes from"
+    assert drawn["9"] == (None, said)
 
 
 def test_figures_asked_for_by_number(figures, tmp_path):
     study = Study(tmp_path, progress=False)
     with pytest.raises(InputError, match=r"no figure '7'; there are 9, 9-xp, 10"):
         list(draw(study, ["7"]))
-    with pytest.raises(InputError, match=r"figure 9: stars.h5 is not in"):
-        list(draw(study, ["9"]))
+    with pytest.raises(InputError, match=r"figure 9: stars.h5 is not in .*give the directory that holds stars.h5"):
+        list(draw(Study(tmp_path, data=tmp_path, progress=False), ["9"]))
     (tmp_path / "stars.h5").touch()
     (entry, path, note), = draw(Study(tmp_path, data=tmp_path, progress=False), ["9"])  # fmt: skip
     assert (entry.number, path.name, note) == ("9", "figure-9.png", "")
+
+
+def test_what_is_lacking_is_said_before_any_work(figures, tmp_path):
+    base.figure("19", "latents", modules=("no_such_module",))(lambda study: Figure((1, 1)))
+    study = Study(tmp_path / "out", progress=False)
+    with pytest.raises(InputError, match=r"figure 19: the module no_such_module .* pip install 'luxscale\[figures\]'"):
+        list(draw(study, ["10", "19"]))
+    with pytest.raises(InputError, match=r"figure 9: give the directory"):
+        list(draw(study, ["10", "9"]))
+    assert not study.out.exists()
+    assert FIGURES["19"].modules == ("sklearn",)
+
+
+def test_too_few_stars_ask_for_a_larger_fraction(figures, tmp_path):
+    def fails(study):
+        raise InputError("choose fewer than 40")
+
+    base.figure("8", "labels")(fails)
+    with pytest.raises(InputError, match="figure 8: choose fewer than 40; .* larger --fraction than 0.001$"):
+        list(draw(Study(tmp_path, 0.001, progress=False), ["8"]))
+    with pytest.raises(InputError, match="figure 8: choose fewer than 40$"):
+        list(draw(Study(tmp_path, progress=False), ["8"]))
 
 
 def test_the_command(figures, tmp_path):
@@ -55,6 +80,10 @@ def test_the_command(figures, tmp_path):
     assert result.exit_code == 0, result.output
     assert "title 9-xp" in result.output
     assert (tmp_path / "figure-10.png").exists()
+    result = CliRunner().invoke(main, ["paper", "--out", str(tmp_path), "--quiet", "--json"])
+    found = json.loads(result.output)["figures"]
+    assert [d["figure"] for d in found] == ["9", "9-xp", "10"]
+    assert found[0]["path"] is None and "stars.h5" in found[0]["note"]
 
 
 def some(n):

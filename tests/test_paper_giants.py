@@ -158,7 +158,7 @@ def test_xp_samples_are_of_the_file_where_there_is_one(xp_file):
     assert drawn.sizes["star"] == pytest.approx(2 / 3 * (catalog["snr"] > 100).sum(), abs=2)  # all that there are
     packaged = xp.survey(Study(data / "out", 0.01, progress=False), "A")
     assert packaged.sizes["wavelength"] == 343
-    with pytest.raises(InputError, match=r"xp_apogee.h5 is not in"):
+    with pytest.raises(InputError, match=r"the directory that holds xp_apogee.h5"):
         xp.full(Study(data, progress=False))
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from luxscale.paper import Study
-from luxscale.paper.latents import embed, latents
+from luxscale.paper import Study, draw
+from luxscale.paper.latents import embed
 from luxscale.schema import InputError
 
 
@@ -50,8 +50,6 @@ def test_too_few_stars(world):
 
 def test_what_to_install_is_said_before_any_work(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(
-        InputError, match=r"figure 19 needs the package scikit-learn: pip install 'luxscale\[figures\]'"
-    ):
-        latents(Study(tmp_path, 0.01, 100, progress=False))
+    with pytest.raises(InputError, match=r"figure 19: the module sklearn .* pip install 'luxscale\[figures\]'"):
+        list(draw(Study(tmp_path, 0.01, 100, progress=False), ["19"]))
     assert not list(tmp_path.iterdir())

@@ -44,6 +44,14 @@ def test_labels_and_figure_of_the_caller(world):
     assert len(axes) == 1 and axes[0].figure is figure
 
 
+def test_axes_are_named_where_the_components_are(world):
+    embedding = world[0].assign_coords(component=["PC 1", "PC 2"])
+    axes = plot.latents(embedding, world[1])  # three panels and, below, one
+    assert [ax.get_xlabel() for ax in axes] == ["", "PC 1", "PC 1", "PC 1"]
+    assert [ax.get_ylabel() for ax in axes] == ["PC 2", "", "", "PC 2"]
+    assert not any(ax.get_xlabel() for ax in plot.latents(*world))
+
+
 def test_another_catalogues_embedding(world):
     with pytest.raises(InputError, match=r"shape \(79, 2\); give two coordinates for each of the 80 stars"):
         plot.latents(world[0][:-1], world[1])

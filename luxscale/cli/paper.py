@@ -30,7 +30,8 @@ def paper(
     """Draw the figures of the paper, all or those of these NUMBERs, from simulated and real giants.
 
     Figures with one more word after the number, such as 7-xp, show the same of other data. What is made on the way is kept
-    in OUT/work, 2 GB at full size. Figures 3 to 10 and 15 take up to half an hour then, and minutes with --fraction 0.2.
+    in OUT/work, 2 GB at full size. Figures 12, 13 and 17 need --data; without NUMBERs they are left out where it lacks
+    their files. All take minutes with --fraction 0.2, and an hour at most at full size.
     """
     from luxscale.paper import Study, draw
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -60,7 +61,10 @@ class Study:
         """
         path = None if self.data is None else self.data / name
         if path is None or not path.exists():
-            raise InputError(f"{name} is not in {self.data or 'a directory given with --data'}")
+            absent = "" if self.data is None else f"{name} is not in {self.data}: "
+            raise InputError(
+                f"{absent}give the directory that holds {name} with --data; `luxscale guide paper` says where it comes from"
+            )
         return path
 
     def kept(self, name: str, make: Callable[[], xr.Dataset], **settings: Any) -> xr.Dataset:
@@ -117,23 +121,36 @@ class Entry:
         Published files, by name.
     draw : callable
         Takes a `Study`, returns a Matplotlib figure.
+    modules : tuple of str
+        Python modules of the extra ``figures``.
     """
 
     number: str
     title: str
     needs: tuple[str, ...]
     draw: Callable[[Study], Figure]
+    modules: tuple[str, ...] = ()
+
+    def check(self, study: Study) -> None:
+        """Raise `InputError`, which says what to do, if a file or module that the figure needs is not there."""
+        for name in self.needs:
+            study.file(name)
+        for name in self.modules:
+            if importlib.util.find_spec(name) is None:
+                raise InputError(f"the module {name} is not installed: pip install 'luxscale[figures]'")
 
 
 #: Figures by number; one that the paper has of other data is called after its number, such as ``7-xp``.
 FIGURES: dict[str, Entry] = {}
 
 
-def figure(number: str, title: str, *needs: str) -> Callable[[Callable[[Study], Figure]], Callable[[Study], Figure]]:
+def figure(
+    number: str, title: str, *needs: str, modules: tuple[str, ...] = ()
+) -> Callable[[Callable[[Study], Figure]], Callable[[Study], Figure]]:
     """Register a function that draws a figure of the paper."""
 
     def register(function: Callable[[Study], Figure]) -> Callable[[Study], Figure]:
-        FIGURES[number] = Entry(number, title, needs, function)
+        FIGURES[number] = Entry(number, title, needs, function, modules)
         return function
 
     return register
@@ -161,23 +178,37 @@ def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Pat
     Raises
     ------
     InputError
-        If there is no such figure, or one that was asked for by number cannot be drawn.
+        If there is no such figure, or one that was asked for by number cannot be drawn: before any is, if a file or
+        module is not there.
     """
     for number in numbers:
         if number not in FIGURES:
             raise InputError(f"no figure {number!r}; there are {', '.join(numbers_in_order())}")
+        try:
+            FIGURES[number].check(study)
+        except InputError as error:
+            raise InputError(f"figure {number}: {error}") from error
     chosen = [FIGURES[n] for n in (numbers or numbers_in_order())]
     with Progress("figures", len(chosen), enabled=study.progress) as progress:
         for done, entry in enumerate(chosen):
             progress.update(done, f"figure {entry.number}, {entry.title}")
             path = study.out / f"figure-{entry.number}.png"
             try:
-                for name in entry.needs:
-                    study.file(name)
-                entry.draw(study).savefig(path, dpi=150)
+                entry.check(study)
+                _save(entry, study, path)
             except InputError as error:
                 if numbers:
                     raise InputError(f"figure {entry.number}: {error}") from error
                 yield entry, None, str(error)
             else:
                 yield entry, path, ""
+
+
+def _save(entry: Entry, study: Study, path: Path) -> None:
+    """Draw a figure into a file; where a fraction of the stars will not do, say so in the user's terms."""
+    try:
+        entry.draw(study).savefig(path, dpi=150)
+    except InputError as error:
+        if study.fraction >= 1:
+            raise
+        raise InputError(f"{error}; if stars are too few, give a larger --fraction than {study.fraction:g}") from error

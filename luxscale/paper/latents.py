@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -36,9 +34,10 @@ def embed(latent: np.ndarray, weights: np.ndarray) -> xr.Dataset:
     Raises
     ------
     InputError
-        If scikit-learn is not installed, or there are no more stars than the perplexity, 25.
+        If there are no more stars than the perplexity, 25.
     """
-    decomposition, manifold = _sklearn()
+    from sklearn import decomposition, manifold
+
     if len(latent) <= PERPLEXITY:
         raise InputError(f"{len(latent)} stars are too few for t-SNE of perplexity {PERPLEXITY}; give more")
     pca = decomposition.PCA(2, random_state=SEED)
@@ -50,15 +49,7 @@ def embed(latent: np.ndarray, weights: np.ndarray) -> xr.Dataset:
     )
 
 
-def _sklearn() -> tuple[Any, Any]:
-    try:
-        from sklearn import decomposition, manifold
-    except ImportError as error:
-        raise InputError("figure 19 needs the package scikit-learn: pip install 'luxscale[figures]'") from error
-    return decomposition, manifold
-
-
-@figure("19", "latents in two dimensions, by t-SNE and principal components")
+@figure("19", "latents in two dimensions, by t-SNE and principal components", modules=("sklearn",))
 def latents(study: Study) -> Figure:
     """Draw the latents of sample B by t-SNE, once for each label as colour, and beside it by principal components.
 
@@ -66,7 +57,6 @@ def latents(study: Study) -> Figure:
     mean 0 and variance 1, so all count alike in the distances of t-SNE. Principal components of such latents would say
     nothing; these are of the model spectra, B z. The paper names principal components and shows none.
     """
-    _sklearn()  # before any work
     catalog = giants.catalog(study, "B").compute()
 
     def make() -> xr.Dataset:
@@ -78,12 +68,13 @@ def latents(study: Study) -> Figure:
     figure = Figure((15.6, 9.6), layout="constrained")
     halves = figure.add_gridspec(1, 2)
     share = sum(embedding.attrs["explained"])
-    titles = (
-        f"t-SNE, perplexity {PERPLEXITY}",
-        f"Principal components of the model spectra, {share:.0%} of the variance",
-    )
-    for i, (name, title) in enumerate(zip(("tsne", "pca"), titles, strict=True)):
+    shown = {
+        "tsne": ("t-SNE", f"t-SNE, perplexity {PERPLEXITY}"),
+        "pca": ("Component", f"Principal components of the model spectra, {share:.0%} of the variance"),
+    }
+    for i, (name, (axis, title)) in enumerate(shown.items()):
         half = figure.add_subfigure(halves[i])
         half.suptitle(title, fontsize=TITLE + 3)
-        plot.latents(embedding[name], catalog, figure=half)
+        named = embedding[name].assign_coords(component=[f"{axis} {k}" for k in (1, 2)])
+        plot.latents(named, catalog, figure=half)
     return figure

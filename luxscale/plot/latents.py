@@ -22,7 +22,8 @@ def latents(
     Parameters
     ----------
     embedding : DataArray, (star, component)
-        Two coordinates of each star of the catalogue, in its order, e.g. from `luxscale.paper.latents.embed`.
+        Two coordinates of each star of the catalogue, in its order, e.g. from `luxscale.paper.latents.embed`. If ``component``
+        has coordinates, they name the axes.
     catalog : Dataset
         With ``label_value`` (star, label).
     labels : sequence of str, optional
@@ -50,12 +51,24 @@ def latents(
     down = -(-len(rows) // columns)
     figure = figure or Figure((2.6 * columns, 2.4 * down), layout="constrained")
     axes = np.array([figure.add_subplot(down, columns, i + 1) for i in range(len(rows))])
+    _name_axes(axes, embedding, columns)
     units, x = label_units(catalog), embedding.values
     for ax, row in zip(axes, rows, strict=True):
         style(ax)
         name = str(catalog["label"].values[row])
         _draw(ax, x, catalog["label_value"].values[:, row], titled(name, units[name]))
     return axes
+
+
+def _name_axes(axes: np.ndarray, embedding: xr.DataArray, columns: int) -> None:
+    """Name the axes of panels at the left, and of those that have none below."""
+    if "component" not in embedding.coords:
+        return
+    across, up = map(str, embedding["component"].values)
+    for ax in axes[::columns]:
+        ax.set_ylabel(up, fontsize=TEXT)
+    for ax in axes[-columns:]:
+        ax.set_xlabel(across, fontsize=TEXT)
 
 
 def _draw(ax: Axes, x: np.ndarray, value: np.ndarray, text: str) -> None:
