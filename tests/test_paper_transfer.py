@@ -53,6 +53,17 @@ def test_correlation_alone_leaves_nothing_beyond_other_labels(known):
     np.testing.assert_allclose(seen["labels"], 0.8, atol=0.1)
 
 
+def test_chance_is_exceeded_in_one_of_twenty(known):
+    above, n = [], len(ABUNDANCES)
+    for seed in range(25):
+        inferred, true = np.random.default_rng(seed).normal(size=(2, 400, n))
+        true[: 200 + seed, 0] = np.nan
+        found = shares(pairs(known, inferred, true))
+        assert found["chance"][0] / found["chance"][1] == pytest.approx(400 / (200 - seed))
+        above.append(found["beyond"] > found["chance"])
+    assert 0.02 < np.mean(above) < 0.09  # 350 draws
+
+
 def test_what_the_survey_lacks_is_left_out_on_both_sides(known):
     true = np.random.default_rng(3).normal(size=400)
     true[:50] = np.nan

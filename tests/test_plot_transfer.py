@@ -13,9 +13,9 @@ from luxscale.schema import InputError
 @pytest.fixture
 def shares():
     table = {"labels": [0.8, 0.1, 0.3], "spectrum": [0.5, 0.6, -0.2], "beyond": [0.0, 0.5, 0.01]}
-    return xr.Dataset(
-        {k: ("label", v) for k, v in table.items()}, {"label": ["mg_fe", "c_fe", "na_fe"]}, {"chance": 0.02}
-    )
+    table["chance"] = [0.02, 0.01, 0.03]
+    named = {"label": ["mg_fe", "c_fe", "na_fe"]}
+    return xr.Dataset({k: ("label", v) for k, v in table.items()}, named, {"known": ["teff", "fe_h"]})
 
 
 def test_each_share_is_a_series(shares):
@@ -23,7 +23,9 @@ def test_each_share_is_a_series(shares):
     drawn = [line.get_ydata().tolist() for line in ax.lines]
     assert drawn == [[0.8, 0.1, 0.3], [0.5, 0.6, 0.0], [0.0, 0.5, 0.01]]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["[Mg/Fe]", "[C/Fe]", "[Na/Fe]"]
-    assert len(ax.get_legend().get_texts()) == 3
+    assert [bar.get_height() for bar in ax.patches] == [0.02, 0.01, 0.03]
+    texts = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert texts[0] == r"predicted by $T_{\rm eff}$, [Fe/H]" and len(texts) == 3
     ax.figure.savefig(io.BytesIO(), format="png", dpi=30)
 
 

@@ -18,6 +18,8 @@ from luxscale.paper.panels import panels
 from luxscale.paper.xp import FILE
 
 FOLDS, LATENT_DIM = 5, 48
+#: A correlation of n stars without any is above this over sqrt(n) in 5% of cases.
+ONE_SIDED = 1.645
 #: Labels that could tell of an abundance without any line of its element.
 KNOWN = ("teff", "logg", "fe_h", "alpha_m")
 #: Abundances of figure 13.
@@ -74,8 +76,9 @@ def shares(pairs: xr.Dataset) -> xr.Dataset:
     -------
     Dataset
         (label,): ``labels``, the share that the trusted KNOWN predict; ``spectrum``, that the spectrum does;
-        ``beyond``, the share of what KNOWN leave that the spectrum predicts, a squared correlation. Negative where a prediction is
-        worse than the mean. ``chance`` is what ``beyond`` stays below in 95% of cases when there is nothing.
+        ``beyond``, the share of what KNOWN leave that the spectrum predicts, a squared correlation;
+        ``chance``, what ``beyond`` stays below in 95% of cases when there is nothing. Negative where a prediction is
+        worse than the mean. The attribute ``known`` holds the names KNOWN.
     """
     known = pairs["truth"].sel(label=list(KNOWN)).values
     rows = []
@@ -88,10 +91,11 @@ def shares(pairs: xr.Dataset) -> xr.Dataset:
             1 - np.mean(left[1] ** 2) / total,
             1 - np.mean((inferred - true)[there] ** 2) / total,
             max(np.corrcoef(left)[0, 1], 0) ** 2,
+            ONE_SIDED**2 / there.sum(),
         ))  # fmt: skip
-    names = ("labels", "spectrum", "beyond")
+    names = ("labels", "spectrum", "beyond", "chance")
     columns = {k: ("label", np.array(v)) for k, v in zip(names, zip(*rows, strict=True), strict=True)}
-    return xr.Dataset(columns, {"label": list(ABUNDANCES)}, {"chance": 1.96**2 / pairs.sizes["star"]})
+    return xr.Dataset(columns, {"label": list(ABUNDANCES)}, {"known": list(KNOWN)})
 
 
 def matched_pairs(study: Study) -> xr.Dataset:
@@ -111,7 +115,9 @@ def transfer(study: Study) -> Figure:
     labels, and each star with abundances is labelled by a model that was trained without it, in five folds. The table
     gives no errors: 0.05 dex is assumed for all. The last row is the paper's caveat, drawn: from the inferred and the
     measured abundance is taken what a quadratic in (teff, logg, fe_h, alpha_m) predicts of each; where no slope is
-    left, the abundance came from correlation with these alone.
+    left, the abundance came from correlation with these alone. A slope is more than correlation with these four: it
+    may be lines of the element, or correlation with what else a spectrum knows of, such as C, N, age or extinction,
+    or with the errors of the four.
     """
     pairs = matched_pairs(study)
     known = pairs["truth"].sel(label=list(KNOWN)).values
@@ -129,11 +135,13 @@ def transfer(study: Study) -> Figure:
 
 @figure("17", "all labels of one survey from the spectra of another", FILE, TABLE)
 def every_label(study: Study) -> Figure:
-    """Draw all labels inferred from XP spectra against the measured ones, and what of them is more than correlation.
+    """Draw all labels inferred from XP spectra against the measured ones, and what of them is more than correlation with four.
 
-    Stars and models are those of figure 13. The first four labels are DR17's, the others DR12's. The last panel
+    Stars and models are those of figure 13. The first four labels are DR17's, the others DR12's: of its 15 abundances
+    [X/H] one, [Fe/H], is what the others are divided by, which leaves fourteen [X/Fe]. The last panel
     compares the share of the variance of each abundance that the spectrum predicts with the share that (teff, logg,
-    fe_h, alpha_m) predict, a quadratic fitted to APOGEE's own values, and marks what the spectrum knows beyond them.
+    fe_h, alpha_m) predict, a quadratic fitted to APOGEE's own values, and marks what the spectrum knows beyond correlation
+    with these four, which is not yet a line of the element: see figure 13.
     """
     found, truth = catalog(study), survey(study)
     labels = [name for name in found["label"].values.tolist() if name != "a_k"]

@@ -1,4 +1,4 @@
-"""Labels of one survey from the spectra of another: what of them is more than correlation."""
+"""Labels of one survey from the spectra of another: what of them is more than correlation with others."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from luxscale.plot.style import DATA, MODEL, POINT, TEXT, limits, new_axes, pret
 from luxscale.schema import InputError
 
 _SHARES = {
-    "labels": ("s", DATA, "predicted by other labels"),
+    "labels": ("s", DATA, "predicted by {known}"),
     "spectrum": ("o", POINT, "predicted by the spectrum"),
-    "beyond": ("D", MODEL, "by the spectrum, of what other labels leave"),
+    "beyond": ("D", MODEL, "by the spectrum, of what these leave"),
 }
 
 
@@ -22,8 +22,8 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     shares : Dataset
-        ``labels``, ``spectrum`` and ``beyond`` (label,), at most 1, and the attribute ``chance``: what ``beyond``
-        reaches by chance.
+        ``labels``, ``spectrum`` and ``beyond`` (label,), at most 1, and ``chance`` (label,), what ``beyond`` reaches
+        by chance; the attribute ``known`` names the other labels. From `luxscale.paper.transfer.shares`.
     ax : Axes, optional
         New by default.
 
@@ -37,16 +37,26 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
     InputError
         If a variable is missing.
     """
-    for name in _SHARES:
+    for name in (*_SHARES, "chance"):
         if name not in shares:
             raise InputError(f"no variable {name!r} (label,); give what luxscale.paper.transfer.shares returns")
     ax = ax or new_axes(7.2, 3.2)
     labels = shares["label"].values.tolist()
     x = np.arange(len(labels))
     ax.vlines(x, 0, 1, color="0.9", lw=0.8, zorder=0)
-    ax.axhspan(0, shares.attrs["chance"], color="0.85", lw=0, zorder=0)
+    ax.bar(x, shares["chance"].values, 1.0, color="0.7", lw=0, zorder=0)
+    known = ", ".join(map(pretty, shares.attrs["known"]))
     for name, (marker, color, text) in _SHARES.items():
-        ax.plot(x, np.clip(shares[name].values, 0, 1), marker, color=color, ms=5.5, mew=0, label=text, clip_on=False)
+        ax.plot(
+            x,
+            np.clip(shares[name].values, 0, 1),
+            marker,
+            color=color,
+            ms=5.5,
+            mew=0,
+            label=text.format(known=known),
+            clip_on=False,
+        )
     ax.set_xticks(x, [pretty(name) for name in labels])
     ax.tick_params(axis="x", length=0)
     ax.set(xlim=(-0.6, len(labels) - 0.4), ylim=(0, 1), ylabel="Share of the variance")
@@ -68,7 +78,8 @@ def beyond(inferred: np.ndarray, true: np.ndarray, label: str, ax: Axes | None =
     Returns
     -------
     Axes
-        With the 1:1 line and the correlation; without any, the label was inferred from the others alone.
+        With the 1:1 line and the correlation; without any, the label was inferred from the others alone; with one, from more than
+        these others, which may be lines of its element or correlation with something else.
     """
     known = np.isfinite(inferred) & np.isfinite(true)
     inferred, true = inferred[known], true[known]
