@@ -5,8 +5,7 @@ import pytest
 
 from luxscale.giants import LABELS, load_emulator, render
 from luxscale.paper import Study
-from luxscale.paper.clusters import CLUSTERS, METALLICITIES, SPREAD, branch, draw
-from luxscale.paper.rendered import REPORTED_AT, observe
+from luxscale.paper.clusters import CLUSTERS, METALLICITIES, REPORTED_AT, SPREAD, branch, draw, observe
 
 
 @pytest.fixture(scope="module")

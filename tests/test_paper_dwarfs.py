@@ -60,7 +60,7 @@ def test_stars_of_all_kinds_lie_where_such_stars_do():
 
 def test_a_survey_is_inside_the_emulators_range_and_its_noise_is_as_said(file):
     net = load(file, 9999)
-    survey = make_survey(300, net, 1)
+    survey = make_survey(300, "E", net)
     true = survey["label_true"].values
     assert survey.sizes["star"] == 300
     assert ((true > net["x_min"]) & (true < net["x_max"])).all() and (true[:, 0] < 6500).all()

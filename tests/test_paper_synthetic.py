@@ -1,9 +1,10 @@
 """Synthetic spectra of measured labels."""
 
 import numpy as np
+import pytest
 
 from luxscale.giants import LABELS, load_emulator, render
-from luxscale.paper.synthetic import ERROR, split, synthesise
+from luxscale.paper.synthetic import ERROR, pull, said, split, synthesise
 from luxscale.simulate import REPORTED, simulate
 
 
@@ -20,6 +21,16 @@ def test_spectra_are_those_of_the_measured_labels():
     np.testing.assert_array_equal(made["label_true"].values, given)
     np.testing.assert_array_equal(made["label_value"].values, value)  # what is missing stays missing in training
     assert np.isnan(value).any()
+
+
+@pytest.mark.parametrize(("off", "words"), [(2.0, "too small"), (1.0, "about right"), (0.5, "too large")])
+def test_the_pull_is_said_in_words(off, words):
+    truth = simulate(2000, n_pixels=100, missing_labels=0)[["label_true"]]
+    noise = np.random.default_rng(0).normal(size=truth["label_true"].shape)
+    found = truth.rename(label_true="label_value").assign(label_err=0.1 + 0 * truth["label_true"])
+    found["label_value"] = found["label_value"] + 0.1 * off * noise
+    assert pull(found, truth) == pytest.approx(off, rel=0.05)
+    assert said(pull(found, truth)).startswith(f"errors are {words}")
 
 
 def test_no_star_is_trained_on_and_tested_with():

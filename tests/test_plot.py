@@ -545,6 +545,14 @@ def test_crossval_draws_folds_and_medians(scores):
     assert legible(axes[0, 0].figure)
 
 
+def test_crossval_names_priors_as_the_paper_does(scores):
+    axes = plot.crossval(scores.assign_coords(prior=[1.0, 1e-6]), omega=True)
+    (legend,) = axes[0, 0].figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == ["Ω = 1", "Ω = 1000"]
+    first, last = axes[0, 0].lines[1::2]
+    assert first.get_linewidth() > last.get_linewidth() and first.get_markersize() > last.get_markersize()
+
+
 def test_crossval_takes_a_logarithmic_axis_for_a_wide_range(scores):
     scores["label_chi2"][0] *= 1000
     axes = plot.crossval(scores, score=["label_chi2", "total_chi2"])

@@ -50,6 +50,7 @@ def test_scatter_is_drawn_against_the_error(pair):
     iron, magnesium = ax.lines[:2]
     np.testing.assert_allclose(iron.get_xdata(), 0.01)
     np.testing.assert_allclose(np.median(iron.get_ydata()), 0.03, rtol=0.4)
+    assert ax.get_xlabel() == "Median error in the catalogue [dex]"
     ratio = np.median(magnesium.get_ydata()) / 0.01
     assert f"[Mg/M], median ratio {ratio:.2f}" in [t.get_text() for t in ax.get_legend().get_texts()]
     save(ax)
@@ -60,6 +61,9 @@ def test_groups_have_their_own_markers(pair):
     assert len({(line.get_marker(), line.get_color()) for line in ax.lines}) == 3
     assert ax.get_xlim()[0] > ax.get_xlim()[1] and ax.get_ylim()[0] > ax.get_ylim()[1]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["1", "2", "3"]
+    titled = plot.kiel_groups(pair[0], np.where(CLUSTER == 1, "giants", "dwarfs"), title="kind")
+    assert [t.get_text() for t in titled.get_legend().get_texts()] == ["dwarfs", "giants"]
+    assert titled.get_legend().get_title().get_text() == "kind"
     save(ax)
 
 

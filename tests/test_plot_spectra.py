@@ -65,6 +65,7 @@ def test_doppelgangers_draw_two_models_and_their_data(world_drawn):
         np.testing.assert_allclose(line.get_ydata(), predict(by_flux, model).values[i, inside])
         value = f"{float(by_flux['label_value'].sel(label='mg_fe')[i]):.2f}".replace("-", "\N{MINUS SIGN}")
         assert line.get_label() == f"[Mg/Fe] = {value}"
+    assert ax.get_legend().get_texts()[-1].get_text() == "data"
     assert len(ax.patches) == 1
     save(ax.figure)
 

@@ -9,7 +9,6 @@ from luxscale.paper import (  # noqa: F401 - each module adds its figures
     clusters,
     crossvalidation,
     dwarfs,
-    faint,
     labels,
     latents,
     pairs,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 import luxscale as lux
 from luxscale import plot
-from luxscale.giants import LABELS, TRENDS, draw_labels, load_emulator
+from luxscale.giants import LABELS, TRENDS, draw_labels, load_emulator, render
 from luxscale.paper import giants, samples
 from luxscale.paper.base import Study, figure
 from luxscale.paper.panels import panels
-from luxscale.paper.rendered import observe
+from luxscale.simulate import FIELDS, REPORTED, Settings, draw_measured, draw_spectra, frame
 
 CLUSTERS, SEED = 9, 4
 #: Real giants whose (teff, logg) make the branch of a cluster: those nearest to it in composition.
@@ -21,6 +23,8 @@ NEIGHBOURS = 200
 SPREAD = 30.0
 #: Metallicities that a cluster may have, in dex: about those of open clusters.
 METALLICITIES = (-0.6, 0.35)
+#: Where the labels that a catalogue reports stand among those of the emulator.
+REPORTED_AT = [LABELS.index(name) for name in REPORTED]
 
 
 def branch(sample: np.ndarray, m_h: float, alpha: float, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -59,6 +63,23 @@ def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return labels, cluster + 1
 
 
+def observe(
+    study: Study, labels: np.ndarray, names: Sequence[str], *, snr: tuple[float, float], seed: int
+) -> xr.Dataset:
+    """Return a survey of giants of these labels (star, `luxscale.giants.LABELS`), as `luxscale.simulate` would."""
+    settings = Settings(len(labels), snr, study.pixels, 0.1, 0.03, seed)
+    rng = np.random.default_rng(seed)
+    ratio = rng.uniform(*snr, len(labels)).astype("f4")
+    flux = render(labels, load_emulator(study.pixels))
+    fields = {
+        "star": np.array(names, object),
+        "snr": ratio,
+        **draw_measured(labels[:, REPORTED_AT], settings.missing_labels, rng),
+        **draw_spectra(flux, ratio, settings.bad_pixels, rng),
+    }
+    return frame(settings).assign({k: (FIELDS[k][0], v, {"long_name": FIELDS[k][2]}) for k, v in fields.items()})
+
+
 def survey(study: Study) -> xr.Dataset:
     """Return the spectra of the stars of nine clusters; ``cluster`` (star,) is the number of each."""
     n = samples.size("D", study.fraction)
@@ -80,8 +101,10 @@ def clusters(study: Study) -> Figure:
     the composition of one giant drawn from the packaged sample, all its elements the same in every star, and stars
     along a giant branch; so the truth is known, and all scatter within a cluster is the method's. Real dredge-up, which
     makes C and N differ along a branch, is left out. [M/H] and [Mg/M] stand for [Fe/H] and [Mg/Fe], and in place of the
-    paper's Tinsley-Wallerstein diagram the last panel says how honest the errors are: part of an error is of the
-    composition, which the stars of a cluster share, and shows in the offset of the cluster, not in its scatter.
+    paper's Tinsley-Wallerstein diagram the last panel says how honest the errors are. Ratios below 1 have two
+    reasons: part of an error is of the composition, which the stars of a cluster share, and shows in the offset of the
+    cluster, not in its scatter; and errors of the catalogue hold the misfit that is measured over all field giants,
+    metal-poor ones among them, which may be more than that of stars like these.
     """
     truth = survey(study).compute()
     model = giants.model(study)
@@ -91,7 +114,7 @@ def clusters(study: Study) -> Figure:
     drawing, axes = panels(6, 3)
     for ax, label in zip(axes[:2], ("teff", "logg"), strict=True):
         plot.one_to_one(catalog, truth, label, ax)
-    plot.kiel_groups(catalog, truth["cluster"].values, axes[2])
+    plot.kiel_groups(catalog, truth["cluster"].values, axes[2], title="cluster")
     for ax, label in zip(axes[3:5], ("m_h", "mg_m"), strict=True):
         plot.clusters(catalog, truth, truth["cluster"].values, label, ax)
     plot.cluster_scatter(catalog, truth["cluster"].values, ("m_h", "mg_m"), axes[5])

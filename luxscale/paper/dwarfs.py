@@ -13,14 +13,15 @@ from luxscale import plot
 from luxscale.giants import LABELS, draw_labels, load_emulator
 from luxscale.paper import samples
 from luxscale.paper.base import Study, figure
+from luxscale.paper.panels import panels
 
 EMULATOR = "apogee_nn5.npz"
 SEEDS = {"E": 5, "F": 6}
 NAMES, UNITS = ("teff", "logg", "fe_h", "mg_fe", "vmacro"), ("K", "dex(cm s-2)", "dex", "dex", "km/s")
 #: Errors of the labels, about ASPCAP's.
 ERRORS = np.array([20.0, 0.05, 0.02, 0.03, 0.5])
-#: Stars of the paper's samples E and F.
-LEAST, MOST = np.array([3000.0, 0.0, -np.inf, -np.inf, -np.inf]), np.array([6500.0, 6.0, np.inf, np.inf, np.inf])
+#: Giants have less, dex(cm s-2).
+GIANTS = 3.5
 #: Mean (teff, logg) of dwarfs of types M5 to F5, from textbook masses and radii.
 MAIN_SEQUENCE = np.array([
     (3030, 5.06), (3200, 4.92), (3550, 4.78), (3850, 4.66), (4440, 4.58), (5270, 4.56), (5770, 4.44), (6550, 4.23),
@@ -75,13 +76,24 @@ def render(labels: np.ndarray, net: dict[str, np.ndarray]) -> np.ndarray:
     return flux
 
 
-def make_survey(n: int, net: dict[str, np.ndarray], seed: int) -> xr.Dataset:
-    """Return spectra of S/N 100 to 200 and labels with errors, of stars in the range of paper and emulator."""
-    rng = np.random.default_rng(seed)
+def draw_stars(n: int, which: str, net: dict[str, np.ndarray], rng: np.random.Generator) -> xr.Dataset:
+    """Return ``label_value``, without errors, and ``snr`` of stars that pass a sample's cuts, in the emulator's range."""
     drawn = draw_labels_of_all(5 * n, rng)
-    least, most = np.maximum(LEAST, net["x_min"]), np.minimum(MOST, net["x_max"])
-    true = drawn[((drawn > least) & (drawn < most)).all(1)][:n]
-    flux, snr = render(true, net), rng.uniform(100, 200, len(true)).astype("f4")
+    drawn = drawn[((drawn > net["x_min"]) & (drawn < net["x_max"])).all(1)]
+    stars = xr.Dataset(
+        {"label_value": (("star", "label"), drawn), "snr": ("star", rng.uniform(100, 200, len(drawn)).astype("f4"))},
+        {"label": np.array(NAMES, object)},
+    )
+    return stars.isel(star=np.flatnonzero(samples.passes(stars, which))[:n])
+
+
+def make_survey(n: int, which: str, net: dict[str, np.ndarray]) -> xr.Dataset:
+    """Return spectra of S/N 100 to 200 and labels with errors, of stars of the paper's sample E or F."""
+    seed = SEEDS[which]
+    rng = np.random.default_rng(seed)
+    stars = draw_stars(n, which, net, rng)
+    true, snr = stars["label_value"].values, stars["snr"].values
+    flux = render(true, net)
     error = np.sqrt(np.maximum(flux, 0.05)) / snr[:, None]
     table = ("star", "label")
     return xr.Dataset(
@@ -105,9 +117,9 @@ def make_survey(n: int, net: dict[str, np.ndarray], seed: int) -> xr.Dataset:
 
 def sample(study: Study, which: str) -> xr.Dataset:
     """Return stars of all kinds, as many as in the paper's sample E or F."""
-    n, seed = samples.size(which, study.fraction), SEEDS[which]
+    n = samples.size(which, study.fraction)
     net = load(study.file(EMULATOR), study.pixels)
-    return study.kept(f"all-{which}", lambda: make_survey(n, net, seed), stars=n, seed=seed)
+    return study.kept(f"all-{which}", lambda: make_survey(n, which, net), stars=n, seed=SEEDS[which])
 
 
 @figure("12", "giants, subgiants and dwarfs in one model", EMULATOR)
@@ -116,12 +128,18 @@ def dwarfs(study: Study) -> Figure:
 
     The paper's are real spectra, with v_micro and v sin i as further labels. Here spectra come from an emulator that
     was fitted to real APOGEE spectra of giants and dwarfs: per-pixel networks of five labels, the last of them
-    v_macro, which takes the place of the other two. It reaches from 3,884 K and from log g of 1.24 to 4.71, so the
-    coolest dwarfs and the most luminous giants of the paper are missing. Where real dwarfs lie is not in any file:
+    v_macro, which takes the place of the other two. It reaches from 3,884 K, from log g of 1.24 to 4.71 and
+    from [Fe/H] of -0.90 to 0.39, so the coolest dwarfs, the most luminous giants and all metal-poor stars of the paper
+    are missing. Where real dwarfs lie is not in any file:
     (teff, logg) follow a mean main sequence, a straight subgiant branch and the giants of the packaged sample, and
     all compositions are those of giants. P is the paper's four times the labels.
     """
     train, test = sample(study, "E"), sample(study, "F")
     model = study.model("all-model", lambda: lux.train(train, 4 * len(NAMES), progress=study.progress))
     catalog = study.kept("all-catalog", lambda: lux.infer(test, model).compute(), model=model.fingerprint)
-    return plot.labels_figure(catalog, test)
+    drawing, axes = panels(len(NAMES) + 1, 3)
+    for label, ax in zip(NAMES, axes, strict=False):
+        plot.one_to_one(catalog, test, label, ax)
+    giant = test["label_value"].sel(label="logg").values < GIANTS
+    plot.kiel_groups(catalog, np.where(giant, "giants", "dwarfs and subgiants"), axes[-1])
+    return drawing

@@ -1,4 +1,4 @@
-"""Figures 7, 8, 9 and 15: labels of simulated giants against those of their catalogue, and in diagrams.
+"""Figures 7, 8, 9, 15 and 16: labels of simulated giants against those of their catalogue, and in diagrams.
 
 The paper's stars are APOGEE's, their labels ASPCAP's. Here the labels of the catalogue are those behind the spectra with
 errors as large as ASPCAP's, and abundances are [X/M] against [M/H], as the emulator has them, for [X/Fe] and [Fe/H].
@@ -64,3 +64,13 @@ def low_snr(study: Study) -> Figure:
 def abundances(study: Study) -> Figure:
     """Draw the Kiel diagram and every [X/M] against [M/H] for sample B."""
     return plot.abundances_figure(giants.catalog(study, "B"))
+
+
+@figure("16", "all labels of sample C, at low S/N")
+def faint(study: Study) -> Figure:
+    """Draw the twelve labels of sample C (S/N 30 to 60), inferred by the model of sample A, against the catalogue's.
+
+    As figure 9, with all labels. The paper's catalogue was measured in the same noisy spectra; here its errors are
+    those of bright stars and independent of the spectra, so nothing that both share hides in the scatter.
+    """
+    return plot.labels_figure(giants.catalog(study, "C"), as_catalog(giants.survey(study, "C")), kiel=False)

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from luxscale import plot
 from luxscale.neighbours import neighbours
 from luxscale.paper import giants
 from luxscale.paper.base import Study, figure
 from luxscale.paper.lines import widened, windows
-from luxscale.plot.style import style
+from luxscale.plot.style import DATA, TITLE, style
 
 #: What counts as alike: the differences of labels that weigh as much as each other, in their units.
 ALIKE = {"teff": 40.0, "logg": 0.1, "m_h": 0.04}
@@ -83,6 +84,12 @@ def doppelgangers(study: Study) -> Figure:
         style(ax)
         plot.doppelgangers(survey, catalog, giants.model(study), pair, label, span, windows=windows(label), ax=ax)
         ax.set_xlabel("")
+    kinds = [
+        Line2D([], [], color=DATA, label="model, the star with more"),
+        Line2D([], [], color=DATA, ls="--", label="model, the star with less"),
+        Line2D([], [], color=DATA, ls="", marker=".", label="data of both"),
+    ]
+    drawn.legend(handles=kinds, loc="outside upper center", ncols=3, fontsize=TITLE, frameon=False)
     drawn.supxlabel("Wavelength in air [Å]", fontsize=9)
     drawn.supylabel("Flux", fontsize=9)
     return drawn

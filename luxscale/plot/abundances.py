@@ -167,6 +167,7 @@ def diagrams(catalogs: Mapping[str, xr.Dataset], plane: tuple[str, str]) -> Figu
     for name, ax in zip(catalogs, axes[0], strict=True):
         ax.set(xlim=span["teff"][::-1], ylim=span["logg"][::-1])
         ax.set_title(name, fontsize=TITLE)
+        ax.xaxis.set_major_locator(ticks(3))  # neighbours' last and first would touch
     for row in axes:
         for ax in row[1:]:
             ax.set_ylabel("")

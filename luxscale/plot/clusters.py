@@ -86,7 +86,7 @@ def _note(ax: Axes, heading: str, off: np.ndarray, scatter: np.ndarray) -> None:
 
 
 def cluster_scatter(catalog: xr.Dataset, cluster: np.ndarray, labels: Sequence[str], ax: Axes | None = None) -> Axes:
-    """Draw the scatter of labels within each cluster against their formal error: whether errors are honest.
+    """Draw the scatter of labels within each cluster against their errors: whether these are honest.
 
     Parameters
     ----------
@@ -101,7 +101,8 @@ def cluster_scatter(catalog: xr.Dataset, cluster: np.ndarray, labels: Sequence[s
     Returns
     -------
     Axes
-        A point for each cluster and label, and the line where scatter is error.
+        A point for each cluster and label, and the line where scatter is error. An error is the catalogue's: formal
+        error and misfit.
 
     Raises
     ------
@@ -121,12 +122,12 @@ def cluster_scatter(catalog: xr.Dataset, cluster: np.ndarray, labels: Sequence[s
         most = max(most, float(x.max()), float(y.max()))
     _square(ax, 0, 1.3 * most)
     unit = label_units(catalog)[labels[0]]
-    ax.set(xlabel=f"Median formal error [{unit}]", ylabel=f"Scatter within a cluster [{unit}]")
+    ax.set(xlabel=f"Median error in the catalogue [{unit}]", ylabel=f"Scatter within a cluster [{unit}]")
     ax.legend(fontsize=TEXT, loc="upper left", framealpha=0.8, edgecolor="none", handletextpad=0.1)
     return ax
 
 
-def kiel_groups(catalog: xr.Dataset, group: np.ndarray, ax: Axes | None = None) -> Axes:
+def kiel_groups(catalog: xr.Dataset, group: np.ndarray, ax: Axes | None = None, *, title: str = "") -> Axes:
     """Draw the Kiel diagram of stars in a few groups, each of its own colour and marker.
 
     Parameters
@@ -137,6 +138,8 @@ def kiel_groups(catalog: xr.Dataset, group: np.ndarray, ax: Axes | None = None) 
         What each star belongs to, e.g. the number of its cluster.
     ax : Axes, optional
         New by default.
+    title : str
+        Above the legend: what the groups are.
 
     Returns
     -------
@@ -159,7 +162,17 @@ def kiel_groups(catalog: xr.Dataset, group: np.ndarray, ax: Axes | None = None) 
     units = label_units(catalog)
     ax.set(xlim=limits(_known(x), False)[::-1], ylim=limits(_known(y), False)[::-1], box_aspect=1)
     ax.set(xlabel=f"Inferred {titled('teff', units['teff'])}", ylabel=f"Inferred {titled('logg', units['logg'])}")
-    ax.legend(fontsize=TEXT, frameon=False, ncols=2, markerscale=1.6, handletextpad=0, columnspacing=0.5)
+    columns = 2 if len(ax.lines) > 4 else 1
+    ax.legend(
+        title=title,
+        title_fontsize=TEXT,
+        fontsize=TEXT,
+        frameon=False,
+        ncols=columns,
+        markerscale=1.6,
+        handletextpad=0,
+        columnspacing=0.5,
+    )
     _tick(ax)
     return ax
 

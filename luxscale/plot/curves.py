@@ -106,6 +106,8 @@ def crossval(
     choice: tuple[Any, ...] | None = None,
     score: str | Sequence[str] = ("label_chi2", "spectrum_chi2"),
     axes: Any = None,
+    *,
+    omega: bool = False,
 ) -> np.ndarray:
     """Draw how the settings of a cross-validation scored, against the number of latents: figure 14.
 
@@ -120,12 +122,14 @@ def crossval(
         paper's.
     axes : array of Axes, (score, given), optional
         New by default.
+    omega : bool
+        Whether to name priors as the paper does, by the standard deviation of the weights, 1 / sqrt(prior).
 
     Returns
     -------
     array of Axes, (score, given)
         At the left with latents from spectra, at the right from labels: every fold, and a line through the medians
-        of settings that are done, for each prior.
+        of settings that are done, for each prior: the first thickest, so that lines show that lie on each other.
 
     Raises
     ------
@@ -140,14 +144,14 @@ def crossval(
     axes = _grid(axes, len(names), len(given))
     for row, name in zip(axes, names, strict=True):
         for ax, side in zip(row, given, strict=True):
-            _draw_scores(ax, scores[name].sel(given=side), choice)
+            _draw_scores(ax, scores[name].sel(given=side), choice, omega)
         row[0].set_ylabel(_SCORES[name])
     for ax, side in zip(axes[0], given, strict=True):
         ax.set_title(f"latents from {side}", fontsize=TITLE)
     for ax in axes[-1]:
         ax.set_xlabel("Number of latents P")
     if new and (scores.sizes["prior"] > 1 or choice):
-        _legend(axes[0, 0], 4)
+        _legend(axes[0, 0], 5)
     return axes
 
 
@@ -162,7 +166,7 @@ def _grid(axes: Any, rows: int, columns: int) -> np.ndarray:
     return made
 
 
-def _draw_scores(ax: Axes, folds: xr.DataArray, choice: tuple[Any, ...] | None) -> None:
+def _draw_scores(ax: Axes, folds: xr.DataArray, choice: tuple[Any, ...] | None, omega: bool) -> None:
     """Draw one score (latent_dim, prior, fold): folds as points, medians as lines."""
     p, priors = folds["latent_dim"].values, folds["prior"].values.tolist()
     folds = folds.transpose("prior", "latent_dim", "fold")
@@ -172,7 +176,8 @@ def _draw_scores(ax: Axes, folds: xr.DataArray, choice: tuple[Any, ...] | None) 
         ax.plot(
             np.repeat(p, folds.sizes["fold"]), folds.values[i].ravel(), marker, color=color, ms=3, alpha=0.45, mew=0
         )
-        ax.plot(p, middle[i], marker=marker, color=color, lw=1.2, ms=4.5, label=f"prior {prior:g}")
+        name, under = f"Ω = {prior**-0.5:g}" if omega else f"prior {prior:g}", len(priors) - 1 - i
+        ax.plot(p, middle[i], marker=marker, color=color, lw=1.2 + 0.8 * under, ms=4.5 + 1.2 * under, label=name)
     if choice and choice[0] in p and choice[1] in priors:
         at = middle[priors.index(choice[1]), p.tolist().index(choice[0])]
         ax.plot(choice[0], at, "o", mfc="none", mec="k", ms=11, mew=1, label=f"chosen, P={choice[0]}")

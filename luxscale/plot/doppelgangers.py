@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from luxscale.evaluate import label_units, round_to
 from luxscale.lookup import find_stars
 from luxscale.model import LuxModel
-from luxscale.plot.style import CYCLE, TEXT, TITLE, grid_name, label_rows, limits, new_axes, pretty, ticks
+from luxscale.plot.style import CYCLE, DATA, TEXT, TITLE, grid_name, label_rows, limits, new_axes, pretty, ticks
 from luxscale.plot.windows import mark_windows
 from luxscale.predict import predict
 from luxscale.schema import STAR, InputError, pick_outputs
@@ -53,7 +54,7 @@ def doppelgangers(
     Returns
     -------
     Axes
-        The model's spectra as lines, solid and dashed, the data as points.
+        The model's spectra as lines, solid and dashed, the data as points. The legend of new axes names these too.
 
     Raises
     ------
@@ -73,10 +74,11 @@ def doppelgangers(
     decoded = predict(known, model, output).values[:, inside]
     values, noise = (data[v].values for v in spec.variables)
     seen = np.where(spec.ivar(values, noise) > 0, values, np.nan)[:, inside]
+    new = ax is None
     ax = ax or new_axes(4.2, 2.6)
     for i, (color, dashes) in enumerate(zip(CYCLE, ("-", "--"), strict=False)):
         value = float(known["label_value"].values[i, column])
-        ax.plot(x[inside], seen[i], ".", color=color, ms=3.5, mew=0, alpha=0.5)
+        ax.plot(x[inside], seen[i], ".", color=color, ms=5, mew=0, alpha=0.6)
         name = f"{pretty(label)} = {round_to(value, 2)}".replace("-", "\N{MINUS SIGN}")
         ax.plot(x[inside], decoded[i], dashes, color=color, lw=1.1, label=name)
     shown = np.concatenate([decoded.ravel(), np.nanpercentile(seen, (1, 99)) if np.isfinite(seen).any() else []])
@@ -86,7 +88,16 @@ def doppelgangers(
     ax.set_xlabel(grid_name(survey[spec.dim]), fontsize=TITLE)
     ax.xaxis.set_major_locator(ticks(4))
     ax.yaxis.set_major_locator(MaxNLocator(3))
+    handles = ax.get_legend_handles_labels()[0] + [Line2D([], [], marker=".", ls="", color=DATA, label="data")] * new
     ax.legend(
-        loc="upper center", fontsize=TEXT, ncols=2, frameon=False, borderaxespad=0.2, handlelength=1.6, columnspacing=1
+        handles=handles,
+        loc="upper center",
+        fontsize=TEXT,
+        ncols=3,
+        frameon=False,
+        borderaxespad=0.2,
+        handlelength=1.4,
+        handletextpad=0.4,
+        columnspacing=0.7,
     )
     return ax

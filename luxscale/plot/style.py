@@ -27,7 +27,14 @@ DATA, BAND, MODEL, POINT, BAD = "0.25", "0.8", "#d55e00", "#0072b2", "#56b4e9"
 CYCLE = (POINT, MODEL, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 TEXT, TITLE = 8, 9
 
-_PRETTY = {"teff": r"$T_{\rm eff}$", "logg": r"$\log g$", "a_k": "$A_K$", "a_v": "$A_V$", "ebv": "$E(B-V)$"}
+_PRETTY = {
+    "teff": r"$T_{\rm eff}$",
+    "logg": r"$\log g$",
+    "a_k": "$A_K$",
+    "a_v": "$A_V$",
+    "ebv": "$E(B-V)$",
+    "vmacro": r"$v_{\rm macro}$",
+}
 _RATIO = re.compile(r"([a-z]{1,2}|alpha)_(h|m|fe)")
 _UNITS = {"Angstrom": "Å", "angstrom": "Å", "AA": "Å", "um": "µm"}
 
