@@ -11,7 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from luxscale.plot.style import CYCLE, DATA, MODEL, POINT, TEXT, TITLE, label_rows, style, ticks, titled
+from luxscale.plot.style import (
+    CYCLE,
+    DATA,
+    MODEL,
+    POINT,
+    TEXT,
+    TITLE,
+    label_rows,
+    legend_above,
+    panels,
+    style,
+    ticks,
+    titled,
+)
 from luxscale.schema import InputError
 
 #: Scores that span more than this factor are drawn on a logarithmic axis.
@@ -59,7 +72,7 @@ def precision(binned: xr.Dataset, labels: Sequence[str] | None = None, axes: Any
     rows = label_rows(binned[dim].values.tolist(), labels)
     units = binned[f"{dim}_units"].values if f"{dim}_units" in binned.coords else [""] * binned.sizes[dim]
     new = axes is None
-    axes = _panels(axes, len(rows))
+    axes = panels(axes, len(rows), 3, (2.4, 1.8))
     q = binned["quantile"].values
     low, middle, high = (int(np.argmin(v)) for v in (q, np.abs(q - 0.5), -q))
     x = binned["snr_bin"].values
@@ -75,30 +88,8 @@ def precision(binned: xr.Dataset, labels: Sequence[str] | None = None, axes: Any
         ax.yaxis.set_major_locator(ticks())
         ax.xaxis.set_major_locator(ticks())
     if new:
-        _legend(axes[0], 2)
+        legend_above(axes, 2)
     return axes
-
-
-def _panels(axes: Any, n: int) -> np.ndarray:
-    if axes is not None:
-        if np.size(axes) != n:
-            raise InputError(f"{np.size(axes)} axes for {n} labels; give one for each")
-        return np.ravel(axes)
-    columns = min(3, n)
-    figure = Figure((max(2.4 * columns, 3.6), 0.7 + 1.8 * -(-n // columns)), layout="constrained")
-    made = [figure.add_subplot(-(-n // columns), columns, i + 1) for i in range(n)]
-    for ax in made:
-        style(ax)
-    return np.array(made)
-
-
-def _legend(ax: Axes, columns: int) -> None:
-    """Put the legend of all panels above them: it does not fit into one."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    columns = columns if figure.get_figwidth() > 4 else 1
-    handles, names = ax.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=columns, fontsize=TEXT, frameon=False)
 
 
 def crossval(
@@ -151,7 +142,7 @@ def crossval(
     for ax in axes[-1]:
         ax.set_xlabel("Number of latents P")
     if new and (scores.sizes["prior"] > 1 or choice):
-        _legend(axes[0, 0], 5)
+        legend_above(axes, 5)
     return axes
 
 

@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from luxscale.evaluate import LABEL, label_units, robust_scatter
 from luxscale.plot.pulls import in_bins, snr_bins
 from luxscale.plot.style import (
     MODEL,
     POINT,
-    TEXT,
-    style,
+    legend_above,
+    panels,
     ticks,
     titled,
 )
@@ -55,7 +54,7 @@ def errors_by_snr(
     edges = snr_bins(snr, bins)
     at = in_bins(snr, edges)
     new, units = axes is None, label_units(catalog)
-    axes = _panels(axes, len(units))
+    axes = panels(axes, len(units), 4, (1.9, 1.6))
     x = np.array([np.median(snr[at == i]) if (at == i).any() else np.nan for i in range(edges.size - 1)])
     compared = [] if pairs is None else pairs[LABEL].values.tolist()
     for ax, (j, (name, unit)) in zip(axes, enumerate(units.items()), strict=True):
@@ -72,7 +71,7 @@ def errors_by_snr(
         ax.yaxis.set_major_locator(ticks(4))
         ax.xaxis.set_major_locator(ticks(4))
     if new:
-        _legend(axes)
+        legend_above(axes, 3)
     return axes
 
 
@@ -85,24 +84,3 @@ def _greatest(ax: Axes) -> float:
 def _band(errors: np.ndarray) -> np.ndarray:
     known = errors[np.isfinite(errors)]
     return np.percentile(known, (16, 50, 84)) if known.size else np.full(3, np.nan)
-
-
-def _panels(axes: Any, n: int) -> np.ndarray:
-    if axes is not None:
-        if np.size(axes) != n:
-            raise InputError(f"{np.size(axes)} axes for {n} labels; give one for each")
-        return np.ravel(axes)
-    columns = min(4, n)
-    figure = Figure((max(1.9 * columns, 3.6), 0.7 + 1.6 * -(-n // columns)), layout="constrained")
-    made = [figure.add_subplot(-(-n // columns), columns, i + 1) for i in range(n)]
-    for ax in made:
-        style(ax)
-    return np.array(made)
-
-
-def _legend(axes: np.ndarray) -> None:
-    """Put one legend above all panels, of the panel that shows most."""
-    handles, names = max((ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[0]))
-    figure = axes[0].figure
-    columns = 3 if figure.get_figwidth() > 6 else 1
-    figure.legend(handles, names, loc="outside upper center", ncols=columns, fontsize=TEXT, frameon=False)

@@ -103,6 +103,34 @@ def new_axes(width: float, height: float) -> Axes:
     return ax
 
 
+def panels(axes: Any, n: int, most: int, size: tuple[float, float]) -> np.ndarray:
+    """Return axes for ``n`` labels, those given or new ones: ``most`` a row, each of this width and height in inches.
+
+    Raises
+    ------
+    InputError
+        If others are given than are needed.
+    """
+    if axes is not None:
+        if np.size(axes) != n:
+            raise InputError(f"{np.size(axes)} axes for {n} labels; give one for each")
+        return np.ravel(axes)
+    columns, rows = min(most, n), -(-n // most)
+    figure = Figure((max(size[0] * columns, 3.6), 0.7 + size[1] * rows), layout="constrained")
+    made = [figure.add_subplot(rows, columns, i + 1) for i in range(n)]
+    for ax in made:
+        style(ax)
+    return np.array(made)
+
+
+def legend_above(axes: np.ndarray, columns: int) -> None:
+    """Put one legend above all panels, that of the panel that shows most: it does not fit into one."""
+    handles, names = max((ax.get_legend_handles_labels() for ax in axes.flat), key=lambda found: len(found[0]))
+    figure = axes.flat[0].get_figure(root=True)
+    columns = columns if figure.get_figwidth() > 4 else 1
+    figure.legend(handles, names, loc="outside upper center", ncols=columns, fontsize=TEXT, frameon=False)
+
+
 def color_bar(mappable: Any, ax: Any, text: str, **options: Any) -> None:
     """Add a legible colour bar beside some axes."""
     figure = np.ravel(ax)[0].figure
