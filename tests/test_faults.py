@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.faults
+@pytest.mark.once
 @pytest.mark.parametrize("kind", faults.KINDS)
 def test_nothing_is_lost(bench, kind):
     result = faults.inject(bench, kind)

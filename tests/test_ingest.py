@@ -407,7 +407,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_after(files, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-@pytest.mark.faults
+@pytest.mark.once
 def test_kills_at_random_moments_change_nothing(files, tmp_path):
     paths, out = found(files), tmp_path / "s.zarr"
     ingest("apstar", paths, tmp_path / "undisturbed.zarr", chunk=4, progress=False)
@@ -441,7 +441,7 @@ def test_kills_at_random_moments_change_nothing(files, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.faults
+@pytest.mark.once
 def test_workers_that_are_killed_change_nothing(files, tmp_path):
     paths, out = found(files), tmp_path / "s.zarr"
     ingest("apstar", paths, tmp_path / "undisturbed.zarr", chunk=4, progress=False)

@@ -39,6 +39,7 @@ def test_notebook_is_valid_and_without_outputs(name):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("name", NAMES)
 def test_notebook_runs_from_clean(name, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))

@@ -34,6 +34,7 @@ def test_the_grid_is_the_papers_and_its_size_is_limited(monkeypatch, tmp_path, f
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_what_is_done_is_kept(monkeypatch, tmp_path):
     monkeypatch.setattr(crossvalidation, "LATENT_DIMS", (4, 8))
     monkeypatch.setattr(crossvalidation, "OMEGAS", (1.0, 1000.0))

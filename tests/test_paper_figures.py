@@ -29,11 +29,13 @@ def small_grid(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_cross_validation(tmp_path, small_grid):
     drawn(tmp_path, ["14"], "--pixels", "200")
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_those_of_published_files(tmp_path):
     files = {name: next(PUBLISHED.rglob(name), None) for n in OF_FILES for name in FIGURES[n].needs}
     if None in files.values():

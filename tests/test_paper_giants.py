@@ -163,6 +163,7 @@ def test_xp_samples_are_of_the_file_where_there_is_one(xp_file):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_the_command_draws_the_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(giants, "LATENT_DIM", 48)  # the other tests' study may still hold it low
     numbers = ["6", "7-true", "8-xp"]  # the notebook has the others

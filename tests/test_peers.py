@@ -214,6 +214,7 @@ def test_a_python_is_chosen_that_the_package_runs_on():
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_the_script_compares_in_one_go(tmp_path):
     out = tmp_path / "peers.json"
     command = [sys.executable, BENCHMARKS / "peers.py", "--size", "tiny", "--methods", "marginal,cannon", "--out", out]

@@ -31,7 +31,7 @@ def test_damaged_files(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.faults
+@pytest.mark.once
 @pytest.mark.parametrize("name", SEEDS)
 def test_ten_thousand_damaged_files(name, tmp_path):
     n = -(-10_000 // len(SEEDS))
