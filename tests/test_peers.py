@@ -83,6 +83,15 @@ def test_tables_say_who_is_better_and_who_is_not_done(runs):
     assert accuracy[3].count("**") == 0
 
 
+def test_the_summary_takes_the_largest_size_that_is_done(runs):
+    from peers.report import summary_table
+
+    lines = summary_table([*runs, runs[1] | {"size": "base", "stars": 10}], ["high", "low"]).splitlines()[2:]
+    assert [line.split(" | ")[1] for line in lines] == ["1,000 x 300", "1,000 x 300", "-"]
+    assert "| 0.75 (0.50 to 1.00) | 0.75 (0.50 to 1.00) | teff |" in lines[1] and lines[1].endswith("| 12.3 s | 400 |")
+    assert "over the limit" in lines[2]
+
+
 def test_missing_labels_are_set_against_the_same_method_without(runs):
     from peers.report import missing_table
 

@@ -143,6 +143,35 @@ def lead_table(runs, tests):
     return table(["method", "S/N", "better than luxscale in (RMSE ratio)", "worse in so many labels (ratio)"], rows)
 
 
+def summary_table(runs, tests):
+    """Return a line a method, at the largest size at which it is done: accuracy beside luxscale, pulls, cost.
+
+    Ratios are of RMSE to luxscale's on the same stars: median over the labels, least and greatest.
+    """
+    header = ["method", "stars x pixels", *(f"RMSE over luxscale's, S/N {t}" for t in tests), "better in"]
+    header += ["pull", "training", "stars/s"]
+    rows = []
+    for name in dict.fromkeys(r["method"] for r in runs):
+        whole = [r for r in runs if r["method"] == name and not r["missing"] and r["size"] in ("full", "base")]
+        done = sorted((r for r in whole if r["outcome"] == DONE), key=lambda r: r["size"] == "base")
+        if not done:
+            rows.append([name, "-", *["-"] * len(tests), whole[0]["outcome"], "-", "-", "-"])
+            continue
+        run = done[0]
+        ratios = [run["ratio"][t] for t in tests]
+        ahead = {
+            s["label"] for t in tests for s, e in zip(run["scores"][t], run["excess"][t], strict=True) if e < -AHEAD
+        }
+        pulls = [s["pull"] for t in tests for s in run["scores"][t] if s["pull"] is not None]
+        rows.append([
+            name, f"{run['stars']:,} x {run['pixels']:,}",
+            *(f"{np.median(r):.2f} ({min(r):.2f} to {max(r):.2f})" for r in ratios), ", ".join(sorted(ahead)) or "none",
+            f"{min(pulls):.2f} to {max(pulls):.2f}" if pulls else "no errors", f"{number(run['train_s'])} s",
+            f"{run['tested'] / list(run['test_s'].values())[-1]:,.0f}",
+        ])  # fmt: skip
+    return table(header, rows)
+
+
 def size_name(stars, pixels):
     """Return how a size is called."""
     return f"{stars:,} stars x {pixels:,} pixels"
@@ -154,6 +183,7 @@ def report(found):
     names = {k: size_name(*setup[k]) for k in ("full", "base")}
     machine = f"{found['machine']}, load {found['load'][0]:.1f} to {found['load'][1]:.1f}, {found['seconds'] / 60:.0f} minutes"
     parts = [f"{machine}; {setup['latents']} latents; limit {found['limit']:.0f} s a run"]
+    parts += ["### In short", summary_table(runs, tests)]
     for size, title in names.items():
         chosen = pick(runs, size=size, missing=False)
         if not chosen:  # the sizes are the same
