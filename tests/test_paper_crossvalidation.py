@@ -44,7 +44,7 @@ def test_what_is_done_is_kept(monkeypatch, tmp_path):
     assert store.open_dataset(kept)["status"].values.all()
     seen = []
     draw = plot.crossval
-    monkeypatch.setattr(plot, "crossval", lambda scores, *a: seen.append(scores) or draw(scores, *a))
+    monkeypatch.setattr(plot, "crossval", lambda scores, *a, **k: seen.append(scores) or draw(scores, *a, **k))
     monkeypatch.setattr("luxscale.crossval.run_task", lambda *_: pytest.fail("a task was done twice"))
     crossvalidation.crossvalidation(study)
     assert seen[0]["label_chi2"].shape == (2, 2, 5, 2)
