@@ -1,11 +1,13 @@
 """Make apStar files and an allStar catalogue from a real apStar file and an emulator of APOGEE spectra.
 
-    python benchmarks/apogee_files.py apStar-dr17-2M19485057+5005279.fits apogee_nn5.npz DIR --stars 5000
+    python benchmarks/apogee_files.py apStar-dr17-2M19485057+5005279.fits apogee_nn5.npz DIR --stars
+    5000
 
-Every star has labels of a giant of the package's sample, the spectrum that the emulator gives for them on the pixels it
-has, the real star's elsewhere, the real star's continuum and mask, noise of a signal-to-noise ratio of its own, and
-labels with errors in DIR/allStar-replicas.fits, in the columns of DR17. DIR/apstar holds the files; a few are damaged.
-The emulator (per-pixel networks of five labels, fitted to real APOGEE spectra) is that of tingyuansen/binspec_plus.
+Every star has labels of a giant of the package's sample, the spectrum that the emulator gives for
+them on the pixels it has, the real star's elsewhere, the real star's continuum and mask, noise of a
+signal-to-noise ratio of its own, and labels with errors in DIR/allStar-replicas.fits, in the
+columns of DR17. DIR/apstar holds the files; a few are damaged. The emulator (per-pixel networks of
+five labels, fitted to real APOGEE spectra) is that of tingyuansen/binspec_plus.
 """
 
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from luxscale.giants import LABELS, draw_labels, load_emulator
+from luxscale.examples.giants import LABELS, draw_labels, load_emulator
 from luxscale.prepare import default_recipe, prepare
 from luxscale.progress import Progress
 from luxscale.readers import get_format
@@ -52,7 +54,12 @@ def template(path):
     good = ready.flux_ivar[0] > 0
     ratio = spectra.flux[0][good] / ready.flux[0][good]
     continuum = np.interp(fmt.grid, fmt.grid[good], ratio)
-    return fits.getheader(path), np.where(good, ready.flux[0], 1), continuum, spectra.mask[0].astype(np.int16)
+    return (
+        fits.getheader(path),
+        np.where(good, ready.flux[0], 1),
+        continuum,
+        spectra.mask[0].astype(np.int16),
+    )
 
 
 def write(path, header, name, snr, arrays):
@@ -93,7 +100,15 @@ def main(star, emulator, out, stars, seed):
             rows.append((name, snr, 0, 0, 0, *noisy, *ERRORS.values(), 0, 0))
             shown.update(i + 1)
     spoil(out, path)
-    names = ["APOGEE_ID", "SNR", "STARFLAG", "ASPCAPFLAG", "EXTRATARG", *ERRORS, *(f"{n}_ERR" for n in ERRORS)]
+    names = [
+        "APOGEE_ID",
+        "SNR",
+        "STARFLAG",
+        "ASPCAPFLAG",
+        "EXTRATARG",
+        *ERRORS,
+        *(f"{n}_ERR" for n in ERRORS),
+    ]
     table = Table(rows=rows, names=[*names, "FE_H_FLAG", "MG_FE_FLAG"])
     table.write(out / "allStar-replicas.fits", overwrite=True)
     click.echo(f"{out}: {len(labels):,} stars, {SPOILT} spoilt files, allStar-replicas.fits")

@@ -2,11 +2,12 @@
 
     python benchmarks/crossval.py survey.zarr --stars 0:5000
 
-With ``--only-latent-dim``, ``--only-omega`` and ``--only-folds`` it runs part of the grid, one task after another in
-this process, and says what the whole would take: the median time of the trainings that ran at each P, or a + b P^2
-through the two nearest P that did (the normal equations have P (P + 1) / 2 columns), times their number. It prints
-which. Method ``alternating`` trains for every task; ``marginal`` trains once for the four priors, whose tasks it runs
-together. The first training at each P compiles; run two folds or more to see how long the others take.
+With ``--only-latent-dim``, ``--only-omega`` and ``--only-folds`` it runs part of the grid, one task
+after another in this process, and says what the whole would take: the median time of the trainings
+that ran at each P, or a + b P^2 through the two nearest P that did (the normal equations have P (P
++ 1) / 2 columns), times their number. It prints which. Method ``alternating`` trains for every
+task; ``marginal`` trains once for the four priors, whose tasks it runs together. The first training
+at each P compiles; run two folds or more to see how long the others take.
 """
 
 import os
@@ -31,7 +32,11 @@ def run_part(grid, latent_dims, omegas, folds):
     priors = [o**-2 for o in omegas]
     seconds = {}
     for tasks in grid.together(cv.prepare(grid)):
-        if tasks[0].latent_dim in latent_dims and tasks[0].fold < folds and any(t.prior in priors for t in tasks):
+        if (
+            tasks[0].latent_dim in latent_dims
+            and tasks[0].fold < folds
+            and any(t.prior in priors for t in tasks)
+        ):
             took = cv.run_task(grid, *tasks)
             seconds.setdefault(tasks[0].latent_dim, []).append(took)
             click.echo(f"{grid.method}, {tasks[-1]}, {len(tasks)} priors: {took:.1f} s", err=True)
@@ -45,21 +50,49 @@ def extrapolate(seconds):
     for p in set(LATENT_DIMS) - set(known) if len(known) > 1 else ():
         near = sorted(known, key=lambda q: abs(q - p))[:2]
         slope = (known[near[1]] - known[near[0]]) / (near[1] ** 2 - near[0] ** 2)
-        made[p] = (known[near[0]] + slope * (p**2 - near[0] ** 2), f"a + b P^2 through P={near[0]} and {near[1]}")
+        made[p] = (
+            known[near[0]] + slope * (p**2 - near[0] ** 2),
+            f"a + b P^2 through P={near[0]} and {near[1]}",
+        )
     return made
 
 
 @click.command(help=__doc__.splitlines()[0])
 @click.argument("survey")
-@click.option("--stars", callback=span, metavar="START:STOP", help="Use these stars only, by position.")
-@click.option("--method", type=click.Choice(["alternating", "marginal"]), default="alternating", show_default=True)
-@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Of a run of the whole grid.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=None, help="Store to keep and to resume. [default: none]"
+    "--stars", callback=span, metavar="START:STOP", help="Use these stars only, by position."
 )
-@click.option("--only-latent-dim", type=click.Choice(list(map(str, LATENT_DIMS))), multiple=True, help="Run part.")
-@click.option("--only-omega", type=click.Choice([f"{o:g}" for o in OMEGAS]), multiple=True, help="Run part.")
-@click.option("--only-folds", type=click.IntRange(1, FOLDS), default=None, help="Run the first folds only.")
+@click.option(
+    "--method",
+    type=click.Choice(["alternating", "marginal"]),
+    default="alternating",
+    show_default=True,
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of a run of the whole grid.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Store to keep and to resume. [default: none]",
+)
+@click.option(
+    "--only-latent-dim",
+    type=click.Choice(list(map(str, LATENT_DIMS))),
+    multiple=True,
+    help="Run part.",
+)
+@click.option(
+    "--only-omega", type=click.Choice([f"{o:g}" for o in OMEGAS]), multiple=True, help="Run part."
+)
+@click.option(
+    "--only-folds", type=click.IntRange(1, FOLDS), default=None, help="Run the first folds only."
+)
 def main(survey, stars, method, workers, out, only_latent_dim, only_omega, only_folds):
     part = bool(only_latent_dim or only_omega or only_folds)
     with tempfile.TemporaryDirectory() as folder:
@@ -73,12 +106,15 @@ def main(survey, stars, method, workers, out, only_latent_dim, only_omega, only_
             stars=stars,
         )
         click.echo(
-            f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, jax {jax.__version__}, "
+            f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, jax "
+            f"{jax.__version__}, "
             f"{grid.span[1] - grid.span[0]:,} stars, method {method}, {len(grid.tasks)} tasks"
         )
         if part:
             dims = [int(p) for p in only_latent_dim] or LATENT_DIMS
-            seconds = run_part(grid, dims, [float(o) for o in only_omega] or OMEGAS, only_folds or FOLDS)
+            seconds = run_part(
+                grid, dims, [float(o) for o in only_omega] or OMEGAS, only_folds or FOLDS
+            )
             report_part(method, seconds, len(grid.together(grid.tasks)) // len(LATENT_DIMS))
         else:
             report_whole(grid, workers)
@@ -87,11 +123,14 @@ def main(survey, stars, method, workers, out, only_latent_dim, only_omega, only_
 def report_part(method, seconds, trainings_a_dim):
     made = extrapolate(seconds)
     for p in sorted(made):
-        click.echo(f"{method}, P={p:<4} {made[p][0]:8.1f} s a training with its tasks  ({made[p][1]})")
+        click.echo(
+            f"{method}, P={p:<4} {made[p][0]:8.1f} s a training with its tasks  ({made[p][1]})"
+        )
     if len(made) == len(LATENT_DIMS):
         whole = sum(s for s, _ in made.values()) * trainings_a_dim
         click.echo(
-            f"{method}, whole grid: {whole / 60:.0f} min, not run: the sum over {trainings_a_dim} trainings at each P, "
+            f"{method}, whole grid: {whole / 60:.0f} min, not run: the sum over "
+            f"{trainings_a_dim} trainings at each P, "
             "one at a time"
         )
 

@@ -2,8 +2,8 @@
 
     python benchmarks/ingest.py apStar-dr17-2M19485057+5005279.fits DIR --files 20000
 
-The files are made once, each as large as the real one, and kept; reading them again finds them in the page cache as far
-as memory goes.
+The files are made once, each as large as the real one, and kept; reading them again finds them in
+the page cache as far as memory goes.
 """
 
 import json
@@ -22,7 +22,7 @@ from luxscale.cluster import local_cluster
 from luxscale.ingest import find_files, ingest
 from luxscale.progress import Progress
 from luxscale.readers import get_format
-from luxscale.runlog import machine
+from luxscale.runs.log import machine
 
 
 def make(star, folder, count):
@@ -36,7 +36,9 @@ def make(star, folder, count):
                 if not path.exists():
                     path.parent.mkdir(parents=True, exist_ok=True)
                     hdus[0].header["OBJID"] = f"2M{i:08d}+{i:07d}"
-                    hdus[1].data = flux + sigma * np.random.default_rng(i).standard_normal(flux.shape)
+                    hdus[1].data = flux + sigma * np.random.default_rng(i).standard_normal(
+                        flux.shape
+                    )
                     hdus.writeto(path)
                     shown.update(i + 1)
 

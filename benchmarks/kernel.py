@@ -2,8 +2,9 @@
 
     python benchmarks/kernel.py --pixels 8575 --latents 48
 
-Prints stars per second: the product (star, pixel) @ (pixel, P (P + 1) / 2) alone, and the whole kernel with weights,
-solve, labels with errors, chi2 and flags; medians of alternating rounds, and their ratio.
+Prints stars per second: the product (star, pixel) @ (pixel, P (P + 1) / 2) alone, and the whole
+kernel with weights, solve, labels with errors, chi2 and flags; medians of alternating rounds, and
+their ratio.
 """
 
 import os
@@ -14,28 +15,31 @@ import click
 import jax
 import numpy as np
 
-from luxscale import solvers
-from luxscale.kernel import Design, Head, Task, infer_arrays, on_accelerator
+from luxscale.model import linalg
+from luxscale.model.kernel import Design, Head, Task, infer_arrays, put_on_device
 
 
 def random_problem(stars, pixels, latents, labels, rng):
     """Designs, data and heads of random numbers of realistic scale."""
     weights = rng.standard_normal((pixels, latents)).astype("f4")
-    i, j, _ = solvers.packed_index(latents)
+    i, j, _ = linalg.packed_index(latents)
     ones = np.ones(pixels, "f4")
     design = Design(weights, weights.T[i] * weights.T[j], 0 * ones, 0.1 * ones, ones, ones)
     head = Head(
-        rng.standard_normal((labels, latents)), np.zeros(labels), np.zeros(labels), np.full((labels, 2), np.nan)
+        rng.standard_normal((labels, latents)),
+        np.zeros(labels),
+        np.zeros(labels),
+        np.full((labels, 2), np.nan),
     )
     flux = rng.standard_normal((stars, pixels)).astype("f4")
     ivar = rng.uniform(50, 150, (stars, pixels)).astype("f4")
-    return Task(on_accelerator([design]), (head,), (), np.ones(latents, "f4")), flux, ivar
+    return Task(put_on_device([design]), (head,), (), np.ones(latents, "f4")), flux, ivar
 
 
 def measure(stars=4096, pixels=8575, latents=48, labels=12, rounds=7):
     """Median rates of product and kernel, in rounds that alternate: {name: stars/s}, and their ratio."""
     task, flux, ivar = random_problem(stars, pixels, latents, labels, np.random.default_rng(0))
-    product = jax.jit(lambda w, packed: solvers.dot(w, packed.T))
+    product = jax.jit(lambda w, packed: linalg.dot(w, packed.T))
     packed = task.designs[0].packed
     work = {
         "product": lambda: product(ivar, packed).block_until_ready(),
@@ -61,7 +65,8 @@ def measure(stars=4096, pixels=8575, latents=48, labels=12, rounds=7):
 def main(stars, pixels, latents, labels, rounds):
     rate = measure(stars, pixels, latents, labels, rounds)
     click.echo(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, jax {jax.__version__}, "
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, jax "
+        f"{jax.__version__}, "
         f"{pixels} pixels, {latents} latents, {labels} labels"
     )
     for name in ("product", "kernel"):

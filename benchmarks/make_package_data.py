@@ -1,12 +1,12 @@
 """Make the two data files that ship inside luxscale/data from their published sources.
 
-`xp` selects real Gaia XP spectra of red giants with APOGEE labels; `emulator` reduces a neural emulator of
-giant spectra to what `luxscale.simulate` needs. The same sources and seed select the same stars.
-What is selected and how far it is rounded is written in luxscale/data/README.md.
+`xp` selects real Gaia XP spectra of red giants with APOGEE labels; `emulator` reduces a neural
+emulator of giant spectra to what `luxscale.examples.simulate` needs. The same sources and seed
+select the same stars. What is selected and how far it is rounded is written in
+luxscale/data/README.md.
 
-    cd benchmarks
-    python make_package_data.py xp XP_APOGEE.h5 ../luxscale/data/xp_giants.npz
-    python make_package_data.py emulator BOSS22.npz RGB_LABELS.npz ../luxscale/data/giants_emulator.npz
+    cd benchmarks python make_package_data.py xp XP_APOGEE.h5 ../luxscale/data/xp_giants.npz python
+    make_package_data.py emulator BOSS22.npz RGB_LABELS.npz ../luxscale/data/giants_emulator.npz
 
 Needs numpy, click and, for `xp`, h5py.
 """
@@ -14,7 +14,7 @@ Needs numpy, click and, for `xp`, h5py.
 import click
 import numpy as np
 
-from luxscale.giants import draw_labels, network
+from luxscale.examples.giants import draw_labels, network
 
 XP_LABELS = {"teff": "teff", "logg": "logg", "fe_h": "fe_h", "alpha_m": "alpha_m", "ak_targ": "a_k"}
 XP_UNITS = {"teff": "K", "logg": "dex(cm s-2)", "fe_h": "dex", "alpha_m": "dex", "a_k": "mag"}
@@ -60,7 +60,9 @@ def giants(catalog, flux, error):
 def labels_with_errors(catalog, rows):
     """Label values and errors (star, label), the floor added in quadrature, NaN where either is missing."""
     value = np.stack([catalog[k][rows] for k in XP_LABELS], 1)
-    formal = np.stack([catalog.get(f"{k}_err", np.zeros_like(catalog[k]))[rows] for k in XP_LABELS], 1)
+    formal = np.stack(
+        [catalog.get(f"{k}_err", np.zeros_like(catalog[k]))[rows] for k in XP_LABELS], 1
+    )
     error = np.hypot(formal, np.array(list(XP_ERROR_FLOOR.values()), "f4"))
     missing = ~(np.isfinite(value) & np.isfinite(error))
     value[missing] = error[missing] = np.nan
@@ -116,14 +118,18 @@ def reduced(nets, last_w, last_b, mean, basis):
     """The emulator with its last layer projected on `basis`: labels -> coefficients -> spectrum."""
     half = {k: v.astype("f2") for k, v in nets.items() if not k.startswith("label")}
     last = {"w2": last_w @ basis.T, "b2": (last_b - mean) @ basis.T, "mean": mean}
-    return nets | half | {k: v.astype("f4") for k, v in last.items()} | {"basis": basis.astype("f2")}
+    return (
+        nets | half | {k: v.astype("f4") for k, v in last.items()} | {"basis": basis.astype("f2")}
+    )
 
 
 def report(miss):
     """Print how far reduced spectra (star, wavelength) are from the full emulator's."""
     rms, star, pixel = (np.sqrt((miss.astype("f8") ** 2).mean(axis)) for axis in (None, 1, 0))
     star = np.percentile(star, [50, 99, 100]).round(6)
-    click.echo(f"rms error {rms:.6f}; of a star: median, 99%, worst {star}; worst pixel {pixel.max():.6f}")
+    click.echo(
+        f"rms error {rms:.6f}; of a star: median, 99%, worst {star}; worst pixel {pixel.max():.6f}"
+    )
 
 
 @click.group(help=__doc__.splitlines()[0])

@@ -4,14 +4,17 @@
     python benchmarks/peers.py --show benchmarks/results/peers.json
     python benchmarks/peers.py --same-model --venvs DIR
 
-Simulated giants of twelve labels: training stars of S/N 100 to 200, test stars of S/N 100 to 200 and 30 to 60. Methods:
-luxscale's trainers, The Cannon (annieslasso), pollux, and a ridge, boosted trees and a neural network of scikit-learn
-(`peers/run_*.py` say how each is used). Each runs in a process of its own, on two threads, in a virtual environment
-that is made for it. Reported, as Markdown: RMSE and robust scatter of each label against the truth, pulls of errors,
-what missing labels do, seconds, memory and stars/s (`common.run` says of what), and how they grow. What a method
-cannot do within the limit is said so, with the time that it would take, and what fails, with its last message.
+Simulated giants of twelve labels: training stars of S/N 100 to 200, test stars of S/N 100 to 200
+and 30 to 60. Methods: luxscale's trainers, The Cannon (annieslasso), pollux, and a ridge, boosted
+trees and a neural network of scikit-learn (`peers/run_*.py` say how each is used). Each runs in a
+process of its own, on two threads, in a virtual environment that is made for it. Reported, as
+Markdown: RMSE and robust scatter of each label against the truth, pulls of errors, what missing
+labels do, seconds, memory and stars/s (`common.run` says of what), and how they grow. What a method
+cannot do within the limit is said so, with the time that it would take, and what fails, with its
+last message.
 
-With --same-model: inference of luxscale and of pollux from one model, that they agree and at what speed.
+With --same-model: inference of luxscale and of pollux from one model, that they agree and at what
+speed.
 """
 
 import json
@@ -36,18 +39,27 @@ def choose(text):
     wanted = text.split(",") if text else list(METHODS)
     for name in wanted:
         if name not in METHODS:
-            raise click.BadParameter(f"{name!r} is none of {', '.join(METHODS)}", param_hint="--methods")
+            raise click.BadParameter(
+                f"{name!r} is none of {', '.join(METHODS)}", param_hint="--methods"
+            )
     return [OURS, *(m for m in METHODS if m in wanted and m != OURS)]
 
 
 def compare(size, methods, venvs, limit, out):
     """Run a comparison, keep its figures in `out` after every step, and return them."""
     setup, started, load = SETUPS[size], time.monotonic(), os.getloadavg()[0]
-    found = {"size": size, "setup": asdict(setup) | {"points": setup.points}, "tests": list(TESTS), "limit": limit}
+    found = {
+        "size": size,
+        "setup": asdict(setup) | {"points": setup.points},
+        "tests": list(TESTS),
+        "limit": limit,
+    }
     found["machine"] = f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors"
 
     def keep(records):
-        found.update(runs=records, load=[load, os.getloadavg()[0]], seconds=time.monotonic() - started)
+        found.update(
+            runs=records, load=[load, os.getloadavg()[0]], seconds=time.monotonic() - started
+        )
         if out:
             out.write_text(json.dumps(found, indent=1) + "\n")
 
@@ -63,25 +75,41 @@ def compare(size, methods, venvs, limit, out):
 @click.option("--size", type=click.Choice(list(SETUPS)), default="default", show_default=True)
 @click.option("--methods", help=f"Some of {','.join(METHODS)}; all by default.")
 @click.option("--limit", default=120.0, show_default=True, help="Seconds that a run may take.")
-@click.option("--venvs", type=click.Path(path_type=Path), help="Where to keep environments; temporary if not given.")
+@click.option(
+    "--venvs",
+    type=click.Path(path_type=Path),
+    help="Where to keep environments; temporary if not given.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file for all figures.")
 @click.option("--show", type=click.File(), help="JSON file to print the tables of; runs nothing.")
-@click.option("--same-model", "same", is_flag=True, help="Inference alone, of luxscale and pollux from one model.")
+@click.option(
+    "--same-model",
+    "same",
+    is_flag=True,
+    help="Inference alone, of luxscale and pollux from one model.",
+)
 @click.option("--stars", default=500, show_default=True, help="With --same-model: stars to label.")
-@click.option("--training", default=500, show_default=True, help="With --same-model: stars to train on.")
+@click.option(
+    "--training", default=500, show_default=True, help="With --same-model: stars to train on."
+)
 @click.option("--pixels", default=8575, show_default=True, help="With --same-model.")
 @click.option("--latents", default=48, show_default=True, help="With --same-model.")
-@click.option("--rounds", default=3, show_default=True, help="With --same-model: passes after the first.")
+@click.option(
+    "--rounds", default=3, show_default=True, help="With --same-model: passes after the first."
+)
 def main(size, methods, limit, venvs, out, show, same, stars, training, pixels, latents, rounds):
     if show:
         found = json.load(show)
         if "runs" not in found:
             raise click.BadParameter(
-                f"{show.name} has no figures of a comparison; name what --out wrote", param_hint="--show"
+                f"{show.name} has no figures of a comparison; name what --out wrote",
+                param_hint="--show",
             )
     elif same:
         with tempfile.TemporaryDirectory() as scratch:
-            found = same_model.compare(stars, training, pixels, latents, rounds, venvs or Path(scratch))
+            found = same_model.compare(
+                stars, training, pixels, latents, rounds, venvs or Path(scratch)
+            )
         if out:
             out.write_text(json.dumps(found, indent=1) + "\n")
         return

@@ -2,9 +2,10 @@
 
     python benchmarks/precision.py --stars 1000 --pixels 300
 
-Trains on half of the stars and draws noise on the others. Prints, for each label and bin of S/N, the median over the
-stars of the scatter of the inferred label by draws, of the same by formula, and their ratio; and last the ratio of
-each label over all stars, with its standard error. The median of few draws is low (by 1% for ten), their mean is not.
+Trains on half of the stars and draws noise on the others. Prints, for each label and bin of S/N,
+the median over the stars of the scatter of the inferred label by draws, of the same by formula, and
+their ratio; and last the ratio of each label over all stars, with its standard error. The median of
+few draws is low (by 1% for ten), their mean is not.
 """
 
 import os
@@ -17,18 +18,22 @@ import jax
 import numpy as np
 
 import luxscale as lux
-from luxscale.precision import draw_precision, precision_by_snr
-from luxscale.simulate import simulate
+from luxscale.analysis.precision import draw_precision, precision_by_snr
+from luxscale.examples.simulate import simulate
 
 
 @click.command(help=__doc__.splitlines()[0])
-@click.option("--stars", default=1000, show_default=True, help="Training stars; as many are held out.")
+@click.option(
+    "--stars", default=1000, show_default=True, help="Training stars; as many are held out."
+)
 @click.option("--pixels", default=300, show_default=True)
 @click.option("--latents", default=24, show_default=True)
 @click.option("--draws", default=10, show_default=True, help="Draws of noise for each star.")
 @click.option("--bins", default=4, show_default=True, help="Bins of S/N, with as many stars each.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--figure", type=click.Path(path_type=Path), default=None, help="File to draw the figure in.")
+@click.option(
+    "--figure", type=click.Path(path_type=Path), default=None, help="File to draw the figure in."
+)
 def main(stars, pixels, latents, draws, bins, seed, figure):
     survey = simulate(2 * stars, n_pixels=pixels, seed=seed)
     start = time.perf_counter()
@@ -37,11 +42,15 @@ def main(stars, pixels, latents, draws, bins, seed, figure):
     found = draw_precision(survey.isel(star=slice(stars, None)), model, n_draws=draws, seed=seed)
     drawn = time.perf_counter()
     click.echo(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, jax {jax.__version__}, "
-        f"{stars} stars, {pixels} pixels, {latents} latents, {draws} draws; training {trained - start:.1f} s, "
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, jax "
+        f"{jax.__version__}, "
+        f"{stars} stars, {pixels} pixels, {latents} latents, {draws} draws; training "
+        f"{trained - start:.1f} s, "
         f"draws and formulas {drawn - trained:.1f} s"
     )
-    binned = precision_by_snr(found, np.quantile(found["snr"].dropna("star"), np.linspace(0, 1, bins + 1)))
+    binned = precision_by_snr(
+        found, np.quantile(found["snr"].dropna("star"), np.linspace(0, 1, bins + 1))
+    )
     click.echo("\n".join(table(found, binned)))
     if figure:
         from luxscale import plot
@@ -51,9 +60,16 @@ def main(stars, pixels, latents, draws, bins, seed, figure):
 
 def table(found, binned):
     """Lines of the table: a label each, three columns a bin, and the ratio over all stars."""
-    spans = [f"S/N {a:.0f}-{b:.0f}" for a, b in zip(binned["snr_low"].values, binned["snr_high"].values, strict=True)]
+    spans = [
+        f"S/N {a:.0f}-{b:.0f}"
+        for a, b in zip(binned["snr_low"].values, binned["snr_high"].values, strict=True)
+    ]
     yield f"{'':<8}" + "".join(f"{span:>27}" for span in spans) + f"{'all stars':>18}"
-    yield f"{'label':<8}" + f"{'draws':>11}{'formula':>10}{'ratio':>6}" * len(spans) + f"{'ratio':>18}"
+    yield (
+        f"{'label':<8}"
+        + f"{'draws':>11}{'formula':>10}{'ratio':>6}" * len(spans)
+        + f"{'ratio':>18}"
+    )
     middle = binned["precision"].sel(quantile=0.5)
     ratio = found["draws"] / found["noise"]
     for label in found["label"].values.tolist():

@@ -1,6 +1,7 @@
 """Measure what the report of a catalogue costs: seconds, peak memory, size of the page.
 
-    python benchmarks/report.py catalog.zarr --truth truth.zarr --survey survey.zarr --model model.zarr
+    python benchmarks/report.py catalog.zarr --truth truth.zarr --survey survey.zarr --model
+    model.zarr
 
 Arguments are those of `luxscale report`; the page is written to a scratch folder.
 """
@@ -19,7 +20,14 @@ def measure(arguments):
     """Run the command once, and return its figures."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
-        run = ["luxscale", "report", *arguments, "--out", str(Path(folder) / "report.html"), "--json"]
+        run = [
+            "luxscale",
+            "report",
+            *arguments,
+            "--out",
+            str(Path(folder) / "report.html"),
+            "--json",
+        ]
         made = json.loads(subprocess.run(run, check=True, stdout=subprocess.PIPE).stdout)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {

@@ -2,8 +2,9 @@
 
     python benchmarks/scale.py --work DIR --out results.json
 
-Needs about 8 GB of disk for the 3,000,000 XP spectra (`--only` leaves parts out, `--xp-stars` makes it fewer). Rates of
-Zarr to Zarr are of a cluster that is up and has compiled: a short run of the same shape comes before.
+Needs about 8 GB of disk for the 3,000,000 XP spectra (`--only` leaves parts out, `--xp-stars` makes
+it fewer). Rates of Zarr to Zarr are of a cluster that is up and has compiled: a short run of the
+same shape comes before.
 """
 
 import json
@@ -21,12 +22,13 @@ from kernel import measure as measure_kernel
 from surveys import CHUNK, make
 
 import luxscale as lux
-from luxscale import run, store
+from luxscale import store
 from luxscale.cluster import local_cluster
-from luxscale.plan import Region, make_plan
-from luxscale.region import Outcome
-from luxscale.runlog import machine
-from luxscale.tasks import on_cluster
+from luxscale.labelling import run
+from luxscale.labelling.plan import Region, make_plan
+from luxscale.labelling.region import Outcome
+from luxscale.runs.executors import run_on_cluster
+from luxscale.runs.log import machine
 
 
 def fresh(path):
@@ -44,9 +46,14 @@ def peak_bytes():
 def label(client, survey, model, catalog, log):
     """Label a survey on a warm cluster: stars/s, and what the tasks say of their time."""
     log.unlink(missing_ok=True)
-    summary = lux.label_survey(survey, model, fresh(catalog), client=client, log=log, progress=False)
+    summary = lux.label_survey(
+        survey, model, fresh(catalog), client=client, log=log, progress=False
+    )
     regions = [e for e in map(json.loads, log.read_text().splitlines()) if e["event"] == "region"]
-    parts = {k: statistics.median(r["seconds"][k] / r["stars"] * 1e6 for r in regions) for k in regions[0]["seconds"]}
+    parts = {
+        k: statistics.median(r["seconds"][k] / r["stars"] * 1e6 for r in regions)
+        for k in regions[0]["seconds"]
+    }
     return {
         "stars": summary.n_run,
         "seconds": round(summary.seconds, 2),
@@ -60,7 +67,10 @@ def on_workers(workers, survey, model, folder, rounds):
     small = make("apogee", folder / "warm", workers * CHUNK)[0]
     with local_cluster(workers) as client:
         label(client, small, model, folder / "catalog.zarr", folder / "log.jsonl")
-        found = [label(client, survey, model, folder / "catalog.zarr", folder / "log.jsonl") for _ in range(rounds)]
+        found = [
+            label(client, survey, model, folder / "catalog.zarr", folder / "log.jsonl")
+            for _ in range(rounds)
+        ]
         peak = max(client.run(peak_bytes).values())
     best = sorted(found, key=lambda f: f["seconds"])[len(found) // 2]
     return {"workers": workers, **best, "worker_peak_GB": round(peak / 1e9, 2)}
@@ -112,7 +122,11 @@ def select_and_plot(survey, model):
     stars = lux.open_survey(survey)
     some = stars.isel(star=slice(stars.sizes["star"] // 2, stars.sizes["star"] // 2 + 1000))
     plot.kiel(lux.infer(some, lux.load_model(model)).compute())
-    return {"stars": 1000, "of": stars.sizes["star"], "seconds": round(time.perf_counter() - started, 1)}
+    return {
+        "stars": 1000,
+        "of": stars.sizes["star"],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
 
 
 def nothing(plan, region):
@@ -134,7 +148,9 @@ def tasks(work, **_):
         regions = [Region(i, i * CHUNK, (i + 1) * CHUNK) for i in range(count)]
         with local_cluster(2) as client:
             sent, before, started = loopback_bytes(), peak_bytes(), time.perf_counter()
-            done = sum(1 for _ in on_cluster(replace(run.job(plan), task=nothing), client, regions))
+            done = sum(
+                1 for _ in run_on_cluster(replace(run.job(plan), task=nothing), client, regions)
+            )
             seconds = time.perf_counter() - started
             assert done == count
             yield (
@@ -151,9 +167,16 @@ PARTS = {"apogee": apogee, "xp": xp, "tasks": tasks}
 
 
 @click.command(help=__doc__.splitlines()[0])
-@click.option("--work", type=click.Path(path_type=Path), required=True, help="Directory for surveys and catalogues.")
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Directory for surveys and catalogues.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="File of results, JSON.")
-@click.option("--only", type=click.Choice(list(PARTS)), multiple=True, help="Parts to run. [default: all]")
+@click.option(
+    "--only", type=click.Choice(list(PARTS)), multiple=True, help="Parts to run. [default: all]"
+)
 @click.option("--xp-stars", default=3_000_000, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 def main(work, out, only, xp_stars, rounds):
@@ -172,7 +195,11 @@ def processor():
     """Name of the processor."""
     info = Path("/proc/cpuinfo")
     names = (
-        [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")]
+        [
+            x.split(":")[1].strip()
+            for x in info.read_text().splitlines()
+            if x.startswith("model name")
+        ]
         if info.exists()
         else []
     )

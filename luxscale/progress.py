@@ -35,7 +35,9 @@ class Progress:
     enabled : bool
     """
 
-    def __init__(self, what: str, total: int | None = None, *, unit: str = "", enabled: bool = True) -> None:
+    def __init__(
+        self, what: str, total: int | None = None, *, unit: str = "", enabled: bool = True
+    ) -> None:
         self._what, self._total, self._unit, self._enabled = what, total, unit, enabled
         self._stage, self._done, self._note = "", 0, ""
         self._started = self._spoke = time.monotonic()
@@ -43,7 +45,11 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._enabled and sys.stderr.isatty():
-            count = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()] if self._total else [SpinnerColumn()]
+            count = (
+                [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+                if self._total
+                else [SpinnerColumn()]
+            )
             self._rich = RichProgress(
                 TextColumn("{task.description}"),
                 *count,
@@ -57,7 +63,10 @@ class Progress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._rich:
             self._rich.stop()
@@ -81,7 +90,9 @@ class Progress:
 
     def report(self, method: str, iteration: int, objective: float) -> None:
         """Say how an iteration of training ended."""
-        self.update(iteration + 1, f"{method} iteration {iteration + 1}, objective per star {objective:.3f}")
+        self.update(
+            iteration + 1, f"{method} iteration {iteration + 1}, objective per star {objective:.3f}"
+        )
 
     def say(self, text: str) -> None:
         """Print a line that stays."""

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import luxscale as lux
-from luxscale.maps import LinearMap
+from luxscale.model.decoders import LinearMap
 
 LABELS = ("teff", "logg", "fe_h", "mg_fe")
 UNITS = ("K", "dex(cm s-2)", "dex", "dex")
@@ -51,7 +51,13 @@ class World:
         return self.flux_weights.shape[1]
 
     def survey(
-        self, n: int, seed: int, *, missing_labels: float = 0.1, missing_pixels: float = 0.05, label_noise: float = 1.0
+        self,
+        n: int,
+        seed: int,
+        *,
+        missing_labels: float = 0.1,
+        missing_pixels: float = 0.05,
+        label_noise: float = 1.0,
     ) -> xr.Dataset:
         rng = np.random.default_rng(seed)
         d, m = self.flux_offset.size, self.label_offset.size
@@ -76,7 +82,11 @@ class World:
             },
             {
                 "star": ("star", np.array([f"s{seed}-{i:05d}" for i in range(n)], object)),
-                "wavelength": ("wavelength", 15100 + 2.0 * np.arange(d), {"units": "Angstrom", "medium": "vacuum"}),
+                "wavelength": (
+                    "wavelength",
+                    15100 + 2.0 * np.arange(d),
+                    {"units": "Angstrom", "medium": "vacuum"},
+                ),
                 "label": ("label", np.array(LABELS[:m], object)),
                 "label_units": ("label", np.array(UNITS[:m], object)),
             },
@@ -85,7 +95,11 @@ class World:
     def oracle(self, survey: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Best possible labels from the spectra, and their errors: the posterior under the true parameters."""
         value, err = [], []
-        for y, ivar in zip(survey["flux"].values.astype(float), survey["flux_ivar"].values.astype(float), strict=True):
+        for y, ivar in zip(
+            survey["flux"].values.astype(float),
+            survey["flux_ivar"].values.astype(float),
+            strict=True,
+        ):
             good = ivar > 0
             x = self.flux_weights[good]
             w = 1 / (1 / ivar[good] + self.flux_scatter[good] ** 2)
@@ -101,7 +115,9 @@ def reference(
 ) -> dict[str, np.ndarray]:
     """Posterior of latents and labels in float64, star by star, straight from the equations."""
     given, label = model[name], model["label_value"]
-    out: dict[str, list] = {k: [] for k in ("latent", "cov", "value", "err", "label_cov", "chi2", "n_pixels")}
+    out: dict[str, list] = {
+        k: [] for k in ("latent", "cov", "value", "err", "label_cov", "chi2", "n_pixels")
+    }
     for y, ivar in zip(np.asarray(values, float), np.asarray(ivars, float), strict=True):
         good = (ivar > 0) & np.asarray(given.used)
         x = np.asarray(given.map.weights)[good]
@@ -125,12 +141,19 @@ def reference(
     return {k: np.array(v) for k, v in out.items()}
 
 
-def join_outputs(model: lux.LuxModel, survey: xr.Dataset) -> tuple[lux.LuxModel, np.ndarray, np.ndarray]:
+def join_outputs(
+    model: lux.LuxModel, survey: xr.Dataset
+) -> tuple[lux.LuxModel, np.ndarray, np.ndarray]:
     """Spectra and labels as one output, for `reference`: a model that has it as ``flux``, its values and ivars."""
     flux, label = model["flux"], model["label_value"]
-    linear = LinearMap(*(np.concatenate([getattr(o.map, k) for o in (flux, label)]) for k in ("weights", "offset")))
+    linear = LinearMap(
+        *(np.concatenate([getattr(o.map, k) for o in (flux, label)]) for k in ("weights", "offset"))
+    )
     joined = dataclasses.replace(
-        flux, map=linear, scatter=np.r_[flux.scatter, label.scatter], used=np.r_[flux.used, label.used]
+        flux,
+        map=linear,
+        scatter=np.r_[flux.scatter, label.scatter],
+        used=np.r_[flux.used, label.used],
     )
     err = survey["label_err"].values
     ivar = np.where(np.isfinite(err), 1 / err**2, 0)

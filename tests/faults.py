@@ -1,8 +1,9 @@
 """Injects faults into runs over a small simulated survey, and counts what was lost.
 
 ``python tests/faults.py --seed 1`` kills, stops and starves the processes of the real command, damages and removes its input,
-fills its disk and changes what it works on; afterwards it gives the same command again and compares the catalogue with that
-of a run that nothing disturbed. Exits 1 if a star was lost or differs, or a run did not behave.
+fills its disk and changes what it works on; afterwards it gives the same command again and compares
+the catalogue with that of a run that nothing disturbed. Exits 1 if a star was lost or differs, or a
+run did not behave.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ from faults_bench import (
 )
 
 import luxscale as lux
-from luxscale.catalog import DONE, UNREADABLE
-from luxscale.flags import BIT
-from luxscale.schema import InputError
+from luxscale.errors import InputError
+from luxscale.schema.flags import BIT
+from luxscale.schema.status import DONE, UNREADABLE
 
 #: How long a client looks for a scheduler that is gone: Dask's default is 30 s.
 QUICK_TO_GIVE_UP = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s"}
@@ -99,7 +100,10 @@ def scheduler_killed(bench: Bench, result: Result) -> None:
         result.injected += 1
         status, said = command.end()
     message = said.strip().splitlines()[-1]
-    result.expect(status == 1 and "start a cluster and run the same command again" in message, f"{status}: {said}")
+    result.expect(
+        status == 1 and "start a cluster and run the same command again" in message,
+        f"{status}: {said}",
+    )
     result.expect("Error: " in message and "scheduler.zarr" in message, f"no account: {said}")
     pending = bench.pending("scheduler")
     result.expect(0 < len(pending) < N_CHUNKS, f"{len(pending)} regions are pending")
@@ -109,7 +113,9 @@ def scheduler_killed(bench: Bench, result: Result) -> None:
     ):
         bench.finish("scheduler", result, command)
         again = {e["region"] for e in command.events("region")}
-        result.expect(again == pending, f"the last command did {again}, not what was left: {pending}")
+        result.expect(
+            again == pending, f"the last command did {again}, not what was left: {pending}"
+        )
 
 
 def worker_stalled(bench: Bench, result: Result) -> None:
@@ -141,19 +147,29 @@ def input_damaged(bench: Bench, result: Result) -> None:
     """A chunk of the survey is corrupt, one cut short, one missing; then they are mended."""
     survey, name = bench.folder / "damaged.zarr", "input"
     shutil.copytree(bench.survey, survey)
-    chunks = [0, *bench.rng.sample(range(1, N_CHUNKS), 2)]  # 0 is one of those that are looked at before a run
+    chunks = [
+        0,
+        *bench.rng.sample(range(1, N_CHUNKS), 2),
+    ]  # 0 is one of those that are looked at before a run
     for chunk, damage in zip(chunks, (_corrupt, _truncate, Path.unlink), strict=True):
         variable = bench.rng.choice(["flux", "flux_ivar"])
         damage(survey / variable / "c" / str(chunk) / "0")
         result.injected += 1
     status, said = bench.here(name, survey)
-    result.expect(status == 1 and "cannot be read" in said, f"damaged input: exit status {status}: {said}")
+    result.expect(
+        status == 1 and "cannot be read" in said, f"damaged input: exit status {status}: {said}"
+    )
     result.expect(f"region {min(chunks)}: " in said, f"the region is not named: {said}")
     bad = np.zeros((N_CHUNKS, CHUNK), bool)
     bad[chunks] = True
     found, right = (contents(bench.folder / f"{n}.zarr") for n in (name, "undisturbed"))
-    result.expect((found["status"] == np.where(bad.ravel(), UNREADABLE, DONE)).all(), "other stars are unreadable")
-    result.expect(((found["flags"] & BIT["unreadable"] > 0) == bad.ravel()).all(), "other stars are flagged")
+    result.expect(
+        (found["status"] == np.where(bad.ravel(), UNREADABLE, DONE)).all(),
+        "other stars are unreadable",
+    )
+    result.expect(
+        ((found["flags"] & BIT["unreadable"] > 0) == bad.ravel()).all(), "other stars are flagged"
+    )
     result.expect(np.isnan(found["label_value"][bad.ravel()]).all(), "unreadable stars have labels")
     same = ~differ(found["label_value"], right["label_value"])[~bad.ravel()]
     result.expect(same.all(), "damage spread to other stars")
@@ -162,7 +178,8 @@ def input_damaged(bench: Bench, result: Result) -> None:
     with bench.start(name, survey=survey) as command:
         bench.finish(name, result, command)
         result.expect(
-            {e["region"] for e in command.events("region")} == set(chunks), "not just the damaged were redone"
+            {e["region"] for e in command.events("region")} == set(chunks),
+            "not just the damaged were redone",
         )
 
 
@@ -183,7 +200,11 @@ def input_away(bench: Bench, result: Result) -> None:
                 away.rename(survey)
         if status or not comes_back:
             account = said.strip().splitlines()[-1]
-            told = status == 1 and "going.zarr: is not there" in account and "run the same command again" in account
+            told = (
+                status == 1
+                and "going.zarr: is not there" in account
+                and "run the same command again" in account
+            )
             result.expect(told, f"{name}: exit status {status}: {said}")
         with bench.start(name, survey=survey) as command:
             bench.finish(name, result, command)
@@ -223,7 +244,12 @@ def permission_lost(bench: Bench, result: Result) -> None:
             return
 
         def remount(mode: str) -> bool:  # refused while a file is being written
-            return subprocess.run(["mount", "-o", f"remount,{mode}", place], capture_output=True).returncode == 0
+            return (
+                subprocess.run(
+                    ["mount", "-o", f"remount,{mode}", place], capture_output=True
+                ).returncode
+                == 0
+            )
 
         log = bench.folder / "permission.log.jsonl"
         lose = lambda: poll(lambda: remount("ro"), "the file system to become read-only")  # noqa: E731
@@ -235,7 +261,9 @@ def _disk(bench: Bench, result: Result) -> Iterator[Path | None]:
     """A small file system of its own, at the folder's ``disk``; None where it may not be mounted."""
     place = bench.folder / "disk"
     place.mkdir(exist_ok=True)
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", place], capture_output=True, text=True)
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", place], capture_output=True, text=True
+    )
     if mount.returncode:
         result.skipped = "a file system may not be mounted here"
         yield None
@@ -246,7 +274,9 @@ def _disk(bench: Bench, result: Result) -> Iterator[Path | None]:
         subprocess.run(["umount", "-l", place], check=True)
 
 
-def _no_writing(bench: Bench, result: Result, lose: Callable, mend: Callable, reason: str, **log: Path) -> None:
+def _no_writing(
+    bench: Bench, result: Result, lose: Callable, mend: Callable, reason: str, **log: Path
+) -> None:
     name = "disk/catalog"
     with bench.start(name, **log) as command:
         command.wait_for(bench.rng.randint(2, N_CHUNKS // 2))
@@ -256,7 +286,9 @@ def _no_writing(bench: Bench, result: Result, lose: Callable, mend: Callable, re
         status, said = command.end()
         result.expect(time.monotonic() - lost < 60, "the run did not stop soon")
     message = said.strip().splitlines()[-1]
-    result.expect(status == 1 and reason in message and "catalog.zarr" in message, f"status {status}: {said}")
+    result.expect(
+        status == 1 and reason in message and "catalog.zarr" in message, f"status {status}: {said}"
+    )
     with bench.start(name, **log) as command:  # while nothing is mended
         status, said = command.end()
         result.expect(status == 1 and reason in said.strip().splitlines()[-1], f"again: {said}")
@@ -266,7 +298,10 @@ def _no_writing(bench: Bench, result: Result, lose: Callable, mend: Callable, re
     result.expect(done, "what was done is lost")
     with bench.start(name, **log) as command:
         bench.finish(name, result, command)
-        result.expect(not done & {e["region"] for e in command.events("region")}, "what was done was done again")
+        result.expect(
+            not done & {e["region"] for e in command.events("region")},
+            "what was done was done again",
+        )
 
 
 def two_runs(bench: Bench, result: Result) -> None:
@@ -276,7 +311,10 @@ def two_runs(bench: Bench, result: Result) -> None:
         status, said = bench.here("twice")
         result.injected += 1
         result.expect(not first.ended, "the first run ended too soon to be disturbed")
-        result.expect(status == 1 and "another run" in said and "twice.zarr" in said, f"status {status}: {said}")
+        result.expect(
+            status == 1 and "another run" in said and "twice.zarr" in said,
+            f"status {status}: {said}",
+        )
         bench.finish("twice", result, first)
 
 
@@ -351,7 +389,8 @@ def table(results: list[Result]) -> str:
     lines = [f"{'fault':<22}{'injected':>9}{'stars lost':>12}{'stars differing':>17}"]
     for r in results:
         lines.append(
-            f"{r.kind:<22}{r.injected:>9}{r.lost:>12,}{r.differing:>17,}  {r.skipped and 'skipped: ' + r.skipped}"
+            f"{r.kind:<22}{r.injected:>9}{r.lost:>12,}{r.differing:>17,}  "
+            f"{r.skipped and 'skipped: ' + r.skipped}"
         )
     total = [sum(getattr(r, k) for r in results) for k in ("injected", "lost", "differing")]
     lines.append(f"{'all':<22}{total[0]:>9}{total[1]:>12,}{total[2]:>17,}")
@@ -360,8 +399,19 @@ def table(results: list[Result]) -> str:
 
 @click.command()
 @click.option("--seed", type=int, required=True, help="Where and when faults strike.")
-@click.option("--kills", type=click.IntRange(10), default=10, show_default=True, help="Times that a client is killed.")
-@click.option("--only", multiple=True, type=click.Choice(list(KINDS)), help="Kind of fault (repeat). [default: all]")
+@click.option(
+    "--kills",
+    type=click.IntRange(10),
+    default=10,
+    show_default=True,
+    help="Times that a client is killed.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(list(KINDS)),
+    help="Kind of fault (repeat). [default: all]",
+)
 def main(seed: int, kills: int, only: tuple[str, ...]) -> None:
     """Inject faults into runs over a small survey, and count what is lost."""
     with tempfile.TemporaryDirectory() as folder:

@@ -20,14 +20,15 @@ import psutil
 import zarr
 
 import luxscale as lux
-from luxscale.catalog import DONE
 from luxscale.cluster import cpu_count, worker_environment
-from luxscale.simulate import simulate_survey
+from luxscale.examples.simulate import simulate_survey
+from luxscale.schema.status import DONE
 
 CHUNK, N_CHUNKS, N_PIXELS, LATENT_DIM = 64, 48, 400, 8
 N_STARS, N_WORKERS = CHUNK * N_CHUNKS, 2
 
-#: Seconds that a worker waits before it writes each array of a region, and for which a condition is waited for.
+#: Seconds that a worker waits before it writes each array of a region, and for which a condition is
+#: waited for.
 SLOW_WRITE, PATIENCE = 0.02, 300.0
 
 
@@ -79,7 +80,15 @@ class Scheduler:
         start = functools.partial(subprocess.Popen, env=env, stderr=subprocess.DEVNULL)
         run = [sys.executable, "-m"]
         scheduler = start(
-            [*run, "distributed.cli.dask_scheduler", "--dashboard-address", "127.0.0.1:0", "--port", "0", *here]
+            [
+                *run,
+                "distributed.cli.dask_scheduler",
+                "--dashboard-address",
+                "127.0.0.1:0",
+                "--port",
+                "0",
+                *here,
+            ]
         )
         processes = [scheduler]
         try:
@@ -96,13 +105,30 @@ class Scheduler:
 class Command:
     """``luxscale label`` in a process of its own, whose workers write slowly."""
 
-    def __init__(self, survey: Path, model: Path, out: Path, *options: str, log: Path | None = None, **env: str):
+    def __init__(
+        self,
+        survey: Path,
+        model: Path,
+        out: Path,
+        *options: str,
+        log: Path | None = None,
+        **env: str,
+    ):
         self.log = log or Path(f"{out}.log.jsonl")
         self._mark, self._before = uuid.uuid4().hex, len(self._lines())
-        command = [sys.executable, "-c", "from luxscale.cli import main; main()", "label", survey, "--model", model]
+        command = [
+            sys.executable,
+            "-c",
+            "from luxscale.cli import main; main()",
+            "label",
+            survey,
+            "--model",
+            model,
+        ]
         command += ["--out", out, "--region-stars", CHUNK, "--log", self.log, *options]
         marked = {"FAULTS_MARK": self._mark}
-        # a worker that takes longer to come back, on a machine busy with other work, would be given up for good
+        # a worker that takes longer to come back, on a machine busy with other work, would be given
+        # up for good
         marked["DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT"] = "1h"
         self.process = subprocess.Popen(
             [str(c) for c in command],
@@ -130,7 +156,11 @@ class Command:
 
     def workers(self) -> list[psutil.Process]:
         """Its worker processes, those that are starting too."""
-        return [p for p in self._family() if p.pid != self.process.pid and "spawn_main" in " ".join(_cmdline(p))]
+        return [
+            p
+            for p in self._family()
+            if p.pid != self.process.pid and "spawn_main" in " ".join(_cmdline(p))
+        ]
 
     def _family(self) -> list[psutil.Process]:
         return [p for p in psutil.process_iter() if _environ(p).get("FAULTS_MARK") == self._mark]
@@ -187,12 +217,19 @@ class Bench:
             status, said = command.end()
             assert status == 0, said
         self.seconds = time.monotonic() - started
-        self.before_work = self.seconds - sum(sum(e["seconds"].values()) for e in command.events("region")) / N_WORKERS
+        self.before_work = (
+            self.seconds
+            - sum(sum(e["seconds"].values()) for e in command.events("region")) / N_WORKERS
+        )
 
-    def start(self, name: str, *options: str, survey: Path | None = None, **more: object) -> Command:
+    def start(
+        self, name: str, *options: str, survey: Path | None = None, **more: object
+    ) -> Command:
         """Give the command, on worker processes."""
         options = options or ("--workers", str(N_WORKERS))
-        return Command(survey or self.survey, self.model, self.folder / f"{name}.zarr", *options, **more)
+        return Command(
+            survey or self.survey, self.model, self.folder / f"{name}.zarr", *options, **more
+        )
 
     def here(self, name: str, survey: Path | None = None) -> tuple[int, str]:
         """Give the command to work in its own process, with the threads that a worker has."""
@@ -210,10 +247,19 @@ class Bench:
 
     def compare(self, name: str, result: Result) -> None:
         """Count the stars of a catalogue that are lost, and those that differ from an undisturbed run's."""
-        found, right = contents(self.folder / f"{name}.zarr"), contents(self.folder / "undisturbed.zarr")
-        result.expect(found.keys() == right.keys(), f"{name}: other variables: {set(found) ^ set(right)}")
+        found, right = (
+            contents(self.folder / f"{name}.zarr"),
+            contents(self.folder / "undisturbed.zarr"),
+        )
+        result.expect(
+            found.keys() == right.keys(), f"{name}: other variables: {set(found) ^ set(right)}"
+        )
         result.lost += int((found["status"] != DONE).sum())
-        unlike = [differ(found[k], right[k]).reshape(N_STARS, -1).any(1) for k in right if len(right[k]) == N_STARS]
+        unlike = [
+            differ(found[k], right[k]).reshape(N_STARS, -1).any(1)
+            for k in right
+            if len(right[k]) == N_STARS
+        ]
         result.differing += int(np.any(unlike, axis=0).sum())
         attributes = zarr.open_group(self.folder / f"{name}.zarr", mode="r").attrs
         result.expect(attributes["complete"] == 1, f"{name}: not complete")

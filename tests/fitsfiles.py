@@ -76,7 +76,10 @@ MWM_COLUMNS = {
 }
 
 #: (kind, instrument): columns that DR19 has not, or by another name.
-MWM_DR19 = {("mwmStar", "APOGEE"): {"spectrum_pk": "spectrum_pk_id"}, ("mwmVisit", "APOGEE"): {"in_stack": None}}
+MWM_DR19 = {
+    ("mwmStar", "APOGEE"): {"spectrum_pk": "spectrum_pk_id"},
+    ("mwmVisit", "APOGEE"): {"in_stack": None},
+}
 MWM_DR19["mwmVisit", "APOGEE"]["spectrum_pk"] = "spectrum_pk_id"
 
 CRVAL = {"APOGEE": (4.179, 6e-6, APOGEE_PIXELS), "BOSS": (3.5523, 1e-4, BOSS_PIXELS)}
@@ -125,28 +128,43 @@ def mwm_hdu(
         form = f"{width}E" if form == "*E" else form if n or "A" not in form else "1A"
         columns.append(fits.Column(name, form, dim=dim, array=array if n else None))
     hdu = fits.BinTableHDU.from_columns(columns, nrows=n, name=f"{instrument}/{site}")
-    hdu.header.update(OBSRVTRY=site, INSTRMNT=instrument, CRVAL=start, CDELT=step, CRPIX=1, NPIXELS=n_pixels)
+    hdu.header.update(
+        OBSRVTRY=site, INSTRMNT=instrument, CRVAL=start, CDELT=step, CRPIX=1, NPIXELS=n_pixels
+    )
     return hdu
 
 
 def write_mwm(
-    path: Path, kind: str, counts: dict[str, int], *, given: dict[str, dict[str, Any]] | None = None, **options: Any
+    path: Path,
+    kind: str,
+    counts: dict[str, int],
+    *,
+    given: dict[str, dict[str, Any]] | None = None,
+    **options: Any,
 ) -> Path:
     """Write an mwmStar or mwmVisit file with so many spectra in each HDU: ``{"APOGEE/LCO": 1}``."""
     primary = fits.PrimaryHDU()
     primary.header.update(
-        V_ASTRA="0.8.1", SDSS_ID=99560000, APOGEEID="2M12283021-6635525", GAIA3_ID=5593130580092485504, RA=113.17667
+        V_ASTRA="0.8.1",
+        SDSS_ID=99560000,
+        APOGEEID="2M12283021-6635525",
+        GAIA3_ID=5593130580092485504,
+        RA=113.17667,
     )
     primary.header.update(DEC=-31.404102, V_RAD=115.68624)
     hdus = fits.HDUList([primary])
     for seed, name in enumerate(("BOSS/APO", "BOSS/LCO", "APOGEE/APO", "APOGEE/LCO")):
         columns = (given or {}).get(name, {})
-        hdus.append(mwm_hdu(kind, *name.split("/"), counts.get(name, 0), seed=seed, **columns, **options))
+        hdus.append(
+            mwm_hdu(kind, *name.split("/"), counts.get(name, 0), seed=seed, **columns, **options)
+        )
     hdus.writeto(path, checksum=True, overwrite=True)
     return path
 
 
-def write_apstar(path: Path, n_visits: int = 3, *, name: str = "2M00000000+0000000", seed: int = 0) -> Path:
+def write_apstar(
+    path: Path, n_visits: int = 3, *, name: str = "2M00000000+0000000", seed: int = 0
+) -> Path:
     """Write an apStar file: coadd, another weighting of it, and the visits."""
     rng = np.random.default_rng(seed)
     shape = (n_visits + 2, APOGEE_PIXELS)
@@ -167,9 +185,17 @@ def write_apstar(path: Path, n_visits: int = 3, *, name: str = "2M00000000+00000
 def write_aspcapstar(path: Path, *, id_in: str = "OBJ", seed: int = 0) -> Path:
     """Write an aspcapStar file, which has the star's name in a keyword of the header or in its table."""
     rng = np.random.default_rng(seed)
-    arrays = [rng.uniform(low, high, APOGEE_PIXELS).astype("f4") for low, high in ((0.7, 1), (0.01, 0.02), (0.7, 1))]
-    names = [fits.Column("APOGEE_ID", "18A", array=["2M14305591+0858023"]), fits.Column("SNR", "E", array=[80.5])]
-    hdus = fits.HDUList([fits.PrimaryHDU(), *map(fits.ImageHDU, arrays), fits.BinTableHDU.from_columns(names)])
+    arrays = [
+        rng.uniform(low, high, APOGEE_PIXELS).astype("f4")
+        for low, high in ((0.7, 1), (0.01, 0.02), (0.7, 1))
+    ]
+    names = [
+        fits.Column("APOGEE_ID", "18A", array=["2M14305591+0858023"]),
+        fits.Column("SNR", "E", array=[80.5]),
+    ]
+    hdus = fits.HDUList(
+        [fits.PrimaryHDU(), *map(fits.ImageHDU, arrays), fits.BinTableHDU.from_columns(names)]
+    )
     hdus[0].header.update(SNR=80.5, RA=217.7, DEC=8.97)
     if id_in != "APOGEE_ID":
         hdus[0].header[id_in] = "2M14305591+0858023"
@@ -184,18 +210,33 @@ Seeds = Callable[[Path], list[Path]]
 #: Sound files of each format, from which damaged ones are made.
 SEEDS: dict[str, Seeds] = {
     "apstar": lambda tmp: [APSTAR, write_apstar(tmp / "apStar.fits")],
-    "aspcapstar": lambda tmp: [write_aspcapstar(tmp / f"{key}.fits", id_in=key) for key in ("OBJ", "APOGEE_ID")],
+    "aspcapstar": lambda tmp: [
+        write_aspcapstar(tmp / f"{key}.fits", id_in=key) for key in ("OBJ", "APOGEE_ID")
+    ],
     "spec": lambda tmp: [SPEC],
-    "mwmstar-apogee": lambda tmp: [write_mwm(tmp / "a.fits", "mwmStar", {"APOGEE/APO": 1, "APOGEE/LCO": 1})],
+    "mwmstar-apogee": lambda tmp: [
+        write_mwm(tmp / "a.fits", "mwmStar", {"APOGEE/APO": 1, "APOGEE/LCO": 1})
+    ],
     "mwmstar-boss": lambda tmp: [write_mwm(tmp / "b.fits", "mwmStar", {"BOSS/LCO": 1})],
-    "mwmvisit-apogee": lambda tmp: [write_mwm(tmp / "va.fits", "mwmVisit", {"APOGEE/APO": 2, "APOGEE/LCO": 1})],
-    "lamost-lrs": lambda tmp: [build_lrs(tmp / f"spec-{layout}.fits", layout=layout) for layout in ("old", "new")],
-    "lamost-mrs": lambda tmp: [build_mrs(tmp / f"med-{layout}.fits", layout=layout) for layout in ("old", "new")],
+    "mwmvisit-apogee": lambda tmp: [
+        write_mwm(tmp / "va.fits", "mwmVisit", {"APOGEE/APO": 2, "APOGEE/LCO": 1})
+    ],
+    "lamost-lrs": lambda tmp: [
+        build_lrs(tmp / f"spec-{layout}.fits", layout=layout) for layout in ("old", "new")
+    ],
+    "lamost-mrs": lambda tmp: [
+        build_mrs(tmp / f"med-{layout}.fits", layout=layout) for layout in ("old", "new")
+    ],
     "galah-dr3": lambda tmp: [build_galah_dr3(tmp, cameras="3")["3"]],
     "galah-dr4": lambda tmp: [build_galah_dr4(tmp / "170418003701205_allstar_fit_spectrum.fits")],
-    "gaia-xp": lambda tmp: [build_xp(tmp / f"xp.{kind}", xp_arrays(3)) for kind in ("csv", "ecsv", "fits")],
-    "arrays": lambda tmp: [
-        build_arrays(tmp / f"arrays.{kind}", spectra_arrays()) for kind in ("h5", "npz", "table.fits", "fits")
+    "gaia-xp": lambda tmp: [
+        build_xp(tmp / f"xp.{kind}", xp_arrays(3)) for kind in ("csv", "ecsv", "fits")
     ],
-    "mwmvisit-boss": lambda tmp: [write_mwm(tmp / "vb.fits", "mwmVisit", {"BOSS/APO": 3, "APOGEE/APO": 1})],
+    "arrays": lambda tmp: [
+        build_arrays(tmp / f"arrays.{kind}", spectra_arrays())
+        for kind in ("h5", "npz", "table.fits", "fits")
+    ],
+    "mwmvisit-boss": lambda tmp: [
+        write_mwm(tmp / "vb.fits", "mwmVisit", {"BOSS/APO": 3, "APOGEE/APO": 1})
+    ],
 }

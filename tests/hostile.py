@@ -22,7 +22,26 @@ from luxscale.readers import FORMATS, BadFile
 MOST_SECONDS = 5
 MOST_BYTES = 768 * 2**20
 
-NUMBERS = (0, -1, 1, 2, 7, 8, 999, 10**6, 2**31, 2**63, 10**18, 10**40, 1e308, "1E999", "NAN", "T", "''", "")
+NUMBERS = (
+    0,
+    -1,
+    1,
+    2,
+    7,
+    8,
+    999,
+    10**6,
+    2**31,
+    2**63,
+    10**18,
+    10**40,
+    1e308,
+    "1E999",
+    "NAN",
+    "T",
+    "''",
+    "",
+)
 FORMS = (
     "1PE(99999999)",
     "1QD(7)",
@@ -52,7 +71,19 @@ SIZES = (
     b"BSCALE",
     b"BZERO",
 )
-MORE_KEYS = ("GROUPS", "ZIMAGE", "THEAP", "BSCALE", "BZERO", "NAXIS3", "TZERO1", "TDIM1", "BLANK", "CRPIX1", "XTENSION")
+MORE_KEYS = (
+    "GROUPS",
+    "ZIMAGE",
+    "THEAP",
+    "BSCALE",
+    "BZERO",
+    "NAXIS3",
+    "TZERO1",
+    "TDIM1",
+    "BLANK",
+    "CRPIX1",
+    "XTENSION",
+)
 
 Mutation = Callable[[bytearray, np.random.Generator], None]
 
@@ -90,7 +121,11 @@ def lie(raw: bytearray, rng: np.random.Generator) -> None:
     places = [i for i in cards(raw) if raw[80 * i : 80 * i + 8].rstrip(b" 0123456789") in SIZES]
     for at in rng.choice(places, rng.integers(1, 4)) if places else []:
         key = raw[80 * at : 80 * at + 8].decode().strip()
-        value = f"'{rng.choice(FORMS)}'" if key.startswith("TFORM") else NUMBERS[rng.integers(len(NUMBERS))]
+        value = (
+            f"'{rng.choice(FORMS)}'"
+            if key.startswith("TFORM")
+            else NUMBERS[rng.integers(len(NUMBERS))]
+        )
         raw[80 * at : 80 * at + 80] = card(key, value)
 
 
@@ -105,7 +140,9 @@ def other_value(raw: bytearray, rng: np.random.Generator) -> None:
     """Give any keyword another value."""
     if places := cards(raw):
         at = 80 * int(rng.choice(places))
-        raw[at : at + 80] = card(raw[at : at + 8].decode("latin-1").strip(), NUMBERS[rng.integers(len(NUMBERS))])
+        raw[at : at + 80] = card(
+            raw[at : at + 8].decode("latin-1").strip(), NUMBERS[rng.integers(len(NUMBERS))]
+        )
 
 
 def move(raw: bytearray, rng: np.random.Generator) -> None:
@@ -177,7 +214,11 @@ def mutate(raw: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
 def read(name: str, path: Path, rng: np.random.Generator) -> str:
     """Read a file, with options by chance; return what became of it."""
     format_ = FORMATS[name]
-    options = {o.name: str(rng.choice(o.choices)) for o in format_.options if o.choices and rng.random() < 0.5}
+    options = {
+        o.name: str(rng.choice(o.choices))
+        for o in format_.options
+        if o.choices and rng.random() < 0.5
+    }
     try:
         found = list(format_.read(path, **options))
     except BadFile as reason:
@@ -217,8 +258,12 @@ def read_damaged(*names: str, n: int, tmp: Path, seed: int = 1) -> dict[str, int
     AssertionError
         If one was neither read nor refused: it is left in ``tmp``.
     """
-    process = multiprocessing.get_context("spawn").Process(target=_child, args=(names, seed, n, tmp))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_child, args=(names, seed, n, tmp)
+    )
     process.start()
     process.join()
-    assert process.exitcode == 0, f"exit status {process.exitcode} at {[str(p) for p in tmp.glob('damaged*/*')]}"
+    assert process.exitcode == 0, (
+        f"exit status {process.exitcode} at {[str(p) for p in tmp.glob('damaged*/*')]}"
+    )
     return json.loads((tmp / "outcomes.json").read_text())

@@ -1,6 +1,7 @@
 """A preload for Dask workers that makes them slow to write, so that faults fall between the arrays of a region.
 
-With ``TAKE_BYTES`` they need as much memory more for every region, as for spectra larger than those of a test.
+With ``TAKE_BYTES`` they need as much memory more for every region, as for spectra larger than those
+of a test.
 """
 
 import mmap
@@ -9,7 +10,7 @@ import time
 
 import zarr
 
-from luxscale import region
+from luxscale.labelling import region
 
 
 def dask_setup(worker):

@@ -32,18 +32,31 @@ def lamost_arrays(wavelength: np.ndarray, seed: int = 0) -> dict[str, np.ndarray
     return {name: array.astype("f4") for name, array in arrays.items()}
 
 
-def lamost_table(arrays: dict[str, np.ndarray], *, name: str, one_row: bool = True) -> fits.BinTableHDU:
+def lamost_table(
+    arrays: dict[str, np.ndarray], *, name: str, one_row: bool = True
+) -> fits.BinTableHDU:
     if not one_row:
-        return fits.BinTableHDU.from_columns([fits.Column(n, "E", array=a) for n, a in arrays.items()], name=name)
+        return fits.BinTableHDU.from_columns(
+            [fits.Column(n, "E", array=a) for n, a in arrays.items()], name=name
+        )
     columns = [fits.Column(n, f"{len(a)}E", array=a[None]) for n, a in arrays.items()]
     return fits.BinTableHDU.from_columns(columns, name=name)
 
 
-def build_lrs(path: Path, *, layout: str = "new", n_pixels: int = 3909, seed: int = 0, **header: Any) -> Path:
+def build_lrs(
+    path: Path, *, layout: str = "new", n_pixels: int = 3909, seed: int = 0, **header: Any
+) -> Path:
     """Write a LAMOST LRS file: ``old`` as from DR2 to DR8, ``new`` as from DR9."""
     arrays = lamost_arrays(10 ** (3.5682 + 1e-4 * np.arange(n_pixels)), seed)
     snr = {f"SNR{band}": 20.0 + i for i, band in enumerate("UGRIZ")}
-    facts = {**LAMOST_HEADER, "FILENAME": path.name, **snr, "COEFF0": 3.5682, "COEFF1": 1e-4, **header}
+    facts = {
+        **LAMOST_HEADER,
+        "FILENAME": path.name,
+        **snr,
+        "COEFF0": 3.5682,
+        "COEFF1": 1e-4,
+        **header,
+    }
     if layout == "old":
         hdus = fits.HDUList([fits.PrimaryHDU(np.array(list(arrays.values())))])
     else:
@@ -53,7 +66,9 @@ def build_lrs(path: Path, *, layout: str = "new", n_pixels: int = 3909, seed: in
     return path
 
 
-def build_mrs(path: Path, *, layout: str = "new", arms: str = "BR", seed: int = 0, **header: Any) -> Path:
+def build_mrs(
+    path: Path, *, layout: str = "new", arms: str = "BR", seed: int = 0, **header: Any
+) -> Path:
     """Write a LAMOST MRS file with the coadds of some arms and one exposure of each."""
     ranges = {"B": (3.6946, 3370), "R": (3.7994, 3310)}
     hdus = fits.HDUList([fits.PrimaryHDU()])
@@ -72,11 +87,21 @@ def build_mrs(path: Path, *, layout: str = "new", arms: str = "BR", seed: int = 
 
 
 #: First pixel, step and pixels of each camera, Angstrom, of the flux as observed.
-HERMES = ((4713.6, 0.0457, 4096), (5648.9, 0.0546, 4096), (6478.5, 0.0632, 4096), (7585.0, 0.0737, 4096))
+HERMES = (
+    (4713.6, 0.0457, 4096),
+    (5648.9, 0.0546, 4096),
+    (6478.5, 0.0632, 4096),
+    (7585.0, 0.0737, 4096),
+)
 
 
 def build_galah_dr3(
-    folder: Path, sobject_id: int = 170418003701205, *, cameras: str = "1234", normalised: bool = True, rv: float = 30.0
+    folder: Path,
+    sobject_id: int = 170418003701205,
+    *,
+    cameras: str = "1234",
+    normalised: bool = True,
+    rv: float = 30.0,
 ) -> dict[str, Path]:
     """Write the files of a star's cameras: the normalised flux at rest, and without the first pixels of camera 4."""
     paths = {}
@@ -84,11 +109,19 @@ def build_galah_dr3(
         rng = np.random.default_rng(int(camera))
         start, step, n = HERMES[int(camera) - 1]
         cut = 1288 if camera == "4" else 0
-        lines = [rng.uniform(500, 900, n), rng.uniform(0.01, 0.02, n), rng.uniform(600, 1000, n), rng.uniform(5, 9, n)]
+        lines = [
+            rng.uniform(500, 900, n),
+            rng.uniform(0.01, 0.02, n),
+            rng.uniform(600, 1000, n),
+            rng.uniform(5, 9, n),
+        ]
         lines += [rng.uniform(0.5, 1.1, n - cut)] if normalised else []
         hdus = fits.HDUList([fits.PrimaryHDU(lines[0].astype("f4"))])
         names = ("input_sigma", "no_sky_subspectrum", "no_sky_sigma", "normalised_spectrum")
-        hdus += [fits.ImageHDU(a.astype("f4"), name=name) for a, name in zip(lines[1:], names, strict=False)]
+        hdus += [
+            fits.ImageHDU(a.astype("f4"), name=name)
+            for a, name in zip(lines[1:], names, strict=False)
+        ]
         for i, hdu in enumerate(hdus):
             shift = 1 + (rv / 299792.458 if i == 4 else 0)
             first = (start + step * (cut if i == 4 else 0)) / shift
@@ -102,16 +135,25 @@ def build_galah_dr3(
 def build_galah_dr4(path: Path, *, fitted: bool = True, seed: int = 0) -> Path:
     """Write a table of DR4's pipeline, ``mob`` for the pixels it fitted; the star is in the name."""
     rng = np.random.default_rng(seed)
-    wave = np.concatenate([s + step * np.arange(n) for s, step, n in HERMES]) / (1 - 20 / 299792.458)
-    columns = [fits.Column("wave", "D", array=wave), fits.Column("sob", "D", array=rng.uniform(0.5, 1.1, wave.size))]
+    wave = np.concatenate([s + step * np.arange(n) for s, step, n in HERMES]) / (
+        1 - 20 / 299792.458
+    )
+    columns = [
+        fits.Column("wave", "D", array=wave),
+        fits.Column("sob", "D", array=rng.uniform(0.5, 1.1, wave.size)),
+    ]
     columns += [fits.Column("uob", "D", array=rng.uniform(0.01, 0.02, wave.size))]
     columns += [fits.Column("smod", "D", array=rng.uniform(0.5, 1.1, wave.size))]
     columns += [fits.Column("mob", "L", array=rng.random(wave.size) < 0.7)] if fitted else []
-    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path, overwrite=True)
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(
+        path, overwrite=True
+    )
     return path
 
 
-def xp_arrays(n: int, n_pixels: int = 343, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def xp_arrays(
+    n: int, n_pixels: int = 343, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return identifiers, flux and error as an XP file holds them: float64 flux, float32 error."""
     rng = np.random.default_rng(seed)
     star = 4472832130942575872 + np.arange(n)
@@ -125,7 +167,11 @@ def _as_text(values: np.ndarray, brackets: str) -> str:
 
 
 def build_xp(
-    path: Path, arrays: tuple[np.ndarray, ...], *, sampling: np.ndarray | None = None, archive: bool = False
+    path: Path,
+    arrays: tuple[np.ndarray, ...],
+    *,
+    sampling: np.ndarray | None = None,
+    archive: bool = False,
 ) -> Path:
     """Write sampled XP spectra as GaiaXPy does by the ending of the name, or as the archive does (CSV of either)."""
     star, flux, error = arrays
@@ -139,7 +185,11 @@ def build_xp(
         fits.HDUList([fits.PrimaryHDU(), table]).writeto(path, overwrite=True)
         return path
     brackets = "()" if path.suffix == ".csv" and not archive else "[]"
-    names = ["source_id", "solution_id", "ra", "dec", "flux", "flux_error"] if archive else ["source_id", "flux"]
+    names = (
+        ["source_id", "solution_id", "ra", "dec", "flux", "flux_error"]
+        if archive
+        else ["source_id", "flux"]
+    )
     names += [] if archive else ["flux_error"]
     head = ["# %ECSV 1.0", "# ---", "# delimiter: ','", "# datatype:"] if brackets == "[]" else []
     head += [f"# - {{name: {name}}}" for name in names] if head else []
@@ -148,10 +198,14 @@ def build_xp(
     rows = []
     for i, f, e in zip(star.tolist(), flux, error, strict=True):
         arrays_text = f'"{_as_text(f, brackets)}","{_as_text(e, brackets)}"'
-        rows.append(f"{i},375316653866487564,45.0,-0.5,{arrays_text}" if archive else f"{i},{arrays_text}")
+        rows.append(
+            f"{i},375316653866487564,45.0,-0.5,{arrays_text}" if archive else f"{i},{arrays_text}"
+        )
     path.write_text("\n".join([*head, ",".join(names), *rows, ""]))
     if brackets == "()":
-        path.with_name(f"{path.stem}_sampling.csv").write_text(f'pos\n"{_as_text(wavelength, brackets)}"\n')
+        path.with_name(f"{path.stem}_sampling.csv").write_text(
+            f'pos\n"{_as_text(wavelength, brackets)}"\n'
+        )
     return path
 
 
@@ -177,12 +231,16 @@ def build_arrays(path: Path, arrays: dict[str, np.ndarray]) -> Path:
             for name, array in arrays.items():
                 file[name] = array
     elif path.suffix == ".npz":
-        np.savez_compressed(path, **{k: v.astype("U") if v.dtype.kind == "S" else v for k, v in arrays.items()})
+        np.savez_compressed(
+            path, **{k: v.astype("U") if v.dtype.kind == "S" else v for k, v in arrays.items()}
+        )
     elif path.name.endswith(".table.fits"):
         n = len(arrays["flux"])
         repeated = {k: np.tile(v, (n, 1)) if k == "wavelength" else v for k, v in arrays.items()}
         columns = [fits.Column(k, _tform(v), array=v) for k, v in repeated.items()]
-        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path, overwrite=True)
+        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(
+            path, overwrite=True
+        )
     else:
         images = [fits.ImageHDU(v, name=k) for k, v in arrays.items() if v.dtype.kind != "S"]
         fits.HDUList([fits.PrimaryHDU(), *images]).writeto(path, overwrite=True)
@@ -190,5 +248,7 @@ def build_arrays(path: Path, arrays: dict[str, np.ndarray]) -> Path:
 
 
 def _tform(array: np.ndarray) -> str:
-    kind = {"f4": "E", "f8": "D", "i2": "I", "i8": "K"}.get(array.dtype.str[1:], f"{array.itemsize}A")
+    kind = {"f4": "E", "f8": "D", "i2": "I", "i8": "K"}.get(
+        array.dtype.str[1:], f"{array.itemsize}A"
+    )
     return f"{array.shape[1]}{kind}" if array.ndim == 2 else kind

@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 import luxscale as lux
-from luxscale import flags
-from luxscale.schema import InputError
+from luxscale.errors import InputError
+from luxscale.schema import flags
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,9 @@ def training(_small_survey):
 def train(survey, method, **settings):
     quick = {"cannon": {}, "marginal": {"iterations": 6}, "alternating": {"iterations": 3}}[method]
     dims = {} if method == "cannon" else {"latent_dim": 4}
-    return lux.train(survey, method=method, progress=False, **{"folds": 2, **dims, **quick, **settings})
+    return lux.train(
+        survey, method=method, progress=False, **{"folds": 2, **dims, **quick, **settings}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,9 @@ def a_spectrum(factor):
 
 
 def a_pixel(factor):
-    return lambda s: put(s, "flux_ivar", np.s_[:, 5], s["flux_ivar"].values[:, 5] * np.float32(factor))
+    return lambda s: put(
+        s, "flux_ivar", np.s_[:, 5], s["flux_ivar"].values[:, 5] * np.float32(factor)
+    )
 
 
 def an_error(value):
@@ -136,7 +140,9 @@ def without_some_labels(survey):
     ],
 )
 def test_training_bears_absurd_errors_and_gaps(training, held_out, clean_models, method, spoil):
-    factor = 1.5 if method == "alternating" else 1.3  # labels have no scatter there, and all fit by the few is for them
+    factor = (
+        1.5 if method == "alternating" else 1.3
+    )  # labels have no scatter there, and all fit by the few is for them
     assert_as_good(train(spoil(training), method, folds=1), clean_models[method], held_out, factor)
 
 
@@ -149,7 +155,9 @@ def test_errors_far_below_the_spread_are_all_alike(training, method):
     absurd["label_err"][row] = 1e-9 * scale
     a, b = (train(s, method) for s in (least, absurd))
     np.testing.assert_allclose(a["flux"].map.weights, b["flux"].map.weights, atol=1e-4)
-    np.testing.assert_allclose(a["label_value"].floor / scale, b["label_value"].floor / scale, atol=1e-3)
+    np.testing.assert_allclose(
+        a["label_value"].floor / scale, b["label_value"].floor / scale, atol=1e-3
+    )
     np.testing.assert_allclose(a.limits, b.limits, rtol=1e-3)
 
 
@@ -157,12 +165,15 @@ def test_labelled_stars_without_a_spectrum_and_more_latents_than_labels(make_wor
     """Under a latent precision of 1e-6 nothing but rounding holds the latents that labels do not fix."""
     world = make_world(p=6)
     training = put(world.survey(300, seed=1), "flux_ivar", np.s_[:60], 0)
-    model = lux.train(training, 9, method="alternating", latent_precision=1e-6, folds=2, progress=False)
+    model = lux.train(
+        training, 9, method="alternating", latent_precision=1e-6, folds=2, progress=False
+    )
     held_out = world.survey(300, seed=2)
     catalog = lux.infer(held_out, model)
     assert finite(catalog)
     best = np.sqrt(
-        np.mean((world.oracle(held_out)[0] - held_out["label_true"]) ** 2, 0) / held_out["label_true"].var("star")
+        np.mean((world.oracle(held_out)[0] - held_out["label_true"]) ** 2, 0)
+        / held_out["label_true"].var("star")
     )
     assert (miss(catalog, held_out) < 1.5 * best.values).all()
 
@@ -194,44 +205,97 @@ def test_a_long_tail_is_no_reason_to_refuse(training, decoder):
 
 def sentinel(stars, value=-9999.0):
     return lambda s: put(
-        put(s, "label_value", np.s_[6 : 6 + stars, 3], value), "label_err", np.s_[6 : 6 + stars, 3], 0.05
+        put(s, "label_value", np.s_[6 : 6 + stars, 3], value),
+        "label_err",
+        np.s_[6 : 6 + stars, 3],
+        0.05,
     )
 
 
 def nearly_constant(survey):
     """Measured in every star, to errors far beyond what tells the stars apart."""
-    put(survey, "label_value", np.s_[:, 1], 0.5 + 1e-14 * np.random.default_rng(0).standard_normal(300))
+    put(
+        survey,
+        "label_value",
+        np.s_[:, 1],
+        0.5 + 1e-14 * np.random.default_rng(0).standard_normal(300),
+    )
     return put(survey, "label_err", np.s_[:, 1], 0.1)
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda s: put(s, "label_value", np.s_[:, 1], 2.0), "label 'logg' has the same value .*drop_sel"),
-        (lambda s: put(s, "label_err", np.s_[:, 1], np.nan), "label 'logg' has no measurement in 'label_value'"),
+        (
+            lambda s: put(s, "label_value", np.s_[:, 1], 2.0),
+            "label 'logg' has the same value .*drop_sel",
+        ),
+        (
+            lambda s: put(s, "label_err", np.s_[:, 1], np.nan),
+            "label 'logg' has no measurement in 'label_value'",
+        ),
         (
             lambda s: put(s, "label_err", np.s_[:, 1], 1e30),
-            "label 'logg' has errors beyond 1e[+]06 times its spread, .* in 2[0-9]+ of 2[0-9]+ measurements.*drop_sel",
+            "label 'logg' has errors beyond 1e[+]06 times its spread, .* in 2[0-9]+ of 2[0-9]+ "
+            "measurements.*drop_sel",
         ),
-        (nearly_constant, "label 'logg' has errors beyond 1e[+]06 times its spread, .*e-15, in 300 of 300"),
+        (
+            nearly_constant,
+            "label 'logg' has errors beyond 1e[+]06 times its spread, .*e-15, in 300 of 300",
+        ),
         (every_ivar(1e-41), "all errors of 'flux' are beyond any use; check 'flux_ivar'"),
         (every_ivar(1e34), "all errors of 'flux' are beyond any use; check 'flux_ivar'"),
-        (sentinel(1), "'label_value' at star 's1-00006', label mg_fe, is absurdly far .* 'label_err' must be NaN"),
+        (
+            sentinel(1),
+            "'label_value' at star 's1-00006', label mg_fe, is absurdly far .* 'label_err' "
+            "must be NaN",
+        ),
         (sentinel(1, -999.0), "'label_value' at star 's1-00006', label mg_fe, is absurdly far"),
-        (sentinel(30), "'label_value' at star 's1-000.*', label mg_fe, is absurdly far .* 'label_err' must be NaN"),
-        (lambda s: put(s, "flux", (6, 3), np.nan), "'flux_ivar' = .* with 'flux' = nan at star 's1-00006'"),
-        (lambda s: put(s, "flux", (6, 3), np.inf), "'flux_ivar' = .* with 'flux' = inf at star 's1-00006'"),
-        (lambda s: put(s, "flux", (6, 3), 1e30), "'flux' at star 's1-00006', wavelength 15106.0, is absurdly far"),
-        (lambda s: put(s, "flux_ivar", (6, 3), np.nan), "'flux_ivar' = nan .* star 's1-00006', wavelength 15106.0"),
+        (
+            sentinel(30),
+            "'label_value' at star 's1-000.*', label mg_fe, is absurdly far .* 'label_err' "
+            "must be NaN",
+        ),
+        (
+            lambda s: put(s, "flux", (6, 3), np.nan),
+            "'flux_ivar' = .* with 'flux' = nan at star 's1-00006'",
+        ),
+        (
+            lambda s: put(s, "flux", (6, 3), np.inf),
+            "'flux_ivar' = .* with 'flux' = inf at star 's1-00006'",
+        ),
+        (
+            lambda s: put(s, "flux", (6, 3), 1e30),
+            "'flux' at star 's1-00006', wavelength 15106.0, is absurdly far",
+        ),
+        (
+            lambda s: put(s, "flux_ivar", (6, 3), np.nan),
+            "'flux_ivar' = nan .* star 's1-00006', wavelength 15106.0",
+        ),
         (lambda s: put(s, "flux_ivar", (6, 3), np.inf), "'flux_ivar' = inf .* star 's1-00006'"),
         (lambda s: put(s, "flux_ivar", (6, 3), -2.0), "'flux_ivar' = -2.0 .* star 's1-00006'"),
-        (lambda s: put(s, "label_value", (6, 3), np.inf), "'label_value' = inf at star 's1-00006', label mg_fe"),
-        (lambda s: put(s, "label_err", (6, 3), np.inf), "'label_err' = inf .* star 's1-00006', label mg_fe"),
-        (lambda s: put(s, "label_err", (6, 3), 0.0), "'label_err' = 0.0 .* star 's1-00006', label mg_fe"),
-        (lambda s: put(s, "label_err", (6, 3), -0.1), "'label_err' = -0.1 .* star 's1-00006', label mg_fe"),
+        (
+            lambda s: put(s, "label_value", (6, 3), np.inf),
+            "'label_value' = inf at star 's1-00006', label mg_fe",
+        ),
+        (
+            lambda s: put(s, "label_err", (6, 3), np.inf),
+            "'label_err' = inf .* star 's1-00006', label mg_fe",
+        ),
+        (
+            lambda s: put(s, "label_err", (6, 3), 0.0),
+            "'label_err' = 0.0 .* star 's1-00006', label mg_fe",
+        ),
+        (
+            lambda s: put(s, "label_err", (6, 3), -0.1),
+            "'label_err' = -0.1 .* star 's1-00006', label mg_fe",
+        ),
         (lambda s: xr.concat([s.isel(star=[6]), s], "star"), "'star' repeats 's1-00006'"),
         (lambda s: s.isel(star=[6]), "'teff' has only 1 measurements"),
-        (lambda s: put(s, "flux_ivar", np.s_[:], 0), "'flux' holds no pixel that varies between stars"),
+        (
+            lambda s: put(s, "flux_ivar", np.s_[:], 0),
+            "'flux' holds no pixel that varies between stars",
+        ),
     ],
     ids=[
         "constant label",
@@ -259,7 +323,11 @@ def nearly_constant(survey):
     ],
 )
 def test_training_refuses_by_name(training, decoder, spoil, message):
-    for name in ("flux", "label_value", "label_err"):  # the value in question is not one of the gaps
+    for name in (
+        "flux",
+        "label_value",
+        "label_err",
+    ):  # the value in question is not one of the gaps
         put(training, name, (6, 3), 1.0 if name == "flux" else 0.1)
     put(training, "flux_ivar", (6, 3), 2500)
     with pytest.raises(InputError, match=message) as error:
@@ -269,12 +337,16 @@ def test_training_refuses_by_name(training, decoder, spoil, message):
 
 @pytest.mark.parametrize("method", ["marginal", "alternating"])
 def test_fewer_stars_than_latents_are_refused(world, method):
-    with pytest.raises(InputError, match=r"latent_dim=16 is more than 10 training stars \(folds=2\)"):
+    with pytest.raises(
+        InputError, match=r"latent_dim=16 is more than 10 training stars \(folds=2\)"
+    ):
         train(world.survey(20, seed=3), method, latent_dim=16)
 
 
 def test_fewer_stars_than_coefficients_are_refused(world):
-    with pytest.raises(InputError, match=r"every label: 14 of 14 do \(folds=2 leave 7\), for 15 coefficients"):
+    with pytest.raises(
+        InputError, match=r"every label: 14 of 14 do \(folds=2 leave 7\), for 15 coefficients"
+    ):
         train(world.survey(14, seed=3, missing_labels=0.0), "cannon")
 
 
@@ -283,7 +355,9 @@ def test_fewer_stars_than_coefficients_are_refused(world):
 
 @pytest.mark.parametrize("factor", [1e-30, 1e-6, 1e6, 1e30])
 def test_labels_stay_finite_whatever_the_errors_of_spectra(clean_models, held_out, decoder, factor):
-    catalog = lux.infer(held_out.assign(flux_ivar=held_out["flux_ivar"] * np.float32(factor)), clean_models[decoder])
+    catalog = lux.infer(
+        held_out.assign(flux_ivar=held_out["flux_ivar"] * np.float32(factor)), clean_models[decoder]
+    )
     assert finite(catalog)
     assert raised(catalog, "prior_dominated").all() == (factor < 1)
     if factor > 1:
@@ -296,10 +370,14 @@ def test_spectra_stay_finite_whatever_the_errors_of_labels(clean_models, held_ou
     stars = held_out.assign(label_err=held_out["label_err"] * 0 + err)
     catalog = lux.infer(stars, model, given="label_value")
     assert finite(catalog) and np.isfinite(lux.predict(catalog, model)).all()
-    off = np.abs((catalog["label_value"] - held_out["label_value"]) / held_out["label_true"].std("star"))
+    off = np.abs(
+        (catalog["label_value"] - held_out["label_value"]) / held_out["label_true"].std("star")
+    )
     if err < 1:
         known = np.isfinite(held_out["label_value"]).all("label")
-        assert known.any() and not raised(catalog, "invalid_values").any()  # as in training: as good as float32 can say
+        assert (
+            known.any() and not raised(catalog, "invalid_values").any()
+        )  # as in training: as good as float32 can say
         assert float(off.where(known).max()) < (
             0.01 if decoder != "marginal" else 0.5
         )  # which keeps a scatter of labels
@@ -315,8 +393,12 @@ def test_an_absurd_flux_has_no_weight_and_is_flagged(clean_models, held_out, dec
     assert np.flatnonzero(raised(catalog, "invalid_values")).tolist() == [8]
     np.testing.assert_array_equal(catalog["label_value"], expected["label_value"])
     one = held_out["flux"].astype(float)
-    double = lux.infer(held_out.assign(flux=one.where(one != one[8, 3], 1e300)), clean_models[decoder])
-    np.testing.assert_allclose((double["label_value"] - expected["label_value"]) / expected["label_err"], 0, atol=0.01)
+    double = lux.infer(
+        held_out.assign(flux=one.where(one != one[8, 3], 1e300)), clean_models[decoder]
+    )
+    np.testing.assert_allclose(
+        (double["label_value"] - expected["label_value"]) / expected["label_err"], 0, atol=0.01
+    )
     assert raised(double, "invalid_values")[8]
 
 
@@ -330,7 +412,9 @@ def test_a_far_flux_that_counts_is_flagged(clean_models, held_out, decoder):
 
 
 def test_one_star(clean_models, held_out, decoder):
-    alone, all_stars = (lux.infer(s, clean_models[decoder]) for s in (held_out.isel(star=[3]), held_out))
+    alone, all_stars = (
+        lux.infer(s, clean_models[decoder]) for s in (held_out.isel(star=[3]), held_out)
+    )
     np.testing.assert_allclose(alone["label_value"][0], all_stars["label_value"][3], rtol=1e-4)
 
 
@@ -343,17 +427,24 @@ def test_no_nan_without_a_flag(clean_models, held_out, decoder):
         stars = held_out.copy(deep=True)
         for name in ("flux", "flux_ivar", "label_value", "label_err"):
             shape = stars[name].shape
-            spoiled = np.where(rng.random(shape) < share, rng.choice(bad, shape), stars[name].values)
+            spoiled = np.where(
+                rng.random(shape) < share, rng.choice(bad, shape), stars[name].values
+            )
             stars[name] = (stars[name].dims, spoiled.astype(dtype if "flux" in name else "f8"))
         for given in ("flux", "label_value", ["flux", "label_value"]):
             catalog = lux.infer(stars, clean_models[decoder], given=given)
-            nan = ~np.all([np.isfinite(catalog[k].values).reshape(600, -1).all(1) for k in RESULTS], axis=0)
+            nan = ~np.all(
+                [np.isfinite(catalog[k].values).reshape(600, -1).all(1) for k in RESULTS], axis=0
+            )
             assert not (nan & (catalog["flags"].values == 0)).any()
             assert not nan.any()
             untouched = share[:, 0] == 0
             expected = lux.infer(held_out, clean_models[decoder], given=given)
             np.testing.assert_allclose(
-                catalog["label_value"][untouched], expected["label_value"][untouched], rtol=1e-4, atol=1e-4
+                catalog["label_value"][untouched],
+                expected["label_value"][untouched],
+                rtol=1e-4,
+                atol=1e-4,
             )
 
 

@@ -17,7 +17,7 @@ from numpydoc.validate import validate
 import luxscale as lux
 from luxscale import guide, store
 from luxscale.cli import main
-from luxscale.schema import CATALOG, SURVEY, describe
+from luxscale.schema.variables import CATALOG, SURVEY, describe_variables
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(lux.__file__).parent
@@ -30,21 +30,49 @@ WITH_EXAMPLES = sorted(p for p in PACKAGE.rglob("*.py") if ">>> " in p.read_text
 
 #: What users call: all that these modules offer, and of others what is named.
 PUBLIC = {
-    **{f"luxscale.{m}": None for m in ("cluster", "export", "guide", "neighbours", "paper", "plot", "report")},
-    **dict.fromkeys(("luxscale", "luxscale.samples", "luxscale.simulate")),
-    "luxscale.crossval": ["choose", "cross_validate", "format_table", "label_scores", "scores", "to_records"],
-    "luxscale.evaluate": ["check_catalog", "compare", "format_table", "match", "measure", "to_records"],
-    "luxscale.goodness": ["effective_parameters", "match_stars", "reduced_chi2", "residuals"],
+    **{
+        f"luxscale.{m}": None
+        for m in ("analysis.neighbours", "cluster", "export", "guide", "paper", "plot", "report")
+    },
+    **dict.fromkeys(("luxscale", "luxscale.examples.samples", "luxscale.examples.simulate")),
+    "luxscale.crossval": [
+        "choose",
+        "cross_validate",
+        "format_table",
+        "label_scores",
+        "scores",
+        "to_records",
+    ],
+    "luxscale.analysis.evaluate": [
+        "check_catalog",
+        "compare",
+        "format_table",
+        "match_labels",
+        "measure_pairs",
+        "to_records",
+    ],
+    "luxscale.analysis.goodness": [
+        "effective_parameters",
+        "match_stars",
+        "reduced_chi2",
+        "residuals",
+    ],
     "luxscale.ingest": ["find_files", "ingest", "make_grid"],
-    "luxscale.interpret": ["derivatives", "information"],
+    "luxscale.analysis.interpret": ["derivatives", "information"],
     "luxscale.labels": ["read_labels"],
     "luxscale.paper.samples": ["select"],
-    "luxscale.precision": ["draw_precision", "expected_errors", "ivar_at_snr", "precision_by_snr"],
+    "luxscale.analysis.precision": [
+        "draw_precision",
+        "expected_errors",
+        "ivar_at_snr",
+        "precision_by_snr",
+    ],
     "luxscale.readers": ["get_format"],
     "luxscale.store": ["open_dataset", "open_survey", "write_dataset"],
 }
 
-#: Of numpydoc: no docstring; parameters missing, unknown or in another order; no section Returns, or Yields.
+#: Of numpydoc: no docstring; parameters missing, unknown or in another order; no section Returns,
+#: or Yields.
 CODES = {"GL08", "PR01", "PR02", "PR03", "RT01", "YD01"}
 
 
@@ -53,7 +81,9 @@ def stores(tmp_path_factory, _small_survey, _held_out, small_model):
     """The directory that examples run in: a survey, a model of its first 300 stars, a catalogue."""
     folder = tmp_path_factory.mktemp("docs")
     paths = [folder / f"{name}.zarr" for name in ("survey", "model", "catalog")]
-    store.write_dataset(xr.concat([_small_survey, _held_out], "star", data_vars="minimal"), paths[0], chunk=300)
+    store.write_dataset(
+        xr.concat([_small_survey, _held_out], "star", data_vars="minimal"), paths[0], chunk=300
+    )
     small_model.save(paths[1])
     lux.label_survey(*paths, progress=False)
     return folder
@@ -65,7 +95,9 @@ def without_lines(world):
     unit = np.array([300.0, 0.6, 0.4])
     label[3] = 0.1 * (label[:3] / unit[:, None]).sum(0)
     label[3, -1] = 0.1
-    return dataclasses.replace(world, flux_weights=flux, label_weights=label, bend=np.zeros_like(flux))
+    return dataclasses.replace(
+        world, flux_weights=flux, label_weights=label, bend=np.zeros_like(flux)
+    )
 
 
 @pytest.fixture
@@ -84,7 +116,9 @@ def blocks(path, language):
     return re.findall(rf"```{language}\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n == "understand" else ()) for n in PAGES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "understand" else ()) for n in PAGES]
+)
 def test_examples_of_the_guide_run(name, here):
     assert all(block.startswith(">>> ") for block in blocks(PAGES[name], "python"))
     text = re.sub(r"^```.*$", "", PAGES[name].read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -109,7 +143,9 @@ def test_recipes_of_the_guide_tell_a_label_without_lines(world, tmp_path, monkey
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
 def test_examples_of_docstrings_run(path, here):
-    name = ".".join(["luxscale", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+    name = ".".join(["luxscale", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(
+        ".__init__"
+    )
     given = {
         "survey": lux.open_survey("survey.zarr"),
         "model": lux.load_model("model.zarr"),
@@ -149,7 +185,9 @@ def commands(path):
     """Every `luxscale` command of a page, a list of words."""
     code = "\n".join(blocks(path, "bash")).replace("\\\n", " ")
     code = re.sub(r"\$\([^)]*\)", "SHELL", code)
-    prose = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL).replace("\n", " ")
+    prose = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL).replace(
+        "\n", " "
+    )
     quoted = re.findall(r"`(luxscale [^`]*)`", prose)
     for line in [*code.splitlines(), *quoted]:
         for part in line.split("&&"):
@@ -161,7 +199,10 @@ def commands(path):
 def test_commands_have_the_options_that_they_are_shown_with(path):
     for name, *words in commands(path):
         assert name in main.commands, f"luxscale {name}"
-        options = {o for p in main.commands[name].params for o in (*p.opts, *p.secondary_opts)} | {"-h", "--help"}
+        options = {o for p in main.commands[name].params for o in (*p.opts, *p.secondary_opts)} | {
+            "-h",
+            "--help",
+        }
         asked = {w.partition("=")[0] for w in words if w.startswith("-")}
         assert asked <= options, f"luxscale {name}: {asked - options}"
 
@@ -170,7 +211,9 @@ def test_public_functions_document_their_parameters():
     wrong = {}
     for module, names in PUBLIC.items():
         for name in names or importlib.import_module(module).__all__:
-            codes = {code: text for code, text in validate(f"{module}.{name}")["errors"] if code in CODES}
+            codes = {
+                code: text for code, text in validate(f"{module}.{name}")["errors"] if code in CODES
+            }
             wrong |= {f"{module}.{name}": codes} if codes else {}
     assert wrong == {}
 
@@ -178,10 +221,18 @@ def test_public_functions_document_their_parameters():
 @pytest.mark.parametrize("path", PAGES.values(), ids=lambda p: p.stem)
 def test_names_in_the_guide_exist(path):
     text = path.read_text(encoding="utf-8")
-    short = "crossval|evaluate|export|goodness|interpret|plot|precision|store"
+    short = {
+        "lux": "luxscale",
+        **{name: f"luxscale.{name}" for name in ("crossval", "export", "plot", "store")},
+        **{
+            name: f"luxscale.analysis.{name}"
+            for name in ("evaluate", "goodness", "interpret", "precision")
+        },
+    }
     code = "\n".join(re.findall(r"```python\n.*?```|`[^`\n]+`", text, re.DOTALL))
-    for module, name in re.findall(rf"(?<![\w.])(luxscale(?:\.\w+)?|lux|{short})\.(\w+)\b(?!/)", code):
-        full = module if module.startswith("luxscale") else f"luxscale.{module}" if module != "lux" else "luxscale"
+    modules = rf"(?<![\w.])(luxscale(?:\.\w+)*|{'|'.join(short)})\.(\w+)\b(?!/)"
+    for module, name in re.findall(modules, code):
+        full = short.get(module, module)
         assert hasattr(importlib.import_module(full), name), f"{module}.{name}"
 
 
@@ -207,12 +258,12 @@ def test_readme_is_a_page_and_leads_to_every_page_of_the_guide():
 
 def test_the_guide_shows_the_contract():
     text = PAGES["survey"].read_text(encoding="utf-8")
-    assert describe(SURVEY) in text
-    assert describe(CATALOG) in text
+    assert describe_variables(SURVEY) in text
+    assert describe_variables(CATALOG) in text
 
 
 def test_the_guide_explains_every_flag():
-    from luxscale.flags import BIT
+    from luxscale.schema.flags import BIT
 
     text = PAGES["errors"].read_text(encoding="utf-8")
     assert [name for name in BIT if f"| `{name}` |" not in text] == []
@@ -220,4 +271,8 @@ def test_the_guide_explains_every_flag():
 
 def test_every_command_is_named_in_the_readme_or_guide():
     text = "".join(p.read_text(encoding="utf-8") for p in (README, *PAGES.values()))
-    assert [n for n, c in main.commands.items() if isinstance(c, click.Command) and f"luxscale {n}" not in text] == []
+    assert [
+        n
+        for n, c in main.commands.items()
+        if isinstance(c, click.Command) and f"luxscale {n}" not in text
+    ] == []

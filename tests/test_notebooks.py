@@ -46,9 +46,15 @@ def test_notebook_runs_from_clean(name, tmp_path, monkeypatch):
     for folder in ("tmp", "here"):
         (tmp_path / folder).mkdir()
     notebook = read(name)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell("import warnings; warnings.simplefilter('error')"))
+    notebook.cells.insert(
+        0, nbformat.v4.new_code_cell("import warnings; warnings.simplefilter('error')")
+    )
     place = {"metadata": {"path": str(tmp_path / "here")}}
     NotebookClient(notebook, timeout=PATIENCE, kernel_name="python3", resources=place).execute()
-    said = "".join(o.text for cell in code(notebook) for o in cell.outputs if o.output_type == "stream")
+    said = "".join(
+        o.text for cell in code(notebook) for o in cell.outputs if o.output_type == "stream"
+    )
     assert "Warning" not in said, said
-    assert not list((tmp_path / "here").iterdir()), "notebooks write into a temporary directory only"
+    assert not list((tmp_path / "here").iterdir()), (
+        "notebooks write into a temporary directory only"
+    )

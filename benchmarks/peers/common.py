@@ -1,9 +1,10 @@
 """What the scripts of all methods share: they read a problem, train, label twice, and write a result.
 
-A problem (npz) holds ``flux``, ``ivar`` (star, pixel) and ``label``, ``label_err`` (star, label) of training stars,
-``wavelength`` [Angstrom], ``names`` of the labels, ``latents``, and per set of test stars ``flux_SET``, ``ivar_SET``.
-A result (npz) holds ``label_SET``, ``err_SET`` (NaN where a method gives none), and ``said``: seconds, memory, versions
-and what was done with the data, in JSON. Needs numpy alone: every method has an environment of its own.
+A problem (npz) holds ``flux``, ``ivar`` (star, pixel) and ``label``, ``label_err`` (star, label) of
+training stars, ``wavelength`` [Angstrom], ``names`` of the labels, ``latents``, and per set of test
+stars ``flux_SET``, ``ivar_SET``. A result (npz) holds ``label_SET``, ``err_SET`` (NaN where a
+method gives none), and ``said``: seconds, memory, versions and what was done with the data, in
+JSON. Needs numpy alone: every method has an environment of its own.
 """
 
 import json
@@ -32,19 +33,22 @@ def complete(problem):
 def peak():
     """Return the most memory that this process has held, in bytes.
 
-    On Linux not by getrusage, whose figure is no less than that of the process that started this one.
+    On Linux not by getrusage, whose figure is no less than that of the process that started this
+    one.
     """
     status = Path("/proc/self/status")
     if status.exists():
         return 1024 * int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def run(train, packages, problem_path, result_path):
     """Train on the problem's stars, label its test stars set by set, and write the result.
 
-    `train(problem)` returns a function (flux, ivar) -> (labels, errors or None), and a dict: ``used``, number of
-    training stars, ``note``, what was done that a reader should know.
+    `train(problem)` returns a function (flux, ivar) -> (labels, errors or None), and a dict:
+    ``used``, number of training stars, ``note``, what was done that a reader should know.
     """
     with np.load(problem_path) as file:
         problem = dict(file)
@@ -53,12 +57,16 @@ def run(train, packages, problem_path, result_path):
     said |= {"train": time.perf_counter() - start, "train_cpu": time.process_time() - start_cpu}
     result, said["test"] = {}, {}
     for name in [k.removeprefix("flux_") for k in problem if k.startswith("flux_")]:
-        stars = slice(int(os.environ["PEERS_MOST_TEST"]) if "PEERS_MOST_TEST" in os.environ else None)
+        stars = slice(
+            int(os.environ["PEERS_MOST_TEST"]) if "PEERS_MOST_TEST" in os.environ else None
+        )
         start = time.perf_counter()
         labels, errors = label(problem[f"flux_{name}"][stars], problem[f"ivar_{name}"][stars])
         said["test"][name] = time.perf_counter() - start
         result[f"label_{name}"] = labels
         result[f"err_{name}"] = np.full_like(labels, np.nan) if errors is None else errors
     said["peak_gb"] = peak() / 1e9
-    said["versions"] = {"python": platform.python_version()} | {name: version(name) for name in packages}
+    said["versions"] = {"python": platform.python_version()} | {
+        name: version(name) for name in packages
+    }
     np.savez(result_path, said=json.dumps(said), **result)

@@ -31,11 +31,17 @@ class Method:
     script: str
     arguments: tuple[str, ...] = ()
     latents: bool = False  # whether it has a number of latents
-    most_test: int | None = None  # test stars of a set that it labels, where all would take too long
+    most_test: int | None = (
+        None  # test stars of a set that it labels, where all would take too long
+    )
 
 
-POLLUX = Package("pollux", ("pollux==0.1.0", "xmmutablemap==0.2.2"), (3, 12))  # with 0.3 of it, pollux holds no data
-ANNIESLASSO = Package("annieslasso", ("annieslasso==0.2.96", "numpy==1.26.*", "scipy==1.11.*"), (3, 9), (3, 13))
+POLLUX = Package(
+    "pollux", ("pollux==0.1.0", "xmmutablemap==0.2.2"), (3, 12)
+)  # with 0.3 of it, pollux holds no data
+ANNIESLASSO = Package(
+    "annieslasso", ("annieslasso==0.2.96", "numpy==1.26.*", "scipy==1.11.*"), (3, 9), (3, 13)
+)
 SKLEARN = Package("sklearn", ("scikit-learn>=1.5",), (3, 10))
 
 OURS = "marginal"  # what peers are measured against
@@ -56,9 +62,15 @@ def find_pythons():
     """Return the interpreters on PATH and of pyenv that can make an environment: {version: executable}."""
     folders = [Path(p) for p in os.get_exec_path()]
     found = [
-        p for folder in folders if folder.is_dir() for p in folder.iterdir() if re.fullmatch(r"python3\.\d+", p.name)
+        p
+        for folder in folders
+        if folder.is_dir()
+        for p in folder.iterdir()
+        if re.fullmatch(r"python3\.\d+", p.name)
     ]
-    found += (Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions").glob("*/bin/python")
+    found += (Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions").glob(
+        "*/bin/python"
+    )
     pythons = {}
     for python in [sys.executable, *found]:
         probe = "import sys, venv, ensurepip; print(*sys.version_info[:3], sys.executable)"
@@ -75,7 +87,8 @@ def choose_python(package, pythons):
     if not fit:
         oldest, too_new = (".".join(map(str, v)) for v in (package.oldest, package.too_new))
         raise click.ClickException(
-            f"{package.name} needs a Python from {oldest} on and before {too_new}, and none is on PATH or in pyenv: "
+            f"{package.name} needs a Python from {oldest} on and before {too_new}, and none is "
+            "on PATH or in pyenv: "
             "install one, or leave the method out with --methods"
         )
     return fit[max(fit)]
@@ -87,6 +100,9 @@ def make_environment(package, folder):
         return Path(sys.executable)
     python = folder / package.name / "bin" / "python"
     if not python.exists():
-        subprocess.run([choose_python(package, find_pythons()), "-m", "venv", folder / package.name], check=True)
+        subprocess.run(
+            [choose_python(package, find_pythons()), "-m", "venv", folder / package.name],
+            check=True,
+        )
     subprocess.run([python, "-m", "pip", "install", "-q", *package.requirements], check=True)
     return python

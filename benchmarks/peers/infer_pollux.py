@@ -1,7 +1,8 @@
 """Infer labels with pollux as its tutorials do; run by benchmarks/peers.py, in an environment that has pollux.
 
-Reads a model and spectra, writes labels (star, label), and prints a line of JSON: seconds and CPU seconds of each pass
-over the stars, of which the first compiles; the solver that pollux chose; versions.
+Reads a model and spectra, writes labels (star, label), and prints a line of JSON: seconds and CPU
+seconds of each pass over the stars, of which the first compiles; the solver that pollux chose;
+versions.
 """
 
 import argparse
@@ -68,20 +69,28 @@ def infer(model, values, flux, err, args):
             progress=False,
         )
         labels.append(np.asarray(model.predict_outputs(result.params, names="label")["label"]))
-    return np.concatenate(labels), f"{result.blocks[0].optimizer or 'Adam'}, cycles: {result.n_cycles}"
+    return np.concatenate(
+        labels
+    ), f"{result.blocks[0].optimizer or 'Adam'}, cycles: {result.n_cycles}"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("problem", help="npz with model and spectra, to read")
     parser.add_argument("labels", help="npy with labels, to write")
-    parser.add_argument("--x64", action="store_true", help="double precision, as in pollux's tutorials")
-    parser.add_argument("--cycles", type=int, default=10, help="most cycles; 10 is pollux's default")
+    parser.add_argument(
+        "--x64", action="store_true", help="double precision, as in pollux's tutorials"
+    )
+    parser.add_argument(
+        "--cycles", type=int, default=10, help="most cycles; 10 is pollux's default"
+    )
     parser.add_argument("--batch", type=int, default=500, help="stars in a call")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     jax.config.update("jax_enable_x64", args.x64)
-    warnings.simplefilter("ignore", PolluxLinearizationWarning)  # says that Adam is taken; so does the result
+    warnings.simplefilter(
+        "ignore", PolluxLinearizationWarning
+    )  # says that Adam is taken; so does the result
     problem = np.load(args.problem)
     model, values = load_model(problem)
     flux, err = load_spectra(problem, "f8" if args.x64 else "f4")

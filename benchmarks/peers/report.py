@@ -3,15 +3,18 @@
 import numpy as np
 import xarray as xr
 
-from luxscale.evaluate import compare, round_to, to_records
+from luxscale.analysis.evaluate import compare, round_to, to_records
 
 DONE = "done"
 AHEAD = 2.0  # standard errors beyond which one method is better than another
 
 
 def score(labels, errors, truth, names):
-    """Return the statistics of `luxscale.evaluate.compare` of labels (star, label), a dict a label."""
-    dims, coords = ("star", "label"), {"star": np.arange(len(truth)), "label": np.array(names, object)}
+    """Return the statistics of `luxscale.analysis.evaluate.compare` of labels (star, label), a dict a label."""
+    dims, coords = (
+        ("star", "label"),
+        {"star": np.arange(len(truth)), "label": np.array(names, object)},
+    )
     catalog = xr.Dataset({"label_value": (dims, labels), "label_err": (dims, errors)}, coords)
     return to_records(compare(catalog, xr.Dataset({"label_true": (dims, truth)}, coords)))
 
@@ -27,9 +30,10 @@ def excess(theirs, ours, truth):
 def extrapolate(base, longer, factors, wanted):
     """Return the seconds that training takes with several sizes grown at once.
 
-    `longer` are the seconds with one size each grown by `factors` from those that took `base`; together they grow by
-    `wanted`. The greater of a product of power laws and of a fixed cost with one in proportion to the product of the
-    sizes, so that neither compilation nor a steep law is missed.
+    `longer` are the seconds with one size each grown by `factors` from those that took `base`;
+    together they grow by `wanted`. The greater of a product of power laws and of a fixed cost with
+    one in proportion to the product of the sizes, so that neither compilation nor a steep law is
+    missed.
     """
     longer, factors, wanted = map(np.asarray, (longer, factors, wanted))
     powers = np.log(longer / base) / np.log(factors)
@@ -62,14 +66,25 @@ def outcome(run, text):
 
 def cost_table(runs):
     """Return a line a method: seconds, memory and stars/s."""
-    header = ["method", "stars used", "training s", "CPU s", "peak GB", "stars/s, first pass", "later", "how"]
+    header = [
+        "method",
+        "stars used",
+        "training s",
+        "CPU s",
+        "peak GB",
+        "stars/s, first pass",
+        "later",
+        "how",
+    ]
     rows = []
     for name, run in runs.items():
         if run["outcome"] != DONE:
             rows.append([name, "-", run["outcome"] + ": " + run["reason"], "-", "-", "-", "-", "-"])
             continue
         first, later = (run["tested"] / s for s in list(run["test_s"].values())[:2])
-        cells = (number(v) for v in (run["train_s"], run["train_cpu_s"], run["peak_gb"], first, later))
+        cells = (
+            number(v) for v in (run["train_s"], run["train_cpu_s"], run["peak_gb"], first, later)
+        )
         rows.append([name, f"{run['used']:,}", *cells, run["note"]])
     return table(header, rows)
 
@@ -82,7 +97,9 @@ def accuracy_table(runs, key, test):
         cells = []
         for run in done.values():
             text = number(run["scores"][test][i][key])
-            cells.append(f"**{text}**" if run["excess"][test][i] < -AHEAD and key == "rmse" else text)
+            cells.append(
+                f"**{text}**" if run["excess"][test][i] < -AHEAD and key == "rmse" else text
+            )
         lines.append([label["label"], *cells])
     return table(["label", *done], lines)
 
@@ -93,13 +110,18 @@ def pull_table(runs, tests):
     for name, run in runs.items():
         if run["outcome"] == DONE and run["scores"][tests[0]][0]["pull"] is not None:
             pulls = [[s["pull"] for s in run["scores"][t]] for t in tests]
-            rows.append([name, *(f"{np.median(p):.2f} ({min(p):.2f} to {max(p):.2f})" for p in pulls)])
+            rows.append(
+                [name, *(f"{np.median(p):.2f} ({min(p):.2f} to {max(p):.2f})" for p in pulls)]
+            )
     return table(["method", *(f"S/N {t}" for t in tests)], rows)
 
 
 def missing_ratio(without, run, test):
     """Return the RMSE with labels missing over that without, label by label."""
-    return [a["rmse"] / b["rmse"] for a, b in zip(run["scores"][test], without["scores"][test], strict=True)]
+    return [
+        a["rmse"] / b["rmse"]
+        for a, b in zip(run["scores"][test], without["scores"][test], strict=True)
+    ]
 
 
 def missing_table(runs, size_names, tests):
@@ -119,18 +141,26 @@ def missing_table(runs, size_names, tests):
 def sweep_table(runs, points):
     """Return a line a method: seconds of training at each (stars, pixels, latents)."""
     methods = list(dict.fromkeys(r["method"] for r in runs))
-    found = {(r["method"], r["stars"], r["pixels"], r["latents"]): r for r in runs if not r["missing"]}
+    found = {
+        (r["method"], r["stars"], r["pixels"], r["latents"]): r for r in runs if not r["missing"]
+    }
     rows = []
     for name in methods:
         cells = [found.get((name, *point)) for point in points]
-        rows.append([name, *("-" if c is None else outcome(c, lambda r: number(r["train_s"])) for c in cells)])
+        rows.append(
+            [
+                name,
+                *("-" if c is None else outcome(c, lambda r: number(r["train_s"])) for c in cells),
+            ]
+        )
     return table(["training s", *(f"{n:,} x {px:,}, P = {p}" for n, px, p in points)], rows)
 
 
 def lead_table(runs, tests):
     """Return a line a method and set of stars: the labels in which it is better or worse than luxscale, and by how much.
 
-    RMSE over luxscale's on the same stars, in labels whose mean squares differ by more than two standard errors.
+    RMSE over luxscale's on the same stars, in labels whose mean squares differ by more than two
+    standard errors.
     """
     rows = []
     for name, run in runs.items():
@@ -140,7 +170,15 @@ def lead_table(runs, tests):
             worse = [ratio for _, more, ratio in named if more > AHEAD]
             span = f"{len(worse)} ({min(worse):.2f} to {max(worse):.2f})" if worse else "0"
             rows.append([name, t, ", ".join(better) or "none", span])
-    return table(["method", "S/N", "better than luxscale in (RMSE ratio)", "worse in so many labels (ratio)"], rows)
+    return table(
+        [
+            "method",
+            "S/N",
+            "better than luxscale in (RMSE ratio)",
+            "worse in so many labels (ratio)",
+        ],
+        rows,
+    )
 
 
 def summary_table(runs, tests):
@@ -148,11 +186,20 @@ def summary_table(runs, tests):
 
     Ratios are of RMSE to luxscale's on the same stars: median over the labels, least and greatest.
     """
-    header = ["method", "stars x pixels", *(f"RMSE over luxscale's, S/N {t}" for t in tests), "better in"]
+    header = [
+        "method",
+        "stars x pixels",
+        *(f"RMSE over luxscale's, S/N {t}" for t in tests),
+        "better in",
+    ]
     header += ["pull", "training", "stars/s"]
     rows = []
     for name in dict.fromkeys(r["method"] for r in runs):
-        whole = [r for r in runs if r["method"] == name and not r["missing"] and r["size"] in ("full", "base")]
+        whole = [
+            r
+            for r in runs
+            if r["method"] == name and not r["missing"] and r["size"] in ("full", "base")
+        ]
         done = sorted((r for r in whole if r["outcome"] == DONE), key=lambda r: r["size"] == "base")
         if not done:
             rows.append([name, "-", *["-"] * len(tests), whole[0]["outcome"], "-", "-", "-"])
@@ -160,7 +207,10 @@ def summary_table(runs, tests):
         run = done[0]
         ratios = [run["ratio"][t] for t in tests]
         ahead = {
-            s["label"] for t in tests for s, e in zip(run["scores"][t], run["excess"][t], strict=True) if e < -AHEAD
+            s["label"]
+            for t in tests
+            for s, e in zip(run["scores"][t], run["excess"][t], strict=True)
+            if e < -AHEAD
         }
         pulls = [s["pull"] for t in tests for s in run["scores"][t] if s["pull"] is not None]
         rows.append([
@@ -181,7 +231,10 @@ def report(found):
     """Return all tables of a JSON of results as Markdown."""
     runs, tests, setup = found["runs"], found["tests"], found["setup"]
     names = {k: size_name(*setup[k]) for k in ("full", "base")}
-    machine = f"{found['machine']}, load {found['load'][0]:.1f} to {found['load'][1]:.1f}, {found['seconds'] / 60:.0f} minutes"
+    machine = (
+        f"{found['machine']}, load {found['load'][0]:.1f} to {found['load'][1]:.1f}, "
+        f"{found['seconds'] / 60:.0f} minutes"
+    )
     parts = [f"{machine}; {setup['latents']} latents; limit {found['limit']:.0f} s a run"]
     parts += ["### In short", summary_table(runs, tests)]
     for size, title in names.items():
@@ -191,9 +244,24 @@ def report(found):
         parts += [f"### {title}: cost", cost_table(chosen)]
         for t in tests:
             parts += [f"### {title}: RMSE, S/N {t}", accuracy_table(chosen, "rmse", t)]
-            parts += [f"### {title}: robust scatter, S/N {t}", accuracy_table(chosen, "robust_scatter", t)]
-        parts += [f"### {title}: pull, median over labels (least to greatest)", pull_table(chosen, tests)]
-        parts += [f"### {title}: where a method is better than luxscale's default", lead_table(chosen, tests)]
-    parts += ["### RMSE with 10% of the labels missing over that without", missing_table(runs, names, tests)]
-    parts += ["### Cost as stars, pixels and latents grow", sweep_table(runs, [tuple(p) for p in setup["points"]])]
+            parts += [
+                f"### {title}: robust scatter, S/N {t}",
+                accuracy_table(chosen, "robust_scatter", t),
+            ]
+        parts += [
+            f"### {title}: pull, median over labels (least to greatest)",
+            pull_table(chosen, tests),
+        ]
+        parts += [
+            f"### {title}: where a method is better than luxscale's default",
+            lead_table(chosen, tests),
+        ]
+    parts += [
+        "### RMSE with 10% of the labels missing over that without",
+        missing_table(runs, names, tests),
+    ]
+    parts += [
+        "### Cost as stars, pixels and latents grow",
+        sweep_table(runs, [tuple(p) for p in setup["points"]]),
+    ]
     return "\n\n".join(parts)

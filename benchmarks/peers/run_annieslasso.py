@@ -1,7 +1,7 @@
 """Run The Cannon of annieslasso on a problem: python run_annieslasso.py problem.npz result.npz.
 
-Quadratic in the labels, not regularised, as its guide begins; serial, since its pool gives each process a pixel at a
-time in training, and in the test step cannot be started on Python 3.11.
+Quadratic in the labels, not regularised, as its guide begins; serial, since its pool gives each
+process a pixel at a time in training, and in the test step cannot be started on Python 3.11.
 """
 
 import logging
@@ -18,7 +18,9 @@ def train(problem):
     names = problem["names"].tolist()
     flux = fill(problem["flux"], problem["ivar"])[rows].astype(float)
     vectorizer = PolynomialVectorizer(names, 2)
-    model = CannonModel(problem["label"][rows], flux, problem["ivar"][rows].astype(float), vectorizer)
+    model = CannonModel(
+        problem["label"][rows], flux, problem["ivar"][rows].astype(float), vectorizer
+    )
     model.train()
 
     def label(flux, ivar):

@@ -18,14 +18,23 @@ METHODS = {
 
 def survey(flux, ivar, wavelength, label=None, label_err=None, names=None):
     """Return arrays as a survey."""
-    variables = {"flux": (("star", "wavelength"), flux), "flux_ivar": (("star", "wavelength"), ivar)}
+    variables = {
+        "flux": (("star", "wavelength"), flux),
+        "flux_ivar": (("star", "wavelength"), ivar),
+    }
     coords = {
         "star": np.arange(len(flux)),
         "wavelength": ("wavelength", wavelength, {"units": "Angstrom", "medium": "air"}),
     }
     if label is not None:
-        variables |= {"label_value": (("star", "label"), label), "label_err": (("star", "label"), label_err)}
-        coords |= {"label": names.astype(object), "label_units": ("label", np.full(len(names), "", object))}
+        variables |= {
+            "label_value": (("star", "label"), label),
+            "label_err": (("star", "label"), label_err),
+        }
+        coords |= {
+            "label": names.astype(object),
+            "label_units": ("label", np.full(len(names), "", object)),
+        }
     return xr.Dataset(variables, coords)
 
 
@@ -33,7 +42,9 @@ def trainer(method):
     """Return what trains by one of METHODS."""
 
     def train(problem):
-        training = [problem[k] for k in ("flux", "ivar", "wavelength", "label", "label_err", "names")]
+        training = [
+            problem[k] for k in ("flux", "ivar", "wavelength", "label", "label_err", "names")
+        ]
         latents = () if method == "cannon" else (int(problem["latents"]),)
         model = lux.train(survey(*training), *latents, progress=False, **METHODS[method])
 

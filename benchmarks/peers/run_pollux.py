@@ -1,7 +1,8 @@
 """Run pollux on a problem, as its tutorial on APOGEE does: python run_pollux.py problem.npz result.npz.
 
-Affine outputs with priors from the training stars and a scatter a pixel, 2,000 steps of Adam at 0.01 in double
-precision; then least squares for the latents of other stars. Missing labels: the mean, with an error of MISSING.
+Affine outputs with priors from the training stars and a scatter a pixel, 2,000 steps of Adam at
+0.01 in double precision; then least squares for the latents of other stars. Missing labels: the
+mean, with an error of MISSING.
 """
 
 import sys
@@ -36,10 +37,14 @@ def priors(values):
 def build(latents, flux, labels):
     """Return the tutorial's model."""
     model = plx.LVM(latent_size=latents)
-    model.register_output("label", AffineTransform(output_size=labels.shape[1], priors=priors(labels)))
+    model.register_output(
+        "label", AffineTransform(output_size=labels.shape[1], priors=priors(labels))
+    )
     scatter = ScatterTransform(output_size=flux.shape[1], priors={"s": dist.HalfNormal(0.02)})
     model.register_output(
-        "flux", AffineTransform(output_size=flux.shape[1], priors=priors(flux)), err_transform=scatter
+        "flux",
+        AffineTransform(output_size=flux.shape[1], priors=priors(flux)),
+        err_transform=scatter,
     )
     return model
 
@@ -52,7 +57,9 @@ def train(problem):
     model = build(int(problem["latents"]), np.asarray(flux.data), labels)
     data = plx.data.PolluxData(flux=flux, label=plx.data.OutputData(labels, err=errors))
     adam = numpyro.optim.Adam(RATE)
-    values, _ = model.optimize(data, num_steps=STEPS, rng_key=jax.random.PRNGKey(42), optimizer=adam, progress=False)
+    values, _ = model.optimize(
+        data, num_steps=STEPS, rng_key=jax.random.PRNGKey(42), optimizer=adam, progress=False
+    )
     fixed = jax.block_until_ready(model.output_pars(values))
 
     def label(flux, ivar):
@@ -61,7 +68,11 @@ def train(problem):
             stars = slice(start, start + BATCH)
             data = plx.data.PolluxData(flux=spectra(flux[stars], ivar[stars]))
             fit = model.optimize_iterative(
-                data, fixed_pars=fixed, blocks=["latents"], rng_key=jax.random.PRNGKey(0), progress=False
+                data,
+                fixed_pars=fixed,
+                blocks=["latents"],
+                rng_key=jax.random.PRNGKey(0),
+                progress=False,
             )
             found.append(np.asarray(model.predict_outputs(fit.params, names="label")["label"]))
         return np.concatenate(found), None
@@ -72,5 +83,7 @@ def train(problem):
 
 if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
-    warnings.simplefilter("ignore", PolluxLinearizationWarning)  # says that Adam is taken for the test step
+    warnings.simplefilter(
+        "ignore", PolluxLinearizationWarning
+    )  # says that Adam is taken for the test step
     run(train, ["pollux", "xmmutablemap", "numpyro", "jax", "numpy"], *sys.argv[1:])

@@ -1,7 +1,8 @@
 """Run a regressor of scikit-learn on a problem: python run_sklearn.py METHOD problem.npz result.npz.
 
-All take pixels as they are, and the mean over training stars where one is missing, which does far better than the
-continuum: RMSE of ridge in teff 43 K instead of 70 K (1,000 stars and pixels). Settings not named are scikit-learn's.
+All take pixels as they are, and the mean over training stars where one is missing, which does far
+better than the continuum: RMSE of ridge in teff 43 K instead of 70 K (1,000 stars and pixels).
+Settings not named are scikit-learn's.
 """
 
 import sys
@@ -67,15 +68,24 @@ def train_boosting(problem):
         inputs = components.transform(filled(flux, ivar))
         return np.stack([model.predict(inputs) for model in models], 1), None
 
-    note = f"{COMPONENTS} principal components, early stopping; for each label the stars that have it"
+    note = (
+        f"{COMPONENTS} principal components, early stopping; for each label the stars that have it"
+    )
     return label, {"used": len(inputs), "note": note}
 
 
 NETWORK = MLPRegressor(
-    hidden_layer_sizes=(128, 64), early_stopping=True, n_iter_no_change=30, max_iter=2000, random_state=0
+    hidden_layer_sizes=(128, 64),
+    early_stopping=True,
+    n_iter_no_change=30,
+    max_iter=2000,
+    random_state=0,
 )
 METHODS = {
-    "ridge": trainer(scaled(RidgeCV(ALPHAS, alpha_per_target=True)), "pixels, penalty of each label by leave-one-out"),
+    "ridge": trainer(
+        scaled(RidgeCV(ALPHAS, alpha_per_target=True)),
+        "pixels, penalty of each label by leave-one-out",
+    ),
     "boosting": train_boosting,
     "network": trainer(
         make_pipeline(reduced(), scaled(NETWORK)),

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 import luxscale as lux
-from luxscale.simulate import simulate
+from luxscale.examples.simulate import simulate
 from peers.environments import HERE, POLLUX, make_environment
 
 SCRIPT = HERE / "infer_pollux.py"
@@ -68,7 +68,9 @@ def summarise(run, n_stars, labels, catalog, truth):
         "cpu_ms": 1e3 * np.median(run["cpu"][1:]) / n_stars,
         "solver": run["solver"],
         "rmse": np.sqrt(np.mean((labels - truth) ** 2, 0)).tolist(),
-        "from_luxscale": np.max(np.abs(labels - catalog["label_value"].values) / catalog["label_err"].values),
+        "from_luxscale": np.max(
+            np.abs(labels - catalog["label_value"].values) / catalog["label_err"].values
+        ),
     }
 
 
@@ -76,12 +78,20 @@ def show(rows, names):
     """Print the figures: a line a setting, then the RMSE of each label."""
     click.echo(f"{'':<46}{'first':>8}{'warm':>8}{'CPU ms':>8}  {'from luxscale':>13}  solver")
     for name, row in rows.items():
-        numbers = f"{row['first']:>8,.0f}{row['warm']:>8,.0f}{row['cpu_ms']:>8.2f}  {row['from_luxscale']:>7.4f} sigma"
+        numbers = (
+            f"{row['first']:>8,.0f}{row['warm']:>8,.0f}{row['cpu_ms']:>8.2f}  "
+            f"{row['from_luxscale']:>7.4f} sigma"
+        )
         click.echo(f"{name:<46}{numbers}  {row['solver']}")
     ours, *theirs = rows
     best = max(theirs, key=lambda name: rows[name]["warm"])
-    ratio, cpu = rows[ours]["warm"] / rows[best]["warm"], rows[best]["cpu_ms"] / rows[ours]["cpu_ms"]
-    click.echo(f"luxscale over the fastest ({best}): {ratio:.0f} in stars/s, {cpu:.0f} in CPU time a star")
+    ratio, cpu = (
+        rows[ours]["warm"] / rows[best]["warm"],
+        rows[best]["cpu_ms"] / rows[ours]["cpu_ms"],
+    )
+    click.echo(
+        f"luxscale over the fastest ({best}): {ratio:.0f} in stars/s, {cpu:.0f} in CPU time a star"
+    )
     click.echo(f"\n{'RMSE':<10}{'luxscale':>12}{'pollux':>12}")
     for name, *pair in zip(names, rows[ours]["rmse"], rows[best]["rmse"], strict=True):
         click.echo(f"{name:<10}" + "".join(f"{value:>12.5g}" for value in pair))
@@ -101,13 +111,19 @@ def compare(stars, training, pixels, latents, rounds, folder):
         catalog, ours = run_luxscale(others, model, 1)
         rows = {"luxscale": None}
         for name, options in SETTINGS.items():
-            again = run_luxscale(others, model, rounds)[1]  # in turn with pollux: others may use the machine
+            again = run_luxscale(others, model, rounds)[
+                1
+            ]  # in turn with pollux: others may use the machine
             ours |= {kind: ours[kind] + again[kind] for kind in ("seconds", "cpu")}
             labels, run = run_pollux(python, problem, ["--batch", str(stars), *options], rounds)
             rows[name] = summarise(run, stars, labels, catalog, truth)
         rows["luxscale"] = summarise(ours, stars, catalog["label_value"].values, catalog, truth)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors"
-    used = {"luxscale": model.provenance.version, "jax": jax.__version__, "python": platform.python_version()}
+    used = {
+        "luxscale": model.provenance.version,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+    }
     size = {"stars": stars, "training": training, "pixels": pixels, "latents": latents}
     versions = {"luxscale": used, "pollux": run["versions"]}
     click.echo(f"{machine}, load {load:.1f} at the start; {size}; {versions}\n")

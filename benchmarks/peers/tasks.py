@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from luxscale.cluster import worker_environment
-from luxscale.simulate import simulate
+from luxscale.examples.simulate import simulate
 from peers.environments import HERE, METHODS, OURS
 from peers.report import DONE, excess, extrapolate, score, size_name
 
 THREADS = 2  # of every method
-TESTS = {"100-200": ((100, 200), 1), "30-60": ((30, 60), 2)}  # S/N and seed of test stars; training stars: as the first
+TESTS = {
+    "100-200": ((100, 200), 1),
+    "30-60": ((30, 60), 2),
+}  # S/N and seed of test stars; training stars: as the first
 MISSING = 0.1  # of the labels, where some are missing
 OVER = "over the limit"
 
@@ -66,9 +69,15 @@ class Task:
 def write_problem(path, task):
     """Write what methods read (see `common`), and return the labels' names and true labels of each set of test stars."""
     snr = next(iter(TESTS.values()))[0]
-    stars = simulate(task.stars, n_pixels=task.pixels, snr=snr, missing_labels=MISSING if task.missing else 0.0)
+    stars = simulate(
+        task.stars, n_pixels=task.pixels, snr=snr, missing_labels=MISSING if task.missing else 0.0
+    )
     problem = {"flux": stars["flux"], "ivar": stars["flux_ivar"], "label": stars["label_value"]}
-    problem |= {"label_err": stars["label_err"], "wavelength": stars["wavelength"], "latents": task.latents}
+    problem |= {
+        "label_err": stars["label_err"],
+        "wavelength": stars["wavelength"],
+        "latents": task.latents,
+    }
     problem["names"] = stars["label"].values.astype(str)
     truth = {}
     for name, (snr, seed) in TESTS.items():
@@ -81,7 +90,9 @@ def write_problem(path, task):
 
 def last_line(text):
     """Return the last line that says something."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message")
+    return next(
+        (line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message"
+    )
 
 
 def call(python, method, problem, limit):
@@ -92,7 +103,13 @@ def call(python, method, problem, limit):
     env = os.environ | worker_environment(THREADS) | ({"PEERS_MOST_TEST": str(cap)} if cap else {})
     try:
         ran = subprocess.run(
-            command, env=env, timeout=limit, capture_output=True, text=True, errors="replace", check=False
+            command,
+            env=env,
+            timeout=limit,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return OVER, f"ended after {limit:.0f} s", {}
@@ -130,13 +147,17 @@ def run_task(task, methods, pythons, scratch, limit, shown, doubts):
         start = time.monotonic()
         shown.stage(f"{method}: {task}")
         kind, reason, found = (
-            (OVER, doubts[method], {}) if method in doubts else call(pythons[method], method, problem, limit)
+            (OVER, doubts[method], {})
+            if method in doubts
+            else call(pythons[method], method, problem, limit)
         )
         record = {"method": method, **vars(task), "outcome": kind, "reason": reason}
         if kind == DONE:
             ours = found if method == OURS else ours
             record |= describe(found, truth, names, ours)
-        shown.say(f"{method}, {task}: {kind} {reason}".rstrip() + f" ({time.monotonic() - start:.0f} s)")
+        shown.say(
+            f"{method}, {task}: {kind} {reason}".rstrip() + f" ({time.monotonic() - start:.0f} s)"
+        )
         records.append(record)
     problem.unlink()
     return records
@@ -145,7 +166,9 @@ def run_task(task, methods, pythons, scratch, limit, shown, doubts):
 def seconds(records, method, point):
     """Return what training took at (stars, pixels, latents), None where it is not done."""
     for r in records:
-        if (r["method"], r["stars"], r["pixels"], r["latents"]) == (method, *point) and not r["missing"]:
+        if (r["method"], r["stars"], r["pixels"], r["latents"]) == (method, *point) and not r[
+            "missing"
+        ]:
             return r.get("train_s")
     return None
 
@@ -161,7 +184,9 @@ def predict(records, method, setup):
         return None
     least, longer = [], []
     for points in ([(k, px, p) for k in setup.more_stars], [(n, k, p) for k in setup.more_pixels]):
-        grown = {max(point[0] / n, point[1] / px): seconds(records, method, point) for point in points}
+        grown = {
+            max(point[0] / n, point[1] / px): seconds(records, method, point) for point in points
+        }
         factor = max((f for f, t in grown.items() if t is not None), default=None)
         least.append(factor or 2.0)
         longer.append(grown[factor] if factor else 2.0 * base)
@@ -215,5 +240,9 @@ def run_all(setup, methods, pythons, scratch, limit, shown, keep):
     done = {(r["method"], r["size"]) for r in records if r["outcome"] == DONE}
     whole = [m for m in methods if (m, "full") in done]
     add(replace(full, missing=True), whole, {})
-    add(replace(base, missing=True), [m for m in methods if m not in whole and (m, "base") in done], {})
+    add(
+        replace(base, missing=True),
+        [m for m in methods if m not in whole and (m, "base") in done],
+        {},
+    )
     return records

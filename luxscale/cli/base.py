@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from luxscale.schema import InputError, RunError
+from luxscale.errors import InputError, RunError
 
 
 class _Group(click.Group):
@@ -20,7 +20,9 @@ class _Group(click.Group):
             raise click.ClickException(str(error)) from error
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="luxscale")
 def main() -> None:
     """Label millions of stellar spectra with the Lux latent-variable model."""
@@ -43,7 +45,9 @@ def span(ctx: click.Context, param: click.Parameter, value: str | None) -> slice
     return slice(*(int(p) if p.strip() else None for p in parts))
 
 
-def spans(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, list[tuple[float, float]]]:
+def spans(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> dict[str, list[tuple[float, float]]]:
     """Read LABEL=LEAST:GREATEST, of wavelength windows."""
     windows: dict[str, list[tuple[float, float]]] = {}
     for text in value:
@@ -51,7 +55,9 @@ def spans(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) ->
         try:
             least, greatest = map(float, span.split(":"))
         except ValueError:
-            raise click.BadParameter(f"{text!r}: write LABEL=LEAST:GREATEST, e.g. mg_fe=15740:15770") from None
+            raise click.BadParameter(
+                f"{text!r}: write LABEL=LEAST:GREATEST, e.g. mg_fe=15740:15770"
+            ) from None
         windows.setdefault(label, []).append((least, greatest))
     return windows
 
@@ -61,7 +67,8 @@ def take(dataset: Any, stars: slice, path: str) -> Any:
     n = dataset.sizes["star"]
     if (stars.stop or 0) > n or (stars.start or 0) >= (stars.stop or n):
         raise InputError(
-            f"{path}: --stars asks for {stars.start or 0}:{'' if stars.stop is None else stars.stop}, but it holds "
+            f"{path}: --stars asks for "
+            f"{stars.start or 0}:{'' if stars.stop is None else stars.stop}, but it holds "
             f"stars 0:{n}"
         )
     return dataset.isel(star=stars)

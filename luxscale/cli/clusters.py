@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from luxscale.schema import InputError
+from luxscale.errors import InputError
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -29,7 +29,8 @@ def _range(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 
 _COUNT = click.IntRange(1)
 
-#: Options of all clusters, in the order of the help text; then those of existing ones; then those of SLURM.
+#: Options of all clusters, in the order of the help text; then those of existing ones; then those
+#: of SLURM.
 _COMMON: dict[str, dict[str, Any]] = {
     "workers": {"type": click.IntRange(0), "help": "Worker processes; 0 works in this process. [default: one a GPU "
                 "where JAX has any, else one a processor]"},
@@ -40,8 +41,14 @@ _COMMON: dict[str, dict[str, Any]] = {
                            "help": "Write Dask's report of the run."},
 }  # fmt: skip
 _EXISTING: dict[str, dict[str, Any]] = {
-    "scheduler": {"metavar": "ADDRESS", "help": "Use the Dask cluster of this scheduler, tcp:// or tls://."},
-    "tls_ca": {"type": _FILE, "help": "Authority of a tls:// scheduler, PEM. [default: Dask's configuration]"},
+    "scheduler": {
+        "metavar": "ADDRESS",
+        "help": "Use the Dask cluster of this scheduler, tcp:// or tls://.",
+    },
+    "tls_ca": {
+        "type": _FILE,
+        "help": "Authority of a tls:// scheduler, PEM. [default: Dask's configuration]",
+    },
     "tls_cert": {"type": _FILE, "help": "Certificate to show it, PEM."},
     "tls_key": {"type": _FILE, "help": "Key of the certificate, PEM."},
 }
@@ -122,7 +129,10 @@ class Cluster:
         """Yield a `distributed.Client`, or None to work in this process, as when there is nothing to do."""
         if not needed or self.workers == 0:
             if self.performance_report:
-                click.echo(f"nothing is left to do: no report {self.performance_report} is written", err=True)
+                click.echo(
+                    f"nothing is left to do: no report {self.performance_report} is written",
+                    err=True,
+                )
             yield None
             return
         _require_bokeh(self.dashboard or self.performance_report)
@@ -155,7 +165,9 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _choose(ctx: click.Context, chosen: dict[str, Any]) -> Cluster:
-    given = [n for n in _ALL if ctx.get_parameter_source(n) is click.core.ParameterSource.COMMANDLINE]
+    given = [
+        n for n in _ALL if ctx.get_parameter_source(n) is click.core.ParameterSource.COMMANDLINE
+    ]
     for name, others, why in _conflicts(chosen):
         wrong = [_flag(n) for n in given if n in others]
         if wrong:
@@ -167,14 +179,20 @@ def _choose(ctx: click.Context, chosen: dict[str, Any]) -> Cluster:
         click.echo(job_script(jobs))
         ctx.exit()
     tls = {n: chosen[n] for n in ("tls_ca", "tls_cert", "tls_key") if chosen[n]}
-    same = {n: chosen[n] for n in ("workers", "adapt", "dashboard", "performance_report", "scheduler")}
+    same = {
+        n: chosen[n] for n in ("workers", "adapt", "dashboard", "performance_report", "scheduler")
+    }
     return Cluster(given=tuple(map(_flag, given)), tls=tls, jobs=jobs, **same)
 
 
 def _conflicts(chosen: dict[str, Any]) -> Iterator[tuple[str, set[str], str]]:
     """Options that exclude others: how the first is called, the others, and why."""
     if chosen["scheduler"]:
-        yield "--scheduler", {"workers", "adapt", "dashboard", *_SLURM}, "that cluster has workers and a dashboard"
+        yield (
+            "--scheduler",
+            {"workers", "adapt", "dashboard", *_SLURM},
+            "that cluster has workers and a dashboard",
+        )
     else:
         yield "without --scheduler", set(_EXISTING), "they serve to reach one"
     if not chosen["slurm"]:
@@ -182,23 +200,34 @@ def _conflicts(chosen: dict[str, Any]) -> Iterator[tuple[str, set[str], str]]:
     if chosen["adapt"]:
         yield "--adapt", {"workers"}, "it says how many"
     if chosen["workers"] == 0:
-        yield "--workers 0", {"dashboard", "performance_report", "slurm"}, "there is no cluster in this process"
+        yield (
+            "--workers 0",
+            {"dashboard", "performance_report", "slurm"},
+            "there is no cluster in this process",
+        )
 
 
 def _jobs(chosen: dict[str, Any]) -> Any:
     from luxscale.cluster import SlurmJobs
 
     if not (chosen["workers"] or chosen["adapt"]):
-        raise click.UsageError("--slurm: say how many workers, with --workers N or --adapt LEAST:MOST")
+        raise click.UsageError(
+            "--slurm: say how many workers, with --workers N or --adapt LEAST:MOST"
+        )
     least, most = chosen["adapt"] or (chosen["workers"], chosen["workers"])
-    return SlurmJobs(least, most, **{of: chosen[name] for name, of in _JOBS.items() if chosen[name]})
+    return SlurmJobs(
+        least, most, **{of: chosen[name] for name, of in _JOBS.items() if chosen[name]}
+    )
 
 
 @contextlib.contextmanager
 def _checked(opened: contextlib.AbstractContextManager[Any]) -> Iterator[Any]:
     from luxscale.cluster import checked_workers
 
-    with opened as client, checked_workers(client, lambda remark: click.echo(f"warning: {remark}", err=True)):
+    with (
+        opened as client,
+        checked_workers(client, lambda remark: click.echo(f"warning: {remark}", err=True)),
+    ):
         yield client
 
 
@@ -213,7 +242,9 @@ def _reporting(path: str | None) -> contextlib.AbstractContextManager[Any]:
 
 def _require_bokeh(asked: Any) -> None:
     if asked and importlib.util.find_spec("bokeh") is None:
-        raise InputError("Dask's dashboard and report need bokeh: pip install 'luxscale[dashboard]'")
+        raise InputError(
+            "Dask's dashboard and report need bokeh: pip install 'luxscale[dashboard]'"
+        )
 
 
 def _flag(name: str) -> str:

@@ -11,9 +11,13 @@ from luxscale.cli.base import JSON, QUIET, main, show
 
 @main.command()
 @click.argument("catalog")
-@click.option("--out", required=True, help="NAME.fits, a binary table; or NAME.parquet, a directory of files.")
+@click.option(
+    "--out", required=True, help="NAME.fits, a binary table; or NAME.parquet, a directory of files."
+)
 @click.option("--survey", default=None, help="Survey that the catalogue was made of, for --column.")
-@click.option("--column", "columns", multiple=True, help="Column of the survey to add, e.g. ra (repeat).")
+@click.option(
+    "--column", "columns", multiple=True, help="Column of the survey to add, e.g. ra (repeat)."
+)
 @click.option("--covariance", is_flag=True, help="Add covariances of the labels.")
 @click.option(
     "--healpix-order",
@@ -21,7 +25,9 @@ from luxscale.cli.base import JSON, QUIET, main, show
     default=None,
     help="Partition Parquet by sky position, in the HATS layout; needs --column ra --column dec.",
 )
-@click.option("--unfinished", is_flag=True, help="Export stars that are not done too, without values.")
+@click.option(
+    "--unfinished", is_flag=True, help="Export stars that are not done too, without values."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an export at --out.")
 @JSON
 @QUIET
@@ -41,7 +47,9 @@ def export(
     from luxscale.export import export_catalog
 
     if bool(survey) != bool(columns):
-        raise click.UsageError("--survey and --column go together: name the survey and its columns to add")
+        raise click.UsageError(
+            "--survey and --column go together: name the survey and its columns to add"
+        )
     made = export_catalog(
         catalog,
         out,
@@ -55,5 +63,8 @@ def export(
     )
     counts = {"not done": made.not_done, "whose data could not be read": made.unreadable}
     left = "".join(f", {n:,} of them {what}" for what, n in counts.items() if n)
-    text = f"{made.path}: {made.rows:,} stars{left}, {len(made.columns)} columns, {made.bytes / 1e6:,.1f} MB"
+    text = (
+        f"{made.path}: {made.rows:,} stars{left}, {len(made.columns)} columns, "
+        f"{made.bytes / 1e6:,.1f} MB"
+    )
     show(dataclasses.asdict(made), text, as_json)

@@ -21,7 +21,9 @@ def quarantined(rows: list[dict[str, str]]) -> str:
     """Return a list of what was quarantined, a line each."""
     if not rows:
         return "nothing is quarantined"
-    return "\n".join(f"{r['file']}{', star ' + r['star'] if r['star'] else ''}: {r['reason']}" for r in rows)
+    return "\n".join(
+        f"{r['file']}{', star ' + r['star'] if r['star'] else ''}: {r['reason']}" for r in rows
+    )
 
 
 def _plain(value: Any) -> str:
@@ -44,7 +46,11 @@ def _survey(facts: dict[str, Any]) -> Iterator[str]:
         if name != "continuum" or "ingest" not in facts:
             yield _line(name.removesuffix("_version"), value)
     for name, output in facts["outputs"].items():
-        yield from _labels(name, output, facts["stars"]) if "labels" in output else _grid(name, output, facts["stars"])
+        yield from (
+            _labels(name, output, facts["stars"])
+            if "labels" in output
+            else _grid(name, output, facts["stars"])
+        )
     if "snr" in facts:
         yield from _histogram(facts["snr"])
     if "ingest" in facts:
@@ -60,7 +66,10 @@ def _size(count: int) -> str:
 
 def _grid(name: str, grid: dict[str, Any], stars: int) -> Iterator[str]:
     medium = f" in {grid['medium']}" if "medium" in grid else ""
-    span = f"{grid['pixels']:,} pixels, {grid['least']:g} to {grid['greatest']:g} {grid.get('units', '')}{medium}"
+    span = (
+        f"{grid['pixels']:,} pixels, {grid['least']:g} to {grid['greatest']:g} "
+        f"{grid.get('units', '')}{medium}"
+    )
     sample = grid["missing_among_stars"]
     among = f", counted in {sample:,} stars" if sample < stars else ""
     yield _line(name, f"{span}; {_percent(grid['missing'])} missing{among}")
@@ -72,10 +81,17 @@ def _percent(fraction: float) -> str:
 
 def _labels(name: str, output: dict[str, Any], stars: int) -> Iterator[str]:
     sample = output["among_stars"]
-    yield _line(name, f"{len(output['labels'])} labels" + (f", of {sample:,} stars" if sample < stars else ""))
+    yield _line(
+        name,
+        f"{len(output['labels'])} labels" + (f", of {sample:,} stars" if sample < stars else ""),
+    )
     for label, facts in output["labels"].items():
         known = facts["least"] is not None
-        span = f"{facts['least']:.4g} to {facts['greatest']:.4g} {facts['units']}" if known else "none measured"
+        span = (
+            f"{facts['least']:.4g} to {facts['greatest']:.4g} {facts['units']}"
+            if known
+            else "none measured"
+        )
         yield f"  {label:<12} {span:<34} {_percent(facts['missing']):>6} missing"
 
 
@@ -100,12 +116,22 @@ def _histogram(snr: dict[str, Any]) -> Iterator[str]:
 
 def _ingest(made: dict[str, Any]) -> Iterator[str]:
     masked, files, spectra = made["masked"], made["files"], made["spectra"]
-    yield _line("masked", f"{_percent(masked['all'])} of the pixels of {masked['spectra']:,} spectra")
-    yield from (f"  {reason:<20} {_percent(fraction):>7}" for reason, fraction in masked["reasons"].items())
+    yield _line(
+        "masked", f"{_percent(masked['all'])} of the pixels of {masked['spectra']:,} spectra"
+    )
+    yield from (
+        f"  {reason:<20} {_percent(fraction):>7}" for reason, fraction in masked["reasons"].items()
+    )
     sessions = f", in {made['sessions']:,} sessions" if made["sessions"] > 1 else ""
-    yield _line("files", f"{files['all']:,} = {files['read']:,} read + {files['quarantined']:,} quarantined{sessions}")
+    yield _line(
+        "files",
+        f"{files['all']:,} = {files['read']:,} read + {files['quarantined']:,} "
+        f"quarantined{sessions}",
+    )
     refused = spectra["all"] - spectra["kept"]
-    yield _line("spectra", f"{spectra['all']:,} = {spectra['kept']:,} kept + {refused:,} quarantined")
+    yield _line(
+        "spectra", f"{spectra['all']:,} = {spectra['kept']:,} kept + {refused:,} quarantined"
+    )
     yield from (f"  {count:>8,}  {reason}" for reason, count in made["quarantined"].items())
     if made["resampled"]:
         yield _line("resampled", f"{made['resampled']:,} spectra")
@@ -122,7 +148,9 @@ def _how(made: dict[str, Any]) -> Iterator[str]:
     yield _line("bad bits", ", ".join(recipe.pop("bad", [])) or "none")
     taken = recipe.pop("rest_frame")
     if get_format(made["format"]).velocities:
-        yield _line("rest frame", "velocities taken out" if taken else "velocities left as they were")
+        yield _line(
+            "rest frame", "velocities taken out" if taken else "velocities left as they were"
+        )
     continuum = recipe.pop("continuum")
     if continuum != "sines":
         recipe.pop("length")  # of nothing
@@ -140,7 +168,11 @@ def _ranges(value: Any) -> str:
 def _under_way(facts: dict[str, Any]) -> Iterator[str]:
     yield _line("state", facts["state"])
     for number, found in enumerate(facts["sessions"]):
-        done = f", {found['batches_done']:,} of {found['batches']:,} batches" if found["stage"] == "reading" else ""
+        done = (
+            f", {found['batches_done']:,} of {found['batches']:,} batches"
+            if found["stage"] == "reading"
+            else ""
+        )
         added = f", {found['stars']:,} stars" if found["stars"] is not None else ""
         yield _line(f"session {number}", f"{found['stage']}: {found['files']:,} files{done}{added}")
     yield from _how(facts)

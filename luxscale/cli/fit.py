@@ -8,6 +8,7 @@ import click
 
 from luxscale.cli.base import JSON, QUIET, main, show, span, spans, take
 from luxscale.cli.clusters import Cluster, cluster_options
+from luxscale.model.file import FORMAT
 
 
 @main.command()
@@ -20,7 +21,10 @@ from luxscale.cli.clusters import Cluster, cluster_options
     help="Number of latents P. [default: 48; The Cannon has one a label]",
 )
 @click.option(
-    "--method", type=click.Choice(["marginal", "alternating", "cannon"]), default="marginal", show_default=True
+    "--method",
+    type=click.Choice(["marginal", "alternating", "cannon"]),
+    default="marginal",
+    show_default=True,
 )
 @click.option(
     "--solver",
@@ -35,7 +39,10 @@ from luxscale.cli.clusters import Cluster, cluster_options
     help="Of the alternating method: precision of the prior on latents in training. [default: 1e-6]",
 )
 @click.option(
-    "--prior", type=float, default=None, help="Precision of the prior on latents at the test step. [default: 1]"
+    "--prior",
+    type=float,
+    default=None,
+    help="Precision of the prior on latents at the test step. [default: 1]",
 )
 @click.option(
     "--window",
@@ -45,9 +52,21 @@ from luxscale.cli.clusters import Cluster, cluster_options
     metavar="LABEL=LEAST:GREATEST",
     help="Infer this label from these wavelengths alone (repeat).",
 )
-@click.option("--stars", callback=span, metavar="START:STOP", help="Train on these stars only, by position.")
-@click.option("--output", "outputs", multiple=True, help="Output to model (repeat). [default: all of the survey]")
-@click.option("--iterations", type=click.IntRange(1), default=None, help="Most iterations. [default: the method's]")
+@click.option(
+    "--stars", callback=span, metavar="START:STOP", help="Train on these stars only, by position."
+)
+@click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    help="Output to model (repeat). [default: all of the survey]",
+)
+@click.option(
+    "--iterations",
+    type=click.IntRange(1),
+    default=None,
+    help="Most iterations. [default: the method's]",
+)
 @click.option(
     "--tolerance",
     type=float,
@@ -83,12 +102,17 @@ def train(
     quiet: bool,
 ) -> None:
     """Train a model on the stars of SURVEY that have labels."""
-    from luxscale import model, store
-    from luxscale.train import train as fit
+    from luxscale import store
+    from luxscale.training import train as fit
 
-    store.claim(out, model.FORMAT, overwrite=overwrite)
+    store.claim_place(out, FORMAT, overwrite=overwrite)
     opened = take(store.open_survey(survey, check="structure"), stars, survey)
-    given = {"iterations": iterations, "solver": solver, "latent_precision": latent_precision, "tolerance": tolerance}
+    given = {
+        "iterations": iterations,
+        "solver": solver,
+        "latent_precision": latent_precision,
+        "tolerance": tolerance,
+    }
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     trained = fit(
         opened,
@@ -116,8 +140,17 @@ def train(
 
 @main.command()
 @click.argument("survey")
-@click.option("--out", required=True, help="Store of results to write or to continue, a Zarr store.")
-@click.option("--latent-dim", "latent_dims", type=click.IntRange(1), multiple=True, required=True, help="P (repeat).")
+@click.option(
+    "--out", required=True, help="Store of results to write or to continue, a Zarr store."
+)
+@click.option(
+    "--latent-dim",
+    "latent_dims",
+    type=click.IntRange(1),
+    multiple=True,
+    required=True,
+    help="P (repeat).",
+)
 @click.option(
     "--prior",
     "priors",
@@ -128,10 +161,27 @@ def train(
     help="Precision of the prior on latents, 1 / Omega^2 (repeat).",
 )
 @click.option("--folds", type=click.IntRange(2), default=5, show_default=True)
-@click.option("--method", type=click.Choice(["marginal", "alternating"]), default="marginal", show_default=True)
-@click.option("--stars", callback=span, metavar="START:STOP", help="Use these stars only, by position.")
-@click.option("--output", "outputs", multiple=True, help="Output to model (repeat). [default: all of the survey]")
-@click.option("--iterations", type=click.IntRange(1), default=None, help="Most iterations. [default: the method's]")
+@click.option(
+    "--method",
+    type=click.Choice(["marginal", "alternating"]),
+    default="marginal",
+    show_default=True,
+)
+@click.option(
+    "--stars", callback=span, metavar="START:STOP", help="Use these stars only, by position."
+)
+@click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    help="Output to model (repeat). [default: all of the survey]",
+)
+@click.option(
+    "--iterations",
+    type=click.IntRange(1),
+    default=None,
+    help="Most iterations. [default: the method's]",
+)
 @cluster_options
 @JSON
 @QUIET
@@ -154,7 +204,8 @@ def crossval(
     Scores are chi2 per value of stars left out of training, medians over the folds.
     """
     from luxscale import crossval as cv
-    from luxscale import evaluate, store
+    from luxscale import store
+    from luxscale.analysis import evaluate
 
     take(store.open_survey(survey, check="structure"), stars, survey)
     grid = cv.make_grid(
@@ -172,7 +223,10 @@ def crossval(
     with cluster.client(needed=bool(todo), progress=not quiet) as client:
         results = cv.complete(grid, todo, client=client, progress=not quiet)
     choice = cv.choose(results)
-    records, labels = cv.to_records(results), cv.label_scores(results, choice.latent_dim, choice.prior)
+    records, labels = (
+        cv.to_records(results),
+        cv.label_scores(results, choice.latent_dim, choice.prior),
+    )
     go_on = cv.next_step(grid, choice)
     text = f"""{out}: {len(records)} settings, {folds} folds, {len(todo):,} tasks done now
 

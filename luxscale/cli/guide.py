@@ -8,7 +8,7 @@ import sys
 import click
 
 from luxscale.cli.base import main
-from luxscale.schema import InputError
+from luxscale.errors import InputError
 
 #: Longer lines are hard to read, however wide the terminal.
 _WIDTH = 120
@@ -24,7 +24,9 @@ def guide(topic: str | None) -> None:
     from luxscale import guide as pages
 
     if topic is None:
-        click.echo("\n".join(f"luxscale guide {name:<16}{title}" for name, title in pages.topics().items()))
+        click.echo(
+            "\n".join(f"luxscale guide {name:<16}{title}" for name, title in pages.topics().items())
+        )
         return
     try:
         text = pages.page(topic)
@@ -41,5 +43,7 @@ def _lay_out(text: str) -> None:
     from rich.markdown import Markdown
 
     console = Console()
-    text = re.sub(r"\[([^\]]+)\]\((\S+)\.md\)", r"\1 (`luxscale guide \2`)", text)  # links to other pages
+    text = re.sub(
+        r"\[([^\]]+)\]\((\S+)\.md\)", r"\1 (`luxscale guide \2`)", text
+    )  # links to other pages
     console.print(Markdown(text, code_theme="ansi_dark"), width=min(_WIDTH, console.width))

@@ -24,7 +24,9 @@ def _pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     return pairs
 
 
-def _ranges(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
+def _ranges(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> tuple[tuple[float, float], ...]:
     """Read LEAST:GREATEST, of wavelengths."""
     try:
         return tuple((float(a), float(b)) for a, b in (text.split(":") for text in value))
@@ -53,27 +55,70 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _ranges, "metavar": "LEA
 @click.argument("format")
 @click.argument("files", nargs=-1)
 @click.option("--out", required=True, help="Survey to write or to add to, a Zarr store.")
-@click.option("--files-from", type=click.Path(dir_okay=False), default=None, help="Text file that names more files.")
+@click.option(
+    "--files-from",
+    type=click.Path(dir_okay=False),
+    default=None,
+    help="Text file that names more files.",
+)
 @click.option("--labels", default=None, help="Catalogue to take labels from.")
-@click.option("--labels-format", default=None, help="Which catalogue it is. [default: told by its columns]")
-@click.option("--label", "label_names", multiple=True, help="Label to take (repeat). [default: the catalogue's usual]")
 @click.option(
-    "--labels-setting", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="A setting of the labels (repeat)."
+    "--labels-format", default=None, help="Which catalogue it is. [default: told by its columns]"
 )
 @click.option(
-    "--option", "options", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="Of the format (repeat)."
+    "--label",
+    "label_names",
+    multiple=True,
+    help="Label to take (repeat). [default: the catalogue's usual]",
 )
 @click.option(
-    "--bad", multiple=True, help="Mask bit that makes a pixel bad (repeat), in place of the usual; none: none."
+    "--labels-setting",
+    multiple=True,
+    callback=_pairs,
+    metavar="NAME=VALUE",
+    help="A setting of the labels (repeat).",
 )
-@click.option("--continuum", type=click.Choice(["none", "file", "scale", "sines", "chebyshev"]), default=None)
-@click.option("--order", type=click.IntRange(0), default=None, help="Of sines or Chebyshev polynomials.")
-@click.option("--length", type=float, default=None, help="Longest period of sines, Angstrom.  [default: 1400]")
-@click.option("--chip", "chips", help="Wavelengths whose continuum is fitted apart (repeat).", **_RANGE)
-@click.option("--continuum-pixels", help="Wavelengths that the continuum is fitted at (repeat).", **_RANGE)
-@click.option("--rest-frame/--as-observed", default=None, help="Whether to take a star's velocity out.")
-@click.option("--grid", callback=_grid, metavar="[log:]LEAST:GREATEST:STEP", default=None, help="Of the survey.")
-@click.option("--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars a chunk.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    callback=_pairs,
+    metavar="NAME=VALUE",
+    help="Of the format (repeat).",
+)
+@click.option(
+    "--bad",
+    multiple=True,
+    help="Mask bit that makes a pixel bad (repeat), in place of the usual; none: none.",
+)
+@click.option(
+    "--continuum", type=click.Choice(["none", "file", "scale", "sines", "chebyshev"]), default=None
+)
+@click.option(
+    "--order", type=click.IntRange(0), default=None, help="Of sines or Chebyshev polynomials."
+)
+@click.option(
+    "--length", type=float, default=None, help="Longest period of sines, Angstrom.  [default: 1400]"
+)
+@click.option(
+    "--chip", "chips", help="Wavelengths whose continuum is fitted apart (repeat).", **_RANGE
+)
+@click.option(
+    "--continuum-pixels", help="Wavelengths that the continuum is fitted at (repeat).", **_RANGE
+)
+@click.option(
+    "--rest-frame/--as-observed", default=None, help="Whether to take a star's velocity out."
+)
+@click.option(
+    "--grid",
+    callback=_grid,
+    metavar="[log:]LEAST:GREATEST:STEP",
+    default=None,
+    help="Of the survey.",
+)
+@click.option(
+    "--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars a chunk."
+)
 @click.option("--retry", is_flag=True, help="Try files again that could not be used.")
 @click.option(
     "--quarantine",
@@ -81,15 +126,17 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _ranges, "metavar": "LEA
     default=None,
     help="Write what could not be used to this file, CSV.",
 )
-@click.option("--log", default=None, help="File to append the log of the run to, a JSON object a line.")
+@click.option(
+    "--log", default=None, help="File to append the log of the run to, a JSON object a line."
+)
 @cluster_options
 @JSON
 @QUIET
 def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
     """Make a survey of FILES of a FORMAT, or add them to one; the same command again resumes.
 
-    FILES are files, patterns in quotes, and directories. `luxscale formats` lists the formats, their options and the
-    bits of their masks.
+    FILES are files, patterns in quotes, and directories. `luxscale formats` lists the formats,
+    their options and the bits of their masks.
     """
     from luxscale import ingest as ingesting
     from luxscale.readers import get_format
@@ -129,7 +176,11 @@ def _recipe(given: dict[str, Any]) -> dict[str, Any]:
 def _labels(given: dict[str, Any]) -> Any:
     """Read the labels of the catalogue; None where none is named."""
     if not given["labels"]:
-        about = {"--labels-format": "labels_format", "--label": "label_names", "--labels-setting": "labels_setting"}
+        about = {
+            "--labels-format": "labels_format",
+            "--label": "label_names",
+            "--labels-setting": "labels_setting",
+        }
         for option, name in about.items():
             if given[name]:
                 raise click.UsageError(f"{option} is about a catalogue; name it with --labels")
@@ -142,24 +193,40 @@ def _labels(given: dict[str, Any]) -> Any:
 
 def _text(made: Any, labels: Any) -> str:
     """Return what people want to know of an ingest."""
-    lines = [f"{made.survey}: {made.n_stars:,} stars, {made.n_new:,} of them new, in {made.seconds:.1f} s"]
+    lines = [
+        f"{made.survey}: {made.n_stars:,} stars, {made.n_new:,} of them new, in "
+        f"{made.seconds:.1f} s"
+    ]
     if made.n_files:
         whole = sum(not star for _, star, _ in made.quarantined)
         lines.append(
             f"files   {made.n_files:,} = {made.n_files - whole:,} read + {whole:,} quarantined"
-            f"\nspectra {made.n_spectra:,} = {made.n_new:,} kept + {made.n_spectra - made.n_new:,} quarantined"
+            f"\nspectra {made.n_spectra:,} = {made.n_new:,} kept + "
+            f"{made.n_spectra - made.n_new:,} quarantined"
         )
     if made.n_pixels:
         lines.append("masked pixels")
-        lines += [f"  {n:<24}{c:>14,}  {100 * c / made.n_pixels:.2f}%" for n, c in made.masked.items() if c]
+        lines += [
+            f"  {n:<24}{c:>14,}  {100 * c / made.n_pixels:.2f}%"
+            for n, c in made.masked.items()
+            if c
+        ]
     if labels is not None:
-        lines.append(f"labels  {made.n_labelled:,} of {made.n_stars:,} stars have any; of the catalogue")
+        lines.append(
+            f"labels  {made.n_labelled:,} of {made.n_stars:,} stars have any; of the catalogue"
+        )
         lines += [f"  {name:<40}{count:>12,}" for name, count in labels.counts.items() if count]
     if made.quarantined:
         lines.append("quarantined")
-        lines += [f"  {Path(p).name}{f', star {s}' if s else ''}: {r}" for p, s, r in made.quarantined[:_LINES]]
+        lines += [
+            f"  {Path(p).name}{f', star {s}' if s else ''}: {r}"
+            for p, s, r in made.quarantined[:_LINES]
+        ]
         if len(made.quarantined) > _LINES:
-            lines.append(f"  ... and {len(made.quarantined) - _LINES:,} more; --quarantine FILE.csv lists all")
+            lines.append(
+                f"  ... and {len(made.quarantined) - _LINES:,} more; --quarantine FILE.csv "
+                "lists all"
+            )
     return "\n".join(lines)
 
 
@@ -193,13 +260,28 @@ def formats(as_json: bool) -> None:
         )
         tried = "" if f.tried == "real" else " (tested on files built from the description)"
         text.append(f"{f.name:<22}{f.doc}{tried}")
-        text += [f"{'':<22}  --option {o.name}={'|'.join(o.choices or ('TEXT',))}  {o.doc}" for o in f.options]
+        text += [
+            f"{'':<22}  --option {o.name}={'|'.join(o.choices or ('TEXT',))}  {o.doc}"
+            for o in f.options
+        ]
         if f.bits:
-            text.append(f"{'':<22}  mask bits: {' '.join(b + ('*' if b in f.bad else '') for b in f.bits)}")
-    catalogs = [{"name": c.name, "doc": c.doc, "labels": list(c.labels), "usual": c.usual} for c in CATALOGS.values()]
-    text += ["", "* bits that make a pixel bad, unless --bad says otherwise", "", "Catalogues of labels:"]
+            text.append(
+                f"{'':<22}  mask bits: {' '.join(b + ('*' if b in f.bad else '') for b in f.bits)}"
+            )
+    catalogs = [
+        {"name": c.name, "doc": c.doc, "labels": list(c.labels), "usual": c.usual}
+        for c in CATALOGS.values()
+    ]
+    text += [
+        "",
+        "* bits that make a pixel bad, unless --bad says otherwise",
+        "",
+        "Catalogues of labels:",
+    ]
     for c in CATALOGS.values():
         text.append(f"{c.name:<22}{c.doc}")
-        text.append(f"{'':<22}  labels: {' '.join(n + ('*' if n in c.usual else '') for n in c.labels)}")
+        text.append(
+            f"{'':<22}  labels: {' '.join(n + ('*' if n in c.usual else '') for n in c.labels)}"
+        )
     text += ["", "* labels that are taken, unless --label says otherwise"]
     show({"formats": facts, "catalogs": catalogs}, "\n".join(text), as_json)

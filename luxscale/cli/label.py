@@ -10,27 +10,41 @@ import click
 
 from luxscale.cli.base import JSON, QUIET, main, show
 from luxscale.cli.clusters import Cluster, cluster_options
-from luxscale.schema import InputError
+from luxscale.errors import InputError
 
 if TYPE_CHECKING:
-    from luxscale.plan import Plan
+    from luxscale.labelling.plan import Plan
 
 
 @main.command()
 @click.argument("survey")
 @click.option("--model", required=True, help="Model, as `luxscale train` writes it.")
 @click.option("--out", required=True, help="Catalogue to write or to continue, a Zarr store.")
-@click.option("--given", multiple=True, default=("flux",), show_default=True, help="Output to infer from (repeat).")
+@click.option(
+    "--given",
+    multiple=True,
+    default=("flux",),
+    show_default=True,
+    help="Output to infer from (repeat).",
+)
 @click.option("--covariance", is_flag=True, help="Write covariances of the labels too.")
 @click.option(
-    "--region-stars", type=click.IntRange(1), default=None, help="Stars a task, a multiple of the survey's chunk."
+    "--region-stars",
+    type=click.IntRange(1),
+    default=None,
+    help="Stars a task, a multiple of the survey's chunk.",
 )
-@click.option("--region", type=click.IntRange(0), default=None, help="Do this region alone, in this process.")
-@click.option("--dry-run", is_flag=True, help="Say what is to be done and what it takes, and do nothing.")
+@click.option(
+    "--region", type=click.IntRange(0), default=None, help="Do this region alone, in this process."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Say what is to be done and what it takes, and do nothing."
+)
 @click.option(
     "--log",
     default=None,
-    help="File to append the log of the run to, a JSON object a line. [default: beside a catalogue on this machine, "
+    help="File to append the log of the run to, a JSON object a line. [default: beside a catalogue "
+    "on this machine, "
     "OUT.log.jsonl]",
 )
 @cluster_options
@@ -51,13 +65,17 @@ def label(
     quiet: bool,
 ) -> None:
     """Label every star of SURVEY; the same command again resumes."""
-    from luxscale import run
-    from luxscale.plan import make_plan
-    from luxscale.runlog import RunLog
+    from luxscale.labelling import run
+    from luxscale.labelling.plan import make_plan
+    from luxscale.runs.log import RunLog
 
     if region is not None and cluster.given:
-        raise click.UsageError(f"--region works in this process: leave out {', '.join(cluster.given)}")
-    plan = make_plan(survey, model, out, given=given, covariance=covariance, region_stars=region_stars)
+        raise click.UsageError(
+            f"--region works in this process: leave out {', '.join(cluster.given)}"
+        )
+    plan = make_plan(
+        survey, model, out, given=given, covariance=covariance, region_stars=region_stars
+    )
     if dry_run:
         _say(plan, cluster, as_json)
         return
@@ -67,14 +85,15 @@ def label(
         return
     with (
         RunLog(log) as written,
-        run.held(plan, progress=not quiet) as work,
+        run.open_for_run(plan, progress=not quiet) as work,
         cluster.client(needed=bool(work.regions), progress=not quiet) as client,
     ):
         summary = run.complete(plan, work, client=client, log=written, progress=not quiet)
     flagged = "\n".join(f"  {name:<24}{n:>12,}" for name, n in summary.flags.items()) or "  none"
     show(
         {**dataclasses.asdict(summary), "log": log},
-        f"{out}: {summary.n_stars:,} stars labelled, {summary.n_run:,} of them now, in {summary.seconds:.1f} s\n"
+        f"{out}: {summary.n_stars:,} stars labelled, {summary.n_run:,} of them now, in "
+        f"{summary.seconds:.1f} s\n"
         f"flags:\n{flagged}",
         as_json,
     )
@@ -82,34 +101,46 @@ def label(
 
 def _say(plan: Plan, cluster: Cluster, as_json: bool) -> None:
     """Print what is to be done and what it takes."""
-    from luxscale.estimate import estimate
+    from luxscale.labelling.estimate import estimate_run
 
-    todo = estimate(plan, cluster.cores)
+    todo = estimate_run(plan, cluster.cores)
     facts = {
-        "to do": f"{todo.stars:,} of {plan.n_stars:,} stars, in {todo.regions:,} regions of {todo.region_stars:,}",
+        "to do": f"{todo.stars:,} of {plan.n_stars:,} stars, in {todo.regions:,} regions of "
+        f"{todo.region_stars:,}",
         "to read": f"{todo.read_bytes / 1e9:,.3g} GB",
         "to write": f"{todo.write_bytes / 1e9:,.3g} GB before compression",
         "memory": f"{todo.worker_bytes / 1e9:.2f} GB a worker",
-        "time": f"{todo.seconds:,.0f} s on {todo.cores} cores, {todo.core_seconds:,.0f} s on one, as measured now",
+        "time": f"{todo.seconds:,.0f} s on {todo.cores} cores, {todo.core_seconds:,.0f} s on one, as "
+        "measured now",
     }
     show(dataclasses.asdict(todo), "\n".join(f"{k:<10}{v}" for k, v in facts.items()), as_json)
 
 
 def _one_region(plan: Plan, number: int, log: str | None, as_json: bool, *, progress: bool) -> None:
     """Do one region in this process, without a cluster: to look into one that fails, or to share out work by hand."""
-    from luxscale.run import alone, held
-    from luxscale.runlog import RunLog
+    from luxscale.labelling.run import open_for_run, run_alone
+    from luxscale.runs.log import RunLog
 
     if number >= len(plan.regions):
-        raise InputError(f"there is no region {number}: {plan.survey} has regions 0 to {len(plan.regions) - 1}")
-    with RunLog(log) as written, held(plan, progress=progress) as work:
-        done = alone(plan, work, plan.regions[number], written)
+        raise InputError(
+            f"there is no region {number}: {plan.survey} has regions 0 to {len(plan.regions) - 1}"
+        )
+    with RunLog(log) as written, open_for_run(plan, progress=progress) as work:
+        done = run_alone(plan, work, plan.regions[number], written)
     if done is None:
-        show({"catalog": plan.catalog, "region": number, "stars": 0}, f"region {number} is done already", as_json)
+        show(
+            {"catalog": plan.catalog, "region": number, "stars": 0},
+            f"region {number} is done already",
+            as_json,
+        )
         return
-    bad = "".join(f"\nstars {a} to {b} could not be read: {reason}" for a, b, reason in done.unreadable)
+    bad = "".join(
+        f"\nstars {a} to {b} could not be read: {reason}" for a, b, reason in done.unreadable
+    )
     took = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in done.seconds.items())
     facts = {"catalog": plan.catalog, **dataclasses.asdict(done)}
-    show(facts, f"{plan.catalog}: region {number} done, {done.stars:,} stars ({took}){bad}", as_json)
+    show(
+        facts, f"{plan.catalog}: region {number} done, {done.stars:,} stars ({took}){bad}", as_json
+    )
     if bad:
         sys.exit(1)

@@ -14,18 +14,25 @@ from luxscale.cli.base import JSON, main, show, span, take
 @click.argument("catalog")
 @click.argument("survey")
 @click.option(
-    "--stars", callback=span, metavar="START:STOP", help="Compare these stars of the catalogue only, by position."
+    "--stars",
+    callback=span,
+    metavar="START:STOP",
+    help="Compare these stars of the catalogue only, by position.",
 )
 @click.option(
-    "--figures", type=click.Path(path_type=Path, file_okay=False), default=None, help="Directory to write figures to."
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Directory to write figures to.",
 )
 @JSON
 def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_json: bool) -> None:
     """Check that CATALOG is complete, and compare its labels with those of SURVEY."""
-    from luxscale import damage, plot, store
-    from luxscale.evaluate import check_catalog, compare, format_table, to_records
+    from luxscale import plot, store
+    from luxscale.analysis.evaluate import check_catalog, compare, format_table, to_records
+    from luxscale.store import damage
 
-    with damage.named(catalog):
+    with damage.locate_damage(catalog):
         labelled, truth = store.open_dataset(catalog), store.open_survey(survey, check="structure")
         state = check_catalog(labelled, catalog)
         labelled = take(labelled, stars, catalog)
@@ -38,7 +45,8 @@ def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_j
     text = "\n".join(
         [
             f"{catalog}: {state['done']:,} of {state['stars']:,} stars done, "
-            f"{state['not_finite']:,} of them without finite labels; the data of {state['unreadable']:,} could not be read",
+            f"{state['not_finite']:,} of them without finite labels; the data of "
+            f"{state['unreadable']:,} could not be read",
             "",
             format_table(comparison),
             *(f"\nfigure {f}" for f in written),
@@ -52,12 +60,16 @@ def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_j
 @main.command()
 @click.argument("path")
 @click.option("--check", is_flag=True, help="Read and check every value of a survey.")
-@click.option("--quarantine", is_flag=True, help="List the files, and stars of files, that a survey could not use.")
+@click.option(
+    "--quarantine",
+    is_flag=True,
+    help="List the files, and stars of files, that a survey could not use.",
+)
 @JSON
 def info(path: str, check: bool, quarantine: bool, as_json: bool) -> None:
     """Say what lies at PATH: a survey, a model, a catalogue or a cross-validation."""
-    from luxscale import info as look
     from luxscale.cli import facts
+    from luxscale.info import describe as look
 
     if quarantine and check:
         raise click.UsageError("--quarantine reads no values to --check; give one of them")

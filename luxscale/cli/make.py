@@ -17,16 +17,22 @@ from luxscale.cli.base import JSON, QUIET, main, show
     show_default=True,
     help="Directory to make.",
 )
-@click.option("--workers", type=click.IntRange(1), default=None, help="Worker processes. [default: one a processor]")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=None,
+    help="Worker processes. [default: one a processor]",
+)
 @JSON
 @QUIET
 def demo(out: Path, workers: int | None, as_json: bool, quiet: bool) -> None:
     """Label 3,000 real Gaia XP giants and compare with APOGEE.
 
-    Trains on 3,000 other stars, labels on a local Dask cluster, writes figures. No network, about a minute.
+    Trains on 3,000 other stars, labels on a local Dask cluster, writes figures. No network, about a
+    minute.
     """
-    from luxscale.demo import run_demo
-    from luxscale.evaluate import format_table, to_records
+    from luxscale.analysis.evaluate import format_table, to_records
+    from luxscale.examples.demo import run_demo
 
     made = run_demo(out, workers=workers, progress=not quiet)
     text = f"""
@@ -58,12 +64,31 @@ Open the catalogue:
 @main.command()
 @click.argument("out")
 @click.option("--stars", type=click.IntRange(1), required=True, help="Number of stars.")
-@click.option("--snr", type=float, nargs=2, default=(30.0, 200.0), show_default=True, help="Least and greatest S/N.")
-@click.option("--pixels", type=click.IntRange(2), default=None, help="Pixels of a spectrum. [default: 4288]")
-@click.option("--missing-labels", type=float, default=0.1, show_default=True, help="Fraction of labels missing.")
-@click.option("--bad-pixels", type=float, default=0.03, show_default=True, help="Fraction of pixels missing.")
+@click.option(
+    "--snr",
+    type=float,
+    nargs=2,
+    default=(30.0, 200.0),
+    show_default=True,
+    help="Least and greatest S/N.",
+)
+@click.option(
+    "--pixels", type=click.IntRange(2), default=None, help="Pixels of a spectrum. [default: 4288]"
+)
+@click.option(
+    "--missing-labels",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="Fraction of labels missing.",
+)
+@click.option(
+    "--bad-pixels", type=float, default=0.03, show_default=True, help="Fraction of pixels missing."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars a chunk.")
+@click.option(
+    "--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars a chunk."
+)
 @QUIET
 def simulate(
     out: str,
@@ -77,8 +102,8 @@ def simulate(
     quiet: bool,
 ) -> None:
     """Write a synthetic survey of red giants with known labels to OUT, chunk by chunk."""
+    from luxscale.examples.simulate import simulate_survey
     from luxscale.progress import Progress
-    from luxscale.simulate import simulate_survey
 
     with Progress("simulating", stars, unit="stars", enabled=not quiet) as shown:
         simulate_survey(

@@ -21,25 +21,34 @@ from luxscale.cli.base import JSON, QUIET, main, show, span
     help="Compare these stars of the catalogue only, by position: those that training has not seen.",
 )
 @click.option(
-    "--survey", default=None, help="Survey that was labelled, for spectra and S/N. [default: the one the log names]"
+    "--survey",
+    default=None,
+    help="Survey that was labelled, for spectra and S/N. [default: the one the log names]",
 )
 @click.option(
-    "--model", default=None, help="Model that the catalogue was made with, for fits. [default: the one the log names]"
+    "--model",
+    default=None,
+    help="Model that the catalogue was made with, for fits. [default: the one the log names]",
 )
-@click.option("--log", default=None, help="Log of the runs. [default: CATALOG.log.jsonl, if it is there]")
+@click.option(
+    "--log", default=None, help="Log of the runs. [default: CATALOG.log.jsonl, if it is there]"
+)
 @click.option("--overwrite", is_flag=True, help="Replace a report at --out.")
 @JSON
 @QUIET
 def report(catalog: str, out: str, as_json: bool, quiet: bool, **given: Any) -> None:
     """Write what there is to know of CATALOG as one page of HTML, to read anywhere and to attach to a release.
 
-    With trusted labels it holds the agreement with them and the calibration of errors; with survey and model how well
-    spectra are fitted, and the worst of them. It says what is left out. It needs no other file and no network.
+    With trusted labels it holds the agreement with them and the calibration of errors; with survey
+    and model how well spectra are fitted, and the worst of them. It says what is left out. It needs
+    no other file and no network.
     """
     from luxscale.report import write_report
 
     if given["truth"] is None and given["stars"] != slice(None):
-        raise click.UsageError("--stars says which stars to compare; name the survey to compare with, with --truth")
+        raise click.UsageError(
+            "--stars says which stars to compare; name the survey to compare with, with --truth"
+        )
     made = write_report(catalog, out, progress=not quiet, **given)
     text = f"{made.path}: {made.stars:,} stars, {made.bytes / 1e6:,.2f} MB"
     show(dataclasses.asdict(made), text, as_json)

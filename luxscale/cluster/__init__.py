@@ -1,6 +1,7 @@
 """Clusters of worker processes: on this machine, already running, or as SLURM jobs.
 
-Each is a context manager that yields a `distributed.Client`, for `label_survey(..., client=client)` and its like.
+Each is a context manager that yields a `distributed.Client`, for `label_survey(..., client=client)`
+and its like.
 """
 
 from luxscale.cluster.environment import cpu_count, gpus, worker_environment

@@ -9,16 +9,22 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 
-#: Variables that limit the threads of XLA on the CPU; two, because the one that counts changed between versions.
+#: Variables that limit the threads of XLA on the CPU; two, because the one that counts changed
+#: between versions.
 XLA_THREADS = ("NPROC", "PJRT_NPROC")
 
 _OTHER_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-#: Freed memory stays with the process: by default glibc returns every large buffer to the system, and the next region
-#: has all its pages zeroed anew (180,000 faults, 0.44 s of system time a region of 1,024 APOGEE spectra with Dask's
-#: own settings; 800 and 0.02 s with these). One arena, because others hold no buffer above 64 MB; and no mapping at
-#: all, because older versions refuse a high threshold for it.
-_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30)}
+#: Freed memory stays with the process: by default glibc returns every large buffer to the system,
+#: and the next region has all its pages zeroed anew (180,000 faults, 0.44 s of system time a region
+#: of 1,024 APOGEE spectra with Dask's own settings; 800 and 0.02 s with these). One arena, because
+#: others hold no buffer above 64 MB; and no mapping at all, because older versions refuse a high
+#: threshold for it.
+_MALLOC = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
+}
 
 
 def worker_environment(threads: int) -> dict[str, str]:

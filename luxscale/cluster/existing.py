@@ -13,7 +13,7 @@ from typing import Any
 from distributed import Client, Security
 
 from luxscale.cluster.environment import XLA_THREADS
-from luxscale.schema import InputError
+from luxscale.errors import InputError
 
 #: Seconds between looks for workers that joined.
 _LOOK = 2.0
@@ -25,7 +25,8 @@ _PATIENCE = 10.0
 class _Client(Client):
     """Closes when it cannot start, as for want of certificates.
 
-    Dask's is then closed by the garbage collector: if that comes while another client starts, both wait for one lock for good.
+    Dask's is then closed by the garbage collector: if that comes while another client starts, both
+    wait for one lock for good.
     """
 
     def start(self, **kwargs: Any) -> None:
@@ -51,8 +52,8 @@ def existing_cluster(
     address : str
         E.g. ``tcp://host:8786``, or ``tls://host:8786``.
     tls_ca, tls_cert, tls_key : str or Path, optional
-        PEM files: authority, certificate and key of this client. What is not given comes from Dask's configuration
-        (``distributed.comm.tls``).
+        PEM files: authority, certificate and key of this client. What is not given comes from
+        Dask's configuration (``distributed.comm.tls``).
 
     Yields
     ------
@@ -66,7 +67,9 @@ def existing_cluster(
     files = {"tls_ca_file": tls_ca, "tls_client_cert": tls_cert, "tls_client_key": tls_key}
     given = {name: str(path) for name, path in files.items() if path is not None}
     if given and not address.startswith("tls://"):
-        raise InputError(f"{address}: certificates serve tls:// addresses only; write tls://HOST:PORT")
+        raise InputError(
+            f"{address}: certificates serve tls:// addresses only; write tls://HOST:PORT"
+        )
     for path in given.values():
         if not Path(path).is_file():
             raise InputError(f"{path}: there is no such certificate or key")
@@ -76,7 +79,8 @@ def existing_cluster(
         client = _Client(address, security=security, set_as_default=False)
     except (OSError, TypeError, ValueError) as error:  # TypeError: of tls:// without certificates
         raise InputError(
-            f"{address}: cannot reach a Dask scheduler there ({error}); check the address and, for tls://, the "
+            f"{address}: cannot reach a Dask scheduler there ({error}); check the address and, "
+            "for tls://, the "
             f"authority, certificate and key"
         ) from error
     with client, client.as_current():
@@ -107,7 +111,9 @@ def checked_workers(client: Any, say: Callable[[str], None]) -> Iterator[None]:
     for remark in check_workers(client):
         say(remark)
     end = threading.Event()
-    thread = threading.Thread(target=_watch, args=(client, known, say, end), name="luxscale-workers", daemon=True)
+    thread = threading.Thread(
+        target=_watch, args=(client, known, say, end), name="luxscale-workers", daemon=True
+    )
     thread.start()
     try:
         yield
@@ -118,7 +124,9 @@ def checked_workers(client: Any, say: Callable[[str], None]) -> Iterator[None]:
 
 def _watch(client: Any, known: set[str], say: Callable[[str], None], end: threading.Event) -> None:
     while not end.wait(_LOOK):
-        with contextlib.suppress(Exception):  # of a worker that is gone again, or the scheduler: the run says so
+        with contextlib.suppress(
+            Exception
+        ):  # of a worker that is gone again, or the scheduler: the run says so
             there = set(client.nthreads())
             for worker in sorted(there - known):
                 _greet(client, worker, say)
@@ -158,21 +166,28 @@ def check_workers(client: Any, workers: Sequence[str] | None = None) -> list[str
     """
     threads = {w: n for w, n in client.nthreads().items() if workers is None or w in workers}
     if not threads:
-        return ["the cluster has no workers yet, so none was checked; the work waits until one comes"]
+        return [
+            "the cluster has no workers yet, so none was checked; the work waits until one comes"
+        ]
     asked = list(threads)
-    _check_versions(client.run(importlib.metadata.version, "luxscale", workers=asked, on_error="return"))
+    _check_versions(
+        client.run(importlib.metadata.version, "luxscale", workers=asked, on_error="return")
+    )
     limits = [client.run(os.getenv, name, workers=asked) for name in XLA_THREADS]
     free = [w for w in threads if not any(limit.get(w) for limit in limits)]
     many = [w for w, n in threads.items() if n > 1]
     remarks = []
     if free:
         remarks.append(
-            f"{_some(free, threads)} set no limit to the threads of XLA, so each uses all processors of its machine; "
-            f"set {' and '.join(XLA_THREADS)} to the processors of a worker before `dask worker` starts"
+            f"{_some(free, threads)} set no limit to the threads of XLA, so each uses all "
+            "processors of its machine; "
+            f"set {' and '.join(XLA_THREADS)} to the processors of a worker before `dask "
+            "worker` starts"
         )
     if many:
         remarks.append(
-            f"{_some(many, threads)} run up to {max(threads.values())} tasks at a time, and each holds a region in "
+            f"{_some(many, threads)} run up to {max(threads.values())} tasks at a time, and "
+            "each holds a region in "
             f"memory; start more workers with `dask worker --nworkers N --nthreads 1` instead"
         )
     return remarks
@@ -185,7 +200,8 @@ def _check_versions(found: Mapping[str, Any]) -> None:
             has = "no luxscale" if isinstance(version, Exception) else f"luxscale {version}"
             others = sum(v != ours for v in found.values())
             raise InputError(
-                f"worker {worker} has {has}, here it is {ours} ({others} of {len(found)} workers differ); install "
+                f"worker {worker} has {has}, here it is {ours} ({others} of {len(found)} "
+                "workers differ); install "
                 f"luxscale {ours} in the environment of the workers and start them again"
             )
 

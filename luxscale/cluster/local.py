@@ -11,10 +11,11 @@ from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
 from luxscale.cluster.environment import cpu_count, environment, gpus, worker_environment
-from luxscale.schema import RunError
+from luxscale.errors import RunError
 
-#: A worker that restarts is waited for however slow the machine, one that gives no sign of life for a minute is replaced,
-#: and none is paused for its memory: what it has freed it keeps, so it would never wake.
+#: A worker that restarts is waited for however slow the machine, one that gives no sign of life for
+#: a minute is replaced, and none is paused for its memory: what it has freed it keeps, so it would
+#: never wake.
 _SETTINGS = {
     "distributed.deploy.lost-worker-timeout": "1h",
     "distributed.scheduler.worker-ttl": "60 s",
@@ -26,19 +27,24 @@ _SETTINGS = {
 
 @contextlib.contextmanager
 def local_cluster(
-    workers: int | None = None, *, adapt: tuple[int, int] | None = None, dashboard: int | None = None
+    workers: int | None = None,
+    *,
+    adapt: tuple[int, int] | None = None,
+    dashboard: int | None = None,
 ) -> Iterator[Client]:
     """Start worker processes on this machine, reached from this machine only.
 
     Parameters
     ----------
     workers : int, optional
-        Number of processes; if not given, one a GPU where JAX has any, else one a processor. Each runs one task at a
-        time.
+        Number of processes; if not given, one a GPU where JAX has any, else one a processor. Each
+        runs one task at a time.
     adapt : (int, int), optional
-        Least and greatest number of processes, started and stopped as there is work; instead of ``workers``.
+        Least and greatest number of processes, started and stopped as there is work; instead of
+        ``workers``.
     dashboard : int, optional
-        Port of Dask's dashboard on 127.0.0.1 (needs the extra ``dashboard``); without it there is none.
+        Port of Dask's dashboard on 127.0.0.1 (needs the extra ``dashboard``); without it there is
+        none.
 
     Yields
     ------
@@ -87,7 +93,9 @@ class _Cluster(LocalCluster):
 
     def __init__(self, devices: Sequence[str], **options: Any) -> None:
         self._devices = devices
-        super().__init__(n_workers=0, threads_per_worker=1, processes=True, silence_logs=40, **options)
+        super().__init__(
+            n_workers=0, threads_per_worker=1, processes=True, silence_logs=40, **options
+        )
 
     def start(self, n: int) -> None:
         """Start workers, and wait until all have; `scale` would leave it to the log that one did not.
@@ -102,7 +110,8 @@ class _Cluster(LocalCluster):
             self.sync(self._started)
         except RuntimeError as error:
             raise RunError(
-                f"a worker process ended while it started ({error}); see that the machine has memory for {n} of them, "
+                f"a worker process ended while it started ({error}); see that the machine has "
+                f"memory for {n} of them, "
                 "and run the same command again"
             ) from error
 
@@ -112,14 +121,20 @@ class _Cluster(LocalCluster):
     def new_worker_spec(self) -> dict[Any, Any]:
         made: dict[Any, Any] = super().new_worker_spec()
         if self._devices:
-            made = {name: on_free_gpu(spec, self._devices, self.worker_spec.values()) for name, spec in made.items()}
+            made = {
+                name: on_free_gpu(spec, self._devices, self.worker_spec.values())
+                for name, spec in made.items()
+            }
         return made
 
 
-def on_free_gpu(spec: dict[str, Any], devices: Sequence[str], others: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def on_free_gpu(
+    spec: dict[str, Any], devices: Sequence[str], others: Iterable[dict[str, Any]]
+) -> dict[str, Any]:
     """Return the specification of a worker, with the GPU that fewest of the others have.
 
-    CUDA reads the variable when the worker's first task opens a device, after the worker has started.
+    CUDA reads the variable when the worker's first task opens a device, after the worker has
+    started.
     """
     taken = [other["options"]["env"]["CUDA_VISIBLE_DEVICES"] for other in others]
     env = {"CUDA_VISIBLE_DEVICES": min(devices, key=taken.count)}

@@ -17,8 +17,8 @@ from dask.utils import parse_bytes, parse_timedelta
 from distributed import Client, Security
 
 from luxscale.cluster.environment import worker_environment
+from luxscale.errors import InputError
 from luxscale.progress import Progress
-from luxscale.schema import InputError
 
 #: Seconds between looks at the queue while no worker has come.
 _LOOK = 5
@@ -31,7 +31,8 @@ class SlurmJobs:
     Parameters
     ----------
     least, most : int
-        Workers to keep; between the two, jobs come and go as there is work. Jobs that end are replaced.
+        Workers to keep; between the two, jobs come and go as there is work. Jobs that end are
+        replaced.
     workers : int
         Workers a job; more than one for clusters that allot whole nodes.
     cores : int, optional
@@ -41,8 +42,8 @@ class SlurmJobs:
     walltime : str
         As SLURM writes it: ``minutes``, ``hours:minutes:seconds``, ``days-hours``, ...
     lifetime : str, optional
-        Time after which a worker hands its work on and ends, e.g. ``"50m"``; 85% of the wall time, or 15 minutes less,
-        if not given.
+        Time after which a worker hands its work on and ends, e.g. ``"50m"``; 85% of the wall time,
+        or 15 minutes less, if not given.
     queue, account : str, optional
         Partition and account; Dask's ``jobqueue.slurm`` configuration, else SLURM's default.
     directives : tuple of str
@@ -68,16 +69,20 @@ class SlurmJobs:
 
 
 @contextlib.contextmanager
-def slurm_cluster(jobs: SlurmJobs, *, dashboard: int | None = None, progress: bool = True) -> Iterator[Client]:
+def slurm_cluster(
+    jobs: SlurmJobs, *, dashboard: int | None = None, progress: bool = True
+) -> Iterator[Client]:
     """Start workers as SLURM jobs, and wait until the first has come.
 
-    Scheduler and workers speak TLS with certificates made for this run: the network is shared with others.
+    Scheduler and workers speak TLS with certificates made for this run: the network is shared with
+    others.
 
     Parameters
     ----------
     jobs : SlurmJobs
     dashboard : int, optional
-        Port of Dask's dashboard on 127.0.0.1 (needs the extra ``dashboard``); without it there is none.
+        Port of Dask's dashboard on 127.0.0.1 (needs the extra ``dashboard``); without it there is
+        none.
     progress : bool
         Whether to say on standard error what is being waited for.
 
@@ -88,15 +93,21 @@ def slurm_cluster(jobs: SlurmJobs, *, dashboard: int | None = None, progress: bo
     Raises
     ------
     InputError
-        If the extra or SLURM is missing, SLURM refuses the job, or all jobs end before a worker has come.
+        If the extra or SLURM is missing, SLURM refuses the job, or all jobs end before a worker has
+        come.
     """
     cls, options = _cluster_class(), _job_options(jobs)
     _submit_nothing(jobs)
-    scheduler = {"dashboard": dashboard is not None, "dashboard_address": f"127.0.0.1:{dashboard or 0}"}
+    scheduler = {
+        "dashboard": dashboard is not None,
+        "dashboard_address": f"127.0.0.1:{dashboard or 0}",
+    }
     with contextlib.ExitStack() as stack:
         security = stack.enter_context(_certificates(jobs.folder))
         try:
-            cluster = stack.enter_context(cls(security=security, scheduler_options=scheduler, **options))
+            cluster = stack.enter_context(
+                cls(security=security, scheduler_options=scheduler, **options)
+            )
         except (RuntimeError, ValueError) as error:  # e.g. no such network interface
             raise InputError(f"the Dask scheduler could not start: {error}") from error
         client = stack.enter_context(Client(cluster))
@@ -133,14 +144,19 @@ def job_script(jobs: SlurmJobs) -> str:
     """
     cls, options = _cluster_class(), _job_options(jobs)
     security = _security("<authority>", "<certificate>", "<key>")
-    job = cls.job_cls("tls://<scheduler>", name="<name>", protocol="tls://", security=security, **options)
+    job = cls.job_cls(
+        "tls://<scheduler>", name="<name>", protocol="tls://", security=security, **options
+    )
     return str(job.job_script())
 
 
 def _job_options(jobs: SlurmJobs) -> dict[str, Any]:
     cores, memory = jobs.cores or jobs.workers, jobs.memory or f"{3 * jobs.workers}GB"
     if cores < jobs.workers:
-        raise InputError(f"{jobs.workers} workers need as many processors, but a job has {cores}; ask for more cores")
+        raise InputError(
+            f"{jobs.workers} workers need as many processors, but a job has {cores}; ask for "
+            "more cores"
+        )
     try:
         parse_bytes(memory)
     except ValueError:
@@ -180,7 +196,9 @@ def _lifetime(jobs: SlurmJobs) -> tuple[float, float]:
         except (ValueError, KeyError):
             raise InputError(f"lifetime: {jobs.lifetime!r} is no time; write e.g. 50m") from None
         if not 0 < margin < wall:
-            raise InputError(f"a lifetime of {jobs.lifetime} does not end before the wall time, {jobs.walltime}")
+            raise InputError(
+                f"a lifetime of {jobs.lifetime} does not end before the wall time, {jobs.walltime}"
+            )
     return wall - margin, min(margin, wall - margin) / 3
 
 
@@ -197,7 +215,9 @@ def _seconds(walltime: str) -> float:
     except ValueError:
         total = 0
     if total <= 0 or len(parts) > 3:
-        raise InputError(f"wall time: {walltime!r} is no time of SLURM's; write HOURS:MINUTES:SECONDS")
+        raise InputError(
+            f"wall time: {walltime!r} is no time of SLURM's; write HOURS:MINUTES:SECONDS"
+        )
     return float(total)
 
 
@@ -205,12 +225,17 @@ def _submit_nothing(jobs: SlurmJobs) -> None:
     """Ask SLURM whether it would take the job: a job refused later is only seen as a worker that never comes."""
     if shutil.which("sbatch") is None:
         raise InputError(
-            "there is no sbatch on this machine; run on a node of the cluster from which jobs are submitted"
+            "there is no sbatch on this machine; run on a node of the cluster from which jobs "
+            "are submitted"
         )
     script = job_script(jobs)
-    answer = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        ["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False
+    )
     if answer.returncode:
-        raise InputError(f"SLURM refuses the job: {answer.stderr.strip()}; look at it with --show-job-script")
+        raise InputError(
+            f"SLURM refuses the job: {answer.stderr.strip()}; look at it with --show-job-script"
+        )
 
 
 def _await_worker(cluster: Any, client: Client, jobs: SlurmJobs, progress: Progress) -> None:
@@ -221,9 +246,13 @@ def _await_worker(cluster: Any, client: Client, jobs: SlurmJobs, progress: Progr
         if ids and not _queued(ids):
             raise InputError(
                 f"the SLURM jobs {', '.join(ids)} ended before a worker reached the scheduler at "
-                f"{cluster.scheduler_address}; their logs lie in {jobs.folder}, and --interface names the network"
+                f"{cluster.scheduler_address}; their logs lie in {jobs.folder}, and "
+                "--interface names the network"
             )
-        progress.say(f"waiting for the first of {len(ids)} jobs to start ({', '.join(ids) or 'none submitted yet'})")
+        progress.say(
+            f"waiting for the first of {len(ids)} jobs to start "
+            f"({', '.join(ids) or 'none submitted yet'})"
+        )
 
 
 def _queued(ids: list[str]) -> bool:
@@ -237,7 +266,9 @@ def _certificates(folder: Path) -> Iterator[Security]:
     """Make a certificate and key for one run, in files that only their owner may read, and remove them after it."""
     folder.mkdir(parents=True, exist_ok=True)
     made = Security.temporary()
-    with tempfile.TemporaryDirectory(prefix="certificates-", dir=folder.absolute()) as name:  # mode 0700
+    with tempfile.TemporaryDirectory(
+        prefix="certificates-", dir=folder.absolute()
+    ) as name:  # mode 0700
         ca, cert, key = (Path(name) / f"{part}.pem" for part in ("ca", "cert", "key"))
         ca.write_text(made.tls_ca_file)
         cert.write_text(made.tls_client_cert)
@@ -247,7 +278,11 @@ def _certificates(folder: Path) -> Iterator[Security]:
 
 def _security(ca: Path | str, cert: Path | str, key: Path | str) -> Security:
     roles = ("scheduler", "worker", "client")
-    pairs = {f"tls_{role}_{part}": str(path) for role in roles for part, path in (("cert", cert), ("key", key))}
+    pairs = {
+        f"tls_{role}_{part}": str(path)
+        for role in roles
+        for part, path in (("cert", cert), ("key", key))
+    }
     return Security(tls_ca_file=str(ca), require_encryption=True, **pairs)
 
 
@@ -261,8 +296,9 @@ def _cluster_class() -> Any:
     class Cluster(SLURMCluster):  # type: ignore[misc]
         """Lets go of a job when all its workers have gone.
 
-        distributed looks for a job by the name of the worker that left, but workers that share a job are called
-        JOB-0, JOB-1, ...: such a job would count as running for ever, and none would take its place.
+        distributed looks for a job by the name of the worker that left, but workers that share a
+        job are called JOB-0, JOB-1, ...: such a job would count as running for ever, and none would
+        take its place.
         """
 
         def _update_worker_status(self, op: str, msg: Any) -> None:
@@ -273,7 +309,9 @@ def _cluster_class() -> Any:
             super()._update_worker_status(op, msg)
 
         def _let_go(self, job: str) -> None:
-            there = {str(w["name"]).rpartition("-")[0] for w in self.scheduler_info["workers"].values()}
+            there = {
+                str(w["name"]).rpartition("-")[0] for w in self.scheduler_info["workers"].values()
+            }
             if job in self.workers and job not in there:
                 self._futures.add(asyncio.ensure_future(self.workers.pop(job).close()))
 

@@ -1,10 +1,12 @@
 """Cross-validation over the number of latents P and the precision of their prior (the paper's appendix A).
 
-Every fold of every setting is a task: train on the other folds, infer the stars of this one from their spectra and
-from their labels, and write what was found as a Zarr group of its own, its ``status`` last. Where the prior is of the
-test step alone, as with method ``"marginal"``, the tasks that differ in it only share one training. So a run that was
-interrupted goes on where it was, and no two tasks ever write one chunk. When all have run, the results are put together
-in the order of the survey's stars. Model spectra are not kept: they would be the survey times the number of settings.
+Every fold of every setting is a task: train on the other folds, infer the stars of this one from
+their spectra and from their labels, and write what was found as a Zarr group of its own, its
+``status`` last. Where the prior is of the test step alone, as with method ``"marginal"``, the tasks
+that differ in it only share one training. So a run that was interrupted goes on where it was, and
+no two tasks ever write one chunk. When all have run, the results are put together in the order of
+the survey's stars. Model spectra are not kept: they would be the survey times the number of
+settings.
 """
 
 from __future__ import annotations
@@ -18,10 +20,29 @@ import xarray as xr
 
 from luxscale import store
 from luxscale.crossval.fold import held_out, run_task
-from luxscale.crossval.plan import FORMAT, GIVEN, SETTING, Grid, Task, all_tasks, is_done, make_grid, pending, prepare
-from luxscale.crossval.score import Choice, choose, format_table, label_scores, next_step, scores, to_records
+from luxscale.crossval.grid import (
+    FORMAT,
+    GIVEN,
+    SETTING,
+    Grid,
+    Task,
+    all_tasks,
+    is_done,
+    make_grid,
+    pending,
+    prepare,
+)
+from luxscale.crossval.score import (
+    Choice,
+    choose,
+    format_table,
+    label_scores,
+    next_step,
+    scores,
+    to_records,
+)
+from luxscale.labelling.run import RunError
 from luxscale.progress import Progress
-from luxscale.run import RunError
 
 __all__ = [
     "FORMAT", "GIVEN", "Choice", "Grid", "Task", "all_tasks", "choose", "complete", "cross_validate", "finalise", "format_table",
@@ -36,7 +57,8 @@ _DOC = {
     "n_labels": "labels in label_chi2",
     "objective": "objective per star at the end of training",
     "training_seconds": "wall time of training",
-    "seconds": "wall time of the task: reading, training, inference; and of those before it that share the training",
+    "seconds": "wall time of the task: reading, training, inference; and of those before it that share "
+    "the training",
     "status": "0 = not done, 1 = done",
 }
 
@@ -62,12 +84,14 @@ def cross_validate(
     survey : str or Path
         Survey, a Zarr store; its stars without any label take no part.
     out : str or Path
-        Zarr store of the results, made, or continued if it is of the same stars, grid, method and settings.
+        Zarr store of the results, made, or continued if it is of the same stars, grid, method and
+        settings.
     latent_dims : sequence of int
         Numbers of latents P.
     priors : sequence of float
-        Precisions of the Gaussian prior on latents, 1 / variance: 1 / Omega^2 for the paper's Omega. With method
-        ``"alternating"`` it is the training's ``latent_precision`` too; ``"marginal"`` trains with 1 whatever it is, once.
+        Precisions of the Gaussian prior on latents, 1 / variance: 1 / Omega^2 for the paper's
+        Omega. With method ``"alternating"`` it is the training's ``latent_precision`` too;
+        ``"marginal"`` trains with 1 whatever it is, once.
     folds : int
     method, outputs
         As for `luxscale.train`.
@@ -83,11 +107,13 @@ def cross_validate(
     Returns
     -------
     Dataset
-        On (latent_dim, prior) and further dims, lazy. Out of fold: ``label_value``, ``label_err`` (star, label),
-        predicted from the spectrum, with formal errors; ``spectrum_chi2``, ``label_chi2`` (given, star), with latents
-        from spectra or from labels; ``n_pixels``, ``n_labels`` (star,). Of each fold: ``objective``,
-        ``training_seconds``, ``seconds``, ``status`` (fold,). For all settings: ``star_fold``, ``star_row`` (star,) and
-        the labels as the survey has them, ``trusted_label_value`` and ``trusted_label_err``. Model spectra are not kept.
+        On (latent_dim, prior) and further dims, lazy. Out of fold: ``label_value``, ``label_err``
+        (star, label), predicted from the spectrum, with formal errors; ``spectrum_chi2``,
+        ``label_chi2`` (given, star), with latents from spectra or from labels; ``n_pixels``,
+        ``n_labels`` (star,). Of each fold: ``objective``, ``training_seconds``, ``seconds``,
+        ``status`` (fold,). For all settings: ``star_fold``, ``star_row`` (star,) and the labels as
+        the survey has them, ``trusted_label_value`` and ``trusted_label_err``. Model spectra are
+        not kept.
 
     Raises
     ------
@@ -98,8 +124,9 @@ def cross_validate(
 
     Notes
     -----
-    A task of 5,000 stars of 8,575 pixels, 4,000 of them in training, takes 1.8 GB at its peak; a worker runs one at a
-    time. A survey counts as the same if its stars, labels and grids are; its flux is not read twice to find out.
+    A task of 5,000 stars of 8,575 pixels, 4,000 of them in training, takes 1.8 GB at its peak; a
+    worker runs one at a time. A survey counts as the same if its stars, labels and grids are; its
+    flux is not read twice to find out.
     """
     grid = make_grid(
         survey,
@@ -115,7 +142,9 @@ def cross_validate(
     return complete(grid, prepare(grid), client=client, progress=progress)
 
 
-def complete(grid: Grid, todo: Sequence[Task], *, client: Any = None, progress: bool = True) -> xr.Dataset:
+def complete(
+    grid: Grid, todo: Sequence[Task], *, client: Any = None, progress: bool = True
+) -> xr.Dataset:
     """Do what is pending of a grid, put the results together, and open them.
 
     Raises
@@ -124,28 +153,35 @@ def complete(grid: Grid, todo: Sequence[Task], *, client: Any = None, progress: 
         Names the tasks that could not be done; all others are, and are in the store.
     """
     failed = run(grid, todo, client=client, progress=progress)
-    if (store.attributes(grid.out) or {}).get("complete") != 1:
+    if (store.read_attributes(grid.out) or {}).get("complete") != 1:
         finalise(grid)
     if failed:
         task, error = next(iter(failed.items()))
         raise RunError(
-            f"{grid.out}: {len(failed)} of {len(todo)} tasks could not be done; {task}: {type(error).__name__}: {error}. "
+            f"{grid.out}: {len(failed)} of {len(todo)} tasks could not be done; {task}: "
+            f"{type(error).__name__}: {error}. "
             "The others are done; mend the cause and run the same again"
         ) from error
     return store.open_dataset(grid.out)
 
 
-def run(grid: Grid, tasks: Sequence[Task], *, client: Any = None, progress: bool = True) -> dict[Task, BaseException]:
+def run(
+    grid: Grid, tasks: Sequence[Task], *, client: Any = None, progress: bool = True
+) -> dict[Task, BaseException]:
     """Do tasks, on a cluster or one after another; returns those that failed, and why."""
     failed: dict[Task, BaseException] = {}
     with Progress("cross-validating", len(tasks), unit="tasks", enabled=progress) as shown:
         groups = grid.together(tasks)
-        attempts = _in_process(grid, groups) if client is None else _on_cluster(grid, groups, client)
+        attempts = (
+            _in_process(grid, groups) if client is None else _on_cluster(grid, groups, client)
+        )
         done = 0
         for group, error in attempts:
             if error is not None:
                 failed |= dict.fromkeys(group, error)
-                shown.say(f"{' and '.join(map(str, group))} failed: {type(error).__name__}: {error}")
+                shown.say(
+                    f"{' and '.join(map(str, group))} failed: {type(error).__name__}: {error}"
+                )
             done += len(group)
             shown.update(done, f"last {group[-1]}")
     return failed
@@ -184,7 +220,9 @@ def finalise(grid: Grid) -> None:
             continue
         at = grid.latent_dims.index(task.latent_dim), grid.priors.index(task.prior)
         held["status"].values[(*at, task.fold)] = 1
-        part = xr.open_zarr(store.located(grid.out), group=task.group, chunks=None, consolidated=False)
+        part = xr.open_zarr(
+            store.locate(grid.out), group=task.group, chunks=None, consolidated=False
+        )
         for name, v in part.data_vars.items():
             if name not in held:
                 shape = (*settings, fold.size if v.dims else grid.folds, *v.shape[1:])
@@ -192,12 +230,24 @@ def finalise(grid: Grid) -> None:
                 held[str(name)] = _variable(str(name), v.dims or ("fold",), empty)
             held[str(name)].values[(*at, fold == task.fold if v.dims else task.fold)] = v.values
     coords = {
-        "latent_dim": ("latent_dim", np.array(grid.latent_dims), {"long_name": "number of latents P"}),
-        "prior": ("prior", np.array(grid.priors), {"long_name": "precision of the prior on latents, 1 / variance"}),
-        "given": ("given", np.array(GIVEN, object), {"long_name": "what the latents are inferred from"}),
+        "latent_dim": (
+            "latent_dim",
+            np.array(grid.latent_dims),
+            {"long_name": "number of latents P"},
+        ),
+        "prior": (
+            "prior",
+            np.array(grid.priors),
+            {"long_name": "precision of the prior on latents, 1 / variance"},
+        ),
+        "given": (
+            "given",
+            np.array(GIVEN, object),
+            {"long_name": "what the latents are inferred from"},
+        ),
     }
-    made = xr.Dataset(held, coords, {**(store.attributes(grid.out) or {}), "complete": 0})
-    made.to_zarr(store.located(grid.out), mode="a", consolidated=False, zarr_format=3)
+    made = xr.Dataset(held, coords, {**(store.read_attributes(grid.out) or {}), "complete": 0})
+    made.to_zarr(store.locate(grid.out), mode="a", consolidated=False, zarr_format=3)
     store.open_group(grid.out, "r+").attrs["complete"] = int(held["status"].values.all())
 
 

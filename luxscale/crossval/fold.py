@@ -12,12 +12,13 @@ import numpy as np
 import xarray as xr
 
 from luxscale import store
-from luxscale.crossval.plan import Grid, Task, err_name
-from luxscale.infer import infer
-from luxscale.model import LuxModel, Output
-from luxscale.predict import predict
-from luxscale.schema import STAR, pick_outputs
-from luxscale.train import train
+from luxscale.crossval.grid import Grid, Task, err_name
+from luxscale.model.infer import infer
+from luxscale.model.lux import LuxModel, Output
+from luxscale.model.predict import predict
+from luxscale.schema.outputs import pick_outputs
+from luxscale.schema.variables import STAR
+from luxscale.training import train
 
 #: Stars whose model spectra are in memory at once.
 _BLOCK = 256
@@ -28,7 +29,8 @@ def run_task(grid: Grid, *tasks: Task) -> float:
 
     Nothing of a task counts as done until its ``status`` is written, which is last.
     """
-    # left to Dask, what is computed here would go to the worker's cluster, and the worker start another task meanwhile
+    # left to Dask, what is computed here would go to the worker's cluster, and the worker start
+    # another task meanwhile
     with dask.config.set(scheduler="synchronous"):
         return _run(grid, tasks)
 
@@ -44,8 +46,12 @@ def _run(grid: Grid, tasks: Sequence[Task]) -> float:
     for task in tasks:
         part = held_out(dataclasses.replace(model, prior=task.prior), stars)
         seconds = time.monotonic() - started
-        part = part.assign(objective=model.objective[-1], training_seconds=training_seconds, seconds=seconds)
-        part.to_zarr(store.located(grid.out), group=task.group, mode="w", consolidated=False, zarr_format=3)
+        part = part.assign(
+            objective=model.objective[-1], training_seconds=training_seconds, seconds=seconds
+        )
+        part.to_zarr(
+            store.locate(grid.out), group=task.group, mode="w", consolidated=False, zarr_format=3
+        )
         store.open_group(grid.out, "r+", task.group).attrs["status"] = 1
     return time.monotonic() - started
 
@@ -86,8 +92,9 @@ def held_out(model: LuxModel, stars: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     Dataset
-        Labels predicted from the spectra and their formal errors (star, label), as ``label_value`` and ``label_err``;
-        ``spectrum_chi2``, ``label_chi2`` (star, given) of equation A1; ``n_pixels``, ``n_labels`` (star,).
+        Labels predicted from the spectra and their formal errors (star, label), as ``label_value``
+        and ``label_err``; ``spectrum_chi2``, ``label_chi2`` (star, given) of equation A1;
+        ``n_pixels``, ``n_labels`` (star,).
     """
     spectra, labels = [o for o in model.outputs if not o.is_label], model.labels
     catalogs = [infer(stars, model, given=[o.name for o in side]) for side in (spectra, labels)]
@@ -112,7 +119,8 @@ def _chi2(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Chi2 of some outputs given each catalogue's latents (star, given), and the number of values (star,).
 
-    The scatter s of pixels is in the variance, that of labels is not: equation A1. A block of stars at a time.
+    The scatter s of pixels is in the variance, that of labels is not: equation A1. A block of stars
+    at a time.
     """
     n = stars.sizes[STAR]
     chi2, count = np.zeros((n, len(catalogs))), np.zeros(n, np.int32)

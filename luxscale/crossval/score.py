@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from luxscale.crossval.plan import GIVEN, SETTING, Grid, err_name
-from luxscale.evaluate import LABEL, STATISTICS, measure, round_to
-from luxscale.schema import STAR, InputError
+from luxscale.analysis.evaluate import LABEL, STATISTICS, measure_pairs, round_to
+from luxscale.crossval.grid import GIVEN, SETTING, Grid, err_name
+from luxscale.errors import InputError
+from luxscale.schema.variables import STAR
 
 
 class Choice(NamedTuple):
@@ -36,16 +37,24 @@ def scores(results: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     Dataset
-        On (latent_dim, prior, fold): ``spectrum_chi2`` per pixel, ``label_chi2`` per label and ``total_chi2``, the sum
-        of equation A1 (given,); and of the labels predicted from spectra the statistics of `luxscale.evaluate.compare`,
-        ``label_bias`` to ``label_pull`` (label,), in their units. NaN where a task is not done. The paper's figure 14
-        is ``scores(results)["total_chi2"].median("fold")``.
+        On (latent_dim, prior, fold): ``spectrum_chi2`` per pixel, ``label_chi2`` per label and
+        ``total_chi2``, the sum of equation A1 (given,); and of the labels predicted from spectra
+        the statistics of `luxscale.analysis.evaluate.compare`, ``label_bias`` to ``label_pull``
+        (label,), in their units. NaN where a task is not done. The paper's figure 14 is
+        ``scores(results)["total_chi2"].median("fold")``.
     """
     results = results.compute(scheduler="synchronous")
-    made = [_score_fold(results.isel({STAR: results["star_fold"].values == k})) for k in range(results.sizes["fold"])]
-    joined = xr.concat(made, "fold", data_vars="all", coords="minimal", compat="override", join="override")
+    made = [
+        _score_fold(results.isel({STAR: results["star_fold"].values == k}))
+        for k in range(results.sizes["fold"])
+    ]
+    joined = xr.concat(
+        made, "fold", data_vars="all", coords="minimal", compat="override", join="override"
+    )
     joined = joined.where(results["status"] == 1)
-    return joined.transpose(*SETTING, "fold", ...).assign_attrs(title="scores on stars left out of training")
+    return joined.transpose(*SETTING, "fold", ...).assign_attrs(
+        title="scores on stars left out of training"
+    )
 
 
 def _score_fold(stars: xr.Dataset) -> xr.Dataset:
@@ -59,21 +68,28 @@ def _score_fold(stars: xr.Dataset) -> xr.Dataset:
     )
     for name in _named(stars):
         settings = [
-            [label_scores(stars, p, x, name) for x in stars["prior"].values] for p in stars["latent_dim"].values
+            [label_scores(stars, p, x, name) for x in stars["prior"].values]
+            for p in stars["latent_dim"].values
         ]
         rows = [xr.concat(row, stars["prior"], join="override") for row in settings]
         table = xr.concat(rows, stars["latent_dim"], join="override")
-        made = made.merge(table.rename({k: f"{name.removesuffix('_value')}_{k}" for k in STATISTICS}))
+        made = made.merge(
+            table.rename({k: f"{name.removesuffix('_value')}_{k}" for k in STATISTICS})
+        )
     return made
 
 
 def _named(results: xr.Dataset) -> list[str]:
     """Return the outputs that count as labels: those with trusted values and errors."""
-    held = [str(v).removeprefix("trusted_") for v in results.data_vars if str(v).startswith("trusted_")]
+    held = [
+        str(v).removeprefix("trusted_") for v in results.data_vars if str(v).startswith("trusted_")
+    ]
     return [name for name in held if name != err_name(name) and err_name(name) in held]
 
 
-def label_scores(results: xr.Dataset, latent_dim: int, prior: float, output: str = "label_value") -> xr.Dataset:
+def label_scores(
+    results: xr.Dataset, latent_dim: int, prior: float, output: str = "label_value"
+) -> xr.Dataset:
     """Compare labels predicted out of fold at one setting with the survey's, over all stars of ``results``.
 
     Parameters
@@ -89,8 +105,8 @@ def label_scores(results: xr.Dataset, latent_dim: int, prior: float, output: str
     Returns
     -------
     Dataset
-        As `luxscale.evaluate.compare` does. Errors are formal: a fold measures no misfit, so pulls exceed 1 where
-        the model does not follow the labels.
+        As `luxscale.analysis.evaluate.compare` does. Errors are formal: a fold measures no misfit,
+        so pulls exceed 1 where the model does not follow the labels.
     """
     chosen = results.sel(latent_dim=latent_dim, prior=prior)
     trusted = [results[f"trusted_{name}"] for name in (output, err_name(output))]
@@ -98,27 +114,34 @@ def label_scores(results: xr.Dataset, latent_dim: int, prior: float, output: str
     names = ("inferred", "inferred_err", "truth", "truth_err")
     arrays = (chosen[output], chosen[err_name(output)], *trusted)
     pairs = {n: ((STAR, LABEL), a.values) for n, a in zip(names, arrays, strict=True)}
-    units = results[f"{dim}_units"].values if f"{dim}_units" in results.coords else [""] * results.sizes[dim]
+    units = (
+        results[f"{dim}_units"].values
+        if f"{dim}_units" in results.coords
+        else [""] * results.sizes[dim]
+    )
     coords = {LABEL: results[dim].values, "label_units": (LABEL, units)}
-    measured = measure(xr.Dataset(pairs, coords, {"truth_name": f"trusted_{output}"}))
-    return measured if dim == LABEL else measured.rename({LABEL: dim, "label_units": f"{dim}_units"})
+    measured = measure_pairs(xr.Dataset(pairs, coords, {"truth_name": f"trusted_{output}"}))
+    return (
+        measured if dim == LABEL else measured.rename({LABEL: dim, "label_units": f"{dim}_units"})
+    )
 
 
 def choose(results: xr.Dataset, *, score: str = "label_chi2") -> Choice:
     """Choose a setting: the fewest latents that score as well as any, by the rule of one standard error.
 
-    Every fold is scored by every setting, so settings differ by the mean over folds of the difference of their scores,
-    known to the standard deviation of the difference over the square root of the number of folds. Of the settings that
-    are worse than the best by no more than that, those with the smallest P are taken, and the best of them is chosen.
+    Every fold is scored by every setting, so settings differ by the mean over folds of the
+    difference of their scores, known to the standard deviation of the difference over the square
+    root of the number of folds. Of the settings that are worse than the best by no more than that,
+    those with the smallest P are taken, and the best of them is chosen.
 
     Parameters
     ----------
     results : Dataset
         As `cross_validate` returns and keeps it; settings with all folds done count.
     score : str
-        Score of `scores` that is to be small, given spectra: ``"label_chi2"``, ``"spectrum_chi2"`` or
-        ``"total_chi2"``. The last two count the fitted scatter of pixels as error, and so let a model with too few
-        latents pass.
+        Score of `scores` that is to be small, given spectra: ``"label_chi2"``, ``"spectrum_chi2"``
+        or ``"total_chi2"``. The last two count the fitted scatter of pixels as error, and so let a
+        model with too few latents pass.
 
     Returns
     -------
@@ -131,12 +154,19 @@ def choose(results: xr.Dataset, *, score: str = "label_chi2") -> Choice:
     """
     table = scores(results)
     if score not in table or LABEL in table[score].dims:
-        raise InputError(f"{score!r} is no score to choose by; take label_chi2, spectrum_chi2 or total_chi2")
+        raise InputError(
+            f"{score!r} is no score to choose by; take label_chi2, spectrum_chi2 or total_chi2"
+        )
     folds = table[score].sel(given="spectra").stack(setting=SETTING).transpose("setting", "fold")
     folds = folds.isel(setting=np.isfinite(folds.values).all(1))
     if not folds.sizes["setting"]:
-        raise InputError("no setting has all its folds done; run the cross-validation again to finish it")
-    values, settings = folds.values, [(int(p), float(x)) for p, x in folds["setting"].values.tolist()]
+        raise InputError(
+            "no setting has all its folds done; run the cross-validation again to finish it"
+        )
+    values, settings = (
+        folds.values,
+        [(int(p), float(x)) for p, x in folds["setting"].values.tolist()],
+    )
     mean = values.mean(1)
     best = int(np.argmin(mean))
     worse = values - values[best]
@@ -148,7 +178,10 @@ def choose(results: xr.Dataset, *, score: str = "label_chi2") -> Choice:
 
 def next_step(grid: Grid, choice: Choice) -> str:
     """Return the command that trains the chosen setting on the same stars."""
-    words = [f"luxscale train {shlex.quote(grid.survey)} --method {grid.method} --latent-dim {choice.latent_dim}"]
+    words = [
+        f"luxscale train {shlex.quote(grid.survey)} --method {grid.method} --latent-dim "
+        f"{choice.latent_dim}"
+    ]
     words += [f"--prior {choice.prior:g} --stars {grid.span[0]}:{grid.span[1]}"]
     words += [f"--latent-precision {choice.prior:g}"] if grid.method == "alternating" else []
     words += [f"--{name.replace('_', '-')} {value}" for name, value in grid.settings]
@@ -167,21 +200,29 @@ def to_records(results: xr.Dataset) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        Keys ``latent_dim``, ``prior``, ``seconds``, scores such as ``label_chi2_given_spectra``, and ``label_rmse`` by
-        label.
+        Keys ``latent_dim``, ``prior``, ``seconds``, scores such as ``label_chi2_given_spectra``,
+        and ``label_rmse`` by label.
     """
-    middle = scores(results).median("fold", skipna=False)  # of some of the folds it would not compare
+    middle = scores(results).median(
+        "fold", skipna=False
+    )  # of some of the folds it would not compare
     seconds = results["seconds"].median("fold").compute()
     records = []
     for p in middle["latent_dim"].values.tolist():
         for prior in middle["prior"].values.tolist():
             at = middle.sel(latent_dim=p, prior=prior)
-            record = {"latent_dim": p, "prior": prior, "seconds": _plain(seconds.sel(latent_dim=p, prior=prior))}
+            record = {
+                "latent_dim": p,
+                "prior": prior,
+                "seconds": _plain(seconds.sel(latent_dim=p, prior=prior)),
+            }
             for name in ("spectrum_chi2", "label_chi2", "total_chi2"):
                 record |= {f"{name}_given_{g}": _plain(at[name].sel(given=g)) for g in GIVEN}
             if "label_rmse" in at:
                 rmse = at["label_rmse"]
-                record["label_rmse"] = {str(k): _plain(rmse.sel(label=k)) for k in rmse["label"].values.tolist()}
+                record["label_rmse"] = {
+                    str(k): _plain(rmse.sel(label=k)) for k in rmse["label"].values.tolist()
+                }
             records.append(record)
     return records
 
@@ -216,6 +257,15 @@ def format_table(records: Sequence[Mapping[str, Any]], choice: Choice | None = N
     rows = [["", "P", "prior", *_COLUMNS]]
     for r in records:
         mark = "*" if choice and (r["latent_dim"], r["prior"]) == choice[:2] else ""
-        rows.append([mark, str(r["latent_dim"]), f"{r['prior']:g}", *(round_to(r[k], n) for k, n in _COLUMNS.values())])
+        rows.append(
+            [
+                mark,
+                str(r["latent_dim"]),
+                f"{r['prior']:g}",
+                *(round_to(r[k], n) for k, n in _COLUMNS.values()),
+            ]
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(
+        "  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows
+    )

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import xarray as xr
 
-from luxscale import damage
+from luxscale.errors import InputError
 from luxscale.export import fits, hats, parquet
 from luxscale.export.columns import make_table
 from luxscale.export.source import Source
 from luxscale.progress import Progress
-from luxscale.schema import InputError
+from luxscale.store import damage
 
 __all__ = ["Export", "export_catalog"]
 
@@ -77,10 +77,12 @@ def export_catalog(
     covariance : bool
         Whether to add the labels' covariances, as one column (label, label).
     healpix_order : int, optional
-        Write Parquet by sky position, a file a HEALPix pixel of this order, in the HATS layout, which LSDB opens; needs
-        the columns ``ra`` and ``dec`` [deg]. The fullest pixel is held in memory.
+        Write Parquet by sky position, a file a HEALPix pixel of this order, in the HATS layout,
+        which LSDB opens; needs the columns ``ra`` and ``dec`` [deg]. The fullest pixel is held in
+        memory.
     unfinished : bool
-        Whether to export a catalogue of which stars are not done: their values are NaN, counts and flags 0, ``status`` 0.
+        Whether to export a catalogue of which stars are not done: their values are NaN, counts and
+        flags 0, ``status`` 0.
     overwrite : bool
         Whether to replace what an earlier export wrote.
     progress : bool
@@ -93,14 +95,15 @@ def export_catalog(
     Raises
     ------
     InputError
-        If there is no finished catalogue, ``out`` is taken or of another kind, a column is missing or cannot be
-        expressed, the survey has other stars, or a package is missing.
+        If there is no finished catalogue, ``out`` is taken or of another kind, a column is missing
+        or cannot be expressed, the survey has other stars, or a package is missing.
 
     Notes
     -----
-    One row a star. A label ``fe_h`` becomes ``fe_h`` and ``fe_h_err``; other columns are ``star``, ``chi2``,
-    ``n_pixels``, ``flags``, ``status`` and the vector ``latent``. Names are of letters, digits and underscores, numbered
-    where they collide; FITS has them in capitals. The whole appears under its name at once, when it is complete.
+    One row a star. A label ``fe_h`` becomes ``fe_h`` and ``fe_h_err``; other columns are ``star``,
+    ``chi2``, ``n_pixels``, ``flags``, ``status`` and the vector ``latent``. Names are of letters,
+    digits and underscores, numbered where they collide; FITS has them in capitals. The whole
+    appears under its name at once, when it is complete.
 
     Examples
     --------
@@ -113,9 +116,16 @@ def export_catalog(
     write = _WRITERS[target.suffix]
     if healpix_order is not None:
         if target.suffix != ".parquet":
-            raise InputError(f"{out}: only Parquet is partitioned by sky position; name it .parquet (--healpix-order)")
+            raise InputError(
+                f"{out}: only Parquet is partitioned by sky position; name it .parquet "
+                "(--healpix-order)"
+            )
         write = functools.partial(hats.write, order=healpix_order, name=target.stem)
-    with contextlib.nullcontext() if isinstance(catalog, xr.Dataset) else damage.named(catalog):
+    with (
+        contextlib.nullcontext()
+        if isinstance(catalog, xr.Dataset)
+        else damage.locate_damage(catalog)
+    ):
         table = make_table(
             Source.of(catalog, "catalogue"),
             survey=None if survey is None else Source.of(survey, "survey"),
@@ -123,11 +133,17 @@ def export_catalog(
             covariance=covariance,
             unfinished=unfinished,
         )
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.partial-", dir=target.parent) as scratch:
+        with tempfile.TemporaryDirectory(
+            prefix=f".{target.name}.partial-", dir=target.parent
+        ) as scratch:
             made = Path(scratch) / "new"
             with Progress("exporting", table.n_stars, unit="stars", enabled=progress) as shown:
                 write(table, made, shown)
-            size = sum(f.stat().st_size for f in (made.rglob("*") if made.is_dir() else [made]) if f.is_file())
+            size = sum(
+                f.stat().st_size
+                for f in (made.rglob("*") if made.is_dir() else [made])
+                if f.is_file()
+            )
             if target.exists():
                 os.replace(target, Path(scratch) / "old")  # goes with the scratch directory
             os.replace(made, target)
@@ -142,13 +158,21 @@ def _claim(out: str | Path, target: Path, overwrite: bool) -> None:
         raise InputError(f"{out}: exports go to local files; write it here and copy it")
     if target.suffix not in _WRITERS:
         also = "; compress the .fits afterwards" if target.suffix == ".gz" else ""
-        raise InputError(f"{out}: unknown format; name it .fits (one table) or .parquet (a directory){also}")
+        raise InputError(
+            f"{out}: unknown format; name it .fits (one table) or .parquet (a directory){also}"
+        )
     if not target.parent.is_dir():
         raise InputError(f"{out}: there is no directory {target.parent}; make it first")
     if not target.exists():
         return
-    ours = all(f.suffix == ".parquet" or f.name in hats.NAMES for f in target.iterdir()) if target.is_dir() else True
+    ours = (
+        all(f.suffix == ".parquet" or f.name in hats.NAMES for f in target.iterdir())
+        if target.is_dir()
+        else True
+    )
     if not ours or target.is_dir() != (target.suffix == ".parquet"):
         raise InputError(f"{out}: something other than an export is there; choose another path")
     if not overwrite:
-        raise InputError(f"{out}: is there already; choose another path, or overwrite it (--overwrite)")
+        raise InputError(
+            f"{out}: is there already; choose another path, or overwrite it (--overwrite)"
+        )

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale import flags, store
-from luxscale.catalog import NOT_DONE, UNREADABLE
-from luxscale.evaluate import require_catalog
+from luxscale import store
+from luxscale.analysis.evaluate import require_catalog
+from luxscale.errors import InputError
 from luxscale.export.source import Source, read
-from luxscale.schema import CATALOG, STAR, InputError, OutputSpec, find_outputs
+from luxscale.schema import flags
+from luxscale.schema.outputs import OutputSpec, find_outputs
+from luxscale.schema.status import NOT_DONE, UNREADABLE
+from luxscale.schema.variables import CATALOG, STAR
 
 #: A block aims at this many bytes of table rows; it is what an export holds in memory.
 BLOCK_BYTES = 32 * 2**20
@@ -134,22 +137,41 @@ def make_table(
     """
     require_catalog(catalog.dataset, catalog.where)
     n_stars, status = catalog.dataset.sizes[STAR], catalog.variables["status"].values
-    n_not_done, n_unreadable = (int(np.count_nonzero(status == state)) for state in (NOT_DONE, UNREADABLE))
+    n_not_done, n_unreadable = (
+        int(np.count_nonzero(status == state)) for state in (NOT_DONE, UNREADABLE)
+    )
     if n_not_done and not unfinished:
         raise InputError(
-            f"{catalog.where}: {n_not_done:,} of {n_stars:,} stars are not done; finish it with `luxscale label`, "
+            f"{catalog.where}: {n_not_done:,} of {n_stars:,} stars are not done; finish it "
+            "with `luxscale label`, "
             "or export it as it is, these stars with status 0 and no values (--unfinished)"
         )
     wanted = [*_catalog_columns(catalog, covariance), *_survey_columns(survey, survey_columns)]
-    columns = tuple(sorted(_named(wanted), key=lambda c: (c.source != STAR, c.index is None)))  # star, labels, the rest
-    variables = {c.source: catalog.variables[c.source] for c in columns if not c.source.startswith(_SURVEY)}
-    chunk, width = max(1, store.star_chunk(catalog.dataset)), sum(c.size * c.dtype.itemsize for c in columns)
+    columns = tuple(
+        sorted(_named(wanted), key=lambda c: (c.source != STAR, c.index is None))
+    )  # star, labels, the rest
+    variables = {
+        c.source: catalog.variables[c.source] for c in columns if not c.source.startswith(_SURVEY)
+    }
+    chunk, width = (
+        max(1, store.star_chunk(catalog.dataset)),
+        sum(c.size * c.dtype.itemsize for c in columns),
+    )
     block = chunk * max(1, BLOCK_BYTES // width // chunk)
     if survey is not None:
         _check_stars(catalog, survey, block)
         variables |= {f"{_SURVEY}{name}": survey.variables[name] for name in survey_columns}
     held = catalog.dataset
-    return Table(columns, variables, n_stars, n_not_done, n_unreadable, block, _provenance(held), _flags(held))
+    return Table(
+        columns,
+        variables,
+        n_stars,
+        n_not_done,
+        n_unreadable,
+        block,
+        _provenance(held),
+        _flags(held),
+    )
 
 
 def _catalog_columns(catalog: Source, covariance: bool) -> Iterator[Column]:
@@ -160,7 +182,9 @@ def _catalog_columns(catalog: Source, covariance: bool) -> Iterator[Column]:
         yield _column(name, catalog, docs[name])
     for name in [o.name.removesuffix("_value") + "_cov" for o in outputs] if covariance else ():
         if name not in catalog.variables:
-            raise InputError(f"{catalog.where}: no variable {name!r}; label with --covariance, or export without")
+            raise InputError(
+                f"{catalog.where}: no variable {name!r}; label with --covariance, or export without"
+            )
         yield _column(name, catalog, docs.get(name, "covariance of the output"))
     for output in outputs:
         yield from _labels(catalog.dataset, output)
@@ -176,7 +200,16 @@ def _labels(catalog: xr.Dataset, output: OutputSpec) -> Iterator[Column]:
             output.variables, ("inferred label", "one-sigma error"), ("", "_err"), strict=True
         ):
             dtype = catalog.variables[name].dtype
-            yield Column(f"{sanitise(str(label))}{ending}", name, i, dtype, (), unit, f"{label}: {doc}", known)
+            yield Column(
+                f"{sanitise(str(label))}{ending}",
+                name,
+                i,
+                dtype,
+                (),
+                unit,
+                f"{label}: {doc}",
+                known,
+            )
 
 
 def _survey_columns(survey: Source | None, names: Sequence[str]) -> Iterator[Column]:
@@ -185,11 +218,15 @@ def _survey_columns(survey: Source | None, names: Sequence[str]) -> Iterator[Col
             raise InputError(f"column {name!r} is of a survey: name the survey too")
         per_star = [str(k) for k, v in survey.variables.items() if v.dims[:1] == (STAR,)]
         if name not in per_star:
-            raise InputError(f"{survey.where}: no column {name!r} (star, ...); it has: {', '.join(per_star)}")
+            raise InputError(
+                f"{survey.where}: no column {name!r} (star, ...); it has: {', '.join(per_star)}"
+            )
         attrs = survey.variables[name].attrs
         about = attrs.get("long_name", attrs.get("description", "column of the survey"))
         column = _column(name, survey, f"{name}: {about}")
-        yield dataclasses.replace(column, source=f"{_SURVEY}{name}", unit=str(attrs.get("units", "")))
+        yield dataclasses.replace(
+            column, source=f"{_SURVEY}{name}", unit=str(attrs.get("units", ""))
+        )
 
 
 def _column(name: str, source: Source, doc: str) -> Column:
@@ -198,7 +235,10 @@ def _column(name: str, source: Source, doc: str) -> Column:
     if dtype.kind in "UTO":
         dtype = np.dtype("U32")  # 128 bytes: a guess, for the size of blocks
     elif dtype.kind not in "fiub" or dtype.itemsize > 8:
-        raise InputError(f"{source.where}: {name!r} has dtype {dtype}, which no column can hold; make it float or text")
+        raise InputError(
+            f"{source.where}: {name!r} has dtype {dtype}, which no column can hold; make it "
+            "float or text"
+        )
     dtype = np.dtype(_WIDENED.get(dtype.str[1:], dtype))
     return Column(sanitise(name), name, None, dtype, tuple(variable.shape[1:]), "", doc)
 
@@ -227,20 +267,30 @@ def _check_stars(catalog: Source, survey: Source, block: int) -> None:
     advice = "give the survey that the catalogue was made of, with its stars in the same order"
     if theirs is None or theirs.shape != ours.shape:
         names = 0 if theirs is None else theirs.size
-        raise InputError(f"{survey.where}: it names {names:,} stars, the catalogue {ours.size:,}; {advice}")
+        raise InputError(
+            f"{survey.where}: it names {names:,} stars, the catalogue {ours.size:,}; {advice}"
+        )
     for i, values in enumerate(read({"ours": ours, "theirs": theirs}, block)):
         differ = values["ours"].astype(object) != values["theirs"].astype(object)
         if differ.any():
             row = int(np.argmax(differ))
             a, b = values["theirs"].tolist()[row], values["ours"].tolist()[row]
-            raise InputError(f"{survey.where}: its star {i * block + row} is {a!r}, the catalogue's {b!r}; {advice}")
+            raise InputError(
+                f"{survey.where}: its star {i * block + row} is {a!r}, the catalogue's {b!r}; "
+                f"{advice}"
+            )
 
 
 def _provenance(catalog: xr.Dataset) -> dict[str, str]:
     """Return where the catalogue comes from, as text."""
-    held = {k: str(catalog.attrs[k]) for k in ("title", "model_fingerprint", "luxscale_version") if k in catalog.attrs}
+    held = {
+        k: str(catalog.attrs[k])
+        for k in ("title", "model_fingerprint", "luxscale_version")
+        if k in catalog.attrs
+    }
     identity = {
-        f"run_{k}": v if isinstance(v, str) else json.dumps(v) for k, v in catalog.attrs.get("identity", {}).items()
+        f"run_{k}": v if isinstance(v, str) else json.dumps(v)
+        for k, v in catalog.attrs.get("identity", {}).items()
     }
     return held | identity | {"exported_by": f"luxscale {version('luxscale')}"}
 
@@ -250,4 +300,6 @@ def _flags(catalog: xr.Dataset) -> tuple[tuple[int, str, str], ...]:
     attrs, meanings = {**flags.ATTRS, **catalog["flags"].attrs}, dict(flags.FLAGS)
     bits = [int(mask).bit_length() - 1 for mask in np.atleast_1d(attrs["flag_masks"])]
     names = str(attrs["flag_meanings"]).split()
-    return tuple((bit, name, meanings.get(name, name)) for bit, name in zip(bits, names, strict=True))
+    return tuple(
+        (bit, name, meanings.get(name, name)) for bit, name in zip(bits, names, strict=True)
+    )

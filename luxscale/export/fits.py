@@ -1,9 +1,9 @@
 """A catalogue as a FITS binary table, streamed to disk.
 
-Rows go out through astropy's `StreamingHDU`, which is public, holds one block at a time and checks that exactly the
-announced number of bytes is written. A file made to size and filled through a memory map would do as well, but its
-pages count as the process's own memory until they are written back. The checksums are added afterwards in place, for
-which the header keeps room.
+Rows go out through astropy's `StreamingHDU`, which is public, holds one block at a time and checks
+that exactly the announced number of bytes is written. A file made to size and filled through a
+memory map would do as well, but its pages count as the process's own memory until they are written
+back. The checksums are added afterwards in place, for which the header keeps room.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from luxscale.errors import InputError
 from luxscale.export.columns import Column, Table
 from luxscale.export.source import read
 from luxscale.progress import Progress
-from luxscale.schema import InputError
 
-#: FITS letters of what a column can hold, by NumPy kind and size; unsigned integers are stored signed, with an offset.
+#: FITS letters of what a column can hold, by NumPy kind and size; unsigned integers are stored
+#: signed, with an offset.
 _LETTERS = {
     "f4": "E",
     "f8": "D",
@@ -35,7 +36,12 @@ _LETTERS = {
     "b1": "L",
 }
 
-_KEYWORDS = {"title": "TITLE", "model_fingerprint": "LUXMODEL", "luxscale_version": "LUXVERS", "exported_by": "CREATOR"}
+_KEYWORDS = {
+    "title": "TITLE",
+    "model_fingerprint": "LUXMODEL",
+    "luxscale_version": "LUXVERS",
+    "exported_by": "CREATOR",
+}
 
 
 def write(table: Table, path: Path, shown: Progress) -> None:
@@ -67,7 +73,9 @@ def _astropy() -> Any:
     try:
         from astropy.io import fits
     except ImportError as error:
-        raise InputError("FITS needs the package astropy: pip install 'luxscale[export]'") from error
+        raise InputError(
+            "FITS needs the package astropy: pip install 'luxscale[export]'"
+        ) from error
     return fits
 
 
@@ -87,7 +95,9 @@ def _storage(column: Column, widths: Mapping[str, int]) -> tuple[Any, ...]:
     """Return NumPy dtype and shape of a column in the file."""
     if column.is_text:
         return (f"S{widths[column.name]}",)
-    stored = {"b1": "u1", "u2": "i2", "u4": "i4", "u8": "i8"}.get(column.dtype.str[1:], column.dtype.str[1:])
+    stored = {"b1": "u1", "u2": "i2", "u4": "i4", "u8": "i8"}.get(
+        column.dtype.str[1:], column.dtype.str[1:]
+    )
     return f">{stored}", column.shape
 
 
@@ -98,7 +108,10 @@ def _header(fits: Any, table: Table, widths: Mapping[str, int]) -> Any:
     header["NAXIS2"] = table.n_stars
     for i, c in enumerate(table.columns, 1):
         header[f"TCOMM{i}"] = _ascii(c.doc)
-    header["DATE"] = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"), "when the file was written, UTC"
+    header["DATE"] = (
+        datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+        "when the file was written, UTC",
+    )
     for name, value in table.provenance.items():
         if name in _KEYWORDS:
             header[_KEYWORDS[name]] = _ascii(value)
@@ -119,7 +132,9 @@ def _fits_column(fits: Any, column: Column, widths: Mapping[str, int]) -> Any:
     dtype = column.dtype
     dim = "(" + ",".join(map(str, reversed(column.shape))) + ")" if len(column.shape) > 1 else None
     zero = 1 << (8 * dtype.itemsize - 1) if dtype.kind == "u" and dtype.itemsize > 1 else None
-    return fits.Column(name, f"{column.size}{_LETTERS[dtype.str[1:]]}", unit=unit, dim=dim, bzero=zero)
+    return fits.Column(
+        name, f"{column.size}{_LETTERS[dtype.str[1:]]}", unit=unit, dim=dim, bzero=zero
+    )
 
 
 def _rows(table: Table, values: Mapping[str, np.ndarray], dtype: np.dtype) -> np.ndarray:
@@ -136,16 +151,23 @@ def _encoded(column: Column, values: Any) -> Any:
             return [(s or "").encode("ascii") for s in values]
         except UnicodeEncodeError as error:
             raise InputError(
-                f"column {column.name!r} holds {error.object!r}, and FITS tables hold ASCII only; export to .parquet"
+                f"column {column.name!r} holds {error.object!r}, and FITS tables hold ASCII "
+                "only; export to .parquet"
             ) from error
     if column.dtype.kind == "b":
         return np.where(values, ord("T"), ord("F"))
     if column.dtype.kind == "u" and column.dtype.itemsize > 1:
         signed = np.dtype(f"i{column.dtype.itemsize}")
-        return values.view(signed) ^ np.iinfo(signed).min  # the value less the offset that the header announces
+        return (
+            values.view(signed) ^ np.iinfo(signed).min
+        )  # the value less the offset that the header announces
     return values
 
 
 def _ascii(text: str) -> str:
     """Return text as a header can hold it: what is not printable ASCII is written as an escape."""
-    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return (
+        text
+        if text.isascii() and text.isprintable()
+        else text.encode("unicode_escape").decode("ascii")
+    )

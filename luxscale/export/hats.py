@@ -1,7 +1,7 @@
 """A catalogue as Parquet by sky position: the HATS layout, one file a HEALPix pixel, which LSDB opens.
 
-Stars come in the survey's order, so they are first scattered to a file a pixel, block by block, and then each pixel is
-read, sorted and written: memory holds one block, or the fullest pixel.
+Stars come in the survey's order, so they are first scattered to a file a pixel, block by block, and
+then each pixel is read, sorted and written: memory holds one block, or the fullest pixel.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from luxscale.errors import InputError
 from luxscale.export import parquet
 from luxscale.export.columns import Table
 from luxscale.progress import Progress
-from luxscale.schema import STAR, InputError
+from luxscale.schema.variables import STAR
 
 #: Finest order, of the index that every row carries; its name is of the HATS standard.
 _FINEST, INDEX = 29, "_healpix_29"
@@ -38,21 +39,29 @@ def write(table: Table, path: Path, shown: Progress, *, order: int, name: str) -
     Raises
     ------
     InputError
-        If the order is out of bounds, the table has no columns ``ra`` and ``dec``, a star has no position, or a package is missing.
+        If the order is out of bounds, the table has no columns ``ra`` and ``dec``, a star has no
+        position, or a package is missing.
     """
     pa, pq = parquet.pyarrow_modules()
     if order not in ORDERS:
         raise InputError(f"healpix_order={order}: choose {ORDERS.start} to {ORDERS.stop - 1}")
     if not {"ra", "dec"} <= {c.name for c in table.columns}:
-        raise InputError("a partition by sky position needs the columns ra and dec [deg] of the survey: name them too")
-    index = pa.field(INDEX, pa.int64(), metadata={"description": "HEALPix pixel of order 29, nested, ICRS"})
+        raise InputError(
+            "a partition by sky position needs the columns ra and dec [deg] of the survey: "
+            "name them too"
+        )
+    index = pa.field(
+        INDEX, pa.int64(), metadata={"description": "HEALPix pixel of order 29, nested, ICRS"}
+    )
     schema, scattered = parquet.schema_of(pa, table).insert(0, index), path / "scattered"
     shown.stage("scattering to pixels")
     _scatter(pa, schema, _located(pa, table, schema, order, shown), scattered, order)
     shown.stage("sorting pixels")
     pixels = sorted(int(p.name.removeprefix("Npix=")) for p in scattered.iterdir())
     for pixel in pixels:
-        rows = pa.dataset.dataset(scattered / f"Npix={pixel}", schema=schema, format="ipc").to_table()
+        rows = pa.dataset.dataset(
+            scattered / f"Npix={pixel}", schema=schema, format="ipc"
+        ).to_table()
         folder = path / "dataset" / f"Norder={order}" / f"Dir={pixel // 10_000 * 10_000}"
         folder.mkdir(parents=True, exist_ok=True)
         ordered = rows.sort_by([(INDEX, "ascending"), (STAR, "ascending")])
@@ -60,11 +69,15 @@ def write(table: Table, path: Path, shown: Progress, *, order: int, name: str) -
     shutil.rmtree(scattered)
     (path / "dataset").mkdir(exist_ok=True)
     pq.write_metadata(schema, path / "dataset" / "_common_metadata")
-    (path / "partition_info.csv").write_text("\n".join(["Norder,Npix", *(f"{order},{p}" for p in pixels), ""]))
+    (path / "partition_info.csv").write_text(
+        "\n".join(["Norder,Npix", *(f"{order},{p}" for p in pixels), ""])
+    )
     (path / "hats.properties").write_text(_properties(table, order, name), encoding="utf-8")
 
 
-def _located(pa: ModuleType, table: Table, schema: Any, order: int, shown: Progress) -> Iterator[Any]:
+def _located(
+    pa: ModuleType, table: Table, schema: Any, order: int, shown: Progress
+) -> Iterator[Any]:
     """Yield blocks with the pixel of each star, of the finest order and of the files'."""
     done, find = 0, _finder()
     by_name = {c.name: c for c in table.columns}
@@ -74,7 +87,8 @@ def _located(pa: ModuleType, table: Table, schema: Any, order: int, shown: Progr
         if bad.any():
             row = int(np.argmax(bad))
             raise InputError(
-                f"star {values[STAR].tolist()[row]!r} has no position (ra {ra[row]}, dec {dec[row]}); export without "
+                f"star {values[STAR].tolist()[row]!r} has no position (ra {ra[row]}, dec "
+                f"{dec[row]}); export without "
                 "--healpix-order, or a selection of stars that have one"
             )
         pixel = find(ra, dec)
@@ -90,8 +104,12 @@ def _finder() -> Any:
         from astropy import units
         from astropy_healpix import lonlat_to_healpix
     except ImportError as error:
-        raise InputError("HEALPix needs the package astropy-healpix: pip install 'luxscale[export]'") from error
-    return lambda ra, dec: lonlat_to_healpix(ra * units.deg, dec * units.deg, 1 << _FINEST, order="nested")
+        raise InputError(
+            "HEALPix needs the package astropy-healpix: pip install 'luxscale[export]'"
+        ) from error
+    return lambda ra, dec: lonlat_to_healpix(
+        ra * units.deg, dec * units.deg, 1 << _FINEST, order="nested"
+    )
 
 
 def _scatter(pa: ModuleType, schema: Any, batches: Iterator[Any], path: Path, order: int) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from luxscale.errors import InputError
 from luxscale.export.columns import Column, Table
 from luxscale.progress import Progress
-from luxscale.schema import InputError
 
 #: Stars a file: files of some hundred megabytes suit every reader.
 PART_STARS = 1_000_000
@@ -51,14 +51,18 @@ def pyarrow_modules() -> tuple[ModuleType, ModuleType]:
         import pyarrow.dataset
         import pyarrow.parquet
     except ImportError as error:
-        raise InputError("Parquet needs the package pyarrow: pip install 'luxscale[export]'") from error
+        raise InputError(
+            "Parquet needs the package pyarrow: pip install 'luxscale[export]'"
+        ) from error
     return pyarrow, pyarrow.parquet
 
 
 def schema_of(pa: ModuleType, table: Table) -> Any:
     """Return the Arrow schema: units and descriptions with the columns, provenance with the file."""
     fields = [pa.field(c.name, _type(pa, c), metadata=_about(c, table)) for c in table.columns]
-    return pa.schema(fields, {f"luxscale.{name}": value for name, value in table.provenance.items()})
+    return pa.schema(
+        fields, {f"luxscale.{name}": value for name, value in table.provenance.items()}
+    )
 
 
 def _about(column: Column, table: Table) -> dict[str, str]:
@@ -66,7 +70,9 @@ def _about(column: Column, table: Table) -> dict[str, str]:
     if len(column.shape) > 1:
         about["shape"] = json.dumps(column.shape)
     if column.source == "flags":
-        about["flags"] = json.dumps([{"bit": bit, "name": name, "meaning": doc} for bit, name, doc in table.flags])
+        about["flags"] = json.dumps(
+            [{"bit": bit, "name": name, "meaning": doc} for bit, name, doc in table.flags]
+        )
     return about
 
 
@@ -76,11 +82,17 @@ def _type(pa: ModuleType, column: Column) -> Any:
 
 
 def batch_of(
-    pa: ModuleType, table: Table, values: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray], schema: Any
+    pa: ModuleType,
+    table: Table,
+    values: Mapping[str, np.ndarray],
+    first: Mapping[str, np.ndarray],
+    schema: Any,
 ) -> Any:
     """Return a block as an Arrow record batch, after columns ``first`` that the table has not."""
     arrays = [pa.array(v) for v in first.values()]
-    return pa.record_batch([*arrays, *(_array(pa, c, c.take(values)) for c in table.columns)], schema=schema)
+    return pa.record_batch(
+        [*arrays, *(_array(pa, c, c.take(values)) for c in table.columns)], schema=schema
+    )
 
 
 def _array(pa: ModuleType, column: Column, values: Any) -> Any:

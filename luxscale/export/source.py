@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale import store
-from luxscale.schema import STAR
+from luxscale.schema.variables import STAR
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Source:
         What messages call it.
     dataset : Dataset
     variables : mapping of str to Variable
-        Its variables as they are read; from a path, without Dask, whose tasks cost several times what reading does.
+        Its variables as they are read; from a path, without Dask, whose tasks cost several times
+        what reading does.
     """
 
     where: str
@@ -44,7 +45,9 @@ class Source:
         if isinstance(given, xr.Dataset):
             return cls(kind, given, given.variables)
         dataset = store.open_dataset(given)
-        plain = xr.open_zarr(store.located(given), chunks=None, consolidated=False, create_default_indexes=False)
+        plain = xr.open_zarr(
+            store.locate(given), chunks=None, consolidated=False, create_default_indexes=False
+        )
         return cls(str(given), dataset, plain.variables)
 
 
@@ -60,7 +63,9 @@ def read(variables: Mapping[str, xr.Variable], block: int) -> Iterator[dict[str,
 
 def _chunk(variable: xr.Variable) -> int:
     """Return how many stars are read at the least: a chunk's."""
-    return int(variable.chunks[0][0] if variable.chunks else (variable.encoding.get("chunks") or (1,))[0])
+    return int(
+        variable.chunks[0][0] if variable.chunks else (variable.encoding.get("chunks") or (1,))[0]
+    )
 
 
 def _pieces(variable: xr.Variable, block: int) -> Iterator[np.ndarray]:

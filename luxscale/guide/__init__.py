@@ -3,7 +3,7 @@
 import difflib
 from importlib.resources import files
 
-from luxscale.schema import InputError
+from luxscale.errors import InputError
 
 __all__ = ["page", "topics"]
 

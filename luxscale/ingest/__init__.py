@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from luxscale import lock, store
+from luxscale import store
+from luxscale.errors import InputError
 from luxscale.ingest import ledger, run
 from luxscale.ingest.files import find_files
 from luxscale.ingest.labels import write_labels
@@ -19,8 +20,8 @@ from luxscale.ingest.plan import Plan, grid_checksum
 from luxscale.labels import LabelTable
 from luxscale.prepare import check_recipe, default_recipe
 from luxscale.readers import BadFile, Format, get_format
-from luxscale.runlog import RunLog, machine
-from luxscale.schema import InputError
+from luxscale.runs.log import RunLog, machine
+from luxscale.store import lock
 
 __all__ = ["Summary", "find_files", "ingest", "make_grid"]
 
@@ -85,10 +86,11 @@ def ingest(
     survey : str or Path
         Zarr store to write, or to add to.
     labels : LabelTable, optional
-        Labels of stars, as `luxscale.labels.read_labels` gives them; joined to all stars of the survey.
+        Labels of stars, as `luxscale.labels.read_labels` gives them; joined to all stars of the
+        survey.
     grid : array, (wavelength,), optional
-        Pixel centres of the survey, in the unit of the format; the format's own, or that of the first file, if not
-        given.
+        Pixel centres of the survey, in the unit of the format; the format's own, or that of the
+        first file, if not given.
     options : mapping, optional
         Options of the format.
     recipe : mapping, optional
@@ -111,27 +113,29 @@ def ingest(
     Raises
     ------
     InputError
-        Before any file is read, if an argument is wrong, the path holds something else or files read with other
-        settings, or another run is under way into it; and if not one file could be used.
+        Before any file is read, if an argument is wrong, the path holds something else or files
+        read with other settings, or another run is under way into it; and if not one file could be
+        used.
     RunError
         If batches of files could not be read, or the survey not be written; what was done is kept.
 
     Notes
     -----
-    A file that cannot be used is put down with the reason, in ``Summary.quarantined`` and in the survey's group
-    ``ingest``, and stops nothing. A star that is in several files is kept once, with its highest S/N; one that the survey
-    has already stays as it is. A file counts as known by its path.
+    A file that cannot be used is put down with the reason, in ``Summary.quarantined`` and in the
+    survey's group ``ingest``, and stops nothing. A star that is in several files is kept once, with
+    its highest S/N; one that the survey has already stays as it is. A file counts as known by its
+    path.
     """
     fmt, started = get_format(format), time.monotonic()
-    path, settled = store.absolute(survey), _options(fmt, options or {})
+    path, settled = store.make_absolute(survey), _options(fmt, options or {})
     cooked = default_recipe(fmt, **(recipe or {}))
     paths = [str(Path(f).absolute()) for f in files]
     pixels = _grid(path, fmt, dict(settled), paths, grid)
     check_recipe(cooked, get_format(format, dict(settled)), pixels)
     plan = Plan(path, fmt.name, settled, cooked, _count(chunk), grid_checksum(pixels))
-    with RunLog(log) as written, lock.held(plan.survey) as ours:
-        with store.writing(plan.survey):
-            store.sweep(plan.survey)
+    with RunLog(log) as written, lock.hold_lock(plan.survey) as ours:
+        with store.explain_writing(plan.survey):
+            store.sweep_partial(plan.survey)
         run.open_survey(plan, pixels)
         written.write("start", plan=plan.identity, files=len(paths), machine=machine())
         runner = run.Runner(client, written, ours.check, progress)
@@ -139,15 +143,19 @@ def ingest(
         n_stars = run.count_stars(plan)
         if not n_stars:
             raise InputError(f"{plan.survey}: no file could be used; {_first_reasons(results)}")
-        with store.writing(plan.survey):
+        with store.explain_writing(plan.survey):
             labelled = write_labels(plan.survey, labels, chunk) if labels is not None else None
             ledger.complete(plan)
         made = _summary(plan, results, n_stars, labelled, time.monotonic() - started)
-        written.write("end", seconds=made.seconds, stars=made.n_new, quarantined=len(made.quarantined))
+        written.write(
+            "end", seconds=made.seconds, stars=made.n_new, quarantined=len(made.quarantined)
+        )
     return made
 
 
-def _summary(plan: Plan, results: list[run.Result], n_stars: int, labelled: int | None, seconds: float) -> Summary:
+def _summary(
+    plan: Plan, results: list[run.Result], n_stars: int, labelled: int | None, seconds: float
+) -> Summary:
     masked: collections.Counter[str] = collections.Counter()
     for result in results:
         masked.update(result.masked)
@@ -184,10 +192,14 @@ def _options(fmt: Format, given: Mapping[str, str]) -> tuple[tuple[str, str], ..
     known = {o.name: o for o in fmt.options}
     for name, value in given.items():
         if name not in known:
-            raise InputError(f"format {fmt.name} has no option {name!r}; it has: {', '.join(known) or 'none'}")
+            raise InputError(
+                f"format {fmt.name} has no option {name!r}; it has: {', '.join(known) or 'none'}"
+            )
         choices = known[name].choices
         if choices and value not in choices:
-            raise InputError(f"option {name} of {fmt.name} is {value!r}; it may be {', '.join(choices)}")
+            raise InputError(
+                f"option {name} of {fmt.name} is {value!r}; it may be {', '.join(choices)}"
+            )
     return tuple((name, given.get(name, o.default)) for name, o in known.items())
 
 
@@ -197,7 +209,9 @@ def _count(chunk: int) -> int:
     return chunk
 
 
-def _grid(survey: str, fmt: Format, options: dict[str, str], files: list[str], grid: np.ndarray | None) -> np.ndarray:
+def _grid(
+    survey: str, fmt: Format, options: dict[str, str], files: list[str], grid: np.ndarray | None
+) -> np.ndarray:
     """Return the wavelengths of the survey: those asked for, those it has, the format's, or those of the first file.
 
     Raises
@@ -217,7 +231,8 @@ def _grid(survey: str, fmt: Format, options: dict[str, str], files: list[str], g
         except (BadFile, OSError, StopIteration) as error:
             first = first or f" (the first, {path}: {str(error) or 'holds no spectrum'})"
     raise InputError(
-        f"no file can be read as {fmt.name}, from which to take the wavelength grid{first}; mend that, or give a grid "
+        f"no file can be read as {fmt.name}, from which to take the wavelength grid{first}; "
+        "mend that, or give a grid "
         "with --grid"
     )
 
@@ -250,10 +265,14 @@ def make_grid(least: float, greatest: float, step: float, *, log: bool = False) 
     array([15100., 15101., 15102.])
     """
     if not (0 < least < greatest and step > 0):
-        raise InputError(f"grid {least:g}:{greatest:g}:{step:g}: write least:greatest:step, all above 0")
+        raise InputError(
+            f"grid {least:g}:{greatest:g}:{step:g}: write least:greatest:step, all above 0"
+        )
     ends = np.log10([least, greatest]) if log else np.array([least, greatest])
     count = int(np.floor((ends[1] - ends[0]) / step + 1e-6)) + 1
     if not 2 <= count <= 1_000_000:
-        raise InputError(f"grid {least:g}:{greatest:g}:{step:g} has {count} pixels; choose another step")
+        raise InputError(
+            f"grid {least:g}:{greatest:g}:{step:g} has {count} pixels; choose another step"
+        )
     grid = ends[0] + step * np.arange(float(count))
     return 10**grid if log else grid

@@ -1,7 +1,8 @@
 """The task of an ingest: read a batch of files and keep what they hold, until all are read and can be put in order.
 
-The same call on a cluster, in a plain loop and by hand. What was read is marked as done last, so a task that dies leaves
-its batch to be read again. A file that cannot be used costs itself alone: it is put down with the reason.
+The same call on a cluster, in a plain loop and by hand. What was read is marked as done last, so a
+task that dies leaves its batch to be read again. A file that cannot be used costs itself alone: it
+is put down with the reason.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from luxscale.ingest.plan import Batch, Session
 from luxscale.prepare import prepare
 from luxscale.readers import BadFile, Spectra, get_format
 from luxscale.readers.base import check_unique
-from luxscale.tasks import Clock, worker_name
+from luxscale.runs.executors import Clock, name_worker
 
 #: Stars that are prepared together.
 _BLOCK = 256
@@ -56,20 +57,27 @@ def run_batch(session: Session, batch: Batch) -> Outcome:
     CannotWrite
     """
     clock = Clock()
-    with store.writing(session.plan.survey):
+    with store.explain_writing(session.plan.survey):
         part = Part(session, batch)
     for block in _blocks(_read(session, batch, part), _BLOCK):
         clock.mark("read")
         _prepare(session, block, part)
         clock.mark("prepare")
-        with store.writing(session.plan.survey):
+        with store.explain_writing(session.plan.survey):
             part.flush(session.plan.chunk)
         clock.mark("write")
     clock.mark("read")
-    with store.writing(session.plan.survey):
+    with store.explain_writing(session.plan.survey):
         part.close(session.plan.chunk)
     clock.mark("write")
-    return Outcome(batch.index, batch.stop - batch.start, part.stars, len(part.refused), clock.seconds, worker_name())
+    return Outcome(
+        batch.index,
+        batch.stop - batch.start,
+        part.stars,
+        len(part.refused),
+        clock.seconds,
+        name_worker(),
+    )
 
 
 Loose = tuple[int, Spectra]  # number of a file, and some of its stars
@@ -145,7 +153,11 @@ _ARRAYS = ("flux", "ivar", "mask", "continuum", "velocity", "key")
 def _joins(one: Spectra, other: Spectra) -> bool:
     """Whether spectra stand on one grid and have the same parts."""
     same = all((getattr(one, name) is None) == (getattr(other, name) is None) for name in _ARRAYS)
-    return same and one.columns.keys() == other.columns.keys() and np.array_equal(one.wavelength, other.wavelength)
+    return (
+        same
+        and one.columns.keys() == other.columns.keys()
+        and np.array_equal(one.wavelength, other.wavelength)
+    )
 
 
 def _stack(spectra: Sequence[Spectra]) -> Spectra:

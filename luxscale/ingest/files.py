@@ -8,22 +8,24 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
+from luxscale.errors import InputError
 from luxscale.readers import Format
-from luxscale.schema import InputError
 
 
-def find_files(paths: Iterable[str | Path], fmt: Format, *, listed: str | Path | None = None) -> tuple[str, ...]:
+def find_files(
+    paths: Iterable[str | Path], fmt: Format, *, listed: str | Path | None = None
+) -> tuple[str, ...]:
     """Return the files that are meant, absolute and sorted, each once; of several files of one star, the main one.
 
     Parameters
     ----------
     paths : iterable of str or Path
-        Files, patterns (``**`` stands for any directories), and directories, which are searched for files whose name
-        the format has.
+        Files, patterns (``**`` stands for any directories), and directories, which are searched for
+        files whose name the format has.
     fmt : Format
     listed : str or Path, optional
-        Text file that names more of them, one a line; relative names start from its directory, and lines that start with
-        ``#`` say nothing.
+        Text file that names more of them, one a line; relative names start from its directory, and
+        lines that start with ``#`` say nothing.
 
     Returns
     -------
@@ -39,7 +41,10 @@ def find_files(paths: Iterable[str | Path], fmt: Format, *, listed: str | Path |
         wanted += _lines(Path(listed))
     found = {os.path.abspath(fmt.main(f)) for p in wanted for f in _expand(p, fmt)}
     if not found:
-        raise InputError("no files given; name files, a pattern in quotes, a directory, or a list with --files-from")
+        raise InputError(
+            "no files given; name files, a pattern in quotes, a directory, or a list with "
+            "--files-from"
+        )
     return tuple(sorted(found))
 
 
@@ -48,7 +53,11 @@ def _lines(path: Path) -> list[str]:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a list of files ({error})") from error
-    return [str(path.parent / line.strip()) for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [
+        str(path.parent / line.strip())
+        for line in text.splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
 
 
 def _expand(path: str, fmt: Format) -> Iterator[str]:
@@ -56,7 +65,8 @@ def _expand(path: str, fmt: Format) -> Iterator[str]:
         found = sorted(_tree(path, fmt))
         if not found:
             raise InputError(
-                f"{path}: no file in it is named {' or '.join(fmt.pattern)}, as those of {fmt.name} are; give a "
+                f"{path}: no file in it is named {' or '.join(fmt.pattern)}, as those of "
+                f"{fmt.name} are; give a "
                 f"pattern, e.g. '{path.rstrip('/')}/**/*.fits'"
             )
         yield from found

@@ -10,7 +10,7 @@ import zarr
 from luxscale import store
 from luxscale.ingest.ledger import GROUP, KEY
 from luxscale.labels import LabelTable, join
-from luxscale.schema import STAR, SURVEY
+from luxscale.schema.variables import STAR, SURVEY
 
 #: Chunks of labels that are joined at once.
 _SLAB = 64
@@ -30,7 +30,7 @@ def write_labels(survey: str, table: LabelTable, chunk: int) -> int:
         Stars a chunk.
     """
     group = store.open_group(survey, "r+")
-    keys = store.array(group, KEY if KEY in group else STAR)
+    keys = store.open_array(group, KEY if KEY in group else STAR)
     arrays = [_new_array(group, name, (keys.shape[0], len(table.label)), chunk) for name in _NAMES]
     for name, words in (("label", table.label), ("label_units", table.units)):
         _write_words(group, name, words)
@@ -53,18 +53,23 @@ def _new_array(group: zarr.Group, name: str, shape: tuple[int, int], chunk: int)
         chunks=(chunk, shape[1]),
         dtype=np.float64,
         fill_value=np.nan,
-        compressors=store.codecs(np.dtype(np.float64)),
+        compressors=store.make_codecs(np.dtype(np.float64)),
         dimension_names=(STAR, "label"),
         overwrite=True,
     )
     made.attrs["long_name"] = next(v.doc for v in SURVEY if v.name == name)
-    return store.array(group, name)
+    return store.open_array(group, name)
 
 
 def _write_words(group: zarr.Group, name: str, words: Any) -> None:
     text = np.dtypes.StringDType()
     made = group.create_array(
-        name, shape=(len(words),), chunks=(len(words),), dtype=text, dimension_names=("label",), overwrite=True
+        name,
+        shape=(len(words),),
+        chunks=(len(words),),
+        dtype=text,
+        dimension_names=("label",),
+        overwrite=True,
     )
     made[:] = np.array(words, text)
 
@@ -74,6 +79,6 @@ def forget_new(survey: str, first: int, total: int) -> None:
     group = store.open_group(survey, "r+")
     for name in _NAMES:
         if name in group:
-            array = store.array(group, name)
+            array = store.open_array(group, name)
             array.resize((total, *array.shape[1:]))
             array[first:total] = np.nan

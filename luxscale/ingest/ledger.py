@@ -1,7 +1,8 @@
 """What a survey knows of the files that it was made of: the group ``ingest`` inside it.
 
-Files that are added together are a session, with a group of its own: their names, the stage that it has reached, what
-batches of files gave until that is put in order, and what was refused, with reasons.
+Files that are added together are a session, with a group of its own: their names, the stage that it
+has reached, what batches of files gave until that is put in order, and what was refused, with
+reasons.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import numpy as np
 import zarr
 
 from luxscale import store
+from luxscale.errors import InputError
 from luxscale.ingest.plan import Batch, Plan, Session, batch_files
 from luxscale.prepare import Recipe
 from luxscale.readers import get_format
-from luxscale.schema import InputError
 
 if TYPE_CHECKING:
     from luxscale.ingest.pack import Layout
@@ -47,7 +48,7 @@ _TEXT = np.dtypes.StringDType()
 def create(plan: Plan, grid: np.ndarray) -> None:
     """Begin a survey: its grid, and how its files are read."""
     fmt = get_format(plan.format)
-    root = zarr.open_group(store.located(plan.survey), mode="a")
+    root = zarr.open_group(store.locate(plan.survey), mode="a")
     group = root.create_group(GROUP, overwrite=True)
     made = group.create_array("wavelength", data=grid, chunks=grid.shape, overwrite=True)
     options = dict(plan.options)
@@ -58,13 +59,15 @@ def create(plan: Plan, grid: np.ndarray) -> None:
 
 def identity(survey: str) -> dict[str, Any] | None:
     """Return how the files of a survey were read; None of one that no files made."""
-    held = store.attributes(survey)
+    held = store.read_attributes(survey)
     if held is None:
         return None
     root = store.open_group(survey, "r")
     found = dict(root[GROUP].attrs).get("identity") if GROUP in root else None
     if found is None and (set(root.keys()) - {store.RUN, GROUP}):
-        raise InputError(f"{survey}: holds something that no files were ingested into; choose another path")
+        raise InputError(
+            f"{survey}: holds something that no files were ingested into; choose another path"
+        )
     return found  # type: ignore[return-value]
 
 
@@ -74,7 +77,9 @@ def read_plan(survey: str) -> Plan | None:
     if held is None:
         return None
     recipe = Recipe(**{k: _tuples(v) for k, v in held["recipe"].items()})
-    return Plan(survey, held["format"], tuple(held["options"].items()), recipe, held["chunk"], held["grid"])
+    return Plan(
+        survey, held["format"], tuple(held["options"].items()), recipe, held["chunk"], held["grid"]
+    )
 
 
 def _tuples(value: Any) -> Any:
@@ -90,7 +95,7 @@ def grid_of(plan: Plan) -> np.ndarray:
 
 def read_grid(survey: str) -> np.ndarray:
     """Return the wavelengths of a survey: (wavelength,)."""
-    return np.asarray(store.array(store.open_group(survey, "r", GROUP), "wavelength")[:])
+    return np.asarray(store.open_array(store.open_group(survey, "r", GROUP), "wavelength")[:])
 
 
 def sessions(plan: Plan) -> list[Session]:
@@ -125,7 +130,11 @@ def begin(plan: Plan, number: int, files: Sequence[str], first: int) -> Session:
 def write_text(group: zarr.Group, name: str, values: np.ndarray, chunk: int) -> None:
     """Write text: (row,)."""
     made = group.create_array(
-        name, shape=values.shape, chunks=(max(1, min(chunk, values.size)),), dtype=_TEXT, overwrite=True
+        name,
+        shape=values.shape,
+        chunks=(max(1, min(chunk, values.size)),),
+        dtype=_TEXT,
+        overwrite=True,
     )
     made[:] = values.astype(_TEXT)
 
@@ -143,7 +152,7 @@ def update(session: Session, **facts: Any) -> None:
 def session_files(session: Session, start: int = 0, stop: int | None = None) -> list[str]:
     """Return paths of files, by number."""
     group = store.open_group(session.plan.survey, "r", session.group)
-    return [str(f) for f in np.asarray(store.array(group, "file")[start:stop])]
+    return [str(f) for f in np.asarray(store.open_array(group, "file")[start:stop])]
 
 
 def part(session: Session, index: int) -> dict[str, Any] | None:
@@ -166,7 +175,12 @@ def end(session: Session, layout: Layout) -> None:
     files = np.array(rows[0], np.int64)
     group.create_array("refused_file", data=files, chunks=(_TABLE_CHUNK,), overwrite=True)
     group.attrs.update(
-        {"spectra": layout.n_read, "stars": layout.star.size, "masked": layout.masked, "resampled": layout.resampled}
+        {
+            "spectra": layout.n_read,
+            "stars": layout.star.size,
+            "masked": layout.masked,
+            "resampled": layout.resampled,
+        }
     )
     group.attrs["stage"] = DONE
     for name in (PARTS, "source", "packed"):
@@ -177,7 +191,10 @@ def end(session: Session, layout: Layout) -> None:
 def refused(session: Session) -> list[tuple[int, str, str]]:
     """Return what was refused in a session that has ended: number of the file, star, reason."""
     group = store.open_group(session.plan.survey, "r", session.group)
-    columns = (np.asarray(store.array(group, f"refused_{n}")[:]).tolist() for n in ("file", "star", "reason"))
+    columns = (
+        np.asarray(store.open_array(group, f"refused_{n}")[:]).tolist()
+        for n in ("file", "star", "reason")
+    )
     return [(int(f), str(s), str(r)) for f, s, r in zip(*columns, strict=True)]
 
 

@@ -12,10 +12,11 @@ import pandas as pd
 import zarr
 
 from luxscale import store
+from luxscale.errors import InputError
 from luxscale.ingest import ledger
 from luxscale.ingest.plan import Piece, Session
-from luxscale.schema import STAR, InputError
-from luxscale.tasks import Clock, worker_name
+from luxscale.runs.executors import Clock, name_worker
+from luxscale.schema.variables import STAR
 
 #: Stars a chunk of columns, which are small and read whole.
 _COLUMN_CHUNK = 2**16
@@ -58,8 +59,9 @@ class Layout:
 def lay_out(session: Session) -> Layout:
     """Decide which of the stars that were read stay.
 
-    A file that failed while it was read gives none. Of a star that was read twice the spectrum with the highest
-    signal-to-noise ratio stays, the first of equals; one that the survey has already stays as it is.
+    A file that failed while it was read gives none. Of a star that was read twice the spectrum with
+    the highest signal-to-noise ratio stays, the first of equals; one that the survey has already
+    stays as it is.
     """
     found = [ledger.part(session, b.index) or {} for b in session.batches]
     frames = [_frame(p["facts"], b.index) for p, b in zip(found, session.batches, strict=True)]
@@ -93,23 +95,40 @@ def _array(values: list[Any]) -> np.ndarray:
     if known and all(isinstance(v, int | np.integer) for v in known):  # bool is one
         return np.array([-1 if pd.isna(v) else int(v) for v in values], np.int64)
     numbers = all(isinstance(v, int | float | np.integer) for v in known)
-    return np.array([np.nan if pd.isna(v) else v for v in values], np.float64 if numbers else object)
+    return np.array(
+        [np.nan if pd.isna(v) else v for v in values], np.float64 if numbers else object
+    )
 
 
-def _first_of_each(session: Session, table: pd.DataFrame, refused: list[tuple[int, str, str]]) -> pd.DataFrame:
+def _first_of_each(
+    session: Session, table: pd.DataFrame, refused: list[tuple[int, str, str]]
+) -> pd.DataFrame:
     """Return the stars that are the ones to keep of their name, and put down the others."""
     there, paths = _there(session), ledger.session_files(session)
     old = table["star"].isin(there.index)
     for name, file in table.loc[old, ["star", "file"]].itertuples(index=False):
-        refused.append((int(file), str(name), f"duplicate: the survey has the star from {there[name]}"))
+        refused.append(
+            (int(file), str(name), f"duplicate: the survey has the star from {there[name]}")
+        )
     table = table[~old]
-    order = table["snr"].astype(float).sort_values(ascending=False, kind="stable", na_position="last").index
+    order = (
+        table["snr"]
+        .astype(float)
+        .sort_values(ascending=False, kind="stable", na_position="last")
+        .index
+    )
     best = table.loc[order].drop_duplicates("star")
     worse = table[~table.index.isin(best.index)]
     for name, file, other in zip(
         worse["star"], worse["file"], worse["star"].map(best.set_index("star")["file"]), strict=True
     ):
-        refused.append((int(file), str(name), f"duplicate: {paths[other]} has the star with S/N as high or higher"))
+        refused.append(
+            (
+                int(file),
+                str(name),
+                f"duplicate: {paths[other]} has the star with S/N as high or higher",
+            )
+        )
     return table[table.index.isin(best.index)]
 
 
@@ -118,7 +137,7 @@ def _there(session: Session) -> pd.Series:
     if not session.first:
         return pd.Series(dtype=object)
     group = store.open_group(session.plan.survey, "r")
-    star, path = (np.asarray(store.array(group, n)[: session.first]) for n in (STAR, SOURCE))
+    star, path = (np.asarray(store.open_array(group, n)[: session.first]) for n in (STAR, SOURCE))
     return pd.Series(path.astype(object), star.astype(object) if star.dtype.kind == "T" else star)
 
 
@@ -148,20 +167,23 @@ def _spectra_arrays(group: zarr.Group, session: Session, total: int, grid: np.nd
     """Make the arrays of the spectra, or make them longer."""
     if session.first:
         for name in ("flux", "flux_ivar"):
-            store.array(group, name).resize((total, grid.size))
+            store.open_array(group, name).resize((total, grid.size))
         return
-    held = store.array(store.open_group(session.plan.survey, "r", ledger.GROUP), "wavelength")
+    held = store.open_array(store.open_group(session.plan.survey, "r", ledger.GROUP), "wavelength")
     made = group.create_array(
         "wavelength", data=grid, chunks=grid.shape, dimension_names=("wavelength",), overwrite=True
     )
     made.attrs.update(dict(held.attrs))
-    for name, doc in (("flux", _FLUX[session.plan.recipe.continuum]), ("flux_ivar", "inverse variance of the flux")):
+    for name, doc in (
+        ("flux", _FLUX[session.plan.recipe.continuum]),
+        ("flux_ivar", "inverse variance of the flux"),
+    ):
         spectra = group.create_array(
             name,
             shape=(total, grid.size),
             chunks=(session.plan.chunk, grid.size),
             dtype=np.float32,
-            compressors=store.codecs(np.dtype(np.float32)),
+            compressors=store.make_codecs(np.dtype(np.float32)),
             dimension_names=(STAR, "wavelength"),
             overwrite=True,
         )
@@ -177,18 +199,27 @@ _FLUX = {
 }
 
 
-def _write_column(group: zarr.Group, name: str, values: np.ndarray | None, first: int, total: int) -> None:
+def _write_column(
+    group: zarr.Group, name: str, values: np.ndarray | None, first: int, total: int
+) -> None:
     """Write a column behind what is there; what is missing, before or now, is NaN, -1 or ""."""
     new = name not in group or not first
-    held = None if new else store.array(group, name)
-    text = (held.dtype.kind == "T") if held is not None else values is not None and values.dtype.kind == "O"
-    dtype: Any = np.dtypes.StringDType() if text else held.dtype if held is not None else values.dtype  # type: ignore[union-attr]
+    held = None if new else store.open_array(group, name)
+    if held is not None:
+        text = held.dtype.kind == "T"
+        dtype: Any = held.dtype
+    else:
+        text = values is not None and values.dtype.kind == "O"
+        dtype = None if values is None else values.dtype
+    if text:
+        dtype = np.dtypes.StringDType()
     missing: Any = "" if text else np.nan if np.dtype(dtype).kind == "f" else -1
     if values is None:
         values = np.full(total - first, missing, dtype)
     if (values.dtype.kind == "O") != text:
         raise InputError(
-            f"{name!r} is text in some files and a number in others, among them those of this call; ingest them "
+            f"{name!r} is text in some files and a number in others, among them those of this "
+            "call; ingest them "
             "into surveys of their own"
         )
     if held is None:
@@ -201,7 +232,7 @@ def _write_column(group: zarr.Group, name: str, values: np.ndarray | None, first
             dimension_names=(STAR,),
             overwrite=True,
         )
-        held = store.array(group, name)
+        held = store.open_array(group, name)
         held[:first] = np.full(first, missing, dtype)
     else:
         held.resize((total,))
@@ -234,16 +265,20 @@ def run_piece(session: Session, piece: Piece) -> Packed:
     """
     clock = Clock()
     own = store.open_group(session.plan.survey, "r", session.group)
-    source = np.asarray(store.array(own, "source")[piece.start - session.first : piece.stop - session.first])
+    source = np.asarray(
+        store.open_array(own, "source")[piece.start - session.first : piece.stop - session.first]
+    )
     spectra = [_gather(session, own, source, name) for name in ("flux", "flux_ivar")]
     clock.mark("read")
-    with store.writing(session.plan.survey):
+    with store.explain_writing(session.plan.survey):
         group = store.open_group(session.plan.survey, "r+")
         for name, values in zip(("flux", "flux_ivar"), spectra, strict=True):
-            store.array(group, name)[piece.start : piece.stop] = values
-        store.array(store.open_group(session.plan.survey, "r+", session.group), "packed")[piece.index] = 1
+            store.open_array(group, name)[piece.start : piece.stop] = values
+        store.open_array(store.open_group(session.plan.survey, "r+", session.group), "packed")[
+            piece.index
+        ] = 1
     clock.mark("write")
-    return Packed(piece.index, piece.stop - piece.start, clock.seconds, worker_name())
+    return Packed(piece.index, piece.stop - piece.start, clock.seconds, name_worker())
 
 
 def _gather(session: Session, own: zarr.Group, source: np.ndarray, name: str) -> np.ndarray:
@@ -253,14 +288,18 @@ def _gather(session: Session, own: zarr.Group, source: np.ndarray, name: str) ->
         part = ledger.part(session, int(batch))
         assert part is not None
         wanted = source[source[:, 0] == batch, 1]
-        block = np.asarray(store.array(own, f"{part['spectra']}/{name}")[wanted.min() : wanted.max() + 1])
+        block = np.asarray(
+            store.open_array(own, f"{part['spectra']}/{name}")[wanted.min() : wanted.max() + 1]
+        )
         rows.append(block[wanted - wanted.min()])
     return np.concatenate(rows)
 
 
 def pending(session: Session, n_new: int) -> list[Piece]:
     """Return the chunks that are not written."""
-    packed = np.asarray(store.array(store.open_group(session.plan.survey, "r", session.group), "packed")[:])
+    packed = np.asarray(
+        store.open_array(store.open_group(session.plan.survey, "r", session.group), "packed")[:]
+    )
     return [p for p in session.pieces(n_new) if not packed[p.index]]
 
 
@@ -277,6 +316,10 @@ def check_files(session: Session, layout: Layout) -> None:
     RuntimeError
         It is a fault of luxscale if one did not.
     """
-    lost = set(range(session.n_files)) - set(layout.file.tolist()) - {f for f, _, _ in layout.refused}
+    lost = (
+        set(range(session.n_files)) - set(layout.file.tolist()) - {f for f, _, _ in layout.refused}
+    )
     if lost:
-        raise RuntimeError(f"{len(lost)} files neither gave stars nor were refused, first {min(lost)}")
+        raise RuntimeError(
+            f"{len(lost)} files neither gave stars nor were refused, first {min(lost)}"
+        )

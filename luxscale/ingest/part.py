@@ -29,7 +29,9 @@ class Part:
     def __init__(self, session: Session, batch: Batch) -> None:
         self._parent = store.open_group(session.plan.survey, "r+", session.group)
         self._name, self._index = f"{PARTS}/{batch.index}-{uuid.uuid4().hex[:8]}", batch.index
-        self._group = self._parent.create_group(self._name)  # its own, should two workers read one batch
+        self._group = self._parent.create_group(
+            self._name
+        )  # its own, should two workers read one batch
         self._columns: dict[str, list[Any]] = collections.defaultdict(list)
         self._spectra: list[tuple[np.ndarray, np.ndarray]] = []
         self._written = 0
@@ -62,7 +64,9 @@ class Part:
         given = np.asarray(facts.get("snr", np.full(keep.size, np.nan)), float)
         facts["snr"] = np.where(np.isfinite(given), given, _snr(ready))
         for name, values in facts.items():
-            self._columns[name] += [None] * (self.stars - len(self._columns[name])) + np.asarray(values)[keep].tolist()
+            self._columns[name] += [None] * (self.stars - len(self._columns[name])) + np.asarray(
+                values
+            )[keep].tolist()
         self._spectra.append((ready.flux[keep], ready.flux_ivar[keep]))
         self.stars += int(keep.sum())
         for name in self._columns.keys() - facts.keys():  # a column that these files have not
@@ -86,13 +90,13 @@ class Part:
 
     def _array(self, name: str, chunk: int, n_pixels: int) -> zarr.Array[Any]:
         if name in self._group:
-            return store.array(self._group, name)
+            return store.open_array(self._group, name)
         return self._group.create_array(
             name,
             shape=(0, n_pixels),
             chunks=(chunk, n_pixels),
             dtype=np.float32,
-            compressors=store.codecs(np.dtype(np.float32)),
+            compressors=store.make_codecs(np.dtype(np.float32)),
         )
 
     def close(self, chunk: int) -> None:

@@ -99,13 +99,17 @@ class Session:
     def batches(self) -> tuple[Batch, ...]:
         """All batches, in order."""
         starts = range(0, self.n_files, self.batch_files)
-        return tuple(Batch(i, a, min(a + self.batch_files, self.n_files)) for i, a in enumerate(starts))
+        return tuple(
+            Batch(i, a, min(a + self.batch_files, self.n_files)) for i, a in enumerate(starts)
+        )
 
     def pieces(self, n_new: int) -> tuple[Piece, ...]:
         """Return the chunks of the survey that so many new stars fill, in order."""
         chunk, last = self.plan.chunk, self.first + n_new
         starts = range(self.first - self.first % chunk, last, chunk)
-        return tuple(Piece(i, max(a, self.first), min(a + chunk, last)) for i, a in enumerate(starts))
+        return tuple(
+            Piece(i, max(a, self.first), min(a + chunk, last)) for i, a in enumerate(starts)
+        )
 
 
 def batch_files(n_files: int, chunk: int, many: bool) -> int:

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from luxscale import store, tasks
+from luxscale import store
+from luxscale.errors import InputError, RunError
 from luxscale.ingest import ledger, pack
 from luxscale.ingest.batch import run_batch
 from luxscale.ingest.labels import forget_new
 from luxscale.ingest.plan import Plan, Session
-from luxscale.runlog import RunLog
-from luxscale.schema import InputError, RunError
+from luxscale.runs import job as tasks
+from luxscale.runs.executors import describe_error
+from luxscale.runs.log import RunLog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +49,12 @@ class Runner:
 
     client: Any = None
     log: RunLog = dataclasses.field(default_factory=RunLog)
-    check: Callable[[], None] = tasks.never
+    check: Callable[[], None] = tasks.never_raise
     progress: bool = True
 
-    def do(self, task: Any, session: Session, items: Sequence[Any], title: str, unit: str, size: Any) -> None:
+    def do(
+        self, task: Any, session: Session, items: Sequence[Any], title: str, unit: str, size: Any
+    ) -> None:
         """Do all items.
 
         Raises
@@ -59,12 +63,16 @@ class Runner:
             If any could not be done.
         """
         job = tasks.Job(task, session, session.plan.survey, title, unit, title, size)
-        _, failed = tasks.do(job, items, client=self.client, log=self.log, check=self.check, progress=self.progress)
+        _, failed = tasks.run_job(
+            job, items, client=self.client, log=self.log, check=self.check, progress=self.progress
+        )
         if failed:
             item, error = next(iter(failed.items()))
             raise RunError(
-                f"{session.plan.survey}: {len(failed)} of {len(items)} tasks could not be done ({title} {item.index}: "
-                f"{tasks.told(error)}). All others are; mend the cause and run the same command again"
+                f"{session.plan.survey}: {len(failed)} of {len(items)} tasks could not be done "
+                f"({title} {item.index}: "
+                f"{describe_error(error)}). All others are; mend the cause and run the same "
+                "command again"
             ) from error
 
 
@@ -84,12 +92,14 @@ def open_survey(plan: Plan, grid: np.ndarray) -> None:
     if any(c.startswith("grid ") for c in changed):
         there = ledger.read_grid(plan.survey)
         raise InputError(
-            f"{plan.survey}: has another wavelength grid, {there.size:,} pixels from {there[0]:g} to {there[-1]:g}; leave "
+            f"{plan.survey}: has another wavelength grid, {there.size:,} pixels from "
+            f"{there[0]:g} to {there[-1]:g}; leave "
             "out --grid, or choose another path"
         )
     if changed:
         raise InputError(
-            f"{plan.survey}: its files were read with other settings: {'; '.join(changed)}. Use those, or choose another "
+            f"{plan.survey}: its files were read with other settings: {'; '.join(changed)}. "
+            "Use those, or choose another "
             "path"
         )
 
@@ -117,7 +127,9 @@ def _changed(held: dict[str, Any], now: dict[str, Any], above: str = "") -> list
     return sorted(changed)
 
 
-def work(plan: Plan, files: Sequence[str], runner: Runner, *, retry: bool = False) -> Iterator[Result]:
+def work(
+    plan: Plan, files: Sequence[str], runner: Runner, *, retry: bool = False
+) -> Iterator[Result]:
     """Finish the session that was under way, if any, then add the files that are new; yields what each came to.
 
     Parameters
@@ -135,7 +147,7 @@ def work(plan: Plan, files: Sequence[str], runner: Runner, *, retry: bool = Fals
     known = ledger.standing(plan)
     new = [f for f in files if f not in known or (retry and known[f])]
     if new:
-        with store.writing(plan.survey):
+        with store.explain_writing(plan.survey):
             session = ledger.begin(plan, len(before), new, count_stars(plan))
         yield finish(session, runner)
 
@@ -157,7 +169,7 @@ def finish(session: Session, runner: Runner) -> Result:
         runner.do(run_batch, session, todo, "reading", "files", lambda b: b.stop - b.start)
     layout = pack.lay_out(session)
     pack.check_files(session, layout)
-    with store.writing(session.plan.survey):
+    with store.explain_writing(session.plan.survey):
         if ledger.attrs(session)["stage"] == ledger.READING:
             if layout.star.size:
                 pack.write_layout(session, layout)
@@ -165,8 +177,10 @@ def finish(session: Session, runner: Runner) -> Result:
             ledger.update(session, stage=ledger.PACKING)
     if layout.star.size:
         todo_pieces = pack.pending(session, layout.star.size)
-        runner.do(pack.run_piece, session, todo_pieces, "writing", "stars", lambda p: p.stop - p.start)
-    with store.writing(session.plan.survey):
+        runner.do(
+            pack.run_piece, session, todo_pieces, "writing", "stars", lambda p: p.stop - p.start
+        )
+    with store.explain_writing(session.plan.survey):
         ledger.end(session, layout)
     paths = ledger.session_files(session)
     quarantined = [(paths[f], s, r) for f, s, r in layout.refused]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from luxscale.errors import InputError
 from luxscale.labels import apogee, astra, galah, generic
 from luxscale.labels.base import SCALES, SENTINELS, Catalog, Label, LabelSettings, LabelTable
 from luxscale.labels.columns import Columns
@@ -14,7 +15,6 @@ from luxscale.labels.join import join
 from luxscale.labels.parse import parse_settings
 from luxscale.labels.rows import choose, clean_text, row_flags
 from luxscale.labels.values import columns_of, measure, sources
-from luxscale.schema import InputError
 
 __all__ = [
     "CATALOGS",
@@ -30,18 +30,23 @@ __all__ = [
 ]
 
 #: Every catalogue that is known, by name; ``"table"`` is any other.
-CATALOGS: dict[str, Catalog] = {c.name: c for module in (apogee, astra, galah) for c in module.CATALOGS}
+CATALOGS: dict[str, Catalog] = {
+    c.name: c for module in (apogee, astra, galah) for c in module.CATALOGS
+}
 
 _DEFAULT = LabelSettings()
 
 
-def read_labels(path: str | Path, catalog: str | None = None, *, settings: LabelSettings = _DEFAULT) -> LabelTable:
+def read_labels(
+    path: str | Path, catalog: str | None = None, *, settings: LabelSettings = _DEFAULT
+) -> LabelTable:
     """Read the labels of a catalogue, one row a star.
 
-    Rows without identifier, flagged, or below a S/N are left out; then, of rows with the same identifier, all but the
-    one of highest S/N (of equal ones, the first). Values that are sentinels or flagged, and values without a positive
-    error, are missing (NaN); an error floor is added in quadrature, and is the error where there is none. Where
-    abundances are converted, that comes before the floor.
+    Rows without identifier, flagged, or below a S/N are left out; then, of rows with the same
+    identifier, all but the one of highest S/N (of equal ones, the first). Values that are sentinels
+    or flagged, and values without a positive error, are missing (NaN); an error floor is added in
+    quadrature, and is the error where there is none. Where abundances are converted, that comes
+    before the floor.
 
     Parameters
     ----------
@@ -71,31 +76,41 @@ def read_labels(path: str | Path, catalog: str | None = None, *, settings: Label
     _check_flags(columns, known, settings, columns_of(known, settings, found))
     extra = {n: c for n, c in known.extra.items() if columns.find(c)}
     data = columns.read(
-        dict.fromkeys([*_row_columns(known, settings), *columns_of(known, settings, found), *extra.values()])
+        dict.fromkeys(
+            [*_row_columns(known, settings), *columns_of(known, settings, found), *extra.values()]
+        )
     )
     rows, key, snr, counts = choose(data, known, settings, where)
     data = {n: c[rows] for n, c in data.items()}
     value, err, missing = measure(data, known, settings, found, where)
     if not np.isfinite(value).any():
         raise InputError(
-            f"{where}: no label of any row is known: {', '.join(f'{n:,} {r}' for r, n in missing.items())}"
+            f"{where}: no label of any row is known: "
+            f"{', '.join(f'{n:,} {r}' for r, n in missing.items())}"
         )
     kept = {} if snr is None else {"snr": snr}
     kept |= {n: _plain(data[c]) for n, c in extra.items()}
     units = tuple(known.labels[s.published].units for s in found)
     source = {"file": where, "catalog": known.name, "settings": dataclasses.asdict(settings)}
-    return LabelTable(key, tuple(s.name for s in found), units, value, err, kept, counts | missing, source)
+    return LabelTable(
+        key, tuple(s.name for s in found), units, value, err, kept, counts | missing, source
+    )
 
 
-def _check_flags(columns: Columns, catalog: Catalog, settings: LabelSettings, needed: list[str]) -> None:
+def _check_flags(
+    columns: Columns, catalog: Catalog, settings: LabelSettings, needed: list[str]
+) -> None:
     flags = {k.flag for k in catalog.labels.values()}
     for column in row_flags(catalog, settings):
         if not columns.find(column):
-            raise InputError(f"{columns.path}: no column {column!r} of flags of rows; give row_flags without it")
+            raise InputError(
+                f"{columns.path}: no column {column!r} of flags of rows; give row_flags without it"
+            )
     for column in needed:
         if column in flags and not columns.find(column):
             raise InputError(
-                f"{columns.path}: no column {column!r} of flags; value_flags=() reads values without flags"
+                f"{columns.path}: no column {column!r} of flags; value_flags=() reads values "
+                "without flags"
             )
 
 
@@ -123,7 +138,9 @@ def _catalog(name: str | None, columns: Columns, settings: LabelSettings) -> Cat
     if name is None:
         return _told(columns)
     if name not in CATALOGS:
-        raise InputError(f"no catalogue {name!r}; there are: {', '.join([*CATALOGS, generic.NAME])}")
+        raise InputError(
+            f"no catalogue {name!r}; there are: {', '.join([*CATALOGS, generic.NAME])}"
+        )
     return CATALOGS[name]
 
 
@@ -135,11 +152,14 @@ def _told(columns: Columns) -> Catalog:
         return CATALOGS[fits[0]]
     if fits:
         raise InputError(
-            f"{columns.path}: it may be any of {', '.join(fits)}; say which by catalog= or --labels-format"
+            f"{columns.path}: it may be any of {', '.join(fits)}; say which by catalog= or "
+            "--labels-format"
         )
     tried = "; ".join(f"{n} lacks {', '.join(missing)}" for n, missing in lacks.items())
     raise InputError(
-        f"{columns.path}: no catalogue that is known ({tried}); say which by catalog= or --labels-format, "
-        "or map its columns: key='ID', columns={'teff': 'TEFF_COLUMN', ...} or --labels-setting key=ID "
+        f"{columns.path}: no catalogue that is known ({tried}); say which by catalog= or "
+        "--labels-format, "
+        "or map its columns: key='ID', columns={'teff': 'TEFF_COLUMN', ...} or "
+        "--labels-setting key=ID "
         "--labels-setting column.teff=TEFF_COLUMN"
     )

@@ -9,12 +9,15 @@ from numpy.typing import ArrayLike
 _NOT_ELEMENTS = ("fe_h", "m_h")
 
 
-def x_fe_from_x_h(x_h: ArrayLike, x_h_err: ArrayLike, fe_h: ArrayLike, fe_h_err: ArrayLike) -> tuple[np.ndarray, ...]:
+def x_fe_from_x_h(
+    x_h: ArrayLike, x_h_err: ArrayLike, fe_h: ArrayLike, fe_h_err: ArrayLike
+) -> tuple[np.ndarray, ...]:
     """Return [X/Fe] = [X/H] - [Fe/H] and its error: two float64 arrays, (star,), in dex.
 
-    The errors of both are taken as uncorrelated: sigma^2 = sigma_X^2 + sigma_Fe^2. Surveys publish no covariance of
-    abundances; where the errors of both come from the same temperature, this is too large. Converted there and back
-    a value is the same, but its error grows to sqrt(sigma_X^2 + 2 sigma_Fe^2): convert once.
+    The errors of both are taken as uncorrelated: sigma^2 = sigma_X^2 + sigma_Fe^2. Surveys publish
+    no covariance of abundances; where the errors of both come from the same temperature, this is
+    too large. Converted there and back a value is the same, but its error grows to sqrt(sigma_X^2 +
+    2 sigma_Fe^2): convert once.
 
     Parameters
     ----------
@@ -24,10 +27,13 @@ def x_fe_from_x_h(x_h: ArrayLike, x_h_err: ArrayLike, fe_h: ArrayLike, fe_h_err:
     return _combine(x_h, x_h_err, fe_h, fe_h_err, -1)
 
 
-def x_h_from_x_fe(x_fe: ArrayLike, x_fe_err: ArrayLike, fe_h: ArrayLike, fe_h_err: ArrayLike) -> tuple[np.ndarray, ...]:
+def x_h_from_x_fe(
+    x_fe: ArrayLike, x_fe_err: ArrayLike, fe_h: ArrayLike, fe_h_err: ArrayLike
+) -> tuple[np.ndarray, ...]:
     """Return [X/H] = [X/Fe] + [Fe/H] and its error: two float64 arrays, (star,), in dex.
 
-    The inverse of `x_fe_from_x_h` for values; errors are again added in quadrature, and do not shrink back.
+    The inverse of `x_fe_from_x_h` for values; errors are again added in quadrature, and do not
+    shrink back.
 
     Parameters
     ----------

@@ -10,7 +10,9 @@ from luxscale.labels.base import Catalog, Label
 #: Elements of the labels taken unless told otherwise.
 ELEMENTS = ("c", "n", "o", "mg", "al", "si", "ca", "mn", "ni")
 
-_PARAMETERS = "TEFF LOGG VMICRO M_H ALPHA_M C_M N_M STAR CHI2 COLORTE ROTATION SN SPEC_HOLE ATMOS_HOLE VSINI"
+_PARAMETERS = (
+    "TEFF LOGG VMICRO M_H ALPHA_M C_M N_M STAR CHI2 COLORTE ROTATION SN SPEC_HOLE ATMOS_HOLE VSINI"
+)
 _DR17_ELEMENTS = "c ci n o na mg al si p s k ca ti tiii v cr mn co ni cu ce yb"
 _DR12_ELEMENTS = "al ca c k mg mn na ni n o si s ti v"
 

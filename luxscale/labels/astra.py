@@ -60,7 +60,12 @@ ASPCAP = Catalog(
     row_bits={"result_flags": _RESULT},
     row_bad={"flag_bad": (ANY,)},
     value_bits=_ABUNDANCE,
-    value_bad=("CENSORED_HIGH_TEFF", "CENSORED_LOW_TEFF_VMICRO", "CENSORED_UNPHYSICAL", "BAD_GRID_EDGE"),
+    value_bad=(
+        "CENSORED_HIGH_TEFF",
+        "CENSORED_LOW_TEFF_VMICRO",
+        "CENSORED_UNPHYSICAL",
+        "BAD_GRID_EDGE",
+    ),
     extra={
         "ra": "ra",
         "dec": "dec",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from luxscale.schema import InputError
+from luxscale.errors import InputError
 
 #: Numbers that stand for "missing" in catalogues; compared exactly.
 SENTINELS = (-99999.0, -9999.99, -9999.0, -999.99, -999.0, -99.99, -99.0, 999.0, 9999.0, 99999.0)
@@ -32,12 +32,15 @@ class LabelSettings:
     labels : tuple of str, optional
         Labels to take, by their names in the result (on the scale asked for).
     row_flags : mapping of str to tuple of str, optional
-        Columns of flags, and the bits that disqualify a row: names, numbers, or ``"any"``. ``{}``: no row is.
+        Columns of flags, and the bits that disqualify a row: names, numbers, or ``"any"``. ``{}``:
+        no row is.
     value_flags : tuple of str, optional
-        Bits of a label's own flag that make its value missing: names, numbers, or ``"any"``. ``()``: none does.
+        Bits of a label's own flag that make its value missing: names, numbers, or ``"any"``.
+        ``()``: none does.
     floors : mapping of str to float
-        An error added in quadrature to that of a label; where a label has no error, the floor is the error. Published
-        errors are often formal: 20 K, 0.05 and 0.02 dex, for teff, logg and abundances of giants, are a modest choice.
+        An error added in quadrature to that of a label; where a label has no error, the floor is
+        the error. Published errors are often formal: 20 K, 0.05 and 0.02 dex, for teff, logg and
+        abundances of giants, are a modest choice.
     scale : str
         ``"as published"``, ``"x_fe"`` or ``"x_h"``: abundances are converted, see `luxscale.labels.abundances`.
     min_snr : float
@@ -47,9 +50,11 @@ class LabelSettings:
     columns : mapping of str to str
         Of a table of no known catalogue: label and its column.
     errors : mapping of str to str
-        Likewise, label and the column of its error, where that is not ``e_COLUMN``, ``COLUMN_err`` or ``COLUMN_error``.
+        Likewise, label and the column of its error, where that is not ``e_COLUMN``, ``COLUMN_err``
+        or ``COLUMN_error``.
     units : mapping of str to str
-        Likewise, label and its unit, where that is not K for teff, dex(cm s-2) for logg, and dex otherwise.
+        Likewise, label and its unit, where that is not K for teff, dex(cm s-2) for logg, and dex
+        otherwise.
     sentinels : tuple of float
         Numbers that stand for "missing".
     """
@@ -69,11 +74,18 @@ class LabelSettings:
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
-            raise InputError(f"scale={self.scale!r}: abundances can be {', '.join(map(repr, SCALES))}")
+            raise InputError(
+                f"scale={self.scale!r}: abundances can be {', '.join(map(repr, SCALES))}"
+            )
         for label, floor in self.floors.items():
             if not (np.isfinite(floor) and floor > 0):
-                raise InputError(f"error floor of {label!r} is {floor}; give a positive number, in the label's unit")
-        if self.labels is not None and (not self.labels or len(set(self.labels)) < len(self.labels)):
+                raise InputError(
+                    f"error floor of {label!r} is {floor}; give a positive number, in the "
+                    "label's unit"
+                )
+        if self.labels is not None and (
+            not self.labels or len(set(self.labels)) < len(self.labels)
+        ):
             raise InputError(f"labels={self.labels} name none, or one twice; name each once")
         if not np.isfinite(self.min_snr):
             raise InputError(f"min_snr={self.min_snr}: give a number; 0 keeps all rows")
@@ -91,8 +103,8 @@ class Label:
     flag : str, optional
         Column of its own flag.
     index : int, optional
-        Element of the column, where that holds an array for each star; ``err`` is then the covariance of the array,
-        and ``flag`` an array alike, if it is one.
+        Element of the column, where that holds an array for each star; ``err`` is then the
+        covariance of the array, and ``flag`` an array alike, if it is one.
     """
 
     column: str
@@ -161,7 +173,8 @@ class LabelTable:
         Identifiers, text or int64; unique.
     label, units : tuple of str
     value, err : array, (row, label)
-        float64; NaN = missing. An error is finite and positive wherever the value is finite, and NaN elsewhere.
+        float64; NaN = missing. An error is finite and positive wherever the value is finite, and
+        NaN elsewhere.
     columns : dict of str to array, (row,)
         ``snr``, ``ra``, ``dec`` and the like, where the catalogue has them.
     counts : dict of str to int
@@ -201,4 +214,7 @@ def close_names(wanted: str, known: Iterable[str]) -> str:
     close = [folded[n] for n in difflib.get_close_matches(wanted.lower(), folded, n=4, cutoff=0.6)]
     if close:
         return f"similar: {', '.join(close)}"
-    return f"there are: {', '.join(known[:20])}{f' and {len(known) - 20} more' if len(known) > 20 else ''}"
+    return (
+        "there are: "
+        f"{', '.join(known[:20])}{f' and {len(known) - 20} more' if len(known) > 20 else ''}"
+    )

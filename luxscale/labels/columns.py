@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
+from luxscale.errors import InputError
 from luxscale.labels.base import close_names
-from luxscale.schema import InputError
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -43,7 +43,8 @@ class Columns:
     Parameters
     ----------
     path : str or Path
-        FITS (also with gzip), CSV, ECSV, Parquet or VOTable, by its ending; FITS by its first bytes.
+        FITS (also with gzip), CSV, ECSV, Parquet or VOTable, by its ending; FITS by its first
+        bytes.
 
     Attributes
     ----------
@@ -81,7 +82,9 @@ class Columns:
         found = self.find(name)
         if found is None:
             rows = f"{self.n_rows:,} rows of {len(self.names)} columns"
-            raise InputError(f"{self.path}: no column {name!r} ({rows}); {close_names(name, self.names)}")
+            raise InputError(
+                f"{self.path}: no column {name!r} ({rows}); {close_names(name, self.names)}"
+            )
         return found
 
     def read(self, names: Iterable[str]) -> dict[str, np.ma.MaskedArray]:
@@ -122,7 +125,9 @@ def _read_table(path: Path) -> _MemoryTable:
         try:
             return _MemoryTable(Table.read(path, format=_FORMATS[ending]))
         except ImportError as error:
-            raise InputError(f"{path}: {error}; Parquet needs pip install 'luxscale[export]'") from error
+            raise InputError(
+                f"{path}: {error}; Parquet needs pip install 'luxscale[export]'"
+            ) from error
         except Exception as error:  # of damaged files astropy raises what it likes
             raise InputError(f"{path}: no table in it: {type(error).__name__}: {error}") from error
 
@@ -150,7 +155,10 @@ class _FitsTable:
         self.dtype = hdu.columns.dtype.newbyteorder(">")
         self.start = int(hdu.fileinfo()["datLoc"])
         if self.dtype.itemsize != hdu.header["NAXIS1"] or self.dtype.itemsize > MOST_ROW_BYTES:
-            raise InputError(f"columns take {self.dtype.itemsize:,} bytes a row, NAXIS1 says {hdu.header['NAXIS1']:,}")
+            raise InputError(
+                f"columns take {self.dtype.itemsize:,} bytes a row, NAXIS1 says "
+                f"{hdu.header['NAXIS1']:,}"
+            )
 
     @classmethod
     def of(cls, path: Path) -> _FitsTable:
@@ -168,7 +176,9 @@ class _FitsTable:
                             if hdu.header["NAXIS2"] > 0:
                                 return cls(path, hdu)
             except Exception as error:  # of damaged files astropy raises what it likes
-                raise InputError(f"{path}: damaged FITS file: {type(error).__name__}: {error}") from error
+                raise InputError(
+                    f"{path}: damaged FITS file: {type(error).__name__}: {error}"
+                ) from error
         if first is None:
             raise InputError(f"{path}: no binary table in this FITS file")
         return first
@@ -196,20 +206,29 @@ class _FitsTable:
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{self.path}: damaged: {error}") from error
         if len(raw) < size:
-            raise InputError(f"{self.path}: truncated: {self.n_rows:,} rows promised, not all are there")
+            raise InputError(
+                f"{self.path}: truncated: {self.n_rows:,} rows promised, not all are there"
+            )
         return raw
 
 
 def _decode(raw: np.ndarray, column: fits.Column, where: str) -> np.ma.MaskedArray:
     """Return what a column's bytes mean, apart from the block that holds them."""
     if column.format.lstrip("0123456789")[:1] in "PQ":
-        raise InputError(f"{where}: column {column.name!r} holds arrays of varying length, which no label is read from")
+        raise InputError(
+            f"{where}: column {column.name!r} holds arrays of varying length, which no label "
+            "is read from"
+        )
     if raw.dtype.kind == "S":
         return np.ma.array(raw.copy())
     if column.format.endswith("L"):
         return np.ma.array(raw.view(np.uint8) == ord("T"))
     values = raw.astype(raw.dtype.newbyteorder("="))
-    mask = values == column.null if isinstance(column.null, int) and values.dtype.kind in "iu" else np.False_
+    mask = (
+        values == column.null
+        if isinstance(column.null, int) and values.dtype.kind in "iu"
+        else np.False_
+    )
     return np.ma.array(_scaled(values, column.bscale or 1, column.bzero or 0), mask=mask)
 
 

@@ -1,7 +1,8 @@
 """Main catalogues of GALAH, of data releases 3 and 4.
 
-The survey advises flag_sp = 0 and flag_X_fe = 0, and in DR3 also flag_fe_h = 0; in DR4 flag_fe_h is in error, and not to
-be used. It also advises a S/N above 30 in the red camera, which is not asked for unless told (``min_snr=30``).
+The survey advises flag_sp = 0 and flag_X_fe = 0, and in DR3 also flag_fe_h = 0; in DR4 flag_fe_h is
+in error, and not to be used. It also advises a S/N above 30 in the red camera, which is not asked
+for unless told (``min_snr=30``).
 """
 
 from __future__ import annotations
@@ -9,9 +10,17 @@ from __future__ import annotations
 from luxscale.labels.base import ANY, Catalog, Label
 
 #: Labels taken unless told otherwise.
-USUAL = ("teff", "logg", "fe_h", *(f"{x}_fe" for x in ("li", "na", "o", "mg", "y", "ce", "ba", "eu")))
+USUAL = (
+    "teff",
+    "logg",
+    "fe_h",
+    *(f"{x}_fe" for x in ("li", "na", "o", "mg", "y", "ce", "ba", "eu")),
+)
 
-_DR3 = "li c o na mg al si k ca sc ti ti2 v cr cr2 mn co ni cu zn rb sr y zr mo ru ba la ce nd sm eu alpha"
+_DR3 = (
+    "li c o na mg al si k ca sc ti ti2 v cr cr2 mn co ni cu zn rb sr y zr mo ru ba la ce nd sm eu "
+    "alpha"
+)
 _DR4 = "li c n o na mg al si k ca sc ti v cr mn co ni cu zn rb sr y zr mo ru ba la ce nd sm eu"
 
 _FLAG_X = {

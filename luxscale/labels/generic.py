@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from luxscale.errors import InputError
 from luxscale.labels.base import Catalog, Label, LabelSettings, close_names
 from luxscale.labels.columns import Columns
-from luxscale.schema import InputError
 
 NAME = "table"
 DOC = "any table astropy reads, with a mapping of labels to columns"
@@ -31,9 +31,13 @@ def describe(settings: LabelSettings, table: Columns) -> Catalog:
     for given in ("errors", "units"):
         for label in getattr(settings, given):
             if label not in settings.columns:
-                raise InputError(f"{where}: {given} name {label!r}; {close_names(label, settings.columns)}")
+                raise InputError(
+                    f"{where}: {given} name {label!r}; {close_names(label, settings.columns)}"
+                )
     labels = {
-        label: Label(table.need(column), _unit(label, settings), _error(label, column, settings, table))
+        label: Label(
+            table.need(column), _unit(label, settings), _error(label, column, settings, table)
+        )
         for label, column in settings.columns.items()
     }
     return Catalog(NAME, DOC, settings.key, None, labels, tuple(labels), tried="real")

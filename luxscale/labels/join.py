@@ -13,22 +13,25 @@ from luxscale.labels.rows import clean_text
 _ABSENT: dict[str, Any] = {"f": np.nan, "i": -1, "u": 0, "b": False, "O": ""}
 
 
-def join(table: LabelTable, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def join(
+    table: LabelTable, keys: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return labels and errors of stars, and the table's columns.
 
     Parameters
     ----------
     table : LabelTable
     keys : array, (star,)
-        Identifiers, text or integers; may repeat. Where the table's are text and these integers, or the other way
-        round, they are compared as text.
+        Identifiers, text or integers; may repeat. Where the table's are text and these integers, or
+        the other way round, they are compared as text.
 
     Returns
     -------
     value, err : array, (star, label)
         NaN where a star is not in the table, or its label missing.
     columns : dict of str to array, (star,)
-        Those of the table (NaN, -1, False or "" for a star that is not in it), and ``matched``: whether it is.
+        Those of the table (NaN, -1, False or "" for a star that is not in it), and ``matched``:
+        whether it is.
     """
     rows = _rows(table, np.asarray(keys))
     columns = {n: _take(c, rows) for n, c in table.columns.items()}

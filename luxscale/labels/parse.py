@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from luxscale.errors import InputError
 from luxscale.labels.base import LabelSettings, close_names
-from luxscale.schema import InputError
 
 #: Settings of one value.
 _SINGLE = ("scale", "min_snr", "key", "snr", "value_flags")
 
 #: Settings of many, given as ``NAME.OF``, and the field they fill.
-_MANY = {"floor": "floors", "row_flags": "row_flags", "column": "columns", "error": "errors", "unit": "units"}
+_MANY = {
+    "floor": "floors",
+    "row_flags": "row_flags",
+    "column": "columns",
+    "error": "errors",
+    "unit": "units",
+}
 
 
-def parse_settings(labels: Iterable[str] = (), words: Mapping[str, str] | None = None) -> LabelSettings:
+def parse_settings(
+    labels: Iterable[str] = (), words: Mapping[str, str] | None = None
+) -> LabelSettings:
     """Return settings of labels given as words.
 
     Parameters
@@ -24,8 +32,8 @@ def parse_settings(labels: Iterable[str] = (), words: Mapping[str, str] | None =
         Labels to take; none: the catalogue's usual.
     words : mapping of str to str
         ``scale``, ``min_snr``, ``key``, ``snr``, ``value_flags`` (bits, by commas, or ``none``), ``row_flags``
-        (only ``none``), and ``floor.LABEL``, ``row_flags.COLUMN`` (bits, by commas), ``column.LABEL``, ``error.LABEL``,
-        ``unit.LABEL``.
+        (only ``none``), and ``floor.LABEL``, ``row_flags.COLUMN`` (bits, by commas),
+        ``column.LABEL``, ``error.LABEL``, ``unit.LABEL``.
 
     Raises
     ------

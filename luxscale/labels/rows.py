@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from luxscale.errors import InputError
 from luxscale.labels.base import ANY, Catalog, LabelSettings, close_names
-from luxscale.schema import InputError
 
 
 def row_flags(catalog: Catalog, settings: LabelSettings) -> Mapping[str, tuple[str, ...]]:
@@ -30,7 +30,10 @@ def flag_mask(bits: Iterable[str], known: Mapping[str, int], where: str) -> int:
             return -1
         number = int(bit) if bit.isdecimal() else known.get(bit)
         if number is None or not 0 <= number < 64:
-            raise InputError(f"{where}: no bit {bit!r}; give a number, {ANY!r} or a name; {close_names(bit, known)}")
+            raise InputError(
+                f"{where}: no bit {bit!r}; give a number, {ANY!r} or a name; "
+                f"{close_names(bit, known)}"
+            )
         mask |= 1 << number
     return mask
 
@@ -67,7 +70,8 @@ def identifiers(column: np.ma.MaskedArray, where: str) -> tuple[np.ndarray, np.n
         return key, missing | (key < 0)
     if data.dtype.kind not in "SUO" or data.ndim != 1:
         raise InputError(
-            f"{where}: identifiers of type {data.dtype} {data.shape[1:] or ''}; they must be text or integers"
+            f"{where}: identifiers of type {data.dtype} {data.shape[1:] or ''}; they must be "
+            "text or integers"
         )
     text = clean_text(data)
     return text, missing | (text == "")
@@ -80,10 +84,13 @@ def clean_text(data: np.ndarray) -> np.ndarray:
     return np.array([str(t).strip(" \t\r\n\0") for t in data.tolist()], object)
 
 
-def choose(data: Mapping[str, np.ma.MaskedArray], catalog: Catalog, settings: LabelSettings, where: str) -> Chosen:
+def choose(
+    data: Mapping[str, np.ma.MaskedArray], catalog: Catalog, settings: LabelSettings, where: str
+) -> Chosen:
     """Return the rows that count, in their order, their identifiers and S/N, and why others do not.
 
-    Of rows with the same identifier that no flag disqualifies, the one of highest S/N counts, of equal ones the first.
+    Of rows with the same identifier that no flag disqualifies, the one of highest S/N counts, of
+    equal ones the first.
 
     Raises
     ------
@@ -94,23 +101,37 @@ def choose(data: Mapping[str, np.ma.MaskedArray], catalog: Catalog, settings: La
     counts, keep = {"rows": key.size, "rows without identifier": int(without.sum())}, ~without
     for column, bits in row_flags(catalog, settings).items():
         mask = flag_mask(bits, catalog.row_bits.get(column, {}), f"{where}: flags of {column}")
-        keep = _drop(keep, flagged(data[column], mask, f"{where}: {column}"), f"rows flagged by {column}", counts)
+        keep = _drop(
+            keep,
+            flagged(data[column], mask, f"{where}: {column}"),
+            f"rows flagged by {column}",
+            counts,
+        )
     snr_column = settings.snr or catalog.snr
     snr = None if snr_column is None else _snr(data[snr_column], settings, f"{where}: {snr_column}")
     if snr is not None and settings.min_snr > 0:
-        keep = _drop(keep, ~(snr >= settings.min_snr), f"rows of S/N below {settings.min_snr:g}", counts)
+        keep = _drop(
+            keep, ~(snr >= settings.min_snr), f"rows of S/N below {settings.min_snr:g}", counts
+        )
     rows = np.flatnonzero(keep)
-    order = rows if snr is None else rows[np.argsort(-np.nan_to_num(snr[rows], nan=-np.inf), kind="stable")]
+    order = (
+        rows
+        if snr is None
+        else rows[np.argsort(-np.nan_to_num(snr[rows], nan=-np.inf), kind="stable")]
+    )
     again = pd.Series(key[order], dtype=key.dtype).duplicated().to_numpy()
     if snr is None and again.any():
         raise InputError(
-            f"{where}: identifier {key[order][again][0]!r} is in several rows; say which by snr='COLUMN' or "
+            f"{where}: identifier {key[order][again][0]!r} is in several rows; say which by "
+            "snr='COLUMN' or "
             "--labels-setting snr=COLUMN"
         )
     rows = np.sort(order[~again])
     counts |= {"duplicates": int(again.sum()), "rows kept": rows.size}
     if not rows.size:
-        raise InputError(f"{where}: no row is left: {', '.join(f'{n:,} {c}' for c, n in counts.items() if n)}")
+        raise InputError(
+            f"{where}: no row is left: {', '.join(f'{n:,} {c}' for c, n in counts.items() if n)}"
+        )
     return rows, key[rows], None if snr is None else snr[rows], counts
 
 
@@ -127,7 +148,10 @@ def _drop(keep: np.ndarray, bad: np.ndarray, reason: str, counts: dict[str, int]
 
 def _snr(column: np.ma.MaskedArray, settings: LabelSettings, where: str) -> np.ndarray:
     if column.dtype.kind not in "iuf" or column.ndim > 1:
-        raise InputError(f"{where}: S/N of type {column.dtype} {column.shape[1:] or ''}; it must be one number a row")
+        raise InputError(
+            f"{where}: S/N of type {column.dtype} {column.shape[1:] or ''}; it must be one "
+            "number a row"
+        )
     snr = np.ma.filled(column.astype(np.float64), np.nan)
     return np.where(is_sentinel(snr, settings.sentinels), np.nan, snr)
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from luxscale.errors import InputError
 from luxscale.labels.abundances import element, iron, on_scale, x_fe_from_x_h, x_h_from_x_fe
 from luxscale.labels.base import Catalog, Label, LabelSettings, close_names
 from luxscale.labels.rows import flag_mask, flagged, is_sentinel
-from luxscale.schema import InputError
 
 #: Why a value is missing, by code.
 _REASONS = ("", "not given", "sentinel", "flagged", "no [Fe/H]", "no error")
@@ -37,22 +37,34 @@ def sources(catalog: Catalog, settings: LabelSettings, where: str) -> tuple[Sour
         If a label is not in the catalogue, has no error and no floor, or a floor is of no label.
     """
     known = {on_scale(n, settings.scale): n for n in catalog.labels}
-    known |= {n: n for n in catalog.labels if on_scale(n, settings.scale) == n}  # as published rather than converted
-    names = settings.labels or tuple(dict.fromkeys(on_scale(n, settings.scale) for n in catalog.usual))
+    known |= {
+        n: n for n in catalog.labels if on_scale(n, settings.scale) == n
+    }  # as published rather than converted
+    names = settings.labels or tuple(
+        dict.fromkeys(on_scale(n, settings.scale) for n in catalog.usual)
+    )
     found = tuple(_source(name, known, catalog, settings, where) for name in names)
     for label in settings.floors:
         if label not in names:
-            raise InputError(f"{where}: error floor of {label!r}, which is not taken; {close_names(label, names)}")
+            raise InputError(
+                f"{where}: error floor of {label!r}, which is not taken; "
+                f"{close_names(label, names)}"
+            )
     return found
 
 
-def _source(name: str, known: Mapping[str, str], catalog: Catalog, settings: LabelSettings, where: str) -> Source:
+def _source(
+    name: str, known: Mapping[str, str], catalog: Catalog, settings: LabelSettings, where: str
+) -> Source:
     if name not in known:
         hint = _other_scale(name, catalog) or close_names(name, known)
         raise InputError(f"{where}: no label {name!r} in {catalog.name}; {hint}")
     source = Source(name, known[name], iron(name) if known[name] != name else None)
     if source.iron is not None and source.iron not in catalog.labels:
-        raise InputError(f"{where}: {name} of {source.published} needs {source.iron}, which is not among the columns")
+        raise InputError(
+            f"{where}: {name} of {source.published} needs {source.iron}, which is not among "
+            "the columns"
+        )
     needs = [n for n in (source.published, source.iron) if n is not None]
     without = next((n for n in needs if catalog.labels[n].err is None), None)
     if without is not None and name not in settings.floors:
@@ -98,7 +110,9 @@ def measure(
         value[:, i], err[:, i] = np.where(why == _GIVEN, (y, sigma), np.nan)
         tally = np.bincount(why, minlength=len(_REASONS))
         counts |= {
-            f"{source.name}: {reason}": int(n) for reason, n in zip(_REASONS, tally, strict=True) if reason and n
+            f"{source.name}: {reason}": int(n)
+            for reason, n in zip(_REASONS, tally, strict=True)
+            if reason and n
         }
     return value, err, counts
 
@@ -140,7 +154,8 @@ def _numbers(data: Data, label: Label, where: str) -> np.ndarray:
     if column.dtype.kind not in "iuf" or column.ndim > 1:
         shape = f" of {column.shape[1:]}" if column.ndim > 1 else ""
         raise InputError(
-            f"{where}: column {label.column!r} has type {column.dtype}{shape}; a label is one number a row"
+            f"{where}: column {label.column!r} has type {column.dtype}{shape}; a label is one "
+            "number a row"
         )
     return np.ma.filled(column.astype(np.float64), np.nan)
 
@@ -162,7 +177,8 @@ def _from_covariance(data: Data, label: Label, where: str) -> np.ndarray:
     cov = cov.reshape(len(cov), -1)
     if cov.shape[1] != size**2:
         raise InputError(
-            f"{where}: {label.err} has {cov.shape[1]} elements a row, no covariance of {size} in {label.column}"
+            f"{where}: {label.err} has {cov.shape[1]} elements a row, no covariance of {size} "
+            f"in {label.column}"
         )
     variance = np.ma.filled(cov[:, (label.index or 0) * (size + 1)].astype(np.float64), np.nan)
     return np.sqrt(np.where(variance > 0, variance, np.nan))

@@ -24,7 +24,10 @@ MOST = 1.0
 def ratios(path: Path, stars: np.ndarray) -> np.ndarray:
     """Return [X/Fe] (star, element) of stars by APOGEE's identifiers; NaN of others, and where a fit has failed."""
     table = pd.read_csv(path).drop_duplicates("APOGEE_ID").set_index("APOGEE_ID").reindex(stars)
-    ratio = table[[f"{element.upper()}_H" for element in ELEMENTS]].to_numpy() - table[["FE_H"]].to_numpy()
+    ratio = (
+        table[[f"{element.upper()}_H" for element in ELEMENTS]].to_numpy()
+        - table[["FE_H"]].to_numpy()
+    )
     return np.where(np.abs(ratio) < MOST, ratio, np.nan)
 
 
@@ -34,8 +37,8 @@ def survey(study: Study) -> xr.Dataset:
     Returns
     -------
     Dataset
-        Survey of teff, logg, fe_h, alpha_m, a_k (APOGEE DR17) and [X/Fe] of 14 elements (DR12), cut as sample G is.
-        ``matched`` (star,) is true of stars that are in both files.
+        Survey of teff, logg, fe_h, alpha_m, a_k (APOGEE DR17) and [X/Fe] of 14 elements (DR12), cut
+        as sample G is. ``matched`` (star,) is true of stars that are in both files.
 
     Raises
     ------
@@ -44,7 +47,9 @@ def survey(study: Study) -> xr.Dataset:
     """
     n = samples.size("G", study.fraction)
     path = study.file(TABLE)
-    return study.kept("transfer", lambda: _join(xp.full(study), path, n), field=n, error=ERROR).compute()
+    return study.kept(
+        "transfer", lambda: _join(xp.full(study), path, n), field=n, error=ERROR
+    ).compute()
 
 
 def _join(spectra: xr.Dataset, path: Path, field: int) -> xr.Dataset:

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 
 import luxscale as lux
 from luxscale import store
-from luxscale.model import LuxModel
+from luxscale.errors import InputError
+from luxscale.model.lux import LuxModel
 from luxscale.progress import Progress
-from luxscale.schema import STAR, InputError
+from luxscale.schema.variables import STAR
 
 #: Pixels of the simulated spectra: as many as APOGEE's.
 PIXELS = 8575
@@ -63,7 +64,8 @@ class Study:
         if path is None or not path.exists():
             absent = "" if self.data is None else f"{name} is not in {self.data}: "
             raise InputError(
-                f"{absent}give the directory that holds {name} with --data; `luxscale guide paper` says where it comes from"
+                f"{absent}give the directory that holds {name} with --data; `luxscale guide "
+                "paper` says where it comes from"
             )
         return path
 
@@ -80,28 +82,36 @@ class Study:
     def written(self, name: str, write: Callable[[Path], None], **settings: Any) -> xr.Dataset:
         """Return a dataset that ``write`` writes to a path, whole or not at all, once for these settings."""
         path = self._path(name, settings)
-        if store.attributes(path) is None:
+        if store.read_attributes(path) is None:
             write(path)
         return store.open_dataset(path)
 
     def model(self, name: str, train: Callable[[], LuxModel], **settings: Any) -> LuxModel:
         """Return a model that ``train`` returns, trained once for these settings and kept."""
         path = self._path(name, settings)
-        if store.attributes(path) is None:
+        if store.read_attributes(path) is None:
             train().save(path)
         return lux.load_model(path)
 
-    def by_blocks(self, what: str, survey: xr.Dataset, work: Callable[[xr.Dataset], xr.Dataset]) -> xr.Dataset:
+    def by_blocks(
+        self, what: str, survey: xr.Dataset, work: Callable[[xr.Dataset], xr.Dataset]
+    ) -> xr.Dataset:
         """Return what ``work`` makes of a survey's stars, of which as many as a chunk holds are in memory at a time."""
         parts, n = [], survey.sizes[STAR]
         with Progress(what, n, unit="stars", enabled=self.progress) as shown:
             for start in range(0, n, store.CHUNK):
                 shown.update(start)
-                parts.append(work(survey.isel({STAR: slice(start, start + store.CHUNK)}).compute()).compute())
-        return xr.concat(parts, STAR, data_vars="minimal", coords="minimal", compat="override", join="override")
+                parts.append(
+                    work(survey.isel({STAR: slice(start, start + store.CHUNK)}).compute()).compute()
+                )
+        return xr.concat(
+            parts, STAR, data_vars="minimal", coords="minimal", compat="override", join="override"
+        )
 
     def _path(self, name: str, settings: dict[str, Any]) -> Path:
-        said = json.dumps({"fraction": self.fraction, "pixels": self.pixels, **settings}, sort_keys=True)
+        said = json.dumps(
+            {"fraction": self.fraction, "pixels": self.pixels, **settings}, sort_keys=True
+        )
         folder = self.out / "work"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}.zarr"
@@ -137,10 +147,13 @@ class Entry:
             study.file(name)
         for name in self.modules:
             if importlib.util.find_spec(name) is None:
-                raise InputError(f"the module {name} is not installed: pip install 'luxscale[figures]'")
+                raise InputError(
+                    f"the module {name} is not installed: pip install 'luxscale[figures]'"
+                )
 
 
-#: Figures by number; one that the paper has of other data is called after its number, such as ``7-xp``.
+#: Figures by number; one that the paper has of other data is called after its number, such as
+#: ``7-xp``.
 FIGURES: dict[str, Entry] = {}
 
 
@@ -178,8 +191,8 @@ def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Pat
     Raises
     ------
     InputError
-        If there is no such figure, or one that was asked for by number cannot be drawn: before any is, if a file or
-        module is not there.
+        If there is no such figure, or one that was asked for by number cannot be drawn: before any
+        is, if a file or module is not there.
     """
     for number in numbers:
         if number not in FIGURES:
@@ -211,4 +224,6 @@ def _save(entry: Entry, study: Study, path: Path) -> None:
     except InputError as error:
         if study.fraction >= 1:
             raise
-        raise InputError(f"{error}; if stars are too few, give a larger --fraction than {study.fraction:g}") from error
+        raise InputError(
+            f"{error}; if stars are too few, give a larger --fraction than {study.fraction:g}"
+        ) from error

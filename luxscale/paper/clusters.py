@@ -10,11 +10,18 @@ from matplotlib.figure import Figure
 
 import luxscale as lux
 from luxscale import plot
-from luxscale.giants import LABELS, TRENDS, draw_labels, load_emulator, render
+from luxscale.examples.giants import LABELS, TRENDS, draw_labels, load_emulator, render
+from luxscale.examples.simulate import (
+    FIELDS,
+    REPORTED,
+    Settings,
+    draw_measured,
+    draw_spectra,
+    frame,
+)
 from luxscale.paper import giants, samples
 from luxscale.paper.base import Study, figure
 from luxscale.paper.panels import panels
-from luxscale.simulate import FIELDS, REPORTED, Settings, draw_measured, draw_spectra, frame
 
 CLUSTERS, SEED = 9, 4
 #: Real giants whose (teff, logg) make the branch of a cluster: those nearest to it in composition.
@@ -27,7 +34,9 @@ METALLICITIES = (-0.6, 0.35)
 REPORTED_AT = [LABELS.index(name) for name in REPORTED]
 
 
-def branch(sample: np.ndarray, m_h: float, alpha: float, n: int, rng: np.random.Generator) -> np.ndarray:
+def branch(
+    sample: np.ndarray, m_h: float, alpha: float, n: int, rng: np.random.Generator
+) -> np.ndarray:
     """Draw (teff, logg) of ``n`` stars on a giant branch: a parabola through real giants of this composition.
 
     Parameters
@@ -59,14 +68,16 @@ def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     labels = compositions[cluster]
     for k, composition in enumerate(compositions):
         at = cluster == k
-        labels[at, :2] = branch(sample, composition[m_h], composition[mg] / TRENDS["mg_m"][1], int(at.sum()), rng)
+        labels[at, :2] = branch(
+            sample, composition[m_h], composition[mg] / TRENDS["mg_m"][1], int(at.sum()), rng
+        )
     return labels, cluster + 1
 
 
 def observe(
     study: Study, labels: np.ndarray, names: Sequence[str], *, snr: tuple[float, float], seed: int
 ) -> xr.Dataset:
-    """Return a survey of giants of these labels (star, `luxscale.giants.LABELS`), as `luxscale.simulate` would."""
+    """Return a survey of giants of these labels (star, `luxscale.giants.LABELS`), as `luxscale.examples.simulate` would."""
     settings = Settings(len(labels), snr, study.pixels, 0.1, 0.03, seed)
     rng = np.random.default_rng(seed)
     ratio = rng.uniform(*snr, len(labels)).astype("f4")
@@ -77,7 +88,9 @@ def observe(
         **draw_measured(labels[:, REPORTED_AT], settings.missing_labels, rng),
         **draw_spectra(flux, ratio, settings.bad_pixels, rng),
     }
-    return frame(settings).assign({k: (FIELDS[k][0], v, {"long_name": FIELDS[k][2]}) for k, v in fields.items()})
+    return frame(settings).assign(
+        {k: (FIELDS[k][0], v, {"long_name": FIELDS[k][2]}) for k, v in fields.items()}
+    )
 
 
 def survey(study: Study) -> xr.Dataset:
@@ -97,14 +110,16 @@ def survey(study: Study) -> xr.Dataset:
 def clusters(study: Study) -> Figure:
     """Draw labels of cluster stars against the truth, and their scatter within a cluster against their errors.
 
-    The paper takes 790 stars of nine open clusters and compares with ASPCAP. Here the clusters are simulated: each has
-    the composition of one giant drawn from the packaged sample, all its elements the same in every star, and stars
-    along a giant branch; so the truth is known, and all scatter within a cluster is the method's. Real dredge-up, which
-    makes C and N differ along a branch, is left out. [M/H] and [Mg/M] stand for [Fe/H] and [Mg/Fe], and in place of the
-    paper's Tinsley-Wallerstein diagram the last panel says how honest the errors are. Ratios below 1 have two
-    reasons: part of an error is of the composition, which the stars of a cluster share, and shows in the offset of the
-    cluster, not in its scatter; and errors of the catalogue hold the misfit that is measured over all field giants,
-    metal-poor ones among them, which may be more than that of stars like these.
+    The paper takes 790 stars of nine open clusters and compares with ASPCAP. Here the clusters are
+    simulated: each has the composition of one giant drawn from the packaged sample, all its
+    elements the same in every star, and stars along a giant branch; so the truth is known, and all
+    scatter within a cluster is the method's. Real dredge-up, which makes C and N differ along a
+    branch, is left out. [M/H] and [Mg/M] stand for [Fe/H] and [Mg/Fe], and in place of the paper's
+    Tinsley-Wallerstein diagram the last panel says how honest the errors are. Ratios below 1 have
+    two reasons: part of an error is of the composition, which the stars of a cluster share, and
+    shows in the offset of the cluster, not in its scatter; and errors of the catalogue hold the
+    misfit that is measured over all field giants, metal-poor ones among them, which may be more
+    than that of stars like these.
     """
     truth = survey(study).compute()
     model = giants.model(study)

@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from luxscale import plot
 from luxscale.crossval import choose, cross_validate, scores
+from luxscale.examples.simulate import REPORTED, simulate_survey
 from luxscale.paper.base import Study, figure
-from luxscale.simulate import REPORTED, simulate_survey
 
 STARS, SEED = 5000, 1
 #: No more than so many stars and pixels: the full grid is 80 trainings.
@@ -24,11 +24,13 @@ ITERATIONS = 5
 def crossvalidation(study: Study) -> Figure:
     """Draw chi2 of stars left out, for P = 1, 2, 4 and 8 times the labels and Omega = 1 to 1000.
 
-    The paper takes 5,000 stars of 8,575 pixels; here it is a survey of its own, simulated as sample A is but with 10%
-    of labels missing, of at most 1,000 stars on at most 1,000 pixels, because 80 trainings take hours otherwise. The prior is that of equation 7 read as a Gaussian of
-    standard deviation Omega: of precision 1/Omega^2. Training is the paper's, by alternating steps, in closed form. The
-    upper row is chi2 per label, by which a setting is chosen; the lower row is the paper's sum, equation A1, in which
-    pixels far outnumber labels. What is done is kept, so a run that was stopped goes on.
+    The paper takes 5,000 stars of 8,575 pixels; here it is a survey of its own, simulated as sample
+    A is but with 10% of labels missing, of at most 1,000 stars on at most 1,000 pixels, because 80
+    trainings take hours otherwise. The prior is that of equation 7 read as a Gaussian of standard
+    deviation Omega: of precision 1/Omega^2. Training is the paper's, by alternating steps, in
+    closed form. The upper row is chi2 per label, by which a setting is chosen; the lower row is the
+    paper's sum, equation A1, in which pixels far outnumber labels. What is done is kept, so a run
+    that was stopped goes on.
     """
     n, pixels = min(MOST_STARS, study.stars(STARS, LEAST_STARS)), min(MOST_PIXELS, study.pixels)
     work = study.out / "work"

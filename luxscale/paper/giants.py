@@ -7,16 +7,18 @@ from pathlib import Path
 import xarray as xr
 
 import luxscale as lux
-from luxscale.model import LuxModel
+from luxscale.examples.simulate import simulate_survey
+from luxscale.model.lux import LuxModel
 from luxscale.paper import samples
 from luxscale.paper.base import Study
 from luxscale.progress import Progress
-from luxscale.simulate import simulate_survey
 
-#: The parent survey of samples A, B and C. Labels are missing as of APOGEE's giants: The Cannon can use two thirds.
+#: The parent survey of samples A, B and C. Labels are missing as of APOGEE's giants: The Cannon can
+#: use two thirds.
 PARENT = {"snr": (30.0, 200.0), "missing_labels": 0.03, "seed": 1}
 
-#: Stars of the parent for one of A, B and C, which leave out S/N 60 to 100, and spare ones for the luck of the draw.
+#: Stars of the parent for one of A, B and C, which leave out S/N 60 to 100, and spare ones for the
+#: luck of the draw.
 _FOR_ONE, _SPARE = 1.65, 200
 
 #: Latents: four for each of twelve labels, as in the paper.
@@ -67,7 +69,9 @@ def cannon(study: Study) -> LuxModel:
     )
 
 
-def catalog(study: Study, which: str, *, given: str = "flux", with_model: LuxModel | None = None) -> xr.Dataset:
+def catalog(
+    study: Study, which: str, *, given: str = "flux", with_model: LuxModel | None = None
+) -> xr.Dataset:
     """Return what a model, `model` by default, infers of a sample: from spectra, or from labels (``"label_value"``)."""
     trained = model(study) if with_model is None else with_model
     return study.kept(

@@ -1,7 +1,8 @@
 """Figures 7, 8, 9, 15 and 16: labels of simulated giants against those of their catalogue, and in diagrams.
 
-The paper's stars are APOGEE's, their labels ASPCAP's. Here the labels of the catalogue are those behind the spectra with
-errors as large as ASPCAP's, and abundances are [X/M] against [M/H], as the emulator has them, for [X/Fe] and [Fe/H].
+The paper's stars are APOGEE's, their labels ASPCAP's. Here the labels of the catalogue are those
+behind the spectra with errors as large as ASPCAP's, and abundances are [X/M] against [M/H], as the
+emulator has them, for [X/Fe] and [Fe/H].
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ def as_catalog(survey: xr.Dataset) -> xr.Dataset:
 def one_to_one(study: Study) -> Figure:
     """Draw twelve labels of sample B against the catalogue's, with bias, RMSE and the catalogue's error.
 
-    As in the paper the RMSE holds the error of the catalogue's label, which here is known to be Gaussian.
+    As in the paper the RMSE holds the error of the catalogue's label, which here is known to be
+    Gaussian.
     """
-    return plot.labels_figure(giants.catalog(study, "B"), as_catalog(giants.survey(study, "B")), kiel=False)
+    return plot.labels_figure(
+        giants.catalog(study, "B"), as_catalog(giants.survey(study, "B")), kiel=False
+    )
 
 
 @figure("7-true", "labels of sample B against the true ones")
@@ -41,8 +45,8 @@ def against_truth(study: Study) -> Figure:
 def diagrams(study: Study) -> Figure:
     """Draw the Kiel diagram and [Mg/M] against [M/H] as Lux, The Cannon and the catalogue have them, for sample B.
 
-    The paper colours the lower row by the eccentricity of orbits, which simulated stars lack: here it is a density. The
-    Cannon is trained on the stars of sample A that have all twelve labels.
+    The paper colours the lower row by the eccentricity of orbits, which simulated stars lack: here
+    it is a density. The Cannon is trained on the stars of sample A that have all twelve labels.
     """
     by = {
         "Lux": giants.catalog(study, "B"),
@@ -70,7 +74,10 @@ def abundances(study: Study) -> Figure:
 def faint(study: Study) -> Figure:
     """Draw the twelve labels of sample C (S/N 30 to 60), inferred by the model of sample A, against the catalogue's.
 
-    As figure 9, with all labels. The paper's catalogue was measured in the same noisy spectra; here its errors are
-    those of bright stars and independent of the spectra, so nothing that both share hides in the scatter.
+    As figure 9, with all labels. The paper's catalogue was measured in the same noisy spectra; here
+    its errors are those of bright stars and independent of the spectra, so nothing that both share
+    hides in the scatter.
     """
-    return plot.labels_figure(giants.catalog(study, "C"), as_catalog(giants.survey(study, "C")), kiel=False)
+    return plot.labels_figure(
+        giants.catalog(study, "C"), as_catalog(giants.survey(study, "C")), kiel=False
+    )

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from luxscale import plot
-from luxscale.neighbours import neighbours
+from luxscale.analysis.neighbours import neighbours
 from luxscale.paper import giants
 from luxscale.paper.base import Study, figure
 from luxscale.paper.lines import widened, windows
@@ -43,8 +43,8 @@ SPANS = {
 def find_pair(catalog: xr.Dataset, label: str, alike: Mapping[str, float]) -> tuple[Any, Any]:
     """Return two stars that differ in one label, and little in others: the one with more of it first.
 
-    Of all stars and their nearest neighbours in the labels ``alike``, each over its tolerance, the pair with the
-    largest difference over sqrt(1 + distance^2).
+    Of all stars and their nearest neighbours in the labels ``alike``, each over its tolerance, the
+    pair with the largest difference over sqrt(1 + distance^2).
 
     Raises
     ------
@@ -53,7 +53,9 @@ def find_pair(catalog: xr.Dataset, label: str, alike: Mapping[str, float]) -> tu
     """
     near = catalog[["label_value"]].sel(label=list(alike)).compute()
     k = min(_NEIGHBOURS, near.sizes["star"] - 1)
-    found = neighbours(near, k, metric=np.diag(np.square(list(alike.values()))), variable="label_value")
+    found = neighbours(
+        near, k, metric=np.diag(np.square(list(alike.values()))), variable="label_value"
+    )
     value, row = catalog["label_value"].sel(label=label).values, found["row"].values
     score = (value[:, None] - value[row]) / np.hypot(1, found["distance"].values)
     more, n = np.unravel_index(np.nanargmax(np.where(row >= 0, score, np.nan)), score.shape)
@@ -71,10 +73,11 @@ def abundance_pair(catalog: xr.Dataset, label: str) -> tuple[Any, Any]:
 def doppelgangers(study: Study) -> Figure:
     """Draw pairs of stars of sample B that are alike but for one abundance, where lines of that element lie.
 
-    The paper holds temperature, gravity and metallicity alike, and for C and N the other of the two; here all other
-    abundances are held alike too, less strictly, for at this resolution (2 Angstrom) most lines are blends. Stretches are
-    optical, not infrared. Oxygen has no line here that a giant of such a spectrum would tell it by: the model knows of
-    it by CN, which is weaker with more oxygen.
+    The paper holds temperature, gravity and metallicity alike, and for C and N the other of the
+    two; here all other abundances are held alike too, less strictly, for at this resolution (2
+    Angstrom) most lines are blends. Stretches are optical, not infrared. Oxygen has no line here
+    that a giant of such a spectrum would tell it by: the model knows of it by CN, which is weaker
+    with more oxygen.
     """
     survey, catalog = giants.survey(study, "B"), giants.catalog(study, "B").compute()
     drawn = Figure((9.5, 8.0), layout="constrained")
@@ -82,7 +85,9 @@ def doppelgangers(study: Study) -> Figure:
     for ax, (label, stretch) in zip(axes.flat, SPANS.items(), strict=True):
         pair, span = abundance_pair(catalog, label), widened(stretch, survey["wavelength"].values)
         style(ax)
-        plot.doppelgangers(survey, catalog, giants.model(study), pair, label, span, windows=windows(label), ax=ax)
+        plot.doppelgangers(
+            survey, catalog, giants.model(study), pair, label, span, windows=windows(label), ax=ax
+        )
         ax.set_xlabel("")
     kinds = [
         Line2D([], [], color=DATA, label="model, the star with more"),

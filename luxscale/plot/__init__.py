@@ -1,7 +1,8 @@
 """Figures of surveys, models and catalogues: Dataset in, Matplotlib axes out.
 
-Figures are made without pyplot, so nothing global changes and no display is needed: ``ax.figure.savefig(...)``.
-Colours can be told apart without seeing red or green, and lines by more than colour.
+Figures are made without pyplot, so nothing global changes and no display is needed:
+``ax.figure.savefig(...)``. Colours can be told apart without seeing red or green, and lines by more
+than colour.
 """
 
 from luxscale.plot.abundances import abundances, abundances_figure, diagrams

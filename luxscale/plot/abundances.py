@@ -10,15 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-from luxscale.evaluate import done, label_units, require
+from luxscale.analysis.evaluate import label_units, require_variables
 from luxscale.plot.density import DENSE, draw_stars, share_scale
 from luxscale.plot.kiel_diagram import add_kiel, draw_kiel, hue_of
 from luxscale.plot.style import TITLE, color_bar, label_rows, limits, new_axes, style, ticks, titled
+from luxscale.schema.status import find_done
 
 #: What abundances are drawn against, the first that a catalogue has.
 METALLICITY = ("fe_h", "m_h")
 
-#: Above this many stars those outside these percentiles do not stretch the axes that catalogues share.
+#: Above this many stars those outside these percentiles do not stretch the axes that catalogues
+#: share.
 CROWD, MOST = 500, (0.5, 99.5)
 
 
@@ -28,7 +30,8 @@ def abundances(catalog: xr.Dataset, y: str, x: str | None = None, ax: Axes | Non
     Parameters
     ----------
     catalog : Dataset
-        With ``label_value`` (star, label). Where it has a ``status``, only stars that are done are drawn.
+        With ``label_value`` (star, label). Where it has a ``status``, only stars that are done are
+        drawn.
     y : str
         Label to draw.
     x : str, optional
@@ -39,7 +42,8 @@ def abundances(catalog: xr.Dataset, y: str, x: str | None = None, ax: Axes | Non
     Returns
     -------
     Axes
-        Above 2,000 stars it shows their density, on a logarithmic scale; its axes span the central 99.8%.
+        Above 2,000 stars it shows their density, on a logarithmic scale; its axes span the central
+        99.8%.
 
     Raises
     ------
@@ -47,7 +51,7 @@ def abundances(catalog: xr.Dataset, y: str, x: str | None = None, ax: Axes | Non
         If the catalogue lacks one of the two labels.
     """
     new = ax is None
-    ax = ax or new_axes(4.2 if done(catalog).sum() > DENSE else 3.6, 3.4)
+    ax = ax or new_axes(4.2 if find_done(catalog).sum() > DENSE else 3.6, 3.4)
     density = draw_plane(catalog, x or metallicity(catalog), y, ax)
     if new and density is not None:
         color_bar(density, ax, "stars per bin")
@@ -67,9 +71,9 @@ def columns(catalog: xr.Dataset, *labels: str) -> tuple[np.ndarray, ...]:
     InputError
         If there is no such label.
     """
-    require(catalog, ["label_value"], "catalogue")
+    require_variables(catalog, ["label_value"], "catalogue")
     rows = label_rows(list(label_units(catalog)), labels)
-    values = catalog["label_value"].values[done(catalog)][:, rows]
+    values = catalog["label_value"].values[find_done(catalog)][:, rows]
     return tuple(values[np.isfinite(values).all(1)].T)
 
 
@@ -86,13 +90,17 @@ def draw_plane(
     xlim, ylim = within or (limits(across, central), limits(up, central))
     density = draw_stars(ax, across, up, xlim, ylim)
     units = label_units(catalog)
-    ax.set(xlim=xlim, ylim=ylim, xlabel=titled(x, units[x]), ylabel=titled(y, units[y]), box_aspect=1)
+    ax.set(
+        xlim=xlim, ylim=ylim, xlabel=titled(x, units[x]), ylabel=titled(y, units[y]), box_aspect=1
+    )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(ticks())
     return density
 
 
-def abundances_figure(catalog: xr.Dataset, labels: Sequence[str] | None = None, x: str | None = None) -> Figure:
+def abundances_figure(
+    catalog: xr.Dataset, labels: Sequence[str] | None = None, x: str | None = None
+) -> Figure:
     """Draw the Kiel diagram and every abundance against metallicity: figure 15.
 
     Parameters
@@ -107,28 +115,37 @@ def abundances_figure(catalog: xr.Dataset, labels: Sequence[str] | None = None, 
     Returns
     -------
     Figure
-        Densities share one colour scale. Without ``teff`` and ``logg`` in the catalogue there is no Kiel diagram.
+        Densities share one colour scale. Without ``teff`` and ``logg`` in the catalogue there is no
+        Kiel diagram.
 
     Raises
     ------
     InputError
         If a label is missing.
     """
-    require(catalog, ["label_value"], "catalogue")
+    require_variables(catalog, ["label_value"], "catalogue")
     units = label_units(catalog)
     x = x or metallicity(catalog)
-    wanted = [k for k, unit in units.items() if unit == "dex" and k not in ("logg", x)] if labels is None else labels
+    wanted = (
+        [k for k, unit in units.items() if unit == "dex" and k not in ("logg", x)]
+        if labels is None
+        else labels
+    )
     with_kiel = "teff" in units and "logg" in units
     panels = len(wanted) + with_kiel
     across = min(panels, min((4, 5, 3), key=lambda n: -panels % n))  # few empty places
     down = -(-panels // across)
-    figure = Figure((2.6 * across, 2.4 * down + 0.6 * (done(catalog).sum() > DENSE)), layout="constrained")
+    figure = Figure(
+        (2.6 * across, 2.4 * down + 0.6 * (find_done(catalog).sum() > DENSE)), layout="constrained"
+    )
     axes = [figure.add_subplot(down, across, i + 1) for i in range(panels)]
     for ax in axes:
         style(ax)
     if with_kiel:
         add_kiel(catalog, axes[0])
-    drawn = [draw_plane(catalog, x, name, ax) for name, ax in zip(wanted, axes[with_kiel:], strict=True)]
+    drawn = [
+        draw_plane(catalog, x, name, ax) for name, ax in zip(wanted, axes[with_kiel:], strict=True)
+    ]
     share_scale([d for d in drawn if d is not None], axes)
     return figure
 
@@ -146,8 +163,8 @@ def diagrams(catalogs: Mapping[str, xr.Dataset], plane: tuple[str, str]) -> Figu
     Returns
     -------
     Figure
-        A column for each catalogue. Stars are coloured by metallicity in the Kiel diagrams; the planes share one scale.
-        Axes hold the central 99% of each catalogue of more than 500 stars.
+        A column for each catalogue. Stars are coloured by metallicity in the Kiel diagrams; the
+        planes share one scale. Axes hold the central 99% of each catalogue of more than 500 stars.
 
     Raises
     ------
@@ -183,7 +200,9 @@ def _span(catalogs: Sequence[xr.Dataset], label: str) -> tuple[float, float]:
     return min(low for low, _ in each), max(high for _, high in each)
 
 
-def _bars(axes: np.ndarray, stars: Sequence, planes: Sequence[PolyCollection | None], hue: str) -> None:
+def _bars(
+    axes: np.ndarray, stars: Sequence, planes: Sequence[PolyCollection | None], hue: str
+) -> None:
     """Give each row one scale of colours, and its bar at the right."""
     if hue:
         bounds = stars[0].get_clim()

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 from scipy import stats
 
+from luxscale.errors import InputError
 from luxscale.plot.style import CENTRAL, DATA, MODEL, POINT, TEXT, new_axes, ticks
-from luxscale.schema import InputError
 
 #: Bins of a histogram at most.
 BINS = 60
@@ -36,22 +36,24 @@ def chi2(
     Parameters
     ----------
     reduced : DataArray, (star,)
-        Of `luxscale.goodness.reduced_chi2`, or any other chi2 over a number; NaN is left out.
+        Of `luxscale.analysis.goodness.reduced_chi2`, or any other chi2 over a number; NaN is left out.
     freedom : DataArray, (star,), optional
-        Degrees of freedom of each star, to draw the distribution that chi2 has by chance, if the model is right.
+        Degrees of freedom of each star, to draw the distribution that chi2 has by chance, if the
+        model is right.
     expected : DataArray, (star,), optional
         Mean that each star's value should have, if that is not 1, to draw its distribution.
     limit : float, optional
-        Beyond which stars are flagged ``bad_fit``: the axis holds it, and the scale of stars is logarithmic, to show the few
-        beyond. None if not finite.
+        Beyond which stars are flagged ``bad_fit``: the axis holds it, and the scale of stars is
+        logarithmic, to show the few beyond. None if not finite.
     ax : Axes, optional
         New by default.
 
     Returns
     -------
     Axes
-        A histogram, of the central 99.8% of more than 1,000 stars, with a line at 1; mean, median, and how many stars lie
-        outside, with ``limit`` at the right of the frame. The scale is logarithmic where values span more than a factor of 5.
+        A histogram, of the central 99.8% of more than 1,000 stars, with a line at 1; mean, median,
+        and how many stars lie outside, with ``limit`` at the right of the frame. The scale is
+        logarithmic where values span more than a factor of 5.
 
     Raises
     ------
@@ -64,17 +66,30 @@ def chi2(
     limit = limit if limit is not None and np.isfinite(limit) else None
     ax = ax or new_axes(3.8 if limit is None else 5.2, 3.0)
     bins, wide = _bins(values, limit)
-    ax.hist(values, bins.tolist(), weights=np.full(values.size, 1 / values.size), color=POINT, alpha=0.4, label="stars")
+    ax.hist(
+        values,
+        bins.tolist(),
+        weights=np.full(values.size, 1 / values.size),
+        color=POINT,
+        alpha=0.4,
+        label="stars",
+    )
     ax.axvline(1, color=DATA, lw=0.8, ls=":")
     if freedom is not None:
         ax.stairs(_by_chance(bins, freedom.values), bins, color=MODEL, lw=1.3, label="by chance")
     if expected is not None:
         known = expected.values[np.isfinite(expected.values)]
-        ax.stairs(np.histogram(known, bins)[0] / known.size, bins, color=MODEL, lw=1.3, label="expected")
+        ax.stairs(
+            np.histogram(known, bins)[0] / known.size, bins, color=MODEL, lw=1.3, label="expected"
+        )
     if limit is not None:
         ax.axvline(limit, color=MODEL, lw=1.3, ls="--", label="limit of bad_fit")
     ax.set(xscale="log" if wide else "linear", xlim=(bins[0], bins[-1]))
-    ax.set(xlabel=r"reduced $\chi^2$", ylabel="fraction of stars in a bin", yscale="linear" if limit is None else "log")
+    ax.set(
+        xlabel=r"reduced $\chi^2$",
+        ylabel="fraction of stars in a bin",
+        yscale="linear" if limit is None else "log",
+    )
     if limit is None:
         ax.yaxis.set_major_locator(ticks())
     if wide:
@@ -82,7 +97,11 @@ def chi2(
     else:
         ax.xaxis.set_major_locator(ticks())
     outside = int(((values < bins[0]) | (values > bins[-1])).sum())
-    lines = [f"n = {values.size:,}", f"mean = {np.mean(values):.3f}", f"median = {np.median(values):.3f}"]
+    lines = [
+        f"n = {values.size:,}",
+        f"mean = {np.mean(values):.3f}",
+        f"median = {np.median(values):.3f}",
+    ]
     lines += [f"{outside:,} outside"] * (outside > 0)
     options: dict[str, Any] = {"loc": "upper right"}
     if limit is not None:  # its line is at the right, where the legend would be

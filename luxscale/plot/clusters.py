@@ -8,20 +8,39 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from luxscale.evaluate import decimals, label_units, match, require, robust_scatter, round_to
-from luxscale.plot.style import CYCLE, POINT, TEXT, label_rows, limits, new_axes, pretty, ticks, titled
-from luxscale.schema import InputError
+from luxscale.analysis.evaluate import (
+    count_decimals,
+    label_units,
+    match_labels,
+    require_variables,
+    round_to,
+)
+from luxscale.analysis.stats import robust_scatter
+from luxscale.errors import InputError
+from luxscale.plot.style import (
+    CYCLE,
+    POINT,
+    TEXT,
+    label_rows,
+    limits,
+    new_axes,
+    pretty,
+    ticks,
+    titled,
+)
 
 MARKERS = "osD^vPX<>"
 
 
-def clusters(catalog: xr.Dataset, truth: xr.Dataset, cluster: np.ndarray, label: str, ax: Axes | None = None) -> Axes:
+def clusters(
+    catalog: xr.Dataset, truth: xr.Dataset, cluster: np.ndarray, label: str, ax: Axes | None = None
+) -> Axes:
     """Draw an inferred label of the stars of clusters against the trusted one: figure 11.
 
     Parameters
     ----------
     catalog, truth : Dataset
-        As in `luxscale.evaluate.compare`, with the same stars in the same order.
+        As in `luxscale.analysis.evaluate.compare`, with the same stars in the same order.
     cluster : array, (star,)
         Which cluster each star is of.
     label : str
@@ -39,7 +58,7 @@ def clusters(catalog: xr.Dataset, truth: xr.Dataset, cluster: np.ndarray, label:
     InputError
         If the label is missing, or ``cluster`` has the wrong length.
     """
-    pairs = match(catalog, truth, labels=[label])
+    pairs = match_labels(catalog, truth, labels=[label])
     inferred, true = pairs["inferred"].values[:, 0], pairs["truth"].values[:, 0]
     _check(cluster, inferred.size)
     ax = ax or new_axes(3.6, 3.6)
@@ -68,7 +87,11 @@ def _tick(ax: Axes) -> None:
 
 
 def _middle(true: np.ndarray, inferred: np.ndarray, at: np.ndarray) -> tuple[float, float, float]:
-    return float(np.nanmedian(true[at])), float(np.nanmedian(inferred[at])), robust_scatter(_known(inferred[at]))
+    return (
+        float(np.nanmedian(true[at])),
+        float(np.nanmedian(inferred[at])),
+        robust_scatter(_known(inferred[at])),
+    )
 
 
 def _known(values: np.ndarray) -> np.ndarray:
@@ -78,14 +101,29 @@ def _known(values: np.ndarray) -> np.ndarray:
 def _note(ax: Axes, heading: str, off: np.ndarray, scatter: np.ndarray) -> None:
     """Write how far clusters are off, and how far their stars scatter."""
     offset, within = float(np.sqrt(np.nanmean(off**2))), float(np.nanmedian(scatter))
-    places = decimals(offset, within)
-    lines = [heading, f"RMS offset = {round_to(offset, places)}", f"scatter within = {round_to(within, places)}"]
+    places = count_decimals(offset, within)
+    lines = [
+        heading,
+        f"RMS offset = {round_to(offset, places)}",
+        f"scatter within = {round_to(within, places)}",
+    ]
     box = {"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 1}
-    text = ax.text(0.045, 0.97, "\n".join(lines), transform=ax.transAxes, va="top", fontsize=TEXT, bbox=box, zorder=4)
+    text = ax.text(
+        0.045,
+        0.97,
+        "\n".join(lines),
+        transform=ax.transAxes,
+        va="top",
+        fontsize=TEXT,
+        bbox=box,
+        zorder=4,
+    )
     text.set_linespacing(1.25)
 
 
-def cluster_scatter(catalog: xr.Dataset, cluster: np.ndarray, labels: Sequence[str], ax: Axes | None = None) -> Axes:
+def cluster_scatter(
+    catalog: xr.Dataset, cluster: np.ndarray, labels: Sequence[str], ax: Axes | None = None
+) -> Axes:
     """Draw the scatter of labels within each cluster against their errors: whether these are honest.
 
     Parameters
@@ -101,15 +139,15 @@ def cluster_scatter(catalog: xr.Dataset, cluster: np.ndarray, labels: Sequence[s
     Returns
     -------
     Axes
-        A point for each cluster and label, and the line where scatter is error. An error is the catalogue's: formal
-        error and misfit.
+        A point for each cluster and label, and the line where scatter is error. An error is the
+        catalogue's: formal error and misfit.
 
     Raises
     ------
     InputError
         If a label is missing, or ``cluster`` has the wrong length.
     """
-    require(catalog, ("label_value", "label_err"), "catalogue")
+    require_variables(catalog, ("label_value", "label_err"), "catalogue")
     rows = label_rows(catalog["label"].values.tolist(), labels)
     _check(cluster, catalog.sizes["star"])
     ax = ax or new_axes(3.6, 3.6)
@@ -122,12 +160,17 @@ def cluster_scatter(catalog: xr.Dataset, cluster: np.ndarray, labels: Sequence[s
         most = max(most, float(x.max()), float(y.max()))
     _square(ax, 0, 1.3 * most)
     unit = label_units(catalog)[labels[0]]
-    ax.set(xlabel=f"Median error in the catalogue [{unit}]", ylabel=f"Scatter within a cluster [{unit}]")
+    ax.set(
+        xlabel=f"Median error in the catalogue [{unit}]",
+        ylabel=f"Scatter within a cluster [{unit}]",
+    )
     ax.legend(fontsize=TEXT, loc="upper left", framealpha=0.8, edgecolor="none", handletextpad=0.1)
     return ax
 
 
-def kiel_groups(catalog: xr.Dataset, group: np.ndarray, ax: Axes | None = None, *, title: str = "") -> Axes:
+def kiel_groups(
+    catalog: xr.Dataset, group: np.ndarray, ax: Axes | None = None, *, title: str = ""
+) -> Axes:
     """Draw the Kiel diagram of stars in a few groups, each of its own colour and marker.
 
     Parameters
@@ -150,7 +193,7 @@ def kiel_groups(catalog: xr.Dataset, group: np.ndarray, ax: Axes | None = None, 
     InputError
         If a label is missing, or ``group`` has the wrong length.
     """
-    require(catalog, ("label_value",), "catalogue")
+    require_variables(catalog, ("label_value",), "catalogue")
     rows = label_rows(catalog["label"].values.tolist(), ("teff", "logg"))
     _check(group, catalog.sizes["star"])
     ax = ax or new_axes(3.6, 3.6)
@@ -161,7 +204,10 @@ def kiel_groups(catalog: xr.Dataset, group: np.ndarray, ax: Axes | None = None, 
         ax.plot(x[at], y[at], marker, ms=3, mew=0, alpha=0.7, color=color, label=str(k))
     units = label_units(catalog)
     ax.set(xlim=limits(_known(x), False)[::-1], ylim=limits(_known(y), False)[::-1], box_aspect=1)
-    ax.set(xlabel=f"Inferred {titled('teff', units['teff'])}", ylabel=f"Inferred {titled('logg', units['logg'])}")
+    ax.set(
+        xlabel=f"Inferred {titled('teff', units['teff'])}",
+        ylabel=f"Inferred {titled('logg', units['logg'])}",
+    )
     columns = 2 if len(ax.lines) > 4 else 1
     ax.legend(
         title=title,
@@ -179,4 +225,6 @@ def kiel_groups(catalog: xr.Dataset, group: np.ndarray, ax: Axes | None = None, 
 
 def _check(group: np.ndarray, stars: int) -> None:
     if np.shape(group) != (stars,):
-        raise InputError(f"groups have shape {np.shape(group)}; give one for each of the {stars} stars")
+        raise InputError(
+            f"groups have shape {np.shape(group)}; give one for each of the {stars} stars"
+        )

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
+from luxscale.errors import InputError
 from luxscale.plot.style import (
     CYCLE,
     DATA,
@@ -25,7 +26,6 @@ from luxscale.plot.style import (
     ticks,
     titled,
 )
-from luxscale.schema import InputError
 
 #: Scores that span more than this factor are drawn on a logarithmic axis.
 WIDE = 20
@@ -37,13 +37,15 @@ _SCORES = {
 }
 
 
-def precision(binned: xr.Dataset, labels: Sequence[str] | None = None, axes: Any = None) -> np.ndarray:
+def precision(
+    binned: xr.Dataset, labels: Sequence[str] | None = None, axes: Any = None
+) -> np.ndarray:
     """Draw the precision of labels against S/N, from draws of noise and by formula: figure 10.
 
     Parameters
     ----------
     binned : Dataset
-        From `luxscale.precision.precision_by_snr`.
+        From `luxscale.analysis.precision.precision_by_snr`.
     labels : sequence of str, optional
         All by default.
     axes : array of Axes, (label,), optional
@@ -52,9 +54,10 @@ def precision(binned: xr.Dataset, labels: Sequence[str] | None = None, axes: Any
     Returns
     -------
     array of Axes, (label,)
-        A band from the lowest to the highest quantile of the stars by draws of noise, points at their median (the
-        quantile nearest to it); the median of the same by formula, a line; and that of the formal error, which counts
-        the model's scatter and the prior too, a dashed line. Bins without stars break them.
+        A band from the lowest to the highest quantile of the stars by draws of noise, points at
+        their median (the quantile nearest to it); the median of the same by formula, a line; and
+        that of the formal error, which counts the model's scatter and the prior too, a dashed line.
+        Bins without stars break them.
 
     Raises
     ------
@@ -63,27 +66,39 @@ def precision(binned: xr.Dataset, labels: Sequence[str] | None = None, axes: Any
 
     Examples
     --------
-    >>> from luxscale import plot, precision
+    >>> from luxscale import plot
+    >>> from luxscale.analysis import precision
     >>> stars = precision.draw_precision(survey.isel(star=slice(0, 100)), model, n_draws=2)
     >>> axes = plot.precision(precision.precision_by_snr(stars, [30, 40, 60, 80]))
     """
     table = binned["precision"]
     dim = str(table.dims[2])
     rows = label_rows(binned[dim].values.tolist(), labels)
-    units = binned[f"{dim}_units"].values if f"{dim}_units" in binned.coords else [""] * binned.sizes[dim]
+    units = (
+        binned[f"{dim}_units"].values
+        if f"{dim}_units" in binned.coords
+        else [""] * binned.sizes[dim]
+    )
     new = axes is None
     axes = panels(axes, len(rows), 3, (2.4, 1.8))
     q = binned["quantile"].values
     low, middle, high = (int(np.argmin(v)) for v in (q, np.abs(q - 0.5), -q))
     x = binned["snr_bin"].values
     for ax, row in zip(axes, rows, strict=True):
-        draws, noise, posterior = (table.sel(kind=k).values[:, row] for k in ("draws", "noise", "posterior"))
+        draws, noise, posterior = (
+            table.sel(kind=k).values[:, row] for k in ("draws", "noise", "posterior")
+        )
         band = f"draws of noise, {100 * q[low]:g}-{100 * q[high]:g}% of stars"
         ax.fill_between(x, draws[:, low], draws[:, high], color=POINT, alpha=0.25, lw=0, label=band)
         ax.plot(x, draws[:, middle], "o", color=POINT, ms=3.5, label="draws of noise, median")
         ax.plot(x, noise[:, middle], color=MODEL, lw=1.4, label="formula")
-        ax.plot(x, posterior[:, middle], "--", color=DATA, lw=1, label="formula, with scatter and prior")
-        ax.set(ylabel=r"$\sigma$ " + titled(str(binned[dim].values[row]), str(units[row])), xlabel="S/N")
+        ax.plot(
+            x, posterior[:, middle], "--", color=DATA, lw=1, label="formula, with scatter and prior"
+        )
+        ax.set(
+            ylabel=r"$\sigma$ " + titled(str(binned[dim].values[row]), str(units[row])),
+            xlabel="S/N",
+        )
         ax.set_ylim(0, None)
         ax.yaxis.set_major_locator(ticks())
         ax.xaxis.set_major_locator(ticks())
@@ -109,18 +124,20 @@ def crossval(
     choice : Choice, optional
         From `luxscale.crossval.choose`: the setting to mark.
     score : str or sequence of str
-        Scores to draw, each in a row of panels: ``"label_chi2"``, ``"spectrum_chi2"`` or ``"total_chi2"``, the
-        paper's.
+        Scores to draw, each in a row of panels: ``"label_chi2"``, ``"spectrum_chi2"`` or
+        ``"total_chi2"``, the paper's.
     axes : array of Axes, (score, given), optional
         New by default.
     omega : bool
-        Whether to name priors as the paper does, by the standard deviation of the weights, 1 / sqrt(prior).
+        Whether to name priors as the paper does, by the standard deviation of the weights, 1 /
+        sqrt(prior).
 
     Returns
     -------
     array of Axes, (score, given)
-        At the left with latents from spectra, at the right from labels: every fold, and a line through the medians
-        of settings that are done, for each prior: the first thickest, so that lines show that lie on each other.
+        At the left with latents from spectra, at the right from labels: every fold, and a line
+        through the medians of settings that are done, for each prior: the first thickest, so that
+        lines show that lie on each other.
 
     Raises
     ------
@@ -151,13 +168,17 @@ def _grid(axes: Any, rows: int, columns: int) -> np.ndarray:
         if np.size(axes) != rows * columns:
             raise InputError(f"{np.size(axes)} axes for {rows} scores; give {columns} for each")
         return np.reshape(axes, (rows, columns))
-    made = Figure((7.2, 0.5 + 2.3 * rows), layout="constrained").subplots(rows, columns, sharex=True, squeeze=False)
+    made = Figure((7.2, 0.5 + 2.3 * rows), layout="constrained").subplots(
+        rows, columns, sharex=True, squeeze=False
+    )
     for ax in made.flat:
         style(ax)
     return made
 
 
-def _draw_scores(ax: Axes, folds: xr.DataArray, choice: tuple[Any, ...] | None, omega: bool) -> None:
+def _draw_scores(
+    ax: Axes, folds: xr.DataArray, choice: tuple[Any, ...] | None, omega: bool
+) -> None:
     """Draw one score (latent_dim, prior, fold): folds as points, medians as lines."""
     p, priors = folds["latent_dim"].values, folds["prior"].values.tolist()
     folds = folds.transpose("prior", "latent_dim", "fold")
@@ -165,16 +186,34 @@ def _draw_scores(ax: Axes, folds: xr.DataArray, choice: tuple[Any, ...] | None, 
     for i, prior in enumerate(priors):
         color, marker = CYCLE[i % len(CYCLE)], "osD^vP"[i % 6]
         ax.plot(
-            np.repeat(p, folds.sizes["fold"]), folds.values[i].ravel(), marker, color=color, ms=3, alpha=0.45, mew=0
+            np.repeat(p, folds.sizes["fold"]),
+            folds.values[i].ravel(),
+            marker,
+            color=color,
+            ms=3,
+            alpha=0.45,
+            mew=0,
         )
         name, under = f"Ω = {prior**-0.5:g}" if omega else f"prior {prior:g}", len(priors) - 1 - i
-        ax.plot(p, middle[i], marker=marker, color=color, lw=1.2 + 0.8 * under, ms=4.5 + 1.2 * under, label=name)
+        ax.plot(
+            p,
+            middle[i],
+            marker=marker,
+            color=color,
+            lw=1.2 + 0.8 * under,
+            ms=4.5 + 1.2 * under,
+            label=name,
+        )
     if choice and choice[0] in p and choice[1] in priors:
         at = middle[priors.index(choice[1]), p.tolist().index(choice[0])]
-        ax.plot(choice[0], at, "o", mfc="none", mec="k", ms=11, mew=1, label=f"chosen, P={choice[0]}")
+        ax.plot(
+            choice[0], at, "o", mfc="none", mec="k", ms=11, mew=1, label=f"chosen, P={choice[0]}"
+        )
     ax.set_xscale("log", base=2)
     ax.xaxis.set(
-        major_locator=FixedLocator(p.tolist()), major_formatter=ScalarFormatter(), minor_locator=FixedLocator([])
+        major_locator=FixedLocator(p.tolist()),
+        major_formatter=ScalarFormatter(),
+        minor_locator=FixedLocator([]),
     )
     known = folds.values[np.isfinite(folds.values) & (folds.values > 0)]
     if known.size and known.max() > WIDE * known.min():

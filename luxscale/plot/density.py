@@ -20,9 +20,19 @@ def draw_stars(
 ) -> PolyCollection | None:
     """Draw stars as points, or above 2,000 their density on a logarithmic scale, which is returned for a colour bar."""
     if x.size <= DENSE:
-        ax.plot(x, y, ".", ms=float(np.clip(80 / max(x.size, 1) ** 0.5, 2, 6)), mew=0, alpha=0.6, color=POINT)
+        ax.plot(
+            x,
+            y,
+            ".",
+            ms=float(np.clip(80 / max(x.size, 1) ** 0.5, 2, 6)),
+            mew=0,
+            alpha=0.6,
+            color=POINT,
+        )
         return None
-    inside = (x >= xlim[0]) & (x <= xlim[1]) & (y >= ylim[0]) & (y <= ylim[1])  # hexbin stretches its grid to its stars
+    inside = (
+        (x >= xlim[0]) & (x <= xlim[1]) & (y >= ylim[0]) & (y <= ylim[1])
+    )  # hexbin stretches its grid to its stars
     bins = int(np.clip(x.size**0.5 / 1.6, 40, 90))
     # bins are 1.7 times taller than the rows are apart, hence fewer of them upwards
     return ax.hexbin(
@@ -44,4 +54,6 @@ def share_scale(densities: Sequence[PolyCollection], axes: Sequence[Axes]) -> No
     norm = LogNorm(1, max(2.0, *(float(np.max(d.get_array())) for d in densities)))  # type: ignore[arg-type]
     for density in densities:
         density.set_norm(norm)
-    color_bar(densities[0], list(axes), "stars per bin", location="top", shrink=0.4, aspect=40, pad=0.01)
+    color_bar(
+        densities[0], list(axes), "stars per bin", location="top", shrink=0.4, aspect=40, pad=0.01
+    )

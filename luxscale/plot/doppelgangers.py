@@ -11,13 +11,26 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from luxscale.evaluate import label_units, round_to
-from luxscale.lookup import find_stars
-from luxscale.model import LuxModel
-from luxscale.plot.style import CYCLE, DATA, TEXT, TITLE, grid_name, label_rows, limits, new_axes, pretty, ticks
+from luxscale.analysis.evaluate import label_units, round_to
+from luxscale.errors import InputError
+from luxscale.model.lux import LuxModel
+from luxscale.model.predict import predict
+from luxscale.plot.style import (
+    CYCLE,
+    DATA,
+    TEXT,
+    TITLE,
+    grid_name,
+    label_rows,
+    limits,
+    new_axes,
+    pretty,
+    ticks,
+)
 from luxscale.plot.windows import mark_windows
-from luxscale.predict import predict
-from luxscale.schema import STAR, InputError, pick_outputs
+from luxscale.schema.outputs import pick_outputs
+from luxscale.schema.stars import find_stars
+from luxscale.schema.variables import STAR
 
 
 def doppelgangers(
@@ -54,7 +67,8 @@ def doppelgangers(
     Returns
     -------
     Axes
-        The model's spectra as lines, solid and dashed, the data as points. The legend of new axes names these too.
+        The model's spectra as lines, solid and dashed, the data as points. The legend of new axes
+        names these too.
 
     Raises
     ------
@@ -81,14 +95,22 @@ def doppelgangers(
         ax.plot(x[inside], seen[i], ".", color=color, ms=5, mew=0, alpha=0.6)
         name = f"{pretty(label)} = {round_to(value, 2)}".replace("-", "\N{MINUS SIGN}")
         ax.plot(x[inside], decoded[i], dashes, color=color, lw=1.1, label=name)
-    shown = np.concatenate([decoded.ravel(), np.nanpercentile(seen, (1, 99)) if np.isfinite(seen).any() else []])
+    shown = np.concatenate(
+        [decoded.ravel(), np.nanpercentile(seen, (1, 99)) if np.isfinite(seen).any() else []]
+    )
     low, high = limits(shown[np.isfinite(shown)], False)
-    ax.set(xlim=(x[inside][0], x[inside][-1]), ylim=(low - 0.1 * (high - low), high + 0.25 * (high - low)))
+    ax.set(
+        xlim=(x[inside][0], x[inside][-1]),
+        ylim=(low - 0.1 * (high - low), high + 0.25 * (high - low)),
+    )
     mark_windows(ax, windows)
     ax.set_xlabel(grid_name(survey[spec.dim]), fontsize=TITLE)
     ax.xaxis.set_major_locator(ticks(4))
     ax.yaxis.set_major_locator(MaxNLocator(3))
-    handles = ax.get_legend_handles_labels()[0] + [Line2D([], [], marker=".", ls="", color=DATA, label="data")] * new
+    handles = (
+        ax.get_legend_handles_labels()[0]
+        + [Line2D([], [], marker=".", ls="", color=DATA, label="data")] * new
+    )
     ax.legend(
         handles=handles,
         loc="upper center",

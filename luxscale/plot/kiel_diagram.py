@@ -10,24 +10,31 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.patches import Rectangle
 
-from luxscale.evaluate import done, label_units, require
+from luxscale.analysis.evaluate import label_units, require_variables
+from luxscale.errors import InputError
 from luxscale.plot.density import DENSE
 from luxscale.plot.style import GRADIENT, POINT, TEXT, color_bar, limits, new_axes, ticks, titled
-from luxscale.schema import STAR, InputError
+from luxscale.schema.status import find_done
+from luxscale.schema.variables import STAR
 
 #: At most this many stars are drawn.
 MOST_POINTS = 50_000
 
 
 def kiel(
-    catalog: xr.Dataset, ax: Axes | None = None, teff: str = "teff", logg: str = "logg", color: str = "fe_h"
+    catalog: xr.Dataset,
+    ax: Axes | None = None,
+    teff: str = "teff",
+    logg: str = "logg",
+    color: str = "fe_h",
 ) -> Axes:
     """Draw the Kiel diagram of a catalogue, figure 8: log g against effective temperature, both decreasing.
 
     Parameters
     ----------
     catalog : Dataset
-        With ``label_value`` (star, label). Where it has a ``status``, only stars that are done are drawn.
+        With ``label_value`` (star, label). Where it has a ``status``, only stars that are done are
+        drawn.
     ax : Axes, optional
         New by default.
     teff, logg : str
@@ -61,17 +68,21 @@ def kiel(
 
 def hue_of(catalog: xr.Dataset, color: str) -> str | None:
     """Return the label that colours a Kiel diagram: the one asked for, or metallicity."""
-    require(catalog, ["label_value"], "catalogue")
+    require_variables(catalog, ["label_value"], "catalogue")
     units = label_units(catalog)
     return next((name for name in (color, "fe_h", "m_h") if name in units), None)
 
 
-def draw_kiel(catalog: xr.Dataset, ax: Axes, teff: str, logg: str, hue: str | None) -> PathCollection:
+def draw_kiel(
+    catalog: xr.Dataset, ax: Axes, teff: str, logg: str, hue: str | None
+) -> PathCollection:
     """Draw a Kiel diagram; return its stars, for a colour bar."""
     units = label_units(catalog)
     for name in (teff, logg):
         if name not in units:
-            raise InputError(f"catalogue: no label {name!r} for a Kiel diagram; it has {', '.join(units)}")
+            raise InputError(
+                f"catalogue: no label {name!r} for a Kiel diagram; it has {', '.join(units)}"
+            )
     x, y, c = _sample(catalog, [teff, logg, hue or teff])
     stars = ax.scatter(
         x,
@@ -97,9 +108,13 @@ def draw_kiel(catalog: xr.Dataset, ax: Axes, teff: str, logg: str, hue: str | No
 
 def _sample(catalog: xr.Dataset, labels: Sequence[str]) -> tuple[np.ndarray, ...]:
     """Return known labels of done stars, at most `MOST_POINTS`, in a fixed random order."""
-    at = np.random.default_rng(0).permutation(np.flatnonzero(done(catalog)))[:MOST_POINTS]
+    at = np.random.default_rng(0).permutation(np.flatnonzero(find_done(catalog)))[:MOST_POINTS]
     have = list(label_units(catalog))
-    columns = catalog["label_value"].drop_vars([STAR, "label"]).isel(label=[have.index(k) for k in labels])
+    columns = (
+        catalog["label_value"]
+        .drop_vars([STAR, "label"])
+        .isel(label=[have.index(k) for k in labels])
+    )
     values = columns.isel({STAR: np.sort(at)}).values[np.argsort(np.argsort(at))]
     return tuple(values[np.isfinite(values).all(1)].T)
 
@@ -109,8 +124,21 @@ def add_kiel(catalog: xr.Dataset, ax: Axes) -> None:
     hue = hue_of(catalog, "fe_h")
     stars = draw_kiel(catalog, ax, "teff", "logg", hue)
     if hue:
-        ax.add_patch(Rectangle((0.02, 0.76), 0.52, 0.22, transform=ax.transAxes, color="w", alpha=0.75, lw=0, zorder=2))
+        ax.add_patch(
+            Rectangle(
+                (0.02, 0.76),
+                0.52,
+                0.22,
+                transform=ax.transAxes,
+                color="w",
+                alpha=0.75,
+                lw=0,
+                zorder=2,
+            )
+        )
         inset = ax.inset_axes((0.07, 0.91, 0.42, 0.04))
-        bar = ax.figure.colorbar(stars, cax=inset, orientation="horizontal", extend="both", ticks=ticks(3))
+        bar = ax.figure.colorbar(
+            stars, cax=inset, orientation="horizontal", extend="both", ticks=ticks(3)
+        )
         bar.set_label(titled(hue, label_units(catalog)[hue]), fontsize=TEXT, labelpad=1)
         inset.tick_params(labelsize=TEXT, pad=2)

@@ -11,7 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-from luxscale.evaluate import decimals, label_units, match, measure, round_to
+from luxscale.analysis.evaluate import (
+    count_decimals,
+    label_units,
+    match_labels,
+    measure_pairs,
+    round_to,
+)
 from luxscale.plot.abundances import draw_plane
 from luxscale.plot.density import DENSE, draw_stars, share_scale
 from luxscale.plot.kiel_diagram import add_kiel
@@ -24,7 +30,7 @@ def one_to_one(catalog: xr.Dataset, truth: xr.Dataset, label: str, ax: Axes | No
     Parameters
     ----------
     catalog, truth : Dataset
-        Catalogue and survey, as in `luxscale.evaluate.compare`.
+        Catalogue and survey, as in `luxscale.analysis.evaluate.compare`.
     label : str
     ax : Axes, optional
         New by default.
@@ -32,10 +38,10 @@ def one_to_one(catalog: xr.Dataset, truth: xr.Dataset, label: str, ax: Axes | No
     Returns
     -------
     Axes
-        With the 1:1 line, the statistics of `luxscale.evaluate.compare`, the mean error of the trusted label (where it
-        has one), and a cross of the median errors. Above
-        2,000 stars it shows the density of all of them, on a logarithmic scale; its axes span the central 99.8%
-        of both labels.
+        With the 1:1 line, the statistics of `luxscale.analysis.evaluate.compare`, the mean error of
+        the trusted label (where it has one), and a cross of the median errors. Above 2,000 stars it
+        shows the density of all of them, on a logarithmic scale; its axes span the central 99.8% of
+        both labels.
 
     Raises
     ------
@@ -47,7 +53,7 @@ def one_to_one(catalog: xr.Dataset, truth: xr.Dataset, label: str, ax: Axes | No
     >>> from luxscale import plot
     >>> ax = plot.one_to_one(catalog, survey, "teff")
     """
-    pairs = match(catalog, truth, labels=[label])
+    pairs = match_labels(catalog, truth, labels=[label])
     new = ax is None
     ax = ax or new_axes(4.2 if _dense(pairs) else 3.6, 3.6)
     density = _draw_pairs(pairs, label, ax)
@@ -91,13 +97,35 @@ def _annotate(ax: Axes, pairs: xr.Dataset, known: np.ndarray) -> None:
     upper, lower = _summary(pairs)
     truth, inferred = (pairs[v].values[:, 0] for v in ("truth", "inferred"))
     box = {"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 1}
-    ax.text(0.045, 0.97, upper, transform=ax.transAxes, va="top", fontsize=TEXT, linespacing=1.25, zorder=4, bbox=box)
-    ax.text(0.955, 0.03, lower, transform=ax.transAxes, ha="right", fontsize=TEXT, zorder=4, bbox=box)
+    ax.text(
+        0.045,
+        0.97,
+        upper,
+        transform=ax.transAxes,
+        va="top",
+        fontsize=TEXT,
+        linespacing=1.25,
+        zorder=4,
+        bbox=box,
+    )
+    ax.text(
+        0.955, 0.03, lower, transform=ax.transAxes, ha="right", fontsize=TEXT, zorder=4, bbox=box
+    )
     low, high = ax.get_xlim()
-    hidden = int((np.minimum(truth, inferred)[known] < low).sum() + (np.maximum(truth, inferred)[known] > high).sum())
+    hidden = int(
+        (np.minimum(truth, inferred)[known] < low).sum()
+        + (np.maximum(truth, inferred)[known] > high).sum()
+    )
     if hidden:
         ax.text(
-            0.955, 0.09, f"{hidden:,} outside", transform=ax.transAxes, ha="right", fontsize=TEXT, zorder=4, bbox=box
+            0.955,
+            0.09,
+            f"{hidden:,} outside",
+            transform=ax.transAxes,
+            ha="right",
+            fontsize=TEXT,
+            zorder=4,
+            bbox=box,
         )
     dx, dy = (_median(pairs[v].values[known, 0]) for v in ("truth_err", "inferred_err"))
     x, y = high - 0.05 * (high - low) - dx, low + 0.17 * (high - low) + dy
@@ -111,11 +139,16 @@ def _median(values: np.ndarray) -> float:
 
 def _summary(pairs: xr.Dataset) -> tuple[str, str]:
     """Return the statistics of one label as text: number, scatter and the survey's error; and the median error."""
-    stats = {name: value.item() for name, value in measure(pairs).data_vars.items()}
+    stats = {name: value.item() for name, value in measure_pairs(pairs).data_vars.items()}
     known = np.isfinite(pairs["inferred"].values) & np.isfinite(pairs["truth"].values)
     stats["truth_err"] = float(np.mean(pairs["truth_err"].values[known])) if known.any() else 0.0
-    places = decimals(stats["rmse"], stats["robust_scatter"], stats["median_err"])
-    figures = {"bias": "bias", "RMSE": "rmse", "robust": "robust_scatter", "survey err": "truth_err"}
+    places = count_decimals(stats["rmse"], stats["robust_scatter"], stats["median_err"])
+    figures = {
+        "bias": "bias",
+        "RMSE": "rmse",
+        "robust": "robust_scatter",
+        "survey err": "truth_err",
+    }
     if not stats["truth_err"] > 0:  # the truth is exact, or nobody says how well it is known
         del figures["survey err"]
     lines = [f"{text} = {_minus(round_to(stats[name], places))}" for text, name in figures.items()]
@@ -140,7 +173,7 @@ def labels_figure(
     Parameters
     ----------
     catalog, truth : Dataset
-        As in `luxscale.evaluate.compare`.
+        As in `luxscale.analysis.evaluate.compare`.
     labels : sequence of str, optional
         Labels to draw, all that both have by default.
     kiel : bool
@@ -158,7 +191,7 @@ def labels_figure(
     InputError
         If no star or no label is in common, or one that is named is missing.
     """
-    pairs = match(catalog, truth, labels=labels)
+    pairs = match_labels(catalog, truth, labels=labels)
     names, have = pairs["label"].values.tolist(), label_units(catalog)
     kiel = kiel and "teff" in have and "logg" in have
     panels = len(names) + kiel + (plane is not None)

@@ -9,21 +9,25 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from luxscale.evaluate import label_units, require
+from luxscale.analysis.evaluate import label_units, require_variables
+from luxscale.errors import InputError
 from luxscale.plot.style import GRADIENT, TEXT, label_rows, limits, style, ticks, titled
-from luxscale.schema import STAR, InputError
+from luxscale.schema.variables import STAR
 
 
 def latents(
-    embedding: xr.DataArray, catalog: xr.Dataset, labels: Sequence[str] | None = None, figure: FigureBase | None = None
+    embedding: xr.DataArray,
+    catalog: xr.Dataset,
+    labels: Sequence[str] | None = None,
+    figure: FigureBase | None = None,
 ) -> np.ndarray:
     """Draw stars where an embedding puts their latents, a panel for each label as colour: figure 19.
 
     Parameters
     ----------
     embedding : DataArray, (star, component)
-        Two coordinates of each star of the catalogue, in its order, e.g. from `luxscale.paper.latents.embed`. If ``component``
-        has coordinates, they name the axes.
+        Two coordinates of each star of the catalogue, in its order, e.g. from
+        `luxscale.paper.latents.embed`. If ``component`` has coordinates, they name the axes.
     catalog : Dataset
         With ``label_value`` (star, label).
     labels : sequence of str, optional
@@ -41,11 +45,12 @@ def latents(
     InputError
         If a label is missing, or the embedding is not one of these stars.
     """
-    require(catalog, ["label_value"], "catalogue")
+    require_variables(catalog, ["label_value"], "catalogue")
     rows = label_rows(catalog["label"].values.tolist(), labels)
     if embedding.shape != (catalog.sizes[STAR], 2):
         raise InputError(
-            f"the embedding has shape {embedding.shape}; give two coordinates for each of the {catalog.sizes[STAR]} stars"
+            f"the embedding has shape {embedding.shape}; give two coordinates for each of the "
+            f"{catalog.sizes[STAR]} stars"
         )
     columns = min(3, len(rows))
     down = -(-len(rows) // columns)
@@ -75,7 +80,15 @@ def _draw(ax: Axes, x: np.ndarray, value: np.ndarray, text: str) -> None:
     known = np.isfinite(value)
     size = float(np.clip(6000 / max(len(x), 1), 0.8, 14))
     ax.scatter(x[~known, 0], x[~known, 1], c="0.7", s=size, linewidths=0, rasterized=True)
-    stars = ax.scatter(x[known, 0], x[known, 1], c=value[known], s=size, linewidths=0, cmap=GRADIENT, rasterized=True)
+    stars = ax.scatter(
+        x[known, 0],
+        x[known, 1],
+        c=value[known],
+        s=size,
+        linewidths=0,
+        cmap=GRADIENT,
+        rasterized=True,
+    )
     stars.set_clim(*(np.percentile(value[known], (2, 98)) if known.any() else (0, 1)))
     ax.set(xlim=limits(x[:, 0], False), ylim=limits(x[:, 1], False), xticks=[], yticks=[])
     bar = ax.figure.colorbar(stars, ax=ax, extend="both", ticks=ticks(), aspect=16, pad=0.02)

@@ -12,8 +12,9 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from luxscale import interpret
-from luxscale.model import LuxModel, Output, coordinates
+from luxscale.analysis import interpret
+from luxscale.errors import InputError
+from luxscale.model.lux import LuxModel, Output, coordinates
 from luxscale.plot.style import (
     BAND,
     DATA,
@@ -28,7 +29,6 @@ from luxscale.plot.style import (
     style,
     titled,
 )
-from luxscale.schema import InputError
 
 #: Most columns of a map; neighbouring pixels beyond that are summed.
 COLUMNS = 400
@@ -61,14 +61,14 @@ def derivative_spectra(
     output, of : str
         The spectrum, and the output that holds the labels.
     ivar, latent
-        As in `luxscale.interpret.derivatives`. With the inverse variances of a typical star noisy pixels count less,
-        and the derivatives are those of what `luxscale.infer` returns.
+        As in `luxscale.analysis.interpret.derivatives`. With the inverse variances of a typical star noisy
+        pixels count less, and the derivatives are those of what `luxscale.infer` returns.
 
     Returns
     -------
     array of Axes, (1 + label,)
-        The spectrum at ``latent`` (the average star), and d label / d flux in the label's units. Pixels that take no
-        part in the model break the lines.
+        The spectrum at ``latent`` (the average star), and d label / d flux in the label's units.
+        Pixels that take no part in the model break the lines.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def information(
     ----------
     model : LuxModel
     ivar : float or array, (wavelength,)
-        Inverse variances of a typical star's spectrum, e.g. `luxscale.precision.ivar_at_snr`.
+        Inverse variances of a typical star's spectrum, e.g. `luxscale.analysis.precision.ivar_at_snr`.
     labels, span
         As in `derivative_spectra`.
     axes : array of Axes, (2,), optional
@@ -127,14 +127,14 @@ def information(
     Returns
     -------
     array of Axes, (2,)
-        The spectrum; and for each label, a row of the shares of `luxscale.interpret.information`, relative to the
-        largest of the row, on a scale of square roots. Above 400 pixels neighbours are summed. At the right: how much
-        of the label's variance all pixels that are drawn remove.
+        The spectrum; and for each label, a row of the shares of `luxscale.analysis.interpret.information`,
+        relative to the largest of the row, on a scale of square roots. Above 400 pixels neighbours
+        are summed. At the right: how much of the label's variance all pixels that are drawn remove.
 
     Raises
     ------
     InputError
-        As `derivative_spectra` and `luxscale.interpret.information`.
+        As `derivative_spectra` and `luxscale.analysis.interpret.information`.
 
     Examples
     --------
@@ -154,14 +154,18 @@ def information(
     largest = columns.max(1, keepdims=True)
     relative = columns / np.where(largest > 0, largest, 1)
     rows = np.arange(len(names) + 1)
-    drawn = axes[1].pcolormesh(edges, rows, relative, cmap=SHARES, norm=PowerNorm(0.5, 0, 1), rasterized=True)
+    drawn = axes[1].pcolormesh(
+        edges, rows, relative, cmap=SHARES, norm=PowerNorm(0.5, 0, 1), rasterized=True
+    )
     axes[1].hlines(rows[1:-1], edges[0], edges[-1], color="w", lw=1)
     axes[1].set(ylim=(len(names), 0), xlabel=grid_name(grid))
     axes[1].set_yticks(rows[:-1] + 0.5, names, fontsize=TITLE)
     axes[1].tick_params(axis="y", length=0)
     for row, total in enumerate(columns.sum(1)):
         place = axes[1].get_yaxis_transform()
-        axes[1].text(1.01, row + 0.5, f"{100 * total:.0f}%", transform=place, va="center", fontsize=TEXT)
+        axes[1].text(
+            1.01, row + 0.5, f"{100 * total:.0f}%", transform=place, va="center", fontsize=TEXT
+        )
     if new:
         text = "share of the label's variance, relative to its largest"
         color_bar(drawn, list(axes), text, location="bottom", shrink=0.5, aspect=30)
@@ -173,21 +177,30 @@ def _spectrum(
 ) -> tuple[xr.DataArray, np.ndarray, np.ndarray]:
     """Return the grid, the spectrum at the latents of one star, NaN where unused, and which pixels to draw."""
     if output.is_label:
-        raise InputError(f"output {output.name!r} has names, not a grid; draw a spectrum, such as 'flux'")
+        raise InputError(
+            f"output {output.name!r} has names, not a grid; draw a spectrum, such as 'flux'"
+        )
     z = np.zeros(output.map.latent_dim) if latent is None else np.asarray(latent, float)
     spectrum = np.where(output.used, np.asarray(output.map(z[None])[0], float), np.nan)
     grid = xr.Dataset(coords=coordinates(output))[output.spec.dim]
     low, high = span or (-np.inf, np.inf)
     inside = (grid.values >= low) & (grid.values <= high)
     if not inside.any():
-        raise InputError(f"no pixel lies in {span}; the grid is {grid.values[0]:g} to {grid.values[-1]:g}")
+        raise InputError(
+            f"no pixel lies in {span}; the grid is {grid.values[0]:g} to {grid.values[-1]:g}"
+        )
     return grid, spectrum, inside
 
 
-def _draw_spectrum(ax: Axes, output: Output, grid: xr.DataArray, spectrum: np.ndarray, inside: np.ndarray) -> None:
+def _draw_spectrum(
+    ax: Axes, output: Output, grid: xr.DataArray, spectrum: np.ndarray, inside: np.ndarray
+) -> None:
     ax.step(grid.values, spectrum, where="mid", color=DATA, lw=0.8)
     drawn, x = spectrum[inside], grid.values[inside]
-    ax.set(ylim=limits(drawn[np.isfinite(drawn)], False), ylabel=output.name.replace("_", " ").capitalize())
+    ax.set(
+        ylim=limits(drawn[np.isfinite(drawn)], False),
+        ylabel=output.name.replace("_", " ").capitalize(),
+    )
     ax.set_xlim(x[0], x[-1] if x.size > 1 else x[0] + 1)
     ax.yaxis.set_major_locator(MaxNLocator(3))
 
@@ -208,10 +221,15 @@ def _rows(axes: Any, n: int) -> np.ndarray:
     """Return axes one above the other: one for the spectrum, ``n`` for labels."""
     if axes is not None:
         if np.size(axes) != n + 1:
-            raise InputError(f"{np.size(axes)} axes for {n} labels; give one for the spectrum and one for each label")
+            raise InputError(
+                f"{np.size(axes)} axes for {n} labels; give one for the spectrum and one for "
+                "each label"
+            )
         return np.ravel(axes)
     figure = Figure((7.2, 1.7 + 0.75 * n), layout="constrained")
-    made = figure.subplots(n + 1, sharex=True, gridspec_kw={"height_ratios": [1.3, *[1] * n], "hspace": 0})
+    made = figure.subplots(
+        n + 1, sharex=True, gridspec_kw={"height_ratios": [1.3, *[1] * n], "hspace": 0}
+    )
     figure.supylabel("d label / d flux", fontsize=TITLE)
     return _tidied(figure, made)
 
@@ -219,7 +237,9 @@ def _rows(axes: Any, n: int) -> np.ndarray:
 def _two(n: int) -> np.ndarray:
     """Return axes one above the other: for the spectrum, and for a map of ``n`` rows."""
     figure = Figure((7.2, 2.1 + 0.25 * n), layout="constrained")
-    return _tidied(figure, figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": [1, 0.2 + 0.25 * n]}))
+    return _tidied(
+        figure, figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": [1, 0.2 + 0.25 * n]})
+    )
 
 
 def _tidied(figure: Figure, axes: np.ndarray) -> np.ndarray:

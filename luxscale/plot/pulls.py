@@ -10,9 +10,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from luxscale.evaluate import LABEL, robust_scatter
+from luxscale.analysis.evaluate import LABEL
+from luxscale.analysis.stats import robust_scatter
+from luxscale.errors import InputError
 from luxscale.plot.style import BAND, DATA, MODEL, TEXT, TITLE, pretty, style
-from luxscale.schema import STAR, InputError
+from luxscale.schema.variables import STAR
 
 #: Pulls beyond so many errors are counted in the outermost bins.
 REACH = 5.0
@@ -49,13 +51,16 @@ def in_bins(snr: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(snr) & (at >= 0) & (at < edges.size - 1), at, -1)
 
 
-def pulls(pairs: xr.Dataset, snr: np.ndarray | None = None, axes: Any = None, *, bins: int = 4) -> np.ndarray:
+def pulls(
+    pairs: xr.Dataset, snr: np.ndarray | None = None, axes: Any = None, *, bins: int = 4
+) -> np.ndarray:
     """Draw histograms of (inferred - truth) / error over the unit Gaussian that they follow if the errors are right.
 
     Parameters
     ----------
     pairs : Dataset
-        From `luxscale.evaluate.match`. The error is that of both sides, added in quadrature.
+        From `luxscale.analysis.evaluate.match_labels`. The error is that of both sides, added in
+        quadrature.
     snr : array, (star,), optional
         S/N of its stars, for a column of panels a bin of it beside that of all stars.
     axes : array of Axes, (label, 1 + bin), optional
@@ -66,8 +71,9 @@ def pulls(pairs: xr.Dataset, snr: np.ndarray | None = None, axes: Any = None, *,
     Returns
     -------
     array of Axes, (label, 1 + bin)
-        A row a label, at the left all stars. Histograms have area 1; their first and last bins hold what lies beyond. Each
-        panel says the median and the robust scatter of its pulls, 0 and 1 if errors are right.
+        A row a label, at the left all stars. Histograms have area 1; their first and last bins hold
+        what lies beyond. Each panel says the median and the robust scatter of its pulls, 0 and 1 if
+        errors are right.
 
     Raises
     ------
@@ -79,14 +85,19 @@ def pulls(pairs: xr.Dataset, snr: np.ndarray | None = None, axes: Any = None, *,
     if snr is not None:
         edges = snr_bins(snr, bins)
         at = in_bins(snr, edges)
-        columns += [(f"S/N {a:.3g} to {b:.3g}", at == i) for i, (a, b) in enumerate(itertools.pairwise(edges))]
+        columns += [
+            (f"S/N {a:.3g} to {b:.3g}", at == i)
+            for i, (a, b) in enumerate(itertools.pairwise(edges))
+        ]
     sigma = np.hypot(pairs["inferred_err"].values, pairs["truth_err"].values)
     pull = (pairs["inferred"].values - pairs["truth"].values) / np.where(sigma > 0, sigma, np.nan)
     axes = _grid(axes, pairs.sizes[LABEL], len(columns))
     for row, name, values in zip(axes, pairs[LABEL].values.tolist(), pull.T, strict=True):
         for ax, (_, inside) in zip(row, columns, strict=True):
             _draw(ax, values[inside & np.isfinite(values)])
-        row[0].set_ylabel(pretty(str(name)), fontsize=TITLE, rotation=0, ha="right", va="center", labelpad=6)
+        row[0].set_ylabel(
+            pretty(str(name)), fontsize=TITLE, rotation=0, ha="right", va="center", labelpad=6
+        )
     for ax, (title, _) in zip(axes[0], columns, strict=True):
         ax.set_title(title, fontsize=TITLE)
     for ax in axes[-1]:
@@ -101,11 +112,25 @@ def _draw(ax: Axes, pull: np.ndarray) -> None:
         ax.stairs(counts / (pull.size * np.diff(_EDGES)), _EDGES, fill=True, color=BAND)
         ax.stairs(counts / (pull.size * np.diff(_EDGES)), _EDGES, color=DATA, lw=0.7)
         said = f"{np.median(pull):+z.2f}\n{robust_scatter(pull):.2f}".replace("-", "\N{MINUS SIGN}")
-        ax.text(0.97, 0.93, said, transform=ax.transAxes, ha="right", va="top", fontsize=TEXT, linespacing=1.3)
+        ax.text(
+            0.97,
+            0.93,
+            said,
+            transform=ax.transAxes,
+            ha="right",
+            va="top",
+            fontsize=TEXT,
+            linespacing=1.3,
+        )
     else:
         ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", va="center", fontsize=TEXT)
     ax.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color=MODEL, lw=1.2)
-    ax.set(xlim=(-REACH, REACH), ylim=(0, max(0.55, 1.1 * ax.get_ylim()[1] / 1.05)), yticks=[], xticks=[-3, 0, 3])
+    ax.set(
+        xlim=(-REACH, REACH),
+        ylim=(0, max(0.55, 1.1 * ax.get_ylim()[1] / 1.05)),
+        yticks=[],
+        xticks=[-3, 0, 3],
+    )
 
 
 def _grid(axes: Any, rows: int, columns: int) -> np.ndarray:
@@ -113,7 +138,10 @@ def _grid(axes: Any, rows: int, columns: int) -> np.ndarray:
         if np.size(axes) != rows * columns:
             raise InputError(f"{np.size(axes)} axes for {rows} labels; give {columns} for each")
         return np.reshape(axes, (rows, columns))
-    figure = Figure((0.9 + 1.55 * columns + (0.9 if columns == 1 else 0), 0.7 + 0.95 * rows), layout="constrained")
+    figure = Figure(
+        (0.9 + 1.55 * columns + (0.9 if columns == 1 else 0), 0.7 + 0.95 * rows),
+        layout="constrained",
+    )
     figure.get_layout_engine().set(h_pad=0.02, w_pad=0.03)  # type: ignore[union-attr, call-arg]
     made = figure.subplots(rows, columns, sharex=True, squeeze=False)
     for ax in made.flat:

@@ -11,12 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from luxscale.lookup import find_stars
-from luxscale.model import LuxModel
+from luxscale.errors import InputError
+from luxscale.model.lux import LuxModel
+from luxscale.model.predict import predict
 from luxscale.plot.spectrum import draw_data, flux_limits, labels_text
 from luxscale.plot.style import BAND, CYCLE, DATA, TEXT, TITLE, grid_name, style
-from luxscale.predict import predict
-from luxscale.schema import STAR, InputError, OutputSpec, pick_outputs
+from luxscale.schema.outputs import OutputSpec, pick_outputs
+from luxscale.schema.stars import find_stars
+from luxscale.schema.variables import STAR
 
 #: Lines of the catalogues: told apart by more than colour.
 _LINES = ("-", "--", ":", "-.")
@@ -37,8 +39,8 @@ def reconstructions(
     ----------
     survey : Dataset
     catalogs : mapping of str to Dataset
-        By what the legend says: catalogues of the same stars by the same model, e.g. inferred from spectra, and from
-        labels.
+        By what the legend says: catalogues of the same stars by the same model, e.g. inferred from
+        spectra, and from labels.
     model : LuxModel
     stars : identifier or sequence of identifiers
     spans : sequence of (least, greatest)
@@ -49,8 +51,9 @@ def reconstructions(
     Returns
     -------
     array of Axes, (star, span, 2)
-        Spectrum with its one-sigma band and each catalogue's model spectrum; under it residuals (data - model) in units
-        of the total error, sqrt(1 / ivar + scatter^2). Titles have the labels of the survey.
+        Spectrum with its one-sigma band and each catalogue's model spectrum; under it residuals
+        (data - model) in units of the total error, sqrt(1 / ivar + scatter^2). Titles have the
+        labels of the survey.
 
     Raises
     ------
@@ -61,7 +64,9 @@ def reconstructions(
     (spec,) = pick_outputs(survey, output, "survey")
     x = survey[spec.dim].values
     if model[output].is_label:
-        raise InputError(f"output {output!r} has names, not a grid; draw a spectrum, such as 'flux'")
+        raise InputError(
+            f"output {output!r} has names, not a grid; draw a spectrum, such as 'flux'"
+        )
     inside = [(x >= low) & (x <= high) for low, high in spans]
     for span, pixels in zip(spans, inside, strict=True):
         if not pixels.any():
@@ -72,14 +77,24 @@ def reconstructions(
     for i, row in enumerate(axes):
         lines = {name: d[i] for name, d in decoded.items()}
         for pair, pixels in zip(row, inside, strict=True):
-            _draw(pair, x, found.isel({STAR: [i]}), spec, np.asarray(model[output].scatter), lines, pixels)
+            _draw(
+                pair,
+                x,
+                found.isel({STAR: [i]}),
+                spec,
+                np.asarray(model[output].scatter),
+                lines,
+                pixels,
+            )
         row[0, 0].set_ylabel("Flux")
         row[0, 1].set_ylabel(r"$\Delta / \sigma$")
         row[0, 0].set_title(str(stars[i]), loc="left", fontsize=TEXT)
         if "label_value" in found:
             row[-1, 0].set_title(labels_text(found, i), loc="right", fontsize=TEXT)
     handles, names = axes[0, 0, 0].get_legend_handles_labels()
-    axes[0, 0, 0].figure.legend(handles, names, loc="outside upper center", ncols=4, fontsize=TEXT, frameon=False)
+    axes[0, 0, 0].figure.legend(
+        handles, names, loc="outside upper center", ncols=4, fontsize=TEXT, frameon=False
+    )
     axes[0, 0, 0].figure.supxlabel(grid_name(survey[spec.dim]), fontsize=TITLE)
     return axes
 

@@ -10,19 +10,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from luxscale.evaluate import decimals, label_units, round_to
-from luxscale.lookup import find_stars
-from luxscale.model import LuxModel, Output
+from luxscale.analysis.evaluate import count_decimals, label_units, round_to
+from luxscale.errors import InputError
+from luxscale.model.lux import LuxModel, Output
+from luxscale.model.predict import predict
 from luxscale.plot.style import BAND, DATA, MODEL, TEXT, TITLE, grid_name, limits, pretty, style
-from luxscale.predict import predict
-from luxscale.schema import STAR, InputError, pick_outputs
+from luxscale.schema.outputs import pick_outputs
+from luxscale.schema.stars import find_stars
+from luxscale.schema.variables import STAR
 
 #: Labels in the title of a spectrum.
 TITLE_LABELS = 4
 
 
 def spectra(
-    survey: xr.Dataset, catalog: xr.Dataset, model: LuxModel, stars: Any, axes: Any = None, output: str = "flux"
+    survey: xr.Dataset,
+    catalog: xr.Dataset,
+    model: LuxModel,
+    stars: Any,
+    axes: Any = None,
+    output: str = "flux",
 ) -> np.ndarray:
     """Draw spectra of a few stars with the model's over them: figure 3.
 
@@ -40,13 +47,14 @@ def spectra(
     Returns
     -------
     array of Axes, (2 * star,)
-        For each star: the spectrum with its one-sigma band, broken where pixels are missing, and the model; residuals
-        (data - model) in units of the total error, sqrt(1 / ivar + scatter^2).
+        For each star: the spectrum with its one-sigma band, broken where pixels are missing, and
+        the model; residuals (data - model) in units of the total error, sqrt(1 / ivar + scatter^2).
 
     Raises
     ------
     InputError
-        If a star or output is missing, the output is not a spectrum, or ``axes`` has the wrong size.
+        If a star or output is missing, the output is not a spectrum, or ``axes`` has the wrong
+        size.
 
     Examples
     --------
@@ -55,7 +63,9 @@ def spectra(
     """
     stars = [stars] if np.ndim(stars) == 0 else list(stars)
     if model[output].is_label:
-        raise InputError(f"output {output!r} has names, not a grid; draw a spectrum, such as 'flux'")
+        raise InputError(
+            f"output {output!r} has names, not a grid; draw a spectrum, such as 'flux'"
+        )
     (spec,) = pick_outputs(survey, output, "survey")
     found = survey[list(spec.variables)].isel({STAR: find_stars(survey, stars, "survey")}).compute()
     inferred = catalog.isel({STAR: find_stars(catalog, stars, "catalogue")}).compute()
@@ -75,7 +85,9 @@ def spectra(
 def _star_axes(axes: Any, n: int) -> np.ndarray:
     if axes is not None:
         if np.size(axes) != 2 * n:
-            raise InputError(f"{np.size(axes)} axes for {n} stars; give two for each: spectrum and residual")
+            raise InputError(
+                f"{np.size(axes)} axes for {n} stars; give two for each: spectrum and residual"
+            )
         return np.ravel(axes)
     figure = Figure((7.2, 0.4 + 2.2 * n), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.02)  # type: ignore[union-attr, call-arg]
@@ -93,7 +105,12 @@ def _star_axes(axes: Any, n: int) -> np.ndarray:
 
 
 def _draw_spectrum(
-    axes: np.ndarray, grid: xr.DataArray, value: np.ndarray, ivar: np.ndarray, decoded: np.ndarray, output: Output
+    axes: np.ndarray,
+    grid: xr.DataArray,
+    value: np.ndarray,
+    ivar: np.ndarray,
+    decoded: np.ndarray,
+    output: Output,
 ) -> None:
     """Draw one star: NaN breaks the lines at missing pixels."""
     value, err = draw_data(axes[0], grid.values, value, ivar)
@@ -102,18 +119,27 @@ def _draw_spectrum(
     axes[1].set(xlim=(grid.values[0], grid.values[-1]))
 
 
-def draw_data(ax: Axes, x: np.ndarray, value: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def draw_data(
+    ax: Axes, x: np.ndarray, value: np.ndarray, ivar: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw a spectrum with its one-sigma band; returns the values and errors drawn, NaN where pixels are missing."""
     seen = ivar > 0
     err = np.where(seen, 1 / np.sqrt(np.where(seen, ivar, 1)), np.nan)
     value = np.where(seen, value, np.nan)
-    ax.fill_between(x, value - err, value + err, step="mid", color=BAND, lw=0, label=r"data $\pm\,1\sigma$")
+    ax.fill_between(
+        x, value - err, value + err, step="mid", color=BAND, lw=0, label=r"data $\pm\,1\sigma$"
+    )
     ax.step(x, value, where="mid", color=DATA, lw=0.8, label="data")
     return value, err
 
 
 def draw_model(
-    axes: Any, x: np.ndarray, value: np.ndarray, err: np.ndarray, decoded: np.ndarray, scatter: np.ndarray
+    axes: Any,
+    x: np.ndarray,
+    value: np.ndarray,
+    err: np.ndarray,
+    decoded: np.ndarray,
+    scatter: np.ndarray,
 ) -> None:
     """Draw the model over the data, and below, (data - model) / sqrt(err^2 + scatter^2)."""
     top, bottom = axes
@@ -143,7 +169,7 @@ def labels_text(catalog: xr.Dataset, i: int) -> str:
         value, err = (float(catalog[v].values[i, j]) for v in ("label_value", "label_err"))
         if len(parts) == TITLE_LABELS or not np.isfinite(value):
             continue
-        places = decimals(None, err) if np.isfinite(err) else decimals(value)
+        places = count_decimals(None, err) if np.isfinite(err) else count_decimals(value)
         known = rf" \pm {round_to(err, places)}" if np.isfinite(err) else ""
         shown = "" if unit.startswith("dex") else f" {unit}"
         parts.append(rf"{pretty(name)} ${round_to(value, places)}{known}${shown}")

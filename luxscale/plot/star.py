@@ -10,12 +10,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from luxscale.lookup import find_stars
-from luxscale.model import LuxModel
+from luxscale.errors import InputError
+from luxscale.model.lux import LuxModel
+from luxscale.model.predict import predict
 from luxscale.plot.spectrum import draw_data, draw_model, flux_limits, labels_text
 from luxscale.plot.style import BAD, TEXT, TITLE, grid_name, style
-from luxscale.predict import predict
-from luxscale.schema import STAR, InputError, OutputSpec, pick_outputs
+from luxscale.schema.outputs import OutputSpec, pick_outputs
+from luxscale.schema.stars import find_stars
+from luxscale.schema.variables import STAR
 
 #: Pixels in a row, at most.
 ROW = 4200
@@ -26,7 +28,8 @@ _GAP = 10
 #: An error this many times the usual one says little of the flux.
 _LARGE = 4
 
-#: Stretches between gaps that get rows of their own; a grid in more pieces is none of a few detectors.
+#: Stretches between gaps that get rows of their own; a grid in more pieces is none of a few
+#: detectors.
 _MOST_PIECES = 8
 
 
@@ -60,15 +63,15 @@ def spectrum(
     Returns
     -------
     array of Axes, (row,) or (2 * row,)
-        In each row the spectrum with its one-sigma band, and bars where pixels are bad; under it residuals (data -
-        model) in units of the total error, sqrt(1 / ivar + scatter^2). The title has the labels of the catalogue, or of
-        the survey where there is none.
+        In each row the spectrum with its one-sigma band, and bars where pixels are bad; under it
+        residuals (data - model) in units of the total error, sqrt(1 / ivar + scatter^2). The title
+        has the labels of the catalogue, or of the survey where there is none.
 
     Raises
     ------
     InputError
-        If there is no such star, output or pixel, the output is not a spectrum, the model is not of its pixels, only one
-        of catalogue and model is given, or ``axes`` has the wrong size.
+        If there is no such star, output or pixel, the output is not a spectrum, the model is not of
+        its pixels, only one of catalogue and model is given, or ``axes`` has the wrong size.
 
     Examples
     --------
@@ -76,11 +79,15 @@ def spectrum(
     >>> axes = plot.spectrum(survey, survey.star.values[0], catalog, model)
     """
     if (catalog is None) != (model is None):
-        raise InputError("a model's spectrum needs the model and a catalogue made with it; give both, or none")
+        raise InputError(
+            "a model's spectrum needs the model and a catalogue made with it; give both, or none"
+        )
     (spec,) = pick_outputs(survey, output, "survey")
     x = survey[spec.dim].values
     if x.dtype.kind != "f":
-        raise InputError(f"output {output!r} has names, not a grid; draw a spectrum, such as 'flux'")
+        raise InputError(
+            f"output {output!r} has names, not a grid; draw a spectrum, such as 'flux'"
+        )
     one = survey.isel({STAR: find_stars(survey, [star], "survey")})
     value, ivar = _data(one, spec)
     decoded, scatter, known = np.full(x.size, np.nan), np.zeros(x.size), one
@@ -109,12 +116,15 @@ def _data(one: xr.Dataset, spec: OutputSpec) -> tuple[np.ndarray, np.ndarray]:
     return values[0], spec.ivar(values, noise)[0]
 
 
-def _model(inferred: xr.Dataset, model: LuxModel, spec: OutputSpec, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _model(
+    inferred: xr.Dataset, model: LuxModel, spec: OutputSpec, x: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the model's spectrum, NaN in pixels that it does not use, and its scatter: (wavelength,) each."""
     mapped = model[spec.name]
     if not np.array_equal(np.asarray(mapped.coord, float), x):
         raise InputError(
-            f"the model's {spec.dim} is not the survey's ({len(mapped.coord)} pixels, the survey {x.size}); give the "
+            f"the model's {spec.dim} is not the survey's ({len(mapped.coord)} pixels, the "
+            f"survey {x.size}); give the "
             "survey that was labelled"
         )
     return predict(inferred, model, spec.name).values[0], np.asarray(mapped.scatter)
@@ -137,7 +147,11 @@ def _parts(good: np.ndarray, start: int, stop: int) -> list[slice]:
     """Share pixels out among rows, cut in the middle of the longest bad stretch near an equal share."""
     count = -(-(stop - start) // ROW)
     size = (stop - start) / count
-    bounds = [start, *(_cut(good, int(start + i * size), int(size / 4)) for i in range(1, count)), stop]
+    bounds = [
+        start,
+        *(_cut(good, int(start + i * size), int(size / 4)) for i in range(1, count)),
+        stop,
+    ]
     return [slice(a, b) for a, b in itertools.pairwise(bounds)]
 
 
@@ -155,7 +169,9 @@ def _draw_bad(ax: Axes, x: np.ndarray, good: np.ndarray, name: str) -> None:
     if good.all():
         return
     foot = ax.get_xaxis_transform()
-    ax.fill_between(x, 0, 1, where=~good, step="mid", transform=foot, color=BAD, alpha=0.15, lw=0, zorder=0)
+    ax.fill_between(
+        x, 0, 1, where=~good, step="mid", transform=foot, color=BAD, alpha=0.15, lw=0, zorder=0
+    )
     ax.vlines(x[~good], 0, 0.05, transform=foot, color=BAD, lw=0.8, label=name)
 
 
@@ -176,7 +192,9 @@ def _limits(data: np.ndarray, err: np.ndarray, decoded: np.ndarray) -> tuple[flo
 def _title(ax: Axes, star: Any, one: xr.Dataset, known: xr.Dataset) -> None:
     """Write the star's name and S/N at the left, its labels at the right."""
     snr = float(one["snr"].values[0]) if "snr" in one and one["snr"].dtype.kind in "fiu" else np.nan
-    ax.set_title(f"{star}" + (f"   S/N {snr:.0f}" if np.isfinite(snr) else ""), loc="left", fontsize=TITLE)
+    ax.set_title(
+        f"{star}" + (f"   S/N {snr:.0f}" if np.isfinite(snr) else ""), loc="left", fontsize=TITLE
+    )
     if "label_value" in known and "label_err" in known:
         ax.set_title(labels_text(known, 0), loc="right", fontsize=TEXT)
 
@@ -185,9 +203,14 @@ def _axes(axes: Any, rows: int, residuals: bool) -> np.ndarray:
     each = 2 if residuals else 1
     if axes is not None:
         if np.size(axes) != rows * each:
-            raise InputError(f"{np.size(axes)} axes for {rows} rows; give {rows * each}: {each} for each")
+            raise InputError(
+                f"{np.size(axes)} axes for {rows} rows; give {rows * each}: {each} for each"
+            )
         return np.ravel(axes)
-    figure = Figure((10, 0.5 + (2.4 if residuals else 1.9) * rows + (0.8 if rows == 1 else 0)), layout="constrained")
+    figure = Figure(
+        (10, 0.5 + (2.4 if residuals else 1.9) * rows + (0.8 if rows == 1 else 0)),
+        layout="constrained",
+    )
     figure.get_layout_engine().set(h_pad=0.02)  # type: ignore[union-attr, call-arg]
     cells, made = figure.add_gridspec(rows, 1), []
     for i in range(rows):

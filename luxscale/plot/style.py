@@ -14,7 +14,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from luxscale.schema import InputError
+from luxscale.errors import InputError
 
 #: Stars outside these percentiles do not stretch the axes of a density.
 CENTRAL = (0.1, 99.9)
@@ -23,7 +23,8 @@ DENSITY = "viridis"
 #: Dark to gold: the light end of plasma vanishes on white.
 GRADIENT = ListedColormap(colormaps["plasma"](np.linspace(0, 0.88, 256)))
 DATA, BAND, MODEL, POINT, BAD = "0.25", "0.8", "#d55e00", "#0072b2", "#56b4e9"
-#: For series without a meaning of their own: Okabe and Ito's, which stay apart for any kind of sight.
+#: For series without a meaning of their own: Okabe and Ito's, which stay apart for any kind of
+#: sight.
 CYCLE = (POINT, MODEL, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 TEXT, TITLE = 8, 9
 
@@ -60,7 +61,9 @@ def pretty(label: str) -> str:
     ratio = _RATIO.fullmatch(label)
     if label in _PRETTY or not ratio:
         return _PRETTY.get(label, label)
-    above, below = (r"$\alpha$" if part == "alpha" else part.capitalize() for part in ratio.groups())
+    above, below = (
+        r"$\alpha$" if part == "alpha" else part.capitalize() for part in ratio.groups()
+    )
     return f"[{above}/{below}]"
 
 
@@ -125,10 +128,14 @@ def panels(axes: Any, n: int, most: int, size: tuple[float, float]) -> np.ndarra
 
 def legend_above(axes: np.ndarray, columns: int) -> None:
     """Put one legend above all panels, that of the panel that shows most: it does not fit into one."""
-    handles, names = max((ax.get_legend_handles_labels() for ax in axes.flat), key=lambda found: len(found[0]))
+    handles, names = max(
+        (ax.get_legend_handles_labels() for ax in axes.flat), key=lambda found: len(found[0])
+    )
     figure = axes.flat[0].get_figure(root=True)
     columns = columns if figure.get_figwidth() > 4 else 1
-    figure.legend(handles, names, loc="outside upper center", ncols=columns, fontsize=TEXT, frameon=False)
+    figure.legend(
+        handles, names, loc="outside upper center", ncols=columns, fontsize=TEXT, frameon=False
+    )
 
 
 def color_bar(mappable: Any, ax: Any, text: str, **options: Any) -> None:
@@ -152,7 +159,11 @@ def grid_name(grid: xr.DataArray) -> str:
     """Return a grid's name with its medium and unit, for an axis."""
     unit, medium = grid.attrs.get("units", ""), grid.attrs.get("medium")
     name = "Wavelength" if str(grid.name).startswith("wavelength") else str(grid.name)
-    return name + (f" in {medium}" if medium else "") + (f" [{_UNITS.get(unit, unit)}]" if unit else "")
+    return (
+        name
+        + (f" in {medium}" if medium else "")
+        + (f" [{_UNITS.get(unit, unit)}]" if unit else "")
+    )
 
 
 def label_rows(have: Sequence[Any], labels: Sequence[str] | None) -> list[int]:

@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from luxscale.errors import InputError
 from luxscale.plot.style import DATA, MODEL, POINT, TEXT, limits, new_axes, pretty, ticks
-from luxscale.schema import InputError
 
 _SHARES = {
     "labels": ("s", DATA, "predicted by {known}"),
@@ -23,14 +23,16 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
     ----------
     shares : Dataset
         ``labels``, ``spectrum`` and ``beyond`` (label,), at most 1, and ``chance`` (label,), what ``beyond`` reaches
-        by chance; the attribute ``known`` names the other labels. From `luxscale.paper.transfer.shares`.
+        by chance; the attribute ``known`` names the other labels. From
+        `luxscale.paper.transfer.shares`.
     ax : Axes, optional
         New by default.
 
     Returns
     -------
     Axes
-        A column for each label. Shares below 0, worse than the mean, are drawn at 0; the grey band is chance.
+        A column for each label. Shares below 0, worse than the mean, are drawn at 0; the grey band
+        is chance.
 
     Raises
     ------
@@ -39,7 +41,9 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
     """
     for name in (*_SHARES, "chance"):
         if name not in shares:
-            raise InputError(f"no variable {name!r} (label,); give what luxscale.paper.transfer.shares returns")
+            raise InputError(
+                f"no variable {name!r} (label,); give what luxscale.paper.transfer.shares returns"
+            )
     ax = ax or new_axes(7.2, 3.2)
     labels = shares["label"].values.tolist()
     x = np.arange(len(labels))
@@ -60,7 +64,14 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_xticks(x, [pretty(name) for name in labels])
     ax.tick_params(axis="x", length=0)
     ax.set(xlim=(-0.6, len(labels) - 0.4), ylim=(0, 1), ylabel="Share of the variance")
-    ax.legend(fontsize=TEXT, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), borderaxespad=0.2, ncols=3)
+    ax.legend(
+        fontsize=TEXT,
+        frameon=False,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1),
+        borderaxespad=0.2,
+        ncols=3,
+    )
     return ax
 
 
@@ -78,8 +89,9 @@ def beyond(inferred: np.ndarray, true: np.ndarray, label: str, ax: Axes | None =
     Returns
     -------
     Axes
-        With the 1:1 line and the correlation; without any, the label was inferred from the others alone; with one, from more than
-        these others, which may be lines of its element or correlation with something else.
+        With the 1:1 line and the correlation; without any, the label was inferred from the others
+        alone; with one, from more than these others, which may be lines of its element or
+        correlation with something else.
     """
     known = np.isfinite(inferred) & np.isfinite(true)
     inferred, true = inferred[known], true[known]
@@ -89,11 +101,15 @@ def beyond(inferred: np.ndarray, true: np.ndarray, label: str, ax: Axes | None =
     ax.plot([-edge, edge], [-edge, edge], "k", lw=0.9)
     ax.axhline(0, color="0.7", lw=0.8, zorder=0)
     ax.plot(true, inferred, ".", ms=4, mew=0, alpha=0.6, color=POINT)
-    text = f"n = {true.size:,}\nr = {np.corrcoef(inferred, true)[0, 1]:.2f}".replace("-", "\N{MINUS SIGN}")
+    text = f"n = {true.size:,}\nr = {np.corrcoef(inferred, true)[0, 1]:.2f}".replace(
+        "-", "\N{MINUS SIGN}"
+    )
     box = {"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 1}
     ax.text(0.045, 0.97, text, transform=ax.transAxes, va="top", fontsize=TEXT, bbox=box)
     ax.set(xlim=(-edge, edge), ylim=(-edge, edge), box_aspect=1)
-    ax.set(xlabel=f"Survey {pretty(label)}, rest [dex]", ylabel=f"Inferred {pretty(label)}, rest [dex]")
+    ax.set(
+        xlabel=f"Survey {pretty(label)}, rest [dex]", ylabel=f"Inferred {pretty(label)}, rest [dex]"
+    )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(ticks())
     return ax

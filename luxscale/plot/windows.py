@@ -10,7 +10,11 @@ from luxscale.plot.style import CYCLE, DATA, TEXT
 
 
 def mark_windows(
-    ax: Axes, windows: Sequence[tuple[float, float]], name: str = "", color: str = CYCLE[2], level: float = 1.0
+    ax: Axes,
+    windows: Sequence[tuple[float, float]],
+    name: str = "",
+    color: str = CYCLE[2],
+    level: float = 1.0,
 ) -> None:
     """Shade stretches of a spectrum, those that the axes show.
 
@@ -29,8 +33,19 @@ def mark_windows(
     low, high = sorted(ax.get_xlim())
     seen = [(a, b) for a, b in windows if b > low and a < high]
     for least, greatest in seen:
-        ax.axvspan(max(least, low), min(greatest, high), 0, level, color=color, alpha=0.22, lw=0, zorder=0)
+        ax.axvspan(
+            max(least, low), min(greatest, high), 0, level, color=color, alpha=0.22, lw=0, zorder=0
+        )
     if seen and name:
         place = (max(seen[0][0], low) + min(seen[0][1], high)) / 2
         at = ("data", "axes fraction")
-        ax.annotate(name, (place, 0.95), xycoords=at, ha="center", va="top", fontsize=TEXT, color=DATA, zorder=4)
+        ax.annotate(
+            name,
+            (place, 0.95),
+            xycoords=at,
+            ha="center",
+            va="top",
+            fontsize=TEXT,
+            color=DATA,
+            zorder=4,
+        )

@@ -1,10 +1,11 @@
 """The continuum of many stars at once: weighted least squares with one design for all, and the pixels to fit it at.
 
-The continuum of a star must not depend on its S/N, as medians and quantiles do. A weighted fit is linear in flux, but
-with weights of ivar alone it would still: the noise of a bright star is least in its lines, that of a faint one, from
-the sky, is not, and the same lines would pull down the one more than the other, by 2% in a spectrum full of them. What
-continuum misses, lines, is part of the error of each pixel, so weights are 1 / (sigma^2 + MISFIT^2): alike for pixels
-of any use, small for those of large errors. The same star at S/N 20 and 200 then agrees to 0.1%, half its noise.
+The continuum of a star must not depend on its S/N, as medians and quantiles do. A weighted fit is
+linear in flux, but with weights of ivar alone it would still: the noise of a bright star is least
+in its lines, that of a faint one, from the sky, is not, and the same lines would pull down the one
+more than the other, by 2% in a spectrum full of them. What continuum misses, lines, is part of the
+error of each pixel, so weights are 1 / (sigma^2 + MISFIT^2): alike for pixels of any use, small for
+those of large errors. The same star at S/N 20 and 200 then agrees to 0.1%, half its noise.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale import solvers
+from luxscale.errors import InputError
+from luxscale.model import linalg
+from luxscale.model.jit import compile_program
 from luxscale.prepare.recipe import Ranges
 from luxscale.prepare.resample import segments
-from luxscale.schema import InputError
 
 #: Stars of one call of the compiled fit, less are filled up, so that it is compiled once.
 BLOCK = 64
@@ -59,7 +61,12 @@ def default_chips(grid: np.ndarray) -> Ranges:
 
 
 def make_chips(
-    grid: np.ndarray, kind: str, order: int, length: float, ranges: Ranges, continuum_pixels: Ranges | None
+    grid: np.ndarray,
+    kind: str,
+    order: int,
+    length: float,
+    ranges: Ranges,
+    continuum_pixels: Ranges | None,
 ) -> tuple[Chip, ...]:
     """Return the chips of a grid with their designs.
 
@@ -76,7 +83,8 @@ def make_chips(
     Raises
     ------
     InputError
-        If a chip lies off the grid, has too few pixels to fit at, or is wider than the longest period of sines.
+        If a chip lies off the grid, has too few pixels to fit at, or is wider than the longest
+        period of sines.
     """
     at = within(grid, continuum_pixels)
     chips = []
@@ -85,15 +93,23 @@ def make_chips(
         terms = 1 + order * (2 if kind == "sines" else 1)
         if at[pixels].sum() < LEAST_PIXELS * terms:
             raise InputError(
-                f"chip {low:g} to {high:g} has {at[pixels].sum()} pixels to fit a continuum of {terms} terms at; "
-                f"choose other chips, continuum pixels or a lower order (the grid: {grid[0]:g} to {grid[-1]:g})"
+                f"chip {low:g} to {high:g} has {at[pixels].sum()} pixels to fit a continuum of "
+                f"{terms} terms at; "
+                f"choose other chips, continuum pixels or a lower order (the grid: {grid[0]:g} "
+                f"to {grid[-1]:g})"
             )
         if kind == "sines" and length < (width := np.ptp(grid[pixels])):
             raise InputError(
-                f"chip {low:g} to {high:g} is wider than the sines' longest period: a continuum that repeats itself "
-                f"after {length:g} fits none; choose a length of at least {width:.0f}, narrower chips, or chebyshev"
+                f"chip {low:g} to {high:g} is wider than the sines' longest period: a "
+                "continuum that repeats itself "
+                f"after {length:g} fits none; choose a length of at least {width:.0f}, "
+                "narrower chips, or chebyshev"
             )
-        x = _sines(grid[pixels], order, length) if kind == "sines" else _chebyshev(grid[pixels], order)
+        x = (
+            _sines(grid[pixels], order, length)
+            if kind == "sines"
+            else _chebyshev(grid[pixels], order)
+        )
         chips.append(Chip(pixels, _orthonormal(x, at[pixels]), at[pixels]))
     return tuple(chips)
 
@@ -102,7 +118,9 @@ def within(grid: np.ndarray, ranges: Ranges | None) -> np.ndarray:
     """Return which pixels lie in one of the ranges, all for None: (wavelength,) bool."""
     if ranges is None:
         return np.ones(len(grid), bool)
-    return np.any([(low <= grid) & (grid <= high) for low, high in ranges], axis=0) & np.ones(len(grid), bool)
+    return np.any([(low <= grid) & (grid <= high) for low, high in ranges], axis=0) & np.ones(
+        len(grid), bool
+    )
 
 
 def _sines(grid: np.ndarray, order: int, length: float) -> np.ndarray:
@@ -152,11 +170,11 @@ def _filled(rows: np.ndarray) -> np.ndarray:
 
 
 def _packed(design: np.ndarray) -> np.ndarray:
-    i, j, _ = solvers.packed_index(design.shape[1])
+    i, j, _ = linalg.packed_index(design.shape[1])
     return np.ascontiguousarray((design[:, i] * design[:, j]).T)
 
 
-@solvers.program()
+@compile_program()
 def _solve(
     y: list[jax.Array], ivar: list[jax.Array], arrays: tuple[tuple[jax.Array, jax.Array], ...]
 ) -> list[jax.Array]:
@@ -168,20 +186,21 @@ def _solve_chip(y: jax.Array, ivar: jax.Array, arrays: tuple[jax.Array, jax.Arra
     x, packed = arrays
     terms = x.shape[1]
     n, n_used = (ivar > 0).sum(1), (packed[0] > 0).sum()
-    w = solvers.weight(ivar, jnp.float32(MISFIT))
+    w = linalg.weight(ivar, jnp.float32(MISFIT))
     w = w / jnp.maximum(w.max(1, keepdims=True), jnp.finfo(w.dtype).tiny)
-    h, rhs = solvers.normal_equations(w, y, x, packed)
+    h, rhs = linalg.normal_equations(w, y, x, packed)
     fitted = n >= jnp.maximum(LEAST_SHARE * n_used, LEAST_PIXELS * terms)
-    h = jnp.where(fitted[:, None, None], solvers.unpack(h, terms), jnp.eye(terms))
-    found = solvers.dot(solvers.solve(h, rhs).x, x.T)
+    h = jnp.where(fitted[:, None, None], linalg.unpack(h, terms), jnp.eye(terms))
+    found = linalg.dot(linalg.solve(h, rhs).x, x.T)
     return jnp.where(fitted[:, None] & (found > LEAST_LEVEL), found, 0)
 
 
 def mean_flux(flux: np.ndarray, ivar: np.ndarray, used: np.ndarray) -> np.ndarray:
     """Return the mean flux over the good pixels of each star among those used, NaN of a star without: (star,).
 
-    All pixels weigh the same, so that it does not depend on S/N. Stars that lack different pixels are scaled by means
-    over different parts of the spectrum: where the flux varies much along it, give ranges that all stars have.
+    All pixels weigh the same, so that it does not depend on S/N. Stars that lack different pixels
+    are scaled by means over different parts of the spectrum: where the flux varies much along it,
+    give ranges that all stars have.
     """
     good = (ivar > 0) & used
     n = good.sum(1)
@@ -200,20 +219,23 @@ def continuum_pixels(
 ) -> Ranges:
     """Find the pixels that are continuum in all of some normalised spectra of high S/N, for `Recipe.continuum_pixels`.
 
-    After The Cannon (Ness et al. 2015, ApJ 808, 16), which takes those where the mean spectrum is near 1 and depends
-    little on labels; here they are those where mean and intrinsic scatter of the stars, together, are least off.
+    After The Cannon (Ness et al. 2015, ApJ 808, 16), which takes those where the mean spectrum is
+    near 1 and depends little on labels; here they are those where mean and intrinsic scatter of the
+    stars, together, are least off.
 
     Parameters
     ----------
     flux, ivar : array, (star, wavelength)
-        Spectra over a first continuum; ivar = 0 where missing. Stars that span the labels, a few hundred of them.
+        Spectra over a first continuum; ivar = 0 where missing. Stars that span the labels, a few
+        hundred of them.
     grid : array, (wavelength,)
     fraction : float
         Share of the pixels that is wanted; 5 to 9% in The Cannon.
     chips : tuple of (float, float)
         As of a recipe.
     stretches : int
-        Equal parts of a chip that each give their share, so that no part of the continuum is without a hold.
+        Equal parts of a chip that each give their share, so that no part of the continuum is
+        without a hold.
     level : float
         Where the first continuum puts the true one: above 1 if it runs through the lines.
 
@@ -228,7 +250,9 @@ def continuum_pixels(
         If the fraction is none, or no pixel is good in half of the stars.
     """
     if not 0 < fraction <= 1:
-        raise InputError(f"fraction = {fraction!r} must be a share of the pixels, above 0 and at most 1")
+        raise InputError(
+            f"fraction = {fraction!r} must be a share of the pixels, above 0 and at most 1"
+        )
     score = _deviation(flux, ivar, level)
     chosen = np.zeros(len(grid), bool)
     for low, high in chips or default_chips(grid):
@@ -237,7 +261,10 @@ def continuum_pixels(
             best = part[np.argsort(score[part], kind="stable")[: round(fraction * len(part))]]
             chosen[best[np.isfinite(score[best])]] = True
     if not chosen.any():
-        raise InputError("no continuum pixel found: no pixel is good in half of the stars, or the fraction too small")
+        raise InputError(
+            "no continuum pixel found: no pixel is good in half of the stars, or the fraction "
+            "too small"
+        )
     return tuple(_runs(chosen, grid))
 
 
@@ -249,12 +276,18 @@ def _deviation(flux: np.ndarray, ivar: np.ndarray, level: float) -> np.ndarray:
     mean = y.sum(0) / many
     noise = np.sum(np.where(good, 1 / np.where(good, ivar, 1), 0), 0) / many
     spread = np.where(good, (y - mean) ** 2, 0).sum(0) / np.maximum(n - 1, 1)
-    return np.where(n > len(flux) / 2, np.sqrt((mean - level) ** 2 + np.maximum(spread - noise, 0)), np.inf)
+    return np.where(
+        n > len(flux) / 2, np.sqrt((mean - level) ** 2 + np.maximum(spread - noise, 0)), np.inf
+    )
 
 
 def _runs(chosen: np.ndarray, grid: np.ndarray) -> Iterator[tuple[float, float]]:
     """Yield the stretches of chosen pixels, from edge to edge."""
-    edges = np.r_[grid[0] - (grid[1] - grid[0]) / 2, (grid[1:] + grid[:-1]) / 2, grid[-1] + (grid[-1] - grid[-2]) / 2]
+    edges = np.r_[
+        grid[0] - (grid[1] - grid[0]) / 2,
+        (grid[1:] + grid[:-1]) / 2,
+        grid[-1] + (grid[-1] - grid[-2]) / 2,
+    ]
     turns = np.flatnonzero(np.diff(np.r_[0, chosen.astype(np.int8), 0]))
     for start, stop in turns.reshape(-1, 2):
         yield float(edges[start]), float(edges[stop])

@@ -15,7 +15,15 @@ GOOD = 0
 #: Flux from here on has no place in float32.
 _MOST = np.finfo(np.float32).max
 
-_OTHER = ("not finite", "sentinel", "zero flux", "no error", "huge error", "outside file's range", "no continuum")
+_OTHER = (
+    "not finite",
+    "sentinel",
+    "zero flux",
+    "no error",
+    "huge error",
+    "outside file's range",
+    "no continuum",
+)
 
 
 def reasons(bad: Sequence[str]) -> tuple[str, ...]:
@@ -90,5 +98,7 @@ def typical(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     """Return the size of the mean flux, weighted by ivar: (star,); 0 of a star without pixels, or with absurd ones."""
     with np.errstate(over="ignore", invalid="ignore"):
         total = np.sum(ivar, 1, dtype=float)
-        mean = np.abs(np.einsum("ij,ij->i", flux, ivar, dtype=float)) / np.where(total > 0, total, 1)
+        mean = np.abs(np.einsum("ij,ij->i", flux, ivar, dtype=float)) / np.where(
+            total > 0, total, 1
+        )
         return np.where(np.isfinite(mean), mean, 0)

@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from luxscale.errors import InputError
 from luxscale.readers.base import Format
-from luxscale.schema import InputError
 
 Ranges = tuple[tuple[float, float], ...]
 
@@ -31,20 +31,24 @@ class Recipe:
         Whether the velocity of each star is taken out.
     continuum : str
         ``"none"``: the flux is left as it is; ``"file"``: divided by the continuum in the file; ``"scale"``: by the mean
-        over its good pixels; ``"sines"``, ``"chebyshev"``: by a weighted fit of these functions to each chip,
-        which does not depend on S/N.
+        over its good pixels; ``"sines"``, ``"chebyshev"``: by a weighted fit of these functions to
+        each chip, which does not depend on S/N.
     order : int, optional
         Sines and cosines up to ``order`` periods in ``length``, or the degree of the polynomials.
     length : float
-        The longest period of the sines, Angstrom; 1400 in The Cannon, whose chips are half of that. No chip may be wider.
+        The longest period of the sines, Angstrom; 1400 in The Cannon, whose chips are half of that.
+        No chip may be wider.
     chips : tuple of (float, float)
-        Wavelength ranges that are fitted apart, in the unit of the grid; none: see `continuum.default_chips`.
+        Wavelength ranges that are fitted apart, in the unit of the grid; none: see
+        `continuum.default_chips`.
     continuum_pixels : tuple of (float, float), optional
-        Wavelength ranges that the fit, or the mean of ``"scale"``, goes over; None: all good pixels.
+        Wavelength ranges that the fit, or the mean of ``"scale"``, goes over; None: all good
+        pixels.
     most_error : float, optional
-        A pixel of which the error is more than this many times the star's typical flux (the mean weighted by ivar, so
-        that such pixels do not change it) is bad; None: no error is too large. At the default of 10 it held no
-        information, and large errors that stand for bad pixels are far above it.
+        A pixel of which the error is more than this many times the star's typical flux (the mean
+        weighted by ivar, so that such pixels do not change it) is bad; None: no error is too large.
+        At the default of 10 it held no information, and large errors that stand for bad pixels are
+        far above it.
     """
 
     bad: tuple[str, ...]
@@ -74,14 +78,26 @@ def default_recipe(format: Format, **changes: Any) -> Recipe:  # noqa: A002 - wh
     for name in changes:
         if name not in names:
             raise InputError(f"a recipe has no {name!r}; it has: {', '.join(names)}")
-    if "rest_frame" in changes and changes["rest_frame"] != format.rest_frame and not format.velocities:
+    if (
+        "rest_frame" in changes
+        and changes["rest_frame"] != format.rest_frame
+        and not format.velocities
+    ):
         raise InputError(
-            f"files of {format.name} give no velocities: they are in the rest frame, or do not say; leave out rest_frame "
+            f"files of {format.name} give no velocities: they are in the rest frame, or do not "
+            "say; leave out rest_frame "
             "(--rest-frame, --as-observed)"
         )
-    settings = {"bad": format.bad, "rest_frame": format.rest_frame, "continuum": format.continuum, **changes}
+    settings = {
+        "bad": format.bad,
+        "rest_frame": format.rest_frame,
+        "continuum": format.continuum,
+        **changes,
+    }
     if settings["continuum"] not in CONTINUA:
-        raise InputError(f"no continuum {settings['continuum']!r}; there are: {', '.join(CONTINUA)}")
+        raise InputError(
+            f"no continuum {settings['continuum']!r}; there are: {', '.join(CONTINUA)}"
+        )
     if settings.get("order") is None:
         settings["order"] = ORDERS.get(settings["continuum"])
     for name in ("chips", "continuum_pixels"):
@@ -98,7 +114,9 @@ def _ranges(name: str, values: Sequence[Sequence[float]]) -> Ranges:
     try:
         ranges = tuple((float(low), float(high)) for low, high in values)
     except (TypeError, ValueError):
-        raise InputError(f"{name} = {values!r} must be pairs of wavelengths, least and greatest") from None
+        raise InputError(
+            f"{name} = {values!r} must be pairs of wavelengths, least and greatest"
+        ) from None
     for low, high in ranges:
         if not low < high:
             raise InputError(f"{name}: {low:g} to {high:g} is no range of wavelengths")
@@ -109,7 +127,9 @@ def _check_bits(recipe: Recipe, format: Format) -> None:  # noqa: A002
     unknown = [name for name in recipe.bad if name not in format.bits]
     if unknown:
         have = ", ".join(format.bits) or "none"
-        raise InputError(f"{format.name} has no mask bit {', '.join(map(repr, unknown))}; it has: {have}")
+        raise InputError(
+            f"{format.name} has no mask bit {', '.join(map(repr, unknown))}; it has: {have}"
+        )
     if len(set(recipe.bad)) < len(recipe.bad):
         raise InputError(f"bad = {', '.join(recipe.bad)} names a mask bit twice")
 
@@ -117,14 +137,19 @@ def _check_bits(recipe: Recipe, format: Format) -> None:  # noqa: A002
 def _check_numbers(recipe: Recipe) -> None:
     least = 1 if recipe.continuum == "sines" else 0
     if recipe.fits and not (isinstance(recipe.order, int) and least <= recipe.order <= 30):
-        raise InputError(f"order = {recipe.order!r} of {recipe.continuum} must be a whole number from {least} to 30")
+        raise InputError(
+            f"order = {recipe.order!r} of {recipe.continuum} must be a whole number from "
+            f"{least} to 30"
+        )
     for name, value in (("length", recipe.length), ("most_error", recipe.most_error)):
         unset = name == "most_error" and value is None
         if not (unset or (isinstance(value, int | float) and 0 < value < math.inf)):
             raise InputError(f"{name} = {value!r} must be positive and finite")
     for (_, high), (low, _) in zip(recipe.chips, recipe.chips[1:], strict=False):
         if low < high:
-            raise InputError(f"chips overlap between {low:g} and {high:g}; a pixel has one continuum")
+            raise InputError(
+                f"chips overlap between {low:g} and {high:g}; a pixel has one continuum"
+            )
 
 
 def _check_effect(recipe: Recipe) -> None:
@@ -137,4 +162,6 @@ def _check_effect(recipe: Recipe) -> None:
     if not recipe.fits and recipe.continuum != "scale" and recipe.continuum_pixels is not None:
         idle.append("continuum_pixels")
     if idle:
-        raise InputError(f"{' and '.join(idle)} would have no effect with continuum = {recipe.continuum!r}")
+        raise InputError(
+            f"{' and '.join(idle)} would have no effect with continuum = {recipe.continuum!r}"
+        )

@@ -11,11 +11,13 @@ import numpy as np
 
 from luxscale.readers.base import BadFile
 
-#: Grids that agree to this many pixels are the same: log wavelengths in float32 are off by a thousandth.
+#: Grids that agree to this many pixels are the same: log wavelengths in float32 are off by a
+#: thousandth.
 SAME = 0.005
 
-#: A resampled pixel of which less than this share came from good pixels is missing. Its flux is the mean over the good
-#: part: where that is much less than the whole, its centre moves, which costs more than the loss of a pixel.
+#: A resampled pixel of which less than this share came from good pixels is missing. Its flux is the
+#: mean over the good part: where that is much less than the whole, its centre moves, which costs
+#: more than the loss of a pixel.
 LEAST_GOOD = 0.9
 
 #: A step this many times the one before or after it is a gap between detectors.
@@ -81,7 +83,10 @@ def copy(pixels: Pixels, i: int, n_grid: int, outside: int) -> Pixels:
         return pixels
     ours, theirs = overlap(i, n_file, n_grid)
     moved = Pixels(
-        *(np.full((n_stars, n_grid), fill, a.dtype) for a, fill in zip(pixels, (0, 0, outside), strict=True))
+        *(
+            np.full((n_stars, n_grid), fill, a.dtype)
+            for a, fill in zip(pixels, (0, 0, outside), strict=True)
+        )
     )
     for to, array in zip(moved, pixels, strict=True):
         to[:, ours] = array[:, theirs]
@@ -91,11 +96,11 @@ def copy(pixels: Pixels, i: int, n_grid: int, outside: int) -> Pixels:
 def rebin(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray, outside: int) -> Pixels:
     """Resample spectra that have one wavelength scale; all stars and what is needed of each go through one loop.
 
-    A pixel's flux is the mean over the good part of what it covers, its variance that of this mean. Neighbours that share
-    a pixel of the file are correlated, which no inverse variance can say: lest it count twice, a pixel's ivar is at most
-    its share of that of the file's pixels, so that the information in a stretch of wavelength is what it was. No
-    detector's edge pixel is drawn out over a gap. A pixel that is
-    missing for what it covers has the reason of the nearest bad pixel.
+    A pixel's flux is the mean over the good part of what it covers, its variance that of this mean.
+    Neighbours that share a pixel of the file are correlated, which no inverse variance can say:
+    lest it count twice, a pixel's ivar is at most its share of that of the file's pixels, so that
+    the information in a stretch of wavelength is what it was. No detector's edge pixel is drawn out
+    over a gap. A pixel that is missing for what it covers has the reason of the nearest bad pixel.
 
     Parameters
     ----------
@@ -111,18 +116,24 @@ def rebin(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray, outside: int
     planes = np.stack([np.where(good, pixels.flux, 0), good.astype(float), density])
     error = np.where(good, 1 / np.sqrt(np.where(good, pixels.ivar, 1)), 0)
     errors = np.stack([error, np.zeros_like(error), np.zeros_like(error)])
-    # flux and error, each times the share that is good, the share, and inverse variance per unit wavelength
+    # flux and error, each times the share that is good, the share, and inverse variance per unit
+    # wavelength
     out = np.full((4, len(good), len(grid)), np.nan)
     for new in segments(grid):
         for old in segments(wavelength):
-            arrays = map(np.ascontiguousarray, (grid[new], wavelength[old], planes[..., old], errors[..., old]))
+            arrays = map(
+                np.ascontiguousarray,
+                (grid[new], wavelength[old], planes[..., old], errors[..., old]),
+            )
             (f, share, inform), (e, _, _) = _spectres()(*arrays, fill=np.nan, verbose=False)
             inside = np.isfinite(share[0])
             out[:, :, new][..., inside] = np.stack([f, e, share, inform])[..., inside]
     f, e, share, inform = out
     known = share >= LEAST_GOOD
     divide = np.where(known, share, 1)
-    ivar = np.where(known, np.minimum((divide / np.where(known, e, 1)) ** 2, inform * _widths(grid)), 0)
+    ivar = np.where(
+        known, np.minimum((divide / np.where(known, e, 1)) ** 2, inform * _widths(grid)), 0
+    )
     reason = np.where(known, 0, outside).astype(np.uint8)
     for row, codes, lost in zip(reason, pixels.reason, np.isfinite(share) & ~known, strict=True):
         row[lost] = _nearest(wavelength, codes, grid[lost])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from luxscale.errors import InputError
 from luxscale.readers import apogee, arrays, boss, gaia, galah, lamost, mwm
 from luxscale.readers.base import BadFile, Format, Option, Spectra
-from luxscale.schema import InputError
 
 __all__ = ["FORMATS", "BadFile", "Format", "Option", "Spectra", "get_format"]
 

@@ -9,7 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from luxscale.readers.base import BadFile, Format, HduList, Header, Option, Spectra, image, open_fits, table
+from luxscale.readers.base import (
+    BadFile,
+    Format,
+    HduList,
+    Header,
+    Option,
+    Spectra,
+    image,
+    open_fits,
+    table,
+)
 
 #: The grid of all combined APOGEE spectra, vacuum Angstrom.
 GRID = 10 ** (4.179 + 6e-6 * np.arange(8575))
@@ -34,7 +44,17 @@ BITS = {
     "FERRE_MASK": 16,
 }
 
-BAD = ("BADPIX", "CRPIX", "SATPIX", "UNFIXABLE", "BADDARK", "BADFLAT", "BADERR", "NOSKY", "NOT_ENOUGH_PSF")
+BAD = (
+    "BADPIX",
+    "CRPIX",
+    "SATPIX",
+    "UNFIXABLE",
+    "BADDARK",
+    "BADFLAT",
+    "BADERR",
+    "NOSKY",
+    "NOT_ENOUGH_PSF",
+)
 
 
 #: Rows that an apStar file may have; the most visits known are some sixty.
@@ -54,7 +74,9 @@ def read_apstar(path: str | Path, *, rows: str = "coadd") -> Iterator[Spectra]:
         header = hdus[0].header
         flux, error, mask = (image(hdus, i) for i in (1, 2, 3))
         if mask.dtype.kind not in "iu":
-            raise BadFile("HDU 3 is no pixel mask: this is no apStar file, perhaps an aspcapStar file")
+            raise BadFile(
+                "HDU 3 is no pixel mask: this is no apStar file, perhaps an aspcapStar file"
+            )
         if not len(flux) == len(error) == len(mask) <= MOST_ROWS:
             raise BadFile(f"{len(flux)} rows of flux, {len(error)} of errors, {len(mask)} of masks")
         wavelength = log_grid(header, hdus[1].header, flux.shape[1])
@@ -62,7 +84,11 @@ def read_apstar(path: str | Path, *, rows: str = "coadd") -> Iterator[Spectra]:
         flux, error, mask = flux[take], error[take], mask[take]
         name = identifier(header, "OBJID")
         snr = np.array([number_in(header, f"SNRVIS{n}" if n else "SNR") for n in number])
-        columns = {"snr": snr, **_common(header, len(flux)), "n_visits": np.full(len(flux), _n_visits(header))}
+        columns = {
+            "snr": snr,
+            **_common(header, len(flux)),
+            "n_visits": np.full(len(flux), _n_visits(header)),
+        }
         star, key = np.full(len(flux), name, object), None
         if rows == "visits":
             star, key = np.array([f"{name}-{n}" for n in number], object), star
@@ -93,7 +119,9 @@ def read_aspcapstar(path: str | Path) -> Iterator[Spectra]:
         header = hdus[0].header
         flux, error, best_fit = (image(hdus, i) for i in (1, 2, 3))
         if best_fit.dtype.kind != "f" or len(flux) != 1:
-            raise BadFile("no best fit in HDU 3: this is no aspcapStar file, perhaps an apStar file")
+            raise BadFile(
+                "no best fit in HDU 3: this is no aspcapStar file, perhaps an apStar file"
+            )
         wavelength = log_grid(header, hdus[1].header, flux.shape[1])
         star = np.array([_aspcap_id(hdus)], object)
         columns = {"snr": np.array([number_in(header, "SNR")]), **_common(header, 1)}
@@ -120,8 +148,15 @@ def log_grid(primary: Header, header: Header, n_pixels: int) -> np.ndarray:
     for found in (header, primary):
         if "CRVAL1" in found and "CDELT1" in found:
             start, step = number_in(found, "CRVAL1"), number_in(found, "CDELT1")
-            if not (0 < start < 6 and 0 < step < 0.1 and start + step * n_pixels < 6 and found.get("CRPIX1", 1) == 1):
-                raise BadFile(f"CRVAL1 = {start:g} and CDELT1 = {step:g} are no logarithmic wavelength grid")
+            if not (
+                0 < start < 6
+                and 0 < step < 0.1
+                and start + step * n_pixels < 6
+                and found.get("CRPIX1", 1) == 1
+            ):
+                raise BadFile(
+                    f"CRVAL1 = {start:g} and CDELT1 = {step:g} are no logarithmic wavelength grid"
+                )
             return _powers(start, step, n_pixels)
     raise BadFile("no wavelength grid: the header has no CRVAL1 and CDELT1")
 
@@ -162,7 +197,9 @@ def number_in(header: Header, key: str) -> float:
 
 def _common(header: Header, n: int) -> dict[str, np.ndarray]:
     """Return the columns that come from the header: (row,)."""
-    return {name: np.full(n, number_in(header, key)) for name, key in (("ra", "RA"), ("dec", "DEC"))}
+    return {
+        name: np.full(n, number_in(header, key)) for name, key in (("ra", "RA"), ("dec", "DEC"))
+    }
 
 
 FORMATS = (
@@ -175,7 +212,14 @@ FORMATS = (
         bad=BAD,
         continuum="chebyshev",
         pattern=("apStar-*.fits", "apStar-*.fits.gz", "asStar-*.fits", "asStar-*.fits.gz"),
-        options=(Option("rows", "coadd", ("coadd", "visits"), "the combined spectrum, or each visit as a star"),),
+        options=(
+            Option(
+                "rows",
+                "coadd",
+                ("coadd", "visits"),
+                "the combined spectrum, or each visit as a star",
+            ),
+        ),
         tried="real",
     ),
     Format(

@@ -53,9 +53,10 @@ def read_arrays(
 ) -> Iterator[Spectra]:
     """Read spectra from named arrays: flux and ivar (star, pixel), wavelength (pixel,), and what else there is.
 
-    A file of one star may have them (pixel,). In FITS, an array is an image HDU by its name or number, or a column of
-    the only table; one that is the same in all rows will do as the wavelength. Where no array has the identifiers, a
-    star is called FILE:ROW. ``units`` and ``medium`` are for those who use the wavelengths, which stay as they are.
+    A file of one star may have them (pixel,). In FITS, an array is an image HDU by its name or
+    number, or a column of the only table; one that is the same in all rows will do as the
+    wavelength. Where no array has the identifiers, a star is called FILE:ROW. ``units`` and
+    ``medium`` are for those who use the wavelengths, which stay as they are.
 
     Raises
     ------
@@ -113,7 +114,9 @@ def _block(
     def pixels(name: str) -> np.ndarray:
         values = found[name].whole()[None] if one else found[name].rows(*part)
         if values.shape != (n, len(wavelength)) or values.dtype.kind not in "iufb":
-            raise BadFile(f"{name} holds {values.dtype} of shape {values.shape}, no numbers of pixels")
+            raise BadFile(
+                f"{name} holds {values.dtype} of shape {values.shape}, no numbers of pixels"
+            )
         return values
 
     flux = pixels("flux").astype(float)
@@ -132,10 +135,16 @@ def _wavelength(field: Field) -> np.ndarray:
     if len(field.shape) == 2 and field.shape[0]:
         rows = field.rows(0, min(field.shape[0], BLOCK))
         if (rows != rows[0]).any():
-            raise BadFile("wavelengths that differ between stars: one array serves all stars of a file")
+            raise BadFile(
+                "wavelengths that differ between stars: one array serves all stars of a file"
+            )
         values = rows[0]
     else:
-        values = field.whole() if len(field.shape) == 1 and field.shape[0] <= MOST_PIXELS else np.zeros(0)
+        values = (
+            field.whole()
+            if len(field.shape) == 1 and field.shape[0] <= MOST_PIXELS
+            else np.zeros(0)
+        )
     if values.ndim != 1 or values.dtype.kind not in "iuf":
         raise BadFile(f"wavelength has shape {field.shape}, expected one number a pixel")
     return values.astype(float)
@@ -155,7 +164,9 @@ def _identifiers(values: np.ndarray) -> np.ndarray:
 
 
 def _text(values: np.ndarray) -> np.ndarray:
-    words = (v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values.ravel().tolist())
+    words = (
+        v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values.ravel().tolist()
+    )
     return np.array([word.strip() for word in words], object).reshape(values.shape)
 
 
@@ -201,7 +212,9 @@ def _hdf5(opened: h5py.File) -> Fields:
 def _dataset(name: str, item: h5py.Dataset) -> Field:
     if item.is_virtual or item.external:
         raise BadFile(f"array {name!r} lies in another file, which is not opened")
-    if item.dtype.kind not in "iufbSO" or (item.dtype.kind == "O" and h5py.check_string_dtype(item.dtype) is None):
+    if item.dtype.kind not in "iufbSO" or (
+        item.dtype.kind == "O" and h5py.check_string_dtype(item.dtype) is None
+    ):
         raise BadFile(f"array {name!r} holds {item.dtype}, neither numbers nor text")
     _check_packing(name, math.prod(item.shape) * item.dtype.itemsize, item.id.get_storage_size())
     chunk = math.prod(item.chunks or (1,)) * item.dtype.itemsize
@@ -218,7 +231,9 @@ def _dataset(name: str, item: h5py.Dataset) -> Field:
 
 def _check_packing(name: str, unpacked: int, packed: int) -> None:
     if unpacked > max(_LARGE, _MOST_PACKED * packed):
-        raise BadFile(f"array {name!r} would be {unpacked:,} bytes, and takes {packed:,} in the file")
+        raise BadFile(
+            f"array {name!r} would be {unpacked:,} bytes, and takes {packed:,} in the file"
+        )
 
 
 def _check_size(name: str, shape: tuple[int, ...], itemsize: int) -> None:
@@ -264,7 +279,10 @@ def _member(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> Field:
 
 def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(stream)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
     if version not in readers:
         raise BadFile(f"an array of version {version} of numpy's format")
     return readers[version](stream, max_header_size=10_000)
@@ -315,7 +333,9 @@ FORMATS = (
             Option("flux", "flux", None, "name of the flux"),
             Option("ivar", "ivar", None, "name of its inverse variance"),
             Option("error", "", None, "name of its error, in place of ivar"),
-            Option("wavelength", "wavelength", None, "name of the wavelengths, the same for all stars"),
+            Option(
+                "wavelength", "wavelength", None, "name of the wavelengths, the same for all stars"
+            ),
             Option("star", "", None, "name of the identifiers; without, FILE:ROW"),
             Option("mask", "", None, "name of what is not 0 where a pixel is bad"),
             Option("columns", "", None, "names of other columns to keep, by commas"),

@@ -1,7 +1,7 @@
 """What a reader of a format gives: the spectra of a file as they stand there, and the facts of the format.
 
-A reader changes nothing: no mask is applied, no pixel moved, no sentinel replaced. That is for `luxscale.prepare`, which
-is the same for all formats.
+A reader changes nothing: no mask is applied, no pixel moved, no sentinel replaced. That is for
+`luxscale.prepare`, which is the same for all formats.
 """
 
 from __future__ import annotations
@@ -11,7 +11,18 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from luxscale.readers.fitsfile import MOST_BYTES, BadFile, Hdu, HduList, Header, Table, field, image, open_fits, table
+from luxscale.readers.fitsfile import (
+    MOST_BYTES,
+    BadFile,
+    Hdu,
+    HduList,
+    Header,
+    Table,
+    field,
+    image,
+    open_fits,
+    table,
+)
 
 __all__ = [
     "BLOCK",
@@ -52,11 +63,13 @@ class Spectra:
     continuum : array, (star, pixel), optional
         The file's own continuum, in the unit of the flux.
     velocity : array, (star,), optional
-        Velocity in km/s by which the lines stand shifted from the rest frame; 0 or None: rest frame.
+        Velocity in km/s by which the lines stand shifted from the rest frame; 0 or None: rest
+        frame.
     key : array, (star,), optional
         Identifiers that catalogues know the stars by, where these are not ``star``.
     columns : mapping of str to array, (star,)
-        A few facts of each star: ``snr``, ``ra``, ``dec``, ...; NaN, -1 or "" where the file does not say.
+        A few facts of each star: ``snr``, ``ra``, ``dec``, ...; NaN, -1 or "" where the file does
+        not say.
     """
 
     star: np.ndarray
@@ -77,7 +90,10 @@ class Spectra:
                 raise BadFile(f"{name} has shape {array.shape}, expected {shape}: stars, pixels")
         for name, array in (("velocity", self.velocity), ("key", self.key), *self.columns.items()):
             if array is not None and array.shape != shape[:1]:
-                raise BadFile(f"{name} has shape {array.shape}, expected one value for each of {shape[0]} stars")
+                raise BadFile(
+                    f"{name} has shape {array.shape}, expected one value for each of "
+                    f"{shape[0]} stars"
+                )
         check_wavelength(self.wavelength)
 
 
@@ -129,7 +145,8 @@ class Format:
     read : callable
         ``read(path, **options)`` yields `Spectra`, at most `BLOCK` stars at once; raises `BadFile`.
     grid : array, (pixel,), optional
-        The grid that surveys of this format have unless told otherwise; None: that of the first file.
+        The grid that surveys of this format have unless told otherwise; None: that of the first
+        file.
     units, medium : str
         Of the wavelengths: ``"Angstrom"`` or ``"nm"``, ``"vacuum"`` or ``"air"``.
     bits : mapping of str to int
@@ -139,14 +156,16 @@ class Format:
     continuum : str
         What is done about the continuum unless told otherwise, see `luxscale.prepare`.
     velocities : bool
-        Whether files give velocities, for their stars are not at rest; others are at rest as they are, or say nothing.
+        Whether files give velocities, for their stars are not at rest; others are at rest as they
+        are, or say nothing.
     rest_frame : bool
         Whether these are taken out unless told otherwise.
     options : tuple of Option
     pattern : tuple of str
         How files are named, by which they are found in a directory.
     main : callable
-        Of a file's path, returns that of the file by which its star is read, where a star has several.
+        Of a file's path, returns that of the file by which its star is read, where a star has
+        several.
     many : bool
         Whether a file holds many stars.
     tried : str
@@ -182,5 +201,9 @@ def check_wavelength(wavelength: np.ndarray) -> None:
     if wavelength.ndim != 1 or len(wavelength) < 2:
         raise BadFile(f"a wavelength grid of shape {wavelength.shape}")
     # NaN fails any comparison; what ascends from above 0 and ends finite is finite
-    if not (wavelength[0] > 0 and (wavelength[1:] > wavelength[:-1]).all() and np.isfinite(wavelength[-1])):
+    if not (
+        wavelength[0] > 0
+        and (wavelength[1:] > wavelength[:-1]).all()
+        and np.isfinite(wavelength[-1])
+    ):
         raise BadFile("wavelengths that do not ascend, or are not finite")

@@ -8,11 +8,22 @@ from pathlib import Path
 import numpy as np
 
 from luxscale.readers.apogee import number_in
-from luxscale.readers.base import BadFile, Format, Header, Option, Spectra, Table, field, open_fits, table
+from luxscale.readers.base import (
+    BadFile,
+    Format,
+    Header,
+    Option,
+    Spectra,
+    Table,
+    field,
+    open_fits,
+    table,
+)
 
 LOG_START, LOG_STEP = 3.5523, 1e-4
 
-#: The grid of stacked BOSS spectra, vacuum Angstrom. A spec file has pixels of the same kind, but begins and ends elsewhere.
+#: The grid of stacked BOSS spectra, vacuum Angstrom. A spec file has pixels of the same kind, but
+#: begins and ends elsewhere.
 GRID = 10 ** (LOG_START + LOG_STEP * np.arange(4648))
 
 #: Bits of SPPIXMASK: to 15 of the whole fibre, from 16 of each pixel.
@@ -45,9 +56,20 @@ BITS = {
     "REDMONSTER": 28,
 }
 
-#: What leaves no flux to trust. A pixel rejected in some exposures (PARTIALREJECT, COMBINEREJ) is good in the others.
+#: What leaves no flux to trust. A pixel rejected in some exposures (PARTIALREJECT, COMBINEREJ) is
+#: good in the others.
 BAD = (
-    *("NOPLUG", "BADTRACE", "BADFLAT", "BADARC", "LOWFLAT", "FULLREJECT", "NOSKY", "BRIGHTSKY", "NODATA"),
+    *(
+        "NOPLUG",
+        "BADTRACE",
+        "BADFLAT",
+        "BADARC",
+        "LOWFLAT",
+        "FULLREJECT",
+        "NOSKY",
+        "BRIGHTSKY",
+        "NODATA",
+    ),
     *("BADFLUXFACTOR", "BADSKYCHI", "REDMONSTER"),
 )
 
@@ -58,8 +80,9 @@ LIGHT = 299792.458
 def read_spec(path: str | Path, *, mask: str = "and") -> Iterator[Spectra]:
     """Read a spec file: the coadd, and the row of the catalogue of all spectra that belongs to it.
 
-    The wavelengths are heliocentric: the velocity is ``c Z``, with the pipeline's redshift. (``ELODIE_Z`` is 0 where that
-    fit was not made, which no header tells from a star at rest.) Catalogues know the spectrum by ``SPECOBJID``.
+    The wavelengths are heliocentric: the velocity is ``c Z``, with the pipeline's redshift.
+    (``ELODIE_Z`` is 0 where that fit was not made, which no header tells from a star at rest.)
+    Catalogues know the spectrum by ``SPECOBJID``.
 
     Raises
     ------
@@ -73,11 +96,22 @@ def read_spec(path: str | Path, *, mask: str = "and") -> Iterator[Spectra]:
         flux, ivar, bits = (_pixels(coadd, name) for name in ("flux", "ivar", f"{mask}_mask"))
         if bits.dtype.kind not in "iu":
             raise BadFile(f"{mask}_mask holds no bits")
-        star = "-".join(f"{_whole(about, name):0{n}d}" for name, n in (("PLATE", 4), ("MJD", 5), ("FIBERID", 4)))
+        star = "-".join(
+            f"{_whole(about, name):0{n}d}" for name, n in (("PLATE", 4), ("MJD", 5), ("FIBERID", 4))
+        )
         key = np.array([str(about["SPECOBJID"][0])], object) if "SPECOBJID" in about else None
         velocity = LIGHT * _one(about, "Z")
         columns = _columns(about, hdus[0].header)
-    yield Spectra(np.array([star], object), flux, ivar, wavelength, bits, velocity=velocity, key=key, columns=columns)
+    yield Spectra(
+        np.array([star], object),
+        flux,
+        ivar,
+        wavelength,
+        bits,
+        velocity=velocity,
+        key=key,
+        columns=columns,
+    )
 
 
 def place(loglam: np.ndarray) -> np.ndarray:
@@ -106,7 +140,11 @@ def _pixels(coadd: Table, name: str) -> np.ndarray:
 def _one(about: Table, name: str) -> np.ndarray:
     """Return a number of the catalogue's row, NaN where there is none: (1,)."""
     values = np.asarray(about[name]) if name in about else np.array([])
-    return values.astype(float) if values.shape == (1,) and values.dtype.kind in "iuf" else np.full(1, np.nan)
+    return (
+        values.astype(float)
+        if values.shape == (1,) and values.dtype.kind in "iuf"
+        else np.full(1, np.nan)
+    )
 
 
 def _whole(about: Table, name: str) -> int:
@@ -118,7 +156,8 @@ def _whole(about: Table, name: str) -> int:
 
 def _columns(about: Table, header: Header) -> dict[str, np.ndarray]:
     ra, dec = (
-        _one(about, key) if key in about else np.array([number_in(header, key)]) for key in ("PLUG_RA", "PLUG_DEC")
+        _one(about, key) if key in about else np.array([number_in(header, key)])
+        for key in ("PLUG_RA", "PLUG_DEC")
     )
     classes = about["CLASS"] if "CLASS" in about else np.array([""])
     return {
@@ -141,7 +180,9 @@ FORMATS = (
         continuum="chebyshev",
         velocities=True,
         pattern=("spec-*.fits", "spec-*.fits.gz"),
-        options=(Option("mask", "and", ("and", "or"), "bits set in all exposures of a pixel, or in any"),),
+        options=(
+            Option("mask", "and", ("and", "or"), "bits set in all exposures of a pixel, or in any"),
+        ),
         tried="real",
     ),
 )

@@ -1,8 +1,8 @@
 """FITS files of one star, by astropy, with a check of what a header claims before astropy acts on it.
 
-Astropy takes whatever time and memory a header asks for: it goes through as many axes, columns and bytes as that says.
-So each header is first held against the file, which is read whole and of bounded size. Whatever astropy raises, then,
-is the file's fault.
+Astropy takes whatever time and memory a header asks for: it goes through as many axes, columns and
+bytes as that says. So each header is first held against the file, which is read whole and of
+bounded size. Whatever astropy raises, then, is the file's fault.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
-from luxscale.schema import InputError
+from luxscale.errors import InputError
 
 #: A file of one star that is larger is not of its format: sixty visits of APOGEE take 30 MB.
 MOST_BYTES = 128 * 2**20
@@ -34,7 +34,8 @@ MOST_HDUS = 1000
 #: The standard has up to 999 of both; no spectrum has as many axes.
 MOST_AXES, MOST_COLUMNS = 9, 999
 
-#: What columns are read: numbers, text, true or false; no single bits, complex numbers, or arrays of variable length.
+#: What columns are read: numbers, text, true or false; no single bits, complex numbers, or arrays
+#: of variable length.
 _KINDS = "LBIJKEDA"
 
 _TOO_LARGE = f"more than {MOST_BYTES / 1e6:,.0f} MB are no spectrum of one star"
@@ -77,7 +78,8 @@ class Header(Mapping[str, Any]):
 class Table:
     """Rows of a binary table: ``table["FLUX"]`` is (row,), or (row, element) of an array column; in any case of letters.
 
-    Astropy takes some 0.2 ms a column to set up a table, even if one of them is asked for; of an empty table none is.
+    Astropy takes some 0.2 ms a column to set up a table, even if one of them is asked for; of an
+    empty table none is.
     """
 
     def __init__(self, header: Header, raw: bytes):
@@ -109,7 +111,8 @@ class Table:
         hdu = fits.BinTableHDU.fromstring(self._raw, uint=True)
         if hdu.columns.dtype.itemsize != self._width:
             raise BadFile(
-                f"damaged FITS table: rows of {self._width:,} bytes, columns of {hdu.columns.dtype.itemsize:,}"
+                f"damaged FITS table: rows of {self._width:,} bytes, columns of "
+                f"{hdu.columns.dtype.itemsize:,}"
             )
         return hdu.data
 
@@ -126,7 +129,9 @@ class Hdu:
         self._cards, length = _cards(raw, start)
         self.header = header = Header(self._cards)
         #: As numpy has it: the axis that changes fastest is the last.
-        self.shape = tuple(header.count(f"NAXIS{i}") for i in range(header.count("NAXIS", most=MOST_AXES), 0, -1))
+        self.shape = tuple(
+            header.count(f"NAXIS{i}") for i in range(header.count("NAXIS", most=MOST_AXES), 0, -1)
+        )
         if header.get("GROUPS") is True or header.count("GCOUNT", 1) != 1:
             raise BadFile("damaged FITS header, or random groups, which no spectra are in")
         header.count("PCOUNT", 0)
@@ -152,8 +157,13 @@ class Hdu:
             If the file does not hold it.
         """
         if self._end > len(self._raw):
-            raise BadFile(f"truncated: HDU {self.name!r} should end at byte {self._end:,} of {len(self._raw):,}")
-        return self._read(self.header, self._raw[self._start : self.end])  # with its padding, which astropy looks for
+            raise BadFile(
+                f"truncated: HDU {self.name!r} should end at byte {self._end:,} of "
+                f"{len(self._raw):,}"
+            )
+        return self._read(
+            self.header, self._raw[self._start : self.end]
+        )  # with its padding, which astropy looks for
 
     def rows(self, start: int, stop: int) -> Any:
         """Return some rows of the `Table`, or of the image along its first axis; no others are read.
@@ -164,22 +174,35 @@ class Hdu:
             If the file does not hold them, or they are more than `MOST_BYTES`.
         """
         width = math.prod(self.shape[1:]) * abs(self.header["BITPIX"]) // 8
-        if not (self.shape and 0 <= start < stop <= self.shape[0] and 0 < (stop - start) * width <= MOST_BYTES):
-            raise BadFile(f"HDU {self.name!r} of shape {self.shape} has no rows {start} to {stop}, or too long ones")
+        if not (
+            self.shape
+            and 0 <= start < stop <= self.shape[0]
+            and 0 < (stop - start) * width <= MOST_BYTES
+        ):
+            raise BadFile(
+                f"HDU {self.name!r} of shape {self.shape} has no rows {start} to {stop}, or "
+                "too long ones"
+            )
         raw = self._raw[self._data + start * width : self._data + stop * width]
         if len(raw) < (stop - start) * width:
             raise BadFile(f"truncated: HDU {self.name!r} should have {self.shape[0]:,} rows")
         # for astropy, as an HDU that has these alone
         cards = self._cards.copy()
         cards.update({f"NAXIS{len(self.shape)}": stop - start, "PCOUNT": 0})
-        return self._read(Header(cards), cards.tostring().encode() + raw.ljust(_whole(len(raw)), b"\0"))
+        return self._read(
+            Header(cards), cards.tostring().encode() + raw.ljust(_whole(len(raw)), b"\0")
+        )
 
     def _read(self, header: Header, raw: bytes) -> Any:
         if self.kind == "BINTABLE":
             return Table(header, raw)
         if not self.is_image:
             raise BadFile(f"HDU {self.name!r} is a {self.kind}, which no spectra are in")
-        data = (fits.ImageHDU if "XTENSION" in header else fits.PrimaryHDU).fromstring(raw, uint=True).data
+        data = (
+            (fits.ImageHDU if "XTENSION" in header else fits.PrimaryHDU)
+            .fromstring(raw, uint=True)
+            .data
+        )
         return np.zeros(0) if data is None else _native(data)
 
 
@@ -240,7 +263,8 @@ def open_fits(path: str | Path) -> Iterator[HduList]:
     Raises
     ------
     BadFile
-        If it cannot be read, is empty, too large, or no FITS file; also for whatever else the use of it raises.
+        If it cannot be read, is empty, too large, or no FITS file; also for whatever else the use
+        of it raises.
     """
     try:
         raw = _read(Path(path))

@@ -21,7 +21,8 @@ from luxscale.readers.fitsrows import open_many
 #: The sampling of the archive, and GaiaXPy's usual one; nm, vacuum.
 GRID = 336 + 2.0 * np.arange(343)
 
-#: No row of a table is longer, with the correlations that GaiaXPy can give; nor are more read at once.
+#: No row of a table is longer, with the correlations that GaiaXPy can give; nor are more read at
+#: once.
 _MOST_LINE, _MOST_LINES = 4 * 2**20, 64 * 2**20
 _MOST_HEADER = 2**20
 
@@ -34,8 +35,8 @@ _NUMPY = re.compile(r"np\.float(?:32|64)\(([^()]*)\)")
 def read_xp(path: str | Path) -> Iterator[Spectra]:
     """Read sampled spectra from CSV, ECSV (either compressed or not) or FITS, a block of stars at a time.
 
-    The wavelengths are those that the file gives, or that one named ``..._sampling`` beside it does, or `GRID`. Errors
-    of neighbouring pixels are correlated, which no ivar tells.
+    The wavelengths are those that the file gives, or that one named ``..._sampling`` beside it
+    does, or `GRID`. Errors of neighbouring pixels are correlated, which no ivar tells.
 
     Raises
     ------
@@ -74,9 +75,21 @@ def _read_fits(path: str | Path) -> Iterator[Spectra]:
             _check_columns(rows.names)
             star, flux, error = (rows[name] for name in _WANTED[:3])
             if star.dtype.kind != "i" or flux.ndim != 2 or error.shape != flux.shape:
-                raise BadFile(f"columns of shapes {star.shape}, {flux.shape}, {error.shape} are no sampled spectra")
-            columns = {name: rows[name].astype(float) if name in rows else _unknown(star) for name in _WANTED[3:]}
-            yield _spectra(star.astype(np.int64), flux, error, _grid(wavelength, flux.shape[1], Path(path)), columns)
+                raise BadFile(
+                    f"columns of shapes {star.shape}, {flux.shape}, {error.shape} are no "
+                    "sampled spectra"
+                )
+            columns = {
+                name: rows[name].astype(float) if name in rows else _unknown(star)
+                for name in _WANTED[3:]
+            }
+            yield _spectra(
+                star.astype(np.int64),
+                flux,
+                error,
+                _grid(wavelength, flux.shape[1], Path(path)),
+                columns,
+            )
 
 
 def _sampling_of(hdu: Hdu) -> np.ndarray | None:
@@ -89,13 +102,18 @@ def _read_text(file: IO[bytes], path: Path) -> Iterator[Spectra]:
     if not names.strip():
         raise BadFile("empty file" if not head else "a table without columns")
     separator = " " if head.startswith("# %ECSV") and "delimiter: ','" not in head else ","
-    _check_columns([name.strip(' "\r\n').lower() for name in names.decode("latin-1").split(separator)])
+    _check_columns(
+        [name.strip(' "\r\n').lower() for name in names.decode("latin-1").split(separator)]
+    )
     given = _SAMPLING.search(head.replace("\n#", " "))
     wavelength = _arrays([given[1]], "the sampling")[0] if given else None
     n_rows = 0
     while lines := _lines(file):
         star, texts, columns = _parse(names, lines, separator)
-        flux, error = (_arrays(t, f"{name} of the star in row {n_rows + 1} or one after") for name, t in texts.items())
+        flux, error = (
+            _arrays(t, f"{name} of the star in row {n_rows + 1} or one after")
+            for name, t in texts.items()
+        )
         if wavelength is None:
             wavelength = _grid(None, flux.shape[1], path)
         yield _spectra(star, flux, error, wavelength, columns)
@@ -129,9 +147,13 @@ def _lines(file: IO[bytes]) -> list[bytes]:
 
 def _check_columns(names: Sequence[str]) -> None:
     if "bp_coefficients" in names:
-        raise BadFile("continuous spectra, as coefficients: let GaiaXPy's calibrate sample them first")
+        raise BadFile(
+            "continuous spectra, as coefficients: let GaiaXPy's calibrate sample them first"
+        )
     if "xp" in names:
-        raise BadFile("BP and RP apart, from GaiaXPy's convert: its calibrate makes one spectrum of them")
+        raise BadFile(
+            "BP and RP apart, from GaiaXPy's convert: its calibrate makes one spectrum of them"
+        )
     for name in _WANTED[:3]:
         if name not in names:
             raise BadFile(f"no column {name!r}; there are: {', '.join(list(names)[:20])}")
@@ -144,16 +166,27 @@ def _parse(
     raw = io.BytesIO(names.rstrip(b"\r\n").lower() + b"\n" + b"".join(lines))
     try:
         table = pd.read_csv(
-            raw, sep=separator, usecols=lambda c: c in _WANTED, dtype=object, na_filter=False, encoding="latin-1"
+            raw,
+            sep=separator,
+            usecols=lambda c: c in _WANTED,
+            dtype=object,
+            na_filter=False,
+            encoding="latin-1",
         )
         star = np.array([int(text) for text in table["source_id"].tolist()], np.int64)
         columns = {
-            name: pd.to_numeric(table[name], errors="coerce").to_numpy(float) if name in table else _unknown(star)
+            name: pd.to_numeric(table[name], errors="coerce").to_numpy(float)
+            if name in table
+            else _unknown(star)
             for name in _WANTED[3:]
         }
     except Exception as error:
         raise BadFile(f"damaged table: {type(error).__name__}: {str(error)[:200]}") from error
-    return star, {name: [str(text) for text in table[name].tolist()] for name in _WANTED[1:3]}, columns
+    return (
+        star,
+        {name: [str(text) for text in table[name].tolist()] for name in _WANTED[1:3]},
+        columns,
+    )
 
 
 def _unknown(star: np.ndarray) -> np.ndarray:
@@ -174,7 +207,9 @@ def _arrays(texts: Sequence[str], what: str) -> np.ndarray:
     if n:
         raw = io.StringIO("\n".join(text for text in bare if text))
         try:
-            values[has] = pd.read_csv(raw, header=None, dtype=np.float64, skipinitialspace=True).to_numpy()
+            values[has] = pd.read_csv(
+                raw, header=None, dtype=np.float64, skipinitialspace=True
+            ).to_numpy()
         except Exception as error:
             raise BadFile(f"{what} is no array of numbers: {str(error)[:200]}") from error
     return values
@@ -182,7 +217,14 @@ def _arrays(texts: Sequence[str], what: str) -> np.ndarray:
 
 def _bare(text: str) -> str:
     """Return an array without its brackets."""
-    text = text.strip(' "').removeprefix("(").removeprefix("[").removesuffix(")").removesuffix("]").rstrip(", ")
+    text = (
+        text.strip(' "')
+        .removeprefix("(")
+        .removeprefix("[")
+        .removesuffix(")")
+        .removesuffix("]")
+        .rstrip(", ")
+    )
     return _NUMPY.sub(r"\1", text) if "np" in text else text
 
 
@@ -193,7 +235,11 @@ def _grid(given: np.ndarray | None, n_pixels: int, path: Path) -> np.ndarray:
     if given is None and n_pixels == len(GRID):
         return GRID
     if given is None or len(given) != n_pixels:
-        have = "no file of the sampling beside it" if given is None else f"a sampling of {len(given)} wavelengths"
+        have = (
+            "no file of the sampling beside it"
+            if given is None
+            else f"a sampling of {len(given)} wavelengths"
+        )
         raise BadFile(f"{n_pixels} pixels, and {have}; spectra of the archive have {len(GRID)}")
     return given
 
@@ -201,9 +247,17 @@ def _grid(given: np.ndarray | None, n_pixels: int, path: Path) -> np.ndarray:
 def _beside(path: Path) -> np.ndarray | None:
     stem, suffix = _split(path.name)
     beside = path.with_name(f"{stem}_sampling{suffix}")
-    if suffix not in (".csv", ".ecsv") or not beside.is_file() or beside.stat().st_size > _MOST_HEADER:
+    if (
+        suffix not in (".csv", ".ecsv")
+        or not beside.is_file()
+        or beside.stat().st_size > _MOST_HEADER
+    ):
         return None
-    lines = [line for line in beside.read_text("latin-1").splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in beside.read_text("latin-1").splitlines()
+        if line and not line.startswith("#")
+    ]
     if len(lines) != 2 or lines[0] != "pos":
         raise BadFile(f"{beside.name} beside it is no sampling: a column 'pos' of one row")
     return _arrays([lines[1]], beside.name)[0]
@@ -223,7 +277,11 @@ def spectra_file(path: str) -> str:
 
 
 def _spectra(
-    star: np.ndarray, flux: np.ndarray, error: np.ndarray, wavelength: np.ndarray, columns: dict[str, np.ndarray]
+    star: np.ndarray,
+    flux: np.ndarray,
+    error: np.ndarray,
+    wavelength: np.ndarray,
+    columns: dict[str, np.ndarray],
 ) -> Spectra:
     return Spectra(star, flux.astype(float), ivar_of(error), wavelength, columns=columns)
 

@@ -14,8 +14,14 @@ from luxscale.readers.base import BadFile, Format, Hdu, HduList, Option, Spectra
 
 CAMERAS = "1234"
 
-#: Air Angstrom. The common wavelengths of DR2's Cannon: start, step and pixels of each camera. Files have their own.
-_CAMERA_GRIDS = ((4715.94, 0.046, 3915), (5650.06, 0.055, 3968), (6480.52, 0.064, 3960), (7693.50, 0.074, 2461))
+#: Air Angstrom. The common wavelengths of DR2's Cannon: start, step and pixels of each camera.
+#: Files have their own.
+_CAMERA_GRIDS = (
+    (4715.94, 0.046, 3915),
+    (5650.06, 0.055, 3968),
+    (6480.52, 0.064, 3960),
+    (7693.50, 0.074, 2461),
+)
 GRID = np.concatenate([start + step * np.arange(n) for start, step, n in _CAMERA_GRIDS])
 
 #: A sobject_id (date, run, combination, fibre) and a camera; the table of DR4.
@@ -34,14 +40,18 @@ def _cameras(path: str) -> dict[str, str]:
     found = _CAMERA_FILE.fullmatch(name)
     if not found:
         return {}
-    return {camera: os.path.join(folder, f"{found[1]}{found[2]}{camera}{found[4]}") for camera in CAMERAS}
+    return {
+        camera: os.path.join(folder, f"{found[1]}{found[2]}{camera}{found[4]}")
+        for camera in CAMERAS
+    }
 
 
 def read_dr3(path: str | Path, *, flux: str = "normalised") -> Iterator[Spectra]:
     """Read the files of a star, of which one is named: those of its other cameras are beside it, or missing.
 
-    The normalised flux is in the star's rest frame, on wavelengths of its own. The observed flux is barycentric; its
-    velocity is the header's. Errors are relative ones times the flux, with which they end at the same pixel.
+    The normalised flux is in the star's rest frame, on wavelengths of its own. The observed flux is
+    barycentric; its velocity is the header's. Errors are relative ones times the flux, with which
+    they end at the same pixel.
 
     Raises
     ------
@@ -51,29 +61,45 @@ def read_dr3(path: str | Path, *, flux: str = "normalised") -> Iterator[Spectra]
     if not files:
         with open_fits(path) as hdus:
             _line(hdus[0])  # what is no such file at all should be told so
-        raise BadFile("not named as a file of a camera, 15 digits of the sobject_id and 1 to 4: which star is it?")
+        raise BadFile(
+            "not named as a file of a camera, 15 digits of the sobject_id and 1 to 4: which "
+            "star is it?"
+        )
     if not os.path.exists(path):
         raise BadFile("no such file")
-    parts = [_read_camera(file, flux, camera) for camera, file in files.items() if os.path.exists(file)]
+    parts = [
+        _read_camera(file, flux, camera) for camera, file in files.items() if os.path.exists(file)
+    ]
     values, ivar, wavelength = (np.concatenate([part[i] for part in parts])[None] for i in range(3))
     star = np.array([int(_CAMERA_FILE.fullmatch(Path(path).name)[2])])  # type: ignore[index]
-    velocity = None if flux == "normalised" else np.array([next((p[3] for p in parts if p[3] == p[3]), np.nan)])
+    velocity = (
+        None
+        if flux == "normalised"
+        else np.array([next((p[3] for p in parts if p[3] == p[3]), np.nan)])
+    )
     columns = {"n_cameras": np.array([len(parts)])}
     yield Spectra(star, values, ivar, wavelength[0], velocity=velocity, columns=columns)
 
 
-def _read_camera(path: str, kind: str, camera: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def _read_camera(
+    path: str, kind: str, camera: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Return flux, ivar and wavelengths of a camera, (pixel,) each, and the velocity that the header gives."""
     try:
         with open_fits(path) as hdus, np.errstate(all="ignore"):
             error = _line(hdus[1])
             if hdus[1].name.lower() == "normalized":
-                raise BadFile("a file of a camera of DR4, which has other HDUs; read its _allstar_fit_spectrum table")
+                raise BadFile(
+                    "a file of a camera of DR4, which has other HDUs; read its "
+                    "_allstar_fit_spectrum table"
+                )
             hdu = _flux_hdu(hdus, kind)
             flux = _line(hdu)
             if len(flux) > len(error):
                 raise BadFile(f"{len(flux)} pixels of flux, {len(error)} of errors")
-            ivar = ivar_of(error[len(error) - len(flux) :].astype(float) * np.abs(flux.astype(float)))
+            ivar = ivar_of(
+                error[len(error) - len(flux) :].astype(float) * np.abs(flux.astype(float))
+            )
             velocity = [number_in(hdus[0].header, key) for key in ("RV", "RVCOM")]
             return flux, ivar, _wavelength(hdu), next((v for v in velocity if v == v), np.nan)
     except BadFile as error_:
@@ -84,7 +110,10 @@ def _flux_hdu(hdus: HduList, kind: str) -> Hdu:
     if kind == "observed":
         return hdus[0]
     if len(hdus) < 5:
-        raise BadFile("no normalised flux in HDU 4, as of 227 stars; the option flux=observed reads what there is")
+        raise BadFile(
+            "no normalised flux in HDU 4, as of 227 stars; the option flux=observed reads what "
+            "there is"
+        )
     return hdus[4]
 
 
@@ -97,10 +126,16 @@ def _line(hdu: Hdu) -> np.ndarray:
 def _wavelength(hdu: Hdu) -> np.ndarray:
     """Return linear wavelengths; the reference pixel is the first, be it called 1 or 0."""
     header = hdu.header
-    start, first = number_in(header, "CRVAL1"), number_in(header, "CRPIX1") if "CRPIX1" in header else 1.0
+    start, first = (
+        number_in(header, "CRVAL1"),
+        number_in(header, "CRPIX1") if "CRPIX1" in header else 1.0,
+    )
     step = number_in(header, "CDELT1" if "CDELT1" in header else "CD1_1")
     if not (4000 < start < 9000 and 0 < step < 1 and abs(first) < 1e5):
-        raise BadFile(f"CRVAL1 = {start:g}, CDELT1 = {step:g}, CRPIX1 = {first:g} are no wavelengths of a camera")
+        raise BadFile(
+            f"CRVAL1 = {start:g}, CDELT1 = {step:g}, CRPIX1 = {first:g} are no wavelengths of "
+            "a camera"
+        )
     return start + step * (np.arange(hdu.shape[0]) + 1 - (first or 1))
 
 
@@ -116,7 +151,9 @@ def read_dr4(path: str | Path) -> Iterator[Spectra]:
     with open_fits(path) as hdus, np.errstate(all="ignore"):
         rows = table(hdus, 1)
         flux, error, wavelength = (rows[name] for name in ("sob", "uob", "wave"))
-        if flux.ndim != 1 or any(a.dtype.kind != "f" or a.shape != flux.shape for a in (flux, error, wavelength)):
+        if flux.ndim != 1 or any(
+            a.dtype.kind != "f" or a.shape != flux.shape for a in (flux, error, wavelength)
+        ):
             raise BadFile("columns sob, uob and wave should be one number a pixel")
         fitted = rows["mob"] if "mob" in rows else np.ones(len(flux), bool)
         if fitted.shape != flux.shape or fitted.dtype.kind != "b":
@@ -125,7 +162,8 @@ def read_dr4(path: str | Path) -> Iterator[Spectra]:
     named = _FIT_FILE.fullmatch(Path(path).name)
     if not named:
         raise BadFile(
-            "not named as a table of DR4, which begins with the 15 digits of the sobject_id: which star is it?"
+            "not named as a table of DR4, which begins with the 15 digits of the sobject_id: "
+            "which star is it?"
         )
     star = np.array([int(named[1])])
     yield Spectra(star, flux[None], ivar[None], wavelength.astype(float), mask=mask[None])
@@ -138,7 +176,14 @@ FORMATS = (
         read_dr3,
         grid=GRID,
         medium="air",
-        options=(Option("flux", "normalised", ("normalised", "observed"), "over the pipeline's continuum, or counts"),),
+        options=(
+            Option(
+                "flux",
+                "normalised",
+                ("normalised", "observed"),
+                "over the pipeline's continuum, or counts",
+            ),
+        ),
         velocities=True,
         pattern=tuple("[0-9]" * 15 + f"[1-4].fits{end}" for end in ("", ".gz")),
         main=main_file,

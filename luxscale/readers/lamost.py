@@ -8,21 +8,33 @@ from pathlib import Path
 import numpy as np
 
 from luxscale.readers.apogee import number_in
-from luxscale.readers.base import BadFile, Format, HduList, Header, Option, Spectra, Table, image, open_fits, table
+from luxscale.readers.base import (
+    BadFile,
+    Format,
+    HduList,
+    Header,
+    Option,
+    Spectra,
+    Table,
+    image,
+    open_fits,
+    table,
+)
 from luxscale.readers.boss import LIGHT, LOG_START, LOG_STEP, place
 
-#: 3700 to 9099 Angstrom, vacuum: pixels as those of SDSS, 159 further on. Files to DR1 end five pixels earlier.
+#: 3700 to 9099 Angstrom, vacuum: pixels as those of SDSS, 159 further on. Files to DR1 end five
+#: pixels earlier.
 LRS_GRID = 10 ** (LOG_START + LOG_STEP * np.arange(159, 159 + 3909))
 
-#: Blue and red arm, vacuum Angstrom, 4950 to 5350 and 6300 to 6800; steps of 2.3e-5 of the wavelength, six to the
-#: resolution. Files have pixels of their own.
+#: Blue and red arm, vacuum Angstrom, 4950 to 5350 and 6300 to 6800; steps of 2.3e-5 of the
+#: wavelength, six to the resolution. Files have pixels of their own.
 MRS_GRID = 10 ** (1e-5 * np.r_[369461:372836, 379935:383251])
 
 #: Bits of ANDMASK and ORMASK, which are not those of SDSS.
 BITS = {"BADCCD": 0, "BADPROFILE": 1, "NOSKY": 2, "BRIGHTSKY": 3, "BADCENTER": 4, "NODATA": 5}
 
-#: What leaves no flux to trust. Under a bright sky there is some, with an error that knows of the sky; of a faint star
-#: that may be a third of the pixels.
+#: What leaves no flux to trust. Under a bright sky there is some, with an error that knows of the
+#: sky; of a faint star that may be a third of the pixels.
 BAD = ("BADCCD", "BADPROFILE", "NOSKY", "BADCENTER", "NODATA")
 
 #: Bits of a mask are written as float32.
@@ -34,8 +46,9 @@ Columns = dict[str, np.ndarray]
 def read_lrs(path: str | Path, *, mask: str = "and", key: str = "obsid") -> Iterator[Spectra]:
     """Read a low-resolution file: to DR8 an image of five rows, from DR9 a table of one row.
 
-    The wavelengths are heliocentric: the velocity is ``c Z``, with the pipeline's redshift. Of the first releases the
-    third row is no wavelength but the flux over a continuum; there the header has the wavelengths, as in others too.
+    The wavelengths are heliocentric: the velocity is ``c Z``, with the pipeline's redshift. Of the
+    first releases the third row is no wavelength but the flux over a continuum; there the header
+    has the wavelengths, as in others too.
 
     Raises
     ------
@@ -43,31 +56,47 @@ def read_lrs(path: str | Path, *, mask: str = "and", key: str = "obsid") -> Iter
     """
     with open_fits(path) as hdus, np.errstate(all="ignore"):
         header = hdus[0].header
-        flux, ivar, wavelength, bits = _rows(hdus, mask) if hdus[0].shape else _one_row(table(hdus, 1), mask)
+        flux, ivar, wavelength, bits = (
+            _rows(hdus, mask) if hdus[0].shape else _one_row(table(hdus, 1), mask)
+        )
         if not (wavelength[0] > 1000 and (wavelength[1:] > wavelength[:-1]).all()):
             wavelength = _from_header(header, len(flux))
         wavelength = place(_log10(wavelength))
-        snr = {f"snr{band}": _number(header, f"SNR{band.upper()}", f"SN_{band.upper()}") for band in "ugriz"}
+        snr = {
+            f"snr{band}": _number(header, f"SNR{band.upper()}", f"SN_{band.upper()}")
+            for band in "ugriz"
+        }
         # of the five, the pipeline's own choice for whether a spectrum has parameters
         columns = {"snr": snr["snrg"], **snr, **_about(header)}
         star, known = _names(header, key)
         velocity = LIGHT * _number(header, "Z")
     yield Spectra(
-        star, flux[None], ivar[None], wavelength, _bits(bits)[None], velocity=velocity, key=known, columns=columns
+        star,
+        flux[None],
+        ivar[None],
+        wavelength,
+        _bits(bits)[None],
+        velocity=velocity,
+        key=known,
+        columns=columns,
     )
 
 
 def _rows(hdus: HduList, mask: str) -> tuple[np.ndarray, ...]:
     rows = image(hdus, 0)
     if len(rows) != 5:
-        raise BadFile(f"{len(rows)} rows in HDU 0; five are flux, ivar, wavelength, andmask, ormask")
+        raise BadFile(
+            f"{len(rows)} rows in HDU 0; five are flux, ivar, wavelength, andmask, ormask"
+        )
     return rows[0], rows[1], rows[2], rows[3 if mask == "and" else 4]
 
 
 def _from_header(header: Header, n: int) -> np.ndarray:
     start, step = number_in(header, "COEFF0"), number_in(header, "COEFF1")
     if not (3 < start < 5 and 0 < step < 0.01 and start + step * n < 5):
-        raise BadFile(f"no wavelengths: neither a row of them, nor COEFF0 and COEFF1 ({start:g}, {step:g})")
+        raise BadFile(
+            f"no wavelengths: neither a row of them, nor COEFF0 and COEFF1 ({start:g}, {step:g})"
+        )
     return 10 ** (start + step * np.arange(n))
 
 
@@ -81,15 +110,18 @@ def _one_row(rows: Table, mask: str) -> tuple[np.ndarray, ...]:
     """Return flux, ivar, wavelength and mask of a table that has them as arrays of its one row: (pixel,) each."""
     if len(rows) != 1:
         raise BadFile(f"{len(rows)} rows in a table that should have one")
-    found = [np.atleast_1d(rows[name][0]) for name in ("FLUX", "IVAR", "WAVELENGTH", f"{mask.upper()}MASK")]
+    found = [
+        np.atleast_1d(rows[name][0])
+        for name in ("FLUX", "IVAR", "WAVELENGTH", f"{mask.upper()}MASK")
+    ]
     return _same_length(found)
 
 
 def read_mrs(path: str | Path, *, mask: str = "and", key: str = "obsid") -> Iterator[Spectra]:
     """Read the coadds of a medium-resolution file, both arms as one spectrum; a file may lack one of them.
 
-    The wavelengths are heliocentric. A velocity is in no file known to us: the catalogues have it. Where a header has
-    ``Z``, the velocity is ``c Z``.
+    The wavelengths are heliocentric. A velocity is in no file known to us: the catalogues have it.
+    Where a header has ``Z``, the velocity is ``c Z``.
 
     Raises
     ------
@@ -99,18 +131,31 @@ def read_mrs(path: str | Path, *, mask: str = "and", key: str = "obsid") -> Iter
         header = hdus[0].header
         arms = [name for name in ("COADD_B", "COADD_R") if name in hdus]
         if not arms:
-            raise BadFile("neither COADD_B nor COADD_R in it: no coadd, or no file of the medium resolution")
+            raise BadFile(
+                "neither COADD_B nor COADD_R in it: no coadd, or no file of the medium resolution"
+            )
         parts = [_arm(table(hdus, name), mask) for name in arms]
-        flux, ivar, wavelength, bits = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        flux, ivar, wavelength, bits = (
+            np.concatenate(arrays) for arrays in zip(*parts, strict=True)
+        )
         given = {name: _number(hdus[name].header, "SNR") for name in arms}
-        snr = np.concatenate([given.get(name, np.full(1, np.nan)) for name in ("COADD_B", "COADD_R")])
+        snr = np.concatenate(
+            [given.get(name, np.full(1, np.nan)) for name in ("COADD_B", "COADD_R")]
+        )
         known_snr = snr[np.isfinite(snr)]
         mean = known_snr.mean(keepdims=True) if known_snr.size else np.full(1, np.nan)
         columns = {"snr": mean, "snr_b": snr[:1], "snr_r": snr[1:], **_about(header)}
         star, known = _names(header, key)
         velocity = LIGHT * _number(header, "Z")
     yield Spectra(
-        star, flux[None], ivar[None], wavelength, _bits(bits)[None], velocity=velocity, key=known, columns=columns
+        star,
+        flux[None],
+        ivar[None],
+        wavelength,
+        _bits(bits)[None],
+        velocity=velocity,
+        key=known,
+        columns=columns,
     )
 
 
@@ -119,7 +164,9 @@ def _arm(rows: Table, mask: str) -> list[np.ndarray]:
     if "LOGLAM" not in rows:
         arrays = list(_one_row(rows, mask))
     else:
-        arrays = list(_same_length([rows[name] for name in ("FLUX", "IVAR", "LOGLAM", f"{mask.upper()}MASK")]))
+        arrays = list(
+            _same_length([rows[name] for name in ("FLUX", "IVAR", "LOGLAM", f"{mask.upper()}MASK")])
+        )
         if not (np.abs(arrays[2]) < 6).all():
             raise BadFile("LOGLAM is no logarithm of wavelengths")
         arrays[2] = 10 ** arrays[2].astype(float)
@@ -129,8 +176,15 @@ def _arm(rows: Table, mask: str) -> list[np.ndarray]:
 
 def _same_length(arrays: list[np.ndarray]) -> tuple[np.ndarray, ...]:
     shapes = {array.shape for array in arrays}
-    if len(shapes) > 1 or arrays[0].ndim != 1 or any(array.dtype.kind not in "iuf" for array in arrays):
-        raise BadFile(f"flux, ivar, wavelength and mask should be as many numbers each, and have shapes {shapes}")
+    if (
+        len(shapes) > 1
+        or arrays[0].ndim != 1
+        or any(array.dtype.kind not in "iuf" for array in arrays)
+    ):
+        raise BadFile(
+            "flux, ivar, wavelength and mask should be as many numbers each, and have shapes "
+            f"{shapes}"
+        )
     return tuple(arrays)
 
 
@@ -175,7 +229,8 @@ _OPTIONS = (
         "key",
         "obsid",
         ("obsid", "designation"),
-        "what catalogues know it by: the spectrum's OBSID (where there is one), or the star's designation",
+        "what catalogues know it by: the spectrum's OBSID (where there is one), or the star's "
+        "designation",
     ),
 )
 

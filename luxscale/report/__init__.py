@@ -7,11 +7,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from luxscale import damage
+from luxscale.errors import InputError
 from luxscale.progress import Progress
 from luxscale.report.inputs import open_inputs
 from luxscale.report.page import make_page
-from luxscale.schema import InputError
+from luxscale.store import damage
 
 __all__ = ["Report", "write_report"]
 
@@ -57,11 +57,13 @@ def write_report(
     truth : str or Path, optional
         Survey with trusted labels, for agreement and the calibration of errors.
     stars : slice
-        Stars of the catalogue, by position, that are compared with trusted labels: those that training has not seen.
+        Stars of the catalogue, by position, that are compared with trusted labels: those that
+        training has not seen.
     survey, model : str or Path, optional
-        What the catalogue was made of, for goodness of fit by wavelength and spectra of the worst stars (both), errors
-        against S/N (the survey's ``snr``), and how the model came about. By default what the log names, if it is still
-        there and the same: where it has changed it is left out, and the page says so.
+        What the catalogue was made of, for goodness of fit by wavelength and spectra of the worst
+        stars (both), errors against S/N (the survey's ``snr``), and how the model came about. By
+        default what the log names, if it is still there and the same: where it has changed it is
+        left out, and the page says so.
     log : str or Path, optional
         Log of the runs; by default the one beside a local catalogue, if there is one.
     overwrite : bool
@@ -76,22 +78,29 @@ def write_report(
     Raises
     ------
     InputError
-        If no star is done, ``out`` is taken, or what is given does not belong to the catalogue: a survey whose data
-        changed since is refused as `luxscale.label_survey` does, by size and end of the chunks that labels are of.
+        If no star is done, ``out`` is taken, or what is given does not belong to the catalogue: a
+        survey whose data changed since is refused as `luxscale.label_survey` does, by size and end
+        of the chunks that labels are of.
 
     Notes
     -----
-    Counts, tables of agreement, the distribution of chi2 and the worst stars are of all stars; other figures are of at
-    most 50,000 drawn at random, the same every time; goodness of fit is of whole chunks spread over the survey. The page
-    says so. It holds names of files and none of the folders that they lie in. The same input gives the same bytes. It
-    appears under its name at once, when it is complete.
+    Counts, tables of agreement, the distribution of chi2 and the worst stars are of all stars;
+    other figures are of at most 50,000 drawn at random, the same every time; goodness of fit is of
+    whole chunks spread over the survey. The page says so. It holds names of files and none of the
+    folders that they lie in. The same input gives the same bytes. It appears under its name at
+    once, when it is complete.
     """
     target = Path(out).absolute()
     _claim(out, target, overwrite)
-    with damage.named(catalog), Progress("report", 100, unit="%", enabled=progress) as shown:
+    with (
+        damage.locate_damage(catalog),
+        Progress("report", 100, unit="%", enabled=progress) as shown,
+    ):
         inputs = open_inputs(catalog, truth=truth, survey=survey, model=model, log=log)
         page = make_page(inputs, stars, shown).encode()
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.partial-", dir=target.parent) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix=f".{target.name}.partial-", dir=target.parent
+    ) as scratch:
         made = Path(scratch) / "new"
         made.write_bytes(page)
         os.replace(made, target)
@@ -109,4 +118,6 @@ def _claim(out: str | Path, target: Path, overwrite: bool) -> None:
     if target.is_dir():
         raise InputError(f"{out}: a directory is there; choose another path")
     if target.exists() and not overwrite:
-        raise InputError(f"{out}: is there already; choose another path, or overwrite it (--overwrite)")
+        raise InputError(
+            f"{out}: is there already; choose another path, or overwrite it (--overwrite)"
+        )

@@ -10,12 +10,23 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import xarray as xr
 
-from luxscale import damage, store
-from luxscale.evaluate import LABEL, check_catalog, common_stars, done, label_units, match, measure, robust_scatter
-from luxscale.goodness import residuals
+from luxscale import store
+from luxscale.analysis.evaluate import (
+    LABEL,
+    check_catalog,
+    label_units,
+    match_labels,
+    measure_pairs,
+)
+from luxscale.analysis.goodness import residuals
+from luxscale.analysis.stats import robust_scatter
+from luxscale.errors import InputError
 from luxscale.plot.pulls import in_bins, snr_bins
 from luxscale.report.inputs import Inputs
-from luxscale.schema import STAR, InputError
+from luxscale.schema.stars import match_stars
+from luxscale.schema.status import find_done
+from luxscale.schema.variables import STAR
+from luxscale.store import damage
 
 #: Figures and percentiles are of at most this many stars.
 SAMPLE = 50_000
@@ -26,7 +37,8 @@ _BLOCK_BYTES = 32e6
 #: Bytes of labels that are compared at once, beside trusted ones and both errors.
 _LABEL_BYTES = 32e6
 
-#: Residuals are of whole chunks spread over the survey: at least one, and stars and bytes of a spectrum up to these.
+#: Residuals are of whole chunks spread over the survey: at least one, and stars and bytes of a
+#: spectrum up to these.
 _FIT_STARS, _FIT_BYTES = 20_000, 250e6
 
 #: Bins of S/N.
@@ -42,7 +54,8 @@ class State:
     Parameters
     ----------
     counts : dict of str to int
-        What `luxscale.evaluate.check_catalog` counts, and ``flagged``: stars that are done and carry a flag.
+        What `luxscale.analysis.evaluate.check_catalog` counts, and ``flagged``: stars that are done and
+        carry a flag.
     flags : dict of str to int
         How many of those that are done carry each flag, and how many could not be read.
     ratio : array, (star,)
@@ -54,7 +67,9 @@ class State:
     ratio: np.ndarray
 
 
-def read_state(catalog: xr.Dataset, where: str, tell: Callable[[int], None] = lambda _: None) -> State:
+def read_state(
+    catalog: xr.Dataset, where: str, tell: Callable[[int], None] = lambda _: None
+) -> State:
     """Read a catalogue once, block by block.
 
     Parameters
@@ -76,7 +91,7 @@ def read_state(catalog: xr.Dataset, where: str, tell: Callable[[int], None] = la
         part = part.assign(part[list(_READ)].compute().data_vars)
         found = check_catalog(part, where)
         carried.update(found.pop("flags"))
-        finished, pixels = done(part), part["n_pixels"].values
+        finished, pixels = find_done(part), part["n_pixels"].values
         counts.update(found | {"flagged": int(((part["flags"].values != 0) & finished).sum())})
         known = finished & (pixels > 0)
         ratio[rows] = np.where(known, part["chi2"].values / np.where(known, pixels, 1), np.nan)
@@ -93,7 +108,11 @@ def worst(ratio: np.ndarray, most: int) -> np.ndarray:
 
 def choose(rows: np.ndarray, most: int = SAMPLE) -> np.ndarray:
     """Return a random sample of rows, in order and the same every time; all if they are few."""
-    return rows if rows.size <= most else np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+    return (
+        rows
+        if rows.size <= most
+        else np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,17 +138,21 @@ class Sample:
     def said(self) -> str:
         """How many stars it holds of how many, in words."""
         size = self.catalog.sizes[STAR]
-        return f"{size:,} stars" if size == self.of else f"{size:,} of {self.of:,} stars, drawn at random"
+        return (
+            f"{size:,} stars"
+            if size == self.of
+            else f"{size:,} of {self.of:,} stars, drawn at random"
+        )
 
     @property
     def pairs(self) -> xr.Dataset | None:
         """Inferred and trusted labels side by side, of its stars in its order."""
-        return None if self.truth is None else match(self.catalog, self.truth)
+        return None if self.truth is None else match_labels(self.catalog, self.truth)
 
 
 def take_sample(inputs: Inputs) -> Sample:
     """Draw stars from all that are done."""
-    rows = np.flatnonzero(done(inputs.catalog))
+    rows = np.flatnonzero(find_done(inputs.catalog))
     at = choose(rows)
     return Sample(_load(inputs.catalog, at), rows.size, _snr(inputs, at, None))
 
@@ -151,12 +174,14 @@ def take_compared(inputs: Inputs, stars: slice = slice(None)) -> Sample:
     """
     assert inputs.truth is not None
     with of_truth(inputs):
-        rows, truth_rows = common_stars(inputs.catalog, inputs.truth)
+        rows, truth_rows = match_stars(inputs.catalog, inputs.truth)
         chosen = np.zeros(inputs.catalog.sizes[STAR], bool)
         chosen[stars] = True
         at = choose(np.flatnonzero(chosen[rows]))
         if not at.size:
-            raise InputError("none of the chosen stars that are done is in it; choose others (--stars)")
+            raise InputError(
+                "none of the chosen stars that are done is in it; choose others (--stars)"
+            )
     sample, truth = _load(inputs.catalog, rows[at]), _load(inputs.truth, truth_rows[at])
     return Sample(sample, int(chosen[rows].sum()), _snr(inputs, rows[at], truth_rows[at]), truth)
 
@@ -200,13 +225,13 @@ def _snr(inputs: Inputs, rows: np.ndarray, truth_rows: np.ndarray | None) -> np.
 
 
 def compare_all(catalog: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
-    """Return what `luxscale.evaluate.compare` does, a few labels at a time.
+    """Return what `luxscale.analysis.evaluate.compare` does, a few labels at a time.
 
     Returns
     -------
     Dataset
-        As it does, and ``err_over_spread`` (label,): the median error over the robust scatter of the trusted labels of
-        the same stars.
+        As it does, and ``err_over_spread`` (label,): the median error over the robust scatter of
+        the trusted labels of the same stars.
 
     Raises
     ------
@@ -218,31 +243,41 @@ def compare_all(catalog: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     step = max(1, int(_LABEL_BYTES / (8 * catalog.sizes[STAR])))
     groups: list[list[str] | None] = [common[i : i + step] for i in range(0, len(common), step)]
     return xr.concat(
-        [_measure(match(catalog, truth, labels=group)) for group in groups or [None]], LABEL, join="override"
+        [_measure(match_labels(catalog, truth, labels=group)) for group in groups or [None]],
+        LABEL,
+        join="override",
     )
 
 
 def _measure(pairs: xr.Dataset) -> xr.Dataset:
-    found, known = measure(pairs), np.isfinite(pairs["inferred"].values)
+    found, known = measure_pairs(pairs), np.isfinite(pairs["inferred"].values)
     trusted = pairs["truth"].values
-    spread = np.array([robust_scatter(t[k & np.isfinite(t)]) for t, k in zip(trusted.T, known.T, strict=True)])
+    spread = np.array(
+        [robust_scatter(t[k & np.isfinite(t)]) for t, k in zip(trusted.T, known.T, strict=True)]
+    )
     return found.assign(err_over_spread=found["median_err"] / np.where(spread > 0, spread, np.nan))
 
 
 def compare_by_snr(sample: Sample) -> list[tuple[float, float, xr.Dataset]]:
-    """Return least and greatest S/N, and what `luxscale.evaluate.measure` finds between, for bins with as many stars."""
+    """Return least and greatest S/N, and what `luxscale.analysis.evaluate.measure_pairs` finds between, for bins with as many stars."""
     pairs = sample.pairs
     assert pairs is not None
     assert sample.snr is not None
     edges = snr_bins(sample.snr, SNR_BINS)
     at = in_bins(sample.snr, edges)
     return [
-        (float(edges[i]), float(edges[i + 1]), measure(pairs.isel({STAR: np.flatnonzero(at == i)})))
+        (
+            float(edges[i]),
+            float(edges[i + 1]),
+            measure_pairs(pairs.isel({STAR: np.flatnonzero(at == i)})),
+        )
         for i in range(edges.size - 1)
     ]
 
 
-def fit_by_pixel(inputs: Inputs, output: str, tell: Callable[[int], None] = lambda _: None) -> xr.Dataset:
+def fit_by_pixel(
+    inputs: Inputs, output: str, tell: Callable[[int], None] = lambda _: None
+) -> xr.Dataset:
     """Sum up residuals over the expected noise, pixel by pixel, from a sample of whole chunks of the survey.
 
     Parameters
@@ -263,19 +298,25 @@ def fit_by_pixel(inputs: Inputs, output: str, tell: Callable[[int], None] = lamb
     survey, model = inputs.survey, inputs.model
     assert survey is not None
     assert model is not None
-    names, chunk, n = list(model[output].spec.variables), store.star_chunk(survey), survey.sizes[STAR]
+    names, chunk, n = (
+        list(model[output].spec.variables),
+        store.star_chunk(survey),
+        survey.sizes[STAR],
+    )
     grid = survey[model[output].spec.dim]
-    finished = done(inputs.catalog)
+    finished = find_done(inputs.catalog)
     sums, stars = np.zeros((3, grid.size)), 0
     for number, start in enumerate(_chunks(finished, chunk, 4 * grid.size)):
         rows = slice(start, min(start + chunk, n))
-        with damage.told(inputs.survey_where):
+        with damage.explain_damage(inputs.survey_where):
             data = _same(survey[names].isel({STAR: rows}))
         latents = _same(inputs.catalog[["latent", "status"]].isel({STAR: rows}))
         step = max(1, int(_BLOCK_BYTES / (8 * grid.size)))
         for i in range(0, data.sizes[STAR], step):
             part = {STAR: slice(i, i + step)}
-            left = residuals(data.isel(part), latents.isel(part), model, output, scaled=True).values.astype(float)
+            left = residuals(
+                data.isel(part), latents.isel(part), model, output, scaled=True
+            ).values.astype(float)
             sums += [np.isfinite(left).sum(0), np.nansum(left, 0), np.nansum(left**2, 0)]
         stars += int(finished[rows].sum())
         tell(number + 1)
@@ -283,7 +324,9 @@ def fit_by_pixel(inputs: Inputs, output: str, tell: Callable[[int], None] = lamb
     mean, chi2 = sums[1] / count, sums[2] / count
     scatter = np.sqrt(np.maximum(chi2 - mean**2, 0))
     columns = {"chi2": chi2, "mean": mean, "scatter": scatter}
-    return xr.Dataset({k: (grid.dims, v) for k, v in columns.items()}, {grid.name: grid}, {"stars": stars})
+    return xr.Dataset(
+        {k: (grid.dims, v) for k, v in columns.items()}, {grid.name: grid}, {"stars": stars}
+    )
 
 
 def _chunks(finished: np.ndarray, chunk: int, star_bytes: int) -> np.ndarray:
@@ -291,7 +334,9 @@ def _chunks(finished: np.ndarray, chunk: int, star_bytes: int) -> np.ndarray:
     starts = np.arange(0, finished.size, chunk)
     starts = starts[np.add.reduceat(finished, starts) > 0]
     most = int(min(_FIT_STARS, _FIT_BYTES / star_bytes) / chunk)
-    return starts[np.unique(np.linspace(0, starts.size - 1, max(1, min(most, starts.size))).astype(int))]
+    return starts[
+        np.unique(np.linspace(0, starts.size - 1, max(1, min(most, starts.size))).astype(int))
+    ]
 
 
 def _same(dataset: xr.Dataset) -> xr.Dataset:

@@ -15,12 +15,13 @@ import xarray as xr
 from matplotlib.figure import Figure as MplFigure
 from PIL import Image
 
-from luxscale import damage, plot
-from luxscale.evaluate import LABEL
+from luxscale import plot
+from luxscale.analysis.evaluate import LABEL
 from luxscale.plot.style import new_axes
 from luxscale.report.facts import SNR_BINS, Sample, fit_by_pixel, plain
 from luxscale.report.inputs import Inputs
-from luxscale.schema import STAR
+from luxscale.schema.variables import STAR
+from luxscale.store import damage
 
 #: Pixels an inch of a PNG, and of a page.
 _DPI, _PAGE_DPI = 160, 96
@@ -81,7 +82,9 @@ def _png(figure: MplFigure) -> bytes:
     full, held = io.BytesIO(), io.BytesIO()
     figure.savefig(full, format="png", dpi=_DPI, pil_kwargs={"compress_level": 1})
     with Image.open(full) as image:
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(held, "png", optimize=True)
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+            held, "png", optimize=True
+        )
     return held.getvalue()
 
 
@@ -115,7 +118,9 @@ def abundance_labels(labels: Sequence[str]) -> tuple[str, str] | None:
     """
     metallicity = next((name for name in ("fe_h", "m_h") if name in labels), None)
     ranked = sorted(
-        (("alpha", "mg", "o", "si", "ca").index(found[1]), name) for name in labels if (found := _ALPHA.fullmatch(name))
+        (("alpha", "mg", "o", "si", "ca").index(found[1]), name)
+        for name in labels
+        if (found := _ALPHA.fullmatch(name))
     )
     return (metallicity, ranked[0][1]) if metallicity and ranked else None
 
@@ -127,7 +132,8 @@ def planes(sample: Sample) -> list[Figure]:
         drawn.append(
             image(
                 plot.kiel(sample.catalog),
-                "Kiel diagram: surface gravity against effective temperature, coloured by metallicity",
+                "Kiel diagram: surface gravity against effective temperature, coloured by "
+                "metallicity",
                 "Kiel diagram.",
             )
         )
@@ -148,13 +154,15 @@ def errors(stars: Sample) -> Figure | None:
     if stars.snr is None:
         return None
     against = "" if stars.truth is None else (
-        " Points: robust scatter of inferred - trusted, which holds the errors of both; where errors are right and the "
+        " Points: robust scatter of inferred - trusted, which holds the errors of both; where "
+        "errors are right and the "
         "trusted labels exact, points lie on the line."
     )  # fmt: skip
     return image(
         plot.errors_by_snr(stars.catalog, stars.snr, stars.pairs),
         "Errors of each label against signal-to-noise ratio",
-        f"Errors against S/N, in bins of as many stars: median, and 16th to 84th percentile of stars.{against}",
+        "Errors against S/N, in bins of as many stars: median, and 16th to 84th percentile of "
+        f"stars.{against}",
         lines=True,
     )
 
@@ -163,12 +171,16 @@ def pulls(compared: Sample) -> Figure:
     """Draw the calibration of errors."""
     pairs = compared.pairs
     assert pairs is not None
-    by_snr = "" if compared.snr is None else f", and in {SNR_BINS} bins of S/N with as many stars each"
+    by_snr = (
+        "" if compared.snr is None else f", and in {SNR_BINS} bins of S/N with as many stars each"
+    )
     return image(
         plot.pulls(pairs, compared.snr, bins=SNR_BINS),
         "Histograms of pulls of each label, with the unit Gaussian",
-        f"Pulls, (inferred - trusted) / error, of every label, of all stars{by_snr}. Line: the unit Gaussian, which "
-        "they follow if errors are right. In each panel their median and robust scatter; the outermost bins hold what "
+        f"Pulls, (inferred - trusted) / error, of every label, of all stars{by_snr}. Line: the "
+        "unit Gaussian, which "
+        "they follow if errors are right. In each panel their median and robust scatter; the "
+        "outermost bins hold what "
         "lies beyond.",
         lines=True,
     )
@@ -196,8 +208,10 @@ def fits(inputs: Inputs, tell: Callable[[int], None]) -> Iterator[Figure]:
         yield image(
             drawn,
             f"{output}: chi2 per star, mean and scatter of residuals by wavelength",
-            f"Residuals of {output} over the expected noise, (data - model) / √(error² + scatter²), pixel by pixel, of {stars}. χ² per star "
-            "is the mean of their squares; a little below 1 is right, for the latents follow some of the noise.",
+            f"Residuals of {output} over the expected noise, (data - model) / √(error² + "
+            f"scatter²), pixel by pixel, of {stars}. χ² per star "
+            "is the mean of their squares; a little below 1 is right, for the latents follow "
+            "some of the noise.",
             lines=True,
         )
 
@@ -207,14 +221,18 @@ def spectra(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Iterator[Fig
     assert inputs.survey is not None
     assert inputs.model is not None
     for row in rows.tolist():
-        with damage.told(inputs.survey_where):
+        with damage.explain_damage(inputs.survey_where):
             one = inputs.survey.isel({STAR: [row]}).compute()
         found = inputs.catalog.isel({STAR: [row]}).compute()
         name = str(one[STAR].values.tolist()[0])
         for output in inputs.spectra:
             shown = _renamed(one, name), _renamed(found, name)
-            axes = plot.spectrum(shown[0], plain(np.array([name]))[0], shown[1], inputs.model, output=output)
-            said = f"{name}, row {row}: {output}, model and residuals; χ² per pixel {ratio[row]:.3g}"
+            axes = plot.spectrum(
+                shown[0], plain(np.array([name]))[0], shown[1], inputs.model, output=output
+            )
+            said = (
+                f"{name}, row {row}: {output}, model and residuals; χ² per pixel {ratio[row]:.3g}"
+            )
             yield image(axes, said, said + ".")
 
 

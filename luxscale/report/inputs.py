@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale import catalog as catalogs
-from luxscale import damage, store
-from luxscale import model as models
-from luxscale.evaluate import done, require_catalog
-from luxscale.info import describe
-from luxscale.model import LuxModel, load_model
-from luxscale.predict import check_latents
-from luxscale.schema import STAR, InputError
+from luxscale import store
+from luxscale.analysis.evaluate import require_catalog
+from luxscale.errors import InputError
+from luxscale.info.describe import describe
+from luxscale.labelling import catalogue as catalogs
+from luxscale.model.file import FORMAT, load_model
+from luxscale.model.lux import LuxModel
+from luxscale.model.predict import check_latents
+from luxscale.schema.status import find_done
+from luxscale.schema.variables import STAR
+from luxscale.store import damage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +95,10 @@ def open_inputs(
     """
     opened = store.open_dataset(catalog, kind="catalogue")
     require_catalog(opened, str(catalog))
-    if not done(opened).any():
+    if not find_done(opened).any():
         raise InputError(
-            f"{catalog}: none of its {opened.sizes[STAR]:,} stars is done; finish it with `luxscale label`"
+            f"{catalog}: none of its {opened.sizes[STAR]:,} stars is done; finish it with "
+            "`luxscale label`"
         )
     events = tuple(_events(Path(log) if log is not None else None, str(catalog)))
     named = _logged(events)
@@ -142,7 +146,11 @@ def _part(given: str | Path | None, named: Any, open_it: Callable[[str | Path], 
 
 def _logged(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the plan of the last run of a log, empty if there is none."""
-    plans = [event["plan"] for event in events if event.get("event") == "start" and isinstance(event.get("plan"), dict)]
+    plans = [
+        event["plan"]
+        for event in events
+        if event.get("event") == "start" and isinstance(event.get("plan"), dict)
+    ]
     return plans[-1] if plans else {}
 
 
@@ -153,12 +161,14 @@ def _name(path: str) -> str:
 
 def _truth(path: str | Path, survey: _Part) -> xr.Dataset:
     """Open the survey with trusted labels, which may be the one that was labelled."""
-    if survey.opened is not None and store.absolute(path) == store.absolute(survey.path):
+    if survey.opened is not None and store.make_absolute(path) == store.make_absolute(survey.path):
         return survey.opened
-    kind = (store.attributes(path) or {}).get("format")
-    if kind in (models.FORMAT, catalogs.FORMAT):
-        what = "model" if kind == models.FORMAT else "catalogue"
-        raise InputError(f"{path}: is a {what}, not a survey; give a survey with trusted labels (--truth)")
+    kind = (store.read_attributes(path) or {}).get("format")
+    if kind in (FORMAT, catalogs.FORMAT):
+        what = "model" if kind == FORMAT else "catalogue"
+        raise InputError(
+            f"{path}: is a {what}, not a survey; give a survey with trusted labels (--truth)"
+        )
     return store.open_survey(path, check="structure")
 
 
@@ -174,17 +184,21 @@ def _model(path: str | Path, catalog: xr.Dataset) -> LuxModel:
 def _survey(path: str | Path, catalog: xr.Dataset, catalog_where: str) -> xr.Dataset:
     """Open a survey, and refuse one of other stars, in another order, or of other data than labels were made of."""
     survey = store.open_survey(path, check="structure")
-    with damage.told(str(path)):
+    with damage.explain_damage(str(path)):
         theirs = np.asarray(survey[STAR].values)
-    if theirs.size != catalog.sizes[STAR] or not np.array_equal(theirs, np.asarray(catalog[STAR].values)):
+    if theirs.size != catalog.sizes[STAR] or not np.array_equal(
+        theirs, np.asarray(catalog[STAR].values)
+    ):
         raise InputError(
-            f"{path}: its stars are not those of {catalog_where}, in the same order; give the survey that was labelled"
+            f"{path}: its stars are not those of {catalog_where}, in the same order; give the "
+            "survey that was labelled"
         )
-    with damage.told(str(path)):
-        changed = catalogs.changed_input(str(path), catalog_where, done(catalog))
+    with damage.explain_damage(str(path)):
+        changed = catalogs.changed_input(str(path), catalog_where, find_done(catalog))
     if changed:
         raise InputError(
-            f"{path}: is not the survey that {catalog_where} was made of: {changed}; give the one that was labelled, "
+            f"{path}: is not the survey that {catalog_where} was made of: {changed}; give the "
+            "one that was labelled, "
             "or none (--survey)"
         )
     return survey
@@ -199,10 +213,14 @@ def _events(path: Path | None, catalog: str) -> list[dict[str, Any]]:
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise InputError(f"{path}: the log cannot be read ({error.strerror}); name another, or none (--log)") from error
+        raise InputError(
+            f"{path}: the log cannot be read ({error.strerror}); name another, or none (--log)"
+        ) from error
     found = [event for line in lines if isinstance(event := _event(line), dict)]
     if not any("event" in event for event in found):
-        raise InputError(f"{path}: no log of a run; name the one that `luxscale label` wrote (--log)")
+        raise InputError(
+            f"{path}: no log of a run; name the one that `luxscale label` wrote (--log)"
+        )
     return found
 
 

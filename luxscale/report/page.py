@@ -12,6 +12,7 @@ from importlib.resources import files
 import jinja2
 import numpy as np
 
+from luxscale.errors import InputError
 from luxscale.progress import Progress
 from luxscale.report import figures, tables
 from luxscale.report.facts import (
@@ -26,7 +27,7 @@ from luxscale.report.facts import (
     worst,
 )
 from luxscale.report.inputs import Inputs
-from luxscale.schema import STAR, InputError
+from luxscale.schema.variables import STAR
 
 #: Stars in the table of the worst.
 WORST = 20
@@ -104,7 +105,8 @@ def render(inputs: Inputs, state: State, sections: list[Section]) -> str:
     )  # fmt: skip
     css, script = _file("page.css"), _file("page.js")
     policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; img-src data:; style-src '{_hash(css)}'; script-src "
+        f"'{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return environment.get_template("page.html").render(
@@ -141,20 +143,33 @@ def _stars(state: State, sample: Sample) -> Section:
 def _agreement(inputs: Inputs, stars: slice, compared: Sample | None) -> Section:
     title = "Agreement with trusted labels"
     if compared is None or inputs.truth is None:
-        return Section("agreement", title, missing=("It needs a survey with trusted labels: add --truth SURVEY.",))
+        return Section(
+            "agreement",
+            title,
+            missing=("It needs a survey with trusted labels: add --truth SURVEY.",),
+        )
     n = inputs.catalog.sizes[STAR]
     chosen = range(n)[stars]
     # a selection would read all identifiers once more
     catalog = inputs.catalog if len(chosen) == n else inputs.catalog.isel({STAR: stars})
     with of_truth(inputs):
         found = compare_all(catalog, inputs.truth)
-    some = f"Compared are stars {chosen.start:,} to {chosen.stop:,} of the catalogue. " if len(chosen) < n else ""
+    some = (
+        f"Compared are stars {chosen.start:,} to {chosen.stop:,} of the catalogue. "
+        if len(chosen) < n
+        else ""
+    )
     text = (
-        f"{some}With d = inferred - trusted: bias is the mean of d, RMSE its root mean square, robust scatter 1.4826 times "
-        "the median absolute deviation of d about its median, median err the median error of the inferred label, and pull "
-        "the robust scatter of d over the error of both, which is 1 where errors are right. Err / spread is the median "
-        "error over the robust scatter of the trusted labels: far below 1 the spectrum determines the label; near 1 it says "
-        "nothing of it, and what is inferred is about the mean of the training set (where the pull is above 1 errors, and "
+        f"{some}With d = inferred - trusted: bias is the mean of d, RMSE its root mean square, "
+        "robust scatter 1.4826 times "
+        "the median absolute deviation of d about its median, median err the median error of "
+        "the inferred label, and pull "
+        "the robust scatter of d over the error of both, which is 1 where errors are right. "
+        "Err / spread is the median "
+        "error over the robust scatter of the trusted labels: far below 1 the spectrum "
+        "determines the label; near 1 it says "
+        "nothing of it, and what is inferred is about the mean of the training set (where the "
+        "pull is above 1 errors, and "
         "with them this ratio, are too small). If stars of the training set "
         "are among those compared, agreement is better than it is for others.",
     )
@@ -166,8 +181,10 @@ def _agreement(inputs: Inputs, stars: slice, compared: Sample | None) -> Section
         shown.append(tables.by_snr(compare_by_snr(compared), compared))
     shown.append(figures.one_to_one(compared))
     drawn = (
-        f"Figures are of {compared.said}: inferred against trusted label, the cross is of the median errors of both; where "
-        "stars are many their number is drawn, on a logarithmic scale of its own in each panel, from dark to bright."
+        f"Figures are of {compared.said}: inferred against trusted label, the cross is of the "
+        "median errors of both; where "
+        "stars are many their number is drawn, on a logarithmic scale of its own in each "
+        "panel, from dark to bright."
     )
     return Section("agreement", title, (*text, drawn), tuple(shown), missing)
 
@@ -175,7 +192,11 @@ def _agreement(inputs: Inputs, stars: slice, compared: Sample | None) -> Section
 def _planes(sample: Sample) -> Section:
     drawn = figures.planes(sample)
     text = f"Of {sample.said}."
-    missing = () if drawn else ("The catalogue has neither teff and logg, nor fe_h or m_h and an alpha abundance.",)
+    missing = (
+        ()
+        if drawn
+        else ("The catalogue has neither teff and logg, nor fe_h or m_h and an alpha abundance.",)
+    )
     return Section("planes", "Kiel diagram and abundances", (text,), (drawn,), missing)
 
 
@@ -184,7 +205,9 @@ def _errors(sample: Sample, compared: Sample | None) -> Section:
     missing: list[str] = []
     drawn = figures.errors(sample if compared is None else compared)
     if drawn is None:
-        missing.append("Errors against S/N need a survey with a variable snr (star): add --survey SURVEY.")
+        missing.append(
+            "Errors against S/N need a survey with a variable snr (star): add --survey SURVEY."
+        )
     else:
         shown.append(drawn)
     if compared is None:
@@ -204,7 +227,9 @@ def _fits(inputs: Inputs, state: State, tell: Callable[[int], None]) -> Section:
     text = f"Of {known.size:,} stars that are done and had pixels"
     if known.size:
         low, middle, high = np.percentile(known, (5, 50, 95))
-        text += f", χ² per pixel has a median of {middle:.3g}; 90% lie between {low:.3g} and {high:.3g}"
+        text += (
+            f", χ² per pixel has a median of {middle:.3g}; 90% lie between {low:.3g} and {high:.3g}"
+        )
     shown = [figures.chi2(state.ratio, inputs)] if (known > 0).any() else []
     return Section(
         "fits",
@@ -219,7 +244,10 @@ def _no_spectra(inputs: Inputs) -> Iterator[str]:
     """Say what spectra need that is not there."""
     yield from _changed(inputs)
     if inputs.survey is None or inputs.model is None:
-        yield "Fits by wavelength and spectra need what the catalogue was made of: add --survey SURVEY --model MODEL."
+        yield (
+            "Fits by wavelength and spectra need what the catalogue was made of: add --survey "
+            "SURVEY --model MODEL."
+        )
     elif not inputs.spectra:
         yield "The catalogue was inferred from no spectrum: there are no fits by wavelength to show."
 
@@ -227,7 +255,10 @@ def _no_spectra(inputs: Inputs) -> Iterator[str]:
 def _changed(inputs: Inputs) -> Iterator[str]:
     """Say what the log names that is another now."""
     for what in inputs.changed:
-        yield f"The {what} that the log names, {inputs.names[what]}, has changed since the catalogue was made of it."
+        yield (
+            f"The {what} that the log names, {inputs.names[what]}, has changed since the catalogue "
+            "was made of it."
+        )
 
 
 def _worst(inputs: Inputs, state: State) -> Section:
@@ -235,7 +266,10 @@ def _worst(inputs: Inputs, state: State) -> Section:
     if not rows.size:
         return Section("worst", "Worst fits", ("No star has a finite χ² and pixels.",))
     drawn = figures.spectra(inputs, rows[: figures.SPECTRA], state.ratio) if inputs.spectra else ()
-    text = "Spectrum with its one-sigma band, the model, and under it residuals over the expected noise, (data - model) / √(error² + scatter²)."
+    text = (
+        "Spectrum with its one-sigma band, the model, and under it residuals over the expected "
+        "noise, (data - model) / √(error² + scatter²)."
+    )
     return Section(
         "worst",
         "Worst fits",
@@ -251,7 +285,8 @@ def _provenance(inputs: Inputs) -> Section:
     runs = tables.runs(inputs.log)
     if runs is None:
         missing.append(
-            "When, how long and with which versions labels were inferred stands in the log of the run: --log FILE."
+            "When, how long and with which versions labels were inferred stands in the log of "
+            "the run: --log FILE."
         )
     else:
         shown.append(runs)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale import flags
-from luxscale.evaluate import STATISTICS, decimals, label_units, round_to, to_records
+from luxscale.analysis.evaluate import STATISTICS, count_decimals, label_units, round_to, to_records
 from luxscale.report.facts import Sample, State
 from luxscale.report.inputs import Inputs
-from luxscale.schema import STAR
+from luxscale.schema import flags
+from luxscale.schema.variables import STAR
 
 _UNKNOWN = "\N{EN DASH}"
 
@@ -48,7 +48,10 @@ class Table:
 
 def _number(value: float | None, places: int) -> Cell:
     known = value is not None and math.isfinite(value)
-    return Cell(round_to(value, places).replace("-", "\N{MINUS SIGN}") if known else _UNKNOWN, value if known else None)
+    return Cell(
+        round_to(value, places).replace("-", "\N{MINUS SIGN}") if known else _UNKNOWN,
+        value if known else None,
+    )
 
 
 def _count(n: int) -> Cell:
@@ -72,10 +75,20 @@ def counts(state: State) -> Table:
     }
     shown = found | {"not done": found["stars"] - found["done"] - found["unreadable"]}
     rows = [
-        (Cell(name.replace("_", " ")), Cell(text), _count(shown[name]), _percent(shown[name], found["stars"]))
+        (
+            Cell(name.replace("_", " ")),
+            Cell(text),
+            _count(shown[name]),
+            _percent(shown[name], found["stars"]),
+        )
         for name, text in meanings.items()
     ]
-    headings = (Heading("kind"), Heading("meaning"), Heading("stars", True), Heading("of all", True))
+    headings = (
+        Heading("kind"),
+        Heading("meaning"),
+        Heading("stars", True),
+        Heading("of all", True),
+    )
     return Table("Stars of the catalogue.", headings, tuple(rows))
 
 
@@ -93,9 +106,11 @@ def distributions(sample: Sample) -> Table:
         sigma = err[np.isfinite(err[:, j]), j]
         middle = float(np.median(sigma)) if sigma.size else None
         spread = np.percentile(known, (5, 16, 50, 84, 95)) if known.size else np.full(5, np.nan)
-        places = decimals(None, middle)
+        places = count_decimals(None, middle)
         figures = [_number(v, places) for v in (*spread.tolist(), middle)]
-        rows.append((Cell(_plain(name)), Cell(unit), *figures, _percent(known.size, value.shape[0])))
+        rows.append(
+            (Cell(_plain(name)), Cell(unit), *figures, _percent(known.size, value.shape[0]))
+        )
     return Table(f"Labels: percentiles of {sample.said}.", headings, tuple(rows))
 
 
@@ -105,22 +120,38 @@ def _plain(name: str) -> str:
 
 def comparison(found: xr.Dataset) -> Table:
     """Return what `luxscale.report.facts.compare_all` found."""
-    about = "median error over the robust scatter of the trusted labels; 1 if the spectrum says nothing of the label"
-    headings = (Heading("label"), Heading("unit"), *_STATISTICS, Heading("err / spread", True, about))
+    about = (
+        "median error over the robust scatter of the trusted labels; 1 if the spectrum says "
+        "nothing of the label"
+    )
+    headings = (
+        Heading("label"),
+        Heading("unit"),
+        *_STATISTICS,
+        Heading("err / spread", True, about),
+    )
     rows = tuple(
         (Cell(r["label"]), Cell(r["unit"]), *_statistics(r), _number(ratio, 2))
-        for r, ratio in zip(to_records(found), found["err_over_spread"].values.tolist(), strict=True)
+        for r, ratio in zip(
+            to_records(found), found["err_over_spread"].values.tolist(), strict=True
+        )
     )
     return Table("Inferred labels against trusted ones.", headings, rows)
 
 
-_SHORT = dict(zip(STATISTICS, ("stars", "bias", "RMSE", "robust scatter", "median err", "pull"), strict=True))
+_SHORT = dict(
+    zip(STATISTICS, ("stars", "bias", "RMSE", "robust scatter", "median err", "pull"), strict=True)
+)
 _STATISTICS = tuple(Heading(_SHORT[name], True, about) for name, about in STATISTICS.items())
 
 
 def _statistics(record: dict[str, Any], places: int | None = None) -> tuple[Cell, ...]:
     places = _places([record]) if places is None else places
-    return _count(record["n_stars"]), *(_number(record[k], places) for k in _IN_UNITS), _number(record["pull"], 2)
+    return (
+        _count(record["n_stars"]),
+        *(_number(record[k], places) for k in _IN_UNITS),
+        _number(record["pull"], 2),
+    )
 
 
 #: Statistics in the units of the label.
@@ -129,17 +160,23 @@ _IN_UNITS = ("bias", "rmse", "robust_scatter", "median_err")
 
 def _places(records: Sequence[dict[str, Any]]) -> int:
     """Return the decimals that the statistics of a label need, in all of the records."""
-    return max(decimals(*(record[k] for k in _IN_UNITS[1:])) for record in records)
+    return max(count_decimals(*(record[k] for k in _IN_UNITS[1:])) for record in records)
 
 
 def by_snr(bins: Sequence[tuple[float, float, xr.Dataset]], sample: Sample) -> Table:
     """Return what `compare` finds, in bins of S/N."""
     headings = (Heading("label"), Heading("S/N", True), *_STATISTICS)
     rows = []
-    for records in zip(*(to_records(found) for _, _, found in bins), strict=True):  # of a label each
+    for records in zip(
+        *(to_records(found) for _, _, found in bins), strict=True
+    ):  # of a label each
         places = _places(records)
         rows += [
-            (Cell(_plain(record["label"])), Cell(f"{least:.3g}-{greatest:.3g}", least), *_statistics(record, places))
+            (
+                Cell(_plain(record["label"])),
+                Cell(f"{least:.3g}-{greatest:.3g}", least),
+                *_statistics(record, places),
+            )
             for (least, greatest, _), record in zip(bins, records, strict=True)
         ]
     return Table(f"The same in bins of S/N, of {sample.said}.", headings, tuple(rows))
@@ -165,21 +202,34 @@ def flag_counts(state: State) -> Table:
         Heading("stars", True),
         Heading("of these stars", True),
     )
-    return Table("Flags of stars that are done or could not be read; a star may carry several.", headings, tuple(rows))
+    return Table(
+        "Flags of stars that are done or could not be read; a star may carry several.",
+        headings,
+        tuple(rows),
+    )
 
 
 def worst_stars(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Table:
     """Return the stars that are fitted worst."""
-    found = inputs.catalog.drop_vars(["latent", "label_cov"], errors="ignore").isel({STAR: rows}).compute()
+    found = (
+        inputs.catalog.drop_vars(["latent", "label_cov"], errors="ignore")
+        .isel({STAR: rows})
+        .compute()
+    )
     units = label_units(found)
     headings = (
-        *(Heading("star"), Heading("row", True), Heading("χ² per pixel", True), Heading("pixels", True)),
+        *(
+            Heading("star"),
+            Heading("row", True),
+            Heading("χ² per pixel", True),
+            Heading("pixels", True),
+        ),
         Heading("flags"),
         *(Heading(name, True, unit) for name, unit in list(units.items())[:_MOST_LABELS]),
     )
     values, errors = found["label_value"].values, found["label_err"].values
     places = [_column_places(errors[:, j]) for j in range(min(_MOST_LABELS, len(units)))]
-    chi2_places = decimals(float(ratio[rows].min()))
+    chi2_places = count_decimals(float(ratio[rows].min()))
     made = []
     for i, row in enumerate(rows.tolist()):
         held = int(found["flags"].values[i])
@@ -189,7 +239,10 @@ def worst_stars(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Table:
                 _count(row),
                 _number(float(ratio[row]), chi2_places),
                 _count(int(found["n_pixels"].values[i])),
-                Cell(", ".join(name for name, bit in flags.BIT.items() if held & int(bit)) or _UNKNOWN),
+                Cell(
+                    ", ".join(name for name, bit in flags.BIT.items() if held & int(bit))
+                    or _UNKNOWN
+                ),
                 *(_number(float(values[i, j]), places[j]) for j in range(len(places))),
             )
         )
@@ -199,7 +252,7 @@ def worst_stars(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Table:
 def _column_places(errors: np.ndarray) -> int:
     """Return the decimals of a column of labels, for two digits of the median of their errors."""
     known = errors[np.isfinite(errors)]
-    return decimals(None, float(np.median(known))) if known.size else 3
+    return count_decimals(None, float(np.median(known))) if known.size else 3
 
 
 #: Labels in the table of the worst stars.
@@ -208,8 +261,15 @@ _MOST_LABELS = 3
 
 def made_of(inputs: Inputs) -> Table:
     """Return the names of the catalogue, and of what it was made of and is compared with."""
-    meanings = {"survey": "survey that was labelled", "model": "model", "trusted labels": "survey with trusted labels"}
-    rows = [("catalogue", inputs.name), *((meanings[what], name) for what, name in inputs.names.items())]
+    meanings = {
+        "survey": "survey that was labelled",
+        "model": "model",
+        "trusted labels": "survey with trusted labels",
+    }
+    rows = [
+        ("catalogue", inputs.name),
+        *((meanings[what], name) for what, name in inputs.names.items()),
+    ]
     return Table(
         "What the catalogue was made of, and is compared with.",
         (Heading("what"), Heading("name")),
@@ -230,7 +290,12 @@ def _flat(found: dict[str, Any], above: str = "") -> Iterable[tuple[str, str]]:
         elif isinstance(value, list | tuple):
             yield above + name, ", ".join(map(str, value))
         else:
-            yield above + name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+            yield (
+                above + name,
+                f"{value:,}"
+                if isinstance(value, int) and not isinstance(value, bool)
+                else str(value),
+            )
 
 
 def runs(log: Sequence[dict[str, Any]]) -> Table | None:
@@ -250,7 +315,9 @@ def runs(log: Sequence[dict[str, Any]]) -> Table | None:
 def _run(events: Sequence[dict[str, Any]]) -> tuple[Cell, ...]:
     start = events[0]
     last = next((e for e in events if e.get("event") in ("end", "stopped")), {})
-    ended = _time(last) + (", stopped" if last.get("event") == "stopped" else "") if last else _UNKNOWN
+    ended = (
+        _time(last) + (", stopped" if last.get("event") == "stopped" else "") if last else _UNKNOWN
+    )
     workers, seconds, machine = start.get("workers"), last.get("seconds"), start.get("machine", {})
     versions = {"python": machine.get("python", "?")} | machine.get("versions", {})
     return (

@@ -1,0 +1,1 @@
+"""How good labels are, and what a model has learnt."""

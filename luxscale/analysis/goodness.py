@@ -1,0 +1,295 @@
+"""How well a model fits, star by star: residuals, reduced chi2, effective number of parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from luxscale.analysis.interpret import unit_of
+from luxscale.errors import InputError
+from luxscale.model.decoders import LinearMap
+from luxscale.model.infer import check_match, infer, pick_given
+from luxscale.model.lux import LuxModel, Output, coordinates
+from luxscale.model.predict import predict
+from luxscale.schema.checks import check_unique
+from luxscale.schema.outputs import OutputSpec
+from luxscale.schema.stars import index_stars
+from luxscale.schema.variables import LATENT, STAR
+
+
+def residuals(
+    survey: xr.Dataset,
+    catalog: xr.Dataset,
+    model: LuxModel,
+    output: str = "flux",
+    *,
+    scaled: bool = False,
+) -> xr.DataArray:
+    """Return data minus model, star by star.
+
+    Parameters
+    ----------
+    survey : Dataset
+        With ``output`` and its errors; lazy if it is backed by Dask.
+    catalog : Dataset
+        With ``latent``, of the same stars, or of more or fewer in any order; lazy too.
+    model : LuxModel
+        The model that the latents were inferred with.
+    output : str
+    scaled : bool
+        Whether to divide by sqrt(error^2 + s^2), the noise that the model expects.
+
+    Returns
+    -------
+    DataArray, (star, feature)
+        Of the stars that both have, in the catalogue's order; in the output's units (scaled:
+        without). NaN where a value is missing (ivar 0) or takes no part in the model, and for stars
+        that are not done.
+
+    Raises
+    ------
+    InputError
+        If no star is in common, the survey is not on the model's grid, or the latents are another
+        model's.
+
+    Notes
+    -----
+    Identifiers are read only if the two do not hold the same index of stars, as the results of
+    `infer` do. Scaled residuals scatter by a little less than 1 in a good fit: the latents have
+    followed some of the noise.
+
+    Examples
+    --------
+    >>> from luxscale.analysis.goodness import residuals
+    >>> pulls = residuals(survey, catalog, model, scaled=True)
+    >>> bool(abs(pulls.std() - 1) < 0.1)
+    True
+    """
+    wanted = model[output]
+    (spec,) = check_match(survey, [wanted], "survey")
+    survey, catalog = match_stars(survey, catalog)
+    scatter, used = (
+        np.where(wanted.used, wanted.scatter, 0).astype(float),
+        np.asarray(wanted.used, bool),
+    )
+
+    def subtract(
+        value: np.ndarray, noise: np.ndarray, decoded: np.ndarray, done: np.ndarray
+    ) -> np.ndarray:
+        ivar = spec.ivar(value, noise)
+        good = np.isfinite(ivar) & (ivar > 0) & np.isfinite(value) & used & (done[:, None] == 1)
+        unit = np.sqrt(1 / np.where(good, ivar, 1) + scatter**2) if scaled else 1
+        return np.where(good, (value - decoded) / unit, np.nan).astype(value.dtype)
+
+    status = (
+        catalog["status"]
+        if "status" in catalog
+        else xr.ones_like(catalog[LATENT].isel({LATENT: 0}, drop=True))
+    )
+    result = xr.apply_ufunc(
+        subtract,
+        survey[spec.name],
+        survey[spec.noise],
+        predict(catalog, model, output).drop_vars(coordinates(wanted)),
+        status,
+        input_core_dims=[[spec.dim]] * 3 + [[]],
+        output_core_dims=[[spec.dim]],
+        dask="parallelized",
+        output_dtypes=[survey[spec.name].dtype],
+        join="override",
+        keep_attrs=False,
+    )
+    result = result.assign_coords(coordinates(wanted)).rename(f"{output}_residual")
+    name = f"{output}, data minus model"
+    return result.assign_attrs(
+        {"long_name": f"{name}, in units of the expected noise", "units": "1"}
+        if scaled
+        else {"long_name": name, "units": unit_of(wanted)}
+    )
+
+
+def reduced_chi2(
+    catalog: xr.Dataset,
+    model: LuxModel,
+    survey: xr.Dataset | None = None,
+    given: str | list[str] = "flux",
+) -> xr.DataArray:
+    """Return chi2 over its degrees of freedom: about 1 where the model describes the star.
+
+    Parameters
+    ----------
+    catalog : Dataset
+        With ``chi2`` and ``n_pixels``; lazy if it is backed by Dask.
+    model : LuxModel
+    survey : Dataset, optional
+        What the catalogue was inferred from, for exact degrees of freedom; costs another inference.
+    given : str or list of str
+        Outputs that the catalogue was inferred from; matters with ``survey`` only.
+
+    Returns
+    -------
+    DataArray, (star,)
+        Without units; of the catalogue's stars, or those that the survey has too. NaN without
+        degrees of freedom: too few pixels, or a star that is not done.
+
+    Raises
+    ------
+    InputError
+        As `residuals` and `infer`.
+
+    Notes
+    -----
+    The prior holds latents back where the data say little, so that the fit spends fewer than P
+    parameters on them: under the model the mean of chi2 is exactly ``n_pixels - (P - lambda tr C)``
+    (see `effective_parameters`), by which it is divided if the survey is given. Without it, P
+    parameters are counted, all that can be: the result is then too high, by a factor of n_pixels /
+    (n_pixels - P) at most; nothing for thousands of pixels. The paper's figure 4 divides by the
+    number of pixels.
+
+    Examples
+    --------
+    >>> from luxscale.analysis.goodness import reduced_chi2
+    >>> bool(abs(reduced_chi2(catalog, model).mean() - 1) < 0.1)
+    True
+    """
+    for name in ("chi2", "n_pixels"):
+        if name not in catalog:
+            raise InputError(
+                f"the catalogue has no variable {name!r}; make one with luxscale.infer"
+            )
+    if survey is None:
+        parameters = xr.full_like(catalog["chi2"], model.latent_dim, dtype=float)
+    else:
+        survey, catalog = match_stars(survey, catalog)
+        parameters = effective_parameters(survey, model, given)
+    columns = [parameters, *(catalog[v].astype(float) for v in ("chi2", "n_pixels"))]
+    if "status" in catalog:
+        columns.append(catalog["status"])
+    result = xr.apply_ufunc(
+        _reduce,
+        *columns,
+        dask="parallelized",
+        output_dtypes=[float],
+        join="override",
+        keep_attrs=False,
+    )
+    return result.rename("reduced_chi2").assign_attrs(
+        long_name="chi2 over its degrees of freedom", units="1"
+    )
+
+
+def _reduce(parameters: np.ndarray, chi2: np.ndarray, n: np.ndarray, status: Any = 1) -> np.ndarray:
+    freedom = np.where(status == 1, n - parameters, 0)
+    return np.where(freedom > 0, chi2 / np.where(freedom > 0, freedom, 1), np.nan)
+
+
+def effective_parameters(
+    survey: xr.Dataset, model: LuxModel, given: str | list[str] = "flux"
+) -> xr.DataArray:
+    """Return how many parameters the fit spends on each star: P - lambda tr C, between 0 and P.
+
+    Parameters
+    ----------
+    survey, model, given
+        As in `infer`.
+
+    Returns
+    -------
+    DataArray, (star,)
+        Lazy if the survey is. 0 for a star without data.
+
+    Raises
+    ------
+    InputError
+        As `infer`.
+
+    Examples
+    --------
+    >>> from luxscale.analysis.goodness import effective_parameters
+    >>> bool((effective_parameters(survey, model) < model.latent_dim).all())
+    True
+    """
+    p, dim = model.latent_dim, f"{LATENT}_name"
+    spec = OutputSpec(f"{LATENT}_value", dim, f"{LATENT}_err")
+    names, one, zero = tuple(f"z{i}" for i in range(p)), np.ones(p), np.zeros(p)
+    bounds = np.outer(one, [-np.inf, np.inf])
+    # latents as one more set of labels, so that their errors come from the same lazy kernel as all
+    # others
+    latents = Output(
+        spec,
+        names,
+        ("",) * p,
+        (),
+        LinearMap(np.eye(p), zero),
+        zero,
+        one,
+        zero,
+        np.ones(p, bool),
+        bounds,
+    )
+    observed = tuple(dataclasses.replace(o, windows=()) for o in pick_given(model, given))
+    errors = infer(survey, dataclasses.replace(model, outputs=(*observed, latents)), given)[
+        spec.noise
+    ]
+    spent = p - model.prior * (errors**2).sum(dim)
+    return spent.rename("effective_parameters").assign_attrs(
+        long_name="effective number of parameters", units="1"
+    )
+
+
+def match_stars(survey: xr.Dataset, catalog: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    """Select the stars that a survey and a catalogue both have, in the catalogue's order.
+
+    Parameters
+    ----------
+    survey, catalog : Dataset
+        With the coordinate ``star``; lazy or not.
+
+    Returns
+    -------
+    survey, catalog : Dataset
+        Row by row the same stars; the catalogue without its ``star``, so that nothing compares
+        identifiers again.
+
+    Raises
+    ------
+    InputError
+        If no star is in common, or identifiers are missing or repeated.
+    """
+    for dataset, where in ((survey, "survey"), (catalog, "catalogue")):
+        if STAR not in dataset.coords:
+            raise InputError(
+                f"{where}: no coordinate 'star', by which stars are matched; add it with "
+                ".assign_coords(star=...)"
+            )
+    if not _same_index(survey, catalog):
+        ours, theirs = index_stars(catalog), index_stars(survey)
+        if not ours.equals(theirs):
+            check_unique(np.asarray(ours), "catalogue")
+            check_unique(np.asarray(theirs), "survey")
+            at = theirs.get_indexer(ours)
+            rows = np.flatnonzero(at >= 0)
+            if not rows.size:
+                raise InputError(
+                    "no star is in common; give the survey that the catalogue was inferred from"
+                )
+            survey, catalog = (
+                survey.isel({STAR: _compact(at[rows])}),
+                catalog.isel({STAR: _compact(rows)}),
+            )
+    return survey, catalog.drop_vars(STAR)
+
+
+def _same_index(survey: xr.Dataset, catalog: xr.Dataset) -> bool:
+    """Whether both hold one index of stars, which says so without reading it."""
+    ours, theirs = (d.xindexes.get(STAR) for d in (catalog, survey))
+    return type(ours) is type(theirs) and ours is not None and ours.equals(theirs)  # type: ignore[arg-type]
+
+
+def _compact(rows: np.ndarray) -> slice | np.ndarray:
+    """Return positions as a slice if they are one: Dask then keeps its chunks and its graph small."""
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if np.array_equal(rows, np.arange(first, last + 1)) else rows

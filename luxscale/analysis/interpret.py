@@ -1,0 +1,288 @@
+"""What a model has learnt: derivative spectra, and which pixels inform which label.
+
+With A the weights of what is asked for (labels), B those of what is observed (spectra), w = 1 /
+(sigma^2 + s^2) the weights of the pixels and lambda the precision of the prior on latents (1 in a
+Lux model):
+
+    C = (lambda I + B^T diag(w) B)^-1        covariance of z given the spectrum
+    G = A C B^T diag(w)                      what a change of one pixel does to the inferred labels
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from luxscale.errors import InputError
+from luxscale.model.lux import LuxModel, Output, coordinates
+
+
+def jacobian(output: Output, latent: Any = None) -> np.ndarray:
+    """Return d output / d z at the latents of one star, 0 for features that take no part: (feature, latent).
+
+    Raises
+    ------
+    InputError
+        If ``latent`` is not one finite value for each latent.
+    """
+    p = output.map.latent_dim
+    z = np.zeros(p) if latent is None else np.asarray(latent, float)
+    if z.shape != (p,) or not np.isfinite(z).all():
+        raise InputError(
+            f"latent has shape {z.shape} or is not finite; give one star's latents, ({p},), e.g. "
+            "catalog['latent'].isel(star=0)"
+        )
+    return np.where(np.asarray(output.used)[:, None], np.asarray(output.map.jacobian(z), float), 0)
+
+
+def feature_ivar(output: Output, ivar: Any) -> np.ndarray:
+    """Return inverse variances of the features of an output, 0 for those that take no part: (..., feature).
+
+    Parameters
+    ----------
+    output : Output
+    ivar : float or array, (..., feature)
+        In 1 / (units of the output)^2.
+
+    Raises
+    ------
+    InputError
+        If it is of another shape, or holds what is no inverse variance.
+    """
+    n, dim = len(output.coord), output.spec.dim
+    if isinstance(ivar, xr.DataArray):
+        if dim not in ivar.dims:
+            raise InputError(
+                f"ivar has dims {ivar.dims}; it needs {dim!r}, the dim of {output.name!r}"
+            )
+        ivar = ivar.transpose(..., dim)
+    values = np.asarray(ivar, float)
+    values = np.full(n, values) if values.ndim == 0 else values
+    if values.shape[-1] != n:
+        raise InputError(
+            f"ivar has {values.shape[-1]} features, {output.name!r} has {n}; give one value or {n}"
+        )
+    if not (np.isfinite(values) & (values >= 0)).all():
+        raise InputError(
+            "ivar holds values that are negative or not finite; give 1 / sigma^2, and 0 where "
+            "missing"
+        )
+    return np.where(np.asarray(output.used), values, 0)
+
+
+def weights_of(output: Output, ivar: np.ndarray) -> np.ndarray:
+    """Return w = 1 / (sigma^2 + s^2), equation 4, 0 where missing: (..., feature)."""
+    return ivar / (1 + ivar * np.where(output.used, output.scatter, 0).astype(float) ** 2)
+
+
+def groups(target: Output, source: Output) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Group the features of ``target`` by what they are inferred from: positions, and (feature of ``source``,) bool.
+
+    All pixels, but for labels that training has given windows.
+    """
+    spans_of = dict(target.windows)
+    members: dict[tuple, list[int]] = {}
+    for i, name in enumerate(target.coord):
+        members.setdefault(spans_of.get(name, ()), []).append(i)
+    for spans, rows in members.items():
+        pixels = source.inside(spans) if spans else np.arange(0)
+        # a window of another output's pixels restricts nothing here, as in inference
+        yield np.array(rows), np.isin(np.arange(len(source.coord)), pixels) | (pixels.size == 0)
+
+
+def posterior_covariance(model: LuxModel, b: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Return C = (lambda I + B^T diag(w) B)^-1 of one star: (latent, latent)."""
+    return np.linalg.inv(model.prior * np.eye(b.shape[1]) + (b.T * w) @ b)
+
+
+def derivatives(
+    model: LuxModel,
+    of: str = "label_value",
+    by: str = "flux",
+    *,
+    ivar: Any = None,
+    latent: Any = None,
+) -> xr.DataArray:
+    """Return how one output changes with another: derivative spectra, equations 12 and 13.
+
+    Parameters
+    ----------
+    model : LuxModel
+    of, by : str
+        Outputs. The default is d label / d flux, equation 13, the stable direction.
+    ivar : float or array, (feature of ``by``,), optional
+        Inverse variances of ``by``, 0 = missing; e.g. a star's ``flux_ivar``, or
+        `luxscale.analysis.precision.ivar_at_snr`; for labels 1 / error^2.
+    latent : array, (latent,), optional
+        Where to take the derivative, if a map is not linear; by default at the average star, z = 0.
+
+    Returns
+    -------
+    DataArray, (feature of ``of``, feature of ``by``)
+        In units of ``of`` for one unit of ``by``; NaN for features that take no part in the model.
+
+    Raises
+    ------
+    InputError
+        If both outputs are on the same features, the model lacks one, or ``ivar`` does not fit.
+
+    Notes
+    -----
+    Without ``ivar``, as in the paper: ``A B^+`` for labels by flux, which gives every pixel the
+    same weight whatever its noise (and knows of no windows, from which some models infer some
+    labels). ``of="flux", by="label_value"`` is ``B A^+``, equation 12, which is ill-posed: with
+    fewer labels than latents (M < P) infinitely many spectra have the same labels, and ``A^+``
+    takes the one nearest to the mean in z.
+
+    With ``ivar``, the derivative of what `infer` and `predict` return: ``A C B^T diag(w)``, in
+    which noisy pixels count less. For flux by labels it is the derivative of E[flux | labels] under
+    the prior on latents, ``B A^T (A A^T + lambda V)^-1`` with V = diag(error^2 + s^2): defined for
+    any M and P; as V -> 0 and M <= P it becomes equation 12.
+
+    Examples
+    --------
+    >>> from luxscale.analysis.interpret import derivatives
+    >>> from luxscale.analysis.precision import ivar_at_snr
+    >>> derivatives(model).dims
+    ('label', 'wavelength')
+    >>> lines = derivatives(model, ivar=ivar_at_snr(model, 100)).sel(label="mg_fe")
+    """
+    target, source = _pair(model, of, by)
+    a, b = jacobian(target, latent), jacobian(source, latent)
+    if ivar is None:
+        gain = a @ np.linalg.pinv(b, rcond=np.finfo(float).eps * max(b.shape))
+    else:
+        gain, w = np.zeros((len(a), len(b))), weights_of(source, _one_star(source, ivar))
+        for rows, seen in groups(target, source):
+            gain[rows] = a[rows] @ posterior_covariance(model, b, w * seen) @ (b.T * (w * seen))
+    attrs = {
+        "long_name": f"derivative of {of} by {by}",
+        "units": f"({unit_of(target)}) / ({unit_of(source)})",
+        "comment": "pseudo-inverse of the weights"
+        if ivar is None
+        else "posterior mean, at the given noise",
+    }
+    return _matrix(gain, target, source, attrs).rename(f"d_{of}_d_{by}")
+
+
+def information(
+    model: LuxModel, ivar: Any, of: str = "label_value", by: str = "flux", *, latent: Any = None
+) -> xr.DataArray:
+    """Return which pixels inform which label: the share of each in the reduction of the label's variance.
+
+    Parameters
+    ----------
+    model : LuxModel
+    ivar : float or array, (feature of ``by``,)
+        Inverse variances of ``by``, 0 = missing; e.g. a star's ``flux_ivar``, or
+        `luxscale.analysis.precision.ivar_at_snr`.
+    of, by, latent
+        As in `derivatives`.
+
+    Returns
+    -------
+    DataArray, (feature of ``of``, feature of ``by``)
+        Fractions, not negative. Summed over pixels: 1 - (formal variance of the label) / (its
+        variance under the prior). NaN for features that take no part in the model, and for labels
+        that do not vary.
+
+    Raises
+    ------
+    InputError
+        As `derivatives`, and if latents have no prior.
+
+    Notes
+    -----
+    Let all weights grow together from nothing, ``C(t) = (lambda I + t B^T diag(w) B)^-1``. The
+    variance ``a C(t) a`` of a label falls from that of the prior to that of the posterior, at the
+    rate ``sum_d w_d (a C(t) b_d)^2``, to which no pixel contributes a negative term. The share of
+    pixel d is
+
+        w_d integral_0^1 (a C(t) b_d)^2 dt,
+
+    the Aumann-Shapley value. It sums exactly, does not depend on the order of pixels, and twins
+    share equally; in the eigenbasis of ``B^T diag(w) B`` the integral has a closed form. The other
+    exact split, ``w_d (a b_d) (a C b_d)``, has negative terms; the last step alone, ``w_d (a C
+    b_d)^2``, does not sum to the whole. Pixels whose noise is correlated share what they know
+    twice: ``by`` is taken to be independent, as in the model.
+
+    Examples
+    --------
+    >>> from luxscale.analysis.interpret import information
+    >>> share = information(model, survey.flux_ivar.isel(star=0).compute())
+    >>> bool((share.sum("wavelength") < 1).all())
+    True
+    """
+    target, source = _pair(model, of, by)
+    if not model.prior > 0:
+        raise InputError(
+            "the model's latents have no prior, so labels have no variance to reduce; use "
+            "`derivatives`"
+        )
+    a, b = jacobian(target, latent), jacobian(source, latent)
+    w = weights_of(source, _one_star(source, ivar)) / model.prior
+    shares, prior = np.zeros((len(a), len(b))), np.sum(a * a, 1)
+    for rows, seen in groups(target, source):
+        shares[rows] = _shares(a[rows], np.sqrt(w * seen)[:, None] * b)
+    fraction = shares / np.where(prior > 0, prior, np.nan)[:, None]
+    attrs = {
+        "long_name": f"share of the variance of {of} that each value of {by} removes",
+        "units": "1",
+    }
+    return _matrix(np.maximum(fraction, 0), target, source, attrs).rename("information")
+
+
+def _shares(a: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Return the shares of pixels, from root = sqrt(w) B, in the variance of each label: (label, feature)."""
+    h, u = np.linalg.eigh(root.T @ root)
+    beta, integral = root @ u, _path_integral(np.maximum(h, 0))
+    # a matrix product for each label: all at once would need an array (label, latent, feature)
+    return np.array([np.sum(beta @ (integral * np.outer(x, x)) * beta, 1) for x in a @ u])
+
+
+def _path_integral(h: np.ndarray) -> np.ndarray:
+    """Return the integral over t from 0 to 1 of 1 / ((1 + t h_j) (1 + t h_k)): (latent, latent)."""
+    low, high = np.minimum.outer(h, h), np.maximum.outer(h, h)
+    x = (high - low) / (1 + low)  # log1p, as equal eigenvalues leave 0 / 0
+    return np.where(x > 0, np.log1p(x) / np.where(x > 0, x, 1), 1) / (1 + low)
+
+
+def _pair(model: LuxModel, of: str, by: str) -> tuple[Output, Output]:
+    target, source = model[of], model[by]
+    if target.spec.dim == source.spec.dim:
+        raise InputError(
+            f"{of!r} and {by!r} share the dim {source.spec.dim!r}; name two outputs on "
+            "different features"
+        )
+    return target, source
+
+
+def _one_star(output: Output, ivar: Any) -> np.ndarray:
+    values = feature_ivar(output, ivar)
+    if values.ndim > 1:
+        raise InputError(
+            f"ivar has shape {values.shape}; give one star's, ({values.shape[-1]},), e.g. "
+            ".isel(star=0)"
+        )
+    return values
+
+
+def unit_of(output: Output) -> str:
+    """Return the unit of an output in words: where it is written, for labels."""
+    return f"{output.spec.dim}_units" if output.is_label else f"as {output.name}"
+
+
+def _matrix(
+    values: np.ndarray, target: Output, source: Output, attrs: dict[str, str]
+) -> xr.DataArray:
+    """Label a matrix (feature of target, feature of source); NaN where either takes no part."""
+    known = np.outer(target.used, source.used).astype(bool)
+    return xr.DataArray(
+        np.where(known, values, np.nan),
+        {**coordinates(target), **coordinates(source)},
+        (target.spec.dim, source.spec.dim),
+        attrs=attrs,
+    )

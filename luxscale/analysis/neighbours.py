@@ -1,0 +1,228 @@
+"""Stars that resemble each other: nearest neighbours in latents, or in labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.linalg import solve_triangular
+from scipy.spatial import cKDTree
+
+from luxscale.analysis.interpret import feature_ivar, jacobian, posterior_covariance, weights_of
+from luxscale.errors import InputError
+from luxscale.model.lux import LuxModel
+from luxscale.progress import Progress
+from luxscale.schema.stars import index_stars
+from luxscale.schema.status import find_done
+from luxscale.schema.variables import LATENT, STAR
+
+__all__ = ["latent_covariance", "neighbours"]
+
+#: Dim of the neighbours of a star, the nearest first.
+NEIGHBOUR = "neighbour"
+
+#: Stars whose neighbours are looked up at once, between two words of progress.
+_BLOCK = 2048
+
+
+def neighbours(
+    catalog: xr.Dataset,
+    k: int = 10,
+    *,
+    metric: str | Any = "population",
+    variable: str = LATENT,
+    stars: Sequence[Any] | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Find the stars that are most like each star of a catalogue: its doppelgangers, figure 5 of the paper.
+
+    Parameters
+    ----------
+    catalog : Dataset
+        With ``variable`` (star, feature), which is read into memory, and ``star``. Stars that lack
+        a finite value of any feature, or are not done by their ``status``, have no neighbours and
+        are nobody's.
+    k : int
+        Neighbours of each star.
+    metric : {"population", "plain"} or array, (feature, feature)
+        Covariance V in the squared distance d^2 = (z - z')^T V^-1 (z - z'): that of the catalogue's
+        stars; the unit matrix; or the one given, e.g. twice `latent_covariance`, by which d^2 of
+        two stars with the same spectrum is about P, a little less for the prior.
+    variable : str
+        ``"latent"``, or ``"label_value"`` for stars of like labels (of some: ``catalog.sel(label=[...])``).
+    stars : sequence, optional
+        Identifiers of the stars to find neighbours for, among all; all by default.
+    progress : bool
+        Whether to show progress on standard error.
+
+    Returns
+    -------
+    Dataset
+        - ``row`` : int64, (star, neighbour), positions in ``catalog``, the nearest first; -1 where
+          there is none
+        - ``distance`` : float64, (star, neighbour), without units (with ``"plain"``: those of the
+          variable); NaN there
+        - ``neighbour`` : 1 to k
+
+    Raises
+    ------
+    InputError
+        If the variable or a star is missing, there are not k stars to be neighbours, or the metric
+        is not positive.
+
+    Notes
+    -----
+    A star is not its own neighbour; one of the same values is, at distance 0. The search is exact.
+    Its time grows about as the number of stars where few dimensions carry most of the distance, and
+    as its square where all carry alike: ask for some ``stars`` of a catalogue of millions.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> z = xr.DataArray([[0.0], [1.0], [5.0]], {"star": ["a", "b", "c"]}, ("star", "latent"))
+    >>> from luxscale.analysis.neighbours import neighbours
+    >>> neighbours(xr.Dataset({"latent": z}), 1, metric="plain")["row"].values.ravel()
+    array([1, 0, 1])
+    """
+    values, usable = _values(catalog, variable)
+    if not (isinstance(k, Integral) and 1 <= k < usable.size):
+        raise InputError(
+            f"k={k!r}: give a number of neighbours, from 1 to {usable.size - 1}; {usable.size} "
+            "stars have all"
+        )
+    index = index_stars(catalog)
+    wanted = np.arange(len(index)) if stars is None else _rows(index, stars)
+    white = _whiten(values, values[usable], metric)
+    row, distance = np.full((wanted.size, k), -1), np.full((wanted.size, k), np.nan)
+    asked = np.flatnonzero(np.isin(wanted, usable))
+    row[asked], distance[asked] = _search(white, usable, wanted[asked], int(k), progress)
+    return xr.Dataset(
+        {
+            "row": (
+                (STAR, NEIGHBOUR),
+                row,
+                {"long_name": "position in the catalogue, -1 where there is none"},
+            ),
+            "distance": (
+                (STAR, NEIGHBOUR),
+                distance,
+                {"long_name": f"distance in {variable}, metric {_name(metric)}"},
+            ),
+        },
+        {STAR: (STAR, np.asarray(index)[wanted]), NEIGHBOUR: np.arange(1, k + 1)},
+    )
+
+
+def latent_covariance(
+    model: LuxModel, ivar: Any, given: str = "flux", *, latent: Any = None
+) -> np.ndarray:
+    """Return the covariance of the latents of a star, C = (lambda I + B^T diag(w) B)^-1.
+
+    Parameters
+    ----------
+    model : LuxModel
+    ivar : float or array, (feature of ``given``,)
+        Inverse variances, 0 = missing; e.g. a star's ``flux_ivar``, or
+        `luxscale.analysis.precision.ivar_at_snr`.
+    given : str
+        Output that latents are inferred from.
+    latent : array, (latent,), optional
+        Where, if the map is not linear; by default at the average star, z = 0.
+
+    Returns
+    -------
+    array, (latent, latent)
+
+    Raises
+    ------
+    InputError
+        If the model lacks the output, or ``ivar`` does not fit.
+    """
+    observed = model[given]
+    ivar = feature_ivar(observed, ivar)
+    if ivar.ndim > 1:
+        raise InputError(
+            f"ivar has shape {ivar.shape}; give one star's, e.g. .isel(star=0), or a median "
+            "over stars"
+        )
+    return posterior_covariance(model, jacobian(observed, latent), weights_of(observed, ivar))
+
+
+def _values(catalog: xr.Dataset, variable: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a variable as float64, (star, feature), and the positions of the stars that have all of it."""
+    if variable not in catalog or catalog[variable].ndim != 2 or catalog[variable].dims[0] != STAR:
+        raise InputError(
+            f"the catalogue has no variable {variable!r} (star, feature); make one with "
+            "luxscale.infer"
+        )
+    if STAR not in catalog.coords:
+        raise InputError(
+            "the catalogue has no coordinate 'star'; add it with .assign_coords(star=...)"
+        )
+    values = np.asarray(catalog[variable].values, float)
+    return values, np.flatnonzero(np.isfinite(values).all(1) & find_done(catalog))
+
+
+def _rows(index: Any, stars: Sequence[Any]) -> np.ndarray:
+    rows = np.asarray(index.get_indexer(stars))
+    if (rows < 0).any():
+        missing = [s for s, r in zip(stars, rows, strict=True) if r < 0]
+        raise InputError(
+            f"{len(missing)} of the stars are not in the catalogue, first {missing[0]!r}"
+        )
+    return rows
+
+
+def _name(metric: str | Any) -> str:
+    return repr(metric) if isinstance(metric, str) else "given"
+
+
+def _whiten(values: np.ndarray, known: np.ndarray, metric: str | Any) -> np.ndarray:
+    """Return values of which the plain distance is that of the metric: L^-1 z, with V = L L^T."""
+    if isinstance(metric, str) and metric == "plain":
+        return values
+    if isinstance(metric, str) and metric != "population":
+        raise InputError(
+            f"metric {metric!r} is none; give 'population', 'plain', or a covariance (feature, "
+            "feature)"
+        )
+    size = values.shape[1]
+    v = np.atleast_2d(np.cov(known.T)) if isinstance(metric, str) else np.asarray(metric, float)
+    if v.shape != (size, size) or not np.isfinite(v).all() or not np.allclose(v, v.T):
+        raise InputError(
+            f"metric has shape {v.shape} or is no covariance; give a symmetric matrix, "
+            f"{(size, size)}"
+        )
+    try:
+        factor = np.linalg.cholesky(v)
+    except np.linalg.LinAlgError:
+        raise InputError(
+            "the metric is not positive definite: some feature, or a sum of them, does not vary"
+        ) from None
+    return np.asarray(solve_triangular(factor, values.T, lower=True, check_finite=False).T)
+
+
+def _search(
+    white: np.ndarray, usable: np.ndarray, wanted: np.ndarray, k: int, progress: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k nearest usable stars of the wanted ones, and their distances, both (star, neighbour)."""
+    row, distance = np.empty((wanted.size, k), int), np.empty((wanted.size, k))
+    tree = cKDTree(white[usable])
+    with Progress("neighbours", wanted.size, unit="stars", enabled=progress) as shown:
+        for start in range(0, wanted.size, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            d, i = tree.query(white[wanted[block]], k + 1, workers=-1)
+            others = _without_self(usable[i], wanted[block])
+            row[block], distance[block] = usable[i][others].reshape(-1, k), d[others].reshape(-1, k)
+            shown.update(min(start + _BLOCK, wanted.size))
+    return row, distance
+
+
+def _without_self(found: np.ndarray, star: np.ndarray) -> np.ndarray:
+    """Return which of k + 1 found stars are the k others: (star, k + 1) bool; with many twins, it may not be found."""
+    itself = found == star[:, None]
+    itself[~itself.any(1), -1] = True
+    return ~itself

@@ -1,0 +1,1 @@
+"""Data to try things on: packaged spectra, simulated giants, the demo."""

@@ -1,0 +1,358 @@
+"""Synthetic surveys of red giants, of any size, for tests, examples and benchmarks.
+
+Labels follow real giants and Galactic abundance trends; spectra come from a neural emulator that
+ships, in a reduced form, with the package. A star depends on the seed and its number only: surveys
+of different size or chunking agree star by star, bit for bit on one machine.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from luxscale.errors import InputError
+from luxscale.examples.giants import LABELS, draw_labels, load_emulator, render
+from luxscale.store import locate, make_codecs, open_group, read_attributes, s3
+
+__all__ = ["simulate", "simulate_survey"]
+
+TITLE = "Simulated survey of red giants"
+BLOCK = 256  # stars that share one random generator; part of what a seed means
+BAD_RUN = 4  # pixels lost together, as to a cosmic ray or a sky line
+MIN_FLUX = 0.05  # the noise of a saturated line does not vanish
+
+UNITS = {"teff": "K", "logg": "dex(cm s-2)"}  # the others are in dex
+LABEL_ERRORS = {"teff": 20.0, "logg": 0.05, "m_h": 0.02}  # about those of ASPCAP
+ABUNDANCE_ERROR = 0.04
+REPORTED = (
+    "teff",
+    "logg",
+    "m_h",
+    "c_m",
+    "n_m",
+    "o_m",
+    "mg_m",
+    "al_m",
+    "si_m",
+    "ca_m",
+    "mn_m",
+    "ni_m",
+)
+FIELDS: dict[
+    str, tuple[tuple[str, ...], Any, str]
+] = {  # what is drawn for a star: dims, dtype, meaning
+    "star": (("star",), str, "seed and number of the star"),
+    "flux": (("star", "wavelength"), "f4", "continuum-normalised flux"),
+    "flux_ivar": (
+        ("star", "wavelength"),
+        "f4",
+        "inverse variance of flux, 0 where the pixel is bad",
+    ),
+    "label_value": (("star", "label"), "f8", "measured label, NaN where missing"),
+    "label_err": (("star", "label"), "f8", "standard deviation of label_value"),
+    "label_true": (("star", "label"), "f8", "label from which the spectrum was made"),
+    "snr": (("star",), "f4", "signal-to-noise ratio of a pixel in the continuum"),
+}
+
+
+def simulate(
+    n_stars: int,
+    *,
+    snr: tuple[float, float] = (30.0, 200.0),
+    n_pixels: int | None = None,
+    missing_labels: float = 0.1,
+    bad_pixels: float = 0.03,
+    seed: int = 0,
+) -> xr.Dataset:
+    """
+    Simulate a survey of red giants in memory.
+
+    Parameters
+    ----------
+    n_stars : int
+        Number of stars. A smaller survey is the beginning of a larger one.
+    snr : pair of float
+        Lowest and highest signal-to-noise ratio of a continuum pixel; uniform in between.
+    n_pixels : int, optional
+        Number of equal pixels across 4000-8288 Angstrom; the emulator's 4,288 of 1 Angstrom by
+        default. Fewer are averages, more are interpolated.
+    missing_labels : float
+        Fraction of label values that are missing.
+    bad_pixels : float
+        Fraction of pixels that are bad, in runs of at least four.
+    seed : int
+        Seed of everything random, 0 or more.
+
+    Returns
+    -------
+    Dataset
+        A survey (``flux``, ``flux_ivar``, ``label_value``, ``label_err``) of twelve labels: teff
+        [K], logg [dex(cm s-2)], m_h and the [X/M] of C, N, O, Mg, Al, Si, Ca, Mn and Ni [dex].
+        Wavelengths are in air, in Angstrom. Further: ``label_true`` (star, label), the labels
+        behind the spectrum, and ``snr``.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    (teff, logg, m_h, alpha) are those of real APOGEE giants with a small jitter. The alpha elements
+    follow alpha; C falls and N rises from dredge-up, the more so for massive and luminous stars; Al
+    and Mn follow metallicity. Ten further elements vary in the spectra but are not reported, as in
+    a real survey.
+
+    Noise is Gaussian with sigma = sqrt(flux) / snr. Label errors are 20 K, 0.05, 0.02 and 0.04 dex.
+
+    Examples
+    --------
+    >>> from luxscale.examples.simulate import simulate
+    >>> simulate(10, n_pixels=200)["flux"].shape
+    (10, 200)
+    """
+    settings = Settings(n_stars, snr, n_pixels, missing_labels, bad_pixels, seed)
+    (stars,) = regroup(draw_blocks(settings), n_stars, n_stars)
+    return frame(settings).assign(
+        {
+            name: (FIELDS[name][0], value, {"long_name": FIELDS[name][2]})
+            for name, value in stars.items()
+        }
+    )
+
+
+def simulate_survey(
+    path: str | os.PathLike[str],
+    n_stars: int,
+    *,
+    snr: tuple[float, float] = (30.0, 200.0),
+    n_pixels: int | None = None,
+    missing_labels: float = 0.1,
+    bad_pixels: float = 0.03,
+    seed: int = 0,
+    chunk: int = 1024,
+    progress: Callable[[int, int], object] | None = None,
+) -> None:
+    """
+    Simulate a survey of red giants of any size, straight to Zarr.
+
+    Writes the stars of `simulate`, chunk by chunk: memory is that of a few chunks whatever
+    `n_stars`. The store appears at `path` when it is complete; until then it grows in
+    ``path.partial`` (in object storage: at `path`, with ``zarr.json.partial`` for its root
+    metadata), which an interrupted run leaves behind and the next replaces.
+
+    Parameters
+    ----------
+    path : path-like or str
+        Zarr directory or URL to write, in format 3. Must not exist.
+    n_stars, snr, n_pixels, missing_labels, bad_pixels, seed
+        As in `simulate`.
+    chunk : int
+        Stars in a chunk. The stars do not depend on it.
+    progress : callable, optional
+        Called as ``progress(done, n_stars)`` after each chunk.
+
+    Raises
+    ------
+    InputError
+        If `path` exists or an argument is out of its range.
+
+    Examples
+    --------
+    >>> import luxscale as lux
+    >>> from luxscale.examples.simulate import simulate_survey
+    >>> simulate_survey("simulated.zarr", 20, n_pixels=50, chunk=10)
+    >>> lux.open_survey("simulated.zarr").sizes["star"]
+    20
+    """
+    settings = Settings(n_stars, snr, n_pixels, missing_labels, bad_pixels, seed)
+    require(is_count(chunk), f"chunk is {chunk!r}: give the number of stars in a chunk, 1 or more")
+    remote = s3.is_url(path)
+    growing = vacant_url(str(path)) if remote else vacant(Path(path))
+    arrays = create_store(growing, settings, min(chunk, n_stars))
+    if remote:
+        s3.hold_back(growing)
+    fill(arrays, settings, chunk, progress)
+    s3.release(growing) if remote else os.rename(growing, path)
+
+
+def vacant(path: Path) -> str:
+    """Where a survey may grow that is to appear at `path`, which must not exist."""
+    partial = path.with_name(path.name + ".partial")
+    require(not os.path.lexists(path), f"{path} exists: choose another path, or remove it first")
+    ours = (read_attributes(partial) or {"title": TITLE}).get("title") == TITLE
+    require(ours, f"{partial} holds something else: choose another path, or remove it first")
+    return str(partial)
+
+
+def vacant_url(url: str) -> str:
+    """`url`, where nothing may lie but what an interrupted run has left."""
+    absent = s3.is_held_back(url) or read_attributes(url) is None
+    require(absent, f"{url} exists: choose another URL, or remove it first")
+    return url
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise InputError with `message` unless `condition`."""
+    if not condition:
+        raise InputError(message)
+
+
+def is_count(value: object, least: int = 1) -> bool:
+    """Whether `value` is an integer of at least `least`."""
+    return isinstance(value, Integral) and int(value) >= least
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is simulated; the arguments of `simulate`, checked."""
+
+    n_stars: int
+    snr: tuple[float, float]
+    n_pixels: int | None
+    missing_labels: float
+    bad_pixels: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        require(
+            is_count(self.n_stars), f"n_stars is {self.n_stars!r}: give a whole number, 1 or more"
+        )
+        require(is_count(self.seed, 0), f"seed is {self.seed!r}: give a whole number, 0 or more")
+        require(
+            self.n_pixels is None or is_count(self.n_pixels),
+            f"n_pixels is {self.n_pixels!r}: give a whole number, 1 or more, or None for the "
+            "emulator's own",
+        )
+        require(
+            np.shape(self.snr) == (2,) and 0 < self.snr[0] <= self.snr[1] < np.inf,
+            f"snr is {self.snr!r}: give the lowest and the highest, with 0 < lowest <= highest",
+        )
+        for name in ("missing_labels", "bad_pixels"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"{name} is {value!r}: give a fraction, 0 or more and below 1")
+
+
+def draw_measured(
+    true: np.ndarray, missing: float, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Label values and errors (star, label) as a catalogue would give them."""
+    sigma = np.array([LABEL_ERRORS.get(name, ABUNDANCE_ERROR) for name in REPORTED])
+    present = np.where(rng.random(true.shape) < missing, np.nan, 1.0)
+    value = true + sigma * rng.normal(size=true.shape)
+    return {"label_value": value * present, "label_err": sigma * present, "label_true": true}
+
+
+def draw_bad(shape: tuple[int, int], fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Boolean (star, wavelength), True in `fraction` of the pixels, in runs of BAD_RUN that may overlap."""
+    start_rate = 1 - (1 - fraction) ** (1 / BAD_RUN)
+    starts = rng.random((shape[0], shape[1] + BAD_RUN - 1), dtype="f4") < start_rate
+    return np.any(np.stack([starts[:, i : i + shape[1]] for i in range(BAD_RUN)]), axis=0)
+
+
+def draw_spectra(
+    flux: np.ndarray, snr: np.ndarray, bad: float, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Noisy flux and its inverse variance (star, wavelength) around a noiseless `flux`."""
+    variance = np.maximum(flux, np.float32(MIN_FLUX)) / snr[:, None] ** 2
+    noisy = flux + rng.standard_normal(flux.shape, dtype="f4") * np.sqrt(variance)
+    good = ~draw_bad(flux.shape, bad, rng)
+    return {"flux": noisy * good, "flux_ivar": good / variance}
+
+
+def draw_blocks(settings: Settings) -> Iterator[dict[str, np.ndarray]]:
+    """Blocks of BLOCK stars, in order; the last one whole too, so that its stars do not depend on n_stars."""
+    emulator = load_emulator(settings.n_pixels)
+    columns = [LABELS.index(name) for name in REPORTED]
+    for block in range(-(-settings.n_stars // BLOCK)):
+        rng = np.random.default_rng(np.random.SeedSequence([settings.seed, block]))
+        labels = draw_labels(BLOCK, emulator["sample"], rng)
+        snr = rng.uniform(*settings.snr, BLOCK).astype("f4")
+        names = [f"sim-{settings.seed}-{i:08d}" for i in range(block * BLOCK, (block + 1) * BLOCK)]
+        yield (
+            {"star": np.array(names, object), "snr": snr}
+            | draw_measured(labels[:, columns], settings.missing_labels, rng)
+            | draw_spectra(render(labels, emulator), snr, settings.bad_pixels, rng)
+        )
+
+
+def regroup(
+    blocks: Iterator[dict[str, np.ndarray]], n_stars: int, size: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """The first `n_stars` stars of `blocks`, in groups of `size` (the last may be smaller)."""
+    held, n_held = [], 0
+    for done in range(0, n_stars, size):
+        wanted = min(size, n_stars - done)
+        while n_held < wanted:
+            held.append(next(blocks))
+            n_held += BLOCK
+        joined = {name: np.concatenate([part[name] for part in held]) for name in held[0]}
+        yield {name: value[:wanted] for name, value in joined.items()}
+        held, n_held = [{name: value[wanted:] for name, value in joined.items()}], n_held - wanted
+
+
+def frame(settings: Settings) -> xr.Dataset:
+    """The survey without its stars: coordinates, units and provenance."""
+    units = [UNITS.get(name, "dex") for name in REPORTED]
+    wavelength = load_emulator(settings.n_pixels)["wavelength_angstrom"]
+    return xr.Dataset(
+        coords={
+            "wavelength": ("wavelength", wavelength.copy(), {"units": "Angstrom", "medium": "air"}),
+            "label": ("label", np.array(REPORTED, object)),
+            "label_units": ("label", np.array(units, object)),
+        },
+        attrs={
+            "title": TITLE,
+            "source": (
+                "luxscale.examples.simulate; spectra from the emulator boss22 (bossbrain 1.0.12), "
+                "reduced"
+            ),
+            "seed": int(settings.seed),
+            "snr": [float(value) for value in settings.snr],
+            "missing_labels": float(settings.missing_labels),
+            "bad_pixels": float(settings.bad_pixels),
+        },
+    )
+
+
+def create_store(path: str, settings: Settings, chunk: int) -> dict[str, zarr.Array]:
+    """A Zarr store at `path` with the coordinates written and an empty array for each of FIELDS."""
+    static = frame(settings)
+    static.to_zarr(locate(path), mode="w", consolidated=False, zarr_format=3)
+    sizes = dict(static.sizes) | {"star": settings.n_stars}
+    group = open_group(path, "r+")
+    return {
+        name: group.create_array(
+            name,
+            shape=[sizes[dim] for dim in dims],
+            chunks=tuple(chunk if dim == "star" else sizes[dim] for dim in dims),
+            dtype=dtype,
+            compressors=make_codecs(np.dtype(dtype)) if "wavelength" in dims else "auto",
+            dimension_names=dims,
+            attributes={"long_name": meaning},
+        )
+        for name, (dims, dtype, meaning) in FIELDS.items()
+    }
+
+
+def fill(
+    arrays: dict[str, zarr.Array],
+    settings: Settings,
+    chunk: int,
+    progress: Callable[[int, int], object] | None,
+) -> None:
+    """Draw all stars and write them, a chunk at a time."""
+    done = 0
+    for stars in regroup(draw_blocks(settings), settings.n_stars, chunk):
+        stop = done + len(stars["star"])
+        for name, values in stars.items():
+            arrays[name][done:stop] = values
+        done = stop
+        if progress is not None:
+            progress(done, settings.n_stars)

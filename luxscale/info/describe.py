@@ -1,0 +1,125 @@
+"""What lies at a path, in a few facts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from luxscale import crossval, store
+from luxscale.analysis.evaluate import check_catalog
+from luxscale.errors import InputError
+from luxscale.info.survey import describe_survey, quarantine
+from luxscale.labelling import catalogue as catalogs
+from luxscale.model.file import FORMAT, load_model
+from luxscale.schema.variables import STAR
+from luxscale.store import damage
+
+__all__ = ["describe", "quarantine"]
+
+
+def describe(path: str | Path, *, check: bool = False) -> dict[str, Any]:
+    """Return facts about a survey, model, catalogue or cross-validation, ready for JSON.
+
+    Parameters
+    ----------
+    path : str or Path
+    check : bool
+        Whether to read and check every value of a survey.
+
+    Raises
+    ------
+    InputError
+        If nothing that luxscale knows lies there, or it breaks the contract.
+    """
+    held = store.read_attributes(path)
+    if held is None:
+        raise InputError(
+            f"{path}: nothing there; give the path of a survey, model, catalogue or "
+            "cross-validation"
+        )
+    found = {"path": str(path)}
+    if held.get("format") == FORMAT:
+        return found | _model(path)
+    if held.get("format") == catalogs.FORMAT:
+        return found | _catalog(path)
+    if held.get("format") == crossval.FORMAT:
+        return found | _crossval(path, held)
+    with damage.explain_damage(path):
+        return found | describe_survey(path, check=check)
+
+
+def _model(path: str | Path) -> dict[str, Any]:
+    loaded = load_model(path)
+    outputs = {
+        o.name: {
+            "features": len(o.coord),
+            "units": ", ".join(dict.fromkeys(o.units)),
+            **(
+                {"labels": list(o.coord)}
+                if o.is_label
+                else {"range": f"{o.coord[0]:g} to {o.coord[-1]:g}"}
+            ),
+        }
+        for o in loaded.outputs
+    }
+    made = loaded.provenance
+    return {
+        "kind": "model",
+        "latents": loaded.latent_dim,
+        "method": made.method,
+        "training_stars": made.n_stars,
+        "settings": json.loads(made.settings),
+        "version": made.version,
+        "fingerprint": loaded.fingerprint,
+        **outputs,
+    }
+
+
+def _catalog(path: str | Path) -> dict[str, Any]:
+    with damage.locate_damage(path):
+        catalog = store.open_dataset(path)
+        state = check_catalog(catalog, str(path))
+    return {
+        "kind": "catalogue",
+        **state,
+        "labels": catalog["label"].values.tolist(),
+        "model": catalog.attrs["model_fingerprint"],
+        "version": catalog.attrs["luxscale_version"],
+        "labelled_by": list(catalog.attrs.get("versions", ())) or "unknown",
+    }
+
+
+def _crossval(path: str | Path, held: dict[str, Any]) -> dict[str, Any]:
+    identity = held["identity"]
+    latent_dims, priors = json.loads(identity["grid"])
+    tasks = crossval.all_tasks(latent_dims, priors, json.loads(identity["folds"]))
+    done = sum(crossval.is_done(path, task) for task in tasks)
+    facts = {
+        "kind": "cross-validation",
+        "latent_dims": latent_dims,
+        "priors": priors,
+        "folds": json.loads(identity["folds"]),
+        "method": identity["method"],
+        "outputs": json.loads(identity["outputs"]),
+        "settings": json.loads(identity["settings"]),
+        "survey_stars": "{}:{}".format(*json.loads(identity["stars"])),
+        "tasks": len(tasks),
+        "done": done,
+        "pending": len(tasks) - done,
+    }
+    return facts | _scores(path) if held["complete"] == 1 else facts
+
+
+def _scores(path: str | Path) -> dict[str, Any]:
+    """Return medians over the folds by setting, given spectra, and the setting to choose."""
+    results = store.open_dataset(path).compute()
+    records, choice = crossval.to_records(results), crossval.choose(results)
+    names = [f"P={r['latent_dim']}, prior={r['prior']:g}" for r in records]
+    figures: dict[str, Any] = {"stars": results.sizes[STAR]}
+    for score in ("label_chi2", "spectrum_chi2"):
+        values = [r[f"{score}_given_spectra"] for r in records]
+        figures[score] = {
+            k: None if v is None else round(v, 4) for k, v in zip(names, values, strict=True)
+        }
+    return figures | {"chosen": f"P={choice.latent_dim}, prior={choice.prior:g}"}

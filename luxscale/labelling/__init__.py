@@ -1,0 +1,1 @@
+"""Survey and model to catalogue, region by region."""

@@ -1,0 +1,137 @@
+"""What a run will take, before it starts: regions, memory, bytes, time."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from luxscale import store
+from luxscale.cluster import cpu_count
+from luxscale.labelling import catalogue
+from luxscale.labelling.plan import Plan, Region
+from luxscale.model.file import load_model
+from luxscale.model.infer import get_dtype, get_ivars, lay_out_catalog, pick_given
+from luxscale.model.kernel import BLOCK, infer_arrays, prepare_task
+from luxscale.schema.variables import LATENT, STAR
+from luxscale.store import chunks as inputs
+
+#: Memory of a worker before it reads: Python, JAX, Dask; and copies of a region's input that exist
+#: at once, decoded, as read, and as the kernel has them. Both measured; see benchmarks/scale.py.
+_BASE_BYTES, _COPIES = 0.45e9, 2.5
+
+#: Stars on which the rate is measured.
+_SAMPLE = 4 * BLOCK
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Parameters
+    ----------
+    stars, regions : int
+        That are pending.
+    region_stars : int
+        Stars in a region.
+    read_bytes : int
+        Stored size of what is to be read.
+    write_bytes : int
+        Size of what is to be written, before compression.
+    worker_bytes : int
+        Memory of a worker at its peak; it depends on the region alone.
+    core_seconds : float
+        Processor time of one core, measured on the survey's first stars.
+    seconds : float
+        Time on ``cores`` cores.
+    cores : int
+    """
+
+    stars: int
+    regions: int
+    region_stars: int
+    read_bytes: int
+    write_bytes: int
+    worker_bytes: int
+    core_seconds: float
+    seconds: float
+    cores: int
+
+
+def estimate_run(plan: Plan, cores: int | None = None) -> Estimate:
+    """Estimate what is left to do of a plan; changes nothing.
+
+    Parameters
+    ----------
+    plan : Plan
+    cores : int, optional
+        Cores of all workers; those of this machine if not given.
+
+    Raises
+    ------
+    InputError
+        If the catalogue's path holds something else, or the survey changed under what is done.
+    """
+    todo = catalogue.list_pending_unchanged(plan)
+    stars = sum(r.stop - r.start for r in todo)
+    cores = cores or cpu_count()
+    core_seconds = stars * _core_seconds_per_star(plan) if stars else 0.0
+    return Estimate(
+        stars,
+        len(todo),
+        plan.region_stars,
+        _read_bytes(plan, todo),
+        stars * _written_per_star(plan),
+        int(_BASE_BYTES + _COPIES * plan.region_stars * _input_per_star(plan)),
+        round(core_seconds, 1),
+        round(core_seconds / cores, 1),
+        cores,
+    )
+
+
+def _read_bytes(plan: Plan, todo: Sequence[Region]) -> int:
+    survey = store.open_group(plan.survey, "r")
+    needed = np.zeros(plan.n_stars, bool)
+    for region in todo:
+        needed[region.start : region.stop] = True
+    total = 0
+    for name in catalogue.input_names(plan):
+        rows = inputs.get_chunk_rows(store.open_array(survey, name))
+        sizes = inputs.read_sizes(survey, name, 0, plan.n_stars)
+        read = np.logical_or.reduceat(needed, np.arange(0, plan.n_stars, rows))
+        total += int(sizes[read & (sizes > 0)].sum())
+    return total
+
+
+def _input_per_star(plan: Plan) -> int:
+    survey = store.open_group(plan.survey, "r")
+    arrays = [store.open_array(survey, name) for name in catalogue.input_names(plan)]
+    return sum(int(np.prod(a.shape[1:])) * a.dtype.itemsize for a in arrays)
+
+
+def _written_per_star(plan: Plan) -> int:
+    model = load_model(plan.model)
+    sizes = {STAR: 1, LATENT: model.latent_dim}
+    sizes |= {d: len(o.coord) for o in model.labels for d in (o.spec.dim, f"{o.spec.dim}_other")}
+    layout = zip(*lay_out_catalog(model, plan.covariance), strict=True)
+    return 1 + sum(
+        get_dtype(name).itemsize * int(np.prod([sizes[d] for d in dims])) for name, dims in layout
+    )
+
+
+def _core_seconds_per_star(plan: Plan) -> float:
+    """Read and infer the first stars, twice: the first time compiles."""
+    model = load_model(plan.model)
+    outputs = pick_given(model, plan.given)
+    work, specs = prepare_task(model, outputs), [o.spec for o in outputs]
+    survey, n = store.open_dataset(plan.survey), min(_SAMPLE, plan.n_stars)
+    for _ in range(2):
+        started = time.perf_counter()
+        data = [np.asarray(survey[v][:n].values) for s in specs for v in s.variables]
+        read = time.perf_counter() - started
+        infer_arrays(work, data[0::2], get_ivars(specs, data), covariance=plan.covariance)
+        seconds = time.perf_counter() - started - read
+    chunks = min(plan.chunk, plan.n_stars) / n  # a whole chunk is read to have its first stars
+    return read / (n * max(chunks, 1)) + seconds * cpu_count() / n

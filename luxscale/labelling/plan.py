@@ -1,0 +1,168 @@
+"""The plan of a run: which survey, model and catalogue, divided into regions."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from luxscale import store
+from luxscale.errors import InputError
+from luxscale.model.file import load_model
+from luxscale.model.infer import check_covariance, check_match, pick_given
+from luxscale.runs.executors import VERSION
+from luxscale.schema.checks import check_unique
+from luxscale.schema.variables import STAR
+
+#: Bytes of input that a region aims at, in whole chunks: 1,024 APOGEE spectra with their errors.
+#: Small surveys are cut into regions enough to share out.
+_REGION_BYTES, _LEAST_REGIONS = 75e6, 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """Stars ``start`` to ``stop`` of a survey."""
+
+    index: int
+    start: int
+    stop: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to label, with what, into what: all that a task needs to know, as plain values.
+
+    Parameters
+    ----------
+    survey, model, catalog : str
+        Paths or URLs.
+    given : tuple of str
+        Outputs to infer from.
+    covariance : bool
+    n_stars, chunk, region_stars : int
+        Stars in all, in a chunk of the catalogue, in a region.
+    identity : tuple of (name, value)
+        What a catalogue must agree on to be continued.
+    version : str
+        Of luxscale.
+    """
+
+    survey: str
+    model: str
+    catalog: str
+    given: tuple[str, ...]
+    covariance: bool
+    n_stars: int
+    chunk: int
+    region_stars: int
+    identity: tuple[tuple[str, str], ...]
+    version: str = VERSION
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the model."""
+        return dict(self.identity)["model"]
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """All regions, in order."""
+        starts = range(0, self.n_stars, self.region_stars)
+        return tuple(
+            Region(i, a, min(a + self.region_stars, self.n_stars)) for i, a in enumerate(starts)
+        )
+
+
+def make_plan(
+    survey: str | Path,
+    model: str | Path,
+    catalog: str | Path,
+    *,
+    given: str | Sequence[str] = "flux",
+    covariance: bool = False,
+    region_stars: int | None = None,
+) -> Plan:
+    """Check that survey and model fit, and divide the survey into regions.
+
+    Raises
+    ------
+    InputError
+    """
+    paths = [store.make_absolute(p) for p in (survey, model, catalog)]
+    opened, loaded = _open_survey(paths[0]), load_model(paths[1])
+    outputs = pick_given(loaded, given)
+    if "label_value" not in (o.name for o in loaded.labels):
+        raise InputError(
+            f"{paths[1]}: the model predicts no 'label_value'; train one on stars that have labels"
+        )
+    check_covariance(loaded, covariance)
+    check_match(opened, outputs, paths[0])
+    stars = opened[STAR].values
+    check_unique(stars, paths[0])
+    names = tuple(o.name for o in outputs)
+    identity = {
+        "survey": _checksum(opened[[v for o in outputs for v in o.spec.variables]], stars),
+        "model": loaded.fingerprint,
+        "given": json.dumps(names),
+        "covariance": json.dumps(covariance),
+    }
+    chunk = store.star_chunk(opened)
+    if region_stars is None:
+        width = sum(opened[v][:1].nbytes for o in outputs for v in o.spec.variables)
+        region_stars = region_size(stars.size, chunk, width)
+    if region_stars < 1 or region_stars % chunk:
+        raise InputError(
+            f"region_stars={region_stars} is not a multiple of the {chunk} stars in a chunk of "
+            f"{paths[0]}, so two "
+            "tasks would write one chunk; choose e.g. "
+            f"{chunk * max(1, round(region_stars / chunk))}"
+        )
+    return Plan(
+        paths[0],
+        paths[1],
+        paths[2],
+        names,
+        covariance,
+        stars.size,
+        chunk,
+        region_stars,
+        tuple(identity.items()),
+    )
+
+
+def region_size(n_stars: int, chunk: int, star_bytes: int) -> int:
+    """Return the stars of a region: whole chunks that hold as many bytes as it aims at, and regions to share out."""
+    return chunk * max(1, int(min(_REGION_BYTES / star_bytes, n_stars / _LEAST_REGIONS) / chunk))
+
+
+def _open_survey(path: str) -> xr.Dataset:
+    """Open and check a survey; chunks that cannot be read are for the run to flag, which does the others."""
+    survey = store.open_survey(path, check="structure")
+    try:
+        store.check_contents(survey, path, sample=True)
+    except InputError:
+        raise
+    except Exception as error:  # codecs raise what they like
+        if store.is_outage(error):
+            raise
+    return survey
+
+
+def _checksum(survey: xr.Dataset, stars: np.ndarray) -> str:
+    """SHA-256 of a survey's stars, grids and layout; not of its flux, which is too large to read twice."""
+    digest = hashlib.sha256("\n".join(map(str, stars.tolist())).encode())
+    chunk = store.star_chunk(survey)
+    digest.update(f"chunks of {chunk}".encode())
+    for name, v in sorted(survey.data_vars.items()):
+        if v.chunks and v.chunks[0][0] != chunk:
+            digest.update(f"{name} in chunks of {v.chunks[0][0]}".encode())
+    for name in sorted(map(str, survey.variables)):
+        variable = survey.variables[name]
+        digest.update(f"{name} {variable.dims} {variable.shape} {variable.dtype}".encode())
+        if variable.dims == (name,) and name != STAR and variable.dtype.kind == "f":
+            digest.update(np.ascontiguousarray(variable.values).data)
+    return digest.hexdigest()

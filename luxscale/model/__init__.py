@@ -1,0 +1,1 @@
+"""The Lux model and its arithmetic: decoders, noise, inference, prediction, and its file."""

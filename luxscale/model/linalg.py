@@ -1,0 +1,187 @@
+"""Weighted linear least squares with one shared design matrix: the arithmetic that everything rests on.
+
+Inference of latents, regression of weights and the fit of scatter are all sums over one axis of
+``weight * x_i * x_j``.  Because the design ``x`` is shared by all rows, the normal matrices of all
+rows together are a single matrix product with the packed products ``x_i x_j``, j <= i.
+
+Pure functions of arrays; nothing here knows about labels, files or clusters.  Shapes: N stars, D
+features (pixels or labels), P latents, K = P (P + 1) / 2 packed products.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+
+#: Matrix product in full float32, on accelerators too (their default may round inputs to fewer
+#: bits).
+dot = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+#: What is added to a unit diagonal that float32 cannot factor: ten times its rounding of 50 terms.
+_LIFT = 3e-5
+
+
+@functools.lru_cache(maxsize=32)
+def packed_index(p: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row and column of each packed product, and the (P, P) table of packed positions.
+
+    Ordered by row of the lower triangle, so that the products with a last, constant column stand
+    last.
+    """
+    i, j = np.tril_indices(p)
+    table = np.zeros((p, p), dtype=np.int32)
+    table[i, j] = table[j, i] = np.arange(i.size)
+    return i, j, table
+
+
+def pack(x: jax.Array) -> jax.Array:
+    """Return the products x_i x_j, j <= i, of each row: (D, P) -> (D, K)."""
+    i, j, _ = packed_index(x.shape[-1])
+    return x[..., i] * x[..., j]
+
+
+def pack_symmetric(c: jax.Array) -> jax.Array:
+    """Return the lower triangles of symmetric matrices: (N, P, P) -> (N, K)."""
+    i, j, _ = packed_index(c.shape[-1])
+    return c[..., i, j]
+
+
+def quadratic_form(c: jax.Array, x: jax.Array) -> jax.Array:
+    """Return x_d^T C_n x_d for packed symmetric C (N, K) and rows x (D, P): (N, D)."""
+    i, j, _ = packed_index(x.shape[-1])
+    twice = np.where(i == j, 1, 2).astype(np.float32)  # off-diagonal elements are packed once
+    return dot(c, (pack(x) * twice).T)
+
+
+def unpack(h: jax.Array, p: int) -> jax.Array:
+    """Return the symmetric matrices of packed lower triangles: (N, K) -> (N, P, P)."""
+    return h[..., packed_index(p)[2]]
+
+
+def weight(ivar: jax.Array, scatter: jax.Array) -> jax.Array:
+    """Return 1 / (sigma^2 + s^2), the weight of a value in equation 4; 0 where ivar is 0.
+
+    Parameters
+    ----------
+    ivar : array, (N, D)
+        Inverse variance of the data, 0 where the value is missing.
+    scatter : array, (D,)
+        Fitted scatter s of each feature.
+    """
+    return ivar / (1 + ivar * scatter**2)
+
+
+class Solution(NamedTuple):
+    """Solution of a batch of normal equations H x = rhs.
+
+    x (star, latent); half (star, latent, target), with half^T half = T^T H^-1 T; log_det (star,),
+    ln |H|.
+    """
+
+    x: Any
+    half: Any
+    log_det: Any
+
+
+def solve(h: jax.Array, rhs: jax.Array, targets: jax.Array | None = None) -> Solution:
+    """Solve H x = rhs for a batch of positive definite H, scaled to unit diagonal first.
+
+    The calls of LAPACK depend on each other, so that no two of them can run at once: each spreads
+    its batch over XLA's threads and waits for them, and two that do so on a machine of two cores
+    wait forever.
+
+    Parameters
+    ----------
+    h : array, (star, latent, latent)
+    rhs : array, (star, latent)
+    targets : array, (latent, target) or (star, latent, target), optional
+        Directions T of which the covariance T^T H^-1 T is wanted.
+    """
+    scale = jnp.sqrt(jnp.diagonal(h, axis1=-2, axis2=-1))
+    scaled = h / (scale[..., :, None] * scale[..., None, :])
+    chol = jnp.linalg.cholesky(scaled)
+    chol = jax.lax.cond(
+        jnp.isfinite(chol).all(), lambda: chol, lambda: jnp.linalg.cholesky(_mend(scaled, chol))
+    )
+    wanted = jnp.zeros((rhs.shape[-1], 0)) if targets is None else targets
+    wanted = jnp.broadcast_to(wanted, (*rhs.shape, wanted.shape[-1]))
+    right = jnp.concatenate([rhs[..., None], wanted], -1) / scale[..., None]
+    half = solve_triangular(chol, right, lower=True)
+    x = solve_triangular(chol, half[..., :1], lower=True, trans=1)[..., 0] / scale
+    log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(chol, axis1=-2, axis2=-1)) + jnp.log(scale), axis=-1)
+    return Solution(x, half[..., 1:], log_det)
+
+
+def _mend(scaled: jax.Array, chol: jax.Array) -> jax.Array:
+    """Lift the diagonal of those matrices that are singular in float32, so that what is free in them stays small."""
+    bad = ~jnp.isfinite(chol).all((-2, -1))
+    return scaled + jnp.where(bad, _LIFT, 0)[:, None, None] * jnp.eye(scaled.shape[-1])
+
+
+def square(half: jax.Array) -> jax.Array:
+    """Return half^T half, the covariance of the targets of `solve`: (star, target, target)."""
+    return dot(half.swapaxes(-1, -2), half)
+
+
+def normal_equations(
+    w: jax.Array, r: jax.Array, x: jax.Array, packed: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return X^T diag(w_n) X, packed, and X^T diag(w_n) r_n of every star: (N, K) and (N, P).
+
+    packed (K, D) holds the products of X's columns, feature last: the product reads both along the
+    sum, a tenth faster.
+    """
+    return dot(w, packed.T), dot(w * r, x)
+
+
+def sum_equations(
+    weights: Sequence[jax.Array],
+    residuals: Sequence[jax.Array],
+    designs: Sequence[jax.Array],
+    packed: Sequence[jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+    """Return the normal equations of several outputs together: (N, K) and (N, P)."""
+    parts = [
+        normal_equations(*output)
+        for output in zip(weights, residuals, designs, packed, strict=True)
+    ]
+    return functools.reduce(jnp.add, [h for h, _ in parts]), functools.reduce(
+        jnp.add, [rhs for _, rhs in parts]
+    )
+
+
+def fit_scatter(
+    q: jax.Array, ivar: jax.Array, scatter: jax.Array, steps: int, least: float = 0.0
+) -> jax.Array:
+    """Maximise the likelihood over the scatter of each feature by Fisher scoring.
+
+    The root of sum_n (w^2 q - w) = 0 with w = 1 / (sigma^2 + s^2); s = 0 where the errors alone
+    explain the residuals.
+
+    Parameters
+    ----------
+    q : array, (N, D)
+        Expected squared residuals, E[(y - model)^2].
+    ivar : array, (N, D)
+    scatter : array, (D,)
+        Where to start.
+    steps : int
+    least : float
+        Least scatter.
+    """
+
+    def step(_: int, s2: jax.Array) -> jax.Array:
+        w = ivar / (1 + ivar * s2)
+        information = jnp.sum(w * w, axis=0)
+        change = jnp.sum(w * (w * q - 1) * (ivar > 0), axis=0) / jnp.where(
+            information > 0, information, 1
+        )
+        return jnp.maximum(s2 + change, least**2)
+
+    return jnp.sqrt(jax.lax.fori_loop(0, steps, step, scatter**2))

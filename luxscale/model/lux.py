@@ -1,0 +1,228 @@
+"""The Lux model: latents, a map from them to each output, and the noise of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from luxscale.errors import InputError
+from luxscale.model.decoders import LinearMap
+from luxscale.schema.outputs import OutputSpec
+
+_ARRAYS = ("scatter", "scale", "floor", "used")
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """One output of a model: what it is, its map from latents, and its noise.
+
+    Parameters
+    ----------
+    spec : OutputSpec
+        Names of the variables and of the feature dim.
+    coord : tuple
+        Wavelengths or label names.
+    units : tuple of str
+        Unit of the grid (a spectrum), or of each feature (labels).
+    attrs : tuple of (name, value)
+        Further attributes of the grid, e.g. ``medium``.
+    map : LinearMap
+        Or another of ``luxscale.model.decoders``.
+    scatter, scale, floor : array, (feature,)
+        See the registry ``luxscale.schema.variables.MODEL``.
+    used : array of bool, (feature,)
+    bounds : array, (feature, 2)
+        Least and greatest value in training.
+    windows : tuple of (label, ((least, greatest), ...))
+        Labels that are inferred from the pixels in these wavelength windows alone.
+    """
+
+    spec: OutputSpec
+    coord: tuple
+    units: tuple[str, ...]
+    attrs: tuple[tuple[str, str], ...]
+    map: LinearMap
+    scatter: Any
+    scale: Any
+    floor: Any
+    used: Any
+    bounds: Any
+    windows: tuple[tuple[str, tuple[tuple[float, float], ...]], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the variable, e.g. ``flux``."""
+        return self.spec.name
+
+    @property
+    def is_label(self) -> bool:
+        """Whether features are named, like labels or bands, rather than pixels of a grid."""
+        return isinstance(self.coord[0], str)
+
+    def inside(self, spans: tuple[tuple[float, float], ...]) -> np.ndarray:
+        """Return the positions of the pixels in wavelength windows, none of an output that is no spectrum: (pixel,)."""
+        if self.is_label:
+            return np.array([], int)
+        grid = np.asarray(self.coord)
+        return np.flatnonzero(np.any([(grid >= a) & (grid <= b) for a, b in spans], axis=0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """How a model came about.
+
+    Parameters
+    ----------
+    method : str
+    settings : str
+        Training settings, and counts of what was left out, JSON.
+    n_stars : int
+    training_checksum : str
+        SHA-256 of the training data as the trainer saw them.
+    version : str
+        Version of luxscale.
+    """
+
+    method: str
+    settings: str
+    n_stars: int
+    training_checksum: str
+    version: str = dataclasses.field(default_factory=lambda: version("luxscale"))
+
+
+@dataclasses.dataclass(frozen=True)
+class LuxModel:
+    """A trained Lux model: latents z, and for each output a map from z and a noise model.
+
+    Latents are in the canonical gauge: of variance 1 over the training stars, ordered by the
+    information that the spectra carry on them. (Those of The Cannon are its scaled labels.)
+
+    Parameters
+    ----------
+    outputs : tuple of Output
+    objective : array, (iteration,)
+        Training objective per star after each iteration.
+    provenance : Provenance
+    limits : tuple of float
+        Chi2 per pixel, and squared length of the latents, beyond which a star is flagged; measured
+        on stars left out of training.
+    prior : float
+        Precision of the Gaussian prior on latents at the test step, N(0, I / prior).
+    """
+
+    outputs: tuple[Output, ...]
+    objective: Any
+    provenance: Provenance
+    limits: tuple[float, float] = (float("inf"), float("inf"))
+    prior: float = 1.0
+
+    def __getitem__(self, name: str) -> Output:
+        """Return an output by name.
+
+        Raises
+        ------
+        InputError
+            If the model has no such output.
+        """
+        for output in self.outputs:
+            if output.name == name:
+                return output
+        raise InputError(
+            f"the model has no output {name!r}; it has {', '.join(o.name for o in self.outputs)}"
+        )
+
+    @property
+    def latent_dim(self) -> int:
+        """Number of latents P."""
+        return self.outputs[0].map.latent_dim
+
+    @property
+    def labels(self) -> tuple[Output, ...]:
+        """The outputs that catalogues hold: those with named features."""
+        return tuple(o for o in self.outputs if o.is_label)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that inference depends on."""
+        digest = hashlib.sha256(
+            repr([self.limits, self.prior, *(_description(o) for o in self.outputs)]).encode()
+        )
+        for output in self.outputs:
+            for array in (
+                output.map.weights,
+                output.map.offset,
+                *(getattr(output, k) for k in (*_ARRAYS, "bounds")),
+            ):
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return the model as a labelled Dataset, which `from_dataset` turns back."""
+        from luxscale.model.file import to_dataset
+
+        return to_dataset(self)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model as Zarr.
+
+        Parameters
+        ----------
+        path : str or Path
+        overwrite : bool
+            Whether to replace a model that is there.
+
+        Raises
+        ------
+        InputError
+            If something is at ``path`` and ``overwrite`` is false, or it is not a model.
+        """
+        from luxscale.model.file import FORMAT
+        from luxscale.store import claim_place, write_dataset
+
+        claim_place(path, FORMAT, overwrite=overwrite)
+        write_dataset(self.to_dataset(), path)
+
+    def __repr__(self) -> str:
+        """Return a line an output."""
+        lines = [
+            f"<LuxModel {self.latent_dim} latents, {self.provenance.method}, "
+            f"{self.provenance.n_stars} training stars>"
+        ]
+        lines += [f"  {o.name} ({o.spec.dim}: {len(o.coord)})" for o in self.outputs]
+        return "\n".join(lines)
+
+
+jax.tree_util.register_dataclass(
+    Output,
+    ["map", "scatter", "scale", "floor", "used", "bounds"],
+    ["spec", "coord", "units", "attrs", "windows"],
+)
+jax.tree_util.register_dataclass(
+    LuxModel, ["outputs", "objective"], ["provenance", "limits", "prior"]
+)
+
+
+def _description(output: Output) -> tuple:
+    return output.spec, output.coord, output.units, output.attrs, output.map.kind, output.windows
+
+
+def coordinates(output: Output) -> dict[str, xr.Variable]:
+    """Return the coordinates of an output's features: a grid with units, or names and the unit of each."""
+    dim = output.spec.dim
+    if output.is_label:
+        return {
+            dim: xr.Variable((dim,), np.array(output.coord, object)),
+            f"{dim}_units": xr.Variable((dim,), np.array(output.units, object)),
+        }
+    return {
+        dim: xr.Variable(
+            (dim,), np.array(output.coord), {"units": output.units[0], **dict(output.attrs)}
+        )
+    }

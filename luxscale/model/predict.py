@@ -1,0 +1,163 @@
+"""From latents to outputs: labels and model spectra, with errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from luxscale.errors import InputError
+from luxscale.model.decoders import LinearMap
+from luxscale.model.infer import check_match, get_ivars, infer, pick_given
+from luxscale.model.kernel import Head, infer_arrays, prepare_task
+from luxscale.model.lux import LuxModel, coordinates
+from luxscale.schema.variables import LATENT, STAR
+
+
+def predict(catalog: xr.Dataset, model: LuxModel, output: str = "flux") -> xr.DataArray:
+    """Predict an output from the latents of a catalogue: equations 1 and 2, y = offset + W z.
+
+    Parameters
+    ----------
+    catalog : Dataset
+        With ``latent`` (star, latent), as `infer` and `label_survey` make it; lazy if that is.
+    model : LuxModel
+        The model that the latents were inferred with.
+    output : str
+        ``"flux"`` for model spectra, ``"label_value"`` for labels, or any other output of the model. Labels that the
+        model infers from windows are those of all pixels here; the catalogue holds those of their
+        windows.
+
+    Returns
+    -------
+    DataArray, (star, feature)
+        In the output's units; NaN at features that took no part in training.
+
+    Raises
+    ------
+    InputError
+        If the catalogue has no latents, or they are another model's.
+
+    Examples
+    --------
+    >>> import luxscale as lux
+    >>> lux.predict(catalog, model).dims  # lazy, as the catalogue is
+    ('star', 'wavelength')
+    """
+    wanted = model[output]
+    check_latents(catalog, model)
+
+    def decode(z: np.ndarray) -> np.ndarray:
+        return wanted.map(z.astype(float))
+
+    decoded = xr.apply_ufunc(
+        decode,
+        catalog[LATENT],
+        input_core_dims=[[LATENT]],
+        output_core_dims=[[wanted.spec.dim]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {wanted.spec.dim: len(wanted.coord)}},
+    )
+    return (
+        decoded.rename(output).assign_coords(coordinates(wanted)).transpose(STAR, wanted.spec.dim)
+    )
+
+
+def predict_error(
+    survey: xr.Dataset, model: LuxModel, output: str = "flux", given: str | Sequence[str] = "flux"
+) -> xr.DataArray:
+    """Return the one-sigma errors of what `predict` gives for latents inferred from a survey.
+
+    sqrt(diag(J C J^T) + s^2), with C the posterior covariance of a star's latents, J the slope of
+    the map (W, where it is linear) and s the output's scatter. Those of labels are the catalogue's:
+    formal error and measured misfit, for labels with windows from these alone.
+
+    Parameters
+    ----------
+    survey : Dataset
+        What the latents are inferred from; lazy if it is backed by Dask.
+    model : LuxModel
+    output : str
+    given : str or sequence of str
+        As in `infer`.
+
+    Returns
+    -------
+    DataArray, (star, feature)
+        In the output's units; NaN at features that took no part in training.
+
+    Raises
+    ------
+    InputError
+        As `infer`.
+
+    Examples
+    --------
+    >>> import luxscale as lux
+    >>> lux.predict_error(survey, model).dims
+    ('star', 'wavelength')
+    """
+    wanted, outputs = model[output], pick_given(model, given)
+    if wanted.is_label:
+        return infer(survey, model, given)[wanted.spec.noise].rename(f"{output}_error")
+    specs = check_match(survey, outputs, "survey")
+    p = model.latent_dim
+    itself = Head(np.eye(p), np.zeros(p), np.zeros(p), np.tile([-np.inf, np.inf], (p, 1)))
+    work = dataclasses.replace(prepare_task(model, outputs), heads=(itself,), windows=())
+    noise2 = np.where(wanted.used, np.asarray(wanted.scatter, float) ** 2, np.nan)
+
+    def on_block(*data: np.ndarray) -> np.ndarray:
+        found = infer_arrays(work, data[0::2], get_ivars(specs, data), covariance=True)
+        return np.sqrt(_variance(wanted.map, found.latent, found.cov[0]) + noise2)
+
+    arrays = [survey[v] for s in specs for v in s.variables]
+    errors = xr.apply_ufunc(
+        on_block,
+        *arrays,
+        input_core_dims=[a.dims[1:] for a in arrays],
+        output_core_dims=[["_feature"]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {"_feature": len(wanted.coord)}},
+        join="override",
+    )
+    grids = [s.dim for s in specs if s.dim in errors.coords]
+    errors = errors.drop_vars(grids).rename(_feature=wanted.spec.dim)
+    return (
+        errors.rename(f"{output}_error")
+        .assign_coords(coordinates(wanted))
+        .transpose(STAR, wanted.spec.dim)
+    )
+
+
+def _variance(decoder: LinearMap, z: np.ndarray, cov: np.ndarray) -> np.ndarray:
+    """Return diag(J C J^T) of every star: (star, feature)."""
+    if decoder.kind != LinearMap.kind:
+        slopes = map(decoder.jacobian, z.astype(float))
+        return np.array([((j @ c) * j).sum(1) for j, c in zip(slopes, cov, strict=True)])
+    i, j = np.tril_indices(cov.shape[1])
+    w = np.asarray(decoder.weights)
+    return np.maximum(cov[:, i, j] @ (w[:, i] * w[:, j] * np.where(i == j, 1, 2)).T, 0)
+
+
+def check_latents(catalog: xr.Dataset, model: LuxModel) -> None:
+    """Refuse latents that are not of this model.
+
+    Raises
+    ------
+    InputError
+    """
+    if LATENT not in catalog or catalog[LATENT].ndim != 2:
+        raise InputError(
+            "the catalogue has no variable 'latent' (star, latent); make one with luxscale.infer"
+        )
+    made_with = catalog.attrs.get("model_fingerprint", model.fingerprint)
+    if made_with != model.fingerprint or catalog.sizes[LATENT] != model.latent_dim:
+        raise InputError(
+            f"the catalogue's latents ({catalog.sizes[LATENT]}, model {made_with[:12]}) are "
+            "not of this model "
+            f"({model.latent_dim}, {model.fingerprint[:12]}); load the model that made them"
+        )

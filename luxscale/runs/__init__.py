@@ -1,0 +1,1 @@
+"""Long work that resumes: jobs, executors, targets, logs."""

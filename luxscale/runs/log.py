@@ -1,0 +1,106 @@
+"""The log of a run, a JSON object a line: versions, settings, timings, faults."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import socket
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from luxscale.errors import InputError
+
+_PACKAGES = (
+    "luxscale",
+    "jax",
+    "jaxlib",
+    "numpy",
+    "xarray",
+    "zarr",
+    "dask",
+    "distributed",
+    "obstore",
+)
+
+
+class RunLog:
+    """Appends events to a file as they happen, so that a run that is killed leaves all but its last line.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        Nothing is written without one; folders on the way to it are made.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        # unbuffered: a line is one write, whole whichever thread it comes from
+        self._file = _opened(Path(path)) if path else None
+        self._start = b"\n" if self._file and _is_cut_short(self._file) else b""
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def write(self, event: str, **facts: Any) -> None:
+        """Append an event with the time and what is known of it.
+
+        A log that cannot be written, on a full disk say, ends no run: that is said once.
+        """
+        if self._file and not self._file.closed:
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+            line = json.dumps({"time": now, "event": event, **facts}).encode()
+            try:
+                whole = self._file.write(self._start + line + b"\n") == len(self._start + line) + 1
+                self._start = b"" if whole else b"\n"
+            except OSError as error:
+                self._file.close()
+                print(
+                    f"{self._file.name}: cannot be written ({error.strerror}); no log from here on",
+                    file=sys.stderr,
+                )
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a+b", buffering=0)
+    except OSError as error:
+        raise InputError(
+            f"{path}: the log cannot be written ({error.strerror}); choose another file (--log)"
+        ) from error
+
+
+def _is_cut_short(file: BinaryIO) -> bool:
+    """Whether a file ends within a line, as a run that was killed may leave it."""
+    if not file.seek(0, os.SEEK_END):
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
+
+
+def machine() -> dict[str, Any]:
+    """Return what runs: host, processor, versions of Python and of the packages that bear on results."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "host": socket.gethostname(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }

@@ -1,0 +1,1 @@
+"""What a survey, a model and a catalogue are: names, dims, dtypes, flags. No files, no JAX."""

@@ -1,0 +1,167 @@
+"""The data contract, written once, as data: validation, documentation and error messages come from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import xarray as xr
+
+from luxscale.errors import InputError
+from luxscale.schema.outputs import OutputSpec, find_invalid, find_outputs
+from luxscale.schema.variables import STAR, SURVEY
+
+#: A check of values reads at most this many bytes of a variable; a larger one is sampled by whole
+#: chunks.
+SAMPLE_BYTES = 64 * 2**20
+
+#: ... and at most this many chunks, which cost time however small they are.
+SAMPLE_CHUNKS = 16
+
+
+def check_structure(dataset: xr.Dataset, where: str) -> None:
+    """Refuse a survey whose names, dims, dtypes, grids or chunks break the contract; reads no per-star data.
+
+    Raises
+    ------
+    InputError
+        Names ``where``, the variable and what to do.
+    """
+    for problem in _structure_problems(dataset):
+        raise InputError(f"{where}: {problem}")
+
+
+def _structure_problems(dataset: xr.Dataset) -> Iterator[str]:
+    for variable in SURVEY:
+        if variable.name in dataset.variables:
+            problem = variable.problem(dataset[variable.name])
+            if problem:
+                yield f"{variable.name!r} {problem}"
+        elif variable.required:
+            yield (
+                f"no variable {variable.name!r} ({variable.doc}); add it as a coordinate on dims "
+                f"{variable.dims}"
+            )
+    if dataset.sizes.get(STAR) == 0:
+        yield "it holds no stars"
+    for name, partner in (("flux", "flux_ivar"), ("label_value", "label_err")):
+        if name in dataset and partner not in dataset:
+            yield (
+                f"no variable {partner!r}, which {name!r} needs; where all values are equally good "
+                "write a constant"
+            )
+        if partner in dataset and name not in dataset:
+            yield (
+                f"no variable {name!r}, to which {partner!r} belongs; add it, or leave out "
+                f"{partner!r}"
+            )
+    outputs = find_outputs(dataset)
+    if not outputs:
+        yield (
+            "no output: it needs 'flux' with 'flux_ivar', or 'label_value' with 'label_err', on "
+            "(star, ...)"
+        )
+    for output in outputs:
+        yield from _output_problems(dataset, output)
+
+
+def _output_problems(dataset: xr.Dataset, output: OutputSpec) -> Iterator[str]:
+    value, noise = dataset[output.name], dataset[output.noise]
+    if noise.dims != value.dims:
+        yield (
+            f"{output.noise!r} has dims {noise.dims}, but {output.name!r} has {value.dims}; they "
+            "must agree"
+        )
+    for array in (value, noise):
+        if array.dtype.kind != "f":
+            yield f"{array.name!r} has dtype {array.dtype}, expected float"
+        if array.chunks and len(array.chunks[1]) > 1:
+            yield (
+                f"{array.name!r} is chunked along {output.dim!r}; a star's values must lie in "
+                "one chunk: "
+                f"write it with .chunk({{{output.dim!r}: -1}})"
+            )
+    if output.dim not in dataset.coords:
+        yield f"no coordinate {output.dim!r}, which says what the columns of {output.name!r} are"
+    else:
+        yield from _grid_problems(dataset[output.dim], output)
+
+
+def _grid_problems(grid: xr.DataArray, output: OutputSpec) -> Iterator[str]:
+    values = grid.values
+    if values.dtype.kind in "iub":
+        yield (
+            f"{output.dim!r} has dtype {values.dtype}; pixels need float values with 'units', "
+            "names need text: "
+            f"convert it with .astype(float)"
+        )
+    elif values.dtype.kind != "f" and len(set(values.tolist())) != values.size:
+        yield f"{output.dim!r} repeats a name; each column of {output.name!r} needs its own"
+    if values.dtype.kind != "f":
+        return
+    steps = np.diff(values)
+    if not np.isfinite(values).all() or (steps <= 0).any():
+        bad = int(np.argmax(~(steps > 0))) if steps.size else 0
+        word = "repeated" if steps.size and steps[bad] == 0 else "not ascending"
+        yield (
+            f"{output.dim!r} is {word} at index {bad} ({values[bad]} then "
+            f"{values[min(bad + 1, values.size - 1)]}); "
+            f"sort it, without repeats: .sortby({output.dim!r}).drop_duplicates({output.dim!r})"
+        )
+    if "units" not in grid.attrs:
+        yield (
+            f"{output.dim!r} has no 'units' attribute; set e.g. .{output.dim}.attrs['units'] = "
+            "'Angstrom'"
+        )
+    if grid.attrs.get("medium", "vacuum") not in ("vacuum", "air"):
+        yield f"{output.dim!r} has medium {grid.attrs['medium']!r}; it must be 'vacuum' or 'air'"
+
+
+def check_values(dataset: xr.Dataset, outputs: Iterable[OutputSpec], where: str) -> None:
+    """Refuse values that break the contract, and duplicated stars; reads all it is given.
+
+    Raises
+    ------
+    InputError
+        Names the variable and the first star, and counts the rest.
+    """
+    for output in outputs:
+        values, noise = (np.asarray(dataset[v].values) for v in output.variables)
+        bad = find_invalid(output, values, noise)
+        if bad.any():
+            n, d = (int(i) for i in np.argwhere(bad)[0])
+            rule = (
+                "inverse variances must be finite and not negative, and 0 where the value is "
+                "not finite"
+                if output.is_ivar
+                else "errors must be positive and finite, NaN where the value is missing"
+            )
+            raise InputError(
+                f"{where}: {output.noise!r} = {noise[n, d]} with {output.name!r} = "
+                f"{values[n, d]} at star {_star_name(dataset, n)!r}, "
+                f"{output.dim} {dataset[output.dim].values[d]}, and {int(bad.sum()) - 1} more "
+                f"like it; {rule}"
+            )
+
+
+def check_unique(stars: np.ndarray, where: str) -> None:
+    """Refuse a survey that names a star twice.
+
+    Raises
+    ------
+    InputError
+    """
+    import pandas as pd
+
+    repeated = pd.Index(stars).duplicated()
+    if repeated.any():
+        raise InputError(
+            f"{where}: 'star' repeats {stars[int(np.argmax(repeated))]!r} "
+            f"({int(repeated.sum())} repeated in all); "
+            "keep one row of each, e.g. survey.drop_duplicates('star')"
+        )
+
+
+def _star_name(dataset: xr.Dataset, row: int) -> str | int:
+    name: str | int = dataset[STAR][row].values.tolist() if STAR in dataset.coords else row
+    return name

@@ -1,0 +1,91 @@
+"""The outputs of a survey: each a variable on (star, feature) with its errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+import xarray as xr
+
+from luxscale.errors import InputError
+from luxscale.schema.variables import STAR
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputSpec:
+    """One measured output of a star: a variable (star, dim) and the variable that holds its errors."""
+
+    name: str
+    dim: str
+    noise: str
+
+    @property
+    def is_ivar(self) -> bool:
+        """Whether the errors are inverse variances (else one-sigma errors)."""
+        return self.noise.endswith("_ivar")
+
+    @property
+    def variables(self) -> tuple[str, str]:
+        """Names of the values and of their errors."""
+        return self.name, self.noise
+
+    def ivar(self, values: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return inverse variances, 0 where value or error is missing, NaN where they break the contract: (star, dim)."""
+        if self.is_ivar:
+            return noise
+        known = np.isfinite(values) & np.isfinite(noise) & (noise > 0)
+        with np.errstate(
+            over="ignore"
+        ):  # an absurdly small error is an error, not a breach: see kernel.MOST_IVAR
+            ivar = np.where(
+                known, np.minimum((1 / np.where(known, noise, 1)) ** 2, np.finfo(float).max), 0
+            )
+        return np.where(find_invalid(self, values, noise), np.nan, ivar)
+
+
+def _partners(name: str) -> tuple[str, ...]:
+    return (f"{name}_ivar", f"{name}_err", f"{name.removesuffix('_value')}_err")
+
+
+def find_outputs(dataset: xr.Dataset) -> tuple[OutputSpec, ...]:
+    """Return the outputs of a survey: every NAME (star, DIM) that has a NAME_ivar or NAME_err beside it."""
+    found = []
+    for name, array in dataset.data_vars.items():
+        if array.ndim == 2 and array.dims[0] == STAR:
+            noise = next((p for p in _partners(str(name)) if p != name and p in dataset), None)
+            if noise:
+                found.append(OutputSpec(str(name), str(array.dims[1]), noise))
+    return tuple(sorted(found, key=lambda o: (o.is_ivar, o.name)))
+
+
+def pick_outputs(
+    dataset: xr.Dataset, names: str | Iterable[str] | None, where: str
+) -> tuple[OutputSpec, ...]:
+    """Return the named outputs (all if None), or say which are missing and what there is."""
+    found = {o.name: o for o in find_outputs(dataset)}
+    wanted = list(found) if names is None else [names] if isinstance(names, str) else list(names)
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise InputError(
+            f"outputs {wanted} name none, or one twice; name each once, of: {', '.join(found)}"
+        )
+    for name in wanted:
+        if name not in found:
+            need = name if name not in dataset else " or ".join(dict.fromkeys(_partners(name)))
+            have = ", ".join(found) or "none"
+            raise InputError(
+                f"{where}: no variable {need!r}, needed for output {name!r}; it has the "
+                f"outputs: {have}"
+            )
+    return tuple(found[name] for name in wanted)
+
+
+def find_invalid(output: OutputSpec, values: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Return where the data break the contract: (star, dim) bool.
+
+    An inverse variance that is negative, infinite or NaN, or positive where the value is not
+    finite; an error that is negative, zero or infinite; an infinite label.
+    """
+    if output.is_ivar:
+        return ~(np.isfinite(noise) & (noise >= 0)) | ((noise > 0) & ~np.isfinite(values))
+    return (noise <= 0) | np.isinf(noise) | np.isinf(values)

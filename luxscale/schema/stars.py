@@ -1,0 +1,208 @@
+"""Stars by identifier: an index that is built when first asked for, finding, matching."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from xarray.indexes import PandasIndex
+
+from luxscale.errors import InputError
+from luxscale.schema.checks import check_unique
+from luxscale.schema.status import find_done
+from luxscale.schema.variables import STAR
+
+
+class StarIndex(xr.Index):
+    """Index of star identifiers, read on the first selection by identifier.
+
+    Opening a survey of millions, or selecting by position, reads no identifiers; ``sel(star=...)``
+    and alignment of different surveys do. To reindex by names of your own, select with ``sel``.
+
+    Parameters
+    ----------
+    variable : Variable, (star,)
+    """
+
+    def __init__(self, variable: xr.Variable) -> None:
+        self._variable = variable
+        self._built: PandasIndex | None = None
+
+    @classmethod
+    def from_variables(
+        cls, variables: Mapping[Any, xr.Variable], *, options: Mapping[str, Any]
+    ) -> StarIndex:
+        """Make the index of one 1-D coordinate; reads nothing."""
+        (variable,) = variables.values()
+        return cls(variable)
+
+    @property
+    def _dim(self) -> Hashable:
+        return self._variable.dims[0]
+
+    def _build(self) -> PandasIndex:
+        if self._built is None:
+            values = np.asarray(self._variable.values)
+            self._built = PandasIndex(
+                values.astype(object) if values.dtype.kind in "UT" else values, self._dim
+            )
+        return self._built
+
+    def create_variables(
+        self, variables: Mapping[Any, xr.Variable] | None = None
+    ) -> dict[Hashable, xr.Variable]:
+        """Return the coordinate as it is, unread."""
+        return {self._dim: self._variable}
+
+    def to_pandas_index(self) -> Any:
+        """Return the identifiers as a pandas index."""
+        return self._build().to_pandas_index()
+
+    def isel(self, indexers: Mapping[Any, Any]) -> StarIndex | None:
+        """Select by position."""
+        selected = self._variable.isel({self._dim: indexers[self._dim]})
+        return type(self)(selected) if selected.dims == (self._dim,) else None
+
+    def sel(self, labels: dict[Any, Any], **options: Any) -> Any:
+        """Select by identifier."""
+        return self._build().sel(labels, **options)
+
+    def equals(self, other: xr.Index, **options: Any) -> bool:
+        """Whether both name the same stars in the same order."""
+        if not isinstance(other, StarIndex):
+            return False
+        if self is other or self._variable is other._variable:
+            return True
+        if self._variable.shape != other._variable.shape:
+            return False
+        return self._build().equals(other._build())
+
+    def join(self, other: StarIndex, how: str = "inner") -> StarIndex:  # type: ignore[override]
+        """Join two surveys by identifier."""
+        joined = self._build().join(other._build(), how)  # type: ignore[arg-type]
+        return type(self)(xr.Variable((self._dim,), joined.index.values))
+
+    def reindex_like(self, other: StarIndex) -> dict[Hashable, Any]:  # type: ignore[override]
+        """Return where the stars of another survey stand in this one."""
+        return self._build().reindex_like(other._build())
+
+    @classmethod
+    def concat(cls, indexes: Any, dim: Hashable, positions: Any = None) -> StarIndex:
+        """Join surveys end to end."""
+        variables = [i._variable for i in indexes]
+        if not all(
+            v.chunks for v in variables
+        ):  # Dask cannot join its arrays of objects to those in memory
+            variables = [v.as_numpy() for v in variables]
+        return cls(xr.Variable.concat(variables, dim, positions))
+
+    def roll(self, shifts: Mapping[Any, int]) -> StarIndex:
+        """Shift the stars."""
+        return type(self)(self._variable.roll(shifts))
+
+    def _repr_inline_(self, max_width: int) -> str:
+        return "StarIndex (built)" if self._built else "StarIndex (built when asked for)"
+
+
+#: Identifiers that one which is not there is compared with, letter by letter.
+_MOST_COMPARED = 1000
+
+
+def find_stars(dataset: xr.Dataset, stars: Sequence[Any], where: str) -> np.ndarray:
+    """Return the positions of stars in a survey or catalogue: (star,).
+
+    Parameters
+    ----------
+    dataset : Dataset
+    stars : sequence of identifiers
+        Text does for numbers.
+    where : str
+        What to call the dataset.
+
+    Raises
+    ------
+    InputError
+        If it has no such star; names those that are called nearly so.
+    """
+    index = index_stars(dataset)
+    wanted = [int(s) if index.dtype.kind in "iu" and str(s).isdecimal() else s for s in stars]
+    at = index.get_indexer(wanted)
+    if (at < 0).any():
+        missing = stars[int(np.argmax(at < 0))]
+        near = close_names(map(str, index), str(missing))
+        advice = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else f"give identifiers, such as {index[:1].tolist()[0]!r}"
+        )
+        raise InputError(f"{where}: no star {missing!r}; {advice}")
+    return np.asarray(at)
+
+
+def close_names(names: Any, wanted: str, most: int = 3) -> list[str]:
+    """Return names that are much like the one wanted, the nearest first.
+
+    Only those that share half of it, or a quarter, at its beginning or end are compared: millions
+    take a second.
+
+    Parameters
+    ----------
+    names : iterable of str
+    wanted : str
+    most : int
+        Names to return, at most.
+    """
+    names = list(names)
+    for size in (len(wanted), len(wanted) // 2, len(wanted) // 4):
+        if size < 2:
+            break
+        near = [n for n in names if wanted[:size] in n or wanted[-size:] in n]
+        if near:
+            return difflib.get_close_matches(wanted, near[:_MOST_COMPARED], most) or near[:most]
+    return []
+
+
+def index_stars(dataset: xr.Dataset) -> pd.Index:
+    """Return the star identifiers of a dataset, whatever index it has."""
+    if STAR in dataset.xindexes:
+        return dataset.xindexes[STAR].to_pandas_index()
+    values = np.asarray(dataset[STAR].values)
+    return pd.Index(values.astype(object) if values.dtype.kind in "UT" else values)
+
+
+def match_stars(catalog: xr.Dataset, truth: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of common stars that are done, in the catalogue's order: two arrays (star,).
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    ours, theirs = index_stars(catalog), index_stars(truth)
+    if ours.equals(theirs):
+        at = np.arange(len(ours))
+    else:
+        check_unique(np.asarray(ours), "catalogue")
+        check_unique(np.asarray(theirs), "truth")
+        at = theirs.get_indexer(ours)
+    if not (at >= 0).any():
+        raise InputError(
+            f"no star is in common: the catalogue's are like {_example(ours)}, the survey's like "
+            f"{_example(theirs)}; give the survey that was labelled, or one with the same "
+            "identifiers"
+        )
+    rows = np.flatnonzero((at >= 0) & find_done(catalog))
+    if not rows.size:
+        raise InputError(
+            "none of the stars in common is done (status 1) in the catalogue; finish it with "
+            "luxscale.label_survey"
+        )
+    return rows, at[rows]
+
+
+def _example(stars: pd.Index) -> str:
+    return repr(stars[:1].tolist()[0]) if len(stars) else "none, it is empty"

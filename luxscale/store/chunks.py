@@ -1,0 +1,152 @@
+"""The chunks that a run reads: their marks, by which a survey that changed under a catalogue is noticed, and missing ones.
+
+Zarr reads a chunk that is not there as one full of fill values, which would be labelled like any
+other. And how chunks that a run wrote come to lie on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+import zarr.storage
+from zarr.abc.store import SuffixByteRequest
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import WrapperStore
+
+from luxscale import store
+
+#: Size of a chunk that is not there.
+MISSING = -1
+
+#: Bytes at the end of a chunk that mark it: luxscale's own codecs put a checksum there.
+_TAIL = 8
+
+#: Requests under way at once.
+_AT_ONCE = 64
+
+
+def get_chunk_rows(array: zarr.Array[Any]) -> int:
+    """Return the number of stars in a stored chunk of an array; a shard is one."""
+    return int((getattr(array, "shards", None) or array.chunks)[0])
+
+
+def read_sizes(group: zarr.Group, name: str, start: int, stop: int) -> np.ndarray:
+    """Return the stored size in bytes of each chunk of an array that holds stars ``start`` to ``stop``: (chunk,), int64."""
+    place, keys = _chunks(store.open_array(group, name), start, stop)
+    return np.array(sync(_gather(_size, place, keys)), np.int64)
+
+
+def read_marks(group: zarr.Group, name: str, start: int, stop: int) -> np.ndarray:
+    """Return what tells each chunk from another in its place: its stored size and its last bytes: (chunk, 2), int64."""
+    place, keys = _chunks(store.open_array(group, name), start, stop)
+    return np.array(sync(_gather(_mark, place, keys)), np.int64).reshape(-1, 2)
+
+
+def _chunks(array: zarr.Array[Any], start: int, stop: int) -> tuple[Any, list[str]]:
+    """Return the store of an array, and the keys of the chunks that hold some of the stars."""
+    rows, rest = get_chunk_rows(array), (0,) * (array.ndim - 1)
+    numbers = range(start // rows, -(-stop // rows))
+    return array.store, [
+        f"{array.path}/{array.metadata.encode_chunk_key((i, *rest))}" for i in numbers
+    ]
+
+
+async def _gather(
+    ask: Callable[[Any, str], Awaitable[Any]], place: Any, keys: Iterable[str]
+) -> list[Any]:
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(key: str) -> Any:
+        async with gate:
+            return await ask(place, key)
+
+    return await asyncio.gather(*map(one, keys))
+
+
+async def _size(place: Any, key: str) -> int:
+    try:
+        return int(await place.getsize(key))
+    except FileNotFoundError:
+        return MISSING
+
+
+async def _mark(place: Any, key: str) -> tuple[int, int]:
+    size = await _size(place, key)
+    tail = (
+        await place.get(key, default_buffer_prototype(), SuffixByteRequest(_TAIL))
+        if size > 0
+        else None
+    )
+    return size, int.from_bytes(tail.to_bytes()[-_TAIL:], "little", signed=True) if tail else 0
+
+
+#: Names of what is no chunk.
+_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+
+
+class Strict(WrapperStore[Any]):
+    """A store that says of a chunk which is not there that it is not, where Zarr would read fill values.
+
+    Asked beforehand, a survey could go away between the question and the reading.
+    """
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """Return what lies at a key; FileNotFoundError if that is a chunk and nothing does."""
+        return _there(key, await super().get(key, prototype, byte_range))
+
+    def get_sync(self, key: str, **options: Any) -> Any:
+        """Return the same at once, which newer versions of Zarr ask for."""
+        return _there(key, super().get_sync(key, **options))  # type: ignore[misc]
+
+
+def _there(key: str, found: Any) -> Any:
+    if found is None and not key.endswith(_METADATA):
+        raise FileNotFoundError(f"chunk {key!r} is missing")
+    return found
+
+
+def open_strict(path: str) -> Strict:
+    """Return the store at a path or URL, to be read strictly."""
+    place = store.locate(path)
+    return Strict(
+        zarr.storage.LocalStore(place, read_only=True) if isinstance(place, str) else place
+    )
+
+
+def count_groups(group: zarr.Group, names: Iterable[str]) -> int:
+    """Count those groups inside a group, of these names, that are there; what they hold is not read."""
+    keys = [f"{group.path}/{name}/zarr.json".lstrip("/") for name in names]
+    return sum(sync(_gather(lambda place, key: place.exists(key), group.store, keys)))
+
+
+def flush_chunks(group: zarr.Group, names: Iterable[str], start: int, stop: int) -> None:
+    """Have the system put the chunks that hold some of the stars on its disk; object storage has done so by itself.
+
+    Zarr leaves that to the system, which at a power failure may have kept what was written last and
+    not the rest.
+    """
+    for name in names:
+        place, keys = _chunks(store.open_array(group, name), start, stop)
+        if not isinstance(place, zarr.storage.LocalStore):
+            return
+        for key in keys:
+            with contextlib.suppress(
+                FileNotFoundError
+            ):  # a chunk of fill values alone is not stored
+                _fsync(place.root / key)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

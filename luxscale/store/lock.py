@@ -1,0 +1,215 @@
+"""One run at a time into a catalogue: a lock that lies in the catalogue, wherever that is, and outlives no crash.
+
+The lock is a small Zarr group inside the catalogue's ``run`` group, whose attributes say who holds
+it. It is made by a write that fails if it exists, which file systems and object stores offer alike,
+and its holder changes it every few seconds. One that no longer changes, or whose process on this
+machine is gone, is taken over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import zarr
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from luxscale import store
+from luxscale.errors import InputError, RunError
+
+#: Seconds between signs of life, and for how long another run watches for one before it takes over.
+BEAT, PATIENCE = 5.0, 20.0
+
+#: Tokens of the locks that this process holds.
+_OURS: set[str] = set()
+
+_KEY = f"{store.RUN}/lock/zarr.json"
+
+#: Start of a process that is not there, or of any where the system has no /proc.
+_UNKNOWN = "unknown"
+
+
+class Lost(RunError):
+    """Another run took the lock over."""
+
+
+@contextlib.contextmanager
+def hold_lock(path: str, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
+    """Hold the lock of a catalogue; where nothing is, an empty group is made.
+
+    Parameters
+    ----------
+    path : str
+        Of the catalogue.
+    say : callable, optional
+        Told what is being waited for.
+
+    Raises
+    ------
+    InputError
+        If another run holds it; says which, and what to do.
+    CannotWrite
+    """
+    with store.explain_writing(path):
+        lock = Lock(path, say)
+        lock.acquire()
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+class Lock:
+    """The lock of one catalogue.
+
+    Parameters
+    ----------
+    path : str
+        Of the catalogue.
+    say : callable, optional
+    """
+
+    def __init__(self, path: str, say: Callable[[str], None] | None = None) -> None:
+        self._path, self._token, self._say = path, uuid.uuid4().hex, say or (lambda text: None)
+        self._place = zarr.open_group(store.locate(path), mode="a").require_group(store.RUN).store
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="luxscale-lock", daemon=True)
+        self._lost = False
+
+    def acquire(self) -> None:
+        """Take the lock, from a run that is dead if need be.
+
+        Raises
+        ------
+        InputError
+        """
+        self._make()
+        other = self._read()
+        if other.get("token") != self._token and _is_dead(other, self._watch):
+            sync(self._place.delete(_KEY))
+            self._make()
+            time.sleep(BEAT / 5)  # until another run that found the same dead one has had its turn
+            other = self._read()
+        if other.get("token") != self._token:
+            raise InputError(
+                f"{self._path}: another run, process {other.get('pid')} on "
+                f"{other.get('host')}, is writing into it; "
+                "wait for its end, or stop it and run the same command again"
+            )
+        _OURS.add(self._token)
+        self._thread.start()
+
+    def release(self) -> None:
+        """Give the lock back, if it is still ours."""
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        _OURS.discard(self._token)
+        with contextlib.suppress(
+            OSError
+        ):  # what ended the run is to be told; a lock left behind is taken over
+            if self._read().get("token") == self._token:
+                sync(self._place.delete(_KEY))
+
+    def check(self) -> None:
+        """Raise `Lost` if another run took the lock over, which it does only if this one was not seen for a while."""
+        if self._lost:
+            raise Lost(
+                f"{self._path}: another run took over, for this one gave no sign of life for "
+                f"{PATIENCE:g} s; "
+                "leave the rest to it"
+            )
+
+    def _beat(self) -> None:
+        beats = 0
+        while not self._end.wait(BEAT):
+            beats += 1
+            try:
+                if self._read().get("token") != self._token:
+                    self._lost = True
+                    return
+                sync(self._place.set(_KEY, self._content(beats)))
+            except Exception:  # a store that is out of reach for now: the run itself will say so
+                continue
+
+    def _make(self) -> None:
+        sync(self._place.set_if_not_exists(_KEY, self._content(0)))
+
+    def _content(self, beats: int) -> Any:
+        attributes = {"token": self._token, **_this_process(), "beats": beats}
+        text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes})
+        return default_buffer_prototype().buffer.from_bytes(text.encode())
+
+    def _read(self) -> dict[str, Any]:
+        found = sync(self._place.get(_KEY, default_buffer_prototype()))
+        with contextlib.suppress(
+            ValueError, KeyError
+        ):  # a lock cut short by a full disk holds nobody
+            return dict(json.loads(found.to_bytes())["attributes"]) if found is not None else {}
+        return {}
+
+    def _watch(self) -> bool:
+        """Return whether the lock changes while we look."""
+        first, until = self._read(), time.monotonic() + PATIENCE
+        self._say(
+            f"a run on {first.get('host', 'another machine')}, process {first.get('pid')}, "
+            f"holds {self._path}; waiting up "
+            f"to {PATIENCE:g} s for a sign that it is alive"
+        )
+        while time.monotonic() < until:
+            if self._read() != first:
+                return True
+            time.sleep(BEAT / 5)
+        return False
+
+
+def _is_dead(owner: dict[str, Any], is_alive: Any) -> bool:
+    """Return whether the run that holds a lock is gone: by its process on this machine, else by watching the lock."""
+    here = _this_process()
+    if here["started"] != _UNKNOWN and (owner.get("host"), owner.get("boot")) == (
+        here["host"],
+        here["boot"],
+    ):
+        if owner.get("pid") == here["pid"] and owner.get("started") == here["started"]:
+            return owner.get("token") not in _OURS  # one that could not be removed at its end
+        return bool(owner.get("started") != _started(int(owner.get("pid", 0))))
+    return not is_alive()
+
+
+def _this_process() -> dict[str, Any]:
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    pid = os.getpid()
+    return {
+        "host": socket.gethostname(),
+        "boot": (boot.read_text().strip() if boot.exists() else "") + _namespace(),
+        "pid": pid,
+        "started": _started(pid),
+    }
+
+
+def _namespace() -> str:
+    """Return which numbering of processes this one is in: containers of one machine have their own."""
+    try:
+        return f" {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """Return when a process of this machine started, so that one that got its number later is not taken for it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (
+            fields[19] if fields[0] not in "ZX" else _UNKNOWN
+        )  # dead, though nobody has asked for its end
+    except (OSError, IndexError):
+        return _UNKNOWN

@@ -1,0 +1,272 @@
+"""The steps of the paper's training by the paper's solvers: Gauss-Newton in agenda 1, LBFGS in agenda 2, both of jaxopt.
+
+They are the steps of `luxscale.training.alternating`, with the same objectives, taken numerically:
+to show that both reach the same optimum, and because residuals that are not linear could be put in.
+
+- Agenda 1: a-, b- and z-step are least-squares problems of one feature (one star) each, whose
+  residuals Gauss-Newton gets as a function; features (stars) are batched.
+- Agenda 2: LBFGS with the paper's settings finds ln s of each feature from ln s = -8; then all of B
+  at fixed z and s; then all z at fixed A, B and s, with the Gaussian prior of equation 8. B and z
+  are optimised one after the other, as section 4.2 has it. Together they have no optimum: for
+  latents that no label pins, the prior gains by z -> z / c, B -> c B without end.
+
+What `luxscale.training.alternating` chose where the paper leaves a choice is kept: the offset of
+its own, the prior in agenda 1 too, the pull towards the weights before the step with the strength
+of one star, and an a-step before agenda 2's z-step. It differs in precision, float64 instead of
+float32, which tol = 1e-6 asks for; and where the errors alone explain the residuals, ln s ends at a
+large negative number, where the exact s-step ends at s = 0.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from luxscale.errors import InputError
+from luxscale.model import linalg
+from luxscale.model.jit import compile_program
+from luxscale.training.alternating import Steps
+from luxscale.training.data import TrainingData
+from luxscale.training.steps import BLOCK, LEAST_SCATTER, TILE, Arrays, Latents
+
+#: Section 4.2; the gradient of the summed objective has to fall below tol.
+_LBFGS = {"tol": 1e-6, "maxiter": 3000, "max_stepsize": 1e3}
+
+#: ln s where the s-step starts (section 4.1).
+_LN_SCATTER = -8.0
+
+
+def jaxopt_steps() -> Steps:
+    """Return the steps as jaxopt takes them.
+
+    Raises
+    ------
+    InputError
+        If jaxopt is not installed.
+    """
+    _jaxopt()
+    return Steps(_all_weights, _latents, _leave_out)
+
+
+def _all_weights(
+    outputs: tuple[Arrays, ...],
+    latents: Latents,
+    stars: np.ndarray,
+    spectral: tuple[bool, ...],
+    final: bool,
+) -> tuple[Arrays, ...]:
+    """The a- and b-step, for spectra after the s-step and by LBFGS if ``final``."""
+    new = []
+    for output, is_spectrum in zip(outputs, spectral, strict=True):
+        if final and is_spectrum:
+            output = output._replace(scatter=_scatter_step(output, latents.mean, stars))
+        weights, offset = _weight_step(output, latents.mean, stars, final=final and is_spectrum)
+        new.append(output._replace(weights=weights, offset=offset))
+    return tuple(new)
+
+
+def _latents(
+    outputs: tuple[Arrays, ...], latents: Latents, precision: float, final: bool
+) -> Latents:
+    z, objective = _latent_step(outputs, latents.mean, precision, final=final)
+    return latents._replace(mean=z, objective=objective)
+
+
+def _leave_out(
+    outputs: tuple[Arrays, ...], latents: Latents, folds: Sequence[np.ndarray], data: TrainingData
+) -> Iterator[tuple[Arrays, ...]]:
+    for fold in folds:
+        others = data.present()
+        others[fold] = 0
+        yield _all_weights(outputs, latents, others, data.spectral, final=False)
+
+
+@functools.cache
+def _jaxopt() -> ModuleType:
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "JAXopt is no longer maintained", DeprecationWarning)
+            import jaxopt
+    except ImportError as error:
+        raise InputError(
+            "solver 'jaxopt' needs the package jaxopt: pip install 'luxscale[jaxopt]'"
+        ) from error
+    return jaxopt
+
+
+def _float64() -> Any:
+    """Return the context of float64 for this thread, which jax has moved."""
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    return importlib.import_module("jax.experimental").enable_x64(True)
+
+
+def _program(**options: Any) -> Callable[[Callable], Callable]:
+    """Compile as `luxscale.model.jit.compile_program` does, in float64; what comes back is float32 but for objectives."""
+
+    def decorate(function: Callable) -> Callable:
+        compiled = compile_program(**options)(function)
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with _float64():
+                return compiled(*args, **kwargs)
+
+        return run
+
+    return decorate
+
+
+def _run(solver: Any, x: Any, *args: Any) -> Any:
+    """Run a solver from x until its error is below its tol: ``solver.run``, which compiles the update twice."""
+
+    def update(carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        return tuple(solver.update(*carry, *args))  # type: ignore[return-value]
+
+    def going(carry: tuple[Any, Any]) -> Any:
+        return (carry[1].error > solver.tol) & (carry[1].iter_num < solver.maxiter)
+
+    return jax.lax.while_loop(going, update, (x, solver.init_state(x, *args)))[0]
+
+
+def _double(*arrays: Any) -> list[Any]:
+    return [jnp.asarray(a, jnp.float64) for a in arrays]
+
+
+def _feature_residuals(x: Any, pull: Any, y: Any, w: Any, z1: Any) -> Any:
+    """Return the residuals of one feature, whose half sum of squares a- and b-step minimise: (star + latent + 1,).
+
+    sqrt(w_n) (y_n - x . [z_n, 1]) of each star, and the pull of ``weight_step`` towards the weights
+    before the step.
+
+    Parameters
+    ----------
+    x, pull : array, (latent + 1,)
+        Weights and offset; those before the step, with offset 0.
+    y, w : array, (star,)
+    z1 : array, (star, latent + 1)
+    """
+    strength = jnp.sum(w) / jnp.maximum(jnp.sum(w > 0), 1)
+    ridge = jnp.where(strength > 0, strength, 1) * jnp.ones_like(x).at[-1].set(1e-6)
+    return jnp.concatenate([jnp.sqrt(w) * (y - z1 @ x), jnp.sqrt(ridge) * (x - pull)])
+
+
+def _star_residuals(
+    z: Any, values: list[Any], weights: list[Any], designs: list[Any], prior: Any
+) -> Any:
+    """Return the residuals of one star, whose half sum of squares the z-step minimises: (features + latent,).
+
+    sqrt(w_d) (y_d - X_d . z) of each feature of every output, y less the offset, and sqrt(prior) z.
+    """
+    misfit = [jnp.sqrt(w) * (y - x @ z) for y, w, x in zip(values, weights, designs, strict=True)]
+    return jnp.concatenate([*misfit, jnp.sqrt(prior) * z])
+
+
+@_program(static_argnames=("final",))
+def _weight_step(output: Arrays, z: Any, stars: Any, final: bool = False) -> tuple[Any, Any]:
+    """Solve for weights and offset of all features at fixed latents and scatter (a- and b-step).
+
+    Parameters
+    ----------
+    output : Arrays
+    z : array, (star, latent)
+    stars : array, (star,)
+        1 for the stars that take part, 0 for those that do not.
+    final : bool
+        Whether by LBFGS, all features at once, or by Gauss-Newton, feature by feature.
+
+    Returns
+    -------
+    weights : array, (feature, latent)
+    offset : array, (feature,)
+    """
+    y, ivar, x, offset, s, z, stars = _double(*output, z, stars)
+    z1 = jnp.pad(z, ((0, 0), (0, 1)), constant_values=1)
+    w = linalg.weight(ivar * stars[:, None], s)
+    pull = jnp.pad(x, ((0, 0), (0, 1)))
+    first = pull.at[:, -1].set(jnp.where(jnp.any(w > 0, 0), offset, 0))
+    if final:
+        residuals = jax.vmap(_feature_residuals, (0, 0, 0, 0, None))
+        solver = _jaxopt().LBFGS(lambda *a: 0.5 * jnp.sum(residuals(*a) ** 2), **_LBFGS)
+        x = _run(solver, first, pull, y.T, w.T, z1)
+    else:
+        solver = _jaxopt().GaussNewton(_feature_residuals)
+        x = jax.lax.map(lambda a: _run(solver, *a, z1), (first, pull, y.T, w.T), batch_size=TILE)
+    return x[:, :-1].astype(jnp.float32), x[:, -1].astype(jnp.float32)
+
+
+@_program(static_argnames=("final",))
+def _latent_step(
+    outputs: tuple[Arrays, ...], z: Any, prior: Any, final: bool = False
+) -> tuple[Any, Any]:
+    """Solve for the latents of all stars at fixed weights and scatter (z-step).
+
+    Parameters
+    ----------
+    outputs : tuple of Arrays
+    z : array, (star, latent)
+        Where to start.
+    prior : float
+        Precision of the Gaussian prior on latents.
+    final : bool
+        Whether by LBFGS, all stars at once, or by Gauss-Newton, star by star.
+
+    Returns
+    -------
+    z : array, (star, latent)
+    objective : array, (star,)
+        Penalised log-likelihood (equation 8).
+    """
+    (z,) = _double(z)
+    given = [_double(*o) for o in outputs]
+    values = [y - offset for y, _, _, offset, _ in given]
+    weights = [linalg.weight(ivar, s) for _, ivar, _, _, s in given]
+    designs = [x for _, _, x, _, _ in given]
+    residuals = jax.vmap(_star_residuals, (0, 0, 0, None, None))
+    if final:
+        solver = _jaxopt().LBFGS(lambda *a: 0.5 * jnp.sum(residuals(*a) ** 2), **_LBFGS)
+        z = _run(solver, z, values, weights, designs, prior)
+    else:
+        solver = _jaxopt().GaussNewton(_star_residuals)
+        z = jax.lax.map(
+            lambda a: _run(solver, *a, designs, prior), (z, values, weights), batch_size=BLOCK
+        )
+    objective = -0.5 * jnp.sum(residuals(z, values, weights, designs, prior) ** 2, 1)
+    for w in weights:
+        objective += 0.5 * jnp.sum(
+            jnp.where(w > 0, jnp.log(jnp.where(w > 0, w, 1) / (2 * jnp.pi)), 0), 1
+        )
+    return z.astype(jnp.float32), objective
+
+
+@_program()
+def _scatter_step(output: Arrays, z: Any, stars: Any) -> Any:
+    """Maximise the likelihood over the scatter of each feature at fixed weights and latents (s-step): (feature,).
+
+    Parameters are those of ``_weight_step``.
+    """
+    y, ivar, x, offset, _, z, stars = _double(*output, z, stars)
+    ivar = ivar * stars[:, None]
+    q = (y - offset - linalg.dot(z, x.T)) ** 2
+    # jaxopt's default line search (zoom) fails from ln s = -8, where the curvature is negative, and
+    # never recovers
+    solver = _jaxopt().LBFGS(_minus_log_likelihood, linesearch="hager-zhang", **_LBFGS)
+    first = jnp.asarray(_LN_SCATTER)
+    ln_s = jax.lax.map(lambda a: _run(solver, first, *a), (q.T, ivar.T), batch_size=TILE)
+    return jnp.where(
+        jnp.any(ivar > 0, 0), jnp.maximum(jnp.exp(ln_s), LEAST_SCATTER), LEAST_SCATTER
+    ).astype(jnp.float32)
+
+
+def _minus_log_likelihood(ln_s: Any, q: Any, ivar: Any) -> Any:
+    """Return what the s-step minimises, of one feature, less a constant: squared residuals and ivar are (star,)."""
+    w = linalg.weight(ivar, jnp.exp(ln_s))
+    return 0.5 * jnp.sum(jnp.where(w > 0, w * q - jnp.log(jnp.where(w > 0, w, 1)), 0))

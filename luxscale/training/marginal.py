@@ -1,0 +1,170 @@
+"""Maximum marginal likelihood: the latents are integrated out, by expectation-maximisation.
+
+For latents z ~ N(0, I), the E-step finds each star's posterior mean and covariance; the M-step
+regresses every feature on them with E[z z^T] = z z^T + C, after updating its scatter from E[(y - W
+z)^2]; then weights and latents are brought back to the canonical gauge, which keeps the prior exact
+(parameter-expanded EM, Liu, Rubin & Wu 1998).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from luxscale.model.decoders import LinearMap
+from luxscale.training.data import Report, Trained, TrainingData
+from luxscale.training.steps import (
+    LEAST_SCATTER,
+    Arrays,
+    Latents,
+    canonical,
+    latent_step,
+    leave_out_each,
+    overshoot,
+    weight_step,
+)
+
+#: Fisher-scoring steps of the scatter: the first must find it, later ones, every second iteration,
+#: follow it.
+_FIRST_STEPS, _STEPS = 8, 2
+
+#: Factor by which each M-step is overshot, which leaves EM convergent: 12 iterations then come as
+#: far as 16 without.
+_RELAX = 1.5
+
+
+def train_marginal(
+    data: TrainingData, latent_dim: int, *, iterations: int, tolerance: float, report: Report
+) -> Trained:
+    """Fit weights and scatter by maximum marginal likelihood.
+
+    Parameters
+    ----------
+    data : TrainingData
+    latent_dim : int
+    iterations : int
+        At most this many.
+    tolerance : float
+        Stop when an iteration gains less than this in ln evidence per measured value.
+    report : callable
+        Called with (method, iteration, objective per star).
+
+    Returns
+    -------
+    Trained
+        In the canonical gauge; the objective is the log evidence per star after each iteration.
+    """
+    z = principal_latents(data, latent_dim)
+    scatter = label_scatter(data, z[: data.n_stars])
+    everyone = data.present()
+    free = (
+        data.spectral if any(data.spectral) else (True,) * len(data.spectral)
+    )  # whose scatter is fitted
+    outputs = tuple(_start(o, s, latent_dim) for o, s in zip(data.arrays, scatter, strict=True))
+    outputs = tuple(regress(o, Latents.certain(z), everyone, 0) for o in outputs)
+    latents = Latents.certain(z)
+    values = data.values_per_star()
+    history: list[float] = []
+    for iteration in range(iterations):
+        before, steps = outputs, 0 if iteration % 2 else _STEPS if iteration else _FIRST_STEPS
+        outputs = tuple(
+            regress(o, latents, everyone, steps if s else 0)
+            for o, s in zip(outputs, free, strict=True)
+        )
+        if iteration:
+            outputs = tuple(overshoot(*pair, _RELAX) for pair in zip(before, outputs, strict=True))
+        outputs, _ = canonical(outputs, latents, data.n_stars, data.spectral)
+        latents = latent_step(outputs, 1.0)
+        history.append(float(np.asarray(latents.objective[: data.n_stars], float).mean()))
+        report("marginal", iteration, history[-1])
+        if (
+            iteration > 1 and history[-1] - history[-3] < 2 * tolerance * values
+        ):  # scatter is fitted every second time
+            break
+    outputs, _ = canonical(outputs, latents, data.n_stars, data.spectral)
+
+    def leave_out(folds: Sequence[np.ndarray]) -> list[tuple[Arrays, ...]]:
+        zero = [np.zeros_like(o.weights) for o in outputs]
+        return leave_out_each(outputs, latent_step(outputs, 1.0), zero, folds)
+
+    return Trained(outputs, history, leave_out, (LinearMap,) * len(outputs))
+
+
+def regress(output: Arrays, latents: Latents, stars: np.ndarray, steps: int) -> Arrays:
+    """Fit scatter (unless ``steps`` is 0) and weights of an output to the stars that take part."""
+    return weight_step(output, latents, np.zeros_like(output.weights), stars, scatter_steps=steps)
+
+
+def _start(output: Arrays, scatter: np.ndarray, latent_dim: int) -> Arrays:
+    d = output.values.shape[1]
+    return output._replace(
+        weights=np.zeros((d, latent_dim), np.float32),
+        offset=np.zeros(d, np.float32),
+        scatter=np.maximum(scatter, LEAST_SCATTER),
+    )
+
+
+def principal_latents(data: TrainingData, latent_dim: int, *, rounds: int = 6) -> np.ndarray:
+    """Return where EM starts: leading principal components of the spectra, each pixel weighted by its mean ivar.
+
+    By subspace iteration from a fixed random start in feature space, so that neither a seed nor the
+    order of the stars matters. Shape (star, latent), padding included, variance 1.
+    """
+    informed = [a for a, s in zip(data.arrays, data.spectral, strict=True) if s] or list(
+        data.arrays
+    )
+    values = [np.asarray(a.values) for a in informed]
+    roots = [_root_mean_ivar(a)[:, None] for a in informed]
+    n, d = values[0].shape[0], sum(v.shape[1] for v in values)
+    width = min(latent_dim + 10, data.n_stars, d)
+    basis = np.random.default_rng(20250203).standard_normal((d, width)).astype(np.float32)
+    edges = np.cumsum([v.shape[1] for v in values])[:-1]
+    for _ in range(rounds):
+        parts = zip(values, roots, np.split(basis, edges), strict=True)
+        left = np.linalg.qr(sum(y @ (r * b) for y, r, b in parts))[0]
+        basis = np.concatenate([r * (y.T @ left) for y, r in zip(values, roots, strict=True)])
+    rotation = np.linalg.svd(basis, full_matrices=False)[2].T
+    z = np.zeros((n, latent_dim), np.float32)
+    kept = (left @ rotation)[:, :latent_dim] * np.sqrt(data.n_stars)
+    z[:, : kept.shape[1]] = kept
+    return z
+
+
+def _root_mean_ivar(arrays: Arrays) -> np.ndarray:
+    ivar = np.asarray(arrays.ivar)
+    return np.sqrt(ivar.sum(0) / np.maximum((ivar > 0).sum(0), 1)).astype(np.float32)
+
+
+def label_scatter(data: TrainingData, z: np.ndarray, *, folds: int = 5) -> list[np.ndarray]:
+    """Return the scatter each output starts from; that of labels is kept.
+
+    A fitted label scatter collapses once there are latents enough to follow each label's noise. It
+    is therefore measured: the scatter of labels about a ridge regression on the leading components
+    of the spectra, each fold of stars predicted from the others, less the labels' own errors; as
+    second moment, because the likelihood that it enters is Gaussian. Where there are no spectra it
+    starts small, and is fitted.
+    """
+    scatters = []
+    for i, spectral in enumerate(data.spectral):
+        scatter = np.full(data.grids[i].size, 0.03 if spectral else 0.1, np.float32)
+        if not spectral and any(data.spectral):
+            values, ivar = data.table(i)
+            for m in range(scatter.size):
+                scatter[m] = _misfit(z, values[:, m], ivar[:, m], data.fold(folds))
+        scatters.append(scatter)
+    return scatters
+
+
+def _misfit(z: np.ndarray, value: np.ndarray, ivar: np.ndarray, fold: np.ndarray) -> float:
+    known = np.flatnonzero(ivar > 0)
+    x = np.column_stack([z[known], np.ones(known.size)]).astype(float)
+    y, error2 = value[known].astype(float), 1 / ivar[known].astype(float)
+    fold = fold[known]
+    residual = np.zeros(known.size)
+    for k in np.unique(fold):
+        train, test = fold != k, fold == k
+        normal = x[train].T @ x[train] + np.eye(x.shape[1])
+        residual[test] = y[test] - x[test] @ np.linalg.solve(normal, x[train].T @ y[train])
+    return math.sqrt(max(float(np.mean(residual**2 - error2)), 0.0)) if known.size else 0.0

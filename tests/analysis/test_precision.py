@@ -1,0 +1,306 @@
+"""Label errors against S/N: formulas against loops in float64, and against draws of noise through inference."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+import xarray as xr
+
+import luxscale as lux
+from luxscale.analysis.precision import (
+    draw_precision,
+    expected_errors,
+    ivar_at_snr,
+    precision_by_snr,
+)
+from luxscale.errors import InputError
+from luxscale.model.decoders import QuadraticMap
+
+
+@pytest.fixture(scope="module")
+def stars(_held_out, small_model):
+    """300 stars of S/N 33 to 71, ten draws each."""
+    return draw_precision(_held_out.isel(star=slice(0, 300)), small_model)
+
+
+def sandwich(model, ivar, label="label_value", given="flux"):
+    """Posterior and noise errors of the labels of one star, from its influence matrix d label / d flux."""
+    out, a = model[given], model[label].map.weights
+    good = (ivar > 0) & out.used
+    x, sigma = out.map.weights[good], 1 / np.sqrt(ivar[good].astype(float))
+    w = 1 / (sigma**2 + out.scatter[good] ** 2)
+    cov = np.linalg.inv(np.eye(model.latent_dim) + x.T @ np.diag(w) @ x)
+    influence = a @ cov @ x.T @ np.diag(w)
+    return np.sqrt(np.diag(a @ cov @ a.T)), np.sqrt(((influence * sigma) ** 2).sum(1))
+
+
+def test_spectra_of_given_snr(small_model):
+    got = ivar_at_snr(small_model, [30, 100])
+    assert got.dims == ("snr", "wavelength") and got["snr"].values.tolist() == [30, 100]
+    assert (
+        got["wavelength"].attrs["units"] == "Angstrom" and got.attrs["units"] == "1 / (as flux)^2"
+    )
+    np.testing.assert_allclose(got[1], (100 / small_model["flux"].map.offset) ** 2)
+    assert ivar_at_snr(small_model, 50).dims == ("wavelength",)
+
+
+def test_a_pattern_sets_the_shape_and_snr_the_level(small_model, held_out):
+    pattern = held_out["flux_ivar"][0] * np.linspace(1, 9, 40)
+    pattern[[4, 5]] = 0
+    got = ivar_at_snr(small_model, 80, pattern=pattern)
+    ratio = (got / pattern).where(pattern > 0)
+    assert float(ratio.max()) == pytest.approx(float(ratio.min()))
+    assert got[4] == 0 and got[5] == 0
+    seen = (got > 0).values
+    assert np.median((small_model["flux"].map.offset * np.sqrt(got.values))[seen]) == pytest.approx(
+        80
+    )
+
+
+@pytest.mark.parametrize(
+    ("snr", "pattern", "message"),
+    [
+        (0, None, "snr is 0; give positive numbers"),
+        ([30, np.nan], None, "snr is .*; give positive numbers"),
+        (30, np.zeros(40), r"no positive value; give one star's, \(40,\)"),
+        (30, np.ones((2, 40)), r"pattern has shape \(2, 40\)"),
+    ],
+)
+def test_what_is_no_snr_or_pattern_is_refused(small_model, snr, pattern, message):
+    with pytest.raises(InputError, match=message):
+        ivar_at_snr(small_model, snr, pattern=pattern)
+
+
+def test_an_average_flux_of_zero_needs_a_pattern(small_model):
+    flux = small_model["flux"]
+    offset = flux.map.offset.copy()
+    offset[3] = 0
+    flux = dataclasses.replace(flux, map=dataclasses.replace(flux.map, offset=offset))
+    model = dataclasses.replace(small_model, outputs=(small_model["label_value"], flux))
+    with pytest.raises(InputError, match="the average 'flux' is 0 in a pixel.*give a pattern"):
+        ivar_at_snr(model, 30)
+    assert np.isfinite(ivar_at_snr(model, 30, pattern=1.0)).all()
+
+
+def test_both_formal_errors_are_those_of_a_loop_in_float64(small_model, held_out):
+    ivar = held_out["flux_ivar"][:30]
+    ivar[0] = 0
+    got = expected_errors(small_model, ivar)
+    posterior, noise = np.array([sandwich(small_model, row.values) for row in ivar]).swapaxes(0, 1)
+    np.testing.assert_allclose(got["posterior"], posterior, rtol=1e-6)
+    np.testing.assert_allclose(got["noise"], noise, rtol=1e-6)
+    assert got["noise"].dims == ("star", "label") and got["noise"].attrs["units"] == "label_units"
+    assert got["star"].values.tolist() == ivar["star"].values.tolist()
+    assert got["label_units"].values.tolist() == ["K", "dex(cm s-2)", "dex", "dex"]
+    np.testing.assert_array_equal(got["noise"][0], 0)
+    assert (got["noise"] < got["posterior"]).all()
+
+
+def test_with_floors_they_are_the_errors_of_the_catalogue(small_model, held_out):
+    got = expected_errors(small_model, held_out["flux_ivar"], floor=True)
+    np.testing.assert_allclose(
+        got["posterior"], lux.infer(held_out, small_model)["label_err"], rtol=1e-3
+    )
+    np.testing.assert_array_equal(
+        got["noise"], expected_errors(small_model, held_out["flux_ivar"])["noise"]
+    )
+
+
+def test_errors_by_snr_fall_to_nothing_but_the_scatter(small_model):
+    got = expected_errors(small_model, ivar_at_snr(small_model, [10, 100, 1e4]))
+    assert got["noise"].dims == ("snr", "label") and got["snr"].values.tolist() == [10, 100, 1e4]
+    assert (got.diff("snr") < 0).to_array().all()
+    exact = dataclasses.replace(small_model["flux"], scatter=np.zeros(40))
+    model = dataclasses.replace(small_model, outputs=(small_model["label_value"], exact))
+    got = expected_errors(model, ivar_at_snr(model, [1e3, 1e4]))
+    np.testing.assert_allclose(
+        got.isel(snr=1).to_array(), got.isel(snr=0).to_array() / 10, rtol=1e-3
+    )
+    np.testing.assert_allclose(
+        got["noise"], got["posterior"], rtol=1e-3
+    )  # prior and scatter play no part
+
+
+def test_errors_of_one_spectrum_have_no_further_dim(small_model):
+    got = expected_errors(small_model, ivar_at_snr(small_model, 60))
+    assert got["noise"].dims == ("label",)
+    expected = sandwich(small_model, ivar_at_snr(small_model, 60).values)
+    np.testing.assert_allclose(got["noise"], expected[1], rtol=1e-6)
+    with pytest.raises(InputError, match=r"ivar has dims .*; give one beside 'wavelength'"):
+        expected_errors(
+            small_model, xr.DataArray(np.ones((2, 2, 40)), dims=("a", "b", "wavelength"))
+        )
+
+
+def test_draws_scatter_as_the_formula_says(stars, small_model):
+    """Each of the 1,200 scatters squared is a chi-square of nine degrees of freedom about the formula."""
+    assert (
+        stars["draws"].dims == ("star", "label") and stars["draws"].attrs["units"] == "label_units"
+    )
+    assert stars.sizes == {"star": 300, "label": 4} and stars.attrs == {"n_draws": 10, "seed": 0}
+    ratio = (stars["draws"] / stars["noise"]).values
+    np.testing.assert_allclose(ratio.mean(0), 1, atol=4 * 0.24 / np.sqrt(300))
+    c4 = scipy.stats.chi(9).mean() / 3
+    for label in range(4):
+        test = scipy.stats.kstest(9 * (c4 * ratio[:, label]) ** 2, scipy.stats.chi2(9).cdf)
+        assert test.pvalue > 0.001
+    assert (
+        float((stars["draws"] / stars["posterior"]).mean()) < 0.92
+    )  # the draws tell which of both errors they are
+
+
+def test_draws_about_the_model_spectrum_scatter_the_same(stars, small_model, held_out):
+    """Inference is linear, so what the noise is added to does not matter."""
+    clean = held_out.isel(star=slice(0, 300))
+    clean["flux"] = lux.predict(lux.infer(clean, small_model), small_model).astype("f4")
+    np.testing.assert_allclose(
+        draw_precision(clean, small_model)["draws"], stars["draws"], rtol=2e-3
+    )
+
+
+def test_stars_bring_their_formulas_and_snr(stars, small_model, held_out):
+    some = held_out.isel(star=slice(0, 300))
+    errors = expected_errors(small_model, some["flux_ivar"])
+    for kind in ("noise", "posterior"):
+        np.testing.assert_allclose(stars[kind], errors[kind], rtol=1e-9)
+    ratio = (some["flux"] * np.sqrt(some["flux_ivar"])).where(some["flux_ivar"] > 0)
+    np.testing.assert_allclose(stars["snr"], ratio.median("wavelength"), rtol=1e-5)
+
+
+def test_draws_depend_on_seed_and_star_only(stars, small_model, held_out):
+    rows = np.r_[250:300, 40:10:-1]
+    chunked = draw_precision(held_out.isel(star=rows).chunk(star=17), small_model)
+    assert chunked["star"].values.tolist() == held_out["star"].values[rows].tolist()
+    for name in ("draws", "noise", "posterior", "snr"):
+        np.testing.assert_allclose(chunked[name], stars[name][rows], rtol=1e-3)
+    other = draw_precision(held_out.isel(star=rows[:5]), small_model, seed=1)
+    assert (abs(other["draws"] / stars["draws"][rows[:5]].values - 1) > 0.02).any("label").all()
+
+
+def test_more_draws_come_closer(small_model, held_out):
+    few = held_out.isel(star=slice(0, 20))
+    got = draw_precision(few, small_model, n_draws=200)
+    np.testing.assert_allclose(got["draws"], got["noise"], rtol=5 / np.sqrt(400))
+
+
+def test_identifiers_may_be_numbers(small_model, held_out):
+    few = held_out.isel(star=slice(0, 8)).assign_coords(star=np.arange(8) * 10**15)
+    got = draw_precision(few, small_model)
+    assert got["star"].dtype == "int64"
+    assert np.unique(got["draws"] / got["noise"]).size == 32
+
+
+def test_missing_and_broken_pixels_are_left_out(small_model, held_out):
+    few = held_out.isel(star=slice(0, 4))
+    few["flux_ivar"][0] = 0
+    few["flux_ivar"][1, :3] = [np.nan, -1, np.inf]
+    few["flux"][2, 5] = np.nan
+    few["flux_ivar"][2, 5] = 900
+    got = draw_precision(few, small_model, n_draws=100)
+    zeroed = few["flux_ivar"].copy()
+    zeroed[1, :3] = 0
+    zeroed[2, 5] = 0
+    np.testing.assert_allclose(
+        got["noise"], expected_errors(small_model, zeroed)["noise"], rtol=1e-9
+    )
+    assert np.isnan(got["snr"][0]) and np.isfinite(got["snr"][1:]).all()
+    np.testing.assert_allclose(got["draws"][0] / got["posterior"][0], 0, atol=1e-12)
+    np.testing.assert_allclose(got["draws"][1:], got["noise"][1:], rtol=0.35)
+
+
+def test_labels_with_windows_scatter_as_their_formula_says(stars, small_model, held_out):
+    windows = (("mg_fe", ((15100.0, 15120.0),)),)
+    label = dataclasses.replace(small_model["label_value"], windows=windows)
+    model = dataclasses.replace(small_model, outputs=(label, small_model["flux"]))
+    got = draw_precision(held_out.isel(star=slice(0, 100)), model)
+    np.testing.assert_allclose((got["draws"] / got["noise"]).mean("star"), 1, atol=4 * 0.24 / 10)
+    assert float((got["posterior"] / stars["posterior"][:100]).sel(label="mg_fe").min()) > 1.2
+    np.testing.assert_allclose(got["noise"][:, :3], stars["noise"][:100, :3])
+
+
+def test_spectra_from_labels_have_a_precision_too(small_model, world):
+    survey = world.survey(100, seed=6, missing_labels=0.2)
+    got = draw_precision(survey, small_model, given="label_value", of="flux")
+    assert got["draws"].dims == ("star", "wavelength") and got["draws"].attrs["units"] == "as flux"
+    assert float((got["draws"] / got["noise"]).mean()) == pytest.approx(1, abs=0.03)
+    err = survey["label_err"].values[3]
+    ivar = np.where(np.isfinite(err), err**-2.0, 0)
+    np.testing.assert_allclose(
+        got["noise"][3], sandwich(small_model, ivar, "flux", "label_value")[1], rtol=1e-6
+    )
+
+
+def test_numbers_out_of_range_and_curved_maps_are_refused(small_model, held_out):
+    with pytest.raises(InputError, match="n_draws is 1; a scatter needs 2 or more"):
+        draw_precision(held_out, small_model, n_draws=1)
+    with pytest.raises(InputError, match="seed is -1; give 0 or more"):
+        draw_precision(held_out, small_model, seed=-1)
+    with pytest.raises(InputError, match="holds no stars"):
+        draw_precision(held_out.isel(star=slice(0, 0)), small_model)
+    curved = dataclasses.replace(
+        small_model["flux"], map=QuadraticMap(np.ones((40, 14)), np.ones(40))
+    )
+    model = dataclasses.replace(small_model, outputs=(small_model["label_value"], curved))
+    with pytest.raises(
+        InputError, match="'flux' has a quadratic map.*use expected_errors with the latents of one"
+    ):
+        draw_precision(held_out, model)
+
+
+def test_bins_hold_quantiles_of_their_stars(stars):
+    edges = [30.0, 45.0, 60.0, float(stars["snr"].max()), 500.0]
+    got = precision_by_snr(stars, edges, quantiles=(0.05, 0.5))
+    assert got["precision"].dims == ("kind", "snr_bin", "label", "quantile")
+    assert got["kind"].values.tolist() == ["draws", "noise", "posterior"]
+    assert got["snr_bin"].values.tolist()[:2] == [37.5, 52.5]
+    assert got["precision"].attrs["units"] == "label_units"
+    assert got["label_units"].values.tolist() == ["K", "dex(cm s-2)", "dex", "dex"]
+    for i, (low, high) in enumerate(itertools.pairwise(edges)):
+        inside = [k for k, snr in enumerate(stars["snr"].values) if low <= snr < high]
+        assert int(got["n_stars"][i]) == len(inside)
+        for kind in got["kind"].values:
+            expected = np.quantile(stars[kind].values[inside], (0.05, 0.5), axis=0).T
+            np.testing.assert_allclose(got["precision"].sel(kind=kind)[i], expected)
+    assert got["n_stars"].values[-1] == 1  # the best star opens the last bin
+    closed = precision_by_snr(stars, edges[:4])
+    assert int(closed["n_stars"].sum()) == int(
+        got["n_stars"].sum()
+    )  # and belongs to the bin below without it
+
+
+def test_drawn_and_analytic_precision_agree_bin_by_bin(stars):
+    median = precision_by_snr(stars, [30, 40, 50, 75])["precision"].sel(quantile=0.5)
+    n_stars = precision_by_snr(stars, [30, 40, 50, 75])["n_stars"].values[:, None]
+    assert (n_stars > 30).all()
+    ratio = (median.sel(kind="draws") / median.sel(kind="noise")).values
+    assert (
+        np.abs(ratio - 0.99) < 4 * 1.25 * 0.24 / np.sqrt(n_stars)
+    ).all()  # median of chi-square draws
+    assert (np.abs(ratio - 1) < 0.2).all()
+    assert (median.sel(kind="noise").diff("snr_bin") < 0).all()
+
+
+def test_a_bin_without_stars_is_nan(stars):
+    got = precision_by_snr(stars, [30, 75, 100])
+    assert int(got["n_stars"][1]) == 0
+    assert (
+        np.isnan(got["precision"].isel(snr_bin=1)).all()
+        and np.isfinite(got["precision"].isel(snr_bin=0)).all()
+    )
+    lost = stars.assign(snr=stars["snr"] * np.nan)
+    assert precision_by_snr(lost, [0, 1e9])["n_stars"].values.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("edges", "quantiles", "message"),
+    [
+        ([30], (0.5,), "edges are .*; give two or more, ascending"),
+        ([30, 30], (0.5,), "edges are .*; give two or more, ascending"),
+        ([30, 60], (16, 50, 84), "quantiles are .*; give fractions between 0 and 1"),
+    ],
+)
+def test_bins_and_quantiles_out_of_order_are_refused(stars, edges, quantiles, message):
+    with pytest.raises(InputError, match=message):
+        precision_by_snr(stars, edges, quantiles)

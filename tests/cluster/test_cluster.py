@@ -1,0 +1,242 @@
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from types import SimpleNamespace
+
+import click
+import pytest
+from click.testing import CliRunner
+from distributed import Nanny
+
+from luxscale.cli import clusters
+from luxscale.cli.clusters import Cluster, cluster_options
+from luxscale.cluster import environment, gpus, local, local_cluster, worker_environment
+from luxscale.errors import RunError
+
+ASKED = (
+    "NPROC",
+    "PJRT_NPROC",
+    "MALLOC_MMAP_MAX_",
+    "XLA_PYTHON_CLIENT_PREALLOCATE",
+    "CUDA_VISIBLE_DEVICES",
+)
+
+
+def variables():
+    return {name: os.environ.get(name) for name in ASKED}
+
+
+@pytest.fixture
+def two_gpus(tmp_path, monkeypatch):
+    """A machine whose `nvidia-smi` lists two GPUs, one of them divided, and a JAX that can use them."""
+    command = tmp_path / "nvidia-smi"
+    command.write_text(
+        "#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)\n  MIG 1g Device 0: (UUID: "
+        "MIG-1)\nGPU 1: x'\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(
+        environment, "entry_points", lambda group: [SimpleNamespace(name="xla_cuda13")]
+    )
+
+
+def test_gpus_are_counted_without_jax(two_gpus, monkeypatch):
+    assert gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,GPU-7")
+    assert gpus() == ["1", "GPU-7"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus() == []
+
+
+def test_gpus_that_jax_cannot_use_do_not_count(two_gpus, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert gpus() == []
+    monkeypatch.delenv("JAX_PLATFORMS")
+    monkeypatch.setattr(environment, "entry_points", lambda group: [])
+    assert gpus() == []
+
+
+def test_a_machine_without_nvidia_smi_has_no_gpus(two_gpus, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert gpus() == []
+
+
+def test_importing_luxscale_opens_no_device():
+    """A worker's process may import it before the worker is told its GPU."""
+    script = (
+        "import luxscale.labelling.run, luxscale.cluster, jax\ntry: jax.devices()\nexcept RuntimeError: "
+        "print('none')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "JAX_PLATFORMS": "nonsense"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "none\n", done.stderr
+
+
+def test_one_worker_a_gpu(two_gpus):
+    before = variables()
+    with local_cluster() as client:
+        found = list(client.run(variables).values())
+    assert variables() == before
+    assert sorted(v.pop("CUDA_VISIBLE_DEVICES") for v in found) == ["0", "1"]
+    expected = worker_environment(max(1, local.cpu_count() // 2))
+    assert found == [{k: expected[k] for k in ASKED[:-1]}] * 2
+
+
+def test_a_worker_gets_the_gpu_that_fewest_have():
+    plain, workers = {"options": {"nthreads": 1}}, []
+    for _ in range(5):
+        workers.append(local.on_free_gpu(plain, ["0", "1"], workers))
+    devices = [w["options"]["env"]["CUDA_VISIBLE_DEVICES"] for w in workers]
+    assert devices == ["0", "1", "0", "1", "0"]
+    one_left = [w for w, device in zip(workers, devices, strict=True) if device == "0"]
+    assert local.on_free_gpu(plain, ["0", "1"], one_left)["options"] == {
+        "nthreads": 1,
+        "env": {"CUDA_VISIBLE_DEVICES": "1"},
+    }
+
+
+def poll(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_workers_come_as_there_is_work_and_go(tmp_path):
+    with local_cluster(adapt=(1, 2)) as client:
+        assert len(client.nthreads()) == 1
+        futures = client.map(_wait_for, [str(tmp_path / "go")] * 40, pure=False)
+        poll(lambda: len(client.nthreads()) == 2)
+        (tmp_path / "go").touch()
+        client.gather(futures)
+        poll(lambda: len(client.nthreads()) == 1)
+
+
+def _wait_for(path):
+    poll(lambda: os.path.exists(path))
+
+
+def fetch(address):
+    try:
+        return urllib.request.urlopen(address, timeout=30).status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_dashboard_on_request_only_and_on_this_machine():
+    """Two clusters side by side: neither warns of the other's port."""
+    with local_cluster(1) as plain, local_cluster(1, dashboard=free_port()) as shown:
+        assert fetch(plain.dashboard_link) == 404
+        assert fetch(shown.dashboard_link) == 200
+        for client in (plain, shown):
+            assert client.dashboard_link.startswith("http://127.0.0.1:")
+            assert client.scheduler.address.startswith("tcp://127.0.0.1:")
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@click.command()
+@cluster_options
+def asked(cluster):
+    click.echo(repr(cluster))
+    with cluster.client(
+        needed=not cluster.scheduler and not cluster.jobs and not cluster.adapt
+    ) as client:
+        click.echo(f"client {client and client.submit(os.getpid).result() != os.getpid()}")
+
+
+def invoke(*arguments, expect=0):
+    result = CliRunner().invoke(asked, [str(a) for a in arguments])
+    assert result.exit_code == expect, result.output + repr(result.exception)
+    return result
+
+
+def test_options_reach_the_cluster(tmp_path):
+    assert "client None" in invoke("--workers", 0).stdout
+    assert "adapt=(1, 4)" in invoke("--adapt", "1:4").stdout
+    assert "dashboard=8787" in invoke("--dashboard", "--adapt", "1:2").stdout
+    assert "dashboard=8790" in invoke("--dashboard", 8790, "--adapt", "1:2").stdout
+    assert "given=('--scheduler',)" in invoke("--scheduler", "tcp://127.0.0.1:1").stdout
+    jobs = invoke(
+        "--slurm", "--workers", 3, "--directive=--gres=gpu:1", "--directive=-x n1", "--queue", "gpu"
+    ).stdout
+    assert "SlurmJobs(least=3, most=3, workers=1" in jobs
+    assert "directives=('--gres=gpu:1', '-x n1')" in jobs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scheduler", "tcp://h:1", "--workers", 2], "--scheduler: leave out --workers"),
+        (["--scheduler", "tcp://h:1", "--dashboard"], "--scheduler: leave out --dashboard"),
+        (["--tls-ca", __file__], "without --scheduler: leave out --tls-ca"),
+        (["--queue", "x", "--walltime", "1:00"], "without --slurm: leave out --walltime, --queue"),
+        (["--slurm"], "--workers N or --adapt"),
+        (["--adapt", "0:2"], "at least 1"),
+        (["--adapt", "3:2"], "LEAST:MOST"),
+        (["--adapt", "1:2", "--workers", 2], "--adapt: leave out --workers"),
+        (["--workers", 0, "--dashboard"], "--workers 0: leave out --dashboard"),
+    ],
+)
+def test_options_that_do_not_go_together(arguments, message):
+    assert message in " ".join(invoke(*arguments, expect=2).stderr.split())
+
+
+def test_performance_report(tmp_path):
+    assert (
+        "client True" in invoke("--workers", 1, "--performance-report", tmp_path / "r.html").stdout
+    )
+    assert "getpid" in (tmp_path / "r.html").read_text()
+
+
+def test_dashboard_without_bokeh_names_the_extra(monkeypatch):
+    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda name: None)
+    with (
+        pytest.raises(clusters.InputError, match=r"pip install 'luxscale\[dashboard\]'"),
+        Cluster(dashboard=8787).client(),
+    ):
+        pass
+
+
+def test_no_report_of_nothing(tmp_path, capsys):
+    with Cluster(performance_report=str(tmp_path / "r.html")).client(needed=False) as client:
+        assert client is None
+    assert (
+        capsys.readouterr().err
+        == f"nothing is left to do: no report {tmp_path}/r.html is written\n"
+    )
+
+
+def test_a_worker_that_ends_while_it_starts(monkeypatch):
+    start = Nanny.instantiate
+
+    async def dies(nanny):
+        starting = asyncio.ensure_future(start(nanny))
+        while not (nanny.process and nanny.process.pid):
+            await asyncio.sleep(0.001)
+        os.kill(nanny.process.pid, signal.SIGKILL)
+        return await starting
+
+    monkeypatch.setattr(Nanny, "instantiate", dies)
+    with pytest.raises(
+        RunError, match="a worker process ended while it started .* run the same command again"
+    ):
+        local_cluster(1).__enter__()

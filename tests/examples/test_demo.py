@@ -1,0 +1,62 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+from luxscale.cli import main
+from luxscale.errors import InputError
+from luxscale.examples.demo import run_demo
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """What `luxscale demo` prints as JSON: the whole way, with worker processes."""
+    out = tmp_path_factory.mktemp("demo") / "luxscale-demo"
+    result = CliRunner().invoke(main, ["demo", "--out", str(out), "--json", "--quiet"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.slow
+def test_labels_agree_with_apogee(demo):
+    rows = {r["label"]: r for r in demo["labels"]}
+    bounds = {"teff": 140, "logg": 0.39, "fe_h": 0.225, "alpha_m": 0.072, "a_k": 0.039}
+    assert {k: rows[k]["robust_scatter"] < bound for k, bound in bounds.items()} == dict.fromkeys(
+        bounds, True
+    )
+    assert all(0.85 < r["pull"] < 1.15 for r in rows.values())
+
+
+@pytest.mark.slow
+def test_catalog_is_complete_and_blind(demo):
+    catalog = xr.open_zarr(demo["catalog"], consolidated=False)
+    assert catalog.sizes["star"] == 3000
+    assert (catalog["status"] == 1).all()
+    assert "label_value" not in xr.open_zarr(demo["unlabelled"], consolidated=False)
+
+
+@pytest.mark.slow
+def test_draws_figures(demo):
+    assert [Path(f).name for f in demo["figures"]] == ["labels.png", "kiel.png", "spectra.png"]
+    assert all(Path(f).stat().st_size > 20_000 for f in demo["figures"])
+
+
+@pytest.mark.slow
+def test_python_of_the_readme_runs(demo, monkeypatch, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) == 1
+    monkeypatch.chdir(Path(demo["survey"]).parents[1])
+    exec(compile("\n".join(blocks), "README.md", "exec"), {})
+    assert "n_stars=3000" in capsys.readouterr().out
+
+
+def test_leaves_other_directories_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match="choose another directory"):
+        run_demo(tmp_path, progress=False)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"

@@ -1,0 +1,139 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from luxscale import store
+from luxscale.cli import main
+from luxscale.errors import InputError
+from luxscale.labelling import catalogue
+from luxscale.labelling.estimate import estimate_run
+from luxscale.labelling.plan import make_plan
+from luxscale.labelling.region import run_region
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory, _small_survey, small_model):
+    folder = tmp_path_factory.mktemp("estimate")
+    store.write_dataset(_small_survey.isel(star=slice(0, 110)), folder / "s.zarr", chunk=20)
+    small_model.save(folder / "m.zarr")
+    return folder / "s.zarr", folder / "m.zarr"
+
+
+@pytest.fixture
+def plan(stores, tmp_path):
+    return make_plan(*stores, tmp_path / "c.zarr", region_stars=40)
+
+
+def bytes_on_disk(plan, chunks):
+    files = [
+        Path(plan.survey, name, "c", str(i), "0") for name in ("flux", "flux_ivar") for i in chunks
+    ]
+    return sum(f.stat().st_size for f in files)
+
+
+def snapshot(folder):
+    return {p: (p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in folder.rglob("*")}
+
+
+def test_before_anything(plan):
+    todo = estimate_run(plan, cores=2)
+    assert (todo.stars, todo.regions, todo.region_stars, todo.cores) == (110, 3, 40, 2)
+    assert todo.read_bytes == bytes_on_disk(plan, range(6))
+    assert todo.core_seconds >= todo.seconds >= 0
+
+
+def test_what_is_written_adds_up(plan):
+    written = estimate_run(plan).write_bytes
+    catalogue.prepare(plan)
+    group = store.open_group(plan.catalog, "r")
+    per_star = [a for name, a in group.arrays() if a.shape[0] == 110 and name != "star"]
+    assert written == sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in per_star)
+
+
+def test_what_is_left(plan):
+    catalogue.prepare(plan)
+    run_region(plan, plan.regions[1])
+    todo = estimate_run(plan)
+    assert (todo.stars, todo.regions) == (70, 2)
+    assert todo.read_bytes == bytes_on_disk(plan, [0, 1, 4, 5])
+    for region in plan.regions:
+        run_region(plan, region)
+    todo = estimate_run(plan)
+    assert (todo.stars, todo.regions, todo.read_bytes, todo.write_bytes, todo.seconds) == (
+        0,
+        0,
+        0,
+        0,
+        0,
+    )
+
+
+def test_memory_of_a_worker_grows_with_the_region_alone(stores, tmp_path):
+    small, large = (
+        estimate_run(make_plan(*stores, tmp_path / "c.zarr", region_stars=n)) for n in (20, 100)
+    )
+    assert 0 < (large.worker_bytes - small.worker_bytes) / (80 * 40 * 2 * 4) < 10
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_dry_run_says_it_and_changes_nothing(plan, stores, tmp_path, begun):
+    if begun:
+        catalogue.prepare(plan)
+        run_region(plan, plan.regions[0])
+    before = snapshot(tmp_path), snapshot(stores[0])
+    command = [
+        "label",
+        plan.survey,
+        "--model",
+        plan.model,
+        "--out",
+        plan.catalog,
+        "--region-stars",
+        "40",
+        "--dry-run",
+    ]
+    text, as_json = (
+        CliRunner().invoke(main, command),
+        CliRunner().invoke(main, [*command, "--json"]),
+    )
+    assert text.exit_code == as_json.exit_code == 0, text.output
+    stars = 70 if begun else 110
+    assert f"{stars} of 110 stars, in {2 if begun else 3} regions of 40" in text.stdout
+    assert all(word in text.stdout for word in ("to read", "to write", "memory", "time"))
+    assert json.loads(as_json.stdout)["stars"] == stars
+    assert (snapshot(tmp_path), snapshot(stores[0])) == before
+
+
+def test_a_dry_run_reckons_with_the_workers_that_are_asked_for(plan):
+    command = [
+        "label",
+        plan.survey,
+        "--model",
+        plan.model,
+        "--out",
+        plan.catalog,
+        "--region-stars",
+        "40",
+        "--dry-run",
+    ]
+    one = CliRunner().invoke(main, [*command, "--workers", "1", "--json"])
+    assert json.loads(one.stdout)["cores"] == 1
+    jobs = CliRunner().invoke(main, [*command, "--slurm", "--adapt", "1:20", "--json"])
+    assert json.loads(jobs.stdout)["cores"] == 20, jobs.output
+
+
+def test_a_dry_run_refuses_a_survey_that_changed(stores, tmp_path):
+    shutil.copytree(stores[0], tmp_path / "s.zarr")
+    plan = make_plan(tmp_path / "s.zarr", stores[1], tmp_path / "c.zarr", region_stars=40)
+    catalogue.prepare(plan)
+    run_region(plan, plan.regions[0])
+    flux = store.open_group(plan.survey, "r+")["flux"]
+    flux[100:] = flux[100:] * np.float32(1.5)  # not done yet
+    assert estimate_run(plan).regions == 2
+    flux[20:40] = flux[20:40] * np.float32(1.5)
+    with pytest.raises(InputError, match=r"the survey changed under it: 1 chunks of 'flux'"):
+        estimate_run(plan)

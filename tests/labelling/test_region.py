@@ -1,0 +1,179 @@
+import dataclasses
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+import luxscale as lux
+from luxscale import store
+from luxscale.errors import CannotWrite, InputError
+from luxscale.labelling import catalogue, region
+from luxscale.labelling.plan import make_plan
+from luxscale.schema import flags
+from luxscale.store import chunks as inputs
+
+CHUNK, N_STARS = 20, 120
+
+
+@pytest.fixture
+def plan(tmp_path, small_survey, small_model):
+    """A catalogue to fill: two regions of three chunks."""
+    store.write_dataset(small_survey.isel(star=slice(0, N_STARS)), tmp_path / "s.zarr", chunk=CHUNK)
+    small_model.save(tmp_path / "m.zarr")
+    plan = make_plan(*(tmp_path / f"{x}.zarr" for x in "smc"), region_stars=3 * CHUNK)
+    catalogue.prepare(plan)
+    return plan
+
+
+def chunk_file(plan, name, number):
+    return Path(plan.survey, name, "c", str(number), "0")
+
+
+def filled(plan, name):
+    return store.open_array(store.open_group(plan.catalog, "r"), name)[:]
+
+
+def corrupt(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_says_what_it_did_and_who_and_how_long(plan):
+    outcome = region.run_region(plan, plan.regions[1])
+    assert (outcome.region, outcome.stars, outcome.unreadable) == (1, 60, ())
+    assert set(outcome.seconds) == {"read", "infer", "write"} and all(
+        s >= 0 for s in outcome.seconds.values()
+    )
+    assert outcome.worker.endswith(f":{os.getpid()}")
+    assert filled(plan, "status").tolist() == [0] * 60 + [1] * 60
+
+
+@pytest.mark.parametrize("name", ["flux", "flux_ivar"])
+def test_one_bad_chunk_costs_its_own_stars_only(plan, name, small_survey, small_model):
+    corrupt(chunk_file(plan, name, 1))
+    outcome = region.run_region(plan, plan.regions[0])
+    ((start, stop, reason),) = outcome.unreadable
+    assert (
+        (start, stop) == (20, 40)
+        and reason.startswith(f"{name!r}: ")
+        and "crc32c" in reason.lower().replace("checksum", "crc32c")
+    )
+    assert filled(plan, "status")[:60].tolist() == [1] * 20 + [2] * 20 + [1] * 20
+    assert (filled(plan, "flags")[20:40] == flags.BIT["unreadable"]).all()
+    assert (
+        np.isnan(filled(plan, "label_value")[20:40]).all()
+        and np.isnan(filled(plan, "label_err")[20:40]).all()
+    )
+    right = lux.infer(small_survey.isel(star=slice(0, 60)), small_model)
+    good = np.r_[0:20, 40:60]
+    np.testing.assert_allclose(
+        filled(plan, "label_value")[good], right["label_value"].values[good], rtol=1e-4
+    )
+    assert (filled(plan, "flags")[good] & flags.BIT["unreadable"] == 0).all()
+
+
+def test_a_chunk_cut_short(plan):
+    os.truncate(chunk_file(plan, "flux", 2), 100)
+    (bad,) = region.run_region(plan, plan.regions[0]).unreadable
+    assert bad[:2] == (40, 60)
+
+
+def test_a_missing_chunk_is_not_taken_for_fill_values(plan):
+    chunk_file(plan, "flux_ivar", 0).unlink()
+    (bad,) = region.run_region(plan, plan.regions[0]).unreadable
+    assert bad == (0, 20, "'flux_ivar': FileNotFoundError: chunk 'flux_ivar/c/0/0' is missing")
+    assert filled(plan, "status")[:60].tolist() == [2] * 20 + [1] * 40
+
+
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_a_chunk_that_is_away_for_a_moment_is_not_taken_for_fill_values(plan, monkeypatch, chunks):
+    there, asked = inputs._there, []
+    one = dataclasses.replace(
+        plan.regions[0], start=0 if chunks == 3 else 20, stop=60 if chunks == 3 else 40
+    )
+
+    def away_once(key, found):
+        asked.append(key)
+        return there(key, None if "flux/c/1" in key and asked.count(key) == 1 else found)
+
+    monkeypatch.setattr(inputs, "_there", away_once)
+    assert region.run_region(plan, one).unreadable == ()  # read again, chunk by chunk
+    assert any("flux/c/1" in key for key in asked)
+    assert np.isfinite(filled(plan, "label_value")[one.start : one.stop]).all()
+    assert (filled(plan, "n_pixels")[one.start : one.stop] > 0).all()
+
+
+def test_a_survey_that_is_away_is_an_outage(plan):
+    region.run_region(plan, plan.regions[0])
+    Path(plan.survey).rename(Path(plan.survey).with_name("away"))
+    with pytest.raises(FileNotFoundError, match="is not there for now"):
+        region.run_region(plan, plan.regions[0])
+
+
+def test_mended_it_is_pending_and_done(plan):
+    data = chunk_file(plan, "flux", 1).read_bytes()
+    chunk_file(plan, "flux", 1).unlink()
+    for each in plan.regions:
+        region.run_region(plan, each)
+    chunk_file(plan, "flux", 1).write_bytes(data)
+    (again,) = catalogue.list_pending(plan)
+    assert again.index == 0 and region.run_region(plan, again).unreadable == ()
+    assert (filled(plan, "status") == 1).all() and np.isfinite(filled(plan, "label_value")).all()
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError, ConnectionResetError, TimeoutError, MemoryError]
+)
+def test_an_outage_is_no_damage(plan, monkeypatch, error):
+    def fails(*args):
+        raise error("for now")
+
+    monkeypatch.setattr(inputs, "_there", fails)
+    with pytest.raises(error, match="for now"):
+        region.run_region(plan, plan.regions[0])
+    assert (filled(plan, "status") == 0).all()
+
+
+def test_what_cannot_be_written_is_not_done(plan, monkeypatch):
+    write = zarr.Array.__setitem__
+
+    def full(array, *item):
+        if array.name == "/chi2":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(array, *item)
+
+    monkeypatch.setattr(zarr.Array, "__setitem__", full)
+    with pytest.raises(CannotWrite, match=r"c.zarr: cannot be written \(No space left on device\)"):
+        region.run_region(plan, plan.regions[0])
+    assert (filled(plan, "status") == 0).all()
+
+
+def test_status_is_written_last(plan, monkeypatch):
+    write, names = zarr.Array.__setitem__, []
+    monkeypatch.setattr(
+        zarr.Array, "__setitem__", lambda a, *item: (names.append(a.name), write(a, *item))
+    )
+    region.run_region(plan, plan.regions[0])
+    assert names[-1] == "/status" and names.count("/status") == 1 and "/label_value" in names
+
+
+def test_another_model_meanwhile(plan, small_model):
+    dataclasses.replace(small_model, limits=(1.0, 1.0)).save(plan.model, overwrite=True)
+    region._prepared.cache_clear()
+    with pytest.raises(InputError, match=r"m.zarr: the model changed while the run was under way"):
+        region.run_region(plan, plan.regions[0])
+
+
+def test_a_survey_that_is_away_for_a_while_is_no_damage(plan):
+    region.run_region(plan, plan.regions[0])
+    survey = Path(plan.survey)
+    away = survey.rename(survey.with_suffix(".away"))
+    with pytest.raises(FileNotFoundError, match=r"s.zarr: is not there for now"):
+        region.run_region(plan, plan.regions[1])
+    assert filled(plan, "status").tolist() == [1] * 60 + [0] * 60
+    away.rename(survey)
+    assert region.run_region(plan, plan.regions[1]).unreadable == ()

@@ -1,0 +1,157 @@
+"""Tables in files of every format, whole and damaged."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from luxscale.errors import InputError
+from luxscale.labels import columns as reading
+from luxscale.labels.columns import Columns
+
+N = 50
+
+
+@pytest.fixture
+def path(tmp_path):
+    rng = np.random.default_rng(0)
+    made = [
+        fits.Column("Name", "6A", array=[f"s{i} " for i in range(N)]),
+        fits.Column("f4", "E", array=rng.normal(size=N)),
+        fits.Column("f8", "D", array=rng.normal(size=N)),
+        fits.Column("i2", "I", array=np.arange(N)),
+        fits.Column("i8", "K", null=-1, array=np.arange(N) - 1),
+        fits.Column("scaled", "J", array=np.arange(N)),
+        fits.Column("flag", "L", array=np.arange(N) % 3 == 0),
+        fits.Column("cov", "9E", dim="(3,3)", array=rng.normal(size=(N, 3, 3))),
+        fits.Column("vary", "PJ()", array=np.array([np.arange(i % 3) for i in range(N)], object)),
+    ]
+    whole = Table({"u4": np.arange(N, dtype="u4") + 2**31, "u8": np.arange(N, dtype="u8") + 2**63})
+    made += list(fits.table_to_hdu(whole).columns)
+    hdu = fits.BinTableHDU.from_columns(made)
+    hdu.writeto(tmp_path / "t.fits")
+    number = hdu.columns.names.index("scaled") + 1
+    fits.setval(tmp_path / "t.fits", f"TSCAL{number}", value=0.5, ext=1)
+    fits.setval(tmp_path / "t.fits", f"TZERO{number}", value=10.0, ext=1)
+    return tmp_path / "t.fits"
+
+
+@pytest.mark.parametrize("block", [1, 900, 2**26])
+@pytest.mark.parametrize("packed", [False, True])
+def test_fits_columns_are_those_astropy_reads(block, packed, path, monkeypatch):
+    monkeypatch.setattr(reading, "BLOCK_BYTES", block)
+    wanted = Table.read(path)
+    if packed:
+        path.with_name("t.fits.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path = path.with_name("t.fits.gz")
+    table = Columns(path)
+    assert table.n_rows == N
+    for name, data in table.read([n for n in table.names if n != "vary"]).items():
+        if data.dtype.kind == "S":
+            assert [d.decode().strip() for d in data] == [w.strip() for w in wanted[name].tolist()]
+        else:
+            assert data.dtype.isnative
+            np.testing.assert_array_equal(np.ma.getdata(data), np.ma.getdata(wanted[name]))
+            np.testing.assert_array_equal(
+                np.ma.getmaskarray(data), np.ma.getmaskarray(wanted[name])
+            )
+
+
+def test_names_in_any_case(path):
+    assert Columns(path).find("NAME") == "Name" and Columns(path).find("nam") is None
+    assert Columns(path).read(["NAME"])["NAME"].shape == (N,)
+
+
+def test_arrays_of_varying_length_are_refused(path):
+    with pytest.raises(InputError, match=r"t.fits: column 'vary' holds arrays of varying length"):
+        Columns(path).read(["vary"])
+
+
+@pytest.mark.parametrize("ending", ["csv", "ecsv", "vot", "parquet"])
+def test_other_formats(ending, tmp_path):
+    if ending == "parquet" and not importlib.util.find_spec("pyarrow"):
+        pytest.skip("needs pyarrow")
+    wanted = Table({"name": ["a", "b"], "x": [1.5, 2.5], "n": [2**60, 3]})
+    file = tmp_path / f"t.{ending}"
+    wanted.write(file, format="votable" if ending == "vot" else None)
+    table = Columns(file)
+    assert table.names == ["name", "x", "n"] and table.n_rows == 2
+    read = table.read(["n", "x"])
+    assert read["n"].tolist() == [2**60, 3] and read["x"].tolist() == [1.5, 2.5]
+
+
+def test_parquet_without_its_library_names_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+
+    def missing(*args, **kwargs):
+        raise ImportError("pyarrow is not installed")
+
+    monkeypatch.setattr(Table, "read", missing)
+    with pytest.raises(InputError, match=r"pip install 'luxscale\[export\]'"):
+        Columns(tmp_path / "t.parquet")
+
+
+def test_what_is_no_table(tmp_path):
+    fits.PrimaryHDU(np.ones(3)).writeto(tmp_path / "image.fits")
+    fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[])]).writeto(
+        tmp_path / "empty.fits"
+    )
+    (tmp_path / "words.txt").write_text("a b")
+    (tmp_path / "bad.csv").write_bytes(b"\xff\xfe\x00,,\n1")
+    (tmp_path / "bad.ecsv").write_text("a b")
+    (tmp_path / "bad.fits.gz").write_bytes(b"\x1f\x8b\x08\x00junk")
+    (tmp_path / "none.csv").write_text("a,b\n")
+    for name, said in (
+        ("image.fits", "no binary table"),
+        ("empty.fits", "no rows"),
+        ("words.txt", "its ending is none of .csv"),
+        ("bad.csv", "no table in it"),
+        ("bad.ecsv", "no table in it"),
+        ("bad.fits.gz", "damaged gzip"),
+        ("none.csv", "no rows"),
+        ("gone.fits", "no such file"),
+    ):
+        with pytest.raises(InputError, match=said):
+            Columns(tmp_path / name)
+
+
+def test_headers_that_lie_about_sizes(path):
+    raw = path.read_bytes()
+    for old, new, said in (
+        (b"NAXIS2  =                   50", b"NAXIS2  =            999999999", "truncated"),
+        (b"NAXIS2  =                   50", b"NAXIS2  =                  -50", "no rows|damaged"),
+        (b"9E      ", b"9999999E", "bytes a row"),
+    ):
+        assert old in raw
+        path.write_bytes(raw.replace(old, new))
+        with pytest.raises(InputError, match=said):
+            Columns(path).read(["f4"])
+
+
+def test_mutated_files_are_read_or_refused(path):
+    raw, rng = path.read_bytes(), np.random.default_rng(1)
+    outcomes = set()
+    for i in range(300):
+        data = bytearray(raw[: rng.integers(1, len(raw))] if i % 3 == 0 else raw)
+        for at in rng.integers(0, min(len(data), 8000), 6):
+            data[at] = rng.integers(256)
+        path.write_bytes(data)
+        try:
+            Columns(path).read(["f4", "i8", "Name"])
+            outcomes.add("read")
+        except InputError:
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
+
+
+def test_a_damaged_gzip_file_is_refused(path):
+    packed = gzip.compress(path.read_bytes())
+    for data in (packed[:-200], packed[:300] + b"\xff" * 50 + packed[350:]):
+        path.with_name("t.fits.gz").write_bytes(data)
+        with pytest.raises(InputError, match="damaged|truncated"):
+            Columns(path.with_name("t.fits.gz")).read(["Name", "cov"])

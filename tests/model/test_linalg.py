@@ -1,0 +1,266 @@
+"""The shared-design least squares agree with plain loops in float64."""
+
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from luxscale.model import linalg
+from luxscale.model.jit import compile_program
+
+WHOLE = st.integers(-1000, 1000).map(float)  # products of whole numbers are exact in float32
+FEW = settings(max_examples=25, deadline=None)  # the first call with a shape compiles
+
+
+@pytest.fixture
+def problem():
+    """Weights (7 stars, 30 features), values, design (30, 5), float32."""
+    rng = np.random.default_rng(0)
+    w = rng.uniform(0, 3, (7, 30)) * (rng.random((7, 30)) > 0.2)
+    return tuple(
+        a.astype(np.float32)
+        for a in (w, rng.standard_normal((7, 30)), rng.standard_normal((30, 5)))
+    )
+
+
+@pytest.fixture
+def normal(problem):
+    """Positive definite matrices (7, 5, 5) and right-hand sides, float64, by loops."""
+    w, r, x = (a.astype(float) for a in problem)
+    h = np.array([sum(wd * np.outer(xd, xd) for wd, xd in zip(wn, x, strict=True)) for wn in w])
+    rhs = np.array(
+        [
+            sum(wd * rd * xd for wd, rd, xd in zip(wn, rn, x, strict=True))
+            for wn, rn in zip(w, r, strict=True)
+        ]
+    )
+    return h, rhs
+
+
+@pytest.mark.parametrize("p", [1, 2, 5])
+def test_packed_index_runs_over_the_lower_triangle_by_row(p):
+    i, j, table = linalg.packed_index(p)
+    expected = [(a, b) for a in range(p) for b in range(a + 1)]
+    assert list(zip(i.tolist(), j.tolist(), strict=True)) == expected
+    for k, (a, b) in enumerate(expected):
+        assert table[a, b] == table[b, a] == k
+
+
+@FEW
+@given(hnp.arrays(np.float32, st.sampled_from([(1, 1), (2, 3), (3, 6)]), elements=WHOLE))
+def test_unpacked_products_are_outer_products(x):
+    outer = np.array([np.outer(row, row) for row in x], np.float32)
+    np.testing.assert_array_equal(linalg.unpack(linalg.pack(jnp.asarray(x)), x.shape[1]), outer)
+
+
+@FEW
+@given(hnp.arrays(np.float32, st.sampled_from([(1, 1, 1), (2, 3, 3), (2, 6, 6)]), elements=WHOLE))
+def test_packing_symmetric_matrices_loses_nothing(c):
+    symmetric = np.float32(0.5) * c + np.float32(0.5) * c.swapaxes(1, 2)
+    packed = linalg.pack_symmetric(jnp.asarray(symmetric))
+    p = c.shape[1]
+    assert packed.shape == (len(c), p * (p + 1) // 2)
+    np.testing.assert_array_equal(linalg.unpack(packed, p), symmetric)
+
+
+def test_quadratic_form_counts_off_diagonal_elements_twice(normal, problem):
+    h, x = normal[0], problem[2]
+    expected = np.array([[xd @ c @ xd for xd in x.astype(float)] for c in h])
+    got = linalg.quadratic_form(linalg.pack_symmetric(jnp.asarray(h, jnp.float32)), jnp.asarray(x))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_normal_equations_agree_with_loops(problem, normal):
+    w, r, x = map(jnp.asarray, problem)
+    h, rhs = linalg.normal_equations(w, r, x, linalg.pack(x).T)
+    np.testing.assert_allclose(linalg.unpack(h, 5), normal[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(rhs, normal[1], rtol=1e-4, atol=1e-4)
+
+
+def test_solve_gives_solution_covariance_and_determinant(normal):
+    h, rhs = normal
+    a = np.random.default_rng(1).standard_normal((3, 5))
+    got = linalg.solve(*(jnp.asarray(x, jnp.float32) for x in (h, rhs, a.T)))
+    np.testing.assert_allclose(
+        got.x, np.linalg.solve(h, rhs[..., None])[..., 0], rtol=1e-3, atol=1e-4
+    )
+    expected = np.array([a @ np.linalg.inv(m) @ a.T for m in h])
+    np.testing.assert_allclose(linalg.square(got.half), expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(got.log_det, np.linalg.slogdet(h)[1], rtol=1e-5)
+
+
+def test_targets_may_differ_between_stars(normal):
+    h, rhs = normal
+    a = np.random.default_rng(1).standard_normal((7, 5, 2))
+    got = linalg.solve(*(jnp.asarray(x, jnp.float32) for x in (h, rhs, a)))
+    expected = np.array([t.T @ np.linalg.inv(m) @ t for m, t in zip(h, a, strict=True)])
+    np.testing.assert_allclose(linalg.square(got.half), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_solve_bears_latents_of_very_different_scale():
+    """Scaling to unit diagonal first: float32 alone would lose a condition number of 1e12."""
+    grade = np.array([1e6, 1.0, 1e-6])
+    h = (np.eye(3) + 0.3) * grade[:, None] * grade
+    x = linalg.solve(jnp.asarray(h[None], jnp.float32), jnp.asarray(grade[None], jnp.float32)).x
+    np.testing.assert_allclose(np.asarray(x)[0] * grade, np.full(3, 1 / 1.9), rtol=1e-5)
+
+
+def test_a_singular_matrix_is_solved_and_its_neighbours_are_left_alone(normal):
+    h, rhs = normal
+    x = np.random.default_rng(0).standard_normal((2, 5))
+    h = np.concatenate([h, (x.T @ x)[None] + 1e-9 * np.eye(5)])
+    rhs = np.concatenate([rhs, (x.T @ np.ones(2))[None]])
+    got = linalg.solve(jnp.asarray(h, jnp.float32), jnp.asarray(rhs, jnp.float32)).x
+    np.testing.assert_allclose(x @ got[-1], np.ones(2), atol=0.01)
+    assert np.abs(got[-1]).max() < 10
+    alone = linalg.solve(jnp.asarray(h[:-1], jnp.float32), jnp.asarray(rhs[:-1], jnp.float32)).x
+    np.testing.assert_array_equal(got[:-1], alone)
+
+
+def test_calls_of_lapack_wait_for_each_other():
+    """Two at once, each waiting for XLA's threads to do its batch, hang on a machine of two cores."""
+    closed = jax.make_jaxpr(linalg.solve)(jnp.eye(4)[None], jnp.ones((1, 4)), jnp.eye(4))
+    rests_on, calls = {}, []  # variable -> the LAPACK calls that it rests on
+    for equation in _flat(closed.jaxpr.eqns):
+        before = set().union(
+            *(rests_on.get(v, set()) for v in equation.invars if not hasattr(v, "val"))
+        )
+        if any(name in str(equation) for name in ("cholesky", "triangular_solve")):
+            assert before == set(range(len(calls)))
+            before = before | {len(calls)}
+            calls.append(equation.primitive.name)
+        rests_on |= dict.fromkeys(equation.outvars, before)
+    assert calls == ["cholesky", "cond", "triangular_solve", "triangular_solve"]
+
+
+def _flat(equations):
+    """Equations with what jit has wrapped put in place of the wrapping."""
+    for e in equations:
+        if "jaxpr" not in e.params:
+            yield e
+            continue
+        inner = e.params["jaxpr"].jaxpr
+        same = dict(zip(inner.invars, e.invars, strict=True)) | dict(
+            zip(inner.outvars, e.outvars, strict=True)
+        )
+        renamed = [
+            x.replace(
+                invars=[_seek(same, v) for v in x.invars],
+                outvars=[_seek(same, v) for v in x.outvars],
+            )
+            for x in inner.eqns
+        ]
+        yield from _flat(renamed)
+
+
+def _seek(same, v):
+    return v if hasattr(v, "val") else same.get(v, v)
+
+
+@FEW
+@given(st.floats(1 / 1024, 1e6, width=32), st.floats(0, 1e3, width=32))
+def test_weight_is_the_inverse_of_summed_variances(ivar, scatter):
+    got = linalg.weight(jnp.full((1, 1), ivar, jnp.float32), jnp.full(1, scatter, jnp.float32))
+    np.testing.assert_allclose(got, 1 / (1 / ivar + scatter**2), rtol=1e-5)
+
+
+@FEW
+@given(st.floats(1 / 1024, 1e6, width=32))
+def test_limits_of_weight(x):
+    value = jnp.full((1, 1), x, jnp.float32)
+    assert linalg.weight(0 * value, value[0])[0, 0] == 0  # a missing value, whatever the scatter
+    assert linalg.weight(value, jnp.zeros(1))[0, 0] == np.float32(
+        x
+    )  # no scatter: the errors as given
+
+
+def bisect_scatter(q, ivar):
+    """Root in s of sum_n (w^2 q - w), w = 1 / (1 / ivar + s^2), over the stars with ivar > 0; 0 without one."""
+
+    def slope(s2):
+        w = 1 / (1 / ivar + s2)
+        return np.sum(w * w * q - w)
+
+    q, ivar = q[ivar > 0], ivar[ivar > 0]
+    if ivar.size == 0 or slope(0.0) <= 0:
+        return 0.0
+    low, high = 0.0, q.max()  # beyond the largest q every term is negative
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) > 0 else (low, middle)
+    return np.sqrt(low)
+
+
+def test_fit_scatter_finds_the_root_of_the_likelihood_equation():
+    rng = np.random.default_rng(3)
+    true = np.array([0.0, 0.02, 0.1, 0.5, 2.0])
+    err = 0.1 * rng.uniform(0.5, 2, (400, 5))
+    ivar = np.where(rng.random((400, 5)) < 0.2, 0, err**-2)
+    q = (np.hypot(err, true) * rng.standard_normal((400, 5))) ** 2
+    q = np.where(ivar > 0, q, 1e6)  # residuals of missing values mean nothing
+    expected = np.array([bisect_scatter(*column) for column in zip(q.T, ivar.T, strict=True)])
+    got = linalg.fit_scatter(
+        *(jnp.asarray(a, jnp.float32) for a in (q, ivar, np.full(5, 0.03))), 30
+    )
+    np.testing.assert_allclose(got, expected, rtol=2e-3, atol=2e-3)
+    assert expected[4] == pytest.approx(2.0, rel=0.15)  # the reference itself finds what was put in
+
+
+def test_scatter_is_zero_where_errors_explain_the_residuals_or_nothing_is_known():
+    ivar = np.full((50, 2), 100.0, np.float32)
+    ivar[:, 1] = 0
+    q = np.full((50, 2), 0.005, np.float32)  # half the variance claimed
+    got = linalg.fit_scatter(
+        jnp.asarray(q), jnp.asarray(ivar), jnp.asarray([0.3, 0.0], jnp.float32), 20
+    )
+    np.testing.assert_array_equal(got, 0)
+
+
+def test_a_feature_without_data_keeps_its_scatter():
+    got = linalg.fit_scatter(jnp.ones((3, 1)), jnp.zeros((3, 1)), jnp.asarray([0.25]), 5)
+    np.testing.assert_allclose(got, 0.25)
+
+
+def test_programs_called_from_many_threads_all_finish():
+    """Two JAX programs that run at once can deadlock on few cores; the lock must not deadlock either."""
+
+    @compile_program(static_argnames=("power",))
+    def gram(x, power):
+        return linalg.dot(x, x.T) ** power
+
+    x = np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32)
+    expected = {k: (x.astype(float) @ x.T.astype(float)) ** k for k in (1, 2)}
+    failed, done = [], []
+
+    def work(power):
+        for _ in range(20):
+            if not np.allclose(gram(x, power=power), expected[power], rtol=1e-2, atol=1e-2):
+                failed.append(power)
+        done.append(power)
+
+    threads = [threading.Thread(target=work, args=(1 + i % 2,), daemon=True) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert len(done) == 8, "threads hang"
+    assert not failed
+
+
+def test_program_keeps_name_and_runs_inside_another():
+    @compile_program()
+    def inner(x):
+        """Twice x."""
+        return 2 * x
+
+    @compile_program()
+    def outer(x):
+        return inner(x) + 1
+
+    assert (inner.__name__, inner.__doc__) == ("inner", "Twice x.")
+    np.testing.assert_array_equal(outer(np.arange(3.0, dtype=np.float32)), [1, 3, 5])

@@ -1,0 +1,256 @@
+"""Arrays of any file agree with what was written there, by whatever name."""
+
+from __future__ import annotations
+
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+from astropy.io import fits
+from fitsfiles import shared
+from surveyfiles import build_arrays, spectra_arrays
+
+from luxscale.ingest import ingest
+from luxscale.readers import FORMATS, BadFile
+from luxscale.readers import arrays as reader
+from luxscale.readers.base import BLOCK
+
+ARRAYS = FORMATS["arrays"]
+NAMES = ("a.h5", "a.npz", "a.table.fits", "a.fits")
+
+
+def read(path, **options):
+    (spectra,) = ARRAYS.read(path, **options)
+    return spectra
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arrays_by_their_names(name, tmp_path):
+    arrays = spectra_arrays()
+    spectra = read(build_arrays(tmp_path / name, arrays), star="id", mask="mask", columns="snr")
+    for field in ("flux", "ivar", "wavelength"):
+        np.testing.assert_array_equal(getattr(spectra, field), arrays[field])
+    np.testing.assert_array_equal(spectra.mask, arrays["mask"] != 0)
+    np.testing.assert_array_equal(spectra.star, arrays["id"])
+    np.testing.assert_array_equal(spectra.columns["snr"], arrays["snr"])
+
+
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_errors_and_names_of_stars(name, tmp_path):
+    arrays = spectra_arrays()
+    spectra = read(
+        build_arrays(tmp_path / name, arrays), error="error", star="name", columns="name"
+    )
+    np.testing.assert_allclose(spectra.ivar, arrays["error"] ** -2.0, rtol=1e-12)
+    assert (
+        spectra.star.tolist() == spectra.columns["name"].tolist() == [f"star {i}" for i in range(4)]
+    )
+    assert spectra.mask is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_blocks_of_stars_without_names(name, tmp_path):
+    arrays = spectra_arrays(BLOCK + 3, 5)
+    blocks = list(ARRAYS.read(build_arrays(tmp_path / name, arrays)))
+    assert [len(b.star) for b in blocks] == [BLOCK, 3]
+    np.testing.assert_array_equal(np.concatenate([b.flux for b in blocks]), arrays["flux"])
+    assert blocks[1].star.tolist() == [f"{name}:{BLOCK + i}" for i in range(3)]
+
+
+def test_one_star_and_names_in_groups(tmp_path):
+    arrays = {k: v[0] for k, v in spectra_arrays().items() if v.ndim == 2}
+    path = build_arrays(
+        tmp_path / "a.h5",
+        {f"spectrum/{k}": v for k, v in arrays.items()} | {"wave": np.arange(1.0, 31)},
+    )
+    spectra = read(path, flux="spectrum/flux", ivar="spectrum/ivar", wavelength="wave")
+    np.testing.assert_array_equal(spectra.flux, arrays["flux"][None])
+
+
+def test_images_of_fits_by_number(tmp_path):
+    arrays = spectra_arrays()
+    images = [
+        fits.PrimaryHDU(arrays["flux"]),
+        fits.ImageHDU(arrays["ivar"]),
+        fits.ImageHDU(arrays["wavelength"]),
+    ]
+    fits.HDUList(images).writeto(tmp_path / "a.fits")
+    spectra = read(tmp_path / "a.fits", flux="0", ivar="1", wavelength="2")
+    np.testing.assert_array_equal(spectra.flux, arrays["flux"])
+
+
+def test_values_that_are_none_stay(tmp_path):
+    arrays = spectra_arrays()
+    arrays["flux"][1, 2], arrays["ivar"][1, 3] = np.nan, -9999
+    spectra = read(build_arrays(tmp_path / "a.npz", arrays))
+    assert np.isnan(spectra.flux[1, 2]) and spectra.ivar[1, 3] == -9999
+
+
+def test_the_unit_and_medium_are_options():
+    assert {o.name: o.choices for o in ARRAYS.options if o.choices} == {
+        "units": ("Angstrom", "nm"),
+        "medium": ("vacuum", "air"),
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_missing_or_of_the_wrong_shape_is_named(name, tmp_path):
+    arrays = spectra_arrays()
+    path = build_arrays(tmp_path / name, arrays)
+    with pytest.raises(BadFile, match="no array 'counts'; there are: .*flux"):
+        read(path, flux="counts")
+    with pytest.raises(BadFile, match="4 pixels of flux, 30 wavelengths"):
+        read(path, flux="snr")
+    with pytest.raises(BadFile, match=r"mask has shape \(4,\), expected \(4, 30\)"):
+        read(path, mask="snr")
+    with pytest.raises(BadFile, match="star holds float64"):
+        read(path, star="snr")
+
+
+def test_wavelengths_of_each_star_are_not_taken(tmp_path):
+    arrays = spectra_arrays()
+    arrays["wavelength"] = arrays["wavelength"] + np.arange(4.0)[:, None]
+    with pytest.raises(BadFile, match="wavelengths that differ between stars"):
+        read(build_arrays(tmp_path / "a.h5", arrays))
+
+
+def test_no_other_file_is_opened(tmp_path):
+    arrays = spectra_arrays()
+    secret = build_arrays(tmp_path / "secret.h5", arrays)
+    rest = {k: v for k, v in arrays.items() if k != "flux"}
+    with h5py.File(build_arrays(tmp_path / "link.h5", rest), "a") as file:
+        file["flux"] = h5py.ExternalLink(str(secret), "/flux")
+    with pytest.raises(BadFile, match="no array 'flux'"):
+        read(tmp_path / "link.h5")
+    with h5py.File(build_arrays(tmp_path / "virtual.h5", rest), "a") as file:
+        layout = h5py.VirtualLayout((4, 30), "f4")
+        layout[:] = h5py.VirtualSource(str(secret), "flux", (4, 30))
+        file.create_virtual_dataset("flux", layout)
+    with h5py.File(build_arrays(tmp_path / "external.h5", rest), "a") as file:
+        file.create_dataset("flux", (4, 30), "f4", external=[(str(secret), 0, 480)])
+    for name in ("virtual.h5", "external.h5"):
+        with pytest.raises(BadFile, match="'flux' lies in another file"):
+            read(tmp_path / name)
+
+
+def test_nothing_is_unpickled(tmp_path):
+    arrays = spectra_arrays()
+    np.savez(tmp_path / "a.npz", **{**arrays, "flux": arrays["flux"].astype(object)})
+    with pytest.raises(BadFile, match="array 'flux' holds object"):
+        read(tmp_path / "a.npz")
+
+
+def test_arrays_that_are_larger_than_their_file_says(tmp_path):
+    arrays = spectra_arrays()
+    with h5py.File(
+        build_arrays(tmp_path / "a.h5", {k: v for k, v in arrays.items() if k != "flux"}), "a"
+    ) as file:
+        file.create_dataset("flux", (10**9, 30), "f4", chunks=(100, 30))
+    with pytest.raises(BadFile, match=r"would be 120,000,000,000 bytes, and takes 0"):
+        read(tmp_path / "a.h5")
+    np.savez(tmp_path / "a.npz", **arrays)
+    _lie(tmp_path / "a.npz", b"'shape': (4, 30), }      ", b"'shape': (400000, 30), }")
+    with pytest.raises(BadFile, match="ivar has shape|truncated|damaged"):
+        read(tmp_path / "a.npz")
+
+
+def _lie(path, old, new) -> None:
+    """Change an array's header, and keep the archive sound."""
+    with zipfile.ZipFile(path) as packed:
+        members = {i.filename: packed.read(i) for i in packed.infolist()}
+    raw = members["flux.npy"]
+    assert old[:17] in raw
+    members["flux.npy"] = raw.replace(old, new.ljust(len(old)), 1)
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+
+
+def test_a_bomb(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "_LARGE", 2**20)
+    arrays = spectra_arrays() | {"flux": np.zeros((200_000, 30), "f4")}
+    with pytest.raises(BadFile, match="'flux' would be 24,000,128 bytes, and takes"):
+        read(build_arrays(tmp_path / "a.npz", arrays))
+
+
+def test_what_is_no_file_of_arrays(tmp_path):
+    path = tmp_path / "a.npz"
+    for raw, reason in (
+        (b"", "empty file"),
+        (b"rubbish", "not a FITS file"),
+        (b"PK\x03\x04", "damaged file"),
+    ):
+        path.write_bytes(raw)
+        with pytest.raises(BadFile, match=reason):
+            read(path)
+    with pytest.raises(BadFile, match="no such file"):
+        read(tmp_path / "none.h5")
+
+
+def test_a_survey_in_nanometres(tmp_path):
+    """The continuum's length is in Angstrom: the same spectra in another unit have the same continuum."""
+    arrays = spectra_arrays(6, 400)
+    arrays["wavelength"] = np.linspace(4000, 8000, 400)
+    surveys = []
+    for units, scale in (("Angstrom", 1), ("nm", 10)):
+        path = build_arrays(
+            tmp_path / f"{units}.npz", arrays | {"wavelength": arrays["wavelength"] / scale}
+        )
+        options, recipe = (
+            {"units": units, "medium": "air"},
+            {"continuum": "sines", "length": 5000.0},
+        )
+        ingest(
+            "arrays",
+            [path],
+            tmp_path / f"{units}.zarr",
+            options=options,
+            recipe=recipe,
+            progress=False,
+        )
+        surveys.append(xr.open_zarr(tmp_path / f"{units}.zarr", consolidated=False).compute())
+    ours, theirs = surveys
+    np.testing.assert_allclose(ours.flux, theirs.flux, rtol=1e-4)
+    np.testing.assert_allclose(ours.wavelength, 10 * theirs.wavelength)
+    assert theirs.wavelength.attrs["units"] == "nm" and theirs.wavelength.attrs["medium"] == "air"
+
+
+def test_real_spectra_of_lamost_in_npz():
+    path = shared("../spectra/lamost_lrs_176.npz")
+    spectra = read(
+        path, wavelength="wavelength_A", star="filename", mask="andmask", columns="subclass"
+    )
+    with np.load(path, allow_pickle=False) as arrays:
+        for field, name in (
+            ("flux", "flux"),
+            ("ivar", "ivar"),
+            ("wavelength", "wavelength_A"),
+            ("star", "filename"),
+        ):
+            np.testing.assert_array_equal(getattr(spectra, field), arrays[name])
+        np.testing.assert_array_equal(spectra.mask, arrays["andmask"] != 0)
+        np.testing.assert_array_equal(spectra.columns["subclass"], arrays["subclass"])
+
+
+def test_real_spectra_of_gaia_in_hdf5():
+    path = shared("../spectra/xp_apogee.h5")
+    names = {
+        "error": "flux_error",
+        "wavelength": "wavelength_nm",
+        "star": "catalog/gaiaedr3_source_id",
+    }
+    start = 0
+    with h5py.File(
+        path, locking=False
+    ) as file:  # as the reader opens it, for file systems without locks
+        for block in ARRAYS.read(path, **names):
+            rows = slice(start, start + len(block.star))
+            np.testing.assert_array_equal(block.flux, file["flux"][rows])
+            np.testing.assert_allclose(
+                block.ivar, file["flux_error"][rows].astype(float) ** -2, rtol=1e-12
+            )
+            np.testing.assert_array_equal(block.star, file["catalog/gaiaedr3_source_id"][rows])
+            start = rows.stop
+        assert start == len(file["flux"]) == 29880

@@ -1,0 +1,102 @@
+"""No file, however damaged, makes a reader raise anything but BadFile, crash, hang, or ask for much memory."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+from fitsfiles import APSTAR, SEEDS, SPEC
+from hostile import bomb, card, read_damaged
+
+from luxscale.readers import FORMATS, BadFile
+
+
+def test_every_format_has_sound_files_to_damage(tmp_path):
+    assert set(SEEDS) == set(FORMATS)
+    for name, seeds in SEEDS.items():
+        for path in seeds(tmp_path):
+            assert sum(len(spectra.star) for spectra in FORMATS[name].read(path)), name
+
+
+def outcomes_of(outcomes: dict[str, int], name: str) -> set[str]:
+    return {key.rpartition(": ")[2] for key in outcomes if key.startswith(f"{name}: ")}
+
+
+def test_damaged_files(tmp_path):
+    outcomes = read_damaged(*SEEDS, n=50, tmp=tmp_path)
+    assert sum(outcomes.values()) == 50 * len(SEEDS)
+    for name in SEEDS:
+        assert "bad file" in outcomes_of(outcomes, name)
+
+
+@pytest.mark.slow
+@pytest.mark.once
+@pytest.mark.parametrize("name", SEEDS)
+def test_ten_thousand_damaged_files(name, tmp_path):
+    n = -(-10_000 // len(SEEDS))
+    outcomes = read_damaged(name, n=n, tmp=tmp_path, seed=2)
+    assert sum(outcomes.values()) == n
+    assert outcomes_of(outcomes, name) == {"bad file", "spectra"}  # the damage is not all of a kind
+
+
+def changed(path, old: bytes, new: bytes) -> bytes:
+    raw = path.read_bytes()
+    assert old in raw
+    return raw.replace(old, new.ljust(len(old)), 1)
+
+
+LIES = {
+    "more axes than memory": (APSTAR, b"NAXIS   =                    2", card("NAXIS", 10**9)[:30]),
+    "negative axis": (APSTAR, b"NAXIS1  =                 8575", card("NAXIS1", -8575)[:30]),
+    "axis beyond the file": (
+        APSTAR,
+        b"NAXIS2  =                    2",
+        card("NAXIS2", 10**12)[:30],
+    ),
+    "endless heap": (SPEC, b"PCOUNT  =                    0", card("PCOUNT", 10**18)[:30]),
+    "a million columns": (SPEC, b"TFIELDS =                    8", card("TFIELDS", 10**6)[:30]),
+    "no such kind of number": (APSTAR, b"BITPIX  =                  -64", card("BITPIX", -63)[:30]),
+    "rows of nothing": (SPEC, b"NAXIS1  =                   32", card("NAXIS1", 0)[:30]),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_header_that_lies(lie, tmp_path):
+    path, old, new = LIES[lie]
+    (tmp_path / "lie.fits").write_bytes(changed(path, old, new))
+    with pytest.raises(BadFile, match=r"damaged FITS|truncated|no image|no HDU"):
+        list(FORMATS["apstar" if path == APSTAR else "spec"].read(tmp_path / "lie.fits"))
+
+
+def test_compressed_files_are_read_up_to_a_size(tmp_path):
+    path = tmp_path / "apStar.fits.gz"
+    path.write_bytes(gzip.compress(APSTAR.read_bytes()))
+    (packed,), (plain,) = FORMATS["apstar"].read(path), FORMATS["apstar"].read(APSTAR)
+    np.testing.assert_array_equal(packed.flux, plain.flux)
+    path.write_bytes(bomb())
+    with pytest.raises(BadFile, match="more than 134 MB"):
+        list(FORMATS["apstar"].read(path))
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "empty file"),
+        (b"<html>no</html>", "not a FITS file|no column"),
+        (b"SIMPLE  =", "damaged FITS file: ValueError"),
+    ],
+)
+def test_files_that_are_none(raw, reason, tmp_path):
+    path = tmp_path / "file.fits"
+    path.write_bytes(raw)
+    for name in SEEDS:
+        with pytest.raises(BadFile, match=reason):
+            list(FORMATS[name].read(path))
+
+
+def test_a_missing_file_is_a_bad_one(tmp_path):
+    with pytest.raises(BadFile, match="no such file"):
+        list(FORMATS["apstar"].read(tmp_path / "none.fits"))
+    with pytest.raises(BadFile, match="no such file"):
+        list(FORMATS["apstar"].read(tmp_path))

@@ -1,0 +1,165 @@
+"""The index of stars behaves like pandas' and reads nothing before it must."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+from luxscale.schema.stars import StarIndex
+
+
+def names(n, start=0):
+    return np.array([f"s{i:03d}" for i in range(start, start + n)], object)
+
+
+def lazy(n=10, start=0):
+    """A survey of stars whose identifiers count how often they are read."""
+    reads = []
+
+    def read(block_info=None):
+        reads.append(1)
+        return names(n, start)
+
+    stars = da.map_blocks(read, dtype=object, chunks=((n,),), meta=np.array([], object))
+    unread = xr.Coordinates(
+        {"star": ("star", stars)}, indexes={}
+    )  # the index that xarray makes by itself would read
+    dataset = xr.Dataset({"x": ("star", np.arange(start, start + n))}, unread)
+    return dataset.set_xindex("star", StarIndex), reads
+
+
+@pytest.fixture
+def stars():
+    dataset = xr.Dataset({"x": ("star", np.arange(10))}, {"star": ("star", names(10))})
+    return dataset.drop_indexes("star").set_xindex("star", StarIndex)
+
+
+def test_opening_and_selecting_by_position_read_nothing():
+    survey, reads = lazy()
+    part = survey.isel(star=slice(2, 8)).isel(star=[0, 3])
+    assert part["x"].values.tolist() == [2, 5]
+    assert "when asked for" in repr(survey)
+    assert not reads
+    assert part["star"].values.tolist() == ["s002", "s005"]
+    assert reads
+
+
+def test_selecting_by_name_reads_once():
+    survey, reads = lazy()
+    assert survey.sel(star="s004")["x"] == 4
+    assert survey.sel(star=["s009", "s001"])["x"].values.tolist() == [9, 1]
+    assert len(reads) == 1
+    assert "StarIndex (built)" in survey.xindexes["star"]._repr_inline_(80)
+
+
+def test_selecting_by_name_keeps_names(stars):
+    part = stars.sel(star=["s007", "s002"])
+    assert part["star"].values.tolist() == ["s007", "s002"]
+    assert isinstance(part.xindexes["star"], StarIndex)
+    assert part.sel(star="s002")["x"] == 2
+
+
+def test_a_name_that_is_not_there_raises_key_error(stars):
+    with pytest.raises(KeyError, match="not all values found in index .star"):
+        stars.sel(star="nobody")
+    with pytest.raises(KeyError, match="not all values found in index .star"):
+        stars.sel(star=["s001", "nobody"])
+
+
+@pytest.mark.parametrize(
+    ("indexer", "expected"),
+    [
+        (slice(1, 4), ["s001", "s002", "s003"]),
+        ([5, 0], ["s005", "s000"]),
+        (np.array([9]), ["s009"]),
+        (np.arange(10) > 7, ["s008", "s009"]),
+        (slice(None, None, -4), ["s009", "s005", "s001"]),
+    ],
+    ids=["slice", "list", "array", "mask", "backwards"],
+)
+def test_selection_by_position_keeps_the_index(stars, indexer, expected):
+    part = stars.isel(star=indexer)
+    assert part["star"].values.tolist() == expected
+    assert part.sel(star=expected[-1])["x"] == int(expected[-1][1:])
+
+
+def test_one_star_by_position_has_no_index(stars):
+    one = stars.isel(star=3)
+    assert one["star"].item() == "s003"
+    assert "star" not in one.xindexes
+
+
+def test_overlapping_surveys_align_by_name(stars):
+    other = lazy(10, 6)[0].isel(star=slice(None, None, -1))
+    left, right = xr.align(stars, other, join="inner")
+    assert sorted(left["star"].values.tolist()) == ["s006", "s007", "s008", "s009"]
+    np.testing.assert_array_equal(left["x"], right["x"])  # x is the number of the star in both
+    left, right = xr.align(stars, other, join="outer")
+    assert left.sizes["star"] == 16
+    assert np.isnan(left.sel(star="s012")["x"]) and right.sel(star="s012")["x"] == 12
+
+
+def test_adding_different_surveys_is_refused_or_matched(stars):
+    other = stars.isel(star=slice(4))
+    assert (stars["x"] + other["x"]).values.tolist() == [0, 2, 4, 6]
+    with pytest.raises(ValueError, match="star"):
+        xr.align(stars, other, join="exact")
+
+
+def test_surveys_join_end_to_end(stars):
+    other = lazy(4, 10)[0]
+    both = xr.concat([stars, other], "star")
+    assert both.sizes["star"] == 14
+    assert both.sel(star="s012")["x"] == 12
+    assert both["star"].values.tolist() == names(14).tolist()
+
+
+def test_joining_unread_surveys_reads_nothing():
+    (first, reads), (second, more) = lazy(3), lazy(4, 3)
+    both = xr.concat([first, second], "star")
+    assert not reads + more
+    assert both.sel(star="s005")["x"] == 5
+
+
+def test_equal_without_reading_when_identical_or_of_other_length():
+    survey, reads = lazy()
+    index = survey.xindexes["star"]
+    assert index.equals(index)
+    assert index.equals(StarIndex(index._variable))
+    assert not index.equals(survey.isel(star=slice(3)).xindexes["star"])
+    assert xr.align(survey, survey[["x"]], join="exact")
+    assert not reads
+
+
+def test_equality_compares_names(stars):
+    index, other = stars.xindexes["star"], lazy()[0].xindexes["star"]
+    assert index.equals(other)
+    assert not index.equals(lazy(10, 1)[0].xindexes["star"])
+    assert not index.equals(xr.indexes.PandasIndex(names(10), "star"))
+
+
+def test_arithmetic_within_a_survey_reads_nothing():
+    survey, reads = lazy()
+    assert (survey["x"] + survey["x"]).values.tolist() == list(range(0, 20, 2))
+    assert not reads
+
+
+def test_rolling_shifts_names_with_values(stars):
+    rolled = stars.roll(star=3, roll_coords=True)
+    assert rolled["star"].values[:4].tolist() == ["s007", "s008", "s009", "s000"]
+    assert rolled.sel(star="s008")["x"] == 8
+
+
+def test_it_turns_into_a_pandas_index(stars):
+    assert stars.indexes["star"].tolist() == names(10).tolist()
+    assert stars["x"].to_series()["s003"] == 3
+
+
+def test_integer_names():
+    dataset = xr.Dataset(
+        {"x": ("star", np.arange(3.0))}, {"star": ("star", np.array([10, 30, 20]))}
+    )
+    dataset = dataset.drop_indexes("star").set_xindex("star", StarIndex)
+    assert dataset.sel(star=20)["x"] == 2
+    with pytest.raises(KeyError):
+        dataset.sel(star=2)

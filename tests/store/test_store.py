@@ -1,0 +1,220 @@
+"""Surveys open lazily and validated, and are laid out in chunks of stars."""
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from luxscale import store
+from luxscale.errors import InputError
+from luxscale.schema.stars import StarIndex
+from luxscale.store import claim_place, open_survey, read_attributes, write_dataset
+
+
+@pytest.fixture
+def path(small_survey, tmp_path):
+    write_dataset(small_survey, tmp_path / "survey.zarr", chunk=100)
+    return tmp_path / "survey.zarr"
+
+
+def spoil(path, star, name="flux_ivar", value=-1.0):
+    """Write one bad value into a survey on disk."""
+    zarr.open_group(path, mode="r+")[name][star, 2] = value
+
+
+def test_round_trip_is_exact(path, small_survey):
+    survey = open_survey(path)
+    xr.testing.assert_identical(
+        survey.load().drop_indexes("star"), small_survey.drop_indexes("star")
+    )
+    for name, variable in small_survey.variables.items():
+        assert survey[name].dtype == variable.dtype or variable.dtype == object
+
+
+def test_on_disk_it_is_chunked_by_star_only(path):
+    group = zarr.open_group(path, mode="r")
+    assert group.metadata.zarr_format == 3
+    assert group["flux"].chunks == group["flux_ivar"].chunks == (100, 40)
+    assert group["label_value"].chunks == (100, 4)
+    assert group["snr"].chunks == group["star"].chunks == (100,)
+
+
+def test_names_are_written_with_variable_length(path):
+    group = zarr.open_group(path, mode="r")
+    for name in ("star", "label", "label_units"):
+        assert group[name].dtype.kind in "OT"
+        assert not group[name].dtype.str.startswith("<U")
+
+
+def test_fixed_length_names_are_written_with_variable_length(small_survey, tmp_path):
+    """NumPy's own text has no Zarr specification: zarr warns, and other readers may fail."""
+    fixed = small_survey.assign_coords(
+        star=small_survey["star"].values.astype(str),
+        label_units=("label", small_survey["label_units"].values.astype(str)),
+    )
+    write_dataset(fixed.assign(field=("star", np.full(300, "M67"))), tmp_path / "a.zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r")
+    assert all(group[k].dtype.kind in "OT" for k in ("star", "label_units", "field"))
+    assert open_survey(tmp_path / "a.zarr")["field"].values[7] == "M67"
+
+
+def test_plain_xarray_opens_what_is_written(path, small_survey):
+    plain = xr.open_zarr(path, consolidated=False)  # any warning is an error
+    xr.testing.assert_equal(plain.load(), small_survey)
+
+
+def test_opening_reads_nothing_of_the_stars(path, small_survey):
+    per_star = [name for name, v in small_survey.variables.items() if v.dims[0] == "star"]
+    for name in per_star:  # whoever reads a chunk now fails
+        for chunk in (path / name / "c").rglob("*"):
+            if chunk.is_file():
+                chunk.write_bytes(b"not to be read")
+    survey = open_survey(path, check="structure")
+    assert survey["flux"].chunks == ((100, 100, 100), (40,))
+    assert isinstance(survey.xindexes["star"], StarIndex)
+    assert "when asked for" in repr(survey)
+    assert survey["label"].values.tolist() == ["teff", "logg", "fe_h", "mg_fe"]
+    assert survey.isel(star=slice(50, 250)).sizes["star"] == 200
+    for name in per_star:
+        with pytest.raises(Exception, match=".+"):
+            survey[name].compute()
+
+
+def test_selecting_by_name_after_opening(path, small_survey):
+    survey = open_survey(path, check="structure")
+    np.testing.assert_array_equal(survey.sel(star="s1-00123")["flux"], small_survey["flux"][123])
+
+
+@pytest.mark.parametrize("check", ["sample", "all"])
+@pytest.mark.parametrize("star", [0, 150, 299])
+def test_a_bad_value_of_a_small_survey_is_found(path, check, star):
+    spoil(path, star)
+    with pytest.raises(
+        InputError, match=rf"survey.zarr: 'flux_ivar' = -1.0 .* star 's1-00{star:03d}'"
+    ):
+        open_survey(path, check=check)
+    open_survey(path, check="structure")
+
+
+def test_a_sample_is_bounded_and_all_is_all(path, monkeypatch):
+    spoil(path, 299)
+    monkeypatch.setattr(store, "SAMPLE_BYTES", 1)
+    open_survey(path, check="sample")  # reads one chunk of three
+    with pytest.raises(InputError, match="s1-00299"):
+        open_survey(path, check="all")
+
+
+def test_a_star_named_twice_is_found(small_survey, tmp_path):
+    stars = small_survey["star"].values.copy()
+    stars[200] = stars[10]
+    write_dataset(
+        small_survey.drop_indexes("star").assign_coords(star=("star", stars)), tmp_path / "a.zarr"
+    )
+    with pytest.raises(InputError, match="'star' repeats 's1-00010'"):
+        open_survey(tmp_path / "a.zarr")
+
+
+def test_a_structure_that_breaks_the_contract_names_the_file(small_survey, tmp_path):
+    write_dataset(small_survey.drop_vars("flux_ivar"), tmp_path / "a.zarr")
+    with pytest.raises(InputError, match=r"a.zarr: no variable 'flux_ivar'"):
+        open_survey(tmp_path / "a.zarr")
+
+
+def make_nothing(path):
+    pass
+
+
+def make_array(path):
+    zarr.save_array(path, np.arange(3))
+
+
+def make_directory(path):
+    path.mkdir()
+    (path / "notes.txt").write_text("hello")
+
+
+def make_file(path):
+    path.write_text("hello")
+
+
+@pytest.mark.parametrize("make", [make_nothing, make_array, make_directory, make_file])
+def test_what_is_no_survey_is_refused(tmp_path, make):
+    make(tmp_path / "a.zarr")
+    with pytest.raises(InputError, match=r"a\.zarr: .*; give the path of a survey"):
+        open_survey(tmp_path / "a.zarr")
+
+
+def test_a_path_may_be_text(path):
+    assert open_survey(str(path)).sizes["star"] == 300
+
+
+def test_writing_from_dask_gives_the_same(path, small_survey, tmp_path):
+    write_dataset(open_survey(path, check="structure"), tmp_path / "b.zarr", chunk=128)
+    xr.testing.assert_equal(open_survey(tmp_path / "b.zarr").load(), open_survey(path).load())
+    assert zarr.open_group(tmp_path / "b.zarr", mode="r")["flux"].chunks == (128, 40)
+
+
+def test_writing_what_is_chunked_unevenly(small_survey, tmp_path):
+    """Arrays of one survey may come in different chunks, e.g. names and flux of a file that others wrote."""
+    survey = small_survey.chunk(star=100)
+    survey["snr"] = survey["snr"].chunk(star=70)
+    write_dataset(survey, tmp_path / "a.zarr", chunk=128)
+    xr.testing.assert_equal(open_survey(tmp_path / "a.zarr").load(), small_survey)
+
+
+def test_writing_replaces_what_was_there(path, small_survey):
+    write_dataset(small_survey.isel(star=slice(5))[["flux", "flux_ivar"]], path)
+    survey = open_survey(path)
+    assert survey.sizes["star"] == 5
+    assert "label_value" not in survey
+
+
+def test_attributes(path, tmp_path, small_survey):
+    assert read_attributes(path) == {}
+    assert read_attributes(tmp_path / "nothing") is None
+    (tmp_path / "empty").mkdir()
+    assert read_attributes(tmp_path / "empty") is None
+    write_dataset(small_survey.assign_attrs(format="x", n=3), path)
+    assert read_attributes(path) == {"format": "x", "n": 3}
+
+
+def test_claim(path, small_survey, tmp_path):
+    claim_place(tmp_path / "nothing", "luxscale-catalog")
+    with pytest.raises(
+        InputError,
+        match=r"survey.zarr: holds 'another Zarr store', not a luxscale-catalog; choose another path",
+    ):
+        claim_place(path, "luxscale-catalog", overwrite=True)
+    write_dataset(small_survey.assign_attrs(format="luxscale-catalog"), path)
+    with pytest.raises(
+        InputError, match=r"survey.zarr: a luxscale-catalog is there already; .* overwrite it"
+    ):
+        claim_place(path, "luxscale-catalog")
+    claim_place(path, "luxscale-catalog", overwrite=True)
+    assert open_survey(path).sizes["star"] == 300  # claiming removes nothing
+
+
+@pytest.mark.parametrize("make", [make_array, make_directory, make_file])
+def test_claim_never_takes_what_is_not_zarr(tmp_path, make):
+    make(tmp_path / "a.zarr")
+    with pytest.raises(
+        InputError,
+        match=r"a\.zarr: something other than a Zarr group is there; choose another path",
+    ):
+        claim_place(tmp_path / "a.zarr", "luxscale-model", overwrite=True)
+
+
+def test_opening_a_large_survey_reads_no_identifiers(small_survey, tmp_path, monkeypatch):
+    """Junk in the chunks of `star` shows any reading of them."""
+    write_dataset(small_survey, tmp_path / "s.zarr", chunk=50)
+    for chunk in (tmp_path / "s.zarr" / "star" / "c").iterdir():
+        chunk.write_bytes(b"junk")
+    monkeypatch.setattr(store, "SAMPLE_BYTES", 1000)  # as if the survey were large
+    assert open_survey(tmp_path / "s.zarr").sizes["star"] == 300
+
+
+@pytest.mark.parametrize("order", [("flux", "flux_ivar"), ("flux_ivar", "flux")])
+def test_the_chunk_does_not_depend_on_how_a_directory_is_listed(small_survey, order):
+    survey = small_survey.chunk(star=10)
+    survey["flux_ivar"] = survey["flux_ivar"].chunk(star=20)
+    assert store.star_chunk(survey[list(order)]) == 20
