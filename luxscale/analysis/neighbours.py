@@ -15,6 +15,7 @@ from luxscale.analysis.interpret import feature_ivar, jacobian, posterior_covari
 from luxscale.errors import InputError
 from luxscale.model.lux import LuxModel
 from luxscale.progress import Progress
+from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.stars import index_stars
 from luxscale.schema.status import find_done
 from luxscale.schema.variables import LATENT, STAR
@@ -212,12 +213,11 @@ def _search(
     row, distance = np.empty((wanted.size, k), int), np.empty((wanted.size, k))
     tree = cKDTree(white[usable])
     with Progress("neighbours", wanted.size, unit="stars", enabled=progress) as shown:
-        for start in range(0, wanted.size, _BLOCK):
-            block = slice(start, start + _BLOCK)
+        for block in iterate_blocks(wanted.size, _BLOCK):
             d, i = tree.query(white[wanted[block]], k + 1, workers=-1)
             others = _without_self(usable[i], wanted[block])
             row[block], distance[block] = usable[i][others].reshape(-1, k), d[others].reshape(-1, k)
-            shown.update(min(start + _BLOCK, wanted.size))
+            shown.update(block.stop)
     return row, distance
 
 

@@ -16,6 +16,7 @@ from luxscale.crossval.grid import Grid, Task, err_name
 from luxscale.model.infer import infer
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.predict import predict
+from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.variables import STAR
 from luxscale.training import train
@@ -126,8 +127,7 @@ def _chi2(
     chi2, count = np.zeros((n, len(catalogs))), np.zeros(n, np.int32)
     for o in outputs:
         scatter2 = 0 if o.is_label else np.asarray(o.scatter, float) ** 2
-        for start in range(0, n, _BLOCK):
-            block = slice(start, start + _BLOCK)
+        for block in iterate_blocks(n, _BLOCK):
             data, noise = (stars[v][block].values for v in o.spec.variables)
             ivar = o.spec.ivar(data, noise).astype(float)
             good = (ivar > 0) & np.asarray(o.used, bool)

@@ -17,6 +17,7 @@ from luxscale.analysis.evaluate import require_catalog
 from luxscale.errors import InputError
 from luxscale.export.source import Source, read
 from luxscale.schema import flags
+from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.outputs import OutputSpec, find_outputs
 from luxscale.schema.status import NOT_DONE, UNREADABLE
 from luxscale.schema.variables import CATALOG, STAR
@@ -157,7 +158,7 @@ def make_table(
         max(1, store.star_chunk(catalog.dataset)),
         sum(c.size * c.dtype.itemsize for c in columns),
     )
-    block = chunk * max(1, BLOCK_BYTES // width // chunk)
+    block = round_to_chunks(BLOCK_BYTES // width, chunk)
     if survey is not None:
         _check_stars(catalog, survey, block)
         variables |= {f"{_SURVEY}{name}": survey.variables[name] for name in survey_columns}

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale import store
+from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.variables import STAR
 
 
@@ -55,8 +56,9 @@ def read(variables: Mapping[str, xr.Variable], block: int) -> Iterator[dict[str,
     """Yield values of lazy variables (star, ...), ``block`` stars at a time."""
     held = {name: _pieces(v, block) for name, v in variables.items() if _chunk(v) > block}
     others = {name: v for name, v in variables.items() if name not in held}
-    for start in range(0, next(iter(variables.values())).sizes[STAR], block):
-        parts = dask.compute(*(v[start : start + block].data for v in others.values()))
+    n_stars = next(iter(variables.values())).sizes[STAR]
+    for rows in iterate_blocks(n_stars, block):
+        parts = dask.compute(*(v[rows].data for v in others.values()))
         values = dict(zip(others, map(np.asarray, parts), strict=True))
         yield values | {name: next(pieces) for name, pieces in held.items()}
 
@@ -71,6 +73,6 @@ def _chunk(variable: xr.Variable) -> int:
 def _pieces(variable: xr.Variable, block: int) -> Iterator[np.ndarray]:
     """Yield values block by block of a variable of longer chunks (identifiers have them): each is read about once."""
     step = block * -(-_chunk(variable) // block)
-    for start in range(0, variable.sizes[STAR], step):
-        values = variable[start : start + step].values
-        yield from (values[i : i + block] for i in range(0, values.shape[0], block))
+    for rows in iterate_blocks(variable.sizes[STAR], step):
+        values = variable[rows].values
+        yield from (values[part] for part in iterate_blocks(len(values), block))

@@ -10,6 +10,7 @@ import zarr
 from luxscale import store
 from luxscale.ingest.ledger import GROUP, KEY
 from luxscale.labels import LabelTable, join
+from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.variables import STAR, SURVEY
 
 #: Chunks of labels that are joined at once.
@@ -37,11 +38,11 @@ def write_labels(survey: str, table: LabelTable, chunk: int) -> int:
     group.attrs["coordinates"] = "label_units"
     store.open_group(survey, "r+", GROUP).attrs["labels"] = table.source | {"counts": table.counts}
     labelled, slab = 0, _SLAB * chunk
-    for start in range(0, keys.shape[0], slab):
-        names = np.asarray(keys[start : start + slab])
+    for rows in iterate_blocks(keys.shape[0], slab):
+        names = np.asarray(keys[rows])
         value, err, _ = join(table, names.astype(object) if names.dtype.kind == "T" else names)
         for array, values in zip(arrays, (value, err), strict=True):
-            array[start : start + slab] = values
+            array[rows] = values
         labelled += int(np.isfinite(value).any(axis=1).sum())
     return labelled
 

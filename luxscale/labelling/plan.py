@@ -16,6 +16,7 @@ from luxscale.errors import InputError
 from luxscale.model.file import load_model
 from luxscale.model.infer import check_covariance, check_match, pick_given
 from luxscale.runs.executors import VERSION
+from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.checks import check_unique
 from luxscale.schema.variables import STAR
 
@@ -136,7 +137,7 @@ def make_plan(
 
 def region_size(n_stars: int, chunk: int, star_bytes: int) -> int:
     """Return the stars of a region: whole chunks that hold as many bytes as it aims at, and regions to share out."""
-    return chunk * max(1, int(min(_REGION_BYTES / star_bytes, n_stars / _LEAST_REGIONS) / chunk))
+    return round_to_chunks(min(_REGION_BYTES / star_bytes, n_stars / _LEAST_REGIONS), chunk)
 
 
 def _open_survey(path: str) -> xr.Dataset:

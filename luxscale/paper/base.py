@@ -18,6 +18,7 @@ from luxscale import store
 from luxscale.errors import InputError
 from luxscale.model.lux import LuxModel
 from luxscale.progress import Progress
+from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.variables import STAR
 
 #: Pixels of the simulated spectra: as many as APOGEE's.
@@ -99,11 +100,9 @@ class Study:
         """Return what ``work`` makes of a survey's stars, of which as many as a chunk holds are in memory at a time."""
         parts, n = [], survey.sizes[STAR]
         with Progress(what, n, unit="stars", enabled=self.progress) as shown:
-            for start in range(0, n, store.CHUNK):
-                shown.update(start)
-                parts.append(
-                    work(survey.isel({STAR: slice(start, start + store.CHUNK)}).compute()).compute()
-                )
+            for block in iterate_blocks(n, store.CHUNK):
+                shown.update(block.start)
+                parts.append(work(survey.isel({STAR: block}).compute()).compute())
         return xr.concat(
             parts, STAR, data_vars="minimal", coords="minimal", compat="override", join="override"
         )

@@ -16,6 +16,7 @@ import numpy as np
 from luxscale.readers.apogee import ivar_of
 from luxscale.readers.base import BLOCK, MOST_BYTES, BadFile, Format, Option, Spectra
 from luxscale.readers.fitsrows import open_many
+from luxscale.schema.blocks import iterate_blocks
 
 #: Pixels that a spectrum may have.
 MOST_PIXELS = 2**20
@@ -91,8 +92,8 @@ def _blocks(found: dict[str, Field], extra: dict[str, Field], file: str) -> Iter
         if field.shape != expected and not (one and name == "star" and field.shape == ()):
             raise BadFile(f"{name} has shape {field.shape}, expected {expected}")
     size = max(1, min(BLOCK, MOST_BYTES // (8 * n_pixels)))
-    for start in range(0, n_stars, size):
-        yield _block(found, extra, (start, min(start + size, n_stars)), one, wavelength, file)
+    for rows in iterate_blocks(n_stars, size):
+        yield _block(found, extra, (rows.start, rows.stop), one, wavelength, file)
 
 
 def _two(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
 from luxscale.plot.pulls import in_bins, snr_bins
 from luxscale.report.inputs import Inputs
+from luxscale.schema.blocks import iterate_blocks, round_to_chunks, spread_evenly
 from luxscale.schema.stars import match_stars
 from luxscale.schema.status import find_done
 from luxscale.schema.variables import STAR
@@ -84,9 +85,8 @@ def read_state(
     counts: collections.Counter[str] = collections.Counter()
     carried: collections.Counter[str] = collections.Counter()
     ratio = np.full(n, np.nan, "f4")
-    step = chunk * max(1, int(_BLOCK_BYTES / (8 * catalog.sizes[LABEL]) / chunk))
-    for start in range(0, n, step):
-        rows = slice(start, start + step)
+    step = round_to_chunks(_BLOCK_BYTES / (8 * catalog.sizes[LABEL]), chunk)
+    for rows in iterate_blocks(n, step):
         part = catalog.isel({STAR: rows})
         part = part.assign(part[list(_READ)].compute().data_vars)
         found = check_catalog(part, where)
@@ -95,7 +95,7 @@ def read_state(
         counts.update(found | {"flagged": int(((part["flags"].values != 0) & finished).sum())})
         known = finished & (pixels > 0)
         ratio[rows] = np.where(known, part["chi2"].values / np.where(known, pixels, 1), np.nan)
-        tell(min(start + step, n))
+        tell(rows.stop)
     carried["unreadable"] = counts["unreadable"]  # those are never done
     return State(dict(counts), dict(carried), ratio)
 
@@ -312,8 +312,8 @@ def fit_by_pixel(
             data = _same(survey[names].isel({STAR: rows}))
         latents = _same(inputs.catalog[["latent", "status"]].isel({STAR: rows}))
         step = max(1, int(_BLOCK_BYTES / (8 * grid.size)))
-        for i in range(0, data.sizes[STAR], step):
-            part = {STAR: slice(i, i + step)}
+        for block in iterate_blocks(data.sizes[STAR], step):
+            part = {STAR: block}
             left = residuals(
                 data.isel(part), latents.isel(part), model, output, scaled=True
             ).values.astype(float)
@@ -334,9 +334,7 @@ def _chunks(finished: np.ndarray, chunk: int, star_bytes: int) -> np.ndarray:
     starts = np.arange(0, finished.size, chunk)
     starts = starts[np.add.reduceat(finished, starts) > 0]
     most = int(min(_FIT_STARS, _FIT_BYTES / star_bytes) / chunk)
-    return starts[
-        np.unique(np.linspace(0, starts.size - 1, max(1, min(most, starts.size))).astype(int))
-    ]
+    return starts[spread_evenly(starts.size, most)]
 
 
 def _same(dataset: xr.Dataset) -> xr.Dataset:

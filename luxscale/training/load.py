@@ -11,6 +11,7 @@ import xarray as xr
 from luxscale.analysis.stats import MAD_TO_SIGMA
 from luxscale.errors import InputError
 from luxscale.model.kernel import FARTHEST, MOST_IVAR
+from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.checks import check_values
 from luxscale.schema.outputs import OutputSpec
 from luxscale.schema.variables import STAR
@@ -110,7 +111,7 @@ def _load(
         np.full(d, FARTHEST) if spectral else _farthest_labels(table[0], table[1] > 0, spread)
     )
     believable = False
-    for rows in _slices(0, n, _PART):
+    for rows in iterate_blocks(n, _PART):
         if spectral:
             y, w, u = values[rows], ivar[rows], unit or 1.0
         else:
@@ -134,19 +135,15 @@ def _parts(
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Read values and inverse variances of an output, a chunk's worth at once, and yield them in smaller parts."""
     n = survey.sizes[STAR]
-    for chunk in _slices(0, n, _ROWS):
+    for chunk in iterate_blocks(n, _ROWS):
         block = survey[list(spec.variables)].isel({STAR: chunk}).load()
         check_values(block, [spec], where)
         data = [block[v].values for v in spec.variables]
-        for part in _slices(0, chunk.stop - chunk.start, _PART):
+        for part in iterate_blocks(chunk.stop - chunk.start, _PART):
             y, noise = (a[part] for a in data)
             yield slice(chunk.start + part.start, chunk.start + part.stop), y, spec.ivar(y, noise)
         report(f"{spec.name}, {chunk.stop} of {n} stars")
         del block, data, y, noise  # before the next chunk is read
-
-
-def _slices(start: int, stop: int, size: int) -> Iterator[slice]:
-    return (slice(i, min(i + size, stop)) for i in range(start, stop, size))
 
 
 def _refuse_far(
