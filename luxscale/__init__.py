@@ -19,16 +19,41 @@ survey files, long runs, clusters, what the errors mean, words and symbols. Modu
 (what a model has learnt), ``luxscale.crossval``, ``luxscale.ingest``, ``luxscale.cluster``,
 ``luxscale.export``, ``luxscale.examples.simulate`` and ``luxscale.examples.samples``. In examples
 of their functions, ``survey``, ``model`` and ``catalog`` are those above.
+
+Importing luxscale loads none of its modules, nor JAX or xarray: each comes when it is first used.
 """
 
-from luxscale.errors import InputError
-from luxscale.labelling.run import label_survey
-from luxscale.model.file import load_model
-from luxscale.model.infer import infer
-from luxscale.model.lux import LuxModel
-from luxscale.model.predict import predict, predict_error
-from luxscale.store import open_survey
-from luxscale.training import train
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from luxscale import (  # noqa: F401 - as `lux.plot` and its like
+        analysis,
+        cluster,
+        crossval,
+        examples,
+        export,
+        guide,
+        ingest,
+        labels,
+        paper,
+        plot,
+        readers,
+        report,
+        store,
+    )
+    from luxscale.errors import InputError
+    from luxscale.labelling.run import label_survey
+    from luxscale.model.file import load_model
+    from luxscale.model.infer import infer
+    from luxscale.model.lux import LuxModel
+    from luxscale.model.predict import predict, predict_error
+    from luxscale.store import open_survey
+    from luxscale.training import train
+
+    __version__: str
 
 __all__ = [
     "InputError",
@@ -41,3 +66,55 @@ __all__ = [
     "predict_error",
     "train",
 ]
+
+#: Module of each public name.
+_HOMES = {
+    "InputError": "luxscale.errors",
+    "LuxModel": "luxscale.model.lux",
+    "infer": "luxscale.model.infer",
+    "label_survey": "luxscale.labelling.run",
+    "load_model": "luxscale.model.file",
+    "open_survey": "luxscale.store",
+    "predict": "luxscale.model.predict",
+    "predict_error": "luxscale.model.predict",
+    "train": "luxscale.training",
+}
+
+#: Modules that ``import luxscale`` alone is enough for.
+_MODULES = (
+    "analysis",
+    "cluster",
+    "crossval",
+    "examples",
+    "export",
+    "guide",
+    "ingest",
+    "labels",
+    "paper",
+    "plot",
+    "readers",
+    "report",
+    "store",
+)
+
+if not TYPE_CHECKING:  # type checkers would take any name for one that exists
+
+    def __getattr__(name: str) -> object:
+        """Load a public name or module when it is first used."""
+        if name in _HOMES:
+            found = getattr(importlib.import_module(_HOMES[name]), name)
+        elif name in _MODULES:
+            found = importlib.import_module(f"luxscale.{name}")
+        elif name == "__version__":
+            from importlib.metadata import version
+
+            found = version("luxscale")
+        else:
+            raise AttributeError(f"module 'luxscale' has no attribute {name!r}")
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    """List what there is, loaded or not."""
+    return sorted({*globals(), *__all__, *_MODULES, "__version__"})

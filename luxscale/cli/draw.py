@@ -10,7 +10,6 @@ import click
 
 from luxscale.cli.base import JSON, main, show
 from luxscale.errors import InputError
-from luxscale.schema.variables import STAR
 
 
 def _range(
@@ -79,6 +78,7 @@ def plot(
     from luxscale import plot as plots
     from luxscale import store
     from luxscale.model.file import load_model
+    from luxscale.schema.variables import STAR
     from luxscale.store import damage
 
     held = store.open_survey(survey, check="structure")
@@ -99,6 +99,7 @@ def plot(
 
 def _positions(held: Any, path: str, stars: tuple[str, ...], rows: tuple[int, ...]) -> list[int]:
     from luxscale.schema.stars import find_stars
+    from luxscale.schema.variables import STAR
 
     n = held.sizes[STAR]
     for row in rows:
@@ -124,6 +125,7 @@ def _same_star(catalog: Any, row: int, name: Any, path: str) -> Any:
     """Return a star of a catalogue: the one in its row of the survey, or wherever it is, if it is done."""
     from luxscale.schema.stars import find_stars
     from luxscale.schema.status import find_done
+    from luxscale.schema.variables import STAR
     from luxscale.store import damage
 
     with damage.explain_damage(path):

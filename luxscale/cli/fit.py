@@ -8,7 +8,6 @@ import click
 
 from luxscale.cli.base import JSON, QUIET, main, show, span, spans, take
 from luxscale.cli.clusters import Cluster, cluster_options
-from luxscale.model.file import FORMAT
 
 
 @main.command()
@@ -103,6 +102,7 @@ def train(
 ) -> None:
     """Train a model on the stars of SURVEY that have labels."""
     from luxscale import store
+    from luxscale.model.file import FORMAT
     from luxscale.training import train as fit
 
     store.claim_place(out, FORMAT, overwrite=overwrite)
