@@ -14,17 +14,20 @@ import xarray as xr
 
 from luxscale.errors import InputError
 from luxscale.export import fits, hats, parquet
-from luxscale.export.columns import make_table
+from luxscale.export.columns import Table, make_table
 from luxscale.export.source import Source
 from luxscale.progress import Progress
 from luxscale.store import damage
 
 __all__ = ["Export", "export_catalog"]
 
-_WRITERS: dict[str, Callable[..., None]] = {".fits": fits.write, ".parquet": parquet.write}
+_WRITERS: dict[str, Callable[..., None]] = {
+    ".fits": fits.write_fits,
+    ".parquet": parquet.write_parquet,
+}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Export:
     """What was exported.
 
@@ -112,7 +115,7 @@ def export_catalog(
     10
     """
     target = Path(out).absolute()
-    _claim(out, target, overwrite)
+    _check_target(out, target, overwrite)
     write = _WRITERS[target.suffix]
     if healpix_order is not None:
         if target.suffix != ".parquet":
@@ -120,15 +123,11 @@ def export_catalog(
                 f"{out}: only Parquet is partitioned by sky position; name it .parquet "
                 "(--healpix-order)"
             )
-        write = functools.partial(hats.write, order=healpix_order, name=target.stem)
-    with (
-        contextlib.nullcontext()
-        if isinstance(catalog, xr.Dataset)
-        else damage.locate_damage(catalog)
-    ):
+        write = functools.partial(hats.write_hats, order=healpix_order, name=target.stem)
+    with _locate_damage(catalog):
         table = make_table(
-            Source.of(catalog, "catalogue"),
-            survey=None if survey is None else Source.of(survey, "survey"),
+            Source.open(catalog, "catalogue"),
+            survey=None if survey is None else Source.open(survey, "survey"),
             survey_columns=columns,
             covariance=covariance,
             unfinished=unfinished,
@@ -139,20 +138,45 @@ def export_catalog(
             made = Path(scratch) / "new"
             with Progress("exporting", table.n_stars, unit="stars", enabled=progress) as shown:
                 write(table, made, shown)
-            size = sum(
-                f.stat().st_size
-                for f in (made.rglob("*") if made.is_dir() else [made])
-                if f.is_file()
-            )
+            size = _measure_size(made)
             if target.exists():
-                os.replace(target, Path(scratch) / "old")  # goes with the scratch directory
+                # goes with the scratch directory
+                os.replace(target, Path(scratch) / "old")
             os.replace(made, target)
-    names = tuple(c.name.upper() if target.suffix == ".fits" else c.name for c in table.columns)
-    names = names if healpix_order is None else (hats.INDEX, *names)
-    return Export(str(out), table.n_stars, table.n_not_done, table.n_unreadable, size, names)
+    return Export(
+        path=str(out),
+        rows=table.n_stars,
+        not_done=table.n_not_done,
+        unreadable=table.n_unreadable,
+        bytes=size,
+        columns=_list_names(table, target.suffix, healpix_order is not None),
+    )
 
 
-def _claim(out: str | Path, target: Path, overwrite: bool) -> None:
+def _locate_damage(catalog: str | Path | xr.Dataset) -> contextlib.AbstractContextManager[None]:
+    """Say where the chunks of a stored catalogue are damaged, if reading fails for that."""
+    if isinstance(catalog, xr.Dataset):
+        return contextlib.nullcontext()
+    return damage.locate_damage(catalog)
+
+
+def _measure_size(made: Path) -> int:
+    """Return the bytes of a file, or of those in a directory."""
+    files = made.rglob("*") if made.is_dir() else [made]
+    return sum(f.stat().st_size for f in files if f.is_file())
+
+
+def _list_names(table: Table, suffix: str, by_sky: bool) -> tuple[str, ...]:
+    """Return the names of the columns as they stand in the file."""
+    names = tuple(c.name for c in table.columns)
+    if suffix == ".fits":
+        return tuple(name.upper() for name in names)
+    if by_sky:
+        return (hats.INDEX, *names)
+    return names
+
+
+def _check_target(out: str | Path, target: Path, overwrite: bool) -> None:
     """Refuse a path that is of no known format, cannot be written, or holds something else."""
     if "://" in str(out):
         raise InputError(f"{out}: exports go to local files; write it here and copy it")
@@ -165,14 +189,18 @@ def _claim(out: str | Path, target: Path, overwrite: bool) -> None:
         raise InputError(f"{out}: there is no directory {target.parent}; make it first")
     if not target.exists():
         return
-    ours = (
-        all(f.suffix == ".parquet" or f.name in hats.NAMES for f in target.iterdir())
-        if target.is_dir()
-        else True
-    )
-    if not ours or target.is_dir() != (target.suffix == ".parquet"):
+    if not _is_export(target):
         raise InputError(f"{out}: something other than an export is there; choose another path")
     if not overwrite:
         raise InputError(
             f"{out}: is there already; choose another path, or overwrite it (--overwrite)"
         )
+
+
+def _is_export(target: Path) -> bool:
+    """Whether an export of the same format may have written what is there."""
+    if target.suffix != ".parquet":
+        return not target.is_dir()
+    return target.is_dir() and all(
+        f.suffix == ".parquet" or f.name in hats.NAMES for f in target.iterdir()
+    )

@@ -1,9 +1,8 @@
-"""A catalogue as a table: which columns, their names, units and meanings, and their values block by block."""
+"""A catalogue as a table: its columns with names, units and meanings, and values block by block."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -15,7 +14,7 @@ import xarray as xr
 from luxscale import store
 from luxscale.analysis.evaluate import require_catalog
 from luxscale.errors import InputError
-from luxscale.export.source import Source, read
+from luxscale.export.source import Source, read_blocks
 from luxscale.schema import flags
 from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.outputs import OutputSpec, find_outputs
@@ -31,10 +30,14 @@ _NAME_LENGTH = 48
 #: Types that neither format has for a column, and the smallest that holds their values.
 _WIDENED = {"f2": "f4", "i1": "i2"}
 
+#: Text is taken for this long when blocks are sized: 128 bytes.
+_TEXT = np.dtype("U32")
+
+#: Prefix of the keys of a survey's variables, beside those of the catalogue.
 _SURVEY = "survey/"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Column:
     """One column of the exported table.
 
@@ -44,7 +47,7 @@ class Column:
         Lower case; unique whatever the case, of letters, digits and underscores.
     source : str
         Key of the variable that holds it.
-    index : int or None
+    index : int, optional
         Which of the variable's features; None for all of them.
     dtype : dtype
         Kind ``U`` for text.
@@ -57,10 +60,10 @@ class Column:
 
     name: str
     source: str
-    index: int | None
+    index: int | None = None
     dtype: np.dtype
-    shape: tuple[int, ...]
-    unit: str
+    shape: tuple[int, ...] = ()
+    unit: str = ""
     doc: str
     attrs: tuple[tuple[str, str], ...] = ()
 
@@ -74,15 +77,23 @@ class Column:
         """Values a star."""
         return int(np.prod(self.shape, dtype=int))
 
-    def take(self, values: Mapping[str, np.ndarray]) -> Any:
-        """Return the column's values of a block: an array, (star, ...); for text a list of str, or None if missing."""
-        found = values[self.source] if self.index is None else values[self.source][:, self.index]
+    def get_values(self, block: Mapping[str, np.ndarray]) -> Any:
+        """Return the column's values of a block of variables.
+
+        Returns
+        -------
+        array, (star, ...), or list of str
+            A list for text, with None where it is missing.
+        """
+        values = block[self.source]
+        if self.index is not None:
+            values = values[:, self.index]
         if self.is_text:
-            return [s if isinstance(s, str) else None for s in found.tolist()]
-        return found.astype(self.dtype, copy=False)
+            return [text if isinstance(text, str) else None for text in values.tolist()]
+        return values.astype(self.dtype, copy=False)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
     """All that a writer needs to know; holds no values of stars.
 
@@ -108,18 +119,27 @@ class Table:
     provenance: Mapping[str, str]
     flags: tuple[tuple[int, str, str], ...]
 
-    def blocks(self) -> Iterator[Mapping[str, np.ndarray]]:
-        """Yield the variables block by block, in order; of stars that are not done, values are missing or 0."""
-        for values in read(self.variables, self.block):
-            done = values["status"] != 0
-            yield values if done.all() else {k: _without(v, done, k) for k, v in values.items()}
+    def read_blocks(self) -> Iterator[Mapping[str, np.ndarray]]:
+        """Yield the variables block by block, in order.
+
+        Of stars that are not done, values are missing, or 0 where they are whole numbers.
+        """
+        for block in read_blocks(self.variables, self.block):
+            done = block["status"] != NOT_DONE
+            if not done.all():
+                block = {name: _blank(v, done, name) for name, v in block.items()}
+            yield block
 
 
-def _without(values: np.ndarray, done: np.ndarray, name: str) -> np.ndarray:
+def _blank(values: np.ndarray, done: np.ndarray, name: str) -> np.ndarray:
+    """Return values without those of stars that are not done; what a survey gives stays."""
     if name in (STAR, "status") or name.startswith(_SURVEY):
         return values
-    missing = np.array(np.nan if values.dtype.kind == "f" else 0, values.dtype)
-    return np.where(done.reshape(-1, *[1] * (values.ndim - 1)), values, missing)
+    missing = np.zeros((), values.dtype)
+    if values.dtype.kind == "f":
+        missing[...] = np.nan
+    by_star = done.reshape(-1, *[1] * (values.ndim - 1))
+    return np.where(by_star, values, missing)
 
 
 def make_table(
@@ -130,90 +150,113 @@ def make_table(
     covariance: bool = False,
     unfinished: bool = False,
 ) -> Table:
-    """Lay a catalogue out as a table; reads ``status``, and identifiers to compare with the survey's.
+    """Lay a catalogue out as a table.
+
+    Reads ``status``, and identifiers to compare with the survey's.
 
     Raises
     ------
     InputError
+        If there is no finished catalogue, a column is missing or cannot be expressed, or the survey
+        has other stars.
     """
     require_catalog(catalog.dataset, catalog.where)
-    n_stars, status = catalog.dataset.sizes[STAR], catalog.variables["status"].values
-    n_not_done, n_unreadable = (
-        int(np.count_nonzero(status == state)) for state in (NOT_DONE, UNREADABLE)
-    )
+    n_stars = catalog.dataset.sizes[STAR]
+    status = catalog.variables["status"].values
+    n_not_done = int(np.count_nonzero(status == NOT_DONE))
     if n_not_done and not unfinished:
         raise InputError(
-            f"{catalog.where}: {n_not_done:,} of {n_stars:,} stars are not done; finish it "
-            "with `luxscale label`, "
-            "or export it as it is, these stars with status 0 and no values (--unfinished)"
+            f"{catalog.where}: {n_not_done:,} of {n_stars:,} stars are not done; finish it with "
+            "`luxscale label`, or export it as it is, these stars with status 0 and no values "
+            "(--unfinished)"
         )
-    wanted = [*_catalog_columns(catalog, covariance), *_survey_columns(survey, survey_columns)]
-    columns = tuple(
-        sorted(_named(wanted), key=lambda c: (c.source != STAR, c.index is None))
-    )  # star, labels, the rest
+    columns = _list_columns(catalog, survey, survey_columns, covariance)
     variables = {
         c.source: catalog.variables[c.source] for c in columns if not c.source.startswith(_SURVEY)
     }
-    chunk, width = (
-        max(1, store.star_chunk(catalog.dataset)),
-        sum(c.size * c.dtype.itemsize for c in columns),
-    )
-    block = round_to_chunks(BLOCK_BYTES // width, chunk)
+    block = _get_block(catalog.dataset, columns)
     if survey is not None:
         _check_stars(catalog, survey, block)
         variables |= {f"{_SURVEY}{name}": survey.variables[name] for name in survey_columns}
-    held = catalog.dataset
     return Table(
-        columns,
-        variables,
-        n_stars,
-        n_not_done,
-        n_unreadable,
-        block,
-        _provenance(held),
-        _flags(held),
+        columns=columns,
+        variables=variables,
+        n_stars=n_stars,
+        n_not_done=n_not_done,
+        n_unreadable=int(np.count_nonzero(status == UNREADABLE)),
+        block=block,
+        provenance=_describe_provenance(catalog.dataset),
+        flags=_list_flags(catalog.dataset),
     )
 
 
-def _catalog_columns(catalog: Source, covariance: bool) -> Iterator[Column]:
-    """Yield the columns of the catalogue; those of fixed names first, which labels then cannot take."""
+def _list_columns(
+    catalog: Source, survey: Source | None, survey_columns: Sequence[str], covariance: bool
+) -> tuple[Column, ...]:
+    """Return the columns in the order of the file: star, labels, the rest."""
+    found = [
+        *_list_catalog_columns(catalog, covariance),
+        *_list_survey_columns(survey, survey_columns),
+    ]
+    numbered = _number_names(found)
+    return tuple(sorted(numbered, key=lambda c: (c.source != STAR, c.index is None)))
+
+
+def _get_block(catalog: xr.Dataset, columns: Iterable[Column]) -> int:
+    """Return the stars to read at once: whole chunks that fill the memory of a block."""
+    row_bytes = sum(c.size * c.dtype.itemsize for c in columns)
+    chunk = max(1, store.star_chunk(catalog))
+    return round_to_chunks(BLOCK_BYTES // row_bytes, chunk)
+
+
+def _list_catalog_columns(catalog: Source, covariance: bool) -> Iterator[Column]:
+    """Yield the columns of the catalogue.
+
+    Those of fixed names come first: labels of the same name are numbered.
+    """
     docs = {v.name: v.doc for v in CATALOG} | {"flags": str(flags.ATTRS["long_name"])}
-    outputs = find_outputs(catalog.dataset)
     for name in (STAR, "chi2", "n_pixels", "flags", "status", "latent"):
-        yield _column(name, catalog, docs[name])
-    for name in [o.name.removesuffix("_value") + "_cov" for o in outputs] if covariance else ():
-        if name not in catalog.variables:
-            raise InputError(
-                f"{catalog.where}: no variable {name!r}; label with --covariance, or export without"
-            )
-        yield _column(name, catalog, docs.get(name, "covariance of the output"))
+        yield _make_column(name, catalog, docs[name])
+    outputs = find_outputs(catalog.dataset)
+    if covariance:
+        for output in outputs:
+            name = output.name.removesuffix("_value") + "_cov"
+            if name not in catalog.variables:
+                raise InputError(
+                    f"{catalog.where}: no variable {name!r}; label with --covariance, or export "
+                    "without"
+                )
+            yield _make_column(name, catalog, docs.get(name, "covariance of the output"))
     for output in outputs:
-        yield from _labels(catalog.dataset, output)
+        yield from _list_label_columns(catalog.dataset, output)
 
 
-def _labels(catalog: xr.Dataset, output: OutputSpec) -> Iterator[Column]:
+def _list_label_columns(catalog: xr.Dataset, output: OutputSpec) -> Iterator[Column]:
     """Yield a column for each label of an output and one for its error."""
     units = catalog.variables.get(f"{output.dim}_units")
-    for i, label in enumerate(catalog[output.dim].values.tolist()):
-        unit = "" if units is None else str(units.values[i])
-        known = (("label", str(label)), ("output", output.name))
-        for name, doc, ending in zip(
-            output.variables, ("inferred label", "one-sigma error"), ("", "_err"), strict=True
-        ):
-            dtype = catalog.variables[name].dtype
-            yield Column(
-                f"{sanitise(str(label))}{ending}",
-                name,
-                i,
-                dtype,
-                (),
-                unit,
-                f"{label}: {doc}",
-                known,
-            )
+    value, error = output.variables
+    for i, label in enumerate(map(str, catalog[output.dim].values.tolist())):
+        column = Column(
+            name=sanitise_name(label),
+            source=value,
+            index=i,
+            dtype=catalog.variables[value].dtype,
+            unit="" if units is None else str(units.values[i]),
+            doc=f"{label}: inferred label",
+            attrs=(("label", label), ("output", output.name)),
+        )
+        yield column
+        yield dataclasses.replace(
+            column,
+            name=f"{column.name}_err",
+            source=error,
+            dtype=catalog.variables[error].dtype,
+            doc=f"{label}: one-sigma error",
+        )
 
 
-def _survey_columns(survey: Source | None, names: Sequence[str]) -> Iterator[Column]:
+def _list_survey_columns(survey: Source | None, names: Sequence[str]) -> Iterator[Column]:
+    """Yield the columns of the survey that are asked for."""
     for name in names:
         if survey is None:
             raise InputError(f"column {name!r} is of a survey: name the survey too")
@@ -223,28 +266,34 @@ def _survey_columns(survey: Source | None, names: Sequence[str]) -> Iterator[Col
                 f"{survey.where}: no column {name!r} (star, ...); it has: {', '.join(per_star)}"
             )
         attrs = survey.variables[name].attrs
-        about = attrs.get("long_name", attrs.get("description", "column of the survey"))
-        column = _column(name, survey, f"{name}: {about}")
+        doc = attrs.get("long_name", attrs.get("description", "column of the survey"))
+        column = _make_column(name, survey, f"{name}: {doc}")
         yield dataclasses.replace(
             column, source=f"{_SURVEY}{name}", unit=str(attrs.get("units", ""))
         )
 
 
-def _column(name: str, source: Source, doc: str) -> Column:
+def _make_column(name: str, source: Source, doc: str) -> Column:
+    """Return the column that holds all of a variable."""
     variable = source.variables[name]
     dtype = variable.dtype
     if dtype.kind in "UTO":
-        dtype = np.dtype("U32")  # 128 bytes: a guess, for the size of blocks
+        dtype = _TEXT
     elif dtype.kind not in "fiub" or dtype.itemsize > 8:
         raise InputError(
             f"{source.where}: {name!r} has dtype {dtype}, which no column can hold; make it "
             "float or text"
         )
-    dtype = np.dtype(_WIDENED.get(dtype.str[1:], dtype))
-    return Column(sanitise(name), name, None, dtype, tuple(variable.shape[1:]), "", doc)
+    return Column(
+        name=sanitise_name(name),
+        source=name,
+        dtype=np.dtype(_WIDENED.get(dtype.str[1:], dtype)),
+        shape=tuple(variable.shape[1:]),
+        doc=doc,
+    )
 
 
-def _named(columns: Iterable[Column]) -> Iterator[Column]:
+def _number_names(columns: Iterable[Column]) -> Iterator[Column]:
     """Number columns of equal names."""
     taken: set[str] = set()
     for column in columns:
@@ -256,10 +305,12 @@ def _named(columns: Iterable[Column]) -> Iterator[Column]:
         yield dataclasses.replace(column, name=name)
 
 
-def sanitise(name: str) -> str:
-    """Return a name of lower-case ASCII letters, digits and underscores, beginning with a letter."""
+def sanitise_name(name: str) -> str:
+    """Return a name of a letter, then lower-case ASCII letters, digits and underscores."""
     plain = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")[:_NAME_LENGTH]
-    return plain if plain[:1].isalpha() else f"c_{plain}".rstrip("_")
+    if plain[:1].isalpha():
+        return plain
+    return f"c_{plain}".rstrip("_")
 
 
 def _check_stars(catalog: Source, survey: Source, block: int) -> None:
@@ -267,40 +318,38 @@ def _check_stars(catalog: Source, survey: Source, block: int) -> None:
     ours, theirs = catalog.variables[STAR], survey.variables.get(STAR)
     advice = "give the survey that the catalogue was made of, with its stars in the same order"
     if theirs is None or theirs.shape != ours.shape:
-        names = 0 if theirs is None else theirs.size
+        n_theirs = 0 if theirs is None else theirs.size
         raise InputError(
-            f"{survey.where}: it names {names:,} stars, the catalogue {ours.size:,}; {advice}"
+            f"{survey.where}: it names {n_theirs:,} stars, the catalogue {ours.size:,}; {advice}"
         )
-    for i, values in enumerate(read({"ours": ours, "theirs": theirs}, block)):
+    start = 0
+    for values in read_blocks({"ours": ours, "theirs": theirs}, block):
         differ = values["ours"].astype(object) != values["theirs"].astype(object)
         if differ.any():
             row = int(np.argmax(differ))
-            a, b = values["theirs"].tolist()[row], values["ours"].tolist()[row]
+            our_star, their_star = (values[k].tolist()[row] for k in ("ours", "theirs"))
             raise InputError(
-                f"{survey.where}: its star {i * block + row} is {a!r}, the catalogue's {b!r}; "
-                f"{advice}"
+                f"{survey.where}: its star {start + row} is {their_star!r}, the catalogue's "
+                f"{our_star!r}; {advice}"
             )
+        start += differ.size
 
 
-def _provenance(catalog: xr.Dataset) -> dict[str, str]:
+def _describe_provenance(catalog: xr.Dataset) -> dict[str, str]:
     """Return where the catalogue comes from, as text."""
-    held = {
-        k: str(catalog.attrs[k])
-        for k in ("title", "model_fingerprint", "luxscale_version")
-        if k in catalog.attrs
+    known = {
+        name: str(catalog.attrs[name])
+        for name in ("title", "model_fingerprint", "luxscale_version")
+        if name in catalog.attrs
     }
-    identity = {
-        f"run_{k}": v if isinstance(v, str) else json.dumps(v)
-        for k, v in catalog.attrs.get("identity", {}).items()
-    }
-    return held | identity | {"exported_by": f"luxscale {version('luxscale')}"}
+    identity = {f"run_{name}": str(v) for name, v in catalog.attrs.get("identity", {}).items()}
+    return known | identity | {"exported_by": f"luxscale {version('luxscale')}"}
 
 
-def _flags(catalog: xr.Dataset) -> tuple[tuple[int, str, str], ...]:
+def _list_flags(catalog: xr.Dataset) -> tuple[tuple[int, str, str], ...]:
     """Return bit, name and meaning of each flag, as the catalogue itself says."""
-    attrs, meanings = {**flags.ATTRS, **catalog["flags"].attrs}, dict(flags.FLAGS)
+    attrs = {**flags.ATTRS, **catalog["flags"].attrs}
     bits = [int(mask).bit_length() - 1 for mask in np.atleast_1d(attrs["flag_masks"])]
     names = str(attrs["flag_meanings"]).split()
-    return tuple(
-        (bit, name, meanings.get(name, name)) for bit, name in zip(bits, names, strict=True)
-    )
+    docs = dict(flags.FLAGS)
+    return tuple((bit, name, docs.get(name, name)) for bit, name in zip(bits, names, strict=True))

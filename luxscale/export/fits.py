@@ -18,7 +18,7 @@ import numpy as np
 
 from luxscale.errors import InputError
 from luxscale.export.columns import Column, Table
-from luxscale.export.source import read
+from luxscale.export.source import read_blocks
 from luxscale.progress import Progress
 
 #: FITS letters of what a column can hold, by NumPy kind and size; unsigned integers are stored
@@ -36,6 +36,10 @@ _LETTERS = {
     "b1": "L",
 }
 
+#: Types that are stored as another of the same size.
+_STORED = {"b1": "u1", "u2": "i2", "u4": "i4", "u8": "i8"}
+
+#: Header keywords of the provenance; what else it holds is written as HISTORY.
 _KEYWORDS = {
     "title": "TITLE",
     "model_fingerprint": "LUXMODEL",
@@ -44,7 +48,7 @@ _KEYWORDS = {
 }
 
 
-def write(table: Table, path: Path, shown: Progress) -> None:
+def write_fits(table: Table, path: Path, shown: Progress) -> None:
     """Write a table as the first extension of a FITS file, with checksums.
 
     Raises
@@ -52,14 +56,14 @@ def write(table: Table, path: Path, shown: Progress) -> None:
     InputError
         If astropy is missing, or text is not ASCII, which is all that FITS tables hold.
     """
-    fits = _astropy()
-    widths = _widths(table, shown)
-    dtype = np.dtype([(c.name, *_storage(c, widths)) for c in table.columns])
+    fits = _import_fits()
+    widths = _measure_widths(table, shown)
+    dtype = np.dtype([(c.name, *_get_storage(c, widths)) for c in table.columns])
     shown.stage("writing rows")
     done = 0
-    with fits.StreamingHDU(path, _header(fits, table, widths)) as stream:
-        for values in table.blocks():
-            rows = _rows(table, values, dtype)
+    with fits.StreamingHDU(path, _make_header(fits, table, widths)) as stream:
+        for block in table.read_blocks():
+            rows = _make_rows(table, block, dtype)
             stream.write(rows.view(np.uint8))
             done += rows.size
             shown.update(done)
@@ -69,7 +73,8 @@ def write(table: Table, path: Path, shown: Progress) -> None:
             hdu.add_checksum()
 
 
-def _astropy() -> Any:
+def _import_fits() -> Any:
+    """Import astropy's module of FITS files, or say how to get it."""
     try:
         from astropy.io import fits
     except ImportError as error:
@@ -79,76 +84,87 @@ def _astropy() -> Any:
     return fits
 
 
-def _widths(table: Table, shown: Progress) -> dict[str, int]:
-    """Return the longest text of each column of text, found by reading them all once, block by block."""
-    text = [c for c in table.columns if c.is_text]
-    widths = dict.fromkeys((c.name for c in text), 1)
-    if text:
-        shown.stage("measuring text")
-        for values in read({c.source: table.variables[c.source] for c in text}, table.block):
-            for c in text:
-                widths[c.name] = max([widths[c.name], *(len(s) for s in c.take(values) if s)])
+def _measure_widths(table: Table, shown: Progress) -> dict[str, int]:
+    """Return the length of the longest text of each column of text; reads them all."""
+    columns = [c for c in table.columns if c.is_text]
+    widths = {c.name: 1 for c in columns}
+    if not columns:
+        return widths
+    shown.stage("measuring text")
+    variables = {c.source: table.variables[c.source] for c in columns}
+    for block in read_blocks(variables, table.block):
+        for c in columns:
+            lengths = [len(text) for text in c.get_values(block) if text]
+            widths[c.name] = max([widths[c.name], *lengths])
     return widths
 
 
-def _storage(column: Column, widths: Mapping[str, int]) -> tuple[Any, ...]:
+def _get_storage(column: Column, widths: Mapping[str, int]) -> tuple[Any, ...]:
     """Return NumPy dtype and shape of a column in the file."""
     if column.is_text:
         return (f"S{widths[column.name]}",)
-    stored = {"b1": "u1", "u2": "i2", "u4": "i4", "u8": "i8"}.get(
-        column.dtype.str[1:], column.dtype.str[1:]
-    )
+    kind = column.dtype.str[1:]
+    stored = _STORED.get(kind, kind)
     return f">{stored}", column.shape
 
 
-def _header(fits: Any, table: Table, widths: Mapping[str, int]) -> Any:
+def _make_header(fits: Any, table: Table, widths: Mapping[str, int]) -> Any:
     """Return the header of the table, complete but for the values of the checksums."""
-    columns = [_fits_column(fits, c, widths) for c in table.columns]
-    header = fits.BinTableHDU.from_columns(fits.ColDefs(columns), nrows=0, name="CATALOG").header
+    columns = fits.ColDefs([_make_fits_column(fits, c, widths) for c in table.columns])
+    header = fits.BinTableHDU.from_columns(columns, nrows=0, name="CATALOG").header
     header["NAXIS2"] = table.n_stars
-    for i, c in enumerate(table.columns, 1):
-        header[f"TCOMM{i}"] = _ascii(c.doc)
-    header["DATE"] = (
-        datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"),
-        "when the file was written, UTC",
-    )
+    for i, column in enumerate(table.columns, 1):
+        header[f"TCOMM{i}"] = _escape(column.doc)
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    header["DATE"] = now, "when the file was written, UTC"
     for name, value in table.provenance.items():
         if name in _KEYWORDS:
-            header[_KEYWORDS[name]] = _ascii(value)
+            header[_KEYWORDS[name]] = _escape(value)
         else:
-            header["HISTORY"] = f"{name}: {_ascii(value)}"
+            header["HISTORY"] = f"{name}: {_escape(value)}"
     for bit, name, meaning in table.flags:
         header[f"FLAG{bit}"] = name, f"FLAGS & {1 << bit}"
-        for line in textwrap.wrap(f"FLAGS bit {bit}, {name}: {_ascii(meaning)}", 72):
+        for line in textwrap.wrap(f"FLAGS bit {bit}, {name}: {_escape(meaning)}", 72):
             header["COMMENT"] = line
-    header["CHECKSUM"], header["DATASUM"] = "0" * 16, "0" * 10
+    # room for the checksums, which are added in place
+    header["CHECKSUM"] = "0" * 16
+    header["DATASUM"] = "0" * 10
     return header
 
 
-def _fits_column(fits: Any, column: Column, widths: Mapping[str, int]) -> Any:
-    name, unit = column.name.upper(), _ascii(column.unit) or None
+def _make_fits_column(fits: Any, column: Column, widths: Mapping[str, int]) -> Any:
+    """Return the definition of a column, without values."""
+    name, unit = column.name.upper(), _escape(column.unit) or None
     if column.is_text:
         return fits.Column(name, f"{widths[column.name]}A", unit=unit)
-    dtype = column.dtype
-    dim = "(" + ",".join(map(str, reversed(column.shape))) + ")" if len(column.shape) > 1 else None
-    zero = 1 << (8 * dtype.itemsize - 1) if dtype.kind == "u" and dtype.itemsize > 1 else None
-    return fits.Column(
-        name, f"{column.size}{_LETTERS[dtype.str[1:]]}", unit=unit, dim=dim, bzero=zero
-    )
+    letter = _LETTERS[column.dtype.str[1:]]
+    dim = zero = None
+    if len(column.shape) > 1:
+        # FITS counts dimensions from the fastest
+        dim = f"({','.join(map(str, reversed(column.shape)))})"
+    if _has_offset(column):
+        zero = 1 << (8 * column.dtype.itemsize - 1)
+    return fits.Column(name, f"{column.size}{letter}", unit=unit, dim=dim, bzero=zero)
 
 
-def _rows(table: Table, values: Mapping[str, np.ndarray], dtype: np.dtype) -> np.ndarray:
+def _has_offset(column: Column) -> bool:
+    """Whether values are stored signed, less an offset, for want of an unsigned type."""
+    return column.dtype.kind == "u" and column.dtype.itemsize > 1
+
+
+def _make_rows(table: Table, block: Mapping[str, np.ndarray], dtype: np.dtype) -> np.ndarray:
     """Return a block as rows, byte for byte as they stand in the file."""
-    rows = np.empty(values["status"].size, dtype)
+    rows = np.empty(block["status"].size, dtype)
     for column in table.columns:
-        rows[column.name] = _encoded(column, column.take(values))
+        rows[column.name] = _encode_values(column, column.get_values(block))
     return rows
 
 
-def _encoded(column: Column, values: Any) -> Any:
+def _encode_values(column: Column, values: Any) -> Any:
+    """Return the values of a column as FITS stores them."""
     if column.is_text:
         try:
-            return [(s or "").encode("ascii") for s in values]
+            return [(text or "").encode("ascii") for text in values]
         except UnicodeEncodeError as error:
             raise InputError(
                 f"column {column.name!r} holds {error.object!r}, and FITS tables hold ASCII "
@@ -156,18 +172,15 @@ def _encoded(column: Column, values: Any) -> Any:
             ) from error
     if column.dtype.kind == "b":
         return np.where(values, ord("T"), ord("F"))
-    if column.dtype.kind == "u" and column.dtype.itemsize > 1:
+    if _has_offset(column):
+        # to flip the highest bit is to subtract the offset that the header announces
         signed = np.dtype(f"i{column.dtype.itemsize}")
-        return (
-            values.view(signed) ^ np.iinfo(signed).min
-        )  # the value less the offset that the header announces
+        return values.view(signed) ^ np.iinfo(signed).min
     return values
 
 
-def _ascii(text: str) -> str:
+def _escape(text: str) -> str:
     """Return text as a header can hold it: what is not printable ASCII is written as an escape."""
-    return (
-        text
-        if text.isascii() and text.isprintable()
-        else text.encode("unicode_escape").decode("ascii")
-    )
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("unicode_escape").decode("ascii")

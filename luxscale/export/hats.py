@@ -1,7 +1,8 @@
-"""A catalogue as Parquet by sky position: the HATS layout, one file a HEALPix pixel, which LSDB opens.
+"""A catalogue as Parquet by sky position, in the HATS layout, which LSDB opens.
 
-Stars come in the survey's order, so they are first scattered to a file a pixel, block by block, and
-then each pixel is read, sorted and written: memory holds one block, or the fullest pixel.
+There is a file for each HEALPix pixel. Stars come in the survey's order, so they are first
+scattered to a file a pixel, block by block, and then each pixel is read, sorted and written: memory
+holds one block, or the fullest pixel.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ NAMES = ("dataset", "partition_info.csv", "hats.properties")
 _OPEN_FILES = 256
 
 
-def write(table: Table, path: Path, shown: Progress, *, order: int, name: str) -> None:
+def write_hats(table: Table, path: Path, shown: Progress, *, order: int, name: str) -> None:
     """Write a table as a HATS catalogue whose files are the HEALPix pixels (nested) of one order.
 
     Raises
@@ -42,7 +43,7 @@ def write(table: Table, path: Path, shown: Progress, *, order: int, name: str) -
         If the order is out of bounds, the table has no columns ``ra`` and ``dec``, a star has no
         position, or a package is missing.
     """
-    pa, pq = parquet.pyarrow_modules()
+    pa, pq = parquet.import_pyarrow()
     if order not in ORDERS:
         raise InputError(f"healpix_order={order}: choose {ORDERS.start} to {ORDERS.stop - 1}")
     if not {"ra", "dec"} <= {c.name for c in table.columns}:
@@ -50,55 +51,54 @@ def write(table: Table, path: Path, shown: Progress, *, order: int, name: str) -
             "a partition by sky position needs the columns ra and dec [deg] of the survey: "
             "name them too"
         )
-    index = pa.field(
-        INDEX, pa.int64(), metadata={"description": "HEALPix pixel of order 29, nested, ICRS"}
-    )
-    schema, scattered = parquet.schema_of(pa, table).insert(0, index), path / "scattered"
+    doc = {"description": "HEALPix pixel of order 29, nested, ICRS"}
+    schema = parquet.make_schema(pa, table).insert(0, pa.field(INDEX, pa.int64(), metadata=doc))
+    scattered, dataset = path / "scattered", path / "dataset"
     shown.stage("scattering to pixels")
-    _scatter(pa, schema, _located(pa, table, schema, order, shown), scattered, order)
+    _scatter_stars(pa, schema, _locate_stars(pa, table, schema, order, shown), scattered, order)
     shown.stage("sorting pixels")
     pixels = sorted(int(p.name.removeprefix("Npix=")) for p in scattered.iterdir())
     for pixel in pixels:
-        rows = pa.dataset.dataset(
-            scattered / f"Npix={pixel}", schema=schema, format="ipc"
-        ).to_table()
-        folder = path / "dataset" / f"Norder={order}" / f"Dir={pixel // 10_000 * 10_000}"
+        rows = pa.dataset.dataset(scattered / f"Npix={pixel}", schema=schema, format="ipc")
+        ordered = rows.to_table().sort_by([(INDEX, "ascending"), (STAR, "ascending")])
+        folder = dataset / f"Norder={order}" / f"Dir={pixel // 10_000 * 10_000}"
         folder.mkdir(parents=True, exist_ok=True)
-        ordered = rows.sort_by([(INDEX, "ascending"), (STAR, "ascending")])
         pq.write_table(ordered, folder / f"Npix={pixel}.parquet", **parquet.OPTIONS)
     shutil.rmtree(scattered)
-    (path / "dataset").mkdir(exist_ok=True)
-    pq.write_metadata(schema, path / "dataset" / "_common_metadata")
-    (path / "partition_info.csv").write_text(
-        "\n".join(["Norder,Npix", *(f"{order},{p}" for p in pixels), ""])
-    )
-    (path / "hats.properties").write_text(_properties(table, order, name), encoding="utf-8")
+    dataset.mkdir(exist_ok=True)
+    pq.write_metadata(schema, dataset / "_common_metadata")
+    lines = ["Norder,Npix", *(f"{order},{pixel}" for pixel in pixels), ""]
+    (path / "partition_info.csv").write_text("\n".join(lines))
+    (path / "hats.properties").write_text(_format_properties(table, order, name), encoding="utf-8")
 
 
-def _located(
+def _locate_stars(
     pa: ModuleType, table: Table, schema: Any, order: int, shown: Progress
 ) -> Iterator[Any]:
     """Yield blocks with the pixel of each star, of the finest order and of the files'."""
-    done, find = 0, _finder()
+    find_pixels = _import_healpix()
     by_name = {c.name: c for c in table.columns}
-    for values in table.blocks():
-        ra, dec = (np.asarray(by_name[name].take(values), float) for name in ("ra", "dec"))
-        bad = ~(np.isfinite(ra) & (np.abs(dec) <= 90))
-        if bad.any():
-            row = int(np.argmax(bad))
+    done = 0
+    for block in table.read_blocks():
+        ra, dec = (np.asarray(by_name[name].get_values(block), float) for name in ("ra", "dec"))
+        nowhere = ~(np.isfinite(ra) & (np.abs(dec) <= 90))
+        if nowhere.any():
+            row = int(np.argmax(nowhere))
             raise InputError(
-                f"star {values[STAR].tolist()[row]!r} has no position (ra {ra[row]}, dec "
-                f"{dec[row]}); export without "
-                "--healpix-order, or a selection of stars that have one"
+                f"star {block[STAR].tolist()[row]!r} has no position (ra {ra[row]}, dec "
+                f"{dec[row]}); export without --healpix-order, or a selection of stars that "
+                "have one"
             )
-        pixel = find(ra, dec)
-        batch = parquet.batch_of(pa, table, values, {INDEX: pixel}, schema)
+        finest = find_pixels(ra, dec)
+        batch = parquet.make_batch(pa, table, block, {INDEX: finest}, schema)
+        # nested: a pixel of the next coarser order is two bits less
+        pixel = finest >> 2 * (_FINEST - order)
         done += batch.num_rows
-        yield batch.append_column("Npix", pa.array(pixel >> 2 * (_FINEST - order)))
+        yield batch.append_column("Npix", pa.array(pixel))
         shown.update(done)
 
 
-def _finder() -> Any:
+def _import_healpix() -> Any:
     """Return the function from positions [deg] to pixels of the finest order."""
     try:
         from astropy import units
@@ -107,12 +107,16 @@ def _finder() -> Any:
         raise InputError(
             "HEALPix needs the package astropy-healpix: pip install 'luxscale[export]'"
         ) from error
-    return lambda ra, dec: lonlat_to_healpix(
-        ra * units.deg, dec * units.deg, 1 << _FINEST, order="nested"
-    )
+
+    def find_pixels(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+        return lonlat_to_healpix(ra * units.deg, dec * units.deg, 1 << _FINEST, order="nested")
+
+    return find_pixels
 
 
-def _scatter(pa: ModuleType, schema: Any, batches: Iterator[Any], path: Path, order: int) -> None:
+def _scatter_stars(
+    pa: ModuleType, schema: Any, batches: Iterator[Any], path: Path, order: int
+) -> None:
     """Write blocks to a directory a pixel."""
     key = pa.field("Npix", pa.int64())
     path.mkdir(parents=True)
@@ -127,7 +131,7 @@ def _scatter(pa: ModuleType, schema: Any, batches: Iterator[Any], path: Path, or
     )
 
 
-def _properties(table: Table, order: int, name: str) -> str:
+def _format_properties(table: Table, order: int, name: str) -> str:
     """Return the description of the catalogue that the HATS standard asks for."""
     facts: Mapping[str, Any] = {
         "obs_collection": name,

@@ -35,7 +35,7 @@ class Source:
     variables: Mapping[Any, xr.Variable]
 
     @classmethod
-    def of(cls, given: str | Path | xr.Dataset, kind: str) -> Source:
+    def open(cls, given: str | Path | xr.Dataset, kind: str) -> Source:
         """Open what is given, a path or a Dataset.
 
         Raises
@@ -46,33 +46,40 @@ class Source:
         if isinstance(given, xr.Dataset):
             return cls(kind, given, given.variables)
         dataset = store.open_dataset(given)
-        plain = xr.open_zarr(
+        without_dask = xr.open_zarr(
             store.locate(given), chunks=None, consolidated=False, create_default_indexes=False
         )
-        return cls(str(given), dataset, plain.variables)
+        return cls(str(given), dataset, without_dask.variables)
 
 
-def read(variables: Mapping[str, xr.Variable], block: int) -> Iterator[dict[str, np.ndarray]]:
+def read_blocks(
+    variables: Mapping[str, xr.Variable], block: int
+) -> Iterator[dict[str, np.ndarray]]:
     """Yield values of lazy variables (star, ...), ``block`` stars at a time."""
-    held = {name: _pieces(v, block) for name, v in variables.items() if _chunk(v) > block}
-    others = {name: v for name, v in variables.items() if name not in held}
+    # identifiers come in longer chunks than the rest: a chunk of them serves several blocks
+    long = {v for v, variable in variables.items() if _get_chunk(variable) > block}
+    pieces = {name: _read_pieces(variables[name], block) for name in variables if name in long}
+    others = {name: variable for name, variable in variables.items() if name not in long}
     n_stars = next(iter(variables.values())).sizes[STAR]
     for rows in iterate_blocks(n_stars, block):
-        parts = dask.compute(*(v[rows].data for v in others.values()))
-        values = dict(zip(others, map(np.asarray, parts), strict=True))
-        yield values | {name: next(pieces) for name, pieces in held.items()}
+        lazy = [variable[rows].data for variable in others.values()]
+        computed = map(np.asarray, dask.compute(*lazy))
+        values = dict(zip(others, computed, strict=True))
+        yield values | {name: next(piece) for name, piece in pieces.items()}
 
 
-def _chunk(variable: xr.Variable) -> int:
+def _get_chunk(variable: xr.Variable) -> int:
     """Return how many stars are read at the least: a chunk's."""
-    return int(
-        variable.chunks[0][0] if variable.chunks else (variable.encoding.get("chunks") or (1,))[0]
-    )
+    if variable.chunks:
+        return int(variable.chunks[0][0])
+    stored = variable.encoding.get("chunks") or (1,)
+    return int(stored[0])
 
 
-def _pieces(variable: xr.Variable, block: int) -> Iterator[np.ndarray]:
-    """Yield values block by block of a variable of longer chunks (identifiers have them): each is read about once."""
-    step = block * -(-_chunk(variable) // block)
+def _read_pieces(variable: xr.Variable, block: int) -> Iterator[np.ndarray]:
+    """Yield values block by block of a variable of longer chunks; reads each about once."""
+    step = block * -(-_get_chunk(variable) // block)
     for rows in iterate_blocks(variable.sizes[STAR], step):
         values = variable[rows].values
-        yield from (values[part] for part in iterate_blocks(len(values), block))
+        for part in iterate_blocks(len(values), block):
+            yield values[part]

@@ -26,7 +26,7 @@ UNITS = ("K", "dex", "mag")
 
 
 def make_catalog(n=250, labels=LABELS, units=UNITS, chunk=32, latents=4, star=None):
-    """A catalogue of random numbers, on Dask, laid out as the contract says; every third star has a flag."""
+    """A catalogue of random numbers, on Dask, in the contract's layout; every third has a flag."""
     rng = np.random.default_rng(5)
     shapes = {"label_value": ("label",), "label_err": ("label",), "latent": ("latent",), "chi2": ()}
     sizes = {"label": len(labels), "latent": latents}
@@ -341,7 +341,7 @@ def test_memory_does_not_grow_with_the_catalogue(tmp_path, monkeypatch, suffix):
 def test_an_interrupted_export_leaves_what_was_there(
     catalog, tmp_path, monkeypatch, suffix, small_blocks
 ):
-    blocks, path = columns.Table.blocks, tmp_path / f"c.{suffix}"
+    blocks, path = columns.Table.read_blocks, tmp_path / f"c.{suffix}"
 
     def interrupted(table):
         for i, block in enumerate(blocks(table)):
@@ -360,14 +360,14 @@ def test_an_interrupted_export_leaves_what_was_there(
         )
 
     with monkeypatch.context() as patched:
-        patched.setattr(columns.Table, "blocks", interrupted)
+        patched.setattr(columns.Table, "read_blocks", interrupted)
         with pytest.raises(KeyboardInterrupt):
             export(catalog, path)
     assert not list(tmp_path.iterdir())
     export(catalog, path)
     other = catalog.assign(n_pixels=catalog["n_pixels"] + 1)
     with monkeypatch.context() as patched:
-        patched.setattr(columns.Table, "blocks", interrupted)
+        patched.setattr(columns.Table, "read_blocks", interrupted)
         with pytest.raises(KeyboardInterrupt):
             export(other, path, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == [path.name] and read_first(path) == 0
