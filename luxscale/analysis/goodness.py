@@ -15,7 +15,7 @@ from luxscale.model.infer import check_match, infer, pick_given
 from luxscale.model.lux import LuxModel, Output, coordinates
 from luxscale.model.predict import predict
 from luxscale.schema.checks import check_unique
-from luxscale.schema.outputs import OutputSpec
+from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.stars import index_stars
 from luxscale.schema.variables import LATENT, STAR
 
@@ -213,7 +213,7 @@ def effective_parameters(
     True
     """
     p, dim = model.latent_dim, f"{LATENT}_name"
-    spec = OutputSpec(f"{LATENT}_value", dim, f"{LATENT}_err")
+    spec = OutputSpec(f"{LATENT}_value", dim, f"{LATENT}_err", Role.LABELS)
     names, one, zero = tuple(f"z{i}" for i in range(p)), np.ones(p), np.zeros(p)
     bounds = np.outer(one, [-np.inf, np.inf])
     # latents as one more set of labels, so that their errors come from the same lazy kernel as all

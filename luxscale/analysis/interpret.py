@@ -271,8 +271,8 @@ def _one_star(output: Output, ivar: Any) -> np.ndarray:
 
 
 def unit_of(output: Output) -> str:
-    """Return the unit of an output in words: where it is written, for labels."""
-    return f"{output.spec.dim}_units" if output.is_label else f"as {output.name}"
+    """Return the unit of an output in words: where it is written, for labels and bands."""
+    return f"as {output.name}" if output.is_spectrum else f"{output.spec.dim}_units"
 
 
 def _matrix(

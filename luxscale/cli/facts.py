@@ -47,9 +47,9 @@ def _survey(facts: dict[str, Any]) -> Iterator[str]:
             yield _line(name.removesuffix("_version"), value)
     for name, output in facts["outputs"].items():
         yield from (
-            _labels(name, output, facts["stars"])
-            if "labels" in output
-            else _grid(name, output, facts["stars"])
+            _grid(name, output, facts["stars"])
+            if "pixels" in output
+            else _labels(name, output, facts["stars"])
         )
     if "snr" in facts:
         yield from _histogram(facts["snr"])
@@ -81,11 +81,10 @@ def _percent(fraction: float) -> str:
 
 def _labels(name: str, output: dict[str, Any], stars: int) -> Iterator[str]:
     sample = output["among_stars"]
-    yield _line(
-        name,
-        f"{len(output['labels'])} labels" + (f", of {sample:,} stars" if sample < stars else ""),
-    )
-    for label, facts in output["labels"].items():
+    kind = "bands" if "bands" in output else "labels"
+    among = f", of {sample:,} stars" if sample < stars else ""
+    yield _line(name, f"{len(output[kind])} {kind}{among}")
+    for label, facts in output[kind].items():
         known = facts["least"] is not None
         span = (
             f"{facts['least']:.4g} to {facts['greatest']:.4g} {facts['units']}"

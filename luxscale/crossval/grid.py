@@ -18,7 +18,7 @@ import zarr
 from luxscale import store
 from luxscale.errors import InputError
 from luxscale.schema.checks import check_unique
-from luxscale.schema.outputs import OutputSpec, pick_outputs
+from luxscale.schema.outputs import OutputSpec, Role, pick_outputs
 from luxscale.schema.variables import STAR
 from luxscale.training import _settings
 from luxscale.training.data import TrainingData
@@ -183,7 +183,7 @@ def _frame(
     survey: xr.Dataset, specs: Sequence[OutputSpec], span: tuple[int, int], folds: int, where: str
 ) -> xr.Dataset:
     """Stars that have a label, the fold of each, and their labels: what all settings have in common, in memory."""
-    named = [s for s in specs if survey[s.dim].dtype.kind != "f"]
+    named = [s for s in specs if s.role is Role.LABELS]
     if not named or len(named) == len(specs):
         raise InputError(
             f"{where}: cross-validation predicts labels from spectra and spectra from labels, "

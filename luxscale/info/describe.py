@@ -12,6 +12,7 @@ from luxscale.errors import InputError
 from luxscale.info.survey import describe_survey, quarantine
 from luxscale.labelling import catalogue as catalogs
 from luxscale.model.file import FORMAT, load_model
+from luxscale.model.lux import Output
 from luxscale.schema.variables import STAR
 from luxscale.store import damage
 
@@ -49,17 +50,20 @@ def describe(path: str | Path, *, check: bool = False) -> dict[str, Any]:
         return found | describe_survey(path, check=check)
 
 
+def _describe_features(output: Output) -> dict[str, Any]:
+    """Return the range of a grid, or the names of labels or bands."""
+    if output.is_spectrum:
+        return {"range": f"{output.coord[0]:g} to {output.coord[-1]:g}"}
+    return {output.spec.role.value: list(output.coord)}
+
+
 def _model(path: str | Path) -> dict[str, Any]:
     loaded = load_model(path)
     outputs = {
         o.name: {
             "features": len(o.coord),
             "units": ", ".join(dict.fromkeys(o.units)),
-            **(
-                {"labels": list(o.coord)}
-                if o.is_label
-                else {"range": f"{o.coord[0]:g} to {o.coord[-1]:g}"}
-            ),
+            **_describe_features(o),
         }
         for o in loaded.outputs
     }

@@ -20,7 +20,7 @@ from luxscale.ingest import ledger
 from luxscale.ingest.pack import count_reasons
 from luxscale.ingest.plan import Plan, Session
 from luxscale.schema.checks import SAMPLE_BYTES
-from luxscale.schema.outputs import OutputSpec, find_outputs
+from luxscale.schema.outputs import OutputSpec, Role, find_outputs
 from luxscale.schema.variables import STAR
 from luxscale.store import chunks, damage, s3
 
@@ -75,8 +75,8 @@ def describe_survey(path: str | Path, *, check: bool = False) -> dict[str, Any]:
 
 def _output(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, Any]:
     grid = survey[output.dim]
-    if grid.dtype.kind != "f":
-        return _labels(survey, output, chunk)
+    if output.role is not Role.SPECTRUM:
+        return _named(survey, output, chunk)
     return {
         "pixels": grid.size,
         "least": float(grid.values[0]),
@@ -111,21 +111,21 @@ def _missing(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, An
     return {"missing": missing / (stars * survey.sizes[output.dim]), "missing_among_stars": stars}
 
 
-def _labels(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, Any]:
-    """Return the range of each label, and the fraction of stars without it."""
+def _named(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, Any]:
+    """Return the range of each label or band, and the fraction of stars without it."""
     units = survey.coords.get(f"{output.dim}_units")
     parts = _stretches(survey.sizes[STAR], chunk, _MOST_STARS, _STRETCHES)
     read = [survey[output.name].isel({STAR: part}).values for part in parts]
-    table, labels = np.concatenate(read), {}
+    table, features = np.concatenate(read), {}
     for i, name in enumerate(survey[output.dim].values.tolist()):
         known = table[np.isfinite(table[:, i]), i]
-        labels[str(name)] = {
+        features[str(name)] = {
             "least": float(known.min()) if known.size else None,
             "greatest": float(known.max()) if known.size else None,
             "units": str(units.values[i]) if units is not None else "",
             "missing": 1 - known.size / len(table),
         }
-    return {"labels": labels, "among_stars": len(table)}
+    return {output.role.value: features, "among_stars": len(table)}
 
 
 def histogram(snr: np.ndarray) -> dict[str, Any]:

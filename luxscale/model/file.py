@@ -14,7 +14,7 @@ import xarray as xr
 from luxscale.errors import InputError
 from luxscale.model.decoders import KINDS, LinearMap
 from luxscale.model.lux import _ARRAYS, LuxModel, Output, Provenance, coordinates
-from luxscale.schema.outputs import OutputSpec
+from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import LATENT, MODEL
 
 FORMAT = "luxscale-model"
@@ -45,7 +45,9 @@ def _variables(output: Output) -> Iterator[tuple[str, xr.Variable]]:
         dims = tuple(terms if d == LATENT else d.format(**names) for d in variable.dims)
         attrs = {"long_name": variable.doc.format(**names)}
         if variable.dtype != "bool":
-            attrs["units"] = f"{output.spec.dim}_units" if output.is_label else f"as {output.name}"
+            attrs["units"] = (
+                f"as {output.name}" if output.is_spectrum else f"{output.spec.dim}_units"
+            )
         value = _arrays(output)[variable.name.removeprefix("{output}_")]
         yield variable.name.format(**names), xr.Variable(dims, np.asarray(value), attrs)
 
@@ -150,13 +152,16 @@ def _output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Output:
             "luxscale does not know: "
             "upgrade it"
         )
-    spec = OutputSpec(entry["name"], entry["dim"], entry["noise"])
+    grid = dataset[entry["dim"]]
+    # models of version 0.1.0 name no role: what is not on a grid was labels to them
+    default = Role.SPECTRUM if grid.dtype.kind == "f" else Role.LABELS
+    role = Role(entry.get("role", default))
+    spec = OutputSpec(entry["name"], entry["dim"], entry["noise"], role)
     get = {
         v.name.removeprefix("{output}_"): dataset[v.name.format(output=spec.name)].values
         for v in PER_OUTPUT
     }
-    grid = dataset[spec.dim]
-    named = grid.dtype.kind != "f"
+    named = role is not Role.SPECTRUM
     units = dataset[f"{spec.dim}_units"].values.tolist() if named else [grid.attrs["units"]]
     attrs = () if named else tuple((k, v) for k, v in grid.attrs.items() if k != "units")
     return Output(

@@ -63,7 +63,7 @@ def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
             f"{coord[-1]}); "
             f"bring {output.name!r} to the model's grid, or train on this one"
         )
-    if output.is_label:
+    if not output.is_spectrum:
         if grid.values.tolist() != coord.tolist():
             raise InputError(
                 f"{where}: {name!r} is {grid.values.tolist()}, the model's {coord.tolist()}; "

@@ -14,7 +14,7 @@ import xarray as xr
 
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap
-from luxscale.schema.outputs import OutputSpec
+from luxscale.schema.outputs import OutputSpec, Role
 
 _ARRAYS = ("scatter", "scale", "floor", "used")
 
@@ -63,12 +63,17 @@ class Output:
 
     @property
     def is_label(self) -> bool:
-        """Whether features are named, like labels or bands, rather than pixels of a grid."""
-        return isinstance(self.coord[0], str)
+        """Whether it is labels, which catalogues hold."""
+        return self.spec.role is Role.LABELS
+
+    @property
+    def is_spectrum(self) -> bool:
+        """Whether features are pixels of a grid, rather than named labels or bands."""
+        return self.spec.role is Role.SPECTRUM
 
     def inside(self, spans: tuple[tuple[float, float], ...]) -> np.ndarray:
         """Return the positions of the pixels in wavelength windows, none of an output that is no spectrum: (pixel,)."""
-        if self.is_label:
+        if not self.is_spectrum:
             return np.array([], int)
         grid = np.asarray(self.coord)
         return np.flatnonzero(np.any([(grid >= a) & (grid <= b) for a, b in spans], axis=0))
@@ -145,7 +150,7 @@ class LuxModel:
 
     @property
     def labels(self) -> tuple[Output, ...]:
-        """The outputs that catalogues hold: those with named features."""
+        """The outputs that catalogues hold."""
         return tuple(o for o in self.outputs if o.is_label)
 
     @property
@@ -210,13 +215,18 @@ jax.tree_util.register_dataclass(
 
 
 def _description(output: Output) -> tuple:
-    return output.spec, output.coord, output.units, output.attrs, output.map.kind, output.windows
+    """Return what a fingerprint holds of an output besides its arrays."""
+    what = (output.spec, output.coord, output.units)
+    how = (output.attrs, output.map.kind, output.windows)
+    # models older than roles had spectra and labels only, and keep their fingerprints
+    role = (Role.BANDS.value,) if output.spec.role is Role.BANDS else ()
+    return (*what, *how, *role)
 
 
 def coordinates(output: Output) -> dict[str, xr.Variable]:
     """Return the coordinates of an output's features: a grid with units, or names and the unit of each."""
     dim = output.spec.dim
-    if output.is_label:
+    if not output.is_spectrum:
         return {
             dim: xr.Variable((dim,), np.array(output.coord, object)),
             f"{dim}_units": xr.Variable((dim,), np.array(output.units, object)),

@@ -176,7 +176,7 @@ def _spectrum(
     output: Output, span: tuple[float, float] | None, latent: Any
 ) -> tuple[xr.DataArray, np.ndarray, np.ndarray]:
     """Return the grid, the spectrum at the latents of one star, NaN where unused, and which pixels to draw."""
-    if output.is_label:
+    if not output.is_spectrum:
         raise InputError(
             f"output {output.name!r} has names, not a grid; draw a spectrum, such as 'flux'"
         )

@@ -63,7 +63,7 @@ def reconstructions(
     stars = [stars] if np.ndim(stars) == 0 else list(stars)
     (spec,) = pick_outputs(survey, output, "survey")
     x = survey[spec.dim].values
-    if model[output].is_label:
+    if not model[output].is_spectrum:
         raise InputError(
             f"output {output!r} has names, not a grid; draw a spectrum, such as 'flux'"
         )

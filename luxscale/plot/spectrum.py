@@ -62,7 +62,7 @@ def spectra(
     >>> axes = plot.spectra(survey, catalog, model, survey.star.values[:3])
     """
     stars = [stars] if np.ndim(stars) == 0 else list(stars)
-    if model[output].is_label:
+    if not model[output].is_spectrum:
         raise InputError(
             f"output {output!r} has names, not a grid; draw a spectrum, such as 'flux'"
         )

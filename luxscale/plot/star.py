@@ -15,7 +15,7 @@ from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict
 from luxscale.plot.spectrum import draw_data, draw_model, flux_limits, labels_text
 from luxscale.plot.style import BAD, TEXT, TITLE, grid_name, style
-from luxscale.schema.outputs import OutputSpec, pick_outputs
+from luxscale.schema.outputs import OutputSpec, Role, pick_outputs
 from luxscale.schema.stars import find_stars
 from luxscale.schema.variables import STAR
 
@@ -84,7 +84,7 @@ def spectrum(
         )
     (spec,) = pick_outputs(survey, output, "survey")
     x = survey[spec.dim].values
-    if x.dtype.kind != "f":
+    if spec.role is not Role.SPECTRUM:
         raise InputError(
             f"output {output!r} has names, not a grid; draw a spectrum, such as 'flux'"
         )

@@ -75,7 +75,7 @@ class Inputs:
         if self.survey is None or self.model is None:
             return ()
         given = json.loads(self.catalog.attrs.get("identity", {}).get("given", '["flux"]'))
-        return tuple(name for name in given if not self.model[name].is_label)
+        return tuple(name for name in given if self.model[name].is_spectrum)
 
 
 def open_inputs(

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.schema.outputs import OutputSpec, find_invalid, find_outputs
+from luxscale.schema.outputs import ROLE_ATTR, OutputSpec, Role, find_invalid, find_outputs
 from luxscale.schema.variables import STAR, SURVEY
 
 #: A check of values reads at most this many bytes of a variable; a larger one is sampled by whole
@@ -85,6 +85,23 @@ def _output_problems(dataset: xr.Dataset, output: OutputSpec) -> Iterator[str]:
         yield f"no coordinate {output.dim!r}, which says what the columns of {output.name!r} are"
     else:
         yield from _grid_problems(dataset[output.dim], output)
+        yield from _role_problems(value, output)
+
+
+def _role_problems(values: xr.DataArray, output: OutputSpec) -> Iterator[str]:
+    stated = values.attrs.get(ROLE_ATTR)
+    if stated is None or stated == output.role:
+        return
+    if output.role is Role.SPECTRUM:
+        yield (
+            f"{output.name!r} has role {stated!r}, but {output.dim!r} is a grid of numbers, which "
+            f"makes it a spectrum; name its features, or remove the attribute {ROLE_ATTR!r}"
+        )
+    else:
+        yield (
+            f"{output.name!r} has role {stated!r}; the attribute {ROLE_ATTR!r} of an output with "
+            f"names in {output.dim!r} must be 'labels' or 'bands'"
+        )
 
 
 def _grid_problems(grid: xr.DataArray, output: OutputSpec) -> Iterator[str]:

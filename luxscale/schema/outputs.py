@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,13 +13,45 @@ from luxscale.errors import InputError
 from luxscale.schema.variables import STAR
 
 
+class Role(enum.StrEnum):
+    """What an output is to a model.
+
+    Spectra and bands are measured: latents are inferred from them, and the scatter of each of their
+    features is fitted. Labels are what catalogues hold, with their misfit in their errors.
+    """
+
+    #: Values on a grid of pixels.
+    SPECTRUM = "spectrum"
+    #: Values in named bands, such as magnitudes.
+    BANDS = "bands"
+    #: Named labels.
+    LABELS = "labels"
+
+
+#: Attribute of an output's values that says its role, where features are named.
+ROLE_ATTR = "role"
+
+
 @dataclasses.dataclass(frozen=True)
 class OutputSpec:
-    """One measured output of a star: a variable (star, dim) and the variable that holds its errors."""
+    """One measured output of a star.
+
+    Parameters
+    ----------
+    name : str
+        Variable of the values, (star, dim).
+    dim : str
+        Dim of its features: pixels, bands or labels.
+    noise : str
+        Variable of its errors.
+    role : Role
+        What it is to a model. Not part of ``repr``, on which fingerprints rest.
+    """
 
     name: str
     dim: str
     noise: str
+    role: Role = dataclasses.field(repr=False)
 
     @property
     def is_ivar(self) -> bool:
@@ -55,8 +88,32 @@ def find_outputs(dataset: xr.Dataset) -> tuple[OutputSpec, ...]:
         if array.ndim == 2 and array.dims[0] == STAR:
             noise = next((p for p in _partners(str(name)) if p != name and p in dataset), None)
             if noise:
-                found.append(OutputSpec(str(name), str(array.dims[1]), noise))
+                role = find_role(dataset, str(name))
+                found.append(OutputSpec(str(name), str(array.dims[1]), noise, role))
     return tuple(sorted(found, key=lambda o: (o.is_ivar, o.name)))
+
+
+def find_role(dataset: xr.Dataset, name: str) -> Role:
+    """Return the role of an output of a survey.
+
+    A float coordinate makes a spectrum. Named features are what the attribute ``role`` of the
+    values says, and without one bands on a dim called ``band``, ``band_X`` or ``X_band``, and
+    labels on any other.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    name : str
+        Variable of the values.
+    """
+    values = dataset[name]
+    dim = str(values.dims[1])
+    if dataset[dim].dtype.kind == "f":
+        return Role.SPECTRUM
+    stated = values.attrs.get(ROLE_ATTR)
+    if stated in (Role.BANDS, Role.LABELS):
+        return Role(stated)
+    return Role.BANDS if "band" in (dim.split("_")[0], dim.split("_")[-1]) else Role.LABELS
 
 
 def pick_outputs(

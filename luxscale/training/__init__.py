@@ -17,7 +17,7 @@ from luxscale.model.kernel import infer_arrays, prepare_task, put_on_device
 from luxscale.model.lux import LuxModel, Output, Provenance
 from luxscale.progress import Progress
 from luxscale.schema.checks import check_structure, check_unique
-from luxscale.schema.outputs import pick_outputs
+from luxscale.schema.outputs import Role, pick_outputs
 from luxscale.schema.variables import STAR
 from luxscale.training.alternating import train_alternating
 from luxscale.training.cannon import complete_stars, train_cannon
@@ -244,7 +244,9 @@ def _windows(
     """Check windows: label -> ((least, greatest), ...)."""
     if not isinstance(windows, Mapping):
         raise InputError(f"windows is {windows!r}; give a dict, label -> [(least, greatest), ...]")
-    grids = [g.values for g, s in zip(data.grids, data.spectral, strict=True) if s]
+    grids = [
+        g.values for g, s in zip(data.grids, data.specs, strict=True) if s.role is Role.SPECTRUM
+    ]
     labels = [
         str(k) for g, s in zip(data.grids, data.spectral, strict=True) if not s for k in g.values
     ]
@@ -298,7 +300,7 @@ def _read(
 ) -> TrainingData:
     check_structure(survey, where)
     specs = pick_outputs(survey, outputs, where)
-    labels = [s for s in specs if survey[s.dim].dtype.kind != "f"]
+    labels = [s for s in specs if s.role is Role.LABELS]
     left_out: dict[str, int] = {}
     if labels:
         table = [tuple(np.isfinite(survey[v].values) for v in s.variables) for s in labels]

@@ -14,7 +14,7 @@ import xarray as xr
 from luxscale.model.decoders import LinearMap
 from luxscale.model.kernel import Design
 from luxscale.model.lux import Output
-from luxscale.schema.outputs import OutputSpec
+from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.training.steps import Arrays
 
 Report = Callable[[str, int, float], None]
@@ -64,8 +64,8 @@ class TrainingData:
 
     @property
     def spectral(self) -> tuple[bool, ...]:
-        """Which outputs are on a grid of pixels."""
-        return tuple(g.dtype.kind == "f" for g in self.grids)
+        """Which outputs are measured like spectra: all but labels."""
+        return tuple(s.role is not Role.LABELS for s in self.specs)
 
     def table(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return values and inverse variances of an output without padding, in units of its spread: (star, feature)."""

@@ -13,7 +13,7 @@ from luxscale.errors import InputError
 from luxscale.model.kernel import FARTHEST, MOST_IVAR
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.checks import check_values
-from luxscale.schema.outputs import OutputSpec
+from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import STAR
 from luxscale.training.data import Spread, TrainingData
 from luxscale.training.steps import BLOCK, Arrays
@@ -60,7 +60,7 @@ def load_training(
     specs = tuple(specs)
     loaded = [_load(survey, spec, where, report) for spec in specs]
     grids = tuple(survey[s.dim] for s in specs)
-    units = tuple(_units(survey, g) for g in grids)
+    units = tuple(_units(survey, s) for s in specs)
     return TrainingData(
         specs,
         tuple(a for a, _ in loaded),
@@ -71,8 +71,9 @@ def load_training(
     )
 
 
-def _units(survey: xr.Dataset, grid: xr.DataArray) -> tuple[str, ...]:
-    if grid.dtype.kind == "f":
+def _units(survey: xr.Dataset, spec: OutputSpec) -> tuple[str, ...]:
+    grid = survey[spec.dim]
+    if spec.role is Role.SPECTRUM:
         return (str(grid.attrs["units"]),)
     named = survey.coords.get(f"{grid.name}_units")
     return tuple(str(u) for u in named.values) if named is not None else ("",) * grid.size
@@ -82,7 +83,7 @@ def _load(
     survey: xr.Dataset, spec: OutputSpec, where: str, report: Callable[[str], None]
 ) -> tuple[Arrays, Spread]:
     grid = survey[spec.dim].values
-    n, d, spectral = survey.sizes[STAR], grid.size, grid.dtype.kind == "f"
+    n, d, spectral = survey.sizes[STAR], grid.size, spec.role is Role.SPECTRUM
     shape = (n + -n % BLOCK, d)
     values, ivar = _aligned(shape), _aligned(shape)
     unit, moments = None, _Moments(d)

@@ -49,6 +49,17 @@ def test_dataset_round_trip_in_memory(small_model):
     assert from_dataset(small_model.to_dataset()).fingerprint == small_model.fingerprint
 
 
+def test_a_file_without_roles_holds_the_same_model(small_model):
+    """As version 0.1.0 wrote it: what is not on a grid is labels."""
+    dataset = small_model.to_dataset()
+    outputs = json.loads(dataset.attrs["outputs"])
+    assert [o.pop("role") for o in outputs] == ["labels", "spectrum"]
+    dataset.attrs["outputs"] = json.dumps(outputs)
+    model = from_dataset(dataset)
+    assert model.fingerprint == small_model.fingerprint
+    assert [o.spec for o in model.outputs] == [o.spec for o in small_model.outputs]
+
+
 def test_plain_xarray_shows_what_the_model_is(path, small_survey):
     plain = xr.open_zarr(path, consolidated=False).load()
     assert plain["flux_weights"].dims == ("wavelength", "latent")

@@ -15,7 +15,7 @@ from luxscale.analysis.interpret import derivatives, information
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap
 from luxscale.model.lux import LuxModel, Output, Provenance
-from luxscale.schema.outputs import OutputSpec
+from luxscale.schema.outputs import OutputSpec, Role
 
 LABELS = ("teff", "logg", "fe_h", "alpha_m", "a_k")
 UNITS = ("K", "dex(cm s-2)", "dex", "dex", "mag")
@@ -258,8 +258,8 @@ def spectra():
     rng = np.random.default_rng(0)
     grid = np.linspace(400, 700, PIXELS)
     labels, flux = (
-        OutputSpec("label_value", "label", "label_err"),
-        OutputSpec("flux", "wavelength", "flux_ivar"),
+        OutputSpec("label_value", "label", "label_err", Role.LABELS),
+        OutputSpec("flux", "wavelength", "flux_ivar", Role.SPECTRUM),
     )
     model = LuxModel(
         (

@@ -8,9 +8,9 @@ from luxscale.errors import InputError
 from luxscale.prepare import check_recipe, default_recipe, prepare
 from luxscale.readers import BadFile, get_format
 from luxscale.readers.base import Format, Spectra
-from luxscale.schema.outputs import OutputSpec, find_invalid
+from luxscale.schema.outputs import OutputSpec, Role, find_invalid
 
-FLUX = OutputSpec("flux", "wavelength", "flux_ivar")
+FLUX = OutputSpec("flux", "wavelength", "flux_ivar", Role.SPECTRUM)
 GRID = 10 ** (3.6 + 1e-4 * np.arange(400))
 FORMAT = Format(
     "test",

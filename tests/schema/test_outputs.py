@@ -1,10 +1,18 @@
 """A model of several outputs carries each to every other: labels of one survey to another, photometry, two spectrographs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import xarray as xr
 
 import luxscale as lux
+from luxscale import crossval as cv
+from luxscale import store
+from luxscale.cli.facts import text
+from luxscale.info.describe import describe
+from luxscale.schema import flags
+from luxscale.schema.outputs import Role
 
 P, D, BOSS, N = 4, 40, 24, 900
 RNG = np.random.default_rng(8)
@@ -35,6 +43,13 @@ DIM = {
     "label_value": "label",
     "label_b": "label_of_b",
     "mag": "band",
+}
+ROLE = {
+    "flux": "spectrum",
+    "flux_boss": "spectrum",
+    "label_value": "labels",
+    "label_b": "labels",
+    "mag": "bands",
 }
 NOISE = {
     "flux": "flux_ivar",
@@ -210,12 +225,73 @@ def test_spectrum_and_photometry_together_beat_either(model, test_stars):
 
 
 def test_photometry_is_predicted_from_spectra(model, test_stars):
+    """Bands are measured, as spectra are: `predict` gives them, and catalogues hold labels alone."""
     survey, true = test_stars
     catalog = lux.infer(survey, model)
-    np.testing.assert_allclose(
-        robust((catalog["mag"] - true["mag"]).values / catalog["mag_err"].values), 1, atol=0.3
+    assert [o.name for o in model.labels] == ["label_b", "label_value"]
+    assert "mag" not in catalog and "mag_err" not in catalog
+    mag, error = lux.predict(catalog, model, "mag"), lux.predict_error(survey, model, "mag")
+    assert mag.dims == error.dims == ("star", "band") and list(mag["band"]) == ["g", "r", "i"]
+    np.testing.assert_allclose(robust((mag - true["mag"]).values / error.values), 1, atol=0.3)
+    assert (rms(mag, true["mag"]) < 0.35 * true["mag"].std(0)).all()
+
+
+def test_bands_have_a_fitted_scatter_and_no_floor(model):
+    mag = model["mag"]
+    assert (mag.floor == 0).all() and (model["label_b"].floor > 0).any()
+    # nothing but the errors scatters these bands: the least scatter that is fitted is far below
+    assert (np.asarray(mag.scatter) < 0.5 * ERROR["mag"]).all()
+
+
+def test_bands_outside_the_training_range_raise_no_label_flag(model, test_stars):
+    """Nor do they make one where a model's labels would."""
+    survey, _ = test_stars
+    mag = dataclasses.replace(model["mag"], bounds=np.tile([50.0, 51.0], (3, 1)))
+    others = [o for o in model.outputs if o.name != "mag"]
+    narrow = dataclasses.replace(model, outputs=(*others, mag))
+    np.testing.assert_array_equal(
+        lux.infer(survey, narrow)["flags"], lux.infer(survey, model)["flags"]
     )
-    assert (rms(catalog["mag"], true["mag"]) < 0.35 * true["mag"].std(0)).all()
+    as_labels = dataclasses.replace(mag, spec=dataclasses.replace(mag.spec, role=Role.LABELS))
+    flagged = lux.infer(survey, dataclasses.replace(model, outputs=(*others, as_labels)))["flags"]
+    assert (flagged & flags.BIT["label_outside_training"]).all()
+
+
+def test_windows_hold_no_bands(model):
+    assert model["mag"].inside(((-np.inf, np.inf),)).size == 0
+    assert model["flux"].inside(((15100.0, 15108.0),)).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_cross_validation_predicts_labels_and_not_bands(training, tmp_path):
+    store.write_dataset(training, tmp_path / "survey.zarr", chunk=300)
+    grid = cv.make_grid(tmp_path / "survey.zarr", tmp_path / "cv.zarr", latent_dims=[P], folds=3)
+    cv.prepare(grid)
+    held = store.open_dataset(tmp_path / "cv.zarr")
+    assert {v for v in held if str(v).startswith("trusted_")} == {
+        "trusted_label_value",
+        "trusted_label_err",
+        "trusted_label_b",
+        "trusted_label_b_err",
+    }
+
+
+def test_summaries_tell_bands_from_labels(model, training, tmp_path):
+    store.write_dataset(training, tmp_path / "survey.zarr", chunk=300)
+    model.save(tmp_path / "model.zarr")
+    survey, made = (describe(tmp_path / f"{name}.zarr") for name in ("survey", "model"))
+    assert list(survey["outputs"]["mag"]["bands"]) == ["g", "r", "i"]
+    assert "labels" not in survey["outputs"]["mag"]
+    assert any("3 bands" in line for line in text(survey).splitlines())
+    assert made["mag"]["bands"] == ["g", "r", "i"]
+
+
+def test_the_role_of_bands_is_part_of_a_fingerprint_and_that_of_labels_is_not(model):
+    """Models of spectra and labels have the fingerprints that they had before there were roles."""
+    for output, counts in ((model["mag"], True), (model["label_value"], False)):
+        other = Role.LABELS if counts else Role.SPECTRUM
+        changed = dataclasses.replace(output, spec=dataclasses.replace(output.spec, role=other))
+        before, after = (dataclasses.replace(model, outputs=(o,)) for o in (output, changed))
+        assert (before.fingerprint != after.fingerprint) == counts
 
 
 # two spectrographs
@@ -284,7 +360,7 @@ def test_a_star_that_lacks_an_output_is_inferred_from_the_others(model, test_sta
         (2, ["flux", "flux_boss", "mag", "label_b"]),
     ):
         alone = lux.infer(survey.isel(star=[n]), model, given=given)
-        for name in ("label_value", "label_err", "label_b", "mag"):
+        for name in ("label_value", "label_err", "label_b", "latent"):
             np.testing.assert_allclose(catalog[name][n], alone[name][0], rtol=1e-4, atol=1e-4)
         assert catalog["n_pixels"][n] == alone["n_pixels"][0]
 
@@ -296,6 +372,7 @@ def test_the_model_of_five_outputs_survives_its_file(model, test_stars, tmp_path
     assert loaded.fingerprint == model.fingerprint
     assert [o.name for o in loaded.outputs] == [o.name for o in model.outputs]
     assert {o.name: o.spec.dim for o in loaded.outputs} == DIM
+    assert {o.name: o.spec.role for o in loaded.outputs} == ROLE
     xr.testing.assert_identical(
         lux.infer(survey, loaded, given=["flux", "mag"]),
         lux.infer(survey, model, given=["flux", "mag"]),

@@ -6,7 +6,7 @@ import xarray as xr
 
 from luxscale.errors import InputError
 from luxscale.schema.checks import check_structure, check_unique, check_values
-from luxscale.schema.outputs import OutputSpec, find_invalid, find_outputs, pick_outputs
+from luxscale.schema.outputs import OutputSpec, Role, find_invalid, find_outputs, pick_outputs
 from luxscale.schema.variables import CATALOG, MODEL, SURVEY, describe_variables
 
 WHERE = "my.zarr"
@@ -225,13 +225,13 @@ def test_flux_that_is_not_finite_needs_weight_zero(small_survey):
 
 
 def test_invalid_finds_each_value_and_no_other():
-    ivar = OutputSpec("flux", "wavelength", "flux_ivar")
+    ivar = OutputSpec("flux", "wavelength", "flux_ivar", Role.SPECTRUM)
     y, w = (
         np.array([[1, np.nan, np.nan, 1, 1, 1, np.inf]]),
         np.array([[0, 0, 1, -1, np.inf, np.nan, 2.0]]),
     )
     assert find_invalid(ivar, y, w).tolist() == [[False, False, True, True, True, True, True]]
-    err = OutputSpec("label_value", "label", "label_err")
+    err = OutputSpec("label_value", "label", "label_err", Role.LABELS)
     y, e = (
         np.array([[1, np.nan, 1, 1, 1, 1, np.inf]]),
         np.array([[1, np.nan, np.nan, 0, -1, np.inf, 1.0]]),
@@ -248,7 +248,7 @@ def test_a_star_named_twice_is_refused():
 
 
 def test_errors_become_inverse_variances_without_warnings():
-    spec = OutputSpec("label_value", "label", "label_err")
+    spec = OutputSpec("label_value", "label", "label_err", Role.LABELS)
     value = np.array([[1.0, np.nan, 3.0, 4.0, 5.0, 6.0, 7.0, np.inf]])
     err = np.array([[0.5, 0.5, np.nan, 0.1, 0.0, -1.0, np.inf, 1.0]])
     np.testing.assert_allclose(
@@ -284,6 +284,48 @@ def test_all_outputs_are_found_and_the_truth_is_not_one(small_survey):
         ("galah_value", "galah_label", "galah_err"),
     }
     assert "label_true" in survey
+
+
+@pytest.mark.parametrize(
+    ("dim", "stated", "role"),
+    [
+        ("band", None, "bands"),
+        ("band_gaia", None, "bands"),
+        ("gaia_band", None, "bands"),
+        ("sideband", None, "labels"),
+        ("colour", None, "labels"),
+        ("colour", "bands", "bands"),
+        ("band", "labels", "labels"),
+    ],
+)
+def test_role_follows_dim_unless_the_attribute_states_it(small_survey, dim, stated, role):
+    survey = with_more_outputs(small_survey).rename(band=dim)
+    if stated:
+        survey["mag"].attrs["role"] = stated
+    check_structure(survey, WHERE)
+    roles = {o.name: o.role for o in find_outputs(survey)}
+    assert roles == {
+        "flux": Role.SPECTRUM,
+        "flux_boss": Role.SPECTRUM,
+        "label_value": Role.LABELS,
+        "mag": role,
+        "galah_value": Role.LABELS,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "message"),
+    [
+        ("mag", "colours", "'mag' has role 'colours'.*must be 'labels' or 'bands'"),
+        ("mag", "spectrum", "'mag' has role 'spectrum'.*must be 'labels' or 'bands'"),
+        ("flux", "bands", "'flux' has role 'bands', but 'wavelength' is a grid of numbers"),
+    ],
+)
+def test_a_role_that_cannot_be_is_refused(small_survey, name, stated, message):
+    survey = with_more_outputs(small_survey)
+    survey[name].attrs["role"] = stated
+    with pytest.raises(InputError, match=message):
+        check_structure(survey, WHERE)
 
 
 def test_outputs_are_picked_by_name_in_the_order_asked_for(small_survey):

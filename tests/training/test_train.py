@@ -564,8 +564,9 @@ def test_checksum_tells_data_apart(training, models):
     assert other.provenance.training_checksum != models["marginal"].provenance.training_checksum
 
 
-def test_photometry_is_one_more_output(training, world, held_out):
-    """Bands are named features, as labels are: they are predicted from spectra, with errors."""
+@pytest.mark.parametrize("role", ["bands", "labels"])
+def test_photometry_is_one_more_output(training, world, held_out, role):
+    """As bands it is predicted like a spectrum; as labels, with floors, in the catalogue."""
     per_mag = np.array([[0.3, 0.1, 0, 0], [0.2, 0, -0.1, 0.05]])
 
     def with_mag(survey, seed):
@@ -578,14 +579,17 @@ def test_photometry_is_one_more_output(training, world, held_out):
             + 0.01 * np.random.default_rng(seed).standard_normal((survey.sizes["star"], 2))
         )
         return survey.assign_coords(band=("band", np.array(["g", "r"], object))).assign(
-            mag=(("star", "band"), mag), mag_err=(("star", "band"), np.full(mag.shape, 0.01))
+            mag=(("star", "band"), mag, {"role": role}),
+            mag_err=(("star", "band"), np.full(mag.shape, 0.01)),
         )
 
     model = fit(with_mag(training, 0))
     test = with_mag(held_out, 1)
     catalog = lux.infer(test, model)
-    assert catalog["mag"].dims == ("star", "band")
-    pull = (catalog["mag"] - test["mag"]).values / np.hypot(catalog["mag_err"].values, 0.01)
+    assert ("mag" in catalog) == (role == "labels")
+    mag, error = lux.predict(catalog, model, "mag"), lux.predict_error(test, model, "mag")
+    assert mag.dims == ("star", "band")
+    pull = (mag - test["mag"]).values / np.hypot(error.values, 0.01)
     assert (robust(pull) < 1.3).all() and (robust(pull) > 0.7).all()
     assert (
         fit(with_mag(training, 0), outputs=["flux", "label_value"], iterations=1).labels[0].name
