@@ -21,7 +21,7 @@ ERROR = 0.05
 MOST = 1.0
 
 
-def ratios(path: Path, stars: np.ndarray) -> np.ndarray:
+def read_ratios(path: Path, stars: np.ndarray) -> np.ndarray:
     """Return [X/Fe] (star, element) of stars by APOGEE's identifiers; NaN of others, and where a fit has failed."""
     table = pd.read_csv(path).drop_duplicates("APOGEE_ID").set_index("APOGEE_ID").reindex(stars)
     ratio = (
@@ -31,7 +31,7 @@ def ratios(path: Path, stars: np.ndarray) -> np.ndarray:
     return np.where(np.abs(ratio) < MOST, ratio, np.nan)
 
 
-def survey(study: Study) -> xr.Dataset:
+def make_survey(study: Study) -> xr.Dataset:
     """Return giants without abundances, as many as sample G has, and all that have them; kept, in memory.
 
     Returns
@@ -45,17 +45,17 @@ def survey(study: Study) -> xr.Dataset:
     InputError
         If a file is not there.
     """
-    n = samples.size("G", study.fraction)
-    path = study.file(TABLE)
-    return study.kept(
-        "transfer", lambda: _join(xp.full(study), path, n), field=n, error=ERROR
+    n = samples.count_stars("G", study.fraction)
+    path = study.find_file(TABLE)
+    return study.keep(
+        "transfer", lambda: _join(xp.open_full(study), path, n), field=n, error=ERROR
     ).compute()
 
 
 def _join(spectra: xr.Dataset, path: Path, field: int) -> xr.Dataset:
-    ratio = ratios(path, spectra["star"].values)
-    both = samples.passes(spectra.assign(galah=("star", np.isfinite(ratio).any(1))), "G")
-    either = samples.passes(spectra.assign(galah=("star", np.ones(both.size, bool))), "G")
+    ratio = read_ratios(path, spectra["star"].values)
+    both = samples.find_passing(spectra.assign(galah=("star", np.isfinite(ratio).any(1))), "G")
+    either = samples.find_passing(spectra.assign(galah=("star", np.ones(both.size, bool))), "G")
     others = np.random.default_rng(0).permutation(np.flatnonzero(either & ~both))[:field]
     rows = np.sort(np.concatenate([others, np.flatnonzero(both)]))
     ratio = np.where(both[:, None], ratio, np.nan)[rows]

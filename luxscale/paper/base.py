@@ -49,11 +49,11 @@ class Study:
     data: Path | None = None
     progress: bool = True
 
-    def stars(self, paper: int, least: int = 50) -> int:
+    def count_stars(self, paper: int, least: int = 50) -> int:
         """Return how many stars to take where the paper takes ``paper``."""
         return max(least, round(self.fraction * paper))
 
-    def file(self, name: str) -> Path:
+    def find_file(self, name: str) -> Path:
         """Return the path of a published file.
 
         Raises
@@ -70,7 +70,7 @@ class Study:
             )
         return path
 
-    def kept(self, name: str, make: Callable[[], xr.Dataset], **settings: Any) -> xr.Dataset:
+    def keep(self, name: str, make: Callable[[], xr.Dataset], **settings: Any) -> xr.Dataset:
         """Return a dataset that ``make`` returns, made once for these settings and kept in Zarr."""
 
         def write(path: Path) -> None:
@@ -78,23 +78,23 @@ class Study:
             store.write_dataset(make(), growing)
             growing.rename(path)
 
-        return self.written(name, write, **settings)
+        return self.write_once(name, write, **settings)
 
-    def written(self, name: str, write: Callable[[Path], None], **settings: Any) -> xr.Dataset:
+    def write_once(self, name: str, write: Callable[[Path], None], **settings: Any) -> xr.Dataset:
         """Return a dataset that ``write`` writes to a path, whole or not at all, once for these settings."""
         path = self._path(name, settings)
         if store.read_attributes(path) is None:
             write(path)
         return store.open_dataset(path)
 
-    def model(self, name: str, train: Callable[[], LuxModel], **settings: Any) -> LuxModel:
+    def keep_model(self, name: str, train: Callable[[], LuxModel], **settings: Any) -> LuxModel:
         """Return a model that ``train`` returns, trained once for these settings and kept."""
         path = self._path(name, settings)
         if store.read_attributes(path) is None:
             train().save(path)
         return lux.load_model(path)
 
-    def by_blocks(
+    def map_blocks(
         self, what: str, survey: xr.Dataset, work: Callable[[xr.Dataset], xr.Dataset]
     ) -> xr.Dataset:
         """Return what ``work`` makes of a survey's stars, of which as many as a chunk holds are in memory at a time."""
@@ -143,7 +143,7 @@ class Entry:
     def check(self, study: Study) -> None:
         """Raise `InputError`, which says what to do, if a file or module that the figure needs is not there."""
         for name in self.needs:
-            study.file(name)
+            study.find_file(name)
         for name in self.modules:
             if importlib.util.find_spec(name) is None:
                 raise InputError(
@@ -156,7 +156,7 @@ class Entry:
 FIGURES: dict[str, Entry] = {}
 
 
-def figure(
+def register_figure(
     number: str, title: str, *needs: str, modules: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Study], Figure]], Callable[[Study], Figure]]:
     """Register a function that draws a figure of the paper."""
@@ -168,7 +168,7 @@ def figure(
     return register
 
 
-def numbers_in_order() -> list[str]:
+def sort_numbers() -> list[str]:
     """Return the numbers of all figures in the paper's order: 7, then 7-xp, then 8."""
     return sorted(FIGURES, key=lambda number: (int(number.split("-")[0]), number))
 
@@ -195,12 +195,12 @@ def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Pat
     """
     for number in numbers:
         if number not in FIGURES:
-            raise InputError(f"no figure {number!r}; there are {', '.join(numbers_in_order())}")
+            raise InputError(f"no figure {number!r}; there are {', '.join(sort_numbers())}")
         try:
             FIGURES[number].check(study)
         except InputError as error:
             raise InputError(f"figure {number}: {error}") from error
-    chosen = [FIGURES[n] for n in (numbers or numbers_in_order())]
+    chosen = [FIGURES[n] for n in (numbers or sort_numbers())]
     with Progress("figures", len(chosen), enabled=study.progress) as progress:
         for done, entry in enumerate(chosen):
             progress.update(done, f"figure {entry.number}, {entry.title}")

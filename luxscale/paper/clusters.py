@@ -20,8 +20,8 @@ from luxscale.examples.simulate import (
     frame,
 )
 from luxscale.paper import giants, samples
-from luxscale.paper.base import Study, figure
-from luxscale.paper.panels import panels
+from luxscale.paper.base import Study, register_figure
+from luxscale.paper.panels import make_panels
 
 CLUSTERS, SEED = 9, 4
 #: Real giants whose (teff, logg) make the branch of a cluster: those nearest to it in composition.
@@ -34,7 +34,7 @@ METALLICITIES = (-0.6, 0.35)
 REPORTED_AT = [LABELS.index(name) for name in REPORTED]
 
 
-def branch(
+def draw_branch(
     sample: np.ndarray, m_h: float, alpha: float, n: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw (teff, logg) of ``n`` stars on a giant branch: a parabola through real giants of this composition.
@@ -58,7 +58,7 @@ def branch(
     return np.column_stack([parabola(logg) + SPREAD * rng.standard_normal(n), logg])
 
 
-def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_stars(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw the labels of the stars of all clusters (star, label), and the cluster of each, from 1."""
     sample = load_emulator()["sample"].astype(float)
     likely = sample[(sample[:, 2] > METALLICITIES[0]) & (sample[:, 2] < METALLICITIES[1])]
@@ -68,16 +68,16 @@ def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     labels = compositions[cluster]
     for k, composition in enumerate(compositions):
         at = cluster == k
-        labels[at, :2] = branch(
+        labels[at, :2] = draw_branch(
             sample, composition[m_h], composition[mg] / TRENDS["mg_m"][1], int(at.sum()), rng
         )
     return labels, cluster + 1
 
 
-def observe(
+def observe_stars(
     study: Study, labels: np.ndarray, names: Sequence[str], *, snr: tuple[float, float], seed: int
 ) -> xr.Dataset:
-    """Return a survey of giants of these labels (star, `luxscale.giants.LABELS`), as `luxscale.examples.simulate` would."""
+    """Return a survey of giants of these labels (star, `luxscale.examples.giants.LABELS`)."""
     settings = Settings(len(labels), snr, study.pixels, 0.1, 0.03, seed)
     rng = np.random.default_rng(seed)
     ratio = rng.uniform(*snr, len(labels)).astype("f4")
@@ -93,20 +93,20 @@ def observe(
     )
 
 
-def survey(study: Study) -> xr.Dataset:
+def make_survey(study: Study) -> xr.Dataset:
     """Return the spectra of the stars of nine clusters; ``cluster`` (star,) is the number of each."""
-    n = samples.size("D", study.fraction)
+    n = samples.count_stars("D", study.fraction)
 
     def make() -> xr.Dataset:
-        labels, cluster = draw(n, np.random.default_rng(SEED))
+        labels, cluster = draw_stars(n, np.random.default_rng(SEED))
         names = [f"cluster-{k}-{i:03d}" for i, k in enumerate(cluster.tolist())]
-        made = observe(study, labels, names, snr=(100.0, 200.0), seed=SEED)
+        made = observe_stars(study, labels, names, snr=(100.0, 200.0), seed=SEED)
         return made.assign(cluster=("star", cluster, {"long_name": "number of the cluster"}))
 
-    return study.kept("clusters", make, stars=n, seed=SEED)
+    return study.keep("clusters", make, stars=n, seed=SEED)
 
 
-@figure("11", "stars of nine clusters, labelled by the model of field giants")
+@register_figure("11", "stars of nine clusters, labelled by the model of field giants")
 def clusters(study: Study) -> Figure:
     """Draw labels of cluster stars against the truth, and their scatter within a cluster against their errors.
 
@@ -121,12 +121,12 @@ def clusters(study: Study) -> Figure:
     misfit that is measured over all field giants, metal-poor ones among them, which may be more
     than that of stars like these.
     """
-    truth = survey(study).compute()
-    model = giants.model(study)
-    catalog = study.kept(
+    truth = make_survey(study).compute()
+    model = giants.train_model(study)
+    catalog = study.keep(
         "clusters-catalog", lambda: lux.infer(truth, model).compute(), model=model.fingerprint
     ).compute()
-    drawing, axes = panels(6, 3)
+    drawing, axes = make_panels(6, 3)
     for ax, label in zip(axes[:2], ("teff", "logg"), strict=True):
         plot.one_to_one(catalog, truth, label, ax)
     plot.kiel_groups(catalog, truth["cluster"].values, axes[2], title="cluster")

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from luxscale import plot
 from luxscale.crossval import choose, cross_validate, scores
 from luxscale.examples.simulate import REPORTED, simulate_survey
-from luxscale.paper.base import Study, figure
+from luxscale.paper.base import Study, register_figure
 
 STARS, SEED = 5000, 1
 #: No more than so many stars and pixels: the full grid is 80 trainings.
@@ -20,7 +20,7 @@ OMEGAS = (1.0, 10.0, 100.0, 1000.0)
 ITERATIONS = 5
 
 
-@figure("14", "cross-validation over the number of latents and their prior")
+@register_figure("14", "cross-validation over the number of latents and their prior")
 def crossvalidation(study: Study) -> Figure:
     """Draw chi2 of stars left out, for P = 1, 2, 4 and 8 times the labels and Omega = 1 to 1000.
 
@@ -32,7 +32,10 @@ def crossvalidation(study: Study) -> Figure:
     paper's sum, equation A1, in which pixels far outnumber labels. What is done is kept, so a run
     that was stopped goes on.
     """
-    n, pixels = min(MOST_STARS, study.stars(STARS, LEAST_STARS)), min(MOST_PIXELS, study.pixels)
+    n, pixels = (
+        min(MOST_STARS, study.count_stars(STARS, LEAST_STARS)),
+        min(MOST_PIXELS, study.pixels),
+    )
     work = study.out / "work"
     work.mkdir(parents=True, exist_ok=True)
     path = work / f"crossvalidated-{n}x{pixels}.zarr"

@@ -12,8 +12,8 @@ import luxscale as lux
 from luxscale import plot
 from luxscale.examples.giants import LABELS, draw_labels, load_emulator
 from luxscale.paper import samples
-from luxscale.paper.base import Study, figure
-from luxscale.paper.panels import panels
+from luxscale.paper.base import Study, register_figure
+from luxscale.paper.panels import make_panels
 
 EMULATOR = "apogee_nn5.npz"
 SEEDS = {"E": 5, "F": 6}
@@ -35,7 +35,7 @@ SUBGIANTS = np.array([(5000, 3.4), (5900, 4.1)])
 SHARES = (0.5, 0.4, 0.1)
 
 
-def draw_labels_of_all(n: int, rng: np.random.Generator) -> np.ndarray:
+def draw_all_labels(n: int, rng: np.random.Generator) -> np.ndarray:
     """Draw labels (star, NAMES) of giants, dwarfs and subgiants, mixed.
 
     Giants are like those of the packaged sample. Dwarfs follow `MAIN_SEQUENCE`, with 0.05 dex of
@@ -65,7 +65,7 @@ def draw_labels_of_all(n: int, rng: np.random.Generator) -> np.ndarray:
     ])  # fmt: skip
 
 
-def load(path: Path, pixels: int) -> dict[str, np.ndarray]:
+def load_networks(path: Path, pixels: int) -> dict[str, np.ndarray]:
     """Return the per-pixel networks of the published emulator, of evenly spaced pixels if fewer are wanted."""
     with np.load(path, allow_pickle=False) as file:
         net = {k: file[k] for k in file.files if k != "label_names"}
@@ -90,7 +90,7 @@ def draw_stars(
     n: int, which: str, net: dict[str, np.ndarray], rng: np.random.Generator
 ) -> xr.Dataset:
     """Return ``label_value``, without errors, and ``snr`` of stars that pass a sample's cuts, in the emulator's range."""
-    drawn = draw_labels_of_all(5 * n, rng)
+    drawn = draw_all_labels(5 * n, rng)
     drawn = drawn[((drawn > net["x_min"]) & (drawn < net["x_max"])).all(1)]
     stars = xr.Dataset(
         {
@@ -99,7 +99,7 @@ def draw_stars(
         },
         {"label": np.array(NAMES, object)},
     )
-    return stars.isel(star=np.flatnonzero(samples.passes(stars, which))[:n])
+    return stars.isel(star=np.flatnonzero(samples.find_passing(stars, which))[:n])
 
 
 def make_survey(n: int, which: str, net: dict[str, np.ndarray]) -> xr.Dataset:
@@ -140,16 +140,16 @@ def make_survey(n: int, which: str, net: dict[str, np.ndarray]) -> xr.Dataset:
     )
 
 
-def sample(study: Study, which: str) -> xr.Dataset:
+def make_sample(study: Study, which: str) -> xr.Dataset:
     """Return stars of all kinds, as many as in the paper's sample E or F."""
-    n = samples.size(which, study.fraction)
-    net = load(study.file(EMULATOR), study.pixels)
-    return study.kept(
+    n = samples.count_stars(which, study.fraction)
+    net = load_networks(study.find_file(EMULATOR), study.pixels)
+    return study.keep(
         f"all-{which}", lambda: make_survey(n, which, net), stars=n, seed=SEEDS[which]
     )
 
 
-@figure("12", "giants, subgiants and dwarfs in one model", EMULATOR)
+@register_figure("12", "giants, subgiants and dwarfs in one model", EMULATOR)
 def dwarfs(study: Study) -> Figure:
     """Draw labels of 1,000 stars of all kinds, inferred by a model of 4,000, against the truth, and their Kiel diagram.
 
@@ -162,14 +162,14 @@ def dwarfs(study: Study) -> Figure:
     giants of the packaged sample, and all compositions are those of giants. P is the paper's four
     times the labels.
     """
-    train, test = sample(study, "E"), sample(study, "F")
-    model = study.model(
+    train, test = make_sample(study, "E"), make_sample(study, "F")
+    model = study.keep_model(
         "all-model", lambda: lux.train(train, 4 * len(NAMES), progress=study.progress)
     )
-    catalog = study.kept(
+    catalog = study.keep(
         "all-catalog", lambda: lux.infer(test, model).compute(), model=model.fingerprint
     )
-    drawing, axes = panels(len(NAMES) + 1, 3)
+    drawing, axes = make_panels(len(NAMES) + 1, 3)
     for label, ax in zip(NAMES, axes, strict=False):
         plot.one_to_one(catalog, test, label, ax)
     giant = test["label_value"].sel(label="logg").values < GIANTS

@@ -25,9 +25,12 @@ _FOR_ONE, _SPARE = 1.65, 200
 LATENT_DIM = 48
 
 
-def parent(study: Study) -> xr.Dataset:
+def make_parent(study: Study) -> xr.Dataset:
     """Return the survey that samples A, B and C are drawn from; lazy, in the study's directory."""
-    n = round(_FOR_ONE * sum(samples.size(letter, study.fraction) for letter in "ABC")) + _SPARE
+    n = (
+        round(_FOR_ONE * sum(samples.count_stars(letter, study.fraction) for letter in "ABC"))
+        + _SPARE
+    )
 
     def write(path: Path) -> None:
         with Progress("simulating giants", n, unit="stars", enabled=study.progress) as shown:
@@ -39,45 +42,49 @@ def parent(study: Study) -> xr.Dataset:
                 **PARENT,  # type: ignore[arg-type]
             )
 
-    return study.written("giants", write, stars=n, **PARENT)
+    return study.write_once("giants", write, stars=n, **PARENT)
 
 
-def survey(study: Study, which: str) -> xr.Dataset:
+def select_sample(study: Study, which: str) -> xr.Dataset:
     """Return a sample of simulated giants: ``"A"``, ``"B"`` (S/N 100 to 200) or ``"C"`` (30 to 60).
 
     Lazy. See `luxscale.paper.samples` for what the letters mean.
     """
-    return samples.select(parent(study), which, study.fraction)
+    return samples.select(make_parent(study), which, study.fraction)
 
 
-def model(study: Study) -> LuxModel:
+def train_model(study: Study) -> LuxModel:
     """Return the model of sample A, with the paper's 48 latents, P = 4 M."""
-    return study.model(
+    return study.keep_model(
         "giants-model",
-        lambda: lux.train(survey(study, "A"), LATENT_DIM, progress=study.progress),
+        lambda: lux.train(select_sample(study, "A"), LATENT_DIM, progress=study.progress),
         latent_dim=LATENT_DIM,
         **PARENT,
     )
 
 
-def cannon(study: Study) -> LuxModel:
+def train_cannon(study: Study) -> LuxModel:
     """Return The Cannon of sample A: quadratic in twelve labels, from those stars that have all; no errors."""
-    return study.model(
+    return study.keep_model(
         "giants-cannon",
-        lambda: lux.train(survey(study, "A"), method="cannon", folds=1, progress=study.progress),
+        lambda: lux.train(
+            select_sample(study, "A"), method="cannon", folds=1, progress=study.progress
+        ),
         **PARENT,
     )
 
 
-def catalog(
+def infer_catalog(
     study: Study, which: str, *, given: str = "flux", with_model: LuxModel | None = None
 ) -> xr.Dataset:
-    """Return what a model, `model` by default, infers of a sample: from spectra, or from labels (``"label_value"``)."""
-    trained = model(study) if with_model is None else with_model
-    return study.kept(
+    """Return what a model, `train_model` by default, infers of a sample: from spectra, or from labels (``"label_value"``)."""
+    trained = train_model(study) if with_model is None else with_model
+    return study.keep(
         f"giants-{which}-from-{given}",
-        lambda: study.by_blocks(
-            f"sample {which}", survey(study, which), lambda block: lux.infer(block, trained, given)
+        lambda: study.map_blocks(
+            f"sample {which}",
+            select_sample(study, which),
+            lambda block: lux.infer(block, trained, given),
         ),
         model=trained.fingerprint,
     )

@@ -12,17 +12,17 @@ from matplotlib.figure import Figure
 
 from luxscale import plot
 from luxscale.paper import giants
-from luxscale.paper.base import Study, figure
+from luxscale.paper.base import Study, register_figure
 
 PLANE = ("m_h", "mg_m")
 
 
-def as_catalog(survey: xr.Dataset) -> xr.Dataset:
+def make_catalog(survey: xr.Dataset) -> xr.Dataset:
     """Return the labels that a survey comes with as a catalogue, in memory."""
     return survey[["label_value", "label_err"]].compute()
 
 
-@figure("7", "labels of sample B against the catalogue's")
+@register_figure("7", "labels of sample B against the catalogue's")
 def one_to_one(study: Study) -> Figure:
     """Draw twelve labels of sample B against the catalogue's, with bias, RMSE and the catalogue's error.
 
@@ -30,18 +30,18 @@ def one_to_one(study: Study) -> Figure:
     Gaussian.
     """
     return plot.labels_figure(
-        giants.catalog(study, "B"), as_catalog(giants.survey(study, "B")), kiel=False
+        giants.infer_catalog(study, "B"), make_catalog(giants.select_sample(study, "B")), kiel=False
     )
 
 
-@figure("7-true", "labels of sample B against the true ones")
+@register_figure("7-true", "labels of sample B against the true ones")
 def against_truth(study: Study) -> Figure:
     """Draw the same against the labels behind the spectra, which nobody knows of real stars: not in the paper."""
-    truth = giants.survey(study, "B")[["label_true"]].compute()
-    return plot.labels_figure(giants.catalog(study, "B"), truth, kiel=False)
+    truth = giants.select_sample(study, "B")[["label_true"]].compute()
+    return plot.labels_figure(giants.infer_catalog(study, "B"), truth, kiel=False)
 
 
-@figure("8", "Lux, The Cannon and the catalogue in two diagrams")
+@register_figure("8", "Lux, The Cannon and the catalogue in two diagrams")
 def diagrams(study: Study) -> Figure:
     """Draw the Kiel diagram and [Mg/M] against [M/H] as Lux, The Cannon and the catalogue have them, for sample B.
 
@@ -49,28 +49,28 @@ def diagrams(study: Study) -> Figure:
     it is a density. The Cannon is trained on the stars of sample A that have all twelve labels.
     """
     by = {
-        "Lux": giants.catalog(study, "B"),
-        "The Cannon": giants.catalog(study, "B", with_model=giants.cannon(study)),
-        "Catalogue": as_catalog(giants.survey(study, "B")),
+        "Lux": giants.infer_catalog(study, "B"),
+        "The Cannon": giants.infer_catalog(study, "B", with_model=giants.train_cannon(study)),
+        "Catalogue": make_catalog(giants.select_sample(study, "B")),
     }
     return plot.diagrams(by, PLANE)
 
 
-@figure("9", "labels of sample C, at low S/N")
+@register_figure("9", "labels of sample C, at low S/N")
 def low_snr(study: Study) -> Figure:
     """Draw four labels of sample C against the catalogue's, the Kiel diagram and [Mg/M] against [M/H]."""
-    truth = as_catalog(giants.survey(study, "C"))
+    truth = make_catalog(giants.select_sample(study, "C"))
     labels = ["teff", "logg", "m_h", "mg_m"]
-    return plot.labels_figure(giants.catalog(study, "C"), truth, labels, plane=PLANE)
+    return plot.labels_figure(giants.infer_catalog(study, "C"), truth, labels, plane=PLANE)
 
 
-@figure("15", "Kiel diagram and abundances of sample B")
+@register_figure("15", "Kiel diagram and abundances of sample B")
 def abundances(study: Study) -> Figure:
     """Draw the Kiel diagram and every [X/M] against [M/H] for sample B."""
-    return plot.abundances_figure(giants.catalog(study, "B"))
+    return plot.abundances_figure(giants.infer_catalog(study, "B"))
 
 
-@figure("16", "all labels of sample C, at low S/N")
+@register_figure("16", "all labels of sample C, at low S/N")
 def faint(study: Study) -> Figure:
     """Draw the twelve labels of sample C (S/N 30 to 60), inferred by the model of sample A, against the catalogue's.
 
@@ -79,5 +79,5 @@ def faint(study: Study) -> Figure:
     hides in the scatter.
     """
     return plot.labels_figure(
-        giants.catalog(study, "C"), as_catalog(giants.survey(study, "C")), kiel=False
+        giants.infer_catalog(study, "C"), make_catalog(giants.select_sample(study, "C")), kiel=False
     )

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from luxscale import plot
 from luxscale.errors import InputError
 from luxscale.paper import giants
-from luxscale.paper.base import Study, figure
+from luxscale.paper.base import Study, register_figure
 from luxscale.plot.style import TITLE
 from luxscale.progress import Progress
 
@@ -54,7 +54,9 @@ def embed(latent: np.ndarray, weights: np.ndarray) -> xr.Dataset:
     )
 
 
-@figure("19", "latents in two dimensions, by t-SNE and principal components", modules=("sklearn",))
+@register_figure(
+    "19", "latents in two dimensions, by t-SNE and principal components", modules=("sklearn",)
+)
 def latents(study: Study) -> Figure:
     """Draw the latents of sample B by t-SNE, once for each label as colour, and beside it by principal components.
 
@@ -63,16 +65,16 @@ def latents(study: Study) -> Figure:
     Principal components of such latents would say nothing; these are of the model spectra, B z. The
     paper names principal components and shows none.
     """
-    catalog = giants.catalog(study, "B").compute()
+    catalog = giants.infer_catalog(study, "B").compute()
 
     def make() -> xr.Dataset:
         with Progress("reducing latents", 1, enabled=study.progress) as shown:
             shown.update(0, "t-SNE")
             return embed(
-                catalog["latent"].values, np.asarray(giants.model(study)["flux"].map.weights)
+                catalog["latent"].values, np.asarray(giants.train_model(study)["flux"].map.weights)
             )
 
-    embedding = study.kept(
+    embedding = study.keep(
         "latents", make, model=catalog.attrs["model_fingerprint"], perplexity=PERPLEXITY
     ).compute()
     figure = Figure((15.6, 9.6), layout="constrained")

@@ -63,7 +63,7 @@ BANDS: dict[str, tuple[tuple[float, float], ...]] = {
 }
 
 
-def windows(label: str) -> tuple[tuple[float, float], ...]:
+def find_windows(label: str) -> tuple[tuple[float, float], ...]:
     """Return the windows of a label, least and greatest wavelength in Angstrom in air; none for an unknown one.
 
     Those that overlap are one.
@@ -79,7 +79,7 @@ def windows(label: str) -> tuple[tuple[float, float], ...]:
     return tuple(merged)
 
 
-def widened(span: tuple[float, float], grid: np.ndarray, least: int = 8) -> tuple[float, float]:
+def widen_span(span: tuple[float, float], grid: np.ndarray, least: int = 8) -> tuple[float, float]:
     """Return a stretch that holds some pixels of a grid, however coarse that is."""
     middle, step = (span[0] + span[1]) / 2, float(np.median(np.diff(grid)))
     half = max((span[1] - span[0]) / 2, least / 2 * step)

@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from luxscale import plot
 from luxscale.analysis.neighbours import neighbours
 from luxscale.paper import giants
-from luxscale.paper.base import Study, figure
-from luxscale.paper.lines import widened, windows
-from luxscale.plot.style import DATA, TITLE, style
+from luxscale.paper.base import Study, register_figure
+from luxscale.paper.lines import find_windows, widen_span
+from luxscale.plot.style import DATA, TITLE, style_axes
 
 #: What counts as alike: the differences of labels that weigh as much as each other, in their units.
 ALIKE = {"teff": 40.0, "logg": 0.1, "m_h": 0.04}
@@ -63,13 +63,13 @@ def find_pair(catalog: xr.Dataset, label: str, alike: Mapping[str, float]) -> tu
     return names[more], names[row[more, n]]
 
 
-def abundance_pair(catalog: xr.Dataset, label: str) -> tuple[Any, Any]:
+def find_abundance_pair(catalog: xr.Dataset, label: str) -> tuple[Any, Any]:
     """Return two stars that differ in one abundance, alike in temperature, gravity, metallicity and the others."""
     others = [k for k in map(str, catalog["label"].values) if k.endswith("_m") and k != label]
     return find_pair(catalog, label, {**ALIKE, **dict.fromkeys(others, _OTHERS)})
 
 
-@figure("5", "spectra of doppelgangers that differ in one abundance")
+@register_figure("5", "spectra of doppelgangers that differ in one abundance")
 def doppelgangers(study: Study) -> Figure:
     """Draw pairs of stars of sample B that are alike but for one abundance, where lines of that element lie.
 
@@ -79,14 +79,24 @@ def doppelgangers(study: Study) -> Figure:
     that a giant of such a spectrum would tell it by: the model knows of it by CN, which is weaker
     with more oxygen.
     """
-    survey, catalog = giants.survey(study, "B"), giants.catalog(study, "B").compute()
+    survey, catalog = giants.select_sample(study, "B"), giants.infer_catalog(study, "B").compute()
     drawn = Figure((9.5, 8.0), layout="constrained")
     axes = drawn.subplots(3, 3)
     for ax, (label, stretch) in zip(axes.flat, SPANS.items(), strict=True):
-        pair, span = abundance_pair(catalog, label), widened(stretch, survey["wavelength"].values)
-        style(ax)
+        pair, span = (
+            find_abundance_pair(catalog, label),
+            widen_span(stretch, survey["wavelength"].values),
+        )
+        style_axes(ax)
         plot.doppelgangers(
-            survey, catalog, giants.model(study), pair, label, span, windows=windows(label), ax=ax
+            survey,
+            catalog,
+            giants.train_model(study),
+            pair,
+            label,
+            span,
+            windows=find_windows(label),
+            ax=ax,
         )
         ax.set_xlabel("")
     kinds = [

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from luxscale import plot
 from luxscale.analysis.precision import draw_precision, precision_by_snr
 from luxscale.paper import giants
-from luxscale.paper.base import Study, figure
+from luxscale.paper.base import Study, register_figure
 from luxscale.schema.variables import STAR
 
 #: Stars of samples B and C together, and draws of noise for each.
@@ -21,22 +21,22 @@ STARS, DRAWS = 2000, 10
 EDGES = (30, 36, 42, 48, 54, 60, 100, 120, 140, 160, 180, 200)
 
 
-def stars(study: Study) -> xr.Dataset:
+def measure_precision(study: Study) -> xr.Dataset:
     """Return how the labels of stars of samples B and C scatter under ten draws of noise, and the S/N of these stars."""
-    model, n = giants.model(study), study.stars(STARS // 2)
+    model, n = giants.train_model(study), study.count_stars(STARS // 2)
 
     def scatter(letter: str) -> xr.Dataset:
-        survey = giants.survey(study, letter)
+        survey = giants.select_sample(study, letter)
         rows = np.sort(np.random.default_rng(0).permutation(survey.sizes[STAR])[:n])
         survey = survey.isel({STAR: rows})
-        drawn = study.by_blocks(
+        drawn = study.map_blocks(
             f"draws of noise, {letter}", survey, lambda block: draw_precision(block, model, DRAWS)
         )
         return drawn.assign(snr=(STAR, survey["snr"].values))
 
     return xr.concat(
         [
-            study.kept(
+            study.keep(
                 f"giants-precision-{k}", partial(scatter, k), model=model.fingerprint, stars=n
             )
             for k in "BC"
@@ -45,7 +45,7 @@ def stars(study: Study) -> xr.Dataset:
     )
 
 
-@figure("10", "precision of labels against S/N")
+@register_figure("10", "precision of labels against S/N")
 def precision(study: Study) -> Figure:
     """Draw the scatter of labels under ten draws of noise against S/N, for stars of samples B and C.
 
@@ -53,5 +53,5 @@ def precision(study: Study) -> Figure:
     Angstrom: at one S/N more or less is known of a label than from APOGEE's. The 2,000 stars are
     half of each sample. The formula beside the draws is the one that the paper mentions.
     """
-    binned = precision_by_snr(stars(study), EDGES, (0.05, 0.5, 0.95))
+    binned = precision_by_snr(measure_precision(study), EDGES, (0.05, 0.5, 0.95))
     return plot.precision(binned)[0].get_figure()

@@ -79,7 +79,7 @@ SAMPLES = {
 }
 
 
-def size(letter: str, fraction: float = 1.0) -> int:
+def count_stars(letter: str, fraction: float = 1.0) -> int:
     """Return how many stars a sample has: the paper's number times ``fraction``, 50 at least."""
     return max(LEAST, round(fraction * _sample(letter).stars))
 
@@ -120,9 +120,9 @@ def select(survey: xr.Dataset, letter: str, fraction: float = 1.0, *, seed: int 
     50
     """
     sample = _sample(letter)
-    rows = np.flatnonzero(passes(survey, letter))
-    first = size(sample.after, fraction) if sample.after else 0
-    last = first + size(letter, fraction)
+    rows = np.flatnonzero(find_passing(survey, letter))
+    first = count_stars(sample.after, fraction) if sample.after else 0
+    last = first + count_stars(letter, fraction)
     if rows.size < last:
         taken = f" beside the {first:,} of sample {sample.after}" if first else ""
         raise InputError(
@@ -135,14 +135,14 @@ def select(survey: xr.Dataset, letter: str, fraction: float = 1.0, *, seed: int 
     return survey.isel({STAR: np.sort(drawn)})
 
 
-def largest(survey: xr.Dataset, letter: str) -> float:
+def find_largest_fraction(survey: xr.Dataset, letter: str) -> float:
     """Return the largest fraction of a sample, and of the one that is drawn before it, that a survey has stars for."""
     sample = _sample(letter)
     paper = sample.stars + (SAMPLES[sample.after].stars if sample.after else 0)
-    return int(passes(survey, letter).sum()) / (paper + 1)  # both are rounded
+    return int(find_passing(survey, letter).sum()) / (paper + 1)  # both are rounded
 
 
-def passes(survey: xr.Dataset, letter: str) -> np.ndarray:
+def find_passing(survey: xr.Dataset, letter: str) -> np.ndarray:
     """Return which stars pass the cuts of a sample: (star,) bool; a star without a known label does not.
 
     Raises

@@ -18,10 +18,10 @@ from luxscale.analysis.goodness import effective_parameters, residuals
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict, predict_error
 from luxscale.paper import giants
-from luxscale.paper.base import Study, figure
-from luxscale.paper.lines import widened, windows
+from luxscale.paper.base import Study, register_figure
+from luxscale.paper.lines import find_windows, widen_span
 from luxscale.paper.pairs import find_pair
-from luxscale.plot.style import CYCLE, style
+from luxscale.plot.style import CYCLE, style_axes
 from luxscale.schema.stars import find_stars
 from luxscale.schema.variables import STAR
 
@@ -41,22 +41,22 @@ PAIRS = {
 }
 
 
-@figure("3", "spectra from fluxes and from labels")
+@register_figure("3", "spectra from fluxes and from labels")
 def spectra(study: Study) -> Figure:
     """Draw six stars of sample B in three pairs, each alike in two of Teff, log g and [M/H] and not in the third."""
-    catalog = giants.catalog(study, "B").compute()
+    catalog = giants.infer_catalog(study, "B").compute()
     stars = [star for label, alike in PAIRS.items() for star in find_pair(catalog, label, alike)]
     by = {
         "model, from fluxes": catalog,
-        "model, from labels": giants.catalog(study, "B", given="label_value"),
+        "model, from labels": giants.infer_catalog(study, "B", given="label_value"),
     }
-    survey = giants.survey(study, "B")
-    spans = [widened(span, survey["wavelength"].values) for span in (SPAN, ZOOM)]
-    axes = plot.reconstructions(survey, by, giants.model(study), stars, spans)
+    survey = giants.select_sample(study, "B")
+    spans = [widen_span(span, survey["wavelength"].values) for span in (SPAN, ZOOM)]
+    axes = plot.reconstructions(survey, by, giants.train_model(study), stars, spans)
     return axes[0, 0, 0].figure
 
 
-def goodness(study: Study) -> xr.Dataset:
+def measure_goodness(study: Study) -> xr.Dataset:
     """Return reduced chi2 of sample B's spectra with latents from fluxes and from labels, and what they should be.
 
     Returns
@@ -65,11 +65,13 @@ def goodness(study: Study) -> xr.Dataset:
         ``from_flux``, over its degrees of freedom, ``freedom``; ``from_labels``, over the number of pixels; and
         ``expected``, the mean that the latter should have, as labels leave much of a spectrum unknown: (star,) each.
     """
-    model = giants.model(study)
-    return study.kept(
+    model = giants.train_model(study)
+    return study.keep(
         "giants-goodness",
-        lambda: study.by_blocks(
-            "chi2 of sample B", giants.survey(study, "B"), lambda block: _goodness(block, model)
+        lambda: study.map_blocks(
+            "chi2 of sample B",
+            giants.select_sample(study, "B"),
+            lambda block: _goodness(block, model),
         ),
         model=model.fingerprint,
     )
@@ -102,7 +104,7 @@ def _expected(block: xr.Dataset, model: LuxModel) -> xr.DataArray:
     return ratio.mean("wavelength")
 
 
-@figure("4", "reduced chi2 of spectra")
+@register_figure("4", "reduced chi2 of spectra")
 def chi2(study: Study) -> Figure:
     """Draw reduced chi2 of sample B, at the left with latents from fluxes, as in the paper, at the right from labels.
 
@@ -111,18 +113,18 @@ def chi2(study: Study) -> Figure:
     to the prior, which gives the mean expected there. Latents are not Gaussian given labels: most
     stars fit better than that, a few, metal-poor or cool, far worse.
     """
-    values = goodness(study).compute()
+    values = measure_goodness(study).compute()
     drawn = Figure((7.6, 3.2), layout="constrained")
     left, right = drawn.subplots(1, 2)
     for ax, title in ((left, "latents from fluxes"), (right, "latents from labels")):
         ax.set_title(title)
-        style(ax)
+        style_axes(ax)
     plot.chi2(values["from_flux"], freedom=values["freedom"], ax=left)
     plot.chi2(values["from_labels"], expected=values["expected"], ax=right)
     return drawn
 
 
-@figure("6", "derivative spectra and lines")
+@register_figure("6", "derivative spectra and lines")
 def derivatives(study: Study) -> Figure:
     """Draw the spectrum of a star of sample B, and how labels change with flux, with windows of Fe I, Mg I and Mn I.
 
@@ -130,16 +132,16 @@ def derivatives(study: Study) -> Figure:
     paper mentions, is drawn too. [M/H] is not [Fe/H]: it moves all metals together, so that no
     single Fe I line need stand out.
     """
-    model, catalog = giants.model(study), giants.catalog(study, "B").compute()
-    star = typical(catalog)
+    model, catalog = giants.train_model(study), giants.infer_catalog(study, "B").compute()
+    star = find_typical_star(catalog)
     axes = plot.derivative_spectra(model, list(MARKED), DERIVATIVES, latent=_latent(catalog, star))
     _add_spectra(axes[0], study, star)
     for ax, (label, name) in zip(axes[1:], MARKED.items(), strict=True):
-        plot.mark_windows(ax, windows(label), name)
+        plot.mark_windows(ax, find_windows(label), name)
     return axes[0].get_figure()
 
 
-def typical(catalog: xr.Dataset) -> Any:
+def find_typical_star(catalog: xr.Dataset) -> Any:
     """Return the star whose latents are nearest to the mean."""
     return catalog[STAR].values[int(np.argmin((catalog["latent"].values ** 2).sum(1)))]
 
@@ -150,7 +152,10 @@ def _latent(catalog: xr.Dataset, star: Any) -> np.ndarray:
 
 def _add_spectra(ax: Any, study: Study, star: Any) -> None:
     """Draw the data of a star, and its spectrum from its labels, over the model's from its fluxes."""
-    survey, others = giants.survey(study, "B"), giants.catalog(study, "B", given="label_value")
+    survey, others = (
+        giants.select_sample(study, "B"),
+        giants.infer_catalog(study, "B", given="label_value"),
+    )
     one = survey.isel({STAR: find_stars(survey, [star], "survey")}).compute()
     flux = one["flux"].where(one["flux_ivar"] > 0).values[0]
     ax.lines[0].set(color=CYCLE[0], label="from fluxes", zorder=3)
@@ -158,7 +163,8 @@ def _add_spectra(ax: Any, study: Study, star: Any) -> None:
         one["wavelength"].values, flux, where="mid", color="0.6", lw=0.7, label="data", zorder=1
     )
     from_labels = predict(
-        others.isel({STAR: find_stars(others, [star], "catalogue")}).compute(), giants.model(study)
+        others.isel({STAR: find_stars(others, [star], "catalogue")}).compute(),
+        giants.train_model(study),
     )
     ax.plot(
         one["wavelength"].values,

@@ -13,9 +13,9 @@ from luxscale.examples.giants import LABELS, load_emulator, render
 from luxscale.examples.simulate import REPORTED
 from luxscale.model.lux import LuxModel
 from luxscale.paper import giants
-from luxscale.paper.base import Study, figure
-from luxscale.paper.labels import as_catalog
-from luxscale.plot.style import TITLE, style
+from luxscale.paper.base import Study, register_figure
+from luxscale.paper.labels import make_catalog
+from luxscale.plot.style import TITLE, style_axes
 
 #: Error of a pixel of a synthetic spectrum that the paper assumes, over the continuum.
 ERROR = 0.1
@@ -55,16 +55,16 @@ def synthesise(survey: xr.Dataset, pixels: int) -> xr.Dataset:
     ).assign_coords(wavelength=survey["wavelength"])
 
 
-def split(survey: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+def split_stars(survey: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """Return the stars to train on, and one in five to test with."""
     test = np.arange(survey.sizes["star"]) % TEST == 0
     return survey.isel(star=np.flatnonzero(~test)), survey.isel(star=np.flatnonzero(test))
 
 
-def model(study: Study) -> LuxModel:
+def train_model(study: Study) -> LuxModel:
     """Return the model of four fifths of sample A, trained on their synthetic spectra."""
-    train, _ = split(giants.survey(study, "A"))
-    return study.model(
+    train, _ = split_stars(giants.select_sample(study, "A"))
+    return study.keep_model(
         "synthetic-model",
         lambda: lux.train(
             synthesise(train, study.pixels), giants.LATENT_DIM, progress=study.progress
@@ -73,18 +73,18 @@ def model(study: Study) -> LuxModel:
     )
 
 
-def pull(found: xr.Dataset, truth: xr.Dataset) -> float:
+def measure_pull(found: xr.Dataset, truth: xr.Dataset) -> float:
     """Return how far labels are off over their errors: the median of the labels' robust scatter, 1 if errors are right."""
     return float(compare(found, truth)["pull"].median())
 
 
-def said(pull: float) -> str:
+def describe_pull(pull: float) -> str:
     """Say in words what a pull tells of errors."""
     words = "too small" if pull > MOST else "too large" if pull < 1 / MOST else "about right"
     return f"errors are {words}, deviations scatter by {pull:.2f} times the error"
 
 
-@figure("18", "a model of synthetic spectra, on synthetic and on observed ones")
+@register_figure("18", "a model of synthetic spectra, on synthetic and on observed ones")
 def synthetic(study: Study) -> Figure:
     """Draw labels that a model of synthetic spectra infers from synthetic and, below, from observed spectra.
 
@@ -97,21 +97,21 @@ def synthetic(study: Study) -> Figure:
     so with real stars more would be lost. Errors in the lower half are too small, as its title says
     in numbers, because a model of synthetic spectra finds no scatter of pixels beyond the 10%.
     """
-    trained = model(study)
-    _, observed = split(giants.survey(study, "A"))
+    trained = train_model(study)
+    _, observed = split_stars(giants.select_sample(study, "A"))
     observed = observed.compute()
     made = synthesise(observed, study.pixels)
     figure = Figure((15.6, 11), layout="constrained")
     halves = figure.add_gridspec(2, 1)
     sides = {
         "Synthetic spectra": (made, made[["label_true"]]),
-        "Observed spectra of the same stars": (observed, as_catalog(observed)),
+        "Observed spectra of the same stars": (observed, make_catalog(observed)),
     }
     for i, (title, (stars, truth)) in enumerate(sides.items()):
         half = figure.add_subfigure(halves[i])
         found = lux.infer(stars, trained).compute()
-        half.suptitle(f"{title}: {said(pull(found, truth))}", fontsize=TITLE + 3)
+        half.suptitle(f"{title}: {describe_pull(measure_pull(found, truth))}", fontsize=TITLE + 3)
         for ax, label in zip(half.subplots(2, 6).flat, REPORTED, strict=True):
-            style(ax)
+            style_axes(ax)
             plot.one_to_one(found, truth, label, ax)
     return figure

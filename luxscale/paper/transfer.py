@@ -12,9 +12,9 @@ import luxscale as lux
 from luxscale import plot
 from luxscale.analysis.evaluate import match_labels
 from luxscale.model.decoders import quadratic_features
-from luxscale.paper.abundances import ABUNDANCES, TABLE, survey
-from luxscale.paper.base import Study, figure
-from luxscale.paper.panels import panels
+from luxscale.paper.abundances import ABUNDANCES, TABLE, make_survey
+from luxscale.paper.base import Study, register_figure
+from luxscale.paper.panels import make_panels
 from luxscale.paper.xp import FILE
 
 FOLDS, LATENT_DIM = 5, 48
@@ -26,11 +26,11 @@ KNOWN = ("teff", "logg", "fe_h", "alpha_m")
 SHOWN = ("c_fe", "n_fe", "mg_fe", "al_fe", "mn_fe", "ni_fe")
 
 
-def catalog(study: Study) -> xr.Dataset:
+def infer_catalog(study: Study) -> xr.Dataset:
     """Return labels of the stars with abundances, each inferred by a model that was trained without its own."""
-    every = survey(study)
-    fold = folds(every["matched"].values)
-    return study.kept(
+    every = make_survey(study)
+    fold = assign_folds(every["matched"].values)
+    return study.keep(
         "transfer-catalog",
         lambda: xr.concat(_by_fold(study, every, fold), "star"),
         latents=LATENT_DIM,
@@ -43,14 +43,14 @@ def _by_fold(study: Study, every: xr.Dataset, fold: np.ndarray) -> Iterator[xr.D
         yield lux.infer(every.isel(star=fold == k), model).compute()
 
 
-def folds(matched: np.ndarray) -> np.ndarray:
+def assign_folds(matched: np.ndarray) -> np.ndarray:
     """Return the fold (star,) in which each star with abundances is left out of training; -1 of the others."""
     fold = np.full(matched.size, -1)
     fold[matched] = np.arange(matched.sum()) % FOLDS
     return fold
 
 
-def regressed(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+def predict_from_labels(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Predict values (star,) from other labels (star, label): quadratic, each fold from the others; NaN stays NaN."""
     x = (known - known.mean(0)) / known.std(0)
     design = np.column_stack([np.ones(len(x)), quadratic_features(x)])
@@ -62,15 +62,15 @@ def regressed(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return predicted
 
 
-def residuals(
+def find_residuals(
     inferred: np.ndarray, true: np.ndarray, known: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what other labels do not predict of the inferred and of the trusted values (star,)."""
     inferred = np.where(np.isfinite(true), inferred, np.nan)
-    return inferred - regressed(inferred, known), true - regressed(true, known)
+    return inferred - predict_from_labels(inferred, known), true - predict_from_labels(true, known)
 
 
-def shares(pairs: xr.Dataset) -> xr.Dataset:
+def measure_shares(pairs: xr.Dataset) -> xr.Dataset:
     """Measure how much of the variance of abundances is predicted, and by what.
 
     Parameters
@@ -92,7 +92,7 @@ def shares(pairs: xr.Dataset) -> xr.Dataset:
     for label in ABUNDANCES:
         inferred, true = (pairs[v].sel(label=label).values for v in ("inferred", "truth"))
         there = np.isfinite(true)
-        left = np.array(residuals(inferred, true, known))[:, there]
+        left = np.array(find_residuals(inferred, true, known))[:, there]
         total = np.var(true[there])
         rows.append((
             1 - np.mean(left[1] ** 2) / total,
@@ -107,14 +107,14 @@ def shares(pairs: xr.Dataset) -> xr.Dataset:
     return xr.Dataset(columns, {"label": list(ABUNDANCES)}, {"known": list(KNOWN)})
 
 
-def matched_pairs(study: Study) -> xr.Dataset:
+def match_pairs(study: Study) -> xr.Dataset:
     """Return inferred and trusted labels of stars that have all of KNOWN."""
-    pairs = match_labels(catalog(study), survey(study))
+    pairs = match_labels(infer_catalog(study), make_survey(study))
     known = np.isfinite(pairs["truth"].sel(label=list(KNOWN)).values).all(1)
     return pairs.isel(star=np.flatnonzero(known)).assign_coords(star=np.arange(known.sum()))
 
 
-@figure("13", "abundances of one survey from the spectra of another", FILE, TABLE)
+@register_figure("13", "abundances of one survey from the spectra of another", FILE, TABLE)
 def transfer(study: Study) -> Figure:
     """Draw six [X/Fe] against [Fe/H], inferred from XP spectra and as measured, and what other labels leave of them.
 
@@ -129,9 +129,9 @@ def transfer(study: Study) -> Figure:
     than correlation with these four: it may be lines of the element, or correlation with what else
     a spectrum knows of, such as C, N, age or extinction, or with the errors of the four.
     """
-    pairs = matched_pairs(study)
+    pairs = match_pairs(study)
     known = pairs["truth"].sel(label=list(KNOWN)).values
-    drawing, axes = panels(3 * len(SHOWN), len(SHOWN))
+    drawing, axes = make_panels(3 * len(SHOWN), len(SHOWN))
     for i, label in enumerate(SHOWN):
         column = axes[i :: len(SHOWN)]
         for ax, side, name in zip(
@@ -141,11 +141,11 @@ def transfer(study: Study) -> Figure:
             ax.set(xlabel=f"{name} {ax.get_xlabel()}", ylabel=f"{name} {ax.get_ylabel()}")
         column[0].set(xlim=column[1].get_xlim(), ylim=column[1].get_ylim())
         inferred, true = (pairs[v].sel(label=label).values for v in ("inferred", "truth"))
-        plot.beyond(*residuals(inferred, true, known), label, column[2])
+        plot.beyond(*find_residuals(inferred, true, known), label, column[2])
     return drawing
 
 
-@figure("17", "all labels of one survey from the spectra of another", FILE, TABLE)
+@register_figure("17", "all labels of one survey from the spectra of another", FILE, TABLE)
 def every_label(study: Study) -> Figure:
     """Draw all labels inferred from XP spectra against the measured ones, and what of them is more than correlation with four.
 
@@ -156,10 +156,10 @@ def every_label(study: Study) -> Figure:
     own values, and marks what the spectrum knows beyond correlation with these four, which is not
     yet a line of the element: see figure 13.
     """
-    found, truth = catalog(study), survey(study)
+    found, truth = infer_catalog(study), make_survey(study)
     labels = [name for name in found["label"].values.tolist() if name != "a_k"]
-    drawing, axes = panels(len(labels), 6, more=1)
+    drawing, axes = make_panels(len(labels), 6, more=1)
     for label, ax in zip(labels, axes, strict=False):
         plot.one_to_one(found, truth, label, ax)
-    plot.transfer(shares(matched_pairs(study)), axes[-1])
+    plot.transfer(measure_shares(match_pairs(study)), axes[-1])
     return drawing

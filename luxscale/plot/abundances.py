@@ -12,8 +12,17 @@ from matplotlib.figure import Figure
 
 from luxscale.analysis.evaluate import label_units, require_variables
 from luxscale.plot.density import DENSE, draw_stars, share_scale
-from luxscale.plot.kiel_diagram import add_kiel, draw_kiel, hue_of
-from luxscale.plot.style import TITLE, color_bar, label_rows, limits, new_axes, style, ticks, titled
+from luxscale.plot.kiel_diagram import add_kiel, choose_hue, draw_kiel
+from luxscale.plot.style import (
+    TITLE,
+    add_color_bar,
+    find_label_rows,
+    find_limits,
+    format_axis_label,
+    make_axes,
+    make_ticks,
+    style_axes,
+)
 from luxscale.schema.status import find_done
 
 #: What abundances are drawn against, the first that a catalogue has.
@@ -51,19 +60,19 @@ def abundances(catalog: xr.Dataset, y: str, x: str | None = None, ax: Axes | Non
         If the catalogue lacks one of the two labels.
     """
     new = ax is None
-    ax = ax or new_axes(4.2 if find_done(catalog).sum() > DENSE else 3.6, 3.4)
-    density = draw_plane(catalog, x or metallicity(catalog), y, ax)
+    ax = ax or make_axes(4.2 if find_done(catalog).sum() > DENSE else 3.6, 3.4)
+    density = draw_plane(catalog, x or choose_metallicity(catalog), y, ax)
     if new and density is not None:
-        color_bar(density, ax, "stars per bin")
+        add_color_bar(density, ax, "stars per bin")
     return ax
 
 
-def metallicity(catalog: xr.Dataset) -> str:
+def choose_metallicity(catalog: xr.Dataset) -> str:
     """Return the label that abundances are drawn against."""
     return next((name for name in METALLICITY if name in label_units(catalog)), METALLICITY[0])
 
 
-def columns(catalog: xr.Dataset, *labels: str) -> tuple[np.ndarray, ...]:
+def read_labels(catalog: xr.Dataset, *labels: str) -> tuple[np.ndarray, ...]:
     """Return labels of the stars that are done and have all of them known.
 
     Raises
@@ -72,7 +81,7 @@ def columns(catalog: xr.Dataset, *labels: str) -> tuple[np.ndarray, ...]:
         If there is no such label.
     """
     require_variables(catalog, ["label_value"], "catalogue")
-    rows = label_rows(list(label_units(catalog)), labels)
+    rows = find_label_rows(list(label_units(catalog)), labels)
     values = catalog["label_value"].values[find_done(catalog)][:, rows]
     return tuple(values[np.isfinite(values).all(1)].T)
 
@@ -85,16 +94,20 @@ def draw_plane(
     within: tuple[tuple[float, float], tuple[float, float]] | None = None,
 ) -> PolyCollection | None:
     """Draw one label against another within some limits; return the density, if there is one, for a colour bar."""
-    across, up = columns(catalog, x, y)
+    across, up = read_labels(catalog, x, y)
     central = across.size > DENSE
-    xlim, ylim = within or (limits(across, central), limits(up, central))
+    xlim, ylim = within or (find_limits(across, central), find_limits(up, central))
     density = draw_stars(ax, across, up, xlim, ylim)
     units = label_units(catalog)
     ax.set(
-        xlim=xlim, ylim=ylim, xlabel=titled(x, units[x]), ylabel=titled(y, units[y]), box_aspect=1
+        xlim=xlim,
+        ylim=ylim,
+        xlabel=format_axis_label(x, units[x]),
+        ylabel=format_axis_label(y, units[y]),
+        box_aspect=1,
     )
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(ticks())
+        axis.set_major_locator(make_ticks())
     return density
 
 
@@ -125,7 +138,7 @@ def abundances_figure(
     """
     require_variables(catalog, ["label_value"], "catalogue")
     units = label_units(catalog)
-    x = x or metallicity(catalog)
+    x = x or choose_metallicity(catalog)
     wanted = (
         [k for k, unit in units.items() if unit == "dex" and k not in ("logg", x)]
         if labels is None
@@ -140,7 +153,7 @@ def abundances_figure(
     )
     axes = [figure.add_subplot(down, across, i + 1) for i in range(panels)]
     for ax in axes:
-        style(ax)
+        style_axes(ax)
     if with_kiel:
         add_kiel(catalog, axes[0])
     drawn = [
@@ -175,28 +188,28 @@ def diagrams(catalogs: Mapping[str, xr.Dataset], plane: tuple[str, str]) -> Figu
     axes = figure.subplots(2, len(catalogs), squeeze=False)
     shown = list(catalogs.values())
     span = {name: _span(shown, name) for name in ("teff", "logg", *plane)}
-    hue = hue_of(shown[0], METALLICITY[0])
+    hue = choose_hue(shown[0], METALLICITY[0])
     for ax in axes.flat:
-        style(ax)
+        style_axes(ax)
     stars = [draw_kiel(c, ax, "teff", "logg", hue) for c, ax in zip(shown, axes[0], strict=True)]
     within = (span[plane[0]], span[plane[1]])
     planes = [draw_plane(c, *plane, ax, within) for c, ax in zip(shown, axes[1], strict=True)]
     for name, ax in zip(catalogs, axes[0], strict=True):
         ax.set(xlim=span["teff"][::-1], ylim=span["logg"][::-1])
         ax.set_title(name, fontsize=TITLE)
-        ax.xaxis.set_major_locator(ticks(3))  # neighbours' last and first would touch
+        ax.xaxis.set_major_locator(make_ticks(3))  # neighbours' last and first would touch
     for row in axes:
         for ax in row[1:]:
             ax.set_ylabel("")
             ax.tick_params(labelleft=False)
-    _bars(axes, stars, planes, titled(hue, label_units(shown[0])[hue]) if hue else "")
+    _bars(axes, stars, planes, format_axis_label(hue, label_units(shown[0])[hue]) if hue else "")
     return figure
 
 
 def _span(catalogs: Sequence[xr.Dataset], label: str) -> tuple[float, float]:
     """Return limits that hold the central stars of all catalogues."""
-    known = [columns(c, label)[0] for c in catalogs]
-    each = [limits(np.percentile(v, MOST) if v.size > CROWD else v, False) for v in known]
+    known = [read_labels(c, label)[0] for c in catalogs]
+    each = [find_limits(np.percentile(v, MOST) if v.size > CROWD else v, False) for v in known]
     return min(low for low, _ in each), max(high for _, high in each)
 
 
@@ -208,10 +221,10 @@ def _bars(
         bounds = stars[0].get_clim()
         for s in stars:
             s.set_clim(*bounds)
-        color_bar(stars[0], list(axes[0]), hue, extend="both")
+        add_color_bar(stars[0], list(axes[0]), hue, extend="both")
     drawn = [p for p in planes if p is not None]
     if drawn:
         top = max(2.0, *(float(np.max(d.get_array())) for d in drawn))  # type: ignore[arg-type]
         for d in drawn:
             d.set_clim(1, top)
-        color_bar(drawn[0], list(axes[1]), "stars per bin")
+        add_color_bar(drawn[0], list(axes[1]), "stars per bin")

@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from scipy import stats
 
 from luxscale.errors import InputError
-from luxscale.plot.style import CENTRAL, DATA, MODEL, POINT, TEXT, new_axes, ticks
+from luxscale.plot.style import CENTRAL, DATA, MODEL, POINT, TEXT, make_axes, make_ticks
 
 #: Bins of a histogram at most.
 BINS = 60
@@ -64,7 +64,7 @@ def chi2(
     if not values.size:
         raise InputError("no star has a reduced chi2; give a catalogue of stars that are done")
     limit = limit if limit is not None and np.isfinite(limit) else None
-    ax = ax or new_axes(3.8 if limit is None else 5.2, 3.0)
+    ax = ax or make_axes(3.8 if limit is None else 5.2, 3.0)
     bins, wide = _bins(values, limit)
     ax.hist(
         values,
@@ -91,11 +91,11 @@ def chi2(
         yscale="linear" if limit is None else "log",
     )
     if limit is None:
-        ax.yaxis.set_major_locator(ticks())
+        ax.yaxis.set_major_locator(make_ticks())
     if wide:
         _few_ticks(ax, bins[-1] / bins[0])
     else:
-        ax.xaxis.set_major_locator(ticks())
+        ax.xaxis.set_major_locator(make_ticks())
     outside = int(((values < bins[0]) | (values > bins[-1])).sum())
     lines = [
         f"n = {values.size:,}",

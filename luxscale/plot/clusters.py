@@ -21,12 +21,12 @@ from luxscale.plot.style import (
     CYCLE,
     POINT,
     TEXT,
-    label_rows,
-    limits,
-    new_axes,
-    pretty,
-    ticks,
-    titled,
+    find_label_rows,
+    find_limits,
+    format_axis_label,
+    format_label,
+    make_axes,
+    make_ticks,
 )
 
 MARKERS = "osD^vPX<>"
@@ -61,13 +61,13 @@ def clusters(
     pairs = match_labels(catalog, truth, labels=[label])
     inferred, true = pairs["inferred"].values[:, 0], pairs["truth"].values[:, 0]
     _check(cluster, inferred.size)
-    ax = ax or new_axes(3.6, 3.6)
+    ax = ax or make_axes(3.6, 3.6)
     ax.plot(true, inferred, ".", ms=4, mew=0, alpha=0.5, color="0.45")
     numbers = np.unique(cluster)
     x, y, scatter = np.array([_middle(true, inferred, cluster == k) for k in numbers]).T
     ax.errorbar(x, y, scatter, fmt="o", ms=5, color=POINT, lw=1.2, capsize=2, zorder=3)
-    _square(ax, *limits(_known(np.concatenate([true, inferred])), False))
-    name = titled(label, str(pairs["label_units"].values[0]))
+    _square(ax, *find_limits(_known(np.concatenate([true, inferred])), False))
+    name = format_axis_label(label, str(pairs["label_units"].values[0]))
     side = "True" if pairs.attrs["truth_name"] == "label_true" else "Survey"
     ax.set(xlabel=f"{side} {name}", ylabel=f"Inferred {name}")
     _note(ax, f"{numbers.size} clusters, {inferred.size:,} stars", y - x, scatter)
@@ -83,7 +83,7 @@ def _square(ax: Axes, low: float, high: float) -> None:
 
 def _tick(ax: Axes) -> None:
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(ticks())
+        axis.set_major_locator(make_ticks())
 
 
 def _middle(true: np.ndarray, inferred: np.ndarray, at: np.ndarray) -> tuple[float, float, float]:
@@ -148,14 +148,14 @@ def cluster_scatter(
         If a label is missing, or ``cluster`` has the wrong length.
     """
     require_variables(catalog, ("label_value", "label_err"), "catalogue")
-    rows = label_rows(catalog["label"].values.tolist(), labels)
+    rows = find_label_rows(catalog["label"].values.tolist(), labels)
     _check(cluster, catalog.sizes["star"])
-    ax = ax or new_axes(3.6, 3.6)
+    ax = ax or make_axes(3.6, 3.6)
     at, most = [cluster == k for k in np.unique(cluster)], 0.0
     for i, (label, row) in enumerate(zip(labels, rows, strict=True)):
         value, err = (catalog[v].values[:, row] for v in ("label_value", "label_err"))
         x, y = np.array([(np.nanmedian(err[k]), robust_scatter(_known(value[k]))) for k in at]).T
-        text = f"{pretty(label)}, median ratio {np.median(y / x):.2f}"
+        text = f"{format_label(label)}, median ratio {np.median(y / x):.2f}"
         ax.plot(x, y, MARKERS[i % len(MARKERS)], ms=5, color=CYCLE[i % len(CYCLE)], label=text)
         most = max(most, float(x.max()), float(y.max()))
     _square(ax, 0, 1.3 * most)
@@ -194,19 +194,23 @@ def kiel_groups(
         If a label is missing, or ``group`` has the wrong length.
     """
     require_variables(catalog, ("label_value",), "catalogue")
-    rows = label_rows(catalog["label"].values.tolist(), ("teff", "logg"))
+    rows = find_label_rows(catalog["label"].values.tolist(), ("teff", "logg"))
     _check(group, catalog.sizes["star"])
-    ax = ax or new_axes(3.6, 3.6)
+    ax = ax or make_axes(3.6, 3.6)
     x, y = catalog["label_value"].values[:, rows].T
     for i, k in enumerate(np.unique(group).tolist()):
         at = group == k
         marker, color = MARKERS[i % len(MARKERS)], CYCLE[i % len(CYCLE)]
         ax.plot(x[at], y[at], marker, ms=3, mew=0, alpha=0.7, color=color, label=str(k))
     units = label_units(catalog)
-    ax.set(xlim=limits(_known(x), False)[::-1], ylim=limits(_known(y), False)[::-1], box_aspect=1)
     ax.set(
-        xlabel=f"Inferred {titled('teff', units['teff'])}",
-        ylabel=f"Inferred {titled('logg', units['logg'])}",
+        xlim=find_limits(_known(x), False)[::-1],
+        ylim=find_limits(_known(y), False)[::-1],
+        box_aspect=1,
+    )
+    ax.set(
+        xlabel=f"Inferred {format_axis_label('teff', units['teff'])}",
+        ylabel=f"Inferred {format_axis_label('logg', units['logg'])}",
     )
     columns = 2 if len(ax.lines) > 4 else 1
     ax.legend(

@@ -19,12 +19,12 @@ from luxscale.plot.style import (
     POINT,
     TEXT,
     TITLE,
-    label_rows,
-    legend_above,
-    panels,
-    style,
-    ticks,
-    titled,
+    add_legend_above,
+    find_label_rows,
+    format_axis_label,
+    make_panels,
+    make_ticks,
+    style_axes,
 )
 
 #: Scores that span more than this factor are drawn on a logarithmic axis.
@@ -73,14 +73,14 @@ def precision(
     """
     table = binned["precision"]
     dim = str(table.dims[2])
-    rows = label_rows(binned[dim].values.tolist(), labels)
+    rows = find_label_rows(binned[dim].values.tolist(), labels)
     units = (
         binned[f"{dim}_units"].values
         if f"{dim}_units" in binned.coords
         else [""] * binned.sizes[dim]
     )
     new = axes is None
-    axes = panels(axes, len(rows), 3, (2.4, 1.8))
+    axes = make_panels(axes, len(rows), 3, (2.4, 1.8))
     q = binned["quantile"].values
     low, middle, high = (int(np.argmin(v)) for v in (q, np.abs(q - 0.5), -q))
     x = binned["snr_bin"].values
@@ -96,14 +96,14 @@ def precision(
             x, posterior[:, middle], "--", color=DATA, lw=1, label="formula, with scatter and prior"
         )
         ax.set(
-            ylabel=r"$\sigma$ " + titled(str(binned[dim].values[row]), str(units[row])),
+            ylabel=r"$\sigma$ " + format_axis_label(str(binned[dim].values[row]), str(units[row])),
             xlabel="S/N",
         )
         ax.set_ylim(0, None)
-        ax.yaxis.set_major_locator(ticks())
-        ax.xaxis.set_major_locator(ticks())
+        ax.yaxis.set_major_locator(make_ticks())
+        ax.xaxis.set_major_locator(make_ticks())
     if new:
-        legend_above(axes, 2)
+        add_legend_above(axes, 2)
     return axes
 
 
@@ -159,7 +159,7 @@ def crossval(
     for ax in axes[-1]:
         ax.set_xlabel("Number of latents P")
     if new and (scores.sizes["prior"] > 1 or choice):
-        legend_above(axes, 5)
+        add_legend_above(axes, 5)
     return axes
 
 
@@ -172,7 +172,7 @@ def _grid(axes: Any, rows: int, columns: int) -> np.ndarray:
         rows, columns, sharex=True, squeeze=False
     )
     for ax in made.flat:
-        style(ax)
+        style_axes(ax)
     return made
 
 

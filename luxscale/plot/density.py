@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm
 
-from luxscale.plot.style import DENSITY, POINT, color_bar
+from luxscale.plot.style import DENSITY, POINT, add_color_bar
 
 #: Above this many stars a comparison is drawn as a density.
 DENSE = 2000
@@ -54,6 +54,6 @@ def share_scale(densities: Sequence[PolyCollection], axes: Sequence[Axes]) -> No
     norm = LogNorm(1, max(2.0, *(float(np.max(d.get_array())) for d in densities)))  # type: ignore[arg-type]
     for density in densities:
         density.set_norm(norm)
-    color_bar(
+    add_color_bar(
         densities[0], list(axes), "stars per bin", location="top", shrink=0.4, aspect=40, pad=0.01
     )

@@ -20,12 +20,12 @@ from luxscale.plot.style import (
     DATA,
     TEXT,
     TITLE,
-    grid_name,
-    label_rows,
-    limits,
-    new_axes,
-    pretty,
-    ticks,
+    find_label_rows,
+    find_limits,
+    format_grid_name,
+    format_label,
+    make_axes,
+    make_ticks,
 )
 from luxscale.plot.windows import mark_windows
 from luxscale.schema.outputs import pick_outputs
@@ -78,7 +78,7 @@ def doppelgangers(
     if len(pair) != 2:
         raise InputError(f"{len(pair)} stars; give two that resemble each other")
     (spec,) = pick_outputs(survey, output, "survey")
-    (column,) = label_rows(list(label_units(catalog)), [label])
+    (column,) = find_label_rows(list(label_units(catalog)), [label])
     x = survey[spec.dim].values
     inside = (x >= span[0]) & (x <= span[1])
     if not inside.any():
@@ -89,23 +89,23 @@ def doppelgangers(
     values, noise = (data[v].values for v in spec.variables)
     seen = np.where(spec.ivar(values, noise) > 0, values, np.nan)[:, inside]
     new = ax is None
-    ax = ax or new_axes(4.2, 2.6)
+    ax = ax or make_axes(4.2, 2.6)
     for i, (color, dashes) in enumerate(zip(CYCLE, ("-", "--"), strict=False)):
         value = float(known["label_value"].values[i, column])
         ax.plot(x[inside], seen[i], ".", color=color, ms=5, mew=0, alpha=0.6)
-        name = f"{pretty(label)} = {round_to(value, 2)}".replace("-", "\N{MINUS SIGN}")
+        name = f"{format_label(label)} = {round_to(value, 2)}".replace("-", "\N{MINUS SIGN}")
         ax.plot(x[inside], decoded[i], dashes, color=color, lw=1.1, label=name)
     shown = np.concatenate(
         [decoded.ravel(), np.nanpercentile(seen, (1, 99)) if np.isfinite(seen).any() else []]
     )
-    low, high = limits(shown[np.isfinite(shown)], False)
+    low, high = find_limits(shown[np.isfinite(shown)], False)
     ax.set(
         xlim=(x[inside][0], x[inside][-1]),
         ylim=(low - 0.1 * (high - low), high + 0.25 * (high - low)),
     )
     mark_windows(ax, windows)
-    ax.set_xlabel(grid_name(survey[spec.dim]), fontsize=TITLE)
-    ax.xaxis.set_major_locator(ticks(4))
+    ax.set_xlabel(format_grid_name(survey[spec.dim]), fontsize=TITLE)
+    ax.xaxis.set_major_locator(make_ticks(4))
     ax.yaxis.set_major_locator(MaxNLocator(3))
     handles = (
         ax.get_legend_handles_labels()[0]

@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from luxscale.analysis.evaluate import LABEL, label_units
 from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
-from luxscale.plot.pulls import in_bins, snr_bins
+from luxscale.plot.pulls import assign_bins, make_snr_bins
 from luxscale.plot.style import (
     MODEL,
     POINT,
-    legend_above,
-    panels,
-    ticks,
-    titled,
+    add_legend_above,
+    format_axis_label,
+    make_panels,
+    make_ticks,
 )
 from luxscale.schema.variables import STAR
 
@@ -61,10 +61,10 @@ def errors_by_snr(
         raise InputError(
             "S/N, catalogue and pairs differ in their number of stars; give those of the same stars"
         )
-    edges = snr_bins(snr, bins)
-    at = in_bins(snr, edges)
+    edges = make_snr_bins(snr, bins)
+    at = assign_bins(snr, edges)
     new, units = axes is None, label_units(catalog)
-    axes = panels(axes, len(units), 4, (1.9, 1.6))
+    axes = make_panels(axes, len(units), 4, (1.9, 1.6))
     x = np.array(
         [np.median(snr[at == i]) if (at == i).any() else np.nan for i in range(edges.size - 1)]
     )
@@ -84,12 +84,12 @@ def errors_by_snr(
             ax.plot(
                 x, scatter, "o", color=MODEL, ms=3.5, label="robust scatter against trusted labels"
             )
-        ax.set(ylabel=r"$\sigma$ " + titled(name, unit), xlabel="S/N")
+        ax.set(ylabel=r"$\sigma$ " + format_axis_label(name, unit), xlabel="S/N")
         ax.set_ylim(0, 1.12 * _greatest(ax))
-        ax.yaxis.set_major_locator(ticks(4))
-        ax.xaxis.set_major_locator(ticks(4))
+        ax.yaxis.set_major_locator(make_ticks(4))
+        ax.xaxis.set_major_locator(make_ticks(4))
     if new:
-        legend_above(axes, 3)
+        add_legend_above(axes, 3)
     return axes
 
 

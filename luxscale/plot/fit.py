@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from luxscale.errors import InputError
-from luxscale.plot.style import MODEL, POINT, TEXT, grid_name, style
+from luxscale.plot.style import MODEL, POINT, TEXT, format_grid_name, style_axes
 
 #: Running medians are of so many stretches of the spectrum.
 STRETCHES = 150
@@ -64,7 +64,7 @@ def fit_by_pixel(table: xr.Dataset, axes: Any = None) -> np.ndarray:
         )
         ax.set(ylabel=text, ylim=(low - 0.08 * (high - low), high + 0.08 * (high - low)))
         ax.yaxis.set_major_locator(MaxNLocator(4))
-    axes[-1].set(xlim=(grid.values[0], grid.values[-1]), xlabel=grid_name(grid))
+    axes[-1].set(xlim=(grid.values[0], grid.values[-1]), xlabel=format_grid_name(grid))
     axes[0].legend(
         loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=TEXT, ncols=3, frameon=False
     )
@@ -89,6 +89,6 @@ def _three(axes: Any) -> np.ndarray:
     figure.get_layout_engine().set(h_pad=0.02)  # type: ignore[union-attr, call-arg]
     made = figure.subplots(3, sharex=True)
     for ax in made:
-        style(ax)
+        style_axes(ax)
     figure.align_ylabels(made)
     return np.asarray(made)

@@ -13,7 +13,16 @@ from matplotlib.patches import Rectangle
 from luxscale.analysis.evaluate import label_units, require_variables
 from luxscale.errors import InputError
 from luxscale.plot.density import DENSE
-from luxscale.plot.style import GRADIENT, POINT, TEXT, color_bar, limits, new_axes, ticks, titled
+from luxscale.plot.style import (
+    GRADIENT,
+    POINT,
+    TEXT,
+    add_color_bar,
+    find_limits,
+    format_axis_label,
+    make_axes,
+    make_ticks,
+)
 from luxscale.schema.status import find_done
 from luxscale.schema.variables import STAR
 
@@ -58,15 +67,15 @@ def kiel(
     >>> ax = plot.kiel(catalog)
     >>> ax.figure.savefig("kiel.png")
     """
-    hue = hue_of(catalog, color)
-    ax = ax or new_axes(4.2 if hue else 3.6, 3.6)
+    hue = choose_hue(catalog, color)
+    ax = ax or make_axes(4.2 if hue else 3.6, 3.6)
     stars = draw_kiel(catalog, ax, teff, logg, hue)
     if hue:
-        color_bar(stars, ax, titled(hue, label_units(catalog)[hue]), extend="both")
+        add_color_bar(stars, ax, format_axis_label(hue, label_units(catalog)[hue]), extend="both")
     return ax
 
 
-def hue_of(catalog: xr.Dataset, color: str) -> str | None:
+def choose_hue(catalog: xr.Dataset, color: str) -> str | None:
     """Return the label that colours a Kiel diagram: the one asked for, or metallicity."""
     require_variables(catalog, ["label_value"], "catalogue")
     units = label_units(catalog)
@@ -95,14 +104,14 @@ def draw_kiel(
     if hue:
         stars.set(cmap=GRADIENT, clim=np.percentile(c, (2, 98)) if c.size else (0, 1))
     ax.set(
-        xlim=limits(x, x.size > DENSE)[::-1],
-        ylim=limits(y, x.size > DENSE)[::-1],
-        xlabel=titled(teff, units[teff]),
-        ylabel=titled(logg, units[logg]),
+        xlim=find_limits(x, x.size > DENSE)[::-1],
+        ylim=find_limits(y, x.size > DENSE)[::-1],
+        xlabel=format_axis_label(teff, units[teff]),
+        ylabel=format_axis_label(logg, units[logg]),
         box_aspect=1,
     )
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(ticks(6))
+        axis.set_major_locator(make_ticks(6))
     return stars
 
 
@@ -121,7 +130,7 @@ def _sample(catalog: xr.Dataset, labels: Sequence[str]) -> tuple[np.ndarray, ...
 
 def add_kiel(catalog: xr.Dataset, ax: Axes) -> None:
     """Draw a Kiel diagram as large as its neighbours: with the colour bar in the empty corner of hot supergiants."""
-    hue = hue_of(catalog, "fe_h")
+    hue = choose_hue(catalog, "fe_h")
     stars = draw_kiel(catalog, ax, "teff", "logg", hue)
     if hue:
         ax.add_patch(
@@ -138,7 +147,7 @@ def add_kiel(catalog: xr.Dataset, ax: Axes) -> None:
         )
         inset = ax.inset_axes((0.07, 0.91, 0.42, 0.04))
         bar = ax.figure.colorbar(
-            stars, cax=inset, orientation="horizontal", extend="both", ticks=ticks(3)
+            stars, cax=inset, orientation="horizontal", extend="both", ticks=make_ticks(3)
         )
-        bar.set_label(titled(hue, label_units(catalog)[hue]), fontsize=TEXT, labelpad=1)
+        bar.set_label(format_axis_label(hue, label_units(catalog)[hue]), fontsize=TEXT, labelpad=1)
         inset.tick_params(labelsize=TEXT, pad=2)

@@ -21,7 +21,15 @@ from luxscale.analysis.evaluate import (
 from luxscale.plot.abundances import draw_plane
 from luxscale.plot.density import DENSE, draw_stars, share_scale
 from luxscale.plot.kiel_diagram import add_kiel
-from luxscale.plot.style import TEXT, color_bar, limits, new_axes, style, ticks, titled
+from luxscale.plot.style import (
+    TEXT,
+    add_color_bar,
+    find_limits,
+    format_axis_label,
+    make_axes,
+    make_ticks,
+    style_axes,
+)
 
 
 def one_to_one(catalog: xr.Dataset, truth: xr.Dataset, label: str, ax: Axes | None = None) -> Axes:
@@ -55,10 +63,10 @@ def one_to_one(catalog: xr.Dataset, truth: xr.Dataset, label: str, ax: Axes | No
     """
     pairs = match_labels(catalog, truth, labels=[label])
     new = ax is None
-    ax = ax or new_axes(4.2 if _dense(pairs) else 3.6, 3.6)
+    ax = ax or make_axes(4.2 if _dense(pairs) else 3.6, 3.6)
     density = _draw_pairs(pairs, label, ax)
     if new and density is not None:
-        color_bar(density, ax, "stars per bin")
+        add_color_bar(density, ax, "stars per bin")
     return ax
 
 
@@ -72,7 +80,9 @@ def _draw_pairs(pairs: xr.Dataset, label: str, ax: Axes) -> PolyCollection | Non
     pairs = pairs.sel(label=[label])
     inferred, truth = pairs["inferred"].values[:, 0], pairs["truth"].values[:, 0]
     known = np.isfinite(inferred) & np.isfinite(truth)
-    low, high = limits(np.concatenate([inferred[known], truth[known]]), int(known.sum()) > DENSE)
+    low, high = find_limits(
+        np.concatenate([inferred[known], truth[known]]), int(known.sum()) > DENSE
+    )
     density = draw_stars(ax, truth[known], inferred[known], (low, high), (low, high))
     ax.plot(
         [low, high],
@@ -85,8 +95,8 @@ def _draw_pairs(pairs: xr.Dataset, label: str, ax: Axes) -> PolyCollection | Non
     ax.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
     _annotate(ax, pairs, known)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(ticks())
-    name = titled(label, str(pairs["label_units"].values[0]))
+        axis.set_major_locator(make_ticks())
+    name = format_axis_label(label, str(pairs["label_units"].values[0]))
     ax.set_xlabel(f"{'True' if pairs.attrs['truth_name'] == 'label_true' else 'Survey'} {name}")
     ax.set_ylabel(f"Inferred {name}")
     return density
@@ -200,7 +210,7 @@ def labels_figure(
     figure = Figure((3.1 * columns, 2.9 * rows + 0.6 * _dense(pairs)), layout="constrained")
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
     for ax in axes:
-        style(ax)
+        style_axes(ax)
     densities = [_draw_pairs(pairs, label, ax) for label, ax in zip(names, axes, strict=False)]
     if kiel:
         add_kiel(catalog, axes[len(names)])

@@ -11,7 +11,15 @@ from matplotlib.figure import Figure, FigureBase
 
 from luxscale.analysis.evaluate import label_units, require_variables
 from luxscale.errors import InputError
-from luxscale.plot.style import GRADIENT, TEXT, label_rows, limits, style, ticks, titled
+from luxscale.plot.style import (
+    GRADIENT,
+    TEXT,
+    find_label_rows,
+    find_limits,
+    format_axis_label,
+    make_ticks,
+    style_axes,
+)
 from luxscale.schema.variables import STAR
 
 
@@ -46,7 +54,7 @@ def latents(
         If a label is missing, or the embedding is not one of these stars.
     """
     require_variables(catalog, ["label_value"], "catalogue")
-    rows = label_rows(catalog["label"].values.tolist(), labels)
+    rows = find_label_rows(catalog["label"].values.tolist(), labels)
     if embedding.shape != (catalog.sizes[STAR], 2):
         raise InputError(
             f"the embedding has shape {embedding.shape}; give two coordinates for each of the "
@@ -59,9 +67,9 @@ def latents(
     _name_axes(axes, embedding, columns)
     units, x = label_units(catalog), embedding.values
     for ax, row in zip(axes, rows, strict=True):
-        style(ax)
+        style_axes(ax)
         name = str(catalog["label"].values[row])
-        _draw(ax, x, catalog["label_value"].values[:, row], titled(name, units[name]))
+        _draw(ax, x, catalog["label_value"].values[:, row], format_axis_label(name, units[name]))
     return axes
 
 
@@ -90,7 +98,7 @@ def _draw(ax: Axes, x: np.ndarray, value: np.ndarray, text: str) -> None:
         rasterized=True,
     )
     stars.set_clim(*(np.percentile(value[known], (2, 98)) if known.any() else (0, 1)))
-    ax.set(xlim=limits(x[:, 0], False), ylim=limits(x[:, 1], False), xticks=[], yticks=[])
-    bar = ax.figure.colorbar(stars, ax=ax, extend="both", ticks=ticks(), aspect=16, pad=0.02)
+    ax.set(xlim=find_limits(x[:, 0], False), ylim=find_limits(x[:, 1], False), xticks=[], yticks=[])
+    bar = ax.figure.colorbar(stars, ax=ax, extend="both", ticks=make_ticks(), aspect=16, pad=0.02)
     bar.ax.tick_params(labelsize=TEXT)
     ax.set_title(text, fontsize=TEXT + 1)

@@ -21,13 +21,13 @@ from luxscale.plot.style import (
     POINT,
     TEXT,
     TITLE,
-    color_bar,
-    grid_name,
-    label_rows,
-    limits,
-    pretty,
-    style,
-    titled,
+    add_color_bar,
+    find_label_rows,
+    find_limits,
+    format_axis_label,
+    format_grid_name,
+    format_label,
+    style_axes,
 )
 
 #: Most columns of a map; neighbouring pixels beyond that are summed.
@@ -83,7 +83,7 @@ def derivative_spectra(
     """
     grid, spectrum, inside = _spectrum(model[output], span, latent)
     label = model[of]
-    rows = label_rows(label.coord, labels)
+    rows = find_label_rows(label.coord, labels)
     gain = interpret.derivatives(model, of, output, ivar=ivar, latent=latent).values[rows]
     axes = _rows(axes, len(rows))
     _draw_spectrum(axes[0], model[output], grid, spectrum, inside)
@@ -93,9 +93,9 @@ def derivative_spectra(
         ax.step(grid.values, row, where="mid", color=POINT, lw=0.8)
         ax.set(ylim=(-reach, reach))
         ax.yaxis.set_major_locator(MaxNLocator(3, symmetric=True))
-        name = titled(str(label.coord[i]), label.units[i])
+        name = format_axis_label(str(label.coord[i]), label.units[i])
         ax.text(1.012, 0.5, name, transform=ax.transAxes, va="center", fontsize=TITLE)
-    axes[-1].set_xlabel(grid_name(grid))
+    axes[-1].set_xlabel(format_grid_name(grid))
     return axes
 
 
@@ -143,8 +143,8 @@ def information(
     """
     grid, spectrum, inside = _spectrum(model[output], span, latent)
     shares = interpret.information(model, ivar, of, output, latent=latent)
-    chosen = label_rows(model[of].coord, labels)
-    names = [pretty(str(model[of].coord[i])) for i in chosen]
+    chosen = find_label_rows(model[of].coord, labels)
+    names = [format_label(str(model[of].coord[i])) for i in chosen]
     new = axes is None
     axes = _two(len(names)) if new else np.ravel(axes)
     if axes.size != 2:
@@ -158,7 +158,7 @@ def information(
         edges, rows, relative, cmap=SHARES, norm=PowerNorm(0.5, 0, 1), rasterized=True
     )
     axes[1].hlines(rows[1:-1], edges[0], edges[-1], color="w", lw=1)
-    axes[1].set(ylim=(len(names), 0), xlabel=grid_name(grid))
+    axes[1].set(ylim=(len(names), 0), xlabel=format_grid_name(grid))
     axes[1].set_yticks(rows[:-1] + 0.5, names, fontsize=TITLE)
     axes[1].tick_params(axis="y", length=0)
     for row, total in enumerate(columns.sum(1)):
@@ -168,7 +168,7 @@ def information(
         )
     if new:
         text = "share of the label's variance, relative to its largest"
-        color_bar(drawn, list(axes), text, location="bottom", shrink=0.5, aspect=30)
+        add_color_bar(drawn, list(axes), text, location="bottom", shrink=0.5, aspect=30)
     return axes
 
 
@@ -198,7 +198,7 @@ def _draw_spectrum(
     ax.step(grid.values, spectrum, where="mid", color=DATA, lw=0.8)
     drawn, x = spectrum[inside], grid.values[inside]
     ax.set(
-        ylim=limits(drawn[np.isfinite(drawn)], False),
+        ylim=find_limits(drawn[np.isfinite(drawn)], False),
         ylabel=output.name.replace("_", " ").capitalize(),
     )
     ax.set_xlim(x[0], x[-1] if x.size > 1 else x[0] + 1)
@@ -245,6 +245,6 @@ def _two(n: int) -> np.ndarray:
 def _tidied(figure: Figure, axes: np.ndarray) -> np.ndarray:
     figure.get_layout_engine().set(h_pad=0.02)  # type: ignore[union-attr, call-arg]
     for ax in axes:
-        style(ax)
+        style_axes(ax)
         ax.tick_params(labelbottom=ax is axes[-1])
     return axes

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from luxscale.analysis.evaluate import LABEL
 from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
-from luxscale.plot.style import BAND, DATA, MODEL, TEXT, TITLE, pretty, style
+from luxscale.plot.style import BAND, DATA, MODEL, TEXT, TITLE, format_label, style_axes
 from luxscale.schema.variables import STAR
 
 #: Pulls beyond so many errors are counted in the outermost bins.
@@ -22,7 +22,7 @@ REACH = 5.0
 _EDGES = np.linspace(-REACH, REACH, 41)
 
 
-def snr_bins(snr: np.ndarray, n: int = 4) -> np.ndarray:
+def make_snr_bins(snr: np.ndarray, n: int = 4) -> np.ndarray:
     """Return the edges of bins of S/N with about as many stars each: (bin + 1,), ascending.
 
     Parameters
@@ -44,7 +44,7 @@ def snr_bins(snr: np.ndarray, n: int = 4) -> np.ndarray:
     return edges if edges.size > 1 else np.array([edges[0], np.nextafter(edges[0], np.inf)])
 
 
-def in_bins(snr: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def assign_bins(snr: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Return the bin of each star, -1 where it is in none; the last holds its upper edge: (star,) int."""
     at = np.searchsorted(edges, snr, side="right") - 1
     at = np.where(snr == edges[-1], edges.size - 2, at)
@@ -83,8 +83,8 @@ def pulls(
     everyone = np.ones(pairs.sizes[STAR], bool)
     columns = [("all stars", everyone)]
     if snr is not None:
-        edges = snr_bins(snr, bins)
-        at = in_bins(snr, edges)
+        edges = make_snr_bins(snr, bins)
+        at = assign_bins(snr, edges)
         columns += [
             (f"S/N {a:.3g} to {b:.3g}", at == i)
             for i, (a, b) in enumerate(itertools.pairwise(edges))
@@ -96,7 +96,7 @@ def pulls(
         for ax, (_, inside) in zip(row, columns, strict=True):
             _draw(ax, values[inside & np.isfinite(values)])
         row[0].set_ylabel(
-            pretty(str(name)), fontsize=TITLE, rotation=0, ha="right", va="center", labelpad=6
+            format_label(str(name)), fontsize=TITLE, rotation=0, ha="right", va="center", labelpad=6
         )
     for ax, (title, _) in zip(axes[0], columns, strict=True):
         ax.set_title(title, fontsize=TITLE)
@@ -145,6 +145,6 @@ def _grid(axes: Any, rows: int, columns: int) -> np.ndarray:
     figure.get_layout_engine().set(h_pad=0.02, w_pad=0.03)  # type: ignore[union-attr, call-arg]
     made = figure.subplots(rows, columns, sharex=True, squeeze=False)
     for ax in made.flat:
-        style(ax)
+        style_axes(ax)
         ax.tick_params(labelbottom=ax in made[-1])
     return made

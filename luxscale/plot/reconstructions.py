@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from luxscale.errors import InputError
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict
-from luxscale.plot.spectrum import draw_data, flux_limits, labels_text
-from luxscale.plot.style import BAND, CYCLE, DATA, TEXT, TITLE, grid_name, style
+from luxscale.plot.spectrum import draw_data, find_flux_limits, format_labels
+from luxscale.plot.style import BAND, CYCLE, DATA, TEXT, TITLE, format_grid_name, style_axes
 from luxscale.schema.outputs import OutputSpec, pick_outputs
 from luxscale.schema.stars import find_stars
 from luxscale.schema.variables import STAR
@@ -90,12 +90,12 @@ def reconstructions(
         row[0, 1].set_ylabel(r"$\Delta / \sigma$")
         row[0, 0].set_title(str(stars[i]), loc="left", fontsize=TEXT)
         if "label_value" in found:
-            row[-1, 0].set_title(labels_text(found, i), loc="right", fontsize=TEXT)
+            row[-1, 0].set_title(format_labels(found, i), loc="right", fontsize=TEXT)
     handles, names = axes[0, 0, 0].get_legend_handles_labels()
     axes[0, 0, 0].figure.legend(
         handles, names, loc="outside upper center", ncols=4, fontsize=TEXT, frameon=False
     )
-    axes[0, 0, 0].figure.supxlabel(grid_name(survey[spec.dim]), fontsize=TITLE)
+    axes[0, 0, 0].figure.supxlabel(format_grid_name(survey[spec.dim]), fontsize=TITLE)
     return axes
 
 
@@ -126,7 +126,7 @@ def _draw(
         bottom.step(x[pixels], pulls[-1], where="mid", color=color, lw=0.6, alpha=0.8)
     reach = float(np.clip(1.1 * np.nanpercentile(np.abs(np.concatenate(pulls)), 99.5), 3.5, 12))
     shown = np.concatenate([m[pixels] for m in lines.values()])
-    top.set(xlim=(x[pixels][0], x[pixels][-1]), ylim=flux_limits(data, shown))
+    top.set(xlim=(x[pixels][0], x[pixels][-1]), ylim=find_flux_limits(data, shown))
     bottom.set(ylim=(-reach, reach))
     top.yaxis.set_major_locator(MaxNLocator(3))
     bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -146,6 +146,6 @@ def _axes(stars: int, sizes: Sequence[int]) -> np.ndarray:
         made[i, j, 1] = figure.add_subplot(parts[1], sharex=made[i, j, 0])
         made[i, j, 0].tick_params(labelbottom=False)
         for ax in made[i, j]:
-            style(ax)
+            style_axes(ax)
     figure.align_ylabels([ax for ax in made[:, 0].flat if isinstance(ax, Axes)])
     return made

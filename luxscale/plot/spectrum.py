@@ -14,7 +14,17 @@ from luxscale.analysis.evaluate import count_decimals, label_units, round_to
 from luxscale.errors import InputError
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.predict import predict
-from luxscale.plot.style import BAND, DATA, MODEL, TEXT, TITLE, grid_name, limits, pretty, style
+from luxscale.plot.style import (
+    BAND,
+    DATA,
+    MODEL,
+    TEXT,
+    TITLE,
+    find_limits,
+    format_grid_name,
+    format_label,
+    style_axes,
+)
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.stars import find_stars
 from luxscale.schema.variables import STAR
@@ -76,9 +86,9 @@ def spectra(
     for i, pair in enumerate(axes.reshape(-1, 2)):
         _draw_spectrum(pair, survey[spec.dim], values[i], ivar[i], decoded[i], model[output])
         pair[0].set_title(str(stars[i]), loc="left", fontsize=TITLE)
-        pair[0].set_title(labels_text(inferred, i), loc="right", fontsize=TEXT)
+        pair[0].set_title(format_labels(inferred, i), loc="right", fontsize=TEXT)
     axes[0].legend(loc="best", fontsize=TEXT, ncols=3, frameon=False)
-    axes[-1].set_xlabel(grid_name(survey[spec.dim]))
+    axes[-1].set_xlabel(format_grid_name(survey[spec.dim]))
     return axes
 
 
@@ -97,7 +107,7 @@ def _star_axes(axes: Any, n: int) -> np.ndarray:
         cell = stars[i].subgridspec(2, 1, hspace=0, height_ratios=[3, 1.1])
         for j in range(2):
             made.append(figure.add_subplot(cell[j], sharex=made[0] if made else None))
-            style(made[-1])
+            style_axes(made[-1])
             made[-1].tick_params(labelbottom=False)
     made[-1].tick_params(labelbottom=True)
     figure.align_ylabels(made)
@@ -115,7 +125,9 @@ def _draw_spectrum(
     """Draw one star: NaN breaks the lines at missing pixels."""
     value, err = draw_data(axes[0], grid.values, value, ivar)
     draw_model(axes, grid.values, value, err, decoded, np.asarray(output.scatter))
-    axes[0].set(ylabel=output.name.replace("_", " ").capitalize(), ylim=flux_limits(value, decoded))
+    axes[0].set(
+        ylabel=output.name.replace("_", " ").capitalize(), ylim=find_flux_limits(value, decoded)
+    )
     axes[1].set(xlim=(grid.values[0], grid.values[-1]))
 
 
@@ -153,16 +165,16 @@ def draw_model(
     bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
 
 
-def flux_limits(
+def find_flux_limits(
     value: np.ndarray, decoded: np.ndarray, central: tuple[float, float] = (0.3, 99.7)
 ) -> tuple[float, float]:
     """Show all of the model, and the data but for the wildest pixels."""
     data = value[np.isfinite(value)]
     shown = [decoded[np.isfinite(decoded)], np.percentile(data, central) if data.size else data]
-    return limits(np.concatenate(shown), False)
+    return find_limits(np.concatenate(shown), False)
 
 
-def labels_text(catalog: xr.Dataset, i: int) -> str:
+def format_labels(catalog: xr.Dataset, i: int) -> str:
     """Return the first labels that are known of a star, with their errors."""
     parts: list[str] = []
     for j, (name, unit) in enumerate(label_units(catalog).items()):
@@ -172,5 +184,5 @@ def labels_text(catalog: xr.Dataset, i: int) -> str:
         places = count_decimals(None, err) if np.isfinite(err) else count_decimals(value)
         known = rf" \pm {round_to(err, places)}" if np.isfinite(err) else ""
         shown = "" if unit.startswith("dex") else f" {unit}"
-        parts.append(rf"{pretty(name)} ${round_to(value, places)}{known}${shown}")
+        parts.append(rf"{format_label(name)} ${round_to(value, places)}{known}${shown}")
     return ",  ".join(parts)

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from luxscale.errors import InputError
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict
-from luxscale.plot.spectrum import draw_data, draw_model, flux_limits, labels_text
-from luxscale.plot.style import BAD, TEXT, TITLE, grid_name, style
+from luxscale.plot.spectrum import draw_data, draw_model, find_flux_limits, format_labels
+from luxscale.plot.style import BAD, TEXT, TITLE, format_grid_name, style_axes
 from luxscale.schema.outputs import OutputSpec, Role, pick_outputs
 from luxscale.schema.stars import find_stars
 from luxscale.schema.variables import STAR
@@ -106,7 +106,7 @@ def spectrum(
         group[-1].set_xlim(x[row][0], x[row][-1] if x[row].size > 1 else x[row][0] + 1)
     _title(axes[0], star, one, known)
     axes[0].legend(loc="best", fontsize=TEXT, ncols=4, edgecolor="none")
-    axes[-1].set_xlabel(grid_name(survey[spec.dim]))
+    axes[-1].set_xlabel(format_grid_name(survey[spec.dim]))
     return axes
 
 
@@ -183,10 +183,10 @@ def _axis_name(values: xr.DataArray) -> str:
 def _limits(data: np.ndarray, err: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
     """Show the deepest lines, but not what sky lines leave: few pixels, with large errors or below zero."""
     if not np.isfinite(data).any():
-        return flux_limits(data, decoded)
+        return find_flux_limits(data, decoded)
     usual, level = np.nanmedian(err), np.nanmedian(data)
     wild = (err > _LARGE * usual) | ((data < 0) & (level > _LARGE * usual))
-    return flux_limits(np.where(wild, np.nan, data), decoded, (0.02, 99.7))
+    return find_flux_limits(np.where(wild, np.nan, data), decoded, (0.02, 99.7))
 
 
 def _title(ax: Axes, star: Any, one: xr.Dataset, known: xr.Dataset) -> None:
@@ -196,7 +196,7 @@ def _title(ax: Axes, star: Any, one: xr.Dataset, known: xr.Dataset) -> None:
         f"{star}" + (f"   S/N {snr:.0f}" if np.isfinite(snr) else ""), loc="left", fontsize=TITLE
     )
     if "label_value" in known and "label_err" in known:
-        ax.set_title(labels_text(known, 0), loc="right", fontsize=TEXT)
+        ax.set_title(format_labels(known, 0), loc="right", fontsize=TEXT)
 
 
 def _axes(axes: Any, rows: int, residuals: bool) -> np.ndarray:
@@ -221,6 +221,6 @@ def _axes(axes: Any, rows: int, residuals: bool) -> np.ndarray:
             pair[0].tick_params(labelbottom=False)
         made += pair
     for ax in made:
-        style(ax)
+        style_axes(ax)
     figure.align_ylabels(made)
     return np.array(made)

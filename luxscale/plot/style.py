@@ -40,7 +40,7 @@ _RATIO = re.compile(r"([a-z]{1,2}|alpha)_(h|m|fe)")
 _UNITS = {"Angstrom": "Å", "angstrom": "Å", "AA": "Å", "um": "µm"}
 
 
-def pretty(label: str) -> str:
+def format_label(label: str) -> str:
     """Return how papers write a label: ``fe_h`` becomes [Fe/H]; unknown names stay as they are.
 
     Parameters
@@ -54,8 +54,8 @@ def pretty(label: str) -> str:
 
     Examples
     --------
-    >>> from luxscale.plot import pretty
-    >>> pretty("mg_fe"), pretty("vsini")
+    >>> from luxscale.plot import format_label
+    >>> format_label("mg_fe"), format_label("vsini")
     ('[Mg/Fe]', 'vsini')
     """
     ratio = _RATIO.fullmatch(label)
@@ -67,7 +67,7 @@ def pretty(label: str) -> str:
     return f"[{above}/{below}]"
 
 
-def titled(label: str, unit: str) -> str:
+def format_axis_label(label: str, unit: str) -> str:
     """Return a label with its unit, for an axis; log g and numbers go without.
 
     Parameters
@@ -80,33 +80,35 @@ def titled(label: str, unit: str) -> str:
 
     Examples
     --------
-    >>> from luxscale.plot import titled
-    >>> titled("mg_fe", "dex")
+    >>> from luxscale.plot import format_axis_label
+    >>> format_axis_label("mg_fe", "dex")
     '[Mg/Fe] [dex]'
     """
-    return pretty(label) + ("" if label == "logg" or not unit else f" [{_UNITS.get(unit, unit)}]")
+    return format_label(label) + (
+        "" if label == "logg" or not unit else f" [{_UNITS.get(unit, unit)}]"
+    )
 
 
-def style(ax: Axes) -> None:
+def style_axes(ax: Axes) -> None:
     """Make new axes legible in print; axes that a caller brings keep their own style."""
     ax.tick_params(labelsize=TEXT, direction="in", top=True, right=True)
     for text in (ax.xaxis.label, ax.yaxis.label, ax.title):
         text.set_fontsize(TITLE)
 
 
-def ticks(most: int = 5) -> MaxNLocator:
+def make_ticks(most: int = 5) -> MaxNLocator:
     """Return round ticks, so many at most."""
     return MaxNLocator(most, steps=[1, 2, 5, 10])
 
 
-def new_axes(width: float, height: float) -> Axes:
+def make_axes(width: float, height: float) -> Axes:
     """Return the axes of a new figure, in inches."""
     ax = Figure((width, height), layout="constrained").add_subplot()
-    style(ax)
+    style_axes(ax)
     return ax
 
 
-def panels(axes: Any, n: int, most: int, size: tuple[float, float]) -> np.ndarray:
+def make_panels(axes: Any, n: int, most: int, size: tuple[float, float]) -> np.ndarray:
     """Return axes for ``n`` labels, those given or new ones: ``most`` a row, each of this width and height in inches.
 
     Raises
@@ -122,11 +124,11 @@ def panels(axes: Any, n: int, most: int, size: tuple[float, float]) -> np.ndarra
     figure = Figure((max(size[0] * columns, 3.6), 0.7 + size[1] * rows), layout="constrained")
     made = [figure.add_subplot(rows, columns, i + 1) for i in range(n)]
     for ax in made:
-        style(ax)
+        style_axes(ax)
     return np.array(made)
 
 
-def legend_above(axes: np.ndarray, columns: int) -> None:
+def add_legend_above(axes: np.ndarray, columns: int) -> None:
     """Put one legend above all panels, that of the panel that shows most: it does not fit into one."""
     handles, names = max(
         (ax.get_legend_handles_labels() for ax in axes.flat), key=lambda found: len(found[0])
@@ -138,7 +140,7 @@ def legend_above(axes: np.ndarray, columns: int) -> None:
     )
 
 
-def color_bar(mappable: Any, ax: Any, text: str, **options: Any) -> None:
+def add_color_bar(mappable: Any, ax: Any, text: str, **options: Any) -> None:
     """Add a legible colour bar beside some axes."""
     figure = np.ravel(ax)[0].figure
     bar = figure.colorbar(mappable, ax=ax, **options)
@@ -146,7 +148,7 @@ def color_bar(mappable: Any, ax: Any, text: str, **options: Any) -> None:
     bar.ax.tick_params(labelsize=TEXT)
 
 
-def limits(values: np.ndarray, central: bool) -> tuple[float, float]:
+def find_limits(values: np.ndarray, central: bool) -> tuple[float, float]:
     """Return the range of values, or of the central ones, with a margin."""
     if not values.size:
         return 0.0, 1.0
@@ -155,7 +157,7 @@ def limits(values: np.ndarray, central: bool) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def grid_name(grid: xr.DataArray) -> str:
+def format_grid_name(grid: xr.DataArray) -> str:
     """Return a grid's name with its medium and unit, for an axis."""
     unit, medium = grid.attrs.get("units", ""), grid.attrs.get("medium")
     name = "Wavelength" if str(grid.name).startswith("wavelength") else str(grid.name)
@@ -166,7 +168,7 @@ def grid_name(grid: xr.DataArray) -> str:
     )
 
 
-def label_rows(have: Sequence[Any], labels: Sequence[str] | None) -> list[int]:
+def find_label_rows(have: Sequence[Any], labels: Sequence[str] | None) -> list[int]:
     """Return the positions of labels, of all if none are named.
 
     Raises

@@ -7,7 +7,16 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from luxscale.errors import InputError
-from luxscale.plot.style import DATA, MODEL, POINT, TEXT, limits, new_axes, pretty, ticks
+from luxscale.plot.style import (
+    DATA,
+    MODEL,
+    POINT,
+    TEXT,
+    find_limits,
+    format_label,
+    make_axes,
+    make_ticks,
+)
 
 _SHARES = {
     "labels": ("s", DATA, "predicted by {known}"),
@@ -24,7 +33,7 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
     shares : Dataset
         ``labels``, ``spectrum`` and ``beyond`` (label,), at most 1, and ``chance`` (label,), what ``beyond`` reaches
         by chance; the attribute ``known`` names the other labels. From
-        `luxscale.paper.transfer.shares`.
+        `luxscale.paper.transfer.measure_shares`.
     ax : Axes, optional
         New by default.
 
@@ -42,14 +51,14 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
     for name in (*_SHARES, "chance"):
         if name not in shares:
             raise InputError(
-                f"no variable {name!r} (label,); give what luxscale.paper.transfer.shares returns"
+                f"no variable {name!r} (label,); give what luxscale.paper.transfer.measure_shares returns"
             )
-    ax = ax or new_axes(7.2, 3.2)
+    ax = ax or make_axes(7.2, 3.2)
     labels = shares["label"].values.tolist()
     x = np.arange(len(labels))
     ax.vlines(x, 0, 1, color="0.9", lw=0.8, zorder=0)
     ax.bar(x, shares["chance"].values, 1.0, color="0.7", lw=0, zorder=0)
-    known = ", ".join(map(pretty, shares.attrs["known"]))
+    known = ", ".join(map(format_label, shares.attrs["known"]))
     for name, (marker, color, text) in _SHARES.items():
         ax.plot(
             x,
@@ -61,7 +70,7 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
             label=text.format(known=known),
             clip_on=False,
         )
-    ax.set_xticks(x, [pretty(name) for name in labels])
+    ax.set_xticks(x, [format_label(name) for name in labels])
     ax.tick_params(axis="x", length=0)
     ax.set(xlim=(-0.6, len(labels) - 0.4), ylim=(0, 1), ylabel="Share of the variance")
     ax.legend(
@@ -95,8 +104,8 @@ def beyond(inferred: np.ndarray, true: np.ndarray, label: str, ax: Axes | None =
     """
     known = np.isfinite(inferred) & np.isfinite(true)
     inferred, true = inferred[known], true[known]
-    ax = ax or new_axes(3.6, 3.6)
-    low, high = limits(np.concatenate([inferred, true]), False)
+    ax = ax or make_axes(3.6, 3.6)
+    low, high = find_limits(np.concatenate([inferred, true]), False)
     edge = max(-low, high)
     ax.plot([-edge, edge], [-edge, edge], "k", lw=0.9)
     ax.axhline(0, color="0.7", lw=0.8, zorder=0)
@@ -108,8 +117,9 @@ def beyond(inferred: np.ndarray, true: np.ndarray, label: str, ax: Axes | None =
     ax.text(0.045, 0.97, text, transform=ax.transAxes, va="top", fontsize=TEXT, bbox=box)
     ax.set(xlim=(-edge, edge), ylim=(-edge, edge), box_aspect=1)
     ax.set(
-        xlabel=f"Survey {pretty(label)}, rest [dex]", ylabel=f"Inferred {pretty(label)}, rest [dex]"
+        xlabel=f"Survey {format_label(label)}, rest [dex]",
+        ylabel=f"Inferred {format_label(label)}, rest [dex]",
     )
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(ticks())
+        axis.set_major_locator(make_ticks())
     return ax

@@ -21,7 +21,7 @@ from luxscale.analysis.evaluate import (
 from luxscale.analysis.goodness import residuals
 from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
-from luxscale.plot.pulls import in_bins, snr_bins
+from luxscale.plot.pulls import assign_bins, make_snr_bins
 from luxscale.report.inputs import Inputs
 from luxscale.schema.blocks import iterate_blocks, round_to_chunks, spread_evenly
 from luxscale.schema.stars import match_stars
@@ -263,8 +263,8 @@ def compare_by_snr(sample: Sample) -> list[tuple[float, float, xr.Dataset]]:
     pairs = sample.pairs
     assert pairs is not None
     assert sample.snr is not None
-    edges = snr_bins(sample.snr, SNR_BINS)
-    at = in_bins(sample.snr, edges)
+    edges = make_snr_bins(sample.snr, SNR_BINS)
+    at = assign_bins(sample.snr, edges)
     return [
         (
             float(edges[i]),

@@ -17,7 +17,7 @@ from PIL import Image
 
 from luxscale import plot
 from luxscale.analysis.evaluate import LABEL
-from luxscale.plot.style import new_axes
+from luxscale.plot.style import make_axes
 from luxscale.report.facts import SNR_BINS, Sample, fit_by_pixel, plain
 from luxscale.report.inputs import Inputs
 from luxscale.schema.variables import STAR
@@ -95,7 +95,7 @@ def one_to_one(compared: Sample) -> list[Figure]:
     assert truth is not None
     return [
         image(
-            plot.one_to_one(compared.catalog, truth, name, new_axes(3.1, 3.1)),
+            plot.one_to_one(compared.catalog, truth, name, make_axes(3.1, 3.1)),
             f"{name}: inferred against trusted, with the line of equality",
             name.replace(r"\$", "$"),
         )
@@ -189,7 +189,7 @@ def pulls(compared: Sample) -> Figure:
 def chi2(ratio: np.ndarray, inputs: Inputs) -> Figure:
     """Draw the distribution of chi2."""
     limit = inputs.model.limits[0] if inputs.model else None
-    ax = plot.chi2(xr.DataArray(ratio, dims=STAR), limit=limit, ax=new_axes(5.8, 3.0))
+    ax = plot.chi2(xr.DataArray(ratio, dims=STAR), limit=limit, ax=make_axes(5.8, 3.0))
     ax.set_xlabel(r"$\chi^2$ per pixel")
     return image(
         ax,

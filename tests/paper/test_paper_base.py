@@ -20,12 +20,12 @@ def figures(monkeypatch):
     register = {}
     monkeypatch.setattr(base, "FIGURES", register)
     for number, needs in (("10", ()), ("9", ("stars.h5",)), ("9-xp", ())):
-        base.figure(number, f"title {number}", *needs)(lambda study: Figure((1, 1)))
+        base.register_figure(number, f"title {number}", *needs)(lambda study: Figure((1, 1)))
     return register
 
 
 def test_numbers_are_in_the_papers_order(figures):
-    assert base.numbers_in_order() == ["9", "9-xp", "10"]
+    assert base.sort_numbers() == ["9", "9-xp", "10"]
 
 
 def test_every_figure_has_a_number_and_says_what_differs():
@@ -59,7 +59,7 @@ def test_figures_asked_for_by_number(figures, tmp_path):
 
 
 def test_what_is_lacking_is_said_before_any_work(figures, tmp_path):
-    base.figure("19", "latents", modules=("no_such_module",))(lambda study: Figure((1, 1)))
+    base.register_figure("19", "latents", modules=("no_such_module",))(lambda study: Figure((1, 1)))
     study = Study(tmp_path / "out", progress=False)
     with pytest.raises(
         InputError,
@@ -76,7 +76,7 @@ def test_too_few_stars_ask_for_a_larger_fraction(figures, tmp_path):
     def fails(study):
         raise InputError("choose fewer than 40")
 
-    base.figure("8", "labels")(fails)
+    base.register_figure("8", "labels")(fails)
     with pytest.raises(
         InputError, match="figure 8: choose fewer than 40; .* larger --fraction than 0.001$"
     ):
@@ -114,12 +114,12 @@ def test_what_is_made_is_kept_for_its_settings(tmp_path):
         made.append(1)
         return some(5)
 
-    first = study.kept("thing", make, seed=1)
+    first = study.keep("thing", make, seed=1)
     xr.testing.assert_equal(first.compute(), some(5))
-    xr.testing.assert_equal(study.kept("thing", make, seed=1).compute(), some(5))
+    xr.testing.assert_equal(study.keep("thing", make, seed=1).compute(), some(5))
     assert len(made) == 1
-    study.kept("thing", make, seed=2)
-    Study(tmp_path, 0.5, progress=False).kept("thing", make, seed=1)
+    study.keep("thing", make, seed=2)
+    Study(tmp_path, 0.5, progress=False).keep("thing", make, seed=1)
     assert len(made) == 3
 
 
@@ -131,8 +131,8 @@ def test_what_an_interrupted_run_left_is_made_again(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        study.written("thing", interrupted)
-    assert study.kept("thing", lambda: some(5)).sizes["star"] == 5
+        study.write_once("thing", interrupted)
+    assert study.keep("thing", lambda: some(5)).sizes["star"] == 5
 
 
 def test_work_by_blocks_is_that_of_the_whole(tmp_path, monkeypatch):
@@ -144,7 +144,7 @@ def test_work_by_blocks_is_that_of_the_whole(tmp_path, monkeypatch):
         assert block["flux"].chunks is None
         return block[["flux"]].mean("wavelength").assign(a=("label", [1, 2]))
 
-    found = Study(tmp_path, progress=False).by_blocks("means", some(10).chunk(star=3), work)
+    found = Study(tmp_path, progress=False).map_blocks("means", some(10).chunk(star=3), work)
     assert sizes == [4, 4, 2]
     np.testing.assert_array_equal(found["flux"], some(10)["flux"].mean("wavelength"))
     assert found["star"].values.tolist() == some(10)["star"].values.tolist()

@@ -10,15 +10,15 @@ from luxscale.paper.clusters import (
     METALLICITIES,
     REPORTED_AT,
     SPREAD,
-    branch,
-    draw,
-    observe,
+    draw_branch,
+    draw_stars,
+    observe_stars,
 )
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    return draw(200, np.random.default_rng(3))
+    return draw_stars(200, np.random.default_rng(3))
 
 
 def test_stars_of_a_cluster_have_one_composition(drawn):
@@ -42,7 +42,7 @@ def test_a_branch_follows_the_giants_of_its_composition():
     logg = rng.uniform(0.5, 3.3, 4000)
     m_h = rng.choice([-0.5, 0.0], 4000)
     sample = np.column_stack([3600 + 500 * logg - 30 * logg**2 - 200 * m_h, logg, m_h, 0 * logg])
-    teff, got = branch(sample, 0.0, 0.0, 3000, rng).T
+    teff, got = draw_branch(sample, 0.0, 0.0, 3000, rng).T
     off = teff - (3600 + 500 * got - 30 * got**2)
     assert abs(off.mean()) < 3 * SPREAD / 3000**0.5
     assert off.std() == pytest.approx(SPREAD, rel=0.05)
@@ -51,7 +51,7 @@ def test_a_branch_follows_the_giants_of_its_composition():
 def test_observations_are_the_spectra_of_their_labels_with_noise(drawn, tmp_path):
     labels, _ = drawn
     study = Study(tmp_path, pixels=150, progress=False)
-    survey = observe(study, labels, [f"s{i}" for i in range(200)], snr=(50.0, 60.0), seed=1)
+    survey = observe_stars(study, labels, [f"s{i}" for i in range(200)], snr=(50.0, 60.0), seed=1)
     np.testing.assert_allclose(survey["label_true"].values, labels[:, REPORTED_AT])
     assert [LABELS[i] for i in REPORTED_AT] == survey["label"].values.tolist()
     clean, ivar = render(labels, load_emulator(150)), survey["flux_ivar"].values

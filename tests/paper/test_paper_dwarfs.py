@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from luxscale.paper.dwarfs import ERRORS, NAMES, draw_labels_of_all, load, make_survey, render
+from luxscale.paper.dwarfs import ERRORS, NAMES, draw_all_labels, load_networks, make_survey, render
 
 PIXELS, NEURONS = 40, 3
 
@@ -27,7 +27,7 @@ def file(tmp_path):
 
 
 def test_networks_are_evaluated_pixel_by_pixel(file):
-    net = load(file, 9999)
+    net = load_networks(file, 9999)
     labels = np.array([[5000, 2.5, -0.1, 0.1, 4.0], [6000, 4.4, 0.1, 0.0, 9.0]])
     x = (labels - net["x_min"]) / (net["x_max"] - net["x_min"]) - 0.5
     for star, flux in zip(x, render(labels, net), strict=True):
@@ -41,7 +41,7 @@ def test_networks_are_evaluated_pixel_by_pixel(file):
 
 
 def test_fewer_pixels_are_spread_evenly(file):
-    whole, some = load(file, 9999), load(file, 14)
+    whole, some = load_networks(file, 9999), load_networks(file, 14)
     assert some["wavelength_A"].size == 14
     np.testing.assert_allclose(some["wavelength_A"], whole["wavelength_A"][np.arange(0, 40, 3)])
     labels = np.array([[5000, 2.5, -0.1, 0.1, 4.0]])
@@ -49,7 +49,7 @@ def test_fewer_pixels_are_spread_evenly(file):
 
 
 def test_stars_of_all_kinds_lie_where_such_stars_do():
-    teff, logg, *_, vmacro = draw_labels_of_all(4000, np.random.default_rng(0)).T
+    teff, logg, *_, vmacro = draw_all_labels(4000, np.random.default_rng(0)).T
     dwarfs, giants = logg > 4.15, logg < 3.45
     assert 0.3 < dwarfs.mean() < 0.5 and 0.4 < giants.mean() < 0.6
     sun = dwarfs & (np.abs(teff - 5770) < 100)
@@ -59,7 +59,7 @@ def test_stars_of_all_kinds_lie_where_such_stars_do():
 
 
 def test_a_survey_is_inside_the_emulators_range_and_its_noise_is_as_said(file):
-    net = load(file, 9999)
+    net = load_networks(file, 9999)
     survey = make_survey(300, "E", net)
     true = survey["label_true"].values
     assert survey.sizes["star"] == 300

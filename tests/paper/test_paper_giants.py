@@ -26,7 +26,7 @@ def study(tmp_path_factory):
 
 
 def test_samples_come_from_one_survey(study):
-    a, b, c = (giants.survey(study, k) for k in "ABC")
+    a, b, c = (giants.select_sample(study, k) for k in "ABC")
     assert [s.sizes["star"] for s in (a, b, c)] == [60, 120, 60]
     assert not set(a["star"].values) & set(b["star"].values)
     assert float(b["snr"].min()) > 100
@@ -35,28 +35,30 @@ def test_samples_come_from_one_survey(study):
 
 
 def test_the_survey_is_the_simulation_made_once(study, monkeypatch):
-    parent = giants.parent(study)
+    parent = giants.make_parent(study)
     settings = {**giants.PARENT, "n_pixels": 200}
     xr.testing.assert_equal(
         parent.compute().drop_attrs(), simulate(parent.sizes["star"], **settings).drop_attrs()
     )
     monkeypatch.setattr(giants, "simulate_survey", None)
-    giants.parent(study)
+    giants.make_parent(study)
 
 
 def test_a_catalogue_is_what_the_model_infers(study):
     for given in ("flux", "label_value"):
-        found = giants.catalog(study, "B", given=given).compute()
-        expected = lux.infer(giants.survey(study, "B").compute(), giants.model(study), given)
+        found = giants.infer_catalog(study, "B", given=given).compute()
+        expected = lux.infer(
+            giants.select_sample(study, "B").compute(), giants.train_model(study), given
+        )
         xr.testing.assert_allclose(found.drop_attrs(), expected.drop_attrs(), rtol=1e-5, atol=1e-5)
 
 
 def test_chi2_of_spectra_from_fluxes_and_labels(study):
-    found, model = spectra.goodness(study).compute(), giants.model(study)
-    b, flux = giants.survey(study, "B").compute(), model["flux"]
+    found, model = spectra.measure_goodness(study).compute(), giants.train_model(study)
+    b, flux = giants.select_sample(study, "B").compute(), model["flux"]
     w = np.asarray(flux.map.weights, float)
     for given, name in (("flux", "from_flux"), ("label_value", "from_labels")):
-        z = giants.catalog(study, "B", given=given)["latent"].values.astype(float)
+        z = giants.infer_catalog(study, "B", given=given)["latent"].values.astype(float)
         ivar = b["flux_ivar"].values.astype(float) * flux.used
         weight = ivar / (1 + ivar * np.asarray(flux.scatter, float) ** 2)
         chi2 = (weight * (b["flux"].values - flux.map.offset - z @ w.T) ** 2).sum(1)
@@ -76,9 +78,9 @@ def test_chi2_from_labels_is_as_expected_of_stars_that_follow_the_model(small_mo
 
 
 def test_precision_is_of_test_stars_and_their_snr(study):
-    found = precision.stars(study)
+    found = precision.measure_precision(study)
     names = set(found["star"].values)
-    assert not names & set(giants.survey(study, "A")["star"].values)
+    assert not names & set(giants.select_sample(study, "A")["star"].values)
     assert len(names) == 50 + 50  # of samples B and C
     assert found["draws"].shape == (100, 12)
     assert ((found["snr"] < 60) | (found["snr"] > 100)).all()
@@ -100,25 +102,25 @@ def test_a_pair_differs_in_one_label_only():
         [4500, 2, 0, 0.05, 0.0],
         [4500, 2, 0, 0.1, -0.5],
     ]
-    assert pairs.abundance_pair(
+    assert pairs.find_abundance_pair(
         catalog(stars, ["teff", "logg", "m_h", "mg_m", "al_m"]), "mg_m"
     ) == ("s0", "s2")
 
 
 def test_windows_hold_the_lines_once_each():
-    assert lines.windows("mg_m")[:3] == ((5165.3, 5169.3), (5170.7, 5174.7), (5181.6, 5185.6))
-    assert lines.windows("teff") == ()
+    assert lines.find_windows("mg_m")[:3] == ((5165.3, 5169.3), (5170.7, 5174.7), (5181.6, 5185.6))
+    assert lines.find_windows("teff") == ()
     for label in (*lines.LINES, *lines.BANDS):
-        bounds = np.ravel(lines.windows(label))
+        bounds = np.ravel(lines.find_windows(label))
         assert (np.diff(bounds) > 0).all()
         assert ((bounds > 4000) & (bounds < 8288)).all()
         for line in lines.LINES.get(label, ()):
-            assert any(low < line < high for low, high in lines.windows(label))
+            assert any(low < line < high for low, high in lines.find_windows(label))
 
 
 def test_a_stretch_holds_some_pixels():
-    assert lines.widened((5155, 5195), np.arange(4000, 8000, 0.5)) == (5155, 5195)
-    low, high = lines.widened((5155, 5195), np.arange(4000, 8000, 40.0))
+    assert lines.widen_span((5155, 5195), np.arange(4000, 8000, 0.5)) == (5155, 5195)
+    low, high = lines.widen_span((5155, 5195), np.arange(4000, 8000, 40.0))
     assert (high - low) == 8 * 40
     assert (low + high) / 2 == 5175
 
@@ -154,7 +156,7 @@ def xp_file(tmp_path):
 
 def test_the_full_xp_survey_is_read_from_its_file(xp_file):
     data, catalog, flux = xp_file
-    survey = xp.full(Study(data / "out", data=data, progress=False)).compute()
+    survey = xp.open_full(Study(data / "out", data=data, progress=False)).compute()
     assert survey["label"].values.tolist() == ["teff", "logg", "fe_h", "alpha_m", "a_k"]
     np.testing.assert_array_equal(survey["label_value"].sel(label="logg"), catalog["logg"])
     np.testing.assert_allclose(
@@ -175,14 +177,14 @@ def test_the_full_xp_survey_is_read_from_its_file(xp_file):
 
 def test_xp_samples_are_of_the_file_where_there_is_one(xp_file):
     data, catalog, _ = xp_file
-    drawn = xp.survey(Study(data / "out", 1.0, data=data, progress=False), "B")
+    drawn = xp.select_sample(Study(data / "out", 1.0, data=data, progress=False), "B")
     assert drawn.sizes["star"] == pytest.approx(
         2 / 3 * (catalog["snr"] > 100).sum(), abs=2
     )  # all that there are
-    packaged = xp.survey(Study(data / "out", 0.01, progress=False), "A")
+    packaged = xp.select_sample(Study(data / "out", 0.01, progress=False), "A")
     assert packaged.sizes["wavelength"] == 343
     with pytest.raises(InputError, match=r"the directory that holds xp_apogee.h5"):
-        xp.full(Study(data, progress=False))
+        xp.open_full(Study(data, progress=False))
 
 
 @pytest.mark.slow

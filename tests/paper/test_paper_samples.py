@@ -7,7 +7,14 @@ import xarray as xr
 from luxscale.errors import InputError
 from luxscale.examples.simulate import simulate
 from luxscale.paper import samples
-from luxscale.paper.samples import CLUSTERS, SAMPLES, largest, passes, select, size
+from luxscale.paper.samples import (
+    CLUSTERS,
+    SAMPLES,
+    count_stars,
+    find_largest_fraction,
+    find_passing,
+    select,
+)
 
 N = 8000
 
@@ -58,16 +65,16 @@ def test_sizes_are_the_papers():
         "A": 5000, "B": 10_000, "C": 5000, "D": 790, "E": 4000, "F": 1000, "G": 4000, "H": 1000
     }  # fmt: skip
     assert len(CLUSTERS) == 9
-    assert size("B", 0.2) == 2000
-    assert size("D", 0.01) == samples.LEAST
+    assert count_stars("B", 0.2) == 2000
+    assert count_stars("D", 0.01) == samples.LEAST
 
 
 @pytest.mark.parametrize("letter", SAMPLES)
 def test_cuts_are_those_of_the_paper(survey, letter):
     good = expected(survey, letter)
-    np.testing.assert_array_equal(passes(survey, letter), good)
+    np.testing.assert_array_equal(find_passing(survey, letter), good)
     drawn = select(survey, letter, 0.01)
-    assert drawn.sizes["star"] == size(letter, 0.01)
+    assert drawn.sizes["star"] == count_stars(letter, 0.01)
     rows = [int(name[1:]) for name in drawn["star"].values]
     assert good[rows].all()
     assert rows == sorted(rows)
@@ -76,12 +83,12 @@ def test_cuts_are_those_of_the_paper(survey, letter):
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("train", "test"), [("A", "B"), ("E", "F"), ("G", "H")])
 def test_training_and_test_samples_share_no_star(survey, train, test, seed):
-    fraction = min(largest(survey, test), 0.02)
+    fraction = min(find_largest_fraction(survey, test), 0.02)
     first, second = (
         set(select(survey, k, fraction, seed=seed)["star"].values) for k in (train, test)
     )
     assert not first & second
-    assert len(first | second) == size(train, fraction) + size(test, fraction)
+    assert len(first | second) == count_stars(train, fraction) + count_stars(test, fraction)
 
 
 def test_the_same_stars_are_drawn_again_and_others_with_another_seed(survey):
@@ -92,15 +99,21 @@ def test_the_same_stars_are_drawn_again_and_others_with_another_seed(survey):
 
 
 def test_the_largest_fraction_is_used_up(survey):
-    fraction = largest(survey, "F")
-    assert 0 <= int(passes(survey, "F").sum()) - size("E", fraction) - size("F", fraction) < 3
+    fraction = find_largest_fraction(survey, "F")
+    assert (
+        0
+        <= int(find_passing(survey, "F").sum())
+        - count_stars("E", fraction)
+        - count_stars("F", fraction)
+        < 3
+    )
     with pytest.raises(InputError, match="sample F .* needs .* beside the .* of sample E"):
         select(survey, "F", 1.05 * fraction)
 
 
 def test_a_survey_without_clusters_is_all_field(survey):
     giants = survey.drop_vars("cluster")
-    assert passes(giants, "A").sum() > passes(survey, "A").sum()
+    assert find_passing(giants, "A").sum() > find_passing(survey, "A").sum()
     with pytest.raises(
         InputError, match=r"no variable 'cluster' \(star,\), in which sample D is cut"
     ):

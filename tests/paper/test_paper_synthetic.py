@@ -5,7 +5,7 @@ import pytest
 
 from luxscale.examples.giants import LABELS, load_emulator, render
 from luxscale.examples.simulate import REPORTED, simulate
-from luxscale.paper.synthetic import ERROR, pull, said, split, synthesise
+from luxscale.paper.synthetic import ERROR, describe_pull, measure_pull, split_stars, synthesise
 
 
 def test_spectra_are_those_of_the_measured_labels():
@@ -33,11 +33,11 @@ def test_the_pull_is_said_in_words(off, words):
     noise = np.random.default_rng(0).normal(size=truth["label_true"].shape)
     found = truth.rename(label_true="label_value").assign(label_err=0.1 + 0 * truth["label_true"])
     found["label_value"] = found["label_value"] + 0.1 * off * noise
-    assert pull(found, truth) == pytest.approx(off, rel=0.05)
-    assert said(pull(found, truth)).startswith(f"errors are {words}")
+    assert measure_pull(found, truth) == pytest.approx(off, rel=0.05)
+    assert describe_pull(measure_pull(found, truth)).startswith(f"errors are {words}")
 
 
 def test_no_star_is_trained_on_and_tested_with():
-    train, test = split(simulate(50, n_pixels=100))
+    train, test = split_stars(simulate(50, n_pixels=100))
     assert (train.sizes["star"], test.sizes["star"]) == (40, 10)
     assert not set(train["star"].values) & set(test["star"].values)

@@ -84,8 +84,8 @@ def texts(ax):
         ("snr", "snr"),
     ],
 )
-def test_pretty(label, expected):
-    assert plot.pretty(label) == expected
+def test_format_label(label, expected):
+    assert plot.format_label(label) == expected
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_pretty(label, expected):
         ("age", "", "age"),
     ],
 )
-def test_titled(label, unit, expected):
-    assert plot.titled(label, unit) == expected
+def test_format_axis_label(label, unit, expected):
+    assert plot.format_axis_label(label, unit) == expected
 
 
 # one to one
@@ -430,7 +430,7 @@ def test_derivative_spectra_lie_under_the_models_spectrum(spectra):
     np.testing.assert_allclose(axes[0].lines[0].get_ydata(), model["flux"].map.offset)
     np.testing.assert_allclose(drawn_rows(axes[1:]), derivatives(model))
     assert [texts(ax) for ax in axes[1:]] == [
-        plot.titled(*pair) for pair in zip(LABELS, UNITS, strict=True)
+        plot.format_axis_label(*pair) for pair in zip(LABELS, UNITS, strict=True)
     ]
     assert axes[-1].get_xlabel() == "Wavelength in air [nm]"
     save(axes[0])
@@ -491,8 +491,8 @@ def test_information_is_a_map_of_shares(spectra):
         axes[1].collections[0].get_array(), shares / shares.max(1, keepdims=True)
     )
     assert [t.get_text() for t in axes[1].get_yticklabels()] == [
-        plot.pretty("logg"),
-        plot.pretty("teff"),
+        plot.format_label("logg"),
+        plot.format_label("teff"),
     ]
     assert [t.get_text() for t in axes[1].texts] == [f"{100 * x:.0f}%" for x in shares.sum(1)]
     save(axes[0])

@@ -11,7 +11,7 @@ import luxscale as lux
 from luxscale import plot
 from luxscale.errors import InputError
 from luxscale.model.predict import predict
-from luxscale.plot.style import new_axes
+from luxscale.plot.style import make_axes
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_what_are_no_doppelgangers(world_drawn):
 
 
 def test_windows_are_shaded_where_the_axes_show_them():
-    ax = new_axes(3, 2)
+    ax = make_axes(3, 2)
     ax.set_xlim(10, 20)
     plot.mark_windows(ax, [(1, 2), (9, 11), (14, 15), (30, 40)], "Fe I")
     assert [tuple(np.round([p.get_x(), p.get_x() + p.get_width()], 6)) for p in ax.patches] == [
