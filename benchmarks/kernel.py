@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from luxscale.model import linalg
-from luxscale.model.kernel import Design, Head, Task, infer_arrays, put_on_device
+from luxscale.model.kernel import Design, Head, Problem, infer_arrays, put_on_device
 
 
 def random_problem(stars, pixels, latents, labels, rng):
@@ -24,26 +24,36 @@ def random_problem(stars, pixels, latents, labels, rng):
     weights = rng.standard_normal((pixels, latents)).astype("f4")
     i, j, _ = linalg.packed_index(latents)
     ones = np.ones(pixels, "f4")
-    design = Design(weights, weights.T[i] * weights.T[j], 0 * ones, 0.1 * ones, ones, ones)
+    design = Design(
+        weights=weights,
+        packed=weights.T[i] * weights.T[j],
+        offset=0 * ones,
+        scatter=0.1 * ones,
+        unit=ones,
+        ivar_unit=ones,
+    )
     head = Head(
-        rng.standard_normal((labels, latents)),
-        np.zeros(labels),
-        np.zeros(labels),
-        np.full((labels, 2), np.nan),
+        weights=rng.standard_normal((labels, latents)),
+        offset=np.zeros(labels),
+        floor=np.zeros(labels),
+        bounds=np.full((labels, 2), np.nan),
     )
     flux = rng.standard_normal((stars, pixels)).astype("f4")
     ivar = rng.uniform(50, 150, (stars, pixels)).astype("f4")
-    return Task(put_on_device([design]), (head,), (), np.ones(latents, "f4")), flux, ivar
+    problem = Problem(
+        designs=put_on_device([design]), heads=(head,), windows=(), prior=np.ones(latents, "f4")
+    )
+    return problem, flux, ivar
 
 
 def measure(stars=4096, pixels=8575, latents=48, labels=12, rounds=7):
     """Median rates of product and kernel, in rounds that alternate: {name: stars/s}, and their ratio."""
-    task, flux, ivar = random_problem(stars, pixels, latents, labels, np.random.default_rng(0))
+    problem, flux, ivar = random_problem(stars, pixels, latents, labels, np.random.default_rng(0))
     product = jax.jit(lambda w, packed: linalg.dot(w, packed.T))
-    packed = task.designs[0].packed
+    packed = problem.designs[0].packed
     work = {
         "product": lambda: product(ivar, packed).block_until_ready(),
-        "kernel": lambda: infer_arrays(task, [flux], [ivar]),
+        "kernel": lambda: infer_arrays(problem, [flux], [ivar]),
     }
     seconds = {name: [] for name in work}
     for run in range(rounds + 1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,11 @@ import xarray as xr
 
 from luxscale.analysis.interpret import unit_of
 from luxscale.errors import InputError
-from luxscale.model.decoders import LinearMap
-from luxscale.model.infer import check_match, infer, pick_given
-from luxscale.model.lux import LuxModel, Output, coordinates
+from luxscale.model.infer import check_match, infer_dataset
+from luxscale.model.inference import Inference, pick_given
+from luxscale.model.lux import LuxModel, coordinates
 from luxscale.model.predict import predict
 from luxscale.schema.checks import check_unique
-from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.stars import index_stars
 from luxscale.schema.variables import LATENT, STAR
 
@@ -212,29 +210,10 @@ def effective_parameters(
     >>> bool((effective_parameters(survey, model) < model.latent_dim).all())
     True
     """
-    p, dim = model.latent_dim, f"{LATENT}_name"
-    spec = OutputSpec(f"{LATENT}_value", dim, f"{LATENT}_err", Role.LABELS)
-    names, one, zero = tuple(f"z{i}" for i in range(p)), np.ones(p), np.zeros(p)
-    bounds = np.outer(one, [-np.inf, np.inf])
-    # latents as one more set of labels, so that their errors come from the same lazy kernel as all
-    # others
-    latents = Output(
-        spec,
-        names,
-        ("",) * p,
-        (),
-        LinearMap(np.eye(p), zero),
-        zero,
-        one,
-        zero,
-        np.ones(p, bool),
-        bounds,
-    )
-    observed = tuple(dataclasses.replace(o, windows=()) for o in pick_given(model, given))
-    errors = infer(survey, dataclasses.replace(model, outputs=(*observed, latents)), given)[
-        spec.noise
-    ]
-    spent = p - model.prior * (errors**2).sum(dim)
+    inference = Inference.of_latents(model, given)
+    specs = check_match(survey, pick_given(model, given), "survey")
+    errors = infer_dataset(survey, inference.reading(specs))[f"{LATENT}_err"]
+    spent = model.latent_dim - model.prior * (errors**2).sum(str(errors.dims[1]))
     return spent.rename("effective_parameters").assign_attrs(
         long_name="effective number of parameters", units="1"
     )

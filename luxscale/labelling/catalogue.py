@@ -19,7 +19,8 @@ from luxscale import store
 from luxscale.errors import InputError
 from luxscale.labelling.plan import Plan, Region
 from luxscale.model.file import load_model
-from luxscale.model.infer import decorate_catalog, get_dtype, lay_out_catalog, pick_given
+from luxscale.model.infer import decorate_catalog
+from luxscale.model.inference import Result, describe_results, pick_given
 from luxscale.schema.status import DONE, NOT_DONE, UNREADABLE
 from luxscale.schema.variables import CATALOG, LATENT, STAR
 from luxscale.store import chunks as inputs
@@ -343,20 +344,19 @@ def _differ(array: zarr.Array[Any], was: np.ndarray, now: np.ndarray, done: np.n
 def _create(plan: Plan) -> None:
     """Write a catalogue's metadata, coordinates and identity: all but the regions."""
     model, survey = load_model(plan.model), store.open_dataset(plan.survey)
-    names, dims = lay_out_catalog(model, plan.covariance)
-    sizes = {STAR: plan.n_stars, LATENT: model.latent_dim}
-    sizes |= {d: len(o.coord) for o in model.labels for d in (o.spec.dim, f"{o.spec.dim}_other")}
-    chunk = store.star_chunk(survey)
+    chunk = min(store.star_chunk(survey), plan.n_stars)
+    status = Result(name="status", dims=(STAR,), shape=(), dtype=np.dtype(np.uint8))
     variables, encoding = {}, {}
-    for name, on in [*zip(names, dims, strict=True), ("status", (STAR,))]:
-        dtype = np.dtype(np.uint8) if name == "status" else get_dtype(name)
-        shape = tuple(sizes[d] for d in on)
-        chunks = (min(chunk, plan.n_stars), *shape[1:])
-        variables[name] = (on, da.zeros(shape, dtype=dtype, chunks=chunks))
-        encoding[name] = {
+    for result in (*describe_results(model, plan.covariance), status):
+        shape, chunks = (plan.n_stars, *result.shape), (chunk, *result.shape)
+        variables[result.name] = (
+            result.dims,
+            da.zeros(shape, dtype=result.dtype, chunks=chunks),
+        )
+        encoding[result.name] = {
             "chunks": chunks,
-            "compressors": store.make_codecs(dtype),
-            **({"_FillValue": np.nan} if dtype.kind == "f" else {}),
+            "compressors": store.make_codecs(result.dtype),
+            **({"_FillValue": np.nan} if result.dtype.kind == "f" else {}),
         }
     encoding[STAR] = _STAR_ENCODING
     catalog = decorate_catalog(xr.Dataset(variables, {STAR: _identifiers(plan)}), model)

@@ -13,9 +13,8 @@ from luxscale.cluster import cpu_count
 from luxscale.labelling import catalogue
 from luxscale.labelling.plan import Plan, Region
 from luxscale.model.file import load_model
-from luxscale.model.infer import get_dtype, get_ivars, lay_out_catalog, pick_given
-from luxscale.model.kernel import BLOCK, infer_arrays, prepare_task
-from luxscale.schema.variables import LATENT, STAR
+from luxscale.model.inference import Inference, describe_results
+from luxscale.model.kernel import BLOCK
 from luxscale.store import chunks as inputs
 
 #: Memory of a worker before it reads: Python, JAX, Dask; and copies of a region's input that exist
@@ -112,26 +111,20 @@ def _input_per_star(plan: Plan) -> int:
 
 
 def _written_per_star(plan: Plan) -> int:
-    model = load_model(plan.model)
-    sizes = {STAR: 1, LATENT: model.latent_dim}
-    sizes |= {d: len(o.coord) for o in model.labels for d in (o.spec.dim, f"{o.spec.dim}_other")}
-    layout = zip(*lay_out_catalog(model, plan.covariance), strict=True)
-    return 1 + sum(
-        get_dtype(name).itemsize * int(np.prod([sizes[d] for d in dims])) for name, dims in layout
-    )
+    results = describe_results(load_model(plan.model), plan.covariance)
+    status = 1  # byte
+    return status + sum(result.bytes_per_star for result in results)
 
 
 def _core_seconds_per_star(plan: Plan) -> float:
     """Read and infer the first stars, twice: the first time compiles."""
-    model = load_model(plan.model)
-    outputs = pick_given(model, plan.given)
-    work, specs = prepare_task(model, outputs), [o.spec for o in outputs]
+    inference = Inference.of(load_model(plan.model), plan.given, covariance=plan.covariance)
     survey, n = store.open_dataset(plan.survey), min(_SAMPLE, plan.n_stars)
     for _ in range(2):
         started = time.perf_counter()
-        data = [np.asarray(survey[v][:n].values) for s in specs for v in s.variables]
+        data = {name: np.asarray(survey[name][:n].values) for name in inference.variables}
         read = time.perf_counter() - started
-        infer_arrays(work, data[0::2], get_ivars(specs, data), covariance=plan.covariance)
+        inference.infer(data)
         seconds = time.perf_counter() - started - read
     chunks = min(plan.chunk, plan.n_stars) / n  # a whole chunk is read to have its first stars
     return read / (n * max(chunks, 1)) + seconds * cpu_count() / n

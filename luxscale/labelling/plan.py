@@ -14,7 +14,8 @@ import xarray as xr
 from luxscale import store
 from luxscale.errors import InputError
 from luxscale.model.file import load_model
-from luxscale.model.infer import check_covariance, check_match, pick_given
+from luxscale.model.infer import check_match
+from luxscale.model.inference import check_covariance, pick_given
 from luxscale.runs.executors import VERSION
 from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.checks import check_unique

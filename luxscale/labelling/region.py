@@ -19,12 +19,9 @@ from luxscale import store
 from luxscale.errors import InputError
 from luxscale.labelling.plan import Plan, Region
 from luxscale.model.file import load_model
-from luxscale.model.infer import flatten_inferred, get_ivars, lay_out_catalog, pick_given
-from luxscale.model.kernel import Task, infer_arrays, prepare_task, put_on_device
-from luxscale.model.lux import LuxModel
+from luxscale.model.inference import Inference
 from luxscale.runs.executors import Clock, describe_error, name_worker
 from luxscale.schema import flags
-from luxscale.schema.outputs import OutputSpec
 from luxscale.schema.status import DONE, UNREADABLE
 from luxscale.store import chunks
 
@@ -62,18 +59,23 @@ def run_region(plan: Plan, region: Region) -> Outcome:
     CannotWrite
     """
     clock = Clock()
+    inference = _prepared(plan)
     pieces = list(_read(plan, region.start, region.stop))
     clock.mark("read")
-    results, bad = [], []
+    results, status, bad = [], [], []
     for start, stop, data in pieces:
+        n = stop - start
         if isinstance(data, str):
             bad.append((start, stop, data))
-            results.append(_missing(plan, stop - start))
+            results.append(_missing(inference, n))
+            status.append(np.full(n, UNREADABLE, np.uint8))
         else:
-            results.append((*_infer(plan, data), np.full(stop - start, DONE, np.uint8)))
+            results.append(inference.infer(data))
+            status.append(np.full(n, DONE, np.uint8))
     del pieces
     clock.mark("infer")
-    _write(plan, region, [np.concatenate(parts) for parts in zip(*results, strict=True)])
+    arrays = {r.name: np.concatenate([part[r.name] for part in results]) for r in inference.results}
+    _write(plan, region, arrays, np.concatenate(status))
     clock.mark("write")
     return Outcome(
         region.index, region.stop - region.start, tuple(bad), clock.seconds, name_worker()
@@ -82,18 +84,17 @@ def run_region(plan: Plan, region: Region) -> Outcome:
 
 def _read(
     plan: Plan, start: int, stop: int, *, again: bool = True
-) -> Iterator[tuple[int, int, list[np.ndarray] | str]]:
+) -> Iterator[tuple[int, int, dict[str, np.ndarray] | str]]:
     """Yield the data of stars, as few pieces as can be: where something cannot be read, chunk by chunk, or why.
 
     A chunk that is not there is asked for twice: the survey may have been away, and be back.
     """
-    _, specs, _ = _prepared(plan.model, plan.given, plan.fingerprint)
-    names = [v for s in specs for v in s.variables]
     survey = _opened(plan.survey, dict(plan.identity)["survey"])
-    data: list[np.ndarray] = []
+    data: dict[str, np.ndarray] = {}
+    name = ""
     try:
-        for name in names:
-            data.append(np.asarray(survey[name][start:stop].values))
+        for name in _prepared(plan).variables:
+            data[name] = np.asarray(survey[name][start:stop].values)
         yield start, stop, data
     except Exception as error:  # codecs raise what they like
         if (
@@ -109,38 +110,30 @@ def _read(
         elif again and isinstance(error, FileNotFoundError):
             yield from _read(plan, start, stop, again=False)
         else:
-            yield start, stop, f"{names[len(data)]!r}: {describe_error(error)}"
+            yield start, stop, f"{name!r}: {describe_error(error)}"
 
 
-def _infer(plan: Plan, data: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-    work, specs, _ = _prepared(plan.model, plan.given, plan.fingerprint)
-    return flatten_inferred(
-        infer_arrays(work, data[0::2], get_ivars(specs, data), covariance=plan.covariance)
-    )
-
-
-def _missing(plan: Plan, n: int) -> tuple[np.ndarray, ...]:
+def _missing(inference: Inference, n: int) -> dict[str, np.ndarray]:
     """Return what stands in a catalogue for stars whose data cannot be read: nothing, and a flag."""
-    arrays = []
-    group = _catalog(plan.catalog, plan.identity)
-    for name in _names(plan):
-        like = store.open_array(group, name)
-        empty = (
-            np.nan if like.dtype.kind == "f" else flags.BIT["unreadable"] if name == "flags" else 0
-        )
-        arrays.append(np.full((n, *like.shape[1:]), empty, like.dtype))
-    return (*arrays, np.full(n, UNREADABLE, np.uint8))
+    arrays = {}
+    for result in inference.results:
+        empty: Any = np.nan if result.dtype.kind == "f" else 0
+        if result.name == "flags":
+            empty = flags.BIT["unreadable"]
+        arrays[result.name] = np.full((n, *result.shape), empty, result.dtype)
+    return arrays
 
 
-def _write(plan: Plan, region: Region, arrays: list[np.ndarray]) -> None:
+def _write(plan: Plan, region: Region, arrays: dict[str, np.ndarray], status: np.ndarray) -> None:
+    """Write the results of a region, and its ``status`` last."""
     stars = slice(region.start, region.stop)
     with store.explain_writing(plan.catalog):
         group = _catalog(plan.catalog, plan.identity)
         _refuse_another(plan)
-        for name, values in zip(_names(plan), arrays[:-1], strict=True):
+        for name, values in arrays.items():
             store.open_array(group, name)[stars] = values
-        chunks.flush_chunks(group, _names(plan), region.start, region.stop)
-        store.open_array(group, "status")[stars] = arrays[-1]
+        chunks.flush_chunks(group, list(arrays), region.start, region.stop)
+        store.open_array(group, "status")[stars] = status
 
 
 def _refuse_another(plan: Plan) -> None:
@@ -152,28 +145,20 @@ def _refuse_another(plan: Plan) -> None:
         )
 
 
-def _names(plan: Plan) -> list[str]:
-    _, _, model = _prepared(plan.model, plan.given, plan.fingerprint)
-    return lay_out_catalog(model, plan.covariance)[0]
+def _prepared(plan: Plan) -> Inference:
+    """Return the inference that a plan asks for, prepared once a process."""
+    return _load(plan.model, plan.given, plan.covariance, plan.fingerprint)
 
 
 @functools.lru_cache(maxsize=1)
-def _prepared(
-    path: str, given: tuple[str, ...], fingerprint: str
-) -> tuple[Task, tuple[OutputSpec, ...], LuxModel]:
+def _load(path: str, given: tuple[str, ...], covariance: bool, fingerprint: str) -> Inference:
     """Load a model once a process; a model is never sent with a task."""
     model = load_model(path)
     if model.fingerprint != fingerprint:
         raise InputError(
             f"{path}: the model changed while the run was under way; start a new catalogue"
         )
-    outputs = pick_given(model, given)
-    work = prepare_task(model, outputs)
-    return (
-        dataclasses.replace(work, designs=put_on_device(work.designs)),
-        tuple(o.spec for o in outputs),
-        model,
-    )
+    return Inference.of(model, given, covariance=covariance)
 
 
 @functools.lru_cache(maxsize=1)

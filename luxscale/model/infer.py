@@ -9,30 +9,14 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.model.kernel import Inferred, infer_arrays, prepare_task
+from luxscale.model.inference import Inference, pick_given
 from luxscale.model.lux import LuxModel, Output, coordinates
 from luxscale.schema import flags
 from luxscale.schema.checks import check_structure
 from luxscale.schema.outputs import OutputSpec, pick_outputs
-from luxscale.schema.variables import CATALOG, LATENT, STAR
+from luxscale.schema.variables import CATALOG, STAR
 
 _DOC = {v.name: v.doc for v in CATALOG}
-
-
-def pick_given(model: LuxModel, given: str | Sequence[str]) -> tuple[Output, ...]:
-    """Return the model's outputs that latents are to be inferred from.
-
-    Raises
-    ------
-    InputError
-        If the model lacks one, or none is named.
-    """
-    names = [given] if isinstance(given, str) else list(given)
-    if not names or len(set(names)) < len(names):
-        raise InputError(
-            f"given={names} names no output, or one twice; name each once, e.g. given='flux'"
-        )
-    return tuple(model[name] for name in names)
 
 
 def check_match(
@@ -128,96 +112,55 @@ def infer(
     (('star', 'label'), ('star', 'latent'))
     >>> emulated = lux.predict(lux.infer(survey, model, given="label_value"), model, output="flux")
     """
-    outputs = pick_given(model, given)
-    specs = check_match(survey, outputs, "survey")
-    check_covariance(model, covariance)
-    work = prepare_task(model, outputs)
-    arrays = [survey[v] for s in specs for v in s.variables]
-    tables = [xr.DataArray(a) for a in jax.tree.leaves(work)]
-    tables = [t.rename({d: f"_{i}_{d}" for d in t.dims}) for i, t in enumerate(tables)]
-    layout = jax.tree.structure(work)
+    inference = Inference.of(model, given, covariance=covariance)
+    specs = check_match(survey, pick_given(model, given), "survey")
+    return decorate_catalog(infer_dataset(survey, inference.reading(specs)), model)
 
-    def on_block(*blocks: np.ndarray) -> tuple[np.ndarray, ...]:
-        data, flat = blocks[: 2 * len(specs)], blocks[2 * len(specs) :]
-        work = jax.tree.unflatten(layout, flat)
-        return flatten_inferred(
-            infer_arrays(work, data[0::2], get_ivars(specs, data), covariance=covariance)
-        )
 
-    names, dims = lay_out_catalog(model, covariance)
-    sizes = {LATENT: model.latent_dim, **{o.spec.dim: len(o.coord) for o in model.labels}}
-    if covariance:
-        sizes |= {f"{o.spec.dim}_other": len(o.coord) for o in model.labels}
-    results = xr.apply_ufunc(
-        on_block,
+def infer_dataset(survey: xr.Dataset, inference: Inference) -> xr.Dataset:
+    """Return the results of an inference for every star of a survey, without attributes.
+
+    Parameters
+    ----------
+    survey : Dataset
+        With the variables of the inference, on the model's grids; lazy if it is backed by Dask.
+    inference : Inference
+
+    Returns
+    -------
+    Dataset
+        Dask-backed if the survey is.
+    """
+    variables, results = inference.variables, inference.results
+    # the arrays of the inference are arguments: a lazy graph holds them once, not in every task
+    leaves, structure = jax.tree.flatten(inference)
+    tables = [_name_dims(np.asarray(leaf), i) for i, leaf in enumerate(leaves)]
+    arrays = [survey[name] for name in variables]
+
+    def infer_block(*blocks: np.ndarray) -> tuple[np.ndarray, ...]:
+        data, parts = blocks[: len(variables)], blocks[len(variables) :]
+        prepared: Inference = jax.tree.unflatten(structure, parts)
+        return tuple(prepared.infer(dict(zip(variables, data, strict=True))).values())
+
+    columns = xr.apply_ufunc(
+        infer_block,
         *arrays,
         *tables,
         input_core_dims=[a.dims[1:] for a in arrays] + [t.dims for t in tables],
-        output_core_dims=[d[1:] for d in dims],
+        output_core_dims=[r.dims[1:] for r in results],
         dask="parallelized",
-        output_dtypes=[get_dtype(n) for n in names],
-        dask_gufunc_kwargs={"output_sizes": sizes},
+        output_dtypes=[r.dtype for r in results],
+        dask_gufunc_kwargs={"output_sizes": inference.sizes},
         join="override",
     )
-    catalog = xr.Dataset(dict(zip(names, results, strict=True)))
-    return catalog.drop_vars(
-        [s.dim for s in specs if s.dim in catalog.coords and s.dim not in catalog.dims]
-    ).pipe(decorate_catalog, model)
+    catalog = xr.Dataset({r.name: c for r, c in zip(results, columns, strict=True)})
+    grids = [s.dim for s in inference.given]
+    return catalog.drop_vars([d for d in grids if d in catalog.coords and d not in catalog.dims])
 
 
-def check_covariance(model: LuxModel, covariance: bool) -> None:
-    """Refuse covariances between labels that are inferred from different pixels.
-
-    Raises
-    ------
-    InputError
-    """
-    windowed = [label for o in model.labels for label, _ in o.windows]
-    if covariance and windowed:
-        raise InputError(
-            "covariances are not defined between labels inferred from different pixels, and "
-            "the model infers "
-            f"{', '.join(windowed)} from windows: ask without covariance, or train without windows"
-        )
-
-
-def get_dtype(name: str) -> np.dtype:
-    """Return the dtype of a catalogue's variable: the contract's, or that of labels."""
-    return np.dtype(next((v.dtype for v in CATALOG if v.name == name), "float64"))
-
-
-def get_ivars(specs: Sequence[OutputSpec], data: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return inverse variances from alternating values and errors."""
-    return [s.ivar(v, e) for s, v, e in zip(specs, data[0::2], data[1::2], strict=True)]
-
-
-def flatten_inferred(inferred: Inferred) -> tuple[np.ndarray, ...]:
-    """Return the arrays of `Inferred` in the order of `catalog_layout`."""
-    return (*inferred[:4], *inferred.value, *inferred.err, *inferred.cov)
-
-
-def lay_out_catalog(model: LuxModel, covariance: bool) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Return names and dims of the variables that inference fills."""
-    labels = [o.spec for o in model.labels]
-    names = [
-        "latent",
-        "chi2",
-        "n_pixels",
-        "flags",
-        *(s.name for s in labels),
-        *(s.noise for s in labels),
-    ]
-    dims: list[tuple[str, ...]] = [
-        (STAR, LATENT),
-        (STAR,),
-        (STAR,),
-        (STAR,),
-        *[(STAR, s.dim) for s in labels] * 2,
-    ]
-    if covariance:
-        names += [s.name.removesuffix("_value") + "_cov" for s in labels]
-        dims += [(STAR, s.dim, f"{s.dim}_other") for s in labels]
-    return names, dims
+def _name_dims(array: np.ndarray, number: int) -> xr.DataArray:
+    """Give an array dims of its own, so that it aligns with nothing."""
+    return xr.DataArray(array, dims=[f"_{number}_{axis}" for axis in range(array.ndim)])
 
 
 def decorate_catalog(catalog: xr.Dataset, model: LuxModel) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""Inference on arrays: what a model needs to be for it, the compiled kernel, and how its results are finished."""
+"""Inference on arrays: what it needs to know, the compiled kernel, and how its results are finished."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy as np
 from luxscale.model import linalg, newton
 from luxscale.model.decoders import linear_features
 from luxscale.model.jit import compile_program
-from luxscale.model.lux import LuxModel, Output
 from luxscale.model.newton import Features
 from luxscale.schema import flags
 
@@ -31,7 +30,7 @@ FARTHEST = 1e6
 MOST_IVAR = 1e20
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Design:
     """What inference needs to know of an output that it is given, in scaled units.
 
@@ -53,8 +52,19 @@ class Design:
         last = {k: getattr(self, k)[..., pixels] for k in _PER_FEATURE}
         return dataclasses.replace(self, weights=self.weights[pixels], **last)
 
+    def for_scaled_data(self, center: np.ndarray) -> Design:
+        """Return the design for values that are centred, center (feature,) in units, and scaled already."""
+        unit, ivar_unit, offset = (np.asarray(a) for a in (self.unit, self.ivar_unit, self.offset))
+        used = (ivar_unit > 0).astype(np.float32)
+        return dataclasses.replace(
+            self,
+            offset=np.where(used > 0, offset - center * unit, 0).astype(np.float32),
+            unit=np.ones_like(unit),
+            ivar_unit=used,
+        )
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Head:
     """What inference needs to know of labels that it predicts, in their units.
 
@@ -81,8 +91,8 @@ class Window:
     pixels: tuple[Any, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
     """All that inference with one model from given outputs needs to know.
 
     prior (latent,) is the precision of the prior on each latent; ``limits``, where flags begin:
@@ -102,7 +112,7 @@ _PER_FEATURE = ["packed", "offset", "scatter", "unit", "ivar_unit"]
 jax.tree_util.register_dataclass(Design, ["weights", *_PER_FEATURE], ["features"])
 jax.tree_util.register_dataclass(Head, ["weights", "offset", "floor", "bounds"], ["features"])
 jax.tree_util.register_dataclass(Window, ["labels", "pixels"], ["head"])
-jax.tree_util.register_dataclass(Task, ["designs", "heads", "windows", "prior"], ["limits"])
+jax.tree_util.register_dataclass(Problem, ["designs", "heads", "windows", "prior"], ["limits"])
 
 
 class Inferred(NamedTuple):
@@ -131,60 +141,8 @@ class _Posterior(NamedTuple):
     spread: tuple[Any, ...]
 
 
-def make_design(output: Output) -> Design:
-    """Return the design of an output, float32, ready for the kernel."""
-    scale = np.asarray(output.scale, float)
-    safe = np.where(scale > 0, scale, 1)
-    used = np.asarray(output.used, bool)
-    weights = np.asarray(output.map.weights / safe[:, None], np.float32)
-    i, j, _ = linalg.packed_index(weights.shape[1])
-    return Design(
-        weights,
-        weights.T[i] * weights.T[j],
-        np.where(used, output.map.offset / safe, 0).astype(np.float32),
-        np.asarray(output.scatter / safe, np.float32),
-        (1 / safe).astype(np.float32),
-        np.where(used, safe**2, 0).astype(np.float32),
-        output.map.features,
-    )
-
-
-def make_head(output: Output) -> Head:
-    """Return what predicts an output from latents."""
-    arrays = (output.map.weights, output.map.offset, output.floor, output.bounds)
-    weights, offset, floor, bounds = (np.asarray(a, float) for a in arrays)
-    return Head(weights, offset, floor, bounds, output.map.features)
-
-
-def prepare_task(model: LuxModel, given: Sequence[Output]) -> Task:
-    """Return what inference of a model's labels from given outputs needs to know."""
-    prior = np.full(model.latent_dim, model.prior, np.float32)
-    windows = tuple(_windows(model, given))
-    return Task(
-        tuple(map(make_design, given)),
-        tuple(map(make_head, model.labels)),
-        windows,
-        prior,
-        model.limits,
-    )
-
-
-def _windows(model: LuxModel, given: Sequence[Output]) -> list[Window]:
-    """Group the labels that have windows by what they are inferred from: each group is one solution more."""
-    found: list[Window] = []
-    for h, labels in enumerate(model.labels):
-        groups: dict[tuple, list[int]] = {}
-        for label, spans in labels.windows:
-            groups.setdefault(spans, []).append(labels.coord.index(label))
-        for spans, members in groups.items():
-            pixels = tuple(output.inside(spans) for output in given)
-            if any(x.size for x in pixels):  # else no spectrum is given
-                found.append(Window(h, np.array(members), pixels))
-    return found
-
-
 def infer_arrays(
-    task: Task,
+    problem: Problem,
     values: Sequence[np.ndarray],
     ivars: Sequence[np.ndarray],
     *,
@@ -194,7 +152,7 @@ def infer_arrays(
 
     Parameters
     ----------
-    task : Task
+    problem : Problem
     values, ivars : sequence of array, (star, feature)
         Data of each given output, in its own units; ivar 0 where missing.
     covariance : bool
@@ -206,23 +164,26 @@ def infer_arrays(
         NumPy arrays. Errors are sqrt(diag(A C A^T) + floor^2), with C the posterior covariance of
         z.
     """
-    prepared = [_in_range(*output) for output in zip(task.designs, values, ivars, strict=True)]
-    task = dataclasses.replace(task, designs=put_on_device([d for d, _, _ in prepared]))
+    prepared = [_in_range(*output) for output in zip(problem.designs, values, ivars, strict=True)]
+    problem = dataclasses.replace(problem, designs=put_on_device([d for d, _, _ in prepared]))
     values, ivars = [v for _, v, _ in prepared], [w for _, _, w in prepared]
-    scales = [_prior_spread(h) for h in task.heads]
+    scales = [_prior_spread(h) for h in problem.heads]
     maps = tuple(
-        (h.weights / s[:, None]).astype(np.float32) for h, s in zip(task.heads, scales, strict=True)
+        (h.weights / s[:, None]).astype(np.float32)
+        for h, s in zip(problem.heads, scales, strict=True)
     )
-    posterior = _solve(task.designs, values, ivars, maps, task, covariance)
+    posterior = _solve(problem.designs, values, ivars, maps, problem, covariance)
     labels = [
-        h.offset + h.features(posterior.latent.astype(float)) @ h.weights.T for h in task.heads
+        h.offset + h.features(posterior.latent.astype(float)) @ h.weights.T for h in problem.heads
     ]
     var = [np.diagonal(s, axis1=1, axis2=2).copy() if covariance else s for s in posterior.spread]
-    few, settled = _few(posterior.n_values, task.designs), posterior.settled
-    for window in task.windows:
-        windowed, has_few = _from_window(window, task, values, ivars, maps, labels, var)
+    few, settled = _few(posterior.n_values, problem.designs), posterior.settled
+    for window in problem.windows:
+        windowed, has_few = _from_window(window, problem, values, ivars, maps, labels, var)
         few, settled = few | has_few, settled & windowed.settled
-    return _finish(posterior._replace(settled=settled), few, labels, var, task, scales, covariance)
+    return _finish(
+        posterior._replace(settled=settled), few, labels, var, problem, scales, covariance
+    )
 
 
 def _solve(
@@ -230,18 +191,18 @@ def _solve(
     values: Sequence[np.ndarray],
     ivars: Sequence[np.ndarray],
     maps: tuple[Any, ...],
-    task: Task,
+    problem: Problem,
     covariance: bool,
 ) -> _Posterior:
     """Run the compiled kernel over blocks of stars."""
     n = values[0].shape[0]
-    features = tuple(h.features for h in task.heads)
+    features = tuple(h.features for h in problem.heads)
     parts = []
     for start in range(0, max(n, 1), BLOCK):
         block = [tuple(_block(a, start) for a in arrays) for arrays in (values, ivars)]
         parts.append(
             jax.tree.map(
-                np.asarray, _kernel(designs, *block, maps, task.prior, features, covariance)
+                np.asarray, _kernel(designs, *block, maps, problem.prior, features, covariance)
             )
         )
     posterior: _Posterior = jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts)
@@ -293,7 +254,7 @@ def _weigh(d: Design, value: Any, ivar: Any) -> tuple[Any, Any, Any]:
 
 def _from_window(
     window: Window,
-    task: Task,
+    problem: Problem,
     values: Sequence[np.ndarray],
     ivars: Sequence[np.ndarray],
     maps: Sequence[np.ndarray],
@@ -304,13 +265,13 @@ def _from_window(
 
     Returns what these pixels say of the latents, and which stars have few of them.
     """
-    h = task.heads[window.head]
-    parts = tuple(d.take(pixels) for d, pixels in zip(task.designs, window.pixels, strict=True))
+    h = problem.heads[window.head]
+    parts = tuple(d.take(pixels) for d, pixels in zip(problem.designs, window.pixels, strict=True))
     inside, weights = (
         [a[:, pixels] for a, pixels in zip(arrays, window.pixels, strict=True)]
         for arrays in (values, ivars)
     )
-    one_head = dataclasses.replace(task, heads=(h,))
+    one_head = dataclasses.replace(problem, heads=(h,))
     posterior = _solve(parts, inside, weights, (maps[window.head][window.labels],), one_head, False)
     predicted = h.offset + h.features(posterior.latent.astype(float)) @ h.weights.T
     labels[window.head][:, window.labels] = predicted[:, window.labels]
@@ -366,34 +327,34 @@ def _finish(
     few: np.ndarray,
     value: Sequence[np.ndarray],
     var: Sequence[np.ndarray],
-    task: Task,
+    problem: Problem,
     scales: Sequence[np.ndarray],
     covariance: bool,
 ) -> Inferred:
     """Bring the kernel's results to label units, add floors, raise flags."""
     z, chi2, n_values = posterior.latent, posterior.chi2, posterior.n_values
     err = tuple(
-        np.sqrt(v * s**2 + h.floor**2) for v, s, h in zip(var, scales, task.heads, strict=True)
+        np.sqrt(v * s**2 + h.floor**2) for v, s, h in zip(var, scales, problem.heads, strict=True)
     )
     cov = tuple(
         c * s[:, None] * s + np.diag(h.floor**2)
-        for c, s, h in zip(posterior.spread, scales, task.heads, strict=True)
+        for c, s, h in zip(posterior.spread, scales, problem.heads, strict=True)
         if covariance
     )
     outside = [
         ((v + flags.CLEARLY * e < h.bounds[:, 0]) | (v - flags.CLEARLY * e > h.bounds[:, 1])).any(1)
-        for v, e, h in zip(value, err, task.heads, strict=True)
+        for v, e, h in zip(value, err, problem.heads, strict=True)
     ]
     narrower = max(
-        float(np.mean(task.prior)), 1.0
+        float(np.mean(problem.prior)), 1.0
     )  # a prior wider than the training set is no measure of ignorance
     remaining = [(v * narrower).mean(1) for v in var]
     raised = flags.combine(
         invalid_values=posterior.wrong > 0,
         no_data=n_values == 0,
         few_pixels=few,
-        bad_fit=~(chi2 <= task.limits[0] * np.maximum(n_values, 1)),  # true of NaN
-        unlike_training=(z * z).sum(1) > task.limits[1],
+        bad_fit=~(chi2 <= problem.limits[0] * np.maximum(n_values, 1)),  # true of NaN
+        unlike_training=(z * z).sum(1) > problem.limits[1],
         label_outside_training=np.any(outside, axis=0) if outside else False,
         prior_dominated=np.max(remaining, axis=0) > 0.5 if remaining else False,
         not_settled=~posterior.settled,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,8 +9,8 @@ import xarray as xr
 
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap
-from luxscale.model.infer import check_match, get_ivars, infer, pick_given
-from luxscale.model.kernel import Head, infer_arrays, prepare_task
+from luxscale.model.infer import check_match, infer, infer_dataset
+from luxscale.model.inference import Inference, pick_given
 from luxscale.model.lux import LuxModel, coordinates
 from luxscale.schema.variables import LATENT, STAR
 
@@ -100,32 +99,29 @@ def predict_error(
     >>> lux.predict_error(survey, model).dims
     ('star', 'wavelength')
     """
-    wanted, outputs = model[output], pick_given(model, given)
+    wanted = model[output]
     if wanted.is_label:
         return infer(survey, model, given)[wanted.spec.noise].rename(f"{output}_error")
-    specs = check_match(survey, outputs, "survey")
-    p = model.latent_dim
-    itself = Head(np.eye(p), np.zeros(p), np.zeros(p), np.tile([-np.inf, np.inf], (p, 1)))
-    work = dataclasses.replace(prepare_task(model, outputs), heads=(itself,), windows=())
-    noise2 = np.where(wanted.used, np.asarray(wanted.scatter, float) ** 2, np.nan)
+    inference = Inference.of_latents(model, given, covariance=True)
+    specs = check_match(survey, pick_given(model, given), "survey")
+    inferred = infer_dataset(survey, inference.reading(specs))
+    covariance = inferred[f"{LATENT}_cov"]
+    scatter2 = np.where(wanted.used, np.asarray(wanted.scatter, float) ** 2, np.nan)
 
-    def on_block(*data: np.ndarray) -> np.ndarray:
-        found = infer_arrays(work, data[0::2], get_ivars(specs, data), covariance=True)
-        return np.sqrt(_variance(wanted.map, found.latent, found.cov[0]) + noise2)
+    def add_noise(z: np.ndarray, cov: np.ndarray) -> np.ndarray:
+        return np.sqrt(_variance(wanted.map, z, cov) + scatter2)
 
-    arrays = [survey[v] for s in specs for v in s.variables]
     errors = xr.apply_ufunc(
-        on_block,
-        *arrays,
-        input_core_dims=[a.dims[1:] for a in arrays],
-        output_core_dims=[["_feature"]],
+        add_noise,
+        inferred[LATENT],
+        covariance,
+        input_core_dims=[[LATENT], covariance.dims[1:]],
+        output_core_dims=[[wanted.spec.dim]],
         dask="parallelized",
         output_dtypes=[np.float64],
-        dask_gufunc_kwargs={"output_sizes": {"_feature": len(wanted.coord)}},
+        dask_gufunc_kwargs={"output_sizes": {wanted.spec.dim: len(wanted.coord)}},
         join="override",
     )
-    grids = [s.dim for s in specs if s.dim in errors.coords]
-    errors = errors.drop_vars(grids).rename(_feature=wanted.spec.dim)
     return (
         errors.rename(f"{output}_error")
         .assign_coords(coordinates(wanted))

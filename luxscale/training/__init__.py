@@ -13,7 +13,7 @@ import xarray as xr
 
 from luxscale.errors import InputError
 from luxscale.model.decoders import quadratic_features
-from luxscale.model.kernel import infer_arrays, prepare_task, put_on_device
+from luxscale.model.inference import Inference
 from luxscale.model.lux import LuxModel, Output, Provenance
 from luxscale.progress import Progress
 from luxscale.schema.checks import check_structure, check_unique
@@ -380,28 +380,28 @@ def _calibrate(
 def _left_out(model: LuxModel, data: TrainingData, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Residuals and errors of labels predicted from spectra, chi2 per pixel and squared length of latents."""
     given = [i for i, spectral in enumerate(data.spectral) if spectral]
-    work = prepare_task(model, [model.outputs[i] for i in given])
-    designs = [data.scaled(i, design) for i, design in zip(given, work.designs, strict=True)]
-    work = dataclasses.replace(work, designs=put_on_device(designs))
+    names = [o.name for o in model.outputs]
+    inference = Inference.of(model, [names[i] for i in given]).for_scaled_data(
+        [data.spreads[i].center for i in given]
+    )
     parts = []
     for start in range(0, rows.size, BLOCK):
         block = rows[start : start + BLOCK]
         values, ivars = zip(*([a[block] for a in data.table(i)] for i in given), strict=True)
-        parts.append(infer_arrays(work, values, ivars))
-    seen = np.concatenate([p.n_pixels for p in parts]) > 0
+        parts.append(inference.infer_from_ivars(values, ivars))
+    inferred = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+    n_pixels = inferred["n_pixels"]
+    seen = n_pixels > 0
     results = {
-        "chi2": np.concatenate([p.chi2 / np.maximum(p.n_pixels, 1) for p in parts])[seen],
-        "distance": np.concatenate([(p.latent**2).sum(1) for p in parts])[seen],
+        "chi2": (inferred["chi2"] / np.maximum(n_pixels, 1))[seen],
+        "distance": (inferred["latent"] ** 2).sum(1)[seen],
     }
-    for h, output in enumerate(model.labels):
-        value, ivar = data.physical([o.name for o in model.outputs].index(output.name), rows)
+    for output in model.labels:
+        value, ivar = data.physical(names.index(output.name), rows)
         known = (ivar > 0) & seen[:, None]
-        predicted, err = (
-            np.concatenate([getattr(p, k)[h] for p in parts]) for k in ("value", "err")
-        )
         measured = (
-            np.where(known, predicted - value, np.nan),
-            err,
+            np.where(known, inferred[output.name] - value, np.nan),
+            inferred[output.spec.noise],
             1 / np.sqrt(np.where(ivar > 0, ivar, np.inf)),
         )
         results |= {f"{output.name} {k}": v for k, v in zip(_MEASURED, measured, strict=True)}

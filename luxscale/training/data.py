@@ -12,7 +12,6 @@ import numpy as np
 import xarray as xr
 
 from luxscale.model.decoders import LinearMap
-from luxscale.model.kernel import Design
 from luxscale.model.lux import Output
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.training.steps import Arrays
@@ -76,15 +75,6 @@ class TrainingData:
         (values, ivar), spread = self.table(index), self.spreads[index]
         safe = np.where(spread.scale > 0, spread.scale, 1)
         return spread.center + values[rows] * spread.scale, ivar[rows] / safe**2
-
-    def scaled(self, index: int, design: Design) -> Design:
-        """Return the design of an output for values in the units that they have here."""
-        center = self.spreads[index].center * design.unit
-        used = (design.ivar_unit > 0).astype(np.float32)
-        offset = np.where(used > 0, design.offset - center, 0).astype(np.float32)
-        return dataclasses.replace(
-            design, offset=offset, unit=np.ones_like(design.unit), ivar_unit=used
-        )
 
     def values_per_star(self) -> float:
         """Return the mean number of measured values of a star."""

@@ -163,7 +163,7 @@ def test_status_is_written_last(plan, monkeypatch):
 
 def test_another_model_meanwhile(plan, small_model):
     dataclasses.replace(small_model, limits=(1.0, 1.0)).save(plan.model, overwrite=True)
-    region._prepared.cache_clear()
+    region._load.cache_clear()
     with pytest.raises(InputError, match=r"m.zarr: the model changed while the run was under way"):
         region.run_region(plan, plan.regions[0])
 

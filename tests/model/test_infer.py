@@ -11,7 +11,8 @@ import xarray as xr
 
 import luxscale as lux
 from luxscale.errors import InputError
-from luxscale.model.kernel import infer_arrays, prepare_task
+from luxscale.model.inference import Inference
+from luxscale.model.kernel import infer_arrays
 from luxscale.schema import flags
 
 RESULTS = ("latent", "chi2", "n_pixels", "flags", "label_value", "label_err")
@@ -19,10 +20,10 @@ RESULTS = ("latent", "chi2", "n_pixels", "flags", "label_value", "label_err")
 
 @pytest.fixture
 def arrays(small_model, held_out):
-    """What `infer_arrays` takes: task, values, ivars."""
+    """What `infer_arrays` takes: problem, values, ivars."""
     small_model = dataclasses.replace(small_model, limits=(np.inf, np.inf))
     return (
-        prepare_task(small_model, [small_model["flux"]]),
+        Inference.of(small_model, "flux").problem,
         [held_out["flux"].values],
         [held_out["flux_ivar"].values],
     )
@@ -73,7 +74,7 @@ def test_high_signal_to_noise_keeps_its_digits(small_model, held_out, float64_re
         flux.map(rng.standard_normal((len(ivar), 4))) + 2e-4 * rng.standard_normal(ivar.shape)
     ).astype("f4")
     expected = float64_reference(model, "flux", y, ivar)
-    got = infer_arrays(prepare_task(model, [flux]), [y], [ivar])
+    got = infer_arrays(Inference.of(model, "flux").problem, [y], [ivar])
     assert np.max(np.abs(got.value[0] - expected["value"]) / expected["err"]) < 0.05
     np.testing.assert_allclose(got.err[0], expected["err"], rtol=0.01)
 

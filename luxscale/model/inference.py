@@ -1,0 +1,337 @@
+"""Inference with one model from some of its outputs: prepared once, then asked, arrays in, arrays out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+
+from luxscale.errors import InputError
+from luxscale.model import linalg
+from luxscale.model.decoders import LinearMap
+from luxscale.model.kernel import (
+    Design,
+    Head,
+    Inferred,
+    Problem,
+    Window,
+    infer_arrays,
+    put_on_device,
+)
+from luxscale.model.lux import LuxModel, Output
+from luxscale.schema.outputs import OutputSpec, Role
+from luxscale.schema.variables import CATALOG, LATENT, STAR
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """A variable of a catalogue that inference fills.
+
+    Parameters
+    ----------
+    name : str
+    dims : tuple of str
+        ``star`` first.
+    shape : tuple of int
+        Of one star: the sizes of the other dims.
+    dtype : dtype
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def bytes_per_star(self) -> int:
+        """Size in memory for each star."""
+        return self.dtype.itemsize * int(np.prod(self.shape))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inference:
+    """Inference with one model from given outputs.
+
+    Made by `of`. Its arrays lie where the kernel runs, and are all that it holds of the model: to
+    JAX it is a pytree, whose leaves can travel on their own.
+
+    Parameters
+    ----------
+    problem : Problem
+    given : tuple of OutputSpec
+        What latents are inferred from.
+    results : tuple of Result
+        What comes back, in the order in which it does.
+    covariance : bool
+        Whether covariances between the labels of an output are among the results.
+    """
+
+    problem: Problem
+    given: tuple[OutputSpec, ...]
+    results: tuple[Result, ...]
+    covariance: bool = False
+
+    @classmethod
+    def of(
+        cls, model: LuxModel, given: str | Sequence[str] = "flux", *, covariance: bool = False
+    ) -> Inference:
+        """Prepare the inference of a model's labels.
+
+        Parameters
+        ----------
+        model : LuxModel
+        given : str or sequence of str
+            Outputs to infer from.
+        covariance : bool
+
+        Raises
+        ------
+        InputError
+            If the model lacks an output, or covariances are not defined between its labels.
+        """
+        check_covariance(model, covariance)
+        return cls._prepare(model, pick_given(model, given), model.labels, covariance)
+
+    @classmethod
+    def of_latents(
+        cls, model: LuxModel, given: str | Sequence[str] = "flux", *, covariance: bool = False
+    ) -> Inference:
+        """Prepare the inference of the latents with their errors, as the labels ``latent_value``.
+
+        Parameters
+        ----------
+        model, given, covariance
+            As in `of`; the covariance is ``latent_cov``.
+
+        Raises
+        ------
+        InputError
+            If the model lacks an output.
+        """
+        labels = (_make_latent_labels(model.latent_dim),)
+        return cls._prepare(model, pick_given(model, given), labels, covariance)
+
+    @classmethod
+    def _prepare(
+        cls,
+        model: LuxModel,
+        given: Sequence[Output],
+        labels: Sequence[Output],
+        covariance: bool,
+    ) -> Inference:
+        problem = Problem(
+            designs=put_on_device([_make_design(o) for o in given]),
+            heads=tuple(_make_head(o) for o in labels),
+            windows=tuple(_make_windows(labels, given)),
+            prior=np.full(model.latent_dim, model.prior, np.float32),
+            limits=model.limits,
+        )
+        return cls(
+            problem=problem,
+            given=tuple(o.spec for o in given),
+            results=_lay_out(model.latent_dim, labels, covariance),
+            covariance=covariance,
+        )
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the variables to read: the values and the errors of each given output."""
+        return tuple(name for spec in self.given for name in spec.variables)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Size of each dim of the results, but that of the stars."""
+        return {d: n for r in self.results for d, n in zip(r.dims[1:], r.shape, strict=True)}
+
+    def reading(self, given: Sequence[OutputSpec]) -> Inference:
+        """Return the same inference for a survey that has the errors of the outputs in other variables."""
+        return dataclasses.replace(self, given=tuple(given))
+
+    def for_scaled_data(self, centers: Sequence[np.ndarray]) -> Inference:
+        """Return the same inference for data that are centred already, and divided by the model's scale.
+
+        Parameters
+        ----------
+        centers : sequence of array, (feature,)
+            What was subtracted from each given output, in its units.
+        """
+        designs = [d.for_scaled_data(c) for d, c in zip(self.problem.designs, centers, strict=True)]
+        problem = dataclasses.replace(self.problem, designs=put_on_device(designs))
+        return dataclasses.replace(self, problem=problem)
+
+    def infer(self, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Infer latents and labels of stars.
+
+        Parameters
+        ----------
+        data : mapping of str to array, (star, feature)
+            The `variables`, in the units of the model; missing where an inverse variance is 0 or an
+            error NaN.
+
+        Returns
+        -------
+        dict of str to array, (star, ...)
+            The `results`.
+        """
+        values = [data[spec.name] for spec in self.given]
+        ivars = [spec.ivar(data[spec.name], data[spec.noise]) for spec in self.given]
+        return self.infer_from_ivars(values, ivars)
+
+    def infer_from_ivars(
+        self, values: Sequence[np.ndarray], ivars: Sequence[np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Infer latents and labels of stars whose errors are inverse variances, whatever the survey holds.
+
+        Parameters
+        ----------
+        values, ivars : sequence of array, (star, feature)
+            Of each given output; ivar 0 where missing.
+
+        Returns
+        -------
+        dict of str to array, (star, ...)
+            The `results`.
+        """
+        inferred = infer_arrays(self.problem, values, ivars, covariance=self.covariance)
+        names = [result.name for result in self.results]
+        return dict(zip(names, _flatten(inferred), strict=True))
+
+
+jax.tree_util.register_dataclass(Inference, ["problem"], ["given", "results", "covariance"])
+
+
+def describe_results(model: LuxModel, covariance: bool = False) -> tuple[Result, ...]:
+    """Return the variables of a catalogue that inference with a model fills, in their order."""
+    return _lay_out(model.latent_dim, model.labels, covariance)
+
+
+def pick_given(model: LuxModel, given: str | Sequence[str]) -> tuple[Output, ...]:
+    """Return the model's outputs that latents are to be inferred from.
+
+    Raises
+    ------
+    InputError
+        If the model lacks one, or none is named.
+    """
+    names = [given] if isinstance(given, str) else list(given)
+    if not names or len(set(names)) < len(names):
+        raise InputError(
+            f"given={names} names no output, or one twice; name each once, e.g. given='flux'"
+        )
+    return tuple(model[name] for name in names)
+
+
+def check_covariance(model: LuxModel, covariance: bool) -> None:
+    """Refuse covariances between labels that are inferred from different pixels.
+
+    Raises
+    ------
+    InputError
+    """
+    windowed = [label for o in model.labels for label, _ in o.windows]
+    if covariance and windowed:
+        raise InputError(
+            "covariances are not defined between labels inferred from different pixels, and the "
+            f"model infers {', '.join(windowed)} from windows: ask without covariance, or train "
+            "without windows"
+        )
+
+
+def _flatten(inferred: Inferred) -> tuple[np.ndarray, ...]:
+    """Return the arrays of `Inferred` in the order of `_lay_out`."""
+    per_star = (inferred.latent, inferred.chi2, inferred.n_pixels, inferred.flags)
+    return (*per_star, *inferred.value, *inferred.err, *inferred.cov)
+
+
+def _lay_out(latent_dim: int, labels: Sequence[Output], covariance: bool) -> tuple[Result, ...]:
+    """Describe the results of inference: of the star, then values, errors and covariances of labels."""
+    specs = [(o.spec, len(o.coord)) for o in labels]
+    results = [
+        _describe(LATENT, (LATENT,), (latent_dim,)),
+        _describe("chi2"),
+        _describe("n_pixels"),
+        _describe("flags"),
+        *(_describe(spec.name, (spec.dim,), (size,)) for spec, size in specs),
+        *(_describe(spec.noise, (spec.dim,), (size,)) for spec, size in specs),
+    ]
+    if covariance:
+        results += [
+            _describe(
+                f"{spec.name.removesuffix('_value')}_cov",
+                (spec.dim, f"{spec.dim}_other"),
+                (size, size),
+            )
+            for spec, size in specs
+        ]
+    return tuple(results)
+
+
+#: Dtypes of the contract; labels that it does not name are float64.
+_DTYPES = {v.name: np.dtype(v.dtype) for v in CATALOG if v.name != STAR}
+
+
+def _describe(name: str, dims: tuple[str, ...] = (), shape: tuple[int, ...] = ()) -> Result:
+    dtype = _DTYPES.get(name, np.dtype(np.float64))
+    return Result(name=name, dims=(STAR, *dims), shape=shape, dtype=dtype)
+
+
+def _make_design(output: Output) -> Design:
+    """Return the design of an output, float32, ready for the kernel."""
+    scale = np.asarray(output.scale, float)
+    safe = np.where(scale > 0, scale, 1)
+    used = np.asarray(output.used, bool)
+    weights = np.asarray(output.map.weights / safe[:, None], np.float32)
+    i, j, _ = linalg.packed_index(weights.shape[1])
+    return Design(
+        weights=weights,
+        packed=weights.T[i] * weights.T[j],
+        offset=np.where(used, output.map.offset / safe, 0).astype(np.float32),
+        scatter=np.asarray(output.scatter / safe, np.float32),
+        unit=(1 / safe).astype(np.float32),
+        ivar_unit=np.where(used, safe**2, 0).astype(np.float32),
+        features=output.map.features,
+    )
+
+
+def _make_head(output: Output) -> Head:
+    """Return what predicts an output from latents."""
+    return Head(
+        weights=np.asarray(output.map.weights, float),
+        offset=np.asarray(output.map.offset, float),
+        floor=np.asarray(output.floor, float),
+        bounds=np.asarray(output.bounds, float),
+        features=output.map.features,
+    )
+
+
+def _make_windows(labels: Sequence[Output], given: Sequence[Output]) -> list[Window]:
+    """Group the labels that have windows by what they are inferred from: each group is one solution more."""
+    found: list[Window] = []
+    for head, output in enumerate(labels):
+        groups: dict[tuple, list[int]] = {}
+        for label, spans in output.windows:
+            groups.setdefault(spans, []).append(output.coord.index(label))
+        for spans, members in groups.items():
+            pixels = tuple(o.inside(spans) for o in given)
+            if any(x.size for x in pixels):  # else no spectrum is given
+                found.append(Window(head, np.array(members), pixels))
+    return found
+
+
+def _make_latent_labels(latent_dim: int) -> Output:
+    """Return the latents as an output of named features, so that the kernel gives their errors."""
+    one, zero = np.ones(latent_dim), np.zeros(latent_dim)
+    return Output(
+        spec=OutputSpec(f"{LATENT}_value", f"{LATENT}_name", f"{LATENT}_err", Role.LABELS),
+        coord=tuple(f"z{i}" for i in range(latent_dim)),
+        units=("",) * latent_dim,
+        attrs=(),
+        map=LinearMap(np.eye(latent_dim), zero),
+        scatter=zero,
+        scale=one,
+        floor=zero,
+        used=np.ones(latent_dim, bool),
+        bounds=np.outer(one, [-np.inf, np.inf]),
+    )
