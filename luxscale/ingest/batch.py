@@ -19,7 +19,7 @@ from luxscale.ingest.part import Part
 from luxscale.ingest.plan import Batch, Session
 from luxscale.prepare import prepare
 from luxscale.readers import BadFile, Spectra, get_format
-from luxscale.readers.base import check_unique
+from luxscale.readers.base import refuse_repeats
 from luxscale.runs.executors import Clock, name_worker
 
 #: Stars that are prepared together.
@@ -90,7 +90,7 @@ def _read(session: Session, batch: Batch, part: Part) -> Iterator[Loose]:
         stars: set[object] = set()
         try:
             for spectra in fmt.read(path, **options):
-                check_unique(spectra, stars)
+                refuse_repeats(spectra, stars)
                 yield number, spectra
             if not stars:
                 raise BadFile("holds no spectrum")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from luxscale.errors import InputError
 from luxscale.readers import apogee, arrays, boss, gaia, galah, lamost, mwm
@@ -18,7 +19,7 @@ FORMATS: dict[str, Format] = {
 
 
 def get_format(name: str, options: Mapping[str, str] | None = None) -> Format:
-    """Return the format of a name, with the unit and medium of wavelengths that its options may give.
+    """Return a format by name, with the unit and medium of wavelengths that its options give.
 
     Parameters
     ----------
@@ -38,5 +39,10 @@ def get_format(name: str, options: Mapping[str, str] | None = None) -> Format:
     """
     if name not in FORMATS:
         raise InputError(f"no format {name!r}; there are: {', '.join(FORMATS)}")
-    given = {k: v for k, v in (options or {}).items() if k in ("units", "medium")}
-    return dataclasses.replace(FORMATS[name], **given) if given else FORMATS[name]  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    for key, value in (options or {}).items():
+        if key in ("units", "medium"):
+            given[key] = value
+    if not given:
+        return FORMATS[name]
+    return dataclasses.replace(FORMATS[name], **given)

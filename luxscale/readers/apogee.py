@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,9 +15,11 @@ from luxscale.readers.base import (
     Header,
     Option,
     Spectra,
-    image,
+    compute_ivar,
     open_fits,
-    table,
+    read_image,
+    read_number,
+    read_table,
 )
 
 #: The grid of all combined APOGEE spectra, vacuum Angstrom.
@@ -45,14 +46,7 @@ BITS = {
 }
 
 BAD = (
-    "BADPIX",
-    "CRPIX",
-    "SATPIX",
-    "UNFIXABLE",
-    "BADDARK",
-    "BADFLAT",
-    "BADERR",
-    "NOSKY",
+    *("BADPIX", "CRPIX", "SATPIX", "UNFIXABLE", "BADDARK", "BADFLAT", "BADERR", "NOSKY"),
     "NOT_ENOUGH_PSF",
 )
 
@@ -72,40 +66,62 @@ def read_apstar(path: str | Path, *, rows: str = "coadd") -> Iterator[Spectra]:
     """
     with open_fits(path) as hdus:
         header = hdus[0].header
-        flux, error, mask = (image(hdus, i) for i in (1, 2, 3))
+        flux, error, mask = (read_image(hdus, i) for i in (1, 2, 3))
         if mask.dtype.kind not in "iu":
             raise BadFile(
                 "HDU 3 is no pixel mask: this is no apStar file, perhaps an aspcapStar file"
             )
         if not len(flux) == len(error) == len(mask) <= MOST_ROWS:
             raise BadFile(f"{len(flux)} rows of flux, {len(error)} of errors, {len(mask)} of masks")
-        wavelength = log_grid(header, hdus[1].header, flux.shape[1])
-        take, number = _rows(len(flux), rows)
-        flux, error, mask = flux[take], error[take], mask[take]
-        name = identifier(header, "OBJID")
-        snr = np.array([number_in(header, f"SNRVIS{n}" if n else "SNR") for n in number])
+        wavelength = read_log_grid(header, hdus[1].header, flux.shape[1])
+        selected, visit = _select_rows(len(flux), rows)
+        flux, error, mask = flux[selected], error[selected], mask[selected]
+        n_spectra = len(flux)
         columns = {
-            "snr": snr,
-            **_common(header, len(flux)),
-            "n_visits": np.full(len(flux), _n_visits(header)),
+            "snr": _read_snr(header, visit),
+            **_read_position(header, n_spectra),
+            "n_visits": np.full(n_spectra, _read_n_visits(header)),
         }
-        star, key = np.full(len(flux), name, object), None
+        name = read_identifier(header, "OBJID")
+        star = np.full(n_spectra, name, object)
+        key = None
         if rows == "visits":
-            star, key = np.array([f"{name}-{n}" for n in number], object), star
-            columns["visit"] = number
-    yield Spectra(star, flux, ivar_of(error), wavelength, mask=mask, key=key, columns=columns)
+            # catalogues know the star, of which each visit is one here
+            key = star
+            star = np.array([f"{name}-{number}" for number in visit], object)
+            columns["visit"] = visit
+    yield Spectra(
+        star=star,
+        flux=flux,
+        ivar=compute_ivar(error),
+        wavelength=wavelength,
+        mask=mask,
+        key=key,
+        columns=columns,
+    )
 
 
-def _rows(n: int, rows: str) -> tuple[slice, np.ndarray]:
-    """Return which of n rows are wanted, and the numbers of their visits, from 1; 0: the coadd."""
+def _select_rows(n_rows: int, rows: str) -> tuple[slice, np.ndarray]:
+    """Return which rows are wanted, and the numbers of their visits, from 1; 0: the coadd."""
+    first_row = slice(0, 1)
     if rows == "coadd":
-        return slice(0, 1), np.zeros(1, int)
-    return (slice(2, None), np.arange(1, n - 1)) if n > 2 else (slice(0, 1), np.ones(1, int))
+        return first_row, np.zeros(1, int)
+    if n_rows <= 2:
+        return first_row, np.ones(1, int)
+    return slice(2, None), np.arange(1, n_rows - 1)
 
 
-def _n_visits(header: Header) -> int:
+def _read_snr(header: Header, visit: np.ndarray) -> np.ndarray:
+    """Return the S/N of the coadd (visit 0) and of visits: (row,)."""
+    keys = [f"SNRVIS{number}" if number else "SNR" for number in visit]
+    return np.array([read_number(header, key) for key in keys])
+
+
+def _read_n_visits(header: Header) -> int:
     value = header.get("NVISITS")
-    return value if type(value) is int and 0 <= value <= MOST_ROWS else -1
+    if type(value) is int and 0 <= value <= MOST_ROWS:
+        return value
+    return -1
 
 
 def read_aspcapstar(path: str | Path) -> Iterator[Spectra]:
@@ -117,59 +133,66 @@ def read_aspcapstar(path: str | Path) -> Iterator[Spectra]:
     """
     with open_fits(path) as hdus:
         header = hdus[0].header
-        flux, error, best_fit = (image(hdus, i) for i in (1, 2, 3))
+        flux, error, best_fit = (read_image(hdus, i) for i in (1, 2, 3))
         if best_fit.dtype.kind != "f" or len(flux) != 1:
             raise BadFile(
                 "no best fit in HDU 3: this is no aspcapStar file, perhaps an apStar file"
             )
-        wavelength = log_grid(header, hdus[1].header, flux.shape[1])
-        star = np.array([_aspcap_id(hdus)], object)
-        columns = {"snr": np.array([number_in(header, "SNR")]), **_common(header, 1)}
-    yield Spectra(star, flux, ivar_of(error), wavelength, columns=columns)
+        wavelength = read_log_grid(header, hdus[1].header, flux.shape[1])
+        star = np.array([_read_aspcap_identifier(hdus)], object)
+        snr = np.array([read_number(header, "SNR")])
+        columns = {"snr": snr, **_read_position(header, 1)}
+    yield Spectra(
+        star=star,
+        flux=flux,
+        ivar=compute_ivar(error),
+        wavelength=wavelength,
+        columns=columns,
+    )
 
 
-def _aspcap_id(hdus: HduList) -> str:
+def _read_aspcap_identifier(hdus: HduList) -> str:
     header = hdus[0].header
     for key in ("OBJID", "OBJ"):
         if str(header.get(key) or "").strip():
-            return identifier(header, key)
-    if len(hdus) > 4 and len(names := table(hdus, 4)["APOGEE_ID"]) and str(names[0]):
-        return str(names[0])
+            return read_identifier(header, key)
+    if len(hdus) > 4:
+        names = read_table(hdus, 4)["APOGEE_ID"]
+        if len(names) and str(names[0]):
+            return str(names[0])
     raise BadFile("neither OBJID nor OBJ in the header, nor APOGEE_ID in HDU 4: which star is it?")
 
 
-def log_grid(primary: Header, header: Header, n_pixels: int) -> np.ndarray:
-    """Return the wavelengths of a spectrum whose header gives log10 of the first, and the step: (pixel,).
+def read_log_grid(primary: Header, header: Header, n_pixels: int) -> np.ndarray:
+    """Return the wavelengths of a header that gives log10 of the first, and the step: (pixel,).
 
     Raises
     ------
     BadFile
     """
     for found in (header, primary):
-        if "CRVAL1" in found and "CDELT1" in found:
-            start, step = number_in(found, "CRVAL1"), number_in(found, "CDELT1")
-            if not (
-                0 < start < 6
-                and 0 < step < 0.1
-                and start + step * n_pixels < 6
-                and found.get("CRPIX1", 1) == 1
-            ):
-                raise BadFile(
-                    f"CRVAL1 = {start:g} and CDELT1 = {step:g} are no logarithmic wavelength grid"
-                )
-            return _powers(start, step, n_pixels)
+        if "CRVAL1" not in found or "CDELT1" not in found:
+            continue
+        start, step = read_number(found, "CRVAL1"), read_number(found, "CDELT1")
+        is_log_grid = 0 < start < 6 and 0 < step < 0.1 and start + step * n_pixels < 6
+        if not is_log_grid or found.get("CRPIX1", 1) != 1:
+            raise BadFile(
+                f"CRVAL1 = {start:g} and CDELT1 = {step:g} are no logarithmic wavelength grid"
+            )
+        return _compute_grid(start, step, n_pixels)
     raise BadFile("no wavelength grid: the header has no CRVAL1 and CDELT1")
 
 
 @functools.lru_cache(maxsize=8)
-def _powers(start: float, step: float, n_pixels: int) -> np.ndarray:
+def _compute_grid(start: float, step: float, n_pixels: int) -> np.ndarray:
     """Return 10**(start + step * i), once for all files alike; not to be changed: (pixel,)."""
-    grid = 10 ** (start + step * np.arange(n_pixels))
+    log_wavelength = start + step * np.arange(n_pixels)
+    grid = 10**log_wavelength
     grid.flags.writeable = False
     return grid
 
 
-def identifier(header: Header, key: str) -> str:
+def read_identifier(header: Header, key: str) -> str:
     """Return a star's identifier.
 
     Raises
@@ -182,31 +205,19 @@ def identifier(header: Header, key: str) -> str:
     return name
 
 
-def ivar_of(error: np.ndarray) -> np.ndarray:
-    """Return inverse variances of errors, 0 where these are 0, negative or not finite."""
-    good = np.isfinite(error) & (error > 0)
-    with np.errstate(all="ignore"):
-        return np.where(good, 1 / np.where(good, error, 1).astype(float) ** 2, 0)
-
-
-def number_in(header: Header, key: str) -> float:
-    """Return a number from a header, NaN where there is none."""
-    value: Any = header.get(key)
-    return float(value) if type(value) in (int, float) else float("nan")
-
-
-def _common(header: Header, n: int) -> dict[str, np.ndarray]:
-    """Return the columns that come from the header: (row,)."""
+def _read_position(header: Header, n_rows: int) -> dict[str, np.ndarray]:
+    """Return the star's coordinates, the same in all rows: (row,)."""
     return {
-        name: np.full(n, number_in(header, key)) for name, key in (("ra", "RA"), ("dec", "DEC"))
+        "ra": np.full(n_rows, read_number(header, "RA")),
+        "dec": np.full(n_rows, read_number(header, "DEC")),
     }
 
 
 FORMATS = (
     Format(
-        "apstar",
-        "APOGEE spectra combined per star (SDSS DR10 to DR17)",
-        read_apstar,
+        name="apstar",
+        doc="APOGEE spectra combined per star (SDSS DR10 to DR17)",
+        read=read_apstar,
         grid=GRID,
         bits=BITS,
         bad=BAD,
@@ -223,9 +234,9 @@ FORMATS = (
         tried="real",
     ),
     Format(
-        "aspcapstar",
-        "APOGEE spectra over the continuum of ASPCAP (SDSS DR10 to DR17)",
-        read_aspcapstar,
+        name="aspcapstar",
+        doc="APOGEE spectra over the continuum of ASPCAP (SDSS DR10 to DR17)",
+        read=read_aspcapstar,
         grid=GRID,
         pattern=("aspcapStar-*.fits", "aspcapStar-*.fits.gz"),
         tried="real",

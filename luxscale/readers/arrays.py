@@ -1,8 +1,13 @@
-"""Spectra as anyone may have them: named arrays in an HDF5, npz or FITS file, a row a star, read a block at a time."""
+"""Spectra as anyone may have them: named arrays in an HDF5, npz or FITS file.
+
+An array has a row a star; rows are read a block at a time.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import math
 import zipfile
 import zlib
@@ -13,9 +18,18 @@ from typing import IO, Any
 import h5py
 import numpy as np
 
-from luxscale.readers.apogee import ivar_of
-from luxscale.readers.base import BLOCK, MOST_BYTES, BadFile, Format, Option, Spectra
-from luxscale.readers.fitsrows import open_many
+from luxscale.readers.base import (
+    BLOCK,
+    MOST_BYTES,
+    BadFile,
+    Format,
+    Hdu,
+    HduList,
+    Option,
+    Spectra,
+    compute_ivar,
+)
+from luxscale.readers.fitsrows import open_large_fits
 from luxscale.schema.blocks import iterate_blocks
 
 #: Pixels that a spectrum may have.
@@ -26,17 +40,49 @@ _LARGE, _MOST_PACKED = 2**30, 500
 
 
 class Field:
-    """An array of a file: its shape, and a function that reads its rows from one to another (before it)."""
+    """An array of a file: its shape, and a function that reads its rows from one to another.
 
-    def __init__(self, shape: tuple[int, ...], rows: Callable[[int, int], np.ndarray]):
-        self.shape, self.rows = shape, rows
+    Parameters
+    ----------
+    shape : tuple of int
+    read_rows : callable
+        ``read_rows(start, stop)`` returns the rows from ``start``, up to but without ``stop``.
+    """
 
-    def whole(self) -> np.ndarray:
+    def __init__(self, shape: tuple[int, ...], read_rows: Callable[[int, int], np.ndarray]):
+        self.shape = shape
+        self.read_rows = read_rows
+
+    def read_all(self) -> np.ndarray:
         """Return all of it."""
-        return self.rows(0, self.shape[0])
+        return self.read_rows(0, self.shape[0])
 
 
 Fields = dict[str, Callable[[], Field]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Source:
+    """The arrays of a file that spectra are read from.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file, by which stars without identifiers are called.
+    found : dict of str to Field
+        Arrays by what they are: ``flux``, ``ivar`` or ``error``, ``star``, ``mask``.
+    extra : dict of str to Field
+        Other columns to keep, by their names.
+    wavelength : array, (pixel,)
+    one_star : bool
+        Whether the arrays are those of one star, (pixel,).
+    """
+
+    file: str
+    found: dict[str, Field]
+    extra: dict[str, Field]
+    wavelength: np.ndarray
+    one_star: bool
 
 
 def read_arrays(
@@ -52,7 +98,7 @@ def read_arrays(
     units: str = "Angstrom",
     medium: str = "vacuum",
 ) -> Iterator[Spectra]:
-    """Read spectra from named arrays: flux and ivar (star, pixel), wavelength (pixel,), and what else there is.
+    """Read spectra from named arrays: flux and ivar (star, pixel), wavelength (pixel,), and others.
 
     A file of one star may have them (pixel,). In FITS, an array is an image HDU by its name or
     number, or a column of the only table; one that is the same in all rows will do as the
@@ -66,113 +112,151 @@ def read_arrays(
     """
     if not Path(path).is_file():
         raise BadFile("no such file")
-    noise = {"error": error} if error else {"ivar": ivar}
-    names = {"flux": flux, **noise, "wavelength": wavelength, "star": star, "mask": mask}
-    with _open(Path(path)) as fields, np.errstate(all="ignore"):
-        found = {what: _field(fields, name) for what, name in names.items() if name}
-        extra = {name: _field(fields, name) for name in columns.split(",") if name}
-        yield from _blocks(found, extra, Path(path).name)
+    names = {"flux": flux, "wavelength": wavelength, "star": star, "mask": mask}
+    if error:
+        names["error"] = error
+    else:
+        names["ivar"] = ivar
+    with _open_fields(Path(path)) as fields, np.errstate(all="ignore"):
+        found = {what: _get_field(fields, name) for what, name in names.items() if name}
+        extra = {name: _get_field(fields, name) for name in columns.split(",") if name}
+        yield from _read_blocks(found, extra, Path(path).name)
 
 
-def _field(fields: Fields, name: str) -> Field:
-    name = name if name in fields else name.lower()  # as FITS names are
+def _get_field(fields: Fields, name: str) -> Field:
     if name not in fields:
-        raise BadFile(f"no array {name!r}; there are: {', '.join(list(fields)[:50]) or 'none'}")
+        name = name.lower()  # as FITS names are
+    if name not in fields:
+        there = ", ".join(list(fields)[:50]) or "none"
+        raise BadFile(f"no array {name!r}; there are: {there}")
     return fields[name]()
 
 
-def _blocks(found: dict[str, Field], extra: dict[str, Field], file: str) -> Iterator[Spectra]:
-    wavelength = _wavelength(found["wavelength"])
-    one = len(found["flux"].shape) == 1
-    n_stars, n_pixels = (1, *found["flux"].shape) if one else _two(found["flux"].shape)
-    if n_pixels != len(wavelength):
-        raise BadFile(f"{n_pixels} pixels of flux, {len(wavelength)} wavelengths")
-    for name, field in found.items():
-        expected = {"wavelength": field.shape, "star": (n_stars,)}.get(name, found["flux"].shape)
-        if field.shape != expected and not (one and name == "star" and field.shape == ()):
+def _read_blocks(found: dict[str, Field], extra: dict[str, Field], file: str) -> Iterator[Spectra]:
+    source = _Source(
+        file=file,
+        found=found,
+        extra=extra,
+        wavelength=_read_wavelength(found["wavelength"]),
+        one_star=len(found["flux"].shape) == 1,
+    )
+    n_stars, n_pixels = _check_shapes(source)
+    block = max(1, min(BLOCK, MOST_BYTES // (8 * n_pixels)))
+    for rows in iterate_blocks(n_stars, block):
+        yield _read_block(source, rows.start, rows.stop)
+
+
+def _check_shapes(source: _Source) -> tuple[int, int]:
+    """Return the numbers of stars and pixels, which the shapes of all arrays agree on."""
+    flux_shape = source.found["flux"].shape
+    if source.one_star:
+        n_stars, n_pixels = 1, flux_shape[0]
+    else:
+        n_stars, n_pixels = _check_flux_shape(flux_shape)
+    if n_pixels != len(source.wavelength):
+        raise BadFile(f"{n_pixels} pixels of flux, {len(source.wavelength)} wavelengths")
+    for name, field in source.found.items():
+        if name == "wavelength":
+            continue
+        is_one_name = source.one_star and name == "star" and field.shape == ()
+        expected = (n_stars,) if name == "star" else flux_shape
+        if field.shape != expected and not is_one_name:
             raise BadFile(f"{name} has shape {field.shape}, expected {expected}")
-    size = max(1, min(BLOCK, MOST_BYTES // (8 * n_pixels)))
-    for rows in iterate_blocks(n_stars, size):
-        yield _block(found, extra, (rows.start, rows.stop), one, wavelength, file)
+    return n_stars, n_pixels
 
 
-def _two(shape: tuple[int, ...]) -> tuple[int, int]:
+def _check_flux_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     if len(shape) != 2 or not all(shape) or shape[1] > MOST_PIXELS:
         raise BadFile(f"flux has shape {shape}, expected stars and pixels")
     return shape[0], shape[1]
 
 
-def _block(
-    found: dict[str, Field],
-    extra: dict[str, Field],
-    part: tuple[int, int],
-    one: bool,
-    wavelength: np.ndarray,
-    file: str,
-) -> Spectra:
-    n = part[1] - part[0]
+def _read_block(source: _Source, start: int, stop: int) -> Spectra:
+    found = source.found
+    flux = _read_pixels(source, "flux", start, stop).astype(float)
+    if "error" in found:
+        ivar = compute_ivar(_read_pixels(source, "error", start, stop))
+    else:
+        ivar = _read_pixels(source, "ivar", start, stop).astype(float)
+    mask = None
+    if "mask" in found:
+        is_masked = _read_pixels(source, "mask", start, stop) != 0
+        mask = is_masked.astype(np.uint8)
+    if "star" in found:
+        star = _convert_identifiers(found["star"].read_rows(start, stop))
+    else:
+        star = _make_row_names(source.file, start, stop)
+    return Spectra(
+        star=star,
+        flux=flux,
+        ivar=ivar,
+        wavelength=source.wavelength,
+        mask=mask,
+        columns=_read_extra(source, start, stop),
+    )
 
-    def pixels(name: str) -> np.ndarray:
-        values = found[name].whole()[None] if one else found[name].rows(*part)
-        if values.shape != (n, len(wavelength)) or values.dtype.kind not in "iufb":
-            raise BadFile(
-                f"{name} holds {values.dtype} of shape {values.shape}, no numbers of pixels"
-            )
-        return values
 
-    flux = pixels("flux").astype(float)
-    ivar = ivar_of(pixels("error")) if "error" in found else pixels("ivar").astype(float)
-    mask = (pixels("mask") != 0).astype(np.uint8) if "mask" in found else None
-    star = _identifiers(found["star"].rows(*part)) if "star" in found else _row_names(file, *part)
-    columns = {name: field.rows(*part) for name, field in extra.items()}
-    for name, values in columns.items():
+def _read_pixels(source: _Source, name: str, start: int, stop: int) -> np.ndarray:
+    """Return rows of an array that has a number for each pixel: (star, pixel)."""
+    field = source.found[name]
+    values = field.read_all()[None] if source.one_star else field.read_rows(start, stop)
+    expected = (stop - start, len(source.wavelength))
+    if values.shape != expected or values.dtype.kind not in "iufb":
+        raise BadFile(f"{name} holds {values.dtype} of shape {values.shape}, no numbers of pixels")
+    return values
+
+
+def _read_extra(source: _Source, start: int, stop: int) -> dict[str, np.ndarray]:
+    columns = {}
+    for name, field in source.extra.items():
+        values = field.read_rows(start, stop)
         if values.dtype.kind not in "iufbUS":
             raise BadFile(f"column {name!r} holds {values.dtype}, neither numbers nor text")
-        columns[name] = _text(values) if values.dtype.kind in "US" else values
-    return Spectra(star, flux, ivar, wavelength, mask=mask, columns=columns)
+        if values.dtype.kind in "US":
+            values = _convert_text(values)
+        columns[name] = values
+    return columns
 
 
-def _wavelength(field: Field) -> np.ndarray:
+def _read_wavelength(field: Field) -> np.ndarray:
+    values = np.zeros((0, 0))
     if len(field.shape) == 2 and field.shape[0]:
-        rows = field.rows(0, min(field.shape[0], BLOCK))
+        rows = field.read_rows(0, min(field.shape[0], BLOCK))
         if (rows != rows[0]).any():
             raise BadFile(
                 "wavelengths that differ between stars: one array serves all stars of a file"
             )
         values = rows[0]
-    else:
-        values = (
-            field.whole()
-            if len(field.shape) == 1 and field.shape[0] <= MOST_PIXELS
-            else np.zeros(0)
-        )
+    elif len(field.shape) == 1 and field.shape[0] <= MOST_PIXELS:
+        values = field.read_all()
     if values.ndim != 1 or values.dtype.kind not in "iuf":
         raise BadFile(f"wavelength has shape {field.shape}, expected one number a pixel")
     return values.astype(float)
 
 
-def _row_names(file: str, start: int, stop: int) -> np.ndarray:
+def _make_row_names(file: str, start: int, stop: int) -> np.ndarray:
     return np.array([f"{file}:{row}" for row in range(start, stop)], object)
 
 
-def _identifiers(values: np.ndarray) -> np.ndarray:
+def _convert_identifiers(values: np.ndarray) -> np.ndarray:
     """Return identifiers as int64 or text."""
     if values.dtype.kind in "iu" and values.size and values.max() < 2**63:
         return values.astype(np.int64)
     if values.dtype.kind not in "US":
         raise BadFile(f"star holds {values.dtype}, expected whole numbers or text")
-    return _text(values)
+    return _convert_text(values)
 
 
-def _text(values: np.ndarray) -> np.ndarray:
-    words = (
-        v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values.ravel().tolist()
-    )
-    return np.array([word.strip() for word in words], object).reshape(values.shape)
+def _convert_text(values: np.ndarray) -> np.ndarray:
+    words = []
+    for value in values.ravel().tolist():
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        words.append(text.strip())
+    return np.array(words, object).reshape(values.shape)
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[Fields]:
+def _open_fields(path: Path) -> Iterator[Fields]:
     """Open a file by what it begins with.
 
     Raises
@@ -185,52 +269,61 @@ def _open(path: Path) -> Iterator[Fields]:
     try:
         if magic == b"\x89HDF\r\n\x1a\n":
             with h5py.File(path, "r", locking=False) as opened:
-                yield _hdf5(opened)
+                yield _list_hdf5(opened)
         elif magic.startswith(b"PK"):
             with zipfile.ZipFile(path) as packed:
-                yield _npz(packed)
+                yield _list_npz(packed)
         else:
-            with open_many(path) as hdus:
-                yield _fits(hdus)
+            with open_large_fits(path) as hdus:
+                yield _list_fits(hdus)
     except (BadFile, GeneratorExit):
         raise
     except Exception as error:
         raise BadFile(f"damaged file: {type(error).__name__}: {str(error)[:200]}") from error
 
 
-def _hdf5(opened: h5py.File) -> Fields:
-    """Return the datasets of a file and of its groups; links to other files are not followed, nor are loops."""
+def _list_hdf5(opened: h5py.File) -> Fields:
+    """Return the datasets of a file and of its groups.
+
+    Links to other files are not followed, nor are loops.
+    """
     found: Fields = {}
 
-    def see(name: str, item: Any) -> None:
+    def add_dataset(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            found[name] = lambda: _dataset(name, item)
+            found[name] = lambda: _make_hdf5_field(name, item)
 
-    opened.visititems(see)  # meets hard links alone, and each thing once
+    opened.visititems(add_dataset)  # meets hard links alone, and each thing once
     return found
 
 
-def _dataset(name: str, item: h5py.Dataset) -> Field:
+def _make_hdf5_field(name: str, item: h5py.Dataset) -> Field:
     if item.is_virtual or item.external:
         raise BadFile(f"array {name!r} lies in another file, which is not opened")
-    if item.dtype.kind not in "iufbSO" or (
-        item.dtype.kind == "O" and h5py.check_string_dtype(item.dtype) is None
-    ):
+    kind, itemsize = item.dtype.kind, item.dtype.itemsize
+    is_text = kind == "S" or (kind == "O" and h5py.check_string_dtype(item.dtype) is not None)
+    if kind not in "iufb" and not is_text:
         raise BadFile(f"array {name!r} holds {item.dtype}, neither numbers nor text")
-    _check_packing(name, math.prod(item.shape) * item.dtype.itemsize, item.id.get_storage_size())
-    chunk = math.prod(item.chunks or (1,)) * item.dtype.itemsize
-    if chunk > MOST_BYTES:
-        raise BadFile(f"array {name!r} is in chunks of {chunk:,} bytes; write it in smaller ones")
+    _check_packing(name, math.prod(item.shape) * itemsize, item.id.get_storage_size())
+    # reading one value unpacks the whole chunk that it is in
+    chunk_bytes = math.prod(item.chunks or (1,)) * itemsize
+    if chunk_bytes > MOST_BYTES:
+        raise BadFile(
+            f"array {name!r} is in chunks of {chunk_bytes:,} bytes; write it in smaller ones"
+        )
 
-    def rows(start: int, stop: int) -> np.ndarray:
-        _check_size(name, (stop - start, *item.shape[1:]), item.dtype.itemsize)
+    def read_rows(start: int, stop: int) -> np.ndarray:
+        _check_size(name, (stop - start, *item.shape[1:]), itemsize)
         values = item[start:stop]
-        return np.array(values.tolist(), "S") if values.dtype.kind == "O" else values
+        if kind == "O":
+            return np.array(values.tolist(), "S")
+        return values
 
-    return Field(item.shape, rows)
+    return Field(item.shape, read_rows)
 
 
 def _check_packing(name: str, unpacked: int, packed: int) -> None:
+    # a small file that claims gigabytes would fill the memory
     if unpacked > max(_LARGE, _MOST_PACKED * packed):
         raise BadFile(
             f"array {name!r} would be {unpacked:,} bytes, and takes {packed:,} in the file"
@@ -238,47 +331,53 @@ def _check_packing(name: str, unpacked: int, packed: int) -> None:
 
 
 def _check_size(name: str, shape: tuple[int, ...], itemsize: int) -> None:
-    if math.prod(shape) * itemsize > 2 * MOST_BYTES:
+    n_bytes = math.prod(shape) * itemsize
+    if n_bytes > 2 * MOST_BYTES:
         raise BadFile(f"array {name!r} of shape {shape}, to be read at once, is too large")
 
 
-def _npz(packed: zipfile.ZipFile) -> Fields:
-    names = [info for info in packed.infolist() if info.filename.endswith(".npy")]
-    return {info.filename[:-4]: (lambda info=info: _member(packed, info)) for info in names}  # type: ignore[misc]
+def _list_npz(packed: zipfile.ZipFile) -> Fields:
+    found: Fields = {}
+    for info in packed.infolist():
+        if info.filename.endswith(".npy"):
+            name = info.filename.removesuffix(".npy")
+            found[name] = functools.partial(_make_npz_field, packed, info)
+    return found
 
 
-def _member(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> Field:
-    """Return an array of an npz file, whose rows come from the packed stream one block after another."""
-    name = info.filename[:-4]
+def _make_npz_field(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> Field:
+    """Return an array of an npz file, whose blocks of rows come from the packed stream in turn."""
+    name = info.filename.removesuffix(".npy")
     _check_packing(name, info.file_size, info.compress_size)
     stream = packed.open(info)
-    shape, fortran, dtype = _npy_header(stream)
+    shape, fortran, dtype = _read_npy_header(stream)
     if dtype.hasobject or dtype.kind not in "iufbSU":
         raise BadFile(f"array {name!r} holds {dtype}, neither numbers nor text")
     if fortran and len(shape) > 1:
         raise BadFile(f"array {name!r} is in Fortran's order; write np.ascontiguousarray of it")
-    at = 0
+    row_bytes = math.prod(shape[1:]) * dtype.itemsize
+    position = 0
 
-    def rows(start: int, stop: int) -> np.ndarray:
-        nonlocal at, stream
-        if start < at:
-            stream, at = packed.open(info), 0
-            _npy_header(stream)
-        if not shape:
-            shape_read: tuple[int, ...] = ()
-        else:
+    def read_rows(start: int, stop: int) -> np.ndarray:
+        nonlocal position, stream
+        if start < position:  # a packed stream goes forward alone: begin again
+            stream = packed.open(info)
+            position = 0
+            _read_npy_header(stream)
+        shape_read: tuple[int, ...] = ()
+        if shape:
             shape_read = (stop - start, *shape[1:])
-            _skip(stream, math.prod((start - at, *shape[1:])) * dtype.itemsize)
+            _skip_bytes(stream, (start - position) * row_bytes)
         _check_size(name, shape_read, dtype.itemsize)
-        raw = _exactly(stream, math.prod(shape_read) * dtype.itemsize)
-        at = stop
+        raw = _read_exactly(stream, math.prod(shape_read) * dtype.itemsize)
+        position = stop
         values = np.frombuffer(raw, dtype).reshape(shape_read)
         return values.astype(dtype.newbyteorder("="))
 
-    return Field(shape, rows)
+    return Field(shape, read_rows)
 
 
-def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(stream)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -289,12 +388,12 @@ def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     return readers[version](stream, max_header_size=10_000)
 
 
-def _skip(stream: IO[bytes], size: int) -> None:
+def _skip_bytes(stream: IO[bytes], size: int) -> None:
     while size > 0:
-        size -= len(_exactly(stream, min(size, 2**20)))
+        size -= len(_read_exactly(stream, min(size, 2**20)))
 
 
-def _exactly(stream: IO[bytes], size: int) -> bytes:
+def _read_exactly(stream: IO[bytes], size: int) -> bytes:
     try:
         raw = stream.read(size)
     except (EOFError, zlib.error, zipfile.BadZipFile) as error:
@@ -304,30 +403,34 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
     return raw
 
 
-def _fits(hdus: Any) -> Fields:
+def _list_fits(hdus: HduList) -> Fields:
     """Return the images by name and number, and the columns of the first table."""
     found: Fields = {}
     for number, hdu in enumerate(hdus):
         if hdu.kind == "BINTABLE":
-            if hdu.shape[0]:
-                for column in hdu.rows(0, 1).names:
-                    found.setdefault(column, lambda hdu=hdu, column=column: _column(hdu, column))  # type: ignore[misc]
+            names = hdu.read_rows(0, 1).names if hdu.shape[0] else ()
+            for column in names:
+                found.setdefault(column, functools.partial(_make_column_field, hdu, column))
         elif hdu.shape and all(hdu.shape):
             for name in {hdu.name.lower(), str(number)} - {""}:
-                found.setdefault(name, lambda hdu=hdu: Field(hdu.shape, hdu.rows))  # type: ignore[misc]
+                found.setdefault(name, functools.partial(Field, hdu.shape, hdu.read_rows))
     return found
 
 
-def _column(hdu: Any, name: str) -> Field:
-    first = hdu.rows(0, 1)[name]
-    return Field((hdu.shape[0], *first.shape[1:]), lambda start, stop: hdu.rows(start, stop)[name])
+def _make_column_field(hdu: Hdu, name: str) -> Field:
+    first = hdu.read_rows(0, 1)[name]
+
+    def read_rows(start: int, stop: int) -> np.ndarray:
+        return hdu.read_rows(start, stop)[name]
+
+    return Field((hdu.shape[0], *first.shape[1:]), read_rows)
 
 
 FORMATS = (
     Format(
-        "arrays",
-        "named arrays, a row a star, in HDF5, npz or FITS",
-        read_arrays,
+        name="arrays",
+        doc="named arrays, a row a star, in HDF5, npz or FITS",
+        read=read_arrays,
         bits={"MASKED": 0},
         bad=("MASKED",),
         options=(

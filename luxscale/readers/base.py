@@ -1,4 +1,4 @@
-"""What a reader of a format gives: the spectra of a file as they stand there, and the facts of the format.
+"""What a reader gives: the spectra of a file as they stand there, and the facts of its format.
 
 A reader changes nothing: no mask is applied, no pixel moved, no sentinel replaced. That is for
 `luxscale.prepare`, which is the same for all formats.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +19,10 @@ from luxscale.readers.fitsfile import (
     HduList,
     Header,
     Table,
-    field,
-    image,
     open_fits,
-    table,
+    read_column,
+    read_image,
+    read_table,
 )
 
 __all__ = [
@@ -36,17 +37,17 @@ __all__ = [
     "Spectra",
     "Table",
     "check_wavelength",
-    "field",
-    "image",
     "open_fits",
-    "table",
+    "read_column",
+    "read_image",
+    "read_table",
 ]
 
 #: Stars that a file of many is read by.
 BLOCK = 1024
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Spectra:
     """Spectra of some stars on one grid, as a file holds them.
 
@@ -83,21 +84,24 @@ class Spectra:
     columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shape = (len(self.star), len(self.wavelength))
+        n_stars, n_pixels = len(self.star), len(self.wavelength)
         for name in ("flux", "ivar", "mask", "continuum"):
             array = getattr(self, name)
-            if array is not None and array.shape != shape:
-                raise BadFile(f"{name} has shape {array.shape}, expected {shape}: stars, pixels")
-        for name, array in (("velocity", self.velocity), ("key", self.key), *self.columns.items()):
-            if array is not None and array.shape != shape[:1]:
+            if array is not None and array.shape != (n_stars, n_pixels):
+                raise BadFile(
+                    f"{name} has shape {array.shape}, expected {(n_stars, n_pixels)}: stars, pixels"
+                )
+        per_star = [("velocity", self.velocity), ("key", self.key), *self.columns.items()]
+        for name, array in per_star:
+            if array is not None and array.shape != (n_stars,):
                 raise BadFile(
                     f"{name} has shape {array.shape}, expected one value for each of "
-                    f"{shape[0]} stars"
+                    f"{n_stars} stars"
                 )
         check_wavelength(self.wavelength)
 
 
-def check_unique(spectra: Spectra, seen: set[object]) -> None:
+def refuse_repeats(spectra: Spectra, seen: set[object]) -> None:
     """Refuse a file that holds a star twice.
 
     Parameters
@@ -119,7 +123,7 @@ def check_unique(spectra: Spectra, seen: set[object]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """A setting of a format: its name for the command line, what it is without being set, and what it may be."""
+    """A setting of a format: its name on the command line, its default, and what it may be."""
 
     name: str
     default: str
@@ -127,12 +131,12 @@ class Option:
     doc: str
 
 
-def own_file(path: str) -> str:
+def get_own_file(path: str) -> str:
     """Return the path itself: a star is read by the file that is named."""
     return path
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Format:
     """A file format: how it is read, and what its files have in common.
 
@@ -169,8 +173,8 @@ class Format:
     many : bool
         Whether a file holds many stars.
     tried : str
-        ``"real"`` where the reader is tested on a real file, ``"description"`` where only on files built from the
-        format's official description.
+        ``"real"`` where the reader is tested on a real file, ``"description"`` where only on files
+        built from the format's official description.
     """
 
     name: str
@@ -186,7 +190,7 @@ class Format:
     rest_frame: bool = True
     options: tuple[Option, ...] = ()
     pattern: tuple[str, ...] = ("*",)
-    main: Callable[[str], str] = own_file
+    main: Callable[[str], str] = get_own_file
     many: bool = False
     tried: str = "description"
 
@@ -207,3 +211,19 @@ def check_wavelength(wavelength: np.ndarray) -> None:
         and np.isfinite(wavelength[-1])
     ):
         raise BadFile("wavelengths that do not ascend, or are not finite")
+
+
+def compute_ivar(error: np.ndarray) -> np.ndarray:
+    """Return inverse variances of errors, 0 where these are 0, negative or not finite."""
+    good = np.isfinite(error) & (error > 0)
+    safe_error = np.where(good, error, 1).astype(float)
+    with np.errstate(all="ignore"):
+        return np.where(good, 1 / safe_error**2, 0)
+
+
+def read_number(header: Header, key: str) -> float:
+    """Return a number from a header, NaN where there is none."""
+    value: Any = header.get(key)
+    if type(value) in (int, float):
+        return float(value)
+    return float("nan")

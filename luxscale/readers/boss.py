@@ -1,4 +1,4 @@
-"""Optical spectra of SDSS-I to SDSS-IV (SDSS, SEGUE, BOSS, eBOSS) as ``spec-PLATE-MJD-FIBER.fits`` files hold them."""
+"""Optical spectra of SDSS-I to SDSS-IV: files ``spec-PLATE-MJD-FIBER.fits``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from luxscale.readers.apogee import number_in
 from luxscale.readers.base import (
     BadFile,
     Format,
@@ -15,9 +14,10 @@ from luxscale.readers.base import (
     Option,
     Spectra,
     Table,
-    field,
     open_fits,
-    table,
+    read_column,
+    read_number,
+    read_table,
 )
 
 LOG_START, LOG_STEP = 3.5523, 1e-4
@@ -59,18 +59,8 @@ BITS = {
 #: What leaves no flux to trust. A pixel rejected in some exposures (PARTIALREJECT, COMBINEREJ) is
 #: good in the others.
 BAD = (
-    *(
-        "NOPLUG",
-        "BADTRACE",
-        "BADFLAT",
-        "BADARC",
-        "LOWFLAT",
-        "FULLREJECT",
-        "NOSKY",
-        "BRIGHTSKY",
-        "NODATA",
-    ),
-    *("BADFLUXFACTOR", "BADSKYCHI", "REDMONSTER"),
+    *("NOPLUG", "BADTRACE", "BADFLAT", "BADARC", "LOWFLAT", "FULLREJECT", "NOSKY", "BRIGHTSKY"),
+    *("NODATA", "BADFLUXFACTOR", "BADSKYCHI", "REDMONSTER"),
 )
 
 #: km/s.
@@ -78,7 +68,7 @@ LIGHT = 299792.458
 
 
 def read_spec(path: str | Path, *, mask: str = "and") -> Iterator[Spectra]:
-    """Read a spec file: the coadd, and the row of the catalogue of all spectra that belongs to it.
+    """Read a spec file: the coadd, and its row of the catalogue of all spectra.
 
     The wavelengths are heliocentric: the velocity is ``c Z``, with the pipeline's redshift.
     (``ELODIE_Z`` is 0 where that fit was not made, which no header tells from a star at rest.)
@@ -89,33 +79,36 @@ def read_spec(path: str | Path, *, mask: str = "and") -> Iterator[Spectra]:
     BadFile
     """
     with open_fits(path) as hdus:
-        coadd, about = table(hdus, 1), table(hdus, 2)
+        coadd, about = read_table(hdus, 1), read_table(hdus, 2)
         if len(about) != 1:
             raise BadFile(f"{len(about)} rows in HDU 2, where one tells which star it is")
-        wavelength = place(field(coadd, "loglam"))
-        flux, ivar, bits = (_pixels(coadd, name) for name in ("flux", "ivar", f"{mask}_mask"))
+        wavelength = compute_wavelength(read_column(coadd, "loglam"))
+        flux, ivar, bits = (_read_pixels(coadd, name) for name in ("flux", "ivar", f"{mask}_mask"))
         if bits.dtype.kind not in "iu":
             raise BadFile(f"{mask}_mask holds no bits")
-        star = "-".join(
-            f"{_whole(about, name):0{n}d}" for name, n in (("PLATE", 4), ("MJD", 5), ("FIBERID", 4))
-        )
-        key = np.array([str(about["SPECOBJID"][0])], object) if "SPECOBJID" in about else None
-        velocity = LIGHT * _one(about, "Z")
-        columns = _columns(about, hdus[0].header)
+        plate, mjd, fiber = (_read_count(about, name) for name in ("PLATE", "MJD", "FIBERID"))
+        star = f"{plate:04d}-{mjd:05d}-{fiber:04d}"
+        key = None
+        if "SPECOBJID" in about:
+            key = np.array([str(about["SPECOBJID"][0])], object)
+        velocity = LIGHT * _read_number(about, "Z")
+        columns = _read_columns(about, hdus[0].header)
     yield Spectra(
-        np.array([star], object),
-        flux,
-        ivar,
-        wavelength,
-        bits,
+        star=np.array([star], object),
+        flux=flux,
+        ivar=ivar,
+        wavelength=wavelength,
+        mask=bits,
         velocity=velocity,
         key=key,
         columns=columns,
     )
 
 
-def place(loglam: np.ndarray) -> np.ndarray:
-    """Return wavelengths of log10 wavelengths in float32, exact where they are on the common grid's pixels: (pixel,).
+def compute_wavelength(loglam: np.ndarray) -> np.ndarray:
+    """Return wavelengths of log10 wavelengths in float32: (pixel,).
+
+    They are exact where they are on the pixels of the common grid.
 
     Raises
     ------
@@ -124,56 +117,62 @@ def place(loglam: np.ndarray) -> np.ndarray:
     """
     if loglam.ndim != 1 or len(loglam) < 2 or not ((loglam > 3) & (loglam < 5)).all():
         raise BadFile("loglam is no logarithm of optical wavelengths")
-    pixel = (loglam.astype(float) - LOG_START) / LOG_STEP
-    whole = np.round(pixel)
-    on_grid = np.abs(pixel - whole).max() < 0.01
-    return 10 ** (LOG_START + LOG_STEP * whole) if on_grid else 10 ** loglam.astype(float)
+    exact = loglam.astype(float)
+    pixel = (exact - LOG_START) / LOG_STEP
+    nearest = np.round(pixel)
+    # float32 rounds a log10 wavelength by up to 0.003 pixels
+    if np.abs(pixel - nearest).max() < 0.01:
+        exact = LOG_START + LOG_STEP * nearest
+    return 10**exact
 
 
-def _pixels(coadd: Table, name: str) -> np.ndarray:
-    values = field(coadd, name)
+def _read_pixels(coadd: Table, name: str) -> np.ndarray:
+    values = read_column(coadd, name)
     if values.ndim != 1 or values.dtype.kind not in "iuf":
         raise BadFile(f"column {name!r} is not one number a pixel")
     return values[None]
 
 
-def _one(about: Table, name: str) -> np.ndarray:
+def _read_number(about: Table, name: str) -> np.ndarray:
     """Return a number of the catalogue's row, NaN where there is none: (1,)."""
-    values = np.asarray(about[name]) if name in about else np.array([])
-    return (
-        values.astype(float)
-        if values.shape == (1,) and values.dtype.kind in "iuf"
-        else np.full(1, np.nan)
-    )
+    if name in about:
+        values = np.asarray(about[name])
+        if values.shape == (1,) and values.dtype.kind in "iuf":
+            return values.astype(float)
+    return np.full(1, np.nan)
 
 
-def _whole(about: Table, name: str) -> int:
-    values = field(about, name)
+def _read_count(about: Table, name: str) -> int:
+    values = read_column(about, name)
     if values.shape != (1,) or values.dtype.kind not in "iu" or values[0] <= 0:
         raise BadFile(f"no {name} in HDU 2: which star is it?")
     return int(values[0])
 
 
-def _columns(about: Table, header: Header) -> dict[str, np.ndarray]:
-    ra, dec = (
-        _one(about, key) if key in about else np.array([number_in(header, key)])
-        for key in ("PLUG_RA", "PLUG_DEC")
-    )
-    classes = about["CLASS"] if "CLASS" in about else np.array([""])
+def _read_columns(about: Table, header: Header) -> dict[str, np.ndarray]:
+    position = {}
+    for name, key in (("ra", "PLUG_RA"), ("dec", "PLUG_DEC")):
+        if key in about:
+            position[name] = _read_number(about, key)
+        else:
+            position[name] = np.array([read_number(header, key)])
+    classes = np.array([""], object)
+    if "CLASS" in about and about["CLASS"].dtype.kind == "U":
+        classes = about["CLASS"].astype(object)
+    zwarning = np.nan_to_num(_read_number(about, "ZWARNING"), nan=-1)
     return {
-        "snr": _one(about, "SN_MEDIAN_ALL"),
-        "ra": ra,
-        "dec": dec,
-        "zwarning": np.nan_to_num(_one(about, "ZWARNING"), nan=-1).astype(int),
-        "class": classes.astype(object) if classes.dtype.kind == "U" else np.array([""], object),
+        "snr": _read_number(about, "SN_MEDIAN_ALL"),
+        **position,
+        "zwarning": zwarning.astype(int),
+        "class": classes,
     }
 
 
 FORMATS = (
     Format(
-        "spec",
-        "optical SDSS and BOSS spectra, spec-PLATE-MJD-FIBER (SDSS DR9 to DR17)",
-        read_spec,
+        name="spec",
+        doc="optical SDSS and BOSS spectra, spec-PLATE-MJD-FIBER (SDSS DR9 to DR17)",
+        read=read_spec,
         grid=GRID,
         bits=BITS,
         bad=BAD,

@@ -1,4 +1,4 @@
-"""FITS files of one star, by astropy, with a check of what a header claims before astropy acts on it.
+"""FITS files of one star, by astropy, whose headers are checked before astropy acts on them.
 
 Astropy takes whatever time and memory a header asks for: it goes through as many axes, columns and
 bytes as that says. So each header is first held against the file, which is read whole and of
@@ -46,9 +46,10 @@ class BadFile(InputError):
 
 
 class Header(Mapping[str, Any]):
-    """Keywords of a header and their values: text, int, float, bool; None where it is left blank, or is no value.
+    """Keywords of a header and their values: text, int, float, bool, None.
 
-    Some real files have NAN there without quotes.
+    None stands for what is left blank, or is no value: some real files have NAN there without
+    quotes.
     """
 
     def __init__(self, cards: fits.Header):
@@ -59,7 +60,9 @@ class Header(Mapping[str, Any]):
             value = self._cards[key]
         except fits.VerifyError:
             return None
-        return None if isinstance(value, fits.card.Undefined) else value
+        if isinstance(value, fits.card.Undefined):
+            return None
+        return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(self._cards))
@@ -67,8 +70,8 @@ class Header(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(set(self._cards))
 
-    def count(self, key: str, default: int | None = None, most: float = math.inf) -> int:
-        """Return a number of things, which no header may have negative, fractional, or beyond a limit."""
+    def get_count(self, key: str, default: int | None = None, most: float = math.inf) -> int:
+        """Return a number of things, refused if negative, fractional or beyond a limit."""
         value = self.get(key, default)
         if type(value) is not int or not 0 <= value <= most:
             raise BadFile(f"damaged FITS header: {key} = {value!r}")
@@ -76,21 +79,23 @@ class Header(Mapping[str, Any]):
 
 
 class Table:
-    """Rows of a binary table: ``table["FLUX"]`` is (row,), or (row, element) of an array column; in any case of letters.
+    """Rows of a binary table, whose columns are taken by name, in any case of letters.
 
-    Astropy takes some 0.2 ms a column to set up a table, even if one of them is asked for; of an
-    empty table none is.
+    ``table["FLUX"]`` is (row,), or (row, element) of an array column. Astropy takes some 0.2 ms a
+    column to set up a table, even if one of them is asked for; of an empty table none is.
     """
 
     def __init__(self, header: Header, raw: bytes):
         self._raw = raw
-        self._width, self._n = header.count("NAXIS1"), header.count("NAXIS2")
-        columns = range(1, header.count("TFIELDS", most=MOST_COLUMNS) + 1)
+        self._width = header.get_count("NAXIS1")
+        self._n_rows = header.get_count("NAXIS2")
+        n_columns = header.get_count("TFIELDS", most=MOST_COLUMNS)
+        names = [str(header.get(f"TTYPE{i}") or "") for i in range(1, n_columns + 1)]
         #: Names of the columns, in lower case.
-        self.names = tuple(str(header.get(f"TTYPE{i}") or "").lower() for i in columns)
+        self.names = tuple(name.lower() for name in names)
 
     def __len__(self) -> int:
-        return self._n
+        return self._n_rows
 
     def __contains__(self, name: str) -> bool:
         return name.lower() in self.names
@@ -98,26 +103,29 @@ class Table:
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self:
             raise BadFile(f"table without column {name!r}")
-        kind = self._rows.columns[name].format.lstrip(string.digits)[:1]
+        column_format = self._rows.columns[name].format
+        kind = column_format.lstrip(string.digits)[:1]
         if kind not in _KINDS:
             raise BadFile(f"column {name!r} is of a kind ({kind}) that no spectrum is in")
         values = np.asarray(self._rows[name])
         if values.dtype.kind == "U":
             return np.strings.strip(values)
-        return _native(values.reshape(self._n, -1) if values.ndim > 2 else values)
+        if values.ndim > 2:
+            values = values.reshape(self._n_rows, -1)
+        return _to_native_order(values)
 
     @functools.cached_property
     def _rows(self) -> fits.FITS_rec:
         hdu = fits.BinTableHDU.fromstring(self._raw, uint=True)
-        if hdu.columns.dtype.itemsize != self._width:
+        columns_width = hdu.columns.dtype.itemsize
+        if columns_width != self._width:
             raise BadFile(
-                f"damaged FITS table: rows of {self._width:,} bytes, columns of "
-                f"{hdu.columns.dtype.itemsize:,}"
+                f"damaged FITS table: rows of {self._width:,} bytes, columns of {columns_width:,}"
             )
         return hdu.data
 
 
-def _native(values: np.ndarray) -> np.ndarray:
+def _to_native_order(values: np.ndarray) -> np.ndarray:
     return values.astype(values.dtype.newbyteorder("="))
 
 
@@ -126,25 +134,25 @@ class Hdu:
 
     def __init__(self, raw: bytes, start: int):
         self._raw, self._start = raw, start
-        self._cards, length = _cards(raw, start)
+        self._cards, length = _read_cards(raw, start)
         self.header = header = Header(self._cards)
+        n_axes = header.get_count("NAXIS", most=MOST_AXES)
+        sizes = [header.get_count(f"NAXIS{i}") for i in range(n_axes, 0, -1)]
         #: As numpy has it: the axis that changes fastest is the last.
-        self.shape = tuple(
-            header.count(f"NAXIS{i}") for i in range(header.count("NAXIS", most=MOST_AXES), 0, -1)
-        )
-        if header.get("GROUPS") is True or header.count("GCOUNT", 1) != 1:
+        self.shape = tuple(sizes)
+        if header.get("GROUPS") is True or header.get_count("GCOUNT", 1) != 1:
             raise BadFile("damaged FITS header, or random groups, which no spectra are in")
-        header.count("PCOUNT", 0)
+        header.get_count("PCOUNT", 0)
         self.name = str(header.get("EXTNAME") or "").strip()
         self.kind = str(header.get("XTENSION", "IMAGE")).strip()
         self._data = start + length
         self._end = self._data + self._cards.data_size
         #: Where the next one starts.
-        self.end = _whole(self._end)
+        self.end = _round_to_blocks(self._end)
 
     @property
     def is_image(self) -> bool:
-        """Whether the data are an array, and no table; that of a primary HDU may have no elements."""
+        """Whether the data are an array, and no table; a primary HDU's may have no elements."""
         return self.kind == "IMAGE"
 
     @functools.cached_property
@@ -161,54 +169,53 @@ class Hdu:
                 f"truncated: HDU {self.name!r} should end at byte {self._end:,} of "
                 f"{len(self._raw):,}"
             )
-        return self._read(
-            self.header, self._raw[self._start : self.end]
-        )  # with its padding, which astropy looks for
+        padded = self._raw[self._start : self.end]  # astropy looks for the padding
+        return self._read(self.header, padded)
 
-    def rows(self, start: int, stop: int) -> Any:
-        """Return some rows of the `Table`, or of the image along its first axis; no others are read.
+    def read_rows(self, start: int, stop: int) -> Any:
+        """Return some rows of the `Table`, or of the image along its first axis, reading no others.
 
         Raises
         ------
         BadFile
             If the file does not hold them, or they are more than `MOST_BYTES`.
         """
-        width = math.prod(self.shape[1:]) * abs(self.header["BITPIX"]) // 8
-        if not (
-            self.shape
-            and 0 <= start < stop <= self.shape[0]
-            and 0 < (stop - start) * width <= MOST_BYTES
-        ):
+        row_size = math.prod(self.shape[1:])
+        width = row_size * abs(self.header["BITPIX"]) // 8
+        n_rows = stop - start
+        n_bytes = n_rows * width
+        is_there = self.shape and 0 <= start < stop <= self.shape[0]
+        if not is_there or not 0 < n_bytes <= MOST_BYTES:
             raise BadFile(
                 f"HDU {self.name!r} of shape {self.shape} has no rows {start} to {stop}, or "
                 "too long ones"
             )
-        raw = self._raw[self._data + start * width : self._data + stop * width]
-        if len(raw) < (stop - start) * width:
+        first_byte = self._data + start * width
+        raw = self._raw[first_byte : first_byte + n_bytes]
+        if len(raw) < n_bytes:
             raise BadFile(f"truncated: HDU {self.name!r} should have {self.shape[0]:,} rows")
-        # for astropy, as an HDU that has these alone
+        # for astropy, as an HDU that has these rows alone
         cards = self._cards.copy()
-        cards.update({f"NAXIS{len(self.shape)}": stop - start, "PCOUNT": 0})
-        return self._read(
-            Header(cards), cards.tostring().encode() + raw.ljust(_whole(len(raw)), b"\0")
-        )
+        cards.update({f"NAXIS{len(self.shape)}": n_rows, "PCOUNT": 0})
+        padded = raw.ljust(_round_to_blocks(n_bytes), b"\0")
+        return self._read(Header(cards), cards.tostring().encode() + padded)
 
     def _read(self, header: Header, raw: bytes) -> Any:
         if self.kind == "BINTABLE":
             return Table(header, raw)
         if not self.is_image:
             raise BadFile(f"HDU {self.name!r} is a {self.kind}, which no spectra are in")
-        data = (
-            (fits.ImageHDU if "XTENSION" in header else fits.PrimaryHDU)
-            .fromstring(raw, uint=True)
-            .data
-        )
-        return np.zeros(0) if data is None else _native(data)
+        hdu_class = fits.ImageHDU if "XTENSION" in header else fits.PrimaryHDU
+        data = hdu_class.fromstring(raw, uint=True).data
+        if data is None:
+            return np.zeros(0)
+        return _to_native_order(data)
 
 
-def _cards(raw: bytes, start: int) -> tuple[fits.Header, int]:
-    """Return the header at a byte, and how many bytes it takes; nearly all are short, and a long slice is a long copy."""
+def _read_cards(raw: bytes, start: int) -> tuple[fits.Header, int]:
+    """Return the header at a byte, and how many bytes it takes."""
     try:
+        # nearly all headers are short, and a long slice is a long copy
         stream = io.BytesIO(raw[start : start + 20 * BLOCK_BYTES])
         return fits.Header.fromfile(stream), stream.tell()
     except OSError:  # it has no end so far
@@ -216,12 +223,13 @@ def _cards(raw: bytes, start: int) -> tuple[fits.Header, int]:
         return fits.Header.fromfile(stream), stream.tell()
 
 
-def _whole(n: int) -> int:
-    return -(-n // BLOCK_BYTES) * BLOCK_BYTES
+def _round_to_blocks(n_bytes: int) -> int:
+    n_blocks = -(-n_bytes // BLOCK_BYTES)
+    return n_blocks * BLOCK_BYTES
 
 
 class HduList:
-    """The HDUs of a file, by number or name; those behind the one that is asked for are not looked at."""
+    """The HDUs of a file, by number or name; those behind the one asked for are not looked at."""
 
     def __init__(self, raw: bytes):
         self._raw = raw
@@ -235,7 +243,7 @@ class HduList:
 
     def __iter__(self) -> Iterator[Hdu]:
         number = 0
-        while number < len(self._hdus) or self._scan():
+        while number < len(self._hdus) or self._find_next():
             yield self._hdus[number]
             number += 1
 
@@ -245,11 +253,13 @@ class HduList:
     def __contains__(self, name: str) -> bool:
         return any(hdu.name == name for hdu in self)
 
-    def _scan(self) -> bool:
+    def _find_next(self) -> bool:
         """Find another HDU; whatever follows the last of a file is none."""
-        start = self._hdus[-1].end if self._hdus else 0
-        if start and not self._raw.startswith(b"XTENSION=", start):
-            return False
+        start = 0
+        if self._hdus:
+            start = self._hdus[-1].end
+            if not self._raw.startswith(b"XTENSION=", start):
+                return False
         if len(self._hdus) == MOST_HDUS:
             raise BadFile(f"more than {MOST_HDUS} HDUs")
         self._hdus.append(Hdu(self._raw, start))
@@ -267,18 +277,22 @@ def open_fits(path: str | Path) -> Iterator[HduList]:
         of it raises.
     """
     try:
-        raw = _read(Path(path))
+        raw = _read_bytes(Path(path))
     except (OSError, EOFError, zlib.error) as error:
         raise BadFile(f"cannot be read: {type(error).__name__}: {error}") from error
+    if not raw:
+        raise BadFile("empty file")
     if not raw.startswith(b"SIMPLE  ="):
-        raise BadFile("not a FITS file" if raw else "empty file")
-    with blaming_the_file():
+        raise BadFile("not a FITS file")
+    with raise_bad_file():
         yield HduList(raw)
 
 
 @contextlib.contextmanager
-def blaming_the_file() -> Iterator[None]:
-    """Make a `BadFile` of whatever is raised, which astropy has many kinds of, and say nothing of what astropy warns of.
+def raise_bad_file() -> Iterator[None]:
+    """Make a `BadFile` of whatever is raised, of which astropy has many kinds.
+
+    What astropy warns of is not shown.
 
     Raises
     ------
@@ -294,7 +308,7 @@ def blaming_the_file() -> Iterator[None]:
             raise BadFile(f"damaged FITS file: {type(error).__name__}: {error}") from error
 
 
-def _read(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     """Return a file's contents, unpacked; of what unpacks to too much, no more than shows it."""
     if not path.is_file():
         raise BadFile("no such file")
@@ -309,7 +323,7 @@ def _read(path: Path) -> bytes:
     return raw
 
 
-def image(hdus: HduList, index: int | str) -> np.ndarray:
+def read_image(hdus: HduList, index: int | str) -> np.ndarray:
     """Return the rows of an image: (row, pixel), in the machine's byte order.
 
     Raises
@@ -318,12 +332,13 @@ def image(hdus: HduList, index: int | str) -> np.ndarray:
         If there is none, or the file ends before it does.
     """
     hdu = hdus[index]
-    if not hdu.is_image or len(hdu.shape) not in (1, 2) or not all(hdu.shape):
+    has_spectra = hdu.is_image and len(hdu.shape) in (1, 2) and all(hdu.shape)
+    if not has_spectra:
         raise BadFile(f"HDU {index!r} is no image of spectra: {hdu.kind} of shape {hdu.shape}")
     return np.atleast_2d(hdu.data)
 
 
-def table(hdus: HduList, index: int | str) -> Table:
+def read_table(hdus: HduList, index: int | str) -> Table:
     """Return a binary table.
 
     Raises
@@ -337,7 +352,7 @@ def table(hdus: HduList, index: int | str) -> Table:
     return hdu.data
 
 
-def field(rows: Table, name: str) -> np.ndarray:
+def read_column(rows: Table, name: str) -> np.ndarray:
     """Return a column of a table, in the machine's byte order: (row,) or (row, element).
 
     Raises

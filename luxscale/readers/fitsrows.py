@@ -8,29 +8,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from luxscale.readers.fitsfile import BadFile, HduList, blaming_the_file, open_fits
+from luxscale.readers.fitsfile import BadFile, HduList, open_fits, raise_bad_file
 
 
 class _Bytes:
     """What `HduList` asks of bytes, of a file on disk."""
 
     def __init__(self, file: BinaryIO):
-        self._file, self._size = file, os.fstat(file.fileno()).st_size
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
 
     def __len__(self) -> int:
         return self._size
 
     def __getitem__(self, part: slice) -> bytes:
         start, stop, _ = part.indices(self._size)
-        return os.pread(self._file.fileno(), max(stop - start, 0), start)
+        length = max(stop - start, 0)
+        return os.pread(self._file.fileno(), length, start)
 
     def startswith(self, what: bytes, start: int) -> bool:
         return self[start : start + len(what)] == what
 
 
 @contextlib.contextmanager
-def open_many(path: str | Path) -> Iterator[HduList]:
-    """Open a FITS file of any size, of which `Hdu.rows` reads some; one compressed by gzip may be as large as of one star.
+def open_large_fits(path: str | Path) -> Iterator[HduList]:
+    """Open a FITS file of any size, of which `Hdu.read_rows` reads some.
+
+    One compressed by gzip may be as large as a file of one star, see `open_fits`.
 
     Raises
     ------
@@ -43,8 +47,10 @@ def open_many(path: str | Path) -> Iterator[HduList]:
             with open_fits(path) as hdus:
                 yield hdus
             return
-        whole: Any = _Bytes(file)
-        if not whole.startswith(b"SIMPLE  =", 0):
-            raise BadFile("not a FITS file" if len(whole) else "empty file")
-        with blaming_the_file():
-            yield HduList(whole)
+        raw: Any = _Bytes(file)
+        if not len(raw):
+            raise BadFile("empty file")
+        if not raw.startswith(b"SIMPLE  =", 0):
+            raise BadFile("not a FITS file")
+        with raise_bad_file():
+            yield HduList(raw)

@@ -1,4 +1,7 @@
-"""Sampled XP spectra of Gaia: what GaiaXPy's calibrator writes, and the archive's ``xp_sampled_mean_spectrum``."""
+"""Sampled XP spectra of Gaia.
+
+They are what GaiaXPy's calibrator writes, or the archive's ``xp_sampled_mean_spectrum``.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from typing import IO, cast
 import numpy as np
 import pandas as pd
 
-from luxscale.readers.apogee import ivar_of
-from luxscale.readers.base import BLOCK, BadFile, Format, Hdu, Spectra
-from luxscale.readers.fitsrows import open_many
+from luxscale.readers.base import BLOCK, BadFile, Format, Hdu, Spectra, compute_ivar
+from luxscale.readers.fitsrows import open_large_fits
+from luxscale.schema.blocks import iterate_blocks
 
 #: The sampling of the archive, and GaiaXPy's usual one; nm, vacuum.
 GRID = 336 + 2.0 * np.arange(343)
@@ -26,14 +29,15 @@ GRID = 336 + 2.0 * np.arange(343)
 _MOST_LINE, _MOST_LINES = 4 * 2**20, 64 * 2**20
 _MOST_HEADER = 2**20
 
-_WANTED = ("source_id", "flux", "flux_error", "ra", "dec")
+_NEEDED = ("source_id", "flux", "flux_error")
+_POSITION = ("ra", "dec")
 _SAMPLING = re.compile(r"sampling:\s*\[(.*?)\]", re.DOTALL)
 #: As ``str`` writes numbers of numpy 2 within a tuple.
 _NUMPY = re.compile(r"np\.float(?:32|64)\(([^()]*)\)")
 
 
 def read_xp(path: str | Path) -> Iterator[Spectra]:
-    """Read sampled spectra from CSV, ECSV (either compressed or not) or FITS, a block of stars at a time.
+    """Read sampled spectra from CSV, ECSV (either compressed or not) or FITS, in blocks of stars.
 
     The wavelengths are those that the file gives, or that one named ``..._sampling`` beside it
     does, or `GRID`. Errors of neighbouring pixels are correlated, which no ivar tells.
@@ -43,11 +47,11 @@ def read_xp(path: str | Path) -> Iterator[Spectra]:
     BadFile
     """
     try:
-        with Path(path).open("rb") as file, gzip.open(file) if _packed(file) else file as content:
+        with Path(path).open("rb") as file, _open_unpacked(file) as content:
             is_fits = content.read(9) == b"SIMPLE  ="
             if not is_fits:
                 content.seek(0)
-                yield from _read_text(cast("IO[bytes]", content), Path(path))
+                yield from _read_text(content, Path(path))
         if is_fits:
             yield from _read_fits(path)
     except (FileNotFoundError, IsADirectoryError):
@@ -56,73 +60,73 @@ def read_xp(path: str | Path) -> Iterator[Spectra]:
         raise BadFile(f"cannot be unpacked: {error}") from error
 
 
-def _packed(file: IO[bytes]) -> bool:
+def _open_unpacked(file: IO[bytes]) -> IO[bytes]:
     magic = file.read(2)
     file.seek(0)
-    return magic == b"\x1f\x8b"
+    if magic == b"\x1f\x8b":
+        return cast("IO[bytes]", gzip.open(file))
+    return file
 
 
 def _read_fits(path: str | Path) -> Iterator[Spectra]:
-    with open_many(path) as hdus, np.errstate(all="ignore"):
+    with open_large_fits(path) as hdus, np.errstate(all="ignore"):
         hdu = hdus[1]
         if hdu.kind != "BINTABLE" or len(hdu.shape) != 2:
             raise BadFile("no table in HDU 1")
-        if not hdu.shape[0]:
+        n_stars = hdu.shape[0]
+        if not n_stars:
             raise BadFile("a table without rows")
-        wavelength = _sampling_of(hdu)
-        for start in range(0, hdu.shape[0], BLOCK):
-            rows = hdu.rows(start, min(start + BLOCK, hdu.shape[0]))
+        sampling = _read_sampling(hdu)
+        for block in iterate_blocks(n_stars, BLOCK):
+            rows = hdu.read_rows(block.start, block.stop)
             _check_columns(rows.names)
-            star, flux, error = (rows[name] for name in _WANTED[:3])
+            star, flux, error = (rows[name] for name in _NEEDED)
             if star.dtype.kind != "i" or flux.ndim != 2 or error.shape != flux.shape:
                 raise BadFile(
                     f"columns of shapes {star.shape}, {flux.shape}, {error.shape} are no "
                     "sampled spectra"
                 )
-            columns = {
-                name: rows[name].astype(float) if name in rows else _unknown(star)
-                for name in _WANTED[3:]
-            }
-            yield _spectra(
-                star.astype(np.int64),
-                flux,
-                error,
-                _grid(wavelength, flux.shape[1], Path(path)),
-                columns,
-            )
+            columns = {}
+            for name in _POSITION:
+                columns[name] = rows[name].astype(float) if name in rows else _make_unknown(star)
+            wavelength = _find_grid(sampling, flux.shape[1], Path(path))
+            yield _make_spectra(star.astype(np.int64), flux, error, wavelength, columns)
 
 
-def _sampling_of(hdu: Hdu) -> np.ndarray | None:
+def _read_sampling(hdu: Hdu) -> np.ndarray | None:
     text = str(hdu.header.get("SAMPLING") or "")
-    return _arrays([text], "the sampling")[0] if text else None
+    if not text:
+        return None
+    return _parse_arrays([text], "the sampling")[0]
 
 
 def _read_text(file: IO[bytes], path: Path) -> Iterator[Spectra]:
-    head, names = _head(file)
+    head, names = _read_head(file)
     if not names.strip():
-        raise BadFile("empty file" if not head else "a table without columns")
-    separator = " " if head.startswith("# %ECSV") and "delimiter: ','" not in head else ","
-    _check_columns(
-        [name.strip(' "\r\n').lower() for name in names.decode("latin-1").split(separator)]
-    )
-    given = _SAMPLING.search(head.replace("\n#", " "))
-    wavelength = _arrays([given[1]], "the sampling")[0] if given else None
+        raise BadFile("a table without columns" if head else "empty file")
+    separator = ","
+    if head.startswith("# %ECSV") and "delimiter: ','" not in head:
+        separator = " "
+    words = names.decode("latin-1").split(separator)
+    _check_columns([word.strip(' "\r\n').lower() for word in words])
+    wavelength = None
+    sampling = _SAMPLING.search(head.replace("\n#", " "))
+    if sampling:
+        wavelength = _parse_arrays([sampling[1]], "the sampling")[0]
     n_rows = 0
-    while lines := _lines(file):
-        star, texts, columns = _parse(names, lines, separator)
-        flux, error = (
-            _arrays(t, f"{name} of the star in row {n_rows + 1} or one after")
-            for name, t in texts.items()
-        )
+    while lines := _read_lines(file):
+        star, texts, columns = _parse_rows(names, lines, separator)
+        where = f"of the star in row {n_rows + 1} or one after"
+        flux, error = (_parse_arrays(text, f"{name} {where}") for name, text in texts.items())
         if wavelength is None:
-            wavelength = _grid(None, flux.shape[1], path)
-        yield _spectra(star, flux, error, wavelength, columns)
+            wavelength = _find_grid(None, flux.shape[1], path)
+        yield _make_spectra(star, flux, error, wavelength, columns)
         n_rows += len(star)
     if not n_rows:
         raise BadFile("a table without rows")
 
 
-def _head(file: IO[bytes]) -> tuple[str, bytes]:
+def _read_head(file: IO[bytes]) -> tuple[str, bytes]:
     """Return the comments at the beginning of a table, and the line of its names."""
     comments: list[bytes] = []
     while (line := file.readline(_MOST_HEADER)).startswith(b"#"):
@@ -132,7 +136,7 @@ def _head(file: IO[bytes]) -> tuple[str, bytes]:
     return b"".join(comments).decode("latin-1"), line
 
 
-def _lines(file: IO[bytes]) -> list[bytes]:
+def _read_lines(file: IO[bytes]) -> list[bytes]:
     """Return the next lines, a block of them or fewer where they are long."""
     lines: list[bytes] = []
     size = 0
@@ -154,12 +158,12 @@ def _check_columns(names: Sequence[str]) -> None:
         raise BadFile(
             "BP and RP apart, from GaiaXPy's convert: its calibrate makes one spectrum of them"
         )
-    for name in _WANTED[:3]:
+    for name in _NEEDED:
         if name not in names:
             raise BadFile(f"no column {name!r}; there are: {', '.join(list(names)[:20])}")
 
 
-def _parse(
+def _parse_rows(
     names: bytes, lines: Sequence[bytes], separator: str
 ) -> tuple[np.ndarray, dict[str, list[str]], dict[str, np.ndarray]]:
     """Return the identifiers of a block of rows, its arrays as text, and other columns."""
@@ -168,134 +172,141 @@ def _parse(
         table = pd.read_csv(
             raw,
             sep=separator,
-            usecols=lambda c: c in _WANTED,
+            usecols=lambda name: name in (*_NEEDED, *_POSITION),
             dtype=object,
             na_filter=False,
             encoding="latin-1",
         )
         star = np.array([int(text) for text in table["source_id"].tolist()], np.int64)
-        columns = {
-            name: pd.to_numeric(table[name], errors="coerce").to_numpy(float)
-            if name in table
-            else _unknown(star)
-            for name in _WANTED[3:]
-        }
+        columns = {}
+        for name in _POSITION:
+            columns[name] = _make_unknown(star)
+            if name in table:
+                columns[name] = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
     except Exception as error:
         raise BadFile(f"damaged table: {type(error).__name__}: {str(error)[:200]}") from error
-    return (
-        star,
-        {name: [str(text) for text in table[name].tolist()] for name in _WANTED[1:3]},
-        columns,
-    )
+    texts = {name: [str(text) for text in table[name].tolist()] for name in ("flux", "flux_error")}
+    return star, texts, columns
 
 
-def _unknown(star: np.ndarray) -> np.ndarray:
+def _make_unknown(star: np.ndarray) -> np.ndarray:
     return np.full(len(star), np.nan)
 
 
-def _arrays(texts: Sequence[str], what: str) -> np.ndarray:
-    """Return arrays that are written as text in brackets, of either kind, as rows; an empty one as NaN.
+def _parse_arrays(texts: Sequence[str], what: str) -> np.ndarray:
+    """Return arrays that are written as text in brackets, of either kind, as rows.
 
-    Nothing of the text is evaluated.
+    An empty one is a row of NaN. Nothing of the text is evaluated.
     """
-    bare = [_bare(text) for text in texts]
+    bare = [_strip_brackets(text) for text in texts]
     count = np.array([text.count(",") + 1 if text else 0 for text in bare])
-    n, has = int(count.max(initial=0)), count > 0
-    if (count[has] != n).any():
-        raise BadFile(f"{what}: {count[has].min()} to {n} numbers, where all should have as many")
-    values = np.full((len(bare), n), np.nan)
-    if n:
-        raw = io.StringIO("\n".join(text for text in bare if text))
-        try:
-            values[has] = pd.read_csv(
-                raw, header=None, dtype=np.float64, skipinitialspace=True
-            ).to_numpy()
-        except Exception as error:
-            raise BadFile(f"{what} is no array of numbers: {str(error)[:200]}") from error
+    has_numbers = count > 0
+    n_columns = int(count.max(initial=0))
+    if (count[has_numbers] != n_columns).any():
+        raise BadFile(
+            f"{what}: {count[has_numbers].min()} to {n_columns} numbers, where all should have "
+            "as many"
+        )
+    values = np.full((len(bare), n_columns), np.nan)
+    if not n_columns:
+        return values
+    raw = io.StringIO("\n".join(text for text in bare if text))
+    try:
+        table = pd.read_csv(raw, header=None, dtype=np.float64, skipinitialspace=True)
+        values[has_numbers] = table.to_numpy()
+    except Exception as error:
+        raise BadFile(f"{what} is no array of numbers: {str(error)[:200]}") from error
     return values
 
 
-def _bare(text: str) -> str:
+def _strip_brackets(text: str) -> str:
     """Return an array without its brackets."""
-    text = (
-        text.strip(' "')
-        .removeprefix("(")
-        .removeprefix("[")
-        .removesuffix(")")
-        .removesuffix("]")
-        .rstrip(", ")
-    )
-    return _NUMPY.sub(r"\1", text) if "np" in text else text
+    text = text.strip(' "').removeprefix("(").removeprefix("[")
+    text = text.removesuffix(")").removesuffix("]").rstrip(", ")
+    if "np" in text:
+        return _NUMPY.sub(r"\1", text)
+    return text
 
 
-def _grid(given: np.ndarray | None, n_pixels: int, path: Path) -> np.ndarray:
-    """Return the wavelengths: those that the file gives, those of a file beside it, or the usual ones."""
+def _find_grid(given: np.ndarray | None, n_pixels: int, path: Path) -> np.ndarray:
+    """Return the wavelengths: those that the file gives, those beside it, or the usual ones."""
     if given is None:
-        given = _beside(path)
-    if given is None and n_pixels == len(GRID):
-        return GRID
-    if given is None or len(given) != n_pixels:
-        have = (
-            "no file of the sampling beside it"
-            if given is None
-            else f"a sampling of {len(given)} wavelengths"
+        given = _read_sampling_file(path)
+    if given is None:
+        if n_pixels == len(GRID):
+            return GRID
+        raise BadFile(
+            f"{n_pixels} pixels, and no file of the sampling beside it; spectra of the archive "
+            f"have {len(GRID)}"
         )
-        raise BadFile(f"{n_pixels} pixels, and {have}; spectra of the archive have {len(GRID)}")
+    if len(given) != n_pixels:
+        raise BadFile(
+            f"{n_pixels} pixels, and a sampling of {len(given)} wavelengths; spectra of the "
+            f"archive have {len(GRID)}"
+        )
     return given
 
 
-def _beside(path: Path) -> np.ndarray | None:
-    stem, suffix = _split(path.name)
+def _read_sampling_file(path: Path) -> np.ndarray | None:
+    stem, suffix = _split_suffix(path.name)
     beside = path.with_name(f"{stem}_sampling{suffix}")
-    if (
-        suffix not in (".csv", ".ecsv")
-        or not beside.is_file()
-        or beside.stat().st_size > _MOST_HEADER
-    ):
+    if suffix not in (".csv", ".ecsv") or not beside.is_file():
         return None
-    lines = [
-        line
-        for line in beside.read_text("latin-1").splitlines()
-        if line and not line.startswith("#")
-    ]
+    if beside.stat().st_size > _MOST_HEADER:
+        return None
+    lines = []
+    for line in beside.read_text("latin-1").splitlines():
+        if line and not line.startswith("#"):
+            lines.append(line)
     if len(lines) != 2 or lines[0] != "pos":
         raise BadFile(f"{beside.name} beside it is no sampling: a column 'pos' of one row")
-    return _arrays([lines[1]], beside.name)[0]
+    return _parse_arrays([lines[1]], beside.name)[0]
 
 
-def _split(name: str) -> tuple[str, str]:
+def _split_suffix(name: str) -> tuple[str, str]:
     stem, dot, suffix = name.removesuffix(".gz").rpartition(".")
     return stem, dot + suffix
 
 
-def spectra_file(path: str) -> str:
-    """Return the file of the spectra of which one named ``..._sampling`` has the wavelengths, if it is there."""
+def find_spectra_file(path: str) -> str:
+    """Return the file of the spectra whose wavelengths a file ``..._sampling`` has, if it is there.
+
+    Of any other file, it is that itself.
+    """
     folder, name = os.path.split(path)
-    stem, suffix = _split(name)
+    stem, suffix = _split_suffix(name)
+    if not stem.endswith("_sampling"):
+        return path
     spectra = os.path.join(folder, stem.removesuffix("_sampling") + suffix)
-    return spectra if stem.endswith("_sampling") and os.path.exists(spectra) else path
+    return spectra if os.path.exists(spectra) else path
 
 
-def _spectra(
+def _make_spectra(
     star: np.ndarray,
     flux: np.ndarray,
     error: np.ndarray,
     wavelength: np.ndarray,
     columns: dict[str, np.ndarray],
 ) -> Spectra:
-    return Spectra(star, flux.astype(float), ivar_of(error), wavelength, columns=columns)
+    return Spectra(
+        star=star,
+        flux=flux.astype(float),
+        ivar=compute_ivar(error),
+        wavelength=wavelength,
+        columns=columns,
+    )
 
 
 FORMATS = (
     Format(
-        "gaia-xp",
-        "sampled XP spectra of Gaia, from GaiaXPy or the archive (CSV, ECSV, FITS)",
-        read_xp,
+        name="gaia-xp",
+        doc="sampled XP spectra of Gaia, from GaiaXPy or the archive (CSV, ECSV, FITS)",
+        read=read_xp,
         grid=GRID,
         units="nm",
         continuum="scale",
         pattern=("*.csv", "*.csv.gz", "*.ecsv", "*.ecsv.gz", "*.fits"),
-        main=spectra_file,
+        main=find_spectra_file,
         many=True,
     ),
 )

@@ -1,4 +1,4 @@
-"""Spectra of SDSS-V's Milky Way Mapper: mwmStar and mwmVisit files, by APOGEE or BOSS, from both observatories.
+"""Spectra of SDSS-V's Milky Way Mapper: mwmStar and mwmVisit files, by APOGEE or BOSS.
 
 Both kinds of file are in the star's rest frame, on the instrument's grid; the velocity that was
 taken out is the column ``v_rad``. An instrument is a format of its own, since its grid and its
@@ -23,9 +23,10 @@ from luxscale.readers.base import (
     Option,
     Spectra,
     Table,
-    field,
     open_fits,
-    table,
+    read_column,
+    read_number,
+    read_table,
 )
 
 #: What goes with an instrument: grid, names of the mask's bits, and the bad ones.
@@ -54,18 +55,26 @@ def read_mwmstar(path: str | Path, *, instrument: str) -> Iterator[Spectra]:
         Also if the instrument has not observed the star.
     """
     with open_fits(path) as hdus:
-        spectra, columns = _read(hdus, instrument, "wavelength", "mjd")
-        wavelength = spectra.pop("wavelength")
-        best = [int(np.argmax(np.nan_to_num(columns["snr"], nan=-np.inf)))]
-        columns["n_spectra"] = np.full(len(wavelength), len(wavelength))
-        star = columns.pop("sdss_id")[best]
+        spectra, columns = _read_instrument(hdus, instrument, "wavelength", "mjd")
+        n_spectra = len(columns["snr"])
+        columns["n_spectra"] = np.full(n_spectra, n_spectra)
+        known_snr = np.nan_to_num(columns["snr"], nan=-np.inf)
+        best = [int(np.argmax(known_snr))]
+        spectra, columns = _take_rows(spectra, best), _take_rows(columns, best)
+        star = columns.pop("sdss_id")
         grid = INSTRUMENTS[instrument][0]
-        same = wavelength.shape[1] == len(grid) and np.allclose(
-            wavelength[best[0]], grid, rtol=ROUNDING, atol=0
-        )
-        with np.errstate(invalid="ignore"):
-            pixels = grid if same else wavelength[best[0]].astype(float)
-    yield Spectra(star, wavelength=pixels, **_take(spectra, best), columns=_take(columns, best))
+        wavelength = _restore_grid(spectra.pop("wavelength")[0], grid)
+    yield Spectra(star=star, wavelength=wavelength, **spectra, columns=columns)
+
+
+def _restore_grid(wavelength: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Return the instrument's grid where wavelengths are that but for rounding: (pixel,)."""
+    if len(wavelength) == len(grid):
+        is_grid = np.allclose(wavelength, grid, rtol=ROUNDING, atol=0)
+        if is_grid:
+            return grid
+    with np.errstate(invalid="ignore"):
+        return wavelength.astype(float)
 
 
 def read_mwmvisit(path: str | Path, *, instrument: str, rows: str = "stacked") -> Iterator[Spectra]:
@@ -81,34 +90,34 @@ def read_mwmvisit(path: str | Path, *, instrument: str, rows: str = "stacked") -
         Also if the instrument has no such visits of the star.
     """
     with open_fits(path) as hdus:
-        spectra, columns = _read(hdus, instrument, "mjd", "wavelength")
+        spectra, columns = _read_instrument(hdus, instrument, "mjd", "wavelength")
         grid = INSTRUMENTS[instrument][0]
-        if spectra["flux"].shape[1] != len(grid):
-            raise BadFile(f"{spectra['flux'].shape[1]} pixels, where {instrument} has {len(grid)}")
-        take = (
-            np.flatnonzero(columns["in_stack"] != 0)
-            if rows == "stacked"
-            else np.arange(len(columns["snr"]))
-        )
-        if not len(take):
-            raise BadFile(
-                f"none of the {len(columns['snr'])} visits went into the stack; rows=all reads them"
-            )
-        spectra, columns = _take(spectra, take), _take(columns, take)
-        key, number = columns.pop("sdss_id"), columns.pop("spectrum_pk")
-        star = np.array(
-            [f"{a}-{b}" for a, b in zip(key.tolist(), number.tolist(), strict=True)], object
-        )
-    yield Spectra(star, wavelength=grid, **spectra, key=key, columns=columns)
+        n_visits, n_pixels = spectra["flux"].shape
+        if n_pixels != len(grid):
+            raise BadFile(f"{n_pixels} pixels, where {instrument} has {len(grid)}")
+        selected = np.arange(n_visits)
+        if rows == "stacked":
+            selected = np.flatnonzero(columns["in_stack"] != 0)
+        if not len(selected):
+            raise BadFile(f"none of the {n_visits} visits went into the stack; rows=all reads them")
+        spectra, columns = _take_rows(spectra, selected), _take_rows(columns, selected)
+        key = columns.pop("sdss_id")
+        spectrum_pk = columns.pop("spectrum_pk")
+        pairs = zip(key.tolist(), spectrum_pk.tolist(), strict=True)
+        star = np.array([f"{name}-{number}" for name, number in pairs], object)
+    yield Spectra(star=star, wavelength=grid, **spectra, key=key, columns=columns)
 
 
-def _read(
+def _read_instrument(
     hdus: HduList, instrument: str, with_column: str, without: str
 ) -> tuple[Columns, Columns]:
-    """Return the spectra of an instrument and what is known of them, both observatories one after the other."""
-    parts = []
+    """Return the spectra of an instrument and what is known of them.
+
+    Those of one observatory come after those of the other.
+    """
+    spectra, columns = [], []
     for name in (f"{instrument}/APO", f"{instrument}/LCO"):
-        rows = table(hdus, name)
+        rows = read_table(hdus, name)
         if with_column not in rows or without in rows:
             raise BadFile(
                 f"HDU {name!r} should have a column {with_column}, and none {without}: another "
@@ -117,85 +126,87 @@ def _read(
         if len(rows) > MOST_ROWS:
             raise BadFile(f"{len(rows)} spectra in HDU {name!r}")
         if len(rows):
-            parts.append((_spectra(rows, with_column), _columns(rows, hdus[0].header)))
-    if not parts:
+            spectra.append(_read_spectra(rows, with_column))
+            columns.append(_read_columns(rows, hdus[0].header))
+    if not spectra:
         raise BadFile(
             f"no spectrum by {instrument}: HDUs {instrument}/APO and {instrument}/LCO are empty"
         )
-    return _join([part[0] for part in parts]), _join([part[1] for part in parts])
+    return _join_parts(spectra), _join_parts(columns)
 
 
-def _join(parts: list[Columns]) -> Columns:
+def _join_parts(parts: list[Columns]) -> Columns:
     shapes = {values.shape[1:] for part in parts for values in part.values()}
     if len(shapes) > 1:
-        raise BadFile(
-            f"spectra of {' and '.join(str(shape[0]) for shape in shapes)} pixels in one file"
-        )
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        lengths = " and ".join(str(shape[0]) for shape in shapes)
+        raise BadFile(f"spectra of {lengths} pixels in one file")
+    joined = {}
+    for name in parts[0]:
+        joined[name] = np.concatenate([part[name] for part in parts])
+    return joined
 
 
-def _take(columns: Columns, rows: Any) -> Columns:
+def _take_rows(columns: Columns, rows: Any) -> Columns:
     return {name: values[rows] for name, values in columns.items()}
 
 
-def _spectra(rows: Table, with_column: str) -> Columns:
-    names = [
-        "flux",
-        "ivar",
-        "continuum",
-        "pixel_flags",
-        *(["wavelength"] if with_column == "wavelength" else []),
-    ]
-    spectra = {name: field(rows, name) for name in names}
+def _read_spectra(rows: Table, with_column: str) -> Columns:
+    names = ["flux", "ivar", "continuum", "pixel_flags"]
+    if with_column == "wavelength":
+        names.append("wavelength")
+    spectra = {name: read_column(rows, name) for name in names}
     for name, values in spectra.items():
         if values.ndim != 2 or values.dtype.kind not in "iuf":
             raise BadFile(f"column {name!r} of shape {values.shape} holds no spectra")
-    spectra["mask"] = _bits(spectra.pop("pixel_flags"))
+    spectra["mask"] = _convert_bits(spectra.pop("pixel_flags"))
     return spectra
 
 
-def _bits(flags: np.ndarray) -> np.ndarray:
-    """Return bits that are declared float32 as integers; what is no number of at most 32 bits has none.
+def _convert_bits(flags: np.ndarray) -> np.ndarray:
+    """Return bits that are declared float32 as integers; what is no such number has none.
 
     float32 has 24 bits: beside one of BOSS's bits from 24 up, the lowest may have been lost when
     the file was written.
     """
-    return np.where((flags >= 0) & (flags < 2**32), flags, 0).astype(np.int64)
+    is_bits = (flags >= 0) & (flags < 2**32)
+    return np.where(is_bits, flags, 0).astype(np.int64)
 
 
-def _columns(rows: Table, header: Header) -> Columns:
+def _read_columns(rows: Table, header: Header) -> Columns:
     """Return the facts of each row: (row,)."""
-    n = len(rows)
+    n_rows = len(rows)
     velocity = "v_rad" if "v_rad" in rows else "xcsao_v_rad"
+    telescope = np.full(n_rows, "", object)
+    if "telescope" in rows:
+        telescope = rows["telescope"].astype(object)
     columns = {
-        "sdss_id": _first(rows, ("sdss_id",)),
-        "snr": _first(rows, ("snr",)).astype(float),
-        "v_rad": _first(rows, (velocity,), np.nan).astype(float),
-        "telescope": rows["telescope"].astype(object)
-        if "telescope" in rows
-        else np.full(n, "", object),
-        "ra": np.full(n, apogee.number_in(header, "RA")),
-        "dec": np.full(n, apogee.number_in(header, "DEC")),
-        "gaia_dr3_source_id": np.full(n, _whole(header.get("GAIA3_ID"))),
-        "apogee_id": np.full(n, str(header.get("APOGEEID") or ""), object),
+        "sdss_id": _read_number_column(rows, ("sdss_id",)),
+        "snr": _read_number_column(rows, ("snr",)).astype(float),
+        "v_rad": _read_number_column(rows, (velocity,), np.nan).astype(float),
+        "telescope": telescope,
+        "ra": np.full(n_rows, read_number(header, "RA")),
+        "dec": np.full(n_rows, read_number(header, "DEC")),
+        "gaia_dr3_source_id": np.full(n_rows, _check_identifier(header.get("GAIA3_ID"))),
+        "apogee_id": np.full(n_rows, str(header.get("APOGEEID") or ""), object),
     }
     if (columns["sdss_id"] <= 0).any() or columns["sdss_id"].dtype.kind != "i":
         raise BadFile("no sdss_id: which star is it?")
     if "mjd" not in rows:
-        return {**columns, "n_visits": _first(rows, ("n_visits",), -1)}
-    columns["spectrum_pk"] = _first(rows, ("spectrum_pk", "spectrum_pk_id"))
-    return {
-        **columns,
-        "mjd": _first(rows, ("mjd",)),
-        "in_stack": _first(rows, ("in_stack",), -1).astype(int),
-    }
+        columns["n_visits"] = _read_number_column(rows, ("n_visits",), -1)
+        return columns
+    columns["spectrum_pk"] = _read_number_column(rows, ("spectrum_pk", "spectrum_pk_id"))
+    columns["mjd"] = _read_number_column(rows, ("mjd",))
+    columns["in_stack"] = _read_number_column(rows, ("in_stack",), -1).astype(int)
+    return columns
 
 
-def _first(rows: Table, names: tuple[str, ...], missing: float | None = None) -> np.ndarray:
+def _read_number_column(
+    rows: Table, names: tuple[str, ...], missing: float | None = None
+) -> np.ndarray:
     """Return the column of numbers that has one of these names, by release: (row,)."""
     for name in names:
         if name in rows:
-            values = field(rows, name)
+            values = read_column(rows, name)
             if values.shape != (len(rows),) or values.dtype.kind not in "iufb":
                 raise BadFile(f"column {name!r} is not one number a row")
             return values
@@ -204,18 +215,21 @@ def _first(rows: Table, names: tuple[str, ...], missing: float | None = None) ->
     return np.full(len(rows), missing)
 
 
-def _whole(value: Any) -> int:
-    return value if type(value) is int and 0 < value < 2**63 else -1
+def _check_identifier(value: Any) -> int:
+    """Return an identifier of a header, -1 for what is none."""
+    if type(value) is int and 0 < value < 2**63:
+        return value
+    return -1
 
 
-def _format(
+def _make_format(
     kind: str, doc: str, read: Callable[..., Iterator[Spectra]], instrument: str, *options: Option
 ) -> Format:
     grid, bits, bad = INSTRUMENTS[instrument]
     return Format(
-        f"{kind}-{instrument}".lower(),
-        f"{instrument} spectra of SDSS-V's Milky Way Mapper, {doc} (SDSS DR19, DR20)",
-        functools.partial(read, instrument=instrument),
+        name=f"{kind}-{instrument}".lower(),
+        doc=f"{instrument} spectra of SDSS-V's Milky Way Mapper, {doc} (SDSS DR19, DR20)",
+        read=functools.partial(read, instrument=instrument),
         grid=grid,
         bits=bits,
         bad=bad,
@@ -231,11 +245,11 @@ _ROWS = Option(
 
 FORMATS = (
     *(
-        _format("mwmStar", "combined per star", read_mwmstar, instrument)
+        _make_format("mwmStar", "combined per star", read_mwmstar, instrument)
         for instrument in INSTRUMENTS
     ),
     *(
-        _format("mwmVisit", "per visit", read_mwmvisit, instrument, _ROWS)
+        _make_format("mwmVisit", "per visit", read_mwmvisit, instrument, _ROWS)
         for instrument in INSTRUMENTS
     ),
 )

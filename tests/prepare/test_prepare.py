@@ -13,9 +13,9 @@ from luxscale.schema.outputs import OutputSpec, Role, find_invalid
 FLUX = OutputSpec("flux", "wavelength", "flux_ivar", Role.SPECTRUM)
 GRID = 10 ** (3.6 + 1e-4 * np.arange(400))
 FORMAT = Format(
-    "test",
-    "",
-    lambda path: iter(()),
+    name="test",
+    doc="",
+    read=lambda path: iter(()),
     bits={"COSMIC": 0, "SKY": 5},
     bad=("COSMIC",),
     velocities=True,
@@ -27,7 +27,9 @@ def make(n: int = 3, grid: np.ndarray = GRID, seed: int = 0, **others) -> Spectr
     shape = (n, len(grid))
     err = rng.uniform(0.01, 0.02, shape)
     flux = 2 + 0.3 * np.sin(grid / 50) + err * rng.standard_normal(shape)
-    return Spectra(np.arange(n), flux.astype("f4"), err**-2, grid, **others)
+    return Spectra(
+        star=np.arange(n), flux=flux.astype("f4"), ivar=err**-2, wavelength=grid, **others
+    )
 
 
 def check(prepared, n: int) -> None:
@@ -127,7 +129,13 @@ def test_the_velocity_is_taken_out_of_each_star():
     velocity = np.array([0.0, 120.0, -250.0])
     centre = 4200 * (1 + velocity / 299792.458)
     line = 1 - 0.5 * np.exp(-0.5 * ((GRID - centre[:, None]) / 3) ** 2)
-    spectra = Spectra(np.arange(3), line, np.full(line.shape, 1e4), GRID, velocity=velocity)
+    spectra = Spectra(
+        star=np.arange(3),
+        flux=line,
+        ivar=np.full(line.shape, 1e4),
+        wavelength=GRID,
+        velocity=velocity,
+    )
     prepared = prepare(spectra, FORMAT, default_recipe(FORMAT), GRID)
     check(prepared, 3)
     assert prepared.resampled == 2
@@ -174,7 +182,12 @@ def test_wavelengths_that_are_none_are_refused(spoil):
     }[spoil]
     flux = np.ones((1, grid.size), "f4")
     with pytest.raises(BadFile, match=r"wavelength|pixels are no spectrum"):
-        prepare(Spectra(np.arange(1), flux, flux, grid), FORMAT, default_recipe(FORMAT), GRID)
+        prepare(
+            Spectra(star=np.arange(1), flux=flux, ivar=flux, wavelength=grid),
+            FORMAT,
+            default_recipe(FORMAT),
+            GRID,
+        )
 
 
 def test_the_continuum_of_the_file_is_divided_out():
@@ -240,10 +253,16 @@ def test_whatever_is_in_a_file_comes_out_valid(continuum):
     velocity = rng.choice([0, np.nan, np.inf, 1e9, -299792.4, 100.0], 70)
     mask = rng.integers(-(2**31), 2**31, shape, np.int32)
     spectra = Spectra(
-        np.arange(70), flux, ivar, GRID, mask=mask, continuum=level, velocity=velocity
+        star=np.arange(70),
+        flux=flux,
+        ivar=ivar,
+        wavelength=GRID,
+        mask=mask,
+        continuum=level,
+        velocity=velocity,
     )
     check(prepare(spectra, FORMAT, default_recipe(FORMAT, continuum=continuum), GRID), 70)
-    tiny = Spectra(np.arange(70), flux * 1e-35, ivar, GRID)
+    tiny = Spectra(star=np.arange(70), flux=flux * 1e-35, ivar=ivar, wavelength=GRID)
     if continuum != "file":
         check(prepare(tiny, FORMAT, default_recipe(FORMAT, continuum=continuum), GRID), 70)
 

@@ -96,7 +96,7 @@ def test_the_fit_is_that_of_numpy_star_by_star(kind, order, part):
 def test_continua_without_lines_become_one(continuum, error):
     flux = shape(GRID, 5, 2)
     prepared = prepare(
-        Spectra(np.arange(5), flux, (100 / flux) ** 2, GRID),
+        Spectra(star=np.arange(5), flux=flux, ivar=(100 / flux) ** 2, wavelength=GRID),
         FORMAT,
         default_recipe(FORMAT, continuum=continuum),
         GRID,
@@ -135,9 +135,12 @@ def test_the_continuum_does_not_depend_on_the_signal_to_noise(continuum, given):
     ):
         ivar = np.broadcast_to(np.where(bad, 0, sigma**-2), (n, GRID.size))
         noisy = Spectra(
-            np.arange(n), truth + sigma * rng.standard_normal((n, GRID.size)), ivar, GRID
+            star=np.arange(n),
+            flux=truth + sigma * rng.standard_normal((n, GRID.size)),
+            ivar=ivar,
+            wavelength=GRID,
         )
-        alone = Spectra(np.arange(1), truth, ivar[:1], GRID)
+        alone = Spectra(star=np.arange(1), flux=truth, ivar=ivar[:1], wavelength=GRID)
         # the ivar over what it was is the continuum squared
         fitted, expected = (
             np.sqrt(prepare(s, FORMAT, recipe, GRID).flux_ivar) * sigma for s in (noisy, alone)
@@ -161,7 +164,10 @@ def test_a_chip_with_few_good_pixels_has_no_continuum_and_others_do():
     ivar[1, middle & (np.arange(GRID.size) % 5 > 0)] = 0  # a fifth left: no continuum
     ivar[2, middle & (np.arange(GRID.size) % 3 > 0)] = 0  # a third: enough
     prepared = prepare(
-        Spectra(np.arange(3), flux, ivar, GRID), FORMAT, default_recipe(FORMAT), GRID
+        Spectra(star=np.arange(3), flux=flux, ivar=ivar, wavelength=GRID),
+        FORMAT,
+        default_recipe(FORMAT),
+        GRID,
     )
     inside = (prepared.flux_ivar[0] > 0) & middle
     assert (prepared.flux_ivar[:, inside] > 0).mean(1) == pytest.approx([1, 0, 1 / 3], abs=1e-3)
@@ -171,10 +177,13 @@ def test_a_chip_with_few_good_pixels_has_no_continuum_and_others_do():
 def test_where_the_continuum_is_not_positive_there_is_none():
     x = np.interp(GRID, GRID[[0, -1]], [-0.2, 1])
     flux = np.stack([x, x + 1]) * 100
-    format_ = Format("line", "", lambda path: iter(()))
+    format_ = Format(name="line", doc="", read=lambda path: iter(()))
     recipe = default_recipe(format_, continuum="chebyshev", order=1, chips=[(GRID[0], GRID[-1])])
     prepared = prepare(
-        Spectra(np.arange(2), flux, np.ones(flux.shape), GRID), format_, recipe, GRID
+        Spectra(star=np.arange(2), flux=flux, ivar=np.ones(flux.shape), wavelength=GRID),
+        format_,
+        recipe,
+        GRID,
     )
     assert not prepared.flux_ivar[0, x < 0].any() and (prepared.flux_ivar[0, x > 0.01] > 0).all()
     assert (prepared.flux_ivar[1] > 0).all()
@@ -184,7 +193,7 @@ def test_where_the_continuum_is_not_positive_there_is_none():
 def test_absurd_pixels_cost_their_own_star_alone():
     flux = shape(GRID, 4, 7)
     ivar = (100 / flux) ** 2
-    spectra = Spectra(np.arange(4), flux, ivar, GRID)
+    spectra = Spectra(star=np.arange(4), flux=flux, ivar=ivar, wavelength=GRID)
     before = prepare(spectra, FORMAT, default_recipe(FORMAT), GRID)
     flux, ivar = flux.copy(), ivar.copy()
     flux[1, 3000:3010], ivar[1, 3000:3010] = 1e30, 1e300
@@ -200,7 +209,7 @@ def test_absurd_pixels_cost_their_own_star_alone():
 def test_the_length_of_sines_is_angstrom_on_a_grid_in_nanometre():
     rng = np.random.default_rng(8)
     flux = shape(GRID, 2, 8) * (1 + 0.01 * rng.standard_normal(GRID.size))
-    spectra = Spectra(np.arange(2), flux, np.ones(flux.shape), GRID)
+    spectra = Spectra(star=np.arange(2), flux=flux, ivar=np.ones(flux.shape), wavelength=GRID)
     nm = dataclasses.replace(FORMAT, units="nm")
     whole = {"continuum": "sines", "length": 3000.0}
     ours = prepare(

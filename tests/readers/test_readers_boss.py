@@ -9,7 +9,7 @@ from fitsfiles import SPEC
 
 from luxscale.prepare import default_recipe, prepare
 from luxscale.readers import FORMATS, BadFile, Spectra
-from luxscale.readers.boss import place
+from luxscale.readers.boss import compute_wavelength
 
 
 def read(path=SPEC, **options) -> Spectra:
@@ -59,7 +59,7 @@ def test_its_usual_continuum_follows_the_spectrum_from_blue_to_red():
 
 def test_wavelengths_off_the_grid_stay_where_they_are():
     loglam = (3.60003 + 1e-4 * np.arange(50)).astype("f4")
-    np.testing.assert_array_equal(place(loglam), 10 ** loglam.astype(float))
+    np.testing.assert_array_equal(compute_wavelength(loglam), 10 ** loglam.astype(float))
 
 
 def changed(tmp_path, **columns):

@@ -7,7 +7,15 @@ import pytest
 from astropy.io import fits
 from fitsfiles import APSTAR, SHARED, SPEC, shared
 
-from luxscale.readers.base import BadFile, Header, Table, field, image, open_fits, table
+from luxscale.readers.base import (
+    BadFile,
+    Header,
+    Table,
+    open_fits,
+    read_column,
+    read_image,
+    read_table,
+)
 
 REAL = [APSTAR, SPEC, *sorted(SHARED.glob("*/*.fits"))]
 
@@ -37,9 +45,9 @@ def same_table(ours: Table, theirs: fits.FITS_rec) -> None:
     assert len(ours) == len(theirs)
     assert ours.names == tuple(name.lower() for name in theirs.names)
     for name in theirs.names:
-        mine, expected = field(ours, name), np.asarray(theirs[name])
+        mine, expected = read_column(ours, name), np.asarray(theirs[name])
         assert mine.dtype.isnative
-        np.testing.assert_array_equal(field(ours, name.lower()), mine)
+        np.testing.assert_array_equal(read_column(ours, name.lower()), mine)
         if expected.dtype.kind == "U":
             assert mine.tolist() == np.strings.strip(expected).tolist()
         else:
@@ -56,7 +64,7 @@ def test_real_files_hold_what_astropy_finds(path):
             assert mine.name == ("" if expected.name == "PRIMARY" else expected.name)
             if isinstance(expected, fits.BinTableHDU):
                 same_table(mine.data, expected.data)
-                same_table(mine.rows(0, 1), expected.data[:1])
+                same_table(mine.read_rows(0, 1), expected.data[:1])
             elif expected.shape:
                 np.testing.assert_array_equal(mine.data, expected.data)
                 assert mine.data.dtype.isnative
@@ -115,9 +123,9 @@ def test_numbers_that_are_written_otherwise_than_they_are_meant(tmp_path):
             None,
         ]
         for i, expected in enumerate((narrow, wide[None], [byte]), 1):
-            np.testing.assert_array_equal(image(ours, i), expected)
-        np.testing.assert_allclose(image(ours, 4), values[None], atol=0.0006)
-        rows = table(ours, "T")
+            np.testing.assert_array_equal(read_image(ours, i), expected)
+        np.testing.assert_allclose(read_image(ours, 4), values[None], atol=0.0006)
+        rows = read_table(ours, "T")
         given["half"] = given["half"] * 0.5 + 1
         for name, expected in given.items():
             np.testing.assert_array_equal(
@@ -129,11 +137,11 @@ def test_numbers_that_are_written_otherwise_than_they_are_meant(tmp_path):
             with pytest.raises(BadFile, match=f"{name}.* is of a kind"):
                 rows[name]
         with pytest.raises(BadFile, match="without column 'nought'"):
-            field(rows, "nought")
+            read_column(rows, "nought")
         with pytest.raises(BadFile, match="no image"):
-            image(ours, "T")
+            read_image(ours, "T")
         with pytest.raises(BadFile, match="no table"):
-            table(ours, 1)
+            read_table(ours, 1)
         with pytest.raises(BadFile, match="has no HDU 'X'"):
             ours["X"]
 
@@ -142,9 +150,9 @@ def test_what_stands_before_the_end_of_a_truncated_file_is_read(tmp_path):
     path = tmp_path / "cut.fits"
     path.write_bytes(APSTAR.read_bytes()[:200_000])
     with open_fits(path) as hdus:
-        assert image(hdus, 1).shape == (2, 8575)
+        assert read_image(hdus, 1).shape == (2, 8575)
         with pytest.raises(BadFile, match="truncated: HDU '' should end at byte "):
-            image(hdus, 2)
+            read_image(hdus, 2)
 
 
 def test_a_compressed_image_is_taken_for_the_table_that_it_is_in(tmp_path):
@@ -152,9 +160,9 @@ def test_a_compressed_image_is_taken_for_the_table_that_it_is_in(tmp_path):
     fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(np.zeros((1000, 1000), "i4"))]).writeto(path)
     with open_fits(path) as hdus:
         with pytest.raises(BadFile, match="no image"):
-            image(hdus, 1)
+            read_image(hdus, 1)
         with pytest.raises(BadFile, match=r"of a kind \(P\)"):
-            table(hdus, 1)["COMPRESSED_DATA"]
+            read_table(hdus, 1)["COMPRESSED_DATA"]
 
 
 def test_files_of_more_headers_than_a_star_has(tmp_path):
@@ -185,16 +193,18 @@ def test_whatever_astropy_makes_of_a_file_is_said_without_a_warning(tmp_path):
         pytest.raises(BadFile, match="damaged FITS file: "),
         open_fits(tmp_path / "a.fits") as hdus,
     ):
-        image(hdus, 1)
+        read_image(hdus, 1)
 
 
 def test_some_rows_are_those_of_all(tmp_path):
     with open_fits(SPEC) as hdus:
         for name in ("flux", "and_mask", "loglam"):
-            np.testing.assert_array_equal(hdus[1].rows(30, 200)[name], hdus[1].data[name][30:200])
+            np.testing.assert_array_equal(
+                hdus[1].read_rows(30, 200)[name], hdus[1].data[name][30:200]
+            )
         for start, stop in ((-1, 3), (3, 3), (0, 10**9)):
             with pytest.raises(BadFile, match=f"no rows {start} to {stop}"):
-                hdus[1].rows(start, stop)
+                hdus[1].read_rows(start, stop)
     cube = fits.PrimaryHDU(np.arange(24, dtype="u2").reshape(4, 3, 2))
     heap = fits.Column("heap", "PE()", array=np.array([np.ones(2), np.ones(1), np.ones(3)], object))
     table = fits.BinTableHDU.from_columns(
@@ -202,11 +212,11 @@ def test_some_rows_are_those_of_all(tmp_path):
     )
     fits.HDUList([cube, table]).writeto(tmp_path / "a.fits")
     with open_fits(tmp_path / "a.fits") as hdus:
-        np.testing.assert_array_equal(hdus[0].rows(1, 3), cube.data[1:3])
-        assert hdus[0].rows(1, 3).dtype == np.uint16
-        assert hdus[1].rows(1, 3)["x"].tolist() == ["b", "c"]
+        np.testing.assert_array_equal(hdus[0].read_rows(1, 3), cube.data[1:3])
+        assert hdus[0].read_rows(1, 3).dtype == np.uint16
+        assert hdus[1].read_rows(1, 3)["x"].tolist() == ["b", "c"]
     (tmp_path / "cut.fits").write_bytes((tmp_path / "a.fits").read_bytes()[:2900])
     with open_fits(tmp_path / "cut.fits") as hdus:
-        np.testing.assert_array_equal(hdus[0].rows(0, 1), cube.data[:1])
+        np.testing.assert_array_equal(hdus[0].read_rows(0, 1), cube.data[:1])
         with pytest.raises(BadFile, match="should have 4 rows"):
-            hdus[0].rows(1, 4)
+            hdus[0].read_rows(1, 4)

@@ -77,7 +77,9 @@ def test_columns_apart_by_spaces(tmp_path):
 
 def test_numbers_as_numpy_2_writes_them_and_missing_ones():
     text = "(np.float64(1.25e-17), np.float32(2.0), nan, null)"
-    np.testing.assert_array_equal(reader._arrays([text], "flux"), [[1.25e-17, 2, np.nan, np.nan]])
+    np.testing.assert_array_equal(
+        reader._parse_arrays([text], "flux"), [[1.25e-17, 2, np.nan, np.nan]]
+    )
 
 
 @pytest.mark.parametrize("name", ["xp.csv", "xp.fits"])

@@ -11,7 +11,7 @@ from astropy.io import fits
 from fitsfiles import mwm_columns, mwm_hdu, shared, write_mwm
 
 from luxscale.readers import FORMATS, BadFile, Spectra
-from luxscale.readers.base import check_unique
+from luxscale.readers.base import refuse_repeats
 
 KINDS = [
     (kind, instrument) for kind in ("mwmStar", "mwmVisit") for instrument in ("APOGEE", "BOSS")
@@ -174,4 +174,4 @@ def test_flags_that_are_no_bits_have_none(tmp_path):
 def test_what_makes_a_file_bad(kind, counts, columns, reason, tmp_path):
     path = write_mwm(tmp_path / "a.fits", kind, counts, given={"APOGEE/APO": columns})
     with pytest.raises(BadFile, match=reason):
-        check_unique(read(kind, "APOGEE", path), set())
+        refuse_repeats(read(kind, "APOGEE", path), set())
