@@ -17,6 +17,7 @@ import numpy as np
 
 from luxscale.model import linalg
 from luxscale.model.kernel import Design, Head, Problem, infer_arrays, put_on_device
+from luxscale.model.noise import DiagonalNoise
 
 
 def random_problem(stars, pixels, latents, labels, rng):
@@ -28,7 +29,7 @@ def random_problem(stars, pixels, latents, labels, rng):
         weights=weights,
         packed=weights.T[i] * weights.T[j],
         offset=0 * ones,
-        scatter=0.1 * ones,
+        noise=DiagonalNoise(0.1 * ones),
         unit=ones,
         ivar_unit=ones,
     )

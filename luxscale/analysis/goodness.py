@@ -69,17 +69,14 @@ def residuals(
     wanted = model[output]
     (spec,) = check_match(survey, [wanted], "survey")
     survey, catalog = match_stars(survey, catalog)
-    scatter, used = (
-        np.where(wanted.used, wanted.scatter, 0).astype(float),
-        np.asarray(wanted.used, bool),
-    )
+    used = np.asarray(wanted.used, bool)
 
     def subtract(
         value: np.ndarray, noise: np.ndarray, decoded: np.ndarray, done: np.ndarray
     ) -> np.ndarray:
         ivar = spec.ivar(value, noise)
         good = np.isfinite(ivar) & (ivar > 0) & np.isfinite(value) & used & (done[:, None] == 1)
-        unit = np.sqrt(1 / np.where(good, ivar, 1) + scatter**2) if scaled else 1
+        unit = wanted.noise.total_error(np.where(good, ivar, 1)) if scaled else 1
         return np.where(good, (value - decoded) / unit, np.nan).astype(value.dtype)
 
     status = (

@@ -73,11 +73,6 @@ def feature_ivar(output: Output, ivar: Any) -> np.ndarray:
     return np.where(np.asarray(output.used), values, 0)
 
 
-def weights_of(output: Output, ivar: np.ndarray) -> np.ndarray:
-    """Return w = 1 / (sigma^2 + s^2), equation 4, 0 where missing: (..., feature)."""
-    return ivar / (1 + ivar * np.where(output.used, output.scatter, 0).astype(float) ** 2)
-
-
 def groups(target: Output, source: Output) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Group the features of ``target`` by what they are inferred from: positions, and (feature of ``source``,) bool.
 
@@ -155,7 +150,7 @@ def derivatives(
     if ivar is None:
         gain = a @ np.linalg.pinv(b, rcond=np.finfo(float).eps * max(b.shape))
     else:
-        gain, w = np.zeros((len(a), len(b))), weights_of(source, _one_star(source, ivar))
+        gain, w = np.zeros((len(a), len(b))), source.noise.weigh(_one_star(source, ivar))
         for rows, seen in groups(target, source):
             gain[rows] = a[rows] @ posterior_covariance(model, b, w * seen) @ (b.T * (w * seen))
     attrs = {
@@ -223,7 +218,7 @@ def information(
             "`derivatives`"
         )
     a, b = jacobian(target, latent), jacobian(source, latent)
-    w = weights_of(source, _one_star(source, ivar)) / model.prior
+    w = source.noise.weigh(_one_star(source, ivar)) / model.prior
     shares, prior = np.zeros((len(a), len(b))), np.sum(a * a, 1)
     for rows, seen in groups(target, source):
         shares[rows] = _shares(a[rows], np.sqrt(w * seen)[:, None] * b)

@@ -11,7 +11,7 @@ import xarray as xr
 from scipy.linalg import solve_triangular
 from scipy.spatial import cKDTree
 
-from luxscale.analysis.interpret import feature_ivar, jacobian, posterior_covariance, weights_of
+from luxscale.analysis.interpret import feature_ivar, jacobian, posterior_covariance
 from luxscale.errors import InputError
 from luxscale.model.lux import LuxModel
 from luxscale.progress import Progress
@@ -149,7 +149,7 @@ def latent_covariance(
             f"ivar has shape {ivar.shape}; give one star's, e.g. .isel(star=0), or a median "
             "over stars"
         )
-    return posterior_covariance(model, jacobian(observed, latent), weights_of(observed, ivar))
+    return posterior_covariance(model, jacobian(observed, latent), observed.noise.weigh(ivar))
 
 
 def _values(catalog: xr.Dataset, variable: str) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.interpret import feature_ivar, groups, jacobian, unit_of, weights_of
+from luxscale.analysis.interpret import feature_ivar, groups, jacobian, unit_of
 from luxscale.errors import InputError
 from luxscale.model import linalg
 from luxscale.model.decoders import LinearMap
@@ -169,7 +169,7 @@ def _formula(
     def errors(ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         posterior, noise = (np.zeros((len(ivar), len(a))) for _ in range(2))
         for rows, seen in groups(target, source):
-            w = weights_of(source, ivar * seen)
+            w = source.noise.weigh(ivar * seen)
             ac = a[rows] @ np.linalg.inv(prior + (w @ packed)[:, table])
             squared = np.divide(w * w, ivar, out=np.zeros_like(w), where=ivar > 0)
             posterior[:, rows] = (ac * a[rows]).sum(-1)

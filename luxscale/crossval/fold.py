@@ -15,6 +15,7 @@ from luxscale import store
 from luxscale.crossval.grid import Grid, Task, err_name
 from luxscale.model.infer import infer
 from luxscale.model.lux import LuxModel, Output
+from luxscale.model.noise import DiagonalNoise
 from luxscale.model.predict import predict
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.outputs import pick_outputs
@@ -126,14 +127,14 @@ def _chi2(
     n = stars.sizes[STAR]
     chi2, count = np.zeros((n, len(catalogs))), np.zeros(n, np.int32)
     for o in outputs:
-        scatter2 = 0 if o.is_label else np.asarray(o.scatter, float) ** 2
+        noise = DiagonalNoise(0 * o.noise.scatter) if o.is_label else o.noise
         for block in iterate_blocks(n, _BLOCK):
-            data, noise = (stars[v][block].values for v in o.spec.variables)
-            ivar = o.spec.ivar(data, noise).astype(float)
+            data, errors = (stars[v][block].values for v in o.spec.variables)
+            ivar = o.spec.ivar(data, errors).astype(float)
             good = (ivar > 0) & np.asarray(o.used, bool)
-            weight = np.where(good, 1 / (1 / np.where(good, ivar, 1) + scatter2), 0)
+            weight = noise.weigh(np.where(good, ivar, 0))
             count[block] += good.sum(1, dtype=np.int32)
             for i, catalog in enumerate(catalogs):
                 residual = data - predict(catalog.isel({STAR: block}), model, o.name).values
-                chi2[block, i] += np.sum(weight * np.where(good, residual, 0) ** 2, 1)
+                chi2[block, i] += noise.chi2(weight, np.where(good, residual, 0))
     return chi2, count

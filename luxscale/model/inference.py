@@ -21,6 +21,7 @@ from luxscale.model.kernel import (
     put_on_device,
 )
 from luxscale.model.lux import LuxModel, Output
+from luxscale.model.noise import DiagonalNoise
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import CATALOG, LATENT, STAR
 
@@ -288,7 +289,7 @@ def _make_design(output: Output) -> Design:
         weights=weights,
         packed=weights.T[i] * weights.T[j],
         offset=np.where(used, output.map.offset / safe, 0).astype(np.float32),
-        scatter=np.asarray(output.scatter / safe, np.float32),
+        noise=DiagonalNoise(np.asarray(output.scatter / safe, np.float32)),
         unit=(1 / safe).astype(np.float32),
         ivar_unit=np.where(used, safe**2, 0).astype(np.float32),
         features=output.map.features,

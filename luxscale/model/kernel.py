@@ -14,6 +14,7 @@ from luxscale.model import linalg, newton
 from luxscale.model.decoders import linear_features
 from luxscale.model.jit import compile_program
 from luxscale.model.newton import Features
+from luxscale.model.noise import Noise
 from luxscale.schema import flags
 
 #: Stars in one call of the compiled kernel, whatever the chunks: one shape, compiled once. Its
@@ -34,15 +35,15 @@ MOST_IVAR = 1e20
 class Design:
     """What inference needs to know of an output that it is given, in scaled units.
 
-    weights (feature, term); packed (K, feature); offset, scatter, unit (feature,): values are
+    weights (feature, term); packed (K, feature); offset, unit (feature,): values are
     multiplied by ``unit`` = 1 / scale; ivar_unit (feature,): scale^2, or 0 for features that take
-    no part; features: phi of the map.
+    no part; noise, of which the features are these; features: phi of the map.
     """
 
     weights: Any
     packed: Any
     offset: Any
-    scatter: Any
+    noise: Noise
     unit: Any
     ivar_unit: Any
     features: Features = linear_features
@@ -50,7 +51,8 @@ class Design:
     def take(self, pixels: Any) -> Design:
         """Return the design of some of the features."""
         last = {k: getattr(self, k)[..., pixels] for k in _PER_FEATURE}
-        return dataclasses.replace(self, weights=self.weights[pixels], **last)
+        noise = self.noise.select(pixels)
+        return dataclasses.replace(self, weights=self.weights[pixels], noise=noise, **last)
 
     def for_scaled_data(self, center: np.ndarray) -> Design:
         """Return the design for values that are centred, center (feature,) in units, and scaled already."""
@@ -107,9 +109,9 @@ class Problem:
 
 
 #: Fields of a design, all but its weights, whose last axis is the feature.
-_PER_FEATURE = ["packed", "offset", "scatter", "unit", "ivar_unit"]
+_PER_FEATURE = ["packed", "offset", "unit", "ivar_unit"]
 
-jax.tree_util.register_dataclass(Design, ["weights", *_PER_FEATURE], ["features"])
+jax.tree_util.register_dataclass(Design, ["weights", "noise", *_PER_FEATURE], ["features"])
 jax.tree_util.register_dataclass(Head, ["weights", "offset", "floor", "bounds"], ["features"])
 jax.tree_util.register_dataclass(Window, ["labels", "pixels"], ["head"])
 jax.tree_util.register_dataclass(Problem, ["designs", "heads", "windows", "prior"], ["limits"])
@@ -222,7 +224,7 @@ def _kernel(
     """Equation 10 with a Gaussian prior: the posterior of z for a block of stars, and what follows from it."""
     weights, residuals, wrong = zip(*map(_weigh, designs, values, ivars), strict=True)
     parts = [
-        linalg.normal_equations(w, r, d.weights, d.packed)
+        d.noise.normal_equations(w, r, d.weights, d.packed)
         for w, r, d in zip(weights, residuals, designs, strict=True)
     ]
     phis = tuple(d.features for d in designs)
@@ -233,7 +235,7 @@ def _kernel(
     )
     z = equations.start + solution.x
     chi2 = sum(
-        jnp.sum(w * (r - linalg.dot(d.features(z), d.weights.T)) ** 2, 1)
+        d.noise.chi2(w, r - linalg.dot(d.features(z), d.weights.T))
         for w, r, d in zip(weights, residuals, designs, strict=True)
     )
     edges = np.cumsum([a.shape[0] for a in maps])[:-1]
@@ -248,7 +250,7 @@ def _weigh(d: Design, value: Any, ivar: Any) -> tuple[Any, Any, Any]:
     """Weights and residuals about the offset (star, feature), and how many values break the contract (star,)."""
     residual = value * d.unit - d.offset
     good = jnp.isfinite(ivar) & (ivar >= 0) & ((jnp.abs(residual) < FARTHEST) | (ivar == 0))
-    w = jnp.where(good, linalg.weight(ivar * d.ivar_unit, d.scatter), 0)
+    w = jnp.where(good, d.noise.weigh(ivar * d.ivar_unit), 0)
     return w, jnp.where(w > 0, residual, 0), jnp.sum(~good, 1)
 
 

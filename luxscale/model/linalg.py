@@ -64,19 +64,6 @@ def unpack(h: jax.Array, p: int) -> jax.Array:
     return h[..., packed_index(p)[2]]
 
 
-def weight(ivar: jax.Array, scatter: jax.Array) -> jax.Array:
-    """Return 1 / (sigma^2 + s^2), the weight of a value in equation 4; 0 where ivar is 0.
-
-    Parameters
-    ----------
-    ivar : array, (N, D)
-        Inverse variance of the data, 0 where the value is missing.
-    scatter : array, (D,)
-        Fitted scatter s of each feature.
-    """
-    return ivar / (1 + ivar * scatter**2)
-
-
 class Solution(NamedTuple):
     """Solution of a batch of normal equations H x = rhs.
 
@@ -154,34 +141,3 @@ def sum_equations(
     return functools.reduce(jnp.add, [h for h, _ in parts]), functools.reduce(
         jnp.add, [rhs for _, rhs in parts]
     )
-
-
-def fit_scatter(
-    q: jax.Array, ivar: jax.Array, scatter: jax.Array, steps: int, least: float = 0.0
-) -> jax.Array:
-    """Maximise the likelihood over the scatter of each feature by Fisher scoring.
-
-    The root of sum_n (w^2 q - w) = 0 with w = 1 / (sigma^2 + s^2); s = 0 where the errors alone
-    explain the residuals.
-
-    Parameters
-    ----------
-    q : array, (N, D)
-        Expected squared residuals, E[(y - model)^2].
-    ivar : array, (N, D)
-    scatter : array, (D,)
-        Where to start.
-    steps : int
-    least : float
-        Least scatter.
-    """
-
-    def step(_: int, s2: jax.Array) -> jax.Array:
-        w = ivar / (1 + ivar * s2)
-        information = jnp.sum(w * w, axis=0)
-        change = jnp.sum(w * (w * q - 1) * (ivar > 0), axis=0) / jnp.where(
-            information > 0, information, 1
-        )
-        return jnp.maximum(s2 + change, least**2)
-
-    return jnp.sqrt(jax.lax.fori_loop(0, steps, step, scatter**2))

@@ -14,6 +14,7 @@ import xarray as xr
 
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap
+from luxscale.model.noise import DiagonalNoise
 from luxscale.schema.outputs import OutputSpec, Role
 
 _ARRAYS = ("scatter", "scale", "floor", "used")
@@ -70,6 +71,11 @@ class Output:
     def is_spectrum(self) -> bool:
         """Whether features are pixels of a grid, rather than named labels or bands."""
         return self.spec.role is Role.SPECTRUM
+
+    @property
+    def noise(self) -> DiagonalNoise:
+        """Noise of the output, in its units; of features that take no part, the errors alone."""
+        return DiagonalNoise(np.where(self.used, self.scatter, 0).astype(float))
 
     def inside(self, spans: tuple[tuple[float, float], ...]) -> np.ndarray:
         """Return the positions of the pixels in wavelength windows, none of an output that is no spectrum: (pixel,)."""

@@ -20,6 +20,7 @@ import numpy as np
 from luxscale.errors import InputError
 from luxscale.model import linalg
 from luxscale.model.jit import compile_program
+from luxscale.model.noise import DiagonalNoise
 from luxscale.prepare.recipe import Ranges
 from luxscale.prepare.resample import segments
 
@@ -186,7 +187,7 @@ def _solve_chip(y: jax.Array, ivar: jax.Array, arrays: tuple[jax.Array, jax.Arra
     x, packed = arrays
     terms = x.shape[1]
     n, n_used = (ivar > 0).sum(1), (packed[0] > 0).sum()
-    w = linalg.weight(ivar, jnp.float32(MISFIT))
+    w = DiagonalNoise(jnp.float32(MISFIT)).weigh(ivar)
     w = w / jnp.maximum(w.max(1, keepdims=True), jnp.finfo(w.dtype).tiny)
     h, rhs = linalg.normal_equations(w, y, x, packed)
     fitted = n >= jnp.maximum(LEAST_SHARE * n_used, LEAST_PIXELS * terms)

@@ -33,6 +33,7 @@ import numpy as np
 from luxscale.errors import InputError
 from luxscale.model import linalg
 from luxscale.model.jit import compile_program
+from luxscale.model.noise import DiagonalNoise
 from luxscale.training.alternating import Steps
 from luxscale.training.data import TrainingData
 from luxscale.training.steps import BLOCK, LEAST_SCATTER, TILE, Arrays, Latents
@@ -190,7 +191,7 @@ def _weight_step(output: Arrays, z: Any, stars: Any, final: bool = False) -> tup
     """
     y, ivar, x, offset, s, z, stars = _double(*output, z, stars)
     z1 = jnp.pad(z, ((0, 0), (0, 1)), constant_values=1)
-    w = linalg.weight(ivar * stars[:, None], s)
+    w = DiagonalNoise(s).weigh(ivar * stars[:, None])
     pull = jnp.pad(x, ((0, 0), (0, 1)))
     first = pull.at[:, -1].set(jnp.where(jnp.any(w > 0, 0), offset, 0))
     if final:
@@ -228,7 +229,8 @@ def _latent_step(
     (z,) = _double(z)
     given = [_double(*o) for o in outputs]
     values = [y - offset for y, _, _, offset, _ in given]
-    weights = [linalg.weight(ivar, s) for _, ivar, _, _, s in given]
+    noises = [DiagonalNoise(s) for *_, s in given]
+    weights = [n.weigh(ivar) for n, (_, ivar, *_) in zip(noises, given, strict=True)]
     designs = [x for _, _, x, _, _ in given]
     residuals = jax.vmap(_star_residuals, (0, 0, 0, None, None))
     if final:
@@ -240,10 +242,8 @@ def _latent_step(
             lambda a: _run(solver, *a, designs, prior), (z, values, weights), batch_size=BLOCK
         )
     objective = -0.5 * jnp.sum(residuals(z, values, weights, designs, prior) ** 2, 1)
-    for w in weights:
-        objective += 0.5 * jnp.sum(
-            jnp.where(w > 0, jnp.log(jnp.where(w > 0, w, 1) / (2 * jnp.pi)), 0), 1
-        )
+    for noise, w in zip(noises, weights, strict=True):  # chi2 is among the squares already
+        objective += noise.log_likelihood(w, jnp.zeros_like(w))
     return z.astype(jnp.float32), objective
 
 
@@ -268,5 +268,5 @@ def _scatter_step(output: Arrays, z: Any, stars: Any) -> Any:
 
 def _minus_log_likelihood(ln_s: Any, q: Any, ivar: Any) -> Any:
     """Return what the s-step minimises, of one feature, less a constant: squared residuals and ivar are (star,)."""
-    w = linalg.weight(ivar, jnp.exp(ln_s))
+    w = DiagonalNoise(jnp.exp(ln_s)).weigh(ivar)
     return 0.5 * jnp.sum(jnp.where(w > 0, w * q - jnp.log(jnp.where(w > 0, w, 1)), 0))

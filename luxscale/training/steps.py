@@ -15,6 +15,7 @@ import numpy as np
 
 from luxscale.model import linalg
 from luxscale.model.jit import compile_program
+from luxscale.model.noise import DiagonalNoise
 
 #: Stars (features) that are worked on at once: small enough for the cache, large enough for the
 #: product.
@@ -37,6 +38,11 @@ class Arrays(NamedTuple):
     weights: Any
     offset: Any
     scatter: Any
+
+    @property
+    def noise(self) -> DiagonalNoise:
+        """Noise of the output."""
+        return DiagonalNoise(self.scatter)
 
     @classmethod
     def empty(cls, values: Any, ivar: Any, d: int) -> Arrays:
@@ -86,7 +92,7 @@ def latent_step(
     packed = [linalg.pack(o.weights).T for o in outputs]
 
     def one_block(i: Any) -> Latents:
-        weights = [linalg.weight(_slice(o.ivar, i, block), o.scatter) for o in outputs]
+        weights = [o.noise.weigh(_slice(o.ivar, i, block)) for o in outputs]
         residuals = [_slice(o.values, i, block) - o.offset for o in outputs]
         h, rhs = linalg.sum_equations(weights, residuals, [o.weights for o in outputs], packed)
         z, half, log_det = linalg.solve(
@@ -94,10 +100,7 @@ def latent_step(
         )
         objective = -0.5 * prior * jnp.sum(z * z, 1)
         for w, r, o in zip(weights, residuals, outputs, strict=True):
-            misfit = w * (r - linalg.dot(z, o.weights.T)) ** 2
-            objective += 0.5 * jnp.sum(
-                jnp.where(w > 0, jnp.log(jnp.where(w > 0, w, 1) / (2 * np.pi)), 0) - misfit, 1
-            )
+            objective += o.noise.log_likelihood(w, r - linalg.dot(z, o.weights.T))
         if not marginal:
             return Latents(z, jnp.zeros((block, 0)), objective)
         objective += 0.5 * (p * jnp.log(prior) - log_det)
@@ -189,12 +192,13 @@ def _tile_sums(
     y, ivar = (_columns(a, i, tile) for a in output[:2])
     x, offset, s = (_columns(a, i, tile, 0) for a in output[2:])
     ivar = ivar * stars[:, None]
+    noise = DiagonalNoise(s)
     if scatter_steps:
         q = (y - offset - linalg.dot(latents.mean, x.T)) ** 2
         if latents.cov.shape[1]:
             q += linalg.quadratic_form(latents.cov, x)
-        s = linalg.fit_scatter(q, ivar, s, scatter_steps, LEAST_SCATTER)
-    return _sums(y, linalg.weight(ivar, s), moments), s
+        noise = noise.fit(q, ivar, scatter_steps, LEAST_SCATTER)
+    return _sums(y, noise.weigh(ivar), moments), noise.scatter
 
 
 def leave_out_step(
@@ -246,7 +250,7 @@ def _sums_over_others(
 ) -> _Sums:
     """Return the sums of a tile of features over the stars that each fold leaves: (fold, feature, ...)."""
     y, ivar = (_columns(a, i, tile) for a in output[:2])
-    w = linalg.weight(ivar, _columns(output.scatter, i, tile, 0))
+    w = DiagonalNoise(_columns(output.scatter, i, tile, 0)).weigh(ivar)
 
     def one_fold(fold: tuple[Any, Any, _Moments]) -> _Sums:
         rows, here, of_fold = fold
@@ -323,11 +327,9 @@ def _regress(sums: _Sums, start: Any, ridge: float) -> tuple[Any, Any]:
 @compile_program()
 def log_likelihood(output: Arrays, z: Any) -> Any:
     """Return ln p(data | z) of every star under one output (equation 4): (star,)."""
-    w = linalg.weight(output.ivar, output.scatter)
-    misfit = w * (output.values - output.offset - linalg.dot(z, output.weights.T)) ** 2
-    return 0.5 * jnp.sum(
-        jnp.where(w > 0, jnp.log(jnp.where(w > 0, w, 1) / (2 * np.pi)), 0) - misfit, 1
-    )
+    w = output.noise.weigh(output.ivar)
+    residual = output.values - output.offset - linalg.dot(z, output.weights.T)
+    return output.noise.log_likelihood(w, residual)
 
 
 def mean_weight(output: Arrays) -> np.ndarray:
@@ -337,7 +339,7 @@ def mean_weight(output: Arrays) -> np.ndarray:
 
 @compile_program()
 def _mean_weight(output: Arrays) -> Any:
-    return jnp.mean(linalg.weight(output.ivar, output.scatter), 0)
+    return jnp.mean(output.noise.weigh(output.ivar), 0)
 
 
 def canonical(
