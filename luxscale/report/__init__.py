@@ -1,4 +1,7 @@
-"""A catalogue on one page of HTML, to attach to a data release: counts, agreement, errors, fits, provenance."""
+"""A catalogue on one page of HTML, to attach to a data release.
+
+It shows counts of stars, agreement with trusted labels, errors, fits and provenance.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,9 @@ def write_report(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Report:
-    """Write what there is to know of a catalogue as one HTML file, which needs no other file and no network.
+    """Write what there is to know of a catalogue as one self-contained HTML file.
+
+    It needs no other file and no network.
 
     Parameters
     ----------
@@ -91,13 +96,13 @@ def write_report(
     once, when it is complete.
     """
     target = Path(out).absolute()
-    _claim(out, target, overwrite)
+    _check_target(out, target, overwrite)
     with (
         damage.locate_damage(catalog),
-        Progress("report", 100, unit="%", enabled=progress) as shown,
+        Progress("report", 100, unit="%", enabled=progress) as steps,
     ):
         inputs = open_inputs(catalog, truth=truth, survey=survey, model=model, log=log)
-        page = make_page(inputs, stars, shown).encode()
+        page = make_page(inputs, stars, steps).encode()
     with tempfile.TemporaryDirectory(
         prefix=f".{target.name}.partial-", dir=target.parent
     ) as scratch:
@@ -107,7 +112,7 @@ def write_report(
     return Report(str(out), len(page), inputs.catalog.sizes["star"])
 
 
-def _claim(out: str | Path, target: Path, overwrite: bool) -> None:
+def _check_target(out: str | Path, target: Path, overwrite: bool) -> None:
     """Refuse a path that is no local HTML file, cannot be written, or is taken."""
     if "://" in str(out):
         raise InputError(f"{out}: reports go to local files; write it here and copy it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -45,6 +46,7 @@ _FIT_STARS, _FIT_BYTES = 20_000, 250e6
 #: Bins of S/N.
 SNR_BINS = 4
 
+#: Variables of a catalogue that its state is read from.
 _READ = ("label_value", "label_err", "chi2", "n_pixels", "flags", "status")
 
 
@@ -55,8 +57,8 @@ class State:
     Parameters
     ----------
     counts : dict of str to int
-        What `luxscale.analysis.evaluate.check_catalog` counts, and ``flagged``: stars that are done and
-        carry a flag.
+        What `luxscale.analysis.evaluate.check_catalog` counts, and ``flagged``: stars that are done
+        and carry a flag.
     flags : dict of str to int
         How many of those that are done carry each flag, and how many could not be read.
     ratio : array, (star,)
@@ -81,43 +83,52 @@ def read_state(
     tell : callable
         Gets the number of stars that were read.
     """
-    n, chunk = catalog.sizes[STAR], store.star_chunk(catalog)
+    n_stars = catalog.sizes[STAR]
     counts: collections.Counter[str] = collections.Counter()
     carried: collections.Counter[str] = collections.Counter()
-    ratio = np.full(n, np.nan, "f4")
-    step = round_to_chunks(_BLOCK_BYTES / (8 * catalog.sizes[LABEL]), chunk)
-    for rows in iterate_blocks(n, step):
+    ratio = np.full(n_stars, np.nan, "f4")
+    star_bytes = 8 * catalog.sizes[LABEL]
+    block = round_to_chunks(_BLOCK_BYTES / star_bytes, store.star_chunk(catalog))
+    for rows in iterate_blocks(n_stars, block):
         part = catalog.isel({STAR: rows})
         part = part.assign(part[list(_READ)].compute().data_vars)
         found = check_catalog(part, where)
         carried.update(found.pop("flags"))
-        finished, pixels = find_done(part), part["n_pixels"].values
-        counts.update(found | {"flagged": int(((part["flags"].values != 0) & finished).sum())})
-        known = finished & (pixels > 0)
-        ratio[rows] = np.where(known, part["chi2"].values / np.where(known, pixels, 1), np.nan)
+        counts.update(found)
+        flagged = find_done(part) & (part["flags"].values != 0)
+        counts["flagged"] += int(flagged.sum())
+        ratio[rows] = _divide_chi2(part)
         tell(rows.stop)
-    carried["unreadable"] = counts["unreadable"]  # those are never done
+    # those are never done, so that check_catalog leaves their flag out
+    carried["unreadable"] = counts["unreadable"]
     return State(dict(counts), dict(carried), ratio)
 
 
-def worst(ratio: np.ndarray, most: int) -> np.ndarray:
+def _divide_chi2(catalog: xr.Dataset) -> np.ndarray:
+    """Return chi2 per pixel, NaN of stars that are not done or had no pixel."""
+    pixels = catalog["n_pixels"].values
+    known = find_done(catalog) & (pixels > 0)
+    return np.where(known, catalog["chi2"].values / np.where(known, pixels, 1), np.nan)
+
+
+def find_worst(ratio: np.ndarray, most: int) -> np.ndarray:
     """Return the positions of the stars with the largest finite chi2 per pixel, the worst first."""
     known = np.flatnonzero(np.isfinite(ratio))
-    return known[np.argsort(-ratio[known], kind="stable")[:most]]
+    order = np.argsort(-ratio[known], kind="stable")
+    return known[order[:most]]
 
 
-def choose(rows: np.ndarray, most: int = SAMPLE) -> np.ndarray:
+def draw_rows(rows: np.ndarray, most: int = SAMPLE) -> np.ndarray:
     """Return a random sample of rows, in order and the same every time; all if they are few."""
-    return (
-        rows
-        if rows.size <= most
-        else np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
-    )
+    if rows.size <= most:
+        return rows
+    drawn = np.random.default_rng(0).choice(rows, most, replace=False)
+    return np.sort(drawn)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Stars of a catalogue that are done, in memory, with their S/N and trusted labels where those are known.
+    """Stars of a catalogue that are done, in memory.
 
     Parameters
     ----------
@@ -126,7 +137,7 @@ class Sample:
         Number of stars that it was drawn from.
     snr : array, (star,), optional
     truth : Dataset, optional
-        The same stars in the same order.
+        Trusted labels of the same stars in the same order.
     """
 
     catalog: xr.Dataset
@@ -135,29 +146,29 @@ class Sample:
     truth: xr.Dataset | None = None
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """How many stars it holds of how many, in words."""
         size = self.catalog.sizes[STAR]
-        return (
-            f"{size:,} stars"
-            if size == self.of
-            else f"{size:,} of {self.of:,} stars, drawn at random"
-        )
+        if size == self.of:
+            return f"{size:,} stars"
+        return f"{size:,} of {self.of:,} stars, drawn at random"
 
     @property
     def pairs(self) -> xr.Dataset | None:
         """Inferred and trusted labels side by side, of its stars in its order."""
-        return None if self.truth is None else match_labels(self.catalog, self.truth)
+        if self.truth is None:
+            return None
+        return match_labels(self.catalog, self.truth)
 
 
 def take_sample(inputs: Inputs) -> Sample:
     """Draw stars from all that are done."""
-    rows = np.flatnonzero(find_done(inputs.catalog))
-    at = choose(rows)
-    return Sample(_load(inputs.catalog, at), rows.size, _snr(inputs, at, None))
+    done = np.flatnonzero(find_done(inputs.catalog))
+    rows = draw_rows(done)
+    return Sample(_load_labels(inputs.catalog, rows), done.size, _read_snr(inputs, rows, None))
 
 
-def take_compared(inputs: Inputs, stars: slice = slice(None)) -> Sample:
+def take_compared_sample(inputs: Inputs, stars: slice = slice(None)) -> Sample:
     """Draw stars from those that are done and have trusted labels.
 
     Parameters
@@ -173,21 +184,27 @@ def take_compared(inputs: Inputs, stars: slice = slice(None)) -> Sample:
         If no star is in common.
     """
     assert inputs.truth is not None
-    with of_truth(inputs):
+    with explain_truth(inputs):
         rows, truth_rows = match_stars(inputs.catalog, inputs.truth)
         chosen = np.zeros(inputs.catalog.sizes[STAR], bool)
         chosen[stars] = True
-        at = choose(np.flatnonzero(chosen[rows]))
-        if not at.size:
+        common = np.flatnonzero(chosen[rows])
+        if not common.size:
             raise InputError(
                 "none of the chosen stars that are done is in it; choose others (--stars)"
             )
-    sample, truth = _load(inputs.catalog, rows[at]), _load(inputs.truth, truth_rows[at])
-    return Sample(sample, int(chosen[rows].sum()), _snr(inputs, rows[at], truth_rows[at]), truth)
+    drawn = draw_rows(common)
+    rows, truth_rows = rows[drawn], truth_rows[drawn]
+    return Sample(
+        catalog=_load_labels(inputs.catalog, rows),
+        of=common.size,
+        snr=_read_snr(inputs, rows, truth_rows),
+        truth=_load_labels(inputs.truth, truth_rows),
+    )
 
 
 @contextlib.contextmanager
-def of_truth(inputs: Inputs) -> Iterator[None]:
+def explain_truth(inputs: Inputs) -> Iterator[None]:
     """Where trusted labels cannot be compared, say which file they are of.
 
     Raises
@@ -200,85 +217,99 @@ def of_truth(inputs: Inputs) -> Iterator[None]:
         raise InputError(f"{inputs.truth_where}: {error} (--truth)") from error
 
 
-def _load(dataset: xr.Dataset, rows: np.ndarray) -> xr.Dataset:
+def _load_labels(dataset: xr.Dataset, rows: np.ndarray) -> xr.Dataset:
     """Read what belongs to labels of some stars, which are numbered anew."""
-    names = [v for v, a in dataset.data_vars.items() if a.dims == (STAR, LABEL)]
-    names += [v for v in ("status",) if v in dataset]
-    taken = dataset[names].drop_vars(STAR).isel({STAR: rows}).compute()
-    return taken.assign_coords({STAR: np.arange(rows.size), LABEL: plain(taken[LABEL].values)})
+    names = [name for name, v in dataset.data_vars.items() if v.dims == (STAR, LABEL)]
+    if "status" in dataset:
+        names.append("status")
+    loaded = dataset[names].drop_vars(STAR).isel({STAR: rows}).compute()
+    labels = escape_names(loaded[LABEL].values)
+    return loaded.assign_coords({STAR: np.arange(rows.size), LABEL: labels})
 
 
-def plain(names: np.ndarray) -> np.ndarray:
+def escape_names(names: np.ndarray) -> np.ndarray:
     """Return names that Matplotlib writes as they are: a dollar sign starts no formula."""
     return np.array([str(name).replace("$", r"\$") for name in names.tolist()], object)
 
 
-def _snr(inputs: Inputs, rows: np.ndarray, truth_rows: np.ndarray | None) -> np.ndarray | None:
-    """Return the S/N of some stars, from the survey, else from that of trusted labels; None where it is unknown."""
+def _read_snr(inputs: Inputs, rows: np.ndarray, truth_rows: np.ndarray | None) -> np.ndarray | None:
+    """Return the S/N of some stars, None where it is unknown.
+
+    It is that of the survey, or else of the survey with trusted labels.
+    """
     for dataset, at in ((inputs.survey, rows), (inputs.truth, truth_rows)):
-        if dataset is not None and at is not None and "snr" in dataset:
-            column = dataset["snr"]
-            if column.dims == (STAR,) and column.dtype.kind in "fiu":
-                values = column.isel({STAR: at}).values.astype(float)
-                return values if np.isfinite(values).any() else None
+        if dataset is None or at is None or "snr" not in dataset:
+            continue
+        column = dataset["snr"]
+        if column.dims == (STAR,) and column.dtype.kind in "fiu":
+            values = column.isel({STAR: at}).values.astype(float)
+            return values if np.isfinite(values).any() else None
     return None
 
 
 def compare_all(catalog: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
-    """Return what `luxscale.analysis.evaluate.compare` does, a few labels at a time.
+    """Compare all stars with trusted labels, a few labels at a time.
+
+    `luxscale.analysis.evaluate.compare` takes all labels at once: it serves catalogues that are
+    computed as they are read, which groups of labels would compute once each. Groups of stars would
+    not do, for medians do not add up.
 
     Returns
     -------
     Dataset
-        As it does, and ``err_over_spread`` (label,): the median error over the robust scatter of
-        the trusted labels of the same stars.
+        As from `compare`, and ``err_over_spread`` (label,): the median error over the robust
+        scatter of the trusted labels of the same stars.
 
     Raises
     ------
     InputError
-        As it does.
+        As `compare`.
     """
     theirs = label_units(truth)
     common = [name for name in label_units(catalog) if name in theirs]
-    step = max(1, int(_LABEL_BYTES / (8 * catalog.sizes[STAR])))
-    groups: list[list[str] | None] = [common[i : i + step] for i in range(0, len(common), step)]
-    return xr.concat(
-        [_measure(match_labels(catalog, truth, labels=group)) for group in groups or [None]],
-        LABEL,
-        join="override",
-    )
+    group = max(1, int(_LABEL_BYTES / (8 * catalog.sizes[STAR])))
+    groups: list[list[str] | None] = [common[i : i + group] for i in range(0, len(common), group)]
+    if not groups:
+        # without a label in common, matching says so
+        groups = [None]
+    measured = [_measure_group(match_labels(catalog, truth, labels=labels)) for labels in groups]
+    return xr.concat(measured, LABEL, join="override")
 
 
-def _measure(pairs: xr.Dataset) -> xr.Dataset:
-    found, known = measure_pairs(pairs), np.isfinite(pairs["inferred"].values)
-    trusted = pairs["truth"].values
-    spread = np.array(
-        [robust_scatter(t[k & np.isfinite(t)]) for t, k in zip(trusted.T, known.T, strict=True)]
-    )
-    return found.assign(err_over_spread=found["median_err"] / np.where(spread > 0, spread, np.nan))
+def _measure_group(pairs: xr.Dataset) -> xr.Dataset:
+    """Return the statistics of some labels, with the error over the spread of the trusted ones."""
+    measured = measure_pairs(pairs)
+    inferred, trusted = pairs["inferred"].values, pairs["truth"].values
+    known = np.isfinite(inferred) & np.isfinite(trusted)
+    spread = np.array([robust_scatter(trusted[known[:, j], j]) for j in range(known.shape[1])])
+    spread[~(spread > 0)] = np.nan
+    return measured.assign(err_over_spread=measured["median_err"] / spread)
 
 
 def compare_by_snr(sample: Sample) -> list[tuple[float, float, xr.Dataset]]:
-    """Return least and greatest S/N, and what `luxscale.analysis.evaluate.measure_pairs` finds between, for bins with as many stars."""
+    """Compare labels in bins of S/N with as many stars each.
+
+    Returns
+    -------
+    list of (float, float, Dataset)
+        Least and greatest S/N, and what `luxscale.analysis.evaluate.measure_pairs` finds between.
+    """
     pairs = sample.pairs
     assert pairs is not None
     assert sample.snr is not None
     edges = make_snr_bins(sample.snr, SNR_BINS)
-    at = assign_bins(sample.snr, edges)
-    return [
-        (
-            float(edges[i]),
-            float(edges[i + 1]),
-            measure_pairs(pairs.isel({STAR: np.flatnonzero(at == i)})),
-        )
-        for i in range(edges.size - 1)
-    ]
+    numbers = assign_bins(sample.snr, edges)
+    bins = []
+    for i, (least, greatest) in enumerate(itertools.pairwise(edges.tolist())):
+        members = pairs.isel({STAR: np.flatnonzero(numbers == i)})
+        bins.append((least, greatest, measure_pairs(members)))
+    return bins
 
 
-def fit_by_pixel(
+def measure_fit(
     inputs: Inputs, output: str, tell: Callable[[int], None] = lambda _: None
 ) -> xr.Dataset:
-    """Sum up residuals over the expected noise, pixel by pixel, from a sample of whole chunks of the survey.
+    """Sum up residuals over the expected noise, pixel by pixel.
 
     Parameters
     ----------
@@ -292,52 +323,49 @@ def fit_by_pixel(
     Returns
     -------
     Dataset
-        ``chi2``, mean of the squares, ``mean`` and ``scatter`` (wavelength,); attribute ``stars``, how many were read
-        that are done.
+        ``chi2``, mean of the squares, ``mean`` and ``scatter`` (wavelength,), of a sample of whole
+        chunks of the survey; attribute ``stars``, how many were read that are done.
     """
     survey, model = inputs.survey, inputs.model
     assert survey is not None
     assert model is not None
-    names, chunk, n = (
-        list(model[output].spec.variables),
-        store.star_chunk(survey),
-        survey.sizes[STAR],
-    )
+    names, chunk = list(model[output].spec.variables), store.star_chunk(survey)
     grid = survey[model[output].spec.dim]
+    block = max(1, int(_BLOCK_BYTES / (8 * grid.size)))
     finished = find_done(inputs.catalog)
-    sums, stars = np.zeros((3, grid.size)), 0
-    for number, start in enumerate(_chunks(finished, chunk, 4 * grid.size)):
-        rows = slice(start, min(start + chunk, n))
+    count, total, squares = np.zeros((3, grid.size))
+    n_stars = 0
+    for number, start in enumerate(_pick_chunks(finished, chunk, 4 * grid.size)):
+        rows = slice(start, min(start + chunk, survey.sizes[STAR]))
         with damage.explain_damage(inputs.survey_where):
-            data = _same(survey[names].isel({STAR: rows}))
-        latents = _same(inputs.catalog[["latent", "status"]].isel({STAR: rows}))
-        step = max(1, int(_BLOCK_BYTES / (8 * grid.size)))
-        for block in iterate_blocks(data.sizes[STAR], step):
-            part = {STAR: block}
-            left = residuals(
-                data.isel(part), latents.isel(part), model, output, scaled=True
-            ).values.astype(float)
-            sums += [np.isfinite(left).sum(0), np.nansum(left, 0), np.nansum(left**2, 0)]
-        stars += int(finished[rows].sum())
+            data = _load_numbered(survey[names].isel({STAR: rows}))
+        latents = _load_numbered(inputs.catalog[["latent", "status"]].isel({STAR: rows}))
+        for part in iterate_blocks(data.sizes[STAR], block):
+            of_part, its_latents = data.isel({STAR: part}), latents.isel({STAR: part})
+            scaled = residuals(of_part, its_latents, model, output, scaled=True)
+            values = scaled.values.astype(float)
+            count += np.isfinite(values).sum(0)
+            total += np.nansum(values, 0)
+            squares += np.nansum(values**2, 0)
+        n_stars += int(finished[rows].sum())
         tell(number + 1)
-    count = np.where(sums[0] > 0, sums[0], np.nan)
-    mean, chi2 = sums[1] / count, sums[2] / count
+    count[count == 0] = np.nan
+    mean, chi2 = total / count, squares / count
     scatter = np.sqrt(np.maximum(chi2 - mean**2, 0))
     columns = {"chi2": chi2, "mean": mean, "scatter": scatter}
-    return xr.Dataset(
-        {k: (grid.dims, v) for k, v in columns.items()}, {grid.name: grid}, {"stars": stars}
-    )
+    variables = {name: (grid.dims, values) for name, values in columns.items()}
+    return xr.Dataset(variables, {grid.name: grid}, {"stars": n_stars})
 
 
-def _chunks(finished: np.ndarray, chunk: int, star_bytes: int) -> np.ndarray:
+def _pick_chunks(finished: np.ndarray, chunk: int, star_bytes: int) -> np.ndarray:
     """Return where the chunks start that are read: spread over those with stars that are done."""
     starts = np.arange(0, finished.size, chunk)
     starts = starts[np.add.reduceat(finished, starts) > 0]
-    most = int(min(_FIT_STARS, _FIT_BYTES / star_bytes) / chunk)
-    return starts[spread_evenly(starts.size, most)]
+    stars = min(_FIT_STARS, _FIT_BYTES / star_bytes)
+    return starts[spread_evenly(starts.size, int(stars / chunk))]
 
 
-def _same(dataset: xr.Dataset) -> xr.Dataset:
+def _load_numbered(dataset: xr.Dataset) -> xr.Dataset:
     """Read stars and number them, so that the rows of two datasets are the same stars."""
-    read = dataset.drop_vars(STAR).compute()
-    return read.assign_coords({STAR: np.arange(read.sizes[STAR])})
+    loaded = dataset.drop_vars(STAR).compute()
+    return loaded.assign_coords({STAR: np.arange(loaded.sizes[STAR])})

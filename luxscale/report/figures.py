@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from PIL import Image
 from luxscale import plot
 from luxscale.analysis.evaluate import LABEL
 from luxscale.plot.style import make_axes
-from luxscale.report.facts import SNR_BINS, Sample, fit_by_pixel, plain
+from luxscale.report.facts import SNR_BINS, Sample, escape_names, measure_fit
 from luxscale.report.inputs import Inputs
 from luxscale.schema.variables import STAR
 from luxscale.store import damage
@@ -33,7 +32,7 @@ _VECTOR = 3
 SPECTRA = 6
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Figure:
     """An image of the page.
 
@@ -55,37 +54,48 @@ class Figure:
     caption: str
 
 
-def image(drawn: Any, alt: str, caption: str, *, lines: bool = False) -> Figure:
-    """Return a Matplotlib figure, or that of some axes, as PNG, or as SVG if it is of lines and not much larger so."""
+def make_image(drawn: Any, alt: str, caption: str, *, lines: bool = False) -> Figure:
+    """Return a Matplotlib figure, or that of some axes, as an image.
+
+    It is PNG, or SVG if it is of lines and not much larger so.
+    """
     figure: MplFigure = drawn if isinstance(drawn, MplFigure) else np.ravel(drawn)[0].figure
-    if (layout := figure.get_layout_engine()) is not None:
-        layout.execute(figure)  # once, for both kinds
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        # once, for both kinds
+        layout.execute(figure)
         figure.set_layout_engine("none")
-    found = "png", _png(figure)
-    if lines and len(vector := _svg(figure)) < _VECTOR * len(found[1]):
-        found = "svg+xml", vector
+    kind, content = "png", _write_png(figure)
+    if lines:
+        vector = _write_svg(figure)
+        if len(vector) < _VECTOR * len(content):
+            kind, content = "svg+xml", vector
     width, height = (round(inches * _PAGE_DPI) for inches in figure.get_size_inches())
-    uri = f"data:image/{found[0]};base64,{base64.b64encode(found[1]).decode()}"
-    return Figure(uri, width, height, alt, caption)
+    return Figure(
+        uri=f"data:image/{kind};base64,{base64.b64encode(content).decode()}",
+        width=width,
+        height=height,
+        alt=alt,
+        caption=caption,
+    )
 
 
-def _svg(figure: MplFigure) -> bytes:
+def _write_svg(figure: MplFigure) -> bytes:
     """Return a drawing without the time, or anything else that differs from run to run."""
-    held = io.BytesIO()
+    stream = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "luxscale", "svg.fonttype": "path"}):
-        figure.savefig(held, format="svg", dpi=_DPI, metadata={"Date": None})
-    return held.getvalue()
+        figure.savefig(stream, format="svg", dpi=_DPI, metadata={"Date": None})
+    return stream.getvalue()
 
 
-def _png(figure: MplFigure) -> bytes:
+def _write_png(figure: MplFigure) -> bytes:
     """Return an image of 256 colours, a third as large as one of all."""
-    full, held = io.BytesIO(), io.BytesIO()
+    full, reduced = io.BytesIO(), io.BytesIO()
     figure.savefig(full, format="png", dpi=_DPI, pil_kwargs={"compress_level": 1})
     with Image.open(full) as image:
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
-            held, "png", optimize=True
-        )
-    return held.getvalue()
+        colours = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        colours.save(reduced, "png", optimize=True)
+    return reduced.getvalue()
 
 
 def one_to_one(compared: Sample) -> list[Figure]:
@@ -94,7 +104,7 @@ def one_to_one(compared: Sample) -> list[Figure]:
     assert pairs is not None
     assert truth is not None
     return [
-        image(
+        make_image(
             plot.one_to_one(compared.catalog, truth, name, make_axes(3.1, 3.1)),
             f"{name}: inferred against trusted, with the line of equality",
             name.replace(r"\$", "$"),
@@ -103,49 +113,48 @@ def one_to_one(compared: Sample) -> list[Figure]:
     ]
 
 
-#: Abundances that tell populations apart, the best known first.
-_ALPHA = re.compile(r"(alpha|mg|o|si|ca)_(m|fe)")
+#: Elements, and alpha for all of these, whose abundances tell populations apart, the best first.
+_ALPHA = ("alpha", "mg", "o", "si", "ca")
 
 
-def abundance_labels(labels: Sequence[str]) -> tuple[str, str] | None:
-    """Return the labels of an abundance plane, metallicity and alpha abundance, or None if there are none.
+def pick_abundance_labels(labels: Sequence[str]) -> tuple[str, str] | None:
+    """Return the labels of an abundance plane: metallicity and alpha abundance, if there are any.
 
     Examples
     --------
-    >>> from luxscale.report.figures import abundance_labels
-    >>> abundance_labels(["teff", "logg", "fe_h", "mg_fe", "alpha_m"])
+    >>> from luxscale.report.figures import pick_abundance_labels
+    >>> pick_abundance_labels(["teff", "logg", "fe_h", "mg_fe", "alpha_m"])
     ('fe_h', 'alpha_m')
     """
-    metallicity = next((name for name in ("fe_h", "m_h") if name in labels), None)
-    ranked = sorted(
-        (("alpha", "mg", "o", "si", "ca").index(found[1]), name)
-        for name in labels
-        if (found := _ALPHA.fullmatch(name))
-    )
-    return (metallicity, ranked[0][1]) if metallicity and ranked else None
+    metallicities = [name for name in ("fe_h", "m_h") if name in labels]
+    # of an element, over iron before over all metals
+    abundances = [f"{element}_{over}" for element in _ALPHA for over in ("fe", "m")]
+    known = [name for name in abundances if name in labels]
+    if not metallicities or not known:
+        return None
+    return metallicities[0], known[0]
 
 
 def planes(sample: Sample) -> list[Figure]:
     """Draw the Kiel diagram and the abundance plane, where the catalogue has labels for them."""
-    names, drawn = list(map(str, sample.catalog[LABEL].values.tolist())), []
-    if {"teff", "logg"} <= set(names):
-        drawn.append(
-            image(
-                plot.kiel(sample.catalog),
-                "Kiel diagram: surface gravity against effective temperature, coloured by "
-                "metallicity",
-                "Kiel diagram.",
-            )
+    labels = [str(name) for name in sample.catalog[LABEL].values.tolist()]
+    drawn = []
+    if {"teff", "logg"} <= set(labels):
+        kiel = make_image(
+            plot.kiel(sample.catalog),
+            "Kiel diagram: surface gravity against effective temperature, coloured by metallicity",
+            "Kiel diagram.",
         )
-    found = abundance_labels(names)
-    if found:
-        drawn.append(
-            image(
-                plot.abundances(sample.catalog, found[1], found[0]),
-                f"Abundance plane: {found[1]} against {found[0]}",
-                f"Abundance plane, {found[1]} against {found[0]}.",
-            )
+        drawn.append(kiel)
+    axes = pick_abundance_labels(labels)
+    if axes:
+        metallicity, abundance = axes
+        plane = make_image(
+            plot.abundances(sample.catalog, abundance, metallicity),
+            f"Abundance plane: {abundance} against {metallicity}",
+            f"Abundance plane, {abundance} against {metallicity}.",
         )
+        drawn.append(plane)
     return drawn
 
 
@@ -153,16 +162,19 @@ def errors(stars: Sample) -> Figure | None:
     """Draw errors against S/N, None where no S/N is known."""
     if stars.snr is None:
         return None
-    against = "" if stars.truth is None else (
-        " Points: robust scatter of inferred - trusted, which holds the errors of both; where "
-        "errors are right and the "
-        "trusted labels exact, points lie on the line."
-    )  # fmt: skip
-    return image(
+    caption = (
+        "Errors against S/N, in bins of as many stars: median, and 16th to 84th percentile of "
+        "stars."
+    )
+    if stars.truth is not None:
+        caption += (
+            " Points: robust scatter of inferred - trusted, which holds the errors of both; where "
+            "errors are right and the trusted labels exact, points lie on the line."
+        )
+    return make_image(
         plot.errors_by_snr(stars.catalog, stars.snr, stars.pairs),
         "Errors of each label against signal-to-noise ratio",
-        "Errors against S/N, in bins of as many stars: median, and 16th to 84th percentile of "
-        f"stars.{against}",
+        caption,
         lines=True,
     )
 
@@ -171,17 +183,15 @@ def pulls(compared: Sample) -> Figure:
     """Draw the calibration of errors."""
     pairs = compared.pairs
     assert pairs is not None
-    by_snr = (
-        "" if compared.snr is None else f", and in {SNR_BINS} bins of S/N with as many stars each"
-    )
-    return image(
+    which = "of all stars"
+    if compared.snr is not None:
+        which += f", and in {SNR_BINS} bins of S/N with as many stars each"
+    return make_image(
         plot.pulls(pairs, compared.snr, bins=SNR_BINS),
         "Histograms of pulls of each label, with the unit Gaussian",
-        f"Pulls, (inferred - trusted) / error, of every label, of all stars{by_snr}. Line: the "
-        "unit Gaussian, which "
-        "they follow if errors are right. In each panel their median and robust scatter; the "
-        "outermost bins hold what "
-        "lies beyond.",
+        f"Pulls, (inferred - trusted) / error, of every label, {which}. Line: the unit Gaussian, "
+        "which they follow if errors are right. In each panel their median and robust scatter; "
+        "the outermost bins hold what lies beyond.",
         lines=True,
     )
 
@@ -191,10 +201,11 @@ def chi2(ratio: np.ndarray, inputs: Inputs) -> Figure:
     limit = inputs.model.limits[0] if inputs.model else None
     ax = plot.chi2(xr.DataArray(ratio, dims=STAR), limit=limit, ax=make_axes(5.8, 3.0))
     ax.set_xlabel(r"$\chi^2$ per pixel")
-    return image(
+    return make_image(
         ax,
         "Histogram of chi2 per pixel of all stars, logarithmic",
-        "χ² per pixel of all stars that are done; how many lie outside of the axis is said.",
+        "χ² per pixel of all stars that are done; the figure says how many lie outside of its "
+        "axis.",
         lines=True,
     )
 
@@ -202,16 +213,14 @@ def chi2(ratio: np.ndarray, inputs: Inputs) -> Figure:
 def fits(inputs: Inputs, tell: Callable[[int], None]) -> Iterator[Figure]:
     """Draw the goodness of fit by wavelength of every spectrum."""
     for output in inputs.spectra:
-        table = fit_by_pixel(inputs, output, tell)
-        drawn = plot.fit_by_pixel(table)
-        stars = f"{table.attrs['stars']:,} stars of whole chunks spread over the survey"
-        yield image(
-            drawn,
+        table = measure_fit(inputs, output, tell)
+        yield make_image(
+            plot.fit_by_pixel(table),
             f"{output}: chi2 per star, mean and scatter of residuals by wavelength",
             f"Residuals of {output} over the expected noise, (data - model) / √(error² + "
-            f"scatter²), pixel by pixel, of {stars}. χ² per star "
-            "is the mean of their squares; a little below 1 is right, for the latents follow "
-            "some of the noise.",
+            f"scatter²), pixel by pixel, of {table.attrs['stars']:,} stars of whole chunks spread "
+            "over the survey. χ² per star is the mean of their squares; a little below 1 is "
+            "right, for the latents follow some of the noise.",
             lines=True,
         )
 
@@ -222,20 +231,15 @@ def spectra(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Iterator[Fig
     assert inputs.model is not None
     for row in rows.tolist():
         with damage.explain_damage(inputs.survey_where):
-            one = inputs.survey.isel({STAR: [row]}).compute()
-        found = inputs.catalog.isel({STAR: [row]}).compute()
-        name = str(one[STAR].values.tolist()[0])
+            observed = inputs.survey.isel({STAR: [row]}).compute()
+        labelled = inputs.catalog.isel({STAR: [row]}).compute()
+        name = str(observed[STAR].values.tolist()[0])
+        # a name that Matplotlib writes as it is
+        names = escape_names(np.array([name]))
+        observed, labelled = (
+            one.drop_vars(STAR).assign_coords({STAR: names}) for one in (observed, labelled)
+        )
         for output in inputs.spectra:
-            shown = _renamed(one, name), _renamed(found, name)
-            axes = plot.spectrum(
-                shown[0], plain(np.array([name]))[0], shown[1], inputs.model, output=output
-            )
-            said = (
-                f"{name}, row {row}: {output}, model and residuals; χ² per pixel {ratio[row]:.3g}"
-            )
-            yield image(axes, said, said + ".")
-
-
-def _renamed(one: xr.Dataset, name: str) -> xr.Dataset:
-    """Give a star a name that Matplotlib writes as it is."""
-    return one.drop_vars(STAR).assign_coords({STAR: plain(np.array([name]))})
+            axes = plot.spectrum(observed, names[0], labelled, inputs.model, output=output)
+            alt = f"{name}, row {row}: {output}, model and residuals; χ² per pixel {ratio[row]:.3g}"
+            yield make_image(axes, alt, f"{alt}.")

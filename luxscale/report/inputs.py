@@ -24,7 +24,7 @@ from luxscale.schema.variables import STAR
 from luxscale.store import damage
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Inputs:
     """A catalogue and what else there is.
 
@@ -67,14 +67,14 @@ class Inputs:
     @property
     def name(self) -> str:
         """Name of the catalogue."""
-        return _name(self.where)
+        return _get_name(self.where)
 
     @property
     def spectra(self) -> tuple[str, ...]:
-        """The spectra that the labels were inferred from, which survey and model know, by name."""
+        """Names of the spectra that labels were inferred from; none without survey and model."""
         if self.survey is None or self.model is None:
             return ()
-        given = json.loads(self.catalog.attrs.get("identity", {}).get("given", '["flux"]'))
+        given = json.loads(self.catalog.attrs["identity"]["given"])
         return tuple(name for name in given if self.model[name].is_spectrum)
 
 
@@ -86,7 +86,9 @@ def open_inputs(
     model: str | Path | None = None,
     log: str | Path | None = None,
 ) -> Inputs:
-    """Open all that a report is made of; reads identifiers, the status of stars, and the marks of the survey's chunks.
+    """Open all that a report is made of.
+
+    Reads identifiers, the status of stars, and the marks of the survey's chunks.
 
     Raises
     ------
@@ -100,79 +102,118 @@ def open_inputs(
             f"{catalog}: none of its {opened.sizes[STAR]:,} stars is done; finish it with "
             "`luxscale label`"
         )
-    events = tuple(_events(Path(log) if log is not None else None, str(catalog)))
-    named = _logged(events)
-    labelled = _part(survey, named.get("survey"), lambda path: _survey(path, opened, str(catalog)))
-    made_with = _part(model, named.get("model"), lambda path: _model(path, opened))
+    events = tuple(_read_log(log, str(catalog)))
+    plan = _get_last_plan(events)
+    labelled = _open_part(
+        survey, plan.get("survey"), lambda path: _open_survey(path, opened, str(catalog))
+    )
+    made_with = _open_part(model, plan.get("model"), lambda path: _open_model(path, opened))
+    both = labelled.opened is not None and made_with.opened is not None
+    if both and "identity" not in opened.attrs:
+        raise InputError(
+            f"{catalog}: it lost its attribute 'identity', which says what labels were inferred "
+            "from; give the catalogue that `luxscale label` wrote, or no survey (--survey)"
+        )
     parts = {"survey": labelled, "model": made_with}
-    names = {what: _name(part.path) for what, part in parts.items() if part.path}
-    return Inputs(
-        str(catalog),
-        opened,
-        None if truth is None else _truth(truth, labelled),
-        "" if truth is None else str(truth),
-        labelled.opened,
-        labelled.path,
-        made_with.opened,
-        {} if made_with.opened is None else describe(made_with.path),
-        events,
-        names if truth is None else names | {"trusted labels": _name(str(truth))},
-        tuple(what for what, part in parts.items() if part.changed),
+    names = {what: _get_name(part.path) for what, part in parts.items() if part.path}
+    inputs = Inputs(
+        where=str(catalog),
+        catalog=opened,
+        survey=labelled.opened,
+        survey_where=labelled.path,
+        model=made_with.opened,
+        model_facts={} if made_with.opened is None else describe(made_with.path),
+        log=events,
+        names=names,
+        changed=tuple(what for what, part in parts.items() if part.changed),
+    )
+    if truth is None:
+        return inputs
+    return dataclasses.replace(
+        inputs,
+        truth=_open_truth(truth, labelled),
+        truth_where=str(truth),
+        names=names | {"trusted labels": _get_name(str(truth))},
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """Where survey or model lies, what is there if it was taken, and whether it is no longer what the log names."""
+    """A survey or a model.
+
+    Parameters
+    ----------
+    path : str
+        Where it lies, empty if that is not known.
+    opened : Dataset or LuxModel, optional
+        What is there, if it was taken.
+    changed : bool
+        Whether it is no longer what the log names.
+    """
 
     path: str = ""
     opened: Any = None
     changed: bool = False
 
 
-def _part(given: str | Path | None, named: Any, open_it: Callable[[str | Path], Any]) -> _Part:
+def _open_part(
+    given: str | Path | None, logged: Any, open_it: Callable[[str | Path], Any]
+) -> _Part:
     """Return what is given, or what the log names, if that is still there and the same."""
     if given is not None:
         return _Part(str(given), open_it(given))
-    if not isinstance(named, str):
+    if not isinstance(logged, str):
         return _Part()
     try:
-        return _Part(named, open_it(named) if Path(named).is_dir() else None)
+        if not Path(logged).is_dir():
+            return _Part(logged)
+        return _Part(logged, open_it(logged))
     except InputError:
-        return _Part(named, changed=True)
+        return _Part(logged, changed=True)
     except OSError:
-        return _Part(named)
+        return _Part(logged)
 
 
-def _logged(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _get_last_plan(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the plan of the last run of a log, empty if there is none."""
-    plans = [
-        event["plan"]
-        for event in events
-        if event.get("event") == "start" and isinstance(event.get("plan"), dict)
-    ]
-    return plans[-1] if plans else {}
+    plans = [event.get("plan") for event in events if event.get("event") == "start"]
+    return next((plan for plan in reversed(plans) if isinstance(plan, dict)), {})
 
 
-def _name(path: str) -> str:
-    """Return the last part of a path or URL: a page to publish tells nothing of the folders of a machine."""
+def _get_name(path: str) -> str:
+    """Return the last part of a path or URL.
+
+    A page to publish tells nothing of the folders of a machine.
+    """
     return path.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
-def _truth(path: str | Path, survey: _Part) -> xr.Dataset:
+def _open_truth(path: str | Path, survey: _Part) -> xr.Dataset:
     """Open the survey with trusted labels, which may be the one that was labelled."""
     if survey.opened is not None and store.make_absolute(path) == store.make_absolute(survey.path):
-        return survey.opened
-    kind = (store.read_attributes(path) or {}).get("format")
-    if kind in (FORMAT, catalogs.FORMAT):
-        what = "model" if kind == FORMAT else "catalogue"
+        return _require_labels(survey.opened, path)
+    kinds = {FORMAT: "model", catalogs.FORMAT: "catalogue"}
+    attributes = store.read_attributes(path) or {}
+    kind = kinds.get(attributes.get("format", ""))
+    if kind:
         raise InputError(
-            f"{path}: is a {what}, not a survey; give a survey with trusted labels (--truth)"
+            f"{path}: is a {kind}, not a survey; give a survey with trusted labels (--truth)"
         )
-    return store.open_survey(path, check="structure")
+    return _require_labels(store.open_survey(path, check="structure"), path)
 
 
-def _model(path: str | Path, catalog: xr.Dataset) -> LuxModel:
+def _require_labels(survey: xr.Dataset, path: str | Path) -> xr.Dataset:
+    """Return a survey that has labels, refuse another."""
+    if not {"label_true", "label_value"} & set(survey.data_vars):
+        raise InputError(
+            f"{path}: it has no labels (label_value) to compare with; give a survey with trusted "
+            "labels (--truth)"
+        )
+    return survey
+
+
+def _open_model(path: str | Path, catalog: xr.Dataset) -> LuxModel:
+    """Open a model, and refuse one that the catalogue was not made with."""
     model = load_model(path)
     try:
         check_latents(catalog, model)
@@ -181,14 +222,15 @@ def _model(path: str | Path, catalog: xr.Dataset) -> LuxModel:
     return model
 
 
-def _survey(path: str | Path, catalog: xr.Dataset, catalog_where: str) -> xr.Dataset:
-    """Open a survey, and refuse one of other stars, in another order, or of other data than labels were made of."""
+def _open_survey(path: str | Path, catalog: xr.Dataset, catalog_where: str) -> xr.Dataset:
+    """Open a survey, and refuse one that the catalogue was not made of.
+
+    It has the same stars in the same order, and data that have not changed since.
+    """
     survey = store.open_survey(path, check="structure")
     with damage.explain_damage(str(path)):
-        theirs = np.asarray(survey[STAR].values)
-    if theirs.size != catalog.sizes[STAR] or not np.array_equal(
-        theirs, np.asarray(catalog[STAR].values)
-    ):
+        stars = np.asarray(survey[STAR].values)
+    if stars.size != catalog.sizes[STAR] or not np.array_equal(stars, catalog[STAR].values):
         raise InputError(
             f"{path}: its stars are not those of {catalog_where}, in the same order; give the "
             "survey that was labelled"
@@ -198,33 +240,35 @@ def _survey(path: str | Path, catalog: xr.Dataset, catalog_where: str) -> xr.Dat
     if changed:
         raise InputError(
             f"{path}: is not the survey that {catalog_where} was made of: {changed}; give the "
-            "one that was labelled, "
-            "or none (--survey)"
+            "one that was labelled, or none (--survey)"
         )
     return survey
 
 
-def _events(path: Path | None, catalog: str) -> list[dict[str, Any]]:
-    """Return the events of a log; lines that a run which was killed cut short are left out."""
-    if path is None:
-        path = Path(f"{catalog.rstrip('/')}.log.jsonl")
-        if "://" in catalog or not path.is_file():
-            return []
+def _read_log(log: str | Path | None, catalog: str) -> list[dict[str, Any]]:
+    """Return the events of a log, by default of the one beside a local catalogue.
+
+    Lines that a run which was killed cut short are left out.
+    """
+    path = Path(f"{catalog.rstrip('/')}.log.jsonl") if log is None else Path(log)
+    if log is None and ("://" in catalog or not path.is_file()):
+        return []
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise InputError(
             f"{path}: the log cannot be read ({error.strerror}); name another, or none (--log)"
         ) from error
-    found = [event for line in lines if isinstance(event := _event(line), dict)]
-    if not any("event" in event for event in found):
+    events = [event for line in lines if isinstance(event := _parse_event(line), dict)]
+    if not any("event" in event for event in events):
         raise InputError(
             f"{path}: no log of a run; name the one that `luxscale label` wrote (--log)"
         )
-    return found
+    return events
 
 
-def _event(line: bytes) -> Any:
+def _parse_event(line: bytes) -> Any:
+    """Return what a line of a log holds, None if it is cut short."""
     try:
         return json.loads(line)
     except ValueError:

@@ -19,6 +19,22 @@ from luxscale.schema.variables import STAR
 
 _UNKNOWN = "\N{EN DASH}"
 
+#: Labels in the table of the worst stars.
+_MOST_LABELS = 3
+
+#: Statistics in the units of the label.
+_IN_UNITS = ("bias", "rmse", "robust_scatter", "median_err")
+
+#: Headings of the statistics.
+_SHORT = {
+    "n_stars": "stars",
+    "bias": "bias",
+    "rmse": "RMSE",
+    "robust_scatter": "robust scatter",
+    "median_err": "median err",
+    "pull": "pull",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Heading:
@@ -46,25 +62,27 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
-def _number(value: float | None, places: int) -> Cell:
-    known = value is not None and math.isfinite(value)
-    return Cell(
-        round_to(value, places).replace("-", "\N{MINUS SIGN}") if known else _UNKNOWN,
-        value if known else None,
-    )
+_STATISTICS = tuple(Heading(_SHORT[name], True, about) for name, about in STATISTICS.items())
 
 
-def _count(n: int) -> Cell:
+def _format_number(value: float | None, places: int) -> Cell:
+    if value is None or not math.isfinite(value):
+        return Cell(_UNKNOWN)
+    return Cell(round_to(value, places).replace("-", "\N{MINUS SIGN}"), value)
+
+
+def _format_count(n: int) -> Cell:
     return Cell(f"{n:,}", n)
 
 
-def _percent(n: int, of: int) -> Cell:
-    return Cell(f"{100 * n / of:.3g}%" if of else _UNKNOWN, n / of if of else None)
+def _format_percent(n: int, of: int) -> Cell:
+    if not of:
+        return Cell(_UNKNOWN)
+    return Cell(f"{100 * n / of:.3g}%", n / of)
 
 
-def counts(state: State) -> Table:
+def tabulate_counts(state: State) -> Table:
     """Return how many stars there are of each kind."""
-    found = state.counts
     meanings = {
         "stars": "in the catalogue",
         "done": "labelled",
@@ -73,15 +91,16 @@ def counts(state: State) -> Table:
         "not_finite": "done, but a label or its error is not finite",
         "flagged": "done, with at least one flag",
     }
-    shown = found | {"not done": found["stars"] - found["done"] - found["unreadable"]}
+    counts = dict(state.counts)
+    counts["not done"] = counts["stars"] - counts["done"] - counts["unreadable"]
     rows = [
         (
-            Cell(name.replace("_", " ")),
-            Cell(text),
-            _count(shown[name]),
-            _percent(shown[name], found["stars"]),
+            Cell(kind.replace("_", " ")),
+            Cell(meaning),
+            _format_count(counts[kind]),
+            _format_percent(counts[kind], counts["stars"]),
         )
-        for name, text in meanings.items()
+        for kind, meaning in meanings.items()
     ]
     headings = (
         Heading("kind"),
@@ -92,33 +111,42 @@ def counts(state: State) -> Table:
     return Table("Stars of the catalogue.", headings, tuple(rows))
 
 
-def distributions(sample: Sample) -> Table:
+def tabulate_labels(sample: Sample) -> Table:
     """Return how labels and their errors are distributed."""
-    headings = tuple(
-        Heading(text, numeric)
-        for text, numeric in [("label", False), ("unit", False)]
-        + [(t, True) for t in ("5%", "16%", "median", "84%", "95%", "median err", "known")]
+    numbers = ("5%", "16%", "median", "84%", "95%", "median err", "known")
+    headings = (
+        Heading("label"),
+        Heading("unit"),
+        *(Heading(text, True) for text in numbers),
     )
-    value, err = (sample.catalog[v].values for v in ("label_value", "label_err"))
+    values = sample.catalog["label_value"].values
+    errors = sample.catalog["label_err"].values
     rows = []
     for j, (name, unit) in enumerate(label_units(sample.catalog).items()):
-        known = value[np.isfinite(value[:, j]), j]
-        sigma = err[np.isfinite(err[:, j]), j]
-        middle = float(np.median(sigma)) if sigma.size else None
-        spread = np.percentile(known, (5, 16, 50, 84, 95)) if known.size else np.full(5, np.nan)
-        places = count_decimals(None, middle)
-        figures = [_number(v, places) for v in (*spread.tolist(), middle)]
-        rows.append(
-            (Cell(_plain(name)), Cell(unit), *figures, _percent(known.size, value.shape[0]))
+        known = values[np.isfinite(values[:, j]), j]
+        sigma = errors[np.isfinite(errors[:, j]), j]
+        median_err = float(np.median(sigma)) if sigma.size else None
+        spread = [math.nan] * 5
+        if known.size:
+            spread = np.percentile(known, (5, 16, 50, 84, 95)).tolist()
+        places = count_decimals(None, median_err)
+        row = (
+            Cell(_unescape(name)),
+            Cell(unit),
+            *(_format_number(value, places) for value in spread),
+            _format_number(median_err, places),
+            _format_percent(known.size, len(values)),
         )
-    return Table(f"Labels: percentiles of {sample.said}.", headings, tuple(rows))
+        rows.append(row)
+    return Table(f"Labels: percentiles of {sample.description}.", headings, tuple(rows))
 
 
-def _plain(name: str) -> str:
+def _unescape(name: str) -> str:
+    """Return a name without the escapes that Matplotlib asks for."""
     return name.replace(r"\$", "$")
 
 
-def comparison(found: xr.Dataset) -> Table:
+def tabulate_agreement(comparison: xr.Dataset) -> Table:
     """Return what `luxscale.report.facts.compare_all` found."""
     about = (
         "median error over the robust scatter of the trusted labels; 1 if the spectrum says "
@@ -130,71 +158,58 @@ def comparison(found: xr.Dataset) -> Table:
         *_STATISTICS,
         Heading("err / spread", True, about),
     )
-    rows = tuple(
-        (Cell(r["label"]), Cell(r["unit"]), *_statistics(r), _number(ratio, 2))
-        for r, ratio in zip(
-            to_records(found), found["err_over_spread"].values.tolist(), strict=True
-        )
-    )
-    return Table("Inferred labels against trusted ones.", headings, rows)
+    ratios = comparison["err_over_spread"].values.tolist()
+    rows = []
+    for record, ratio in zip(to_records(comparison), ratios, strict=True):
+        name, unit = Cell(record["label"]), Cell(record["unit"])
+        statistics = _format_statistics(record, _count_places([record]))
+        rows.append((name, unit, *statistics, _format_number(ratio, 2)))
+    return Table("Inferred labels against trusted ones.", headings, tuple(rows))
 
 
-_SHORT = dict(
-    zip(STATISTICS, ("stars", "bias", "RMSE", "robust scatter", "median err", "pull"), strict=True)
-)
-_STATISTICS = tuple(Heading(_SHORT[name], True, about) for name, about in STATISTICS.items())
-
-
-def _statistics(record: dict[str, Any], places: int | None = None) -> tuple[Cell, ...]:
-    places = _places([record]) if places is None else places
+def _format_statistics(record: dict[str, Any], places: int) -> tuple[Cell, ...]:
+    """Return the cells of a label's statistics."""
     return (
-        _count(record["n_stars"]),
-        *(_number(record[k], places) for k in _IN_UNITS),
-        _number(record["pull"], 2),
+        _format_count(record["n_stars"]),
+        *(_format_number(record[name], places) for name in _IN_UNITS),
+        _format_number(record["pull"], 2),
     )
 
 
-#: Statistics in the units of the label.
-_IN_UNITS = ("bias", "rmse", "robust_scatter", "median_err")
-
-
-def _places(records: Sequence[dict[str, Any]]) -> int:
+def _count_places(records: Iterable[dict[str, Any]]) -> int:
     """Return the decimals that the statistics of a label need, in all of the records."""
     return max(count_decimals(*(record[k] for k in _IN_UNITS[1:])) for record in records)
 
 
-def by_snr(bins: Sequence[tuple[float, float, xr.Dataset]], sample: Sample) -> Table:
-    """Return what `compare` finds, in bins of S/N."""
+def tabulate_by_snr(bins: Sequence[tuple[float, float, xr.Dataset]], sample: Sample) -> Table:
+    """Return what `luxscale.report.facts.compare_by_snr` found."""
     headings = (Heading("label"), Heading("S/N", True), *_STATISTICS)
     rows = []
-    for records in zip(
-        *(to_records(found) for _, _, found in bins), strict=True
-    ):  # of a label each
-        places = _places(records)
-        rows += [
-            (
-                Cell(_plain(record["label"])),
-                Cell(f"{least:.3g}-{greatest:.3g}", least),
-                *_statistics(record, places),
-            )
-            for (least, greatest, _), record in zip(bins, records, strict=True)
-        ]
-    return Table(f"The same in bins of S/N, of {sample.said}.", headings, tuple(rows))
+    for of_label in zip(*(to_records(found) for _, _, found in bins), strict=True):
+        # the same decimals in all bins
+        places = _count_places(of_label)
+        for (least, greatest, _), record in zip(bins, of_label, strict=True):
+            name = Cell(_unescape(record["label"]))
+            snr = Cell(f"{least:.3g}-{greatest:.3g}", least)
+            rows.append((name, snr, *_format_statistics(record, places)))
+    caption = f"The same in bins of S/N, of {sample.description}."
+    return Table(caption, headings, tuple(rows))
 
 
-def flag_counts(state: State) -> Table:
+def tabulate_flags(state: State) -> Table:
     """Return every flag with its meaning and how many stars carry it."""
     tried = state.counts["done"] + state.counts["unreadable"]
-    rows = [
-        (
+    rows = []
+    for name, meaning in flags.FLAGS:
+        bit, carried = int(flags.BIT[name]), state.flags.get(name, 0)
+        row = (
             Cell(name),
-            Cell(str(int(flags.BIT[name])), int(flags.BIT[name])),
-            Cell(doc),
-            _count(state.flags.get(name, 0)),
-            _percent(state.flags.get(name, 0), tried),
+            Cell(str(bit), bit),
+            Cell(meaning),
+            _format_count(carried),
+            _format_percent(carried, tried),
         )
-        for name, doc in flags.FLAGS
-    ]
+        rows.append(row)
     headings = (
         Heading("flag"),
         Heading("value", True),
@@ -209,127 +224,138 @@ def flag_counts(state: State) -> Table:
     )
 
 
-def worst_stars(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Table:
-    """Return the stars that are fitted worst."""
-    found = (
-        inputs.catalog.drop_vars(["latent", "label_cov"], errors="ignore")
-        .isel({STAR: rows})
-        .compute()
-    )
-    units = label_units(found)
+def tabulate_worst(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Table:
+    """Return the stars that are fitted worst.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    rows : array, (worst,)
+        Their positions in the catalogue.
+    ratio : array, (star,)
+        Chi2 per pixel of all stars.
+    """
+    small = inputs.catalog.drop_vars(["latent", "label_cov"], errors="ignore")
+    worst = small.isel({STAR: rows}).compute()
+    units = list(label_units(worst).items())[:_MOST_LABELS]
     headings = (
-        *(
-            Heading("star"),
-            Heading("row", True),
-            Heading("χ² per pixel", True),
-            Heading("pixels", True),
-        ),
+        Heading("star"),
+        Heading("row", True),
+        Heading("χ² per pixel", True),
+        Heading("pixels", True),
         Heading("flags"),
-        *(Heading(name, True, unit) for name, unit in list(units.items())[:_MOST_LABELS]),
+        *(Heading(name, True, unit) for name, unit in units),
     )
-    values, errors = found["label_value"].values, found["label_err"].values
-    places = [_column_places(errors[:, j]) for j in range(min(_MOST_LABELS, len(units)))]
+    values, errors = worst["label_value"].values, worst["label_err"].values
+    places = [_count_column_places(errors[:, j]) for j in range(len(units))]
     chi2_places = count_decimals(float(ratio[rows].min()))
     made = []
     for i, row in enumerate(rows.tolist()):
-        held = int(found["flags"].values[i])
-        made.append(
-            (
-                Cell(str(found[STAR].values.tolist()[i])),
-                _count(row),
-                _number(float(ratio[row]), chi2_places),
-                _count(int(found["n_pixels"].values[i])),
-                Cell(
-                    ", ".join(name for name, bit in flags.BIT.items() if held & int(bit))
-                    or _UNKNOWN
-                ),
-                *(_number(float(values[i, j]), places[j]) for j in range(len(places))),
-            )
+        labels = values[i, : len(places)].tolist()
+        cells = (
+            Cell(str(worst[STAR].values.tolist()[i])),
+            _format_count(row),
+            _format_number(float(ratio[row]), chi2_places),
+            _format_count(int(worst["n_pixels"].values[i])),
+            Cell(_format_flags(int(worst["flags"].values[i]))),
+            *(_format_number(value, p) for value, p in zip(labels, places, strict=True)),
         )
+        made.append(cells)
     return Table("Stars with the largest χ² per pixel.", headings, tuple(made))
 
 
-def _column_places(errors: np.ndarray) -> int:
+def _format_flags(carried: int) -> str:
+    """Return the names of the flags of a star."""
+    names = [name for name, bit in flags.BIT.items() if carried & int(bit)]
+    return ", ".join(names) or _UNKNOWN
+
+
+def _count_column_places(errors: np.ndarray) -> int:
     """Return the decimals of a column of labels, for two digits of the median of their errors."""
     known = errors[np.isfinite(errors)]
-    return count_decimals(None, float(np.median(known))) if known.size else 3
+    if not known.size:
+        return 3
+    return count_decimals(None, float(np.median(known)))
 
 
-#: Labels in the table of the worst stars.
-_MOST_LABELS = 3
-
-
-def made_of(inputs: Inputs) -> Table:
+def tabulate_inputs(inputs: Inputs) -> Table:
     """Return the names of the catalogue, and of what it was made of and is compared with."""
     meanings = {
         "survey": "survey that was labelled",
         "model": "model",
         "trusted labels": "survey with trusted labels",
     }
-    rows = [
-        ("catalogue", inputs.name),
-        *((meanings[what], name) for what, name in inputs.names.items()),
-    ]
+    rows = [(Cell("catalogue"), Cell(inputs.name))]
+    rows += [(Cell(meanings[what]), Cell(name)) for what, name in inputs.names.items()]
     return Table(
         "What the catalogue was made of, and is compared with.",
         (Heading("what"), Heading("name")),
-        tuple((Cell(what), Cell(name)) for what, name in rows),
+        tuple(rows),
     )
 
 
-def facts(caption: str, found: dict[str, Any]) -> Table:
+def tabulate_facts(caption: str, facts: dict[str, Any]) -> Table:
     """Return facts with a name each, those of a fact under its name."""
-    rows = tuple((Cell(name), Cell(text)) for name, text in _flat(found))
+    rows = tuple((Cell(name), Cell(text)) for name, text in _flatten_facts(facts))
     return Table(caption, (Heading("name"), Heading("value")), rows)
 
 
-def _flat(found: dict[str, Any], above: str = "") -> Iterable[tuple[str, str]]:
-    for name, value in found.items():
+def _flatten_facts(facts: dict[str, Any], above: str = "") -> Iterable[tuple[str, str]]:
+    """Yield name and text of each fact; those of a fact after its name."""
+    for name, value in facts.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name}: ")
-        elif isinstance(value, list | tuple):
-            yield above + name, ", ".join(map(str, value))
+            yield from _flatten_facts(value, f"{above}{name}: ")
         else:
-            yield (
-                above + name,
-                f"{value:,}"
-                if isinstance(value, int) and not isinstance(value, bool)
-                else str(value),
-            )
+            yield above + name, _format_fact(value)
 
 
-def runs(log: Sequence[dict[str, Any]]) -> Table | None:
-    """Return what a log says of the runs that made a catalogue, a run a row; None where it says nothing."""
-    started = [event for event in log if event.get("event") == "start"]
-    if not started:
+def _format_fact(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def tabulate_runs(log: Sequence[dict[str, Any]]) -> Table | None:
+    """Return what a log says of the runs that made a catalogue; None where it says nothing."""
+    starts = [i for i, event in enumerate(log) if event.get("event") == "start"]
+    if not starts:
         return None
     headings = (
-        *(Heading("begun"), Heading("ended"), Heading("seconds", True), Heading("workers", True)),
-        *(Heading("stars", True), Heading("faults", True), Heading("versions")),
+        Heading("begun"),
+        Heading("ended"),
+        Heading("seconds", True),
+        Heading("workers", True),
+        Heading("stars", True),
+        Heading("faults", True),
+        Heading("versions"),
     )
-    bounds = [i for i, event in enumerate(log) if event.get("event") == "start"] + [len(log)]
-    rows = tuple(_run(log[a:b]) for a, b in itertools.pairwise(bounds))
+    rows = tuple(_describe_run(log[a:b]) for a, b in itertools.pairwise([*starts, len(log)]))
     return Table("Runs that made the catalogue, as their log tells.", headings, rows)
 
 
-def _run(events: Sequence[dict[str, Any]]) -> tuple[Cell, ...]:
+def _describe_run(events: Sequence[dict[str, Any]]) -> tuple[Cell, ...]:
+    """Return the cells of a run from its events, the first of which is its start."""
     start = events[0]
     last = next((e for e in events if e.get("event") in ("end", "stopped")), {})
-    ended = (
-        _time(last) + (", stopped" if last.get("event") == "stopped" else "") if last else _UNKNOWN
-    )
-    workers, seconds, machine = start.get("workers"), last.get("seconds"), start.get("machine", {})
+    ended = _format_time(last) if last else _UNKNOWN
+    if last.get("event") == "stopped":
+        ended += ", stopped"
+    workers = start.get("workers")
+    machine = start.get("machine", {})
     versions = {"python": machine.get("python", "?")} | machine.get("versions", {})
     return (
-        Cell(_time(start)),
+        Cell(_format_time(start)),
         Cell(ended),
-        _number(seconds, 1),
-        _count(workers) if workers else Cell("in one process", 0),
-        _count(sum(e.get("stars", 0) for e in events if e.get("event") == "region")),
-        _count(sum(e.get("event") in ("fault", "worker lost") for e in events)),
-        Cell(", ".join(f"{name} {said}" for name, said in versions.items())),
+        _format_number(last.get("seconds"), 1),
+        _format_count(workers) if workers else Cell("in one process", 0),
+        _format_count(sum(e.get("stars", 0) for e in events if e.get("event") == "region")),
+        _format_count(sum(e.get("event") in ("fault", "worker lost") for e in events)),
+        Cell(", ".join(f"{package} {number}" for package, number in versions.items())),
     )
 
 
-def _time(event: dict[str, Any]) -> str:
+def _format_time(event: dict[str, Any]) -> str:
+    """Return when something happened, to the second."""
     return str(event.get("time", _UNKNOWN)).partition(".")[0].replace("T", " ") + " UTC"

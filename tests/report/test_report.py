@@ -24,7 +24,7 @@ from luxscale.errors import InputError
 from luxscale.labelling.run import label_survey
 from luxscale.model.file import load_model
 from luxscale.report import facts, figures, tables, write_report
-from luxscale.report.figures import abundance_labels
+from luxscale.report.figures import pick_abundance_labels
 from luxscale.report.inputs import open_inputs
 from luxscale.schema import flags
 
@@ -32,7 +32,7 @@ HOSTILE = '<img src=x onerror="alert(1)">$x$ & co'
 
 
 class Page(html.parser.HTMLParser):
-    """Tables by their caption, rows of cells; texts of sections; what the page asks a browser to load."""
+    """Tables by their caption, rows of cells, and what the page asks a browser to load."""
 
     def __init__(self, text):
         super().__init__()
@@ -145,7 +145,9 @@ def test_a_label_of_which_the_spectra_say_nothing_has_an_error_as_large_as_its_s
         truth["label_true"][:, 1], scale="normal"
     )
     truth["label_true"][:, 0] = 5000.0
-    cells = [row[-1].text for row in tables.comparison(facts.compare_all(catalog, truth)).rows]
+    cells = [
+        row[-1].text for row in tables.tabulate_agreement(facts.compare_all(catalog, truth)).rows
+    ]
     assert (
         cells[1] == "1.00" and cells[0] == "\N{EN DASH}"
     )  # of a label without spread nothing is said
@@ -163,7 +165,7 @@ def test_residuals_by_pixel_are_those_of_all_stars(made, monkeypatch):
         made / "catalog.zarr", survey=made / "survey.zarr", model=made / "model.zarr"
     )
     monkeypatch.setattr(facts, "_BLOCK_BYTES", 8 * 40 * 17)
-    found = facts.fit_by_pixel(inputs, "flux")
+    found = facts.measure_fit(inputs, "flux")
     every = residuals(inputs.survey, inputs.catalog, inputs.model, scaled=True).values
     assert found.attrs["stars"] == 300
     np.testing.assert_allclose(found["chi2"], np.nanmean(every**2, 0), rtol=1e-5)
@@ -174,9 +176,9 @@ def test_residuals_by_pixel_are_those_of_all_stars(made, monkeypatch):
 def test_the_fit_reads_whole_chunks_with_stars_that_are_done_spread_over_the_survey():
     finished = np.ones(1000, bool)
     finished[:100] = False
-    starts = facts._chunks(finished, 100, int(facts._FIT_BYTES / 400))
+    starts = facts._pick_chunks(finished, 100, int(facts._FIT_BYTES / 400))
     assert starts.size == 4 and starts[0] == 100 and starts[-1] == 900
-    assert facts._chunks(finished, 100, int(facts._FIT_BYTES)).size == 1
+    assert facts._pick_chunks(finished, 100, int(facts._FIT_BYTES)).size == 1
 
 
 def test_the_worst_stars_are_those_of_all(made, whole):
@@ -192,8 +194,8 @@ def test_the_worst_stars_are_those_of_all(made, whole):
 
 def test_stars_that_are_not_done_or_have_no_pixels_are_never_the_worst():
     ratio = np.array([1.0, np.nan, 3.0, 2.0, np.nan], "f4")
-    assert facts.worst(ratio, 10).tolist() == [2, 3, 0]
-    assert facts.worst(ratio, 1).tolist() == [2]
+    assert facts.find_worst(ratio, 10).tolist() == [2, 3, 0]
+    assert facts.find_worst(ratio, 1).tolist() == [2]
 
 
 def test_flags_stand_with_meaning_and_count(made, whole):
@@ -205,10 +207,10 @@ def test_flags_stand_with_meaning_and_count(made, whole):
 
 def test_statistics_of_a_label_have_the_same_decimals_in_every_bin_of_snr(made):
     inputs = open_inputs(made / "catalog.zarr", truth=made / "survey.zarr")
-    sample = facts.take_compared(inputs)
+    sample = facts.take_compared_sample(inputs)
     (least, middle, found), *others = facts.compare_by_snr(sample)
     bins = [(least, middle, found), *((a, b, each / 100) for a, b, each in others)]
-    rows = tables.by_snr(bins, sample).rows
+    rows = tables.tabulate_by_snr(bins, sample).rows
     assert len(rows) == len(bins) * found.sizes["label"]
     for i in range(0, len(rows), len(bins)):
         shown = rows[i : i + len(bins)]
@@ -217,8 +219,8 @@ def test_statistics_of_a_label_have_the_same_decimals_in_every_bin_of_snr(made):
 
 
 def test_decimals_of_a_column_are_of_the_median_error():
-    assert tables._column_places(np.array([0.02, 0.5, 0.03, np.nan])) == 3
-    assert tables._column_places(np.array([np.nan])) == 3
+    assert tables._count_column_places(np.array([0.02, 0.5, 0.03, np.nan])) == 3
+    assert tables._count_column_places(np.array([np.nan])) == 3
 
 
 def test_decimals_of_the_worst_are_the_same_in_a_column_however_errors_differ(made):
@@ -228,7 +230,7 @@ def test_decimals_of_the_worst_are_the_same_in_a_column_however_errors_differ(ma
         0, held.sizes["label"] - 3
     )
     ratio = np.array([0.0123, 1234.5], "f4")
-    table = tables.worst_stars(dataclasses.replace(inputs, catalog=held), np.arange(2), ratio)
+    table = tables.tabulate_worst(dataclasses.replace(inputs, catalog=held), np.arange(2), ratio)
     assert [row[2].text for row in table.rows] == ["0.0123", "1234.5000"]
     for column in range(5, len(table.headings)):
         assert len({len(row[column].text.partition(".")[2]) for row in table.rows}) == 1
@@ -390,7 +392,7 @@ def test_trusted_labels_of_few_stars_in_another_order(made, tmp_path):
     )
     store.write_dataset(truth[["label_true", "snr", "flux", "flux_ivar"]], tmp_path / "truth.zarr")
     inputs = open_inputs(made / "catalog.zarr", truth=tmp_path / "truth.zarr")
-    found = facts.take_compared(inputs)
+    found = facts.take_compared_sample(inputs)
     catalog = xr.open_zarr(made / "catalog.zarr", consolidated=False).load()
     at = [3, 9, 77, 120, 200, 250]
     np.testing.assert_array_equal(found.catalog["label_value"], catalog["label_value"][at])
@@ -398,11 +400,11 @@ def test_trusted_labels_of_few_stars_in_another_order(made, tmp_path):
         found.truth["label_true"], truth["label_true"][[1, 4, 2, 3, 5, 0]]
     )
     np.testing.assert_array_equal(found.snr, truth["snr"][[1, 4, 2, 3, 5, 0]])
-    assert facts.take_compared(inputs, slice(100, None)).of == 3
+    assert facts.take_compared_sample(inputs, slice(100, None)).of == 3
     with pytest.raises(
         InputError, match=r"truth\.zarr: none of the chosen stars .* choose others \(--stars\)"
     ):
-        facts.take_compared(inputs, slice(251, None))
+        facts.take_compared_sample(inputs, slice(251, None))
 
 
 def test_trusted_labels_of_other_stars_or_of_no_survey_are_refused(made, tmp_path):
@@ -421,6 +423,13 @@ def test_trusted_labels_of_other_stars_or_of_no_survey_are_refused(made, tmp_pat
     ):
         with pytest.raises(InputError, match=message):
             write_report(made / "catalog.zarr", tmp_path / "a.html", truth=path, progress=False)
+
+
+def test_trusted_labels_of_a_survey_without_labels_are_refused(made, tmp_path):
+    survey = xr.open_zarr(made / "survey.zarr", consolidated=False).load()
+    store.write_dataset(survey[["flux", "flux_ivar"]], tmp_path / "s.zarr")
+    with pytest.raises(InputError, match=r"s\.zarr: it has no labels .* \(--truth\)"):
+        open_inputs(made / "catalog.zarr", truth=tmp_path / "s.zarr")
 
 
 def test_a_survey_of_other_stars_is_refused(made, tmp_path):
@@ -496,8 +505,8 @@ def test_the_command(made, tmp_path):
 
 
 def test_a_number_that_is_not_known_is_no_number():
-    assert tables._number(float("nan"), 2) == tables.Cell("\N{EN DASH}", None)
-    assert tables._number(-0.5, 1) == tables.Cell("\N{MINUS SIGN}0.5", -0.5)
+    assert tables._format_number(float("nan"), 2) == tables.Cell("\N{EN DASH}", None)
+    assert tables._format_number(-0.5, 1) == tables.Cell("\N{MINUS SIGN}0.5", -0.5)
 
 
 @pytest.mark.parametrize(
@@ -510,7 +519,7 @@ def test_a_number_that_is_not_known_is_no_number():
     ],
 )
 def test_the_labels_of_an_abundance_plane(labels, expected):
-    assert abundance_labels(labels) == expected
+    assert pick_abundance_labels(labels) == expected
 
 
 def test_survey_and_model_are_those_of_the_log_if_they_are_still_the_same(made, tmp_path):
@@ -570,6 +579,16 @@ def test_a_survey_of_the_same_stars_and_other_flux_is_noticed(made, tmp_path):
     assert open_inputs(tmp_path / "c.zarr", survey=tmp_path / "survey.zarr").survey is not None
 
 
+def test_a_catalogue_that_lost_what_its_labels_are_of_is_refused(made, tmp_path):
+    catalog = xr.open_zarr(made / "catalog.zarr", consolidated=False).load()
+    del catalog.attrs["identity"]
+    store.write_dataset(catalog, tmp_path / "catalog.zarr", chunk=64)
+    model = made / "model.zarr"
+    with pytest.raises(InputError, match=r"catalog\.zarr: it lost its attribute 'identity'"):
+        open_inputs(tmp_path / "catalog.zarr", survey=made / "survey.zarr", model=model)
+    assert open_inputs(tmp_path / "catalog.zarr", model=model).spectra == ()
+
+
 def test_a_survey_in_other_chunks_is_not_the_one_that_was_labelled(made, tmp_path):
     survey = xr.open_zarr(made / "survey.zarr", consolidated=False).load()
     store.write_dataset(survey.drop_encoding(), tmp_path / "other.zarr", chunk=100)
@@ -579,7 +598,7 @@ def test_a_survey_in_other_chunks_is_not_the_one_that_was_labelled(made, tmp_pat
 
 def test_chi2_is_called_the_same_in_figure_and_table(made, monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures, "image", lambda ax, *_, **__: drawn.append(ax))
+    monkeypatch.setattr(figures, "make_image", lambda ax, *_, **__: drawn.append(ax))
     inputs = open_inputs(made / "catalog.zarr", model=made / "model.zarr")
     figures.chi2(np.random.default_rng(0).chisquare(50, 500).astype("f4") / 50, inputs)
     assert drawn[0].get_xlabel() == r"$\chi^2$ per pixel"

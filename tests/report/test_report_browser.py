@@ -1,4 +1,7 @@
-"""The report in a browser: Debian's Chromium, driven by its own driver (apt-get install chromium chromium-driver)."""
+"""The report in a browser: Debian's Chromium, driven by its own driver.
+
+To install them: apt-get install chromium chromium-driver.
+"""
 
 import json
 import shutil
@@ -14,7 +17,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         not (shutil.which("chromium") and shutil.which("chromedriver")),
-        reason="no chromium or chromedriver on this machine: apt-get install chromium chromium-driver",
+        reason="no chromium or chromedriver: apt-get install chromium chromium-driver",
     ),
 ]
 
