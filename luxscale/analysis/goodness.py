@@ -14,6 +14,7 @@ from luxscale.model.inference import Inference, pick_given
 from luxscale.model.lux import LuxModel, coordinates
 from luxscale.model.predict import predict
 from luxscale.schema.checks import check_unique
+from luxscale.schema.standard import standardize_survey
 from luxscale.schema.stars import index_stars
 from luxscale.schema.variables import LATENT, STAR
 
@@ -67,6 +68,7 @@ def residuals(
     True
     """
     wanted = model[output]
+    survey = standardize_survey(survey)
     (spec,) = check_match(survey, [wanted], "survey")
     survey, catalog = match_stars(survey, catalog)
     used = np.asarray(wanted.used, bool)
@@ -208,6 +210,7 @@ def effective_parameters(
     True
     """
     inference = Inference.of_latents(model, given)
+    survey = standardize_survey(survey)
     specs = check_match(survey, pick_given(model, given), "survey")
     errors = infer_dataset(survey, inference.reading(specs))[f"{LATENT}_err"]
     spent = model.latent_dim - model.prior * (errors**2).sum(str(errors.dims[1]))

@@ -28,6 +28,7 @@ from luxscale.model.infer import check_match, infer
 from luxscale.model.lux import LuxModel, Output, coordinates
 from luxscale.model.predict import predict
 from luxscale.schema.outputs import OutputSpec
+from luxscale.schema.standard import standardize_survey
 from luxscale.schema.stars import index_stars
 from luxscale.schema.variables import STAR
 from luxscale.store import CHUNK
@@ -228,6 +229,7 @@ def draw_precision(
     ('star', 'label')
     """
     source, target = model[given], model[of]
+    survey = standardize_survey(survey)
     (spec,) = check_match(survey, [source], "survey")
     _check_draws(n_draws, seed, source, target)
     if not survey.sizes[STAR]:

@@ -106,7 +106,8 @@ def train(
     from luxscale.training import train as fit
 
     store.claim_place(out, FORMAT, overwrite=overwrite)
-    opened = take(store.open_survey(survey, check="structure"), stars, survey)
+    found = store.open_survey(survey, check="structure", outputs=outputs or None)
+    opened = take(found, stars, survey)
     given = {
         "iterations": iterations,
         "solver": solver,
@@ -207,7 +208,7 @@ def crossval(
     from luxscale import store
     from luxscale.analysis import evaluate
 
-    take(store.open_survey(survey, check="structure"), stars, survey)
+    take(store.open_survey(survey, check="structure", outputs=outputs or None), stars, survey)
     grid = cv.make_grid(
         survey,
         out,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "--region-stars",
     type=click.IntRange(1),
     default=None,
-    help="Stars a task, a multiple of the survey's chunk.",
+    help="Stars a task, rounded to whole chunks of the survey.",
 )
 @click.option(
     "--region", type=click.IntRange(0), default=None, help="Do this region alone, in this process."

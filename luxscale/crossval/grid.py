@@ -142,7 +142,7 @@ def make_grid(
             f"method {method!r} has no number of latents to choose; take one of "
             f"{', '.join(METHODS)}"
         )
-    opened = store.open_survey(paths[0])
+    opened = store.open_survey(paths[0], outputs=outputs)
     specs, n = pick_outputs(opened, outputs, paths[0]), opened.sizes[STAR]
     start, stop, step = (stars or slice(None)).indices(n)
     if step != 1 or start >= stop:

@@ -95,13 +95,14 @@ def make_plan(
     InputError
     """
     paths = [store.make_absolute(p) for p in (survey, model, catalog)]
-    opened, loaded = _open_survey(paths[0]), load_model(paths[1])
+    loaded = load_model(paths[1])
     outputs = pick_given(loaded, given)
     if "label_value" not in (o.name for o in loaded.labels):
         raise InputError(
             f"{paths[1]}: the model predicts no 'label_value'; train one on stars that have labels"
         )
     check_covariance(loaded, covariance)
+    opened = _open_survey(paths[0], [o.name for o in outputs])
     check_match(opened, outputs, paths[0])
     stars = opened[STAR].values
     check_unique(stars, paths[0])
@@ -116,13 +117,10 @@ def make_plan(
     if region_stars is None:
         width = sum(opened[v][:1].nbytes for o in outputs for v in o.spec.variables)
         region_stars = region_size(stars.size, chunk, width)
-    if region_stars < 1 or region_stars % chunk:
-        raise InputError(
-            f"region_stars={region_stars} is not a multiple of the {chunk} stars in a chunk of "
-            f"{paths[0]}, so two "
-            "tasks would write one chunk; choose e.g. "
-            f"{chunk * max(1, round(region_stars / chunk))}"
-        )
+    if region_stars < 1:
+        raise InputError(f"region_stars={region_stars}: give the number of stars of a task")
+    # two tasks must never write into one chunk of the catalogue
+    region_stars = round_to_chunks(region_stars, chunk)
     return Plan(
         paths[0],
         paths[1],
@@ -141,11 +139,11 @@ def region_size(n_stars: int, chunk: int, star_bytes: int) -> int:
     return round_to_chunks(min(_REGION_BYTES / star_bytes, n_stars / _LEAST_REGIONS), chunk)
 
 
-def _open_survey(path: str) -> xr.Dataset:
-    """Open and check a survey; chunks that cannot be read are for the run to flag, which does the others."""
-    survey = store.open_survey(path, check="structure")
+def _open_survey(path: str, outputs: Sequence[str]) -> xr.Dataset:
+    """Open a survey and check what is read of it; chunks that cannot be read are for the run to flag, which does the others."""
+    survey = store.open_survey(path, check="structure", outputs=outputs)
     try:
-        store.check_contents(survey, path, sample=True)
+        store.check_contents(survey, path, sample=True, outputs=outputs)
     except InputError:
         raise
     except Exception as error:  # codecs raise what they like

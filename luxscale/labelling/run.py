@@ -89,7 +89,7 @@ def label_survey(
     covariance : bool
         Whether to write ``label_cov``.
     region_stars : int, optional
-        Stars a task, a multiple of the survey's chunk; whole chunks of about 75 MB if not given.
+        Stars a task, rounded to whole chunks of the survey; about 75 MB if not given.
     log : str or Path, optional
         File to append the log of the run to, a JSON object a line.
     progress : bool

@@ -14,6 +14,7 @@ from luxscale.model.lux import LuxModel, Output, coordinates
 from luxscale.schema import flags
 from luxscale.schema.checks import check_structure
 from luxscale.schema.outputs import OutputSpec, pick_outputs
+from luxscale.schema.standard import is_same_unit, standardize_survey
 from luxscale.schema.variables import CATALOG, STAR
 
 _DOC = {v.name: v.doc for v in CATALOG}
@@ -56,7 +57,8 @@ def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
         return
     ours = {"units": output.units[0], **dict(output.attrs)}
     for key in ("units", "medium"):
-        if key in ours and grid.attrs.get(key, ours[key]) != ours[key]:
+        stated = grid.attrs.get(key, ours.get(key))
+        if key in ours and not is_same_unit(stated, ours[key]):
             raise InputError(
                 f"{where}: {name!r} has {key} {grid.attrs[key]!r}, the model {ours[key]!r}; "
                 "convert it, "
@@ -113,6 +115,7 @@ def infer(
     >>> emulated = lux.predict(lux.infer(survey, model, given="label_value"), model, output="flux")
     """
     inference = Inference.of(model, given, covariance=covariance)
+    survey = standardize_survey(survey)
     specs = check_match(survey, pick_given(model, given), "survey")
     return decorate_catalog(infer_dataset(survey, inference.reading(specs)), model)
 

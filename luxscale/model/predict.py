@@ -12,6 +12,7 @@ from luxscale.model.decoders import LinearMap
 from luxscale.model.infer import check_match, infer, infer_dataset
 from luxscale.model.inference import Inference, pick_given
 from luxscale.model.lux import LuxModel, coordinates
+from luxscale.schema.standard import standardize_survey
 from luxscale.schema.variables import LATENT, STAR
 
 
@@ -103,6 +104,7 @@ def predict_error(
     if wanted.is_label:
         return infer(survey, model, given)[wanted.spec.noise].rename(f"{output}_error")
     inference = Inference.of_latents(model, given, covariance=True)
+    survey = standardize_survey(survey)
     specs = check_match(survey, pick_given(model, given), "survey")
     inferred = infer_dataset(survey, inference.reading(specs))
     covariance = inferred[f"{LATENT}_cov"]

@@ -8,7 +8,15 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.schema.outputs import ROLE_ATTR, OutputSpec, Role, find_invalid, find_outputs
+from luxscale.schema.outputs import (
+    ROLE_ATTR,
+    OutputSpec,
+    Role,
+    find_invalid,
+    find_outputs,
+    list_partners,
+    pick_outputs,
+)
 from luxscale.schema.variables import STAR, SURVEY
 
 #: A check of values reads at most this many bytes of a variable; a larger one is sampled by whole
@@ -19,16 +27,49 @@ SAMPLE_BYTES = 64 * 2**20
 SAMPLE_CHUNKS = 16
 
 
-def check_structure(dataset: xr.Dataset, where: str) -> None:
-    """Refuse a survey whose names, dims, dtypes, grids or chunks break the contract; reads no per-star data.
+def check_structure(
+    dataset: xr.Dataset, where: str, outputs: str | Iterable[str] | None = None
+) -> None:
+    """Refuse a survey whose names, dims, dtypes or grids break the contract.
+
+    Reads no per-star data. Chunks may be of any shape: what is slow to read is read right.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    where : str
+        What messages call it.
+    outputs : str or iterable of str, optional
+        Outputs that are used: nothing else is checked. All by default.
 
     Raises
     ------
     InputError
         Names ``where``, the variable and what to do.
     """
-    for problem in _structure_problems(dataset):
+    used = dataset
+    if outputs is not None:
+        names = [outputs] if isinstance(outputs, str) else list(outputs)
+        used = _keep_outputs(dataset, names)
+    for problem in _structure_problems(used):
         raise InputError(f"{where}: {problem}")
+    if outputs is not None:
+        pick_outputs(dataset, names, where)
+    elif not find_outputs(dataset):
+        raise InputError(
+            f"{where}: no output: it needs 'flux' with 'flux_ivar', or 'label_value' with "
+            "'label_err', on (star, ...)"
+        )
+
+
+def _keep_outputs(dataset: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
+    """Return a survey with some of its outputs, and without all that these do not need."""
+    used = {STAR}
+    for name in names:
+        used |= {name, *list_partners(name)}
+        if name in dataset:
+            used |= {str(dim) for dim in dataset[name].dims}
+    return dataset[[v for v in dataset.variables if v in used]]
 
 
 def _structure_problems(dataset: xr.Dataset) -> Iterator[str]:
@@ -55,13 +96,7 @@ def _structure_problems(dataset: xr.Dataset) -> Iterator[str]:
                 f"no variable {name!r}, to which {partner!r} belongs; add it, or leave out "
                 f"{partner!r}"
             )
-    outputs = find_outputs(dataset)
-    if not outputs:
-        yield (
-            "no output: it needs 'flux' with 'flux_ivar', or 'label_value' with 'label_err', on "
-            "(star, ...)"
-        )
-    for output in outputs:
+    for output in find_outputs(dataset):
         yield from _output_problems(dataset, output)
 
 
@@ -75,12 +110,6 @@ def _output_problems(dataset: xr.Dataset, output: OutputSpec) -> Iterator[str]:
     for array in (value, noise):
         if array.dtype.kind != "f":
             yield f"{array.name!r} has dtype {array.dtype}, expected float"
-        if array.chunks and len(array.chunks[1]) > 1:
-            yield (
-                f"{array.name!r} is chunked along {output.dim!r}; a star's values must lie in "
-                "one chunk: "
-                f"write it with .chunk({{{output.dim!r}: -1}})"
-            )
     if output.dim not in dataset.coords:
         yield f"no coordinate {output.dim!r}, which says what the columns of {output.name!r} are"
     else:

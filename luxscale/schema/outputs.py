@@ -77,7 +77,8 @@ class OutputSpec:
         return np.where(find_invalid(self, values, noise), np.nan, ivar)
 
 
-def _partners(name: str) -> tuple[str, ...]:
+def list_partners(name: str) -> tuple[str, ...]:
+    """Return the names that the errors of an output may have, in the order of preference."""
     return (f"{name}_ivar", f"{name}_err", f"{name.removesuffix('_value')}_err")
 
 
@@ -86,7 +87,7 @@ def find_outputs(dataset: xr.Dataset) -> tuple[OutputSpec, ...]:
     found = []
     for name, array in dataset.data_vars.items():
         if array.ndim == 2 and array.dims[0] == STAR:
-            noise = next((p for p in _partners(str(name)) if p != name and p in dataset), None)
+            noise = next((p for p in list_partners(str(name)) if p != name and p in dataset), None)
             if noise:
                 role = find_role(dataset, str(name))
                 found.append(OutputSpec(str(name), str(array.dims[1]), noise, role))
@@ -128,7 +129,7 @@ def pick_outputs(
         )
     for name in wanted:
         if name not in found:
-            need = name if name not in dataset else " or ".join(dict.fromkeys(_partners(name)))
+            need = name if name not in dataset else " or ".join(dict.fromkeys(list_partners(name)))
             have = ", ".join(found) or "none"
             raise InputError(
                 f"{where}: no variable {need!r}, needed for output {name!r}; it has the "

@@ -46,10 +46,7 @@ class StarIndex(xr.Index):
 
     def _build(self) -> PandasIndex:
         if self._built is None:
-            values = np.asarray(self._variable.values)
-            self._built = PandasIndex(
-                values.astype(object) if values.dtype.kind in "UT" else values, self._dim
-            )
+            self._built = PandasIndex(_to_pandas(self._variable.values), self._dim)
         return self._built
 
     def create_variables(
@@ -170,8 +167,14 @@ def index_stars(dataset: xr.Dataset) -> pd.Index:
     """Return the star identifiers of a dataset, whatever index it has."""
     if STAR in dataset.xindexes:
         return dataset.xindexes[STAR].to_pandas_index()
-    values = np.asarray(dataset[STAR].values)
-    return pd.Index(values.astype(object) if values.dtype.kind in "UT" else values)
+    return pd.Index(_to_pandas(dataset[STAR].values))
+
+
+def _to_pandas(stars: np.ndarray) -> np.ndarray:
+    """Return identifiers as pandas can index them: text as objects, numbers in native byte order."""
+    if stars.dtype.kind in "UT":
+        return stars.astype(object)
+    return stars.astype(stars.dtype.newbyteorder("="), copy=False)
 
 
 def match_stars(catalog: xr.Dataset, truth: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:

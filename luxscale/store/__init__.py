@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from luxscale.errors import CannotWrite, InputError
 from luxscale.progress import Progress
+from luxscale.schema.blocks import spread_blocks
 from luxscale.schema.checks import (
     SAMPLE_BYTES,
     SAMPLE_CHUNKS,
@@ -22,7 +23,8 @@ from luxscale.schema.checks import (
     check_unique,
     check_values,
 )
-from luxscale.schema.outputs import find_outputs
+from luxscale.schema.outputs import pick_outputs
+from luxscale.schema.standard import decode_names, standardize_survey
 from luxscale.schema.stars import StarIndex
 from luxscale.schema.variables import STAR, SURVEY, describe_variables
 from luxscale.store import s3
@@ -168,6 +170,7 @@ def open_dataset(
         raise InputError(
             f"{path}: cannot be opened ({error}); it is damaged: copy or make it again"
         ) from error
+    dataset = decode_names(dataset)
     for name, coord in dataset.coords.items():
         if coord.dims == (name,):
             dataset = dataset.set_xindex(
@@ -179,7 +182,10 @@ def open_dataset(
 
 
 def open_survey(
-    path: str | Path, *, check: Literal["structure", "sample", "all"] = "sample"
+    path: str | Path,
+    *,
+    check: Literal["structure", "sample", "all"] = "sample",
+    outputs: str | Iterable[str] | None = None,
 ) -> xr.Dataset:
     """Open a survey lazily, and refuse one that breaks the contract.
 
@@ -188,14 +194,16 @@ def open_survey(
     path : str or Path
         Zarr store.
     check : {"sample", "structure", "all"}
-        What to check beside names, dims, dtypes, grids and chunks, which are always checked:
-        nothing, values of whole chunks spread over the survey (all values of a small survey), or
-        all values.
+        What to check beside names, dims, dtypes and grids, which are always checked: nothing,
+        values of whole chunks spread over the survey (all values of a small survey), or all values.
+    outputs : str or iterable of str, optional
+        Outputs that are used; the others are not checked. All by default.
 
     Returns
     -------
     Dataset
-        Backed by Dask, chunked as on disk; the index of ``star`` is built when it is first used.
+        Backed by Dask, in chunks of stars as on disk; the index of ``star`` is built when it is
+        first used.
 
     Raises
     ------
@@ -210,15 +218,15 @@ def open_survey(
     ('star', 'wavelength')
 
     """
-    survey = open_dataset(path, kind="survey")
+    survey = standardize_survey(open_dataset(path, kind="survey"))
     if survey.attrs.get("complete") == 0:
         raise InputError(
             f"{path}: files are being read into it, or were when that was stopped; run the "
             "same `luxscale ingest` again"
         )
-    check_structure(survey, str(path))
+    check_structure(survey, str(path), outputs)
     if check != "structure":
-        check_contents(survey, str(path), sample=check == "sample")
+        check_contents(survey, str(path), sample=check == "sample", outputs=outputs)
     return survey
 
 
@@ -230,27 +238,41 @@ open_survey.__doc__ = (
 )
 
 
-def check_contents(survey: xr.Dataset, where: str, *, sample: bool) -> None:
+def check_contents(
+    survey: xr.Dataset,
+    where: str,
+    *,
+    sample: bool,
+    outputs: str | Iterable[str] | None = None,
+) -> None:
     """Check values and the uniqueness of stars, all or a sample of bounded size.
+
+    Parameters
+    ----------
+    survey : Dataset
+    where : str
+        What messages call it.
+    sample : bool
+    outputs : str or iterable of str, optional
+        Outputs to check; all by default.
 
     Raises
     ------
     InputError
     """
-    outputs, n = find_outputs(survey), survey.sizes[STAR]
-    block = star_chunk(survey)
-    cost = max(survey[v].nbytes for o in outputs for v in o.variables) / n * block
-    starts = np.arange(0, n, block)
+    specs = pick_outputs(survey, outputs, where)
+    n_stars, size = survey.sizes[STAR], star_chunk(survey)
+    most = -(-n_stars // size)
     if sample:
-        count = min(SAMPLE_CHUNKS, max(1, int(SAMPLE_BYTES // cost)))
-        starts = starts[
-            np.unique(np.linspace(0, starts.size - 1, min(count, starts.size)).astype(int))
-        ]
-    with Progress("checking", starts.size, unit="chunks", enabled=not sample) as shown:
-        for i, start in enumerate(starts):
-            shown.update(i)
-            check_values(survey.isel({STAR: slice(start, start + block)}), outputs, where)
-    if not sample or n * 128 <= SAMPLE_BYTES:  # an identifier in memory takes about 128 bytes
+        star_bytes = max(survey[v].nbytes for o in specs for v in o.variables) / n_stars
+        most = min(SAMPLE_CHUNKS, int(SAMPLE_BYTES // (star_bytes * size)))
+    blocks = spread_blocks(n_stars, size, most)
+    with Progress("checking", len(blocks), unit="chunks", enabled=not sample) as shown:
+        for number, block in enumerate(blocks):
+            shown.update(number)
+            check_values(survey.isel({STAR: block}), specs, where)
+    # an identifier in memory takes about 128 bytes
+    if not sample or n_stars * 128 <= SAMPLE_BYTES:
         check_unique(survey[STAR].values, where)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -33,30 +34,55 @@ _TAIL = 8
 _AT_ONCE = 64
 
 
+def get_chunk_shape(array: zarr.Array[Any]) -> tuple[int, ...]:
+    """Return the shape of the stored chunks of an array; a shard is one."""
+    return tuple(getattr(array, "shards", None) or array.chunks)
+
+
 def get_chunk_rows(array: zarr.Array[Any]) -> int:
-    """Return the number of stars in a stored chunk of an array; a shard is one."""
-    return int((getattr(array, "shards", None) or array.chunks)[0])
+    """Return the number of stars in a stored chunk of an array."""
+    return int(get_chunk_shape(array)[0])
 
 
 def read_sizes(group: zarr.Group, name: str, start: int, stop: int) -> np.ndarray:
-    """Return the stored size in bytes of each chunk of an array that holds stars ``start`` to ``stop``: (chunk,), int64."""
-    place, keys = _chunks(store.open_array(group, name), start, stop)
-    return np.array(sync(_gather(_size, place, keys)), np.int64)
+    """Return the stored sizes of an array's chunks of stars, in bytes.
+
+    Returns
+    -------
+    array, (chunk of stars,), int64
+        Of those that hold stars ``start`` to ``stop``. Where features are in chunks too, the sum
+        over them; what is not above 0 if one of them is empty or missing.
+    """
+    place, keys = _list_keys(store.open_array(group, name), start, stop)
+    sizes = np.array(sync(_gather(_size, place, keys.ravel())), np.int64).reshape(keys.shape)
+    is_whole = (sizes > 0).all(axis=1)
+    return np.where(is_whole, sizes.sum(axis=1), sizes.min(axis=1))
 
 
 def read_marks(group: zarr.Group, name: str, start: int, stop: int) -> np.ndarray:
-    """Return what tells each chunk from another in its place: its stored size and its last bytes: (chunk, 2), int64."""
-    place, keys = _chunks(store.open_array(group, name), start, stop)
-    return np.array(sync(_gather(_mark, place, keys)), np.int64).reshape(-1, 2)
+    """Return what tells each chunk from another in its place: its stored size and its last bytes.
+
+    Returns
+    -------
+    array, (chunk, 2), int64
+        Of the chunks that hold stars ``start`` to ``stop``. Where features are in chunks too, as
+        many rows for each chunk of stars as there are of these.
+    """
+    place, keys = _list_keys(store.open_array(group, name), start, stop)
+    return np.array(sync(_gather(_mark, place, keys.ravel())), np.int64).reshape(-1, 2)
 
 
-def _chunks(array: zarr.Array[Any], start: int, stop: int) -> tuple[Any, list[str]]:
-    """Return the store of an array, and the keys of the chunks that hold some of the stars."""
-    rows, rest = get_chunk_rows(array), (0,) * (array.ndim - 1)
-    numbers = range(start // rows, -(-stop // rows))
-    return array.store, [
-        f"{array.path}/{array.metadata.encode_chunk_key((i, *rest))}" for i in numbers
-    ]
+def _list_keys(array: zarr.Array[Any], start: int, stop: int) -> tuple[Any, np.ndarray]:
+    """Return the store of an array, and the keys of the chunks that hold some of the stars.
+
+    The keys are (chunk of stars, chunk of features), the latter in the order of the array.
+    """
+    chunk = get_chunk_shape(array)
+    first, last = start // chunk[0], -(-stop // chunk[0])
+    counts = [-(-size // length) for size, length in zip(array.shape[1:], chunk[1:], strict=True)]
+    numbers = list(itertools.product(range(first, last), *map(range, counts)))
+    keys = [f"{array.path}/{array.metadata.encode_chunk_key(number)}" for number in numbers]
+    return array.store, np.array(keys, object).reshape(last - first, -1)
 
 
 async def _gather(
@@ -134,10 +160,10 @@ def flush_chunks(group: zarr.Group, names: Iterable[str], start: int, stop: int)
     not the rest.
     """
     for name in names:
-        place, keys = _chunks(store.open_array(group, name), start, stop)
+        place, keys = _list_keys(store.open_array(group, name), start, stop)
         if not isinstance(place, zarr.storage.LocalStore):
             return
-        for key in keys:
+        for key in keys.ravel():
             with contextlib.suppress(
                 FileNotFoundError
             ):  # a chunk of fill values alone is not stored

@@ -18,6 +18,7 @@ from luxscale.model.lux import LuxModel, Output, Provenance
 from luxscale.progress import Progress
 from luxscale.schema.checks import check_structure, check_unique
 from luxscale.schema.outputs import Role, pick_outputs
+from luxscale.schema.standard import standardize_survey
 from luxscale.schema.variables import STAR
 from luxscale.training.alternating import train_alternating
 from luxscale.training.cannon import complete_stars, train_cannon
@@ -298,7 +299,8 @@ def _settings(method: str, given: dict[str, Any]) -> dict[str, Any]:
 def _read(
     survey: xr.Dataset, outputs: Sequence[str] | None, where: str, shown: Progress
 ) -> TrainingData:
-    check_structure(survey, where)
+    survey = standardize_survey(survey)
+    check_structure(survey, where, outputs)
     specs = pick_outputs(survey, outputs, where)
     labels = [s for s in specs if s.role is Role.LABELS]
     left_out: dict[str, int] = {}

@@ -249,9 +249,15 @@ def test_refuses_a_path_that_holds_something_else(stores, tmp_path, kind):
     assert str(path) in str(error.value)
 
 
-def test_refuses_regions_that_share_a_chunk(stores, tmp_path):
-    with pytest.raises(InputError, match="not a multiple of the 20 stars in a chunk"):
-        run.make_plan(*stores, tmp_path / "c.zarr", region_stars=30)
+@pytest.mark.parametrize(("asked", "stars"), [(5, 20), (30, 20), (40, 40), (59, 40)])
+def test_regions_never_share_a_chunk(stores, tmp_path, asked, stars):
+    plan = run.make_plan(*stores, tmp_path / "c.zarr", region_stars=asked)
+    assert plan.region_stars == stars
+
+
+def test_refuses_regions_without_stars(stores, tmp_path):
+    with pytest.raises(InputError, match="region_stars=0: give the number of stars of a task"):
+        run.make_plan(*stores, tmp_path / "c.zarr", region_stars=0)
 
 
 def test_refuses_a_duplicated_star_before_any_work(stores, small_survey, tmp_path):

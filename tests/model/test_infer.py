@@ -397,7 +397,6 @@ def attr(key, value):
         (lambda s: s.drop_vars("flux"), "flux", "no variable 'flux', to which 'flux_ivar' belongs"),
         (lambda s: s.drop_vars("flux_ivar"), "flux", "no variable 'flux_ivar', which 'flux' needs"),
         (lambda s: s.transpose(), "flux", "'flux' has dims .*expected .*transpose"),
-        (lambda s: s.chunk(wavelength=10), "flux", "'flux' is chunked along 'wavelength'"),
         (
             lambda s: s.isel(label=[1, 0, 2, 3]),
             "label_value",

@@ -1,5 +1,7 @@
 """Every way to break the contract is refused, by a message that names file and variable and says what to do."""
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -117,16 +119,6 @@ STRUCTURE = {  # what is wrong: (how to make it so, what the message names, what
         ["'label'", "'label_value'"],
         "needs its own",
     ),
-    "chunked along wavelength": (
-        lambda s: s.chunk(star=100, wavelength=20),
-        ["'flux'", "'wavelength'"],
-        ".chunk({'wavelength': -1})",
-    ),
-    "errors chunked along wavelength": (
-        lambda s: s.assign(flux_ivar=s["flux_ivar"].chunk(wavelength=20)),
-        ["'flux_ivar'"],
-        ".chunk({'wavelength': -1})",
-    ),
     "no stars": (lambda s: s.isel(star=slice(0)), ["no stars"], ""),
     "no output": (lambda s: s[["snr"]], ["'flux'", "'label_value'"], "it needs"),
     "no coordinate": (
@@ -171,6 +163,43 @@ def test_structure_is_refused(small_survey, case):
     assert message.startswith(WHERE + ": ")
     for part in [*names, advice]:
         assert part in message
+
+
+def test_chunks_of_any_shape_pass(small_survey):
+    check_structure(small_survey.chunk(star=100, wavelength=20, label=3), WHERE)
+    uneven = small_survey.assign(flux_ivar=small_survey["flux_ivar"].chunk(star=70, wavelength=9))
+    check_structure(uneven, WHERE)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "no errors of labels",
+        "labels transposed",
+        "labels are text",
+        "label repeated",
+        "errors on other dims",
+        "another output of whole numbers",
+    ],
+)
+def test_outputs_that_are_not_used_are_not_checked(small_survey, case):
+    spoil, _, _ = STRUCTURE[case]
+    check_structure(spoil(small_survey), WHERE, "flux")
+
+
+@pytest.mark.parametrize("case", ["no errors of the flux", "flux transposed", "no units"])
+def test_outputs_that_are_used_are_checked(small_survey, case):
+    spoil, names, advice = STRUCTURE[case]
+    with pytest.raises(InputError, match=re.escape(advice)) as error:
+        check_structure(spoil(small_survey), WHERE, ["flux"])
+    assert all(name in str(error.value) for name in names)
+
+
+def test_an_output_that_is_used_must_be_there(small_survey):
+    with pytest.raises(
+        InputError, match="no variable 'mag', .* has the outputs: label_value, flux"
+    ):
+        check_structure(small_survey, WHERE, "mag")
 
 
 def test_structure_reads_no_data(small_survey, no_compute):

@@ -96,3 +96,43 @@ def test_marks_of_chunks_that_are_missing_or_short(group):
         [0, 0],
         [2, 0x0201],
     ]
+
+
+@pytest.fixture
+def tiled(tmp_path):
+    """An array of 50 stars whose features are in chunks too: 3 chunks of stars, 4 of features."""
+    group = zarr.create_group(tmp_path / "t.zarr")
+    values = np.random.default_rng(0).standard_normal((50, 30))
+    group.create_array("flux", data=values, chunks=(20, 8))
+    return group
+
+
+def tile_of(group, star, feature):
+    return os.path.join(str(group.store.root), "flux", "c", str(star), str(feature))
+
+
+def test_sizes_where_features_are_in_chunks_too(tiled):
+    sizes = [
+        sum(os.path.getsize(tile_of(tiled, star, feature)) for feature in range(4))
+        for star in range(3)
+    ]
+    assert chunks.read_sizes(tiled, "flux", 0, 50).tolist() == sizes
+    assert chunks.read_sizes(tiled, "flux", 20, 50).tolist() == sizes[1:]
+    os.unlink(tile_of(tiled, 1, 2))
+    os.truncate(tile_of(tiled, 2, 3), 0)
+    assert chunks.read_sizes(tiled, "flux", 0, 50).tolist() == [sizes[0], chunks.MISSING, 0]
+
+
+def test_a_change_in_any_chunk_of_features_changes_the_marks_of_its_stars(tiled):
+    before = chunks.read_marks(tiled, "flux", 0, 50).reshape(3, 4, 2)
+    tiled["flux"][45, 17] = 7.0
+    after = chunks.read_marks(tiled, "flux", 0, 50).reshape(3, 4, 2)
+    changed = (before != after).any(axis=2)
+    assert np.argwhere(changed).tolist() == [[2, 2]]
+
+
+def test_chunks_of_features_are_flushed(tiled, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(chunks, "_fsync", lambda path: flushed.append(str(path)))
+    chunks.flush_chunks(tiled, ["flux"], 20, 40)
+    assert flushed == [tile_of(tiled, 1, feature) for feature in range(4)]

@@ -1,0 +1,130 @@
+"""A survey in the contract's own form, where it says the same in another.
+
+Numbers in another byte order, whole numbers as fluxes or labels, names as bytes, other spellings of
+a unit: all of it can be read right, and none of it is a reason to refuse a survey.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from luxscale.schema.outputs import find_outputs
+from luxscale.schema.variables import STAR
+
+#: Spellings of units of wavelength, in lower case, and the one that they are compared as.
+_UNITS = {
+    spelling: unit
+    for unit, spellings in {
+        "Angstrom": (
+            "a",
+            "aa",
+            "å",
+            "\u212b",
+            "ang",
+            "angstrom",
+            "angstroms",
+            "ångström",
+            "0.1 nm",
+        ),
+        "nm": ("nm", "nanometer", "nanometers", "nanometre", "nanometres"),
+        "um": ("um", "µm", "μm", "micron", "microns", "micrometer", "micrometers"),
+    }.items()
+    for spelling in spellings
+}
+
+_MEDIA = ("vacuum", "air")
+
+
+def standardize_survey(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a survey with all that its outputs need in the contract's own form.
+
+    Values and errors become floats in this machine's byte order, names text, wavelengths floats. On
+    Dask, a star's values are brought into one chunk. What is in the contract's form already is
+    returned as it is, and nothing lazy is read.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Backed by Dask, or in memory.
+    """
+    dataset = decode_names(dataset)
+    outputs = find_outputs(dataset)
+    arrays = {}
+    for name in {v for output in outputs for v in output.variables}:
+        array = dataset[name]
+        standard = _join_features(_to_native_floats(array))
+        if standard is not array:
+            arrays[name] = standard
+    grids = {}
+    for dim in {output.dim for output in outputs if output.dim in dataset.coords}:
+        grid = dataset[dim].variable
+        standard_grid = _standardize_grid(grid)
+        if standard_grid is not grid:
+            grids[dim] = standard_grid
+    if arrays:
+        dataset = dataset.assign(arrays)
+    if grids:
+        dataset = dataset.drop_indexes([d for d in grids if d in dataset.xindexes])
+        dataset = dataset.assign_coords(grids)
+    return dataset
+
+
+def decode_names(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset whose identifiers and other names are text where they were bytes."""
+    decoded = {}
+    for name, coord in dataset.coords.items():
+        if coord.dtype.kind == "S":
+            variable = xr.apply_ufunc(
+                np.char.decode,
+                coord.variable,
+                dask="parallelized",
+                output_dtypes=[np.dtype(f"U{coord.dtype.itemsize}")],
+                keep_attrs=True,
+            )
+            decoded[name] = variable
+    if not decoded:
+        return dataset
+    dataset = dataset.drop_indexes([name for name in decoded if name in dataset.xindexes])
+    return dataset.assign_coords(decoded)
+
+
+def is_same_unit(one: str, other: str) -> bool:
+    """Return whether two spellings, such as ``AA`` and ``Angstrom``, mean the same unit."""
+    return _spell_unit(one) == _spell_unit(other)
+
+
+def _spell_unit(unit: str) -> str:
+    spelling = str(unit).strip()
+    return _UNITS.get(spelling.lower(), spelling)
+
+
+def _to_native_floats(array: xr.DataArray) -> xr.DataArray:
+    """Return whole numbers as floats that hold them, and floats in this machine's byte order."""
+    dtype = array.dtype
+    if dtype.kind in "iu":
+        return array.astype(np.result_type(dtype.newbyteorder("="), np.float32))
+    if dtype.kind == "f" and not dtype.isnative:
+        return array.astype(dtype.newbyteorder("="))
+    return array
+
+
+def _join_features(array: xr.DataArray) -> xr.DataArray:
+    """Return an array on Dask whose chunks hold all features of their stars."""
+    split = [d for d, sizes in array.variable.chunksizes.items() if d != STAR and len(sizes) > 1]
+    return array.chunk(dict.fromkeys(split, -1)) if split else array
+
+
+def _standardize_grid(grid: xr.Variable) -> xr.Variable:
+    """Return wavelengths as native floats, their medium in lower case; names as they are."""
+    is_whole = grid.dtype.kind in "iu" and "units" in grid.attrs
+    if is_whole:
+        grid = xr.Variable(grid.dims, grid.values.astype(np.float64), grid.attrs)
+    if grid.dtype.kind == "f" and not grid.dtype.isnative:
+        native = grid.values.astype(grid.dtype.newbyteorder("="))
+        grid = xr.Variable(grid.dims, native, grid.attrs)
+    medium = grid.attrs.get("medium")
+    spelling = str(medium).strip().lower()
+    if spelling in _MEDIA and medium != spelling:
+        grid = xr.Variable(grid.dims, grid.values, {**grid.attrs, "medium": spelling})
+    return grid
