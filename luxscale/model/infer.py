@@ -57,8 +57,7 @@ def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
         return
     ours = {"units": output.units[0], **dict(output.attrs)}
     for key in ("units", "medium"):
-        stated = grid.attrs.get(key, ours.get(key))
-        if key in ours and not is_same_unit(stated, ours[key]):
+        if key in ours and not is_same_unit(grid.attrs.get(key, ours[key]), ours[key]):
             raise InputError(
                 f"{where}: {name!r} has {key} {grid.attrs[key]!r}, the model {ours[key]!r}; "
                 "convert it, "
