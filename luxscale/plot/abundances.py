@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 
 from luxscale.analysis.evaluate import label_units, require_variables
-from luxscale.plot.density import DENSE, draw_stars, share_scale
+from luxscale.plot.density import DENSE, draw_stars, find_highest, share_scale
 from luxscale.plot.kiel_diagram import add_kiel, choose_hue, draw_kiel
 from luxscale.plot.style import (
     TITLE,
@@ -20,7 +20,10 @@ from luxscale.plot.style import (
     find_limits,
     format_axis_label,
     make_axes,
+    make_figure,
+    make_grid,
     make_ticks,
+    set_ticks,
     style_axes,
 )
 from luxscale.schema.status import find_done
@@ -60,7 +63,10 @@ def abundances(catalog: xr.Dataset, y: str, x: str | None = None, ax: Axes | Non
         If the catalogue lacks one of the two labels.
     """
     new = ax is None
-    ax = ax or make_axes(4.2 if find_done(catalog).sum() > DENSE else 3.6, 3.4)
+    if ax is None:
+        # a density has a colour bar at the right
+        dense = find_done(catalog).sum() > DENSE
+        ax = make_axes(4.2 if dense else 3.6, 3.4)
     density = draw_plane(catalog, x or choose_metallicity(catalog), y, ax)
     if new and density is not None:
         add_color_bar(density, ax, "stars per bin")
@@ -69,7 +75,8 @@ def abundances(catalog: xr.Dataset, y: str, x: str | None = None, ax: Axes | Non
 
 def choose_metallicity(catalog: xr.Dataset) -> str:
     """Return the label that abundances are drawn against."""
-    return next((name for name in METALLICITY if name in label_units(catalog)), METALLICITY[0])
+    units = label_units(catalog)
+    return next((name for name in METALLICITY if name in units), METALLICITY[0])
 
 
 def read_labels(catalog: xr.Dataset, *labels: str) -> tuple[np.ndarray, ...]:
@@ -83,7 +90,8 @@ def read_labels(catalog: xr.Dataset, *labels: str) -> tuple[np.ndarray, ...]:
     require_variables(catalog, ["label_value"], "catalogue")
     rows = find_label_rows(list(label_units(catalog)), labels)
     values = catalog["label_value"].values[find_done(catalog)][:, rows]
-    return tuple(values[np.isfinite(values).all(1)].T)
+    complete = np.isfinite(values).all(axis=1)
+    return tuple(values[complete].T)
 
 
 def draw_plane(
@@ -93,10 +101,27 @@ def draw_plane(
     ax: Axes,
     within: tuple[tuple[float, float], tuple[float, float]] | None = None,
 ) -> PolyCollection | None:
-    """Draw one label against another within some limits; return the density, if there is one, for a colour bar."""
+    """Draw one label against another within some limits.
+
+    Parameters
+    ----------
+    catalog : Dataset
+    x, y : str
+        Labels to draw across and up.
+    ax : Axes
+    within : (xlim, ylim), optional
+        Limits of the axes; those of the stars by default.
+
+    Returns
+    -------
+    PolyCollection or None
+        The density, if there is one, for a colour bar.
+    """
     across, up = read_labels(catalog, x, y)
-    central = across.size > DENSE
-    xlim, ylim = within or (find_limits(across, central), find_limits(up, central))
+    if within is None:
+        central = across.size > DENSE
+        within = find_limits(across, central), find_limits(up, central)
+    xlim, ylim = within
     density = draw_stars(ax, across, up, xlim, ylim)
     units = label_units(catalog)
     ax.set(
@@ -106,8 +131,7 @@ def draw_plane(
         ylabel=format_axis_label(y, units[y]),
         box_aspect=1,
     )
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(make_ticks())
+    set_ticks(ax)
     return density
 
 
@@ -139,32 +163,29 @@ def abundances_figure(
     require_variables(catalog, ["label_value"], "catalogue")
     units = label_units(catalog)
     x = x or choose_metallicity(catalog)
-    wanted = (
-        [k for k, unit in units.items() if unit == "dex" and k not in ("logg", x)]
-        if labels is None
-        else labels
-    )
+    if labels is None:
+        labels = [k for k, unit in units.items() if unit == "dex" and k not in ("logg", x)]
     with_kiel = "teff" in units and "logg" in units
-    panels = len(wanted) + with_kiel
-    across = min(panels, min((4, 5, 3), key=lambda n: -panels % n))  # few empty places
-    down = -(-panels // across)
-    figure = Figure(
-        (2.6 * across, 2.4 * down + 0.6 * (find_done(catalog).sum() > DENSE)), layout="constrained"
-    )
-    axes = [figure.add_subplot(down, across, i + 1) for i in range(panels)]
-    for ax in axes:
-        style_axes(ax)
+    axes = _make_axes(len(labels) + with_kiel, dense=bool(find_done(catalog).sum() > DENSE))
     if with_kiel:
         add_kiel(catalog, axes[0])
-    drawn = [
-        draw_plane(catalog, x, name, ax) for name, ax in zip(wanted, axes[with_kiel:], strict=True)
-    ]
-    share_scale([d for d in drawn if d is not None], axes)
-    return figure
+    panels = zip(labels, axes[with_kiel:], strict=True)
+    share_scale([draw_plane(catalog, x, name, ax) for name, ax in panels], axes)
+    return axes[0].get_figure()
+
+
+def _make_axes(n: int, dense: bool) -> np.ndarray:
+    """Return the axes of ``n`` panels on a new figure, in rows with few empty places."""
+    columns = min(n, min((4, 5, 3), key=lambda most: -n % most))
+    rows = -(-n // columns)
+    height = 2.4 * rows
+    if dense:
+        height += 0.6  # the colour bar above all panels
+    return make_grid(make_figure(2.6 * columns, height), n, rows, columns)
 
 
 def diagrams(catalogs: Mapping[str, xr.Dataset], plane: tuple[str, str]) -> Figure:
-    """Draw the Kiel diagrams of several catalogues, and under them a plane of abundances, on the same axes: figure 8.
+    """Draw the Kiel diagrams of several catalogues, and under them a plane of abundances: figure 8.
 
     Parameters
     ----------
@@ -184,47 +205,59 @@ def diagrams(catalogs: Mapping[str, xr.Dataset], plane: tuple[str, str]) -> Figu
     InputError
         If a catalogue lacks a label.
     """
-    figure = Figure((2.8 * len(catalogs) + 0.9, 5.9), layout="constrained")
+    figure = make_figure(2.8 * len(catalogs) + 0.9, 5.9)
     axes = figure.subplots(2, len(catalogs), squeeze=False)
-    shown = list(catalogs.values())
-    span = {name: _span(shown, name) for name in ("teff", "logg", *plane)}
-    hue = choose_hue(shown[0], METALLICITY[0])
     for ax in axes.flat:
         style_axes(ax)
-    stars = [draw_kiel(c, ax, "teff", "logg", hue) for c, ax in zip(shown, axes[0], strict=True)]
-    within = (span[plane[0]], span[plane[1]])
-    planes = [draw_plane(c, *plane, ax, within) for c, ax in zip(shown, axes[1], strict=True)]
-    for name, ax in zip(catalogs, axes[0], strict=True):
-        ax.set(xlim=span["teff"][::-1], ylim=span["logg"][::-1])
-        ax.set_title(name, fontsize=TITLE)
-        ax.xaxis.set_major_locator(make_ticks(3))  # neighbours' last and first would touch
-    for row in axes:
-        for ax in row[1:]:
-            ax.set_ylabel("")
-            ax.tick_params(labelleft=False)
-    _bars(axes, stars, planes, format_axis_label(hue, label_units(shown[0])[hue]) if hue else "")
+    shown = list(catalogs.values())
+    span = {name: _find_span(shown, name) for name in ("teff", "logg", *plane)}
+    hue = choose_hue(shown[0], METALLICITY[0])
+    across, up = plane
+    within = span[across], span[up]
+    stars, densities = [], []
+    for (name, catalog), top, bottom in zip(catalogs.items(), *axes, strict=True):
+        stars.append(draw_kiel(catalog, top, "teff", "logg", hue))
+        top.set(xlim=span["teff"][::-1], ylim=span["logg"][::-1])
+        top.set_title(name, fontsize=TITLE)
+        # with more ticks the last of a panel and the first of its neighbour would touch
+        top.xaxis.set_major_locator(make_ticks(3))
+        densities.append(draw_plane(catalog, across, up, bottom, within))
+    for ax in axes[:, 1:].flat:
+        ax.set_ylabel("")
+        ax.tick_params(labelleft=False)
+    if hue:
+        name = format_axis_label(hue, label_units(shown[0])[hue])
+        _share_hue(stars, axes[0], name)
+    _share_density(densities, axes[1])
     return figure
 
 
-def _span(catalogs: Sequence[xr.Dataset], label: str) -> tuple[float, float]:
+def _find_span(catalogs: Sequence[xr.Dataset], label: str) -> tuple[float, float]:
     """Return limits that hold the central stars of all catalogues."""
-    known = [read_labels(c, label)[0] for c in catalogs]
-    each = [find_limits(np.percentile(v, MOST) if v.size > CROWD else v, False) for v in known]
-    return min(low for low, _ in each), max(high for _, high in each)
+    each = []
+    for catalog in catalogs:
+        (known,) = read_labels(catalog, label)
+        if known.size > CROWD:
+            known = np.percentile(known, MOST)
+        each.append(find_limits(known, False))
+    lows, highs = zip(*each, strict=True)
+    return min(lows), max(highs)
 
 
-def _bars(
-    axes: np.ndarray, stars: Sequence, planes: Sequence[PolyCollection | None], hue: str
-) -> None:
-    """Give each row one scale of colours, and its bar at the right."""
-    if hue:
-        bounds = stars[0].get_clim()
-        for s in stars:
-            s.set_clim(*bounds)
-        add_color_bar(stars[0], list(axes[0]), hue, extend="both")
-    drawn = [p for p in planes if p is not None]
-    if drawn:
-        top = max(2.0, *(float(np.max(d.get_array())) for d in drawn))  # type: ignore[arg-type]
-        for d in drawn:
-            d.set_clim(1, top)
-        add_color_bar(drawn[0], list(axes[1]), "stars per bin")
+def _share_hue(stars: Sequence[PathCollection], axes: np.ndarray, name: str) -> None:
+    """Give the Kiel diagrams of a row the colours of the first, and its bar at the right."""
+    bounds = stars[0].get_clim()
+    for points in stars:
+        points.set_clim(*bounds)
+    add_color_bar(stars[0], list(axes), name, extend="both")
+
+
+def _share_density(densities: Sequence[PolyCollection | None], axes: np.ndarray) -> None:
+    """Give the densities of a row one scale of colours, and its bar at the right."""
+    drawn = [density for density in densities if density is not None]
+    if not drawn:
+        return
+    top = find_highest(drawn)
+    for density in drawn:
+        density.set_clim(1, top)
+    add_color_bar(drawn[0], list(axes), "stars per bin")

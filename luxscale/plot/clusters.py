@@ -17,6 +17,7 @@ from luxscale.analysis.evaluate import (
 )
 from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
+from luxscale.plot.labels import name_truth
 from luxscale.plot.style import (
     CYCLE,
     POINT,
@@ -25,8 +26,10 @@ from luxscale.plot.style import (
     find_limits,
     format_axis_label,
     format_label,
+    keep_finite,
     make_axes,
-    make_ticks,
+    set_ticks,
+    write_note,
 )
 
 MARKERS = "osD^vPX<>"
@@ -59,72 +62,71 @@ def clusters(
         If the label is missing, or ``cluster`` has the wrong length.
     """
     pairs = match_labels(catalog, truth, labels=[label])
-    inferred, true = pairs["inferred"].values[:, 0], pairs["truth"].values[:, 0]
-    _check(cluster, inferred.size)
+    inferred = pairs["inferred"].values[:, 0]
+    true = pairs["truth"].values[:, 0]
+    _check_groups(cluster, inferred.size)
     ax = ax or make_axes(3.6, 3.6)
-    ax.plot(true, inferred, ".", ms=4, mew=0, alpha=0.5, color="0.45")
-    numbers = np.unique(cluster)
-    x, y, scatter = np.array([_middle(true, inferred, cluster == k) for k in numbers]).T
-    ax.errorbar(x, y, scatter, fmt="o", ms=5, color=POINT, lw=1.2, capsize=2, zorder=3)
-    _square(ax, *find_limits(_known(np.concatenate([true, inferred])), False))
+    ax.plot(
+        true,
+        inferred,
+        ".",
+        ms=4,
+        mew=0,
+        alpha=0.5,
+        color="0.45",
+    )
+    members = [cluster == number for number in np.unique(cluster)]
+    x, y, scatter = np.array([_measure_cluster(true[at], inferred[at]) for at in members]).T
+    ax.errorbar(
+        x,
+        y,
+        scatter,
+        fmt="o",
+        ms=5,
+        color=POINT,
+        lw=1.2,
+        capsize=2,
+        zorder=3,
+    )
+    every = np.concatenate([true, inferred])
+    _draw_one_to_one(ax, find_limits(keep_finite(every), False))
     name = format_axis_label(label, str(pairs["label_units"].values[0]))
-    side = "True" if pairs.attrs["truth_name"] == "label_true" else "Survey"
-    ax.set(xlabel=f"{side} {name}", ylabel=f"Inferred {name}")
-    _note(ax, f"{numbers.size} clusters, {inferred.size:,} stars", y - x, scatter)
+    ax.set(xlabel=f"{name_truth(pairs)} {name}", ylabel=f"Inferred {name}")
+    heading = f"{len(members)} clusters, {inferred.size:,} stars"
+    _write_summary(ax, heading, y - x, scatter)
     return ax
 
 
-def _square(ax: Axes, low: float, high: float) -> None:
+def _draw_one_to_one(ax: Axes, span: tuple[float, float]) -> None:
     """Give both axes these limits, and draw the 1:1 line."""
-    ax.plot([low, high], [low, high], "k", lw=0.9)
-    ax.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
-    _tick(ax)
+    ax.plot(span, span, "k", lw=0.9)
+    ax.set(xlim=span, ylim=span, box_aspect=1)
+    set_ticks(ax)
 
 
-def _tick(ax: Axes) -> None:
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(make_ticks())
+def _measure_cluster(true: np.ndarray, inferred: np.ndarray) -> tuple[float, float, float]:
+    """Return the medians of a cluster's stars, and the robust scatter of what is inferred."""
+    scatter = robust_scatter(keep_finite(inferred))
+    return float(np.nanmedian(true)), float(np.nanmedian(inferred)), scatter
 
 
-def _middle(true: np.ndarray, inferred: np.ndarray, at: np.ndarray) -> tuple[float, float, float]:
-    return (
-        float(np.nanmedian(true[at])),
-        float(np.nanmedian(inferred[at])),
-        robust_scatter(_known(inferred[at])),
-    )
-
-
-def _known(values: np.ndarray) -> np.ndarray:
-    return values[np.isfinite(values)]
-
-
-def _note(ax: Axes, heading: str, off: np.ndarray, scatter: np.ndarray) -> None:
+def _write_summary(ax: Axes, heading: str, off: np.ndarray, scatter: np.ndarray) -> None:
     """Write how far clusters are off, and how far their stars scatter."""
-    offset, within = float(np.sqrt(np.nanmean(off**2))), float(np.nanmedian(scatter))
+    offset = float(np.sqrt(np.nanmean(off**2)))
+    within = float(np.nanmedian(scatter))
     places = count_decimals(offset, within)
     lines = [
         heading,
         f"RMS offset = {round_to(offset, places)}",
         f"scatter within = {round_to(within, places)}",
     ]
-    box = {"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 1}
-    text = ax.text(
-        0.045,
-        0.97,
-        "\n".join(lines),
-        transform=ax.transAxes,
-        va="top",
-        fontsize=TEXT,
-        bbox=box,
-        zorder=4,
-    )
-    text.set_linespacing(1.25)
+    write_note(ax, 0.045, 0.97, "\n".join(lines), va="top", zorder=4, linespacing=1.25)
 
 
 def cluster_scatter(
     catalog: xr.Dataset, cluster: np.ndarray, labels: Sequence[str], ax: Axes | None = None
 ) -> Axes:
-    """Draw the scatter of labels within each cluster against their errors: whether these are honest.
+    """Draw the scatter of labels within each cluster against their errors: are these honest.
 
     Parameters
     ----------
@@ -149,23 +151,38 @@ def cluster_scatter(
     """
     require_variables(catalog, ("label_value", "label_err"), "catalogue")
     rows = find_label_rows(catalog["label"].values.tolist(), labels)
-    _check(cluster, catalog.sizes["star"])
+    _check_groups(cluster, catalog.sizes["star"])
     ax = ax or make_axes(3.6, 3.6)
-    at, most = [cluster == k for k in np.unique(cluster)], 0.0
+    members = [cluster == number for number in np.unique(cluster)]
+    most = 0.0
     for i, (label, row) in enumerate(zip(labels, rows, strict=True)):
-        value, err = (catalog[v].values[:, row] for v in ("label_value", "label_err"))
-        x, y = np.array([(np.nanmedian(err[k]), robust_scatter(_known(value[k]))) for k in at]).T
+        value = catalog["label_value"].values[:, row]
+        err = catalog["label_err"].values[:, row]
+        x = np.array([np.nanmedian(err[at]) for at in members])
+        y = np.array([robust_scatter(keep_finite(value[at])) for at in members])
+        marker, color = _choose_marker(i)
         text = f"{format_label(label)}, median ratio {np.median(y / x):.2f}"
-        ax.plot(x, y, MARKERS[i % len(MARKERS)], ms=5, color=CYCLE[i % len(CYCLE)], label=text)
+        ax.plot(x, y, marker, ms=5, color=color, label=text)
         most = max(most, float(x.max()), float(y.max()))
-    _square(ax, 0, 1.3 * most)
+    _draw_one_to_one(ax, (0, 1.3 * most))
     unit = label_units(catalog)[labels[0]]
     ax.set(
         xlabel=f"Median error in the catalogue [{unit}]",
         ylabel=f"Scatter within a cluster [{unit}]",
     )
-    ax.legend(fontsize=TEXT, loc="upper left", framealpha=0.8, edgecolor="none", handletextpad=0.1)
+    ax.legend(
+        fontsize=TEXT,
+        loc="upper left",
+        framealpha=0.8,
+        edgecolor="none",
+        handletextpad=0.1,
+    )
     return ax
+
+
+def _choose_marker(i: int) -> tuple[str, str]:
+    """Return the marker and the colour of a series by its number."""
+    return MARKERS[i % len(MARKERS)], CYCLE[i % len(CYCLE)]
 
 
 def kiel_groups(
@@ -195,39 +212,46 @@ def kiel_groups(
     """
     require_variables(catalog, ("label_value",), "catalogue")
     rows = find_label_rows(catalog["label"].values.tolist(), ("teff", "logg"))
-    _check(group, catalog.sizes["star"])
+    _check_groups(group, catalog.sizes["star"])
     ax = ax or make_axes(3.6, 3.6)
     x, y = catalog["label_value"].values[:, rows].T
-    for i, k in enumerate(np.unique(group).tolist()):
-        at = group == k
-        marker, color = MARKERS[i % len(MARKERS)], CYCLE[i % len(CYCLE)]
-        ax.plot(x[at], y[at], marker, ms=3, mew=0, alpha=0.7, color=color, label=str(k))
+    names = np.unique(group).tolist()
+    for i, name in enumerate(names):
+        at = group == name
+        marker, color = _choose_marker(i)
+        ax.plot(
+            x[at],
+            y[at],
+            marker,
+            ms=3,
+            mew=0,
+            alpha=0.7,
+            color=color,
+            label=str(name),
+        )
     units = label_units(catalog)
     ax.set(
-        xlim=find_limits(_known(x), False)[::-1],
-        ylim=find_limits(_known(y), False)[::-1],
-        box_aspect=1,
-    )
-    ax.set(
+        xlim=find_limits(keep_finite(x), False)[::-1],
+        ylim=find_limits(keep_finite(y), False)[::-1],
         xlabel=f"Inferred {format_axis_label('teff', units['teff'])}",
         ylabel=f"Inferred {format_axis_label('logg', units['logg'])}",
+        box_aspect=1,
     )
-    columns = 2 if len(ax.lines) > 4 else 1
     ax.legend(
         title=title,
         title_fontsize=TEXT,
         fontsize=TEXT,
         frameon=False,
-        ncols=columns,
+        ncols=2 if len(names) > 4 else 1,
         markerscale=1.6,
         handletextpad=0,
         columnspacing=0.5,
     )
-    _tick(ax)
+    set_ticks(ax)
     return ax
 
 
-def _check(group: np.ndarray, stars: int) -> None:
+def _check_groups(group: np.ndarray, stars: int) -> None:
     if np.shape(group) != (stars,):
         raise InputError(
             f"groups have shape {np.shape(group)}; give one for each of the {stars} stars"

@@ -1,4 +1,4 @@
-"""Numbers against settings: precision against S/N, and cross-validation against the number of latents."""
+"""Precision of labels against S/N, and cross-validation against the number of latents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from luxscale.errors import InputError
@@ -20,10 +19,12 @@ from luxscale.plot.style import (
     TEXT,
     TITLE,
     add_legend_above,
+    check_axes,
     find_label_rows,
     format_axis_label,
+    make_figure,
     make_panels,
-    make_ticks,
+    set_ticks,
     style_axes,
 )
 
@@ -73,38 +74,46 @@ def precision(
     """
     table = binned["precision"]
     dim = str(table.dims[2])
-    rows = find_label_rows(binned[dim].values.tolist(), labels)
-    units = (
-        binned[f"{dim}_units"].values
-        if f"{dim}_units" in binned.coords
-        else [""] * binned.sizes[dim]
-    )
+    names = binned[dim].values
+    rows = find_label_rows(names.tolist(), labels)
+    units = [""] * names.size
+    if f"{dim}_units" in binned.coords:
+        units = binned[f"{dim}_units"].values.tolist()
     new = axes is None
     axes = make_panels(axes, len(rows), 3, (2.4, 1.8))
-    q = binned["quantile"].values
-    low, middle, high = (int(np.argmin(v)) for v in (q, np.abs(q - 0.5), -q))
-    x = binned["snr_bin"].values
     for ax, row in zip(axes, rows, strict=True):
-        draws, noise, posterior = (
-            table.sel(kind=k).values[:, row] for k in ("draws", "noise", "posterior")
-        )
-        band = f"draws of noise, {100 * q[low]:g}-{100 * q[high]:g}% of stars"
-        ax.fill_between(x, draws[:, low], draws[:, high], color=POINT, alpha=0.25, lw=0, label=band)
-        ax.plot(x, draws[:, middle], "o", color=POINT, ms=3.5, label="draws of noise, median")
-        ax.plot(x, noise[:, middle], color=MODEL, lw=1.4, label="formula")
-        ax.plot(
-            x, posterior[:, middle], "--", color=DATA, lw=1, label="formula, with scatter and prior"
-        )
-        ax.set(
-            ylabel=r"$\sigma$ " + format_axis_label(str(binned[dim].values[row]), str(units[row])),
-            xlabel="S/N",
-        )
+        _draw_precision(ax, table.isel({dim: row}))
+        name = format_axis_label(str(names[row]), str(units[row]))
+        ax.set(xlabel="S/N", ylabel=rf"$\sigma$ {name}")
         ax.set_ylim(0, None)
-        ax.yaxis.set_major_locator(make_ticks())
-        ax.xaxis.set_major_locator(make_ticks())
+        set_ticks(ax)
     if new:
         add_legend_above(axes, 2)
     return axes
+
+
+def _draw_precision(ax: Axes, table: xr.DataArray) -> None:
+    """Draw the precision of one label (kind, snr_bin, quantile) against S/N."""
+    q = table["quantile"].values
+    low, middle, high = np.argmin(q), np.argmin(np.abs(q - 0.5)), np.argmax(q)
+    x = table["snr_bin"].values
+    draws = table.sel(kind="draws").values
+    noise = table.sel(kind="noise").values
+    posterior = table.sel(kind="posterior").values
+    band = f"draws of noise, {100 * q[low]:g}-{100 * q[high]:g}% of stars"
+    ax.fill_between(
+        x,
+        draws[:, low],
+        draws[:, high],
+        color=POINT,
+        alpha=0.25,
+        lw=0,
+        label=band,
+    )
+    ax.plot(x, draws[:, middle], "o", color=POINT, ms=3.5, label="draws of noise, median")
+    ax.plot(x, noise[:, middle], color=MODEL, lw=1.4, label="formula")
+    whole = "formula, with scatter and prior"
+    ax.plot(x, posterior[:, middle], "--", color=DATA, lw=1, label=whole)
 
 
 def crossval(
@@ -115,7 +124,7 @@ def crossval(
     *,
     omega: bool = False,
 ) -> np.ndarray:
-    """Draw how the settings of a cross-validation scored, against the number of latents: figure 14.
+    """Draw how the settings of a cross-validation scored against the number of latents: figure 14.
 
     Parameters
     ----------
@@ -148,8 +157,9 @@ def crossval(
     for name in names:
         if name not in _SCORES:
             raise InputError(f"{name!r} is no score to draw; take {', '.join(_SCORES)}")
-    given, new = scores["given"].values.tolist(), axes is None
-    axes = _grid(axes, len(names), len(given))
+    given = scores["given"].values.tolist()
+    new = axes is None
+    axes = _make_grid(axes, len(names), len(given))
     for row, name in zip(axes, names, strict=True):
         for ax, side in zip(row, given, strict=True):
             _draw_scores(ax, scores[name].sel(given=side), choice, omega)
@@ -163,14 +173,13 @@ def crossval(
     return axes
 
 
-def _grid(axes: Any, rows: int, columns: int) -> np.ndarray:
+def _make_grid(axes: Any, rows: int, columns: int) -> np.ndarray:
+    """Return axes (score, given): those given, or new ones."""
     if axes is not None:
-        if np.size(axes) != rows * columns:
-            raise InputError(f"{np.size(axes)} axes for {rows} scores; give {columns} for each")
+        check_axes(axes, rows * columns, f" for {rows} scores; give {columns} for each")
         return np.reshape(axes, (rows, columns))
-    made = Figure((7.2, 0.5 + 2.3 * rows), layout="constrained").subplots(
-        rows, columns, sharex=True, squeeze=False
-    )
+    figure = make_figure(7.2, 0.5 + 2.3 * rows)
+    made = figure.subplots(rows, columns, sharex=True, squeeze=False)
     for ax in made.flat:
         style_axes(ax)
     return made
@@ -180,42 +189,58 @@ def _draw_scores(
     ax: Axes, folds: xr.DataArray, choice: tuple[Any, ...] | None, omega: bool
 ) -> None:
     """Draw one score (latent_dim, prior, fold): folds as points, medians as lines."""
-    p, priors = folds["latent_dim"].values, folds["prior"].values.tolist()
     folds = folds.transpose("prior", "latent_dim", "fold")
+    p = folds["latent_dim"].values
+    priors = folds["prior"].values.tolist()
     middle = folds.median("fold", skipna=False).values
     for i, prior in enumerate(priors):
-        color, marker = CYCLE[i % len(CYCLE)], "osD^vP"[i % 6]
+        name = f"Ω = {prior**-0.5:g}" if omega else f"prior {prior:g}"
+        look: dict[str, Any] = {"marker": "osD^vP"[i % 6], "color": CYCLE[i % len(CYCLE)]}
+        each = np.repeat(p, folds.sizes["fold"])
         ax.plot(
-            np.repeat(p, folds.sizes["fold"]),
+            each,
             folds.values[i].ravel(),
-            marker,
-            color=color,
+            ls="",
             ms=3,
             alpha=0.45,
             mew=0,
+            **look,
         )
-        name, under = f"Ω = {prior**-0.5:g}" if omega else f"prior {prior:g}", len(priors) - 1 - i
+        # the first line is the thickest, so that those under others show
+        under = len(priors) - 1 - i
         ax.plot(
             p,
             middle[i],
-            marker=marker,
-            color=color,
             lw=1.2 + 0.8 * under,
             ms=4.5 + 1.2 * under,
             label=name,
+            **look,
         )
     if choice and choice[0] in p and choice[1] in priors:
         at = middle[priors.index(choice[1]), p.tolist().index(choice[0])]
+        name = f"chosen, P={choice[0]}"
         ax.plot(
-            choice[0], at, "o", mfc="none", mec="k", ms=11, mew=1, label=f"chosen, P={choice[0]}"
+            choice[0],
+            at,
+            "o",
+            mfc="none",
+            mec="k",
+            ms=11,
+            mew=1,
+            label=name,
         )
+    _scale_axes(ax, p, folds.values)
+
+
+def _scale_axes(ax: Axes, p: np.ndarray, scores: np.ndarray) -> None:
+    """Tick every number of latents, and scale scores that span a wide range logarithmically."""
     ax.set_xscale("log", base=2)
     ax.xaxis.set(
         major_locator=FixedLocator(p.tolist()),
         major_formatter=ScalarFormatter(),
         minor_locator=FixedLocator([]),
     )
-    known = folds.values[np.isfinite(folds.values) & (folds.values > 0)]
+    known = scores[np.isfinite(scores) & (scores > 0)]
     if known.size and known.max() > WIDE * known.min():
         ax.set_yscale("log")
         ax.yaxis.set(major_locator=LogLocator(numticks=6), minor_formatter=NullFormatter())

@@ -18,21 +18,27 @@ DENSE = 2000
 def draw_stars(
     ax: Axes, x: np.ndarray, y: np.ndarray, xlim: tuple[float, float], ylim: tuple[float, float]
 ) -> PolyCollection | None:
-    """Draw stars as points, or above 2,000 their density on a logarithmic scale, which is returned for a colour bar."""
+    """Draw stars as points, or above 2,000 their density on a logarithmic scale.
+
+    Returns
+    -------
+    PolyCollection or None
+        The density, for a colour bar; None of points.
+    """
     if x.size <= DENSE:
+        size = np.clip(80 / max(x.size, 1) ** 0.5, 2, 6)
         ax.plot(
             x,
             y,
             ".",
-            ms=float(np.clip(80 / max(x.size, 1) ** 0.5, 2, 6)),
+            ms=float(size),
             mew=0,
             alpha=0.6,
             color=POINT,
         )
         return None
-    inside = (
-        (x >= xlim[0]) & (x <= xlim[1]) & (y >= ylim[0]) & (y <= ylim[1])
-    )  # hexbin stretches its grid to its stars
+    # hexbin stretches its grid to its stars: only those inside keep it to the limits
+    inside = (x >= xlim[0]) & (x <= xlim[1]) & (y >= ylim[0]) & (y <= ylim[1])
     bins = int(np.clip(x.size**0.5 / 1.6, 40, 90))
     # bins are 1.7 times taller than the rows are apart, hence fewer of them upwards
     return ax.hexbin(
@@ -47,13 +53,26 @@ def draw_stars(
     )
 
 
-def share_scale(densities: Sequence[PolyCollection], axes: Sequence[Axes]) -> None:
-    """Give densities one colour scale, and its bar above all panels."""
-    if not densities:
+def share_scale(densities: Sequence[PolyCollection | None], axes: np.ndarray) -> None:
+    """Give densities, those that are not None, one colour scale, and its bar above all panels."""
+    drawn = [density for density in densities if density is not None]
+    if not drawn:
         return
-    norm = LogNorm(1, max(2.0, *(float(np.max(d.get_array())) for d in densities)))  # type: ignore[arg-type]
-    for density in densities:
+    norm = LogNorm(1, find_highest(drawn))
+    for density in drawn:
         density.set_norm(norm)
     add_color_bar(
-        densities[0], list(axes), "stars per bin", location="top", shrink=0.4, aspect=40, pad=0.01
+        drawn[0],
+        list(axes),
+        "stars per bin",
+        location="top",
+        shrink=0.4,
+        aspect=40,
+        pad=0.01,
     )
+
+
+def find_highest(densities: Sequence[PolyCollection]) -> float:
+    """Return the number of stars in the fullest bin of all densities, 2 at least."""
+    counts = [np.max(density.get_array()) for density in densities]  # type: ignore[arg-type]
+    return max(2.0, *map(float, counts))

@@ -15,6 +15,8 @@ from luxscale.analysis.evaluate import label_units, round_to
 from luxscale.errors import InputError
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict
+from luxscale.plot.grid import find_pixels
+from luxscale.plot.spectrum import load_stars, read_spectra
 from luxscale.plot.style import (
     CYCLE,
     DATA,
@@ -24,13 +26,13 @@ from luxscale.plot.style import (
     find_limits,
     format_grid_name,
     format_label,
+    keep_finite,
     make_axes,
     make_ticks,
+    set_minus,
 )
 from luxscale.plot.windows import mark_windows
 from luxscale.schema.outputs import pick_outputs
-from luxscale.schema.stars import find_stars
-from luxscale.schema.variables import STAR
 
 
 def doppelgangers(
@@ -45,7 +47,7 @@ def doppelgangers(
     output: str = "flux",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a stretch of the spectra of two stars over each other, as the model has them, and the data: figure 5.
+    """Draw a stretch of the spectra of two stars over each other, model and data: figure 5.
 
     Parameters
     ----------
@@ -80,37 +82,51 @@ def doppelgangers(
     (spec,) = pick_outputs(survey, output, "survey")
     (column,) = find_label_rows(list(label_units(catalog)), [label])
     x = survey[spec.dim].values
-    inside = (x >= span[0]) & (x <= span[1])
-    if not inside.any():
-        raise InputError(f"no pixel lies in {span}; the grid is {x[0]:g} to {x[-1]:g}")
-    data = survey[list(spec.variables)].isel({STAR: find_stars(survey, pair, "survey")}).compute()
-    known = catalog.isel({STAR: find_stars(catalog, pair, "catalogue")}).compute()
+    inside = find_pixels(x, span)
+    x = x[inside]
+    data = load_stars(survey[list(spec.variables)], pair, "survey")
+    values, ivar = read_spectra(data, spec)
+    seen = np.where(ivar > 0, values, np.nan)[:, inside]
+    known = load_stars(catalog, pair, "catalogue")
     decoded = predict(known, model, output).values[:, inside]
-    values, noise = (data[v].values for v in spec.variables)
-    seen = np.where(spec.ivar(values, noise) > 0, values, np.nan)[:, inside]
     new = ax is None
     ax = ax or make_axes(4.2, 2.6)
     for i, (color, dashes) in enumerate(zip(CYCLE, ("-", "--"), strict=False)):
+        ax.plot(
+            x,
+            seen[i],
+            ".",
+            color=color,
+            ms=5,
+            mew=0,
+            alpha=0.6,
+        )
         value = float(known["label_value"].values[i, column])
-        ax.plot(x[inside], seen[i], ".", color=color, ms=5, mew=0, alpha=0.6)
-        name = f"{format_label(label)} = {round_to(value, 2)}".replace("-", "\N{MINUS SIGN}")
-        ax.plot(x[inside], decoded[i], dashes, color=color, lw=1.1, label=name)
-    shown = np.concatenate(
-        [decoded.ravel(), np.nanpercentile(seen, (1, 99)) if np.isfinite(seen).any() else []]
-    )
-    low, high = find_limits(shown[np.isfinite(shown)], False)
-    ax.set(
-        xlim=(x[inside][0], x[inside][-1]),
-        ylim=(low - 0.1 * (high - low), high + 0.25 * (high - low)),
-    )
+        name = f"{format_label(label)} = {round_to(value, 2)}"
+        ax.plot(x, decoded[i], dashes, color=color, lw=1.1, label=set_minus(name))
+    ax.set(xlim=(x[0], x[-1]), ylim=_find_limits(seen, decoded))
     mark_windows(ax, windows)
     ax.set_xlabel(format_grid_name(survey[spec.dim]), fontsize=TITLE)
     ax.xaxis.set_major_locator(make_ticks(4))
     ax.yaxis.set_major_locator(MaxNLocator(3))
-    handles = (
-        ax.get_legend_handles_labels()[0]
-        + [Line2D([], [], marker=".", ls="", color=DATA, label="data")] * new
-    )
+    _add_legend(ax, with_data=new)
+    return ax
+
+
+def _find_limits(seen: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
+    """Return limits that hold the model, all data but the wildest, and the legend above them."""
+    shown = [keep_finite(decoded)]
+    if np.isfinite(seen).any():
+        shown.append(np.nanpercentile(seen, (1, 99)))
+    low, high = find_limits(np.concatenate(shown), False)
+    return low - 0.1 * (high - low), high + 0.25 * (high - low)
+
+
+def _add_legend(ax: Axes, with_data: bool) -> None:
+    """Add the legend of the two stars, and of the data if they are to be named."""
+    handles, _ = ax.get_legend_handles_labels()
+    if with_data:
+        handles.append(Line2D([], [], marker=".", ls="", color=DATA, label="data"))
     ax.legend(
         handles=handles,
         loc="upper center",
@@ -122,4 +138,3 @@ def doppelgangers(
         handletextpad=0.4,
         columnspacing=0.7,
     )
-    return ax

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from luxscale.plot.style import (
     POINT,
     add_legend_above,
     format_axis_label,
+    keep_finite,
     make_panels,
-    make_ticks,
+    set_ticks,
 )
 from luxscale.schema.variables import STAR
 
@@ -57,48 +59,79 @@ def errors_by_snr(
     InputError
         If the S/N of no star is known, the stars are not as many, or ``axes`` has the wrong size.
     """
-    if snr.size != catalog.sizes[STAR] or (pairs is not None and snr.size != pairs.sizes[STAR]):
+    sizes = {snr.size, catalog.sizes[STAR]}
+    if pairs is not None:
+        sizes.add(pairs.sizes[STAR])
+    if len(sizes) > 1:
         raise InputError(
             "S/N, catalogue and pairs differ in their number of stars; give those of the same stars"
         )
     edges = make_snr_bins(snr, bins)
     at = assign_bins(snr, edges)
-    new, units = axes is None, label_units(catalog)
+    members = [at == i for i in range(edges.size - 1)]
+    x = np.array([_find_median(snr[inside]) for inside in members])
+    new = axes is None
+    units = label_units(catalog)
     axes = make_panels(axes, len(units), 4, (1.9, 1.6))
-    x = np.array(
-        [np.median(snr[at == i]) if (at == i).any() else np.nan for i in range(edges.size - 1)]
-    )
-    compared = [] if pairs is None else pairs[LABEL].values.tolist()
-    for ax, (j, (name, unit)) in zip(axes, enumerate(units.items()), strict=True):
-        band = np.array(
-            [_band(catalog["label_err"].values[at == i, j]) for i in range(edges.size - 1)]
-        )
-        ax.fill_between(
-            x, band[:, 0], band[:, 2], color=POINT, alpha=0.25, lw=0, label="error, 16-84% of stars"
-        )
-        ax.plot(x, band[:, 1], color=POINT, lw=1.3, label="error, median")
-        if pairs is not None and name in compared:
-            k = compared.index(name)
-            d = (pairs["inferred"] - pairs["truth"]).values[:, k]
-            scatter = [robust_scatter(d[(at == i) & np.isfinite(d)]) for i in range(edges.size - 1)]
-            ax.plot(
-                x, scatter, "o", color=MODEL, ms=3.5, label="robust scatter against trusted labels"
-            )
-        ax.set(ylabel=r"$\sigma$ " + format_axis_label(name, unit), xlabel="S/N")
-        ax.set_ylim(0, 1.12 * _greatest(ax))
-        ax.yaxis.set_major_locator(make_ticks(4))
-        ax.xaxis.set_major_locator(make_ticks(4))
+    for j, (ax, (name, unit)) in enumerate(zip(axes, units.items(), strict=True)):
+        errors = catalog["label_err"].values[:, j]
+        _draw_band(ax, x, [errors[inside] for inside in members])
+        if pairs is not None and name in pairs[LABEL].values:
+            _draw_scatter(ax, x, pairs.sel(label=name), members)
+        ax.set(xlabel="S/N", ylabel=rf"$\sigma$ {format_axis_label(name, unit)}")
+        ax.set_ylim(0, 1.12 * _find_greatest(ax))
+        set_ticks(ax, 4)
     if new:
         add_legend_above(axes, 3)
     return axes
 
 
-def _greatest(ax: Axes) -> float:
-    """Return the largest value of bands, lines and points, so that none is cut at the frame; 1 of none."""
+def _draw_scatter(
+    ax: Axes, x: np.ndarray, pairs: xr.Dataset, members: Sequence[np.ndarray]
+) -> None:
+    """Draw the robust scatter of inferred - truth in each bin, of one label of matched stars."""
+    off = (pairs["inferred"] - pairs["truth"]).values
+    scatter = [robust_scatter(keep_finite(off[inside])) for inside in members]
+    ax.plot(
+        x,
+        scatter,
+        "o",
+        color=MODEL,
+        ms=3.5,
+        label="robust scatter against trusted labels",
+    )
+
+
+def _find_median(values: np.ndarray) -> float:
+    """Return the median of some values, NaN of none."""
+    if not values.size:
+        return np.nan
+    return float(np.median(values))
+
+
+def _find_greatest(ax: Axes) -> float:
+    """Return the largest value that is drawn, 1 of none: the frame cuts no band, line or point."""
     top = float(ax.dataLim.y1)
-    return top if np.isfinite(top) and top > 0 else 1.0
+    if np.isfinite(top) and top > 0:
+        return top
+    return 1.0
 
 
-def _band(errors: np.ndarray) -> np.ndarray:
-    known = errors[np.isfinite(errors)]
-    return np.percentile(known, (16, 50, 84)) if known.size else np.full(3, np.nan)
+def _draw_band(ax: Axes, x: np.ndarray, errors: Sequence[np.ndarray]) -> None:
+    """Draw the central 68% and the median of the errors in each bin, a gap where none is known."""
+    rows = np.full((len(errors), 3), np.nan)
+    for row, each in zip(rows, errors, strict=True):
+        known = keep_finite(each)
+        if known.size:
+            row[:] = np.percentile(known, (16, 50, 84))
+    low, middle, high = rows.T
+    ax.fill_between(
+        x,
+        low,
+        high,
+        color=POINT,
+        alpha=0.25,
+        lw=0,
+        label="error, 16-84% of stars",
+    )
+    ax.plot(x, middle, color=POINT, lw=1.3, label="error, median")

@@ -6,14 +6,29 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from luxscale.errors import InputError
-from luxscale.plot.style import MODEL, POINT, TEXT, format_grid_name, style_axes
+from luxscale.plot.style import (
+    MODEL,
+    POINT,
+    TEXT,
+    check_axes,
+    format_grid_name,
+    keep_finite,
+    make_figure,
+    style_axes,
+)
 
 #: Running medians are of so many stretches of the spectrum.
 STRETCHES = 150
+
+#: For each panel its name, the value where a model that is right would be, and how far the axis
+#: reaches from that at least.
+_PANELS = {
+    "chi2": (r"$\chi^2$ per star", 1.0, 0.2),
+    "mean": (r"mean of $\Delta / \sigma$", 0.0, 0.1),
+    "scatter": (r"scatter of $\Delta / \sigma$", 1.0, 0.2),
+}
 
 
 def fit_by_pixel(table: xr.Dataset, axes: Any = None) -> np.ndarray:
@@ -22,7 +37,8 @@ def fit_by_pixel(table: xr.Dataset, axes: Any = None) -> np.ndarray:
     Parameters
     ----------
     table : Dataset
-        ``chi2``, ``mean`` and ``scatter`` (wavelength,), of residuals over the noise that the model expects.
+        ``chi2``, ``mean`` and ``scatter`` (wavelength,), of residuals over the noise that the model
+        expects.
     axes : array of Axes, (3,), optional
         New by default.
 
@@ -38,55 +54,65 @@ def fit_by_pixel(table: xr.Dataset, axes: Any = None) -> np.ndarray:
         If ``axes`` has the wrong size.
     """
     grid = table[table["chi2"].dims[0]]
-    names = {
-        "chi2": r"$\chi^2$ per star",
-        "mean": r"mean of $\Delta / \sigma$",
-        "scatter": r"scatter of $\Delta / \sigma$",
-    }
-    axes = _three(axes)
-    for ax, (name, text) in zip(axes, names.items(), strict=True):
+    axes = _make_axes(axes)
+    for ax, (name, (text, right, reach)) in zip(axes, _PANELS.items(), strict=True):
         values = table[name].values
         ax.plot(grid.values, values, color="0.6", lw=0.5, label="pixel")
-        ax.plot(*_medians(grid.values, values), color=POINT, lw=1.2, label="median of a stretch")
+        middle, median = _find_medians(grid.values, values)
+        ax.plot(middle, median, color=POINT, lw=1.2, label="median of a stretch")
+        ideal = "if model and errors are right"
         ax.axhline(
-            0 if name == "mean" else 1,
+            right,
             color=MODEL,
             lw=0.9,
             ls="--",
             zorder=3,
-            label="if model and errors are right",
+            label=ideal,
         )
-        known = values[np.isfinite(values)]
-        low, high = np.percentile(known, (0.2, 99.8)) if known.size else (0.0, 1.0)
-        low, high = (
-            min(low, -0.1 if name == "mean" else 0.8),
-            max(high, 0.1 if name == "mean" else 1.2),
-        )
-        ax.set(ylabel=text, ylim=(low - 0.08 * (high - low), high + 0.08 * (high - low)))
+        ax.set(ylabel=text, ylim=_find_limits(values, right - reach, right + reach))
         ax.yaxis.set_major_locator(MaxNLocator(4))
     axes[-1].set(xlim=(grid.values[0], grid.values[-1]), xlabel=format_grid_name(grid))
     axes[0].legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=TEXT, ncols=3, frameon=False
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1),
+        fontsize=TEXT,
+        ncols=3,
+        frameon=False,
     )
     return axes
 
 
-def _medians(x: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the middle and the median of stretches of a spectrum: (stretch,) each, NaN where nothing is known."""
+def _find_limits(values: np.ndarray, least: float, greatest: float) -> tuple[float, float]:
+    """Return limits that hold all but the wildest pixels, and at least these two values."""
+    known = keep_finite(values)
+    low, high = np.percentile(known, (0.2, 99.8)) if known.size else (0.0, 1.0)
+    low = min(low, least)
+    high = max(high, greatest)
+    margin = 0.08 * (high - low)
+    return low - margin, high + margin
+
+
+def _find_medians(x: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the middle and the median of stretches of a spectrum: (stretch,) each.
+
+    The median is NaN where no pixel is known.
+    """
     parts = np.array_split(np.arange(x.size), min(STRETCHES, x.size))
-    known = [values[p][np.isfinite(values[p])] for p in parts]
-    return np.array([x[p].mean() for p in parts]), np.array(
-        [np.median(v) if v.size else np.nan for v in known]
-    )
+    middle = np.array([x[part].mean() for part in parts])
+    median = np.full(len(parts), np.nan)
+    for i, part in enumerate(parts):
+        known = keep_finite(values[part])
+        if known.size:
+            median[i] = np.median(known)
+    return middle, median
 
 
-def _three(axes: Any) -> np.ndarray:
+def _make_axes(axes: Any) -> np.ndarray:
+    """Return axes for chi2, mean and scatter: those given, or new ones."""
     if axes is not None:
-        if np.size(axes) != 3:
-            raise InputError(f"{np.size(axes)} axes; give three: for chi2, mean and scatter")
+        check_axes(axes, 3, "; give three: for chi2, mean and scatter")
         return np.ravel(axes)
-    figure = Figure((7.6, 5.2), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.02)  # type: ignore[union-attr, call-arg]
+    figure = make_figure(7.6, 5.2, h_pad=0.02)
     made = figure.subplots(3, sharex=True)
     for ax in made:
         style_axes(ax)

@@ -18,10 +18,13 @@ from luxscale.plot.style import (
     POINT,
     TEXT,
     add_color_bar,
+    choose_marker_size,
+    find_color_limits,
     find_limits,
     format_axis_label,
     make_axes,
     make_ticks,
+    set_ticks,
 )
 from luxscale.schema.status import find_done
 from luxscale.schema.variables import STAR
@@ -37,7 +40,7 @@ def kiel(
     logg: str = "logg",
     color: str = "fe_h",
 ) -> Axes:
-    """Draw the Kiel diagram of a catalogue, figure 8: log g against effective temperature, both decreasing.
+    """Draw the Kiel diagram of a catalogue, log g against temperature, both decreasing: figure 8.
 
     Parameters
     ----------
@@ -68,10 +71,12 @@ def kiel(
     >>> ax.figure.savefig("kiel.png")
     """
     hue = choose_hue(catalog, color)
-    ax = ax or make_axes(4.2 if hue else 3.6, 3.6)
+    if ax is None:
+        ax = make_axes(4.2 if hue else 3.6, 3.6)
     stars = draw_kiel(catalog, ax, teff, logg, hue)
     if hue:
-        add_color_bar(stars, ax, format_axis_label(hue, label_units(catalog)[hue]), extend="both")
+        name = format_axis_label(hue, label_units(catalog)[hue])
+        add_color_bar(stars, ax, name, extend="both")
     return ax
 
 
@@ -92,62 +97,71 @@ def draw_kiel(
             raise InputError(
                 f"catalogue: no label {name!r} for a Kiel diagram; it has {', '.join(units)}"
             )
-    x, y, c = _sample(catalog, [teff, logg, hue or teff])
+    x, y, value = _draw_sample(catalog, [teff, logg, hue or teff])
+    crowded = x.size > DENSE
     stars = ax.scatter(
         x,
         y,
-        c=c if hue else POINT,
-        s=float(np.clip(6000 / max(x.size, 1), 0.8, 14)),
+        c=value if hue else POINT,
+        s=choose_marker_size(x.size),
         linewidths=0,
-        rasterized=x.size > DENSE,
+        rasterized=crowded,
     )
     if hue:
-        stars.set(cmap=GRADIENT, clim=np.percentile(c, (2, 98)) if c.size else (0, 1))
+        stars.set(cmap=GRADIENT, clim=find_color_limits(value))
     ax.set(
-        xlim=find_limits(x, x.size > DENSE)[::-1],
-        ylim=find_limits(y, x.size > DENSE)[::-1],
+        xlim=find_limits(x, crowded)[::-1],
+        ylim=find_limits(y, crowded)[::-1],
         xlabel=format_axis_label(teff, units[teff]),
         ylabel=format_axis_label(logg, units[logg]),
         box_aspect=1,
     )
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(make_ticks(6))
+    set_ticks(ax, 6)
     return stars
 
 
-def _sample(catalog: xr.Dataset, labels: Sequence[str]) -> tuple[np.ndarray, ...]:
+def _draw_sample(catalog: xr.Dataset, labels: Sequence[str]) -> tuple[np.ndarray, ...]:
     """Return known labels of done stars, at most `MOST_POINTS`, in a fixed random order."""
-    at = np.random.default_rng(0).permutation(np.flatnonzero(find_done(catalog)))[:MOST_POINTS]
+    done = np.flatnonzero(find_done(catalog))
+    at = np.random.default_rng(0).permutation(done)[:MOST_POINTS]
     have = list(label_units(catalog))
-    columns = (
-        catalog["label_value"]
-        .drop_vars([STAR, "label"])
-        .isel(label=[have.index(k) for k in labels])
-    )
-    values = columns.isel({STAR: np.sort(at)}).values[np.argsort(np.argsort(at))]
-    return tuple(values[np.isfinite(values).all(1)].T)
+    table = catalog["label_value"].drop_vars([STAR, "label"])
+    table = table.isel(label=[have.index(name) for name in labels])
+    # read in the order of the store, then put into the random one
+    values = table.isel({STAR: np.sort(at)}).values
+    values = values[np.argsort(np.argsort(at))]
+    complete = np.isfinite(values).all(axis=1)
+    return tuple(values[complete].T)
 
 
 def add_kiel(catalog: xr.Dataset, ax: Axes) -> None:
-    """Draw a Kiel diagram as large as its neighbours: with the colour bar in the empty corner of hot supergiants."""
+    """Draw a Kiel diagram as large as its neighbours.
+
+    Its colour bar lies in the empty corner of hot supergiants.
+    """
     hue = choose_hue(catalog, "fe_h")
     stars = draw_kiel(catalog, ax, "teff", "logg", hue)
-    if hue:
-        ax.add_patch(
-            Rectangle(
-                (0.02, 0.76),
-                0.52,
-                0.22,
-                transform=ax.transAxes,
-                color="w",
-                alpha=0.75,
-                lw=0,
-                zorder=2,
-            )
-        )
-        inset = ax.inset_axes((0.07, 0.91, 0.42, 0.04))
-        bar = ax.figure.colorbar(
-            stars, cax=inset, orientation="horizontal", extend="both", ticks=make_ticks(3)
-        )
-        bar.set_label(format_axis_label(hue, label_units(catalog)[hue]), fontsize=TEXT, labelpad=1)
-        inset.tick_params(labelsize=TEXT, pad=2)
+    if hue is None:
+        return
+    background = Rectangle(
+        (0.02, 0.76),
+        0.52,
+        0.22,
+        transform=ax.transAxes,
+        color="w",
+        alpha=0.75,
+        lw=0,
+        zorder=2,
+    )
+    ax.add_patch(background)
+    inset = ax.inset_axes((0.07, 0.91, 0.42, 0.04))
+    bar = ax.figure.colorbar(
+        stars,
+        cax=inset,
+        orientation="horizontal",
+        extend="both",
+        ticks=make_ticks(3),
+    )
+    name = format_axis_label(hue, label_units(catalog)[hue])
+    bar.set_label(name, fontsize=TEXT, labelpad=1)
+    inset.tick_params(labelsize=TEXT, pad=2)

@@ -22,13 +22,16 @@ from luxscale.plot.abundances import draw_plane
 from luxscale.plot.density import DENSE, draw_stars, share_scale
 from luxscale.plot.kiel_diagram import add_kiel
 from luxscale.plot.style import (
-    TEXT,
     add_color_bar,
     find_limits,
     format_axis_label,
+    keep_finite,
     make_axes,
-    make_ticks,
-    style_axes,
+    make_figure,
+    make_grid,
+    set_minus,
+    set_ticks,
+    write_note,
 )
 
 
@@ -63,111 +66,132 @@ def one_to_one(catalog: xr.Dataset, truth: xr.Dataset, label: str, ax: Axes | No
     """
     pairs = match_labels(catalog, truth, labels=[label])
     new = ax is None
-    ax = ax or make_axes(4.2 if _dense(pairs) else 3.6, 3.6)
+    if ax is None:
+        # a density has a colour bar at the right
+        ax = make_axes(4.2 if _is_dense(pairs) else 3.6, 3.6)
     density = _draw_pairs(pairs, label, ax)
     if new and density is not None:
         add_color_bar(density, ax, "stars per bin")
     return ax
 
 
-def _dense(pairs: xr.Dataset) -> bool:
-    known = np.isfinite(pairs["inferred"].values) & np.isfinite(pairs["truth"].values)
-    return int(np.max(np.sum(known, axis=0))) > DENSE
+def _is_dense(pairs: xr.Dataset) -> bool:
+    return int(np.max(np.sum(_find_known(pairs), axis=0))) > DENSE
+
+
+def _find_known(pairs: xr.Dataset) -> np.ndarray:
+    """Return which labels are known on both sides: (star, label)."""
+    return np.isfinite(pairs["inferred"].values) & np.isfinite(pairs["truth"].values)
 
 
 def _draw_pairs(pairs: xr.Dataset, label: str, ax: Axes) -> PolyCollection | None:
     """Draw one label of matched stars; return the density, if there is one, for a colour bar."""
     pairs = pairs.sel(label=[label])
-    inferred, truth = pairs["inferred"].values[:, 0], pairs["truth"].values[:, 0]
-    known = np.isfinite(inferred) & np.isfinite(truth)
-    low, high = find_limits(
-        np.concatenate([inferred[known], truth[known]]), int(known.sum()) > DENSE
-    )
-    density = draw_stars(ax, truth[known], inferred[known], (low, high), (low, high))
+    known = _find_known(pairs)[:, 0]
+    inferred = pairs["inferred"].values[known, 0]
+    truth = pairs["truth"].values[known, 0]
+    span = find_limits(np.concatenate([inferred, truth]), inferred.size > DENSE)
+    density = draw_stars(ax, truth, inferred, span, span)
+    # a white edge lets the line be seen over a density
+    edge = patheffects.withStroke(linewidth=2.2, foreground="w", alpha=0.7)
     ax.plot(
-        [low, high],
-        [low, high],
+        span,
+        span,
         color="k",
         lw=0.9,
         zorder=3,
-        path_effects=[patheffects.withStroke(linewidth=2.2, foreground="w", alpha=0.7)],
+        path_effects=[edge],
     )
-    ax.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
-    _annotate(ax, pairs, known)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(make_ticks())
+    ax.set(xlim=span, ylim=span, box_aspect=1)
+    _write_statistics(ax, pairs, known)
+    _draw_errors(ax, pairs, known)
+    set_ticks(ax)
     name = format_axis_label(label, str(pairs["label_units"].values[0]))
-    ax.set_xlabel(f"{'True' if pairs.attrs['truth_name'] == 'label_true' else 'Survey'} {name}")
-    ax.set_ylabel(f"Inferred {name}")
+    ax.set(xlabel=f"{name_truth(pairs)} {name}", ylabel=f"Inferred {name}")
     return density
 
 
-def _annotate(ax: Axes, pairs: xr.Dataset, known: np.ndarray) -> None:
-    """Write the statistics in the corners that the 1:1 line leaves, and draw a cross of the median errors."""
-    upper, lower = _summary(pairs)
-    truth, inferred = (pairs[v].values[:, 0] for v in ("truth", "inferred"))
-    box = {"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 1}
-    ax.text(
-        0.045,
-        0.97,
-        upper,
-        transform=ax.transAxes,
-        va="top",
-        fontsize=TEXT,
-        linespacing=1.25,
-        zorder=4,
-        bbox=box,
-    )
-    ax.text(
-        0.955, 0.03, lower, transform=ax.transAxes, ha="right", fontsize=TEXT, zorder=4, bbox=box
-    )
+def name_truth(pairs: xr.Dataset) -> str:
+    """Return how an axis calls the trusted labels of matched stars."""
+    return "True" if pairs.attrs["truth_name"] == "label_true" else "Survey"
+
+
+def _write_statistics(ax: Axes, pairs: xr.Dataset, known: np.ndarray) -> None:
+    """Write the statistics of one label in the corners that the 1:1 line leaves."""
+    upper, lower = _format_statistics(pairs)
+    write_note(ax, 0.045, 0.97, upper, va="top", linespacing=1.25, zorder=4)
+    write_note(ax, 0.955, 0.03, lower, ha="right", zorder=4)
+    truth = pairs["truth"].values[known, 0]
+    inferred = pairs["inferred"].values[known, 0]
     low, high = ax.get_xlim()
-    hidden = int(
-        (np.minimum(truth, inferred)[known] < low).sum()
-        + (np.maximum(truth, inferred)[known] > high).sum()
+    below = np.minimum(truth, inferred) < low
+    above = np.maximum(truth, inferred) > high
+    outside = int(below.sum() + above.sum())
+    if outside:
+        write_note(ax, 0.955, 0.09, f"{outside:,} outside", ha="right", zorder=4)
+
+
+def _draw_errors(ax: Axes, pairs: xr.Dataset, known: np.ndarray) -> None:
+    """Draw a cross of the median errors of one label, at the lower right."""
+    dx = _find_median(pairs["truth_err"].values[known, 0])
+    dy = _find_median(pairs["inferred_err"].values[known, 0])
+    low, high = ax.get_xlim()
+    span = high - low
+    x = high - 0.05 * span - dx
+    y = low + 0.17 * span + dy
+    # an error of 0 is not known: no bar
+    ax.errorbar(
+        x,
+        y,
+        yerr=dy or None,
+        xerr=dx or None,
+        color="k",
+        lw=0.9,
+        zorder=4,
     )
-    if hidden:
-        ax.text(
-            0.955,
-            0.09,
-            f"{hidden:,} outside",
-            transform=ax.transAxes,
-            ha="right",
-            fontsize=TEXT,
-            zorder=4,
-            bbox=box,
-        )
-    dx, dy = (_median(pairs[v].values[known, 0]) for v in ("truth_err", "inferred_err"))
-    x, y = high - 0.05 * (high - low) - dx, low + 0.17 * (high - low) + dy
-    ax.errorbar(x, y, dy or None, dx or None, color="k", lw=0.9, zorder=4)
 
 
-def _median(values: np.ndarray) -> float:
-    values = values[np.isfinite(values)]
-    return float(np.median(values)) if values.size else 0.0
+def _find_median(values: np.ndarray) -> float:
+    """Return the median of the values that are known; 0 of none."""
+    known = keep_finite(values)
+    if not known.size:
+        return 0.0
+    return float(np.median(known))
 
 
-def _summary(pairs: xr.Dataset) -> tuple[str, str]:
-    """Return the statistics of one label as text: number, scatter and the survey's error; and the median error."""
+def _format_statistics(pairs: xr.Dataset) -> tuple[str, str]:
+    """Return the statistics of one label as text.
+
+    Returns
+    -------
+    upper, lower : str
+        Number of stars, scatter and the survey's error; and the median error.
+    """
     stats = {name: value.item() for name, value in measure_pairs(pairs).data_vars.items()}
-    known = np.isfinite(pairs["inferred"].values) & np.isfinite(pairs["truth"].values)
-    stats["truth_err"] = float(np.mean(pairs["truth_err"].values[known])) if known.any() else 0.0
+    known = _find_known(pairs)
+    survey_err = 0.0
+    if known.any():
+        survey_err = float(np.mean(pairs["truth_err"].values[known]))
     places = count_decimals(stats["rmse"], stats["robust_scatter"], stats["median_err"])
-    figures = {
-        "bias": "bias",
-        "RMSE": "rmse",
-        "robust": "robust_scatter",
-        "survey err": "truth_err",
+    rows = {
+        "bias": stats["bias"],
+        "RMSE": stats["rmse"],
+        "robust": stats["robust_scatter"],
     }
-    if not stats["truth_err"] > 0:  # the truth is exact, or nobody says how well it is known
-        del figures["survey err"]
-    lines = [f"{text} = {_minus(round_to(stats[name], places))}" for text, name in figures.items()]
-    median = f"median err = {_minus(round_to(stats['median_err'], places))}"
-    return "\n".join([f"n = {stats['n_stars']:,}", *lines]), median
+    if survey_err > 0:  # else the truth is exact, or nobody says how well it is known
+        rows["survey err"] = survey_err
+    rows["median err"] = stats["median_err"]
+    lines = [f"{name} = {_format_number(value, places)}" for name, value in rows.items()]
+    upper = [f"n = {stats['n_stars']:,}", *lines[:-1]]
+    return "\n".join(upper), lines[-1]
 
 
-def _minus(number: str) -> str:
-    return number.replace("-", "\N{MINUS SIGN}") if len(number) > 1 else number
+def _format_number(value: float, places: int) -> str:
+    """Return a rounded number as it is typeset; a lone dash, of an unknown one, stays."""
+    number = round_to(value, places)
+    if len(number) == 1:
+        return number
+    return set_minus(number)
 
 
 def labels_figure(
@@ -178,7 +202,7 @@ def labels_figure(
     kiel: bool = True,
     plane: tuple[str, str] | None = None,
 ) -> Figure:
-    """Draw labels against the trusted ones, and the Kiel diagram: a catalogue at a glance, figures 7 and 9.
+    """Draw labels against the trusted ones, and the Kiel diagram: figures 7 and 9.
 
     Parameters
     ----------
@@ -202,19 +226,21 @@ def labels_figure(
         If no star or no label is in common, or one that is named is missing.
     """
     pairs = match_labels(catalog, truth, labels=labels)
-    names, have = pairs["label"].values.tolist(), label_units(catalog)
+    names = pairs["label"].values.tolist()
+    have = label_units(catalog)
     kiel = kiel and "teff" in have and "logg" in have
     panels = len(names) + kiel + (plane is not None)
     columns = min(4 if panels > 9 else 3, panels)
     rows = -(-panels // columns)
-    figure = Figure((3.1 * columns, 2.9 * rows + 0.6 * _dense(pairs)), layout="constrained")
-    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
-    for ax in axes:
-        style_axes(ax)
-    densities = [_draw_pairs(pairs, label, ax) for label, ax in zip(names, axes, strict=False)]
+    height = 2.9 * rows
+    if _is_dense(pairs):
+        height += 0.6  # the colour bar above all panels
+    figure = make_figure(3.1 * columns, height)
+    axes = make_grid(figure, panels, rows, columns)
+    densities = [_draw_pairs(pairs, name, ax) for name, ax in zip(names, axes, strict=False)]
     if kiel:
         add_kiel(catalog, axes[len(names)])
     if plane:
         densities.append(draw_plane(catalog, *plane, axes[-1]))
-    share_scale([d for d in densities if d is not None], axes)
+    share_scale(densities, axes)
     return figure

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import FigureBase
 
 from luxscale.analysis.evaluate import label_units, require_variables
 from luxscale.errors import InputError
 from luxscale.plot.style import (
     GRADIENT,
     TEXT,
+    choose_marker_size,
+    find_color_limits,
     find_label_rows,
     find_limits,
     format_axis_label,
+    make_figure,
+    make_grid,
     make_ticks,
-    style_axes,
 )
 from luxscale.schema.variables import STAR
 
@@ -29,7 +33,7 @@ def latents(
     labels: Sequence[str] | None = None,
     figure: FigureBase | None = None,
 ) -> np.ndarray:
-    """Draw stars where an embedding puts their latents, a panel for each label as colour: figure 19.
+    """Draw stars where an embedding puts them, a panel for each label as colour: figure 19.
 
     Parameters
     ----------
@@ -62,14 +66,15 @@ def latents(
         )
     columns = min(3, len(rows))
     down = -(-len(rows) // columns)
-    figure = figure or Figure((2.6 * columns, 2.4 * down), layout="constrained")
-    axes = np.array([figure.add_subplot(down, columns, i + 1) for i in range(len(rows))])
+    if figure is None:
+        figure = make_figure(2.6 * columns, 2.4 * down)
+    axes = make_grid(figure, len(rows), down, columns)
     _name_axes(axes, embedding, columns)
-    units, x = label_units(catalog), embedding.values
+    units = label_units(catalog)
     for ax, row in zip(axes, rows, strict=True):
-        style_axes(ax)
         name = str(catalog["label"].values[row])
-        _draw(ax, x, catalog["label_value"].values[:, row], format_axis_label(name, units[name]))
+        value = catalog["label_value"].values[:, row]
+        _draw_stars(ax, embedding.values, value, format_axis_label(name, units[name]))
     return axes
 
 
@@ -79,26 +84,31 @@ def _name_axes(axes: np.ndarray, embedding: xr.DataArray, columns: int) -> None:
         return
     across, up = map(str, embedding["component"].values)
     for ax in axes[::columns]:
-        ax.set_ylabel(up, fontsize=TEXT)
+        ax.set_ylabel(up)
     for ax in axes[-columns:]:
-        ax.set_xlabel(across, fontsize=TEXT)
+        ax.set_xlabel(across)
 
 
-def _draw(ax: Axes, x: np.ndarray, value: np.ndarray, text: str) -> None:
+def _draw_stars(ax: Axes, x: np.ndarray, value: np.ndarray, title: str) -> None:
+    """Draw stars (star, 2), coloured by a label, those without it grey."""
     known = np.isfinite(value)
-    size = float(np.clip(6000 / max(len(x), 1), 0.8, 14))
-    ax.scatter(x[~known, 0], x[~known, 1], c="0.7", s=size, linewidths=0, rasterized=True)
-    stars = ax.scatter(
-        x[known, 0],
-        x[known, 1],
-        c=value[known],
-        s=size,
-        linewidths=0,
-        cmap=GRADIENT,
-        rasterized=True,
+    look: dict[str, Any] = {"s": choose_marker_size(len(x)), "linewidths": 0, "rasterized": True}
+    ax.scatter(x[~known, 0], x[~known, 1], c="0.7", **look)
+    stars = ax.scatter(x[known, 0], x[known, 1], c=value[known], cmap=GRADIENT, **look)
+    stars.set_clim(*find_color_limits(value[known]))
+    ax.set(
+        xlim=find_limits(x[:, 0], False),
+        ylim=find_limits(x[:, 1], False),
+        xticks=[],
+        yticks=[],
     )
-    stars.set_clim(*(np.percentile(value[known], (2, 98)) if known.any() else (0, 1)))
-    ax.set(xlim=find_limits(x[:, 0], False), ylim=find_limits(x[:, 1], False), xticks=[], yticks=[])
-    bar = ax.figure.colorbar(stars, ax=ax, extend="both", ticks=make_ticks(), aspect=16, pad=0.02)
+    bar = ax.figure.colorbar(
+        stars,
+        ax=ax,
+        extend="both",
+        ticks=make_ticks(),
+        aspect=16,
+        pad=0.02,
+    )
     bar.ax.tick_params(labelsize=TEXT)
-    ax.set_title(text, fontsize=TEXT + 1)
+    ax.set_title(title, fontsize=TEXT + 1)

@@ -8,12 +8,23 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from luxscale.analysis.evaluate import LABEL
 from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
-from luxscale.plot.style import BAND, DATA, MODEL, TEXT, TITLE, format_label, style_axes
+from luxscale.plot.style import (
+    BAND,
+    DATA,
+    MODEL,
+    TEXT,
+    TITLE,
+    check_axes,
+    format_label,
+    keep_finite,
+    make_figure,
+    set_minus,
+    style_axes,
+)
 from luxscale.schema.variables import STAR
 
 #: Pulls beyond so many errors are counted in the outermost bins.
@@ -37,24 +48,31 @@ def make_snr_bins(snr: np.ndarray, n: int = 4) -> np.ndarray:
     InputError
         If no S/N is finite.
     """
-    known = snr[np.isfinite(snr)]
+    known = keep_finite(snr)
     if not known.size:
         raise InputError("no S/N is finite; give stars with a known 'snr'")
     edges = np.unique(np.quantile(known, np.linspace(0, 1, n + 1)))
-    return edges if edges.size > 1 else np.array([edges[0], np.nextafter(edges[0], np.inf)])
+    if edges.size == 1:  # all stars share one S/N: a bin that holds it
+        return np.array([edges[0], np.nextafter(edges[0], np.inf)])
+    return edges
 
 
 def assign_bins(snr: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the bin of each star, -1 where it is in none; the last holds its upper edge: (star,) int."""
+    """Return the bin of each star, -1 where it is in none: (star,) int.
+
+    The last bin holds its upper edge.
+    """
+    last = edges.size - 2
     at = np.searchsorted(edges, snr, side="right") - 1
-    at = np.where(snr == edges[-1], edges.size - 2, at)
-    return np.where(np.isfinite(snr) & (at >= 0) & (at < edges.size - 1), at, -1)
+    at = np.where(snr == edges[-1], last, at)
+    inside = np.isfinite(snr) & (at >= 0) & (at <= last)
+    return np.where(inside, at, -1)
 
 
 def pulls(
     pairs: xr.Dataset, snr: np.ndarray | None = None, axes: Any = None, *, bins: int = 4
 ) -> np.ndarray:
-    """Draw histograms of (inferred - truth) / error over the unit Gaussian that they follow if the errors are right.
+    """Draw histograms of (inferred - truth) / error over the unit Gaussian of right errors.
 
     Parameters
     ----------
@@ -80,69 +98,77 @@ def pulls(
     InputError
         If ``axes`` has the wrong size, or no S/N is known.
     """
-    everyone = np.ones(pairs.sizes[STAR], bool)
-    columns = [("all stars", everyone)]
+    titles = ["all stars"]
+    members = [np.ones(pairs.sizes[STAR], bool)]
     if snr is not None:
         edges = make_snr_bins(snr, bins)
         at = assign_bins(snr, edges)
-        columns += [
-            (f"S/N {a:.3g} to {b:.3g}", at == i)
-            for i, (a, b) in enumerate(itertools.pairwise(edges))
-        ]
+        titles += [f"S/N {low:.3g} to {high:.3g}" for low, high in itertools.pairwise(edges)]
+        members += [at == i for i in range(edges.size - 1)]
     sigma = np.hypot(pairs["inferred_err"].values, pairs["truth_err"].values)
-    pull = (pairs["inferred"].values - pairs["truth"].values) / np.where(sigma > 0, sigma, np.nan)
-    axes = _grid(axes, pairs.sizes[LABEL], len(columns))
+    off = pairs["inferred"].values - pairs["truth"].values
+    pull = off / np.where(sigma > 0, sigma, np.nan)
+    axes = _make_grid(axes, pairs.sizes[LABEL], len(members))
     for row, name, values in zip(axes, pairs[LABEL].values.tolist(), pull.T, strict=True):
-        for ax, (_, inside) in zip(row, columns, strict=True):
-            _draw(ax, values[inside & np.isfinite(values)])
+        for ax, inside in zip(row, members, strict=True):
+            _draw_panel(ax, keep_finite(values[inside]))
         row[0].set_ylabel(
-            format_label(str(name)), fontsize=TITLE, rotation=0, ha="right", va="center", labelpad=6
+            format_label(str(name)),
+            fontsize=TITLE,
+            rotation=0,
+            ha="right",
+            va="center",
+            labelpad=6,
         )
-    for ax, (title, _) in zip(axes[0], columns, strict=True):
+    for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, fontsize=TITLE)
     for ax in axes[-1]:
         ax.set_xlabel(r"$\Delta / \sigma$", fontsize=TITLE)
     return axes
 
 
-def _draw(ax: Axes, pull: np.ndarray) -> None:
-    x = np.linspace(-REACH, REACH, 201)
-    counts = np.histogram(np.clip(pull, -REACH, REACH), _EDGES)[0]
+def _draw_panel(ax: Axes, pull: np.ndarray) -> None:
+    """Draw the histogram of the pulls (star,) of one label, and the unit Gaussian over it."""
     if pull.size:
-        ax.stairs(counts / (pull.size * np.diff(_EDGES)), _EDGES, fill=True, color=BAND)
-        ax.stairs(counts / (pull.size * np.diff(_EDGES)), _EDGES, color=DATA, lw=0.7)
-        said = f"{np.median(pull):+z.2f}\n{robust_scatter(pull):.2f}".replace("-", "\N{MINUS SIGN}")
-        ax.text(
-            0.97,
-            0.93,
-            said,
-            transform=ax.transAxes,
-            ha="right",
-            va="top",
-            fontsize=TEXT,
-            linespacing=1.3,
-        )
+        counts, _ = np.histogram(np.clip(pull, -REACH, REACH), _EDGES)
+        density = counts / (pull.size * np.diff(_EDGES))
+        ax.stairs(density, _EDGES, fill=True, color=BAND)
+        ax.stairs(density, _EDGES, color=DATA, lw=0.7)
+        text = set_minus(f"{np.median(pull):+z.2f}\n{robust_scatter(pull):.2f}")
+        look: dict[str, Any] = {"ha": "right", "va": "top", "linespacing": 1.3}
+        ax.text(0.97, 0.93, text, transform=ax.transAxes, fontsize=TEXT, **look)
     else:
-        ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", va="center", fontsize=TEXT)
-    ax.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color=MODEL, lw=1.2)
+        ax.text(
+            0.5,
+            0.5,
+            "none",
+            transform=ax.transAxes,
+            ha="center",
+            va="center",
+            fontsize=TEXT,
+        )
+    x = np.linspace(-REACH, REACH, 201)
+    gaussian = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    ax.plot(x, gaussian, color=MODEL, lw=1.2)
+    # Matplotlib leaves 5% above the highest bin; the text needs 10%
+    top = max(0.55, 1.1 * ax.get_ylim()[1] / 1.05)
     ax.set(
         xlim=(-REACH, REACH),
-        ylim=(0, max(0.55, 1.1 * ax.get_ylim()[1] / 1.05)),
+        ylim=(0, top),
         yticks=[],
         xticks=[-3, 0, 3],
     )
 
 
-def _grid(axes: Any, rows: int, columns: int) -> np.ndarray:
+def _make_grid(axes: Any, rows: int, columns: int) -> np.ndarray:
+    """Return axes (label, 1 + bin): those given, or new ones."""
     if axes is not None:
-        if np.size(axes) != rows * columns:
-            raise InputError(f"{np.size(axes)} axes for {rows} labels; give {columns} for each")
+        check_axes(axes, rows * columns, f" for {rows} labels; give {columns} for each")
         return np.reshape(axes, (rows, columns))
-    figure = Figure(
-        (0.9 + 1.55 * columns + (0.9 if columns == 1 else 0), 0.7 + 0.95 * rows),
-        layout="constrained",
-    )
-    figure.get_layout_engine().set(h_pad=0.02, w_pad=0.03)  # type: ignore[union-attr, call-arg]
+    width = 0.9 + 1.55 * columns
+    if columns == 1:
+        width += 0.9
+    figure = make_figure(width, 0.7 + 0.95 * rows, h_pad=0.02, w_pad=0.03)
     made = figure.subplots(rows, columns, sharex=True, squeeze=False)
     for ax in made.flat:
         style_axes(ax)

@@ -7,18 +7,30 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from luxscale.errors import InputError
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict
-from luxscale.plot.spectrum import draw_data, find_flux_limits, format_labels
-from luxscale.plot.style import BAND, CYCLE, DATA, TEXT, TITLE, format_grid_name, style_axes
-from luxscale.schema.outputs import OutputSpec, pick_outputs
-from luxscale.schema.stars import find_stars
-from luxscale.schema.variables import STAR
+from luxscale.plot.grid import check_spectrum, find_pixels
+from luxscale.plot.spectrum import (
+    draw_data,
+    find_flux_limits,
+    format_labels,
+    list_stars,
+    load_stars,
+    read_spectra,
+)
+from luxscale.plot.style import (
+    BAND,
+    CYCLE,
+    DATA,
+    TEXT,
+    TITLE,
+    format_grid_name,
+    make_figure,
+    style_axes,
+)
+from luxscale.schema.outputs import pick_outputs
 
 #: Lines of the catalogues: told apart by more than colour.
 _LINES = ("-", "--", ":", "-.")
@@ -33,7 +45,7 @@ def reconstructions(
     *,
     output: str = "flux",
 ) -> np.ndarray:
-    """Draw spectra of stars over a few stretches, with the model's by several latents: figure 3.
+    """Draw spectra of stars over a few stretches, with the model's by several catalogues: figure 3.
 
     Parameters
     ----------
@@ -60,92 +72,102 @@ def reconstructions(
     InputError
         If a star or output is missing, the output is not a spectrum, or a stretch holds no pixel.
     """
-    stars = [stars] if np.ndim(stars) == 0 else list(stars)
+    stars = list_stars(stars)
     (spec,) = pick_outputs(survey, output, "survey")
+    check_spectrum(output, model[output].is_spectrum)
     x = survey[spec.dim].values
-    if not model[output].is_spectrum:
-        raise InputError(
-            f"output {output!r} has names, not a grid; draw a spectrum, such as 'flux'"
-        )
-    inside = [(x >= low) & (x <= high) for low, high in spans]
-    for span, pixels in zip(spans, inside, strict=True):
-        if not pixels.any():
-            raise InputError(f"no pixel lies in {span}; the grid is {x[0]:g} to {x[-1]:g}")
-    found = survey.isel({STAR: find_stars(survey, stars, "survey")}).compute()
-    decoded = {name: _decode(c, model, stars, output) for name, c in catalogs.items()}
-    axes = _axes(len(stars), [int(p.sum()) for p in inside])
+    stretches = [find_pixels(x, span) for span in spans]
+    found = load_stars(survey, stars, "survey")
+    flux, ivar = read_spectra(found, spec)
+    decoded = {}
+    for name, catalog in catalogs.items():
+        known = load_stars(catalog, stars, "catalogue")
+        decoded[name] = predict(known, model, output).values
+    scatter = np.asarray(model[output].scatter)
+    axes = _make_axes(len(stars), [int(pixels.sum()) for pixels in stretches])
     for i, row in enumerate(axes):
-        lines = {name: d[i] for name, d in decoded.items()}
-        for pair, pixels in zip(row, inside, strict=True):
-            _draw(
-                pair,
-                x,
-                found.isel({STAR: [i]}),
-                spec,
-                np.asarray(model[output].scatter),
-                lines,
-                pixels,
-            )
-        row[0, 0].set_ylabel("Flux")
-        row[0, 1].set_ylabel(r"$\Delta / \sigma$")
-        row[0, 0].set_title(str(stars[i]), loc="left", fontsize=TEXT)
+        for pair, pixels in zip(row, stretches, strict=True):
+            at = (i, pixels)
+            data, err = draw_data(pair[0], x[pixels], flux[at], ivar[at])
+            sigma = np.hypot(err, scatter[pixels])
+            lines = {name: spectra[at] for name, spectra in decoded.items()}
+            _draw_lines(pair, x[pixels], data, sigma, lines)
+        top, bottom = row[0]
+        top.set_ylabel("Flux")
+        bottom.set_ylabel(r"$\Delta / \sigma$")
+        top.set_title(str(stars[i]), loc="left", fontsize=TEXT)
         if "label_value" in found:
             row[-1, 0].set_title(format_labels(found, i), loc="right", fontsize=TEXT)
+    figure = axes[0, 0, 0].figure
     handles, names = axes[0, 0, 0].get_legend_handles_labels()
-    axes[0, 0, 0].figure.legend(
-        handles, names, loc="outside upper center", ncols=4, fontsize=TEXT, frameon=False
+    figure.legend(
+        handles,
+        names,
+        loc="outside upper center",
+        ncols=4,
+        fontsize=TEXT,
+        frameon=False,
     )
-    axes[0, 0, 0].figure.supxlabel(format_grid_name(survey[spec.dim]), fontsize=TITLE)
+    figure.supxlabel(format_grid_name(survey[spec.dim]), fontsize=TITLE)
     return axes
 
 
-def _decode(catalog: xr.Dataset, model: LuxModel, stars: Sequence[Any], output: str) -> np.ndarray:
-    rows = find_stars(catalog, stars, "catalogue")
-    return predict(catalog.isel({STAR: rows}).compute(), model, output).values
-
-
-def _draw(
+def _draw_lines(
     pair: np.ndarray,
     x: np.ndarray,
-    one: xr.Dataset,
-    spec: OutputSpec,
-    scatter: np.ndarray,
+    data: np.ndarray,
+    sigma: np.ndarray,
     lines: Mapping[str, np.ndarray],
-    pixels: np.ndarray,
 ) -> None:
-    """Draw a stretch of one star: the spectrum above, residuals below."""
-    values, noise = (one[v].values for v in spec.variables)
-    ivar = spec.ivar(values, noise)[0]
+    """Draw each model spectrum of a stretch over the data, and residuals over sigma below."""
     top, bottom = pair
-    data, err = draw_data(top, x[pixels], values[0][pixels], ivar[pixels])
     bottom.axhspan(-1, 1, color=BAND, lw=0, alpha=0.6)
     pulls = []
     for (name, model), color, dashes in zip(lines.items(), CYCLE, _LINES, strict=False):
-        top.plot(x[pixels], model[pixels], color=color, lw=1, ls=dashes, label=name)
-        pulls.append((data - model[pixels]) / np.hypot(err, scatter[pixels]))
-        bottom.step(x[pixels], pulls[-1], where="mid", color=color, lw=0.6, alpha=0.8)
-    reach = float(np.clip(1.1 * np.nanpercentile(np.abs(np.concatenate(pulls)), 99.5), 3.5, 12))
-    shown = np.concatenate([m[pixels] for m in lines.values()])
-    top.set(xlim=(x[pixels][0], x[pixels][-1]), ylim=find_flux_limits(data, shown))
+        top.plot(
+            x,
+            model,
+            color=color,
+            lw=1,
+            ls=dashes,
+            label=name,
+        )
+        pull = (data - model) / sigma
+        bottom.step(
+            x,
+            pull,
+            where="mid",
+            color=color,
+            lw=0.6,
+            alpha=0.8,
+        )
+        pulls.append(pull)
+    largest = np.nanpercentile(np.abs(np.concatenate(pulls)), 99.5)
+    reach = float(np.clip(1.1 * largest, 3.5, 12))
+    shown = np.concatenate(list(lines.values()))
+    top.set(xlim=(x[0], x[-1]), ylim=find_flux_limits(data, shown))
     bottom.set(ylim=(-reach, reach))
     top.yaxis.set_major_locator(MaxNLocator(3))
     bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     bottom.axhline(0, color=DATA, lw=0.5)
 
 
-def _axes(stars: int, sizes: Sequence[int]) -> np.ndarray:
+def _make_axes(stars: int, sizes: Sequence[int]) -> np.ndarray:
     """Return axes (star, span, 2), wider where a stretch holds more pixels."""
-    figure = Figure((9.5, 0.8 + 1.9 * stars), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.02, w_pad=0.03)  # type: ignore[union-attr, call-arg]
-    widths = [max(size, 0.4 * max(sizes)) for size in sizes]
-    cells = figure.add_gridspec(stars, len(sizes), width_ratios=widths)
-    made = np.empty((stars, len(sizes), 2), object)
-    for i, j in np.ndindex(stars, len(sizes)):
-        parts = cells[i, j].subgridspec(2, 1, hspace=0, height_ratios=[3, 1.3])
-        made[i, j, 0] = figure.add_subplot(parts[0])
-        made[i, j, 1] = figure.add_subplot(parts[1], sharex=made[i, j, 0])
-        made[i, j, 0].tick_params(labelbottom=False)
-        for ax in made[i, j]:
-            style_axes(ax)
-    figure.align_ylabels([ax for ax in made[:, 0].flat if isinstance(ax, Axes)])
+    height = 0.8 + 1.9 * stars
+    figure = make_figure(9.5, height, h_pad=0.02, w_pad=0.03)
+    columns = len(sizes)
+    least = 0.4 * max(sizes)
+    widths = [max(size, least) for size in sizes]
+    cells = figure.add_gridspec(stars, columns, width_ratios=widths)
+    made = np.empty((stars, columns, 2), object)
+    for at in np.ndindex(stars, columns):
+        parts = cells[at].subgridspec(2, 1, hspace=0, height_ratios=[3, 1.3])
+        top = figure.add_subplot(parts[0])
+        bottom = figure.add_subplot(parts[1], sharex=top)
+        style_axes(top)
+        style_axes(bottom)
+        top.tick_params(labelbottom=False)
+        made[at] = top, bottom
+    figure.align_ylabels(made[:, 0].ravel().tolist())
     return made

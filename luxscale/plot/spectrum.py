@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from luxscale.analysis.evaluate import count_decimals, label_units, round_to
-from luxscale.errors import InputError
-from luxscale.model.lux import LuxModel, Output
+from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict
+from luxscale.plot.grid import check_spectrum
 from luxscale.plot.style import (
     BAND,
     DATA,
     MODEL,
     TEXT,
     TITLE,
+    check_axes,
     find_limits,
     format_grid_name,
     format_label,
+    format_output_name,
+    keep_finite,
+    make_figure,
     style_axes,
 )
-from luxscale.schema.outputs import pick_outputs
+from luxscale.schema.outputs import OutputSpec, pick_outputs
 from luxscale.schema.stars import find_stars
 from luxscale.schema.variables import STAR
 
@@ -71,77 +75,114 @@ def spectra(
     >>> from luxscale import plot
     >>> axes = plot.spectra(survey, catalog, model, survey.star.values[:3])
     """
-    stars = [stars] if np.ndim(stars) == 0 else list(stars)
-    if not model[output].is_spectrum:
-        raise InputError(
-            f"output {output!r} has names, not a grid; draw a spectrum, such as 'flux'"
-        )
+    stars = list_stars(stars)
+    check_spectrum(output, model[output].is_spectrum)
     (spec,) = pick_outputs(survey, output, "survey")
-    found = survey[list(spec.variables)].isel({STAR: find_stars(survey, stars, "survey")}).compute()
-    inferred = catalog.isel({STAR: find_stars(catalog, stars, "catalogue")}).compute()
+    found = load_stars(survey[list(spec.variables)], stars, "survey")
+    values, ivar = read_spectra(found, spec)
+    inferred = load_stars(catalog, stars, "catalogue")
     decoded = predict(inferred, model, output).values
-    values, noise = (found[v].values for v in spec.variables)
-    ivar = spec.ivar(values, noise)
-    axes = _star_axes(axes, len(stars))
-    for i, pair in enumerate(axes.reshape(-1, 2)):
-        _draw_spectrum(pair, survey[spec.dim], values[i], ivar[i], decoded[i], model[output])
-        pair[0].set_title(str(stars[i]), loc="left", fontsize=TITLE)
-        pair[0].set_title(format_labels(inferred, i), loc="right", fontsize=TEXT)
-    axes[0].legend(loc="best", fontsize=TEXT, ncols=3, frameon=False)
-    axes[-1].set_xlabel(format_grid_name(survey[spec.dim]))
+    scatter = np.asarray(model[output].scatter)
+    name = format_output_name(model[output].name)
+    grid = survey[spec.dim]
+    x = grid.values
+    axes = _make_axes(axes, len(stars))
+    for i, (top, bottom) in enumerate(axes.reshape(-1, 2)):
+        value, err = draw_data(top, x, values[i], ivar[i])
+        draw_model((top, bottom), x, value, err, decoded[i], scatter)
+        top.set(ylabel=name, ylim=find_flux_limits(value, decoded[i]))
+        bottom.set(xlim=(x[0], x[-1]))
+        top.set_title(str(stars[i]), loc="left", fontsize=TITLE)
+        top.set_title(format_labels(inferred, i), loc="right", fontsize=TEXT)
+    axes[0].legend(
+        loc="best",
+        fontsize=TEXT,
+        ncols=3,
+        frameon=False,
+    )
+    axes[-1].set_xlabel(format_grid_name(grid))
     return axes
 
 
-def _star_axes(axes: Any, n: int) -> np.ndarray:
+def list_stars(stars: Any) -> list[Any]:
+    """Return the identifiers of stars as a list, of one alone too."""
+    if np.ndim(stars) == 0:
+        return [stars]
+    return list(stars)
+
+
+def load_stars(data: xr.Dataset, stars: Sequence[Any], what: str) -> xr.Dataset:
+    """Return some stars of a survey or catalogue, as ``what`` says, in memory.
+
+    Raises
+    ------
+    InputError
+        If one is missing.
+    """
+    rows = find_stars(data, stars, what)
+    return data.isel({STAR: rows}).compute()
+
+
+def read_spectra(stars: xr.Dataset, spec: OutputSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Return flux and ivar of stars: (star, wavelength) each."""
+    flux, noise = (np.asarray(stars[name].values) for name in spec.variables)
+    return flux, spec.ivar(flux, noise)
+
+
+def _make_axes(axes: Any, n: int) -> np.ndarray:
+    """Return axes (2 * star,): those given, or new ones."""
     if axes is not None:
-        if np.size(axes) != 2 * n:
-            raise InputError(
-                f"{np.size(axes)} axes for {n} stars; give two for each: spectrum and residual"
-            )
+        check_axes(axes, 2 * n, f" for {n} stars; give two for each: spectrum and residual")
         return np.ravel(axes)
-    figure = Figure((7.2, 0.4 + 2.2 * n), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.02)  # type: ignore[union-attr, call-arg]
-    stars = figure.add_gridspec(n, 1, hspace=0.06)
+    figure = make_figure(7.2, 0.4 + 2.2 * n, h_pad=0.02)
+    cells = figure.add_gridspec(n, 1, hspace=0.06)
     made: list[Axes] = []
+    first = None
     for i in range(n):
-        cell = stars[i].subgridspec(2, 1, hspace=0, height_ratios=[3, 1.1])
-        for j in range(2):
-            made.append(figure.add_subplot(cell[j], sharex=made[0] if made else None))
-            style_axes(made[-1])
-            made[-1].tick_params(labelbottom=False)
+        cell = cells[i].subgridspec(2, 1, hspace=0, height_ratios=[3, 1.1])
+        for part in (cell[0], cell[1]):
+            ax = figure.add_subplot(part, sharex=first)
+            style_axes(ax)
+            ax.tick_params(labelbottom=False)
+            made.append(ax)
+            first = made[0]
     made[-1].tick_params(labelbottom=True)
     figure.align_ylabels(made)
     return np.array(made)
 
 
-def _draw_spectrum(
-    axes: np.ndarray,
-    grid: xr.DataArray,
-    value: np.ndarray,
-    ivar: np.ndarray,
-    decoded: np.ndarray,
-    output: Output,
-) -> None:
-    """Draw one star: NaN breaks the lines at missing pixels."""
-    value, err = draw_data(axes[0], grid.values, value, ivar)
-    draw_model(axes, grid.values, value, err, decoded, np.asarray(output.scatter))
-    axes[0].set(
-        ylabel=output.name.replace("_", " ").capitalize(), ylim=find_flux_limits(value, decoded)
-    )
-    axes[1].set(xlim=(grid.values[0], grid.values[-1]))
-
-
 def draw_data(
     ax: Axes, x: np.ndarray, value: np.ndarray, ivar: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a spectrum with its one-sigma band; returns the values and errors drawn, NaN where pixels are missing."""
+    """Draw a spectrum with its one-sigma band.
+
+    Returns
+    -------
+    value, err : array, (wavelength,)
+        As they are drawn: NaN where pixels are missing.
+    """
     seen = ivar > 0
-    err = np.where(seen, 1 / np.sqrt(np.where(seen, ivar, 1)), np.nan)
+    # 1 in place of a missing pixel's ivar: its error is NaN, without a division by 0
+    sigma = 1 / np.sqrt(np.where(seen, ivar, 1))
+    err = np.where(seen, sigma, np.nan)
     value = np.where(seen, value, np.nan)
     ax.fill_between(
-        x, value - err, value + err, step="mid", color=BAND, lw=0, label=r"data $\pm\,1\sigma$"
+        x,
+        value - err,
+        value + err,
+        step="mid",
+        color=BAND,
+        lw=0,
+        label=r"data $\pm\,1\sigma$",
     )
-    ax.step(x, value, where="mid", color=DATA, lw=0.8, label="data")
+    ax.step(
+        x,
+        value,
+        where="mid",
+        color=DATA,
+        lw=0.8,
+        label="data",
+    )
     return value, err
 
 
@@ -156,11 +197,14 @@ def draw_model(
     """Draw the model over the data, and below, (data - model) / sqrt(err^2 + scatter^2)."""
     top, bottom = axes
     top.plot(x, decoded, color=MODEL, lw=0.9, label="model")
-    pull = (value - decoded) / np.hypot(err, scatter)
+    sigma = np.hypot(err, scatter)
+    pull = (value - decoded) / sigma
     bottom.axhspan(-1, 1, color=BAND, lw=0, alpha=0.6)
     bottom.axhline(0, color=MODEL, lw=0.8, zorder=3)
     bottom.step(x, pull, where="mid", color=DATA, lw=0.7)
-    reach = float(np.clip(1.1 * np.nanmax(np.abs(pull), initial=0), 3.5, 10))
+    # at least 3.5 sigma, at most 10, which a wild pixel would stretch
+    largest = np.nanmax(np.abs(pull), initial=0)
+    reach = float(np.clip(1.1 * largest, 3.5, 10))
     bottom.set(ylabel=r"$\Delta / \sigma$", ylim=(-reach, reach))
     bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
 
@@ -168,9 +212,11 @@ def draw_model(
 def find_flux_limits(
     value: np.ndarray, decoded: np.ndarray, central: tuple[float, float] = (0.3, 99.7)
 ) -> tuple[float, float]:
-    """Show all of the model, and the data but for the wildest pixels."""
-    data = value[np.isfinite(value)]
-    shown = [decoded[np.isfinite(decoded)], np.percentile(data, central) if data.size else data]
+    """Return limits that hold all of the model, and the data but for the wildest pixels."""
+    shown = [keep_finite(decoded)]
+    data = keep_finite(value)
+    if data.size:
+        shown.append(np.percentile(data, central))
     return find_limits(np.concatenate(shown), False)
 
 
@@ -178,11 +224,23 @@ def format_labels(catalog: xr.Dataset, i: int) -> str:
     """Return the first labels that are known of a star, with their errors."""
     parts: list[str] = []
     for j, (name, unit) in enumerate(label_units(catalog).items()):
-        value, err = (float(catalog[v].values[i, j]) for v in ("label_value", "label_err"))
-        if len(parts) == TITLE_LABELS or not np.isfinite(value):
-            continue
-        places = count_decimals(None, err) if np.isfinite(err) else count_decimals(value)
-        known = rf" \pm {round_to(err, places)}" if np.isfinite(err) else ""
-        shown = "" if unit.startswith("dex") else f" {unit}"
-        parts.append(rf"{format_label(name)} ${round_to(value, places)}{known}${shown}")
+        value = float(catalog["label_value"].values[i, j])
+        err = float(catalog["label_err"].values[i, j])
+        if np.isfinite(value):
+            parts.append(_format_value(name, unit, value, err))
+        if len(parts) == TITLE_LABELS:
+            break
     return ",  ".join(parts)
+
+
+def _format_value(name: str, unit: str, value: float, err: float) -> str:
+    """Return a label with its error, where that is known, and its unit, but for dex."""
+    if np.isfinite(err):
+        places = count_decimals(None, err)
+        number = rf"{round_to(value, places)} \pm {round_to(err, places)}"
+    else:
+        number = round_to(value, count_decimals(value))
+    text = f"{format_label(name)} ${number}$"
+    if unit.startswith("dex"):
+        return text
+    return f"{text} {unit}"

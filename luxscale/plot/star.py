@@ -8,13 +8,29 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from luxscale.errors import InputError
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict
-from luxscale.plot.spectrum import draw_data, draw_model, find_flux_limits, format_labels
-from luxscale.plot.style import BAD, TEXT, TITLE, format_grid_name, style_axes
+from luxscale.plot.grid import check_spectrum, set_grid_limits
+from luxscale.plot.spectrum import (
+    draw_data,
+    draw_model,
+    find_flux_limits,
+    format_labels,
+    load_stars,
+    read_spectra,
+)
+from luxscale.plot.style import (
+    BAD,
+    TEXT,
+    TITLE,
+    check_axes,
+    format_grid_name,
+    format_output_name,
+    make_figure,
+    style_axes,
+)
 from luxscale.schema.outputs import OutputSpec, Role, pick_outputs
 from luxscale.schema.stars import find_stars
 from luxscale.schema.variables import STAR
@@ -83,85 +99,109 @@ def spectrum(
             "a model's spectrum needs the model and a catalogue made with it; give both, or none"
         )
     (spec,) = pick_outputs(survey, output, "survey")
-    x = survey[spec.dim].values
-    if spec.role is not Role.SPECTRUM:
-        raise InputError(
-            f"output {output!r} has names, not a grid; draw a spectrum, such as 'flux'"
-        )
+    check_spectrum(output, spec.role is Role.SPECTRUM)
+    grid = survey[spec.dim]
     one = survey.isel({STAR: find_stars(survey, [star], "survey")})
-    value, ivar = _data(one, spec)
-    decoded, scatter, known = np.full(x.size, np.nan), np.zeros(x.size), one
+    (value,), (ivar,) = read_spectra(one, spec)
+    good = ivar > 0
+    decoded = np.full(grid.size, np.nan)
+    scatter = np.zeros(grid.size)
+    known = one
     if catalog is not None and model is not None:
-        known = catalog.isel({STAR: find_stars(catalog, [star], "catalogue")}).compute()
-        decoded, scatter = _model(known, model, spec, x)
-    rows = _rows(x, ivar > 0, span)
-    axes = _axes(axes, len(rows), model is not None)
-    bad = 1 - float(np.mean(ivar[rows[0].start : rows[-1].stop] > 0))
+        known = load_stars(catalog, [star], "catalogue")
+        decoded, scatter = _predict_spectrum(known, model, spec, grid.values)
+    rows = _split_rows(grid.values, good, span)
+    axes = _make_axes(axes, len(rows), model is not None)
+    name = _format_axis(survey[spec.name])
+    shown = good[rows[0].start : rows[-1].stop]
+    bad = f"bad pixels, {100 * (1 - float(np.mean(shown))):.1f}%"
     for row, group in zip(rows, axes.reshape(len(rows), -1), strict=True):
-        data, err = draw_data(group[0], x[row], value[row], ivar[row])
+        top = group[0]
+        x = grid.values[row]
+        data, err = draw_data(top, x, value[row], ivar[row])
         if model is not None:
-            draw_model(group, x[row], data, err, decoded[row], scatter[row])
-        _draw_bad(group[0], x[row], ivar[row] > 0, f"bad pixels, {100 * bad:.1f}%")
-        group[0].set(ylabel=_axis_name(survey[spec.name]), ylim=_limits(data, err, decoded[row]))
-        group[-1].set_xlim(x[row][0], x[row][-1] if x[row].size > 1 else x[row][0] + 1)
-    _title(axes[0], star, one, known)
-    axes[0].legend(loc="best", fontsize=TEXT, ncols=4, edgecolor="none")
-    axes[-1].set_xlabel(format_grid_name(survey[spec.dim]))
+            draw_model(group, x, data, err, decoded[row], scatter[row])
+        _draw_bad(top, x, good[row], bad)
+        top.set(ylabel=name, ylim=_find_limits(data, err, decoded[row]))
+        set_grid_limits(group[-1], x)
+    _write_title(axes[0], star, one, known)
+    axes[0].legend(
+        loc="best",
+        fontsize=TEXT,
+        ncols=4,
+        edgecolor="none",
+    )
+    axes[-1].set_xlabel(format_grid_name(grid))
     return axes
 
 
-def _data(one: xr.Dataset, spec: OutputSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Return flux and ivar of a star: (wavelength,) each."""
-    values, noise = (np.asarray(one[v].values) for v in spec.variables)
-    return values[0], spec.ivar(values, noise)[0]
-
-
-def _model(
+def _predict_spectrum(
     inferred: xr.Dataset, model: LuxModel, spec: OutputSpec, x: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the model's spectrum, NaN in pixels that it does not use, and its scatter: (wavelength,) each."""
+    """Return the model's spectrum, NaN in pixels that it does not use, and its scatter.
+
+    Both are (wavelength,).
+    """
     mapped = model[spec.name]
     if not np.array_equal(np.asarray(mapped.coord, float), x):
         raise InputError(
-            f"the model's {spec.dim} is not the survey's ({len(mapped.coord)} pixels, the "
-            f"survey {x.size}); give the "
-            "survey that was labelled"
+            f"the model's {spec.dim} is not the survey's ({len(mapped.coord)} pixels, the survey "
+            f"{x.size}); give the survey that was labelled"
         )
     return predict(inferred, model, spec.name).values[0], np.asarray(mapped.scatter)
 
 
-def _rows(x: np.ndarray, good: np.ndarray, span: tuple[float, float] | None) -> list[slice]:
+def _split_rows(x: np.ndarray, good: np.ndarray, span: tuple[float, float] | None) -> list[slice]:
     """Return the pixels of each row: those of a detector, or a part of them."""
     low, high = span or (-np.inf, np.inf)
-    start, stop = np.searchsorted(x, low), np.searchsorted(x, high, side="right")
+    start = int(np.searchsorted(x, low))
+    stop = int(np.searchsorted(x, high, side="right"))
     if start >= stop:
         raise InputError(f"no pixel lies in {low:g} to {high:g}; the grid is {x[0]:g} to {x[-1]:g}")
-    steps = np.diff(np.log(x[start:stop]) if x[start] > 0 else x[start:stop])
-    gaps = np.flatnonzero(steps > _GAP * np.median(steps)) if steps.size else np.array([], int)
-    cuts = (start + 1 + gaps).tolist() if gaps.size < _MOST_PIECES else []
-    bounds = [int(start), *cuts, int(stop)]
-    return [row for a, b in itertools.pairwise(bounds) for row in _parts(good, a, b)]
+    cuts = _find_gaps(x[start:stop])
+    bounds = [start, *(start + cut for cut in cuts), stop]
+    rows = []
+    for first, last in itertools.pairwise(bounds):
+        rows += _share_pixels(good, first, last)
+    return rows
 
 
-def _parts(good: np.ndarray, start: int, stop: int) -> list[slice]:
-    """Share pixels out among rows, cut in the middle of the longest bad stretch near an equal share."""
+def _find_gaps(x: np.ndarray) -> list[int]:
+    """Return the first pixel after each gap between detectors; none of a grid in many pieces."""
+    if x.size < 2:
+        return []
+    # spectrographs have steps that are equal in wavelength, or in its logarithm
+    if x[0] > 0:
+        x = np.log(x)
+    steps = np.diff(x)
+    gaps = np.flatnonzero(steps > _GAP * np.median(steps)) + 1
+    if gaps.size >= _MOST_PIECES:
+        return []
+    return gaps.tolist()
+
+
+def _share_pixels(good: np.ndarray, start: int, stop: int) -> list[slice]:
+    """Share pixels out among rows of about the same length, cut where pixels are bad."""
     count = -(-(stop - start) // ROW)
     size = (stop - start) / count
-    bounds = [
-        start,
-        *(_cut(good, int(start + i * size), int(size / 4)) for i in range(1, count)),
-        stop,
-    ]
+    bounds = [start]
+    for i in range(1, count):
+        middle = int(start + i * size)
+        bounds.append(_find_cut(good, middle, reach=int(size / 4)))
+    bounds.append(stop)
     return [slice(a, b) for a, b in itertools.pairwise(bounds)]
 
 
-def _cut(good: np.ndarray, middle: int, reach: int) -> int:
-    at = np.flatnonzero(good[middle - reach : middle + reach]) + middle - reach
+def _find_cut(good: np.ndarray, middle: int, reach: int) -> int:
+    """Return the middle of the longest bad stretch near a pixel; the pixel, if all are short."""
+    first = middle - reach
+    at = first + np.flatnonzero(good[first : middle + reach])
     gaps = np.diff(at)
     if not gaps.size or gaps.max() < reach // 10:
         return middle
     longest = int(np.argmax(gaps))
-    return int(at[longest] + at[longest + 1]) // 2
+    before, after = at[longest], at[longest + 1]
+    return int(before + after) // 2
 
 
 def _draw_bad(ax: Axes, x: np.ndarray, good: np.ndarray, name: str) -> None:
@@ -170,56 +210,81 @@ def _draw_bad(ax: Axes, x: np.ndarray, good: np.ndarray, name: str) -> None:
         return
     foot = ax.get_xaxis_transform()
     ax.fill_between(
-        x, 0, 1, where=~good, step="mid", transform=foot, color=BAD, alpha=0.15, lw=0, zorder=0
+        x,
+        0,
+        1,
+        where=~good,
+        step="mid",
+        transform=foot,
+        color=BAD,
+        alpha=0.15,
+        lw=0,
+        zorder=0,
     )
-    ax.vlines(x[~good], 0, 0.05, transform=foot, color=BAD, lw=0.8, label=name)
+    ax.vlines(
+        x[~good],
+        0,
+        0.05,
+        transform=foot,
+        color=BAD,
+        lw=0.8,
+        label=name,
+    )
 
 
-def _axis_name(values: xr.DataArray) -> str:
+def _format_axis(values: xr.DataArray) -> str:
+    """Return the name of an output with its unit, for an axis."""
+    name = format_output_name(str(values.name))
     unit = values.attrs.get("units", "")
-    return str(values.name).replace("_", " ").capitalize() + (f" [{unit}]" if unit else "")
+    if not unit:
+        return name
+    return f"{name} [{unit}]"
 
 
-def _limits(data: np.ndarray, err: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
-    """Show the deepest lines, but not what sky lines leave: few pixels, with large errors or below zero."""
+def _find_limits(data: np.ndarray, err: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
+    """Return limits that hold the deepest lines, but not what sky lines leave.
+
+    That is few pixels, with large errors or below zero.
+    """
     if not np.isfinite(data).any():
         return find_flux_limits(data, decoded)
-    usual, level = np.nanmedian(err), np.nanmedian(data)
-    wild = (err > _LARGE * usual) | ((data < 0) & (level > _LARGE * usual))
-    return find_flux_limits(np.where(wild, np.nan, data), decoded, (0.02, 99.7))
+    large = _LARGE * np.nanmedian(err)
+    bright = np.nanmedian(data) > large
+    wild = (err > large) | ((data < 0) & bright)
+    tame = np.where(wild, np.nan, data)
+    return find_flux_limits(tame, decoded, central=(0.02, 99.7))
 
 
-def _title(ax: Axes, star: Any, one: xr.Dataset, known: xr.Dataset) -> None:
+def _write_title(ax: Axes, star: Any, one: xr.Dataset, known: xr.Dataset) -> None:
     """Write the star's name and S/N at the left, its labels at the right."""
-    snr = float(one["snr"].values[0]) if "snr" in one and one["snr"].dtype.kind in "fiu" else np.nan
-    ax.set_title(
-        f"{star}" + (f"   S/N {snr:.0f}" if np.isfinite(snr) else ""), loc="left", fontsize=TITLE
-    )
+    name = str(star)
+    if "snr" in one and one["snr"].dtype.kind in "fiu":
+        snr = float(one["snr"].values[0])
+        if np.isfinite(snr):
+            name += f"   S/N {snr:.0f}"
+    ax.set_title(name, loc="left", fontsize=TITLE)
     if "label_value" in known and "label_err" in known:
         ax.set_title(format_labels(known, 0), loc="right", fontsize=TEXT)
 
 
-def _axes(axes: Any, rows: int, residuals: bool) -> np.ndarray:
-    each = 2 if residuals else 1
+def _make_axes(axes: Any, rows: int, residuals: bool) -> np.ndarray:
+    """Return axes, one or with residuals two for each row: those given, or new ones."""
+    each, height = (2, 2.4) if residuals else (1, 1.9)
+    needed = rows * each
     if axes is not None:
-        if np.size(axes) != rows * each:
-            raise InputError(
-                f"{np.size(axes)} axes for {rows} rows; give {rows * each}: {each} for each"
-            )
+        check_axes(axes, needed, f" for {rows} rows; give {needed}: {each} for each")
         return np.ravel(axes)
-    figure = Figure(
-        (10, 0.5 + (2.4 if residuals else 1.9) * rows + (0.8 if rows == 1 else 0)),
-        layout="constrained",
-    )
-    figure.get_layout_engine().set(h_pad=0.02)  # type: ignore[union-attr, call-arg]
-    cells, made = figure.add_gridspec(rows, 1), []
+    extra = 1.3 if rows == 1 else 0.5
+    figure = make_figure(10, extra + height * rows, h_pad=0.02)
+    cells = figure.add_gridspec(rows, 1)
+    made = []
     for i in range(rows):
         cell = cells[i].subgridspec(each, 1, hspace=0, height_ratios=[3, 1.1][:each])
-        pair = [figure.add_subplot(cell[0])]
+        top = figure.add_subplot(cell[0])
+        made.append(top)
         if residuals:
-            pair.append(figure.add_subplot(cell[1], sharex=pair[0]))
-            pair[0].tick_params(labelbottom=False)
-        made += pair
+            made.append(figure.add_subplot(cell[1], sharex=top))
+            top.tick_params(labelbottom=False)
     for ax in made:
         style_axes(ax)
     figure.align_ylabels(made)

@@ -11,7 +11,8 @@ import xarray as xr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from luxscale.errors import InputError
@@ -58,13 +59,17 @@ def format_label(label: str) -> str:
     >>> format_label("mg_fe"), format_label("vsini")
     ('[Mg/Fe]', 'vsini')
     """
+    if label in _PRETTY:
+        return _PRETTY[label]
     ratio = _RATIO.fullmatch(label)
-    if label in _PRETTY or not ratio:
-        return _PRETTY.get(label, label)
-    above, below = (
-        r"$\alpha$" if part == "alpha" else part.capitalize() for part in ratio.groups()
-    )
+    if ratio is None:
+        return label
+    above, below = (_format_element(part) for part in ratio.groups())
     return f"[{above}/{below}]"
+
+
+def _format_element(name: str) -> str:
+    return r"$\alpha$" if name == "alpha" else name.capitalize()
 
 
 def format_axis_label(label: str, unit: str) -> str:
@@ -84,21 +89,74 @@ def format_axis_label(label: str, unit: str) -> str:
     >>> format_axis_label("mg_fe", "dex")
     '[Mg/Fe] [dex]'
     """
-    return format_label(label) + (
-        "" if label == "logg" or not unit else f" [{_UNITS.get(unit, unit)}]"
-    )
+    name = format_label(label)
+    if label == "logg" or not unit:
+        return name
+    return f"{name} [{_UNITS.get(unit, unit)}]"
 
 
 def style_axes(ax: Axes) -> None:
     """Make new axes legible in print; axes that a caller brings keep their own style."""
-    ax.tick_params(labelsize=TEXT, direction="in", top=True, right=True)
+    ax.tick_params(
+        labelsize=TEXT,
+        direction="in",
+        top=True,
+        right=True,
+    )
     for text in (ax.xaxis.label, ax.yaxis.label, ax.title):
         text.set_fontsize(TITLE)
 
 
 def make_ticks(most: int = 5) -> MaxNLocator:
-    """Return round ticks, so many at most."""
+    """Return a locator of round ticks, so many at most."""
     return MaxNLocator(most, steps=[1, 2, 5, 10])
+
+
+def set_ticks(ax: Axes, most: int = 5) -> None:
+    """Give both axes round ticks, so many at most."""
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(make_ticks(most))
+
+
+def write_note(ax: Axes, x: float, y: float, text: str, **options: Any) -> Text:
+    """Write small text at a place of the panel, from 0 to 1, over what is drawn there."""
+    box = {"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 1}
+    return ax.text(
+        x,
+        y,
+        text,
+        transform=ax.transAxes,
+        fontsize=TEXT,
+        bbox=box,
+        **options,
+    )
+
+
+def check_axes(axes: Any, needed: int, message: str) -> None:
+    """Raise an error if axes are not as many as needed.
+
+    Parameters
+    ----------
+    axes : array of Axes
+    needed : int
+    message : str
+        What follows the number of axes that are given.
+
+    Raises
+    ------
+    InputError
+        If there are more or fewer.
+    """
+    if np.size(axes) != needed:
+        raise InputError(f"{np.size(axes)} axes{message}")
+
+
+def make_figure(width: float, height: float, **pads: float) -> Figure:
+    """Return a new figure, sizes and the space around its panels in inches."""
+    figure = Figure((width, height), layout="constrained")
+    if pads:
+        figure.get_layout_engine().set(**pads)  # type: ignore[union-attr]
+    return figure
 
 
 def make_axes(width: float, height: float) -> Axes:
@@ -109,7 +167,16 @@ def make_axes(width: float, height: float) -> Axes:
 
 
 def make_panels(axes: Any, n: int, most: int, size: tuple[float, float]) -> np.ndarray:
-    """Return axes for ``n`` labels, those given or new ones: ``most`` a row, each of this width and height in inches.
+    """Return axes for ``n`` labels: those given, or new ones.
+
+    Parameters
+    ----------
+    axes : array of Axes, (label,), optional
+    n : int
+    most : int
+        Panels in a row.
+    size : (width, height)
+        Of a new panel, in inches.
 
     Raises
     ------
@@ -117,26 +184,37 @@ def make_panels(axes: Any, n: int, most: int, size: tuple[float, float]) -> np.n
         If others are given than are needed.
     """
     if axes is not None:
-        if np.size(axes) != n:
-            raise InputError(f"{np.size(axes)} axes for {n} labels; give one for each")
+        check_axes(axes, n, f" for {n} labels; give one for each")
         return np.ravel(axes)
     columns, rows = min(most, n), -(-n // most)
-    figure = Figure((max(size[0] * columns, 3.6), 0.7 + size[1] * rows), layout="constrained")
-    made = [figure.add_subplot(rows, columns, i + 1) for i in range(n)]
-    for ax in made:
+    # the legend above needs 3.6 inches of width and 0.7 of height
+    width = max(size[0] * columns, 3.6)
+    height = 0.7 + size[1] * rows
+    return make_grid(make_figure(width, height), n, rows, columns)
+
+
+def make_grid(figure: FigureBase, n: int, rows: int, columns: int) -> np.ndarray:
+    """Return the first ``n`` axes of a grid of panels on a figure: (n,)."""
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(n)]
+    for ax in axes:
         style_axes(ax)
-    return np.array(made)
+    return np.array(axes)
 
 
 def add_legend_above(axes: np.ndarray, columns: int) -> None:
-    """Put one legend above all panels, that of the panel that shows most: it does not fit into one."""
-    handles, names = max(
-        (ax.get_legend_handles_labels() for ax in axes.flat), key=lambda found: len(found[0])
-    )
+    """Put the legend of the panel that shows most above all panels, as it fits into none."""
+    legends = [ax.get_legend_handles_labels() for ax in axes.flat]
+    handles, names = max(legends, key=lambda legend: len(legend[0]))
     figure = axes.flat[0].get_figure(root=True)
-    columns = columns if figure.get_figwidth() > 4 else 1
+    if figure.get_figwidth() <= 4:
+        columns = 1
     figure.legend(
-        handles, names, loc="outside upper center", ncols=columns, fontsize=TEXT, frameon=False
+        handles,
+        names,
+        loc="outside upper center",
+        ncols=columns,
+        fontsize=TEXT,
+        frameon=False,
     )
 
 
@@ -152,20 +230,53 @@ def find_limits(values: np.ndarray, central: bool) -> tuple[float, float]:
     """Return the range of values, or of the central ones, with a margin."""
     if not values.size:
         return 0.0, 1.0
-    low, high = np.percentile(values, CENTRAL if central else (0, 100))
+    percentiles = CENTRAL if central else (0, 100)
+    low, high = np.percentile(values, percentiles)
+    # equal values have no range: a margin of their own size, or of 1 about zero
     margin = 0.06 * (high - low) or 0.05 * abs(low) or 1
     return float(low - margin), float(high + margin)
 
 
+def find_color_limits(values: np.ndarray) -> tuple[float, float]:
+    """Return the range of the central 96% of values, for a scale of colours."""
+    if not values.size:
+        return 0.0, 1.0
+    low, high = np.percentile(values, (2, 98))
+    return low, high
+
+
+def choose_marker_size(n: int) -> float:
+    """Return the area of a marker, in square points, that suits so many stars."""
+    return float(np.clip(6000 / max(n, 1), 0.8, 14))
+
+
 def format_grid_name(grid: xr.DataArray) -> str:
     """Return a grid's name with its medium and unit, for an axis."""
-    unit, medium = grid.attrs.get("units", ""), grid.attrs.get("medium")
-    name = "Wavelength" if str(grid.name).startswith("wavelength") else str(grid.name)
-    return (
-        name
-        + (f" in {medium}" if medium else "")
-        + (f" [{_UNITS.get(unit, unit)}]" if unit else "")
-    )
+    name = str(grid.name)
+    if name.startswith("wavelength"):
+        name = "Wavelength"
+    medium = grid.attrs.get("medium")
+    if medium:
+        name += f" in {medium}"
+    unit = grid.attrs.get("units", "")
+    if unit:
+        name += f" [{_UNITS.get(unit, unit)}]"
+    return name
+
+
+def format_output_name(name: str) -> str:
+    """Return how an axis writes the name of an output: ``flux`` becomes Flux."""
+    return name.replace("_", " ").capitalize()
+
+
+def set_minus(number: str) -> str:
+    """Return a number with a typeset minus sign."""
+    return number.replace("-", "\N{MINUS SIGN}")
+
+
+def keep_finite(values: np.ndarray) -> np.ndarray:
+    """Return the values that are known: (known,)."""
+    return values[np.isfinite(values)]
 
 
 def find_label_rows(have: Sequence[Any], labels: Sequence[str] | None) -> list[int]:
@@ -177,7 +288,9 @@ def find_label_rows(have: Sequence[Any], labels: Sequence[str] | None) -> list[i
         If there is no such label.
     """
     names = list(map(str, have))
-    wanted = names if labels is None else [labels] if isinstance(labels, str) else list(labels)
+    if labels is None:
+        return list(range(len(names)))
+    wanted = [labels] if isinstance(labels, str) else list(labels)
     for name in wanted:
         if name not in names:
             raise InputError(f"no label {name!r}; there are {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""Labels of one survey from the spectra of another: what of them is more than correlation with others."""
+"""What of labels that are transferred between surveys is more than correlation with others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from luxscale.plot.style import (
     find_limits,
     format_label,
     make_axes,
-    make_ticks,
+    set_minus,
+    set_ticks,
+    write_note,
 )
 
 _SHARES = {
@@ -26,13 +28,13 @@ _SHARES = {
 
 
 def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Draw what share of the variance of labels is predicted by other labels, and what by the spectrum: figure 17.
+    """Draw what share of the variance of labels other labels predict, and the spectrum: figure 17.
 
     Parameters
     ----------
     shares : Dataset
-        ``labels``, ``spectrum`` and ``beyond`` (label,), at most 1, and ``chance`` (label,), what ``beyond`` reaches
-        by chance; the attribute ``known`` names the other labels. From
+        ``labels``, ``spectrum`` and ``beyond`` (label,), at most 1, and ``chance`` (label,), what
+        ``beyond`` reaches by chance; the attribute ``known`` names the other labels. From
         `luxscale.paper.transfer.measure_shares`.
     ax : Axes, optional
         New by default.
@@ -51,7 +53,8 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
     for name in (*_SHARES, "chance"):
         if name not in shares:
             raise InputError(
-                f"no variable {name!r} (label,); give what luxscale.paper.transfer.measure_shares returns"
+                f"no variable {name!r} (label,); give what luxscale.paper.transfer.measure_shares "
+                "returns"
             )
     ax = ax or make_axes(7.2, 3.2)
     labels = shares["label"].values.tolist()
@@ -85,7 +88,7 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def beyond(inferred: np.ndarray, true: np.ndarray, label: str, ax: Axes | None = None) -> Axes:
-    """Draw what other labels leave of an inferred label against what they leave of the trusted one: figure 13.
+    """Draw what other labels leave of an inferred label, and of the trusted one: figure 13.
 
     Parameters
     ----------
@@ -107,19 +110,28 @@ def beyond(inferred: np.ndarray, true: np.ndarray, label: str, ax: Axes | None =
     ax = ax or make_axes(3.6, 3.6)
     low, high = find_limits(np.concatenate([inferred, true]), False)
     edge = max(-low, high)
-    ax.plot([-edge, edge], [-edge, edge], "k", lw=0.9)
+    span = (-edge, edge)
+    ax.plot(span, span, "k", lw=0.9)
     ax.axhline(0, color="0.7", lw=0.8, zorder=0)
-    ax.plot(true, inferred, ".", ms=4, mew=0, alpha=0.6, color=POINT)
-    text = f"n = {true.size:,}\nr = {np.corrcoef(inferred, true)[0, 1]:.2f}".replace(
-        "-", "\N{MINUS SIGN}"
+    ax.plot(
+        true,
+        inferred,
+        ".",
+        ms=4,
+        mew=0,
+        alpha=0.6,
+        color=POINT,
     )
-    box = {"facecolor": "w", "edgecolor": "none", "alpha": 0.75, "pad": 1}
-    ax.text(0.045, 0.97, text, transform=ax.transAxes, va="top", fontsize=TEXT, bbox=box)
-    ax.set(xlim=(-edge, edge), ylim=(-edge, edge), box_aspect=1)
+    correlation = np.corrcoef(inferred, true)[0, 1]
+    text = f"n = {true.size:,}\nr = {correlation:.2f}"
+    write_note(ax, 0.045, 0.97, set_minus(text), va="top")
+    name = format_label(label)
     ax.set(
-        xlabel=f"Survey {format_label(label)}, rest [dex]",
-        ylabel=f"Inferred {format_label(label)}, rest [dex]",
+        xlim=span,
+        ylim=span,
+        xlabel=f"Survey {name}, rest [dex]",
+        ylabel=f"Inferred {name}, rest [dex]",
+        box_aspect=1,
     )
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(make_ticks())
+    set_ticks(ax)
     return ax

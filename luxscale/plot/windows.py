@@ -31,18 +31,24 @@ def mark_windows(
         How high the shade reaches, as a fraction of the axes.
     """
     low, high = sorted(ax.get_xlim())
-    seen = [(a, b) for a, b in windows if b > low and a < high]
+    seen = [(max(a, low), min(b, high)) for a, b in windows if b > low and a < high]
     for least, greatest in seen:
         ax.axvspan(
-            max(least, low), min(greatest, high), 0, level, color=color, alpha=0.22, lw=0, zorder=0
+            least,
+            greatest,
+            0,
+            level,
+            color=color,
+            alpha=0.22,
+            lw=0,
+            zorder=0,
         )
     if seen and name:
-        place = (max(seen[0][0], low) + min(seen[0][1], high)) / 2
-        at = ("data", "axes fraction")
+        middle = (seen[0][0] + seen[0][1]) / 2
         ax.annotate(
             name,
-            (place, 0.95),
-            xycoords=at,
+            (middle, 0.95),
+            xycoords=("data", "axes fraction"),
             ha="center",
             va="top",
             fontsize=TEXT,
