@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
+import signal
 from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Worker
 from distributed.system import MEMORY_LIMIT
 
 from luxscale.cluster.environment import cpu_count, environment, gpus, worker_environment
@@ -23,6 +27,10 @@ _SETTINGS = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
 }
+
+#: Seconds that a worker which ends waits for the answer to its last heartbeat; its nanny, with less
+#: patience, kills it before.
+_LAST_HEARTBEAT = 10.0
 
 
 @contextlib.contextmanager
@@ -88,6 +96,31 @@ def _network(dashboard: int | None) -> dict[str, Any]:
     }
 
 
+class _Worker(Worker):
+    """A Worker that closes its connections when no heartbeat is under way.
+
+    Dask's cuts off one that is, which then reports a scheduler that it cannot reach, with a
+    traceback, at the end of a run that went well.
+    """
+
+    _heartbeat_task: asyncio.Task[Any] | None = None
+
+    async def heartbeat(self) -> None:
+        self._heartbeat_task = asyncio.current_task()
+        try:
+            await super().heartbeat()
+        finally:
+            self._heartbeat_task = None
+
+    async def close(self, *args: Any, **options: Any) -> str | None:  # type: ignore[override]
+        self.periodic_callbacks["heartbeat"].stop()
+        last = self._heartbeat_task
+        # a heartbeat closes the worker that the scheduler does not know, and cannot wait for itself
+        if last is not None and last is not asyncio.current_task():
+            await asyncio.wait([last], timeout=_LAST_HEARTBEAT)
+        return await super().close(*args, **options)
+
+
 class _Cluster(LocalCluster):
     """A LocalCluster whose workers have a GPU each, where there are any."""
 
@@ -106,8 +139,14 @@ class _Cluster(LocalCluster):
         """
         while len(self.worker_spec) < n:
             self.worker_spec.update(self.new_worker_spec())
+        loop: Any = self.loop
+        starting = asyncio.run_coroutine_threadsafe(self._start_workers(), loop.asyncio_loop)
         try:
-            self.sync(self._started)
+            starting.result()
+        except KeyboardInterrupt:
+            # Dask cannot close a cluster while its workers start
+            concurrent.futures.wait([starting])
+            raise
         except RuntimeError as error:
             raise RunError(
                 f"a worker process ended while it started ({error}); see that the machine has "
@@ -115,11 +154,20 @@ class _Cluster(LocalCluster):
                 "and run the same command again"
             ) from error
 
-    async def _started(self) -> None:
+    async def _start_workers(self) -> None:
+        # Ctrl-C is for the main process, which ends the run and with it the workers. This thread
+        # starts their processes, which inherit what it blocks; the resource tracker, when it
+        # starts, would lift the block.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         await self
 
     def new_worker_spec(self) -> dict[Any, Any]:
         made: dict[Any, Any] = super().new_worker_spec()
+        made = {
+            name: {**spec, "options": {**spec["options"], "worker_class": _Worker}}
+            for name, spec in made.items()
+        }
         if self._devices:
             made = {
                 name: on_free_gpu(spec, self._devices, self.worker_spec.values())

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import click
 import pytest
 from click.testing import CliRunner
-from distributed import Nanny
+from distributed import Nanny, Scheduler
 
 from luxscale.cli import clusters
 from luxscale.cli.clusters import Cluster, cluster_options
@@ -240,3 +240,106 @@ def test_a_worker_that_ends_while_it_starts(monkeypatch):
         RunError, match="a worker process ended while it started .* run the same command again"
     ):
         local_cluster(1).__enter__()
+
+
+def test_a_worker_ends_after_its_last_heartbeat(caplog):
+    """Dask's own cuts off a heartbeat that is under way, which then logs a traceback."""
+
+    async def end_meanwhile():
+        async with (
+            Scheduler(host="127.0.0.1", dashboard_address="127.0.0.1:0") as scheduler,
+            local._Worker(scheduler.address, host="127.0.0.1") as worker,
+        ):
+            answer, asked = scheduler.handlers["heartbeat_worker"], asyncio.Event()
+
+            async def answer_late(**message):
+                asked.set()
+                await asyncio.sleep(0.2)
+                return answer(**message)
+
+            scheduler.handlers["heartbeat_worker"] = answer_late
+            last = asyncio.create_task(worker.heartbeat())
+            await asked.wait()
+            await worker.close()
+            await last
+
+    asyncio.run(end_meanwhile())
+    assert [r.getMessage() for r in caplog.records if r.levelname == "ERROR"] == []
+
+
+def test_a_worker_that_the_scheduler_does_not_know_ends():
+    async def be_forgotten():
+        async with (
+            Scheduler(host="127.0.0.1", dashboard_address="127.0.0.1:0") as scheduler,
+            local._Worker(scheduler.address, host="127.0.0.1") as worker,
+        ):
+            scheduler.handlers["heartbeat_worker"] = lambda **message: {"status": "missing"}
+            await asyncio.wait_for(worker.heartbeat(), 5)
+            assert worker.status.name == "closed"
+
+    asyncio.run(be_forgotten())
+
+
+ENDS = """
+import time
+import distributed.scheduler
+from luxscale.cluster import local_cluster
+
+# so often that a worker which ends is likely to have one under way
+distributed.scheduler.heartbeat_interval = lambda n: 0.01
+
+if __name__ == "__main__":
+    for _ in range(20):
+        with local_cluster(2) as client:
+            client.gather(client.map(time.sleep, [0.05] * 8, pure=False))
+"""
+
+
+@pytest.mark.slow
+def test_clusters_end_in_silence_on_a_busy_machine(tmp_path):
+    (tmp_path / "ends.py").write_text(ENDS)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    try:
+        done = subprocess.run(
+            [sys.executable, tmp_path / "ends.py"], capture_output=True, text=True, timeout=600
+        )
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+INTERRUPTED = """
+import time
+from luxscale.cluster import local_cluster
+
+if __name__ == "__main__":
+    try:
+        print("starting", flush=True)
+        with local_cluster(2) as client:
+            future = client.submit(time.sleep, 1)
+            print("working", flush=True)
+            time.sleep(60)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["starting", "working"])
+def test_ctrl_c_ends_workers_in_silence(moment, tmp_path):
+    (tmp_path / "work.py").write_text(INTERRUPTED)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "work.py"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of processes of its own, as a shell gives a command
+    )
+    while process.stdout.readline().strip() != moment:
+        assert process.poll() is None
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (output.splitlines()[-1], errors) == ("interrupted", "")
