@@ -16,6 +16,10 @@ from luxscale.errors import InputError
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
+#: Seconds that a run on worker processes takes beyond its work: they start, import, compile and end.
+#: Measured with two workers on two processors.
+_WORKERS_COST = 4.0
+
 
 def _range(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """Read LEAST:MOST, of workers."""
@@ -33,7 +37,7 @@ _COUNT = click.IntRange(1)
 #: of SLURM.
 _COMMON: dict[str, dict[str, Any]] = {
     "workers": {"type": click.IntRange(0), "help": "Worker processes; 0 works in this process. [default: one a GPU "
-                "where JAX has any, else one a processor]"},
+                "where JAX has any, else one a processor, and 0 where that is sooner]"},
     "adapt": {"callback": _range, "metavar": "LEAST:MOST", "help": "Workers come and go as there is work."},
     "dashboard": {"type": click.IntRange(1, 65535), "is_flag": False, "flag_value": 8787, "metavar": "[PORT]",
                   "help": "Show Dask's dashboard on 127.0.0.1. [port: 8787]"},
@@ -125,8 +129,26 @@ class Cluster:
         return min(most, cpu_count()) if most else None
 
     @contextlib.contextmanager
-    def client(self, *, needed: bool = True, progress: bool = True) -> Iterator[Any]:
-        """Yield a `distributed.Client`, or None to work in this process, as when there is nothing to do."""
+    def client(
+        self,
+        *,
+        needed: bool = True,
+        saving: Callable[[int], float] | None = None,
+        progress: bool = True,
+    ) -> Iterator[Any]:
+        """Yield a `distributed.Client`, or None to work in this process, as when there is nothing to do.
+
+        Parameters
+        ----------
+        needed : bool
+            Whether there is anything to do.
+        saving : callable, optional
+            ``saving(workers)``: seconds that so many workers save over this process once they have
+            started. Where no cluster was asked for and they save less than they cost, the work is
+            done in this process. Without it, workers do it.
+        progress : bool
+            Whether to say on standard error what was chosen.
+        """
         if not needed or self.workers == 0:
             if self.performance_report:
                 click.echo(
@@ -135,20 +157,37 @@ class Cluster:
                 )
             yield None
             return
+        if saving is not None and self._is_sooner_here(saving):
+            if progress:
+                click.echo("working in this process, which is sooner than with workers", err=True)
+            yield None
+            return
         _require_bokeh(self.dashboard or self.performance_report)
-        with self._started(progress) as client, _reporting(self.performance_report):
+        with self._start(progress) as client, _reporting(self.performance_report):
             if self.dashboard:
                 click.echo(f"dashboard: {client.dashboard_link}", err=True)
             yield client
 
-    def _started(self, progress: bool) -> contextlib.AbstractContextManager[Any]:
+    def _is_sooner_here(self, saving: Callable[[int], float]) -> bool:
+        """Whether this process is done before workers are, where nothing else was asked for."""
+        from luxscale.cluster import cpu_count, gpus
+
+        if self != Cluster() or gpus():
+            return False
+        return saving(cpu_count()) < _WORKERS_COST
+
+    def _start(self, progress: bool) -> contextlib.AbstractContextManager[Any]:
         from luxscale import cluster
 
         if self.scheduler:
             return _checked(cluster.existing_cluster(self.scheduler, **self.tls))
         if self.jobs:
             return cluster.slurm_cluster(self.jobs, dashboard=self.dashboard, progress=progress)
-        return cluster.local_cluster(self.workers, adapt=self.adapt, dashboard=self.dashboard)
+        workers = self.workers or len(cluster.gpus()) or cluster.cpu_count()
+        if progress:
+            least = self.adapt[0] if self.adapt else workers
+            click.echo(f"starting {least} worker{'s' if least > 1 else ''}", err=True)
+        return cluster.local_cluster(workers, adapt=self.adapt, dashboard=self.dashboard)
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +15,7 @@ from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.errors import InputError
 
 if TYPE_CHECKING:
-    from luxscale.labelling.plan import Plan
+    from luxscale.labelling.plan import Plan, Region
 
 
 @main.command()
@@ -86,7 +88,11 @@ def label(
     with (
         RunLog(log) as written,
         run.open_for_run(plan, progress=not quiet) as work,
-        cluster.client(needed=bool(work.regions), progress=not quiet) as client,
+        cluster.client(
+            needed=bool(work.regions),
+            saving=functools.partial(_guess_saving, plan, work.regions),
+            progress=not quiet,
+        ) as client,
     ):
         summary = run.complete(plan, work, client=client, log=written, progress=not quiet)
     flagged = "\n".join(f"  {name:<24}{n:>12,}" for name, n in summary.flags.items()) or "  none"
@@ -97,6 +103,15 @@ def label(
         f"flags:\n{flagged}",
         as_json,
     )
+
+
+def _guess_saving(plan: Plan, regions: Sequence[Region], workers: int) -> float:
+    """Guess the seconds by which so many workers do regions sooner than this process."""
+    from luxscale.labelling.estimate import guess_saving
+    from luxscale.model.file import load_model
+
+    stars = sum(region.stop - region.start for region in regions)
+    return guess_saving(load_model(plan.model), plan.given, stars, workers)
 
 
 def _say(plan: Plan, cluster: Cluster, as_json: bool) -> None:

@@ -425,3 +425,10 @@ def test_runs_as_a_module():
         [sys.executable, "-m", "luxscale", "--version"], capture_output=True, text=True, check=True
     )
     assert said.stdout.startswith("luxscale, version ")
+
+
+def test_a_small_survey_is_labelled_in_this_process(made, tmp_path):
+    arguments = ["label", made[0] / "survey.zarr", "--model", made[0] / "model.zarr"]
+    done = luxscale(*arguments, "--out", tmp_path / "c.zarr")
+    assert "working in this process" in done.stderr
+    assert "500 stars labelled, 500 of them now" in done.stdout

@@ -10,7 +10,7 @@ from luxscale import store
 from luxscale.cli import main
 from luxscale.errors import InputError
 from luxscale.labelling import catalogue
-from luxscale.labelling.estimate import estimate_run
+from luxscale.labelling.estimate import estimate_run, guess_saving
 from luxscale.labelling.plan import make_plan
 from luxscale.labelling.region import run_region
 
@@ -137,3 +137,13 @@ def test_a_dry_run_refuses_a_survey_that_changed(stores, tmp_path):
     flux[20:40] = flux[20:40] * np.float32(1.5)
     with pytest.raises(InputError, match=r"the survey changed under it: 1 chunks of 'flux'"):
         estimate_run(plan)
+
+
+def test_workers_save_time_on_many_stars_alone(small_model):
+    def saving(stars, workers):
+        return guess_saving(small_model, ("flux",), stars, workers)
+
+    assert saving(10**6, 1) == pytest.approx(0)
+    assert saving(10**6, 2) == pytest.approx(100 * saving(10**4, 2))
+    assert saving(5_420, 16) < 1
+    assert 4 < saving(10**6, 2) < saving(10**6, 16)

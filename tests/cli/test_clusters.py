@@ -1,0 +1,90 @@
+"""Where a command works by default: in this process or on workers, whichever is sooner."""
+
+import contextlib
+
+import pytest
+
+from luxscale import cluster as library
+from luxscale.cli import clusters
+from luxscale.cli.clusters import Cluster
+from luxscale.cli.ingest import _guess_saving
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Clusters of workers that would have been started, on a machine of four processors."""
+    asked = []
+
+    @contextlib.contextmanager
+    def pretend(workers, **options):
+        asked.append(workers)
+        yield "client"
+
+    monkeypatch.setattr(library, "local_cluster", pretend)
+    monkeypatch.setattr(library, "cpu_count", lambda: 4)
+    monkeypatch.setattr(library, "gpus", lambda: [])
+    return asked
+
+
+def choose(cluster, seconds, **options):
+    with cluster.client(saving=lambda workers: seconds, **options) as client:
+        return client
+
+
+def test_a_small_job_is_done_in_this_process(started, capsys):
+    assert choose(Cluster(), clusters._WORKERS_COST - 0.1) is None
+    assert started == []
+    assert capsys.readouterr().err == "working in this process, which is sooner than with workers\n"
+
+
+def test_a_large_job_is_done_by_workers(started, capsys):
+    assert choose(Cluster(), clusters._WORKERS_COST + 0.1) == "client"
+    assert started == [4]
+    assert capsys.readouterr().err == "starting 4 workers\n"
+
+
+def test_the_saving_is_that_of_all_processors(started):
+    asked = []
+    with Cluster().client(saving=lambda workers: asked.append(workers) or 0.0):
+        assert asked == [4]
+
+
+def test_workers_that_were_asked_for_are_started(started, capsys):
+    assert choose(Cluster(given=("--workers",), workers=1), 0.0) == "client"
+    assert choose(Cluster(given=("--adapt",), adapt=(1, 3)), 0.0) == "client"
+    assert choose(Cluster(given=("--performance-report",), workers=2), 0.0) == "client"
+    assert started == [1, 4, 2]
+    assert capsys.readouterr().err.splitlines() == [
+        "starting 1 worker",
+        "starting 1 worker",
+        "starting 2 workers",
+    ]
+
+
+def test_work_of_unknown_length_is_done_by_workers(started):
+    with Cluster().client() as client:
+        assert client == "client"
+
+
+def test_gpus_work_through_their_workers(started, monkeypatch):
+    monkeypatch.setattr(library, "gpus", lambda: ["0", "1"])
+    assert choose(Cluster(), 0.0) == "client"
+    assert started == [2]
+
+
+def test_nothing_is_said_when_quiet(started, capsys):
+    choose(Cluster(), 0.0, progress=False)
+    choose(Cluster(), 1e3, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_saving_of_an_ingest_follows_number_and_size_of_files(tmp_path):
+    small, large = tmp_path / "small.fits", tmp_path / "large.fits"
+    small.write_bytes(b"x" * 1000)
+    with large.open("wb") as file:
+        file.truncate(20 * 10**9)  # a file with a hole, which takes no room on the disk
+    assert _guess_saving([str(small)] * 100, 2) < clusters._WORKERS_COST
+    assert _guess_saving([str(small)] * 10_000, 2) > clusters._WORKERS_COST
+    assert _guess_saving([str(large)], 2) > clusters._WORKERS_COST
+    assert _guess_saving([str(large)], 1) == 0
+    assert _guess_saving([str(tmp_path / "none.fits")], 2) < clusters._WORKERS_COST
