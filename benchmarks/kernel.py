@@ -18,6 +18,7 @@ import numpy as np
 from luxscale.model import linalg
 from luxscale.model.kernel import Design, Head, Problem, infer_arrays, put_on_device
 from luxscale.model.noise import DiagonalNoise
+from luxscale.model.priors import GaussianPrior
 
 
 def random_problem(stars, pixels, latents, labels, rng):
@@ -42,7 +43,10 @@ def random_problem(stars, pixels, latents, labels, rng):
     flux = rng.standard_normal((stars, pixels)).astype("f4")
     ivar = rng.uniform(50, 150, (stars, pixels)).astype("f4")
     problem = Problem(
-        designs=put_on_device([design]), heads=(head,), windows=(), prior=np.ones(latents, "f4")
+        designs=put_on_device([design]),
+        heads=(head,),
+        windows=(),
+        prior=GaussianPrior(np.ones(latents, "f4")),
     )
     return problem, flux, ivar
 

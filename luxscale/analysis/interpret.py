@@ -90,7 +90,7 @@ def groups(target: Output, source: Output) -> Iterator[tuple[np.ndarray, np.ndar
 
 def posterior_covariance(model: LuxModel, b: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return C = (lambda I + B^T diag(w) B)^-1 of one star: (latent, latent)."""
-    return np.linalg.inv(model.prior * np.eye(b.shape[1]) + (b.T * w) @ b)
+    return np.linalg.inv(model.prior.precision * np.eye(b.shape[1]) + (b.T * w) @ b)
 
 
 def derivatives(
@@ -212,13 +212,13 @@ def information(
     True
     """
     target, source = _pair(model, of, by)
-    if not model.prior > 0:
+    if not model.prior.precision > 0:
         raise InputError(
             "the model's latents have no prior, so labels have no variance to reduce; use "
             "`derivatives`"
         )
     a, b = jacobian(target, latent), jacobian(source, latent)
-    w = source.noise.weigh(_one_star(source, ivar)) / model.prior
+    w = source.noise.weigh(_one_star(source, ivar)) / model.prior.precision
     shares, prior = np.zeros((len(a), len(b))), np.sum(a * a, 1)
     for rows, seen in groups(target, source):
         shares[rows] = _shares(a[rows], np.sqrt(w * seen)[:, None] * b)

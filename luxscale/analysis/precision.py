@@ -23,7 +23,6 @@ import xarray as xr
 from luxscale.analysis.interpret import feature_ivar, groups, jacobian, unit_of
 from luxscale.errors import InputError
 from luxscale.model import linalg
-from luxscale.model.decoders import LinearMap
 from luxscale.model.infer import check_match, infer
 from luxscale.model.lux import LuxModel, Output, coordinates
 from luxscale.model.predict import predict
@@ -165,7 +164,7 @@ def _formula(
     """Return what turns inverse variances (n, feature) into both formal errors (n, label), in float64."""
     a, b = jacobian(target, latent), jacobian(source, latent)
     i, j, table = linalg.packed_index(b.shape[1])
-    packed, prior = b[:, i] * b[:, j], model.prior * np.eye(b.shape[1])
+    packed, prior = b[:, i] * b[:, j], model.prior.precision * np.eye(b.shape[1])
 
     def errors(ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         posterior, noise = (np.zeros((len(ivar), len(a))) for _ in range(2))
@@ -260,7 +259,7 @@ def _check_draws(n_draws: int, seed: int, *outputs: Output) -> None:
     if seed < 0:
         raise InputError(f"seed is {seed}; give 0 or more")
     for output in outputs:
-        if output.map.kind != LinearMap.kind:
+        if not output.map.features.is_linear:
             raise InputError(
                 f"{output.name!r} has a {output.map.kind} map, for which errors differ from "
                 "star to star; use "

@@ -17,6 +17,7 @@ from luxscale.model.infer import infer
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.noise import DiagonalNoise
 from luxscale.model.predict import predict
+from luxscale.model.priors import GaussianPrior
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.variables import STAR
@@ -46,7 +47,7 @@ def _run(grid: Grid, tasks: Sequence[Task]) -> float:
     training_seconds = time.monotonic() - started
     stars = _read(grid, rows[left_out])
     for task in tasks:
-        part = held_out(dataclasses.replace(model, prior=task.prior), stars)
+        part = held_out(dataclasses.replace(model, prior=GaussianPrior(task.prior)), stars)
         seconds = time.monotonic() - started
         part = part.assign(
             objective=model.objective[-1], training_seconds=training_seconds, seconds=seconds

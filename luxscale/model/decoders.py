@@ -2,31 +2,89 @@
 
 Every map is linear in its weights: output = offset + W phi(z), with phi(z) the *features* of the
 latents. Inference needs no more than that: it forms the normal equations in the features, once, and
-solves for z in them. So another decoder is another class with ``features`` in `KINDS`; the
-interface of inference, the run and the file stay as they are.
+solves for z in them. So another map is a class with what `Decoder` lists, in `KINDS`; nothing
+outside this module and `luxscale.model.newton` asks which map it has.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-def linear_features(z: Any) -> Any:
-    """Return phi(z) = z: (..., latent) -> (..., latent)."""
-    return z
+class Features(Protocol):
+    """phi of a map, a pytree: what it makes of the latents before its weights."""
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether phi(z) = z, so that the minimum of chi-square needs no search."""
+
+    def __call__(self, z: Any) -> Any:
+        """Return phi(z): (..., latent) -> (..., term)."""
 
 
-def quadratic_features(z: Any) -> Any:
-    """Return phi(z) = (z, z_i z_j for j <= i): (..., latent) -> (..., term)."""
-    i, j = np.tril_indices(z.shape[-1])
-    stack = jnp if isinstance(z, jax.Array) else np
-    return stack.concatenate([z, z[..., i] * z[..., j]], -1)
+class Decoder(Protocol):
+    """What the package asks of a map, a pytree with its arrays as leaves."""
+
+    #: Name of the map in a model's file.
+    kind: ClassVar[str]
+
+    @property
+    def features(self) -> Features:
+        """The features phi."""
+
+    @property
+    def weights(self) -> Any:
+        """W, in the output's units: (feature, term)."""
+
+    @property
+    def offset(self) -> Any:
+        """Output of a star with z = 0: (feature,)."""
+
+    @property
+    def latent_dim(self) -> int:
+        """Number of latents P."""
+
+    def __call__(self, z: Any) -> Any:
+        """Return the output of latents z: (star, latent) -> (star, feature)."""
+
+    def jacobian(self, z: Any) -> Any:
+        """Return d output / d z at the latents z of one star: (latent,) -> (feature, latent)."""
+
+    def propagate_variance(self, z: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        """Return diag(J C J^T) of every star, from latents and their covariances C: (star, feature)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearFeatures:
+    """phi(z) = z."""
+
+    is_linear: ClassVar[bool] = True
+
+    def __call__(self, z: Any) -> Any:
+        """Return z: (..., latent) -> (..., latent)."""
+        return z
+
+
+@dataclasses.dataclass(frozen=True)
+class QuadraticFeatures:
+    """phi(z) = (z, z_i z_j for j <= i)."""
+
+    is_linear: ClassVar[bool] = False
+
+    def __call__(self, z: Any) -> Any:
+        """Return the latents and their products: (..., latent) -> (..., term)."""
+        i, j = np.tril_indices(z.shape[-1])
+        stack = jnp if isinstance(z, jax.Array) else np
+        return stack.concatenate([z, z[..., i] * z[..., j]], -1)
+
+
+linear_features, quadratic_features = LinearFeatures(), QuadraticFeatures()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +102,7 @@ class LinearMap:
     weights: Any
     offset: Any
     kind: ClassVar[str] = "linear"
-    features = staticmethod(linear_features)
+    features: ClassVar[Features] = linear_features
 
     @property
     def latent_dim(self) -> int:
@@ -56,12 +114,19 @@ class LinearMap:
         return self.offset + self.features(z) @ self.weights.T
 
     def jacobian(self, z: Any) -> Any:
-        """Return d output / d z at the latents z of one star: (latent,) -> (feature, latent)."""
+        """Return d output / d z, the weights: (latent,) -> (feature, latent)."""
         return self.weights
+
+    def propagate_variance(self, z: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        """Return diag(W C W^T) of every star: (star, feature)."""
+        i, j = np.tril_indices(covariance.shape[1])
+        times = np.where(i == j, 1, 2)  # elements off the diagonal count twice
+        w = np.asarray(self.weights)
+        return np.maximum(covariance[:, i, j] @ (w[:, i] * w[:, j] * times).T, 0)
 
 
 @dataclasses.dataclass(frozen=True)
-class QuadraticMap(LinearMap):
+class QuadraticMap:
     """offset + W (z, z_i z_j for j <= i): The Cannon's model of a spectrum (Ness et al. 2015), with z its labels.
 
     Parameters
@@ -73,23 +138,40 @@ class QuadraticMap(LinearMap):
         Output of a star with z = 0.
     """
 
+    weights: Any
+    offset: Any
     kind: ClassVar[str] = "quadratic"
-    features = staticmethod(quadratic_features)
+    features: ClassVar[Features] = quadratic_features
 
     @property
     def latent_dim(self) -> int:
         """Number of latents P, from P + P (P + 1) / 2 terms."""
         return (math.isqrt(9 + 8 * int(self.weights.shape[1])) - 3) // 2
 
+    def __call__(self, z: Any) -> Any:
+        """Return the output of latents z: (star, latent) -> (star, feature)."""
+        return self.offset + self.features(z) @ self.weights.T
+
     def jacobian(self, z: Any) -> Any:
         """Return d output / d z at the latents z of one star: (latent,) -> (feature, latent)."""
         eye = np.eye(len(z))
         i, j = np.tril_indices(len(z))
-        return self.weights @ np.concatenate([eye, eye[i] * z[j, None] + eye[j] * z[i, None]])
+        products = eye[i] * z[j, None] + eye[j] * z[i, None]
+        return self.weights @ np.concatenate([eye, products])
 
+    def propagate_variance(self, z: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        """Return diag(J C J^T) of every star: (star, feature)."""
+        slopes = map(self.jacobian, z.astype(float))
+        return np.array([((j @ c) * j).sum(1) for j, c in zip(slopes, covariance, strict=True)])
+
+
+#: A class of maps, made of weights and offset.
+Kind = type[LinearMap] | type[QuadraticMap]
 
 #: Every map, by the name that a model's file holds.
-KINDS: dict[str, type[LinearMap]] = {m.kind: m for m in (LinearMap, QuadraticMap)}
+KINDS: dict[str, Kind] = {m.kind: m for m in (LinearMap, QuadraticMap)}
 
 for _map in KINDS.values():
     jax.tree_util.register_dataclass(_map, ["weights", "offset"], [])
+for _features in (LinearFeatures, QuadraticFeatures):
+    jax.tree_util.register_dataclass(_features, [], [])

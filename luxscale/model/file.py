@@ -12,8 +12,9 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.model.decoders import KINDS, LinearMap
+from luxscale.model.decoders import KINDS
 from luxscale.model.lux import _ARRAYS, LuxModel, Output, Provenance, coordinates
+from luxscale.model.priors import read_prior
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import LATENT, MODEL
 
@@ -40,7 +41,7 @@ def _arrays(output: Output) -> dict[str, Any]:
 def _variables(output: Output) -> Iterator[tuple[str, xr.Variable]]:
     """Name and fill the contract's variables of one output."""
     names = {"output": output.name, "dim": output.spec.dim}
-    terms = LATENT if output.map.kind == LinearMap.kind else f"{output.name}_term"
+    terms = LATENT if output.map.features.is_linear else f"{output.name}_term"
     for variable in PER_OUTPUT:
         dims = tuple(terms if d == LATENT else d.format(**names) for d in variable.dims)
         attrs = {"long_name": variable.doc.format(**names)}
@@ -75,8 +76,7 @@ def to_dataset(model: LuxModel) -> xr.Dataset:
                     for o in model.outputs
                 ]
             ),
-            "latent_prior": "normal, mean 0, this precision",
-            "latent_prior_precision": model.prior,
+            **model.prior.to_attributes(),
             "chi2_limit": _or_none(model.limits[0]),
             "distance_limit": _or_none(model.limits[1]),
             "fingerprint": model.fingerprint,
@@ -122,7 +122,7 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
             dataset["objective"].values,
             Provenance(**{f.name: attrs[f.name] for f in dataclasses.fields(Provenance)}),
             (_or_inf(attrs["chi2_limit"]), _or_inf(attrs["distance_limit"])),
-            float(attrs["latent_prior_precision"]),
+            read_prior(attrs),
         )
     except KeyError as error:
         raise InputError(

@@ -126,7 +126,7 @@ class Inference:
             designs=put_on_device([_make_design(o) for o in given]),
             heads=tuple(_make_head(o) for o in labels),
             windows=tuple(_make_windows(labels, given)),
-            prior=np.full(model.latent_dim, model.prior, np.float32),
+            prior=model.prior.prepare(model.latent_dim),
             limits=model.limits,
         )
         return cls(

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model import linalg, newton
-from luxscale.model.decoders import linear_features
+from luxscale.model.decoders import Features, linear_features
 from luxscale.model.jit import compile_program
-from luxscale.model.newton import Features
 from luxscale.model.noise import Noise
+from luxscale.model.priors import GaussianPrior
 from luxscale.schema import flags
 
 #: Stars in one call of the compiled kernel, whatever the chunks: one shape, compiled once. Its
@@ -35,9 +35,19 @@ MOST_IVAR = 1e20
 class Design:
     """What inference needs to know of an output that it is given, in scaled units.
 
-    weights (feature, term); packed (K, feature); offset, unit (feature,): values are
-    multiplied by ``unit`` = 1 / scale; ivar_unit (feature,): scale^2, or 0 for features that take
-    no part; noise, of which the features are these; features: phi of the map.
+    Parameters
+    ----------
+    weights : array, (feature, term)
+    packed : array, (K, feature)
+        Products of the columns of the weights, for the normal equations.
+    offset : array, (feature,)
+    noise : Noise
+    unit : array, (feature,)
+        1 / scale, by which values are multiplied.
+    ivar_unit : array, (feature,)
+        scale^2, by which inverse variances are; 0 for features that take no part.
+    features : Features
+        phi of the map.
     """
 
     weights: Any
@@ -50,12 +60,18 @@ class Design:
 
     def take(self, pixels: Any) -> Design:
         """Return the design of some of the features."""
-        last = {k: getattr(self, k)[..., pixels] for k in _PER_FEATURE}
-        noise = self.noise.select(pixels)
-        return dataclasses.replace(self, weights=self.weights[pixels], noise=noise, **last)
+        return dataclasses.replace(
+            self,
+            weights=self.weights[pixels],
+            packed=self.packed[:, pixels],
+            offset=self.offset[pixels],
+            noise=self.noise.select(pixels),
+            unit=self.unit[pixels],
+            ivar_unit=self.ivar_unit[pixels],
+        )
 
     def for_scaled_data(self, center: np.ndarray) -> Design:
-        """Return the design for values that are centred, center (feature,) in units, and scaled already."""
+        """Return the design for values that are scaled, and centred at (feature,) in the output's units, already."""
         unit, ivar_unit, offset = (np.asarray(a) for a in (self.unit, self.ivar_unit, self.offset))
         used = (ivar_unit > 0).astype(np.float32)
         return dataclasses.replace(
@@ -70,7 +86,14 @@ class Design:
 class Head:
     """What inference needs to know of labels that it predicts, in their units.
 
-    weights (label, term); offset, floor (label,); bounds (label, 2); features: phi of the map.
+    Parameters
+    ----------
+    weights : array, (label, term)
+    offset, floor : array, (label,)
+    bounds : array, (label, 2)
+        Least and greatest value in training.
+    features : Features
+        phi of the map.
     """
 
     weights: Any
@@ -79,13 +102,30 @@ class Head:
     bounds: Any
     features: Features = linear_features
 
+    def predict(self, z: np.ndarray) -> np.ndarray:
+        """Return the labels of latents z, in float64: (star, latent) -> (star, label)."""
+        labels: np.ndarray = self.offset + self.features(z.astype(float)) @ self.weights.T
+        return labels
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Standard deviation of each label under z ~ N(0, I), the unit in which its error is computed: (label,)."""
+        spread = np.sqrt((self.weights**2).sum(1))
+        return np.where(spread > 0, spread, 1)
+
 
 @dataclasses.dataclass(frozen=True)
 class Window:
     """Labels of one head that are inferred from some pixels alone.
 
-    head : index of the head; labels (label,) : positions in it; pixels : positions in each given
-    output, (pixel,).
+    Parameters
+    ----------
+    head : int
+        Position of the head.
+    labels : array of int, (label,)
+        Positions of the labels in it.
+    pixels : tuple of array of int, (pixel,)
+        Positions in each given output.
     """
 
     head: int
@@ -97,22 +137,29 @@ class Window:
 class Problem:
     """All that inference with one model from given outputs needs to know.
 
-    prior (latent,) is the precision of the prior on each latent; ``limits``, where flags begin:
-    chi2 per pixel and squared length of the latents, infinite for never.
+    Parameters
+    ----------
+    designs : tuple of Design
+        One for each given output.
+    heads : tuple of Head
+    windows : tuple of Window
+    prior : GaussianPrior
+        Prepared: its precision is an array.
+    limits : tuple of float
+        Chi2 per pixel and squared length of the latents at which flags begin, infinite for never.
     """
 
     designs: tuple[Design, ...]
     heads: tuple[Head, ...]
     windows: tuple[Window, ...]
-    prior: Any
+    prior: GaussianPrior
     limits: tuple[float, float] = (np.inf, np.inf)
 
 
-#: Fields of a design, all but its weights, whose last axis is the feature.
-_PER_FEATURE = ["packed", "offset", "unit", "ivar_unit"]
-
-jax.tree_util.register_dataclass(Design, ["weights", "noise", *_PER_FEATURE], ["features"])
-jax.tree_util.register_dataclass(Head, ["weights", "offset", "floor", "bounds"], ["features"])
+jax.tree_util.register_dataclass(
+    Design, ["weights", "packed", "offset", "noise", "unit", "ivar_unit", "features"], []
+)
+jax.tree_util.register_dataclass(Head, ["weights", "offset", "floor", "bounds", "features"], [])
 jax.tree_util.register_dataclass(Window, ["labels", "pixels"], ["head"])
 jax.tree_util.register_dataclass(Problem, ["designs", "heads", "windows", "prior"], ["limits"])
 
@@ -129,10 +176,24 @@ class Inferred(NamedTuple):
     cov: tuple[Any, ...]
 
 
-class _Posterior(NamedTuple):
-    """What the compiled kernel returns: (star, ...); labels in units of their spread under the prior.
+class _Data(NamedTuple):
+    """Values and inverse variances of one given output: (star, feature)."""
 
-    spread holds variances (star, label) of each head, or covariances.
+    value: Any
+    ivar: Any
+
+
+class _Target(NamedTuple):
+    """Labels whose variances are wanted: weights (label, term) in units of their spread, and phi of their map."""
+
+    weights: Any
+    features: Features
+
+
+class _Posterior(NamedTuple):
+    """What the compiled kernel returns: (star, ...).
+
+    spread holds the variances (star, label) of each target, or the covariances.
     """
 
     latent: Any
@@ -141,6 +202,19 @@ class _Posterior(NamedTuple):
     wrong: Any
     settled: Any
     spread: tuple[Any, ...]
+
+
+class _Labels(NamedTuple):
+    """Labels of a head, and their variances in units of their spread, before floors: (star, label)."""
+
+    value: np.ndarray
+    variance: np.ndarray
+
+    def replace(self, columns: np.ndarray, others: _Labels) -> _Labels:
+        """Return labels of which some columns are those of others."""
+        value, variance = self.value.copy(), self.variance.copy()
+        value[:, columns], variance[:, columns] = others.value, others.variance
+        return _Labels(value, variance)
 
 
 def infer_arrays(
@@ -166,199 +240,217 @@ def infer_arrays(
         NumPy arrays. Errors are sqrt(diag(A C A^T) + floor^2), with C the posterior covariance of
         z.
     """
-    prepared = [_in_range(*output) for output in zip(problem.designs, values, ivars, strict=True)]
-    problem = dataclasses.replace(problem, designs=put_on_device([d for d, _, _ in prepared]))
-    values, ivars = [v for _, v, _ in prepared], [w for _, _, w in prepared]
-    scales = [_prior_spread(h) for h in problem.heads]
-    maps = tuple(
-        (h.weights / s[:, None]).astype(np.float32)
-        for h, s in zip(problem.heads, scales, strict=True)
-    )
-    posterior = _solve(problem.designs, values, ivars, maps, problem, covariance)
-    labels = [
-        h.offset + h.features(posterior.latent.astype(float)) @ h.weights.T for h in problem.heads
+    prepared = [
+        _bring_in_range(design, _Data(value, ivar))
+        for design, value, ivar in zip(problem.designs, values, ivars, strict=True)
     ]
-    var = [np.diagonal(s, axis1=1, axis2=2).copy() if covariance else s for s in posterior.spread]
-    few, settled = _few(posterior.n_values, problem.designs), posterior.settled
+    problem = dataclasses.replace(problem, designs=put_on_device([d for d, _ in prepared]))
+    data = [given for _, given in prepared]
+    targets = [_make_target(head) for head in problem.heads]
+    posterior = _solve(problem, data, targets, covariance=covariance)
+    labels = []
+    for head, spread in zip(problem.heads, posterior.spread, strict=True):
+        variance = np.diagonal(spread, axis1=1, axis2=2) if covariance else spread
+        labels.append(_Labels(head.predict(posterior.latent), variance))
+    few, settled = _find_few(posterior.n_values, problem.designs), posterior.settled
     for window in problem.windows:
-        windowed, has_few = _from_window(window, problem, values, ivars, maps, labels, var)
+        found, windowed, has_few = _solve_window(window, problem, data, targets)
+        labels[window.head] = labels[window.head].replace(window.labels, found)
         few, settled = few | has_few, settled & windowed.settled
-    return _finish(
-        posterior._replace(settled=settled), few, labels, var, problem, scales, covariance
-    )
+    posterior = posterior._replace(settled=settled)
+    return _finish(problem, posterior, labels, few, covariance=covariance)
+
+
+def _make_target(head: Head) -> _Target:
+    weights = (head.weights / head.spread[:, None]).astype(np.float32)
+    return _Target(weights, head.features)
 
 
 def _solve(
-    designs: tuple[Design, ...],
-    values: Sequence[np.ndarray],
-    ivars: Sequence[np.ndarray],
-    maps: tuple[Any, ...],
-    problem: Problem,
-    covariance: bool,
+    problem: Problem, data: Sequence[_Data], targets: Sequence[_Target], *, covariance: bool
 ) -> _Posterior:
     """Run the compiled kernel over blocks of stars."""
-    n = values[0].shape[0]
-    features = tuple(h.features for h in problem.heads)
+    n = data[0].value.shape[0]
     parts = []
     for start in range(0, max(n, 1), BLOCK):
-        block = [tuple(_block(a, start) for a in arrays) for arrays in (values, ivars)]
-        parts.append(
-            jax.tree.map(
-                np.asarray, _kernel(designs, *block, maps, problem.prior, features, covariance)
-            )
+        block = tuple(
+            _Data(_cut_block(given.value, start), _cut_block(given.ivar, start)) for given in data
         )
+        result = _kernel(
+            problem.designs, block, tuple(targets), problem.prior, covariance=covariance
+        )
+        parts.append(jax.tree.map(np.asarray, result))
     posterior: _Posterior = jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts)
     return posterior
 
 
-@compile_program(static_argnames=("features", "covariance"))
+@compile_program(static_argnames=("covariance",))
 def _kernel(
     designs: tuple[Design, ...],
-    values: tuple[Any, ...],
-    ivars: tuple[Any, ...],
-    maps: tuple[Any, ...],
-    prior: Any,
-    features: tuple[Features, ...],
+    data: tuple[_Data, ...],
+    targets: tuple[_Target, ...],
+    prior: GaussianPrior,
     covariance: bool,
 ) -> _Posterior:
-    """Equation 10 with a Gaussian prior: the posterior of z for a block of stars, and what follows from it."""
-    weights, residuals, wrong = zip(*map(_weigh, designs, values, ivars), strict=True)
+    """Equation 10: the posterior of z for a block of stars, and what follows from it."""
+    weights, residuals, wrong = zip(*map(_weigh, designs, data), strict=True)
     parts = [
         d.noise.normal_equations(w, r, d.weights, d.packed)
-        for w, r, d in zip(weights, residuals, designs, strict=True)
+        for d, w, r in zip(designs, weights, residuals, strict=True)
     ]
-    phis = tuple(d.features for d in designs)
-    equations = newton.in_latents(parts, phis, prior)
-    targets = [newton.slope(f, equations.start, a) for f, a in zip(features, maps, strict=True)]
-    solution = linalg.solve(
-        equations.h, equations.rhs, jnp.concatenate(targets, -1) if targets else None
-    )
+    equations = newton.in_latents(parts, tuple(d.features for d in designs), prior)
+    slopes = [newton.slope(t.features, equations.start, t.weights) for t in targets]
+    directions = jnp.concatenate(slopes, -1) if slopes else None
+    solution = linalg.solve(equations.h, equations.rhs, directions)
     z = equations.start + solution.x
     chi2 = sum(
         d.noise.chi2(w, r - linalg.dot(d.features(z), d.weights.T))
-        for w, r, d in zip(weights, residuals, designs, strict=True)
+        for d, w, r in zip(designs, weights, residuals, strict=True)
     )
-    edges = np.cumsum([a.shape[0] for a in maps])[:-1]
-    halves = jnp.split(solution.half, edges, -1) if maps else []
-    spread = tuple(linalg.square(f) if covariance else jnp.sum(f * f, 1) for f in halves)
+    edges = np.cumsum([t.weights.shape[0] for t in targets])[:-1]
+    halves = jnp.split(solution.half, edges, -1) if targets else []
+    spread = [linalg.square(half) if covariance else jnp.sum(half * half, 1) for half in halves]
     return _Posterior(
-        z, chi2, sum(jnp.sum(w > 0, 1) for w in weights), sum(wrong), equations.settled, spread
+        latent=z,
+        chi2=chi2,
+        n_values=sum(jnp.sum(w > 0, 1) for w in weights),
+        wrong=sum(wrong),
+        settled=equations.settled,
+        spread=tuple(spread),
     )
 
 
-def _weigh(d: Design, value: Any, ivar: Any) -> tuple[Any, Any, Any]:
+def _weigh(design: Design, data: _Data) -> tuple[Any, Any, Any]:
     """Weights and residuals about the offset (star, feature), and how many values break the contract (star,)."""
-    residual = value * d.unit - d.offset
-    good = jnp.isfinite(ivar) & (ivar >= 0) & ((jnp.abs(residual) < FARTHEST) | (ivar == 0))
-    w = jnp.where(good, d.noise.weigh(ivar * d.ivar_unit), 0)
+    residual = data.value * design.unit - design.offset
+    sound = jnp.isfinite(data.ivar) & (data.ivar >= 0)
+    near = jnp.abs(residual) < FARTHEST  # false of NaN
+    good = sound & (near | (data.ivar == 0))
+    w = jnp.where(good, design.noise.weigh(data.ivar * design.ivar_unit), 0)
     return w, jnp.where(w > 0, residual, 0), jnp.sum(~good, 1)
 
 
-def _from_window(
-    window: Window,
-    problem: Problem,
-    values: Sequence[np.ndarray],
-    ivars: Sequence[np.ndarray],
-    maps: Sequence[np.ndarray],
-    labels: list[np.ndarray],
-    var: list[np.ndarray],
-) -> tuple[_Posterior, np.ndarray]:
-    """Replace labels, and their variances, by those that the pixels of a window alone give.
+def _solve_window(
+    window: Window, problem: Problem, data: Sequence[_Data], targets: Sequence[_Target]
+) -> tuple[_Labels, _Posterior, np.ndarray]:
+    """Infer the labels of a window from its pixels alone.
 
-    Returns what these pixels say of the latents, and which stars have few of them.
+    Returns
+    -------
+    labels : _Labels
+        Those of the window.
+    posterior : _Posterior
+        What its pixels say of the latents.
+    few : array of bool, (star,)
+        Which stars have few of them.
     """
-    h = problem.heads[window.head]
-    parts = tuple(d.take(pixels) for d, pixels in zip(problem.designs, window.pixels, strict=True))
-    inside, weights = (
-        [a[:, pixels] for a, pixels in zip(arrays, window.pixels, strict=True)]
-        for arrays in (values, ivars)
-    )
-    one_head = dataclasses.replace(problem, heads=(h,))
-    posterior = _solve(parts, inside, weights, (maps[window.head][window.labels],), one_head, False)
-    predicted = h.offset + h.features(posterior.latent.astype(float)) @ h.weights.T
-    labels[window.head][:, window.labels] = predicted[:, window.labels]
-    var[window.head][:, window.labels] = posterior.spread[0]
-    return posterior, _few(posterior.n_values, parts)
+    head, target = problem.heads[window.head], targets[window.head]
+    designs = tuple(d.take(p) for d, p in zip(problem.designs, window.pixels, strict=True))
+    inside = [
+        _Data(given.value[:, p], given.ivar[:, p])
+        for given, p in zip(data, window.pixels, strict=True)
+    ]
+    restricted = dataclasses.replace(problem, designs=designs, heads=(head,), windows=())
+    wanted = target._replace(weights=target.weights[window.labels])
+    posterior = _solve(restricted, inside, [wanted], covariance=False)
+    value = head.predict(posterior.latent)[:, window.labels]
+    labels = _Labels(value, posterior.spread[0])
+    return labels, posterior, _find_few(posterior.n_values, designs)
 
 
-def _few(n_values: np.ndarray, designs: Sequence[Design]) -> np.ndarray:
+def _find_few(n_values: np.ndarray, designs: Sequence[Design]) -> np.ndarray:
     """Return which stars have data in too few of the features that take part, or in none: (star,)."""
     features = sum(int((np.asarray(d.ivar_unit) > 0).sum()) for d in designs)
     few: np.ndarray = (n_values < flags.LEAST_FRACTION * features) | (n_values == 0)
     return few
 
 
-def _in_range(
-    d: Design, value: np.ndarray, ivar: np.ndarray
-) -> tuple[Design, np.ndarray, np.ndarray]:
-    """Scale float64 data before they become float32, whose range ends at 1e38; float32 data are in range already."""
+def _bring_in_range(design: Design, data: _Data) -> tuple[Design, _Data]:
+    """Scale float64 data before they become float32, whose range ends at 1e38.
+
+    Data in float32 are in range already. Returns the design that fits the data.
+    """
+    value, ivar = data
     if value.dtype != np.float64 and ivar.dtype != np.float64:
-        return d, value, ivar
-    unit = np.asarray(d.unit, float)
-    scaled = dataclasses.replace(d, unit=np.ones_like(d.unit), ivar_unit=np.sign(d.ivar_unit))
+        return design, data
+    unit = np.asarray(design.unit, float)
+    scaled = dataclasses.replace(
+        design, unit=np.ones_like(design.unit), ivar_unit=np.sign(design.ivar_unit)
+    )
     with np.errstate(over="ignore"):  # what is infinite gets no weight, and a flag
-        return (
-            scaled,
-            value * unit,
-            np.where(np.isinf(ivar), ivar, np.minimum(ivar / unit**2, MOST_IVAR)),
-        )
+        in_range = np.minimum(ivar / unit**2, MOST_IVAR)
+        return scaled, _Data(value * unit, np.where(np.isinf(ivar), ivar, in_range))
 
 
 def put_on_device(designs: Sequence[Design]) -> tuple[Design, ...]:
-    """Copy designs to where the kernel runs; left to each call, the copy of a large one costs half as much as the work."""
+    """Copy designs to where the kernel runs.
+
+    Left to each call, the copy of a large one costs half as much as the work.
+    """
     copied: tuple[Design, ...] = jax.block_until_ready(jax.device_put(tuple(designs)))
     return copied
 
 
-def _block(array: np.ndarray, start: int) -> np.ndarray:
+def _cut_block(array: np.ndarray, start: int) -> np.ndarray:
+    """Return a block of stars in float32."""
     part = array[start : start + BLOCK]
-    if len(part) < BLOCK:  # stars without data fill the last block: a new shape would compile again
+    # stars without data fill the last block: a new shape would compile again
+    if len(part) < BLOCK:
         part = np.pad(part, ((0, BLOCK - len(part)), (0, 0)))
     with np.errstate(over="ignore"):  # what is infinite in float32 gets no weight, and a flag
         return np.asarray(part, np.float32)
 
 
-def _prior_spread(head: Head) -> np.ndarray:
-    """Standard deviation of each label under z ~ N(0, I), the unit in which its error is computed: (label,)."""
-    spread = np.sqrt((head.weights**2).sum(1))
-    return np.where(spread > 0, spread, 1)
-
-
 def _finish(
-    posterior: _Posterior,
-    few: np.ndarray,
-    value: Sequence[np.ndarray],
-    var: Sequence[np.ndarray],
     problem: Problem,
-    scales: Sequence[np.ndarray],
+    posterior: _Posterior,
+    labels: Sequence[_Labels],
+    few: np.ndarray,
+    *,
     covariance: bool,
 ) -> Inferred:
     """Bring the kernel's results to label units, add floors, raise flags."""
-    z, chi2, n_values = posterior.latent, posterior.chi2, posterior.n_values
+    heads = problem.heads
+    value = tuple(found.value for found in labels)
     err = tuple(
-        np.sqrt(v * s**2 + h.floor**2) for v, s, h in zip(var, scales, problem.heads, strict=True)
+        np.sqrt(found.variance * head.spread**2 + head.floor**2)
+        for head, found in zip(heads, labels, strict=True)
     )
-    cov = tuple(
-        c * s[:, None] * s + np.diag(h.floor**2)
-        for c, s, h in zip(posterior.spread, scales, problem.heads, strict=True)
-        if covariance
-    )
-    outside = [
-        ((v + flags.CLEARLY * e < h.bounds[:, 0]) | (v - flags.CLEARLY * e > h.bounds[:, 1])).any(1)
-        for v, e, h in zip(value, err, problem.heads, strict=True)
-    ]
-    narrower = max(
-        float(np.mean(problem.prior)), 1.0
-    )  # a prior wider than the training set is no measure of ignorance
-    remaining = [(v * narrower).mean(1) for v in var]
+    cov: tuple[np.ndarray, ...] = ()
+    if covariance:
+        cov = tuple(
+            spread * head.spread[:, None] * head.spread + np.diag(head.floor**2)
+            for head, spread in zip(heads, posterior.spread, strict=True)
+        )
+    outside = [_find_outside(*head) for head in zip(heads, value, err, strict=True)]
+    remaining = [problem.prior.remaining(found.variance).mean(1) for found in labels]
+    z, chi2, n_values = posterior.latent, posterior.chi2, posterior.n_values
+    most_chi2, most_distance = problem.limits
     raised = flags.combine(
         invalid_values=posterior.wrong > 0,
         no_data=n_values == 0,
         few_pixels=few,
-        bad_fit=~(chi2 <= problem.limits[0] * np.maximum(n_values, 1)),  # true of NaN
-        unlike_training=(z * z).sum(1) > problem.limits[1],
+        bad_fit=~(chi2 <= most_chi2 * np.maximum(n_values, 1)),  # true of NaN
+        unlike_training=(z * z).sum(1) > most_distance,
         label_outside_training=np.any(outside, axis=0) if outside else False,
         prior_dominated=np.max(remaining, axis=0) > 0.5 if remaining else False,
         not_settled=~posterior.settled,
     )
-    return Inferred(z, chi2, n_values.astype(np.int32), raised, tuple(value), err, cov)
+    return Inferred(
+        latent=z,
+        chi2=chi2,
+        n_pixels=n_values.astype(np.int32),
+        flags=raised,
+        value=value,
+        err=err,
+        cov=cov,
+    )
+
+
+def _find_outside(head: Head, value: np.ndarray, err: np.ndarray) -> np.ndarray:
+    """Return which stars have a label clearly outside its range in training: (star,)."""
+    least, greatest = head.bounds.T
+    below = value + flags.CLEARLY * err < least
+    above = value - flags.CLEARLY * err > greatest
+    found: np.ndarray = (below | above).any(1)
+    return found

@@ -13,8 +13,9 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.model.decoders import LinearMap
+from luxscale.model.decoders import Decoder
 from luxscale.model.noise import DiagonalNoise
+from luxscale.model.priors import GaussianPrior
 from luxscale.schema.outputs import OutputSpec, Role
 
 _ARRAYS = ("scatter", "scale", "floor", "used")
@@ -34,8 +35,8 @@ class Output:
         Unit of the grid (a spectrum), or of each feature (labels).
     attrs : tuple of (name, value)
         Further attributes of the grid, e.g. ``medium``.
-    map : LinearMap
-        Or another of ``luxscale.model.decoders``.
+    map : Decoder
+        One of ``luxscale.model.decoders``.
     scatter, scale, floor : array, (feature,)
         See the registry ``luxscale.schema.variables.MODEL``.
     used : array of bool, (feature,)
@@ -49,7 +50,7 @@ class Output:
     coord: tuple
     units: tuple[str, ...]
     attrs: tuple[tuple[str, str], ...]
-    map: LinearMap
+    map: Decoder
     scatter: Any
     scale: Any
     floor: Any
@@ -124,15 +125,15 @@ class LuxModel:
     limits : tuple of float
         Chi2 per pixel, and squared length of the latents, beyond which a star is flagged; measured
         on stars left out of training.
-    prior : float
-        Precision of the Gaussian prior on latents at the test step, N(0, I / prior).
+    prior : GaussianPrior
+        Of the latents at the test step.
     """
 
     outputs: tuple[Output, ...]
     objective: Any
     provenance: Provenance
     limits: tuple[float, float] = (float("inf"), float("inf"))
-    prior: float = 1.0
+    prior: GaussianPrior = dataclasses.field(default_factory=GaussianPrior)
 
     def __getitem__(self, name: str) -> Output:
         """Return an output by name.
@@ -162,15 +163,11 @@ class LuxModel:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that inference depends on."""
-        digest = hashlib.sha256(
-            repr([self.limits, self.prior, *(_description(o) for o in self.outputs)]).encode()
-        )
+        parts = [self.limits, self.prior.identity, *(_describe(o) for o in self.outputs)]
+        digest = hashlib.sha256(repr(parts).encode())
         for output in self.outputs:
-            for array in (
-                output.map.weights,
-                output.map.offset,
-                *(getattr(output, k) for k in (*_ARRAYS, "bounds")),
-            ):
+            arrays = [getattr(output, name) for name in (*_ARRAYS, "bounds")]
+            for array in (*jax.tree.leaves(output.map), *arrays):
                 digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
@@ -220,7 +217,7 @@ jax.tree_util.register_dataclass(
 )
 
 
-def _description(output: Output) -> tuple:
+def _describe(output: Output) -> tuple:
     """Return what a fingerprint holds of an output besides its arrays."""
     what = (output.spec, output.coord, output.units)
     how = (output.attrs, output.map.kind, output.windows)

@@ -7,16 +7,15 @@ to do; for any other the minimum is found by damped Newton steps that never touc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from luxscale.model import linalg
-from luxscale.model.decoders import linear_features
-
-Features = Callable[[Any], Any]
+from luxscale.model.decoders import Features
+from luxscale.model.priors import GaussianPrior
 
 #: Most steps of the search, and the squared distance to the minimum, in sigma, at which it has
 #: settled.
@@ -40,7 +39,7 @@ class Equations(NamedTuple):
 
 
 def in_latents(
-    parts: Sequence[tuple[Any, Any]], features: Sequence[Features], prior: Any
+    parts: Sequence[tuple[Any, Any]], features: Sequence[Features], prior: GaussianPrior
 ) -> Equations:
     """Return the normal equations in the latents, at the minimum of chi-square plus prior.
 
@@ -50,15 +49,15 @@ def in_latents(
         Normal equations of each output in its features: packed (star, K) and (star, term).
     features : sequence of callable
         phi of each output's map, (star, latent) -> (star, term).
-    prior : array, (latent,)
-        Precision of the Gaussian prior on the latents.
+    prior : GaussianPrior
+        Of the latents, its precision (latent,).
     """
-    n, p = parts[0][0].shape[0], prior.shape[0]
+    n, p = parts[0][0].shape[0], prior.precision.shape[0]
     origin, settled = jnp.zeros((n, p)), jnp.ones(n, bool)
-    if all(f is linear_features for f in features):
+    if all(f.is_linear for f in features):
         h = sum(h for h, _ in parts)
         return Equations(
-            linalg.unpack(h, p) + jnp.diag(prior), sum(g for _, g in parts), origin, settled
+            linalg.unpack(h, p) + prior.hessian(), sum(g for _, g in parts), origin, settled
         )
     full = [(linalg.unpack(h, g.shape[-1]), g) for h, g in parts]
     z, distance = _search(full, features, prior, origin)
@@ -68,7 +67,7 @@ def in_latents(
 
 def slope(features: Features, z: Any, weights: Any) -> Any:
     """Return d(W phi)/dz at the latents of every star, as targets of `solvers.solve`: (star, latent, feature)."""
-    if features is linear_features:
+    if features.is_linear:
         return jnp.broadcast_to(weights.T, (*z.shape, weights.shape[0]))
     return jnp.einsum(
         "nkp,mk->npm", _jacobian(features, z), weights, precision=jax.lax.Precision.HIGHEST
@@ -85,11 +84,11 @@ def _times(matrices: Any, vectors: Any) -> Any:
 
 
 def _linearise(
-    full: Sequence[tuple[Any, Any]], features: Sequence[Features], prior: Any, z: Any
+    full: Sequence[tuple[Any, Any]], features: Sequence[Features], prior: GaussianPrior, z: Any
 ) -> tuple[Any, Any]:
     """Return the Gauss-Newton matrix J^T F J + prior, and minus half the gradient: (star, P, P) and (star, P)."""
-    h = jnp.broadcast_to(jnp.diag(prior), (*z.shape, z.shape[-1]))
-    downhill = -prior * z
+    h = jnp.broadcast_to(prior.hessian(), (*z.shape, z.shape[-1]))
+    downhill = -prior.gradient(z)
     for (f, g), phi in zip(full, features, strict=True):
         j = _jacobian(phi, z)
         h = h + linalg.dot(j.swapaxes(1, 2), linalg.dot(f, j))
@@ -107,10 +106,14 @@ def _bending(full: Sequence[tuple[Any, Any]], features: Sequence[Features], z: A
 
 
 def _change(
-    full: Sequence[tuple[Any, Any]], features: Sequence[Features], prior: Any, old: Any, new: Any
+    full: Sequence[tuple[Any, Any]],
+    features: Sequence[Features],
+    prior: GaussianPrior,
+    old: Any,
+    new: Any,
 ) -> Any:
     """Return by how much chi-square plus prior grows from old to new latents, without cancellation: (star,)."""
-    change = jnp.sum(prior * (new - old) * (new + old), 1)
+    change = prior.penalty_change(old, new)
     for (f, g), phi in zip(full, features, strict=True):
         a, b = phi(old), phi(new)
         change = change + jnp.sum((b - a) * (_times(f, a + b) - 2 * g), 1)
@@ -118,7 +121,7 @@ def _change(
 
 
 def _search(
-    full: Sequence[tuple[Any, Any]], features: Sequence[Features], prior: Any, start: Any
+    full: Sequence[tuple[Any, Any]], features: Sequence[Features], prior: GaussianPrior, start: Any
 ) -> tuple[Any, Any]:
     """Damped Newton from ``start``: the minimum of every star, and how far off it still is, in sigma squared.
 

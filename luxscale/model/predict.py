@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.model.decoders import LinearMap
 from luxscale.model.infer import check_match, infer, infer_dataset
 from luxscale.model.inference import Inference, pick_given
 from luxscale.model.lux import LuxModel, coordinates
@@ -111,7 +110,7 @@ def predict_error(
     scatter2 = np.where(wanted.used, np.asarray(wanted.scatter, float) ** 2, np.nan)
 
     def add_noise(z: np.ndarray, cov: np.ndarray) -> np.ndarray:
-        return np.sqrt(_variance(wanted.map, z, cov) + scatter2)
+        return np.sqrt(wanted.map.propagate_variance(z, cov) + scatter2)
 
     errors = xr.apply_ufunc(
         add_noise,
@@ -129,16 +128,6 @@ def predict_error(
         .assign_coords(coordinates(wanted))
         .transpose(STAR, wanted.spec.dim)
     )
-
-
-def _variance(decoder: LinearMap, z: np.ndarray, cov: np.ndarray) -> np.ndarray:
-    """Return diag(J C J^T) of every star: (star, feature)."""
-    if decoder.kind != LinearMap.kind:
-        slopes = map(decoder.jacobian, z.astype(float))
-        return np.array([((j @ c) * j).sum(1) for j, c in zip(slopes, cov, strict=True)])
-    i, j = np.tril_indices(cov.shape[1])
-    w = np.asarray(decoder.weights)
-    return np.maximum(cov[:, i, j] @ (w[:, i] * w[:, j] * np.where(i == j, 1, 2)).T, 0)
 
 
 def check_latents(catalog: xr.Dataset, model: LuxModel) -> None:

@@ -15,6 +15,7 @@ from luxscale.errors import InputError
 from luxscale.model.decoders import quadratic_features
 from luxscale.model.inference import Inference
 from luxscale.model.lux import LuxModel, Output, Provenance
+from luxscale.model.priors import GaussianPrior
 from luxscale.progress import Progress
 from luxscale.schema.checks import check_structure, check_unique
 from luxscale.schema.outputs import Role, pick_outputs
@@ -147,7 +148,7 @@ def train(
             _outputs(data, trained.arrays, trained, spans),
             np.array(trained.history),
             Provenance(method, json.dumps(record, sort_keys=True), data.n_stars, data.checksum()),
-            prior=precision,
+            prior=GaussianPrior(precision),
         )
         if not any(
             data.spectral

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from luxscale.model.decoders import LinearMap
+from luxscale.model.decoders import Kind
 from luxscale.model.lux import Output
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.training.steps import Arrays
@@ -100,9 +100,7 @@ class TrainingData:
                     digest.update(row.data)
         return digest.hexdigest()
 
-    def outputs(
-        self, arrays: Sequence[Arrays], kinds: Sequence[type[LinearMap]]
-    ) -> tuple[Output, ...]:
+    def outputs(self, arrays: Sequence[Arrays], kinds: Sequence[Kind]) -> tuple[Output, ...]:
         """Return trained arrays as the outputs of a model, in the units of the survey."""
         made = []
         for i, (spec, a, spread, grid, units, kind) in enumerate(
@@ -144,7 +142,7 @@ class Trained(NamedTuple):
     arrays: tuple[Arrays, ...]
     history: list[float]
     leave_out: Callable[[Sequence[np.ndarray]], Iterable[tuple[Arrays, ...]]]
-    kinds: tuple[type[LinearMap], ...]
+    kinds: tuple[Kind, ...]
     prior: float | None = None
     exact_labels: bool = False
 

@@ -35,7 +35,7 @@ def chunks(dataset, stars):
 
 def covariance(model, name, ivar):
     """Posterior covariance of z of one star, pixel by pixel."""
-    out, h = model[name], model.prior * np.eye(model.latent_dim)
+    out, h = model[name], model.prior.precision * np.eye(model.latent_dim)
     for b, s, v in zip(out.map.weights, out.scatter, np.asarray(ivar, float), strict=True):
         if v > 0:
             h = h + np.outer(b, b) / (1 / v + s**2)

@@ -10,6 +10,7 @@ import luxscale as lux
 from luxscale.analysis.interpret import derivatives, information, jacobian
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap, QuadraticMap
+from luxscale.model.priors import GaussianPrior
 
 
 def with_output(model, name, **changes):
@@ -42,7 +43,7 @@ def wide_model(small_model):
 
 def covariance(model, name, ivar):
     """Posterior covariance of z of one star, pixel by pixel."""
-    out, h = model[name], model.prior * np.eye(model.latent_dim)
+    out, h = model[name], model.prior.precision * np.eye(model.latent_dim)
     for b, s, v in zip(out.map.weights, out.scatter, np.asarray(ivar, float), strict=True):
         if v > 0:
             h = h + np.outer(b, b) / (1 / v + s**2)
@@ -110,7 +111,7 @@ def test_weighted_derivative_is_what_a_changed_pixel_does_to_inferred_labels(
 
 
 def test_weighted_derivative_counts_noise_scatter_and_prior(wide_model):
-    model = dataclasses.replace(wide_model, prior=3.0)
+    model = dataclasses.replace(wide_model, prior=GaussianPrior(3.0))
     ivar = np.random.default_rng(2).uniform(0, 3000, 40)
     a, out = model["label_value"].map.weights, model["flux"]
     expected = a @ covariance(model, "flux", ivar) @ out.map.weights.T / (1 / ivar + out.scatter**2)
@@ -283,4 +284,4 @@ def test_information_leaves_out_unused_pixels_and_labels_that_do_not_vary(small_
     assert np.isnan(got[1]).all() and np.isnan(got[:, 3]).all()
     assert int(np.isnan(got).sum()) == 40 + 4 - 1
     with pytest.raises(InputError, match="latents have no prior"):
-        information(dataclasses.replace(small_model, prior=0.0), 400.0)
+        information(dataclasses.replace(small_model, prior=GaussianPrior(0.0)), 400.0)

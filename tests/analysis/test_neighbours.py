@@ -99,7 +99,7 @@ def test_latents_scatter_by_their_covariance_so_that_twins_are_p_apart(world, sm
     c = latent_covariance(small_model, 0.02**-2)
     # of stars with one spectrum the means scatter by C - lambda C^2: the prior holds them back
     np.testing.assert_allclose(
-        np.cov(z.T), c - small_model.prior * c @ c, atol=0.08 * np.diag(c).max()
+        np.cov(z.T), c - small_model.prior.precision * c @ c, atol=0.08 * np.diag(c).max()
     )
     d = z[: n // 2] - z[n // 2 :]
     assert np.mean(np.sum(d * np.linalg.solve(2 * c, d.T).T, 1)) == pytest.approx(

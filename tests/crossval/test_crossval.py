@@ -394,7 +394,11 @@ def test_priors_of_the_alternating_method(path, survey, tmp_path):
     assert words[0] == "luxscale"
     assert CliRunner().invoke(main, [*words[1:], "--quiet"]).exit_code == 0
     model = lux.load_model(tmp_path / "model.zarr")
-    assert (model.prior, model.latent_dim, model.provenance.n_stars) == (0.01, 4, N_STARS - 1)
+    assert (model.prior.precision, model.latent_dim, model.provenance.n_stars) == (
+        0.01,
+        4,
+        N_STARS - 1,
+    )
 
 
 @pytest.mark.slow

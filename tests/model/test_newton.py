@@ -15,6 +15,7 @@ from luxscale.model.decoders import (
     quadratic_features,
 )
 from luxscale.model.jit import compile_program
+from luxscale.model.priors import GaussianPrior
 
 
 @pytest.fixture
@@ -44,7 +45,9 @@ def minimum(weights, data, ivar, prior):
 def equations(problem, features=quadratic_features):
     weights, data, ivar, prior = (jnp.asarray(a, jnp.float32) for a in problem)
     part = linalg.normal_equations(ivar, data, weights, linalg.pack(weights).T)
-    return compile_program()(lambda p, x: newton.in_latents([p], [features], x))(part, prior)
+    return compile_program()(lambda p, x: newton.in_latents([p], [features], x))(
+        part, GaussianPrior(prior)
+    )
 
 
 def test_the_minimum_and_its_curvature_are_those_of_float64(problem):
@@ -104,3 +107,15 @@ def test_maps_know_their_latents_and_agree_between_numpy_and_jax(kind, p):
 def test_quadratic_terms_are_the_latents_and_their_products():
     assert quadratic_features(np.array([[2.0, 3.0]])).tolist() == [[2, 3, 4, 6, 9]]
     assert LinearMap(np.eye(2), np.zeros(2)).jacobian(np.zeros(2)).tolist() == np.eye(2).tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_variances_are_propagated_by_the_slope_of_the_map(kind):
+    rng = np.random.default_rng(2)
+    z = rng.standard_normal((4, 3))
+    decoder = kind(rng.standard_normal((6, kind.features(z).shape[1])), np.zeros(6))
+    half = rng.standard_normal((4, 3, 3))
+    covariance = half @ half.swapaxes(1, 2)
+    slopes = [np.asarray(decoder.jacobian(one)) for one in z]
+    expected = [np.diag(j @ c @ j.T) for j, c in zip(slopes, covariance, strict=True)]
+    np.testing.assert_allclose(decoder.propagate_variance(z, covariance), expected, rtol=1e-10)

@@ -63,9 +63,9 @@ def test_the_label_is_that_of_a_float64_posterior_from_the_window_alone(
         dataclasses.replace(windowed, outputs=(windowed["label_value"], flux)),
         "flux",
         *data,
-        windowed.prior,
+        windowed.prior.precision,
     )
-    whole = float64_reference(windowed, "flux", *data, windowed.prior)
+    whole = float64_reference(windowed, "flux", *data, windowed.prior.precision)
     catalog = lux.infer(held_out, windowed)
     for m, label in enumerate(catalog["label"].values):
         expected = alone if label == LABEL else whole

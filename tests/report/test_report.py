@@ -23,6 +23,7 @@ from luxscale.cli import main
 from luxscale.errors import InputError
 from luxscale.labelling.run import label_survey
 from luxscale.model.file import load_model
+from luxscale.model.priors import GaussianPrior
 from luxscale.report import facts, figures, tables, write_report
 from luxscale.report.figures import pick_abundance_labels
 from luxscale.report.inputs import open_inputs
@@ -448,7 +449,8 @@ def test_a_survey_of_other_stars_is_refused(made, tmp_path):
 
 
 def test_another_model_is_refused(made, tmp_path):
-    dataclasses.replace(load_model(made / "model.zarr"), prior=2.0).save(tmp_path / "other.zarr")
+    model = load_model(made / "model.zarr")
+    dataclasses.replace(model, prior=GaussianPrior(2.0)).save(tmp_path / "other.zarr")
     with pytest.raises(
         InputError, match=r"other\.zarr: the catalogue's latents .* are not of this model"
     ):

@@ -208,7 +208,9 @@ def test_labels_and_errors_are_those_of_a_float64_optimiser(model, test_stars):
         root = 1 / np.sqrt(1 / ivar[good] + flux.scatter[good] ** 2)
 
         def residuals(z, y=y, good=good, root=root):
-            return np.append(root * (y - flux.map(z[None])[0])[good], np.sqrt(model.prior) * z)
+            return np.append(
+                root * (y - flux.map(z[None])[0])[good], np.sqrt(model.prior.precision) * z
+            )
 
         truth = scaled(model, test_stars["label_true"].values[n])
         found = least_squares(residuals, truth, xtol=1e-12, ftol=1e-12, gtol=1e-12)
@@ -217,7 +219,9 @@ def test_labels_and_errors_are_those_of_a_float64_optimiser(model, test_stars):
         assert np.max(np.abs(catalog["label_value"].values[n] - value) / err) < 0.02
         np.testing.assert_allclose(catalog["label_err"][n], err, rtol=0.01)
         np.testing.assert_allclose(
-            catalog["chi2"][n], 2 * found.cost - model.prior * found.x @ found.x, rtol=2e-3
+            catalog["chi2"][n],
+            2 * found.cost - model.prior.precision * found.x @ found.x,
+            rtol=2e-3,
         )
 
 

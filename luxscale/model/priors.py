@@ -1,0 +1,82 @@
+"""The prior on latents: what is known of a star before its data.
+
+All that the rest of the package asks of a prior is what `GaussianPrior` offers: its share of the
+normal equations, what it adds to the function that is minimised, how much of the labels' variance
+it leaves, and how it stands in a model's file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianPrior:
+    """Normal prior, N(0, I / precision).
+
+    Parameters
+    ----------
+    precision : float, or array, (latent,)
+        1 / variance of each latent; a float in a model, an array in the kernel.
+    """
+
+    precision: Any = 1.0
+
+    def prepare(self, latent_dim: int) -> GaussianPrior:
+        """Return the prior as the kernel takes it, with a float32 array."""
+        return GaussianPrior(np.full(latent_dim, self.precision, np.float32))
+
+    def hessian(self) -> Any:
+        """Return the second derivative of -ln p(z), to be added to normal equations: (latent, latent)."""
+        return jnp.diag(self.precision)
+
+    def gradient(self, z: Any) -> Any:
+        """Return the derivative of -ln p(z): (star, latent)."""
+        return self.precision * z
+
+    def penalty_change(self, old: Any, new: Any) -> Any:
+        """Return by how much -2 ln p grows from old to new latents, without cancellation: (star,)."""
+        return jnp.sum(self.precision * (new - old) * (new + old), 1)
+
+    def remaining(self, variance: np.ndarray) -> np.ndarray:
+        """Return the share that is left of the variance under the prior, or in training if that is less.
+
+        Parameters
+        ----------
+        variance : array, (star, label)
+            In units of the variance in training, that of z ~ N(0, I).
+        """
+        # a prior wider than the training set is no measure of ignorance
+        return variance * max(float(np.mean(self.precision)), 1.0)
+
+    @property
+    def identity(self) -> float:
+        """What of the prior a model's fingerprint rests on."""
+        return float(self.precision)
+
+    def to_attributes(self) -> dict[str, Any]:
+        """Return the prior as attributes of a model's file."""
+        return {
+            "latent_prior": "normal, mean 0, this precision",
+            "latent_prior_precision": self.precision,
+        }
+
+
+jax.tree_util.register_dataclass(GaussianPrior, ["precision"], [])
+
+
+def read_prior(attributes: Mapping[str, Any]) -> GaussianPrior:
+    """Return the prior that the attributes of a model's file describe.
+
+    Raises
+    ------
+    KeyError
+        If they lack it.
+    """
+    return GaussianPrior(float(attributes["latent_prior_precision"]))

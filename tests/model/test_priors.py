@@ -1,0 +1,45 @@
+"""The Gaussian prior: its derivatives, what it leaves of a variance, and how it is kept."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from luxscale.model.priors import GaussianPrior, read_prior
+
+
+@pytest.fixture
+def prior():
+    return GaussianPrior(2.5).prepare(3)
+
+
+def penalty(prior, z):
+    """-ln p of one star, but for a constant."""
+    return 0.5 * jnp.sum(prior.precision * z * z)
+
+
+def test_gradient_and_hessian_are_those_of_the_penalty(prior):
+    z = jnp.asarray([0.3, -1.0, 2.0])
+    gradient = jax.grad(lambda x: penalty(prior, x))(z)
+    np.testing.assert_allclose(prior.gradient(z[None])[0], gradient, rtol=1e-6)
+    hessian = jax.hessian(lambda x: penalty(prior, x))(z)
+    np.testing.assert_allclose(prior.hessian(), hessian, rtol=1e-6)
+
+
+def test_change_is_the_difference_of_penalties(prior):
+    old, new = jnp.asarray([[0.3, -1.0, 2.0]]), jnp.asarray([[0.2, 0.5, 1.0]])
+    expected = 2 * (penalty(prior, new[0]) - penalty(prior, old[0]))
+    np.testing.assert_allclose(prior.penalty_change(old, new)[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("precision", "left"), [(4.0, 0.8), (1.0, 0.2), (0.01, 0.2)])
+def test_a_prior_wider_than_the_training_set_is_no_measure(precision, left):
+    got = GaussianPrior(precision).prepare(3).remaining(np.array([[0.2]]))
+    np.testing.assert_allclose(got, [[left]], rtol=1e-6)
+
+
+def test_attributes_round_trip():
+    prior = GaussianPrior(0.01)
+    assert read_prior(prior.to_attributes()) == prior
+    with pytest.raises(KeyError):
+        read_prior({})
