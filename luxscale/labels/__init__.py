@@ -1,4 +1,7 @@
-"""Labels from catalogues: read with flags, sentinels, errors and duplicates seen to, and joined to stars by identifier."""
+"""Labels from catalogues, joined to stars by identifier.
+
+Flags, sentinels, errors and duplicates are seen to when a catalogue is read.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from luxscale.labels.base import SCALES, SENTINELS, Catalog, Label, LabelSetting
 from luxscale.labels.columns import Columns
 from luxscale.labels.join import join
 from luxscale.labels.parse import parse_settings
-from luxscale.labels.rows import choose, clean_text, row_flags
-from luxscale.labels.values import columns_of, measure, sources
+from luxscale.labels.rows import choose_rows, clean_text, get_row_flags
+from luxscale.labels.values import Source, find_sources, list_columns, read_values
 
 __all__ = [
     "CATALOGS",
@@ -67,87 +70,109 @@ def read_labels(
         Names the file, the column or label, and what to do.
     """
     columns = Columns(path)
-    known = _catalog(catalog, columns, settings)
+    known = _find_catalog(catalog, columns, settings)
     where = str(path)
-    found = sources(known, settings, where)
-    if settings.labels is None:  # of the usual ones, those that this file has
-        held = [s for s in found if all(map(columns.find, columns_of(known, settings, (s,))))]
-        found = tuple(held) or found
-    _check_flags(columns, known, settings, columns_of(known, settings, found))
-    extra = {n: c for n, c in known.extra.items() if columns.find(c)}
-    data = columns.read(
-        dict.fromkeys(
-            [*_row_columns(known, settings), *columns_of(known, settings, found), *extra.values()]
-        )
-    )
-    rows, key, snr, counts = choose(data, known, settings, where)
-    data = {n: c[rows] for n, c in data.items()}
-    value, err, missing = measure(data, known, settings, found, where)
+    sources = find_sources(known, settings, where)
+    if settings.labels is None:
+        sources = _keep_present(sources, columns, known, settings)
+    needed = list_columns(known, settings, sources)
+    _check_flags(columns, known, settings, needed)
+    extra = {name: column for name, column in known.extra.items() if columns.find(column)}
+    wanted = [*_list_row_columns(known, settings), *needed, *extra.values()]
+    data = columns.read(dict.fromkeys(wanted))
+    chosen = choose_rows(data, known, settings, where)
+    data = {name: column[chosen.rows] for name, column in data.items()}
+    value, err, missing = read_values(data, known, settings, sources, where)
     if not np.isfinite(value).any():
-        raise InputError(
-            f"{where}: no label of any row is known: "
-            f"{', '.join(f'{n:,} {r}' for r, n in missing.items())}"
-        )
-    kept = {} if snr is None else {"snr": snr}
-    kept |= {n: _plain(data[c]) for n, c in extra.items()}
-    units = tuple(known.labels[s.published].units for s in found)
-    source = {"file": where, "catalog": known.name, "settings": dataclasses.asdict(settings)}
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in missing.items())
+        raise InputError(f"{where}: no label of any row is known: {reasons}")
+    kept = {} if chosen.snr is None else {"snr": chosen.snr}
+    kept |= {name: _fill_missing(data[column]) for name, column in extra.items()}
     return LabelTable(
-        key, tuple(s.name for s in found), units, value, err, kept, counts | missing, source
+        key=chosen.key,
+        label=tuple(source.name for source in sources),
+        units=tuple(known.labels[source.published].units for source in sources),
+        value=value,
+        err=err,
+        columns=kept,
+        counts=chosen.counts | missing,
+        source={"file": where, "catalog": known.name, "settings": dataclasses.asdict(settings)},
     )
+
+
+def _keep_present(
+    sources: tuple[Source, ...], columns: Columns, catalog: Catalog, settings: LabelSettings
+) -> tuple[Source, ...]:
+    """Return those of the usual labels that a file has; all of them if it has none."""
+    present = []
+    for source in sources:
+        needed = list_columns(catalog, settings, (source,))
+        if all(columns.find(column) for column in needed):
+            present.append(source)
+    return tuple(present) or sources
 
 
 def _check_flags(
     columns: Columns, catalog: Catalog, settings: LabelSettings, needed: list[str]
 ) -> None:
-    flags = {k.flag for k in catalog.labels.values()}
-    for column in row_flags(catalog, settings):
+    for column in get_row_flags(catalog, settings):
         if not columns.find(column):
             raise InputError(
                 f"{columns.path}: no column {column!r} of flags of rows; give row_flags without it"
             )
+    value_flags = {label.flag for label in catalog.labels.values()}
     for column in needed:
-        if column in flags and not columns.find(column):
+        if column in value_flags and not columns.find(column):
             raise InputError(
                 f"{columns.path}: no column {column!r} of flags; value_flags=() reads values "
                 "without flags"
             )
 
 
-def _row_columns(catalog: Catalog, settings: LabelSettings) -> list[str]:
+def _list_row_columns(catalog: Catalog, settings: LabelSettings) -> list[str]:
+    names = [settings.key or catalog.key]
     snr = settings.snr or catalog.snr
-    return [settings.key or catalog.key, *([snr] if snr else []), *row_flags(catalog, settings)]
+    if snr:
+        names.append(snr)
+    return [*names, *get_row_flags(catalog, settings)]
 
 
-def _plain(column: np.ma.MaskedArray) -> np.ndarray:
+def _fill_missing(column: np.ma.MaskedArray) -> np.ndarray:
     """Return a column as numbers or str objects; NaN, -1 or "" where it is masked."""
-    if column.dtype.kind in "SUO":
-        return clean_text(np.ma.filled(column, b"" if column.dtype.kind == "S" else ""))
-    fill = {"f": np.nan, "i": -1}.get(column.dtype.kind, 0)
-    return np.ma.filled(column, fill)
+    kind = column.dtype.kind
+    if kind == "S":
+        return clean_text(np.ma.filled(column, b""))
+    if kind in "UO":
+        return clean_text(np.ma.filled(column, ""))
+    missing = {"f": np.nan, "i": -1}.get(kind, 0)
+    return np.ma.filled(column, missing)
 
 
-def _catalog(name: str | None, columns: Columns, settings: LabelSettings) -> Catalog:
+def _find_catalog(name: str | None, columns: Columns, settings: LabelSettings) -> Catalog:
     if name is None and settings.columns:
         name = generic.NAME
     if name == generic.NAME:
-        return generic.describe(settings, columns)
+        return generic.describe_table(settings, columns)
     for given in ("columns", "errors", "units"):
         if getattr(settings, given):
             raise InputError(f"{columns.path}: {given}= is for catalog='table'; {name} has its own")
     if name is None:
-        return _told(columns)
+        return _recognize_catalog(columns)
     if name not in CATALOGS:
-        raise InputError(
-            f"no catalogue {name!r}; there are: {', '.join([*CATALOGS, generic.NAME])}"
-        )
+        known = ", ".join([*CATALOGS, generic.NAME])
+        raise InputError(f"no catalogue {name!r}; there are: {known}")
     return CATALOGS[name]
 
 
-def _told(columns: Columns) -> Catalog:
+def _recognize_catalog(columns: Columns) -> Catalog:
     """Return the catalogue whose columns a table has."""
-    lacks = {c.name: [s for s in c.signature if not columns.find(s)] for c in CATALOGS.values()}
-    fits = [n for n, missing in lacks.items() if not missing]
+    fits, lacks = [], []
+    for catalog in CATALOGS.values():
+        missing = [column for column in catalog.signature if not columns.find(column)]
+        if missing:
+            lacks.append(f"{catalog.name} lacks {', '.join(missing)}")
+        else:
+            fits.append(catalog.name)
     if len(fits) == 1:
         return CATALOGS[fits[0]]
     if fits:
@@ -155,11 +180,8 @@ def _told(columns: Columns) -> Catalog:
             f"{columns.path}: it may be any of {', '.join(fits)}; say which by catalog= or "
             "--labels-format"
         )
-    tried = "; ".join(f"{n} lacks {', '.join(missing)}" for n, missing in lacks.items())
     raise InputError(
-        f"{columns.path}: no catalogue that is known ({tried}); say which by catalog= or "
-        "--labels-format, "
-        "or map its columns: key='ID', columns={'teff': 'TEFF_COLUMN', ...} or "
-        "--labels-setting key=ID "
-        "--labels-setting column.teff=TEFF_COLUMN"
+        f"{columns.path}: no catalogue that is known ({'; '.join(lacks)}); say which by catalog= "
+        "or --labels-format, or map its columns: key='ID', columns={'teff': 'TEFF_COLUMN', ...} "
+        "or --labels-setting key=ID --labels-setting column.teff=TEFF_COLUMN"
     )

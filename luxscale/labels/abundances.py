@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 _NOT_ELEMENTS = ("fe_h", "m_h")
 
 
-def x_fe_from_x_h(
+def convert_to_x_fe(
     x_h: ArrayLike, x_h_err: ArrayLike, fe_h: ArrayLike, fe_h_err: ArrayLike
 ) -> tuple[np.ndarray, ...]:
     """Return [X/Fe] = [X/H] - [Fe/H] and its error: two float64 arrays, (star,), in dex.
@@ -27,7 +27,7 @@ def x_fe_from_x_h(
     return _combine(x_h, x_h_err, fe_h, fe_h_err, -1)
 
 
-def x_h_from_x_fe(
+def convert_to_x_h(
     x_fe: ArrayLike, x_fe_err: ArrayLike, fe_h: ArrayLike, fe_h_err: ArrayLike
 ) -> tuple[np.ndarray, ...]:
     """Return [X/H] = [X/Fe] + [Fe/H] and its error: two float64 arrays, (star,), in dex.
@@ -46,12 +46,16 @@ def x_h_from_x_fe(
 def _combine(
     x: ArrayLike, x_err: ArrayLike, fe: ArrayLike, fe_err: ArrayLike, sign: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    x, x_err, fe, fe_err = (np.asarray(a, np.float64) for a in (x, x_err, fe, fe_err))
-    return x + sign * fe, np.hypot(x_err, fe_err)
+    value = np.asarray(x, np.float64) + sign * np.asarray(fe, np.float64)
+    err = np.hypot(np.asarray(x_err, np.float64), np.asarray(fe_err, np.float64))
+    return value, err
 
 
-def element(label: str) -> tuple[str, str] | None:
-    """Return the element and scale of an abundance, ``("mg", "x_fe")`` of ``mg_fe``, or None for other labels."""
+def split_abundance(label: str) -> tuple[str, str] | None:
+    """Return the element and scale of an abundance: ``("mg", "x_fe")`` of ``mg_fe``.
+
+    None for labels that are no abundance.
+    """
     if label.endswith("_fe"):
         return label.removesuffix("_fe"), "x_fe"
     if label.endswith("_h") and label.removeprefix("raw_") not in _NOT_ELEMENTS:
@@ -59,14 +63,21 @@ def element(label: str) -> tuple[str, str] | None:
     return None
 
 
-def iron(label: str) -> str:
-    """Return the name of the [Fe/H] that an abundance is relative to: uncalibrated as it is itself."""
+def get_iron_label(label: str) -> str:
+    """Return the name of the [Fe/H] that an abundance is relative to.
+
+    It is uncalibrated where the abundance is.
+    """
     return "raw_fe_h" if label.startswith("raw_") else "fe_h"
 
 
-def on_scale(label: str, scale: str) -> str:
-    """Return the name of a label on a scale: ``mg_fe`` of ``mg_h`` on ``"x_fe"``; other labels stay as they are."""
-    known = element(label)
-    if known is None or scale not in ("x_fe", "x_h"):
+def rename_on_scale(label: str, scale: str) -> str:
+    """Return the name of a label on a scale: ``mg_fe`` of ``mg_h`` on ``"x_fe"``.
+
+    Labels that are no abundance stay as they are.
+    """
+    abundance = split_abundance(label)
+    if abundance is None or scale not in ("x_fe", "x_h"):
         return label
-    return f"{known[0]}_{scale.removeprefix('x_')}"
+    element, _ = abundance
+    return f"{element}_{scale.removeprefix('x_')}"

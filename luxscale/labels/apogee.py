@@ -83,39 +83,47 @@ _ROW_BAD = {
 _EXTRA = {"ra": "RA", "dec": "DEC", "telescope": "TELESCOPE", "field": "FIELD"}
 
 
-def _dr17_labels() -> dict[str, Label]:
+def _describe_dr17_labels() -> dict[str, Label]:
     labels = {
-        "teff": Label("TEFF", "K", "TEFF_ERR"),
-        "logg": Label("LOGG", "dex(cm s-2)", "LOGG_ERR"),
-        "fe_h": Label("FE_H", "dex", "FE_H_ERR", "FE_H_FLAG"),
-        "m_h": Label("M_H", "dex", "M_H_ERR"),
-        "alpha_m": Label("ALPHA_M", "dex", "ALPHA_M_ERR"),
-        "vmicro": Label("VMICRO", "km s-1"),
-        "vmacro": Label("VMACRO", "km s-1"),
-        "vsini": Label("VSINI", "km s-1"),
+        "teff": Label(column="TEFF", units="K", err="TEFF_ERR"),
+        "logg": Label(column="LOGG", units="dex(cm s-2)", err="LOGG_ERR"),
+        "fe_h": Label(column="FE_H", units="dex", err="FE_H_ERR", flag="FE_H_FLAG"),
+        "m_h": Label(column="M_H", units="dex", err="M_H_ERR"),
+        "alpha_m": Label(column="ALPHA_M", units="dex", err="ALPHA_M_ERR"),
+        "vmicro": Label(column="VMICRO", units="km s-1"),
+        "vmacro": Label(column="VMACRO", units="km s-1"),
+        "vsini": Label(column="VSINI", units="km s-1"),
     }
     for x in _DR17_ELEMENTS.split():
         column = f"{x.upper()}_FE"
-        labels[f"{x}_fe"] = Label(column, "dex", f"{column}_ERR", f"{column}_FLAG")
+        labels[f"{x}_fe"] = Label(
+            column=column, units="dex", err=f"{column}_ERR", flag=f"{column}_FLAG"
+        )
     return labels
 
 
-def _dr12_labels() -> dict[str, Label]:
+def _describe_dr12_labels() -> dict[str, Label]:
     labels = {
-        "teff": Label("TEFF", "K", "TEFF_ERR"),
-        "logg": Label("LOGG", "dex(cm s-2)", "LOGG_ERR"),
-        "fe_h": Label("FE_H", "dex", "FE_H_ERR", "FE_H_FLAG"),
-        "m_h": Label("PARAM_M_H", "dex", "PARAM_M_H_ERR"),
-        "alpha_m": Label("PARAM_ALPHA_M", "dex", "PARAM_ALPHA_M_ERR"),
+        "teff": Label(column="TEFF", units="K", err="TEFF_ERR"),
+        "logg": Label(column="LOGG", units="dex(cm s-2)", err="LOGG_ERR"),
+        "fe_h": Label(column="FE_H", units="dex", err="FE_H_ERR", flag="FE_H_FLAG"),
+        "m_h": Label(column="PARAM_M_H", units="dex", err="PARAM_M_H_ERR"),
+        "alpha_m": Label(column="PARAM_ALPHA_M", units="dex", err="PARAM_ALPHA_M_ERR"),
     }
     parameters = ("teff", "logg", "log_vmicro", "m_h", "c_m", "n_m", "alpha_m")
     units = ("K", "dex(cm s-2)", "dex(km s-1)", "dex", "dex", "dex", "dex")
     for i, (name, unit) in enumerate(zip(parameters, units, strict=True)):
-        labels.setdefault(name, Label("PARAM", unit, "PARAM_COV", "PARAMFLAG", i))
-        labels[f"raw_{name}"] = Label("FPARAM", unit, "FPARAM_COV", "PARAMFLAG", i)
+        labels.setdefault(
+            name, Label(column="PARAM", units=unit, err="PARAM_COV", flag="PARAMFLAG", index=i)
+        )
+        labels[f"raw_{name}"] = Label(
+            column="FPARAM", units=unit, err="FPARAM_COV", flag="PARAMFLAG", index=i
+        )
     for x in _DR12_ELEMENTS.split():
         column = f"{x.upper()}_H"
-        labels[f"{x}_h"] = Label(column, "dex", f"{column}_ERR", f"{column}_FLAG")
+        labels[f"{x}_h"] = Label(
+            column=column, units="dex", err=f"{column}_ERR", flag=f"{column}_FLAG"
+        )
     return labels
 
 
@@ -124,7 +132,7 @@ DR17 = Catalog(
     doc="APOGEE allStar of DR17: calibrated parameters, [X/Fe]",
     key="APOGEE_ID",
     snr="SNR",
-    labels=_dr17_labels(),
+    labels=_describe_dr17_labels(),
     usual=("teff", "logg", "fe_h", *(f"{x}_fe" for x in ELEMENTS)),
     row_bits=_ROW_BITS,
     row_bad=_ROW_BAD,
@@ -139,7 +147,7 @@ DR12 = Catalog(
     doc="APOGEE allStar of DR12: calibrated parameters (raw_*: uncalibrated), [X/H]",
     key="APOGEE_ID",
     snr="SNR",
-    labels=_dr12_labels(),
+    labels=_describe_dr12_labels(),
     usual=("teff", "logg", "fe_h", *(f"{x}_h" for x in ELEMENTS)),
     row_bits=_ROW_BITS,
     row_bad=_ROW_BAD,

@@ -40,13 +40,16 @@ _ABUNDANCE = {
 }
 
 
-def _labels() -> dict[str, Label]:
+def _describe_labels() -> dict[str, Label]:
     units = {"teff": "K", "logg": "dex(cm s-2)", "v_micro": "km s-1", "v_sini": "km s-1"}
     names = (*units, "m_h_atm", "alpha_m_atm", "c_m_atm", "n_m_atm")
-    labels = {n: Label(n, units.get(n, "dex"), f"e_{n}") for n in names}
+    labels = {n: Label(column=n, units=units.get(n, "dex"), err=f"e_{n}") for n in names}
     for x in _MEASURED.split():
-        labels[f"{x}_h"] = Label(f"{x}_h", "dex", f"e_{x}_h", f"{x}_h_flags")
-    raw = {f"raw_{n}": Label(f"raw_{n}", k.units, f"raw_e_{n}", k.flag) for n, k in labels.items()}
+        labels[f"{x}_h"] = Label(column=f"{x}_h", units="dex", err=f"e_{x}_h", flag=f"{x}_h_flags")
+    raw = {
+        f"raw_{n}": Label(column=f"raw_{n}", units=k.units, err=f"raw_e_{n}", flag=k.flag)
+        for n, k in labels.items()
+    }
     return {**labels, **raw}
 
 
@@ -55,7 +58,7 @@ ASPCAP = Catalog(
     doc="SDSS-V astraAllStarASPCAP: calibrated parameters, [X/H] (raw_*: uncalibrated)",
     key="sdss_id",
     snr="snr",
-    labels=_labels(),
+    labels=_describe_labels(),
     usual=("teff", "logg", "fe_h", *(f"{x}_h" for x in ELEMENTS)),
     row_bits={"result_flags": _RESULT},
     row_bad={"flag_bad": (ANY,)},

@@ -1,11 +1,10 @@
-"""What labels are read by, and what is read: settings, the description of a catalogue, and the table of labels."""
+"""What labels are read by, and what is read: settings, catalogues, and the table of labels."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ SCALES = ("as published", "x_fe", "x_h")
 ANY = "any"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelSettings:
     """How labels are read. All that is left out is the catalogue's usual.
 
@@ -42,7 +41,8 @@ class LabelSettings:
         the error. Published errors are often formal: 20 K, 0.05 and 0.02 dex, for teff, logg and
         abundances of giants, are a modest choice.
     scale : str
-        ``"as published"``, ``"x_fe"`` or ``"x_h"``: abundances are converted, see `luxscale.labels.abundances`.
+        ``"as published"``, ``"x_fe"`` or ``"x_h"``: abundances are converted, see
+        `luxscale.labels.abundances`.
     min_snr : float
         Rows of less S/N are left out.
     key, snr : str, optional
@@ -83,15 +83,15 @@ class LabelSettings:
                     f"error floor of {label!r} is {floor}; give a positive number, in the "
                     "label's unit"
                 )
-        if self.labels is not None and (
-            not self.labels or len(set(self.labels)) < len(self.labels)
-        ):
-            raise InputError(f"labels={self.labels} name none, or one twice; name each once")
+        if self.labels is not None:
+            repeats = len(set(self.labels)) < len(self.labels)
+            if not self.labels or repeats:
+                raise InputError(f"labels={self.labels} name none, or one twice; name each once")
         if not np.isfinite(self.min_snr):
             raise InputError(f"min_snr={self.min_snr}: give a number; 0 keeps all rows")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Label:
     """Where a catalogue keeps a label.
 
@@ -119,7 +119,7 @@ class Label:
         return tuple(c for c in (self.column, self.err, self.flag) if c is not None)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Catalog:
     """A catalogue of labels, described as data.
 
@@ -163,7 +163,7 @@ class Catalog:
     tried: str = "description"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelTable:
     """Labels of stars, one row a star.
 
@@ -201,20 +201,3 @@ class LabelTable:
     def text_index(self) -> pd.Index:
         """The identifiers as text, likewise."""
         return pd.Index(self.key.astype(str).astype(object), dtype=object)
-
-
-def close_names(wanted: str, known: Iterable[str]) -> str:
-    """Return what to say of a name that is not among those there are."""
-    known = list(known)
-    if not known:
-        return "there are none"
-    folded: dict[str, str] = {}
-    for name in known:
-        folded.setdefault(name.lower(), name)
-    close = [folded[n] for n in difflib.get_close_matches(wanted.lower(), folded, n=4, cutoff=0.6)]
-    if close:
-        return f"similar: {', '.join(close)}"
-    return (
-        "there are: "
-        f"{', '.join(known[:20])}{f' and {len(known) - 20} more' if len(known) > 20 else ''}"
-    )

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 
 from luxscale.errors import InputError
-from luxscale.labels.base import close_names
+from luxscale.schema.blocks import iterate_blocks
+from luxscale.schema.names import suggest_names
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -61,17 +62,25 @@ class Columns:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"{self.path}: no such file")
-        self._table = _FitsTable.of(self.path) if _is_fits(self.path) else _read_table(self.path)
-        self.names, self.n_rows = self._table.names, self._table.n_rows
+        self._table: _FitsTable | _MemoryTable
+        if _is_fits(self.path):
+            self._table = _FitsTable.open_first(self.path)
+        else:
+            self._table = _read_table(self.path)
+        self.names = self._table.names
+        self.n_rows = self._table.n_rows
         if self.n_rows < 1:
             raise InputError(f"{self.path}: its table has no rows")
-        self._by_fold = {n.lower(): n for n in reversed(self.names)}
+        # of names that differ in case alone, the first counts
+        self._by_fold = {name.lower(): name for name in reversed(self.names)}
 
     def find(self, name: str) -> str | None:
-        """Return a column's name as it stands in the file, whatever its case; None: there is none."""
-        return name if name in self.names else self._by_fold.get(name.lower())
+        """Return a column's name as it stands in the file, whatever its case, or None."""
+        if name in self.names:
+            return name
+        return self._by_fold.get(name.lower())
 
-    def need(self, name: str) -> str:
+    def require(self, name: str) -> str:
         """Return a column's name as it stands in the file.
 
         Raises
@@ -83,31 +92,33 @@ class Columns:
         if found is None:
             rows = f"{self.n_rows:,} rows of {len(self.names)} columns"
             raise InputError(
-                f"{self.path}: no column {name!r} ({rows}); {close_names(name, self.names)}"
+                f"{self.path}: no column {name!r} ({rows}); {suggest_names(name, self.names)}"
             )
         return found
 
     def read(self, names: Iterable[str]) -> dict[str, np.ma.MaskedArray]:
-        """Return columns by the names asked for: (row, ...), masked where the file says they are missing.
+        """Return columns by the names asked for: (row, ...), masked where missing in the file.
 
         Raises
         ------
         InputError
             If one is not there.
         """
-        wanted = {n: self.need(n) for n in names}
+        wanted = {name: self.require(name) for name in names}
         found = self._table.read(list(dict.fromkeys(wanted.values())))
-        return {n: found[c] for n, c in wanted.items()}
+        return {name: found[column] for name, column in wanted.items()}
 
 
-def _open(path: Path) -> BinaryIO:
+def _open_unpacked(path: Path) -> BinaryIO:
     with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path, "rb") if packed else path.open("rb"))
+        is_packed = file.read(2) == b"\x1f\x8b"
+    if is_packed:
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    return path.open("rb")
 
 
 def _is_fits(path: Path) -> bool:
-    with _open(path) as file:
+    with _open_unpacked(path) as file:
         try:
             return file.read(9) == b"SIMPLE  ="
         except (OSError, EOFError, zlib.error) as error:
@@ -145,7 +156,10 @@ class _MemoryTable:
 
 
 class _FitsTable:
-    """A binary table, read front to back in blocks of rows: a wide table is as slow to map as to read, and does not fit."""
+    """A binary table, read front to back in blocks of rows.
+
+    A wide table is as slow to map as to read, and does not fit.
+    """
 
     def __init__(self, path: Path, hdu: fits.BinTableHDU) -> None:
         self.path = path
@@ -154,14 +168,14 @@ class _FitsTable:
         self.n_rows = int(hdu.header["NAXIS2"])
         self.dtype = hdu.columns.dtype.newbyteorder(">")
         self.start = int(hdu.fileinfo()["datLoc"])
-        if self.dtype.itemsize != hdu.header["NAXIS1"] or self.dtype.itemsize > MOST_ROW_BYTES:
+        row_bytes = self.dtype.itemsize
+        if row_bytes != hdu.header["NAXIS1"] or row_bytes > MOST_ROW_BYTES:
             raise InputError(
-                f"columns take {self.dtype.itemsize:,} bytes a row, NAXIS1 says "
-                f"{hdu.header['NAXIS1']:,}"
+                f"columns take {row_bytes:,} bytes a row, NAXIS1 says {hdu.header['NAXIS1']:,}"
             )
 
     @classmethod
-    def of(cls, path: Path) -> _FitsTable:
+    def open_first(cls, path: Path) -> _FitsTable:
         """Return the first table of a file that has rows, or, if none has, the first."""
         from astropy.io import fits
 
@@ -184,23 +198,24 @@ class _FitsTable:
         return first
 
     def read(self, names: list[str]) -> dict[str, np.ma.MaskedArray]:
-        parts: dict[str, list[np.ma.MaskedArray]] = {n: [] for n in names}
-        for block in self._blocks():
+        parts: dict[str, list[np.ma.MaskedArray]] = {name: [] for name in names}
+        for block in self._read_blocks():
             for name in names:
-                parts[name].append(_decode(block[name], self.columns[name], str(self.path)))
-        return {n: np.ma.concatenate(p) for n, p in parts.items()}
+                values = _decode_column(block[name], self.columns[name], str(self.path))
+                parts[name].append(values)
+        return {name: np.ma.concatenate(blocks) for name, blocks in parts.items()}
 
-    def _blocks(self) -> Iterator[np.ndarray]:
-        size = self.dtype.itemsize
-        rows = max(BLOCK_BYTES // size, 1)
-        with contextlib.closing(_open(self.path)) as file:
+    def _read_blocks(self) -> Iterator[np.ndarray]:
+        row_bytes = self.dtype.itemsize
+        block_rows = max(BLOCK_BYTES // row_bytes, 1)
+        with contextlib.closing(_open_unpacked(self.path)) as file:
             file.seek(self.start)
-            for first in range(0, self.n_rows, rows):
-                count = min(rows, self.n_rows - first)
-                raw = self._take(file, count * size)
+            for rows in iterate_blocks(self.n_rows, block_rows):
+                n_rows = rows.stop - rows.start
+                raw = self._read_bytes(file, n_rows * row_bytes)
                 yield np.frombuffer(raw, self.dtype)
 
-    def _take(self, file: BinaryIO, size: int) -> bytes:
+    def _read_bytes(self, file: BinaryIO, size: int) -> bytes:
         try:
             raw = file.read(size)
         except (OSError, EOFError, zlib.error) as error:
@@ -212,9 +227,10 @@ class _FitsTable:
         return raw
 
 
-def _decode(raw: np.ndarray, column: fits.Column, where: str) -> np.ma.MaskedArray:
+def _decode_column(raw: np.ndarray, column: fits.Column, where: str) -> np.ma.MaskedArray:
     """Return what a column's bytes mean, apart from the block that holds them."""
-    if column.format.lstrip("0123456789")[:1] in "PQ":
+    kind = column.format.lstrip("0123456789")[:1]
+    if kind in ("P", "Q"):
         raise InputError(
             f"{where}: column {column.name!r} holds arrays of varying length, which no label "
             "is read from"
@@ -224,18 +240,22 @@ def _decode(raw: np.ndarray, column: fits.Column, where: str) -> np.ma.MaskedArr
     if column.format.endswith("L"):
         return np.ma.array(raw.view(np.uint8) == ord("T"))
     values = raw.astype(raw.dtype.newbyteorder("="))
-    mask = (
-        values == column.null
-        if isinstance(column.null, int) and values.dtype.kind in "iu"
-        else np.False_
-    )
-    return np.ma.array(_scaled(values, column.bscale or 1, column.bzero or 0), mask=mask)
+    mask: np.ndarray | np.bool = np.False_
+    if isinstance(column.null, int) and values.dtype.kind in "iu":
+        mask = values == column.null
+    return np.ma.array(_apply_scale(values, column.bscale or 1, column.bzero or 0), mask=mask)
 
 
-def _scaled(values: np.ndarray, scale: float, zero: float) -> np.ndarray:
-    """Return scale * values + zero; whole numbers stay whole, as FITS keeps unsigned ones by their zero."""
-    if values.dtype.kind not in "iu" or scale != 1 or zero != int(zero):
-        return values if (scale, zero) == (1, 0) else values * scale + zero
+def _apply_scale(values: np.ndarray, scale: float, zero: float) -> np.ndarray:
+    """Return scale * values + zero; whole numbers stay whole, where they can.
+
+    FITS keeps unsigned whole numbers as signed ones and a zero.
+    """
+    if (scale, zero) == (1, 0):
+        return values
+    stays_whole = values.dtype.kind in "iu" and scale == 1 and zero == int(zero)
+    if not stays_whole:
+        return values * scale + zero
     if zero == 2**63:
         return values.astype(np.uint64) + np.uint64(2**63)
-    return values.astype(np.int64) + int(zero) if zero else values
+    return values.astype(np.int64) + int(zero)

@@ -37,16 +37,18 @@ _FLAG_X = {
 }
 
 
-def _labels(elements: str, *broadening: str) -> dict[str, Label]:
+def _describe_labels(elements: str, *broadening: str) -> dict[str, Label]:
     labels = {
-        "teff": Label("teff", "K", "e_teff"),
-        "logg": Label("logg", "dex(cm s-2)", "e_logg"),
-        "fe_h": Label("fe_h", "dex", "e_fe_h"),
+        "teff": Label(column="teff", units="K", err="e_teff"),
+        "logg": Label(column="logg", units="dex(cm s-2)", err="e_logg"),
+        "fe_h": Label(column="fe_h", units="dex", err="e_fe_h"),
     }
     for name in broadening:
-        labels[name] = Label(name, "km s-1", f"e_{name}")
+        labels[name] = Label(column=name, units="km s-1", err=f"e_{name}")
     for x in elements.split():
-        labels[f"{x}_fe"] = Label(f"{x}_fe", "dex", f"e_{x}_fe", f"flag_{x}_fe")
+        labels[f"{x}_fe"] = Label(
+            column=f"{x}_fe", units="dex", err=f"e_{x}_fe", flag=f"flag_{x}_fe"
+        )
     return labels
 
 
@@ -55,7 +57,7 @@ DR3 = Catalog(
     doc="GALAH DR3 main catalogue (allstar or allspec): parameters, [X/Fe]",
     key="sobject_id",
     snr="snr_c3_iraf",
-    labels={**_labels(_DR3, "vbroad"), "vmic": Label("vmic", "km s-1")},
+    labels={**_describe_labels(_DR3, "vbroad"), "vmic": Label(column="vmic", units="km s-1")},
     usual=USUAL,
     row_bad={"flag_sp": (ANY,), "flag_fe_h": (ANY,)},
     value_bits=_FLAG_X["galah-dr3"],
@@ -69,7 +71,7 @@ DR4 = Catalog(
     doc="GALAH DR4 main catalogue (allstar or allspec): parameters, [X/Fe]",
     key="sobject_id",
     snr="snr_px_ccd3",
-    labels=_labels(_DR4, "vmic", "vsini"),
+    labels=_describe_labels(_DR4, "vmic", "vsini"),
     usual=USUAL,
     row_bad={"flag_sp": (ANY,)},
     value_bits=_FLAG_X["galah-dr4"],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from luxscale.errors import InputError
-from luxscale.labels.base import Catalog, Label, LabelSettings, close_names
+from luxscale.labels.base import Catalog, Label, LabelSettings
 from luxscale.labels.columns import Columns
+from luxscale.schema.names import suggest_names
 
 NAME = "table"
 DOC = "any table astropy reads, with a mapping of labels to columns"
@@ -12,7 +13,7 @@ DOC = "any table astropy reads, with a mapping of labels to columns"
 _UNITS = {"teff": "K", "logg": "dex(cm s-2)"}
 
 
-def describe(settings: LabelSettings, table: Columns) -> Catalog:
+def describe_table(settings: LabelSettings, table: Columns) -> Catalog:
     """Return the catalogue that the settings make of a table.
 
     Raises
@@ -20,35 +21,45 @@ def describe(settings: LabelSettings, table: Columns) -> Catalog:
     InputError
         If the mapping or the identifier are not given, or name what is not there.
     """
-    names, where = table.names, table.path
-    if not settings.columns or settings.key is None:
-        missing = (
-            "columns={'teff': 'TEFF_COLUMN', ...} or --labels-setting column.teff=TEFF_COLUMN"
-            if not settings.columns
-            else "key='ID_COLUMN' or --labels-setting key=ID_COLUMN"
-        )
-        raise InputError(f"{where}: a table needs {missing}; its columns: {', '.join(names[:40])}")
+    missing = None
+    if not settings.columns:
+        missing = "columns={'teff': 'TEFF_COLUMN', ...} or --labels-setting column.teff=TEFF_COLUMN"
+    elif settings.key is None:
+        missing = "key='ID_COLUMN' or --labels-setting key=ID_COLUMN"
+    if missing:
+        there = ", ".join(table.names[:40])
+        raise InputError(f"{table.path}: a table needs {missing}; its columns: {there}")
     for given in ("errors", "units"):
         for label in getattr(settings, given):
             if label not in settings.columns:
-                raise InputError(
-                    f"{where}: {given} name {label!r}; {close_names(label, settings.columns)}"
-                )
-    labels = {
-        label: Label(
-            table.need(column), _unit(label, settings), _error(label, column, settings, table)
+                hint = suggest_names(label, settings.columns)
+                raise InputError(f"{table.path}: {given} name {label!r}; {hint}")
+    labels = {}
+    for label, column in settings.columns.items():
+        labels[label] = Label(
+            column=table.require(column),
+            units=settings.units.get(label, _UNITS.get(label, "dex")),
+            err=_find_error_column(label, column, settings, table),
         )
-        for label, column in settings.columns.items()
-    }
-    return Catalog(NAME, DOC, settings.key, None, labels, tuple(labels), tried="real")
+    assert settings.key is not None
+    return Catalog(
+        name=NAME,
+        doc=DOC,
+        key=settings.key,
+        snr=None,
+        labels=labels,
+        usual=tuple(labels),
+        tried="real",
+    )
 
 
-def _unit(label: str, settings: LabelSettings) -> str:
-    return settings.units.get(label, _UNITS.get(label, "dex"))
-
-
-def _error(label: str, column: str, settings: LabelSettings, table: Columns) -> str | None:
+def _find_error_column(
+    label: str, column: str, settings: LabelSettings, table: Columns
+) -> str | None:
     if label in settings.errors:
-        return table.need(settings.errors[label])
-    usual = (table.find(n) for n in (f"e_{column}", f"{column}_err", f"{column}_error"))
-    return next((n for n in usual if n is not None), None)
+        return table.require(settings.errors[label])
+    for name in (f"e_{column}", f"{column}_err", f"{column}_error"):
+        found = table.find(name)
+        if found is not None:
+            return found
+    return None

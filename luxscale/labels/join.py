@@ -33,24 +33,27 @@ def join(
         Those of the table (NaN, -1, False or "" for a star that is not in it), and ``matched``:
         whether it is.
     """
-    rows = _rows(table, np.asarray(keys))
-    columns = {n: _take(c, rows) for n, c in table.columns.items()}
-    return _take(table.value, rows), _take(table.err, rows), columns | {"matched": rows >= 0}
+    rows = _find_rows(table, np.asarray(keys))
+    columns = {name: _take_rows(column, rows) for name, column in table.columns.items()}
+    columns["matched"] = rows >= 0
+    return _take_rows(table.value, rows), _take_rows(table.err, rows), columns
 
 
-def _take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return rows of an array; where the row is negative, what stands for an absent one."""
+    shape = (rows.size, *array.shape[1:])
+    taken = np.full(shape, _ABSENT[array.dtype.kind], array.dtype)
     there = rows >= 0
-    taken = np.full((rows.size, *array.shape[1:]), _ABSENT[array.dtype.kind], array.dtype)
     taken[there] = array[rows[there]]
     return taken
 
 
-def _rows(table: LabelTable, keys: np.ndarray) -> np.ndarray:
+def _find_rows(table: LabelTable, keys: np.ndarray) -> np.ndarray:
     """Return the row of each key, -1 where there is none: (star,)."""
-    text = table.key.dtype.kind == "O"
-    if keys.dtype.kind in "iu":
-        keys = keys.astype(str).astype(object) if text else keys.astype(np.int64)
-        return table.index.get_indexer(keys)
-    keys = clean_text(keys)
-    return (table.index if text else table.text_index).get_indexer(keys)
+    table_has_text = table.key.dtype.kind == "O"
+    if keys.dtype.kind not in "iu":
+        index = table.index if table_has_text else table.text_index
+        return index.get_indexer(clean_text(keys))
+    if table_has_text:
+        return table.index.get_indexer(keys.astype(str).astype(object))
+    return table.index.get_indexer(keys.astype(np.int64))

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from luxscale.errors import InputError
-from luxscale.labels.base import LabelSettings, close_names
+from luxscale.labels.base import LabelSettings
+from luxscale.schema.names import suggest_names
 
 #: Settings of one value.
 _SINGLE = ("scale", "min_snr", "key", "snr", "value_flags")
@@ -31,8 +32,8 @@ def parse_settings(
     labels : iterable of str
         Labels to take; none: the catalogue's usual.
     words : mapping of str to str
-        ``scale``, ``min_snr``, ``key``, ``snr``, ``value_flags`` (bits, by commas, or ``none``), ``row_flags``
-        (only ``none``), and ``floor.LABEL``, ``row_flags.COLUMN`` (bits, by commas),
+        ``scale``, ``min_snr``, ``key``, ``snr``, ``value_flags`` (bits, by commas, or ``none``),
+        ``row_flags`` (only ``none``), and ``floor.LABEL``, ``row_flags.COLUMN`` (bits, by commas),
         ``column.LABEL``, ``error.LABEL``, ``unit.LABEL``.
 
     Raises
@@ -48,18 +49,19 @@ def parse_settings(
     for name, word in words.items():
         kind, dot, of = name.partition(".")
         if dot and of and kind in _MANY:
-            fields.setdefault(_MANY[kind], {})[of] = _value(kind, name, word)
+            fields.setdefault(_MANY[kind], {})[of] = _parse_value(kind, name, word)
         elif not dot and kind in _SINGLE:
-            fields[kind] = _value(kind, name, word)
+            fields[kind] = _parse_value(kind, name, word)
         else:
             known = [*_SINGLE, "row_flags=none", *(f"{k}.NAME" for k in _MANY)]
-            raise InputError(f"no setting {name!r} of labels; {close_names(name, known)}")
+            raise InputError(f"no setting {name!r} of labels; {suggest_names(name, known)}")
     return LabelSettings(**fields)
 
 
-def _value(kind: str, name: str, word: str) -> Any:
+def _parse_value(kind: str, name: str, word: str) -> Any:
     if kind in ("value_flags", "row_flags"):
-        return () if word == "none" else tuple(w.strip() for w in word.split(",") if w.strip())
+        bits = [] if word == "none" else [bit.strip() for bit in word.split(",")]
+        return tuple(bit for bit in bits if bit)
     if kind not in ("floor", "min_snr"):
         return word
     try:

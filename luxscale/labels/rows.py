@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from luxscale.errors import InputError
-from luxscale.labels.base import ANY, Catalog, LabelSettings, close_names
+from luxscale.labels.base import ANY, Catalog, LabelSettings
+from luxscale.schema.names import suggest_names
 
 
-def row_flags(catalog: Catalog, settings: LabelSettings) -> Mapping[str, tuple[str, ...]]:
-    """Return the flags that disqualify a row, by column: those asked for, or the catalogue's usual."""
-    return catalog.row_bad if settings.row_flags is None else settings.row_flags
+def get_row_flags(catalog: Catalog, settings: LabelSettings) -> Mapping[str, tuple[str, ...]]:
+    """Return the flags that disqualify a row, by column: those asked for, or the usual ones."""
+    if settings.row_flags is None:
+        return catalog.row_bad
+    return settings.row_flags
 
 
-def flag_mask(bits: Iterable[str], known: Mapping[str, int], where: str) -> int:
+def make_flag_mask(bits: Iterable[str], known: Mapping[str, int], where: str) -> int:
     """Return the mask of bits given by name or number; all bits for ``"any"``.
 
     Raises
@@ -32,13 +36,13 @@ def flag_mask(bits: Iterable[str], known: Mapping[str, int], where: str) -> int:
         if number is None or not 0 <= number < 64:
             raise InputError(
                 f"{where}: no bit {bit!r}; give a number, {ANY!r} or a name; "
-                f"{close_names(bit, known)}"
+                f"{suggest_names(bit, known)}"
             )
         mask |= 1 << number
     return mask
 
 
-def flagged(flags: np.ma.MaskedArray, mask: int, where: str) -> np.ndarray:
+def find_flagged(flags: np.ma.MaskedArray, mask: int, where: str) -> np.ndarray:
     """Return where any bit of a mask is set: bool, in the shape of the flags.
 
     Raises
@@ -51,11 +55,13 @@ def flagged(flags: np.ma.MaskedArray, mask: int, where: str) -> np.ndarray:
     known: np.ndarray = np.ma.filled(flags, 0)
     if known.dtype.kind == "f":
         known = np.asarray(np.nan_to_num(known, posinf=0, neginf=0))
-    bits = known.astype(np.uint64 if known.dtype.kind == "u" else np.int64).view(np.uint64)
+    # signed numbers keep their bits, the sign as bit 63, and -1 as a mask is all of them
+    whole = np.uint64 if known.dtype.kind == "u" else np.int64
+    bits = known.astype(whole).view(np.uint64)
     return (bits & np.uint64(mask % 2**64)) != 0
 
 
-def identifiers(column: np.ma.MaskedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
+def read_identifiers(column: np.ma.MaskedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Return identifiers as int64 or as clean text, and which are none: two arrays, (row,).
 
     Raises
@@ -65,10 +71,11 @@ def identifiers(column: np.ma.MaskedArray, where: str) -> tuple[np.ndarray, np.n
     """
     missing = np.ma.getmaskarray(column).copy()
     data = np.ma.getdata(column)
-    if data.dtype.kind in "iu" and data.ndim == 1:
+    is_one_a_row = data.ndim == 1
+    if data.dtype.kind in "iu" and is_one_a_row:
         key = data.astype(np.int64)
         return key, missing | (key < 0)
-    if data.dtype.kind not in "SUO" or data.ndim != 1:
+    if data.dtype.kind not in "SUO" or not is_one_a_row:
         raise InputError(
             f"{where}: identifiers of type {data.dtype} {data.shape[1:] or ''}; they must be "
             "text or integers"
@@ -81,13 +88,35 @@ def clean_text(data: np.ndarray) -> np.ndarray:
     """Return text as str objects without blanks or NULs at the ends: (row,)."""
     if data.dtype.kind == "S":
         data = np.char.decode(data, "utf-8", "replace")
-    return np.array([str(t).strip(" \t\r\n\0") for t in data.tolist()], object)
+    words = [str(word).strip(" \t\r\n\0") for word in data.tolist()]
+    return np.array(words, object)
 
 
-def choose(
+@dataclasses.dataclass(frozen=True)
+class ChosenRows:
+    """The rows of a catalogue that count.
+
+    Parameters
+    ----------
+    rows : array, (row,)
+        Their numbers, ascending.
+    key : array, (row,)
+        Their identifiers.
+    snr : array, (row,), optional
+    counts : dict of str to int
+        How many were left out, by reason.
+    """
+
+    rows: np.ndarray
+    key: np.ndarray
+    snr: np.ndarray | None
+    counts: dict[str, int]
+
+
+def choose_rows(
     data: Mapping[str, np.ma.MaskedArray], catalog: Catalog, settings: LabelSettings, where: str
-) -> Chosen:
-    """Return the rows that count, in their order, their identifiers and S/N, and why others do not.
+) -> ChosenRows:
+    """Return the rows that count, in their order, and why others do not.
 
     Of rows with the same identifier that no flag disqualifies, the one of highest S/N counts, of
     equal ones the first.
@@ -97,56 +126,58 @@ def choose(
     InputError
         If no row is left, or identifiers repeat without a S/N to choose by.
     """
-    key, without = identifiers(data[settings.key or catalog.key], where)
-    counts, keep = {"rows": key.size, "rows without identifier": int(without.sum())}, ~without
-    for column, bits in row_flags(catalog, settings).items():
-        mask = flag_mask(bits, catalog.row_bits.get(column, {}), f"{where}: flags of {column}")
-        keep = _drop(
-            keep,
-            flagged(data[column], mask, f"{where}: {column}"),
-            f"rows flagged by {column}",
-            counts,
-        )
+    key, without = read_identifiers(data[settings.key or catalog.key], where)
+    counts = {"rows": key.size, "rows without identifier": int(without.sum())}
+    keep = ~without
+    for column, bits in get_row_flags(catalog, settings).items():
+        known = catalog.row_bits.get(column, {})
+        mask = make_flag_mask(bits, known, f"{where}: flags of {column}")
+        is_flagged = find_flagged(data[column], mask, f"{where}: {column}")
+        keep = _drop_rows(keep, is_flagged, f"rows flagged by {column}", counts)
+    snr = None
     snr_column = settings.snr or catalog.snr
-    snr = None if snr_column is None else _snr(data[snr_column], settings, f"{where}: {snr_column}")
-    if snr is not None and settings.min_snr > 0:
-        keep = _drop(
-            keep, ~(snr >= settings.min_snr), f"rows of S/N below {settings.min_snr:g}", counts
-        )
-    rows = np.flatnonzero(keep)
-    order = (
-        rows
-        if snr is None
-        else rows[np.argsort(-np.nan_to_num(snr[rows], nan=-np.inf), kind="stable")]
-    )
-    again = pd.Series(key[order], dtype=key.dtype).duplicated().to_numpy()
+    if snr_column is not None:
+        snr = _read_snr(data[snr_column], settings, f"{where}: {snr_column}")
+        if settings.min_snr > 0:
+            too_low = ~(snr >= settings.min_snr)
+            keep = _drop_rows(keep, too_low, f"rows of S/N below {settings.min_snr:g}", counts)
+    rows = _choose_best(key, snr, np.flatnonzero(keep), where)
+    counts["duplicates"] = int(keep.sum()) - rows.size
+    counts["rows kept"] = rows.size
+    if not rows.size:
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in counts.items() if n)
+        raise InputError(f"{where}: no row is left: {reasons}")
+    return ChosenRows(rows, key[rows], None if snr is None else snr[rows], counts)
+
+
+def _choose_best(
+    key: np.ndarray, snr: np.ndarray | None, rows: np.ndarray, where: str
+) -> np.ndarray:
+    """Return the row of highest S/N of each identifier, ascending: (row,)."""
+    order = rows
+    if snr is not None:
+        known_snr = np.nan_to_num(snr[rows], nan=-np.inf)
+        order = rows[np.argsort(-known_snr, kind="stable")]
+    ordered_key = key[order]
+    again = pd.Series(ordered_key, dtype=key.dtype).duplicated().to_numpy()
     if snr is None and again.any():
         raise InputError(
-            f"{where}: identifier {key[order][again][0]!r} is in several rows; say which by "
-            "snr='COLUMN' or "
-            "--labels-setting snr=COLUMN"
+            f"{where}: identifier {ordered_key[again][0]!r} is in several rows; say which by "
+            "snr='COLUMN' or --labels-setting snr=COLUMN"
         )
-    rows = np.sort(order[~again])
-    counts |= {"duplicates": int(again.sum()), "rows kept": rows.size}
-    if not rows.size:
-        raise InputError(
-            f"{where}: no row is left: {', '.join(f'{n:,} {c}' for c, n in counts.items() if n)}"
-        )
-    return rows, key[rows], None if snr is None else snr[rows], counts
+    return np.sort(order[~again])
 
 
-#: Rows, their identifiers, their S/N, and counts.
-Chosen = tuple[np.ndarray, np.ndarray, np.ndarray | None, dict[str, int]]
-
-
-def _drop(keep: np.ndarray, bad: np.ndarray, reason: str, counts: dict[str, int]) -> np.ndarray:
+def _drop_rows(
+    keep: np.ndarray, bad: np.ndarray, reason: str, counts: dict[str, int]
+) -> np.ndarray:
     if bad.ndim > 1:
         bad = np.asarray(bad.reshape(len(bad), -1).any(axis=1))
     counts[reason] = int((keep & bad).sum())
     return keep & ~bad
 
 
-def _snr(column: np.ma.MaskedArray, settings: LabelSettings, where: str) -> np.ndarray:
+def _read_snr(column: np.ma.MaskedArray, settings: LabelSettings, where: str) -> np.ndarray:
     if column.dtype.kind not in "iuf" or column.ndim > 1:
         raise InputError(
             f"{where}: S/N of type {column.dtype} {column.shape[1:] or ''}; it must be one "
@@ -157,5 +188,9 @@ def _snr(column: np.ma.MaskedArray, settings: LabelSettings, where: str) -> np.n
 
 
 def is_sentinel(values: np.ndarray, sentinels: tuple[float, ...]) -> np.ndarray:
-    """Return where values are exactly a number that stands for "missing", also as float32 rounds it."""
-    return np.isin(values, [*sentinels, *np.asarray(sentinels, np.float32).astype(np.float64)])
+    """Return where values are exactly a number that stands for "missing".
+
+    Numbers count as float32 rounds them, too.
+    """
+    rounded = np.asarray(sentinels, np.float32).astype(np.float64)
+    return np.isin(values, [*sentinels, *rounded])

@@ -8,9 +8,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from luxscale.errors import InputError
-from luxscale.labels.abundances import element, iron, on_scale, x_fe_from_x_h, x_h_from_x_fe
-from luxscale.labels.base import Catalog, Label, LabelSettings, close_names
-from luxscale.labels.rows import flag_mask, flagged, is_sentinel
+from luxscale.labels.abundances import (
+    convert_to_x_fe,
+    convert_to_x_h,
+    get_iron_label,
+    rename_on_scale,
+    split_abundance,
+)
+from luxscale.labels.base import Catalog, Label, LabelSettings
+from luxscale.labels.rows import find_flagged, is_sentinel, make_flag_mask
+from luxscale.schema.names import suggest_names
 
 #: Why a value is missing, by code.
 _REASONS = ("", "not given", "sentinel", "flagged", "no [Fe/H]", "no error")
@@ -21,14 +28,38 @@ Data = Mapping[str, np.ma.MaskedArray]
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where a label comes from: a label of the catalogue, and the [Fe/H] to convert it by, if it is to be."""
+    """Where a label comes from.
+
+    Parameters
+    ----------
+    name : str
+        The label.
+    published : str
+        Label of the catalogue that it is, or is converted from.
+    iron : str, optional
+        The [Fe/H] to convert it by, if it is to be.
+    """
 
     name: str
     published: str
     iron: str | None = None
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Labels of the catalogue that it is made from."""
+        return (self.published,) if self.iron is None else (self.published, self.iron)
 
-def sources(catalog: Catalog, settings: LabelSettings, where: str) -> tuple[Source, ...]:
+
+@dataclasses.dataclass(frozen=True)
+class _Values:
+    """A label of all rows: value and error, NaN where missing, and the code why: (row,) each."""
+
+    value: np.ndarray
+    err: np.ndarray
+    why: np.ndarray
+
+
+def find_sources(catalog: Catalog, settings: LabelSettings, where: str) -> tuple[Source, ...]:
     """Return where each label comes from.
 
     Raises
@@ -36,121 +67,140 @@ def sources(catalog: Catalog, settings: LabelSettings, where: str) -> tuple[Sour
     InputError
         If a label is not in the catalogue, has no error and no floor, or a floor is of no label.
     """
-    known = {on_scale(n, settings.scale): n for n in catalog.labels}
-    known |= {
-        n: n for n in catalog.labels if on_scale(n, settings.scale) == n
-    }  # as published rather than converted
-    names = settings.labels or tuple(
-        dict.fromkeys(on_scale(n, settings.scale) for n in catalog.usual)
-    )
-    found = tuple(_source(name, known, catalog, settings, where) for name in names)
+    on_scale = {name: rename_on_scale(name, settings.scale) for name in catalog.labels}
+    known = {asked: published for published, asked in on_scale.items()}
+    for published, asked in on_scale.items():
+        if asked == published:  # as published rather than converted
+            known[asked] = published
+    names = settings.labels
+    if not names:
+        usual = [rename_on_scale(name, settings.scale) for name in catalog.usual]
+        names = tuple(dict.fromkeys(usual))
+    found = tuple(_find_source(name, known, catalog, settings, where) for name in names)
     for label in settings.floors:
         if label not in names:
             raise InputError(
                 f"{where}: error floor of {label!r}, which is not taken; "
-                f"{close_names(label, names)}"
+                f"{suggest_names(label, names)}"
             )
     return found
 
 
-def _source(
+def _find_source(
     name: str, known: Mapping[str, str], catalog: Catalog, settings: LabelSettings, where: str
 ) -> Source:
     if name not in known:
-        hint = _other_scale(name, catalog) or close_names(name, known)
+        hint = _suggest_scale(name, catalog) or suggest_names(name, known)
         raise InputError(f"{where}: no label {name!r} in {catalog.name}; {hint}")
-    source = Source(name, known[name], iron(name) if known[name] != name else None)
-    if source.iron is not None and source.iron not in catalog.labels:
-        raise InputError(
-            f"{where}: {name} of {source.published} needs {source.iron}, which is not among "
-            "the columns"
-        )
-    needs = [n for n in (source.published, source.iron) if n is not None]
-    without = next((n for n in needs if catalog.labels[n].err is None), None)
-    if without is not None and name not in settings.floors:
-        raise InputError(
-            f"{where}: no column has errors of {without!r}; give {name!r} an error floor, "
-            f"e.g. floors={{{name!r}: 0.1}} or --labels-setting floor.{name}=0.1, or leave it out"
-        )
+    source = Source(name, known[name])
+    if source.published != name:
+        source = dataclasses.replace(source, iron=get_iron_label(name))
+    for needed in source.needs:
+        if needed not in catalog.labels:
+            raise InputError(
+                f"{where}: {name} of {source.published} needs {needed}, which is not among "
+                "the columns"
+            )
+    for needed in source.needs:
+        if catalog.labels[needed].err is None and name not in settings.floors:
+            raise InputError(
+                f"{where}: no column has errors of {needed!r}; give {name!r} an error floor, "
+                f"e.g. floors={{{name!r}: 0.1}} or --labels-setting floor.{name}=0.1, or leave "
+                "it out"
+            )
     return source
 
 
-def _other_scale(name: str, catalog: Catalog) -> str:
+def _suggest_scale(name: str, catalog: Catalog) -> str:
     for scale in ("x_fe", "x_h"):
-        if name in {on_scale(n, scale) for n in catalog.labels}:
+        if name in {rename_on_scale(label, scale) for label in catalog.labels}:
             return f"scale={scale!r} makes it"
     return ""
 
 
-def columns_of(catalog: Catalog, settings: LabelSettings, found: tuple[Source, ...]) -> list[str]:
+def list_columns(
+    catalog: Catalog, settings: LabelSettings, sources: tuple[Source, ...]
+) -> list[str]:
     """Return the columns that the labels are in."""
-    names = dict.fromkeys(n for s in found for n in (s.published, s.iron) if n is not None)
-    labels = [catalog.labels[n] for n in names]
-    flags = value_mask(catalog, settings) != 0
-    return list(dict.fromkeys(c for k in labels for c in k.needs if flags or c != k.flag))
+    uses_flags = make_value_mask(catalog, settings) != 0
+    columns = []
+    for source in sources:
+        for name in source.needs:
+            label = catalog.labels[name]
+            columns += [c for c in label.needs if uses_flags or c != label.flag]
+    return list(dict.fromkeys(columns))
 
 
-def value_mask(catalog: Catalog, settings: LabelSettings) -> int:
+def make_value_mask(catalog: Catalog, settings: LabelSettings) -> int:
     """Return the bits of labels' own flags that make a value missing."""
-    bits = catalog.value_bad if settings.value_flags is None else settings.value_flags
-    return flag_mask(bits, catalog.value_bits, f"{catalog.name}: flags of values")
+    bits = settings.value_flags
+    if bits is None:
+        bits = catalog.value_bad
+    return make_flag_mask(bits, catalog.value_bits, f"{catalog.name}: flags of values")
 
 
-def measure(
-    data: Data, catalog: Catalog, settings: LabelSettings, found: tuple[Source, ...], where: str
+def read_values(
+    data: Data, catalog: Catalog, settings: LabelSettings, sources: tuple[Source, ...], where: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """Return values and errors of all labels, (row, label), and why values are missing."""
     n_rows = len(next(iter(data.values())))
-    value, err = np.full((2, n_rows, len(found)), np.nan)
+    value, err = np.full((2, n_rows, len(sources)), np.nan)
     counts: dict[str, int] = {}
-    for i, source in enumerate(found):
-        y, sigma, why = _convert(data, catalog, settings, source, where)
-        sigma = _with_floor(sigma, settings.floors.get(source.name))
-        why = np.where((why == _GIVEN) & ~np.isfinite(sigma), _NO_ERROR, why)
-        value[:, i], err[:, i] = np.where(why == _GIVEN, (y, sigma), np.nan)
-        tally = np.bincount(why, minlength=len(_REASONS))
-        counts |= {
-            f"{source.name}: {reason}": int(n)
-            for reason, n in zip(_REASONS, tally, strict=True)
-            if reason and n
-        }
+    for i, source in enumerate(sources):
+        found = _read_on_scale(data, catalog, settings, source, where)
+        sigma = _add_floor(found.err, settings.floors.get(source.name))
+        has_no_error = (found.why == _GIVEN) & ~np.isfinite(sigma)
+        why = np.where(has_no_error, _NO_ERROR, found.why)
+        is_given = why == _GIVEN
+        value[:, i] = np.where(is_given, found.value, np.nan)
+        err[:, i] = np.where(is_given, sigma, np.nan)
+        n_by_reason = np.bincount(why, minlength=len(_REASONS))
+        for reason, n in zip(_REASONS, n_by_reason, strict=True):
+            if reason and n:
+                counts[f"{source.name}: {reason}"] = int(n)
     return value, err, counts
 
 
-def _convert(
+def _read_on_scale(
     data: Data, catalog: Catalog, settings: LabelSettings, source: Source, where: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    y, sigma, why = _read(data, catalog, settings, source.published, where)
+) -> _Values:
+    published = _read_published(data, catalog, settings, source.published, where)
     if source.iron is None:
-        return y, sigma, why
-    fe, fe_sigma, fe_why = _read(data, catalog, settings, source.iron, where)
-    known = element(source.name)
-    change = x_fe_from_x_h if known and known[1] == "x_fe" else x_h_from_x_fe
-    y, sigma = change(y, sigma, fe, fe_sigma)
-    return y, sigma, np.where((why == _GIVEN) & (fe_why != _GIVEN), _NO_IRON, why)
+        return published
+    iron = _read_published(data, catalog, settings, source.iron, where)
+    _, scale = split_abundance(source.name) or ("", "")
+    convert = convert_to_x_fe if scale == "x_fe" else convert_to_x_h
+    value, err = convert(published.value, published.err, iron.value, iron.err)
+    lacks_iron = (published.why == _GIVEN) & (iron.why != _GIVEN)
+    return _Values(value, err, np.where(lacks_iron, _NO_IRON, published.why))
 
 
-def _with_floor(sigma: np.ndarray, floor: float | None) -> np.ndarray:
-    return sigma if floor is None else np.hypot(np.where(np.isfinite(sigma), sigma, 0), floor)
+def _add_floor(sigma: np.ndarray, floor: float | None) -> np.ndarray:
+    if floor is None:
+        return sigma
+    known = np.where(np.isfinite(sigma), sigma, 0)
+    return np.hypot(known, floor)
 
 
-def _read(
+def _read_published(
     data: Data, catalog: Catalog, settings: LabelSettings, name: str, where: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a label as published, its error, NaN where it is not finite and positive, and why it is missing: (row,)."""
+) -> _Values:
+    """Return a label as published; its error is NaN where it is not finite and positive."""
     label = catalog.labels[name]
-    y = _numbers(data, label, where)
-    why = np.where(np.isfinite(y), _GIVEN, _NOT_GIVEN)
-    why[is_sentinel(y, settings.sentinels)] = _SENTINEL
-    mask = value_mask(catalog, settings)
+    value = _read_numbers(data, label, where)
+    why = np.where(np.isfinite(value), _GIVEN, _NOT_GIVEN)
+    why[is_sentinel(value, settings.sentinels)] = _SENTINEL
+    mask = make_value_mask(catalog, settings)
     if label.flag is not None and mask:
-        bad = flagged(_element(data[label.flag], label.index), mask, f"{where}: {label.flag}")
-        why[(why == _GIVEN) & bad] = _FLAGGED
-    return np.where(why == _GIVEN, y, np.nan), _errors(data, label, settings, where), why
+        flags = _take_element(data[label.flag], label.index)
+        is_flagged = find_flagged(flags, mask, f"{where}: {label.flag}")
+        why[(why == _GIVEN) & is_flagged] = _FLAGGED
+    value = np.where(why == _GIVEN, value, np.nan)
+    return _Values(value, _read_errors(data, label, settings, where), why)
 
 
-def _numbers(data: Data, label: Label, where: str) -> np.ndarray:
-    column = _element(data[label.column], label.index)
+def _read_numbers(data: Data, label: Label, where: str) -> np.ndarray:
+    column = _take_element(data[label.column], label.index)
     if column.dtype.kind not in "iuf" or column.ndim > 1:
         shape = f" of {column.shape[1:]}" if column.ndim > 1 else ""
         raise InputError(
@@ -160,32 +210,43 @@ def _numbers(data: Data, label: Label, where: str) -> np.ndarray:
     return np.ma.filled(column.astype(np.float64), np.nan)
 
 
-def _errors(data: Data, label: Label, settings: LabelSettings, where: str) -> np.ndarray:
+def _read_errors(data: Data, label: Label, settings: LabelSettings, where: str) -> np.ndarray:
     if label.err is None:
         return np.full(len(data[label.column]), np.nan)
     if label.index is None:
-        sigma = _numbers(data, Label(label.err, label.units), where)
+        sigma = _read_numbers(data, Label(column=label.err, units=label.units), where)
     else:
-        sigma = _from_covariance(data, label, where)
+        sigma = _read_covariance_errors(data, label, where)
     usable = np.isfinite(sigma) & (sigma > 0) & ~is_sentinel(sigma, settings.sentinels)
     return np.where(usable, sigma, np.nan)
 
 
-def _from_covariance(data: Data, label: Label, where: str) -> np.ndarray:
-    size = data[label.column].reshape(len(data[label.column]), -1).shape[1]
-    cov = data[label.err or ""]
-    cov = cov.reshape(len(cov), -1)
-    if cov.shape[1] != size**2:
+def _read_covariance_errors(data: Data, label: Label, where: str) -> np.ndarray:
+    """Return the square root of a label's element of the diagonal: (row,)."""
+    assert label.err is not None
+    assert label.index is not None
+    size = _flatten_rows(data[label.column]).shape[1]
+    covariance = _flatten_rows(data[label.err])
+    n_elements = covariance.shape[1]
+    if n_elements != size**2:
         raise InputError(
-            f"{where}: {label.err} has {cov.shape[1]} elements a row, no covariance of {size} "
+            f"{where}: {label.err} has {n_elements} elements a row, no covariance of {size} "
             f"in {label.column}"
         )
-    variance = np.ma.filled(cov[:, (label.index or 0) * (size + 1)].astype(np.float64), np.nan)
+    diagonal = covariance[:, label.index * (size + 1)]
+    variance = np.ma.filled(diagonal.astype(np.float64), np.nan)
     return np.sqrt(np.where(variance > 0, variance, np.nan))
 
 
-def _element(column: np.ma.MaskedArray, index: int | None) -> np.ma.MaskedArray:
+def _take_element(column: np.ma.MaskedArray, index: int | None) -> np.ma.MaskedArray:
     if index is None or column.ndim == 1:
         return column
-    flat = column.reshape(len(column), -1)
-    return flat[:, index] if index < flat.shape[1] else flat
+    elements = _flatten_rows(column)
+    if index >= elements.shape[1]:
+        return elements
+    return elements[:, index]
+
+
+def _flatten_rows(column: np.ma.MaskedArray) -> np.ma.MaskedArray:
+    """Return all that a row holds in one axis: (row, element)."""
+    return column.reshape(len(column), -1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from xarray.indexes import PandasIndex
 
 from luxscale.errors import InputError
 from luxscale.schema.checks import check_unique
+from luxscale.schema.names import find_close_names
 from luxscale.schema.status import find_done
 from luxscale.schema.variables import STAR
 
@@ -105,10 +105,6 @@ class StarIndex(xr.Index):
         return "StarIndex (built)" if self._built else "StarIndex (built when asked for)"
 
 
-#: Identifiers that one which is not there is compared with, letter by letter.
-_MOST_COMPARED = 1000
-
-
 def find_stars(dataset: xr.Dataset, stars: Sequence[Any], where: str) -> np.ndarray:
     """Return the positions of stars in a survey or catalogue: (star,).
 
@@ -130,7 +126,7 @@ def find_stars(dataset: xr.Dataset, stars: Sequence[Any], where: str) -> np.ndar
     at = index.get_indexer(wanted)
     if (at < 0).any():
         missing = stars[int(np.argmax(at < 0))]
-        near = close_names(map(str, index), str(missing))
+        near = find_close_names(map(str, index), str(missing))
         advice = (
             f"did you mean {' or '.join(near)}?"
             if near
@@ -138,29 +134,6 @@ def find_stars(dataset: xr.Dataset, stars: Sequence[Any], where: str) -> np.ndar
         )
         raise InputError(f"{where}: no star {missing!r}; {advice}")
     return np.asarray(at)
-
-
-def close_names(names: Any, wanted: str, most: int = 3) -> list[str]:
-    """Return names that are much like the one wanted, the nearest first.
-
-    Only those that share half of it, or a quarter, at its beginning or end are compared: millions
-    take a second.
-
-    Parameters
-    ----------
-    names : iterable of str
-    wanted : str
-    most : int
-        Names to return, at most.
-    """
-    names = list(names)
-    for size in (len(wanted), len(wanted) // 2, len(wanted) // 4):
-        if size < 2:
-            break
-        near = [n for n in names if wanted[:size] in n or wanted[-size:] in n]
-        if near:
-            return difflib.get_close_matches(wanted, near[:_MOST_COMPARED], most) or near[:most]
-    return []
 
 
 def index_stars(dataset: xr.Dataset) -> pd.Index:

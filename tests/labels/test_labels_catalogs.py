@@ -11,7 +11,7 @@ from astropy.io import fits
 
 from luxscale.errors import InputError
 from luxscale.labels import CATALOGS, LabelSettings, read_labels
-from luxscale.labels.rows import flag_mask
+from luxscale.labels.rows import make_flag_mask
 
 DESCRIPTIONS = Path(__file__).parents[3] / "shared" / "data" / "fixtures" / "datamodel"
 TEXT = ("APOGEE_ID", "TELESCOPE", "FIELD", "telescope", "sdss4_apogee_id", "tmass_id", "star_id")
@@ -123,7 +123,7 @@ def test_it_is_told_by_its_columns_and_read(made):
 def test_each_usual_flag_of_a_row_disqualifies_it_and_no_other_bit(made, tmp_path):
     catalog, columns, _ = made
     for column, bits in catalog.row_bad.items():
-        mask = flag_mask(bits, catalog.row_bits.get(column, {}), column) % 2**63
+        mask = make_flag_mask(bits, catalog.row_bits.get(column, {}), column) % 2**63
         flags = np.zeros_like(columns[column])
         flags[3] = mask & -mask  # the lowest of the bits, alone
         other = np.flatnonzero([not mask >> b & 1 for b in range(30)])
@@ -139,7 +139,7 @@ def test_each_usual_flag_of_a_value_takes_that_value_alone(made, tmp_path):
     catalog, columns, _ = made
     name = next(n for n in catalog.usual if n.startswith("mg_"))
     flags = np.zeros(N, "i8")
-    flags[[1, 5]] = flag_mask(catalog.value_bad, catalog.value_bits, "") & 0xFF, 1 << 40
+    flags[[1, 5]] = make_flag_mask(catalog.value_bad, catalog.value_bits, "") & 0xFF, 1 << 40
     path = write(tmp_path / "flags.fits", {**columns, catalog.labels[name].flag: flags})
     table = read_labels(path)
     lost = [1, 5] if "galah" in catalog.name else [1]

@@ -18,7 +18,15 @@ def table(key):
         "gaia": np.array([7, 8, 9]),
         "young": np.array([True, True, True]),
     }
-    return LabelTable(key, ("teff", "mg_fe"), ("K", "dex"), value, value / 100, columns, {})
+    return LabelTable(
+        key=key,
+        label=("teff", "mg_fe"),
+        units=("K", "dex"),
+        value=value,
+        err=value / 100,
+        columns=columns,
+        counts={},
+    )
 
 
 def test_order_repeats_and_stars_without_labels():
@@ -67,7 +75,13 @@ def test_no_stars():
 
 def test_an_empty_table_matches_nothing():
     empty = LabelTable(
-        np.array([], object), ("teff",), ("K",), np.empty((0, 1)), np.empty((0, 1)), {}, {}
+        key=np.array([], object),
+        label=("teff",),
+        units=("K",),
+        value=np.empty((0, 1)),
+        err=np.empty((0, 1)),
+        columns={},
+        counts={},
     )
     value, _, columns = join(empty, TEXT)
     assert np.isnan(value).all() and value.shape == (3, 1) and not columns["matched"].any()
