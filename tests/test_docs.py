@@ -1,16 +1,21 @@
-"""What README, guide and docstrings say is true: examples run, names and links exist, parameters match."""
+"""What README, guide and docstrings say is true.
+
+Examples run, names and links exist, parameters match.
+"""
 
 import dataclasses
 import doctest
 import importlib
 import re
 import shlex
+from importlib.metadata import version
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 from click.testing import CliRunner
 from numpydoc.validate import validate
 
@@ -90,7 +95,7 @@ def stores(tmp_path_factory, _small_survey, _held_out, small_model):
 
 
 def without_lines(world):
-    """A world in which mg_fe follows the other labels, with a scatter of its own that leaves no trace in spectra."""
+    """A world in which mg_fe follows the other labels, with a scatter that no spectrum shows."""
     flux, label = (np.pad(w, ((0, 0), (0, 1))) for w in (world.flux_weights, world.label_weights))
     unit = np.array([300.0, 0.6, 0.4])
     label[3] = 0.1 * (label[:3] / unit[:, None]).sum(0)
@@ -254,6 +259,13 @@ def test_readme_is_a_page_and_leads_to_every_page_of_the_guide():
     text = README.read_text(encoding="utf-8")
     assert text.count("\n") <= 120
     assert [name for name in PAGES if f"(luxscale/guide/{name}.md)" not in text] == []
+
+
+def test_the_citation_is_of_this_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == version("luxscale")
+    names = [author["family-names"] for author in cited["preferred-citation"]["authors"]]
+    assert names == ["Horta", "Price-Whelan", "Hogg", "Ness", "Casey"]
 
 
 def test_the_guide_shows_the_contract():

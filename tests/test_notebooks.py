@@ -1,4 +1,7 @@
-"""The notebooks are valid and stored without outputs; marked slow, each runs from clean without errors or warnings."""
+"""The notebooks are valid and stored without outputs.
+
+Marked slow, each runs from clean without errors or warnings.
+"""
 
 import ast
 from pathlib import Path
