@@ -9,6 +9,7 @@ import xarray as xr
 import luxscale as lux
 from luxscale.analysis.goodness import effective_parameters, match_stars, reduced_chi2, residuals
 from luxscale.errors import InputError
+from luxscale.model.priors import GaussianPrior
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_reduced_chi2_counts_all_latents_without_the_survey(small_model, catalog
 @pytest.mark.parametrize(("given", "prior"), [("flux", 1.0), ("label_value", 1.0), ("flux", 30.0)])
 def test_effective_parameters_are_the_trace_of_the_fit(small_model, held_out, given, prior):
     """P - lambda tr C = the trace of d(fitted values) / d(values), star by star."""
-    small_model = dataclasses.replace(small_model, prior=prior)
+    small_model = dataclasses.replace(small_model, prior=GaussianPrior(prior))
     survey = held_out.isel(star=slice(0, 20))
     survey["flux_ivar"][0] = 0
     survey["label_err"][0] = np.nan

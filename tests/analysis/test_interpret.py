@@ -215,7 +215,7 @@ def one_ivar(held_out):
 def test_information_sums_to_the_reduction_of_the_variance(wide_model, one_ivar):
     one_ivar = one_ivar.astype(float) / 30
     for prior in (1.0, 5.0):
-        model = dataclasses.replace(wide_model, prior=prior)
+        model = dataclasses.replace(wide_model, prior=GaussianPrior(prior))
         a = model["label_value"].map.weights
         left = np.diag(a @ covariance(model, "flux", one_ivar.values) @ a.T) / (
             np.diag(a @ a.T) / prior
