@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import xarray as xr
 
+from luxscale import store
 from luxscale.errors import InputError
 from luxscale.export import fits, hats, parquet
 from luxscale.export.columns import Table, make_table
@@ -114,8 +113,7 @@ def export_catalog(
     >>> export_catalog(catalog.isel(star=slice(0, 10)), "ten.fits", progress=False).rows
     10
     """
-    target = Path(out).absolute()
-    _check_target(out, target, overwrite)
+    target = _check_target(out, overwrite)
     write = _WRITERS[target.suffix]
     if healpix_order is not None:
         if target.suffix != ".parquet":
@@ -132,17 +130,10 @@ def export_catalog(
             covariance=covariance,
             unfinished=unfinished,
         )
-        with tempfile.TemporaryDirectory(
-            prefix=f".{target.name}.partial-", dir=target.parent
-        ) as scratch:
-            made = Path(scratch) / "new"
+        with store.write_then_move(target) as made:
             with Progress("exporting", table.n_stars, unit="stars", enabled=progress) as shown:
                 write(table, made, shown)
             size = _measure_size(made)
-            if target.exists():
-                # goes with the scratch directory
-                os.replace(target, Path(scratch) / "old")
-            os.replace(made, target)
     return Export(
         path=str(out),
         rows=table.n_stars,
@@ -176,25 +167,17 @@ def _list_names(table: Table, suffix: str, by_sky: bool) -> tuple[str, ...]:
     return names
 
 
-def _check_target(out: str | Path, target: Path, overwrite: bool) -> None:
+def _check_target(out: str | Path, overwrite: bool) -> Path:
     """Refuse a path that is of no known format, cannot be written, or holds something else."""
-    if "://" in str(out):
-        raise InputError(f"{out}: exports go to local files; write it here and copy it")
+    target = Path(out)
     if target.suffix not in _WRITERS:
         also = "; compress the .fits afterwards" if target.suffix == ".gz" else ""
         raise InputError(
             f"{out}: unknown format; name it .fits (one table) or .parquet (a directory){also}"
         )
-    if not target.parent.is_dir():
-        raise InputError(f"{out}: there is no directory {target.parent}; make it first")
-    if not target.exists():
-        return
-    if not _is_export(target):
+    if target.exists() and not _is_export(target):
         raise InputError(f"{out}: something other than an export is there; choose another path")
-    if not overwrite:
-        raise InputError(
-            f"{out}: is there already; choose another path, or overwrite it (--overwrite)"
-        )
+    return store.claim_file(out, "export", overwrite=overwrite)
 
 
 def _is_export(target: Path) -> bool:

@@ -136,7 +136,7 @@ def _mend_stars(plan: Plan) -> Iterator[damage.Damage]:
             **_STAR_ENCODING,
         )
         made[:] = stars.astype(made.dtype)
-        yield damage.Damage(STAR, 0, 0, plan.n_stars, why)
+        yield damage.Damage(variable=STAR, chunk=0, start=0, stop=plan.n_stars, reason=why)
 
 
 #: Identifiers carry a checksum, as the arrays that regions fill do.

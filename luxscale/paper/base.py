@@ -74,9 +74,8 @@ class Study:
         """Return a dataset that ``make`` returns, made once for these settings and kept in Zarr."""
 
         def write(path: Path) -> None:
-            growing = path.with_name(path.name + ".partial")
-            store.write_dataset(make(), growing)
-            growing.rename(path)
+            with store.write_then_move(path) as made:
+                store.write_dataset(make(), made)
 
         return self.write_once(name, write, **settings)
 

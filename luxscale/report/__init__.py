@@ -6,10 +6,9 @@ It shows counts of stars, agreement with trusted labels, errors, fits and proven
 from __future__ import annotations
 
 import dataclasses
-import os
-import tempfile
 from pathlib import Path
 
+from luxscale import store
 from luxscale.errors import InputError
 from luxscale.progress import Progress
 from luxscale.report.inputs import open_inputs
@@ -95,34 +94,23 @@ def write_report(
     folders that they lie in. The same input gives the same bytes. It appears under its name at
     once, when it is complete.
     """
-    target = Path(out).absolute()
-    _check_target(out, target, overwrite)
+    target = _check_target(out, overwrite)
     with (
         damage.locate_damage(catalog),
         Progress("report", 100, unit="%", enabled=progress) as steps,
     ):
         inputs = open_inputs(catalog, truth=truth, survey=survey, model=model, log=log)
         page = make_page(inputs, stars, steps).encode()
-    with tempfile.TemporaryDirectory(
-        prefix=f".{target.name}.partial-", dir=target.parent
-    ) as scratch:
-        made = Path(scratch) / "new"
+    with store.write_then_move(target) as made:
         made.write_bytes(page)
-        os.replace(made, target)
     return Report(str(out), len(page), inputs.catalog.sizes["star"])
 
 
-def _check_target(out: str | Path, target: Path, overwrite: bool) -> None:
+def _check_target(out: str | Path, overwrite: bool) -> Path:
     """Refuse a path that is no local HTML file, cannot be written, or is taken."""
-    if "://" in str(out):
-        raise InputError(f"{out}: reports go to local files; write it here and copy it")
+    target = Path(out)
     if target.suffix not in (".html", ".htm"):
         raise InputError(f"{out}: a report is a page of HTML; name it .html")
-    if not target.parent.is_dir():
-        raise InputError(f"{out}: there is no directory {target.parent}; make it first")
     if target.is_dir():
         raise InputError(f"{out}: a directory is there; choose another path")
-    if target.exists() and not overwrite:
-        raise InputError(
-            f"{out}: is there already; choose another path, or overwrite it (--overwrite)"
-        )
+    return store.claim_file(out, "report", overwrite=overwrite)

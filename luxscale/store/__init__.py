@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
 
-from luxscale.errors import CannotWrite, InputError
+from luxscale.errors import InputError
 from luxscale.progress import Progress
 from luxscale.schema.blocks import spread_blocks
 from luxscale.schema.checks import (
@@ -27,100 +24,49 @@ from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.standard import decode_names, standardize_survey
 from luxscale.schema.stars import StarIndex
 from luxscale.schema.variables import STAR, SURVEY, describe_variables
-from luxscale.store import s3
+from luxscale.store.arrays import (
+    CHUNK,
+    locate,
+    make_absolute,
+    make_codecs,
+    open_array,
+    open_group,
+    star_chunk,
+)
+from luxscale.store.atomic import (
+    RUN,
+    claim_file,
+    claim_place,
+    explain_writing,
+    is_occupied,
+    read_attributes,
+    sweep_partial,
+    write_then_move,
+)
+from luxscale.store.damage import is_outage
 
-#: Group of a catalogue that holds what concerns its run.
-RUN = "run"
-
-#: Stars a chunk, unless the survey says otherwise: about 35 MB of an APOGEE survey's flux.
-CHUNK = 1024
-
-
-def make_codecs(dtype: np.dtype) -> tuple[BloscCodec, Crc32cCodec]:
-    """Return the codecs of large arrays: several times faster to read than Zarr's default, and damage is noticed."""
-    return BloscCodec(
-        cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize
-    ), Crc32cCodec()
-
-
-def make_absolute(path: str | Path) -> str:
-    """Return a path that means the same to every process: a URL as it is, another made absolute.
-
-    Raises
-    ------
-    InputError
-        If it is a URL that luxscale does not read.
-    """
-    if not s3.is_url(path):
-        return str(Path(path).absolute())
-    s3.parse(str(path))
-    return str(path)
-
-
-def locate(path: str | Path) -> Any:
-    """Return what Zarr and xarray take for a path or a URL; every store of luxscale is opened through it.
-
-    Raises
-    ------
-    InputError
-        If a URL is none of object storage, or its bucket cannot be reached; see
-        `luxscale.store.s3`.
-    """
-    return s3.open_url(str(path)) if s3.is_url(path) else str(path)
-
-
-def open_group(path: str | Path, mode: Literal["r", "r+"], group: str = "") -> zarr.Group:
-    """Open a Zarr group that is there, or one inside it."""
-    return zarr.open_group(locate(path), path=group, mode=mode)
-
-
-def open_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    """Return an array of a group, which keeps chunks of fill values too: one that is not there is one that was lost."""
-    found = group[name]
-    assert isinstance(found, zarr.Array)
-    return found.with_config({"write_empty_chunks": True})
-
-
-#: Errors of a file system that is away, or of a process that has no more files to open.
-_AWAY = {
-    errno.ESTALE,
-    errno.ENOTCONN,
-    errno.ENODEV,
-    errno.EHOSTDOWN,
-    errno.EIO,
-    errno.EMFILE,
-    errno.ENFILE,
-}
-
-
-@contextlib.contextmanager
-def explain_writing(path: str | Path) -> Iterator[None]:
-    """Say which store it is that cannot be written, and why.
-
-    Raises
-    ------
-    CannotWrite
-    """
-    try:
-        yield
-    except (OSError, s3.ObjectError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CannotWrite(
-            f"{path}: cannot be written ({reason}); mend that and run the same command again"
-        ) from error
-
-
-def is_outage(error: BaseException) -> bool:
-    """Whether an error of reading says that a store is out of reach for now, rather than that what it holds is damaged.
-
-    KeyError is Zarr's of an array that is not there: a survey that was moved, or whose file system
-    is gone.
-    """
-    away = isinstance(error, OSError) and error.errno in _AWAY
-    return away or isinstance(
-        error,
-        s3.ObjectError | PermissionError | ConnectionError | TimeoutError | MemoryError | KeyError,
-    )
+__all__ = [
+    "CHUNK",
+    "RUN",
+    "check_contents",
+    "claim_file",
+    "claim_place",
+    "explain_writing",
+    "is_occupied",
+    "is_outage",
+    "locate",
+    "make_absolute",
+    "make_codecs",
+    "open_array",
+    "open_dataset",
+    "open_group",
+    "open_survey",
+    "read_attributes",
+    "star_chunk",
+    "sweep_partial",
+    "write_dataset",
+    "write_then_move",
+]
 
 
 def open_dataset(
@@ -173,9 +119,8 @@ def open_dataset(
     dataset = decode_names(dataset)
     for name, coord in dataset.coords.items():
         if coord.dims == (name,):
-            dataset = dataset.set_xindex(
-                [name], StarIndex if name == STAR else xr.indexes.PandasIndex
-            )
+            index = StarIndex if name == STAR else xr.indexes.PandasIndex
+            dataset = dataset.set_xindex([name], index)
         elif STAR not in coord.dims:
             dataset[name].load()
     return dataset
@@ -276,80 +221,6 @@ def check_contents(
         check_unique(survey[STAR].values, where)
 
 
-def star_chunk(dataset: xr.Dataset) -> int:
-    """Return the number of stars in a chunk of a dataset's widest variable; the largest of several as wide."""
-    on_star = [v for v in dataset.data_vars.values() if v.dims[:1] == (STAR,)]
-    _, chunk = max((v[:1].nbytes, v.chunks[0][0] if v.chunks else 0) for v in on_star)
-    return int(chunk) or min(CHUNK, dataset.sizes[STAR])
-
-
-def read_attributes(path: str | Path) -> dict[str, Any] | None:
-    """Return the attributes of the Zarr group at ``path``, or None if nothing is there.
-
-    Raises
-    ------
-    InputError
-        If something other than a Zarr group is there.
-    """
-    try:
-        group = open_group(path, "r")
-        empty = not group.attrs and set(group.keys()) <= {RUN}  # a lock alone
-        return None if empty else dict(group.attrs)
-    except (FileNotFoundError, zarr.errors.GroupNotFoundError):
-        pass
-    except InputError:
-        raise
-    except (zarr.errors.ContainsArrayError, NotADirectoryError, ValueError):
-        raise InputError(
-            f"{path}: something other than a Zarr group is there; choose another path"
-        ) from None
-    if is_occupied(path):
-        raise InputError(f"{path}: something other than a Zarr group is there; choose another path")
-    return None
-
-
-def is_occupied(path: str | Path) -> bool:
-    """Whether a file, or anything in a directory or under a URL, is there."""
-    if s3.is_url(path):
-        return s3.is_occupied(str(path))
-    local = Path(path)
-    return local.is_file() or (local.is_dir() and any(map(_is_content, local.iterdir())))
-
-
-def _is_content(path: Path) -> bool:
-    """Whether a file is more than what Zarr leaves behind when it is killed while it writes one."""
-    return path.suffix != ".partial"
-
-
-def sweep_partial(path: str | Path) -> None:
-    """Remove what Zarr left beside a group's arrays; nobody else may be writing there."""
-    if not s3.is_url(path):
-        for left in Path(path).rglob("*.partial"):
-            left.unlink()
-
-
-def claim_place(path: str | Path, kind: str, *, overwrite: bool = False) -> None:
-    """Refuse to write where something else lies.
-
-    Raises
-    ------
-    InputError
-        If ``path`` holds anything, unless it is of this kind and may be overwritten.
-    """
-    held = read_attributes(path)
-    if held is None:
-        return
-    if held.get("format") != kind:
-        raise InputError(
-            f"{path}: holds {held.get('format', 'another Zarr store')!r}, not a {kind}; choose "
-            "another path"
-        )
-    if not overwrite:
-        raise InputError(
-            f"{path}: a {kind} is there already; choose another path, or overwrite it (--overwrite)"
-        )
-
-
 def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) -> None:
     """Write a Dataset in memory or on Dask as Zarr format 3, chunked by star only.
 
@@ -357,7 +228,7 @@ def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) 
     ----------
     dataset : Dataset
     path : str or Path
-        Replaced if it exists; see `claim`.
+        Replaced if it exists; see `claim_place`.
     chunk : int
         Stars a chunk.
 
@@ -366,7 +237,7 @@ def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) 
     >>> from luxscale import store
     >>> store.write_dataset(survey.isel(star=slice(0, 10)), "few.zarr")
     """
-    dataset = _writable(dataset.drop_encoding(), chunk)
+    dataset = _prepare_to_write(dataset.drop_encoding(), chunk)
     encoding: dict[Any, dict[str, Any]] = {}
     for name, variable in dataset.variables.items():
         if variable.dims[:1] == (STAR,):
@@ -383,14 +254,16 @@ def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) 
     )
 
 
-def _writable(dataset: xr.Dataset, chunk: int) -> xr.Dataset:
-    """Return text with variable length, as Zarr specifies it, and Dask arrays in the chunks to be written; no indexes."""
-    new = {}
-    for name, v in dataset.variables.items():
-        if v.dtype.kind == "U" or (
-            v.dtype.kind == "O" and v.chunks
-        ):  # xarray would load Dask's objects to look at them
-            v = v.astype(np.dtypes.StringDType())
-        new[name] = v.chunk({d: chunk if d == STAR else -1 for d in v.dims}) if v.chunks else v
-    coords = {name: new.pop(name) for name in dataset.coords}
-    return xr.Dataset(new, xr.Coordinates(coords, indexes={}), dataset.attrs)
+def _prepare_to_write(dataset: xr.Dataset, chunk: int) -> xr.Dataset:
+    """Return a dataset to write: text of variable length, the chunks asked for, no indexes."""
+    variables = {}
+    for name, variable in dataset.variables.items():
+        # objects on Dask would be loaded by xarray, to see what they are
+        is_lazy_text = variable.dtype.kind == "O" and variable.chunks
+        if variable.dtype.kind == "U" or is_lazy_text:
+            variable = variable.astype(np.dtypes.StringDType())
+        if variable.chunks:
+            variable = variable.chunk({d: chunk if d == STAR else -1 for d in variable.dims})
+        variables[name] = variable
+    coords = {name: variables.pop(name) for name in dataset.coords}
+    return xr.Dataset(variables, xr.Coordinates(coords, indexes={}), dataset.attrs)

@@ -1,7 +1,7 @@
-"""The chunks that a run reads: their marks, by which a survey that changed under a catalogue is noticed, and missing ones.
+"""Stored chunks: their sizes and marks, reading that notices a missing one, flushing to disk.
 
-Zarr reads a chunk that is not there as one full of fill values, which would be labelled like any
-other. And how chunks that a run wrote come to lie on the disk.
+By its marks a survey that changed under a catalogue is noticed. Zarr reads a chunk that is not
+there as one full of fill values, which would be labelled like any other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import WrapperStore
 
-from luxscale import store
+from luxscale.store.arrays import locate, open_array
 
 #: Size of a chunk that is not there.
 MISSING = -1
@@ -53,8 +53,8 @@ def read_sizes(group: zarr.Group, name: str, start: int, stop: int) -> np.ndarra
         Of those that hold stars ``start`` to ``stop``. Where features are in chunks too, the sum
         over them; what is not above 0 if one of them is empty or missing.
     """
-    place, keys = _list_keys(store.open_array(group, name), start, stop)
-    sizes = np.array(sync(_gather(_size, place, keys.ravel())), np.int64).reshape(keys.shape)
+    place, keys = _list_keys(open_array(group, name), start, stop)
+    sizes = np.array(sync(_gather(_read_size, place, keys.ravel())), np.int64).reshape(keys.shape)
     is_whole = (sizes > 0).all(axis=1)
     return np.where(is_whole, sizes.sum(axis=1), sizes.min(axis=1))
 
@@ -68,8 +68,8 @@ def read_marks(group: zarr.Group, name: str, start: int, stop: int) -> np.ndarra
         Of the chunks that hold stars ``start`` to ``stop``. Where features are in chunks too, as
         many rows for each chunk of stars as there are of these.
     """
-    place, keys = _list_keys(store.open_array(group, name), start, stop)
-    return np.array(sync(_gather(_mark, place, keys.ravel())), np.int64).reshape(-1, 2)
+    place, keys = _list_keys(open_array(group, name), start, stop)
+    return np.array(sync(_gather(_read_mark, place, keys.ravel())), np.int64).reshape(-1, 2)
 
 
 def _list_keys(array: zarr.Array[Any], start: int, stop: int) -> tuple[Any, np.ndarray]:
@@ -97,21 +97,21 @@ async def _gather(
     return await asyncio.gather(*map(one, keys))
 
 
-async def _size(place: Any, key: str) -> int:
+async def _read_size(place: Any, key: str) -> int:
     try:
         return int(await place.getsize(key))
     except FileNotFoundError:
         return MISSING
 
 
-async def _mark(place: Any, key: str) -> tuple[int, int]:
-    size = await _size(place, key)
-    tail = (
-        await place.get(key, default_buffer_prototype(), SuffixByteRequest(_TAIL))
-        if size > 0
-        else None
-    )
-    return size, int.from_bytes(tail.to_bytes()[-_TAIL:], "little", signed=True) if tail else 0
+async def _read_mark(place: Any, key: str) -> tuple[int, int]:
+    size = await _read_size(place, key)
+    if size <= 0:
+        return size, 0
+    tail = await place.get(key, default_buffer_prototype(), SuffixByteRequest(_TAIL))
+    if not tail:
+        return size, 0
+    return size, int.from_bytes(tail.to_bytes()[-_TAIL:], "little", signed=True)
 
 
 #: Names of what is no chunk.
@@ -119,21 +119,21 @@ _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 class Strict(WrapperStore[Any]):
-    """A store that says of a chunk which is not there that it is not, where Zarr would read fill values.
+    """A store that raises where a chunk is missing, and Zarr would read fill values.
 
     Asked beforehand, a survey could go away between the question and the reading.
     """
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Return what lies at a key; FileNotFoundError if that is a chunk and nothing does."""
-        return _there(key, await super().get(key, prototype, byte_range))
+        return _require_chunk(key, await super().get(key, prototype, byte_range))
 
     def get_sync(self, key: str, **options: Any) -> Any:
         """Return the same at once, which newer versions of Zarr ask for."""
-        return _there(key, super().get_sync(key, **options))  # type: ignore[misc]
+        return _require_chunk(key, super().get_sync(key, **options))  # type: ignore[misc]
 
 
-def _there(key: str, found: Any) -> Any:
+def _require_chunk(key: str, found: Any) -> Any:
     if found is None and not key.endswith(_METADATA):
         raise FileNotFoundError(f"chunk {key!r} is missing")
     return found
@@ -141,26 +141,26 @@ def _there(key: str, found: Any) -> Any:
 
 def open_strict(path: str) -> Strict:
     """Return the store at a path or URL, to be read strictly."""
-    place = store.locate(path)
-    return Strict(
-        zarr.storage.LocalStore(place, read_only=True) if isinstance(place, str) else place
-    )
+    place = locate(path)
+    if isinstance(place, str):
+        place = zarr.storage.LocalStore(place, read_only=True)
+    return Strict(place)
 
 
 def count_groups(group: zarr.Group, names: Iterable[str]) -> int:
-    """Count those groups inside a group, of these names, that are there; what they hold is not read."""
+    """Count how many groups of these names are inside a group; what they hold is not read."""
     keys = [f"{group.path}/{name}/zarr.json".lstrip("/") for name in names]
     return sum(sync(_gather(lambda place, key: place.exists(key), group.store, keys)))
 
 
 def flush_chunks(group: zarr.Group, names: Iterable[str], start: int, stop: int) -> None:
-    """Have the system put the chunks that hold some of the stars on its disk; object storage has done so by itself.
+    """Have the system put the chunks that hold some of the stars on its disk.
 
     Zarr leaves that to the system, which at a power failure may have kept what was written last and
-    not the rest.
+    not the rest. Object storage has done so by itself.
     """
     for name in names:
-        place, keys = _list_keys(store.open_array(group, name), start, stop)
+        place, keys = _list_keys(open_array(group, name), start, stop)
         if not isinstance(place, zarr.storage.LocalStore):
             return
         for key in keys.ravel():

@@ -1,4 +1,4 @@
-"""Chunks that can no longer be read of a catalogue, after a power failure say: found, and named with what to do.
+"""Chunks that can no longer be read, after a power failure say: found, and named with what to do.
 
 All arrays of a catalogue that regions fill carry checksums, so damage shows when it is read.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,63 @@ from typing import Any
 import numpy as np
 import zarr
 
-from luxscale import store
 from luxscale.errors import InputError
+from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.variables import STAR
 from luxscale.store import s3
+from luxscale.store.arrays import open_array, open_group
 from luxscale.store.chunks import get_chunk_rows
 
 #: Chunks that are read at once in search of damage.
 _AT_ONCE = 64
 
 
-@dataclasses.dataclass(frozen=True)
+#: Errors of a file system that is away, or of a process that has no more files to open.
+_AWAY = {
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.ENODEV,
+    errno.EHOSTDOWN,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+}
+
+#: Other errors of a store that is out of reach. KeyError is Zarr's of an array that is not there: a
+#: survey that was moved, or whose file system is gone.
+_OUTAGES = (
+    s3.ObjectError,
+    PermissionError,
+    ConnectionError,
+    TimeoutError,
+    MemoryError,
+    KeyError,
+)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether an error says that a store is out of reach for now.
+
+    All other errors of reading say that what it holds is damaged.
+    """
+    if isinstance(error, OSError) and error.errno in _AWAY:
+        return True
+    return isinstance(error, _OUTAGES)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Damage:
-    """Chunk ``chunk`` of a variable, of stars ``start`` to ``stop``, and why it cannot be read."""
+    """A chunk that cannot be read.
+
+    Parameters
+    ----------
+    variable : str
+    chunk : int
+        Its number among the chunks of stars.
+    start, stop : int
+        The stars that it holds.
+    reason : str
+    """
 
     variable: str
     chunk: int
@@ -35,24 +80,32 @@ class Damage:
     reason: str
 
     def __str__(self) -> str:
-        return (
-            f"chunk {self.chunk} of {self.variable!r} (stars {self.start} to {self.stop}): "
-            f"{self.reason.rstrip('.')}"
-        )
+        stars = f"stars {self.start} to {self.stop}"
+        return f"chunk {self.chunk} of {self.variable!r} ({stars}): {self.reason.rstrip('.')}"
 
 
 def read_pieces(
     array: zarr.Array[Any], start: int, stop: int
 ) -> Iterator[tuple[int, int, np.ndarray | str]]:
-    """Yield an array's rows, as few pieces as can be: where something cannot be read, chunk by chunk, or why."""
+    """Yield the rows of an array in as few pieces as can be read.
+
+    Where something cannot be read, pieces are halved down to one chunk.
+
+    Yields
+    ------
+    start, stop : int
+    values : array, (row, ...), or str
+        Why they cannot be read.
+    """
     rows = get_chunk_rows(array)
     try:
         found: np.ndarray | str = np.asarray(array[start:stop])
     except Exception as error:  # codecs raise what they like
-        if store.is_outage(error):
+        if is_outage(error):
             raise
         if stop - start > rows:
-            middle = start + rows * ((stop - start + rows) // rows // 2)
+            n_chunks = (stop - start + rows) // rows
+            middle = start + rows * (n_chunks // 2)
             yield from read_pieces(array, start, middle)
             yield from read_pieces(array, middle, stop)
             return
@@ -72,25 +125,29 @@ def read_readable(array: zarr.Array[Any], otherwise: Any) -> np.ndarray:
 def find_damage(group: zarr.Group, names: Iterable[str]) -> Iterator[Damage]:
     """Read arrays, a bounded number of chunks at once, and yield what is damaged."""
     for name in names:
-        array = store.open_array(group, name)
-        rows, n = get_chunk_rows(array), array.shape[0]
-        for first in range(0, n, _AT_ONCE * rows):
-            for start, stop, found in read_pieces(array, first, min(first + _AT_ONCE * rows, n)):
+        array = open_array(group, name)
+        rows = get_chunk_rows(array)
+        for block in iterate_blocks(array.shape[0], _AT_ONCE * rows):
+            for start, stop, found in read_pieces(array, block.start, block.stop):
                 if isinstance(found, str):
-                    yield Damage(name, start // rows, start, stop, found)
+                    yield Damage(
+                        variable=name, chunk=start // rows, start=start, stop=stop, reason=found
+                    )
 
 
 def list_filled(group: zarr.Group) -> list[str]:
     """Return the arrays of a catalogue that its regions fill."""
-    dims = {
-        name: getattr(array.metadata, "dimension_names", None) for name, array in group.arrays()
-    }
-    return sorted(name for name, on in dims.items() if on and on[0] == STAR and name != STAR)
+    filled = []
+    for name, array in group.arrays():
+        dims = getattr(array.metadata, "dimension_names", None)
+        if dims and dims[0] == STAR and name != STAR:
+            filled.append(name)
+    return sorted(filled)
 
 
 @contextlib.contextmanager
 def locate_damage(path: str | Path) -> Iterator[None]:
-    """Where reading a catalogue fails because some of it is damaged, say what, and what to do about it.
+    """Say of errors of reading a catalogue which chunk of it is damaged, and what to do.
 
     Raises
     ------
@@ -101,25 +158,27 @@ def locate_damage(path: str | Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # as above
-        if store.is_outage(error):
+        if is_outage(error):
             raise
-        group = store.open_group(path, "r")
-        found = next(
-            find_damage(group, (name for name, array in group.arrays() if array.ndim)), None
-        )
+        group = open_group(path, "r")
+        names = [name for name, array in group.arrays() if array.ndim]
+        found = next(find_damage(group, names), None)
         if found is None:
             raise
-        todo = (
-            "run `luxscale label` again, with the same command: it does the damaged regions anew"
-            if found.variable in list_filled(group)
-            else "copy the catalogue from where it is whole, or make it again"
-        )
+        todo = "copy the catalogue from where it is whole, or make it again"
+        if found.variable in list_filled(group):
+            todo = (
+                "run `luxscale label` again, with the same command: it does the damaged regions "
+                "anew"
+            )
         raise InputError(f"{path}: is damaged: {found}; {todo}") from error
 
 
 @contextlib.contextmanager
 def explain_damage(path: str | Path) -> Iterator[None]:
-    """Where reading a store fails, say that it is damaged; what `named` says of catalogues would cost a survey hours.
+    """Say of errors of reading a store that it is damaged.
+
+    Which of its chunks is damaged is not looked for: in a large survey that takes hours.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One run at a time into a catalogue: a lock that lies in the catalogue, wherever that is, and outlives no crash.
+"""One run at a time into a store: a lock that lies in the store, and outlives no crash.
 
 The lock is a small Zarr group inside the catalogue's ``run`` group, whose attributes say who holds
 it. It is made by a write that fails if it exists, which file systems and object stores offer alike,
@@ -23,8 +23,9 @@ import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from luxscale import store
 from luxscale.errors import InputError, RunError
+from luxscale.store.arrays import locate
+from luxscale.store.atomic import RUN, explain_writing
 
 #: Seconds between signs of life, and for how long another run watches for one before it takes over.
 BEAT, PATIENCE = 5.0, 20.0
@@ -32,7 +33,7 @@ BEAT, PATIENCE = 5.0, 20.0
 #: Tokens of the locks that this process holds.
 _OURS: set[str] = set()
 
-_KEY = f"{store.RUN}/lock/zarr.json"
+_KEY = f"{RUN}/lock/zarr.json"
 
 #: Start of a process that is not there, or of any where the system has no /proc.
 _UNKNOWN = "unknown"
@@ -59,7 +60,7 @@ def hold_lock(path: str, say: Callable[[str], None] | None = None) -> Iterator[L
         If another run holds it; says which, and what to do.
     CannotWrite
     """
-    with store.explain_writing(path):
+    with explain_writing(path):
         lock = Lock(path, say)
         lock.acquire()
     try:
@@ -79,8 +80,10 @@ class Lock:
     """
 
     def __init__(self, path: str, say: Callable[[str], None] | None = None) -> None:
-        self._path, self._token, self._say = path, uuid.uuid4().hex, say or (lambda text: None)
-        self._place = zarr.open_group(store.locate(path), mode="a").require_group(store.RUN).store
+        self._path = path
+        self._token = uuid.uuid4().hex
+        self._say = say or (lambda text: None)
+        self._place = zarr.open_group(locate(path), mode="a").require_group(RUN).store
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="luxscale-lock", daemon=True)
         self._lost = False
@@ -94,16 +97,16 @@ class Lock:
         """
         self._make()
         other = self._read()
-        if other.get("token") != self._token and _is_dead(other, self._watch):
+        if other.get("token") != self._token and _is_dead(other, self._is_changing):
             sync(self._place.delete(_KEY))
             self._make()
             time.sleep(BEAT / 5)  # until another run that found the same dead one has had its turn
             other = self._read()
         if other.get("token") != self._token:
+            holder = f"process {other.get('pid')} on {other.get('host')}"
             raise InputError(
-                f"{self._path}: another run, process {other.get('pid')} on "
-                f"{other.get('host')}, is writing into it; "
-                "wait for its end, or stop it and run the same command again"
+                f"{self._path}: another run, {holder}, is writing into it; wait for its end, or "
+                "stop it and run the same command again"
             )
         _OURS.add(self._token)
         self._thread.start()
@@ -114,14 +117,16 @@ class Lock:
         if self._thread.is_alive():
             self._thread.join()
         _OURS.discard(self._token)
-        with contextlib.suppress(
-            OSError
-        ):  # what ended the run is to be told; a lock left behind is taken over
+        # an error here would hide what ended the run; a lock left behind is taken over
+        with contextlib.suppress(OSError):
             if self._read().get("token") == self._token:
                 sync(self._place.delete(_KEY))
 
     def check(self) -> None:
-        """Raise `Lost` if another run took the lock over, which it does only if this one was not seen for a while."""
+        """Raise `Lost` if another run took the lock over.
+
+        It does so only if this one gave no sign of life for a while.
+        """
         if self._lost:
             raise Lost(
                 f"{self._path}: another run took over, for this one gave no sign of life for "
@@ -145,25 +150,26 @@ class Lock:
         sync(self._place.set_if_not_exists(_KEY, self._content(0)))
 
     def _content(self, beats: int) -> Any:
-        attributes = {"token": self._token, **_this_process(), "beats": beats}
+        attributes = {"token": self._token, **_describe_process(), "beats": beats}
         text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes})
         return default_buffer_prototype().buffer.from_bytes(text.encode())
 
     def _read(self) -> dict[str, Any]:
         found = sync(self._place.get(_KEY, default_buffer_prototype()))
-        with contextlib.suppress(
-            ValueError, KeyError
-        ):  # a lock cut short by a full disk holds nobody
-            return dict(json.loads(found.to_bytes())["attributes"]) if found is not None else {}
-        return {}
+        if found is None:
+            return {}
+        try:
+            return dict(json.loads(found.to_bytes())["attributes"])
+        except (ValueError, KeyError):  # a lock cut short by a full disk holds nobody
+            return {}
 
-    def _watch(self) -> bool:
+    def _is_changing(self) -> bool:
         """Return whether the lock changes while we look."""
-        first, until = self._read(), time.monotonic() + PATIENCE
+        first = self._read()
+        until = time.monotonic() + PATIENCE
+        holder = f"a run on {first.get('host', 'another machine')}, process {first.get('pid')},"
         self._say(
-            f"a run on {first.get('host', 'another machine')}, process {first.get('pid')}, "
-            f"holds {self._path}; waiting up "
-            f"to {PATIENCE:g} s for a sign that it is alive"
+            f"{holder} holds {self._path}; waiting up to {PATIENCE:g} s for a sign that it is alive"
         )
         while time.monotonic() < until:
             if self._read() != first:
@@ -173,43 +179,50 @@ class Lock:
 
 
 def _is_dead(owner: dict[str, Any], is_alive: Any) -> bool:
-    """Return whether the run that holds a lock is gone: by its process on this machine, else by watching the lock."""
-    here = _this_process()
-    if here["started"] != _UNKNOWN and (owner.get("host"), owner.get("boot")) == (
-        here["host"],
-        here["boot"],
-    ):
-        if owner.get("pid") == here["pid"] and owner.get("started") == here["started"]:
-            return owner.get("token") not in _OURS  # one that could not be removed at its end
-        return bool(owner.get("started") != _started(int(owner.get("pid", 0))))
-    return not is_alive()
+    """Return whether the run that holds a lock is gone.
+
+    Its process says so if it is one of this machine; else the lock is watched.
+    """
+    here = _describe_process()
+    is_from_here = all(owner.get(key) == here[key] for key in ("host", "boot"))
+    if here["started"] == _UNKNOWN or not is_from_here:
+        return not is_alive()
+    if all(owner.get(key) == here[key] for key in ("pid", "started")):
+        # of this very process: a lock that could not be removed at the end of a run
+        return owner.get("token") not in _OURS
+    return bool(owner.get("started") != _read_start_time(int(owner.get("pid", 0))))
 
 
-def _this_process() -> dict[str, Any]:
+def _describe_process() -> dict[str, Any]:
+    """Return what tells this process from all others, on this machine and elsewhere."""
     boot = Path("/proc/sys/kernel/random/boot_id")
+    boot_id = boot.read_text().strip() if boot.exists() else ""
     pid = os.getpid()
     return {
         "host": socket.gethostname(),
-        "boot": (boot.read_text().strip() if boot.exists() else "") + _namespace(),
+        "boot": boot_id + _read_namespace(),
         "pid": pid,
-        "started": _started(pid),
+        "started": _read_start_time(pid),
     }
 
 
-def _namespace() -> str:
-    """Return which numbering of processes this one is in: containers of one machine have their own."""
+def _read_namespace() -> str:
+    """Return which numbering of processes this one is in: each container has its own."""
     try:
         return f" {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
 
 
-def _started(pid: int) -> str:
-    """Return when a process of this machine started, so that one that got its number later is not taken for it."""
+def _read_start_time(pid: int) -> str:
+    """Return when a process of this machine started.
+
+    A process that got the same number later is not taken for it.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (
-            fields[19] if fields[0] not in "ZX" else _UNKNOWN
-        )  # dead, though nobody has asked for its end
+        state, started = fields[0], fields[19]
     except (OSError, IndexError):
         return _UNKNOWN
+    # a zombie is dead, though nobody has asked for its end
+    return _UNKNOWN if state in "ZX" else started

@@ -1,4 +1,4 @@
-"""Surveys, models and catalogues in object storage, at ``s3://BUCKET/KEY``: how they are reached, and what goes wrong.
+"""Stores in object storage, at ``s3://BUCKET/KEY``: how they are reached, and what goes wrong.
 
 Endpoint, region and credentials come from where every S3 program takes them: the environment and
 the files of ``~/.aws``, on each machine its own. A store is known by its URL alone, so nothing
@@ -58,11 +58,11 @@ _SETTINGS = (
 
 
 class ObjectError(InputError):
-    """Object storage that cannot be used as asked: the message names the URL, and says what to do."""
+    """Object storage that cannot be used as asked; names the URL, and says what to do."""
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is meant as a URL; also one whose slashes `pathlib` has merged."""
+    """Return whether a path is meant as a URL, if only as `pathlib` has merged its slashes."""
     return "://" in str(path) or str(path).startswith("s3:/")
 
 
@@ -78,10 +78,10 @@ def parse(url: str) -> tuple[str, str]:
     found = _URL.fullmatch(url)
     if found and not {"", ".", ".."} & set(found["key"].split("/")):
         return found["bucket"], found["key"]
+    scheme = url.split(":")[0]
     raise InputError(
-        f"{url.split(':')[0]}:...: luxscale reads and writes local paths and s3://BUCKET/KEY, "
-        "written as text and without "
-        "credentials, '?' or '#'; credentials come from the environment"
+        f"{scheme}:...: luxscale reads and writes local paths and s3://BUCKET/KEY, written as text "
+        "and without credentials, '?' or '#'; credentials come from the environment"
     )
 
 
@@ -112,35 +112,35 @@ class Objects(zarr.storage.ObjectStore):
         return type(self)(self.url, read_only=read_only)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Objects) and (self.url, self.read_only) == (
-            other.url,
-            other.read_only,
-        )
+        if not isinstance(other, Objects):
+            return False
+        return self.url == other.url and self.read_only == other.read_only
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(type(self), read_only=self.read_only), (self.url,)
+        make = functools.partial(type(self), read_only=self.read_only)
+        return make, (self.url,)
 
     def __str__(self) -> str:
         return self.url
 
 
-def _explaining(name: str) -> Callable[..., Awaitable[Any]]:
+def _explain_method(name: str) -> Callable[..., Awaitable[Any]]:
     method = getattr(zarr.storage.ObjectStore, name)
 
     @functools.wraps(method)
     async def call(self: Objects, *args: Any, **kwargs: Any) -> Any:
-        with explained(self.url):
+        with explain_errors(self.url):
             return await method(self, *args, **kwargs)
 
     return call
 
 
-def _explaining_each(name: str) -> Callable[..., AsyncIterator[str]]:
+def _explain_iterator(name: str) -> Callable[..., AsyncIterator[str]]:
     method = getattr(zarr.storage.ObjectStore, name)
 
     @functools.wraps(method)
     async def call(self: Objects, *args: Any, **kwargs: Any) -> AsyncIterator[str]:
-        with explained(self.url):
+        with explain_errors(self.url):
             async for key in method(self, *args, **kwargs):
                 yield key
 
@@ -157,9 +157,9 @@ for _name in (
     "delete_dir",
     "getsize",
 ):
-    setattr(Objects, _name, _explaining(_name))
+    setattr(Objects, _name, _explain_method(_name))
 for _name in ("list", "list_prefix", "list_dir"):
-    setattr(Objects, _name, _explaining_each(_name))
+    setattr(Objects, _name, _explain_iterator(_name))
 
 
 def open_url(url: str) -> Objects:
@@ -176,7 +176,9 @@ def open_url(url: str) -> Objects:
 
 
 def connect(url: str) -> Any:
-    """Return the obstore store of a URL, one for a process as long as its environment stays the same.
+    """Return the obstore store of a URL.
+
+    It is made once in a process, as long as its environment stays the same.
 
     Raises
     ------
@@ -184,32 +186,34 @@ def connect(url: str) -> Any:
         If the URL, the credentials or the endpoint cannot be used, or there is no such bucket:
         within seconds.
     """
-    environment = hash(tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith("AWS_"))))
-    return _connected(url, os.getpid(), environment)
+    settings = [(name, value) for name, value in os.environ.items() if name.startswith("AWS_")]
+    return _connect_once(url, os.getpid(), hash(tuple(sorted(settings))))
 
 
 @functools.lru_cache(maxsize=64)
-def _connected(url: str, process: int, environment: int) -> Any:
+def _connect_once(url: str, process: int, environment: int) -> Any:
     bucket, key = parse(url)
-    obstore = _obstore(process)
-    settings = {**_access(), "bucket": bucket, "prefix": key}
+    obstore = _import_obstore(process)
+    settings = {**_read_access(), "bucket": bucket, "prefix": key}
     quick = obstore.store.S3Store(
         **settings,
         client_options={**_QUICK, "allow_http": True},
         retry_config={"max_retries": _QUICK_RETRIES},
     )
-    with explained(url):
-        next(
-            iter(obstore.list(quick, f"{_HELD_BACK}/")), None
-        )  # nothing is there: the answer is short
+    with explain_errors(url):
+        # nothing is there: the answer is short
+        next(iter(obstore.list(quick, f"{_HELD_BACK}/")), None)
     return obstore.store.S3Store(**settings, client_options={**_PATIENT, "allow_http": True})
 
 
 _user: int | None = None  # the process in which obstore has run
 
 
-def _obstore(process: int) -> Any:
-    """Import obstore, and keep it from hanging in a process that was forked after its threads had started."""
+def _import_obstore(process: int) -> Any:
+    """Import obstore, and refuse a process that was forked after its threads had started.
+
+    It would hang there.
+    """
     global _user
     try:
         import boto3  # noqa: F401
@@ -220,15 +224,14 @@ def _obstore(process: int) -> Any:
         ) from None
     if _user not in (None, process):
         raise InputError(
-            "this process was forked from one that had used object storage, which does not "
-            "work; start processes with "
-            "multiprocessing's 'spawn' (Dask's clusters do)"
+            "this process was forked from one that had used object storage, which does not work; "
+            "start processes with multiprocessing's 'spawn' (Dask's clusters do)"
         )
     _user = process
     return obstore
 
 
-def _access() -> dict[str, Any]:
+def _read_access() -> dict[str, Any]:
     """Return endpoint, region and credentials, as the environment and ``~/.aws`` give them."""
     import boto3
     import botocore.exceptions
@@ -237,11 +240,11 @@ def _access() -> dict[str, Any]:
 
     try:
         profile = botocore.session.get_session()
-        region = (
-            os.environ.get("AWS_REGION") or profile.get_config_variable("region") or "us-east-1"
-        )
-        access = {"region": region, "endpoint": _endpoint(profile.get_scoped_config())}
-        access = {name: value for name, value in access.items() if value}
+        region = os.environ.get("AWS_REGION") or profile.get_config_variable("region")
+        access = {"region": region or "us-east-1"}
+        endpoint = _find_endpoint(profile.get_scoped_config())
+        if endpoint:
+            access["endpoint"] = endpoint
         if os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in _YES:
             return {**access, "skip_signature": True}
         if profile.get_credentials() is None:
@@ -257,7 +260,7 @@ def _access() -> dict[str, Any]:
     return {**access, "credential_provider": provider}
 
 
-def _endpoint(profile: dict[str, Any]) -> str | None:
+def _find_endpoint(profile: dict[str, Any]) -> str | None:
     """Return the URL of the S3 server; None for Amazon's."""
     found = [
         os.environ.get("AWS_ENDPOINT_URL_S3"),
@@ -274,24 +277,33 @@ def _endpoint(profile: dict[str, Any]) -> str | None:
 
 
 @contextlib.contextmanager
-def explained(url: str) -> Iterator[None]:
-    """Turn what obstore raises into an `ObjectError`, without the server's words: they may quote a request."""
-    obstore = _obstore(os.getpid())
+def explain_errors(url: str) -> Iterator[None]:
+    """Turn what obstore raises into an `ObjectError`.
+
+    The server's words are left out: they may quote a request.
+    """
+    obstore = _import_obstore(os.getpid())
     try:
         yield
     except obstore.exceptions.BaseError as error:
-        raise ObjectError(f"{url}: {_advice(url, str(error))}") from None
+        raise ObjectError(f"{url}: {_explain_answer(url, str(error))}") from None
 
 
-def _advice(url: str, told: str) -> str:
+def _find_code(message: str) -> str:
+    """Return what the server answered, as an error of obstore quotes it."""
+    code = re.search(r"<Code>(\w+)</Code>", message)
+    if code:
+        return code[1]
+    status = re.search(r"status code: (\d+)", message)
+    return f"status {status[1]}" if status else "no answer"
+
+
+def _explain_answer(url: str, message: str) -> str:
     """Say what an error of obstore means, and what to do."""
-    code = re.search(r"<Code>(\w+)</Code>", told)
-    status = re.search(r"status code: (\d+)", told)
-    answer = code[1] if code else f"status {status[1]}" if status else "no answer"
+    answer = _find_code(message)
     if answer == "NoSuchBucket":
-        return (
-            f"there is no bucket {parse(url)[0]!r}; make it, or correct the URL or AWS_ENDPOINT_URL"
-        )
+        bucket, _ = parse(url)
+        return f"there is no bucket {bucket!r}; make it, or correct the URL or AWS_ENDPOINT_URL"
     if answer in _REFUSED:
         return f"the credentials are not accepted ({answer}); {_SETTINGS}"
     if answer == "AccessDenied" or "403" in answer:
@@ -299,22 +311,28 @@ def _advice(url: str, told: str) -> str:
             f"access is denied ({answer}); these credentials need the right to list, read, write "
             "and delete there"
         )
-    if "redirect" in told.lower() or answer == "AuthorizationHeaderMalformed":
+    if "redirect" in message.lower() or answer == "AuthorizationHeaderMalformed":
         return f"the bucket is in another region ({answer}); set AWS_REGION to its region"
-    server = re.search(r"https?://[^/\s]+", told)
-    problem = f"{server[0] if server else 'the server'} cannot do what is asked ({answer})"
-    return f"{problem}; check that it is up, and AWS_ENDPOINT_URL, then run the same again"
+    found = re.search(r"https?://[^/\s]+", message)
+    server = found[0] if found else "the server"
+    return (
+        f"{server} cannot do what is asked ({answer}); check that it is up, and AWS_ENDPOINT_URL, "
+        "then run the same again"
+    )
 
 
 def is_occupied(url: str) -> bool:
-    """Whether any object lies under a URL."""
+    """Return whether any object lies under a URL."""
     store = connect(url)
-    with explained(url):
-        return any(_obstore(os.getpid()).list(store))
+    with explain_errors(url):
+        return any(_import_obstore(os.getpid()).list(store))
 
 
 def hold_back(url: str) -> None:
-    """Take the Zarr group at a URL from view until it is complete: its root metadata gets another name."""
+    """Take the Zarr group at a URL from view until it is complete.
+
+    Its root metadata gets another name.
+    """
     _rename(url, _ROOT, _HELD_BACK)
 
 
@@ -324,14 +342,14 @@ def release(url: str) -> None:
 
 
 def is_held_back(url: str) -> bool:
-    """Whether a Zarr group at a URL was held back, and never released."""
+    """Return whether a Zarr group at a URL was held back, and never released."""
     store = connect(url)
-    with explained(url), contextlib.suppress(FileNotFoundError):
-        return bool(_obstore(os.getpid()).head(store, _HELD_BACK))
+    with explain_errors(url), contextlib.suppress(FileNotFoundError):
+        return bool(_import_obstore(os.getpid()).head(store, _HELD_BACK))
     return False
 
 
 def _rename(url: str, old: str, new: str) -> None:
     store = connect(url)
-    with explained(url):
-        _obstore(os.getpid()).rename(store, old, new)
+    with explain_errors(url):
+        _import_obstore(os.getpid()).rename(store, old, new)

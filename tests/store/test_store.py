@@ -8,7 +8,7 @@ import zarr
 from luxscale import store
 from luxscale.errors import InputError
 from luxscale.schema.stars import StarIndex
-from luxscale.store import claim_place, open_survey, read_attributes, write_dataset
+from luxscale.store import open_survey, write_dataset
 
 
 @pytest.fixture
@@ -169,41 +169,6 @@ def test_writing_replaces_what_was_there(path, small_survey):
     assert "label_value" not in survey
 
 
-def test_attributes(path, tmp_path, small_survey):
-    assert read_attributes(path) == {}
-    assert read_attributes(tmp_path / "nothing") is None
-    (tmp_path / "empty").mkdir()
-    assert read_attributes(tmp_path / "empty") is None
-    write_dataset(small_survey.assign_attrs(format="x", n=3), path)
-    assert read_attributes(path) == {"format": "x", "n": 3}
-
-
-def test_claim(path, small_survey, tmp_path):
-    claim_place(tmp_path / "nothing", "luxscale-catalog")
-    with pytest.raises(
-        InputError,
-        match=r"survey.zarr: holds 'another Zarr store', not a luxscale-catalog; choose another path",
-    ):
-        claim_place(path, "luxscale-catalog", overwrite=True)
-    write_dataset(small_survey.assign_attrs(format="luxscale-catalog"), path)
-    with pytest.raises(
-        InputError, match=r"survey.zarr: a luxscale-catalog is there already; .* overwrite it"
-    ):
-        claim_place(path, "luxscale-catalog")
-    claim_place(path, "luxscale-catalog", overwrite=True)
-    assert open_survey(path).sizes["star"] == 300  # claiming removes nothing
-
-
-@pytest.mark.parametrize("make", [make_array, make_directory, make_file])
-def test_claim_never_takes_what_is_not_zarr(tmp_path, make):
-    make(tmp_path / "a.zarr")
-    with pytest.raises(
-        InputError,
-        match=r"a\.zarr: something other than a Zarr group is there; choose another path",
-    ):
-        claim_place(tmp_path / "a.zarr", "luxscale-model", overwrite=True)
-
-
 def test_opening_a_large_survey_reads_no_identifiers(small_survey, tmp_path, monkeypatch):
     """Junk in the chunks of `star` shows any reading of them."""
     write_dataset(small_survey, tmp_path / "s.zarr", chunk=50)
@@ -211,10 +176,3 @@ def test_opening_a_large_survey_reads_no_identifiers(small_survey, tmp_path, mon
         chunk.write_bytes(b"junk")
     monkeypatch.setattr(store, "SAMPLE_BYTES", 1000)  # as if the survey were large
     assert open_survey(tmp_path / "s.zarr").sizes["star"] == 300
-
-
-@pytest.mark.parametrize("order", [("flux", "flux_ivar"), ("flux_ivar", "flux")])
-def test_the_chunk_does_not_depend_on_how_a_directory_is_listed(small_survey, order):
-    survey = small_survey.chunk(star=10)
-    survey["flux_ivar"] = survey["flux_ivar"].chunk(star=20)
-    assert store.star_chunk(survey[list(order)]) == 20

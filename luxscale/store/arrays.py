@@ -1,0 +1,85 @@
+"""Where arrays lie, and how they are laid out: paths and URLs, codecs, chunks of stars."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from luxscale.schema.variables import STAR
+from luxscale.store import s3
+
+#: Stars a chunk, unless the survey says otherwise: about 35 MB of an APOGEE survey's flux.
+CHUNK = 1024
+
+
+def make_codecs(dtype: np.dtype) -> tuple[BloscCodec, Crc32cCodec]:
+    """Return the codecs of large arrays.
+
+    They read several times faster than Zarr's default, and their checksum shows damage.
+    """
+    compressor = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize)
+    return compressor, Crc32cCodec()
+
+
+def make_absolute(path: str | Path) -> str:
+    """Return a path that means the same to every process.
+
+    A URL stays as it is, another path is made absolute.
+
+    Raises
+    ------
+    InputError
+        If it is a URL that luxscale does not read.
+    """
+    if not s3.is_url(path):
+        return str(Path(path).absolute())
+    s3.parse(str(path))
+    return str(path)
+
+
+def locate(path: str | Path) -> Any:
+    """Return what Zarr and xarray take for a path or a URL.
+
+    Every store of luxscale is opened through it.
+
+    Raises
+    ------
+    InputError
+        If a URL is none of object storage, or its bucket cannot be reached; see
+        `luxscale.store.s3`.
+    """
+    return s3.open_url(str(path)) if s3.is_url(path) else str(path)
+
+
+def open_group(path: str | Path, mode: Literal["r", "r+"], group: str = "") -> zarr.Group:
+    """Open a Zarr group that is there, or one inside it."""
+    return zarr.open_group(locate(path), path=group, mode=mode)
+
+
+def open_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """Return an array of a group, set to write chunks of fill values too.
+
+    A chunk that is not there is then one that was lost.
+    """
+    found = group[name]
+    assert isinstance(found, zarr.Array)
+    return found.with_config({"write_empty_chunks": True})
+
+
+def star_chunk(dataset: xr.Dataset) -> int:
+    """Return the number of stars in a chunk of a dataset's widest variable.
+
+    Of several that are as wide, the largest.
+    """
+    widths = []
+    for variable in dataset.data_vars.values():
+        if variable.dims[:1] == (STAR,):
+            chunk = variable.chunks[0][0] if variable.chunks else 0
+            widths.append((variable[:1].nbytes, chunk))
+    _, widest = max(widths)
+    return int(widest) or min(CHUNK, dataset.sizes[STAR])

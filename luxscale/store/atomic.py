@@ -1,0 +1,158 @@
+"""May I write here, and appear when complete: one way to ask, and one to write.
+
+A Zarr store grows where it will lie, under a lock, and says in its attributes whether it is
+complete. A file or directory that others read, such as an export, appears under its name at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from luxscale.errors import CannotWrite, InputError
+from luxscale.store import s3
+from luxscale.store.arrays import open_group
+
+#: Group of a catalogue that holds what concerns its run.
+RUN = "run"
+
+
+def read_attributes(path: str | Path) -> dict[str, Any] | None:
+    """Return the attributes of the Zarr group at ``path``, or None if nothing is there.
+
+    Raises
+    ------
+    InputError
+        If something other than a Zarr group is there.
+    """
+    try:
+        group = open_group(path, "r")
+        is_lock_alone = not group.attrs and set(group.keys()) <= {RUN}
+        return None if is_lock_alone else dict(group.attrs)
+    except (FileNotFoundError, zarr.errors.GroupNotFoundError):
+        pass
+    except InputError:
+        raise
+    except (zarr.errors.ContainsArrayError, NotADirectoryError, ValueError):
+        raise InputError(
+            f"{path}: something other than a Zarr group is there; choose another path"
+        ) from None
+    if is_occupied(path):
+        raise InputError(f"{path}: something other than a Zarr group is there; choose another path")
+    return None
+
+
+def is_occupied(path: str | Path) -> bool:
+    """Return whether a file, or anything in a directory or under a URL, is there."""
+    if s3.is_url(path):
+        return s3.is_occupied(str(path))
+    local = Path(path)
+    if not local.is_dir():
+        return local.is_file()
+    return any(_is_content(found) for found in local.iterdir())
+
+
+def _is_content(path: Path) -> bool:
+    """Return whether a file is more than Zarr leaves behind when it is killed while writing."""
+    return path.suffix != ".partial"
+
+
+def sweep_partial(path: str | Path) -> None:
+    """Remove what Zarr left beside a group's arrays; nobody else may be writing there."""
+    if not s3.is_url(path):
+        for left in Path(path).rglob("*.partial"):
+            left.unlink()
+
+
+def claim_place(path: str | Path, kind: str, *, overwrite: bool = False) -> None:
+    """Refuse to write where something else lies.
+
+    Raises
+    ------
+    InputError
+        If ``path`` holds anything, unless it is of this kind and may be overwritten.
+    """
+    attributes = read_attributes(path)
+    if attributes is None:
+        return
+    found = attributes.get("format", "another Zarr store")
+    if found != kind:
+        raise InputError(f"{path}: holds {found!r}, not a {kind}; choose another path")
+    if not overwrite:
+        raise InputError(
+            f"{path}: a {kind} is there already; choose another path, or overwrite it (--overwrite)"
+        )
+
+
+def claim_file(path: str | Path, kind: str, *, overwrite: bool = False) -> Path:
+    """Return the absolute path of a local file to write, or refuse to.
+
+    Parameters
+    ----------
+    path : str or Path
+    kind : str
+        What is to be written, for messages: ``report``.
+    overwrite : bool
+        Whether what is there may be replaced.
+
+    Raises
+    ------
+    InputError
+        If it is a URL, there is no such directory, or something is there.
+    """
+    if s3.is_url(path):
+        raise InputError(f"{path}: {kind}s go to local files; write it here and copy it")
+    target = Path(path).absolute()
+    if not target.parent.is_dir():
+        raise InputError(f"{path}: there is no directory {target.parent}; make it first")
+    if target.exists() and not overwrite:
+        raise InputError(
+            f"{path}: is there already; choose another path, or overwrite it (--overwrite)"
+        )
+    return target
+
+
+@contextlib.contextmanager
+def write_then_move(target: Path) -> Iterator[Path]:
+    """Yield a path to write to, and move what was written to its target when that is complete.
+
+    What lies at the target is replaced. When writing fails it stays as it was, and what was written
+    is removed.
+
+    Parameters
+    ----------
+    target : Path
+        Of a file or directory, in a directory that exists.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix=f".{target.name}.partial-", dir=target.parent
+    ) as scratch:
+        made = Path(scratch) / "new"
+        yield made
+        if target.exists() and (target.is_dir() or made.is_dir()):
+            # only a file can be replaced, and by a file: what was there goes with the scratch
+            os.replace(target, Path(scratch) / "old")
+        os.replace(made, target)
+
+
+@contextlib.contextmanager
+def explain_writing(path: str | Path) -> Iterator[None]:
+    """Say of errors inside which store cannot be written, and why.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    try:
+        yield
+    except (OSError, s3.ObjectError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CannotWrite(
+            f"{path}: cannot be written ({reason}); mend that and run the same command again"
+        ) from error

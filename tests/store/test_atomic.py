@@ -1,0 +1,123 @@
+"""Nothing is written over what is not to be replaced; what is written appears complete."""
+
+import numpy as np
+import pytest
+import zarr
+
+from luxscale.errors import InputError
+from luxscale.store import open_survey, write_dataset
+from luxscale.store.atomic import claim_file, claim_place, read_attributes, write_then_move
+
+
+@pytest.fixture
+def path(small_survey, tmp_path):
+    write_dataset(small_survey, tmp_path / "survey.zarr", chunk=100)
+    return tmp_path / "survey.zarr"
+
+
+def make_array(path):
+    zarr.save_array(path, np.arange(3))
+
+
+def make_directory(path):
+    path.mkdir()
+    (path / "notes.txt").write_text("hello")
+
+
+def make_file(path):
+    path.write_text("hello")
+
+
+def test_attributes(path, tmp_path, small_survey):
+    assert read_attributes(path) == {}
+    assert read_attributes(tmp_path / "nothing") is None
+    (tmp_path / "empty").mkdir()
+    assert read_attributes(tmp_path / "empty") is None
+    write_dataset(small_survey.assign_attrs(format="x", n=3), path)
+    assert read_attributes(path) == {"format": "x", "n": 3}
+
+
+def test_claim(path, small_survey, tmp_path):
+    claim_place(tmp_path / "nothing", "luxscale-catalog")
+    with pytest.raises(
+        InputError,
+        match=r"survey.zarr: holds 'another Zarr store', not a luxscale-catalog; choose another path",
+    ):
+        claim_place(path, "luxscale-catalog", overwrite=True)
+    write_dataset(small_survey.assign_attrs(format="luxscale-catalog"), path)
+    with pytest.raises(
+        InputError, match=r"survey.zarr: a luxscale-catalog is there already; .* overwrite it"
+    ):
+        claim_place(path, "luxscale-catalog")
+    claim_place(path, "luxscale-catalog", overwrite=True)
+    assert open_survey(path).sizes["star"] == 300  # claiming removes nothing
+
+
+@pytest.mark.parametrize("make", [make_array, make_directory, make_file])
+def test_claim_never_takes_what_is_not_zarr(tmp_path, make):
+    make(tmp_path / "a.zarr")
+    with pytest.raises(
+        InputError,
+        match=r"a\.zarr: something other than a Zarr group is there; choose another path",
+    ):
+        claim_place(tmp_path / "a.zarr", "luxscale-model", overwrite=True)
+
+
+def test_claim_of_a_file(tmp_path):
+    assert claim_file(tmp_path / "a.html", "report") == tmp_path / "a.html"
+    (tmp_path / "a.html").write_text("old")
+    with pytest.raises(InputError, match=r"a.html: is there already; .* overwrite it"):
+        claim_file(tmp_path / "a.html", "report")
+    assert claim_file(tmp_path / "a.html", "report", overwrite=True) == tmp_path / "a.html"
+    assert (tmp_path / "a.html").read_text() == "old"
+
+
+def test_claim_refuses_urls_and_directories_that_are_not_there(tmp_path):
+    with pytest.raises(InputError, match="reports go to local files; write it here and copy it"):
+        claim_file("s3://bucket/a.html", "report")
+    with pytest.raises(InputError, match=r"there is no directory .*nowhere; make it first"):
+        claim_file(tmp_path / "nowhere" / "a.html", "report")
+
+
+def write_file(path, text):
+    path.write_text(text)
+
+
+def write_folder(path, text):
+    path.mkdir()
+    (path / "part").write_text(text)
+
+
+def read(path):
+    return (path / "part").read_text() if path.is_dir() else path.read_text()
+
+
+@pytest.mark.parametrize("write", [write_file, write_folder])
+@pytest.mark.parametrize("before", [None, write_file, write_folder])
+def test_what_is_written_appears_when_it_is_complete(tmp_path, write, before):
+    target = tmp_path / "target"
+    if before:
+        before(target, "old")
+    with write_then_move(target) as made:
+        write(made, "new")
+        assert made.parent.parent == tmp_path
+        assert target.exists() == bool(before)
+        assert not before or read(target) == "old"
+    assert read(target) == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def write_half(write, target):
+    with write_then_move(target) as made:
+        write(made, "half")
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("write", [write_file, write_folder])
+def test_what_fails_leaves_all_as_it_was(tmp_path, write):
+    target = tmp_path / "target"
+    write(target, "old")
+    with pytest.raises(ZeroDivisionError):
+        write_half(write, target)
+    assert read(target) == "old"
+    assert list(tmp_path.iterdir()) == [target]
