@@ -169,7 +169,7 @@ def _list_names(table: Table, suffix: str, by_sky: bool) -> tuple[str, ...]:
 
 def _check_target(out: str | Path, overwrite: bool) -> Path:
     """Refuse a path that is of no known format, cannot be written, or holds something else."""
-    target = Path(out)
+    target = store.require_local(out, "export")
     if target.suffix not in _WRITERS:
         also = "; compress the .fits afterwards" if target.suffix == ".gz" else ""
         raise InputError(

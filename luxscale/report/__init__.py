@@ -108,7 +108,7 @@ def write_report(
 
 def _check_target(out: str | Path, overwrite: bool) -> Path:
     """Refuse a path that is no local HTML file, cannot be written, or is taken."""
-    target = Path(out)
+    target = store.require_local(out, "report")
     if target.suffix not in (".html", ".htm"):
         raise InputError(f"{out}: a report is a page of HTML; name it .html")
     if target.is_dir():

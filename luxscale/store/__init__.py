@@ -40,6 +40,7 @@ from luxscale.store.atomic import (
     explain_writing,
     is_occupied,
     read_attributes,
+    require_local,
     sweep_partial,
     write_then_move,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "open_group",
     "open_survey",
     "read_attributes",
+    "require_local",
     "star_chunk",
     "sweep_partial",
     "write_dataset",

@@ -90,6 +90,24 @@ def claim_place(path: str | Path, kind: str, *, overwrite: bool = False) -> None
         )
 
 
+def require_local(path: str | Path, kind: str) -> Path:
+    """Return the absolute path of a local file, or refuse a URL.
+
+    Parameters
+    ----------
+    path : str or Path
+    kind : str
+        What is to be written, for messages: ``report``.
+
+    Raises
+    ------
+    InputError
+    """
+    if s3.is_url(path):
+        raise InputError(f"{path}: {kind}s go to local files; write it here and copy it")
+    return Path(path).absolute()
+
+
 def claim_file(path: str | Path, kind: str, *, overwrite: bool = False) -> Path:
     """Return the absolute path of a local file to write, or refuse to.
 
@@ -106,9 +124,7 @@ def claim_file(path: str | Path, kind: str, *, overwrite: bool = False) -> Path:
     InputError
         If it is a URL, there is no such directory, or something is there.
     """
-    if s3.is_url(path):
-        raise InputError(f"{path}: {kind}s go to local files; write it here and copy it")
-    target = Path(path).absolute()
+    target = require_local(path, kind)
     if not target.parent.is_dir():
         raise InputError(f"{path}: there is no directory {target.parent}; make it first")
     if target.exists() and not overwrite:
