@@ -148,7 +148,7 @@ def _make_fits_column(fits: Any, column: Column, widths: Mapping[str, int]) -> A
 
 
 def _has_offset(column: Column) -> bool:
-    """Whether values are stored signed, less an offset, for want of an unsigned type."""
+    """Whether values are stored signed, less an offset: FITS has no such unsigned type."""
     return column.dtype.kind == "u" and column.dtype.itemsize > 1
 
 

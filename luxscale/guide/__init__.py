@@ -37,7 +37,11 @@ def topics() -> dict[str, str]:
     >>> guide.topics()["errors"]
     'What the errors mean, and when not to trust a label'
     """
-    return {name: page(name).splitlines()[0].removeprefix("# ") for name in _TOPICS}
+    titles = {}
+    for name in _TOPICS:
+        first_line = page(name).splitlines()[0]
+        titles[name] = first_line.removeprefix("# ")
+    return titles
 
 
 def page(name: str) -> str:
@@ -59,7 +63,9 @@ def page(name: str) -> str:
         If there is no such topic; names the nearest.
     """
     if name not in _TOPICS:
-        near = difflib.get_close_matches(name.lower(), _TOPICS, 1, 0.5)
-        meant = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"the guide has no topic {name!r}; {meant}topics are {', '.join(_TOPICS)}")
-    return (files("luxscale.guide") / f"{name}.md").read_text(encoding="utf-8")
+        advice = f"topics are {', '.join(_TOPICS)}"
+        for near in difflib.get_close_matches(name.lower(), _TOPICS, 1, 0.5):
+            advice = f"did you mean {near!r}? {advice}"
+        raise InputError(f"the guide has no topic {name!r}; {advice}")
+    file = files("luxscale.guide") / f"{name}.md"
+    return file.read_text(encoding="utf-8")

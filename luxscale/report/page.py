@@ -327,8 +327,8 @@ def _make_provenance(inputs: Inputs) -> Section:
     runs = tables.tabulate_runs(inputs.log)
     if runs is None:
         missing.append(
-            "When, how long and with which versions labels were inferred stands in the log of "
-            "the run: --log FILE."
+            "When, how long and with which versions labels were inferred is in the log of the "
+            "run: add --log FILE."
         )
     else:
         shown.append(runs)

@@ -323,7 +323,7 @@ def tabulate_runs(log: Sequence[dict[str, Any]]) -> Table | None:
     if not starts:
         return None
     headings = (
-        Heading("begun"),
+        Heading("started"),
         Heading("ended"),
         Heading("seconds", True),
         Heading("workers", True),
@@ -332,7 +332,7 @@ def tabulate_runs(log: Sequence[dict[str, Any]]) -> Table | None:
         Heading("versions"),
     )
     rows = tuple(_describe_run(log[a:b]) for a, b in itertools.pairwise([*starts, len(log)]))
-    return Table("Runs that made the catalogue, as their log tells.", headings, rows)
+    return Table("Runs that made the catalogue, according to their log.", headings, rows)
 
 
 def _describe_run(events: Sequence[dict[str, Any]]) -> tuple[Cell, ...]:
