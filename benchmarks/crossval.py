@@ -31,13 +31,15 @@ def run_part(grid, latent_dims, omegas, folds):
     """Run the chosen tasks that are pending, and those that share their training: {P: seconds of each training}."""
     priors = [o**-2 for o in omegas]
     seconds = {}
-    for tasks in grid.together(cv.prepare(grid)):
+    with cv.open_for_run(grid) as run:
+        pending = run.pending
+    for tasks in pending:
         if (
             tasks[0].latent_dim in latent_dims
             and tasks[0].fold < folds
             and any(t.prior in priors for t in tasks)
         ):
-            took = cv.run_task(grid, *tasks)
+            took = cv.run_tasks(grid, tasks).seconds
             seconds.setdefault(tasks[0].latent_dim, []).append(took)
             click.echo(f"{grid.method}, {tasks[-1]}, {len(tasks)} priors: {took:.1f} s", err=True)
     return seconds
@@ -115,7 +117,9 @@ def main(survey, stars, method, workers, out, only_latent_dim, only_omega, only_
             seconds = run_part(
                 grid, dims, [float(o) for o in only_omega] or OMEGAS, only_folds or FOLDS
             )
-            report_part(method, seconds, len(grid.together(grid.tasks)) // len(LATENT_DIMS))
+            report_part(
+                method, seconds, len(grid.group_by_training(grid.tasks)) // len(LATENT_DIMS)
+            )
         else:
             report_whole(grid, workers)
 
@@ -137,12 +141,14 @@ def report_part(method, seconds, trainings_a_dim):
 
 def report_whole(grid, workers):
     start = time.perf_counter()
-    todo = cv.prepare(grid)
-    with Cluster(workers=workers).client(needed=bool(todo)) as client:
-        results = cv.complete(grid, todo, client=client)
+    with (
+        cv.open_for_run(grid) as run,
+        Cluster(workers=workers).client(needed=bool(run.pending)) as client,
+    ):
+        results = cv.complete(run, client=client)
     click.echo(cv.format_table(cv.to_records(results), cv.choose(results)))
     wall = time.perf_counter() - start
-    click.echo(f"{len(todo)} tasks in {wall / 60:.1f} min, {workers} workers")
+    click.echo(f"{sum(map(len, run.pending))} tasks in {wall / 60:.1f} min, {workers} workers")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from luxscale.cluster import local_cluster
 from luxscale.ingest import find_files, ingest
 from luxscale.progress import Progress
 from luxscale.readers import get_format
-from luxscale.runs.log import machine
+from luxscale.runs.log import describe_machine
 
 
 def make(star, folder, count):
@@ -75,7 +75,7 @@ def main(star, folder, count, workers):
         "files_per_second": round(count / seconds),
         "peak_GB_a_worker": round(max(memory.values()) / 1e9, 2),
         "seconds_of_the_same_again": round(time.perf_counter() - started, 2),
-        "machine": machine(),
+        "machine": describe_machine(),
     }
     click.echo(json.dumps(facts, indent=1))
 

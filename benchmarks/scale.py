@@ -27,8 +27,8 @@ from luxscale.cluster import local_cluster
 from luxscale.labelling import run
 from luxscale.labelling.plan import Region, make_plan
 from luxscale.labelling.region import Outcome
-from luxscale.runs.executors import run_on_cluster
-from luxscale.runs.log import machine
+from luxscale.runs.executors import OnDask
+from luxscale.runs.log import describe_machine
 
 
 def fresh(path):
@@ -131,7 +131,13 @@ def select_and_plot(survey, model):
 
 def nothing(plan, region):
     """A task that does nothing but report."""
-    return Outcome(region.index, region.stop - region.start, (), {}, "")
+    return Outcome(
+        region=region.index,
+        stars=region.stop - region.start,
+        unreadable=(),
+        seconds={},
+        worker="",
+    )
 
 
 def loopback_bytes():
@@ -149,7 +155,7 @@ def tasks(work, **_):
         with local_cluster(2) as client:
             sent, before, started = loopback_bytes(), peak_bytes(), time.perf_counter()
             done = sum(
-                1 for _ in run_on_cluster(replace(run.job(plan), task=nothing), client, regions)
+                1 for _ in OnDask(client).run(replace(run.make_job(plan), task=nothing), regions)
             )
             seconds = time.perf_counter() - started
             assert done == count
@@ -181,7 +187,9 @@ PARTS = {"apogee": apogee, "xp": xp, "tasks": tasks}
 @click.option("--rounds", default=3, show_default=True)
 def main(work, out, only, xp_stars, rounds):
     work.mkdir(parents=True, exist_ok=True)
-    results = {"machine": machine() | {"processors": os.cpu_count(), "processor": processor()}}
+    results = {
+        "machine": describe_machine() | {"processors": os.cpu_count(), "processor": processor()}
+    }
     click.echo(json.dumps(results["machine"]))
     for part in only or PARTS:
         for name, found in PARTS[part](work=work, rounds=rounds, xp_stars=xp_stars):

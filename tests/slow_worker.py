@@ -10,12 +10,12 @@ import time
 
 import zarr
 
-from luxscale.labelling import region
+from luxscale.model.inference import Inference
 
 
 def dask_setup(worker):
     """Change what tasks of this process do."""
-    write, infer = zarr.Array.__setitem__, region._infer
+    write, infer = zarr.Array.__setitem__, Inference.infer
 
     def write_slowly(array, *item):
         time.sleep(float(os.environ["SLOW_WRITE"]))
@@ -28,4 +28,4 @@ def dask_setup(worker):
             raise MemoryError(error.strerror) from error
         return infer(*arguments)
 
-    zarr.Array.__setitem__, region._infer = write_slowly, infer_in_more
+    zarr.Array.__setitem__, Inference.infer = write_slowly, infer_in_more

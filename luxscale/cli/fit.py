@@ -183,6 +183,12 @@ def train(
     default=None,
     help="Most iterations. [default: the method's]",
 )
+@click.option(
+    "--log",
+    default=None,
+    help="File to append the log of the run to, a JSON object a line. [default: beside a store on "
+    "this machine, OUT.log.jsonl]",
+)
 @cluster_options
 @JSON
 @QUIET
@@ -196,6 +202,7 @@ def crossval(
     stars: slice,
     outputs: tuple[str, ...],
     iterations: int | None,
+    log: str | None,
     cluster: Cluster,
     as_json: bool,
     quiet: bool,
@@ -207,6 +214,7 @@ def crossval(
     from luxscale import crossval as cv
     from luxscale import store
     from luxscale.analysis import evaluate
+    from luxscale.runs.log import RunLog
 
     take(store.open_survey(survey, check="structure", outputs=outputs or None), stars, survey)
     grid = cv.make_grid(
@@ -220,16 +228,21 @@ def crossval(
         stars=stars,
         **({} if iterations is None else {"iterations": iterations}),
     )
-    todo = cv.prepare(grid)
-    with cluster.client(needed=bool(todo), progress=not quiet) as client:
-        results = cv.complete(grid, todo, client=client, progress=not quiet)
+    log = log or (None if "://" in out else f"{out.rstrip('/')}.log.jsonl")
+    with (
+        RunLog(log) as run_log,
+        cv.open_for_run(grid, progress=not quiet) as run,
+        cluster.client(needed=bool(run.pending), progress=not quiet) as client,
+    ):
+        results = cv.complete(run, client=client, log=run_log, progress=not quiet)
+    n_tasks = sum(map(len, run.pending))
     choice = cv.choose(results)
     records, labels = (
         cv.to_records(results),
         cv.label_scores(results, choice.latent_dim, choice.prior),
     )
     go_on = cv.next_step(grid, choice)
-    text = f"""{out}: {len(records)} settings, {folds} folds, {len(todo):,} tasks done now
+    text = f"""{out}: {len(records)} settings, {folds} folds, {n_tasks:,} tasks done now
 
 {cv.format_table(records, choice)}
 
@@ -246,6 +259,7 @@ go on with
             "chosen": choice._asdict(),
             "labels": evaluate.to_records(labels),
             "next": go_on,
+            "log": log,
         },
         text,
         as_json,

@@ -67,7 +67,7 @@ def label(
     quiet: bool,
 ) -> None:
     """Label every star of SURVEY; the same command again resumes."""
-    from luxscale.labelling import run
+    from luxscale.labelling import run as labelling
     from luxscale.labelling.plan import make_plan
     from luxscale.runs.log import RunLog
 
@@ -86,15 +86,15 @@ def label(
         _one_region(plan, region, log, as_json, progress=not quiet)
         return
     with (
-        RunLog(log) as written,
-        run.open_for_run(plan, progress=not quiet) as work,
+        RunLog(log) as run_log,
+        labelling.open_for_run(plan, progress=not quiet) as run,
         cluster.client(
-            needed=bool(work.regions),
-            saving=functools.partial(_guess_saving, plan, work.regions),
+            needed=bool(run.pending),
+            saving=functools.partial(_guess_saving, plan, run.pending),
             progress=not quiet,
         ) as client,
     ):
-        summary = run.complete(plan, work, client=client, log=written, progress=not quiet)
+        summary = labelling.complete(run, client=client, log=run_log, progress=not quiet)
     flagged = "\n".join(f"  {name:<24}{n:>12,}" for name, n in summary.flags.items()) or "  none"
     show(
         {**dataclasses.asdict(summary), "log": log},
@@ -108,10 +108,9 @@ def label(
 def _guess_saving(plan: Plan, regions: Sequence[Region], workers: int) -> float:
     """Guess the seconds by which so many workers do regions sooner than this process."""
     from luxscale.labelling.estimate import guess_saving
-    from luxscale.model.file import load_model
 
     stars = sum(region.stop - region.start for region in regions)
-    return guess_saving(load_model(plan.model), plan.given, stars, workers)
+    return guess_saving(plan.load_model(), plan.given, stars, workers)
 
 
 def _say(plan: Plan, cluster: Cluster, as_json: bool) -> None:
@@ -133,15 +132,15 @@ def _say(plan: Plan, cluster: Cluster, as_json: bool) -> None:
 
 def _one_region(plan: Plan, number: int, log: str | None, as_json: bool, *, progress: bool) -> None:
     """Do one region in this process, without a cluster: to look into one that fails, or to share out work by hand."""
-    from luxscale.labelling.run import open_for_run, run_alone
+    from luxscale.labelling.run import open_for_run, run_one_region
     from luxscale.runs.log import RunLog
 
     if number >= len(plan.regions):
         raise InputError(
             f"there is no region {number}: {plan.survey} has regions 0 to {len(plan.regions) - 1}"
         )
-    with RunLog(log) as written, open_for_run(plan, progress=progress) as work:
-        done = run_alone(plan, work, plan.regions[number], written)
+    with RunLog(log) as run_log, open_for_run(plan, progress=progress) as run:
+        done = run_one_region(run, plan.regions[number], run_log)
     if done is None:
         show(
             {"catalog": plan.catalog, "region": number, "stars": 0},

@@ -1,4 +1,4 @@
-"""Cross-validation over the number of latents P and the precision of their prior (the paper's appendix A).
+"""Cross-validation over the number of latents and the precision of their prior (appendix A).
 
 Every fold of every setting is a task: train on the other folds, infer the stars of this one from
 their spectra and from their labels, and write what was found as a Zarr group of its own, its
@@ -11,27 +11,15 @@ settings.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from luxscale import store
-from luxscale.crossval.fold import held_out, run_task
-from luxscale.crossval.grid import (
-    FORMAT,
-    GIVEN,
-    SETTING,
-    Grid,
-    Task,
-    all_tasks,
-    is_done,
-    make_grid,
-    pending,
-    prepare,
-)
+from luxscale.crossval.fold import predict_left_out, run_tasks
+from luxscale.crossval.grid import GIVEN, SETTING, Grid, Task, list_tasks, make_grid
+from luxscale.crossval.results import FORMAT, Results, complete, is_done, open_for_run
 from luxscale.crossval.score import (
     Choice,
     choose,
@@ -41,26 +29,31 @@ from luxscale.crossval.score import (
     scores,
     to_records,
 )
-from luxscale.labelling.run import RunError
-from luxscale.progress import Progress
+from luxscale.runs.log import RunLog
 
 __all__ = [
-    "FORMAT", "GIVEN", "Choice", "Grid", "Task", "all_tasks", "choose", "complete", "cross_validate", "finalise", "format_table",
-    "held_out", "is_done", "label_scores", "make_grid", "next_step", "pending", "prepare", "run", "run_task", "scores",
+    "FORMAT",
+    "GIVEN",
+    "SETTING",
+    "Choice",
+    "Grid",
+    "Results",
+    "Task",
+    "choose",
+    "complete",
+    "cross_validate",
+    "format_table",
+    "is_done",
+    "label_scores",
+    "list_tasks",
+    "make_grid",
+    "next_step",
+    "open_for_run",
+    "predict_left_out",
+    "run_tasks",
+    "scores",
     "to_records",
-]  # fmt: skip
-
-_DOC = {
-    "spectrum_chi2": "held-out chi2 of the spectra: sum of (f - B z)^2 / (sigma^2 + s^2), equation A1",
-    "label_chi2": "held-out chi2 of the labels: sum of (l - A z)^2 / sigma^2, equation A1",
-    "n_pixels": "pixels in spectrum_chi2; 0 = the star has no spectrum, and counts nowhere",
-    "n_labels": "labels in label_chi2",
-    "objective": "objective per star at the end of training",
-    "training_seconds": "wall time of training",
-    "seconds": "wall time of the task: reading, training, inference; and of those before it that share "
-    "the training",
-    "status": "0 = not done, 1 = done",
-}
+]
 
 
 def cross_validate(
@@ -74,10 +67,13 @@ def cross_validate(
     outputs: Sequence[str] | None = None,
     stars: slice | None = None,
     client: Any = None,
+    log: str | Path | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> xr.Dataset:
-    """Train on all folds but one and predict that one, for every setting of a grid; called again, it resumes.
+    """Train on all folds but one and predict that one, for every setting of a grid.
+
+    Called again, it resumes.
 
     Parameters
     ----------
@@ -99,6 +95,8 @@ def cross_validate(
         Stars of the survey to use, by position.
     client : distributed.Client, optional
         Cluster to run on; without one, tasks are done one after another in this process.
+    log : str or Path, optional
+        File to append the log of the run to, a JSON object a line.
     progress : bool
         Whether to show progress on standard error.
     **settings
@@ -118,7 +116,8 @@ def cross_validate(
     Raises
     ------
     InputError
-        Before any work, if the survey or the grid will not do, or ``out`` holds something else.
+        Before any work, if the survey or the grid cannot be used, ``out`` holds something else, or
+        another run is under way into it.
     RunError
         If tasks could not be done; all others are, and are in the store.
 
@@ -139,118 +138,5 @@ def cross_validate(
         stars=stars,
         **settings,
     )
-    return complete(grid, prepare(grid), client=client, progress=progress)
-
-
-def complete(
-    grid: Grid, todo: Sequence[Task], *, client: Any = None, progress: bool = True
-) -> xr.Dataset:
-    """Do what is pending of a grid, put the results together, and open them.
-
-    Raises
-    ------
-    RunError
-        Names the tasks that could not be done; all others are, and are in the store.
-    """
-    failed = run(grid, todo, client=client, progress=progress)
-    if (store.read_attributes(grid.out) or {}).get("complete") != 1:
-        finalise(grid)
-    if failed:
-        task, error = next(iter(failed.items()))
-        raise RunError(
-            f"{grid.out}: {len(failed)} of {len(todo)} tasks could not be done; {task}: "
-            f"{type(error).__name__}: {error}. "
-            "The others are done; mend the cause and run the same again"
-        ) from error
-    return store.open_dataset(grid.out)
-
-
-def run(
-    grid: Grid, tasks: Sequence[Task], *, client: Any = None, progress: bool = True
-) -> dict[Task, BaseException]:
-    """Do tasks, on a cluster or one after another; returns those that failed, and why."""
-    failed: dict[Task, BaseException] = {}
-    with Progress("cross-validating", len(tasks), unit="tasks", enabled=progress) as shown:
-        groups = grid.together(tasks)
-        attempts = (
-            _in_process(grid, groups) if client is None else _on_cluster(grid, groups, client)
-        )
-        done = 0
-        for group, error in attempts:
-            if error is not None:
-                failed |= dict.fromkeys(group, error)
-                shown.say(
-                    f"{' and '.join(map(str, group))} failed: {type(error).__name__}: {error}"
-                )
-            done += len(group)
-            shown.update(done, f"last {group[-1]}")
-    return failed
-
-
-_Attempts = Iterator[tuple[tuple[Task, ...], BaseException | None]]
-
-
-def _in_process(grid: Grid, groups: Sequence[tuple[Task, ...]]) -> _Attempts:
-    for group in groups:
-        try:
-            run_task(grid, *group)
-        except Exception as error:
-            yield group, error
-        else:
-            yield group, None
-
-
-def _on_cluster(grid: Grid, groups: Sequence[tuple[Task, ...]], client: Any) -> _Attempts:
-    from distributed import as_completed
-
-    futures = [client.submit(run_task, grid, *group, pure=False, retries=1) for group in groups]
-    by_key = {f.key: g for f, g in zip(futures, groups, strict=True)}
-    for future in as_completed(futures):
-        yield by_key[future.key], future.exception()
-        future.release()
-
-
-def finalise(grid: Grid) -> None:
-    """Put the results of all tasks that are done together, in the order of the survey's stars; NaN for the others."""
-    fold = store.open_dataset(grid.out)["star_fold"].values
-    settings = (len(grid.latent_dims), len(grid.priors))
-    held = {"status": _variable("status", ("fold",), np.zeros((*settings, grid.folds), np.uint8))}
-    for task in grid.tasks:
-        if not is_done(grid.out, task):
-            continue
-        at = grid.latent_dims.index(task.latent_dim), grid.priors.index(task.prior)
-        held["status"].values[(*at, task.fold)] = 1
-        part = xr.open_zarr(
-            store.locate(grid.out), group=task.group, chunks=None, consolidated=False
-        )
-        for name, v in part.data_vars.items():
-            if name not in held:
-                shape = (*settings, fold.size if v.dims else grid.folds, *v.shape[1:])
-                empty = np.full(shape, np.nan if v.dtype.kind == "f" else 0, v.dtype)
-                held[str(name)] = _variable(str(name), v.dims or ("fold",), empty)
-            held[str(name)].values[(*at, fold == task.fold if v.dims else task.fold)] = v.values
-    coords = {
-        "latent_dim": (
-            "latent_dim",
-            np.array(grid.latent_dims),
-            {"long_name": "number of latents P"},
-        ),
-        "prior": (
-            "prior",
-            np.array(grid.priors),
-            {"long_name": "precision of the prior on latents, 1 / variance"},
-        ),
-        "given": (
-            "given",
-            np.array(GIVEN, object),
-            {"long_name": "what the latents are inferred from"},
-        ),
-    }
-    made = xr.Dataset(held, coords, {**(store.read_attributes(grid.out) or {}), "complete": 0})
-    made.to_zarr(store.locate(grid.out), mode="a", consolidated=False, zarr_format=3)
-    store.open_group(grid.out, "r+").attrs["complete"] = int(held["status"].values.all())
-
-
-def _variable(name: str, dims: tuple[Hashable, ...], values: np.ndarray) -> xr.Variable:
-    doc = _DOC.get(name, f"{name} predicted from the spectra by models that have not seen the star")
-    return xr.Variable((*SETTING, *dims), values, {"long_name": doc})
+    with RunLog(log) as run_log, open_for_run(grid, progress=progress) as run:
+        return complete(run, client=client, log=run_log, progress=progress)

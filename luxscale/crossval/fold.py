@@ -18,6 +18,7 @@ from luxscale.model.lux import LuxModel, Output
 from luxscale.model.noise import DiagonalNoise
 from luxscale.model.predict import predict
 from luxscale.model.priors import GaussianPrior
+from luxscale.runs.executors import name_worker
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.variables import STAR
@@ -27,18 +28,42 @@ from luxscale.training import train
 _BLOCK = 256
 
 
-def run_task(grid: Grid, *tasks: Task) -> float:
-    """Do one fold of one setting, or of several that share its training, and write it; returns its wall time in seconds.
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a task reports of the folds that it did.
+
+    Parameters
+    ----------
+    tasks : tuple of str
+    seconds : float
+        Wall time.
+    worker : str
+        Host and process.
+    """
+
+    tasks: tuple[str, ...]
+    seconds: float
+    worker: str
+
+
+def run_tasks(grid: Grid, tasks: Sequence[Task]) -> Outcome:
+    """Do one fold of one setting, or of several that share its training, and write it.
 
     Nothing of a task counts as done until its ``status`` is written, which is last.
+
+    Raises
+    ------
+    CannotWrite
     """
     # left to Dask, what is computed here would go to the worker's cluster, and the worker start
     # another task meanwhile
     with dask.config.set(scheduler="synchronous"):
-        return _run(grid, tasks)
+        seconds = _run(grid, tasks)
+    return Outcome(tuple(map(str, tasks)), seconds, name_worker())
 
 
 def _run(grid: Grid, tasks: Sequence[Task]) -> float:
+    """Train once, and do each task with the model; returns the wall time in seconds."""
     started = time.monotonic()
     frame = store.open_dataset(grid.out)
     fold, rows = frame["star_fold"].values, frame["star_row"].values
@@ -47,23 +72,31 @@ def _run(grid: Grid, tasks: Sequence[Task]) -> float:
     training_seconds = time.monotonic() - started
     stars = _read(grid, rows[left_out])
     for task in tasks:
-        part = held_out(dataclasses.replace(model, prior=GaussianPrior(task.prior)), stars)
-        seconds = time.monotonic() - started
+        prior = GaussianPrior(task.prior)
+        part = predict_left_out(dataclasses.replace(model, prior=prior), stars)
         part = part.assign(
-            objective=model.objective[-1], training_seconds=training_seconds, seconds=seconds
+            objective=model.objective[-1],
+            training_seconds=training_seconds,
+            seconds=time.monotonic() - started,
         )
-        part.to_zarr(
-            store.locate(grid.out), group=task.group, mode="w", consolidated=False, zarr_format=3
-        )
-        store.open_group(grid.out, "r+", task.group).attrs["status"] = 1
+        with store.explain_writing(grid.out):
+            _write(part, grid, task)
     return time.monotonic() - started
 
 
+def _write(part: xr.Dataset, grid: Grid, task: Task) -> None:
+    """Write what a task found, its status last."""
+    place = store.locate(grid.out)
+    part.to_zarr(place, group=task.group, mode="w", consolidated=False, zarr_format=3)
+    store.open_group(grid.out, "r+", task.group).attrs["status"] = 1
+
+
 def _read(grid: Grid, rows: np.ndarray) -> xr.Dataset:
-    """Stars of the survey in memory."""
+    """Return stars of the survey, in memory."""
     survey = store.open_dataset(grid.survey)
     specs = pick_outputs(survey, grid.outputs, grid.survey)
-    return survey[[v for s in specs for v in s.variables]].isel({STAR: rows}).load()
+    names = [v for s in specs for v in s.variables]
+    return survey[names].isel({STAR: rows}).load()
 
 
 def _train(grid: Grid, task: Task, stars: xr.Dataset) -> LuxModel:
@@ -83,7 +116,7 @@ def _train(grid: Grid, task: Task, stars: xr.Dataset) -> LuxModel:
     )
 
 
-def held_out(model: LuxModel, stars: xr.Dataset) -> xr.Dataset:
+def predict_left_out(model: LuxModel, stars: xr.Dataset) -> xr.Dataset:
     """Predict stars that a model has not seen from their spectra, and from their labels.
 
     Parameters
@@ -99,31 +132,34 @@ def held_out(model: LuxModel, stars: xr.Dataset) -> xr.Dataset:
         and ``label_err``; ``spectrum_chi2``, ``label_chi2`` (star, given) of equation A1;
         ``n_pixels``, ``n_labels`` (star,).
     """
-    spectra, labels = [o for o in model.outputs if not o.is_label], model.labels
+    spectra = [o for o in model.outputs if not o.is_label]
+    labels = model.labels
     catalogs = [infer(stars, model, given=[o.name for o in side]) for side in (spectra, labels)]
-    pixels, n_pixels = _chi2(model, spectra, catalogs, stars)
-    values, n_labels = _chi2(model, labels, catalogs, stars)
+    spectrum_chi2, n_pixels = _measure_chi2(model, spectra, catalogs, stars)
+    label_chi2, n_labels = _measure_chi2(model, labels, catalogs, stars)
+    # a star without a spectrum counts nowhere: it cannot be predicted both ways
     seen = n_pixels > 0
     variables: dict[str, Any] = {
-        "spectrum_chi2": ((STAR, "given"), np.where(seen[:, None], pixels, 0)),
-        "label_chi2": ((STAR, "given"), np.where(seen[:, None], values, 0)),
+        "spectrum_chi2": ((STAR, "given"), np.where(seen[:, None], spectrum_chi2, 0)),
+        "label_chi2": ((STAR, "given"), np.where(seen[:, None], label_chi2, 0)),
         "n_pixels": (STAR, n_pixels),
         "n_labels": (STAR, np.where(seen, n_labels, 0)),
     }
+    from_spectra = catalogs[0]
     for o in labels:
-        for name, held in ((o.name, o.name), (err_name(o.name), o.spec.noise)):
-            predicted = np.where(seen[:, None], catalogs[0][held].values, np.nan)
+        for name, inferred in ((o.name, o.name), (err_name(o.name), o.spec.noise)):
+            predicted = np.where(seen[:, None], from_spectra[inferred].values, np.nan)
             variables[name] = ((STAR, o.spec.dim), predicted)
     return xr.Dataset(variables)
 
 
-def _chi2(
+def _measure_chi2(
     model: LuxModel, outputs: Sequence[Output], catalogs: Sequence[xr.Dataset], stars: xr.Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Chi2 of some outputs given each catalogue's latents (star, given), and the number of values (star,).
+    """Return the chi2 of some outputs given each catalogue's latents, and the number of values.
 
-    The scatter s of pixels is in the variance, that of labels is not: equation A1. A block of stars
-    at a time.
+    (star, given) and (star,). The scatter s of pixels is in the variance, that of labels is not:
+    equation A1. A block of stars at a time.
     """
     n = stars.sizes[STAR]
     chi2, count = np.zeros((n, len(catalogs))), np.zeros(n, np.int32)
@@ -136,6 +172,7 @@ def _chi2(
             weight = noise.weigh(np.where(good, ivar, 0))
             count[block] += good.sum(1, dtype=np.int32)
             for i, catalog in enumerate(catalogs):
-                residual = data - predict(catalog.isel({STAR: block}), model, o.name).values
-                chi2[block, i] += noise.chi2(weight, np.where(good, residual, 0))
+                predicted = predict(catalog.isel({STAR: block}), model, o.name).values
+                residual = np.where(good, data - predicted, 0)
+                chi2[block, i] += noise.chi2(weight, residual)
     return chi2, count

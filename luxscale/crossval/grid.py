@@ -1,9 +1,10 @@
-"""What to cross-validate: the grid of settings, the stars and their folds, the tasks, and the store they fill."""
+"""What to cross-validate: the grid of settings, the stars and their folds, and the tasks."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -13,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from luxscale import store
 from luxscale.errors import InputError
@@ -23,9 +23,6 @@ from luxscale.schema.variables import STAR
 from luxscale.training import _settings
 from luxscale.training.data import TrainingData
 
-FORMAT = "luxscale-crossval"
-FORMAT_VERSION = 1
-
 #: Methods of training that leave the number of latents free.
 METHODS = ("marginal", "alternating")
 
@@ -34,10 +31,6 @@ SETTING = ("latent_dim", "prior")
 
 #: What the latents of held-out stars are inferred from: figure 14 of the paper, left and right.
 GIVEN = ("spectra", "labels")
-
-#: Value of the attribute ``complete`` until stars and folds are written; then 0, and 1 when all
-#: tasks are done.
-_BEING_MADE = -1
 
 
 class Task(NamedTuple):
@@ -56,7 +49,7 @@ class Task(NamedTuple):
         return f"P={self.latent_dim}, prior={self.prior:g}, fold {self.fold}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Grid:
     """What to cross-validate, into what: all that a task needs to know, as plain values.
 
@@ -91,47 +84,109 @@ class Grid:
     @property
     def tasks(self) -> tuple[Task, ...]:
         """All tasks, in the order to run them."""
-        return all_tasks(self.latent_dims, self.priors, self.folds)
+        return list_tasks(self.latent_dims, self.priors, self.folds)
 
     @property
     def trains_with_prior(self) -> bool:
-        """Whether the prior of a setting is that of its training too, and not of the test step alone."""
+        """Whether training depends on the prior of a setting, as the test step always does."""
         return "latent_precision" in _settings(self.method, dict(self.settings))
 
-    def together(self, tasks: Sequence[Task]) -> list[tuple[Task, ...]]:
+    def group_by_training(self, tasks: Sequence[Task]) -> list[tuple[Task, ...]]:
         """Group tasks by the training that they share, in their order."""
         if self.trains_with_prior:
             return [(t,) for t in tasks]
-        shared = dict.fromkeys((t.latent_dim, t.fold) for t in tasks)
-        return [tuple(t for t in tasks if (t.latent_dim, t.fold) == one) for one in shared]
+        groups: dict[tuple[int, int], list[Task]] = {}
+        for task in tasks:
+            groups.setdefault((task.latent_dim, task.fold), []).append(task)
+        return [tuple(group) for group in groups.values()]
 
 
-def all_tasks(latent_dims: Sequence[int], priors: Sequence[float], folds: int) -> tuple[Task, ...]:
-    """Return every fold of every setting, the longest first, so that no worker is left with one at the end."""
-    return tuple(
-        Task(p, prior, fold) for p in latent_dims[::-1] for prior in priors for fold in range(folds)
-    )
+def list_tasks(latent_dims: Sequence[int], priors: Sequence[float], folds: int) -> tuple[Task, ...]:
+    """Return every fold of every setting, those that take longest first.
+
+    So no worker is left with a long one at the end.
+    """
+    settings = itertools.product(latent_dims[::-1], priors, range(folds))
+    return tuple(Task(*setting) for setting in settings)
 
 
 def make_grid(
-    survey: str | Path, out: str | Path, *, latent_dims: Sequence[int], priors: Sequence[float] = (1.0,), folds: int = 5,
-    method: str = "marginal", outputs: Sequence[str] | None = None, stars: slice | None = None,
+    survey: str | Path,
+    out: str | Path,
+    *,
+    latent_dims: Sequence[int],
+    priors: Sequence[float] = (1.0,),
+    folds: int = 5,
+    method: str = "marginal",
+    outputs: Sequence[str] | None = None,
+    stars: slice | None = None,
     **settings: Any,
-) -> Grid:  # fmt: skip
+) -> Grid:
     """Check a grid and the survey it is for; the parameters are those of `cross_validate`.
 
     Raises
     ------
     InputError
     """
-    paths = [store.make_absolute(p) for p in (survey, out)]
-    dims = _sorted(
-        "latent_dims",
-        latent_dims,
-        lambda p: isinstance(p, Integral) and int(p) >= 1,
-        "whole numbers, 1 or more",
+    where, out = store.make_absolute(survey), store.make_absolute(out)
+    dims = _sort_numbers("latent_dims", latent_dims, _is_count, "whole numbers, 1 or more", int)
+    precisions = _sort_numbers("priors", priors, _is_precision, "positive numbers", float)
+    _check_training(method, folds, settings)
+    folds = int(folds)
+    opened = store.open_survey(where, outputs=outputs)
+    specs = pick_outputs(opened, outputs, where)
+    span = _find_span(stars, opened.sizes[STAR], where)
+    frame = make_frame(opened, specs, span, folds, where)
+    _check_size(max(dims), opened, specs, frame.sizes[STAR], folds, where)
+    names = tuple(s.name for s in specs)
+    identity = {
+        "survey": _checksum(opened, specs, frame),
+        "stars": json.dumps(span),
+        "grid": json.dumps([dims, precisions]),
+        "folds": json.dumps(folds),
+        "method": method,
+        "outputs": json.dumps(names),
+        "settings": json.dumps(settings, sort_keys=True, default=str),
+    }
+    return Grid(
+        survey=where,
+        out=out,
+        latent_dims=dims,
+        priors=precisions,
+        folds=folds,
+        method=method,
+        outputs=names,
+        span=span,
+        settings=tuple(settings.items()),
+        identity=tuple(identity.items()),
     )
-    precisions = _sorted("priors", priors, lambda x: math.isfinite(x) and x > 0, "positive numbers")
+
+
+def _sort_numbers(
+    name: str,
+    values: Sequence[Any],
+    is_good: Callable[[Any], bool],
+    wanted: str,
+    kind: Callable[[Any], Any],
+) -> tuple[Any, ...]:
+    """Return numbers in order and of one type, and refuse repeated ones and those of no use."""
+    numbers = tuple(sorted(values))
+    repeated = len(set(numbers)) < len(numbers)
+    if not numbers or repeated or not all(map(is_good, numbers)):
+        raise InputError(f"{name} is {list(values)}; give {wanted}, each once")
+    return tuple(map(kind, numbers))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and int(value) >= 1
+
+
+def _is_precision(value: Any) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _check_training(method: str, folds: int, settings: dict[str, Any]) -> None:
+    """Refuse folds, a method or settings that cannot be cross-validated."""
     if not isinstance(folds, Integral) or int(folds) < 2:
         raise InputError(f"folds is {folds!r}; it must be a whole number of at least 2")
     if "latent_precision" in settings:
@@ -142,36 +197,16 @@ def make_grid(
             f"method {method!r} has no number of latents to choose; take one of "
             f"{', '.join(METHODS)}"
         )
-    opened = store.open_survey(paths[0], outputs=outputs)
-    specs, n = pick_outputs(opened, outputs, paths[0]), opened.sizes[STAR]
+
+
+def _find_span(stars: slice | None, n: int, where: str) -> tuple[int, int]:
+    """Return the first of the stars to use and the one after the last."""
     start, stop, step = (stars or slice(None)).indices(n)
     if step != 1 or start >= stop:
         raise InputError(
-            f"{paths[0]}: stars={stars} takes none of its {n} stars; give a slice(START, STOP)"
+            f"{where}: stars={stars} takes none of its {n} stars; give a slice(START, STOP)"
         )
-    names, span = tuple(s.name for s in specs), (start, stop)
-    frame = _frame(opened, specs, span, int(folds), paths[0])
-    _check_size(max(dims), opened, specs, frame.sizes[STAR], int(folds), paths[0])
-    identity = {
-        "survey": _checksum(opened, specs, frame),
-        "stars": json.dumps(span),
-        "grid": json.dumps([dims, precisions]),
-        "folds": json.dumps(int(folds)),
-        "method": method,
-        "outputs": json.dumps(names),
-        "settings": json.dumps(settings, sort_keys=True, default=str),
-    }
-    fixed = (int(folds), method, names, span)
-    return Grid(*paths, dims, precisions, *fixed, tuple(settings.items()), tuple(identity.items()))
-
-
-def _sorted(
-    name: str, values: Sequence[Any], good: Callable[[Any], bool], what: str
-) -> tuple[Any, ...]:
-    made = tuple(sorted(values))
-    if not made or len(set(made)) < len(made) or not all(map(good, made)):
-        raise InputError(f"{name} is {list(values)}; give {what}, each once")
-    return tuple(map(int if name == "latent_dims" else float, made))
+    return start, stop
 
 
 def err_name(name: str) -> str:
@@ -179,29 +214,46 @@ def err_name(name: str) -> str:
     return name.removesuffix("_value") + "_err"
 
 
-def _frame(
+def make_frame(
     survey: xr.Dataset, specs: Sequence[OutputSpec], span: tuple[int, int], folds: int, where: str
 ) -> xr.Dataset:
-    """Stars that have a label, the fold of each, and their labels: what all settings have in common, in memory."""
-    named = [s for s in specs if s.role is Role.LABELS]
-    if not named or len(named) == len(specs):
+    """Return what all settings have in common: the stars with labels, their folds and labels.
+
+    Parameters
+    ----------
+    survey : Dataset
+    specs : sequence of OutputSpec
+    span : (int, int)
+        First star, and the one after the last.
+    folds : int
+    where : str
+        Path of the survey, for messages.
+
+    Returns
+    -------
+    Dataset
+        ``star_row``, ``star_fold`` (star,) and trusted labels with errors (star, label), in memory.
+
+    Raises
+    ------
+    InputError
+    """
+    label_specs = [s for s in specs if s.role is Role.LABELS]
+    if not label_specs or len(label_specs) == len(specs):
         raise InputError(
             f"{where}: cross-validation predicts labels from spectra and spectra from labels, "
-            "and needs both; "
-            f"the outputs are {', '.join(s.name for s in specs)}"
+            f"and needs both; the outputs are {', '.join(s.name for s in specs)}"
         )
-    held = (
-        survey[[v for s in named for v in s.variables]]
-        .isel({STAR: slice(*span)})
-        .load(scheduler="synchronous")
-    )
-    ivars = {s: s.ivar(*(held[v].values for v in s.variables)) for s in named}
-    rows = np.flatnonzero(np.any([(w > 0).any(1) for w in ivars.values()], axis=0))
+    names = [v for s in label_specs for v in s.variables]
+    labels = survey[names].isel({STAR: slice(*span)}).load(scheduler="synchronous")
+    ivars = {s: s.ivar(*(labels[v].values for v in s.variables)) for s in label_specs}
+    has_label = np.any([(ivar > 0).any(axis=1) for ivar in ivars.values()], axis=0)
+    rows = np.flatnonzero(has_label)
     if rows.size < folds:
         raise InputError(
             f"{where}: {rows.size} stars have a label and its error, too few for {folds} folds"
         )
-    stars = np.asarray(held[STAR].values)[rows]
+    stars = np.asarray(labels[STAR].values)[rows]
     check_unique(stars, where)
     variables: dict[str, Any] = {
         "star_row": (STAR, rows + span[0], {"long_name": "position of the star in the survey"}),
@@ -213,12 +265,14 @@ def _frame(
             {"long_name": "fold that the star is left out in, by its identifier"},
         ),
     }
-    for s, w in ivars.items():
-        error = np.where(w > 0, 1 / np.sqrt(np.where(w > 0, w, 1)), np.nan)
-        for name, values in ((s.name, held[s.name].values), (err_name(s.name), error)):
+    for spec, ivar in ivars.items():
+        known = ivar > 0
+        error = np.where(known, 1 / np.sqrt(np.where(known, ivar, 1)), np.nan)
+        for name, values in ((spec.name, labels[spec.name].values), (err_name(spec.name), error)):
             doc = {"long_name": f"{name} of the survey"}
-            variables[f"trusted_{name}"] = ((STAR, s.dim), np.asarray(values, float)[rows], doc)
-    coords = {k: v for k, v in held.coords.items() if STAR not in v.dims}
+            trusted = np.asarray(values, float)[rows]
+            variables[f"trusted_{name}"] = ((STAR, spec.dim), trusted, doc)
+    coords = {k: v for k, v in labels.coords.items() if STAR not in v.dims}
     return xr.Dataset(variables, {**coords, STAR: stars})
 
 
@@ -230,78 +284,24 @@ def _check_size(
     folds: int,
     where: str,
 ) -> None:
-    least = min(n_stars - -(-n_stars // folds), sum(survey.sizes[s.dim] for s in specs))
+    largest_fold = -(-n_stars // folds)
+    n_features = sum(survey.sizes[s.dim] for s in specs)
+    least = min(n_stars - largest_fold, n_features)
     if latent_dim >= least:
         raise InputError(
             f"{where}: {latent_dim} latents are too many for the stars (less a fold) and "
-            "features that there are; "
-            f"choose fewer than {least}"
+            f"features that there are; choose fewer than {least}"
         )
 
 
 def _checksum(survey: xr.Dataset, specs: Sequence[OutputSpec], frame: xr.Dataset) -> str:
-    """SHA-256 of stars, labels, and the grids of spectra; not of the flux, which is too large to read twice."""
+    """Return the SHA-256 of stars, labels, and the grids of spectra.
+
+    Not of the flux, which is too large to read twice.
+    """
     digest = hashlib.sha256("\n".join(map(str, frame[STAR].values.tolist())).encode())
     for name in sorted(str(v) for v in frame.data_vars if str(v).startswith("trusted_")):
         digest.update(name.encode() + np.ascontiguousarray(frame[name].values).tobytes())
     for s in sorted(specs, key=lambda s: s.name):
         digest.update(f"{s} {survey[s.name].dtype} {survey[s.dim].values.tolist()}".encode())
     return digest.hexdigest()
-
-
-def prepare(grid: Grid) -> tuple[Task, ...]:
-    """Make the store, or check that it may be continued; return the tasks that are pending.
-
-    Raises
-    ------
-    InputError
-        If something else is there, or results of another survey, grid, method or setting.
-    """
-    held = store.read_attributes(grid.out)
-    if held is None or (held.get("format") == FORMAT and held.get("complete") == _BEING_MADE):
-        _create(grid)
-        return grid.tasks
-    if held.get("format") != FORMAT:
-        raise InputError(
-            f"{grid.out}: holds {held.get('format', 'another Zarr store')!r}, not a "
-            "cross-validation; choose another path"
-        )
-    changed = [name for name, value in grid.identity if held["identity"].get(name) != value]
-    if changed:
-        raise InputError(
-            f"{grid.out}: a cross-validation made with another {' and '.join(changed)}; choose "
-            "another path, or "
-            "remove it and start again"
-        )
-    return pending(grid)
-
-
-def _create(grid: Grid) -> None:
-    survey = store.open_dataset(grid.survey)
-    frame = _frame(
-        survey, pick_outputs(survey, grid.outputs, grid.survey), grid.span, grid.folds, grid.survey
-    )
-    frame.attrs |= {
-        "title": "cross-validation of Lux models made with luxscale",
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "identity": dict(grid.identity),
-        "complete": _BEING_MADE,
-    }
-    store.write_dataset(frame, grid.out)
-    group = store.open_group(grid.out, "r+")
-    group.require_group("parts")  # here, so that no two tasks make it at once
-    group.attrs["complete"] = 0
-
-
-def pending(grid: Grid) -> tuple[Task, ...]:
-    """Return the tasks that are not done."""
-    return tuple(t for t in grid.tasks if not is_done(grid.out, t))
-
-
-def is_done(path: str | Path, task: Task) -> bool:
-    """Return whether the results of a task are in a store."""
-    try:
-        return store.open_group(path, "r", task.group).attrs.get("status") == 1
-    except (FileNotFoundError, zarr.errors.GroupNotFoundError):
-        return False

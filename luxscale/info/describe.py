@@ -97,7 +97,7 @@ def _catalog(path: str | Path) -> dict[str, Any]:
 def _crossval(path: str | Path, held: dict[str, Any]) -> dict[str, Any]:
     identity = held["identity"]
     latent_dims, priors = json.loads(identity["grid"])
-    tasks = crossval.all_tasks(latent_dims, priors, json.loads(identity["folds"]))
+    tasks = crossval.list_tasks(latent_dims, priors, json.loads(identity["folds"]))
     done = sum(crossval.is_done(path, task) for task in tasks)
     facts = {
         "kind": "cross-validation",

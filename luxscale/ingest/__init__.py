@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,17 @@ from luxscale import store
 from luxscale.errors import InputError
 from luxscale.ingest import ledger, run
 from luxscale.ingest.files import find_files
-from luxscale.ingest.labels import write_labels
 from luxscale.ingest.plan import Plan, grid_checksum
 from luxscale.labels import LabelTable
 from luxscale.prepare import check_recipe, default_recipe
 from luxscale.readers import BadFile, Format, get_format
-from luxscale.runs.log import RunLog, machine
-from luxscale.store import lock
+from luxscale.runs.log import RunLog
+from luxscale.runs.target import complete, open_target
 
 __all__ = ["Summary", "find_files", "ingest", "make_grid"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
     """How an ingest ended.
 
@@ -126,60 +124,44 @@ def ingest(
     its highest S/N; one that the survey has already stays as it is. A file counts as known by its
     path.
     """
-    fmt, started = get_format(format), time.monotonic()
-    path, settled = store.make_absolute(survey), _options(fmt, options or {})
-    cooked = default_recipe(fmt, **(recipe or {}))
+    fmt = get_format(format)
+    path = store.make_absolute(survey)
+    all_options = _options(fmt, options or {})
+    full_recipe = default_recipe(fmt, **(recipe or {}))
     paths = [str(Path(f).absolute()) for f in files]
-    pixels = _grid(path, fmt, dict(settled), paths, grid)
-    check_recipe(cooked, get_format(format, dict(settled)), pixels)
-    plan = Plan(path, fmt.name, settled, cooked, _count(chunk), grid_checksum(pixels))
-    with RunLog(log) as written, lock.hold_lock(plan.survey) as ours:
-        with store.explain_writing(plan.survey):
-            store.sweep_partial(plan.survey)
-        run.open_survey(plan, pixels)
-        written.write("start", plan=plan.identity, files=len(paths), machine=machine())
-        runner = run.Runner(client, written, ours.check, progress)
-        results = list(run.work(plan, paths, runner, retry=retry))
-        n_stars = run.count_stars(plan)
-        if not n_stars:
-            raise InputError(f"{plan.survey}: no file could be used; {_first_reasons(results)}")
-        with store.explain_writing(plan.survey):
-            labelled = write_labels(plan.survey, labels, chunk) if labels is not None else None
-            ledger.complete(plan)
-        made = _summary(plan, results, n_stars, labelled, time.monotonic() - started)
-        written.write(
-            "end", seconds=made.seconds, stars=made.n_new, quarantined=len(made.quarantined)
-        )
-    return made
-
-
-def _summary(
-    plan: Plan, results: list[run.Result], n_stars: int, labelled: int | None, seconds: float
-) -> Summary:
-    masked: collections.Counter[str] = collections.Counter()
-    for result in results:
-        masked.update(result.masked)
-    new = sum(r.stars for r in results)
-    return Summary(
-        plan.survey,
-        n_stars,
-        new,
-        sum(r.files for r in results),
-        sum(r.spectra for r in results),
-        labelled,
-        [q for r in results for q in r.quarantined],
-        dict(masked.most_common()),
-        new * ledger.grid_of(plan).size,
-        seconds,
+    pixels = _grid(path, fmt, dict(all_options), paths, grid)
+    check_recipe(full_recipe, get_format(format, dict(all_options)), pixels)
+    plan = Plan(
+        survey=path,
+        format=fmt.name,
+        options=all_options,
+        recipe=full_recipe,
+        chunk=_count(chunk),
+        grid=grid_checksum(pixels),
     )
+    target = run.FileSurvey(plan=plan, wavelength=pixels, files=paths, labels=labels, retry=retry)
+    with RunLog(log) as run_log, open_target(target, title="ingesting", progress=progress) as ours:
+        filled = complete(ours, target.fill, client=client, log=run_log, progress=progress)
+    return _summarise(plan, filled)
 
 
-def _first_reasons(results: list[run.Result]) -> str:
-    refused = [q for r in results for q in r.quarantined]
-    if not refused:
-        return "run the same command with files of the format"
-    path, _, reason = refused[0]
-    return f"the first of {len(refused)}: {path}: {reason}. Is the format right?"
+def _summarise(plan: Plan, filled: run.Filled) -> Summary:
+    masked: collections.Counter[str] = collections.Counter()
+    for result in filled.results:
+        masked.update(result.masked)
+    n_new = sum(r.stars for r in filled.results)
+    return Summary(
+        survey=plan.survey,
+        n_stars=filled.n_stars,
+        n_new=n_new,
+        n_files=sum(r.files for r in filled.results),
+        n_spectra=sum(r.spectra for r in filled.results),
+        n_labelled=filled.n_labelled,
+        quarantined=[q for r in filled.results for q in r.quarantined],
+        masked=dict(masked.most_common()),
+        n_pixels=n_new * ledger.grid_of(plan).size,
+        seconds=filled.seconds,
+    )
 
 
 def _options(fmt: Format, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -220,7 +202,7 @@ def _grid(
     """
     if grid is not None:
         return np.asarray(grid, float)
-    if run.begun(survey) is not None:
+    if run.read_identity(survey) is not None:
         return ledger.read_grid(survey)
     if fmt.grid is not None:
         return fmt.grid

@@ -6,7 +6,7 @@ Stopped at any moment it goes on where it was; files that are new since then are
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,16 @@ from luxscale import store
 from luxscale.errors import InputError, RunError
 from luxscale.ingest import ledger, pack
 from luxscale.ingest.batch import run_batch
-from luxscale.ingest.labels import forget_new
+from luxscale.ingest.labels import forget_new, write_labels
 from luxscale.ingest.plan import Plan, Session
-from luxscale.runs import job as tasks
+from luxscale.labels import LabelTable
 from luxscale.runs.executors import describe_error
-from luxscale.runs.log import RunLog
+from luxscale.runs.job import Job, Runner
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """What sessions of an ingest came to.
+    """What a session of an ingest came to.
 
     Parameters
     ----------
@@ -43,68 +43,139 @@ class Result:
     masked: dict[str, int]
 
 
-@dataclasses.dataclass(frozen=True)
-class Runner:
-    """Who does the work, and who is told of it."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Filled:
+    """What a run of an ingest came to.
 
-    client: Any = None
-    log: RunLog = dataclasses.field(default_factory=RunLog)
-    check: Callable[[], None] = tasks.never_raise
-    progress: bool = True
+    Parameters
+    ----------
+    results : list of Result
+        Of each session.
+    n_stars : int
+        Stars of the survey.
+    n_labelled : int, optional
+        Stars with any label, where labels were joined.
+    seconds : float
+    """
 
-    def do(
-        self, task: Any, session: Session, items: Sequence[Any], title: str, unit: str, size: Any
-    ) -> None:
-        """Do all items.
+    results: list[Result]
+    n_stars: int
+    n_labelled: int | None
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileSurvey:
+    """A survey that files are read into: a `luxscale.runs.target.Target`.
+
+    Its items are sessions that were begun and have not ended.
+
+    Parameters
+    ----------
+    plan : Plan
+    wavelength : array, (wavelength,)
+        Pixel centres of the survey.
+    files : sequence of str
+        Paths; those that the survey does not know become a session of their own.
+    labels : LabelTable, optional
+        Joined to all stars.
+    retry : bool
+        Whether files that were refused before count as new.
+    """
+
+    plan: Plan
+    wavelength: np.ndarray
+    files: Sequence[str]
+    labels: LabelTable | None = None
+    retry: bool = False
+
+    @property
+    def path(self) -> str:
+        """Path or URL of the survey."""
+        return self.plan.survey
+
+    def claim(self) -> bool:
+        """Return whether there is a survey to which files may be added.
 
         Raises
         ------
-        RunError
-            If any could not be done.
+        InputError
+            If something else is there, or files were read with other settings.
         """
-        job = tasks.Job(task, session, session.plan.survey, title, unit, title, size)
-        _, failed = tasks.run_job(
-            job, items, client=self.client, log=self.log, check=self.check, progress=self.progress
+        before = read_identity(self.path)
+        if before is None:
+            return False
+        changed = _list_changed(before, self.plan.identity)
+        if any(c.startswith("grid ") for c in changed):
+            there = ledger.read_grid(self.path)
+            raise InputError(
+                f"{self.path}: has another wavelength grid, {there.size:,} pixels from "
+                f"{there[0]:g} to {there[-1]:g}; leave out --grid, or choose another path"
+            )
+        if changed:
+            raise InputError(
+                f"{self.path}: its files were read with other settings: {'; '.join(changed)}. "
+                "Use those, or choose another path"
+            )
+        return True
+
+    def create(self) -> list[Session]:
+        """Begin a survey, which has no sessions yet."""
+        with store.explain_writing(self.path):
+            ledger.create(self.plan, self.wavelength)
+        return []
+
+    def resume(self) -> list[Session]:
+        """Return the sessions that have not ended."""
+        sessions = ledger.sessions(self.plan)
+        return [s for s in sessions if ledger.attrs(s)["stage"] != ledger.DONE]
+
+    def fill(self, pending: Sequence[Session], runner: Runner) -> Filled:
+        """Finish the sessions that were under way, add the files that are new, join labels.
+
+        Raises
+        ------
+        InputError
+            If not one file could be used.
+        CannotWrite, RunError
+        """
+        results = [finish_session(session, runner) for session in pending]
+        session = self._begin_session()
+        if session:
+            results.append(finish_session(session, runner))
+        n_stars = count_stars(self.plan)
+        if not n_stars:
+            raise InputError(f"{self.path}: no file could be used; {_describe_refused(results)}")
+        n_labelled = None
+        with store.explain_writing(self.path):
+            if self.labels is not None:
+                n_labelled = write_labels(self.path, self.labels, self.plan.chunk)
+            ledger.complete(self.plan)
+        seconds = runner.seconds
+        runner.log.write(
+            "end",
+            seconds=seconds,
+            stars=sum(r.stars for r in results),
+            quarantined=sum(len(r.quarantined) for r in results),
         )
-        if failed:
-            item, error = next(iter(failed.items()))
-            raise RunError(
-                f"{session.plan.survey}: {len(failed)} of {len(items)} tasks could not be done "
-                f"({title} {item.index}: "
-                f"{describe_error(error)}). All others are; mend the cause and run the same "
-                "command again"
-            ) from error
+        return Filled(results=results, n_stars=n_stars, n_labelled=n_labelled, seconds=seconds)
+
+    def describe(self, pending: Sequence[Session]) -> dict[str, Any]:
+        """Return what the log says at the start of a run."""
+        return {"plan": self.plan.identity, "files": len(self.files)}
+
+    def _begin_session(self) -> Session | None:
+        """Put down a session of the files that are new; None if there are none."""
+        known = ledger.standing(self.plan)
+        new = [f for f in self.files if f not in known or (self.retry and known[f])]
+        if not new:
+            return None
+        number = len(ledger.sessions(self.plan))
+        with store.explain_writing(self.path):
+            return ledger.begin(self.plan, number, new, count_stars(self.plan))
 
 
-def open_survey(plan: Plan, grid: np.ndarray) -> None:
-    """Begin a survey, or check that files may be added to it.
-
-    Raises
-    ------
-    InputError
-        If something else is there, or files were read in another way.
-    """
-    held = begun(plan.survey)
-    if held is None:
-        ledger.create(plan, grid)
-        return
-    changed = _changed(held, plan.identity)
-    if any(c.startswith("grid ") for c in changed):
-        there = ledger.read_grid(plan.survey)
-        raise InputError(
-            f"{plan.survey}: has another wavelength grid, {there.size:,} pixels from "
-            f"{there[0]:g} to {there[-1]:g}; leave "
-            "out --grid, or choose another path"
-        )
-    if changed:
-        raise InputError(
-            f"{plan.survey}: its files were read with other settings: {'; '.join(changed)}. "
-            "Use those, or choose another "
-            "path"
-        )
-
-
-def begun(survey: str) -> dict[str, Any] | None:
+def read_identity(survey: str) -> dict[str, Any] | None:
     """Return how the files of a survey are read; None if none of them was of use.
 
     Raises
@@ -112,44 +183,22 @@ def begun(survey: str) -> dict[str, Any] | None:
     InputError
         If something else is there.
     """
-    held = ledger.identity(survey)
-    return held if held is not None and ledger.is_begun(survey) else None
+    found = ledger.identity(survey)
+    if found is None or not ledger.is_begun(survey):
+        return None
+    return found
 
 
-def _changed(held: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
+def _list_changed(before: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
+    """Return what differs between two identities, by the names on the way to it."""
     changed = []
-    for name in held.keys() | now.keys():
-        was, is_now = held.get(name), now.get(name)
+    for name in before.keys() | now.keys():
+        was, is_now = before.get(name), now.get(name)
         if isinstance(was, dict) and isinstance(is_now, dict):
-            changed += _changed(was, is_now, f"{above}{name}.")
+            changed += _list_changed(was, is_now, f"{above}{name}.")
         elif was != is_now:
             changed.append(f"{above}{name} was {was!r}, is {is_now!r} now")
     return sorted(changed)
-
-
-def work(
-    plan: Plan, files: Sequence[str], runner: Runner, *, retry: bool = False
-) -> Iterator[Result]:
-    """Finish the session that was under way, if any, then add the files that are new; yields what each came to.
-
-    Parameters
-    ----------
-    plan : Plan
-    files : sequence of str
-    runner : Runner
-    retry : bool
-        Whether files that were refused before count as new.
-    """
-    for session in ledger.sessions(plan):
-        if ledger.attrs(session)["stage"] != ledger.DONE:
-            yield finish(session, runner)
-    before = ledger.sessions(plan)
-    known = ledger.standing(plan)
-    new = [f for f in files if f not in known or (retry and known[f])]
-    if new:
-        with store.explain_writing(plan.survey):
-            session = ledger.begin(plan, len(before), new, count_stars(plan))
-        yield finish(session, runner)
 
 
 def count_stars(plan: Plan) -> int:
@@ -157,7 +206,7 @@ def count_stars(plan: Plan) -> int:
     return sum(int(ledger.attrs(s)["stars"]) for s in ledger.sessions(plan))
 
 
-def finish(session: Session, runner: Runner) -> Result:
+def finish_session(session: Session, runner: Runner) -> Result:
     """Do what is pending of a session.
 
     Raises
@@ -165,23 +214,66 @@ def finish(session: Session, runner: Runner) -> Result:
     CannotWrite, RunError
     """
     if ledger.attrs(session)["stage"] == ledger.READING:
-        todo = ledger.pending(session)
-        runner.do(run_batch, session, todo, "reading", "files", lambda b: b.stop - b.start)
+        _run_all(_make_job(session, run_batch, "reading", "files"), ledger.pending(session), runner)
     layout = pack.lay_out(session)
     pack.check_files(session, layout)
+    n_new = layout.star.size
     with store.explain_writing(session.plan.survey):
         if ledger.attrs(session)["stage"] == ledger.READING:
-            if layout.star.size:
+            if n_new:
                 pack.write_layout(session, layout)
-                forget_new(session.plan.survey, session.first, session.first + layout.star.size)
+                forget_new(session.plan.survey, session.first, session.first + n_new)
             ledger.update(session, stage=ledger.PACKING)
-    if layout.star.size:
-        todo_pieces = pack.pending(session, layout.star.size)
-        runner.do(
-            pack.run_piece, session, todo_pieces, "writing", "stars", lambda p: p.stop - p.start
-        )
+    if n_new:
+        pieces = pack.pending(session, n_new)
+        _run_all(_make_job(session, pack.run_piece, "writing", "stars"), pieces, runner)
     with store.explain_writing(session.plan.survey):
         ledger.end(session, layout)
     paths = ledger.session_files(session)
-    quarantined = [(paths[f], s, r) for f, s, r in layout.refused]
-    return Result(session.n_files, layout.n_read, layout.star.size, quarantined, layout.masked)
+    return Result(
+        files=session.n_files,
+        spectra=layout.n_read,
+        stars=n_new,
+        quarantined=[(paths[file], star, reason) for file, star, reason in layout.refused],
+        masked=layout.masked,
+    )
+
+
+def _make_job(session: Session, task: Any, title: str, unit: str) -> Job:
+    """Return what is done with each batch or piece of a session."""
+    return Job(
+        task=task,
+        plan=session,
+        where=session.plan.survey,
+        title=title,
+        unit=unit,
+        event=title,
+        size=lambda item: item.stop - item.start,
+    )
+
+
+def _run_all(job: Job, items: Sequence[Any], runner: Runner) -> None:
+    """Do all items.
+
+    Raises
+    ------
+    RunError
+        If any could not be done.
+    """
+    _, failed = runner.run_job(job, items)
+    if failed:
+        item, error = next(iter(failed.items()))
+        raise RunError(
+            f"{job.where}: {len(failed)} of {len(items)} tasks could not be done "
+            f"({job.title} {item.index}: {describe_error(error)}). All others are; mend the cause "
+            "and run the same command again"
+        ) from error
+
+
+def _describe_refused(results: list[Result]) -> str:
+    """Say why the first file was refused."""
+    refused = [q for r in results for q in r.quarantined]
+    if not refused:
+        return "run the same command with files of the format"
+    path, _, reason = refused[0]
+    return f"the first of {len(refused)}: {path}: {reason}. Is the format right?"

@@ -10,13 +10,11 @@ import numpy as np
 
 from luxscale import store
 from luxscale.cluster import cpu_count
-from luxscale.labelling import catalogue
+from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import Plan, Region
-from luxscale.model.file import load_model
-from luxscale.model.inference import Inference, describe_results
 from luxscale.model.kernel import BLOCK
 from luxscale.model.lux import LuxModel
-from luxscale.store import chunks as inputs
+from luxscale.store.chunks import get_chunk_rows, read_sizes
 
 #: Memory of a worker before it reads: Python, JAX, Dask; and copies of a region's input that exist
 #: at once, decoded, as read, and as the kernel has them. Both measured; see benchmarks/scale.py.
@@ -34,7 +32,7 @@ _KERNEL_CORES = 4
 _SAMPLE = 4 * BLOCK
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
     """What a run will take.
 
@@ -108,58 +106,65 @@ def estimate_run(plan: Plan, cores: int | None = None) -> Estimate:
     InputError
         If the catalogue's path holds something else, or the survey changed under what is done.
     """
-    todo = catalogue.list_pending_unchanged(plan)
-    stars = sum(r.stop - r.start for r in todo)
+    catalogue = Catalogue(plan)
+    pending = catalogue.preview_pending()
+    stars = sum(r.stop - r.start for r in pending)
     cores = cores or cpu_count()
-    core_seconds = stars * _core_seconds_per_star(plan) if stars else 0.0
+    core_seconds = stars * _measure_star_seconds(catalogue) if stars else 0.0
+    region_bytes = plan.region_stars * _count_input_bytes(catalogue)
     return Estimate(
-        stars,
-        len(todo),
-        plan.region_stars,
-        _read_bytes(plan, todo),
-        stars * _written_per_star(plan),
-        int(_BASE_BYTES + _COPIES * plan.region_stars * _input_per_star(plan)),
-        round(core_seconds, 1),
-        round(core_seconds / cores, 1),
-        cores,
+        stars=stars,
+        regions=len(pending),
+        region_stars=plan.region_stars,
+        read_bytes=_count_stored_bytes(catalogue, pending),
+        write_bytes=stars * _count_written_bytes(catalogue),
+        worker_bytes=int(_BASE_BYTES + _COPIES * region_bytes),
+        core_seconds=round(core_seconds, 1),
+        seconds=round(core_seconds / cores, 1),
+        cores=cores,
     )
 
 
-def _read_bytes(plan: Plan, todo: Sequence[Region]) -> int:
-    survey = store.open_group(plan.survey, "r")
-    needed = np.zeros(plan.n_stars, bool)
-    for region in todo:
+def _count_stored_bytes(catalogue: Catalogue, pending: Sequence[Region]) -> int:
+    """Return the stored size of the chunks that pending regions read."""
+    n_stars = catalogue.plan.n_stars
+    needed = np.zeros(n_stars, bool)
+    for region in pending:
         needed[region.start : region.stop] = True
     total = 0
-    for name in catalogue.input_names(plan):
-        rows = inputs.get_chunk_rows(store.open_array(survey, name))
-        sizes = inputs.read_sizes(survey, name, 0, plan.n_stars)
-        read = np.logical_or.reduceat(needed, np.arange(0, plan.n_stars, rows))
+    for name in catalogue.input_names:
+        rows = get_chunk_rows(store.open_array(catalogue.survey, name))
+        sizes = read_sizes(catalogue.survey, name, 0, n_stars)
+        read = np.logical_or.reduceat(needed, np.arange(0, n_stars, rows))
         total += int(sizes[read & (sizes > 0)].sum())
     return total
 
 
-def _input_per_star(plan: Plan) -> int:
-    survey = store.open_group(plan.survey, "r")
-    arrays = [store.open_array(survey, name) for name in catalogue.input_names(plan)]
+def _count_input_bytes(catalogue: Catalogue) -> int:
+    """Return the size of a star's input in memory."""
+    arrays = [store.open_array(catalogue.survey, name) for name in catalogue.input_names]
     return sum(int(np.prod(a.shape[1:])) * a.dtype.itemsize for a in arrays)
 
 
-def _written_per_star(plan: Plan) -> int:
-    results = describe_results(load_model(plan.model), plan.covariance)
-    status = 1  # byte
-    return status + sum(result.bytes_per_star for result in results)
+def _count_written_bytes(catalogue: Catalogue) -> int:
+    """Return the size of a star's results, the status among them, before compression."""
+    status_bytes = 1
+    return status_bytes + sum(result.bytes_per_star for result in catalogue.results)
 
 
-def _core_seconds_per_star(plan: Plan) -> float:
-    """Read and infer the first stars, twice: the first time compiles."""
-    inference = Inference.of(load_model(plan.model), plan.given, covariance=plan.covariance)
+def _measure_star_seconds(catalogue: Catalogue) -> float:
+    """Return the seconds of one core for a star, by reading and inferring the first stars.
+
+    Twice, for the first time compiles.
+    """
+    plan, inference = catalogue.plan, catalogue.inference
     survey, n = store.open_dataset(plan.survey), min(_SAMPLE, plan.n_stars)
     for _ in range(2):
         started = time.perf_counter()
         data = {name: np.asarray(survey[name][:n].values) for name in inference.variables}
-        read = time.perf_counter() - started
+        read_seconds = time.perf_counter() - started
         inference.infer(data)
-        seconds = time.perf_counter() - started - read
-    chunks = min(plan.chunk, plan.n_stars) / n  # a whole chunk is read to have its first stars
-    return read / (n * max(chunks, 1)) + seconds * cpu_count() / n
+        infer_seconds = time.perf_counter() - started - read_seconds
+    # a whole chunk is read to have its first stars
+    n_read = max(n, min(plan.chunk, plan.n_stars))
+    return read_seconds / n_read + infer_seconds * cpu_count() / n

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -13,9 +14,10 @@ import xarray as xr
 
 from luxscale import store
 from luxscale.errors import InputError
-from luxscale.model.file import load_model
+from luxscale.model.file import from_dataset
 from luxscale.model.infer import check_match
 from luxscale.model.inference import check_covariance, pick_given
+from luxscale.model.lux import LuxModel
 from luxscale.runs.executors import VERSION
 from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.checks import check_unique
@@ -35,7 +37,7 @@ class Region:
     stop: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """What to label, with what, into what: all that a task needs to know, as plain values.
 
@@ -70,6 +72,16 @@ class Plan:
         """Fingerprint of the model."""
         return dict(self.identity)["model"]
 
+    def load_model(self) -> LuxModel:
+        """Return the model; it is loaded once a process, and never sent with a task.
+
+        Raises
+        ------
+        InputError
+            If another model is there now.
+        """
+        return _load_model(self.model, self.fingerprint)
+
     @property
     def regions(self) -> tuple[Region, ...]:
         """All regions, in order."""
@@ -95,7 +107,9 @@ def make_plan(
     InputError
     """
     paths = [store.make_absolute(p) for p in (survey, model, catalog)]
-    loaded = load_model(paths[1])
+    # what a model states is compared with its arrays when it is loaded
+    fingerprint = _open_model(paths[1]).attrs.get("fingerprint")
+    loaded = _load_model(paths[1], fingerprint)
     outputs = pick_given(loaded, given)
     if "label_value" not in (o.name for o in loaded.labels):
         raise InputError(
@@ -106,41 +120,70 @@ def make_plan(
     check_match(opened, outputs, paths[0])
     stars = opened[STAR].values
     check_unique(stars, paths[0])
-    names = tuple(o.name for o in outputs)
+    given_names = tuple(o.name for o in outputs)
+    variables = [v for o in outputs for v in o.spec.variables]
     identity = {
-        "survey": _checksum(opened[[v for o in outputs for v in o.spec.variables]], stars),
-        "model": loaded.fingerprint,
-        "given": json.dumps(names),
+        "survey": _checksum(opened[variables], stars),
+        "model": str(fingerprint),
+        "given": json.dumps(given_names),
         "covariance": json.dumps(covariance),
     }
     chunk = store.star_chunk(opened)
     if region_stars is None:
-        width = sum(opened[v][:1].nbytes for o in outputs for v in o.spec.variables)
-        region_stars = region_size(stars.size, chunk, width)
+        star_bytes = sum(opened[v][:1].nbytes for v in variables)
+        region_stars = region_size(stars.size, chunk, star_bytes)
     if region_stars < 1:
         raise InputError(f"region_stars={region_stars}: give the number of stars of a task")
     # two tasks must never write into one chunk of the catalogue
     region_stars = round_to_chunks(region_stars, chunk)
     return Plan(
-        paths[0],
-        paths[1],
-        paths[2],
-        names,
-        covariance,
-        stars.size,
-        chunk,
-        region_stars,
-        tuple(identity.items()),
+        survey=paths[0],
+        model=paths[1],
+        catalog=paths[2],
+        given=given_names,
+        covariance=covariance,
+        n_stars=stars.size,
+        chunk=chunk,
+        region_stars=region_stars,
+        identity=tuple(identity.items()),
     )
 
 
+def _open_model(path: str) -> xr.Dataset:
+    return store.open_dataset(path, dask=False, kind="model")
+
+
+@functools.lru_cache(maxsize=1)
+def _load_model(path: str, fingerprint: str | None) -> LuxModel:
+    """Load a model once a process; its fingerprint tells it from another at the same path.
+
+    Raises
+    ------
+    InputError
+        If another model is there now.
+    """
+    opened = _open_model(path)
+    if opened.attrs.get("fingerprint") != fingerprint:
+        raise InputError(
+            f"{path}: the model changed while the run was under way; start a new catalogue"
+        )
+    return from_dataset(opened, path)
+
+
 def region_size(n_stars: int, chunk: int, star_bytes: int) -> int:
-    """Return the stars of a region: whole chunks that hold as many bytes as it aims at, and regions to share out."""
-    return round_to_chunks(min(_REGION_BYTES / star_bytes, n_stars / _LEAST_REGIONS), chunk)
+    """Return the stars of a region: whole chunks, as many as hold the bytes that it aims at.
+
+    Fewer in a small survey, so that there are regions enough to share out.
+    """
+    most_stars = min(_REGION_BYTES / star_bytes, n_stars / _LEAST_REGIONS)
+    return round_to_chunks(most_stars, chunk)
 
 
 def _open_survey(path: str, outputs: Sequence[str]) -> xr.Dataset:
-    """Open a survey and check what is read of it; chunks that cannot be read are for the run to flag, which does the others."""
+    """Open a survey and check what is read of it.
+
+    Chunks that cannot be read are left for the run to flag, which does the others.
+    """
     survey = store.open_survey(path, check="structure", outputs=outputs)
     try:
         store.check_contents(survey, path, sample=True, outputs=outputs)
@@ -153,7 +196,10 @@ def _open_survey(path: str, outputs: Sequence[str]) -> xr.Dataset:
 
 
 def _checksum(survey: xr.Dataset, stars: np.ndarray) -> str:
-    """SHA-256 of a survey's stars, grids and layout; not of its flux, which is too large to read twice."""
+    """Return the SHA-256 of a survey's stars, grids and layout.
+
+    Not of its flux, which is too large to read twice.
+    """
     digest = hashlib.sha256("\n".join(map(str, stars.tolist())).encode())
     chunk = store.star_chunk(survey)
     digest.update(f"chunks of {chunk}".encode())

@@ -16,9 +16,8 @@ import numpy as np
 import xarray as xr
 
 from luxscale import store
-from luxscale.errors import InputError
+from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import Plan, Region
-from luxscale.model.file import load_model
 from luxscale.model.inference import Inference
 from luxscale.runs.executors import Clock, describe_error, name_worker
 from luxscale.schema import flags
@@ -26,7 +25,7 @@ from luxscale.schema.status import DONE, UNREADABLE
 from luxscale.store import chunks
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a task reports of its region.
 
@@ -49,6 +48,35 @@ class Outcome:
     worker: str
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Workplace:
+    """What a process keeps open to label regions of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    survey : Dataset
+        Without Dask: a region is one read. A chunk that is missing raises.
+    catalogue : Catalogue
+    """
+
+    plan: Plan
+    survey: xr.Dataset
+    catalogue: Catalogue
+
+
+@functools.lru_cache(maxsize=1)
+def open_workplace(plan: Plan) -> Workplace:
+    """Open what the regions of a plan need, once a process: it does not change under one plan."""
+    survey = xr.open_zarr(
+        chunks.open_strict(plan.survey),
+        chunks=None,
+        consolidated=False,
+        create_default_indexes=False,
+    )
+    return Workplace(plan=plan, survey=survey, catalogue=Catalogue(plan))
+
+
 def run_region(plan: Plan, region: Region) -> Outcome:
     """Label one region and write it.
 
@@ -59,15 +87,16 @@ def run_region(plan: Plan, region: Region) -> Outcome:
     CannotWrite
     """
     clock = Clock()
-    inference = _prepared(plan)
-    pieces = list(_read(plan, region.start, region.stop))
+    place = open_workplace(plan)
+    inference = place.catalogue.inference
+    pieces = list(_read(place, region.start, region.stop))
     clock.mark("read")
-    results, status, bad = [], [], []
+    results, status, unreadable = [], [], []
     for start, stop, data in pieces:
         n = stop - start
         if isinstance(data, str):
-            bad.append((start, stop, data))
-            results.append(_missing(inference, n))
+            unreadable.append((start, stop, data))
+            results.append(_make_unreadable(inference, n))
             status.append(np.full(n, UNREADABLE, np.uint8))
         else:
             results.append(inference.infer(data))
@@ -75,101 +104,53 @@ def run_region(plan: Plan, region: Region) -> Outcome:
     del pieces
     clock.mark("infer")
     arrays = {r.name: np.concatenate([part[r.name] for part in results]) for r in inference.results}
-    _write(plan, region, arrays, np.concatenate(status))
+    place.catalogue.write_region(region, arrays, np.concatenate(status))
     clock.mark("write")
     return Outcome(
-        region.index, region.stop - region.start, tuple(bad), clock.seconds, name_worker()
+        region=region.index,
+        stars=region.stop - region.start,
+        unreadable=tuple(unreadable),
+        seconds=clock.seconds,
+        worker=name_worker(),
     )
 
 
 def _read(
-    plan: Plan, start: int, stop: int, *, again: bool = True
+    place: Workplace, start: int, stop: int, *, again: bool = True
 ) -> Iterator[tuple[int, int, dict[str, np.ndarray] | str]]:
-    """Yield the data of stars, as few pieces as can be: where something cannot be read, chunk by chunk, or why.
+    """Yield the data of stars in as few pieces as possible, or why they cannot be read.
 
-    A chunk that is not there is asked for twice: the survey may have been away, and be back.
+    Where something cannot be read it goes chunk by chunk. A chunk that is not there is asked for
+    twice: the survey may have been away, and be back.
     """
-    survey = _opened(plan.survey, dict(plan.identity)["survey"])
+    plan = place.plan
     data: dict[str, np.ndarray] = {}
     name = ""
     try:
-        for name in _prepared(plan).variables:
-            data[name] = np.asarray(survey[name][start:stop].values)
+        for name in place.catalogue.inference.variables:
+            data[name] = np.asarray(place.survey[name][start:stop].values)
         yield start, stop, data
     except Exception as error:  # codecs raise what they like
-        if (
-            isinstance(error, KeyError | FileNotFoundError)
-            and store.read_attributes(plan.survey) is None
-        ):
+        missing = isinstance(error, KeyError | FileNotFoundError)
+        if missing and store.read_attributes(plan.survey) is None:
             raise FileNotFoundError(f"{plan.survey}: is not there for now") from error
         if store.is_outage(error):
             raise
         if stop - start > plan.chunk:
             for first in range(start, stop, plan.chunk):
-                yield from _read(plan, first, min(first + plan.chunk, stop))
+                yield from _read(place, first, min(first + plan.chunk, stop))
         elif again and isinstance(error, FileNotFoundError):
-            yield from _read(plan, start, stop, again=False)
+            yield from _read(place, start, stop, again=False)
         else:
             yield start, stop, f"{name!r}: {describe_error(error)}"
 
 
-def _missing(inference: Inference, n: int) -> dict[str, np.ndarray]:
-    """Return what stands in a catalogue for stars whose data cannot be read: nothing, and a flag."""
+def _make_unreadable(inference: Inference, n: int) -> dict[str, np.ndarray]:
+    """Return the results of stars whose data cannot be read: nothing, and a flag."""
     arrays = {}
     for result in inference.results:
-        empty: Any = np.nan if result.dtype.kind == "f" else 0
+        missing: Any = np.nan if result.dtype.kind == "f" else 0
         if result.name == "flags":
-            empty = flags.BIT["unreadable"]
-        arrays[result.name] = np.full((n, *result.shape), empty, result.dtype)
+            missing = flags.BIT["unreadable"]
+        arrays[result.name] = np.full((n, *result.shape), missing, result.dtype)
     return arrays
-
-
-def _write(plan: Plan, region: Region, arrays: dict[str, np.ndarray], status: np.ndarray) -> None:
-    """Write the results of a region, and its ``status`` last."""
-    stars = slice(region.start, region.stop)
-    with store.explain_writing(plan.catalog):
-        group = _catalog(plan.catalog, plan.identity)
-        _refuse_another(plan)
-        for name, values in arrays.items():
-            store.open_array(group, name)[stars] = values
-        chunks.flush_chunks(group, list(arrays), region.start, region.stop)
-        store.open_array(group, "status")[stars] = status
-
-
-def _refuse_another(plan: Plan) -> None:
-    """Refuse to write into a catalogue that was made anew, for another model say, while this task was under way."""
-    held = store.open_group(plan.catalog, "r").attrs.get("identity")
-    if held != dict(plan.identity):
-        raise InputError(
-            f"{plan.catalog}: is no longer the catalogue of this run; run the same command again"
-        )
-
-
-def _prepared(plan: Plan) -> Inference:
-    """Return the inference that a plan asks for, prepared once a process."""
-    return _load(plan.model, plan.given, plan.covariance, plan.fingerprint)
-
-
-@functools.lru_cache(maxsize=1)
-def _load(path: str, given: tuple[str, ...], covariance: bool, fingerprint: str) -> Inference:
-    """Load a model once a process; a model is never sent with a task."""
-    model = load_model(path)
-    if model.fingerprint != fingerprint:
-        raise InputError(
-            f"{path}: the model changed while the run was under way; start a new catalogue"
-        )
-    return Inference.of(model, given, covariance=covariance)
-
-
-@functools.lru_cache(maxsize=1)
-def _opened(path: str, checksum: str) -> xr.Dataset:
-    """Open a survey once a process (again if its checksum differs), without Dask: a region is one read."""
-    return xr.open_zarr(
-        chunks.open_strict(path), chunks=None, consolidated=False, create_default_indexes=False
-    )
-
-
-@functools.lru_cache(maxsize=1)
-def _catalog(path: str, identity: tuple[tuple[str, str], ...]) -> Any:
-    """Open a catalogue once a process: its arrays' metadata do not change while its identity does not."""
-    return store.open_group(path, "r+")

@@ -1,46 +1,34 @@
-"""The production run: one task a region (see `luxscale.labelling.plan` and `luxscale.labelling.region`), on a cluster or in a plain loop.
+"""The production run: a task for each region, on a cluster or in a plain loop.
 
-A run that was interrupted, however, goes on where it was. Regions that fail get a second try when
-all others are done; what fails again is named, with the command that tries just those once more.
+See `luxscale.labelling.plan` and `luxscale.labelling.region`. A run that was interrupted, however,
+goes on where it was. Regions that fail get a second try when all others are done; what fails again
+is named, with the command that tries just those once more.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from luxscale import store
-from luxscale.errors import CannotWrite, RunError
-from luxscale.labelling.catalogue import check_place, prepare, repair, status_of
+from luxscale.errors import RunError
+from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import Plan, Region, make_plan
 from luxscale.labelling.region import Outcome, run_region
-from luxscale.progress import Progress
-from luxscale.runs import job as tasks
+from luxscale.runs import target
 from luxscale.runs.executors import describe_error
-from luxscale.runs.log import RunLog, machine
-from luxscale.schema import flags
-from luxscale.schema.status import DONE, NOT_DONE
-from luxscale.store import damage, lock
+from luxscale.runs.job import Job, Runner
+from luxscale.runs.log import RunLog
+from luxscale.runs.target import OpenRun, log_run, open_target
 
-__all__ = [
-    "CannotWrite",
-    "RunError",
-    "Summary",
-    "complete",
-    "finalise",
-    "label_survey",
-    "run_region",
-    "run_regions",
-]
+#: Regions that a message lists by number.
+_LISTED = 10
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
     """How a run ended.
 
@@ -128,22 +116,14 @@ def label_survey(
     plan = make_plan(
         survey, model, catalog, given=given, covariance=covariance, region_stars=region_stars
     )
-    with RunLog(log) as written, open_for_run(plan, progress=progress) as work:
-        return complete(plan, work, client=client, log=written, progress=progress)
+    with RunLog(log) as run_log, open_for_run(plan, progress=progress) as run:
+        return complete(run, client=client, log=run_log, progress=progress)
 
 
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """Regions to do, what raises if they are another run's meanwhile, and what of the catalogue was found damaged."""
-
-    regions: tuple[Region, ...]
-    check: Callable[[], None] = tasks.never_raise
-    damaged: tuple[damage.Damage, ...] = ()
-
-
-@contextlib.contextmanager
-def open_for_run(plan: Plan, *, progress: bool = True) -> Iterator[Work]:
-    """Make a catalogue, or take it up, for this run alone; yields what is pending.
+def open_for_run(
+    plan: Plan, *, progress: bool = True
+) -> contextlib.AbstractContextManager[OpenRun[Catalogue]]:
+    """Make a catalogue, or take it up, for this run alone.
 
     Parameters
     ----------
@@ -156,84 +136,27 @@ def open_for_run(plan: Plan, *, progress: bool = True) -> Iterator[Work]:
     InputError
         If the catalogue's path holds something else, or another run is under way into it.
     """
-    check_place(plan)
-    with lock.hold_lock(plan.catalog, Progress("labelling", enabled=progress).say) as ours:
-        with store.explain_writing(plan.catalog):
-            store.sweep_partial(plan.catalog)
-        damaged = tuple(repair(plan))
-        yield Work(prepare(plan), ours.check, damaged)
+    return open_target(Catalogue(plan), title="labelling", progress=progress)
 
 
 def complete(
-    plan: Plan,
-    work: Work,
+    run: OpenRun[Catalogue],
     *,
     client: Any = None,
     log: RunLog | None = None,
     progress: bool = True,
 ) -> Summary:
-    """Do what is pending of a plan, and finalise its catalogue.
+    """Do what is pending of a catalogue, and finalise it.
 
-    Raises
-    ------
-    RunError
-    """
-    log, started = log or RunLog(), time.monotonic()
-    with _logged(plan, work, log, workers=_workers(client)):
-        run_regions(plan, work, client=client, log=log, progress=progress)
-        counts = finalise(plan)
-    stars = sum(r.stop - r.start for r in work.regions)
-    summary = Summary(plan.catalog, plan.n_stars, stars, time.monotonic() - started, counts)
-    log.write("end", seconds=summary.seconds, stars=summary.n_run, flags=counts)
-    return summary
-
-
-def run_alone(plan: Plan, work: Work, region: Region, log: RunLog) -> Outcome | None:
-    """Do one region in this process, and finalise the catalogue if it was the last; None if it is done already.
-
-    What goes wrong is raised as it is, for this is how one looks into it.
-    """
-    started = time.monotonic()
-    with _logged(plan, dataclasses.replace(work, regions=(region,)), log, workers=0):
-        outcome = run_region(plan, region) if region in work.regions else None
-        if outcome:
-            log.write("region", **dataclasses.asdict(outcome))
-        if work.regions == (region,):
-            finalise(plan)
-    log.write("end", seconds=time.monotonic() - started, stars=outcome.stars if outcome else 0)
-    return outcome
-
-
-@contextlib.contextmanager
-def _logged(plan: Plan, work: Work, log: RunLog, **facts: Any) -> Iterator[None]:
-    """Log how a run starts and, where it is stopped, by what."""
-    started, settings = (
-        time.monotonic(),
-        dataclasses.asdict(plan) | {"identity": dict(plan.identity)},
-    )
-    log.write("start", plan=settings, regions=len(work.regions), machine=machine(), **facts)
-    for each in work.damaged:
-        log.write("damage", catalog=plan.catalog, **dataclasses.asdict(each))
-    try:
-        yield
-    except BaseException as error:
-        log.write("stopped", seconds=time.monotonic() - started, error=describe_error(error))
-        raise
-
-
-def _workers(client: Any) -> int:
-    return 0 if client is None else len(client.scheduler_info(n_workers=-1)["workers"])
-
-
-def run_regions(
-    plan: Plan,
-    work: Work,
-    *,
-    client: Any = None,
-    log: RunLog | None = None,
-    progress: bool = True,
-) -> None:
-    """Do regions, on a cluster or one after another.
+    Parameters
+    ----------
+    run : OpenRun
+        As `open_for_run` yields it.
+    client : distributed.Client, optional
+        Without one, regions are done one after another in this process.
+    log : RunLog, optional
+    progress : bool
+        Whether to show progress on standard error.
 
     Raises
     ------
@@ -241,90 +164,119 @@ def run_regions(
         Names the regions that could not be done, and those with stars that could not be read; all
         others are done.
     """
-    damaged = (
-        f"{len(work.damaged)} chunks of the catalogue are damaged and done again: {work.damaged[0]}"
-        if work.damaged
-        else ""
-    )
-    outcomes, failed = tasks.run_job(
-        job(plan),
-        work.regions,
-        client=client,
-        log=log,
-        check=work.check,
-        remark=damaged,
-        progress=progress,
-    )
-    _account(
-        plan,
-        failed,
-        [
-            (o.region, f"stars {a} to {b}, {reason}")
-            for o in outcomes
-            for a, b, reason in o.unreadable
-        ],
-    )
+    fill = functools.partial(_fill, run.target)
+    return target.complete(run, fill, client=client, log=log, progress=progress)
 
 
-def job(plan: Plan) -> tasks.Job:
-    """Return what is done with each region."""
-    return tasks.Job(
-        run_region, plan, plan.catalog, "labelling", "stars", "region", lambda r: r.stop - r.start
-    )
-
-
-def _account(
-    plan: Plan, failed: dict[Region, BaseException], unreadable: list[tuple[int, str]]
-) -> None:
-    """Say what could not be done, and what to do about it.
-
-    Raises
-    ------
-    RunError
-    """
-    parts, first = [], 0
-    for what, regions in (
-        (
-            "hold stars whose data cannot be read: they have no labels, and the flag 'unreadable'",
-            dict(unreadable),
-        ),
-        ("could not be done", {r.index: describe_error(e) for r, e in failed.items()}),
-    ):
-        if regions:
-            first = min(regions)
-            listed = ", ".join(map(str, sorted(regions)[:10])) + (
-                " ..." if len(regions) > 10 else ""
-            )
-            parts.append(
-                f"{len(regions)} of {len(plan.regions)} regions {what} ({listed}); region {first}: "
-                f"{regions[first].rstrip('.')}. "
-            )
-    if parts:
-        raise RunError(
-            f"{plan.catalog}: {''.join(parts)}All others are done; mend the cause and run the "
-            "same command again, which "
-            f"does just those, or look at one alone with --region {first}"
-        ) from next(iter(failed.values()), None)
-
-
-def finalise(plan: Plan) -> dict[str, int]:
-    """Check that all regions are done, and record the counts of flags in the catalogue.
-
-    Raises
-    ------
-    RunError
-        If regions are pending.
-    """
-    status = status_of(plan)
-    left = [r.index for r in plan.regions if (status[r.start : r.stop] == NOT_DONE).any()]
-    if left:
-        raise RunError(
-            f"{plan.catalog}: {len(left)} regions are pending, first {left[0]}; run the same "
-            "command again"
+def _fill(catalogue: Catalogue, pending: Sequence[Region], runner: Runner) -> Summary:
+    """Do the regions that are pending, and finalise the catalogue."""
+    log_damage(catalogue, runner.log)
+    remark = ""
+    if catalogue.damaged:
+        remark = (
+            f"{len(catalogue.damaged)} chunks of the catalogue are damaged and done again: "
+            f"{catalogue.damaged[0]}"
         )
-    group = store.open_group(plan.catalog, "r+")
-    with damage.locate_damage(plan.catalog):
-        counts = flags.count(np.asarray(store.open_array(group, "flags")[:]))
-    with store.explain_writing(plan.catalog):
-        group.attrs.update({"complete": int((status == DONE).all()), "flag_counts": counts})
-    return counts
+    outcomes, failed = runner.run_job(make_job(catalogue.plan), pending, remark=remark)
+    _refuse_incomplete(catalogue.plan, outcomes, failed)
+    summary = Summary(
+        catalog=catalogue.path,
+        n_stars=catalogue.plan.n_stars,
+        n_run=sum(r.stop - r.start for r in pending),
+        flags=catalogue.finalise(),
+        seconds=runner.seconds,
+    )
+    runner.log.write("end", seconds=summary.seconds, stars=summary.n_run, flags=summary.flags)
+    return summary
+
+
+def run_one_region(run: OpenRun[Catalogue], region: Region, log: RunLog) -> Outcome | None:
+    """Do one region in this process, and finalise the catalogue if it was the last.
+
+    What goes wrong is raised as it is, for this is how one looks into it.
+
+    Returns
+    -------
+    Outcome or None
+        None if the region is done already.
+    """
+    runner = Runner(lock=run.lock, log=log)
+    is_pending = region in run.pending
+    is_last = run.pending == (region,)
+    outcome = None
+    with log_run(dataclasses.replace(run, pending=(region,)), runner):
+        log_damage(run.target, log)
+        if is_pending:
+            outcome = run_region(run.target.plan, region)
+            log.write("region", **dataclasses.asdict(outcome))
+        if is_last:
+            run.target.finalise()
+    log.write("end", seconds=runner.seconds, stars=outcome.stars if outcome else 0)
+    return outcome
+
+
+def log_damage(catalogue: Catalogue, log: RunLog) -> None:
+    """Log the chunks of a catalogue that were found damaged."""
+    for each in catalogue.damaged:
+        log.write("damage", catalog=catalogue.path, **dataclasses.asdict(each))
+
+
+def make_job(plan: Plan) -> Job:
+    """Return what is done with each region."""
+    return Job(
+        task=run_region,
+        plan=plan,
+        where=plan.catalog,
+        title="labelling",
+        unit="stars",
+        event="region",
+        size=lambda region: region.stop - region.start,
+    )
+
+
+def _refuse_incomplete(
+    plan: Plan, outcomes: Sequence[Outcome], failed: Mapping[Region, BaseException]
+) -> None:
+    """Say what could not be done or read, and what to do about it.
+
+    Raises
+    ------
+    RunError
+    """
+    unreadable = {
+        o.region: f"stars {start} to {stop}, {reason}"
+        for o in outcomes
+        for start, stop, reason in o.unreadable
+    }
+    not_done = {region.index: describe_error(error) for region, error in failed.items()}
+    if not unreadable and not not_done:
+        return
+    text = ""
+    if unreadable:
+        text += _describe_regions(
+            plan,
+            unreadable,
+            "hold stars whose data cannot be read: they have no labels, and the flag 'unreadable'",
+        )
+    if not_done:
+        text += _describe_regions(plan, not_done, "could not be done")
+    first = min(not_done or unreadable)
+    raise RunError(
+        f"{plan.catalog}: {text}All others are done; mend the cause and run the same command "
+        f"again, which does just those, or look at one alone with --region {first}"
+    ) from next(iter(failed.values()), None)
+
+
+def _describe_regions(plan: Plan, reasons: Mapping[int, str], what: str) -> str:
+    """Return a sentence that counts and lists regions, with the reason for the first."""
+    first = min(reasons)
+    return (
+        f"{len(reasons)} of {len(plan.regions)} regions {what} ({_list_numbers(reasons)}); region "
+        f"{first}: {reasons[first].rstrip('.')}. "
+    )
+
+
+def _list_numbers(numbers: Collection[int]) -> str:
+    """Return the first numbers in order, as text."""
+    listed = ", ".join(map(str, sorted(numbers)[:_LISTED]))
+    return f"{listed} ..." if len(numbers) > _LISTED else listed

@@ -15,7 +15,8 @@ from luxscale import store
 from luxscale.analysis.evaluate import require_catalog
 from luxscale.errors import InputError
 from luxscale.info.describe import describe
-from luxscale.labelling import catalogue as catalogs
+from luxscale.labelling.catalogue import FORMAT as CATALOG_FORMAT
+from luxscale.labelling.marks import find_changed_input
 from luxscale.model.file import FORMAT, load_model
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import check_latents
@@ -192,7 +193,7 @@ def _open_truth(path: str | Path, survey: _Part) -> xr.Dataset:
     """Open the survey with trusted labels, which may be the one that was labelled."""
     if survey.opened is not None and store.make_absolute(path) == store.make_absolute(survey.path):
         return _require_labels(survey.opened, path)
-    kinds = {FORMAT: "model", catalogs.FORMAT: "catalogue"}
+    kinds = {FORMAT: "model", CATALOG_FORMAT: "catalogue"}
     attributes = store.read_attributes(path) or {}
     kind = kinds.get(attributes.get("format", ""))
     if kind:
@@ -236,7 +237,7 @@ def _open_survey(path: str | Path, catalog: xr.Dataset, catalog_where: str) -> x
             "survey that was labelled"
         )
     with damage.explain_damage(str(path)):
-        changed = catalogs.changed_input(str(path), catalog_where, find_done(catalog))
+        changed = find_changed_input(str(path), catalog_where, find_done(catalog))
     if changed:
         raise InputError(
             f"{path}: is not the survey that {catalog_where} was made of: {changed}; give the "

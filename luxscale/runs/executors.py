@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib.metadata
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from luxscale.errors import CannotWrite, RunError
 from luxscale.progress import Progress
@@ -21,13 +22,11 @@ if TYPE_CHECKING:
 #: Times that Dask tries a task that raises, before it counts as failed.
 _RETRIES = 2
 
-
 #: Items handed to the scheduler at once.
 _BATCH = 1000
 
-
+#: An item, and what its task returned or the exception that it raised.
 Attempt = tuple[Any, Any]
-
 
 #: Of the luxscale that runs here.
 VERSION = importlib.metadata.version("luxscale")
@@ -53,7 +52,10 @@ def name_worker() -> str:
 
 
 class TaskError(RuntimeError):
-    """What went wrong in a task, its type and message as text: on a worker an exception may be one that cannot be sent."""
+    """What went wrong in a task, as text.
+
+    On a worker an exception may be one that cannot be sent.
+    """
 
 
 def describe_error(error: BaseException) -> str:
@@ -66,20 +68,112 @@ def describe_error(error: BaseException) -> str:
         return type(error).__name__
 
 
-def run_in_process(job: Job, items: Sequence[Any]) -> Iterator[Attempt]:
-    """Do items one after another in this process, and yield each with what came of it.
+class Executor(Protocol):
+    """Who does the items of a job."""
 
-    Raises
-    ------
-    CannotWrite
+    def run(self, job: Job, items: Sequence[Any]) -> Iterator[Attempt]:
+        """Do items, and yield each as it ends, with what its task returned or raised.
+
+        Raises
+        ------
+        CannotWrite
+            If a task raised it: the store is out of reach for all others too.
+        """
+
+    def watch(self, log: RunLog, shown: Progress) -> contextlib.AbstractContextManager[None]:
+        """Log the workers that come and go meanwhile."""
+
+    def count_workers(self) -> int:
+        """Return the number of workers that there are now; 0 without any."""
+
+
+def choose_executor(client: Any = None) -> Executor:
+    """Return the executor for a `distributed.Client`, or for this process without one."""
+    return InProcess() if client is None else OnDask(client)
+
+
+@dataclasses.dataclass(frozen=True)
+class InProcess:
+    """Does items one after another in this process."""
+
+    def run(self, job: Job, items: Sequence[Any]) -> Iterator[Attempt]:
+        """Do items; see `Executor.run`."""
+        for item in items:
+            try:
+                yield item, job.task(job.plan, item)
+            except CannotWrite:
+                raise
+            except Exception as error:
+                yield item, error
+
+    def watch(self, log: RunLog, shown: Progress) -> contextlib.AbstractContextManager[None]:
+        """Return a context that does nothing, for there are no workers."""
+        return contextlib.nullcontext()
+
+    def count_workers(self) -> int:
+        """Return 0."""
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class OnDask:
+    """Does items on the workers of a Dask cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
     """
-    for item in items:
+
+    client: Any
+
+    def run(self, job: Job, items: Sequence[Any]) -> Iterator[Attempt]:
+        """Do items; see `Executor.run`. At an exception, what is under way is cancelled.
+
+        Raises
+        ------
+        CannotWrite
+        RunError
+            If the scheduler is gone.
+        """
+        from distributed import as_completed
+
+        futures = self.client.map(
+            functools.partial(run_on_worker, job.task, VERSION),
+            [job.plan] * len(items),
+            list(items),
+            pure=False,
+            retries=_RETRIES,
+            batch_size=_BATCH,
+        )
+        item_of = {f.key: item for f, item in zip(futures, items, strict=True)}
         try:
-            yield item, job.task(job.plan, item)
-        except CannotWrite:
-            raise
-        except Exception as error:
-            yield item, error
+            # results come along with the news that they are there: asked for one by one they take
+            # as long as the task
+            for future, result in as_completed(futures, with_results=True, raise_errors=False):
+                yield item_of[future.key], _unpack_result(job, result)
+                future.release()
+        finally:
+            with contextlib.suppress(Exception):  # of a scheduler that is gone
+                self.client.cancel([f for f in futures if not f.done()])
+
+    @contextlib.contextmanager
+    def watch(self, log: RunLog, shown: Progress) -> Iterator[None]:
+        """Log the workers that the cluster loses or gains meanwhile."""
+
+        def write_event(event: tuple[float, dict[str, Any]]) -> None:
+            _log_worker_event(event[1], log, shown)
+
+        self.client.subscribe_topic("all", write_event)
+        try:
+            yield
+        finally:
+            # the scheduler may be gone: the error to show is the one that ended the run
+            with contextlib.suppress(Exception):
+                self.client.unsubscribe_topic("all")
+
+    def count_workers(self) -> int:
+        """Return the number of workers that there are now."""
+        return len(self.client.scheduler_info(n_workers=-1)["workers"])
 
 
 def run_on_worker(task: Callable[[Any, Any], Any], version: str, plan: Any, item: Any) -> Any:
@@ -102,73 +196,34 @@ def run_on_worker(task: Callable[[Any, Any], Any], version: str, plan: Any, item
     raise failure  # out here, for what it comes from would be sent along
 
 
-def run_on_cluster(job: Job, client: Any, items: Sequence[Any]) -> Iterator[Attempt]:
-    """Do items on a cluster, and yield each as it ends, with what came of it.
+def _unpack_result(job: Job, result: Any) -> Any:
+    """Return what a task returned or raised, as Dask hands it over.
 
     Raises
     ------
-    CannotWrite
-        What is under way is cancelled.
+    CannotWrite, RunError
     """
-    from distributed import as_completed
     from distributed.client import CancelledError
 
-    task = functools.partial(run_on_worker, job.task, VERSION)
-    futures = client.map(
-        task, [job.plan] * len(items), list(items), pure=False, retries=_RETRIES, batch_size=_BATCH
-    )
-    by_key = {f.key: i for f, i in zip(futures, items, strict=True)}
-    try:
-        # results come along with the news that they are there: asked for one by one they take as
-        # long as the task
-        for future, result in as_completed(futures, with_results=True, raise_errors=False):
-            found = (
-                result[1] if isinstance(result, tuple) else result
-            )  # type, exception, traceback of one that failed
-            if isinstance(found, CannotWrite):
-                raise found
-            if isinstance(found, CancelledError):
-                raise RunError(
-                    f"{job.where}: the Dask scheduler is gone, or gave up the work; what is "
-                    "done is kept: start a "
-                    "cluster and run the same command again"
-                ) from found
-            yield by_key[future.key], found
-            future.release()
-    finally:
-        with contextlib.suppress(Exception):  # as above
-            client.cancel([f for f in futures if not f.done()])
+    # of a task that failed it is a tuple: type, exception, traceback
+    found = result[1] if isinstance(result, tuple) else result
+    if isinstance(found, CannotWrite):
+        raise found
+    if isinstance(found, CancelledError):
+        raise RunError(
+            f"{job.where}: the Dask scheduler is gone, or gave up the work; what is done is kept: "
+            "start a cluster and run the same command again"
+        ) from found
+    return found
 
 
-@contextlib.contextmanager
-def watch_workers(client: Any, log: RunLog, shown: Progress) -> Iterator[None]:
-    """Log the workers that a cluster loses or gains meanwhile."""
-    if client is None:
-        yield
-        return
-
-    def hear(event: tuple[float, dict[str, Any]]) -> None:
-        action = event[1].get("action")
-        if action in ("remove-worker", "add-worker"):
-            lost = action == "remove-worker" and not event[1].get(
-                "expected"
-            )  # of one that is no longer needed
-            what = (
-                "worker lost"
-                if lost
-                else "worker joined"
-                if action == "add-worker"
-                else "worker left"
-            )
-            log.write(what, worker=event[1].get("worker"))
-            if lost:
-                shown.say("a worker was lost; its work is done by others")
-
-    client.subscribe_topic("all", hear)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(
-            Exception
-        ):  # of a scheduler that is gone: what ended the run is to be told
-            client.unsubscribe_topic("all")
+def _log_worker_event(event: dict[str, Any], log: RunLog, shown: Progress) -> None:
+    """Log a worker that joined, left when it was no longer needed, or was lost."""
+    action, worker = event.get("action"), event.get("worker")
+    if action == "add-worker":
+        log.write("worker joined", worker=worker)
+    elif action == "remove-worker" and event.get("expected"):
+        log.write("worker left", worker=worker)
+    elif action == "remove-worker":
+        log.write("worker lost", worker=worker)
+        shown.say("a worker was lost; its work is done by others")

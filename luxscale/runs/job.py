@@ -1,4 +1,4 @@
-"""Independent tasks, done on a cluster or one after another: the regions of a labelling, the batches of an ingest.
+"""Independent tasks and who does them: regions of a labelling, batches of an ingest, folds.
 
 A task is a function of a plan and an item, both small values, and returns a small one; what it
 makes it writes itself. Items that fail get a second try when all others are done.
@@ -7,19 +7,21 @@ makes it writes itself. Items that fail get a second try when all others are don
 from __future__ import annotations
 
 import dataclasses
+import operator
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from luxscale.progress import Progress
-from luxscale.runs.executors import describe_error, run_in_process, run_on_cluster, watch_workers
+from luxscale.runs.executors import Executor, InProcess, describe_error
 from luxscale.runs.log import RunLog
+from luxscale.store.lock import Lock
 
 #: How often an item is tried: once with all others, and once more when they are done.
 _ROUNDS = 2
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
     """What is done with each item.
 
@@ -37,6 +39,8 @@ class Job:
         Name of an item in the log.
     size : callable
         Units of an item.
+    label : callable
+        What the log calls an item that failed; its index if not given.
     """
 
     task: Callable[[Any, Any], Any]
@@ -46,84 +50,96 @@ class Job:
     unit: str
     event: str
     size: Callable[[Any], int]
+    label: Callable[[Any], Any] = operator.attrgetter("index")
 
 
-def never_raise() -> None:
-    """Nothing can end a run that holds no lock."""
-
-
-def run_job(
-    job: Job,
-    items: Sequence[Any],
-    *,
-    client: Any = None,
-    log: RunLog | None = None,
-    check: Callable[[], None] = never_raise,
-    remark: str = "",
-    progress: bool = True,
-) -> tuple[list[Any], dict[Any, BaseException]]:
-    """Do items, on a cluster or one after another.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Runner:
+    """Who does the jobs of a run, and where it is told how they go.
 
     Parameters
     ----------
-    job : Job
-    items : sequence
-    client : distributed.Client, optional
-        Without one, items are done in this process.
-    log : RunLog, optional
-    check : callable
-        Raises if the run may not go on.
-    remark : str
-        What is to be said before.
+    lock : Lock
+        Of the store that is written; a run that lost it ends.
+    executor : Executor
+    log : RunLog
     progress : bool
-
-    Returns
-    -------
-    outcomes : list
-        What tasks returned, in the order in which they ended.
-    failed : dict
-        Items that could not be done, and why.
-
-    Raises
-    ------
-    CannotWrite, RunError
+        Whether to show progress on standard error.
+    started : float
+        Monotonic time at which the run began.
     """
-    log = log or RunLog()
-    outcomes: list[Any] = []
-    failed: dict[Any, BaseException] = dict.fromkeys(items, RuntimeError("not tried"))
-    done, started = 0, time.monotonic()
-    total = sum(map(job.size, items))
-    with (
-        Progress(job.title, total, unit=job.unit, enabled=progress) as shown,
-        watch_workers(client, log, shown),
-    ):
-        if remark:
-            shown.say(remark)
-        for attempt in range(_ROUNDS):
-            left = list(failed)
-            for item, result in (
-                run_in_process(job, left) if client is None else run_on_cluster(job, client, left)
-            ):
-                check()
-                if isinstance(result, BaseException):
-                    failed[item] = result
-                    log.write(
-                        "fault",
-                        **{job.event: item.index},
-                        round=attempt,
-                        error=describe_error(result),
-                    )
-                else:
-                    del failed[item]
-                    outcomes.append(result)
-                    done += job.size(item)
-                    log.write(job.event, **dataclasses.asdict(result))
-                rate = done / (time.monotonic() - started)
-                shown.update(done, f"{rate:,.0f} {job.unit}/s" + _count(failed, attempt))
-            if not failed:
-                break
-    return outcomes, failed
+
+    lock: Lock
+    executor: Executor = dataclasses.field(default_factory=InProcess)
+    log: RunLog = dataclasses.field(default_factory=RunLog)
+    progress: bool = True
+    started: float = dataclasses.field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the run began."""
+        return time.monotonic() - self.started
+
+    def run_job(
+        self, job: Job, items: Sequence[Any], *, remark: str = ""
+    ) -> tuple[list[Any], dict[Any, BaseException]]:
+        """Do items, and those that failed once more when all others are done.
+
+        Parameters
+        ----------
+        job : Job
+        items : sequence
+        remark : str
+            Shown before the work begins.
+
+        Returns
+        -------
+        outcomes : list
+            What tasks returned, in the order in which they ended.
+        failed : dict
+            Items that could not be done, and why.
+
+        Raises
+        ------
+        CannotWrite, RunError
+        """
+        outcomes: list[Any] = []
+        failed: dict[Any, BaseException] = dict.fromkeys(items, RuntimeError("not tried"))
+        done, started = 0, time.monotonic()
+        total = sum(map(job.size, items))
+        with (
+            Progress(job.title, total, unit=job.unit, enabled=self.progress) as shown,
+            self.executor.watch(self.log, shown),
+        ):
+            if remark:
+                shown.say(remark)
+            for attempt in range(_ROUNDS):
+                for item, result in self.executor.run(job, list(failed)):
+                    self.lock.check()
+                    if isinstance(result, BaseException):
+                        failed[item] = result
+                        self._log_fault(job, item, attempt, result)
+                    else:
+                        del failed[item]
+                        outcomes.append(result)
+                        done += job.size(item)
+                        self.log.write(job.event, **dataclasses.asdict(result))
+                    note = _describe_rate(done, time.monotonic() - started, job.unit)
+                    if attempt:
+                        note += f", {len(failed)} to try again"
+                    shown.update(done, note)
+                if not failed:
+                    break
+        return outcomes, failed
+
+    def _log_fault(self, job: Job, item: Any, attempt: int, error: BaseException) -> None:
+        name = {job.event: job.label(item)}
+        self.log.write("fault", **name, round=attempt, error=describe_error(error))
 
 
-def _count(failed: dict[Any, BaseException], attempt: int) -> str:
-    return f", {len(failed)} to try again" if attempt else ""
+def _describe_rate(done: int, seconds: float, unit: str) -> str:
+    """Return a rate per second, or per hour where that is below 1."""
+    rate = done / seconds
+    if 0 < rate < 1:
+        return f"{3600 * rate:,.0f} {unit}/h"
+    return f"{rate:,.0f} {unit}/s"

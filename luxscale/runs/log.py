@@ -28,7 +28,7 @@ _PACKAGES = (
 
 
 class RunLog:
-    """Appends events to a file as they happen, so that a run that is killed leaves all but its last line.
+    """Appends events to a file as they happen; a run that is killed leaves all but its last line.
 
     Parameters
     ----------
@@ -43,8 +43,12 @@ class RunLog:
 
     def __init__(self, path: str | Path | None = None) -> None:
         # unbuffered: a line is one write, whole whichever thread it comes from
-        self._file = _opened(Path(path)) if path else None
-        self._start = b"\n" if self._file and _is_cut_short(self._file) else b""
+        self._file: BinaryIO | None = None
+        self._start = b""
+        if path:
+            self._file = _open_file(Path(path))
+        if self._file and _is_cut_short(self._file):
+            self._start = b"\n"
 
     def __enter__(self) -> RunLog:
         return self
@@ -58,21 +62,24 @@ class RunLog:
 
         A log that cannot be written, on a full disk say, ends no run: that is said once.
         """
-        if self._file and not self._file.closed:
-            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-            line = json.dumps({"time": now, "event": event, **facts}).encode()
-            try:
-                whole = self._file.write(self._start + line + b"\n") == len(self._start + line) + 1
-                self._start = b"" if whole else b"\n"
-            except OSError as error:
-                self._file.close()
-                print(
-                    f"{self._file.name}: cannot be written ({error.strerror}); no log from here on",
-                    file=sys.stderr,
-                )
+        if self._file is None or self._file.closed:
+            return
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        text = json.dumps({"time": now, "event": event, **facts})
+        line = self._start + text.encode() + b"\n"
+        try:
+            written = self._file.write(line)
+        except OSError as error:
+            self._file.close()
+            print(
+                f"{self._file.name}: cannot be written ({error.strerror}); no log from here on",
+                file=sys.stderr,
+            )
+            return
+        self._start = b"" if written == len(line) else b"\n"
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open_file(path: Path) -> BinaryIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return open(path, "a+b", buffering=0)
@@ -90,8 +97,8 @@ def _is_cut_short(file: BinaryIO) -> bool:
     return file.read(1) != b"\n"
 
 
-def machine() -> dict[str, Any]:
-    """Return what runs: host, processor, versions of Python and of the packages that bear on results."""
+def describe_machine() -> dict[str, Any]:
+    """Return what runs: host, system, versions of Python and of packages that bear on results."""
     versions = {}
     for package in _PACKAGES:
         try:

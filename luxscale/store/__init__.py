@@ -223,16 +223,20 @@ def check_contents(
         check_unique(survey[STAR].values, where)
 
 
-def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) -> None:
+def write_dataset(
+    dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK, mode: Literal["w", "a"] = "w"
+) -> None:
     """Write a Dataset in memory or on Dask as Zarr format 3, chunked by star only.
 
     Parameters
     ----------
     dataset : Dataset
     path : str or Path
-        Replaced if it exists; see `claim_place`.
+        See `claim_place`.
     chunk : int
         Stars a chunk.
+    mode : {"w", "a"}
+        Whether to replace what is there, or to keep its other arrays and groups.
 
     Examples
     --------
@@ -248,7 +252,7 @@ def write_dataset(dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK) 
                 encoding[name]["compressors"] = make_codecs(variable.dtype)
     dataset.to_zarr(
         locate(path),
-        mode="w",
+        mode=mode,
         encoding=encoding,
         consolidated=False,
         zarr_format=3,

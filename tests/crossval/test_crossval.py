@@ -15,8 +15,8 @@ from luxscale import crossval as cv
 from luxscale import store
 from luxscale.cli import main
 from luxscale.cluster import local_cluster
-from luxscale.errors import InputError
-from luxscale.labelling.run import RunError
+from luxscale.crossval import results as cv_results
+from luxscale.errors import InputError, RunError
 
 pytestmark = pytest.mark.slow  # test_cli.py has a cross-validation in the default run
 
@@ -185,18 +185,18 @@ def test_one_standard_error_rule(results):
 
 
 def test_a_failed_task_is_named_and_the_rest_resumes(path, out, results, tmp_path, monkeypatch):
-    do, did = cv.run_task, []
+    do, did = cv.run_tasks, []
 
-    def fails(grid, *tasks):
+    def fails(grid, tasks):
         if tasks[0][:2] == (4, 1.0) and tasks[0].fold > 0:
             raise OSError("disk on fire")
-        return do(grid, *tasks)
+        return do(grid, tasks)
 
-    def counts(grid, *tasks):
+    def counts(grid, tasks):
         did.extend(tasks)
-        return do(grid, *tasks)
+        return do(grid, tasks)
 
-    monkeypatch.setattr(cv, "run_task", fails)
+    monkeypatch.setattr(cv_results, "run_tasks", fails)
     with pytest.raises(
         RunError, match=r"2 of 9 tasks.*P=4, prior=1, fold 1: OSError: disk on fire"
     ):
@@ -212,7 +212,7 @@ def test_a_failed_task_is_named_and_the_rest_resumes(path, out, results, tmp_pat
     assert np.isnan(cv.scores(partial)["label_chi2"].sel(latent_dim=4)).any()
     assert cv.choose(partial).latent_dim == 6
     assert cv.to_records(partial)[1]["label_chi2_given_spectra"] is None
-    monkeypatch.setattr(cv, "run_task", counts)
+    monkeypatch.setattr(cv_results, "run_tasks", counts)
     resumed = run(path, tmp_path / "cv.zarr").compute()
     assert did == [cv.Task(4, 1.0, 1), cv.Task(4, 1.0, 2)]
     assert_same(resumed, results)
@@ -231,7 +231,7 @@ def test_a_task_half_written_is_done_again(path, tmp_path):
     )
     group[f"{grid.tasks[1].group}/label_value"][:] = -1
     group.attrs["complete"] = 0
-    assert cv.pending(grid) == grid.tasks[1:]
+    assert cv.Results(grid).list_pending() == grid.tasks[1:]
     assert_same(run(path, tmp_path / "cv.zarr", **options).compute(), whole)
 
 
@@ -329,12 +329,12 @@ def test_settings_that_share_a_training_train_once(path, results, tmp_path, monk
         method="alternating",
         folds=2,
     )
-    assert grid.together(grid.tasks) == [(t,) for t in grid.tasks]
+    assert grid.group_by_training(grid.tasks) == [(t,) for t in grid.tasks]
 
 
-def timed(grid, task):
+def timed(grid, tasks):
     start = time.monotonic()
-    cv.run_task(grid, task)
+    cv.run_tasks(grid, tasks)
     return start, time.monotonic()
 
 
@@ -342,9 +342,9 @@ def timed(grid, task):
 def test_a_worker_does_one_task_at_a_time(path, tmp_path):
     """What a task computes with Dask must not make room for another, whose memory would come on top."""
     grid = cv.make_grid(path, tmp_path / "cv.zarr", latent_dims=[2], folds=3, iterations=2)
-    todo = cv.prepare(grid)
-    with local_cluster(1) as client:
-        spans = sorted(client.gather(client.map(timed, [grid] * len(todo), list(todo), pure=False)))
+    with cv.open_for_run(grid) as run, local_cluster(1) as client:
+        todo = list(run.pending)
+        spans = sorted(client.gather(client.map(timed, [grid] * len(todo), todo, pure=False)))
     assert len(spans) == 3
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 

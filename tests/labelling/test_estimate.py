@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -6,13 +7,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import luxscale as lux
 from luxscale import store
 from luxscale.cli import main
 from luxscale.errors import InputError
-from luxscale.labelling import catalogue
+from luxscale.labelling import plan as planning
+from luxscale.labelling import region
+from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.estimate import estimate_run, guess_saving
 from luxscale.labelling.plan import make_plan
 from luxscale.labelling.region import run_region
+from luxscale.model import file as model_file
+from luxscale.model.lux import LuxModel
 
 
 @pytest.fixture(scope="module")
@@ -48,20 +54,20 @@ def test_before_anything(plan):
 
 def test_what_is_written_adds_up(plan):
     written = estimate_run(plan).write_bytes
-    catalogue.prepare(plan)
+    Catalogue(plan).create()
     group = store.open_group(plan.catalog, "r")
     per_star = [a for name, a in group.arrays() if a.shape[0] == 110 and name != "star"]
     assert written == sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in per_star)
 
 
 def test_what_is_left(plan):
-    catalogue.prepare(plan)
+    Catalogue(plan).create()
     run_region(plan, plan.regions[1])
     todo = estimate_run(plan)
     assert (todo.stars, todo.regions) == (70, 2)
     assert todo.read_bytes == bytes_on_disk(plan, [0, 1, 4, 5])
-    for region in plan.regions:
-        run_region(plan, region)
+    for each in plan.regions:
+        run_region(plan, each)
     todo = estimate_run(plan)
     assert (todo.stars, todo.regions, todo.read_bytes, todo.write_bytes, todo.seconds) == (
         0,
@@ -82,7 +88,7 @@ def test_memory_of_a_worker_grows_with_the_region_alone(stores, tmp_path):
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_dry_run_says_it_and_changes_nothing(plan, stores, tmp_path, begun):
     if begun:
-        catalogue.prepare(plan)
+        Catalogue(plan).create()
         run_region(plan, plan.regions[0])
     before = snapshot(tmp_path), snapshot(stores[0])
     command = [
@@ -129,7 +135,7 @@ def test_a_dry_run_reckons_with_the_workers_that_are_asked_for(plan):
 def test_a_dry_run_refuses_a_survey_that_changed(stores, tmp_path):
     shutil.copytree(stores[0], tmp_path / "s.zarr")
     plan = make_plan(tmp_path / "s.zarr", stores[1], tmp_path / "c.zarr", region_stars=40)
-    catalogue.prepare(plan)
+    Catalogue(plan).create()
     run_region(plan, plan.regions[0])
     flux = store.open_group(plan.survey, "r+")["flux"]
     flux[100:] = flux[100:] * np.float32(1.5)  # not done yet
@@ -147,3 +153,52 @@ def test_workers_save_time_on_many_stars_alone(small_model):
     assert saving(10**6, 2) == pytest.approx(100 * saving(10**4, 2))
     assert saving(5_420, 16) < 1
     assert 4 < saving(10**6, 2) < saving(10**6, 16)
+
+
+class Counts(list):
+    """Models that were loaded, and how often a model was hashed."""
+
+    hashes = 0
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    found, load, hashed = Counts(), model_file.from_dataset, LuxModel.fingerprint.fget
+
+    def count_load(dataset, where):
+        found.append(where)
+        return load(dataset, where)
+
+    def count_hash(model):
+        found.hashes += 1
+        return hashed(model)
+
+    for module in (planning, model_file):
+        monkeypatch.setattr(module, "from_dataset", count_load)
+    monkeypatch.setattr(LuxModel, "fingerprint", property(count_hash))
+    planning._load_model.cache_clear()
+    region.open_workplace.cache_clear()
+    return found
+
+
+def test_a_dry_run_loads_and_hashes_the_model_once(stores, tmp_path, loads):
+    command = ["label", stores[0], "--model", stores[1], "--out", tmp_path / "c.zarr", "--dry-run"]
+    result = CliRunner().invoke(main, list(map(str, command)))
+    assert result.exit_code == 0, result.output
+    assert loads == [str(stores[1])] and loads.hashes == 1
+
+
+def test_a_run_in_this_process_loads_the_model_once(stores, tmp_path, loads):
+    lux.label_survey(*stores, tmp_path / "c.zarr", region_stars=40, progress=False)
+    assert loads == [str(stores[1])]
+    lux.label_survey(*stores, tmp_path / "other.zarr", region_stars=40, progress=False)
+    assert len(loads) == 1  # it is the same model
+
+
+def test_another_model_at_the_path_is_loaded(stores, tmp_path, loads, small_model):
+    path = tmp_path / "m.zarr"
+    small_model.save(path)
+    first = make_plan(stores[0], path, tmp_path / "c.zarr")
+    dataclasses.replace(small_model, limits=(1.0, 1.0)).save(path, overwrite=True)
+    second = make_plan(stores[0], path, tmp_path / "c.zarr")
+    assert loads == [str(path)] * 2 and first.fingerprint != second.fingerprint

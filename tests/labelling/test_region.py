@@ -10,7 +10,9 @@ import zarr
 import luxscale as lux
 from luxscale import store
 from luxscale.errors import CannotWrite, InputError
-from luxscale.labelling import catalogue, region
+from luxscale.labelling import plan as planning
+from luxscale.labelling import region
+from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import make_plan
 from luxscale.schema import flags
 from luxscale.store import chunks as inputs
@@ -24,7 +26,7 @@ def plan(tmp_path, small_survey, small_model):
     store.write_dataset(small_survey.isel(star=slice(0, N_STARS)), tmp_path / "s.zarr", chunk=CHUNK)
     small_model.save(tmp_path / "m.zarr")
     plan = make_plan(*(tmp_path / f"{x}.zarr" for x in "smc"), region_stars=3 * CHUNK)
-    catalogue.prepare(plan)
+    Catalogue(plan).create()
     return plan
 
 
@@ -120,7 +122,7 @@ def test_mended_it_is_pending_and_done(plan):
     for each in plan.regions:
         region.run_region(plan, each)
     chunk_file(plan, "flux", 1).write_bytes(data)
-    (again,) = catalogue.list_pending(plan)
+    (again,) = Catalogue(plan).list_pending()
     assert again.index == 0 and region.run_region(plan, again).unreadable == ()
     assert (filled(plan, "status") == 1).all() and np.isfinite(filled(plan, "label_value")).all()
 
@@ -163,7 +165,8 @@ def test_status_is_written_last(plan, monkeypatch):
 
 def test_another_model_meanwhile(plan, small_model):
     dataclasses.replace(small_model, limits=(1.0, 1.0)).save(plan.model, overwrite=True)
-    region._load.cache_clear()
+    planning._load_model.cache_clear()
+    region.open_workplace.cache_clear()
     with pytest.raises(InputError, match=r"m.zarr: the model changed while the run was under way"):
         region.run_region(plan, plan.regions[0])
 

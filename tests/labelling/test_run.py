@@ -21,19 +21,13 @@ import zarr
 import luxscale as lux
 from luxscale import progress, store
 from luxscale.cluster import local_cluster
-from luxscale.errors import CannotWrite, InputError
+from luxscale.errors import CannotWrite, InputError, RunError
 from luxscale.info.describe import describe
-from luxscale.labelling import catalogue as catalogs
 from luxscale.labelling import run
+from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import region_size
 from luxscale.runs import log as runlog
-from luxscale.runs.executors import (
-    TaskError,
-    describe_error,
-    run_on_cluster,
-    run_on_worker,
-    watch_workers,
-)
+from luxscale.runs.executors import OnDask, TaskError, describe_error, run_on_worker
 
 N_STARS, CHUNK = 120, 20
 
@@ -54,6 +48,12 @@ def label(stores, catalog, **options):
 
 def plan_of(stores, catalog, **options):
     return run.make_plan(*stores, catalog, region_stars=CHUNK, **options)
+
+
+def prepare(plan):
+    """Make a catalogue or take it up, without a lock; the regions that are pending."""
+    catalogue = Catalogue(plan)
+    return catalogue.resume() if catalogue.claim() else catalogue.create()
 
 
 def contents(path):
@@ -118,10 +118,10 @@ def test_covariance_on_request(stores, tmp_path):
 
 def test_resumes_only_what_is_pending(stores, undisturbed, tmp_path):
     plan = plan_of(stores, tmp_path / "c.zarr")
-    regions = catalogs.prepare(plan)
+    regions = prepare(plan)
     for region in regions[1::2]:
         run.run_region(plan, region)
-    assert [r.index for r in catalogs.list_pending(plan)] == [0, 2, 4]
+    assert [r.index for r in Catalogue(plan).list_pending()] == [0, 2, 4]
     summary = label(stores, tmp_path / "c.zarr")
     assert (summary.n_stars, summary.n_run) == (N_STARS, 3 * CHUNK)
     assert_same(tmp_path / "c.zarr", undisturbed)
@@ -130,8 +130,8 @@ def test_resumes_only_what_is_pending(stores, undisturbed, tmp_path):
 
 def test_a_region_half_written_is_done_again(stores, undisturbed, tmp_path):
     plan = plan_of(stores, tmp_path / "c.zarr")
-    catalogs.prepare(plan)
-    run.run_regions(plan, run.Work(plan.regions), progress=False)
+    for region in prepare(plan):
+        run.run_region(plan, region)
     group = zarr.open_group(plan.catalog, mode="r+")
     group["label_value"][
         2 * CHUNK : 3 * CHUNK
@@ -143,10 +143,10 @@ def test_a_region_half_written_is_done_again(stores, undisturbed, tmp_path):
 
 def test_finalise_names_what_is_missing(stores, tmp_path):
     plan = plan_of(stores, tmp_path / "c.zarr")
-    catalogs.prepare(plan)
+    prepare(plan)
     run.run_region(plan, plan.regions[0])
-    with pytest.raises(run.RunError, match="5 regions are pending, first 1"):
-        run.finalise(plan)
+    with pytest.raises(RunError, match="5 regions are pending, first 1"):
+        Catalogue(plan).finalise()
 
 
 def test_on_worker_processes(stores, undisturbed, tmp_path):
@@ -213,11 +213,11 @@ def test_regions_that_fail_are_named_and_the_rest_is_done(stores, tmp_path, monk
 
     monkeypatch.setattr(run, "run_region", fails)
     with pytest.raises(
-        run.RunError, match=r"1 of 6 regions could not be done \(3\).*disk on fire.*--region 3"
+        RunError, match=r"1 of 6 regions could not be done \(3\).*disk on fire.*--region 3"
     ):
         label(stores, tmp_path / "c.zarr")
     monkeypatch.undo()
-    assert [r.index for r in catalogs.list_pending(plan_of(stores, tmp_path / "c.zarr"))] == [3]
+    assert [r.index for r in Catalogue(plan_of(stores, tmp_path / "c.zarr")).list_pending()] == [3]
 
 
 def test_refuses_a_catalog_of_another_model(stores, tmp_path, small_model):
@@ -294,7 +294,7 @@ def test_a_run_stopped_while_the_catalog_was_being_made_starts_again(
 ):
     """The attributes are written before the arrays: a kill in between must not block the path."""
     plan = plan_of(stores, tmp_path / "c.zarr")
-    catalogs.prepare(plan)
+    prepare(plan)
     group = zarr.open_group(plan.catalog, mode="r+")
     group.attrs["complete"] = -1
     del group["status"]
@@ -376,7 +376,7 @@ def test_a_chunk_that_cannot_be_read_is_named_and_done_when_mended(stores, undis
     """The first chunk is one of those that are looked at before a run."""
     damaged, path = damage(stores, tmp_path)
     with pytest.raises(
-        run.RunError,
+        RunError,
         match=r"c.zarr: 1 of 6 regions hold stars whose data cannot be read.*region 0: stars 0 to "
         r"20, 'flux': ",
     ):
@@ -389,7 +389,7 @@ def test_a_chunk_that_cannot_be_read_is_named_and_done_when_mended(stores, undis
 
 def test_a_run_killed_while_it_notes_the_input_resumes(stores, undisturbed, tmp_path, monkeypatch):
     plan = plan_of(stores, tmp_path / "c.zarr")
-    run.run_region(plan, catalogs.prepare(plan)[0])
+    run.run_region(plan, prepare(plan)[0])
 
     def dies(group, name, **options):
         del group[name]
@@ -397,7 +397,7 @@ def test_a_run_killed_while_it_notes_the_input_resumes(stores, undisturbed, tmp_
 
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
         patch.setattr(zarr.Group, "create_array", dies)
-        catalogs.prepare(plan)
+        prepare(plan)
     assert label(stores, tmp_path / "c.zarr").n_run == N_STARS - CHUNK
     assert_same(tmp_path / "c.zarr", undisturbed)
 
@@ -483,15 +483,15 @@ def test_a_run_that_ends_early_says_so_in_its_log(stores, tmp_path, monkeypatch)
 def test_a_task_left_over_does_not_write_into_another_models_catalog(stores, tmp_path, small_model):
     path = tmp_path / "c.zarr"
     plan = plan_of(stores, path)
-    catalogs.prepare(plan)
+    prepare(plan)
     run.run_region(plan, plan.regions[0])
     shutil.rmtree(path)
     dataclasses.replace(small_model, limits=(1.0, 1.0)).save(tmp_path / "other.zarr")
     other = plan_of((stores[0], tmp_path / "other.zarr"), path)
-    catalogs.prepare(other)
+    prepare(other)
     with pytest.raises(InputError, match="no longer the catalogue of this run"):
         run.run_region(plan, plan.regions[1])
-    assert len(catalogs.list_pending(other)) == 6
+    assert len(Catalogue(other).list_pending()) == 6
 
 
 @pytest.mark.parametrize("content", [None, b""], ids=["missing", "empty"])
@@ -520,14 +520,14 @@ def test_work_that_the_scheduler_gave_up_is_said_to_be(stores, tmp_path):
                 client.cancel(futures)
 
         with pytest.raises(
-            run.RunError,
+            RunError,
             match="what is done is kept: start a cluster and run the same command again",
         ):
-            list(run_on_cluster(job_of(plan, _wait), GivesUp(), plan.regions))
+            list(OnDask(GivesUp()).run(job_of(plan, _wait), plan.regions))
 
 
 def job_of(plan, task):
-    return dataclasses.replace(run.job(plan), task=task)
+    return dataclasses.replace(run.make_job(plan), task=task)
 
 
 def _wait(plan, region):
@@ -568,19 +568,6 @@ def test_a_chunk_rewritten_in_its_size_is_noticed(plain, tmp_path):
         label(plain, tmp_path / "c.zarr")
 
 
-def test_a_catalog_that_kept_sizes_only_is_continued(plain, tmp_path):
-    group = zarr.open_group(tmp_path / "c.zarr", mode="r+")
-    for name in ("flux", "flux_ivar"):
-        sizes = group[f"run/{name}"][:][:, 0]
-        group["run"].create_array(name, data=sizes, chunks=sizes.shape, overwrite=True)
-    group["status"][:CHUNK] = 0
-    assert label(plain, tmp_path / "c.zarr").n_run == CHUNK
-    assert label(plain, tmp_path / "c.zarr").n_run == 0
-    os.truncate(plain[0] / "flux" / "c" / "1" / "0", 100)
-    with pytest.raises(InputError, match="the survey changed under it"):
-        label(plain, tmp_path / "c.zarr")
-
-
 class Unprintable(Exception):
     def __str__(self):
         raise RuntimeError("no")
@@ -616,10 +603,10 @@ def _raise(plan, region):
 def test_what_goes_wrong_on_a_worker_comes_back_as_text(stores, tmp_path):
     plan = plan_of(stores, tmp_path / "c.zarr")
     with local_cluster(1) as client:
-        attempts = run_on_cluster(job_of(plan, _raise), client, plan.regions[:4])
+        attempts = OnDask(client).run(job_of(plan, _raise), plan.regions[:4])
         found = {r.index: error for r, error in attempts}
         with pytest.raises(CannotWrite, match="full"):
-            list(run_on_cluster(job_of(plan, _raise), client, plan.regions[4:5]))
+            list(OnDask(client).run(job_of(plan, _raise), plan.regions[4:5]))
     assert all(type(error) is TaskError for error in found.values())
     told = [describe_error(found[i]) for i in range(4)]
     assert told[:2] == ["Unprintable", "Endless: so it is"] and told[3] == "ValueError"
@@ -638,13 +625,13 @@ def test_the_versions_that_labelled_are_kept(stores, tmp_path):
     path = tmp_path / "c.zarr"
     plan = plan_of(stores, path)
     older, later = (dataclasses.replace(plan, version=v) for v in ("0.0.1", "9.9"))
-    run.run_region(older, catalogs.prepare(older)[0])
+    run.run_region(older, prepare(older)[0])
     assert describe(path)["labelled_by"] == ["0.0.1"]
     for each in (plan, plan):
-        catalogs.prepare(each)
+        prepare(each)
     assert describe(path)["labelled_by"] == ["0.0.1", plan.version]
     label(stores, path)
-    catalogs.prepare(later)  # finds nothing to do
+    prepare(later)  # finds nothing to do
     assert describe(path)["labelled_by"] == ["0.0.1", plan.version]
     del (attributes := zarr.open_group(path, mode="r+").attrs)["versions"]
     assert "versions" not in attributes and describe(path)["labelled_by"] == "unknown"
@@ -659,7 +646,7 @@ def test_a_worker_that_is_not_needed_is_not_called_lost(tmp_path, capsys):
     with (
         runlog.RunLog(path) as log,
         local_cluster(2) as client,
-        watch_workers(client, log, progress.Progress("x")),
+        OnDask(client).watch(log, progress.Progress("x")),
     ):
         first, second = client.run(os.getpid).items()
         client.retire_workers([first[0]])

@@ -51,7 +51,7 @@ def test_what_is_done_is_kept(monkeypatch, tmp_path):
         plot, "crossval", lambda scores, *a, **k: seen.append(scores) or draw(scores, *a, **k)
     )
     monkeypatch.setattr(
-        "luxscale.crossval.run_task", lambda *_: pytest.fail("a task was done twice")
+        "luxscale.crossval.results.run_tasks", lambda *_: pytest.fail("a task was done twice")
     )
     crossvalidation.crossvalidation(study)
     assert seen[0]["label_chi2"].shape == (2, 2, 5, 2)

@@ -85,7 +85,7 @@ def test_a_full_disk_ends_no_run(capsys):
 
 
 def test_versions():
-    facts = runlog.machine()
+    facts = runlog.describe_machine()
     assert {"luxscale", "jax", "jaxlib", "numpy", "xarray", "zarr", "dask", "distributed"} <= set(
         facts["versions"]
     )

@@ -13,7 +13,8 @@ import luxscale as lux
 from luxscale import store
 from luxscale.cli import main
 from luxscale.errors import InputError
-from luxscale.labelling import catalogue, region
+from luxscale.labelling import region
+from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import make_plan
 from luxscale.store import chunks, damage
 
@@ -114,7 +115,7 @@ def test_the_last_chunk_too(whole, damaged, name):
 def test_a_dry_run_counts_what_is_damaged_and_mends_nothing(whole, damaged):
     spoil(damaged, "status", 0, garbage)
     plan = make_plan(whole / "s.zarr", whole / "m.zarr", damaged, region_stars=2 * CHUNK)
-    assert [r.index for r in catalogue.list_pending(plan)] == [0]
+    assert [r.index for r in Catalogue(plan).list_pending()] == [0]
     assert next(damage.find_damage(zarr.open_group(damaged, mode="r"), ["status"])).chunk == 0
 
 
@@ -193,7 +194,7 @@ def test_on_the_disk_before_it_counts_as_done(whole, tmp_path, monkeypatch):
     plan = make_plan(
         whole / "s.zarr", whole / "m.zarr", tmp_path / "c.zarr", region_stars=2 * CHUNK
     )
-    catalogue.prepare(plan)
+    Catalogue(plan).create()
     write, fsync, seen = zarr.Array.__setitem__, os.fsync, []
     monkeypatch.setattr(
         zarr.Array, "__setitem__", lambda a, *item: (seen.append(a.name), write(a, *item))

@@ -1,0 +1,248 @@
+"""The store that a cross-validation fills: a group for each task, put together when all have run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from luxscale import store
+from luxscale.crossval.fold import run_tasks
+from luxscale.crossval.grid import GIVEN, SETTING, Grid, Task, make_frame
+from luxscale.errors import RunError
+from luxscale.runs import target
+from luxscale.runs.executors import describe_error
+from luxscale.runs.job import Job, Runner
+from luxscale.runs.log import RunLog
+from luxscale.runs.target import BEING_MADE, OpenRun, check_place, clear_place, open_target
+from luxscale.schema.outputs import pick_outputs
+
+FORMAT = "luxscale-crossval"
+FORMAT_VERSION = 1
+
+_DOC = {
+    "spectrum_chi2": "held-out chi2 of the spectra: sum of (f - B z)^2 / (sigma^2 + s^2), "
+    "equation A1",
+    "label_chi2": "held-out chi2 of the labels: sum of (l - A z)^2 / sigma^2, equation A1",
+    "n_pixels": "pixels in spectrum_chi2; 0 = the star has no spectrum, and counts nowhere",
+    "n_labels": "labels in label_chi2",
+    "objective": "objective per star at the end of training",
+    "training_seconds": "wall time of training",
+    "seconds": "wall time of the task: reading, training, inference; and of those before it that "
+    "share the training",
+    "status": "0 = not done, 1 = done",
+}
+
+_COORDS = {
+    "latent_dim": "number of latents P",
+    "prior": "precision of the prior on latents, 1 / variance",
+    "given": "what the latents are inferred from",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """The store of a cross-validation: a `luxscale.runs.target.Target`.
+
+    Its items are groups of tasks that share a training.
+    """
+
+    grid: Grid
+
+    @property
+    def path(self) -> str:
+        """Path or URL of the store."""
+        return self.grid.out
+
+    def claim(self) -> bool:
+        """Return whether there is something to continue.
+
+        Raises
+        ------
+        InputError
+            If something else is there, or results of another survey, grid, method or setting.
+        """
+        return check_place(
+            self.path,
+            kind="cross-validation",
+            store_format=FORMAT,
+            identity=dict(self.grid.identity),
+        )
+
+    def create(self) -> list[tuple[Task, ...]]:
+        """Write the stars, their folds and labels; return all tasks by training."""
+        grid = self.grid
+        survey = store.open_dataset(grid.survey)
+        specs = pick_outputs(survey, grid.outputs, grid.survey)
+        frame = make_frame(survey, specs, grid.span, grid.folds, grid.survey)
+        frame.attrs |= {
+            "title": "cross-validation of Lux models made with luxscale",
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "identity": dict(grid.identity),
+            "complete": BEING_MADE,
+        }
+        with store.explain_writing(self.path):
+            clear_place(self.path)
+            store.write_dataset(frame, self.path, mode="a")
+            group = store.open_group(self.path, "r+")
+            group.require_group("parts")  # here, so that no two tasks make it at once
+            group.attrs["complete"] = 0
+        return grid.group_by_training(grid.tasks)
+
+    def resume(self) -> list[tuple[Task, ...]]:
+        """Return the tasks that are not done, by training."""
+        return self.grid.group_by_training(self.list_pending())
+
+    def list_pending(self) -> tuple[Task, ...]:
+        """Return the tasks that are not done."""
+        return tuple(t for t in self.grid.tasks if not is_done(self.path, t))
+
+    @property
+    def job(self) -> Job:
+        """What is done with each group of tasks."""
+        return Job(
+            task=run_tasks,
+            plan=self.grid,
+            where=self.path,
+            title="cross-validating",
+            unit="tasks",
+            event="tasks",
+            size=len,
+            label=lambda tasks: [str(t) for t in tasks],
+        )
+
+    def fill(self, pending: Sequence[tuple[Task, ...]], runner: Runner) -> xr.Dataset:
+        """Do tasks, put the results of all together, and open them.
+
+        Raises
+        ------
+        RunError
+            Names a task that could not be done; all others are, and are in the store.
+        """
+        _, failed = runner.run_job(self.job, pending)
+        if (store.read_attributes(self.path) or {}).get("complete") != 1:
+            self.finalise()
+        if failed:
+            tasks, error = next(iter(failed.items()))
+            raise RunError(
+                f"{self.path}: {sum(map(len, failed))} of {sum(map(len, pending))} tasks could not "
+                f"be done; {tasks[0]}: {describe_error(error)}. The others are done; mend the "
+                "cause and run the same again"
+            ) from error
+        runner.log.write("end", seconds=runner.seconds, tasks=sum(map(len, pending)))
+        return store.open_dataset(self.path)
+
+    def describe(self, pending: Sequence[tuple[Task, ...]]) -> dict[str, Any]:
+        """Return what the log says at the start of a run that has these tasks to do."""
+        settings = dataclasses.asdict(self.grid) | {"identity": dict(self.grid.identity)}
+        return {"plan": settings, "tasks": sum(map(len, pending))}
+
+    def finalise(self) -> None:
+        """Put the results of all tasks that are done together, in the order of the survey's stars.
+
+        Where a task is not done they are NaN.
+        """
+        grid = self.grid
+        fold = store.open_dataset(self.path)["star_fold"].values
+        settings = (len(grid.latent_dims), len(grid.priors))
+        status = np.zeros((*settings, grid.folds), np.uint8)
+        results = {"status": _make_variable("status", ("fold",), status)}
+        for task in grid.tasks:
+            if not is_done(self.path, task):
+                continue
+            setting = grid.latent_dims.index(task.latent_dim), grid.priors.index(task.prior)
+            status[(*setting, task.fold)] = 1
+            for name, part in _open_part(self.path, task).data_vars.items():
+                # of each star of the fold, or one value of the fold itself
+                size, at = (fold.size, fold == task.fold) if part.dims else (grid.folds, task.fold)
+                if name not in results:
+                    empty = _make_empty((*settings, size, *part.shape[1:]), part.dtype)
+                    results[str(name)] = _make_variable(str(name), part.dims or ("fold",), empty)
+                results[str(name)].values[(*setting, at)] = part.values
+        attributes = {**(store.read_attributes(self.path) or {}), "complete": 0}
+        made = xr.Dataset(results, _make_coords(grid), attributes)
+        with store.explain_writing(self.path):
+            made.to_zarr(store.locate(self.path), mode="a", consolidated=False, zarr_format=3)
+            store.open_group(self.path, "r+").attrs["complete"] = int(status.all())
+
+
+def open_for_run(
+    grid: Grid, *, progress: bool = True
+) -> contextlib.AbstractContextManager[OpenRun[Results]]:
+    """Make the store of a cross-validation, or take it up, for this run alone.
+
+    Parameters
+    ----------
+    grid : Grid
+    progress : bool
+        Whether to say on standard error what is being waited for.
+
+    Raises
+    ------
+    InputError
+        If something else is there, or another run is under way into it.
+    """
+    return open_target(Results(grid), title="cross-validating", progress=progress)
+
+
+def complete(
+    run: OpenRun[Results], *, client: Any = None, log: RunLog | None = None, progress: bool = True
+) -> xr.Dataset:
+    """Do what is pending of a cross-validation, put the results together, and open them.
+
+    Parameters
+    ----------
+    run : OpenRun
+        As `open_for_run` yields it.
+    client : distributed.Client, optional
+        Without one, tasks are done one after another in this process.
+    log : RunLog, optional
+    progress : bool
+        Whether to show progress on standard error.
+
+    Raises
+    ------
+    RunError
+        Names a task that could not be done; all others are, and are in the store.
+    """
+    return target.complete(run, run.target.fill, client=client, log=log, progress=progress)
+
+
+def is_done(path: str | Path, task: Task) -> bool:
+    """Return whether the results of a task are in a store."""
+    try:
+        return store.open_group(path, "r", task.group).attrs.get("status") == 1
+    except (FileNotFoundError, zarr.errors.GroupNotFoundError):
+        return False
+
+
+def _open_part(path: str, task: Task) -> xr.Dataset:
+    """Open what a task found, without Dask."""
+    return xr.open_zarr(store.locate(path), group=task.group, chunks=None, consolidated=False)
+
+
+def _make_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an array of NaN, or of zeros where there is no NaN."""
+    missing = np.nan if dtype.kind == "f" else 0
+    return np.full(shape, missing, dtype)
+
+
+def _make_variable(name: str, dims: tuple[Hashable, ...], values: np.ndarray) -> xr.Variable:
+    by_fold = f"{name} predicted from the spectra by models that have not seen the star"
+    return xr.Variable((*SETTING, *dims), values, {"long_name": _DOC.get(name, by_fold)})
+
+
+def _make_coords(grid: Grid) -> dict[str, Any]:
+    values = {
+        "latent_dim": np.array(grid.latent_dims),
+        "prior": np.array(grid.priors),
+        "given": np.array(GIVEN, object),
+    }
+    return {name: (name, values[name], {"long_name": doc}) for name, doc in _COORDS.items()}

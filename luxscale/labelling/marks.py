@@ -1,0 +1,150 @@
+"""Marks of the survey's chunks, kept in a catalogue: by them a survey that changed is noticed.
+
+They lie in the group ``run`` of the catalogue: of each chunk of what a run reads, the stored size
+and the last bytes when it was to be read.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import zarr
+
+from luxscale import store
+from luxscale.errors import InputError
+from luxscale.store import damage
+from luxscale.store.chunks import get_chunk_rows, read_marks, read_sizes
+
+_COMMENT = (
+    "each chunk of the survey when it was to be read: size in bytes (-1 = missing), and last 8 "
+    "bytes as a little-endian integer"
+)
+
+
+def record_marks(catalogue: zarr.Group, marks: dict[str, np.ndarray], *, new: bool = False) -> None:
+    """Write marks, each array in one chunk and in place.
+
+    So a run that is killed meanwhile leaves the old or the new.
+
+    Parameters
+    ----------
+    catalogue : Group
+    marks : dict of str to array, (chunk, 2)
+        By variable of the survey.
+    new : bool
+        Whether to replace those that are there.
+    """
+    group = catalogue.require_group(store.RUN)
+    for name, values in marks.items():
+        if new or name not in group:
+            group.create_array(name, data=values, chunks=values.shape, overwrite=True)
+        else:
+            store.open_array(group, name)[:] = values
+    if new:
+        group.attrs["comment"] = _COMMENT
+
+
+def load_marks(path: str, group: zarr.Group, name: str) -> np.ndarray | None:
+    """Return the marks that a catalogue kept of a variable, or None if it keeps none.
+
+    Parameters
+    ----------
+    path : str
+        Of the catalogue, for messages.
+    group : Group
+        The group ``run`` of the catalogue.
+    name : str
+        Of the variable.
+
+    Raises
+    ------
+    InputError
+        If they cannot be read.
+    """
+    if name not in group:
+        return None
+    array = store.open_array(group, name)
+    ((_, _, found),) = damage.read_pieces(array, 0, array.shape[0])
+    # Zarr reads a chunk that is not there as zeros
+    if read_sizes(group, name, 0, array.shape[0]).min() <= 0:
+        found = "it is not there"
+    if isinstance(found, str):
+        kept = f"{store.RUN}/{name}"
+        raise InputError(
+            f"{path}: what it kept of the survey's chunks, {kept}, is damaged ({found}); if the "
+            f"survey is as it was, delete {kept} in it and run the same command again, else "
+            "remove the catalogue"
+        )
+    return found
+
+
+def describe_changed(
+    array: zarr.Array, before: np.ndarray, now: np.ndarray, done: np.ndarray
+) -> str:
+    """Say which chunks of a variable with stars that are done are not what they were.
+
+    Parameters
+    ----------
+    array : Array
+        The variable of the survey.
+    before, now : array, (chunk, 2)
+        Marks of its chunks.
+    done : array, (star,)
+        Where the catalogue has labels.
+
+    Returns
+    -------
+    str
+        Empty if none changed.
+    """
+    rows = get_chunk_rows(array)
+    has_done = np.add.reduceat(done, np.arange(0, done.size, rows)) > 0
+    differs = np.ones(has_done.size, bool)
+    if before.shape == now.shape:
+        differs = (before != now).any(axis=1)
+    changed = np.flatnonzero(has_done & differs)
+    if not changed.size:
+        return ""
+    first = int(changed[0])
+    start, stop = first * rows, min((first + 1) * rows, done.size)
+    return (
+        f"{changed.size} chunks of {array.basename!r} from which it has labels, first chunk "
+        f"{first} (stars {start} to {stop}), are not what they were"
+    )
+
+
+def find_changed_input(survey: str, catalog: str, done: np.ndarray) -> str:
+    """Say which chunks of a survey are not what a catalogue kept of them.
+
+    Reads their sizes and last bytes alone.
+
+    Parameters
+    ----------
+    survey, catalog : str
+        Paths or URLs.
+    done : array, (star,)
+        Where the catalogue has labels.
+
+    Returns
+    -------
+    str
+        Empty if none changed, or the catalogue kept nothing.
+
+    Raises
+    ------
+    InputError
+        If what it kept cannot be read.
+    """
+    group = store.open_group(catalog, "r")
+    if store.RUN not in group:
+        return ""
+    kept = store.open_group(catalog, "r", store.RUN)
+    theirs = store.open_group(survey, "r")
+    for name in sorted(theirs.array_keys()):
+        before = load_marks(catalog, kept, name)
+        if before is None:
+            continue
+        now = read_marks(theirs, name, 0, done.size)
+        changed = describe_changed(store.open_array(theirs, name), before, now, done)
+        if changed:
+            return changed
+    return ""

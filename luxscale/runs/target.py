@@ -1,0 +1,227 @@
+"""What a run fills and another run continues: opened for one run alone, and completed.
+
+A catalogue, a survey made of files and a cross-validation are such targets. A run claims the
+target's place, holds its lock, takes up what is there and does what is pending.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import zarr
+
+from luxscale import store
+from luxscale.errors import InputError
+from luxscale.progress import Progress
+from luxscale.runs.executors import choose_executor, describe_error
+from luxscale.runs.job import Runner
+from luxscale.runs.log import RunLog, describe_machine
+from luxscale.store.lock import Lock, hold_lock
+
+#: Value of the attribute ``complete`` until all that a target begins with is written; then 0, and
+#: 1 when nothing is pending.
+BEING_MADE = -1
+
+
+class Target(Protocol):
+    """A store that a run fills and another run continues."""
+
+    @property
+    def path(self) -> str:
+        """Path or URL of the store."""
+
+    def claim(self) -> bool:
+        """Return whether there is something to continue; changes nothing.
+
+        Raises
+        ------
+        InputError
+            If something else is there, or what other input or settings made.
+        """
+
+    def create(self) -> Sequence[Any]:
+        """Make the store, and return all items as pending."""
+
+    def resume(self) -> Sequence[Any]:
+        """Repair what is there, and return the items that are pending."""
+
+    def describe(self, pending: Sequence[Any]) -> dict[str, Any]:
+        """Return what the log says at the start of a run that has these items to do."""
+
+
+_Target = TypeVar("_Target", bound=Target)
+
+_Result = TypeVar("_Result")
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenRun(Generic[_Target]):
+    """A target that is open for this run alone.
+
+    Parameters
+    ----------
+    target : Target
+    pending : tuple
+        Items to do.
+    lock : Lock
+        Held by this run.
+    """
+
+    target: _Target
+    pending: tuple[Any, ...]
+    lock: Lock
+
+
+@contextlib.contextmanager
+def open_target(
+    target: _Target, *, title: str, progress: bool = True
+) -> Iterator[OpenRun[_Target]]:
+    """Make a target, or take it up, for this run alone.
+
+    Parameters
+    ----------
+    target : Target
+    title : str
+        Name of the work, for what is said on standard error.
+    progress : bool
+        Whether to say there what is being waited for.
+
+    Yields
+    ------
+    OpenRun
+
+    Raises
+    ------
+    InputError
+        If the target's path holds something else, or another run is under way into it.
+    """
+    target.claim()  # before the lock is made, which would lie in somebody else's store
+    with hold_lock(target.path, Progress(title, enabled=progress).say) as lock:
+        with store.explain_writing(target.path):
+            store.sweep_partial(target.path)
+        # again: another run may have made it before the lock was ours
+        pending = target.resume() if target.claim() else target.create()
+        yield OpenRun(target, tuple(pending), lock)
+
+
+def complete(
+    run: OpenRun[_Target],
+    fill: Callable[[Sequence[Any], Runner], _Result],
+    *,
+    client: Any = None,
+    log: RunLog | None = None,
+    progress: bool = True,
+) -> _Result:
+    """Do what is pending of an open target, and finalise it.
+
+    Parameters
+    ----------
+    run : OpenRun
+    fill : callable
+        ``fill(pending, runner)``, which does both.
+    client : distributed.Client, optional
+        Without one, items are done in this process.
+    log : RunLog, optional
+    progress : bool
+        Whether to show progress on standard error.
+
+    Returns
+    -------
+    object
+        What ``fill`` returns.
+
+    Raises
+    ------
+    RunError
+        Names what could not be done; all else is.
+    """
+    runner = Runner(
+        lock=run.lock,
+        executor=choose_executor(client),
+        log=log or RunLog(),
+        progress=progress,
+    )
+    with log_run(run, runner):
+        return fill(run.pending, runner)
+
+
+@contextlib.contextmanager
+def log_run(run: OpenRun[_Target], runner: Runner) -> Iterator[None]:
+    """Log how a run starts and, where it is stopped, by what."""
+    runner.log.write(
+        "start",
+        **run.target.describe(run.pending),
+        machine=describe_machine(),
+        workers=runner.executor.count_workers(),
+    )
+    try:
+        yield
+    except BaseException as error:
+        runner.log.write("stopped", seconds=runner.seconds, error=describe_error(error))
+        raise
+
+
+def list_changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names of what is not as it was."""
+    return [name for name in now if before.get(name) != now[name]]
+
+
+def check_place(
+    path: str,
+    *,
+    kind: str,
+    store_format: str,
+    identity: Mapping[str, str],
+    describe_changes: Callable[[Mapping[str, str], Mapping[str, str]], list[str]] = list_changed,
+) -> bool:
+    """Return whether a path holds what a run may continue; changes nothing.
+
+    Parameters
+    ----------
+    path : str
+    kind : str
+        What is filled, for messages.
+    store_format : str
+        Value of the attribute ``format``.
+    identity : mapping of str to str
+        What the store must agree on to be continued.
+    describe_changes : callable
+        Says what differs between the identity there and this one.
+
+    Returns
+    -------
+    bool
+        False where nothing is, or a store whose making was cut short.
+
+    Raises
+    ------
+    InputError
+        If something else is there, or what was made with another identity.
+    """
+    found = store.read_attributes(path)
+    if found is None:
+        return False
+    if found.get("format") != store_format:
+        raise InputError(
+            f"{path}: holds {found.get('format', 'another Zarr store')!r}, not a {kind}; choose "
+            "another path"
+        )
+    if found.get("complete") == BEING_MADE:
+        return False
+    changed = describe_changes(found["identity"], identity)
+    if changed:
+        raise InputError(
+            f"{path}: a {kind} made with another {' and '.join(changed)}; choose another path, or "
+            "remove it and start again"
+        )
+    return True
+
+
+def clear_place(path: str) -> None:
+    """Remove what a run left that was stopped while it made a store; the lock stays."""
+    group = zarr.open_group(store.locate(path), mode="a")
+    for name in set(group.keys()) - {store.RUN}:
+        del group[name]
