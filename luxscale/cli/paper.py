@@ -46,7 +46,7 @@ def paper(
     """
     from luxscale.paper import Study, draw
 
-    study = Study(out, fraction, pixels, data, not quiet)
+    study = Study(out, fraction=fraction, pixels=pixels, data=data, progress=not quiet)
     drawn = [
         {
             "figure": e.number,

@@ -1,4 +1,4 @@
-"""Gaia XP spectra of giants, some of them with abundances from APOGEE DR12: the stars of figures 13 and 17."""
+"""The stars of figures 13 and 17: XP spectra of giants, some with abundances of APOGEE DR12."""
 
 from __future__ import annotations
 
@@ -22,23 +22,27 @@ MOST = 1.0
 
 
 def read_ratios(path: Path, stars: np.ndarray) -> np.ndarray:
-    """Return [X/Fe] (star, element) of stars by APOGEE's identifiers; NaN of others, and where a fit has failed."""
-    table = pd.read_csv(path).drop_duplicates("APOGEE_ID").set_index("APOGEE_ID").reindex(stars)
-    ratio = (
-        table[[f"{element.upper()}_H" for element in ELEMENTS]].to_numpy()
-        - table[["FE_H"]].to_numpy()
-    )
+    """Return [X/Fe] of stars by APOGEE's identifiers: (star, element).
+
+    NaN of stars that are not in the table, and where a fit has failed.
+    """
+    table = pd.read_csv(path).drop_duplicates("APOGEE_ID")
+    table = table.set_index("APOGEE_ID").reindex(stars)
+    columns = [f"{element.upper()}_H" for element in ELEMENTS]
+    iron = table[["FE_H"]].to_numpy()
+    ratio = table[columns].to_numpy() - iron
     return np.where(np.abs(ratio) < MOST, ratio, np.nan)
 
 
 def make_survey(study: Study) -> xr.Dataset:
-    """Return giants without abundances, as many as sample G has, and all that have them; kept, in memory.
+    """Return giants without abundances, as many as sample G has, and all with them.
 
     Returns
     -------
     Dataset
         Survey of teff, logg, fe_h, alpha_m, a_k (APOGEE DR17) and [X/Fe] of 14 elements (DR12), cut
-        as sample G is. ``matched`` (star,) is true of stars that are in both files.
+        as sample G is; kept in the study's directory, in memory. ``matched`` (star,) is true of
+        stars that are in both files.
 
     Raises
     ------
@@ -47,33 +51,43 @@ def make_survey(study: Study) -> xr.Dataset:
     """
     n = samples.count_stars("G", study.fraction)
     path = study.find_file(TABLE)
-    return study.keep(
-        "transfer", lambda: _join(xp.open_full(study), path, n), field=n, error=ERROR
-    ).compute()
+
+    def join() -> xr.Dataset:
+        return _join(xp.open_full(study), path, n)
+
+    return study.keep("transfer", join, field=n, error=ERROR).compute()
 
 
 def _join(spectra: xr.Dataset, path: Path, field: int) -> xr.Dataset:
+    """Return the giants of both files, and so many others of the spectra."""
     ratio = read_ratios(path, spectra["star"].values)
-    both = samples.find_passing(spectra.assign(galah=("star", np.isfinite(ratio).any(1))), "G")
-    either = samples.find_passing(spectra.assign(galah=("star", np.ones(both.size, bool))), "G")
-    others = np.random.default_rng(0).permutation(np.flatnonzero(either & ~both))[:field]
-    rows = np.sort(np.concatenate([others, np.flatnonzero(both)]))
-    ratio = np.where(both[:, None], ratio, np.nan)[rows]
-    taken = spectra.isel(star=rows).compute()
-    value = np.concatenate([taken["label_value"], ratio], 1)
-    err = np.concatenate([taken["label_err"], np.where(np.isfinite(ratio), ERROR, np.nan)], 1)
-    names, units = (spectra[k].values.tolist() for k in ("label", "label_units"))
+    measured = np.isfinite(ratio).any(axis=1)
+    both = samples.find_passing(spectra.assign(galah=("star", measured)), "G")
+    everyone = np.ones(both.size, bool)
+    either = samples.find_passing(spectra.assign(galah=("star", everyone)), "G")
+    others = np.flatnonzero(either & ~both)
+    others = np.random.default_rng(0).permutation(others)[:field]
+    rows = np.concatenate([others, np.flatnonzero(both)])
+    rows = np.sort(rows)
+    both = both[rows]
+    ratio = np.where(both[:, None], ratio[rows], np.nan)
+    ratio_err = np.where(np.isfinite(ratio), ERROR, np.nan)
+    chosen = spectra.isel(star=rows).compute()
+    value = np.hstack([chosen["label_value"], ratio])
+    err = np.hstack([chosen["label_err"], ratio_err])
+    names = [*spectra["label"].values.tolist(), *ABUNDANCES]
+    units = [*spectra["label_units"].values.tolist(), *["dex"] * len(ELEMENTS)]
     return xr.Dataset(
         {
-            "flux": taken["flux"].drop_vars("label", errors="ignore"),
-            "flux_ivar": taken["flux_ivar"],
+            "flux": chosen["flux"].drop_vars("label", errors="ignore"),
+            "flux_ivar": chosen["flux_ivar"],
             "label_value": (("star", "label"), value),
             "label_err": (("star", "label"), err),
-            "matched": ("star", both[rows]),
+            "matched": ("star", both),
         },
         {
-            "label": np.array([*names, *ABUNDANCES], object),
-            "label_units": ("label", np.array([*units, *["dex"] * len(ELEMENTS)], object)),
+            "label": np.array(names, object),
+            "label_units": ("label", np.array(units, object)),
         },
         {"title": "Gaia XP spectra of giants, some with abundances of APOGEE DR12"},
     )

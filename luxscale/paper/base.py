@@ -1,4 +1,7 @@
-"""What the figures share: a register of them, and surveys, models and catalogues that are made once and kept."""
+"""What the figures share: a register of them, and what they are drawn from.
+
+Surveys, models and catalogues are made once and kept.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ from luxscale import store
 from luxscale.errors import InputError
 from luxscale.model.lux import LuxModel
 from luxscale.progress import Progress
-from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.variables import STAR
 
 #: Pixels of the simulated spectra: as many as APOGEE's.
@@ -44,6 +46,7 @@ class Study:
     """
 
     out: Path
+    _: dataclasses.KW_ONLY
     fraction: float = 1.0
     pixels: int = PIXELS
     data: Path | None = None
@@ -61,14 +64,16 @@ class Study:
         InputError
             If it is not there.
         """
-        path = None if self.data is None else self.data / name
-        if path is None or not path.exists():
-            absent = "" if self.data is None else f"{name} is not in {self.data}: "
-            raise InputError(
-                f"{absent}give the directory that holds {name} with --data; `luxscale guide "
-                "paper` says where it comes from"
-            )
-        return path
+        absent = ""
+        if self.data is not None:
+            path = self.data / name
+            if path.exists():
+                return path
+            absent = f"{name} is not in {self.data}: "
+        raise InputError(
+            f"{absent}give the directory that holds {name} with --data; `luxscale guide paper` "
+            "says where it comes from"
+        )
 
     def keep(self, name: str, make: Callable[[], xr.Dataset], **settings: Any) -> xr.Dataset:
         """Return a dataset that ``make`` returns, made once for these settings and kept in Zarr."""
@@ -80,15 +85,18 @@ class Study:
         return self.write_once(name, write, **settings)
 
     def write_once(self, name: str, write: Callable[[Path], None], **settings: Any) -> xr.Dataset:
-        """Return a dataset that ``write`` writes to a path, whole or not at all, once for these settings."""
-        path = self._path(name, settings)
+        """Return a dataset that ``write`` writes to a path, once for these settings.
+
+        It must write the dataset whole or not at all.
+        """
+        path = self._find_path(name, settings)
         if store.read_attributes(path) is None:
             write(path)
         return store.open_dataset(path)
 
     def keep_model(self, name: str, train: Callable[[], LuxModel], **settings: Any) -> LuxModel:
         """Return a model that ``train`` returns, trained once for these settings and kept."""
-        path = self._path(name, settings)
+        path = self._find_path(name, settings)
         if store.read_attributes(path) is None:
             train().save(path)
         return lux.load_model(path)
@@ -96,26 +104,34 @@ class Study:
     def map_blocks(
         self, what: str, survey: xr.Dataset, work: Callable[[xr.Dataset], xr.Dataset]
     ) -> xr.Dataset:
-        """Return what ``work`` makes of a survey's stars, of which as many as a chunk holds are in memory at a time."""
-        parts, n = [], survey.sizes[STAR]
+        """Return what ``work`` makes of a survey's stars, a chunk of them in memory at a time."""
+        parts = []
+        n = survey.sizes[STAR]
         with Progress(what, n, unit="stars", enabled=self.progress) as shown:
-            for block in iterate_blocks(n, store.CHUNK):
-                shown.update(block.start)
-                parts.append(work(survey.isel({STAR: block}).compute()).compute())
+            for start in range(0, n, store.CHUNK):
+                shown.update(start)
+                block = survey.isel({STAR: slice(start, start + store.CHUNK)}).compute()
+                parts.append(work(block).compute())
         return xr.concat(
-            parts, STAR, data_vars="minimal", coords="minimal", compat="override", join="override"
+            parts,
+            STAR,
+            data_vars="minimal",
+            coords="minimal",
+            compat="override",
+            join="override",
         )
 
-    def _path(self, name: str, settings: dict[str, Any]) -> Path:
-        said = json.dumps(
-            {"fraction": self.fraction, "pixels": self.pixels, **settings}, sort_keys=True
-        )
+    def _find_path(self, name: str, settings: dict[str, Any]) -> Path:
+        """Return the path of what is kept for some settings; its name holds their digest."""
+        every = {"fraction": self.fraction, "pixels": self.pixels, **settings}
+        text = json.dumps(every, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         folder = self.out / "work"
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}.zarr"
+        return folder / f"{name}-{digest}.zarr"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
     """A figure of the paper.
 
@@ -140,7 +156,13 @@ class Entry:
     modules: tuple[str, ...] = ()
 
     def check(self, study: Study) -> None:
-        """Raise `InputError`, which says what to do, if a file or module that the figure needs is not there."""
+        """Check that the files and modules that the figure needs are there.
+
+        Raises
+        ------
+        InputError
+            If one is not; it says what to do.
+        """
         for name in self.needs:
             study.find_file(name)
         for name in self.modules:
@@ -161,7 +183,13 @@ def register_figure(
     """Register a function that draws a figure of the paper."""
 
     def register(function: Callable[[Study], Figure]) -> Callable[[Study], Figure]:
-        FIGURES[number] = Entry(number, title, needs, function, modules)
+        FIGURES[number] = Entry(
+            number=number,
+            title=title,
+            needs=needs,
+            draw=function,
+            modules=modules,
+        )
         return function
 
     return register
@@ -216,7 +244,13 @@ def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Pat
 
 
 def _save(entry: Entry, study: Study, path: Path) -> None:
-    """Draw a figure into a file; where a fraction of the stars will not do, say so in the user's terms."""
+    """Draw a figure into a file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be drawn; of few stars it says what to do about that.
+    """
     try:
         entry.draw(study).savefig(path, dpi=150)
     except InputError as error:

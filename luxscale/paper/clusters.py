@@ -37,7 +37,9 @@ REPORTED_AT = [LABELS.index(name) for name in REPORTED]
 def draw_branch(
     sample: np.ndarray, m_h: float, alpha: float, n: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw (teff, logg) of ``n`` stars on a giant branch: a parabola through real giants of this composition.
+    """Draw (teff, logg) of ``n`` stars on a giant branch of some composition.
+
+    The branch is a parabola through the real giants that are nearest to it in composition.
 
     Parameters
     ----------
@@ -52,25 +54,39 @@ def draw_branch(
     -------
     array, (n, 2)
     """
-    near = sample[np.argsort(np.hypot(sample[:, 2] - m_h, sample[:, 3] - alpha))[:NEIGHBOURS]]
-    parabola = np.polynomial.Polynomial.fit(near[:, 1], near[:, 0], 2)
-    logg = rng.choice(near[:, 1], n)
-    return np.column_stack([parabola(logg) + SPREAD * rng.standard_normal(n), logg])
+    distance = np.hypot(sample[:, 2] - m_h, sample[:, 3] - alpha)
+    nearest = np.argsort(distance)[:NEIGHBOURS]
+    near_teff, near_logg = sample[nearest, :2].T
+    parabola = np.polynomial.Polynomial.fit(near_logg, near_teff, 2)
+    logg = rng.choice(near_logg, n)
+    spread = SPREAD * rng.standard_normal(n)
+    teff = parabola(logg) + spread
+    return np.column_stack([teff, logg])
 
 
 def draw_stars(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the labels of the stars of all clusters (star, label), and the cluster of each, from 1."""
+    """Draw the labels of the stars of all clusters.
+
+    Returns
+    -------
+    labels : array, (star, label)
+    cluster : array of int, (star,)
+        Numbers of the clusters, from 1.
+    """
     sample = load_emulator()["sample"].astype(float)
-    likely = sample[(sample[:, 2] > METALLICITIES[0]) & (sample[:, 2] < METALLICITIES[1])]
-    m_h, mg = LABELS.index("m_h"), LABELS.index("mg_m")
+    low, high = METALLICITIES
+    m_h = sample[:, 2]
+    likely = sample[(m_h > low) & (m_h < high)]
     compositions = draw_labels(CLUSTERS, likely, rng)
     cluster = np.sort(np.arange(n) % CLUSTERS)
     labels = compositions[cluster]
+    # [Mg/M] follows [alpha/M] with this slope
+    slope = TRENDS["mg_m"][1]
     for k, composition in enumerate(compositions):
+        metallicity = composition[LABELS.index("m_h")]
+        alpha = composition[LABELS.index("mg_m")] / slope
         at = cluster == k
-        labels[at, :2] = draw_branch(
-            sample, composition[m_h], composition[mg] / TRENDS["mg_m"][1], int(at.sum()), rng
-        )
+        labels[at, :2] = draw_branch(sample, metallicity, alpha, int(at.sum()), rng)
     return labels, cluster + 1
 
 
@@ -78,7 +94,14 @@ def observe_stars(
     study: Study, labels: np.ndarray, names: Sequence[str], *, snr: tuple[float, float], seed: int
 ) -> xr.Dataset:
     """Return a survey of giants of these labels (star, `luxscale.examples.giants.LABELS`)."""
-    settings = Settings(len(labels), snr, study.pixels, 0.1, 0.03, seed)
+    settings = Settings(
+        n_stars=len(labels),
+        snr=snr,
+        n_pixels=study.pixels,
+        missing_labels=0.1,
+        bad_pixels=0.03,
+        seed=seed,
+    )
     rng = np.random.default_rng(seed)
     ratio = rng.uniform(*snr, len(labels)).astype("f4")
     flux = render(labels, load_emulator(study.pixels))
@@ -88,27 +111,34 @@ def observe_stars(
         **draw_measured(labels[:, REPORTED_AT], settings.missing_labels, rng),
         **draw_spectra(flux, ratio, settings.bad_pixels, rng),
     }
-    return frame(settings).assign(
-        {k: (FIELDS[k][0], v, {"long_name": FIELDS[k][2]}) for k, v in fields.items()}
-    )
+    columns = {}
+    for name, values in fields.items():
+        dims, _, long_name = FIELDS[name]
+        columns[name] = (dims, values, {"long_name": long_name})
+    return frame(settings).assign(columns)
 
 
 def make_survey(study: Study) -> xr.Dataset:
-    """Return the spectra of the stars of nine clusters; ``cluster`` (star,) is the number of each."""
+    """Return the spectra of the stars of nine clusters.
+
+    ``cluster`` (star,) is the number of each star's.
+    """
     n = samples.count_stars("D", study.fraction)
 
     def make() -> xr.Dataset:
-        labels, cluster = draw_stars(n, np.random.default_rng(SEED))
+        rng = np.random.default_rng(SEED)
+        labels, cluster = draw_stars(n, rng)
         names = [f"cluster-{k}-{i:03d}" for i, k in enumerate(cluster.tolist())]
         made = observe_stars(study, labels, names, snr=(100.0, 200.0), seed=SEED)
-        return made.assign(cluster=("star", cluster, {"long_name": "number of the cluster"}))
+        attrs = {"long_name": "number of the cluster"}
+        return made.assign(cluster=("star", cluster, attrs))
 
     return study.keep("clusters", make, stars=n, seed=SEED)
 
 
 @register_figure("11", "stars of nine clusters, labelled by the model of field giants")
 def clusters(study: Study) -> Figure:
-    """Draw labels of cluster stars against the truth, and their scatter within a cluster against their errors.
+    """Draw labels of cluster stars against the truth, and their scatter against their errors.
 
     The paper takes 790 stars of nine open clusters and compares with ASPCAP. Here the clusters are
     simulated: each has the composition of one giant drawn from the packaged sample, all its
@@ -123,14 +153,17 @@ def clusters(study: Study) -> Figure:
     """
     truth = make_survey(study).compute()
     model = giants.train_model(study)
-    catalog = study.keep(
-        "clusters-catalog", lambda: lux.infer(truth, model).compute(), model=model.fingerprint
-    ).compute()
+
+    def infer() -> xr.Dataset:
+        return lux.infer(truth, model).compute()
+
+    catalog = study.keep("clusters-catalog", infer, model=model.fingerprint).compute()
+    cluster = truth["cluster"].values
     drawing, axes = make_panels(6, 3)
     for ax, label in zip(axes[:2], ("teff", "logg"), strict=True):
         plot.one_to_one(catalog, truth, label, ax)
-    plot.kiel_groups(catalog, truth["cluster"].values, axes[2], title="cluster")
+    plot.kiel_groups(catalog, cluster, axes[2], title="cluster")
     for ax, label in zip(axes[3:5], ("m_h", "mg_m"), strict=True):
-        plot.clusters(catalog, truth, truth["cluster"].values, label, ax)
-    plot.cluster_scatter(catalog, truth["cluster"].values, ("m_h", "mg_m"), axes[5])
+        plot.clusters(catalog, truth, cluster, label, ax)
+    plot.cluster_scatter(catalog, cluster, ("m_h", "mg_m"), axes[5])
     return drawing

@@ -32,10 +32,8 @@ def crossvalidation(study: Study) -> Figure:
     paper's sum, equation A1, in which pixels far outnumber labels. What is done is kept, so a run
     that was stopped goes on.
     """
-    n, pixels = (
-        min(MOST_STARS, study.count_stars(STARS, LEAST_STARS)),
-        min(MOST_PIXELS, study.pixels),
-    )
+    n = min(MOST_STARS, study.count_stars(STARS, LEAST_STARS))
+    pixels = min(MOST_PIXELS, study.pixels)
     work = study.out / "work"
     work.mkdir(parents=True, exist_ok=True)
     path = work / f"crossvalidated-{n}x{pixels}.zarr"

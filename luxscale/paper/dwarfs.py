@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 import luxscale as lux
 from luxscale import plot
 from luxscale.examples.giants import LABELS, draw_labels, load_emulator
+from luxscale.model.lux import LuxModel
 from luxscale.paper import samples
 from luxscale.paper.base import Study, register_figure
 from luxscale.paper.panels import make_panels
@@ -27,7 +28,8 @@ ERRORS = np.array([20.0, 0.05, 0.02, 0.03, 0.5])
 GIANTS = 3.5
 #: Mean (teff, logg) of dwarfs of types M5 to F5, from textbook masses and radii.
 MAIN_SEQUENCE = np.array([
-    (3030, 5.06), (3200, 4.92), (3550, 4.78), (3850, 4.66), (4440, 4.58), (5270, 4.56), (5770, 4.44), (6550, 4.23),
+    (3030, 5.06), (3200, 4.92), (3550, 4.78), (3850, 4.66),
+    (4440, 4.58), (5270, 4.56), (5770, 4.44), (6550, 4.23),
 ]).T  # fmt: skip
 #: Ends of the subgiant branch.
 SUBGIANTS = np.array([(5000, 3.4), (5900, 4.1)])
@@ -46,90 +48,110 @@ def draw_all_labels(n: int, rng: np.random.Generator) -> np.ndarray:
     giants = draw_labels(n, load_emulator()["sample"], rng)
     teff, logg, m_h, mg = (giants[:, LABELS.index(k)] for k in ("teff", "logg", "m_h", "mg_m"))
     kind = rng.choice(3, n, p=SHARES)
-    cool = rng.uniform(3000, 6500, n)
-    evolved = 0.3 * rng.random(n) * np.clip((cool - 5000) / 1000, 0, 1)
-    dwarf = np.interp(cool, *MAIN_SEQUENCE) - evolved + 0.05 * rng.standard_normal(n)
-    along = (
-        SUBGIANTS[0]
-        + rng.random((n, 1)) * (SUBGIANTS[1] - SUBGIANTS[0])
-        + rng.normal(size=(n, 2)) * (100, 0.1)
-    )
-    vmacro = 10 ** (0.741 - 0.0998 * logg - 0.225 * m_h)  # km/s, the relation of ASPCAP
+    dwarf_teff = rng.uniform(3000, 6500, n)
+    # dwarfs warmer than 5000 K may have evolved off the main sequence, by up to 0.3 dex
+    warm = np.clip((dwarf_teff - 5000) / 1000, 0, 1)
+    evolved = 0.3 * rng.random(n) * warm
+    dwarf_logg = np.interp(dwarf_teff, *MAIN_SEQUENCE) - evolved
+    dwarf_logg += 0.05 * rng.standard_normal(n)
+    first, last = SUBGIANTS
+    along = rng.random((n, 1))
+    spread = rng.normal(size=(n, 2)) * (100, 0.1)
+    subgiant_teff, subgiant_logg = (first + along * (last - first) + spread).T
+    # km/s, the relation of ASPCAP
+    vmacro = 10 ** (0.741 - 0.0998 * logg - 0.225 * m_h)
     rotating = 4 * 10 ** (0.3 * rng.standard_normal(n))
-    return np.column_stack([
-        np.choose(kind, [teff, cool, along[:, 0]]),
-        np.choose(kind, [logg, dwarf, along[:, 1]]),
+    columns = [
+        np.choose(kind, [teff, dwarf_teff, subgiant_teff]),
+        np.choose(kind, [logg, dwarf_logg, subgiant_logg]),
         m_h,
         mg,
         np.where(kind == 0, vmacro, rotating),
-    ])  # fmt: skip
+    ]
+    return np.column_stack(columns)
 
 
 def load_networks(path: Path, pixels: int) -> dict[str, np.ndarray]:
-    """Return the per-pixel networks of the published emulator, of evenly spaced pixels if fewer are wanted."""
+    """Return the per-pixel networks of the published emulator.
+
+    If fewer pixels are wanted than there are, they are evenly spaced.
+    """
     with np.load(path, allow_pickle=False) as file:
-        net = {k: file[k] for k in file.files if k != "label_names"}
+        net = {name: file[name] for name in file.files if name != "label_names"}
     size = net["wavelength_A"].size
-    at = np.linspace(0, size - 1, min(pixels, size)).round().astype(int)
-    return {k: v[at] if v.shape[:1] == (size,) else v for k, v in net.items()}
+    even = np.linspace(0, size - 1, min(pixels, size))
+    at = even.round().astype(int)
+    for name, values in net.items():
+        if values.shape[:1] == (size,):
+            net[name] = values[at]
+    return net
 
 
 def render(labels: np.ndarray, net: dict[str, np.ndarray]) -> np.ndarray:
-    """Return noiseless continuum-normalised flux (star, pixel), float32, of labels (star, NAMES)."""
-    x = ((labels - net["x_min"]) / (net["x_max"] - net["x_min"]) - 0.5).astype("f4")
-    flux = np.repeat(net["b_array_1"][None].astype("f4"), len(x), 0)
-    for k in range(
-        net["w_array_0"].shape[1]
-    ):  # a neuron of all pixels at a time: all at once would fill the memory
-        inner = x @ net["w_array_0"][:, k].T + net["b_array_0"][:, k]
-        flux += net["w_array_1"][:, k] / (1 + np.exp(-inner))
+    """Return noiseless continuum-normalised flux of labels (star, NAMES): (star, pixel) float32."""
+    low, high = net["x_min"], net["x_max"]
+    scaled = (labels - low) / (high - low) - 0.5
+    x = scaled.astype("f4")
+    offset = net["b_array_1"][None].astype("f4")
+    flux = np.repeat(offset, len(x), axis=0)
+    # a neuron of all pixels at a time: all at once would fill the memory
+    for k in range(net["w_array_0"].shape[1]):
+        weights = net["w_array_0"][:, k]
+        inner = x @ weights.T + net["b_array_0"][:, k]
+        activation = 1 + np.exp(-inner)
+        flux += net["w_array_1"][:, k] / activation
     return flux
 
 
 def draw_stars(
     n: int, which: str, net: dict[str, np.ndarray], rng: np.random.Generator
 ) -> xr.Dataset:
-    """Return ``label_value``, without errors, and ``snr`` of stars that pass a sample's cuts, in the emulator's range."""
+    """Return stars that pass a sample's cuts, in the emulator's range.
+
+    They have ``label_value``, without errors, and ``snr``.
+    """
     drawn = draw_all_labels(5 * n, rng)
-    drawn = drawn[((drawn > net["x_min"]) & (drawn < net["x_max"])).all(1)]
+    inside = (drawn > net["x_min"]) & (drawn < net["x_max"])
+    drawn = drawn[inside.all(axis=1)]
+    snr = rng.uniform(100, 200, len(drawn)).astype("f4")
     stars = xr.Dataset(
         {
             "label_value": (("star", "label"), drawn),
-            "snr": ("star", rng.uniform(100, 200, len(drawn)).astype("f4")),
+            "snr": ("star", snr),
         },
         {"label": np.array(NAMES, object)},
     )
-    return stars.isel(star=np.flatnonzero(samples.find_passing(stars, which))[:n])
+    good = samples.find_passing(stars, which)
+    return stars.isel(star=np.flatnonzero(good)[:n])
 
 
 def make_survey(n: int, which: str, net: dict[str, np.ndarray]) -> xr.Dataset:
-    """Return spectra of S/N 100 to 200 and labels with errors, of stars of the paper's sample E or F."""
+    """Return stars of the paper's sample E or F: spectra of S/N 100 to 200, labels with errors."""
     seed = SEEDS[which]
     rng = np.random.default_rng(seed)
     stars = draw_stars(n, which, net, rng)
-    true, snr = stars["label_value"].values, stars["snr"].values
+    true = stars["label_value"].values
+    snr = stars["snr"].values
     flux = render(true, net)
     error = np.sqrt(np.maximum(flux, 0.05)) / snr[:, None]
+    noisy = flux + error * rng.standard_normal(flux.shape, dtype="f4")
+    measured = true + ERRORS * rng.standard_normal(true.shape)
+    names = [f"all-{seed}-{i:05d}" for i in range(len(true))]
     table = ("star", "label")
+    spectrum = ("star", "wavelength")
+    grid_attrs = {"units": "Angstrom", "medium": "vacuum"}
     return xr.Dataset(
         {
-            "flux": (
-                ("star", "wavelength"),
-                flux + error * rng.standard_normal(flux.shape, dtype="f4"),
-            ),
-            "flux_ivar": (("star", "wavelength"), error**-2),
-            "label_value": (table, true + ERRORS * rng.standard_normal(true.shape)),
+            "flux": (spectrum, noisy),
+            "flux_ivar": (spectrum, error**-2),
+            "label_value": (table, measured),
             "label_err": (table, np.broadcast_to(ERRORS, true.shape)),
             "label_true": (table, true),
             "snr": ("star", snr),
         },
         {
-            "star": np.array([f"all-{seed}-{i:05d}" for i in range(len(true))], object),
-            "wavelength": (
-                "wavelength",
-                net["wavelength_A"],
-                {"units": "Angstrom", "medium": "vacuum"},
-            ),
+            "star": np.array(names, object),
+            "wavelength": ("wavelength", net["wavelength_A"], grid_attrs),
             "label": np.array(NAMES, object),
             "label_units": ("label", np.array(UNITS, object)),
         },
@@ -144,14 +166,18 @@ def make_sample(study: Study, which: str) -> xr.Dataset:
     """Return stars of all kinds, as many as in the paper's sample E or F."""
     n = samples.count_stars(which, study.fraction)
     net = load_networks(study.find_file(EMULATOR), study.pixels)
-    return study.keep(
-        f"all-{which}", lambda: make_survey(n, which, net), stars=n, seed=SEEDS[which]
-    )
+
+    def make() -> xr.Dataset:
+        return make_survey(n, which, net)
+
+    return study.keep(f"all-{which}", make, stars=n, seed=SEEDS[which])
 
 
 @register_figure("12", "giants, subgiants and dwarfs in one model", EMULATOR)
 def dwarfs(study: Study) -> Figure:
-    """Draw labels of 1,000 stars of all kinds, inferred by a model of 4,000, against the truth, and their Kiel diagram.
+    """Draw labels of stars of all kinds against the truth, and their Kiel diagram.
+
+    1,000 stars are labelled by a model of 4,000.
 
     The paper's are real spectra, with v_micro and v sin i as further labels. Here spectra come from
     an emulator that was fitted to real APOGEE spectra of giants and dwarfs: per-pixel networks of
@@ -162,16 +188,22 @@ def dwarfs(study: Study) -> Figure:
     giants of the packaged sample, and all compositions are those of giants. P is the paper's four
     times the labels.
     """
-    train, test = make_sample(study, "E"), make_sample(study, "F")
-    model = study.keep_model(
-        "all-model", lambda: lux.train(train, 4 * len(NAMES), progress=study.progress)
-    )
-    catalog = study.keep(
-        "all-catalog", lambda: lux.infer(test, model).compute(), model=model.fingerprint
-    )
+    training = make_sample(study, "E")
+    test = make_sample(study, "F")
+
+    def train() -> LuxModel:
+        return lux.train(training, 4 * len(NAMES), progress=study.progress)
+
+    model = study.keep_model("all-model", train)
+
+    def infer() -> xr.Dataset:
+        return lux.infer(test, model).compute()
+
+    catalog = study.keep("all-catalog", infer, model=model.fingerprint)
     drawing, axes = make_panels(len(NAMES) + 1, 3)
     for label, ax in zip(NAMES, axes, strict=False):
         plot.one_to_one(catalog, test, label, ax)
     giant = test["label_value"].sel(label="logg").values < GIANTS
-    plot.kiel_groups(catalog, np.where(giant, "giants", "dwarfs and subgiants"), axes[-1])
+    kinds = np.where(giant, "giants", "dwarfs and subgiants")
+    plot.kiel_groups(catalog, kinds, axes[-1])
     return drawing

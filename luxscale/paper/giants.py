@@ -27,10 +27,8 @@ LATENT_DIM = 48
 
 def make_parent(study: Study) -> xr.Dataset:
     """Return the survey that samples A, B and C are drawn from; lazy, in the study's directory."""
-    n = (
-        round(_FOR_ONE * sum(samples.count_stars(letter, study.fraction) for letter in "ABC"))
-        + _SPARE
-    )
+    wanted = sum(samples.count_stars(letter, study.fraction) for letter in "ABC")
+    n = round(_FOR_ONE * wanted) + _SPARE
 
     def write(path: Path) -> None:
         with Progress("simulating giants", n, unit="stars", enabled=study.progress) as shown:
@@ -55,36 +53,43 @@ def select_sample(study: Study, which: str) -> xr.Dataset:
 
 def train_model(study: Study) -> LuxModel:
     """Return the model of sample A, with the paper's 48 latents, P = 4 M."""
-    return study.keep_model(
-        "giants-model",
-        lambda: lux.train(select_sample(study, "A"), LATENT_DIM, progress=study.progress),
-        latent_dim=LATENT_DIM,
-        **PARENT,
-    )
+
+    def train() -> LuxModel:
+        return lux.train(select_sample(study, "A"), LATENT_DIM, progress=study.progress)
+
+    return study.keep_model("giants-model", train, latent_dim=LATENT_DIM, **PARENT)
 
 
 def train_cannon(study: Study) -> LuxModel:
-    """Return The Cannon of sample A: quadratic in twelve labels, from those stars that have all; no errors."""
-    return study.keep_model(
-        "giants-cannon",
-        lambda: lux.train(
-            select_sample(study, "A"), method="cannon", folds=1, progress=study.progress
-        ),
-        **PARENT,
-    )
+    """Return The Cannon of sample A: quadratic in twelve labels, of the stars that have all.
+
+    Its labels have no errors.
+    """
+
+    def train() -> LuxModel:
+        return lux.train(
+            select_sample(study, "A"),
+            method="cannon",
+            folds=1,
+            progress=study.progress,
+        )
+
+    return study.keep_model("giants-cannon", train, **PARENT)
 
 
 def infer_catalog(
     study: Study, which: str, *, given: str = "flux", with_model: LuxModel | None = None
 ) -> xr.Dataset:
-    """Return what a model, `train_model` by default, infers of a sample: from spectra, or from labels (``"label_value"``)."""
-    trained = train_model(study) if with_model is None else with_model
-    return study.keep(
-        f"giants-{which}-from-{given}",
-        lambda: study.map_blocks(
-            f"sample {which}",
-            select_sample(study, which),
-            lambda block: lux.infer(block, trained, given),
-        ),
-        model=trained.fingerprint,
-    )
+    """Return what a model, that of `train_model` by default, infers of a sample.
+
+    From spectra, or from labels if ``given`` is ``"label_value"``.
+    """
+    model = train_model(study) if with_model is None else with_model
+
+    def infer_block(block: xr.Dataset) -> xr.Dataset:
+        return lux.infer(block, model, given)
+
+    def infer() -> xr.Dataset:
+        return study.map_blocks(f"sample {which}", select_sample(study, which), infer_block)
+
+    return study.keep(f"giants-{which}-from-{given}", infer, model=model.fingerprint)

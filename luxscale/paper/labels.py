@@ -1,4 +1,4 @@
-"""Figures 7, 8, 9, 15 and 16: labels of simulated giants against those of their catalogue, and in diagrams.
+"""Figures 7, 8, 9, 15 and 16: labels of simulated giants against their catalogue's, in diagrams.
 
 The paper's stars are APOGEE's, their labels ASPCAP's. Here the labels of the catalogue are those
 behind the spectra with errors as large as ASPCAP's, and abundances are [X/M] against [M/H], as the
@@ -24,41 +24,49 @@ def make_catalog(survey: xr.Dataset) -> xr.Dataset:
 
 @register_figure("7", "labels of sample B against the catalogue's")
 def one_to_one(study: Study) -> Figure:
-    """Draw twelve labels of sample B against the catalogue's, with bias, RMSE and the catalogue's error.
+    """Draw twelve labels of sample B against the catalogue's.
 
-    As in the paper the RMSE holds the error of the catalogue's label, which here is known to be
-    Gaussian.
+    Panels say the bias, the RMSE and the catalogue's error. As in the paper the RMSE holds the
+    error of the catalogue's label, which here is known to be Gaussian.
     """
-    return plot.labels_figure(
-        giants.infer_catalog(study, "B"), make_catalog(giants.select_sample(study, "B")), kiel=False
-    )
+    truth = make_catalog(giants.select_sample(study, "B"))
+    return plot.labels_figure(giants.infer_catalog(study, "B"), truth, kiel=False)
 
 
 @register_figure("7-true", "labels of sample B against the true ones")
 def against_truth(study: Study) -> Figure:
-    """Draw the same against the labels behind the spectra, which nobody knows of real stars: not in the paper."""
+    """Draw labels of sample B against those behind the spectra.
+
+    Nobody knows these of real stars, so this is not in the paper.
+    """
     truth = giants.select_sample(study, "B")[["label_true"]].compute()
     return plot.labels_figure(giants.infer_catalog(study, "B"), truth, kiel=False)
 
 
 @register_figure("8", "Lux, The Cannon and the catalogue in two diagrams")
 def diagrams(study: Study) -> Figure:
-    """Draw the Kiel diagram and [Mg/M] against [M/H] as Lux, The Cannon and the catalogue have them, for sample B.
+    """Draw two diagrams of sample B as Lux, The Cannon and the catalogue have them.
+
+    These are the Kiel diagram and [Mg/M] against [M/H].
 
     The paper colours the lower row by the eccentricity of orbits, which simulated stars lack: here
     it is a density. The Cannon is trained on the stars of sample A that have all twelve labels.
     """
-    by = {
+    cannon = giants.train_cannon(study)
+    catalogs = {
         "Lux": giants.infer_catalog(study, "B"),
-        "The Cannon": giants.infer_catalog(study, "B", with_model=giants.train_cannon(study)),
+        "The Cannon": giants.infer_catalog(study, "B", with_model=cannon),
         "Catalogue": make_catalog(giants.select_sample(study, "B")),
     }
-    return plot.diagrams(by, PLANE)
+    return plot.diagrams(catalogs, PLANE)
 
 
 @register_figure("9", "labels of sample C, at low S/N")
 def low_snr(study: Study) -> Figure:
-    """Draw four labels of sample C against the catalogue's, the Kiel diagram and [Mg/M] against [M/H]."""
+    """Draw four labels of sample C against the catalogue's, and two diagrams.
+
+    These are the Kiel diagram and [Mg/M] against [M/H].
+    """
     truth = make_catalog(giants.select_sample(study, "C"))
     labels = ["teff", "logg", "m_h", "mg_m"]
     return plot.labels_figure(giants.infer_catalog(study, "C"), truth, labels, plane=PLANE)
@@ -72,12 +80,13 @@ def abundances(study: Study) -> Figure:
 
 @register_figure("16", "all labels of sample C, at low S/N")
 def faint(study: Study) -> Figure:
-    """Draw the twelve labels of sample C (S/N 30 to 60), inferred by the model of sample A, against the catalogue's.
+    """Draw twelve labels of sample C (S/N 30 to 60) against the catalogue's.
+
+    They are inferred by the model of sample A.
 
     As figure 9, with all labels. The paper's catalogue was measured in the same noisy spectra; here
     its errors are those of bright stars and independent of the spectra, so nothing that both share
     hides in the scatter.
     """
-    return plot.labels_figure(
-        giants.infer_catalog(study, "C"), make_catalog(giants.select_sample(study, "C")), kiel=False
-    )
+    truth = make_catalog(giants.select_sample(study, "C"))
+    return plot.labels_figure(giants.infer_catalog(study, "C"), truth, kiel=False)

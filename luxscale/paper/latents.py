@@ -17,7 +17,7 @@ PERPLEXITY, SEED = 25, 0
 
 
 def embed(latent: np.ndarray, weights: np.ndarray) -> xr.Dataset:
-    """Reduce latents (star, latent) to two dimensions: by t-SNE, and by the principal components of their spectra.
+    """Reduce latents to two dimensions: by t-SNE, and by principal components of their spectra.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ def embed(latent: np.ndarray, weights: np.ndarray) -> xr.Dataset:
     Returns
     -------
     Dataset
-        ``tsne`` and ``pca`` (star, component); the attribute ``explained`` holds the shares of the variance of the
-        model spectra B z that the two principal components have.
+        ``tsne`` and ``pca`` (star, component); the attribute ``explained`` holds the shares of the
+        variance of the model spectra B z that the two principal components have.
 
     Raises
     ------
@@ -44,10 +44,10 @@ def embed(latent: np.ndarray, weights: np.ndarray) -> xr.Dataset:
         )
     pca = decomposition.PCA(2, random_state=SEED)
     tsne = manifold.TSNE(2, perplexity=PERPLEXITY, random_state=SEED)
-    dims, spectra = (
-        ("star", "component"),
-        latent @ np.linalg.qr(weights)[1].T,
-    )  # as far apart as B z, in few numbers
+    # R z of B = Q R: as far apart as B z, in few numbers
+    triangle = np.linalg.qr(weights)[1]
+    spectra = latent @ triangle.T
+    dims = ("star", "component")
     return xr.Dataset(
         {"pca": (dims, pca.fit_transform(spectra)), "tsne": (dims, tsne.fit_transform(latent))},
         attrs={"explained": pca.explained_variance_ratio_.tolist()},
@@ -58,38 +58,34 @@ def embed(latent: np.ndarray, weights: np.ndarray) -> xr.Dataset:
     "19", "latents in two dimensions, by t-SNE and principal components", modules=("sklearn",)
 )
 def latents(study: Study) -> Figure:
-    """Draw the latents of sample B by t-SNE, once for each label as colour, and beside it by principal components.
+    """Draw the latents of sample B, at the left by t-SNE, at the right by principal components.
 
-    As in the paper, for simulated giants. Latents are in the canonical gauge, where those of the
-    training stars have mean 0 and variance 1, so all count alike in the distances of t-SNE.
-    Principal components of such latents would say nothing; these are of the model spectra, B z. The
-    paper names principal components and shows none.
+    Each label is a colour, in a panel of its own. As in the paper, for simulated giants. Latents
+    are in the canonical gauge, where those of the training stars have mean 0 and variance 1, so all
+    count alike in the distances of t-SNE. Principal components of such latents would say nothing;
+    these are of the model spectra, B z. The paper names principal components and shows none.
     """
     catalog = giants.infer_catalog(study, "B").compute()
 
     def make() -> xr.Dataset:
+        weights = np.asarray(giants.train_model(study)["flux"].map.weights)
         with Progress("reducing latents", 1, enabled=study.progress) as shown:
             shown.update(0, "t-SNE")
-            return embed(
-                catalog["latent"].values, np.asarray(giants.train_model(study)["flux"].map.weights)
-            )
+            return embed(catalog["latent"].values, weights)
 
-    embedding = study.keep(
-        "latents", make, model=catalog.attrs["model_fingerprint"], perplexity=PERPLEXITY
-    ).compute()
+    fingerprint = catalog.attrs["model_fingerprint"]
+    embedding = study.keep("latents", make, model=fingerprint, perplexity=PERPLEXITY).compute()
+    share = sum(embedding.attrs["explained"])
+    titles = {
+        "tsne": f"t-SNE, perplexity {PERPLEXITY}",
+        "pca": f"Principal components of the model spectra, {share:.0%} of the variance",
+    }
+    axes_names = {"tsne": ["t-SNE 1", "t-SNE 2"], "pca": ["Component 1", "Component 2"]}
     figure = Figure((15.6, 9.6), layout="constrained")
     halves = figure.add_gridspec(1, 2)
-    share = sum(embedding.attrs["explained"])
-    shown = {
-        "tsne": ("t-SNE", f"t-SNE, perplexity {PERPLEXITY}"),
-        "pca": (
-            "Component",
-            f"Principal components of the model spectra, {share:.0%} of the variance",
-        ),
-    }
-    for i, (name, (axis, title)) in enumerate(shown.items()):
+    for i, (name, title) in enumerate(titles.items()):
         half = figure.add_subfigure(halves[i])
         half.suptitle(title, fontsize=TITLE + 3)
-        named = embedding[name].assign_coords(component=[f"{axis} {k}" for k in (1, 2)])
-        plot.latents(named, catalog, figure=half)
+        points = embedding[name].assign_coords(component=axes_names[name])
+        plot.latents(points, catalog, figure=half)
     return figure

@@ -1,4 +1,7 @@
-"""Well-known spectral features of giants from 4000 to 8288 Angstrom, in air, to see what a model has learnt."""
+"""Well-known spectral features of giants, to see what a model has learnt.
+
+Wavelengths are in air, from 4000 to 8288 Angstrom.
+"""
 
 from __future__ import annotations
 
@@ -64,16 +67,20 @@ BANDS: dict[str, tuple[tuple[float, float], ...]] = {
 
 
 def find_windows(label: str) -> tuple[tuple[float, float], ...]:
-    """Return the windows of a label, least and greatest wavelength in Angstrom in air; none for an unknown one.
+    """Return the windows of a label, none of an unknown one; those that overlap are one.
 
-    Those that overlap are one.
+    Returns
+    -------
+    tuple of (least, greatest)
+        Wavelengths in Angstrom in air.
     """
+    around_lines = [(x - HALF_WIDTH, x + HALF_WIDTH) for x in LINES.get(label, ())]
+    windows = sorted([*around_lines, *BANDS.get(label, ())])
     merged: list[tuple[float, float]] = []
-    for low, high in sorted(
-        [(x - HALF_WIDTH, x + HALF_WIDTH) for x in LINES.get(label, ())] + [*BANDS.get(label, ())]
-    ):
+    for low, high in windows:
         if merged and low <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+            first, last = merged.pop()
+            merged.append((first, max(high, last)))
         else:
             merged.append((low, high))
     return tuple(merged)
@@ -81,6 +88,8 @@ def find_windows(label: str) -> tuple[tuple[float, float], ...]:
 
 def widen_span(span: tuple[float, float], grid: np.ndarray, least: int = 8) -> tuple[float, float]:
     """Return a stretch that holds some pixels of a grid, however coarse that is."""
-    middle, step = (span[0] + span[1]) / 2, float(np.median(np.diff(grid)))
-    half = max((span[1] - span[0]) / 2, least / 2 * step)
-    return middle - half, middle + half
+    low, high = span
+    step = float(np.median(np.diff(grid)))
+    width = max(high - low, least * step)
+    middle = (low + high) / 2
+    return middle - width / 2, middle + width / 2

@@ -41,37 +41,49 @@ SPANS = {
 
 
 def find_pair(catalog: xr.Dataset, label: str, alike: Mapping[str, float]) -> tuple[Any, Any]:
-    """Return two stars that differ in one label, and little in others: the one with more of it first.
+    """Return two stars that differ in one label, and little in others.
 
     Of all stars and their nearest neighbours in the labels ``alike``, each over its tolerance, the
-    pair with the largest difference over sqrt(1 + distance^2).
+    pair with the largest difference over sqrt(1 + distance^2). The one with more of the label is
+    first.
 
     Raises
     ------
     InputError
         If the catalogue lacks a label.
     """
-    near = catalog[["label_value"]].sel(label=list(alike)).compute()
-    k = min(_NEIGHBOURS, near.sizes["star"] - 1)
-    found = neighbours(
-        near, k, metric=np.diag(np.square(list(alike.values()))), variable="label_value"
-    )
-    value, row = catalog["label_value"].sel(label=label).values, found["row"].values
-    score = (value[:, None] - value[row]) / np.hypot(1, found["distance"].values)
-    more, n = np.unravel_index(np.nanargmax(np.where(row >= 0, score, np.nan)), score.shape)
+    table = catalog[["label_value"]].sel(label=list(alike)).compute()
+    k = min(_NEIGHBOURS, table.sizes["star"] - 1)
+    variances = np.square(list(alike.values()))
+    found = neighbours(table, k, metric=np.diag(variances), variable="label_value")
+    row = found["row"].values
+    distance = found["distance"].values
+    value = catalog["label_value"].sel(label=label).values
+    difference = value[:, None] - value[row]
+    score = difference / np.hypot(1, distance)
+    # a row of -1 stands where a star has fewer neighbours
+    score = np.where(row >= 0, score, np.nan)
+    best = np.nanargmax(score)
+    more, n = np.unravel_index(best, score.shape)
+    less = row[more, n]
     names = catalog["star"].values
-    return names[more], names[row[more, n]]
+    return names[more], names[less]
 
 
 def find_abundance_pair(catalog: xr.Dataset, label: str) -> tuple[Any, Any]:
-    """Return two stars that differ in one abundance, alike in temperature, gravity, metallicity and the others."""
-    others = [k for k in map(str, catalog["label"].values) if k.endswith("_m") and k != label]
-    return find_pair(catalog, label, {**ALIKE, **dict.fromkeys(others, _OTHERS)})
+    """Return two stars that differ in one abundance.
+
+    They are alike in temperature, gravity and metallicity, and less strictly in other abundances.
+    """
+    names = map(str, catalog["label"].values)
+    others = [name for name in names if name.endswith("_m") and name != label]
+    alike = ALIKE | dict.fromkeys(others, _OTHERS)
+    return find_pair(catalog, label, alike)
 
 
 @register_figure("5", "spectra of doppelgangers that differ in one abundance")
 def doppelgangers(study: Study) -> Figure:
-    """Draw pairs of stars of sample B that are alike but for one abundance, where lines of that element lie.
+    """Draw pairs of stars of sample B that are alike but for one abundance, where its lines lie.
 
     The paper holds temperature, gravity and metallicity alike, and for C and N the other of the
     two; here all other abundances are held alike too, less strictly, for at this resolution (2
@@ -79,22 +91,20 @@ def doppelgangers(study: Study) -> Figure:
     that a giant of such a spectrum would tell it by: the model knows of it by CN, which is weaker
     with more oxygen.
     """
-    survey, catalog = giants.select_sample(study, "B"), giants.infer_catalog(study, "B").compute()
+    survey = giants.select_sample(study, "B")
+    catalog = giants.infer_catalog(study, "B").compute()
+    model = giants.train_model(study)
     drawn = Figure((9.5, 8.0), layout="constrained")
     axes = drawn.subplots(3, 3)
     for ax, (label, stretch) in zip(axes.flat, SPANS.items(), strict=True):
-        pair, span = (
-            find_abundance_pair(catalog, label),
-            widen_span(stretch, survey["wavelength"].values),
-        )
         style_axes(ax)
         plot.doppelgangers(
             survey,
             catalog,
-            giants.train_model(study),
-            pair,
+            model,
+            find_abundance_pair(catalog, label),
             label,
-            span,
+            widen_span(stretch, survey["wavelength"].values),
             windows=find_windows(label),
             ax=ax,
         )
@@ -104,7 +114,13 @@ def doppelgangers(study: Study) -> Figure:
         Line2D([], [], color=DATA, ls="--", label="model, the star with less"),
         Line2D([], [], color=DATA, ls="", marker=".", label="data of both"),
     ]
-    drawn.legend(handles=kinds, loc="outside upper center", ncols=3, fontsize=TITLE, frameon=False)
+    drawn.legend(
+        handles=kinds,
+        loc="outside upper center",
+        ncols=3,
+        fontsize=TITLE,
+        frameon=False,
+    )
     drawn.supxlabel("Wavelength in air [Å]", fontsize=9)
     drawn.supylabel("Flux", fontsize=9)
     return drawn

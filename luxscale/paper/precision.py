@@ -22,32 +22,36 @@ EDGES = (30, 36, 42, 48, 54, 60, 100, 120, 140, 160, 180, 200)
 
 
 def measure_precision(study: Study) -> xr.Dataset:
-    """Return how the labels of stars of samples B and C scatter under ten draws of noise, and the S/N of these stars."""
-    model, n = giants.train_model(study), study.count_stars(STARS // 2)
+    """Return how labels of stars of samples B and C scatter under ten draws of noise.
 
-    def scatter(letter: str) -> xr.Dataset:
+    ``snr`` (star,) is the S/N of these stars.
+    """
+    model = giants.train_model(study)
+    n = study.count_stars(STARS // 2)
+
+    def draw_block(block: xr.Dataset) -> xr.Dataset:
+        return draw_precision(block, model, DRAWS)
+
+    def measure(letter: str) -> xr.Dataset:
         survey = giants.select_sample(study, letter)
-        rows = np.sort(np.random.default_rng(0).permutation(survey.sizes[STAR])[:n])
-        survey = survey.isel({STAR: rows})
-        drawn = study.map_blocks(
-            f"draws of noise, {letter}", survey, lambda block: draw_precision(block, model, DRAWS)
-        )
+        rng = np.random.default_rng(0)
+        rows = rng.permutation(survey.sizes[STAR])[:n]
+        survey = survey.isel({STAR: np.sort(rows)})
+        drawn = study.map_blocks(f"draws of noise, {letter}", survey, draw_block)
         return drawn.assign(snr=(STAR, survey["snr"].values))
 
-    return xr.concat(
-        [
-            study.keep(
-                f"giants-precision-{k}", partial(scatter, k), model=model.fingerprint, stars=n
-            )
-            for k in "BC"
-        ],
-        STAR,
-    )
+    parts = []
+    for letter in "BC":
+        name = f"giants-precision-{letter}"
+        make = partial(measure, letter)
+        drawn = study.keep(name, make, model=model.fingerprint, stars=n)
+        parts.append(drawn)
+    return xr.concat(parts, STAR)
 
 
 @register_figure("10", "precision of labels against S/N")
 def precision(study: Study) -> Figure:
-    """Draw the scatter of labels under ten draws of noise against S/N, for stars of samples B and C.
+    """Draw the scatter of labels of samples B and C under ten draws of noise against S/N.
 
     S/N is that of a pixel in the continuum, as the survey has it, and the pixels span 4000 to 8288
     Angstrom: at one S/N more or less is known of a label than from APOGEE's. The 2,000 stars are

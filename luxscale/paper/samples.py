@@ -1,8 +1,9 @@
-"""The samples A to H of the paper (section 2.2), as selections from any survey that has what they are cut in."""
+"""The samples A to H of the paper (section 2.2), as selections from any survey."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -27,7 +28,7 @@ CLUSTERS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
     """What a sample is cut in: ranges, without their ends, and the number of stars that are drawn.
 
@@ -58,30 +59,32 @@ class Sample:
     after: str = ""
 
 
-# ranges of teff and logg, and of snr
-_GIANTS, _ALL, _BOTH = (
-    ((3500.0, 5500.0), (0.0, 3.5)),
-    ((3000.0, 6500.0), (0.0, 6.0)),
-    ((3800.0, 6000.0), (0.0, 3.5)),
-)
-_HIGH, _LOW, _MEDIUM = (100.0, np.inf), (30.0, 60.0), (50.0, np.inf)
+# ranges of teff and logg, and whether GALAH must have measured the star
+_GIANTS: dict[str, Any] = {"teff": (3500.0, 5500.0), "logg": (0.0, 3.5)}
+_ALL: dict[str, Any] = {"teff": (3000.0, 6500.0), "logg": (0.0, 6.0)}
+_BOTH: dict[str, Any] = {"teff": (3800.0, 6000.0), "logg": (0.0, 3.5), "galah": True}
+
+# ranges of snr
+_HIGH = (100.0, np.inf)
+_MEDIUM = (50.0, np.inf)
+_LOW = (30.0, 60.0)
 
 #: The samples by letter.
 SAMPLES = {
-    "A": Sample("high-SNR field RGB-train", 5000, *_GIANTS, _HIGH),
-    "B": Sample("high-SNR field RGB-test", 10_000, *_GIANTS, _HIGH, after="A"),
-    "C": Sample("low-SNR field RGB-test", 5000, *_GIANTS, _LOW),
-    "D": Sample("high-SNR OC RGB-test", 790, *_GIANTS, _HIGH, clusters=CLUSTERS),
-    "E": Sample("high-SNR field all-train", 4000, *_ALL, _HIGH),
-    "F": Sample("high-SNR field all-test", 1000, *_ALL, _HIGH, after="E"),
-    "G": Sample("GALAH-APOGEE field giants-train", 4000, *_BOTH, _MEDIUM, galah=True),
-    "H": Sample("GALAH-APOGEE field giants-test", 1000, *_BOTH, _MEDIUM, galah=True, after="G"),
+    "A": Sample(name="high-SNR field RGB-train", stars=5000, snr=_HIGH, **_GIANTS),
+    "B": Sample(name="high-SNR field RGB-test", stars=10_000, snr=_HIGH, after="A", **_GIANTS),
+    "C": Sample(name="low-SNR field RGB-test", stars=5000, snr=_LOW, **_GIANTS),
+    "D": Sample(name="high-SNR OC RGB-test", stars=790, snr=_HIGH, clusters=CLUSTERS, **_GIANTS),
+    "E": Sample(name="high-SNR field all-train", stars=4000, snr=_HIGH, **_ALL),
+    "F": Sample(name="high-SNR field all-test", stars=1000, snr=_HIGH, after="E", **_ALL),
+    "G": Sample(name="GALAH-APOGEE field giants-train", stars=4000, snr=_MEDIUM, **_BOTH),
+    "H": Sample(name="GALAH-APOGEE field giants-test", stars=1000, snr=_MEDIUM, after="G", **_BOTH),
 }
 
 
 def count_stars(letter: str, fraction: float = 1.0) -> int:
     """Return how many stars a sample has: the paper's number times ``fraction``, 50 at least."""
-    return max(LEAST, round(fraction * _sample(letter).stars))
+    return max(LEAST, round(fraction * _find_sample(letter).stars))
 
 
 def select(survey: xr.Dataset, letter: str, fraction: float = 1.0, *, seed: int = 0) -> xr.Dataset:
@@ -119,66 +122,76 @@ def select(survey: xr.Dataset, letter: str, fraction: float = 1.0, *, seed: int 
     >>> select(simulate(600, n_pixels=100), "A", 0.01).sizes["star"]
     50
     """
-    sample = _sample(letter)
+    sample = _find_sample(letter)
     rows = np.flatnonzero(find_passing(survey, letter))
-    first = count_stars(sample.after, fraction) if sample.after else 0
-    last = first + count_stars(letter, fraction)
-    if rows.size < last:
-        taken = f" beside the {first:,} of sample {sample.after}" if first else ""
+    first = 0
+    beside = ""
+    if sample.after:
+        first = count_stars(sample.after, fraction)
+        beside = f" beside the {first:,} of sample {sample.after}"
+    n = count_stars(letter, fraction)
+    if rows.size < first + n:
         raise InputError(
-            f"sample {letter} ({sample.name}) needs {last - first:,} stars{taken}, but "
-            f"{rows.size:,} of "
-            f"{survey.sizes[STAR]:,} pass its cuts; give a larger survey, or a smaller "
-            f"fraction than {fraction:g}"
+            f"sample {letter} ({sample.name}) needs {n:,} stars{beside}, but {rows.size:,} of "
+            f"{survey.sizes[STAR]:,} pass its cuts; give a larger survey, or a smaller fraction "
+            f"than {fraction:g}"
         )
-    drawn = np.random.default_rng(seed).permutation(rows)[first:last]
+    # a sample and the one after it are parts of the same random order
+    drawn = np.random.default_rng(seed).permutation(rows)[first : first + n]
     return survey.isel({STAR: np.sort(drawn)})
 
 
 def find_largest_fraction(survey: xr.Dataset, letter: str) -> float:
-    """Return the largest fraction of a sample, and of the one that is drawn before it, that a survey has stars for."""
-    sample = _sample(letter)
-    paper = sample.stars + (SAMPLES[sample.after].stars if sample.after else 0)
-    return int(find_passing(survey, letter).sum()) / (paper + 1)  # both are rounded
+    """Return the largest fraction of a sample that a survey has stars for.
+
+    A sample that is drawn before it takes its stars first.
+    """
+    sample = _find_sample(letter)
+    paper = sample.stars
+    if sample.after:
+        paper += SAMPLES[sample.after].stars
+    passing = int(find_passing(survey, letter).sum())
+    # one more, as the numbers of both samples are rounded
+    return passing / (paper + 1)
 
 
 def find_passing(survey: xr.Dataset, letter: str) -> np.ndarray:
-    """Return which stars pass the cuts of a sample: (star,) bool; a star without a known label does not.
+    """Return which stars pass the cuts of a sample: (star,) bool.
+
+    A star without a known label does not.
 
     Raises
     ------
     InputError
         If there is no such sample, or the survey lacks a label or variable.
     """
-    sample = _sample(letter)
-    inside = [
-        _within(_label(survey, letter, name), getattr(sample, name)) for name in ("teff", "logg")
-    ]
-    good = np.all([*inside, _within(_column(survey, letter, "snr"), sample.snr)], axis=0)
+    sample = _find_sample(letter)
+    good = _find_within(_read_label(survey, letter, "teff"), sample.teff)
+    good &= _find_within(_read_label(survey, letter, "logg"), sample.logg)
+    good &= _find_within(_read_variable(survey, letter, "snr"), sample.snr)
     if sample.galah:
-        good &= _column(survey, letter, "galah").astype(bool)
+        good &= _read_variable(survey, letter, "galah").astype(bool)
     if sample.clusters or "cluster" in survey:
-        cluster = _column(survey, letter, "cluster").astype(str)
+        cluster = _read_variable(survey, letter, "cluster").astype(str)
         good &= np.isin(cluster, sample.clusters or ("",))
     return good
 
 
-def _within(values: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
+def _find_within(values: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
     return (values > bounds[0]) & (values < bounds[1])
 
 
-def _sample(letter: str) -> Sample:
+def _find_sample(letter: str) -> Sample:
     if letter not in SAMPLES:
         raise InputError(f"no sample {letter!r}; there are {', '.join(SAMPLES)}")
     return SAMPLES[letter]
 
 
-def _label(survey: xr.Dataset, letter: str, name: str) -> np.ndarray:
-    have = (
-        list(map(str, survey["label"].values))
-        if "label" in survey.coords and "label_value" in survey
-        else []
-    )
+def _read_label(survey: xr.Dataset, letter: str, name: str) -> np.ndarray:
+    """Return a label in which a sample is cut: (star,)."""
+    have: list[str] = []
+    if "label" in survey.coords and "label_value" in survey:
+        have = list(map(str, survey["label"].values))
     if name not in have:
         raise InputError(
             f"survey: no label {name!r}, in which sample {letter} is cut; it has "
@@ -187,7 +200,8 @@ def _label(survey: xr.Dataset, letter: str, name: str) -> np.ndarray:
     return survey["label_value"].isel(label=have.index(name)).values
 
 
-def _column(survey: xr.Dataset, letter: str, name: str) -> np.ndarray:
+def _read_variable(survey: xr.Dataset, letter: str, name: str) -> np.ndarray:
+    """Return a variable in which a sample is cut: (star,)."""
     if name not in survey or survey[name].dims != (STAR,):
         raise InputError(
             f"survey: no variable {name!r} (star,), in which sample {letter} is cut; add it with "

@@ -1,4 +1,4 @@
-"""Figures 3, 4 and 6: spectra of simulated giants, how well they are fitted, and what the model has learnt of lines.
+"""Figures 3, 4 and 6: spectra of giants, how they are fitted, what the model has learnt of lines.
 
 The spectra are optical (4000 to 8288 Angstrom in air) and smooth over about 2 Angstrom, where the
 paper's are infrared and sharper: other lines, and more of them blended.
@@ -43,70 +43,83 @@ PAIRS = {
 
 @register_figure("3", "spectra from fluxes and from labels")
 def spectra(study: Study) -> Figure:
-    """Draw six stars of sample B in three pairs, each alike in two of Teff, log g and [M/H] and not in the third."""
+    """Draw six stars of sample B in three pairs.
+
+    The stars of a pair are alike in two of Teff, log g and [M/H] and not in the third.
+    """
+    survey = giants.select_sample(study, "B")
     catalog = giants.infer_catalog(study, "B").compute()
-    stars = [star for label, alike in PAIRS.items() for star in find_pair(catalog, label, alike)]
-    by = {
+    catalogs = {
         "model, from fluxes": catalog,
         "model, from labels": giants.infer_catalog(study, "B", given="label_value"),
     }
-    survey = giants.select_sample(study, "B")
+    stars: list[Any] = []
+    for label, alike in PAIRS.items():
+        stars += find_pair(catalog, label, alike)
     spans = [widen_span(span, survey["wavelength"].values) for span in (SPAN, ZOOM)]
-    axes = plot.reconstructions(survey, by, giants.train_model(study), stars, spans)
+    axes = plot.reconstructions(survey, catalogs, giants.train_model(study), stars, spans)
     return axes[0, 0, 0].figure
 
 
 def measure_goodness(study: Study) -> xr.Dataset:
-    """Return reduced chi2 of sample B's spectra with latents from fluxes and from labels, and what they should be.
+    """Return reduced chi2 of sample B's spectra, with latents from fluxes and from labels.
 
     Returns
     -------
     Dataset
-        ``from_flux``, over its degrees of freedom, ``freedom``; ``from_labels``, over the number of pixels; and
-        ``expected``, the mean that the latter should have, as labels leave much of a spectrum unknown: (star,) each.
+        ``from_flux``, over its degrees of freedom, ``freedom``; ``from_labels``, over the number of
+        pixels; and ``expected``, the mean that the latter should have, as labels leave much of a
+        spectrum unknown: (star,) each.
     """
     model = giants.train_model(study)
-    return study.keep(
-        "giants-goodness",
-        lambda: study.map_blocks(
-            "chi2 of sample B",
-            giants.select_sample(study, "B"),
-            lambda block: _goodness(block, model),
-        ),
-        model=model.fingerprint,
-    )
+
+    def measure_block(block: xr.Dataset) -> xr.Dataset:
+        return _measure_goodness(block, model)
+
+    def measure() -> xr.Dataset:
+        return study.map_blocks("chi2 of sample B", giants.select_sample(study, "B"), measure_block)
+
+    return study.keep("giants-goodness", measure, model=model.fingerprint)
 
 
-def _goodness(block: xr.Dataset, model: LuxModel) -> xr.Dataset:
-    pulls = {
-        given: residuals(block, lux.infer(block, model, given), model, scaled=True)
-        for given in ("flux", "label_value")
-    }
-    squared = {given: (r.astype(float) ** 2).sum("wavelength") for given, r in pulls.items()}
+def _measure_goodness(block: xr.Dataset, model: LuxModel) -> xr.Dataset:
+    """Return what `measure_goodness` does, of some stars."""
+    pulls = {}
+    for given in ("flux", "label_value"):
+        inferred = lux.infer(block, model, given)
+        pulls[given] = residuals(block, inferred, model, scaled=True).astype(float)
+    squared = {given: (pull**2).sum("wavelength") for given, pull in pulls.items()}
     pixels = pulls["flux"].notnull().sum("wavelength")
     freedom = pixels - effective_parameters(block, model)
-    return xr.Dataset(
+    found = xr.Dataset(
         {
             "from_flux": squared["flux"] / freedom,
             "from_labels": squared["label_value"] / pixels,
             "freedom": freedom,
-            "expected": _expected(block, model),
+            "expected": _predict_chi2(block, model),
         }
-    ).drop_vars("label", errors="ignore")
+    )
+    return found.drop_vars("label", errors="ignore")
 
 
-def _expected(block: xr.Dataset, model: LuxModel) -> xr.DataArray:
-    """Return the mean over good pixels of (error^2 + s^2 + b C b) / (error^2 + s^2), with C given the labels."""
-    good = (block["flux_ivar"] > 0) & np.asarray(model["flux"].used)
+def _predict_chi2(block: xr.Dataset, model: LuxModel) -> xr.DataArray:
+    """Return the mean reduced chi2 that spectra should have when only the labels are given.
+
+    It is the mean over good pixels of (error^2 + s^2 + b C b) / (error^2 + s^2), where C is the
+    covariance of the latents given the labels.
+    """
+    output = model["flux"]
+    good = (block["flux_ivar"] > 0) & np.asarray(output.used)
     noise2 = 1 / block["flux_ivar"].where(good)
-    s2 = np.asarray(model["flux"].scatter, float) ** 2
-    ratio = (predict_error(block, model, given="label_value") ** 2 + noise2) / (noise2 + s2)
+    s2 = np.asarray(output.scatter, float) ** 2
+    unknown2 = predict_error(block, model, given="label_value") ** 2
+    ratio = (unknown2 + noise2) / (noise2 + s2)
     return ratio.mean("wavelength")
 
 
 @register_figure("4", "reduced chi2 of spectra")
 def chi2(study: Study) -> Figure:
-    """Draw reduced chi2 of sample B, at the left with latents from fluxes, as in the paper, at the right from labels.
+    """Draw reduced chi2 of sample B, with latents from fluxes, as in the paper, and from labels.
 
     The paper divides by the number of pixels, here it is the degrees of freedom: the number of
     pixels less the parameters that the fit spends. Twelve labels leave 36 directions of the latents
@@ -126,15 +139,17 @@ def chi2(study: Study) -> Figure:
 
 @register_figure("6", "derivative spectra and lines")
 def derivatives(study: Study) -> Figure:
-    """Draw the spectrum of a star of sample B, and how labels change with flux, with windows of Fe I, Mg I and Mn I.
+    """Draw how labels of a star of sample B change with flux, with windows of Fe I, Mg I and Mn I.
 
     As in the paper the derivatives are A B^+ (equation 13), without regard to noise; Mn, which the
     paper mentions, is drawn too. [M/H] is not [Fe/H]: it moves all metals together, so that no
     single Fe I line need stand out.
     """
-    model, catalog = giants.train_model(study), giants.infer_catalog(study, "B").compute()
+    model = giants.train_model(study)
+    catalog = giants.infer_catalog(study, "B").compute()
     star = find_typical_star(catalog)
-    axes = plot.derivative_spectra(model, list(MARKED), DERIVATIVES, latent=_latent(catalog, star))
+    latent = _select_star(catalog, star)["latent"].values[0]
+    axes = plot.derivative_spectra(model, list(MARKED), DERIVATIVES, latent=latent)
     _add_spectra(axes[0], study, star)
     for ax, (label, name) in zip(axes[1:], MARKED.items(), strict=True):
         plot.mark_windows(ax, find_windows(label), name)
@@ -143,32 +158,36 @@ def derivatives(study: Study) -> Figure:
 
 def find_typical_star(catalog: xr.Dataset) -> Any:
     """Return the star whose latents are nearest to the mean."""
-    return catalog[STAR].values[int(np.argmin((catalog["latent"].values ** 2).sum(1)))]
+    distance2 = (catalog["latent"].values ** 2).sum(axis=1)
+    nearest = int(np.argmin(distance2))
+    return catalog[STAR].values[nearest]
 
 
-def _latent(catalog: xr.Dataset, star: Any) -> np.ndarray:
-    return catalog["latent"].values[find_stars(catalog, [star], "catalogue")[0]]
+def _select_star(catalog: xr.Dataset, star: Any) -> xr.Dataset:
+    return catalog.isel({STAR: find_stars(catalog, [star], "catalogue")}).compute()
 
 
 def _add_spectra(ax: Any, study: Study, star: Any) -> None:
-    """Draw the data of a star, and its spectrum from its labels, over the model's from its fluxes."""
-    survey, others = (
-        giants.select_sample(study, "B"),
-        giants.infer_catalog(study, "B", given="label_value"),
-    )
+    """Draw a star's data, and its spectrum from its labels, over that from its fluxes."""
+    survey = giants.select_sample(study, "B")
+    from_labels = giants.infer_catalog(study, "B", given="label_value")
     one = survey.isel({STAR: find_stars(survey, [star], "survey")}).compute()
     flux = one["flux"].where(one["flux_ivar"] > 0).values[0]
+    decoded = predict(_select_star(from_labels, star), giants.train_model(study)).values[0]
+    x = one["wavelength"].values
     ax.lines[0].set(color=CYCLE[0], label="from fluxes", zorder=3)
     ax.step(
-        one["wavelength"].values, flux, where="mid", color="0.6", lw=0.7, label="data", zorder=1
-    )
-    from_labels = predict(
-        others.isel({STAR: find_stars(others, [star], "catalogue")}).compute(),
-        giants.train_model(study),
+        x,
+        flux,
+        where="mid",
+        color="0.6",
+        lw=0.7,
+        label="data",
+        zorder=1,
     )
     ax.plot(
-        one["wavelength"].values,
-        from_labels.values[0],
+        x,
+        decoded,
         "--",
         color=CYCLE[1],
         lw=0.9,

@@ -26,10 +26,10 @@ TEST = 5
 
 
 def synthesise(survey: xr.Dataset, pixels: int) -> xr.Dataset:
-    """Return a survey with noiseless synthetic spectra of its stars' measured labels in place of their own.
+    """Return a survey with noiseless synthetic spectra of its stars' measured labels.
 
-    A label that is missing takes its true value in the synthesis; elements that nobody has
-    measured, as much as metals.
+    They take the place of its own. A label that is missing takes its true value in the synthesis;
+    elements that nobody has measured, as much as metals.
 
     Parameters
     ----------
@@ -40,53 +40,66 @@ def synthesise(survey: xr.Dataset, pixels: int) -> xr.Dataset:
     Returns
     -------
     Dataset
-        ``flux``, ``flux_ivar``, ``label_value``, ``label_err``; ``label_true`` is what the spectra were made from.
+        ``flux``, ``flux_ivar``, ``label_value``, ``label_err``; ``label_true`` is what the spectra
+        were made from.
     """
-    held = survey[["label_value", "label_err", "label_true"]].compute()
-    labels = np.zeros((held.sizes["star"], len(LABELS)))
-    columns = [LABELS.index(name) for name in REPORTED]
-    value, true = held["label_value"].values, held["label_true"].values
-    labels[:, columns] = np.where(np.isfinite(value), value, true)
+    table = survey[["label_value", "label_err", "label_true"]].compute()
+    value = table["label_value"].values
+    given = np.where(np.isfinite(value), value, table["label_true"].values)
+    # elements that nobody has measured stay at 0, as much as metals
+    labels = np.zeros((len(given), len(LABELS)))
+    labels[:, [LABELS.index(name) for name in REPORTED]] = given
     flux = render(labels, load_emulator(pixels)).astype("f4")
-    return held.assign(
+    ivar = np.full(flux.shape, ERROR**-2, "f4")
+    made = table.assign(
         flux=(("star", "wavelength"), flux),
-        flux_ivar=(("star", "wavelength"), np.full(flux.shape, ERROR**-2, "f4")),
-        label_true=(("star", "label"), labels[:, columns]),
-    ).assign_coords(wavelength=survey["wavelength"])
+        flux_ivar=(("star", "wavelength"), ivar),
+        label_true=(("star", "label"), given),
+    )
+    return made.assign_coords(wavelength=survey["wavelength"])
 
 
 def split_stars(survey: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """Return the stars to train on, and one in five to test with."""
     test = np.arange(survey.sizes["star"]) % TEST == 0
-    return survey.isel(star=np.flatnonzero(~test)), survey.isel(star=np.flatnonzero(test))
+    training_stars = survey.isel(star=np.flatnonzero(~test))
+    test_stars = survey.isel(star=np.flatnonzero(test))
+    return training_stars, test_stars
 
 
 def train_model(study: Study) -> LuxModel:
     """Return the model of four fifths of sample A, trained on their synthetic spectra."""
-    train, _ = split_stars(giants.select_sample(study, "A"))
-    return study.keep_model(
-        "synthetic-model",
-        lambda: lux.train(
-            synthesise(train, study.pixels), giants.LATENT_DIM, progress=study.progress
-        ),
-        error=ERROR,
-    )
+    training, _ = split_stars(giants.select_sample(study, "A"))
+
+    def train() -> LuxModel:
+        made = synthesise(training, study.pixels)
+        return lux.train(made, giants.LATENT_DIM, progress=study.progress)
+
+    return study.keep_model("synthetic-model", train, error=ERROR)
 
 
 def measure_pull(found: xr.Dataset, truth: xr.Dataset) -> float:
-    """Return how far labels are off over their errors: the median of the labels' robust scatter, 1 if errors are right."""
+    """Return how far labels are off over their errors: 1 if errors are right.
+
+    It is the median of the labels' robust scatter.
+    """
     return float(compare(found, truth)["pull"].median())
 
 
 def describe_pull(pull: float) -> str:
     """Say in words what a pull tells of errors."""
-    words = "too small" if pull > MOST else "too large" if pull < 1 / MOST else "about right"
+    if pull > MOST:
+        words = "too small"
+    elif pull < 1 / MOST:
+        words = "too large"
+    else:
+        words = "about right"
     return f"errors are {words}, deviations scatter by {pull:.2f} times the error"
 
 
 @register_figure("18", "a model of synthetic spectra, on synthetic and on observed ones")
 def synthetic(study: Study) -> Figure:
-    """Draw labels that a model of synthetic spectra infers from synthetic and, below, from observed spectra.
+    """Draw labels that a model of synthetic spectra infers, from such and from observed spectra.
 
     As in the paper spectra are synthesised from the measured labels of 4,000 stars of sample A, and
     their error is taken to be 10% a pixel; the emulator of the giants takes the place of Korg. The
@@ -97,20 +110,21 @@ def synthetic(study: Study) -> Figure:
     so with real stars more would be lost. Errors in the lower half are too small, as its title says
     in numbers, because a model of synthetic spectra finds no scatter of pixels beyond the 10%.
     """
-    trained = train_model(study)
+    model = train_model(study)
     _, observed = split_stars(giants.select_sample(study, "A"))
     observed = observed.compute()
     made = synthesise(observed, study.pixels)
-    figure = Figure((15.6, 11), layout="constrained")
-    halves = figure.add_gridspec(2, 1)
     sides = {
         "Synthetic spectra": (made, made[["label_true"]]),
         "Observed spectra of the same stars": (observed, make_catalog(observed)),
     }
+    figure = Figure((15.6, 11), layout="constrained")
+    halves = figure.add_gridspec(2, 1)
     for i, (title, (stars, truth)) in enumerate(sides.items()):
+        found = lux.infer(stars, model).compute()
         half = figure.add_subfigure(halves[i])
-        found = lux.infer(stars, trained).compute()
-        half.suptitle(f"{title}: {describe_pull(measure_pull(found, truth))}", fontsize=TITLE + 3)
+        verdict = describe_pull(measure_pull(found, truth))
+        half.suptitle(f"{title}: {verdict}", fontsize=TITLE + 3)
         for ax, label in zip(half.subplots(2, 6).flat, REPORTED, strict=True):
             style_axes(ax)
             plot.one_to_one(found, truth, label, ax)

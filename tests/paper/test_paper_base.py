@@ -80,7 +80,7 @@ def test_too_few_stars_ask_for_a_larger_fraction(figures, tmp_path):
     with pytest.raises(
         InputError, match="figure 8: choose fewer than 40; .* larger --fraction than 0.001$"
     ):
-        list(draw(Study(tmp_path, 0.001, progress=False), ["8"]))
+        list(draw(Study(tmp_path, fraction=0.001, progress=False), ["8"]))
     with pytest.raises(InputError, match="figure 8: choose fewer than 40$"):
         list(draw(Study(tmp_path, progress=False), ["8"]))
 
@@ -119,7 +119,7 @@ def test_what_is_made_is_kept_for_its_settings(tmp_path):
     xr.testing.assert_equal(study.keep("thing", make, seed=1).compute(), some(5))
     assert len(made) == 1
     study.keep("thing", make, seed=2)
-    Study(tmp_path, 0.5, progress=False).keep("thing", make, seed=1)
+    Study(tmp_path, fraction=0.5, progress=False).keep("thing", make, seed=1)
     assert len(made) == 3
 
 

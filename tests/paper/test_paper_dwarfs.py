@@ -1,4 +1,4 @@
-"""Giants and dwarfs together: labels that make sense, and the per-pixel networks of the published emulator."""
+"""Giants and dwarfs together: sensible labels, and the networks of the published emulator."""
 
 import numpy as np
 import pytest

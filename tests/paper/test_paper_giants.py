@@ -21,7 +21,7 @@ def study(tmp_path_factory):
     """60, 120 and 60 stars of 200 pixels, and a model of six latents."""
     patch = pytest.MonkeyPatch()
     patch.setattr(giants, "LATENT_DIM", 6)
-    yield Study(tmp_path_factory.mktemp("paper"), 0.012, 200, progress=False)
+    yield Study(tmp_path_factory.mktemp("paper"), fraction=0.012, pixels=200, progress=False)
     patch.undo()
 
 
@@ -69,7 +69,7 @@ def test_chi2_of_spectra_from_fluxes_and_labels(study):
 
 
 def test_chi2_from_labels_is_as_expected_of_stars_that_follow_the_model(small_model, held_out):
-    found = spectra._goodness(held_out, small_model)
+    found = spectra._measure_goodness(held_out, small_model)
     assert float(found["from_labels"].mean()) == pytest.approx(
         float(found["expected"].mean()), rel=0.1
     )
@@ -139,10 +139,16 @@ def xp_file(tmp_path):
     """400 stars as in xp_apogee.h5; an extinction is not believable, a pixel is missing."""
     rng, n = np.random.default_rng(0), 400
     catalog = {
-        "teff": rng.uniform(4000, 5000, n), "logg": rng.uniform(1, 3, n), "fe_h": rng.normal(0, 0.3, n),
-        "alpha_m": rng.normal(0, 0.1, n), "ak_targ": rng.uniform(0, 1, n), "snr": rng.uniform(50, 200, n),
+        "teff": rng.uniform(4000, 5000, n),
+        "logg": rng.uniform(1, 3, n),
+        "fe_h": rng.normal(0, 0.3, n),
+        "alpha_m": rng.normal(0, 0.1, n),
+        "ak_targ": rng.uniform(0, 1, n),
+        "snr": rng.uniform(50, 200, n),
         "apogee_id": np.array([f"2M{i:05d}" for i in range(n)], "S20"),
-    } | {f"{k}_err": np.full(n, e) for k, e in (("teff", 40.0), ("logg", 0.12), ("fe_h", 0.04), ("alpha_m", 0.01))}  # fmt: skip
+    }
+    errors = {"teff": 40.0, "logg": 0.12, "fe_h": 0.04, "alpha_m": 0.01}
+    catalog |= {f"{name}_err": np.full(n, error) for name, error in errors.items()}
     catalog["ak_targ"][3], catalog["fe_h"][4] = -9999.99, np.nan
     flux = rng.normal(1, 0.1, (n, 20)).astype("f4")
     flux[5, 2] = np.nan
@@ -177,11 +183,11 @@ def test_the_full_xp_survey_is_read_from_its_file(xp_file):
 
 def test_xp_samples_are_of_the_file_where_there_is_one(xp_file):
     data, catalog, _ = xp_file
-    drawn = xp.select_sample(Study(data / "out", 1.0, data=data, progress=False), "B")
+    drawn = xp.select_sample(Study(data / "out", fraction=1.0, data=data, progress=False), "B")
     assert drawn.sizes["star"] == pytest.approx(
         2 / 3 * (catalog["snr"] > 100).sum(), abs=2
     )  # all that there are
-    packaged = xp.select_sample(Study(data / "out", 0.01, progress=False), "A")
+    packaged = xp.select_sample(Study(data / "out", fraction=0.01, progress=False), "A")
     assert packaged.sizes["wavelength"] == 343
     with pytest.raises(InputError, match=r"the directory that holds xp_apogee.h5"):
         xp.open_full(Study(data, progress=False))

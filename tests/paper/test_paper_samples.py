@@ -1,4 +1,4 @@
-"""The paper's samples: cuts, sizes, no star in both of a training and its test sample, and what is refused."""
+"""The paper's samples: cuts, sizes, disjoint training and test samples, and what is refused."""
 
 import numpy as np
 import pytest
