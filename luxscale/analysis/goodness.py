@@ -13,9 +13,8 @@ from luxscale.model.infer import check_match, infer_dataset
 from luxscale.model.inference import Inference, pick_given
 from luxscale.model.lux import LuxModel, coordinates
 from luxscale.model.predict import predict
-from luxscale.schema.checks import check_unique
 from luxscale.schema.standard import standardize_survey
-from luxscale.schema.stars import index_stars
+from luxscale.schema.stars import index_stars, match_identifiers
 from luxscale.schema.variables import LATENT, STAR
 
 
@@ -247,9 +246,7 @@ def match_stars(survey: xr.Dataset, catalog: xr.Dataset) -> tuple[xr.Dataset, xr
     if not _same_index(survey, catalog):
         ours, theirs = index_stars(catalog), index_stars(survey)
         if not ours.equals(theirs):
-            check_unique(np.asarray(ours), "catalogue")
-            check_unique(np.asarray(theirs), "survey")
-            at = theirs.get_indexer(ours)
+            at = match_identifiers(ours, theirs, ("catalogue", "survey"))
             rows = np.flatnonzero(at >= 0)
             if not rows.size:
                 raise InputError(

@@ -51,6 +51,8 @@ def _survey(facts: dict[str, Any]) -> Iterator[str]:
             if "pixels" in output
             else _labels(name, output, facts["stars"])
         )
+    for advice in facts.get("slow", ()):
+        yield _line("slow", advice)
     if "snr" in facts:
         yield from _histogram(facts["snr"])
     if "ingest" in facts:

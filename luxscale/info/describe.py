@@ -41,11 +41,11 @@ def describe(path: str | Path, *, check: bool = False) -> dict[str, Any]:
         )
     found = {"path": str(path)}
     if held.get("format") == FORMAT:
-        return found | _model(path)
+        return found | _describe_model(path)
     if held.get("format") == catalogs.FORMAT:
-        return found | _catalog(path)
+        return found | _describe_catalog(path)
     if held.get("format") == crossval.FORMAT:
-        return found | _crossval(path, held)
+        return found | _describe_crossval(path, held)
     with damage.explain_damage(path):
         return found | describe_survey(path, check=check)
 
@@ -57,7 +57,7 @@ def _describe_features(output: Output) -> dict[str, Any]:
     return {output.spec.role.value: list(output.coord)}
 
 
-def _model(path: str | Path) -> dict[str, Any]:
+def _describe_model(path: str | Path) -> dict[str, Any]:
     loaded = load_model(path)
     outputs = {
         o.name: {
@@ -80,7 +80,7 @@ def _model(path: str | Path) -> dict[str, Any]:
     }
 
 
-def _catalog(path: str | Path) -> dict[str, Any]:
+def _describe_catalog(path: str | Path) -> dict[str, Any]:
     with damage.locate_damage(path):
         catalog = store.open_dataset(path)
         state = check_catalog(catalog, str(path))
@@ -94,7 +94,7 @@ def _catalog(path: str | Path) -> dict[str, Any]:
     }
 
 
-def _crossval(path: str | Path, held: dict[str, Any]) -> dict[str, Any]:
+def _describe_crossval(path: str | Path, held: dict[str, Any]) -> dict[str, Any]:
     identity = held["identity"]
     latent_dims, priors = json.loads(identity["grid"])
     tasks = crossval.list_tasks(latent_dims, priors, json.loads(identity["folds"]))
@@ -112,18 +112,27 @@ def _crossval(path: str | Path, held: dict[str, Any]) -> dict[str, Any]:
         "done": done,
         "pending": len(tasks) - done,
     }
-    return facts | _scores(path) if held["complete"] == 1 else facts
+    if held["complete"] == 1:
+        facts |= _describe_scores(path)
+    return facts
 
 
-def _scores(path: str | Path) -> dict[str, Any]:
+def _describe_scores(path: str | Path) -> dict[str, Any]:
     """Return medians over the folds by setting, given spectra, and the setting to choose."""
     results = store.open_dataset(path).compute()
-    records, choice = crossval.to_records(results), crossval.choose(results)
-    names = [f"P={r['latent_dim']}, prior={r['prior']:g}" for r in records]
-    figures: dict[str, Any] = {"stars": results.sizes[STAR]}
+    records = crossval.to_records(results)
+    choice = crossval.choose(results)
+    facts: dict[str, Any] = {"stars": results.sizes[STAR]}
     for score in ("label_chi2", "spectrum_chi2"):
-        values = [r[f"{score}_given_spectra"] for r in records]
-        figures[score] = {
-            k: None if v is None else round(v, 4) for k, v in zip(names, values, strict=True)
-        }
-    return figures | {"chosen": f"P={choice.latent_dim}, prior={choice.prior:g}"}
+        values = {}
+        for record in records:
+            value = record[f"{score}_given_spectra"]
+            name = _name_setting(record["latent_dim"], record["prior"])
+            values[name] = None if value is None else round(value, 4)
+        facts[score] = values
+    facts["chosen"] = _name_setting(choice.latent_dim, choice.prior)
+    return facts
+
+
+def _name_setting(latent_dim: int, prior: float) -> str:
+    return f"P={latent_dim}, prior={prior:g}"

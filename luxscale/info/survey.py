@@ -1,4 +1,4 @@
-"""What is in a survey: grids, labels, signal-to-noise ratios, bad pixels, where it comes from, and its size.
+"""What is in a survey: grids, labels, signal-to-noise ratios, bad pixels, source and size.
 
 Only small columns and whole chunks spread over the survey are read, so that millions of stars take
 seconds.
@@ -7,7 +7,7 @@ seconds.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from luxscale.errors import InputError
 from luxscale.ingest import ledger
 from luxscale.ingest.pack import count_reasons
 from luxscale.ingest.plan import Plan, Session
+from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.checks import SAMPLE_BYTES
 from luxscale.schema.outputs import OutputSpec, Role, find_outputs
 from luxscale.schema.variables import STAR
@@ -49,87 +50,127 @@ def describe_survey(path: str | Path, *, check: bool = False) -> dict[str, Any]:
         If it breaks the contract.
     """
     if (store.read_attributes(path) or {}).get("complete") == 0:
-        return _under_way(path)
+        return _describe_unfinished(path)
     checked = store.open_survey(path, check="all" if check else "sample")
-    chunk, survey = (
-        store.star_chunk(checked),
-        store.open_dataset(path, dask=False),
-    )  # Dask is slow for many small chunks
+    outputs = find_outputs(checked)
+    chunk = store.star_chunk(checked)
+    survey = store.open_dataset(path, dask=False)  # Dask is slow for many small chunks
     facts: dict[str, Any] = {
         "kind": "survey",
         "state": "complete",
         "stars": survey.sizes[STAR],
         "chunk": chunk,
         "checked": "all values" if check else "a sample of values",
-        "bytes": {"stored": stored_bytes(path), "in_memory": survey.nbytes},
-        "outputs": {o.name: _output(survey, o, chunk) for o in find_outputs(survey)},
+        "bytes": {"stored": measure_stored(path), "in_memory": survey.nbytes},
+        "outputs": {o.name: _describe_output(survey, o, chunk) for o in outputs},
     }
+    slow = _list_slow(path, outputs)
+    if slow:
+        facts["slow"] = slow
     if "snr" in survey and survey["snr"].dims == (STAR,) and survey["snr"].dtype.kind in "fiu":
-        facts["snr"] = histogram(np.asarray(survey["snr"].values, float))
+        facts["snr"] = make_histogram(np.asarray(survey["snr"].values, float))
     facts["attributes"] = {
-        str(k): v for k, v in survey.attrs.items() if isinstance(v, str) and k != "coordinates"
+        str(name): value
+        for name, value in survey.attrs.items()
+        if isinstance(value, str) and name != "coordinates"
     }
-    plan = _plan(path)
-    return facts if plan is None else facts | {"ingest": _ingest(plan)}
+    plan = _read_plan(path)
+    if plan is not None:
+        facts["ingest"] = _describe_ingest(plan)
+    return facts
 
 
-def _output(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, Any]:
-    grid = survey[output.dim]
+def _list_slow(path: str | Path, outputs: Iterable[OutputSpec]) -> list[str]:
+    """Say which arrays lie in chunks that are slow to read, and how to write them anew."""
+    group = store.open_group(path, "r")
+    found = []
+    for name in [v for output in outputs for v in output.variables]:
+        array = store.open_array(group, name)
+        chunk = chunks.get_chunk_shape(array)
+        n_parts = -(-array.shape[1] // chunk[1])
+        if n_parts > 1:
+            found.append(
+                f"{name!r}: the values of a star are in {n_parts} chunks; written with "
+                "luxscale.store.write_dataset they are in one, and read faster"
+            )
+    return found
+
+
+def _describe_output(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, Any]:
     if output.role is not Role.SPECTRUM:
-        return _named(survey, output, chunk)
+        return _describe_features(survey, output, chunk)
+    grid = survey[output.dim]
     return {
         "pixels": grid.size,
         "least": float(grid.values[0]),
         "greatest": float(grid.values[-1]),
-        **{str(k): str(v) for k, v in grid.attrs.items()},
-        **_missing(survey, output, chunk),
+        **{str(name): str(value) for name, value in grid.attrs.items()},
+        **_count_missing(survey, output, chunk),
     }
 
 
-def _stretches(n: int, chunk: int, most: int, count: int) -> Iterator[slice]:
-    """Yield stretches of whole chunks, spread over ``n`` stars, of about ``most`` in all; everything if these are fewer."""
-    if n <= most:
-        yield slice(0, n)
+def _pick_stretches(n_stars: int, chunk: int, most: int, count: int) -> Iterator[slice]:
+    """Yield stretches of whole chunks, spread over the stars.
+
+    Parameters
+    ----------
+    n_stars, chunk : int
+        Stars in all, and in a chunk.
+    most : int
+        Stars to read, about; all if there are no more.
+    count : int
+        Stretches, at most.
+    """
+    if n_stars <= most:
+        yield slice(0, n_stars)
         return
     count = max(1, min(count, most // chunk))
-    size = max(1, most // count // chunk) * chunk
-    for start in np.unique(np.linspace(0, max(0, n - size), count).astype(int) // chunk * chunk):
-        yield slice(int(start), min(int(start) + size, n))
+    size = round_to_chunks(most // count, chunk)
+    wanted = np.linspace(0, max(0, n_stars - size), count).astype(int)
+    for start in np.unique(wanted // chunk * chunk).tolist():
+        yield slice(start, min(start + size, n_stars))
 
 
-def _missing(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, Any]:
+def _count_missing(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, Any]:
     """Return the fraction of pixels that are missing, in a few chunks."""
-    star = survey[output.noise].dtype.itemsize * survey.sizes[output.dim]
-    most = min(_SAMPLE_CHUNKS * chunk, SAMPLE_BYTES // star)
+    n_stars, n_pixels = survey.sizes[STAR], survey.sizes[output.dim]
+    star_bytes = survey[output.noise].dtype.itemsize * n_pixels
+    most = min(_SAMPLE_CHUNKS * chunk, SAMPLE_BYTES // star_bytes)
     missing = stars = 0
-    for stretch in _stretches(survey.sizes[STAR], chunk, most, _SAMPLE_CHUNKS):
-        values, noise = (
-            np.asarray(survey[v].isel({STAR: stretch}).values) for v in output.variables
-        )
-        missing += int((output.ivar(values, noise) == 0).sum())
-        stars += len(values)
-    return {"missing": missing / (stars * survey.sizes[output.dim]), "missing_among_stars": stars}
+    for stretch in _pick_stretches(n_stars, chunk, most, _SAMPLE_CHUNKS):
+        part = survey[list(output.variables)].isel({STAR: stretch})
+        ivar = output.ivar(part[output.name].values, part[output.noise].values)
+        missing += int((ivar == 0).sum())
+        stars += len(ivar)
+    return {"missing": missing / (stars * n_pixels), "missing_among_stars": stars}
 
 
-def _named(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, Any]:
+def _describe_features(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, Any]:
     """Return the range of each label or band, and the fraction of stars without it."""
-    units = survey.coords.get(f"{output.dim}_units")
-    parts = _stretches(survey.sizes[STAR], chunk, _MOST_STARS, _STRETCHES)
-    read = [survey[output.name].isel({STAR: part}).values for part in parts]
-    table, features = np.concatenate(read), {}
-    for i, name in enumerate(survey[output.dim].values.tolist()):
-        known = table[np.isfinite(table[:, i]), i]
-        features[str(name)] = {
-            "least": float(known.min()) if known.size else None,
-            "greatest": float(known.max()) if known.size else None,
-            "units": str(units.values[i]) if units is not None else "",
-            "missing": 1 - known.size / len(table),
-        }
+    n_stars, n_features = survey.sizes[STAR], survey.sizes[output.dim]
+    stretches = _pick_stretches(n_stars, chunk, _MOST_STARS, _STRETCHES)
+    table = np.concatenate([survey[output.name].isel({STAR: part}).values for part in stretches])
+    units = [""] * n_features
+    if f"{output.dim}_units" in survey.coords:
+        units = [str(unit) for unit in survey[f"{output.dim}_units"].values]
+    names = [str(name) for name in survey[output.dim].values]
+    features = {}
+    for name, unit, column in zip(names, units, table.T, strict=True):
+        features[name] = _describe_column(column, unit)
     return {output.role.value: features, "among_stars": len(table)}
 
 
-def histogram(snr: np.ndarray) -> dict[str, Any]:
-    """Return how signal-to-noise ratios spread: median, stars without one, and counts between round bounds.
+def _describe_column(values: np.ndarray, unit: str) -> dict[str, Any]:
+    known = values[np.isfinite(values)]
+    least = greatest = None
+    if known.size:
+        least, greatest = float(known.min()), float(known.max())
+    missing = 1 - known.size / values.size
+    return {"least": least, "greatest": greatest, "units": unit, "missing": missing}
+
+
+def make_histogram(snr: np.ndarray) -> dict[str, Any]:
+    """Return how signal-to-noise ratios spread.
 
     Parameters
     ----------
@@ -138,49 +179,54 @@ def histogram(snr: np.ndarray) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``bins`` are (least, greatest, stars), None where a bin has no end; empty ones at the ends are left out.
+        ``median``; ``unknown``, the number of stars without one; ``bins`` between round bounds,
+        (least, greatest, stars), None where a bin has no end. Empty ones at the ends are left out.
     """
     known = snr[np.isfinite(snr)]
     ends = [None, *_EDGES, None]
-    counts = np.bincount(
-        np.searchsorted(_EDGES, known, side="right"), minlength=len(_EDGES) + 1
-    ).tolist()
+    bins = np.searchsorted(_EDGES, known, side="right")
+    counts = np.bincount(bins, minlength=len(_EDGES) + 1).tolist()
+    unknown = int(snr.size - known.size)
+    if not known.size:
+        return {"median": None, "unknown": unknown, "bins": []}
     filled = np.flatnonzero(counts)
-    kept = range(filled[0], filled[-1] + 1) if filled.size else range(0)
+    kept = range(filled[0], filled[-1] + 1)
     return {
-        "median": float(np.median(known)) if known.size else None,
-        "unknown": int(snr.size - known.size),
+        "median": float(np.median(known)),
+        "unknown": unknown,
         "bins": [(ends[i], ends[i + 1], counts[i]) for i in kept],
     }
 
 
-def stored_bytes(path: str | Path) -> int:
-    """Return the size of a survey as it is stored, compressed, in bytes; in object storage, of its arrays."""
+def measure_stored(path: str | Path) -> int:
+    """Return the size of a survey as it is stored, compressed, in bytes.
+
+    In object storage, that of its arrays.
+    """
     if s3.is_url(path):
         group = store.open_group(path, "r")
         return sum(array.nbytes_stored() for _, array in group.arrays())
-    return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
+    files = (file for file in Path(path).rglob("*") if file.is_file())
+    return sum(file.stat().st_size for file in files)
 
 
-def _plan(path: str | Path) -> Plan | None:
-    """Return how a survey's files were read; None of one that no files made."""
-    return (
-        ledger.read_plan(store.make_absolute(path))
-        if ledger.GROUP in store.open_group(path, "r")
-        else None
-    )
+def _read_plan(path: str | Path) -> Plan | None:
+    """Return how a survey's files were read; None of a survey that was not ingested."""
+    if ledger.GROUP not in store.open_group(path, "r"):
+        return None
+    return ledger.read_plan(store.make_absolute(path))
 
 
-def _ingest(plan: Plan) -> dict[str, Any]:
+def _describe_ingest(plan: Plan) -> dict[str, Any]:
     """Return what was read, how, and what became of it, over all sessions that have ended."""
     ended = [s for s in ledger.sessions(plan) if ledger.attrs(s)["stage"] == ledger.DONE]
     facts = [ledger.attrs(s) for s in ended]
     files = ledger.standing(plan)
     refused = [(path, star, why) for path, rows in files.items() for star, why in rows]
     whole = sum(star == ledger.WHOLE_FILE for _, star, _ in refused)
-    tried = [
-        r for s in ended for r in ledger.refused(s)
-    ]  # those among them that were read again later
+    # with those that were refused at first and read again later
+    ever_refused = [row for session in ended for row in ledger.refused(session)]
+    n_pixels = ledger.read_grid(plan.survey).size
     kept = sum(f["stars"] for f in facts)
     masked: collections.Counter[str] = collections.Counter()
     for fact in facts:
@@ -192,11 +238,11 @@ def _ingest(plan: Plan) -> dict[str, Any]:
         "spectra": {"all": kept + len(refused) - whole, "kept": kept},
         "resampled": sum(f["resampled"] for f in facts),
         "quarantined": count_reasons(refused),
-        "masked": _fractions(masked, facts, tried, ledger.read_grid(plan.survey).size),
+        "masked": _measure_masked(masked, facts, ever_refused, n_pixels),
     }
 
 
-def _fractions(
+def _measure_masked(
     masked: dict[str, int], facts: list[dict[str, Any]], refused: list[Any], pixels: int
 ) -> dict[str, Any]:
     """Return which fraction of pixels is bad, by reason, of the spectra that were looked at.
@@ -204,21 +250,24 @@ def _fractions(
     These are all that were read but those refused for what is in them: of a star that is there
     twice, both count.
     """
-    unfit = sum(
-        star != ledger.WHOLE_FILE and not why.startswith("duplicate") for _, star, why in refused
-    )
-    spectra = sum(f["spectra"] for f in facts) - unfit
+    unfit = [
+        star
+        for _, star, why in refused
+        if star != ledger.WHOLE_FILE and not why.startswith("duplicate")
+    ]
+    spectra = sum(f["spectra"] for f in facts) - len(unfit)
     total = max(1, spectra * pixels)
-    by = sorted(((n, c / total) for n, c in masked.items() if c), key=lambda item: -item[1])
-    return {"spectra": spectra, "all": sum(masked.values()) / total, "reasons": dict(by)}
+    reasons = [(name, count / total) for name, count in masked.items() if count]
+    reasons.sort(key=lambda item: -item[1])
+    return {"spectra": spectra, "all": sum(masked.values()) / total, "reasons": dict(reasons)}
 
 
-def _under_way(path: str | Path) -> dict[str, Any]:
+def _describe_unfinished(path: str | Path) -> dict[str, Any]:
     """Return how far the reading of files has come."""
-    plan = _plan(path)
+    plan = _read_plan(path)
     if plan is None:
         raise InputError(f"{path}: is not complete, and does not say of which files; make it again")
-    found = [_stage(s) for s in ledger.sessions(plan)]
+    found = [_describe_stage(session) for session in ledger.sessions(plan)]
     return {
         "kind": "survey",
         "state": "files are being read into it, or were when that was stopped: the same `luxscale "
@@ -229,23 +278,32 @@ def _under_way(path: str | Path) -> dict[str, Any]:
     }
 
 
-def _stage(session: Session) -> dict[str, Any]:
-    facts, batches = ledger.attrs(session), len(session.batches)
+def _describe_stage(session: Session) -> dict[str, Any]:
+    facts = ledger.attrs(session)
+    batches = len(session.batches)
     parts = [f"{ledger.PARTS}/{batch.index}" for batch in session.batches]
-    done = chunks.count_groups(store.open_group(session.plan.survey, "r", session.group), parts)
+    done = batches
+    if facts["stage"] == ledger.READING:
+        group = store.open_group(session.plan.survey, "r", session.group)
+        done = chunks.count_groups(group, parts)
     return {
         "stage": facts["stage"],
         "files": session.n_files,
         "batches": batches,
-        "batches_done": done if facts["stage"] == ledger.READING else batches,
+        "batches_done": done,
         "stars": facts.get("stars"),
     }
 
 
 def quarantine(path: str | Path) -> list[dict[str, str]]:
-    """Return every file, and every star of one, that could not be used: ``file``, ``star`` ("": all), ``reason``.
+    """Return every file, and every star of a file, that could not be used.
 
     Of a session that is under way, what its batches have refused so far.
+
+    Returns
+    -------
+    list of dict
+        ``file``, ``star`` ("" where it is the whole file), ``reason``.
 
     Raises
     ------
@@ -254,7 +312,9 @@ def quarantine(path: str | Path) -> list[dict[str, str]]:
     """
     held = store.read_attributes(path)
     with damage.explain_damage(path):
-        plan = _plan(path) if held is not None else None
+        plan = None
+        if held is not None:
+            plan = _read_plan(path)
         if plan is None:
             raise InputError(
                 f"{path}: no survey that `luxscale ingest` made; only of those files are "
@@ -264,10 +324,17 @@ def quarantine(path: str | Path) -> list[dict[str, str]]:
         for session in ledger.sessions(plan):
             if ledger.attrs(session)["stage"] != ledger.DONE:
                 files = ledger.session_files(session)
-                rows += [(files[f], star, why) for f, star, why in _refused(session)]
-    return [dict(zip(("file", "star", "reason"), row, strict=True)) for row in rows]
+                rows += [(files[f], star, why) for f, star, why in _list_refused(session)]
+    return [{"file": file, "star": star, "reason": reason} for file, star, reason in rows]
 
 
-def _refused(session: Session) -> list[tuple[int, str, str]]:
-    parts = [ledger.part(session, batch.index) or {"refused": []} for batch in session.batches]
-    return [(int(f), str(s), str(why)) for part in parts for f, s, why in part["refused"]]
+def _list_refused(session: Session) -> list[tuple[int, str, str]]:
+    """Return what the batches of a session have refused so far: number of the file, star, reason."""
+    refused = []
+    for batch in session.batches:
+        part = ledger.part(session, batch.index)
+        if part is None:
+            continue
+        for file, star, reason in part["refused"]:
+            refused.append((int(file), str(star), str(reason)))
+    return refused

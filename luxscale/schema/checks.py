@@ -1,4 +1,4 @@
-"""The data contract, written once, as data: validation, documentation and error messages come from here."""
+"""What of a survey breaks the contract: structure, values, identifiers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from luxscale.schema.outputs import (
     Role,
     find_invalid,
     find_outputs,
+    list_names,
     list_partners,
     pick_outputs,
 )
@@ -49,7 +50,7 @@ def check_structure(
     """
     used = dataset
     if outputs is not None:
-        names = [outputs] if isinstance(outputs, str) else list(outputs)
+        names = list_names(outputs)
         used = _keep_outputs(dataset, names)
     for problem in _structure_problems(used):
         raise InputError(f"{where}: {problem}")
@@ -135,24 +136,25 @@ def _role_problems(values: xr.DataArray, output: OutputSpec) -> Iterator[str]:
 
 def _grid_problems(grid: xr.DataArray, output: OutputSpec) -> Iterator[str]:
     values = grid.values
-    if values.dtype.kind in "iub":
+    kind = values.dtype.kind
+    if kind in "iub":
         yield (
             f"{output.dim!r} has dtype {values.dtype}; pixels need float values with 'units', "
-            "names need text: "
-            f"convert it with .astype(float)"
+            "names need text: convert it with .astype(float)"
         )
-    elif values.dtype.kind != "f" and len(set(values.tolist())) != values.size:
-        yield f"{output.dim!r} repeats a name; each column of {output.name!r} needs its own"
-    if values.dtype.kind != "f":
+    if kind != "f":
+        if kind not in "iub" and len(set(values.tolist())) != values.size:
+            yield f"{output.dim!r} repeats a name; each column of {output.name!r} needs its own"
         return
-    steps = np.diff(values)
-    if not np.isfinite(values).all() or (steps <= 0).any():
-        bad = int(np.argmax(~(steps > 0))) if steps.size else 0
-        word = "repeated" if steps.size and steps[bad] == 0 else "not ascending"
+    steps = np.append(np.diff(values), np.inf)
+    is_bad = ~(steps > 0) | ~np.isfinite(values)
+    if is_bad.any():
+        bad = int(np.argmax(is_bad))
+        word = "repeated" if steps[bad] == 0 else "not ascending"
+        following = values[min(bad + 1, values.size - 1)]
         yield (
-            f"{output.dim!r} is {word} at index {bad} ({values[bad]} then "
-            f"{values[min(bad + 1, values.size - 1)]}); "
-            f"sort it, without repeats: .sortby({output.dim!r}).drop_duplicates({output.dim!r})"
+            f"{output.dim!r} is {word} at index {bad} ({values[bad]} then {following}); sort it, "
+            f"without repeats: .sortby({output.dim!r}).drop_duplicates({output.dim!r})"
         )
     if "units" not in grid.attrs:
         yield (
@@ -176,18 +178,21 @@ def check_values(dataset: xr.Dataset, outputs: Iterable[OutputSpec], where: str)
         bad = find_invalid(output, values, noise)
         if bad.any():
             n, d = (int(i) for i in np.argwhere(bad)[0])
-            rule = (
-                "inverse variances must be finite and not negative, and 0 where the value is "
-                "not finite"
-                if output.is_ivar
-                else "errors must be positive and finite, NaN where the value is missing"
-            )
+            found = f"{output.noise!r} = {noise[n, d]} with {output.name!r} = {values[n, d]}"
+            feature = f"{output.dim} {dataset[output.dim].values[d]}"
             raise InputError(
-                f"{where}: {output.noise!r} = {noise[n, d]} with {output.name!r} = "
-                f"{values[n, d]} at star {_star_name(dataset, n)!r}, "
-                f"{output.dim} {dataset[output.dim].values[d]}, and {int(bad.sum()) - 1} more "
-                f"like it; {rule}"
+                f"{where}: {found} at star {_get_star_name(dataset, n)!r}, {feature}, and "
+                f"{int(bad.sum()) - 1} more like it; {_describe_rule(output)}"
             )
+
+
+def _describe_rule(output: OutputSpec) -> str:
+    """Say what the errors of an output must be."""
+    if output.is_ivar:
+        return (
+            "inverse variances must be finite and not negative, and 0 where the value is not finite"
+        )
+    return "errors must be positive and finite, NaN where the value is missing"
 
 
 def check_unique(stars: np.ndarray, where: str) -> None:
@@ -201,13 +206,15 @@ def check_unique(stars: np.ndarray, where: str) -> None:
 
     repeated = pd.Index(stars).duplicated()
     if repeated.any():
+        first = stars[int(np.argmax(repeated))]
         raise InputError(
-            f"{where}: 'star' repeats {stars[int(np.argmax(repeated))]!r} "
-            f"({int(repeated.sum())} repeated in all); "
-            "keep one row of each, e.g. survey.drop_duplicates('star')"
+            f"{where}: 'star' repeats {first!r} ({int(repeated.sum())} repeated in all); keep one "
+            "row of each, e.g. survey.drop_duplicates('star')"
         )
 
 
-def _star_name(dataset: xr.Dataset, row: int) -> str | int:
-    name: str | int = dataset[STAR][row].values.tolist() if STAR in dataset.coords else row
+def _get_star_name(dataset: xr.Dataset, row: int) -> str | int:
+    if STAR not in dataset.coords:
+        return row
+    name: str | int = dataset[STAR][row].values.tolist()
     return name

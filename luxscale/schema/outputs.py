@@ -64,16 +64,18 @@ class OutputSpec:
         return self.name, self.noise
 
     def ivar(self, values: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Return inverse variances, 0 where value or error is missing, NaN where they break the contract: (star, dim)."""
+        """Return inverse variances: (star, dim).
+
+        0 where value or error is missing, NaN where they break the contract.
+        """
         if self.is_ivar:
             return noise
         known = np.isfinite(values) & np.isfinite(noise) & (noise > 0)
-        with np.errstate(
-            over="ignore"
-        ):  # an absurdly small error is an error, not a breach: see kernel.MOST_IVAR
-            ivar = np.where(
-                known, np.minimum((1 / np.where(known, noise, 1)) ** 2, np.finfo(float).max), 0
-            )
+        error = np.where(known, noise, 1)
+        # an absurdly small error is an error, not a breach: see kernel.MOST_IVAR
+        with np.errstate(over="ignore"):
+            ivar = np.minimum((1 / error) ** 2, np.finfo(float).max)
+        ivar = np.where(known, ivar, 0)
         return np.where(find_invalid(self, values, noise), np.nan, ivar)
 
 
@@ -83,14 +85,19 @@ def list_partners(name: str) -> tuple[str, ...]:
 
 
 def find_outputs(dataset: xr.Dataset) -> tuple[OutputSpec, ...]:
-    """Return the outputs of a survey: every NAME (star, DIM) that has a NAME_ivar or NAME_err beside it."""
+    """Return the outputs of a survey.
+
+    They are every NAME (star, DIM) that has a NAME_ivar or NAME_err beside it.
+    """
     found = []
-    for name, array in dataset.data_vars.items():
-        if array.ndim == 2 and array.dims[0] == STAR:
-            noise = next((p for p in list_partners(str(name)) if p != name and p in dataset), None)
-            if noise:
-                role = find_role(dataset, str(name))
-                found.append(OutputSpec(str(name), str(array.dims[1]), noise, role))
+    for key, array in dataset.data_vars.items():
+        if array.ndim != 2 or array.dims[0] != STAR:
+            continue
+        name, dim = str(key), str(array.dims[1])
+        errors = [p for p in list_partners(name) if p != name and p in dataset]
+        if errors:
+            role = find_role(dataset, name)
+            found.append(OutputSpec(name=name, dim=dim, noise=errors[0], role=role))
     return tuple(sorted(found, key=lambda o: (o.is_ivar, o.name)))
 
 
@@ -114,7 +121,15 @@ def find_role(dataset: xr.Dataset, name: str) -> Role:
     stated = values.attrs.get(ROLE_ATTR)
     if stated in (Role.BANDS, Role.LABELS):
         return Role(stated)
-    return Role.BANDS if "band" in (dim.split("_")[0], dim.split("_")[-1]) else Role.LABELS
+    words = dim.split("_")
+    if "band" in (words[0], words[-1]):
+        return Role.BANDS
+    return Role.LABELS
+
+
+def list_names(names: str | Iterable[str]) -> list[str]:
+    """Return one name, or several, as a list."""
+    return [names] if isinstance(names, str) else list(names)
 
 
 def pick_outputs(
@@ -122,14 +137,16 @@ def pick_outputs(
 ) -> tuple[OutputSpec, ...]:
     """Return the named outputs (all if None), or say which are missing and what there is."""
     found = {o.name: o for o in find_outputs(dataset)}
-    wanted = list(found) if names is None else [names] if isinstance(names, str) else list(names)
+    wanted = list_names(found if names is None else names)
     if not wanted or len(set(wanted)) < len(wanted):
         raise InputError(
             f"outputs {wanted} name none, or one twice; name each once, of: {', '.join(found)}"
         )
     for name in wanted:
         if name not in found:
-            need = name if name not in dataset else " or ".join(dict.fromkeys(list_partners(name)))
+            need = name
+            if name in dataset:
+                need = " or ".join(dict.fromkeys(list_partners(name)))
             have = ", ".join(found) or "none"
             raise InputError(
                 f"{where}: no variable {need!r}, needed for output {name!r}; it has the "
@@ -145,5 +162,7 @@ def find_invalid(output: OutputSpec, values: np.ndarray, noise: np.ndarray) -> n
     finite; an error that is negative, zero or infinite; an infinite label.
     """
     if output.is_ivar:
-        return ~(np.isfinite(noise) & (noise >= 0)) | ((noise > 0) & ~np.isfinite(values))
+        is_ivar = np.isfinite(noise) & (noise >= 0)
+        is_lost = (noise > 0) & ~np.isfinite(values)
+        return ~is_ivar | is_lost
     return (noise <= 0) | np.isinf(noise) | np.isinf(values)

@@ -117,14 +117,15 @@ def _join_features(array: xr.DataArray) -> xr.DataArray:
 
 def _standardize_grid(grid: xr.Variable) -> xr.Variable:
     """Return wavelengths as native floats, their medium in lower case; names as they are."""
-    is_whole = grid.dtype.kind in "iu" and "units" in grid.attrs
-    if is_whole:
-        grid = xr.Variable(grid.dims, grid.values.astype(np.float64), grid.attrs)
-    if grid.dtype.kind == "f" and not grid.dtype.isnative:
-        native = grid.values.astype(grid.dtype.newbyteorder("="))
-        grid = xr.Variable(grid.dims, native, grid.attrs)
-    medium = grid.attrs.get("medium")
-    spelling = str(medium).strip().lower()
-    if spelling in _MEDIA and medium != spelling:
-        grid = xr.Variable(grid.dims, grid.values, {**grid.attrs, "medium": spelling})
-    return grid
+    dtype = grid.dtype
+    if dtype.kind in "iu" and "units" in grid.attrs:
+        dtype = np.dtype(np.float64)
+    elif dtype.kind == "f":
+        dtype = dtype.newbyteorder("=")
+    attrs = dict(grid.attrs)
+    spelling = str(attrs.get("medium")).strip().lower()
+    if spelling in _MEDIA:
+        attrs["medium"] = spelling
+    if dtype == grid.dtype and attrs == grid.attrs:
+        return grid
+    return xr.Variable(grid.dims, grid.values.astype(dtype), attrs)

@@ -62,14 +62,16 @@ class StarIndex(xr.Index):
     def isel(self, indexers: Mapping[Any, Any]) -> StarIndex | None:
         """Select by position."""
         selected = self._variable.isel({self._dim: indexers[self._dim]})
-        return type(self)(selected) if selected.dims == (self._dim,) else None
+        if selected.dims != (self._dim,):
+            return None
+        return type(self)(selected)
 
     def sel(self, labels: dict[Any, Any], **options: Any) -> Any:
         """Select by identifier."""
         return self._build().sel(labels, **options)
 
     def equals(self, other: xr.Index, **options: Any) -> bool:
-        """Whether both name the same stars in the same order."""
+        """Return whether both name the same stars in the same order."""
         if not isinstance(other, StarIndex):
             return False
         if self is other or self._variable is other._variable:
@@ -91,9 +93,8 @@ class StarIndex(xr.Index):
     def concat(cls, indexes: Any, dim: Hashable, positions: Any = None) -> StarIndex:
         """Join surveys end to end."""
         variables = [i._variable for i in indexes]
-        if not all(
-            v.chunks for v in variables
-        ):  # Dask cannot join its arrays of objects to those in memory
+        # Dask cannot join its arrays of objects to those in memory
+        if not all(v.chunks for v in variables):
             variables = [v.as_numpy() for v in variables]
         return cls(xr.Variable.concat(variables, dim, positions))
 
@@ -122,18 +123,19 @@ def find_stars(dataset: xr.Dataset, stars: Sequence[Any], where: str) -> np.ndar
         If it has no such star; names those that are called nearly so.
     """
     index = index_stars(dataset)
-    wanted = [int(s) if index.dtype.kind in "iu" and str(s).isdecimal() else s for s in stars]
-    at = index.get_indexer(wanted)
-    if (at < 0).any():
-        missing = stars[int(np.argmax(at < 0))]
+    wanted = list(stars)
+    if index.dtype.kind in "iu":
+        wanted = [int(star) if str(star).isdecimal() else star for star in stars]
+    rows = np.asarray(index.get_indexer(wanted))
+    if (rows < 0).any():
+        missing = stars[int(np.argmax(rows < 0))]
         near = find_close_names(map(str, index), str(missing))
-        advice = (
-            f"did you mean {' or '.join(near)}?"
-            if near
-            else f"give identifiers, such as {index[:1].tolist()[0]!r}"
-        )
+        if near:
+            advice = f"did you mean {' or '.join(near)}?"
+        else:
+            advice = f"give identifiers, such as {_give_example(index)}"
         raise InputError(f"{where}: no star {missing!r}; {advice}")
-    return np.asarray(at)
+    return rows
 
 
 def index_stars(dataset: xr.Dataset) -> pd.Index:
@@ -151,7 +153,12 @@ def _to_pandas(stars: np.ndarray) -> np.ndarray:
 
 
 def match_stars(catalog: xr.Dataset, truth: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions of common stars that are done, in the catalogue's order: two arrays (star,).
+    """Return the positions of common stars that are done, in the catalogue's order.
+
+    Returns
+    -------
+    rows, truth_rows : array, (star,)
+        In the catalogue, and in the other dataset.
 
     Raises
     ------
@@ -159,17 +166,12 @@ def match_stars(catalog: xr.Dataset, truth: xr.Dataset) -> tuple[np.ndarray, np.
         If there are none.
     """
     ours, theirs = index_stars(catalog), index_stars(truth)
-    if ours.equals(theirs):
-        at = np.arange(len(ours))
-    else:
-        check_unique(np.asarray(ours), "catalogue")
-        check_unique(np.asarray(theirs), "truth")
-        at = theirs.get_indexer(ours)
+    at = match_identifiers(ours, theirs, ("catalogue", "truth"))
     if not (at >= 0).any():
         raise InputError(
-            f"no star is in common: the catalogue's are like {_example(ours)}, the survey's like "
-            f"{_example(theirs)}; give the survey that was labelled, or one with the same "
-            "identifiers"
+            f"no star is in common: the catalogue's are like {_give_example(ours)}, the survey's "
+            f"like {_give_example(theirs)}; give the survey that was labelled, or one with the "
+            "same identifiers"
         )
     rows = np.flatnonzero((at >= 0) & find_done(catalog))
     if not rows.size:
@@ -180,5 +182,28 @@ def match_stars(catalog: xr.Dataset, truth: xr.Dataset) -> tuple[np.ndarray, np.
     return rows, at[rows]
 
 
-def _example(stars: pd.Index) -> str:
-    return repr(stars[:1].tolist()[0]) if len(stars) else "none, it is empty"
+def match_identifiers(ours: pd.Index, theirs: pd.Index, names: tuple[str, str]) -> np.ndarray:
+    """Return where each star of one dataset stands in another: (star,), -1 where it is not there.
+
+    Parameters
+    ----------
+    ours, theirs : Index
+    names : tuple of str
+        What messages call the two datasets.
+
+    Raises
+    ------
+    InputError
+        If one of them names a star twice, unless both name the same in the same order.
+    """
+    if ours.equals(theirs):
+        return np.arange(len(ours))
+    check_unique(np.asarray(ours), names[0])
+    check_unique(np.asarray(theirs), names[1])
+    return np.asarray(theirs.get_indexer(ours))
+
+
+def _give_example(stars: pd.Index) -> str:
+    if not len(stars):
+        return "none, it is empty"
+    return repr(stars[:1].tolist()[0])

@@ -13,6 +13,7 @@ NOT_DONE, DONE, UNREADABLE = 0, 1, 2
 
 def find_done(catalog: xr.Dataset) -> np.ndarray:
     """Return where a catalogue's stars are done: (star,) bool; all, if it has no ``status``."""
-    return (
-        catalog["status"].values == 1 if "status" in catalog else np.ones(catalog.sizes[STAR], bool)
-    )
+    if "status" not in catalog:
+        return np.ones(catalog.sizes[STAR], bool)
+    done: np.ndarray = catalog["status"].values == DONE
+    return done

@@ -13,7 +13,7 @@ from luxscale.cli.facts import text
 from luxscale.errors import InputError, RunError
 from luxscale.info import survey as survey_info
 from luxscale.info.describe import describe, quarantine
-from luxscale.info.survey import histogram
+from luxscale.info.survey import make_histogram
 from luxscale.ingest import ingest, run
 
 
@@ -128,14 +128,14 @@ def test_signal_to_noise_ratios_are_counted_in_round_bins(survey):
 
 
 def test_ends_of_a_histogram():
-    assert histogram(np.array([-3.0, 0, 10, 1000]))["bins"] == [
+    assert make_histogram(np.array([-3.0, 0, 10, 1000]))["bins"] == [
         (None, 0, 1),
         (0, 10, 1),
         (10, 20, 1),
         *((a, b, 0) for a, b in ((20, 50), (50, 100), (100, 200), (200, 500), (500, 1000))),
         (1000, None, 1),
     ]
-    assert histogram(np.full(2, np.nan)) == {"median": None, "unknown": 2, "bins": []}
+    assert make_histogram(np.full(2, np.nan)) == {"median": None, "unknown": 2, "bins": []}
 
 
 def test_missing_pixels_are_counted_in_a_sample_of_chunks(survey, monkeypatch):
@@ -259,3 +259,23 @@ def test_only_files_are_quarantined(survey, tmp_path):
     for path in (survey[0], tmp_path / "none.zarr"):
         with pytest.raises(InputError, match="no survey that `luxscale ingest` made"):
             quarantine(path)
+
+
+def test_chunks_that_are_slow_to_read_are_said(small_survey, tmp_path):
+    plain = small_survey.drop_encoding().drop_indexes(list(small_survey.indexes))
+    chunks = {"flux": {"chunks": (100, 15)}, "label_value": {"chunks": (100, 4)}}
+    plain.to_zarr(tmp_path / "s.zarr", consolidated=False, encoding=chunks)
+    facts = describe(tmp_path / "s.zarr")
+    assert len(facts["slow"]) == 1
+    assert facts["slow"][0].startswith("'flux': the values of a star are in 3 chunks; ")
+    store.write_dataset(store.open_survey(tmp_path / "s.zarr"), tmp_path / "t.zarr")
+    assert "slow" not in describe(tmp_path / "t.zarr")
+
+
+def test_wavelengths_in_whole_numbers_are_a_grid(small_survey, tmp_path):
+    grid = small_survey["wavelength"]
+    whole = ("wavelength", grid.values.astype(int), grid.attrs)
+    changed = small_survey.drop_indexes("wavelength").assign_coords(wavelength=whole)
+    store.write_dataset(changed, tmp_path / "s.zarr")
+    flux = describe(tmp_path / "s.zarr")["outputs"]["flux"]
+    assert (flux["pixels"], flux["least"], flux["units"]) == (40, int(grid[0]), "Angstrom")
