@@ -1,4 +1,4 @@
-"""Whatever is wrong with the data has no weight, or is refused by name; no catalogue holds a NaN that is not flagged."""
+"""What is wrong with data has no weight, or is refused by name; every NaN is flagged."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def miss(catalog, stars):
 
 
 def assert_as_good(model, clean, stars, factor=1.3):
-    """Labels of stars left out are finite, and nearly as good as those of the model trained on clean data."""
+    """Labels of stars left out are finite, and nearly as good as the clean model's."""
     for output in model.outputs:
         for array in (output.map.weights, output.scatter, output.floor):
             assert np.isfinite(array).all()
@@ -162,7 +162,7 @@ def test_errors_far_below_the_spread_are_all_alike(training, method):
 
 
 def test_labelled_stars_without_a_spectrum_and_more_latents_than_labels(make_world):
-    """Under a latent precision of 1e-6 nothing but rounding holds the latents that labels do not fix."""
+    """Under a precision of 1e-6 only rounding holds the latents that labels do not fix."""
     world = make_world(p=6)
     training = put(world.survey(300, seed=1), "flux_ivar", np.s_[:60], 0)
     model = lux.train(
@@ -190,7 +190,7 @@ def test_a_pixel_that_no_training_star_has(training, held_out, method):
 
 
 def long_tail(survey):
-    """As parallaxes of a few near stars among many far ones: up to two hundred times the spread of the others."""
+    """As parallaxes of a few near stars among many far ones: up to 200 times the spread."""
     label = survey["label_value"].values[:, 3]
     label[np.flatnonzero(np.isfinite(label))[:4]] = [5.0, 20.0, 50.0, 80.0]
     return survey

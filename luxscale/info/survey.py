@@ -329,7 +329,7 @@ def quarantine(path: str | Path) -> list[dict[str, str]]:
 
 
 def _list_refused(session: Session) -> list[tuple[int, str, str]]:
-    """Return what the batches of a session have refused so far: number of the file, star, reason."""
+    """Return what a session's batches refused so far: number of the file, star, reason."""
     refused = []
     for batch in session.batches:
         part = ledger.part(session, batch.index)

@@ -146,7 +146,7 @@ def index_stars(dataset: xr.Dataset) -> pd.Index:
 
 
 def _to_pandas(stars: np.ndarray) -> np.ndarray:
-    """Return identifiers as pandas can index them: text as objects, numbers in native byte order."""
+    """Return identifiers as pandas indexes them: text as objects, numbers in native bytes."""
     if stars.dtype.kind in "UT":
         return stars.astype(object)
     return stars.astype(stars.dtype.newbyteorder("="), copy=False)

@@ -74,7 +74,7 @@ def test_nothing_there(tmp_path):
 
 @pytest.fixture
 def survey(_small_survey, tmp_path):
-    """A survey of 1,000 stars in chunks of 100: S/N of 5 to 2000, a third of the pixels missing in each second chunk."""
+    """A survey of ten chunks: S/N of 5 to 2000, a third of each second chunk's pixels missing."""
     made = _small_survey.isel(star=np.arange(1000) % _small_survey.sizes["star"]).load()
     made = made.assign_coords(star=[f"s{i:03d}" for i in range(1000)])
     ivar = made["flux_ivar"].values.copy()
@@ -149,7 +149,7 @@ def test_missing_pixels_are_counted_in_a_sample_of_chunks(survey, monkeypatch):
 
 
 def test_a_summary_reads_few_spectra(survey, monkeypatch):
-    """Chunks that the sample leaves out may be anything, so millions of stars take no longer than thousands."""
+    """Chunks that the sample leaves out are not read: millions take no longer than thousands."""
     path = survey[0]
     monkeypatch.setattr(survey_info, "_SAMPLE_CHUNKS", 2)
     monkeypatch.setattr(store, "SAMPLE_CHUNKS", 2)
@@ -163,7 +163,7 @@ def test_a_summary_reads_few_spectra(survey, monkeypatch):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Ten apStar files, of which the last has a star of the first at lower S/N, and two that are none."""
+    """Ten apStar files, the last with a star of the first at lower S/N, and two that are none."""
     folder = tmp_path_factory.mktemp("files")
     for i in range(9):
         write_apstar(folder / f"apStar-{i}.fits", f"2M{i}", seed=i, snr=40 + 20 * i)

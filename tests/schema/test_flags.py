@@ -1,4 +1,4 @@
-"""A spectrum that is not of the kind trained on is flagged, and ordinary stars, at high and low S/N, are not."""
+"""A spectrum unlike those trained on is flagged; ordinary stars, at any S/N, are not."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ def stars(request):
 
 
 def noisy(stars, flux):
-    """The stars with another flux (star, wavelength) or (wavelength,), at the same signal-to-noise ratio."""
+    """The stars with another flux (star, wavelength) or (wavelength,), at the same S/N."""
     sigma = 1 / stars["snr"].values[:, None] * np.ones((1, PIXELS))
     flux = flux + sigma * np.random.default_rng(0).standard_normal(sigma.shape)
     return stars.assign(
@@ -135,7 +135,7 @@ def test_no_data(model, stars):
 
 
 def test_a_label_beyond_those_of_training():
-    """Trained on stars richer than -0.6, shown stars poorer than -1.2: the label is off, and is said to be."""
+    """Trained on stars richer than -0.6, shown poorer than -1.2: the label is off, and flagged."""
     many = survey(2000, 4)
     metals = many["label_true"].sel(label="m_h").values
     model = lux.train(

@@ -1,4 +1,4 @@
-"""Names that are not there: the ones that were meant are found, and messages say which there are."""
+"""Names that are not there: those that were meant are found, and messages list what is."""
 
 import pytest
 

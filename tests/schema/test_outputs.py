@@ -1,4 +1,4 @@
-"""A model of several outputs carries each to every other: labels of one survey to another, photometry, two spectrographs."""
+"""A model of several outputs carries each to every other: labels, bands, two spectrographs."""
 
 import dataclasses
 
@@ -73,7 +73,7 @@ EVERYTHING = tuple(DIM)
 
 
 def make(n, seed, *, only=EVERYTHING, having=None):
-    """Stars with some outputs; ``having`` maps an output to the stars that have it (whole rows are missing else)."""
+    """Stars with some outputs; ``having`` maps an output to the stars that have it."""
     rng = np.random.default_rng(seed)
     z = rng.standard_normal((n, P))
     data, true = {}, {}
@@ -133,7 +133,7 @@ def robust(pull):
 
 @pytest.fixture(scope="module")
 def training():
-    """Spectra for all but a tenth; labels of A for 500, of B for 500, both for 100 only; BOSS and bands for two thirds."""
+    """Spectra for most; labels of A for 500, of B for 500, both for 100; BOSS for some."""
     rows = np.arange(N)
     having = {
         "flux": rows % 10 != 3,
@@ -191,7 +191,7 @@ def test_spectra_and_labels_of_a_give_more_on_b_than_each(model, test_stars):
 
 @pytest.mark.slow
 def test_the_few_stars_with_both_are_what_carries_labels_over(training, test_stars):
-    """From A alone, without spectra to stand between: B of stars that share neither spectra nor labels is unknown."""
+    """From A alone: B of stars that share neither spectra nor labels is unknown."""
     survey, true = test_stars
     labels = training[["label_value", "label_err", "label_b", "label_b_err"]]
     model = lux.train(labels, P, folds=1, progress=False)
@@ -225,7 +225,7 @@ def test_spectrum_and_photometry_together_beat_either(model, test_stars):
 
 
 def test_photometry_is_predicted_from_spectra(model, test_stars):
-    """Bands are measured, as spectra are: `predict` gives them, and catalogues hold labels alone."""
+    """Bands are measured, as spectra are: `predict` gives them; catalogues hold labels."""
     survey, true = test_stars
     catalog = lux.infer(survey, model)
     assert [o.name for o in model.labels] == ["label_b", "label_value"]

@@ -1,4 +1,4 @@
-"""Every way to break the contract is refused, by a message that names file and variable and says what to do."""
+"""Every breach of the contract is refused: file and variable are named, and what to do."""
 
 import re
 

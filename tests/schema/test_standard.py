@@ -1,4 +1,4 @@
-"""What says the same in another form becomes the contract's own, and what is in it stays as it is."""
+"""What says the same in another form becomes the contract's own; the rest stays as it is."""
 
 import numpy as np
 import pytest

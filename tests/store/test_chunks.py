@@ -9,7 +9,7 @@ from luxscale.store import chunks
 
 @pytest.fixture
 def group(tmp_path):
-    """Arrays of 50 stars: in chunks of 20, in shards of 20 with chunks of 5, and a narrow one in chunks of 8."""
+    """Arrays of 50 stars: chunks of 20, shards of 20 with chunks of 5, narrow chunks of 8."""
     group = zarr.create_group(tmp_path / "s.zarr")
     rng = np.random.default_rng(0)
     for name, width, layout in [

@@ -155,7 +155,8 @@ def poll(condition, seconds=20):
 @pytest.mark.slow
 def test_a_run_that_is_dead_but_not_yet_asked_for_is_succeeded(path):
     script = (
-        "import sys; from luxscale.store import lock; lock.Lock(sys.argv[1]).acquire(); print('held', "
+        "import sys; from luxscale.store import lock; lock.Lock(sys.argv[1]).acquire(); "
+        "print('held', "
         "flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

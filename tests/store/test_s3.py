@@ -129,7 +129,7 @@ def until_done(attempt, process, log, seconds=60):
 
 @pytest.fixture
 def no_settings(monkeypatch, tmp_path):
-    """No setting of S3 from the environment or the home of whoever runs this, and no cloud around it."""
+    """No setting of S3 from the environment or a home, and no cloud around it."""
     for name in [n for n in os.environ if n.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

@@ -155,7 +155,7 @@ def test_writing_from_dask_gives_the_same(path, small_survey, tmp_path):
 
 
 def test_writing_what_is_chunked_unevenly(small_survey, tmp_path):
-    """Arrays of one survey may come in different chunks, e.g. names and flux of a file that others wrote."""
+    """Arrays of one survey may come in different chunks, e.g. in a file that others wrote."""
     survey = small_survey.chunk(star=100)
     survey["snr"] = survey["snr"].chunk(star=70)
     write_dataset(survey, tmp_path / "a.zarr", chunk=128)
