@@ -1,6 +1,8 @@
-"""Time the paper's cross-validation (appendix A): P = 12, 24, 48, 96, Omega = 1, 10, 100, 1000, five folds.
+"""Time the paper's cross-validation (appendix A): four P, four Omega, five folds.
 
     python benchmarks/crossval.py survey.zarr --stars 0:5000
+
+P is 12, 24, 48 and 96, Omega 1, 10, 100 and 1000.
 
 With ``--only-latent-dim``, ``--only-omega`` and ``--only-folds`` it runs part of the grid, one task
 after another in this process, and says what the whole would take: the median time of the trainings
@@ -28,34 +30,37 @@ LATENT_DIMS, OMEGAS, FOLDS = (12, 24, 48, 96), (1.0, 10.0, 100.0, 1000.0), 5
 
 
 def run_part(grid, latent_dims, omegas, folds):
-    """Run the chosen tasks that are pending, and those that share their training: {P: seconds of each training}."""
+    """Run the chosen tasks that are pending, and those that share their training.
+
+    Returns the seconds of each training by its P.
+    """
     priors = [o**-2 for o in omegas]
     seconds = {}
     with cv.open_for_run(grid) as run:
         pending = run.pending
     for tasks in pending:
-        if (
-            tasks[0].latent_dim in latent_dims
-            and tasks[0].fold < folds
-            and any(t.prior in priors for t in tasks)
-        ):
-            took = cv.run_tasks(grid, tasks).seconds
-            seconds.setdefault(tasks[0].latent_dim, []).append(took)
-            click.echo(f"{grid.method}, {tasks[-1]}, {len(tasks)} priors: {took:.1f} s", err=True)
+        first = tasks[0]
+        if first.latent_dim not in latent_dims or first.fold >= folds:
+            continue
+        if not any(task.prior in priors for task in tasks):
+            continue
+        took = cv.run_tasks(grid, tasks).seconds
+        seconds.setdefault(first.latent_dim, []).append(took)
+        click.echo(f"{grid.method}, {tasks[-1]}, {len(tasks)} priors: {took:.1f} s", err=True)
     return seconds
 
 
 def extrapolate(seconds):
-    """Seconds of a training and its tasks at every P, and how they were found: {P: (seconds, how)}."""
+    """Return the seconds of a training and its tasks at every P, and how they were found."""
     known = {p: np.median(s) for p, s in seconds.items()}
     made = {p: (known[p], f"measured, {len(seconds[p])} of them") for p in known}
-    for p in set(LATENT_DIMS) - set(known) if len(known) > 1 else ():
-        near = sorted(known, key=lambda q: abs(q - p))[:2]
-        slope = (known[near[1]] - known[near[0]]) / (near[1] ** 2 - near[0] ** 2)
-        made[p] = (
-            known[near[0]] + slope * (p**2 - near[0] ** 2),
-            f"a + b P^2 through P={near[0]} and {near[1]}",
-        )
+    if len(known) < 2:
+        return made
+    for p in set(LATENT_DIMS) - set(known):
+        first, second = sorted(known, key=lambda q: abs(q - p))[:2]
+        slope = (known[second] - known[first]) / (second**2 - first**2)
+        expected = known[first] + slope * (p**2 - first**2)
+        made[p] = (expected, f"a + b P^2 through P={first} and {second}")
     return made
 
 
@@ -107,35 +112,31 @@ def main(survey, stars, method, workers, out, only_latent_dim, only_omega, only_
             method=method,
             stars=stars,
         )
+        processor = platform.processor() or platform.machine()
+        first, last = grid.span
         click.echo(
-            f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, jax "
-            f"{jax.__version__}, "
-            f"{grid.span[1] - grid.span[0]:,} stars, method {method}, {len(grid.tasks)} tasks"
+            f"{processor}, {os.cpu_count()} processors, jax {jax.__version__}, "
+            f"{last - first:,} stars, method {method}, {len(grid.tasks)} tasks"
         )
         if part:
             dims = [int(p) for p in only_latent_dim] or LATENT_DIMS
-            seconds = run_part(
-                grid, dims, [float(o) for o in only_omega] or OMEGAS, only_folds or FOLDS
-            )
-            report_part(
-                method, seconds, len(grid.group_by_training(grid.tasks)) // len(LATENT_DIMS)
-            )
+            omegas = [float(o) for o in only_omega] or OMEGAS
+            seconds = run_part(grid, dims, omegas, only_folds or FOLDS)
+            trainings = len(grid.group_by_training(grid.tasks))
+            report_part(method, seconds, trainings // len(LATENT_DIMS))
         else:
             report_whole(grid, workers)
 
 
 def report_part(method, seconds, trainings_a_dim):
     made = extrapolate(seconds)
-    for p in sorted(made):
-        click.echo(
-            f"{method}, P={p:<4} {made[p][0]:8.1f} s a training with its tasks  ({made[p][1]})"
-        )
+    for p, (took, how) in sorted(made.items()):
+        click.echo(f"{method}, P={p:<4} {took:8.1f} s a training with its tasks  ({how})")
     if len(made) == len(LATENT_DIMS):
-        whole = sum(s for s, _ in made.values()) * trainings_a_dim
+        whole = sum(took for took, _ in made.values()) * trainings_a_dim
         click.echo(
             f"{method}, whole grid: {whole / 60:.0f} min, not run: the sum over "
-            f"{trainings_a_dim} trainings at each P, "
-            "one at a time"
+            f"{trainings_a_dim} trainings at each P, one at a time"
         )
 
 

@@ -25,7 +25,7 @@ from luxscale.readers import get_format
 from luxscale.runs.log import describe_machine
 
 
-def make(star, folder, count):
+def make_files(star, folder, count):
     """Write files that are not there yet."""
     with fits.open(star) as hdus:
         flux, error = hdus[1].data.copy(), hdus[2].data
@@ -33,19 +33,20 @@ def make(star, folder, count):
         with Progress("making files", count, unit="files") as shown:
             for i in range(count):
                 path = folder / f"{i // 1000:03d}" / f"apStar-replica-{i:06d}.fits"
-                if not path.exists():
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    hdus[0].header["OBJID"] = f"2M{i:08d}+{i:07d}"
-                    hdus[1].data = flux + sigma * np.random.default_rng(i).standard_normal(
-                        flux.shape
-                    )
-                    hdus.writeto(path)
-                    shown.update(i + 1)
+                if path.exists():
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                noise = np.random.default_rng(i).standard_normal(flux.shape)
+                hdus[0].header["OBJID"] = f"2M{i:08d}+{i:07d}"
+                hdus[1].data = flux + sigma * noise
+                hdus.writeto(path)
+                shown.update(i + 1)
 
 
-def peak_bytes():
-    """Peak memory of this process."""
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+def measure_peak_memory():
+    """Return the peak memory of this process, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
 
 
 @click.command()
@@ -54,7 +55,7 @@ def peak_bytes():
 @click.option("--files", "count", default=20_000, show_default=True)
 @click.option("--workers", default=2, show_default=True)
 def main(star, folder, count, workers):
-    make(star, folder / "apstar", count)
+    make_files(star, folder / "apstar", count)
     fmt, out = get_format("apstar"), folder / "survey.zarr"
     files = find_files([folder / "apstar"], fmt)[:count]
     shutil.rmtree(out, ignore_errors=True)
@@ -62,9 +63,10 @@ def main(star, folder, count, workers):
         started = time.perf_counter()
         made = ingest("apstar", files, out, client=client, log=folder / "ingest.jsonl")
         seconds = time.perf_counter() - started
-        memory = client.run(peak_bytes)
+        memory = client.run(measure_peak_memory)
         started = time.perf_counter()
         again = ingest("apstar", files, out, client=client, progress=False)
+        seconds_again = time.perf_counter() - started
     assert (made.n_new, again.n_new) == (count, 0)
     store.open_survey(out)
     facts = {
@@ -74,7 +76,7 @@ def main(star, folder, count, workers):
         "seconds": round(seconds, 1),
         "files_per_second": round(count / seconds),
         "peak_GB_a_worker": round(max(memory.values()) / 1e9, 2),
-        "seconds_of_the_same_again": round(time.perf_counter() - started, 2),
+        "seconds_of_the_same_again": round(seconds_again, 2),
         "machine": describe_machine(),
     }
     click.echo(json.dumps(facts, indent=1))

@@ -35,7 +35,10 @@ from luxscale.progress import Progress
 
 
 def choose(text):
-    """Return the methods that are named, luxscale's default first: others are measured against it."""
+    """Return the methods that are named, all by default.
+
+    luxscale's default comes first: others are measured against it.
+    """
     wanted = text.split(",") if text else list(METHODS)
     for name in wanted:
         if name not in METHODS:
@@ -47,19 +50,23 @@ def choose(text):
 
 def compare(size, methods, venvs, limit, out):
     """Run a comparison, keep its figures in `out` after every step, and return them."""
-    setup, started, load = SETUPS[size], time.monotonic(), os.getloadavg()[0]
+    setup = SETUPS[size]
+    started = time.monotonic()
+    load, *_ = os.getloadavg()
+    processor = platform.processor() or platform.machine()
     found = {
         "size": size,
         "setup": asdict(setup) | {"points": setup.points},
         "tests": list(TESTS),
         "limit": limit,
+        "machine": f"{processor}, {os.cpu_count()} processors",
     }
-    found["machine"] = f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors"
 
     def keep(records):
-        found.update(
-            runs=records, load=[load, os.getloadavg()[0]], seconds=time.monotonic() - started
-        )
+        load_now, *_ = os.getloadavg()
+        found["runs"] = records
+        found["load"] = [load, load_now]
+        found["seconds"] = time.monotonic() - started
         if out:
             out.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -1,7 +1,6 @@
 """Measure what the report of a catalogue costs: seconds, peak memory, size of the page.
 
-    python benchmarks/report.py catalog.zarr --truth truth.zarr --survey survey.zarr --model
-    model.zarr
+    python benchmarks/report.py catalog.zarr --truth truth.zarr --survey survey.zarr
 
 Arguments are those of `luxscale report`; the page is written to a scratch folder.
 """
@@ -19,20 +18,16 @@ import click
 def measure(arguments):
     """Run the command once, and return its figures."""
     with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        command = ["luxscale", "report", *arguments, "--out", str(page), "--json"]
         started = time.monotonic()
-        run = [
-            "luxscale",
-            "report",
-            *arguments,
-            "--out",
-            str(Path(folder) / "report.html"),
-            "--json",
-        ]
-        made = json.loads(subprocess.run(run, check=True, stdout=subprocess.PIPE).stdout)
+        ended = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+        seconds = time.monotonic() - started
+        made = json.loads(ended.stdout)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "stars": made["stars"],
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": round(seconds, 1),
         "core_seconds": round(used.ru_utime + used.ru_stime, 1),
         "peak_mb": round(used.ru_maxrss / 1e3),
         "page_mb": round(made["bytes"] / 1e6, 2),

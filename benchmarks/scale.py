@@ -1,4 +1,4 @@
-"""Time the run at scale: kernel, Zarr to Zarr, workers, memory, millions of stars, cost of a task, opening and reading.
+"""Time the run at scale: kernel, Zarr to Zarr, memory, millions of stars, tasks, reading.
 
     python benchmarks/scale.py --work DIR --out results.json
 
@@ -31,88 +31,93 @@ from luxscale.runs.executors import OnDask
 from luxscale.runs.log import describe_machine
 
 
-def fresh(path):
-    """A path at which nothing is."""
+def clear_path(path):
+    """Remove what is at a path, and return the path."""
     shutil.rmtree(path, ignore_errors=True)
     return path
 
 
-def peak_bytes():
-    """Peak memory of this process; getrusage would tell that of its parent, where this was greater at the start."""
+def measure_peak_memory():
+    """Return the peak memory of this process, in bytes.
+
+    getrusage would tell that of its parent, where this was greater at the start.
+    """
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
 
 
-def label(client, survey, model, catalog, log):
-    """Label a survey on a warm cluster: stars/s, and what the tasks say of their time."""
+def measure_labelling(client, survey, model, folder):
+    """Label a survey on a warm cluster; return stars/s, and what the tasks say of their time."""
+    log = folder / "log.jsonl"
     log.unlink(missing_ok=True)
-    summary = lux.label_survey(
-        survey, model, fresh(catalog), client=client, log=log, progress=False
-    )
-    regions = [e for e in map(json.loads, log.read_text().splitlines()) if e["event"] == "region"]
-    parts = {
-        k: statistics.median(r["seconds"][k] / r["stars"] * 1e6 for r in regions)
-        for k in regions[0]["seconds"]
-    }
+    catalog = clear_path(folder / "catalog.zarr")
+    summary = lux.label_survey(survey, model, catalog, client=client, log=log, progress=False)
+    events = map(json.loads, log.read_text().splitlines())
+    regions = [event for event in events if event["event"] == "region"]
+    parts = {}
+    for part in regions[0]["seconds"]:
+        each = [1e6 * region["seconds"][part] / region["stars"] for region in regions]
+        parts[part] = round(statistics.median(each), 1)
     return {
         "stars": summary.n_run,
         "seconds": round(summary.seconds, 2),
         "stars_per_s": round(summary.n_run / summary.seconds),
-        "us_a_star": {k: round(v, 1) for k, v in parts.items()},
+        "us_a_star": parts,
     }
 
 
-def on_workers(workers, survey, model, folder, rounds):
-    """Rates of Zarr to Zarr on some workers, and the greatest peak memory of any."""
-    small = make("apogee", folder / "warm", workers * CHUNK)[0]
+def measure_workers(workers, survey, model, folder, rounds):
+    """Return rates of Zarr to Zarr on some workers, and the greatest peak memory of any."""
+    small, _ = make("apogee", folder / "warm", workers * CHUNK)
     with local_cluster(workers) as client:
-        label(client, small, model, folder / "catalog.zarr", folder / "log.jsonl")
-        found = [
-            label(client, survey, model, folder / "catalog.zarr", folder / "log.jsonl")
-            for _ in range(rounds)
-        ]
-        peak = max(client.run(peak_bytes).values())
-    best = sorted(found, key=lambda f: f["seconds"])[len(found) // 2]
-    return {"workers": workers, **best, "worker_peak_GB": round(peak / 1e9, 2)}
+        measure_labelling(client, small, model, folder)
+        found = [measure_labelling(client, survey, model, folder) for _ in range(rounds)]
+        peak = max(client.run(measure_peak_memory).values())
+    by_time = sorted(found, key=lambda f: f["seconds"])
+    median = by_time[len(found) // 2]
+    return {"workers": workers, **median, "worker_peak_GB": round(peak / 1e9, 2)}
 
 
-def apogee(work, rounds, **_):
-    """10,240 stars of 8,575 pixels on 1, 2 and 4 workers, and 100,352 on 2."""
+def measure_apogee(work, rounds, **_):
+    """Measure 10,240 stars of 8,575 pixels on 1, 2 and 4 workers, and 100,352 on 2."""
     survey, model = make("apogee", work / "apogee10k", 10 * CHUNK)
     yield "kernel", measure_kernel(rounds=rounds)
     for workers in (1, 2, 4):
-        yield f"10,240 stars, {workers} workers", on_workers(workers, survey, model, work, rounds)
+        found = measure_workers(workers, survey, model, work, rounds)
+        yield f"10,240 stars, {workers} workers", found
     large, _ = make("apogee", work / "apogee100k", 98 * CHUNK)
-    yield "100,352 stars, 2 workers", on_workers(2, large, model, work, 1)
+    yield "100,352 stars, 2 workers", measure_workers(2, large, model, work, 1)
 
 
-def xp(work, xp_stars, **_):
-    """Millions of XP spectra, and what their catalogue takes to open and to read."""
-    survey, model = make("xp", work / "xp", xp_stars)
-    catalog, log = work / "xp" / "catalog.zarr", work / "xp" / "log.jsonl"
+def measure_xp(work, xp_stars, **_):
+    """Measure millions of XP spectra, and what their catalogue takes to open and to read."""
+    folder = work / "xp"
+    survey, model = make("xp", folder, xp_stars)
     with local_cluster(2) as client:
         started = time.perf_counter()
-        yield f"{xp_stars:,} stars of 343 pixels", label(client, survey, model, catalog, log)
-        yield "with planning and counting", {"seconds": round(time.perf_counter() - started, 1)}
-    yield "catalogue", read_catalog(catalog)
+        yield f"{xp_stars:,} stars of 343 pixels", measure_labelling(client, survey, model, folder)
+        seconds = time.perf_counter() - started
+        yield "with planning and counting", {"seconds": round(seconds, 1)}
+    yield "catalogue", read_catalog(folder / "catalog.zarr")
     yield "interactive", select_and_plot(survey, model)
 
 
 def read_catalog(path):
-    """Seconds to open a catalogue and to read its labels."""
+    """Measure the seconds to open a catalogue and to read its labels."""
     started = time.perf_counter()
     catalog = store.open_dataset(path)
     opened = time.perf_counter()
     labels = catalog["label_value"].values
+    read = time.perf_counter()
     return {
         "stars": len(labels),
         "open_s": round(opened - started, 3),
-        "read_label_value_s": round(time.perf_counter() - opened, 2),
+        "read_label_value_s": round(read - opened, 2),
     }
 
 
 def select_and_plot(survey, model):
-    """Seconds from a path to a picture of a thousand stars out of all, inferred on the way."""
+    """Measure the seconds from a path to a picture of a thousand stars, inferred on the way."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -120,17 +125,15 @@ def select_and_plot(survey, model):
 
     started = time.perf_counter()
     stars = lux.open_survey(survey)
-    some = stars.isel(star=slice(stars.sizes["star"] // 2, stars.sizes["star"] // 2 + 1000))
+    n = stars.sizes["star"]
+    some = stars.isel(star=slice(n // 2, n // 2 + 1000))
     plot.kiel(lux.infer(some, lux.load_model(model)).compute())
-    return {
-        "stars": 1000,
-        "of": stars.sizes["star"],
-        "seconds": round(time.perf_counter() - started, 1),
-    }
+    seconds = time.perf_counter() - started
+    return {"stars": 1000, "of": n, "seconds": round(seconds, 1)}
 
 
-def nothing(plan, region):
-    """A task that does nothing but report."""
+def do_nothing(plan, region):
+    """Report a region as done: a task that does nothing."""
     return Outcome(
         region=region.index,
         stars=region.stop - region.start,
@@ -140,36 +143,37 @@ def nothing(plan, region):
     )
 
 
-def loopback_bytes():
-    """Bytes that this machine has sent to itself."""
+def read_loopback():
+    """Return how many bytes this machine has sent to itself."""
     lines = Path("/proc/net/dev").read_text().splitlines()
     return next(int(line.split()[9]) for line in lines if line.strip().startswith("lo:"))
 
 
-def tasks(work, **_):
-    """Cost of a task by itself: time, bytes through the scheduler, memory of scheduler and client."""
+def measure_tasks(work, **_):
+    """Measure a task by itself: time, bytes by the scheduler, memory of scheduler and client."""
     survey, model = make("apogee", work / "apogee10k", 10 * CHUNK)
     plan = make_plan(survey, model, work / "catalog.zarr")
+    job = replace(run.make_job(plan), task=do_nothing)
     for count in (3000, 30000):
         regions = [Region(i, i * CHUNK, (i + 1) * CHUNK) for i in range(count)]
         with local_cluster(2) as client:
-            sent, before, started = loopback_bytes(), peak_bytes(), time.perf_counter()
-            done = sum(
-                1 for _ in OnDask(client).run(replace(run.make_job(plan), task=nothing), regions)
-            )
+            sent_before = read_loopback()
+            memory_before = measure_peak_memory()
+            started = time.perf_counter()
+            done = sum(1 for _ in OnDask(client).run(job, regions))
             seconds = time.perf_counter() - started
             assert done == count
-            yield (
-                f"{count:,} tasks",
-                {
-                    "ms_a_task": round(1e3 * seconds / count, 3),
-                    "bytes_a_task": round((loopback_bytes() - sent) / count),
-                    "scheduler_and_client_MB": round((peak_bytes() - before) / 1e6),
-                },
-            )
+            sent = read_loopback() - sent_before
+            memory = measure_peak_memory() - memory_before
+            found = {
+                "ms_a_task": round(1e3 * seconds / count, 3),
+                "bytes_a_task": round(sent / count),
+                "scheduler_and_client_MB": round(memory / 1e6),
+            }
+            yield f"{count:,} tasks", found
 
 
-PARTS = {"apogee": apogee, "xp": xp, "tasks": tasks}
+PARTS = {"apogee": measure_apogee, "xp": measure_xp, "tasks": measure_tasks}
 
 
 @click.command(help=__doc__.splitlines()[0])
@@ -187,31 +191,26 @@ PARTS = {"apogee": apogee, "xp": xp, "tasks": tasks}
 @click.option("--rounds", default=3, show_default=True)
 def main(work, out, only, xp_stars, rounds):
     work.mkdir(parents=True, exist_ok=True)
-    results = {
-        "machine": describe_machine() | {"processors": os.cpu_count(), "processor": processor()}
-    }
-    click.echo(json.dumps(results["machine"]))
+    this = describe_machine() | {"processors": os.cpu_count(), "processor": find_processor()}
+    results = {"machine": this}
+    click.echo(json.dumps(this))
     for part in only or PARTS:
         for name, found in PARTS[part](work=work, rounds=rounds, xp_stars=xp_stars):
             results[f"{part}: {name}"] = found
-            click.echo(f"{part}: {name:<32} " + ", ".join(f"{k} {v}" for k, v in found.items()))
+            figures = ", ".join(f"{key} {value}" for key, value in found.items())
+            click.echo(f"{part}: {name:<32} {figures}")
             if out:
                 out.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def processor():
-    """Name of the processor."""
+def find_processor():
+    """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
-    names = (
-        [
-            x.split(":")[1].strip()
-            for x in info.read_text().splitlines()
-            if x.startswith("model name")
-        ]
-        if info.exists()
-        else []
-    )
-    return names[0] if names else platform.processor()
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":")[1].strip()
+    return platform.processor()
 
 
 if __name__ == "__main__":

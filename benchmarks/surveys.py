@@ -28,53 +28,54 @@ PIXELS, LABELS, LATENTS, DISTINCT, CHUNK = 8575, 12, 24, 4096, 1024
 XP_CHUNK = 8192
 
 
-def apogee_like(stars, seed, pixels=PIXELS):
-    """A survey in memory: flux = 1 + B z + noise, labels = A z + noise."""
-    shared, rng = np.random.default_rng(0), np.random.default_rng(seed + 1)
-    b = (
-        0.01
-        * shared.standard_normal((pixels, LATENTS)).astype("f4")
-        * (shared.random((pixels, 1)) < 0.3)
-    )
+def simulate_apogee(stars, seed, pixels=PIXELS):
+    """Return a survey in memory: flux = 1 + B z + noise, labels = A z + noise."""
+    # A and B are the same for every seed of stars
+    shared = np.random.default_rng(0)
+    b = 0.01 * shared.standard_normal((pixels, LATENTS)).astype("f4")
+    b *= shared.random((pixels, 1)) < 0.3
     a = shared.standard_normal((LABELS, LATENTS))
+    rng = np.random.default_rng(seed + 1)
     z = rng.standard_normal((stars, LATENTS)).astype("f4")
     snr = rng.uniform(50, 200, (stars, 1)).astype("f4")
-    flux = 1 + z @ b.T.astype("f4") + rng.standard_normal((stars, pixels), dtype="f4") / snr
-    ivar = np.broadcast_to(snr**2, flux.shape) * (rng.random(flux.shape, dtype="f4") > 0.03)
+    noise = rng.standard_normal((stars, pixels), dtype="f4") / snr
+    flux = 1 + z @ b.T + noise
+    good = rng.random(flux.shape, dtype="f4") > 0.03
+    ivar = np.broadcast_to(snr**2, flux.shape) * good
     err = np.full((stars, LABELS), 0.1)
+    value = z @ a.T + err * rng.standard_normal(err.shape)
+    names = [f"star-{seed}-{i:07d}" for i in range(stars)]
+    grid = 10 ** (4.179 + 6e-6 * np.arange(pixels))
+    grid_attrs = {"units": "Angstrom", "medium": "vacuum"}
     return xr.Dataset(
         {
             "flux": (("star", "wavelength"), flux),
             "flux_ivar": (("star", "wavelength"), ivar.astype("f4")),
-            "label_value": (("star", "label"), z @ a.T + err * rng.standard_normal(err.shape)),
+            "label_value": (("star", "label"), value),
             "label_err": (("star", "label"), err),
         },
         {
-            "star": np.array([f"star-{seed}-{i:07d}" for i in range(stars)], object),
-            "wavelength": (
-                "wavelength",
-                10 ** (4.179 + 6e-6 * np.arange(pixels)),
-                {"units": "Angstrom", "medium": "vacuum"},
-            ),
+            "star": np.array(names, object),
+            "wavelength": ("wavelength", grid, grid_attrs),
             "label": np.array([f"label_{i}" for i in range(LABELS)], object),
             "label_units": ("label", np.array(["dex"] * LABELS, object)),
         },
     )
 
 
-def empty_survey(path, like, stars, chunk):
-    """A survey without labels, of which only the spectra are still to be written; returns their arrays."""
+def create_survey(path, like, stars, chunk):
+    """Create a survey without labels, and return the arrays of spectra that are to be written."""
     names = np.array([f"star-{i:08d}" for i in range(stars)], object)
     spectral = like[["wavelength"]].assign_coords(star=names)
-    spectral.to_zarr(
-        path, mode="w", consolidated=False, zarr_format=3, encoding={"star": {"chunks": (65536,)}}
-    )
+    encoding = {"star": {"chunks": (65536,)}}
+    spectral.to_zarr(path, mode="w", consolidated=False, zarr_format=3, encoding=encoding)
     group = zarr.open_group(path, mode="r+")
+    pixels = like.sizes["wavelength"]
     return [
         group.create_array(
             name,
-            shape=(stars, like.sizes["wavelength"]),
-            chunks=(chunk, like.sizes["wavelength"]),
+            shape=(stars, pixels),
+            chunks=(chunk, pixels),
             dtype="f4",
             compressors=store.make_codecs(np.dtype("f4")),
             dimension_names=("star", "wavelength"),
@@ -84,40 +85,39 @@ def empty_survey(path, like, stars, chunk):
 
 
 def make_apogee(folder, stars):
-    """Distinct chunks are written, the others linked to them."""
+    """Make a survey of which distinct chunks are written, the others linked to them."""
     if not (folder / "model.zarr").exists():
-        training = apogee_like(1500, seed=1)
+        training = simulate_apogee(1500, seed=1)
         lux.train(training, 48, folds=2, iterations=4).save(folder / "model.zarr")
-    source = apogee_like(DISTINCT, seed=0)
-    arrays = empty_survey(folder / "survey.zarr", source, stars, CHUNK)
-    for array in arrays:
+    source = simulate_apogee(DISTINCT, seed=0)
+    survey = folder / "survey.zarr"
+    distinct = DISTINCT // CHUNK
+    for array in create_survey(survey, source, stars, CHUNK):
         array[: min(DISTINCT, stars)] = source[array.path].values[:stars]
-        for i in range(DISTINCT // CHUNK, stars // CHUNK):
-            files = [
-                folder / "survey.zarr" / array.path / "c" / str(k) / "0"
-                for k in (i % (DISTINCT // CHUNK), i)
-            ]
-            files[1].parent.mkdir()
-            os.link(*files)
+        chunks = survey / array.path / "c"
+        for i in range(distinct, stars // CHUNK):
+            copy = chunks / str(i) / "0"
+            copy.parent.mkdir()
+            os.link(chunks / str(i % distinct) / "0", copy)
 
 
 def make_xp(folder, stars):
-    """Chunk by chunk, with noise drawn anew."""
+    """Make a survey chunk by chunk, with noise drawn anew."""
     giants = xp_giants()
     if not (folder / "model.zarr").exists():
         lux.train(giants, 32).save(folder / "model.zarr")
     flux, ivar = giants["flux"].values, giants["flux_ivar"].values
-    error, rng = 1 / np.sqrt(ivar), np.random.default_rng(0)
-    arrays = empty_survey(folder / "survey.zarr", giants, stars, XP_CHUNK)
+    error = 1 / np.sqrt(ivar)
+    rng = np.random.default_rng(0)
+    out_flux, out_ivar = create_survey(folder / "survey.zarr", giants, stars, XP_CHUNK)
     with Progress("writing", stars, unit="stars") as shown:
         for start in range(0, stars, XP_CHUNK):
-            n = min(XP_CHUNK, stars - start)
-            rows = rng.integers(0, len(flux), n)
-            arrays[0][start : start + n] = flux[rows] + error[rows] * rng.standard_normal(
-                (n, flux.shape[1]), dtype="f4"
-            )
-            arrays[1][start : start + n] = ivar[rows]
-            shown.update(start + n)
+            stop = min(start + XP_CHUNK, stars)
+            rows = rng.integers(0, len(flux), stop - start)
+            noise = rng.standard_normal((rows.size, flux.shape[1]), dtype="f4")
+            out_flux[start:stop] = flux[rows] + error[rows] * noise
+            out_ivar[start:stop] = ivar[rows]
+            shown.update(stop)
 
 
 def make(kind, folder, stars):
