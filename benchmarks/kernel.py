@@ -16,9 +16,10 @@ import jax
 import numpy as np
 
 from luxscale.model import linalg
-from luxscale.model.kernel import Design, Head, Problem, infer_arrays, put_on_device
+from luxscale.model.kernel import infer_arrays
 from luxscale.model.noise import DiagonalNoise
 from luxscale.model.priors import GaussianPrior
+from luxscale.model.problem import Design, Head, Problem, put_on_device
 
 
 def random_problem(stars, pixels, latents, labels, rng):

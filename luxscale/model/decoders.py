@@ -57,7 +57,7 @@ class Decoder(Protocol):
         """Return d output / d z at the latents z of one star: (latent,) -> (feature, latent)."""
 
     def propagate_variance(self, z: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-        """Return diag(J C J^T) of every star, from latents and their covariances C: (star, feature)."""
+        """Return diag(J C J^T) of every star, C the covariance of its latents: (star, feature)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +80,10 @@ class QuadraticFeatures:
     def __call__(self, z: Any) -> Any:
         """Return the latents and their products: (..., latent) -> (..., term)."""
         i, j = np.tril_indices(z.shape[-1])
-        stack = jnp if isinstance(z, jax.Array) else np
-        return stack.concatenate([z, z[..., i] * z[..., j]], -1)
+        products = z[..., i] * z[..., j]
+        if isinstance(z, jax.Array):
+            return jnp.concatenate([z, products], -1)
+        return np.concatenate([z, products], -1)
 
 
 linear_features, quadratic_features = LinearFeatures(), QuadraticFeatures()
@@ -122,12 +124,16 @@ class LinearMap:
         i, j = np.tril_indices(covariance.shape[1])
         times = np.where(i == j, 1, 2)  # elements off the diagonal count twice
         w = np.asarray(self.weights)
-        return np.maximum(covariance[:, i, j] @ (w[:, i] * w[:, j] * times).T, 0)
+        products = w[:, i] * w[:, j] * times
+        # rounding may leave less than nothing
+        return np.maximum(covariance[:, i, j] @ products.T, 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class QuadraticMap:
-    """offset + W (z, z_i z_j for j <= i): The Cannon's model of a spectrum (Ness et al. 2015), with z its labels.
+    """offset + W (z, z_i z_j for j <= i), The Cannon's model of a spectrum, with z its labels.
+
+    See Ness et al. (2015).
 
     Parameters
     ----------
@@ -146,7 +152,8 @@ class QuadraticMap:
     @property
     def latent_dim(self) -> int:
         """Number of latents P, from P + P (P + 1) / 2 terms."""
-        return (math.isqrt(9 + 8 * int(self.weights.shape[1])) - 3) // 2
+        terms = int(self.weights.shape[1])
+        return (math.isqrt(9 + 8 * terms) - 3) // 2
 
     def __call__(self, z: Any) -> Any:
         """Return the output of latents z: (star, latent) -> (star, feature)."""
@@ -154,15 +161,18 @@ class QuadraticMap:
 
     def jacobian(self, z: Any) -> Any:
         """Return d output / d z at the latents z of one star: (latent,) -> (feature, latent)."""
-        eye = np.eye(len(z))
         i, j = np.tril_indices(len(z))
-        products = eye[i] * z[j, None] + eye[j] * z[i, None]
-        return self.weights @ np.concatenate([eye, products])
+        of_latents = np.eye(len(z))
+        of_products = of_latents[i] * z[j, None] + of_latents[j] * z[i, None]
+        return self.weights @ np.concatenate([of_latents, of_products])
 
     def propagate_variance(self, z: np.ndarray, covariance: np.ndarray) -> np.ndarray:
         """Return diag(J C J^T) of every star: (star, feature)."""
-        slopes = map(self.jacobian, z.astype(float))
-        return np.array([((j @ c) * j).sum(1) for j, c in zip(slopes, covariance, strict=True)])
+        variances = []
+        for one, c in zip(z.astype(float), covariance, strict=True):
+            j = self.jacobian(one)
+            variances.append(((j @ c) * j).sum(1))
+        return np.array(variances)
 
 
 #: A class of maps, made of weights and offset.

@@ -28,29 +28,29 @@ FORMAT_VERSION = 1
 PER_OUTPUT = tuple(v for v in MODEL if v.name.startswith("{output}_"))
 
 
-def _arrays(output: Output) -> dict[str, Any]:
-    held = {k: getattr(output, k) for k in _ARRAYS}
-    return {
-        "weights": output.map.weights,
-        "offset": output.map.offset,
-        "range": output.bounds,
-        **held,
-    }
+def _collect_arrays(output: Output) -> dict[str, Any]:
+    """Return the arrays of an output by their names in `PER_OUTPUT`."""
+    arrays = {"weights": output.map.weights, "offset": output.map.offset, "range": output.bounds}
+    return arrays | {name: getattr(output, name) for name in _ARRAYS}
 
 
-def _variables(output: Output) -> Iterator[tuple[str, xr.Variable]]:
+def _make_variables(output: Output) -> Iterator[tuple[str, xr.Variable]]:
     """Name and fill the contract's variables of one output."""
     names = {"output": output.name, "dim": output.spec.dim}
-    terms = LATENT if output.map.features.is_linear else f"{output.name}_term"
+    dims_of = {LATENT: LATENT, "{dim}": output.spec.dim}
+    if not output.map.features.is_linear:
+        dims_of[LATENT] = f"{output.name}_term"
+    units = f"{output.spec.dim}_units"
+    if output.is_spectrum:
+        units = f"as {output.name}"
+    arrays = _collect_arrays(output)
     for variable in PER_OUTPUT:
-        dims = tuple(terms if d == LATENT else d.format(**names) for d in variable.dims)
+        dims = tuple(dims_of.get(dim, dim) for dim in variable.dims)
         attrs = {"long_name": variable.doc.format(**names)}
         if variable.dtype != "bool":
-            attrs["units"] = (
-                f"as {output.name}" if output.is_spectrum else f"{output.spec.dim}_units"
-            )
-        value = _arrays(output)[variable.name.removeprefix("{output}_")]
-        yield variable.name.format(**names), xr.Variable(dims, np.asarray(value), attrs)
+            attrs["units"] = units
+        array = np.asarray(arrays[variable.name.removeprefix("{output}_")])
+        yield variable.name.format(**names), xr.Variable(dims, array, attrs)
 
 
 def to_dataset(model: LuxModel) -> xr.Dataset:
@@ -58,7 +58,7 @@ def to_dataset(model: LuxModel) -> xr.Dataset:
     variables: dict[str, Any] = {}
     coords: dict[str, Any] = {"bound": np.array(["least", "greatest"], object)}
     for output in model.outputs:
-        variables.update(_variables(output))
+        variables.update(_make_variables(output))
         coords.update(coordinates(output))
     variables["objective"] = xr.Variable(
         ("iteration",), np.asarray(model.objective), {"long_name": MODEL[-1].doc}

@@ -11,17 +11,10 @@ import numpy as np
 from luxscale.errors import InputError
 from luxscale.model import linalg
 from luxscale.model.decoders import LinearMap
-from luxscale.model.kernel import (
-    Design,
-    Head,
-    Inferred,
-    Problem,
-    Window,
-    infer_arrays,
-    put_on_device,
-)
+from luxscale.model.kernel import Inferred, infer_arrays
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.noise import DiagonalNoise
+from luxscale.model.problem import Design, Head, Problem, Window, put_on_device
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import CATALOG, LATENT, STAR
 

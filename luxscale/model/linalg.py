@@ -1,4 +1,4 @@
-"""Weighted linear least squares with one shared design matrix: the arithmetic that everything rests on.
+"""Weighted linear least squares with one shared design matrix, on which everything rests.
 
 Inference of latents, regression of weights and the fit of scatter are all sums over one axis of
 ``weight * x_i * x_j``.  Because the design ``x`` is shared by all rows, the normal matrices of all
@@ -55,8 +55,10 @@ def pack_symmetric(c: jax.Array) -> jax.Array:
 def quadratic_form(c: jax.Array, x: jax.Array) -> jax.Array:
     """Return x_d^T C_n x_d for packed symmetric C (N, K) and rows x (D, P): (N, D)."""
     i, j, _ = packed_index(x.shape[-1])
-    twice = np.where(i == j, 1, 2).astype(np.float32)  # off-diagonal elements are packed once
-    return dot(c, (pack(x) * twice).T)
+    # off-diagonal elements are packed once
+    times = np.where(i == j, 1, 2).astype(np.float32)
+    products = pack(x) * times
+    return dot(c, products.T)
 
 
 def unpack(h: jax.Array, p: int) -> jax.Array:
@@ -90,25 +92,39 @@ def solve(h: jax.Array, rhs: jax.Array, targets: jax.Array | None = None) -> Sol
     targets : array, (latent, target) or (star, latent, target), optional
         Directions T of which the covariance T^T H^-1 T is wanted.
     """
-    scale = jnp.sqrt(jnp.diagonal(h, axis1=-2, axis2=-1))
+    if targets is None:
+        targets = jnp.zeros((rhs.shape[-1], 0))
+    scale = jnp.sqrt(_diagonal(h))
     scaled = h / (scale[..., :, None] * scale[..., None, :])
+    chol = _factor(scaled)
+    # right-hand side and targets go through the first of the two triangular solves together
+    wanted = jnp.broadcast_to(targets, (*rhs.shape, targets.shape[-1]))
+    right = jnp.concatenate([rhs[..., None], wanted], -1)
+    half = solve_triangular(chol, right / scale[..., None], lower=True)
+    x = solve_triangular(chol, half[..., :1], lower=True, trans=1)
+    log_det = 2 * jnp.sum(jnp.log(_diagonal(chol)) + jnp.log(scale), axis=-1)
+    return Solution(x=x[..., 0] / scale, half=half[..., 1:], log_det=log_det)
+
+
+def _diagonal(matrices: jax.Array) -> jax.Array:
+    return jnp.diagonal(matrices, axis1=-2, axis2=-1)
+
+
+def _factor(scaled: jax.Array) -> jax.Array:
+    """Return Cholesky factors of matrices of unit diagonal, also where float32 cannot factor them."""
     chol = jnp.linalg.cholesky(scaled)
-    chol = jax.lax.cond(
-        jnp.isfinite(chol).all(), lambda: chol, lambda: jnp.linalg.cholesky(_mend(scaled, chol))
+    return jax.lax.cond(
+        jnp.isfinite(chol).all(),
+        lambda: chol,
+        lambda: jnp.linalg.cholesky(_lift_singular(scaled, chol)),
     )
-    wanted = jnp.zeros((rhs.shape[-1], 0)) if targets is None else targets
-    wanted = jnp.broadcast_to(wanted, (*rhs.shape, wanted.shape[-1]))
-    right = jnp.concatenate([rhs[..., None], wanted], -1) / scale[..., None]
-    half = solve_triangular(chol, right, lower=True)
-    x = solve_triangular(chol, half[..., :1], lower=True, trans=1)[..., 0] / scale
-    log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(chol, axis1=-2, axis2=-1)) + jnp.log(scale), axis=-1)
-    return Solution(x, half[..., 1:], log_det)
 
 
-def _mend(scaled: jax.Array, chol: jax.Array) -> jax.Array:
-    """Lift the diagonal of those matrices that are singular in float32, so that what is free in them stays small."""
-    bad = ~jnp.isfinite(chol).all((-2, -1))
-    return scaled + jnp.where(bad, _LIFT, 0)[:, None, None] * jnp.eye(scaled.shape[-1])
+def _lift_singular(scaled: jax.Array, chol: jax.Array) -> jax.Array:
+    """Lift the diagonal of matrices that are singular in float32, where what is free stays small."""
+    singular = ~jnp.isfinite(chol).all((-2, -1))
+    lift = jnp.where(singular, _LIFT, 0)
+    return scaled + lift[:, None, None] * jnp.eye(scaled.shape[-1])
 
 
 def square(half: jax.Array) -> jax.Array:
@@ -138,6 +154,5 @@ def sum_equations(
         normal_equations(*output)
         for output in zip(weights, residuals, designs, packed, strict=True)
     ]
-    return functools.reduce(jnp.add, [h for h, _ in parts]), functools.reduce(
-        jnp.add, [rhs for _, rhs in parts]
-    )
+    matrices, right = zip(*parts, strict=True)
+    return functools.reduce(jnp.add, matrices), functools.reduce(jnp.add, right)

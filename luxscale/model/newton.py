@@ -38,6 +38,18 @@ class Equations(NamedTuple):
     settled: Any
 
 
+class _Part(NamedTuple):
+    """Normal equations of one output in its features: F (star, term, term), g (star, term); and phi."""
+
+    f: Any
+    g: Any
+    phi: Features
+
+    def residual(self, terms: Any) -> Any:
+        """Return g - F phi, half the slope of minus chi-square in the features: (star, term)."""
+        return self.g - _multiply(self.f, terms)
+
+
 def in_latents(
     parts: Sequence[tuple[Any, Any]], features: Sequence[Features], prior: GaussianPrior
 ) -> Equations:
@@ -47,30 +59,39 @@ def in_latents(
     ----------
     parts : sequence of (F, g)
         Normal equations of each output in its features: packed (star, K) and (star, term).
-    features : sequence of callable
+    features : sequence of Features
         phi of each output's map, (star, latent) -> (star, term).
     prior : GaussianPrior
         Of the latents, its precision (latent,).
     """
     n, p = parts[0][0].shape[0], prior.precision.shape[0]
-    origin, settled = jnp.zeros((n, p)), jnp.ones(n, bool)
-    if all(f.is_linear for f in features):
-        h = sum(h for h, _ in parts)
+    origin = jnp.zeros((n, p))
+    if all(phi.is_linear for phi in features):
+        h, rhs = sum(f for f, _ in parts), sum(g for _, g in parts)
         return Equations(
-            linalg.unpack(h, p) + prior.hessian(), sum(g for _, g in parts), origin, settled
+            h=linalg.unpack(h, p) + prior.hessian(),
+            rhs=rhs,
+            start=origin,
+            settled=jnp.ones(n, bool),
         )
-    full = [(linalg.unpack(h, g.shape[-1]), g) for h, g in parts]
-    z, distance = _search(full, features, prior, origin)
-    h, _ = _linearise(full, features, prior, z)
-    return Equations(h, jnp.zeros_like(z), z, distance < SETTLED)
+    full = [
+        _Part(linalg.unpack(f, g.shape[-1]), g, phi)
+        for (f, g), phi in zip(parts, features, strict=True)
+    ]
+    z, distance = _search(full, prior, origin)
+    h, _ = _linearise(full, prior, z)
+    return Equations(h=h, rhs=jnp.zeros_like(z), start=z, settled=distance < SETTLED)
 
 
 def slope(features: Features, z: Any, weights: Any) -> Any:
-    """Return d(W phi)/dz at the latents of every star, as targets of `solvers.solve`: (star, latent, feature)."""
+    """Return d(W phi)/dz of every star, as targets of `linalg.solve`: (star, latent, feature)."""
     if features.is_linear:
         return jnp.broadcast_to(weights.T, (*z.shape, weights.shape[0]))
     return jnp.einsum(
-        "nkp,mk->npm", _jacobian(features, z), weights, precision=jax.lax.Precision.HIGHEST
+        "nkp,mk->npm",
+        _jacobian(features, z),
+        weights,
+        precision=jax.lax.Precision.HIGHEST,
     )
 
 
@@ -79,77 +100,100 @@ def _jacobian(features: Features, z: Any) -> Any:
     return jax.vmap(jax.jacfwd(features))(z)
 
 
-def _times(matrices: Any, vectors: Any) -> Any:
+def _multiply(matrices: Any, vectors: Any) -> Any:
+    """Return the product of a matrix and a vector of every star."""
     return linalg.dot(matrices, vectors[..., None])[..., 0]
 
 
-def _linearise(
-    full: Sequence[tuple[Any, Any]], features: Sequence[Features], prior: GaussianPrior, z: Any
-) -> tuple[Any, Any]:
-    """Return the Gauss-Newton matrix J^T F J + prior, and minus half the gradient: (star, P, P) and (star, P)."""
+def _linearise(full: Sequence[_Part], prior: GaussianPrior, z: Any) -> tuple[Any, Any]:
+    """Return the equations of a Gauss-Newton step.
+
+    The matrix J^T F J + prior, (star, P, P), and minus half the gradient, (star, P).
+    """
     h = jnp.broadcast_to(prior.hessian(), (*z.shape, z.shape[-1]))
     downhill = -prior.gradient(z)
-    for (f, g), phi in zip(full, features, strict=True):
-        j = _jacobian(phi, z)
-        h = h + linalg.dot(j.swapaxes(1, 2), linalg.dot(f, j))
-        downhill = downhill + _times(j.swapaxes(1, 2), g - _times(f, phi(z)))
+    for part in full:
+        j = _jacobian(part.phi, z)
+        transposed = j.swapaxes(1, 2)
+        h = h + linalg.dot(transposed, linalg.dot(part.f, j))
+        downhill = downhill + _multiply(transposed, part.residual(part.phi(z)))
     return h, downhill
 
 
-def _bending(full: Sequence[tuple[Any, Any]], features: Sequence[Features], z: Any) -> Any:
-    """Return what the curvature of phi adds to the Gauss-Newton matrix where residuals are large: (star, P, P)."""
+def _curve(full: Sequence[_Part], z: Any) -> Any:
+    """Return what the curvature of phi adds to the Gauss-Newton matrix: (star, P, P).
+
+    It is small where residuals are.
+    """
     total = jnp.zeros((*z.shape, z.shape[-1]))
-    for (f, g), phi in zip(full, features, strict=True):
-        curvature = jax.vmap(jax.hessian(lambda x, r, phi=phi: jnp.dot(phi(x), r)))
-        total = total + curvature(z, _times(f, phi(z)) - g)
+    for part in full:
+
+        def along(x: Any, r: Any, phi: Features = part.phi) -> Any:
+            return jnp.dot(phi(x), r)
+
+        pull = _multiply(part.f, part.phi(z)) - part.g
+        total = total + jax.vmap(jax.hessian(along))(z, pull)
     return total
 
 
-def _change(
-    full: Sequence[tuple[Any, Any]],
-    features: Sequence[Features],
-    prior: GaussianPrior,
-    old: Any,
-    new: Any,
-) -> Any:
-    """Return by how much chi-square plus prior grows from old to new latents, without cancellation: (star,)."""
+def _measure_change(full: Sequence[_Part], prior: GaussianPrior, old: Any, new: Any) -> Any:
+    """Return by how much chi-square plus prior grows from old to new latents: (star,).
+
+    A difference of squares is a product, so that nothing cancels.
+    """
     change = prior.penalty_change(old, new)
-    for (f, g), phi in zip(full, features, strict=True):
-        a, b = phi(old), phi(new)
-        change = change + jnp.sum((b - a) * (_times(f, a + b) - 2 * g), 1)
+    for part in full:
+        before, after = part.phi(old), part.phi(new)
+        slopes = _multiply(part.f, before + after) - 2 * part.g
+        change = change + jnp.sum((after - before) * slopes, 1)
     return change
 
 
-def _search(
-    full: Sequence[tuple[Any, Any]], features: Sequence[Features], prior: GaussianPrior, start: Any
-) -> tuple[Any, Any]:
-    """Damped Newton from ``start``: the minimum of every star, and how far off it still is, in sigma squared.
+class _State(NamedTuple):
+    """Where the search is: number of steps, latents, damping and squared distance of each star."""
+
+    step: Any
+    z: Any
+    damping: Any
+    distance: Any
+
+
+def _search(full: Sequence[_Part], prior: GaussianPrior, start: Any) -> tuple[Any, Any]:
+    """Find the minimum of every star by damped Newton steps from ``start``.
 
     The first steps leave out the curvature of phi, which far from the minimum leads astray and near
-    it is what counts.
+    it is what counts. Returns the latents, and how far off the minimum still is, in sigma squared.
     """
+    eye = jnp.eye(start.shape[1])
 
-    def step(state: tuple) -> tuple:
-        k, z, damping, _ = state
-        h, downhill = _linearise(full, features, prior, z)
+    def step(state: _State) -> _State:
+        z, damping = state.z, state.damping
+        h, downhill = _linearise(full, prior, z)
         diagonal = jnp.diagonal(h, axis1=1, axis2=2)
         distance = jnp.sum(downhill**2 / diagonal, 1)
-        bending = jnp.where(k < _GAUSS_NEWTON, 0, 1) * _bending(full, features, z)
-        damped = h + bending + (damping[:, None] * diagonal)[..., None] * jnp.eye(z.shape[1])
-        new = z + linalg.solve(damped, downhill).x
-        better = (
-            _change(full, features, prior, z, new) < 0
-        )  # false of NaN, where damping is too small to be positive
-        z = jnp.where(better[:, None], new, z)
-        damping = jnp.clip(jnp.where(better, damping / 5, damping * 5), 1e-6, 1e6)
-        return k + 1, z, damping, distance
+        use_curvature = jnp.where(state.step < _GAUSS_NEWTON, 0, 1)
+        curvature = use_curvature * _curve(full, z)
+        lift = (damping[:, None] * diagonal)[..., None] * eye
+        new = z + linalg.solve(h + curvature + lift, downhill).x
+        # false of NaN, where damping is too small to be positive
+        better = _measure_change(full, prior, z, new) < 0
+        damping = jnp.where(better, damping / 5, damping * 5)
+        return _State(
+            step=state.step + 1,
+            z=jnp.where(better[:, None], new, z),
+            damping=jnp.clip(damping, 1e-6, 1e6),
+            distance=distance,
+        )
 
-    def more(state: tuple) -> Any:
-        k, _, _, distance = state
-        return (k < STEPS) & jnp.any(distance > SETTLED / 10)
+    def is_unfinished(state: _State) -> Any:
+        return (state.step < STEPS) & jnp.any(state.distance > SETTLED / 10)
 
     n = start.shape[0]
-    _, z, _, distance = jax.lax.while_loop(
-        more, step, (0, start, jnp.full(n, 1e-3), jnp.full(n, jnp.inf))
+    first = _State(
+        step=0,
+        z=start,
+        damping=jnp.full(n, 1e-3),
+        distance=jnp.full(n, jnp.inf),
     )
-    return z, distance
+    last = jax.lax.while_loop(is_unfinished, step, first)
+    return last.z, last.distance

@@ -75,7 +75,8 @@ class DiagonalNoise:
     def log_likelihood(self, w: Any, r: Any) -> Any:
         """Return ln p(r) of every star, of the values that have a weight: (star,)."""
         measured = w > 0
-        log_norm = jnp.where(measured, jnp.log(jnp.where(measured, w, 1) / (2 * np.pi)), 0)
+        safe = jnp.where(measured, w, 1)
+        log_norm = jnp.where(measured, jnp.log(safe / (2 * np.pi)), 0)
         return 0.5 * jnp.sum(log_norm - w * r**2, 1)
 
     def select(self, features: Any) -> DiagonalNoise:
@@ -83,7 +84,7 @@ class DiagonalNoise:
         return DiagonalNoise(self.scatter[features])
 
     def fit(self, q: Any, ivar: Any, steps: int, least: float = 0.0) -> DiagonalNoise:
-        """Maximise the likelihood over the scatter of each feature by Fisher scoring, from this one.
+        """Maximise the likelihood over the scatter of each feature, by Fisher scoring from this one.
 
         The root of sum_n (w^2 q - w) = 0 with w = 1 / (sigma^2 + s^2); s = 0 where the errors alone
         explain the residuals.

@@ -33,7 +33,7 @@ class GaussianPrior:
         return GaussianPrior(np.full(latent_dim, self.precision, np.float32))
 
     def hessian(self) -> Any:
-        """Return the second derivative of -ln p(z), to be added to normal equations: (latent, latent)."""
+        """Return the second derivative of -ln p(z), for normal equations: (latent, latent)."""
         return jnp.diag(self.precision)
 
     def gradient(self, z: Any) -> Any:
@@ -41,11 +41,14 @@ class GaussianPrior:
         return self.precision * z
 
     def penalty_change(self, old: Any, new: Any) -> Any:
-        """Return by how much -2 ln p grows from old to new latents, without cancellation: (star,)."""
+        """Return by how much -2 ln p grows from old to new latents: (star,)."""
+        # as a product, so that nothing cancels
         return jnp.sum(self.precision * (new - old) * (new + old), 1)
 
     def remaining(self, variance: np.ndarray) -> np.ndarray:
-        """Return the share that is left of the variance under the prior, or in training if that is less.
+        """Return the share of a label's variance that is left.
+
+        Of that under the prior, or of that in training if it is less.
 
         Parameters
         ----------

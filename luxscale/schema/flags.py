@@ -54,6 +54,12 @@ ATTRS = {
 }
 
 
+def has_few(n_values: np.ndarray, n_features: int) -> np.ndarray:
+    """Return which stars have data in too few of so many features, or in none: (star,)."""
+    few: np.ndarray = (n_values < LEAST_FRACTION * n_features) | (n_values == 0)
+    return few
+
+
 def combine(**raised: Any) -> np.ndarray:
     """Return the flags of stars from one boolean array (star,) a flag."""
     bits = [np.where(where, BIT[name], 0).astype(np.uint16) for name, where in raised.items()]

@@ -1,0 +1,172 @@
+"""What inference needs to know of a model, as arrays for the kernel: designs, heads, windows, prior."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from luxscale.model.decoders import Features, linear_features
+from luxscale.model.noise import Noise
+from luxscale.model.priors import GaussianPrior
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Design:
+    """What inference needs to know of an output that it is given, in scaled units.
+
+    Parameters
+    ----------
+    weights : array, (feature, term)
+    packed : array, (K, feature)
+        Products of the columns of the weights, for the normal equations.
+    offset : array, (feature,)
+    noise : Noise
+    unit : array, (feature,)
+        1 / scale, by which values are multiplied.
+    ivar_unit : array, (feature,)
+        scale^2, by which inverse variances are; 0 for features that take no part.
+    features : Features
+        phi of the map.
+    """
+
+    weights: Any
+    packed: Any
+    offset: Any
+    noise: Noise
+    unit: Any
+    ivar_unit: Any
+    features: Features = linear_features
+
+    def take(self, pixels: Any) -> Design:
+        """Return the design of some of the features."""
+        return dataclasses.replace(
+            self,
+            weights=self.weights[pixels],
+            packed=self.packed[:, pixels],
+            offset=self.offset[pixels],
+            noise=self.noise.select(pixels),
+            unit=self.unit[pixels],
+            ivar_unit=self.ivar_unit[pixels],
+        )
+
+    @property
+    def n_used(self) -> int:
+        """Number of features that take part."""
+        return int((np.asarray(self.ivar_unit) > 0).sum())
+
+    def for_scaled_data(self, center: np.ndarray) -> Design:
+        """Return the design for values that are centred and scaled already.
+
+        Parameters
+        ----------
+        center : array, (feature,)
+            What was subtracted, in the output's units.
+        """
+        unit = np.asarray(self.unit)
+        used = np.asarray(self.ivar_unit) > 0
+        offset = np.asarray(self.offset) - center * unit
+        return dataclasses.replace(
+            self,
+            offset=np.where(used, offset, 0).astype(np.float32),
+            unit=np.ones_like(unit),
+            ivar_unit=used.astype(np.float32),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Head:
+    """What inference needs to know of labels that it predicts, in their units.
+
+    Parameters
+    ----------
+    weights : array, (label, term)
+    offset, floor : array, (label,)
+    bounds : array, (label, 2)
+        Least and greatest value in training.
+    features : Features
+        phi of the map.
+    """
+
+    weights: Any
+    offset: Any
+    floor: Any
+    bounds: Any
+    features: Features = linear_features
+
+    def predict(self, z: np.ndarray) -> np.ndarray:
+        """Return the labels of latents z, in float64: (star, latent) -> (star, label)."""
+        terms = self.features(z.astype(float))
+        labels: np.ndarray = self.offset + terms @ self.weights.T
+        return labels
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Standard deviation of each label under z ~ N(0, I): (label,).
+
+        The unit in which its error is computed; 1 for a label that does not vary.
+        """
+        spread = np.sqrt((self.weights**2).sum(1))
+        return np.where(spread > 0, spread, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Labels of one head that are inferred from some pixels alone.
+
+    Parameters
+    ----------
+    head : int
+        Position of the head.
+    labels : array of int, (label,)
+        Positions of the labels in it.
+    pixels : tuple of array of int, (pixel,)
+        Positions in each given output.
+    """
+
+    head: int
+    labels: Any
+    pixels: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    """All that inference with one model from given outputs needs to know.
+
+    Parameters
+    ----------
+    designs : tuple of Design
+        One for each given output.
+    heads : tuple of Head
+    windows : tuple of Window
+    prior : GaussianPrior
+        Prepared: its precision is an array.
+    limits : tuple of float
+        Chi2 per pixel and squared length of the latents at which flags begin, infinite for never.
+    """
+
+    designs: tuple[Design, ...]
+    heads: tuple[Head, ...]
+    windows: tuple[Window, ...]
+    prior: GaussianPrior
+    limits: tuple[float, float] = (np.inf, np.inf)
+
+
+jax.tree_util.register_dataclass(
+    Design, ["weights", "packed", "offset", "noise", "unit", "ivar_unit", "features"], []
+)
+jax.tree_util.register_dataclass(Head, ["weights", "offset", "floor", "bounds", "features"], [])
+jax.tree_util.register_dataclass(Window, ["labels", "pixels"], ["head"])
+jax.tree_util.register_dataclass(Problem, ["designs", "heads", "windows", "prior"], ["limits"])
+
+
+def put_on_device(designs: Sequence[Design]) -> tuple[Design, ...]:
+    """Copy designs to where the kernel runs.
+
+    Left to each call, the copy of a large one costs half as much as the work.
+    """
+    copied: tuple[Design, ...] = jax.block_until_ready(jax.device_put(tuple(designs)))
+    return copied
