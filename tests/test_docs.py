@@ -59,7 +59,7 @@ PUBLIC = {
     ],
     "luxscale.analysis.goodness": [
         "effective_parameters",
-        "match_stars",
+        "select_common_stars",
         "reduced_chi2",
         "residuals",
     ],

@@ -1,4 +1,4 @@
-"""How well a catalogue's labels agree with trusted ones: bias, scatter and honesty of the errors, label by label."""
+"""How well a catalogue's labels agree with trusted ones: bias, scatter, honesty of the errors."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ def compare(catalog: xr.Dataset, truth: xr.Dataset, *, truth_name: str | None = 
     Returns
     -------
     Dataset
-        ``n_stars``, ``bias``, ``rmse``, ``robust_scatter``, ``median_err``, ``pull`` (label,), in the label's units
-        (the pull has none), for the labels that both have. NaN where no star has both labels known.
+        ``n_stars``, ``bias``, ``rmse``, ``robust_scatter``, ``median_err``, ``pull`` (label,), in
+        the label's units (the pull has none), for the labels that both have. NaN where no star has
+        both labels known.
 
     Raises
     ------
@@ -61,7 +62,8 @@ def compare(catalog: xr.Dataset, truth: xr.Dataset, *, truth_name: str | None = 
     --------
     >>> import xarray as xr
     >>> from luxscale.analysis.evaluate import compare
-    >>> labels = xr.DataArray([[4500.0], [5000.0]], {"star": ["a", "b"], "label": ["teff"]}, ("star", "label"))
+    >>> names = {"star": ["a", "b"], "label": ["teff"]}
+    >>> labels = xr.DataArray([[4500.0], [5000.0]], names, ("star", "label"))
     >>> truth = xr.Dataset({"label_value": labels, "label_err": 0 * labels + 30})
     >>> float(compare(truth + 40, truth)["bias"][0])
     40.0
@@ -88,7 +90,8 @@ def match_labels(
     Returns
     -------
     Dataset
-        ``inferred``, ``inferred_err``, ``truth``, ``truth_err`` (star, label), in memory, NaN where not known.
+        ``inferred``, ``inferred_err``, ``truth``, ``truth_err`` (star, label), in memory, NaN where
+        not known.
 
     Raises
     ------
@@ -100,8 +103,8 @@ def match_labels(
     labels = _common_labels(catalog, truth, labels)
     rows, truth_rows = match_stars(catalog, truth)
     errors = [v for v in [f"{name.removesuffix('_value')}_err"] if v in truth]
-    ours = _take(catalog, ["label_value", "label_err"], labels, rows)
-    theirs = _take(truth, [name, *errors], labels, truth_rows)
+    ours = _read_labels(catalog, ["label_value", "label_err"], labels, rows)
+    theirs = _read_labels(truth, [name, *errors], labels, truth_rows)
     columns = dict(
         zip(
             ("inferred", "inferred_err", "truth", "truth_err"),
@@ -263,9 +266,9 @@ def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``stars`` and ``done`` (int); ``unreadable``, of how many the data could not be read; ``not_finite``, how many
-        that are done lack a finite label or error; and ``flags``, how many that are done carry each
-        flag.
+        ``stars`` and ``done`` (int); ``unreadable``, of how many the data could not be read;
+        ``not_finite``, how many that are done lack a finite label or error; and ``flags``, how many
+        that are done carry each flag.
 
     Raises
     ------
@@ -286,10 +289,13 @@ def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
     }
 
 
-def _take(
+def _read_labels(
     dataset: xr.Dataset, names: Sequence[str], labels: Sequence[str], rows: np.ndarray
 ) -> list[np.ndarray]:
-    """Return variables as float64 arrays (star, label), read at once: a lazy catalogue is computed only once."""
+    """Return variables as float64 arrays (star, label).
+
+    They are read at once: a lazy catalogue is computed only once.
+    """
     have = list(label_units(dataset))
     chosen = (
         dataset[list(names)].drop_vars([STAR, LABEL]).isel({LABEL: [have.index(k) for k in labels]})
@@ -319,7 +325,7 @@ def format_table(comparison: xr.Dataset) -> str:
     >>> print(format_table(compare(catalog, survey)).splitlines()[0])
     label  unit            n    bias    RMSE  robust scatter  median err  pull
     """
-    rows = [_HEADINGS, *map(_cells, to_records(comparison))]
+    rows = [_HEADINGS, *map(_format_cells, to_records(comparison))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(
@@ -331,7 +337,7 @@ def format_table(comparison: xr.Dataset) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cells(record: Mapping[str, Any]) -> tuple[str, ...]:
+def _format_cells(record: Mapping[str, Any]) -> tuple[str, ...]:
     figures = [record[k] for k in ("bias", "rmse", "robust_scatter", "median_err")]
     return (
         record["label"],
@@ -343,12 +349,12 @@ def _cells(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def count_decimals(rmse: float | None, *others: float | None) -> int:
-    """Return how many decimals show three significant digits of an RMSE and two of its companions."""
-    wanted = [_places(rmse, 3), *(_places(v, 2) for v in others)]
+    """Return how many decimals show three digits of an RMSE and two of its companions."""
+    wanted = [_count_places(rmse, 3), *(_count_places(v, 2) for v in others)]
     return min(6, max(wanted))
 
 
-def _places(value: float | None, significant: int) -> int:
+def _count_places(value: float | None, significant: int) -> int:
     if value is None or not np.isfinite(value) or value == 0:
         return 0
     exponent = int(

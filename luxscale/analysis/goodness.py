@@ -69,16 +69,19 @@ def residuals(
     wanted = model[output]
     survey = standardize_survey(survey)
     (spec,) = check_match(survey, [wanted], "survey")
-    survey, catalog = match_stars(survey, catalog)
+    survey, catalog = select_common_stars(survey, catalog)
     used = np.asarray(wanted.used, bool)
 
     def subtract(
         value: np.ndarray, noise: np.ndarray, decoded: np.ndarray, done: np.ndarray
     ) -> np.ndarray:
         ivar = spec.ivar(value, noise)
-        good = np.isfinite(ivar) & (ivar > 0) & np.isfinite(value) & used & (done[:, None] == 1)
-        unit = wanted.noise.total_error(np.where(good, ivar, 1)) if scaled else 1
-        return np.where(good, (value - decoded) / unit, np.nan).astype(value.dtype)
+        measured = np.isfinite(ivar) & (ivar > 0) & np.isfinite(value)
+        good = measured & used & (done[:, None] == 1)
+        difference = value - decoded
+        if scaled:
+            difference = difference / wanted.noise.total_error(np.where(good, ivar, 1))
+        return np.where(good, difference, np.nan).astype(value.dtype)
 
     status = (
         catalog["status"]
@@ -159,7 +162,7 @@ def reduced_chi2(
     if survey is None:
         parameters = xr.full_like(catalog["chi2"], model.latent_dim, dtype=float)
     else:
-        survey, catalog = match_stars(survey, catalog)
+        survey, catalog = select_common_stars(survey, catalog)
         parameters = effective_parameters(survey, model, given)
     columns = [parameters, *(catalog[v].astype(float) for v in ("chi2", "n_pixels"))]
     if "status" in catalog:
@@ -179,7 +182,9 @@ def reduced_chi2(
 
 def _reduce(parameters: np.ndarray, chi2: np.ndarray, n: np.ndarray, status: Any = 1) -> np.ndarray:
     freedom = np.where(status == 1, n - parameters, 0)
-    return np.where(freedom > 0, chi2 / np.where(freedom > 0, freedom, 1), np.nan)
+    known = freedom > 0
+    safe = np.where(known, freedom, 1)
+    return np.where(known, chi2 / safe, np.nan)
 
 
 def effective_parameters(
@@ -218,7 +223,7 @@ def effective_parameters(
     )
 
 
-def match_stars(survey: xr.Dataset, catalog: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+def select_common_stars(survey: xr.Dataset, catalog: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """Select the stars that a survey and a catalogue both have, in the catalogue's order.
 
     Parameters
@@ -253,8 +258,8 @@ def match_stars(survey: xr.Dataset, catalog: xr.Dataset) -> tuple[xr.Dataset, xr
                     "no star is in common; give the survey that the catalogue was inferred from"
                 )
             survey, catalog = (
-                survey.isel({STAR: _compact(at[rows])}),
-                catalog.isel({STAR: _compact(rows)}),
+                survey.isel({STAR: _make_slice(at[rows])}),
+                catalog.isel({STAR: _make_slice(rows)}),
             )
     return survey, catalog.drop_vars(STAR)
 
@@ -265,7 +270,10 @@ def _same_index(survey: xr.Dataset, catalog: xr.Dataset) -> bool:
     return type(ours) is type(theirs) and ours is not None and ours.equals(theirs)  # type: ignore[arg-type]
 
 
-def _compact(rows: np.ndarray) -> slice | np.ndarray:
-    """Return positions as a slice if they are one: Dask then keeps its chunks and its graph small."""
+def _make_slice(rows: np.ndarray) -> slice | np.ndarray:
+    """Return positions as a slice if they are one."""
     first, last = int(rows[0]), int(rows[-1])
-    return slice(first, last + 1) if np.array_equal(rows, np.arange(first, last + 1)) else rows
+    # with a slice, Dask keeps its chunks and a small graph
+    if np.array_equal(rows, np.arange(first, last + 1)):
+        return slice(first, last + 1)
+    return rows

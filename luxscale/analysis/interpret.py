@@ -21,7 +21,9 @@ from luxscale.model.lux import LuxModel, Output, coordinates
 
 
 def jacobian(output: Output, latent: Any = None) -> np.ndarray:
-    """Return d output / d z at the latents of one star, 0 for features that take no part: (feature, latent).
+    """Return d output / d z at the latents of one star: (feature, latent).
+
+    It is 0 for features that take no part.
 
     Raises
     ------
@@ -39,7 +41,9 @@ def jacobian(output: Output, latent: Any = None) -> np.ndarray:
 
 
 def feature_ivar(output: Output, ivar: Any) -> np.ndarray:
-    """Return inverse variances of the features of an output, 0 for those that take no part: (..., feature).
+    """Return inverse variances of the features of an output: (..., feature).
+
+    They are 0 for features that take no part.
 
     Parameters
     ----------
@@ -74,9 +78,10 @@ def feature_ivar(output: Output, ivar: Any) -> np.ndarray:
 
 
 def groups(target: Output, source: Output) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Group the features of ``target`` by what they are inferred from: positions, and (feature of ``source``,) bool.
+    """Group the features of ``target`` by what they are inferred from.
 
-    All pixels, but for labels that training has given windows.
+    All pixels, but for labels that training has given windows. Yields the positions of the features
+    in a group, and which features of ``source`` they are inferred from.
     """
     spans_of = dict(target.windows)
     members: dict[tuple, list[int]] = {}
@@ -90,7 +95,8 @@ def groups(target: Output, source: Output) -> Iterator[tuple[np.ndarray, np.ndar
 
 def posterior_covariance(model: LuxModel, b: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return C = (lambda I + B^T diag(w) B)^-1 of one star: (latent, latent)."""
-    return np.linalg.inv(model.prior.precision * np.eye(b.shape[1]) + (b.T * w) @ b)
+    prior = model.prior.precision * np.eye(b.shape[1])
+    return np.linalg.inv(prior + (b.T * w) @ b)
 
 
 def derivatives(
@@ -166,7 +172,7 @@ def derivatives(
 def information(
     model: LuxModel, ivar: Any, of: str = "label_value", by: str = "flux", *, latent: Any = None
 ) -> xr.DataArray:
-    """Return which pixels inform which label: the share of each in the reduction of the label's variance.
+    """Return which pixels inform which label: their shares in the reduction of its variance.
 
     Parameters
     ----------
@@ -231,18 +237,31 @@ def information(
 
 
 def _shares(a: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """Return the shares of pixels, from root = sqrt(w) B, in the variance of each label: (label, feature)."""
+    """Return the shares of pixels in the variance of each label, from root = sqrt(w) B.
+
+    Labels by their weights a (label, latent); the shares are (label, feature).
+    """
     h, u = np.linalg.eigh(root.T @ root)
-    beta, integral = root @ u, _path_integral(np.maximum(h, 0))
+    beta = root @ u
+    integral = _integrate_path(np.maximum(h, 0))
+    shares = []
     # a matrix product for each label: all at once would need an array (label, latent, feature)
-    return np.array([np.sum(beta @ (integral * np.outer(x, x)) * beta, 1) for x in a @ u])
+    for x in a @ u:
+        weighted = integral * np.outer(x, x)
+        shares.append(np.sum(beta @ weighted * beta, 1))
+    return np.array(shares)
 
 
-def _path_integral(h: np.ndarray) -> np.ndarray:
+def _integrate_path(h: np.ndarray) -> np.ndarray:
     """Return the integral over t from 0 to 1 of 1 / ((1 + t h_j) (1 + t h_k)): (latent, latent)."""
-    low, high = np.minimum.outer(h, h), np.maximum.outer(h, h)
-    x = (high - low) / (1 + low)  # log1p, as equal eigenvalues leave 0 / 0
-    return np.where(x > 0, np.log1p(x) / np.where(x > 0, x, 1), 1) / (1 + low)
+    low = np.minimum.outer(h, h)
+    high = np.maximum.outer(h, h)
+    # by log1p, and apart where eigenvalues are equal, which leaves 0 / 0
+    x = (high - low) / (1 + low)
+    differ = x > 0
+    safe = np.where(differ, x, 1)
+    mean = np.where(differ, np.log1p(x) / safe, 1)
+    return mean / (1 + low)
 
 
 def _pair(model: LuxModel, of: str, by: str) -> tuple[Output, Output]:

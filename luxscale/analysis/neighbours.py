@@ -38,7 +38,7 @@ def neighbours(
     stars: Sequence[Any] | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Find the stars that are most like each star of a catalogue: its doppelgangers, figure 5 of the paper.
+    """Find the stars that are most like each star of a catalogue, figure 5 of the paper.
 
     Parameters
     ----------
@@ -53,7 +53,8 @@ def neighbours(
         stars; the unit matrix; or the one given, e.g. twice `latent_covariance`, by which d^2 of
         two stars with the same spectrum is about P, a little less for the prior.
     variable : str
-        ``"latent"``, or ``"label_value"`` for stars of like labels (of some: ``catalog.sel(label=[...])``).
+        ``"latent"``, or ``"label_value"`` for stars of like labels (of some:
+        ``catalog.sel(label=[...])``).
     stars : sequence, optional
         Identifiers of the stars to find neighbours for, among all; all by default.
     progress : bool
@@ -153,7 +154,7 @@ def latent_covariance(
 
 
 def _values(catalog: xr.Dataset, variable: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return a variable as float64, (star, feature), and the positions of the stars that have all of it."""
+    """Return a variable as float64, (star, feature), and the stars that have all of it."""
     if variable not in catalog or catalog[variable].ndim != 2 or catalog[variable].dims[0] != STAR:
         raise InputError(
             f"the catalogue has no variable {variable!r} (star, feature); make one with "
@@ -209,7 +210,7 @@ def _whiten(values: np.ndarray, known: np.ndarray, metric: str | Any) -> np.ndar
 def _search(
     white: np.ndarray, usable: np.ndarray, wanted: np.ndarray, k: int, progress: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k nearest usable stars of the wanted ones, and their distances, both (star, neighbour)."""
+    """Return the k nearest usable stars of the wanted ones, with distances: (star, neighbour)."""
     row, distance = np.empty((wanted.size, k), int), np.empty((wanted.size, k))
     tree = cKDTree(white[usable])
     with Progress("neighbours", wanted.size, unit="stars", enabled=progress) as shown:
@@ -222,7 +223,10 @@ def _search(
 
 
 def _without_self(found: np.ndarray, star: np.ndarray) -> np.ndarray:
-    """Return which of k + 1 found stars are the k others: (star, k + 1) bool; with many twins, it may not be found."""
+    """Return which of k + 1 found stars are the k others: (star, k + 1) bool.
+
+    Among many twins, a star itself may not be found.
+    """
     itself = found == star[:, None]
     itself[~itself.any(1), -1] = True
     return ~itself

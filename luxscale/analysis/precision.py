@@ -1,4 +1,4 @@
-"""How precise labels are at a given signal-to-noise ratio: by drawing noise, and by formula (figure 10).
+"""How precise labels are at a given S/N: by drawing noise, and by formula (figure 10).
 
 Two formal errors of a label are easily confused. With C the posterior covariance of the latents
 (see `luxscale.analysis.interpret`), w = 1 / (sigma^2 + s^2) the weights and sigma the errors of the
@@ -127,7 +127,8 @@ def expected_errors(
     Returns
     -------
     Dataset
-        ``posterior`` and ``noise`` (anything, label), in memory, in the label's units; see the module.
+        ``posterior`` and ``noise`` (anything, label), in memory, in the label's units; see the
+        module.
 
     Raises
     ------
@@ -161,7 +162,7 @@ def expected_errors(
 def _formula(
     model: LuxModel, source: Output, target: Output, latent: Any
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Return what turns inverse variances (n, feature) into both formal errors (n, label), in float64."""
+    """Return what turns inverse variances (n, feature) into both formal errors (n, label)."""
     a, b = jacobian(target, latent), jacobian(source, latent)
     i, j, table = linalg.packed_index(b.shape[1])
     packed, prior = b[:, i] * b[:, j], model.prior.precision * np.eye(b.shape[1])
@@ -170,10 +171,13 @@ def _formula(
         posterior, noise = (np.zeros((len(ivar), len(a))) for _ in range(2))
         for rows, seen in groups(target, source):
             w = source.noise.weigh(ivar * seen)
-            ac = a[rows] @ np.linalg.inv(prior + (w @ packed)[:, table])
-            squared = np.divide(w * w, ivar, out=np.zeros_like(w), where=ivar > 0)
+            information = (w @ packed)[:, table]
+            ac = a[rows] @ np.linalg.inv(prior + information)
             posterior[:, rows] = (ac * a[rows]).sum(-1)
-            noise[:, rows] = (ac @ (squared @ packed)[:, table] * ac).sum(-1)
+            # w^2 sigma^2, 0 where a value is missing
+            squared = np.divide(w * w, ivar, out=np.zeros_like(w), where=ivar > 0)
+            drawn = (squared @ packed)[:, table]
+            noise[:, rows] = (ac @ drawn * ac).sum(-1)
         return np.sqrt(np.maximum(posterior, 0)), np.sqrt(np.maximum(noise, 0))
 
     return errors
@@ -188,7 +192,7 @@ def draw_precision(
     given: str = "flux",
     of: str = "label_value",
 ) -> xr.Dataset:
-    """Return how much the labels of each star scatter under draws of noise, and what the formulas say.
+    """Return how much the labels of each star scatter under draws of noise, and by formula.
 
     Parameters
     ----------
@@ -206,8 +210,8 @@ def draw_precision(
     Returns
     -------
     Dataset
-        ``draws``, ``noise`` and ``posterior`` (star, label), in the label's units, see ``KINDS``; ``snr`` (star,), the
-        median over pixels of value / error, NaN for a star without data.
+        ``draws``, ``noise`` and ``posterior`` (star, label), in the label's units, see ``KINDS``;
+        ``snr`` (star,), the median over pixels of value / error, NaN for a star without data.
 
     Raises
     ------
@@ -236,13 +240,13 @@ def draw_precision(
     names, formula = index_stars(survey), _formula(model, source, target, None)
     parts = []
     for part in _blocks(survey[given]):
-        block = _clean(survey[list(spec.variables)].isel({STAR: part}).compute(), spec)
+        block = _mark_missing(survey[list(spec.variables)].isel({STAR: part}).compute(), spec)
         value, ivar = block[spec.name].values, _ivar(block, spec)
-        noisy = _noisy(block, given, ivar, names[part], n_draws, seed)
-        drawn = np.stack([_inferred(infer(b, model, given), model, of) for b in noisy])
+        noisy = _draw_noise(block, given, ivar, names[part], n_draws, seed)
+        drawn = np.stack([_get_values(infer(b, model, given), model, of) for b in noisy])
         posterior, noise = formula(feature_ivar(source, ivar))
         draws = drawn.std(0, ddof=1) / _mean_scatter(n_draws)
-        parts.append((draws, noise, posterior, _snr(value, feature_ivar(source, ivar))))
+        parts.append((draws, noise, posterior, _measure_snr(value, feature_ivar(source, ivar))))
     *kinds, snr = (np.concatenate(p) for p in zip(*parts, strict=True))
     result = _dataset(dict(zip(KINDS, kinds, strict=True)), STAR, target)
     result["snr"] = (
@@ -280,18 +284,18 @@ def _ivar(block: xr.Dataset, spec: OutputSpec) -> np.ndarray:
     return np.asarray(spec.ivar(block[spec.name].values, block[spec.noise].values), float)
 
 
-def _clean(block: xr.Dataset, spec: OutputSpec) -> xr.Dataset:
-    """Mark as missing what breaks the contract: inference gives it no weight, and neither may the formulas."""
+def _mark_missing(block: xr.Dataset, spec: OutputSpec) -> xr.Dataset:
+    """Mark as missing what breaks the contract: the formulas may give it no weight either."""
     ivar = _ivar(block, spec)
     good = np.isfinite(ivar) & (ivar >= 0) & np.isfinite(block[spec.name].values)
     missing = 0 if spec.is_ivar else np.nan
     return block.assign({spec.noise: block[spec.noise].where(good, missing)})
 
 
-def _noisy(
+def _draw_noise(
     block: xr.Dataset, name: str, ivar: np.ndarray, names: Sequence[Any], n_draws: int, seed: int
 ) -> Iterator[xr.Dataset]:
-    """Yield the block with fresh noise on it, draw by draw; one draw of all is in memory at a time."""
+    """Yield the block with fresh noise on it, one draw at a time."""
     value, sigma = block[name], np.divide(1, np.sqrt(ivar), out=np.zeros_like(ivar), where=ivar > 0)
     streams = [np.random.default_rng([seed, *str(star).encode()]) for star in names]
     for _ in range(n_draws):
@@ -301,7 +305,7 @@ def _noisy(
         )
 
 
-def _inferred(catalog: xr.Dataset, model: LuxModel, of: str) -> np.ndarray:
+def _get_values(catalog: xr.Dataset, model: LuxModel, of: str) -> np.ndarray:
     return np.asarray((catalog[of] if of in catalog else predict(catalog, model, of)).values, float)
 
 
@@ -310,7 +314,7 @@ def _mean_scatter(n: int) -> float:
     return math.sqrt(2 / (n - 1)) * math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2))
 
 
-def _snr(value: np.ndarray, ivar: np.ndarray) -> np.ndarray:
+def _measure_snr(value: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     """Median over pixels with data of value / error: (star,)."""
     snr, any_data = np.full(len(value), np.nan), (ivar > 0).any(1)
     ratio = np.where(ivar > 0, value * np.sqrt(ivar), np.nan)[any_data]
@@ -335,8 +339,9 @@ def precision_by_snr(
     Returns
     -------
     Dataset
-        ``precision`` (kind, snr_bin, label, quantile), in the label's units, NaN in a bin without stars; ``n_stars``
-        (snr_bin,). Bins are named by their middle; their edges are ``snr_low`` and ``snr_high``.
+        ``precision`` (kind, snr_bin, label, quantile), in the label's units, NaN in a bin without
+        stars; ``n_stars`` (snr_bin,). Bins are named by their middle; their edges are ``snr_low``
+        and ``snr_high``.
 
     Raises
     ------

@@ -63,6 +63,10 @@ def to_dataset(model: LuxModel) -> xr.Dataset:
     variables["objective"] = xr.Variable(
         ("iteration",), np.asarray(model.objective), {"long_name": MODEL[-1].doc}
     )
+    outputs = [
+        {**dataclasses.asdict(o.spec), "map": o.map.kind, "windows": o.windows}
+        for o in model.outputs
+    ]
     return xr.Dataset(
         variables,
         coords,
@@ -70,12 +74,7 @@ def to_dataset(model: LuxModel) -> xr.Dataset:
             "title": "Lux model of stellar spectra and labels (Horta et al. 2025)",
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "outputs": json.dumps(
-                [
-                    {**dataclasses.asdict(o.spec), "map": o.map.kind, "windows": o.windows}
-                    for o in model.outputs
-                ]
-            ),
+            "outputs": json.dumps(outputs),
             **model.prior.to_attributes(),
             "chi2_limit": _or_none(model.limits[0]),
             "distance_limit": _or_none(model.limits[1]),
@@ -118,7 +117,7 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
         ) from error
     try:
         model = LuxModel(
-            tuple(_output(dataset, entry, where) for entry in json.loads(attrs["outputs"])),
+            tuple(_read_output(dataset, entry, where) for entry in json.loads(attrs["outputs"])),
             dataset["objective"].values,
             Provenance(**{f.name: attrs[f.name] for f in dataclasses.fields(Provenance)}),
             (_or_inf(attrs["chi2_limit"]), _or_inf(attrs["distance_limit"])),
@@ -138,44 +137,56 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
 
 def _or_none(limit: float) -> float | None:
     """Return a limit as JSON can hold it: no limit is null."""
-    return limit if np.isfinite(limit) else None
+    if np.isfinite(limit):
+        return limit
+    return None
 
 
 def _or_inf(limit: float | None) -> float:
-    return float("inf") if limit is None else float(limit)
+    if limit is None:
+        return float("inf")
+    return float(limit)
 
 
-def _output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Output:
+def _read_output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Output:
+    """Return the output that an entry of the attribute ``outputs`` describes."""
     if entry["map"] not in KINDS:
         raise InputError(
             f"{where}: output {entry['name']!r} has a map of kind {entry['map']!r}, which this "
-            "luxscale does not know: "
-            "upgrade it"
+            "luxscale does not know: upgrade it"
         )
     grid = dataset[entry["dim"]]
     # models of version 0.1.0 name no role: what is not on a grid was labels to them
-    default = Role.SPECTRUM if grid.dtype.kind == "f" else Role.LABELS
+    default = Role.LABELS
+    if grid.dtype.kind == "f":
+        default = Role.SPECTRUM
     role = Role(entry.get("role", default))
     spec = OutputSpec(entry["name"], entry["dim"], entry["noise"], role)
-    get = {
-        v.name.removeprefix("{output}_"): dataset[v.name.format(output=spec.name)].values
-        for v in PER_OUTPUT
-    }
-    named = role is not Role.SPECTRUM
-    units = dataset[f"{spec.dim}_units"].values.tolist() if named else [grid.attrs["units"]]
-    attrs = () if named else tuple((k, v) for k, v in grid.attrs.items() if k != "units")
+    arrays = {}
+    for variable in PER_OUTPUT:
+        stored = dataset[variable.name.format(output=spec.name)]
+        arrays[variable.name.removeprefix("{output}_")] = stored.values
+    attrs: tuple[tuple[str, str], ...] = ()
+    if role is Role.SPECTRUM:
+        units = [grid.attrs["units"]]
+        attrs = tuple((k, v) for k, v in grid.attrs.items() if k != "units")
+    else:
+        units = dataset[f"{spec.dim}_units"].values.tolist()
+    windows = []
+    for label, spans in entry["windows"]:  # JSON has lists for tuples
+        windows.append((label, tuple((a, b) for a, b in spans)))
     return Output(
-        spec,
-        tuple(grid.values.tolist()),
-        tuple(map(str, units)),
-        attrs,
-        KINDS[entry["map"]](get["weights"], get["offset"]),
-        get["scatter"],
-        get["scale"],
-        get["floor"],
-        get["used"],
-        get["range"],
-        tuple((label, tuple((a, b) for a, b in spans)) for label, spans in entry["windows"]),
+        spec=spec,
+        coord=tuple(grid.values.tolist()),
+        units=tuple(map(str, units)),
+        attrs=attrs,
+        map=KINDS[entry["map"]](arrays["weights"], arrays["offset"]),
+        scatter=arrays["scatter"],
+        scale=arrays["scale"],
+        floor=arrays["floor"],
+        used=arrays["used"],
+        bounds=arrays["range"],
+        windows=tuple(windows),
     )
 
 

@@ -1,4 +1,4 @@
-"""Inference on labelled Datasets: from a star's spectrum (or any outputs) to its latents and labels, lazily."""
+"""Inference on labelled Datasets: from spectra, or any outputs, to latents and labels, lazily."""
 
 from __future__ import annotations
 

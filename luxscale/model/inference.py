@@ -1,4 +1,4 @@
-"""Inference with one model from some of its outputs: prepared once, then asked, arrays in, arrays out."""
+"""Inference with one model from some of its outputs: prepared once, then asked."""
 
 from __future__ import annotations
 
@@ -137,14 +137,17 @@ class Inference:
     @property
     def sizes(self) -> dict[str, int]:
         """Size of each dim of the results, but that of the stars."""
-        return {d: n for r in self.results for d, n in zip(r.dims[1:], r.shape, strict=True)}
+        sizes: dict[str, int] = {}
+        for result in self.results:
+            sizes.update(zip(result.dims[1:], result.shape, strict=True))
+        return sizes
 
     def reading(self, given: Sequence[OutputSpec]) -> Inference:
-        """Return the same inference for a survey that has the errors of the outputs in other variables."""
+        """Return the same inference for a survey with the errors of outputs in other variables."""
         return dataclasses.replace(self, given=tuple(given))
 
     def for_scaled_data(self, centers: Sequence[np.ndarray]) -> Inference:
-        """Return the same inference for data that are centred already, and divided by the model's scale.
+        """Return the same inference for data that are centred and in units of the model's scale.
 
         Parameters
         ----------
@@ -176,7 +179,7 @@ class Inference:
     def infer_from_ivars(
         self, values: Sequence[np.ndarray], ivars: Sequence[np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Infer latents and labels of stars whose errors are inverse variances, whatever the survey holds.
+        """Infer latents and labels of stars from values and inverse variances.
 
         Parameters
         ----------
@@ -240,7 +243,7 @@ def _flatten(inferred: Inferred) -> tuple[np.ndarray, ...]:
 
 
 def _lay_out(latent_dim: int, labels: Sequence[Output], covariance: bool) -> tuple[Result, ...]:
-    """Describe the results of inference: of the star, then values, errors and covariances of labels."""
+    """Describe the results: of the star, then values, errors and covariances of labels."""
     specs = [(o.spec, len(o.coord)) for o in labels]
     results = [
         _describe(LATENT, (LATENT,), (latent_dim,)),
@@ -278,13 +281,17 @@ def _make_design(output: Output) -> Design:
     used = np.asarray(output.used, bool)
     weights = np.asarray(output.map.weights / safe[:, None], np.float32)
     i, j, _ = linalg.packed_index(weights.shape[1])
+    columns = weights.T
+    offset = np.where(used, output.map.offset / safe, 0)
+    scatter = np.asarray(output.scatter / safe, np.float32)
+    ivar_unit = np.where(used, safe**2, 0)
     return Design(
         weights=weights,
-        packed=weights.T[i] * weights.T[j],
-        offset=np.where(used, output.map.offset / safe, 0).astype(np.float32),
-        noise=DiagonalNoise(np.asarray(output.scatter / safe, np.float32)),
+        packed=columns[i] * columns[j],
+        offset=offset.astype(np.float32),
+        noise=DiagonalNoise(scatter),
         unit=(1 / safe).astype(np.float32),
-        ivar_unit=np.where(used, safe**2, 0).astype(np.float32),
+        ivar_unit=ivar_unit.astype(np.float32),
         features=output.map.features,
     )
 
@@ -301,7 +308,7 @@ def _make_head(output: Output) -> Head:
 
 
 def _make_windows(labels: Sequence[Output], given: Sequence[Output]) -> list[Window]:
-    """Group the labels that have windows by what they are inferred from: each group is one solution more."""
+    """Group the labels that have windows by their pixels: each group is one solution more."""
     found: list[Window] = []
     for head, output in enumerate(labels):
         groups: dict[tuple, list[int]] = {}

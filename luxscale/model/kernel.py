@@ -75,7 +75,7 @@ class _Posterior(NamedTuple):
 
 
 class _Labels(NamedTuple):
-    """Labels of a head, and their variances in units of their spread, without floors: (star, label)."""
+    """Labels of a head, and their variances in units of their spread: (star, label)."""
 
     value: np.ndarray
     variance: np.ndarray
@@ -219,7 +219,11 @@ def _weigh(design: Design, data: _Data) -> tuple[Any, Any, Any]:
 
 
 class _WindowResult(NamedTuple):
-    """What the pixels of a window say: its labels, and of each star, if they are few and if the search ended."""
+    """What the pixels of a window say.
+
+    labels: those of the window; few, settled (star,): whether its pixels are few, and whether the
+    search for the latents ended.
+    """
 
     labels: _Labels
     few: np.ndarray

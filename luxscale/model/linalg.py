@@ -111,7 +111,7 @@ def _diagonal(matrices: jax.Array) -> jax.Array:
 
 
 def _factor(scaled: jax.Array) -> jax.Array:
-    """Return Cholesky factors of matrices of unit diagonal, also where float32 cannot factor them."""
+    """Return Cholesky factors of matrices of unit diagonal, singular ones among them."""
     chol = jnp.linalg.cholesky(scaled)
     return jax.lax.cond(
         jnp.isfinite(chol).all(),
@@ -121,7 +121,7 @@ def _factor(scaled: jax.Array) -> jax.Array:
 
 
 def _lift_singular(scaled: jax.Array, chol: jax.Array) -> jax.Array:
-    """Lift the diagonal of matrices that are singular in float32, where what is free stays small."""
+    """Lift the diagonal of matrices that are singular in float32: what is free stays small."""
     singular = ~jnp.isfinite(chol).all((-2, -1))
     lift = jnp.where(singular, _LIFT, 0)
     return scaled + lift[:, None, None] * jnp.eye(scaled.shape[-1])

@@ -79,7 +79,10 @@ class Output:
         return DiagonalNoise(np.where(self.used, self.scatter, 0).astype(float))
 
     def inside(self, spans: tuple[tuple[float, float], ...]) -> np.ndarray:
-        """Return the positions of the pixels in wavelength windows, none of an output that is no spectrum: (pixel,)."""
+        """Return the positions of the pixels in wavelength windows: (pixel,).
+
+        There are none in an output that is no spectrum.
+        """
         if not self.is_spectrum:
             return np.array([], int)
         grid = np.asarray(self.coord)
@@ -227,7 +230,7 @@ def _describe(output: Output) -> tuple:
 
 
 def coordinates(output: Output) -> dict[str, xr.Variable]:
-    """Return the coordinates of an output's features: a grid with units, or names and the unit of each."""
+    """Return the coordinates of an output: a grid with units, or names and the unit of each."""
     dim = output.spec.dim
     if not output.is_spectrum:
         return {

@@ -39,7 +39,7 @@ class Equations(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Normal equations of one output in its features: F (star, term, term), g (star, term); and phi."""
+    """Normal equations of one output in its features phi: F (star, term, term), g (star, term)."""
 
     f: Any
     g: Any

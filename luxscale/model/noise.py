@@ -84,7 +84,7 @@ class DiagonalNoise:
         return DiagonalNoise(self.scatter[features])
 
     def fit(self, q: Any, ivar: Any, steps: int, least: float = 0.0) -> DiagonalNoise:
-        """Maximise the likelihood over the scatter of each feature, by Fisher scoring from this one.
+        """Maximise the likelihood over the scatter of each feature, by Fisher scoring.
 
         The root of sum_n (w^2 q - w) = 0 with w = 1 / (sigma^2 + s^2); s = 0 where the errors alone
         explain the residuals.

@@ -25,9 +25,9 @@ def predict(catalog: xr.Dataset, model: LuxModel, output: str = "flux") -> xr.Da
     model : LuxModel
         The model that the latents were inferred with.
     output : str
-        ``"flux"`` for model spectra, ``"label_value"`` for labels, or any other output of the model. Labels that the
-        model infers from windows are those of all pixels here; the catalogue holds those of their
-        windows.
+        ``"flux"`` for model spectra, ``"label_value"`` for labels, or any other output of the
+        model. Labels that the model infers from windows are those of all pixels here; the catalogue
+        holds those of their windows.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What inference needs to know of a model, as arrays for the kernel: designs, heads, windows, prior."""
+"""What inference needs to know of a model, as arrays for the kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Residuals, reduced chi2 and effective parameters are what the equations say, computed another way."""
+"""Residuals, reduced chi2 and effective parameters are what the equations say."""
 
 import dataclasses
 
@@ -7,7 +7,12 @@ import pytest
 import xarray as xr
 
 import luxscale as lux
-from luxscale.analysis.goodness import effective_parameters, match_stars, reduced_chi2, residuals
+from luxscale.analysis.goodness import (
+    effective_parameters,
+    reduced_chi2,
+    residuals,
+    select_common_stars,
+)
 from luxscale.errors import InputError
 from luxscale.model.priors import GaussianPrior
 
@@ -133,10 +138,10 @@ def test_stars_that_cannot_be_matched_are_refused(small_model, held_out, catalog
     with pytest.raises(
         InputError, match="survey: no coordinate 'star', by which stars are matched"
     ):
-        match_stars(held_out.drop_vars("star"), catalog)
+        select_common_stars(held_out.drop_vars("star"), catalog)
     twice = xr.concat([held_out.isel(star=[0]), held_out], "star")
     with pytest.raises(InputError, match="survey: 'star' repeats 's2-00000'"):
-        match_stars(twice, catalog)
+        select_common_stars(twice, catalog)
 
 
 def test_a_survey_on_another_grid_and_another_models_latents_are_refused(
@@ -188,7 +193,7 @@ def test_effective_parameters_are_the_trace_of_the_fit(small_model, held_out, gi
 
 
 def test_reduced_chi2_averages_to_one_however_little_the_data_say(small_model, held_out):
-    """Noise so large that the prior fixes the latents: the fit spends far fewer than P parameters."""
+    """Noise so large that the prior fixes the latents: the fit spends far fewer than P."""
     rng = np.random.default_rng(8)
     out, survey = small_model["flux"], held_out.copy()
     sigma = np.sqrt(1 / survey["flux_ivar"].where(survey["flux_ivar"] > 0, 1)) * 40

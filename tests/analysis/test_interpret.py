@@ -119,7 +119,7 @@ def test_weighted_derivative_counts_noise_scatter_and_prior(wide_model):
 
 
 def test_labels_with_windows_follow_the_pixels_in_them_alone(small_model, held_out):
-    """As inference does: a pixel outside of the windows changes nothing, one inside what it changes in inference."""
+    """As inference does: a pixel outside of the windows changes nothing."""
     windows = (("mg_fe", ((15100.0, 15120.0), (15150.0, 15160.0))),)
     model = with_output(small_model, "label_value", windows=windows)
     star, grid = held_out.isel(star=slice(6, 7)), held_out["wavelength"].values
@@ -232,7 +232,7 @@ def test_information_sums_to_the_reduction_of_the_variance(wide_model, one_ivar)
 
 
 def test_information_is_the_path_integral_of_each_pixel(wide_model, one_ivar):
-    """Variance removed by pixel d while all weights grow from 0 to 1 together, summed step by step."""
+    """Variance removed by pixel d while all weights grow from 0 to 1, summed step by step."""
     out, a = wide_model["flux"], wide_model["label_value"].map.weights
     b, w = (
         out.map.weights,

@@ -1,4 +1,4 @@
-"""Label errors against S/N: formulas against loops in float64, and against draws of noise through inference."""
+"""Label errors against S/N: formulas against loops in float64, and against draws of noise."""
 
 import dataclasses
 import itertools
@@ -26,7 +26,7 @@ def stars(_held_out, small_model):
 
 
 def sandwich(model, ivar, label="label_value", given="flux"):
-    """Posterior and noise errors of the labels of one star, from its influence matrix d label / d flux."""
+    """Posterior and noise errors of the labels of one star, from its influence matrix."""
     out, a = model[given], model[label].map.weights
     good = (ivar > 0) & out.used
     x, sigma = out.map.weights[good], 1 / np.sqrt(ivar[good].astype(float))
@@ -135,7 +135,7 @@ def test_errors_of_one_spectrum_have_no_further_dim(small_model):
 
 
 def test_draws_scatter_as_the_formula_says(stars, small_model):
-    """Each of the 1,200 scatters squared is a chi-square of nine degrees of freedom about the formula."""
+    """Each of 1,200 scatters squared is a chi-square of nine degrees of freedom."""
     assert (
         stars["draws"].dims == ("star", "label") and stars["draws"].attrs["units"] == "label_units"
     )

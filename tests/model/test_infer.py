@@ -1,4 +1,4 @@
-"""Inference agrees with float64 equations, is lazy, flags bad stars, and refuses what the model was not made for."""
+"""Inference agrees with float64, is lazy, flags bad stars, refuses what the model does not fit."""
 
 import dataclasses
 import threading

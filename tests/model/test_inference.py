@@ -99,7 +99,7 @@ def test_a_lazy_graph_holds_the_arrays_once(small_model, held_out):
 
 
 def task_arrays(task):
-    """Yield the arrays in a task of a graph, of those that stand for data or are in a call's arguments."""
+    """Yield the arrays in a task of a graph: its data, or the arguments of its call."""
     if isinstance(task, np.ndarray):
         yield task
     elif hasattr(task, "value"):

@@ -123,7 +123,7 @@ def test_a_singular_matrix_is_solved_and_its_neighbours_are_left_alone(normal):
 
 
 def test_calls_of_lapack_wait_for_each_other():
-    """Two at once, each waiting for XLA's threads to do its batch, hang on a machine of two cores."""
+    """Two at once, each waiting for XLA's threads for its batch, hang on a machine of two cores."""
     closed = jax.make_jaxpr(linalg.solve)(jnp.eye(4)[None], jnp.ones((1, 4)), jnp.eye(4))
     rests_on, calls = {}, []  # variable -> the LAPACK calls that it rests on
     for equation in _flat(closed.jaxpr.eqns):
@@ -163,7 +163,7 @@ def _seek(same, v):
 
 
 def test_programs_called_from_many_threads_all_finish():
-    """Two JAX programs that run at once can deadlock on few cores; the lock must not deadlock either."""
+    """Two JAX programs at once can deadlock on few cores; the lock must not deadlock either."""
 
     @compile_program(static_argnames=("power",))
     def gram(x, power):

@@ -1,4 +1,4 @@
-"""The search for latents under maps that are not linear finds the minimum that a float64 optimiser finds."""
+"""The search for latents under maps that are not linear finds the minimum of float64."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from luxscale.model.priors import GaussianPrior
 
 @pytest.fixture
 def problem():
-    """Noisy spectra that are quadratic in two latents: weights (60, 5), data and ivar (8, 60), prior."""
+    """Noisy spectra, quadratic in two latents: weights (60, 5), data and ivar (8, 60), prior."""
     rng = np.random.default_rng(4)
     weights = rng.standard_normal((60, 5)) * np.array([1, 1, 0.15, 0.15, 0.15])
     z = rng.standard_normal((8, 2))

@@ -52,7 +52,7 @@ def test_noise_of_some_features():
 
 
 def bisect_scatter(q, ivar):
-    """Root in s of sum_n (w^2 q - w), w = 1 / (1 / ivar + s^2), over the stars with ivar > 0; 0 without one."""
+    """Root in s of sum_n (w^2 q - w), w = 1 / (1 / ivar + s^2), where ivar > 0; 0 without one."""
 
     def slope(s2):
         w = 1 / (1 / ivar + s2)

@@ -1,4 +1,4 @@
-"""Labels, errors and latents computed in float32 are those of float64, star by star, on real spectra and at high S/N."""
+"""Labels, errors and latents in float32 are those of float64, on real spectra and at high S/N."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def real():
 
 
 def high_signal():
-    """Spectra with a S/N of 300 to 1,000: errors of a thousandth, where float32 would lose first."""
+    """Spectra with a S/N of 300 to 1,000: where float32 would lose first."""
     training, stars = (
         simulate(n, n_pixels=700, seed=s, snr=(300, 1000)) for n, s in ((1000, 1), (2000, 2))
     )
@@ -29,7 +29,7 @@ def high_signal():
 
 @pytest.fixture(scope="module", params=[real, high_signal], ids=["real giants", "high S/N"])
 def case(request):
-    """Model, stars left out of training, their catalogue in float32 and their posterior in float64."""
+    """Model, stars left out of training, their catalogue, and their posterior in float64."""
     model, stars = request.param()
     return model, stars, lux.infer(stars, model), posterior(model, stars)
 

@@ -1,4 +1,4 @@
-"""A label with a window is inferred from the window's pixels alone, whatever the rest of the spectrum says."""
+"""A label with a window is inferred from the window's pixels alone, whatever others say."""
 
 import dataclasses
 
@@ -123,8 +123,9 @@ def test_a_star_without_pixels_in_the_window_is_flagged(windowed, held_out):
 
 
 def correlated(n, seed, spread):
-    """Stars whose mg follows fe but for ``spread``: fe has forty pixels, mg a line of five, at 15100 to 15108.
+    """Stars whose mg follows fe but for ``spread``.
 
+    fe has forty pixels, mg a line of five, at 15100 to 15108.
     The line gives mg to 0.05, the other pixels fe to 0.01; fe spreads by 0.3.
     """
     rng = np.random.default_rng(seed)
@@ -204,7 +205,7 @@ def test_a_window_undoes_what_a_correlation_in_training_makes_of_an_element():
 
 
 def test_misfit_is_that_of_the_windowed_prediction(world):
-    """Something else moves the window's pixels as the label would: what is read from them misses, and its error tells."""
+    """Something else moves the window's pixels as the label would, and the error tells."""
     along = world.flux_weights[PIXELS] @ world.label_weights[3]
     other = np.zeros((40, 1))
     other[PIXELS, 0] = 0.05 * along / np.sqrt(np.mean(along**2))
