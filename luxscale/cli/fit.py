@@ -8,6 +8,7 @@ import click
 
 from luxscale.cli.base import JSON, QUIET, main, show, span, spans, take
 from luxscale.cli.clusters import Cluster, cluster_options
+from luxscale.training.methods import METHODS, list_methods_with_free_latents
 
 
 @main.command()
@@ -21,13 +22,13 @@ from luxscale.cli.clusters import Cluster, cluster_options
 )
 @click.option(
     "--method",
-    type=click.Choice(["marginal", "alternating", "cannon"]),
+    type=click.Choice(list(METHODS)),
     default="marginal",
     show_default=True,
 )
 @click.option(
     "--solver",
-    type=click.Choice(["exact", "jaxopt"]),
+    type=click.Choice(METHODS["alternating"].settings["solver"].choices),
     default=None,
     help="Of the alternating method. [default: exact]",
 )
@@ -164,7 +165,7 @@ def train(
 @click.option("--folds", type=click.IntRange(2), default=5, show_default=True)
 @click.option(
     "--method",
-    type=click.Choice(["marginal", "alternating"]),
+    type=click.Choice(list_methods_with_free_latents()),
     default="marginal",
     show_default=True,
 )

@@ -20,11 +20,12 @@ from luxscale.errors import InputError
 from luxscale.schema.checks import check_unique
 from luxscale.schema.outputs import OutputSpec, Role, pick_outputs
 from luxscale.schema.variables import STAR
-from luxscale.training import _settings
-from luxscale.training.data import TrainingData
-
-#: Methods of training that leave the number of latents free.
-METHODS = ("marginal", "alternating")
+from luxscale.training.data import folds_of
+from luxscale.training.methods import (
+    complete_settings,
+    list_methods_with_free_latents,
+    pick_method,
+)
 
 #: Dims that tell settings apart.
 SETTING = ("latent_dim", "prior")
@@ -89,7 +90,7 @@ class Grid:
     @property
     def trains_with_prior(self) -> bool:
         """Whether training depends on the prior of a setting, as the test step always does."""
-        return "latent_precision" in _settings(self.method, dict(self.settings))
+        return "latent_precision" in pick_method(self.method).settings
 
     def group_by_training(self, tasks: Sequence[Task]) -> list[tuple[Task, ...]]:
         """Group tasks by the training that they share, in their order."""
@@ -191,11 +192,12 @@ def _check_training(method: str, folds: int, settings: dict[str, Any]) -> None:
         raise InputError(f"folds is {folds!r}; it must be a whole number of at least 2")
     if "latent_precision" in settings:
         raise InputError("latent_precision is what priors vary; leave it out")
-    _settings(method, settings)
-    if method not in METHODS:
+    complete_settings(method, settings)
+    methods = list_methods_with_free_latents()
+    if method not in methods:
         raise InputError(
             f"method {method!r} has no number of latents to choose; take one of "
-            f"{', '.join(METHODS)}"
+            f"{', '.join(methods)}"
         )
 
 
@@ -259,9 +261,7 @@ def make_frame(
         "star_row": (STAR, rows + span[0], {"long_name": "position of the star in the survey"}),
         "star_fold": (
             STAR,
-            TrainingData((), (), (), (), (), stars).fold(
-                folds
-            ),  # the rule of training, which looks at names only
+            folds_of(stars, folds),  # the rule of training, which looks at names only
             {"long_name": "fold that the star is left out in, by its identifier"},
         ),
     }

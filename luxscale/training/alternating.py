@@ -29,16 +29,10 @@ import numpy as np
 
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap
-from luxscale.training.data import Report, Trained, TrainingData
-from luxscale.training.steps import (
-    Arrays,
-    Latents,
-    canonical,
-    latent_step,
-    leave_out_each,
-    overshoot,
-    weight_step,
-)
+from luxscale.training.data import Arrays, Report, Trained, TrainingData
+from luxscale.training.gauge import canonical
+from luxscale.training.latents import Latents, latent_step
+from luxscale.training.statistics import leave_out_each, overshoot, weight_step
 
 #: Least scatter of labels where spectra are given too, in units of their spread.
 LEAST_LABEL_SCATTER = 5e-3
@@ -63,12 +57,12 @@ _Outputs = tuple[Arrays, ...]
 class Steps(NamedTuple):
     """How a solver takes the steps.
 
-    weights(outputs, latents, stars, spectral, final): a- and b-step, of spectra after the s-step if
+    weights(outputs, latents, stars, data, final): a- and b-step, of spectra after the s-step if
     final; latents(outputs, latents, precision, final): the z-step, from the latents before it;
     leave_out(outputs, latents, folds, data): the outputs without the stars of each fold.
     """
 
-    weights: Callable[[_Outputs, Latents, np.ndarray, tuple[bool, ...], bool], _Outputs]
+    weights: Callable[[_Outputs, Latents, np.ndarray, TrainingData, bool], _Outputs]
     latents: Callable[[_Outputs, Latents, float, bool], Latents]
     leave_out: Callable[[_Outputs, Latents, Sequence[np.ndarray], TrainingData], Iterable[_Outputs]]
 
@@ -111,26 +105,26 @@ def train_alternating(
     InputError
         If the objective falls, or jaxopt is not installed.
     """
-    steps, everyone, values = _steps(solver), data.present(), data.values_per_star()
+    steps = _pick_steps(solver)
+    everyone, values = data.present(), data.values_per_star()
     outputs, latents = _start(data, latent_dim)
     history: list[float] = []
-    held, gain, iteration, final = -np.inf, np.inf, 0, False
+    last, gain, iteration, final = -np.inf, np.inf, 0, False
     while not final:
         final = iteration == iterations or gain < tolerance * values
-        new = steps.weights(outputs, latents, everyone, data.spectral, final)
+        new = steps.weights(outputs, latents, everyone, data, final)
         if iteration and not final:
             new = tuple(overshoot(*pair, _RELAX) for pair in zip(outputs, new, strict=True))
         latents = steps.latents(new, latents, latent_precision, final)
-        history.append(_mean(latents.objective, data))
+        history.append(_average(latents.objective, data))
         report("alternating", iteration, history[-1])
-        gain = history[-1] - held
+        gain = history[-1] - last
         _check_risen(gain, history[-1], values, iteration)
-        outputs, turned = canonical(new, latents, data.n_stars, data.spectral)
+        outputs, turned = canonical(new, latents, data.n_stars, data.informing)
         # another gauge, another length of the latents: what the prior takes from the objective
         # changes with it
-        held = history[-1] - 0.5 * latent_precision * (
-            _length2(turned, data) - _length2(latents, data)
-        )
+        longer = _average_length2(turned, data) - _average_length2(latents, data)
+        last = history[-1] - 0.5 * latent_precision * longer
         latents, iteration = turned, iteration + 1
 
     def leave_out(folds: Sequence[np.ndarray]) -> Iterable[_Outputs]:
@@ -139,21 +133,21 @@ def train_alternating(
     return Trained(outputs, history, leave_out, (LinearMap,) * len(outputs))
 
 
-def _steps(solver: str) -> Steps:
+def _pick_steps(solver: str) -> Steps:
     if solver == "jaxopt":
         from luxscale.training.jaxopt import jaxopt_steps
 
         return jaxopt_steps()
-    return Steps(_all_weights, _latents, _leave_out)
+    return Steps(_solve_weights, _solve_latents, _leave_out)
 
 
-def _mean(per_star: np.ndarray, data: TrainingData) -> float:
+def _average(per_star: np.ndarray, data: TrainingData) -> float:
     return float(np.asarray(per_star[: data.n_stars], float).mean())
 
 
-def _length2(latents: Latents, data: TrainingData) -> float:
+def _average_length2(latents: Latents, data: TrainingData) -> float:
     """Return the mean squared length of the latents."""
-    return _mean((np.asarray(latents.mean, float) ** 2).sum(1), data)
+    return _average((np.asarray(latents.mean, float) ** 2).sum(1), data)
 
 
 def _check_risen(gain: float, objective: float, values: float, iteration: int) -> None:
@@ -161,32 +155,24 @@ def _check_risen(gain: float, objective: float, values: float, iteration: int) -
     if gain < -_ROUNDING * (values + abs(objective)):
         raise InputError(
             f"training went astray: its objective fell by {-gain:.3g} per star, to "
-            f"{objective:.4g}, at iteration "
-            f"{iteration}: errors of labels and spectra differ by more than float32 can carry; "
-            "check the smallest "
-            "errors and the largest, or train with fewer latents, a larger latent_precision or "
-            "method 'marginal'"
+            f"{objective:.4g}, at iteration {iteration}: errors of labels and spectra differ by "
+            "more than float32 can carry; check the smallest errors and the largest, or train "
+            "with fewer latents, a larger latent_precision or method 'marginal'"
         )
 
 
-def _all_weights(
-    outputs: _Outputs, latents: Latents, stars: np.ndarray, spectral: tuple[bool, ...], final: bool
+def _solve_weights(
+    outputs: _Outputs, latents: Latents, stars: np.ndarray, data: TrainingData, final: bool
 ) -> _Outputs:
-    """The a- and b-step, after the s-step of spectra (of all where there are none) if ``final``."""
-    free = spectral if any(spectral) else (True,) * len(spectral)
-    return tuple(
-        weight_step(
-            o,
-            latents,
-            o.weights,
-            stars,
-            scatter_steps=_SCATTER_STEPS if final and is_spectrum else 0,
-        )
-        for o, is_spectrum in zip(outputs, free, strict=True)
-    )
+    """Take the a- and b-step, after the s-step of spectra (of all where there are none) if ``final``."""
+    new = []
+    for output, fitted in zip(outputs, data.informing, strict=True):
+        steps = _SCATTER_STEPS if final and fitted else 0
+        new.append(weight_step(output, latents, output.weights, stars, scatter_steps=steps))
+    return tuple(new)
 
 
-def _latents(outputs: _Outputs, latents: Latents, precision: float, final: bool) -> Latents:
+def _solve_latents(outputs: _Outputs, latents: Latents, precision: float, final: bool) -> Latents:
     return latent_step(outputs, precision, marginal=False)
 
 
@@ -199,32 +185,21 @@ def _leave_out(
 def _start(data: TrainingData, latent_dim: int) -> tuple[_Outputs, Latents]:
     """Return weights in [0, 1), always the same, the least scatter, and the latents of equation 9."""
     rng = np.random.default_rng(_SEED)
-    joint = any(data.spectral)
-    outputs = tuple(
-        _start_of(o, latent_dim, rng, LEAST_LABEL_SCATTER if joint and not is_spectrum else None)
-        for o, is_spectrum in zip(data.arrays, data.spectral, strict=True)
-    )
-    return outputs, _labels_as_latents(data, latent_dim)
+    outputs = []
+    for arrays, informs in zip(data.arrays, data.informing, strict=True):
+        d = arrays.values.shape[1]
+        start = arrays._replace(
+            weights=rng.random((d, latent_dim), np.float32), offset=np.zeros(d, np.float32)
+        )
+        if not informs:  # labels beside spectra
+            start = start._replace(scatter=np.full(d, LEAST_LABEL_SCATTER, np.float32))
+        outputs.append(start)
+    return tuple(outputs), _make_first_latents(data, latent_dim)
 
 
-def _start_of(
-    output: Arrays, latent_dim: int, rng: np.random.Generator, scatter: float | None
-) -> Arrays:
-    d = output.values.shape[1]
-    return output._replace(
-        weights=rng.random((d, latent_dim), np.float32),
-        offset=np.zeros(d, np.float32),
-        scatter=output.scatter if scatter is None else np.full(d, scatter, np.float32),
-    )
-
-
-def _labels_as_latents(data: TrainingData, latent_dim: int) -> Latents:
-    """Equation 9: the scaled labels are the first latents, the others start at 0."""
+def _make_first_latents(data: TrainingData, latent_dim: int) -> Latents:
+    """Return the scaled labels as the first latents, 0 as the others: equation 9."""
     n = data.arrays[0].values.shape[0]
-    given = [
-        np.asarray(a.values)
-        for a, is_spectrum in zip(data.arrays, data.spectral, strict=True)
-        if not is_spectrum
-    ]
-    z = np.concatenate([*given, np.zeros((n, latent_dim), np.float32)], 1)[:, :latent_dim]
-    return Latents.certain(z)
+    labels = [np.asarray(o.arrays.values) for o in data.labels]
+    z = np.concatenate([*labels, np.zeros((n, latent_dim), np.float32)], 1)
+    return Latents.certain(z[:, :latent_dim])

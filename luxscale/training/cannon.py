@@ -11,13 +11,16 @@ A star that lacks a label cannot be used, nor can errors of labels: that is what
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap, QuadraticMap, quadratic_features
-from luxscale.training.data import Report, Trained, TrainingData
-from luxscale.training.steps import Arrays, Latents, log_likelihood, weight_step
+from luxscale.training.data import Arrays, Report, Trained, TrainingData
+from luxscale.training.latents import Latents, log_likelihood
+from luxscale.training.statistics import weight_step
 
 #: Rounds of scatter and weights: each pixel's scatter changes the weights of its stars little.
 _ROUNDS, _STEPS = 4, 8
@@ -25,8 +28,7 @@ _ROUNDS, _STEPS = 4, 8
 #: Pull of the coefficients to 0, in stars: none but what a pixel that no star has needs.
 _RIDGE = 1e-4
 
-#: Precision of the prior at the test step, in units of the spread of the training labels.
-_PRIOR = 1e-2
+_Outputs = tuple[Arrays, ...]
 
 
 def train_cannon(data: TrainingData, latent_dim: int, *, report: Report) -> Trained:
@@ -45,42 +47,87 @@ def train_cannon(data: TrainingData, latent_dim: int, *, report: Report) -> Trai
     Trained
         The objective is the log-likelihood of the spectra per star after each round.
     """
-    labels = [i for i, spectral in enumerate(data.spectral) if not spectral]
-    z = np.concatenate([np.asarray(data.arrays[i].values) for i in labels], 1)
-    complete = complete_stars(data)
-    terms = quadratic_features(z)
+    labels = np.concatenate([np.asarray(o.arrays.values) for o in data.labels], 1)
+    terms = quadratic_features(labels)
     latents = Latents.certain(terms)
+    complete = find_complete_stars(data)
     outputs = tuple(_start(o, terms.shape[1]) for o in data.arrays)
     history: list[float] = []
-    outputs = _regress(outputs, latents, complete, data.spectral, 0)
+    outputs = _regress(outputs, latents, complete, data, 0)
     for number in range(_ROUNDS):
-        outputs = _regress(outputs, latents, complete, data.spectral, _STEPS)
-        history.append(_objective(outputs, terms, complete, data.spectral))
+        outputs = _regress(outputs, latents, complete, data, _STEPS)
+        history.append(_compute_objective(outputs, terms, complete, data))
         report("cannon", number, history[-1])
-    given = _label_maps(outputs, data, labels, latent_dim)
+    maps = _make_label_maps(data, latent_dim)
 
-    def with_labels(regressed: tuple[Arrays, ...]) -> tuple[Arrays, ...]:
-        return tuple(g if g is not None else o for g, o in zip(given, regressed, strict=True))
+    def put_label_maps(regressed: _Outputs) -> _Outputs:
+        names = [o.spec.name for o in data.outputs]
+        return tuple(maps.get(name, o) for name, o in zip(names, regressed, strict=True))
 
-    def leave_out(folds: Sequence[np.ndarray]) -> Iterator[tuple[Arrays, ...]]:
-        for fold in (
-            folds
-        ):  # scatter too: with many coefficients that of stars that were fitted is too small
+    def leave_out(folds: Sequence[np.ndarray]) -> Iterator[_Outputs]:
+        for fold in folds:
             others = complete.copy()
             others[fold] = 0
-            yield with_labels(_regress(outputs, latents, others, data.spectral, _STEPS))
+            # scatter too: with many coefficients that of stars that were fitted is too small
+            yield put_label_maps(_regress(outputs, latents, others, data, _STEPS))
 
-    kinds = tuple(QuadraticMap if s else LinearMap for s in data.spectral)
-    return Trained(with_labels(outputs), history, leave_out, kinds, _PRIOR, True)
+    kinds = tuple(LinearMap if o.is_label else QuadraticMap for o in data.outputs)
+    return Trained(put_label_maps(outputs), history, leave_out, kinds)
 
 
-def complete_stars(data: TrainingData) -> np.ndarray:
+def select_complete_stars(
+    data: TrainingData, latent_dim: int, folds: int, where: str, say: Callable[[str], None]
+) -> TrainingData:
+    """Count the stars that The Cannon cannot use, and refuse what leaves too few.
+
+    Parameters
+    ----------
+    data : TrainingData
+    latent_dim, folds : int
+    where : str
+        Name of the survey in messages.
+    say : callable
+        Called with what the user should know.
+
+    Raises
+    ------
+    InputError
+        If there are not more stars that have every label than coefficients a pixel.
+    """
+    complete = int(find_complete_stars(data).sum())
+    incomplete = data.n_stars - complete
+    terms = quadratic_features(np.zeros(latent_dim)).size + 1
+    fitted, in_folds = complete, ""
+    if folds > 1:
+        fitted = complete * (folds - 1) // folds
+        in_folds = f" (folds={folds} leave {fitted})"
+    if fitted <= terms:
+        raise InputError(
+            f"{where}: The Cannon needs stars that have every label: {complete} of {data.n_stars} "
+            f"do{in_folds}, for {terms} coefficients a pixel; select fewer labels, e.g. "
+            "survey.sel(label=[...]), add stars, or use method 'marginal', which bears missing "
+            "labels"
+        )
+    if fitted < 2 * terms:
+        say(
+            f"{fitted:,} stars fit {terms} coefficients a pixel: expect poor labels, and limits "
+            "that flag little"
+        )
+    if incomplete:
+        say(
+            f"{incomplete:,} of {data.n_stars:,} stars lack a label and are of no use to The Cannon"
+        )
+    left_out = (*data.left_out, ("stars_without_every_label", incomplete))
+    return dataclasses.replace(data, left_out=left_out)
+
+
+def find_complete_stars(data: TrainingData) -> np.ndarray:
     """Return 1 for stars that have every label, 0 for others and for padding: (star,), float32."""
-    have = data.present()
-    for i, spectral in enumerate(data.spectral):
-        if not spectral:
-            have[: data.n_stars] *= (data.table(i)[1] > 0).all(1)
-    return have
+    complete = data.present()
+    for output in data.labels:
+        _, ivar = output.table()
+        complete[: data.n_stars] *= (ivar > 0).all(1)
+    return complete
 
 
 def _start(output: Arrays, terms: int) -> Arrays:
@@ -89,41 +136,37 @@ def _start(output: Arrays, terms: int) -> Arrays:
 
 
 def _regress(
-    outputs: tuple[Arrays, ...],
-    latents: Latents,
-    stars: np.ndarray,
-    spectral: tuple[bool, ...],
-    steps: int,
-) -> tuple[Arrays, ...]:
-    """Fit the scatter (unless ``steps`` is 0), then the coefficients, of every spectrum."""
-
-    def fit(o: Arrays) -> Arrays:
-        return weight_step(o, latents, 0 * o.weights, stars, scatter_steps=steps, ridge=_RIDGE)
-
-    return tuple(fit(o) if s else o for o, s in zip(outputs, spectral, strict=True))
+    outputs: _Outputs, latents: Latents, stars: np.ndarray, data: TrainingData, steps: int
+) -> _Outputs:
+    """Fit the scatter (unless ``steps`` is 0), then the coefficients, of all but the labels."""
+    fitted = []
+    for arrays, output in zip(outputs, data.outputs, strict=True):
+        if not output.is_label:
+            zero = 0 * arrays.weights
+            arrays = weight_step(arrays, latents, zero, stars, scatter_steps=steps, ridge=_RIDGE)
+        fitted.append(arrays)
+    return tuple(fitted)
 
 
-def _objective(
-    outputs: tuple[Arrays, ...], terms: np.ndarray, stars: np.ndarray, spectral: tuple[bool, ...]
+def _compute_objective(
+    outputs: _Outputs, terms: np.ndarray, stars: np.ndarray, data: TrainingData
 ) -> float:
     """Return the log-likelihood of the spectra per star that took part."""
     total = 0.0
-    for o, is_spectrum in zip(outputs, spectral, strict=True):
-        if is_spectrum:
-            total += float(np.asarray(log_likelihood(o, terms)) @ stars)
+    for arrays, output in zip(outputs, data.outputs, strict=True):
+        if not output.is_label:
+            total += float(np.asarray(log_likelihood(arrays, terms)) @ stars)
     return total / float(stars.sum())
 
 
-def _label_maps(
-    outputs: tuple[Arrays, ...], data: TrainingData, labels: list[int], latent_dim: int
-) -> list[Arrays | None]:
-    """Return the labels' own outputs, latents as they are; None for spectra."""
-    given: list[Arrays | None] = [None] * len(outputs)
+def _make_label_maps(data: TrainingData, latent_dim: int) -> dict[str, Arrays]:
+    """Return the labels' own outputs, whose map gives the latents as they are, by name."""
+    maps = {}
     first = 0
-    for i in labels:
-        m, d = data.grids[i].size, outputs[i].values.shape[1]
+    for output in data.labels:
+        m, d = output.size, output.arrays.values.shape[1]
         weights = np.zeros((d, latent_dim), np.float32)
         weights[np.arange(m), first + np.arange(m)] = 1
-        given[i] = outputs[i]._replace(weights=weights)
+        maps[output.spec.name] = output.arrays._replace(weights=weights)
         first += m
-    return given
+    return maps

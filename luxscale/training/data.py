@@ -1,22 +1,62 @@
-"""Training data in the units of the arithmetic: what the trainers see."""
+"""Training data in the units of the arithmetic: what the trainers see, and what they return."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from luxscale.model.decoders import Kind
 from luxscale.model.lux import Output
+from luxscale.model.noise import DiagonalNoise
 from luxscale.schema.outputs import OutputSpec, Role
-from luxscale.training.steps import Arrays
 
 Report = Callable[[str, int, float], None]
+
+#: Wavelength windows of a label: ((least, greatest), ...).
+Spans = tuple[tuple[float, float], ...]
+
+#: Stars that are worked on at once: small enough for the cache, large enough for the product.
+#: Training data are padded to whole blocks.
+BLOCK = 256
+
+#: Least scatter of any feature, in units of its spread: with smaller errors float32 could not tell
+#: the prior from rounding.
+LEAST_SCATTER = 1e-3
+
+
+class Arrays(NamedTuple):
+    """One output in the arithmetic of training: data and parameters.
+
+    values, ivar : (star, feature); weights : (feature, latent); offset, scatter : (feature,).
+    """
+
+    values: Any
+    ivar: Any
+    weights: Any
+    offset: Any
+    scatter: Any
+
+    @property
+    def noise(self) -> DiagonalNoise:
+        """Noise of the output."""
+        return DiagonalNoise(self.scatter)
+
+    @classmethod
+    def empty(cls, values: Any, ivar: Any, d: int) -> Arrays:
+        """Return data of d features without parameters."""
+        return cls(
+            values,
+            ivar,
+            np.zeros((d, 0), np.float32),
+            np.zeros(d, np.float32),
+            np.full(d, LEAST_SCATTER, np.float32),
+        )
 
 
 class Spread(NamedTuple):
@@ -28,31 +68,108 @@ class Spread(NamedTuple):
     greatest: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainingData:
-    """The outputs of the training stars, centred and scaled to order one, on the device.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingOutput:
+    """One output of the training stars, centred and scaled to order one, on the device.
 
     Parameters
     ----------
-    specs : tuple of OutputSpec
-    arrays : tuple of Arrays
-        Values and inverse variances in units of ``spreads``, with weights still empty; padded with
+    spec : OutputSpec
+        Names, and its role.
+    arrays : Arrays
+        Values and inverse variances in units of ``spread``, with weights still empty; padded with
         missing stars to whole blocks. The only copy of the data that training holds.
-    spreads : tuple of Spread
-    grids : tuple of DataArray
-        Coordinates of the feature dims.
-    units : tuple of tuple of str
+    spread : Spread
+        What the data were centred on and divided by.
+    grid : DataArray
+        Coordinate of the feature dim.
+    units : tuple of str
+        Unit of the grid, or of each named feature.
+    n_stars : int
+        Number of stars, without padding.
+    """
+
+    spec: OutputSpec
+    arrays: Arrays
+    spread: Spread
+    grid: xr.DataArray
+    units: tuple[str, ...]
+    n_stars: int
+
+    @property
+    def is_label(self) -> bool:
+        """Whether it is labels, rather than a spectrum or bands."""
+        return self.spec.role is Role.LABELS
+
+    @property
+    def is_spectrum(self) -> bool:
+        """Whether features are pixels of a grid."""
+        return self.spec.role is Role.SPECTRUM
+
+    @property
+    def size(self) -> int:
+        """Number of features."""
+        return int(self.grid.size)
+
+    def table(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return values and inverse variances without padding, in units of the spread: (star, feature)."""
+        values, ivar = self.arrays.values, self.arrays.ivar
+        return np.asarray(values)[: self.n_stars], np.asarray(ivar)[: self.n_stars]
+
+    def physical(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values and inverse variances of some stars in the units of the survey: (star, feature)."""
+        values, ivar = self.table()
+        safe = np.where(self.spread.scale > 0, self.spread.scale, 1)
+        return self.spread.center + values[rows] * self.spread.scale, ivar[rows] / safe**2
+
+    def to_model(self, arrays: Arrays, kind: Kind, windows: Mapping[str, Spans]) -> Output:
+        """Return trained parameters as an output of a model, in the units of the survey.
+
+        Parameters
+        ----------
+        arrays : Arrays
+            With its parameters, in units of the spread.
+        kind : Kind
+            Of its decoder.
+        windows : mapping of label to spans
+            Those of other outputs may be among them.
+        """
+        scale = self.spread.scale
+        used = np.any(self.table()[1] > 0, axis=0)
+        weights = np.asarray(arrays.weights, float) * scale[:, None]
+        offset = self.spread.center + scale * np.asarray(arrays.offset, float)
+        coord = tuple(self.grid.values.tolist())
+        attrs = ((str(k), str(v)) for k, v in self.grid.attrs.items() if k != "units")
+        mine = ((k, v) for k, v in windows.items() if self.is_label and k in coord)
+        return Output(
+            spec=self.spec,
+            coord=coord,
+            units=self.units,
+            attrs=tuple(attrs),
+            map=kind(np.where(used[:, None], weights, 0), np.where(used, offset, np.nan)),
+            scatter=np.asarray(arrays.scatter, float) * scale,
+            scale=scale,
+            floor=np.zeros(self.size),
+            used=used,
+            bounds=np.stack([self.spread.least, self.spread.greatest], 1),
+            windows=tuple(mine),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """The training stars.
+
+    Parameters
+    ----------
+    outputs : tuple of TrainingOutput
     stars : array, (star,)
         Identifiers.
     left_out : tuple of (what, number)
         What of the survey takes no part.
     """
 
-    specs: tuple[OutputSpec, ...]
-    arrays: tuple[Arrays, ...]
-    spreads: tuple[Spread, ...]
-    grids: tuple[xr.DataArray, ...]
-    units: tuple[tuple[str, ...], ...]
+    outputs: tuple[TrainingOutput, ...]
     stars: np.ndarray
     left_out: tuple[tuple[str, int], ...] = ()
 
@@ -62,27 +179,40 @@ class TrainingData:
         return int(self.stars.size)
 
     @property
-    def spectral(self) -> tuple[bool, ...]:
-        """Which outputs are measured like spectra: all but labels."""
-        return tuple(s.role is not Role.LABELS for s in self.specs)
+    def arrays(self) -> tuple[Arrays, ...]:
+        """The data of each output."""
+        return tuple(o.arrays for o in self.outputs)
 
-    def table(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return values and inverse variances of an output without padding, in units of its spread: (star, feature)."""
-        return tuple(np.asarray(a)[: self.n_stars] for a in self.arrays[index][:2])  # type: ignore[return-value]
+    @property
+    def n_features(self) -> int:
+        """Number of pixels, bands and labels together."""
+        return sum(o.size for o in self.outputs)
 
-    def physical(self, index: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return values and inverse variances of some stars in the units of the survey: (star, feature)."""
-        (values, ivar), spread = self.table(index), self.spreads[index]
-        safe = np.where(spread.scale > 0, spread.scale, 1)
-        return spread.center + values[rows] * spread.scale, ivar[rows] / safe**2
+    @property
+    def labels(self) -> tuple[TrainingOutput, ...]:
+        """The outputs that are labels."""
+        return tuple(o for o in self.outputs if o.is_label)
+
+    @property
+    def measured(self) -> tuple[TrainingOutput, ...]:
+        """The outputs that labels are predicted from: spectra and bands."""
+        return tuple(o for o in self.outputs if not o.is_label)
+
+    @property
+    def informing(self) -> tuple[bool, ...]:
+        """Which outputs set the gauge and have their scatter fitted: all but labels, or all if there are labels only."""
+        labels_only = not self.measured
+        return tuple(labels_only or not o.is_label for o in self.outputs)
 
     def values_per_star(self) -> float:
         """Return the mean number of measured values of a star."""
-        return sum(float(np.sum(np.asarray(a.ivar) > 0)) for a in self.arrays) / self.n_stars
+        known = [np.sum(np.asarray(a.ivar) > 0) for a in self.arrays]
+        return sum(map(float, known)) / self.n_stars
 
     def present(self) -> np.ndarray:
         """Return 1 for stars and 0 for padding: (star,), float32."""
-        return (np.arange(self.arrays[0].values.shape[0]) < self.n_stars).astype(np.float32)
+        padded = self.outputs[0].arrays.values.shape[0]
+        return (np.arange(padded) < self.n_stars).astype(np.float32)
 
     def fold(self, folds: int) -> np.ndarray:
         """Return the fold of each star: (star,). See `folds_of`."""
@@ -91,43 +221,23 @@ class TrainingData:
     def checksum(self) -> str:
         """Return the SHA-256 of stars, values and inverse variances."""
         digest = hashlib.sha256("\n".join(map(str, self.stars.tolist())).encode())
-        for i, spec in enumerate(self.specs):
-            digest.update(spec.name.encode())
-            for array in self.table(i):
-                for row in (
-                    array
-                ):  # a row at a time: the table is a view, and hashing wants contiguous bytes
+        for output in self.outputs:
+            digest.update(output.spec.name.encode())
+            for array in output.table():
+                # a row at a time: the table is a view, and hashing wants contiguous bytes
+                for row in array:
                     digest.update(row.data)
         return digest.hexdigest()
 
-    def outputs(self, arrays: Sequence[Arrays], kinds: Sequence[Kind]) -> tuple[Output, ...]:
-        """Return trained arrays as the outputs of a model, in the units of the survey."""
-        made = []
-        for i, (spec, a, spread, grid, units, kind) in enumerate(
-            zip(self.specs, arrays, self.spreads, self.grids, self.units, kinds, strict=True)
-        ):
-            used = np.any(self.table(i)[1] > 0, axis=0)
-            scale, d = spread.scale, grid.size
-            weights = np.where(
-                np.expand_dims(used, 1), np.asarray(a.weights, float) * scale[:, None], 0
-            )
-            offset = np.where(used, spread.center + scale * np.asarray(a.offset, float), np.nan)
-            attrs = tuple((str(k), str(v)) for k, v in grid.attrs.items() if k != "units")
-            made.append(
-                Output(
-                    spec,
-                    tuple(grid.values.tolist()),
-                    units,
-                    attrs,
-                    kind(weights, offset),
-                    np.asarray(a.scatter, float) * scale,
-                    scale,
-                    np.zeros(d),
-                    used,
-                    np.stack([spread.least, spread.greatest], 1),
-                )
-            )
-        return tuple(made)
+    def to_model(
+        self,
+        arrays: Sequence[Arrays],
+        kinds: Sequence[Kind],
+        windows: Mapping[str, Spans],
+    ) -> tuple[Output, ...]:
+        """Return trained parameters as the outputs of a model, in the units of the survey."""
+        trained = zip(self.outputs, arrays, kinds, strict=True)
+        return tuple(output.to_model(a, kind, windows) for output, a, kind in trained)
 
 
 class Trained(NamedTuple):
@@ -135,16 +245,13 @@ class Trained(NamedTuple):
 
     arrays: trained outputs in scaled units; history: objective per star after each iteration;
     leave_out: what returns, for the stars of each fold (positions), the arrays that the others give
-    at the latents found; kinds: map of each output; prior: precision of the prior on latents that
-    the test step needs, None if free to choose; exact_labels: whether the latents are the labels.
+    at the latents found; kinds: map of each output.
     """
 
     arrays: tuple[Arrays, ...]
     history: list[float]
     leave_out: Callable[[Sequence[np.ndarray]], Iterable[tuple[Arrays, ...]]]
     kinds: tuple[Kind, ...]
-    prior: float | None = None
-    exact_labels: bool = False
 
 
 def folds_of(stars: np.ndarray, folds: int) -> np.ndarray:
@@ -152,9 +259,8 @@ def folds_of(stars: np.ndarray, folds: int) -> np.ndarray:
 
     Folds are of equal size.
     """
-    keys = [
-        (zlib.crc32(name.encode()), name) for name in map(str, stars.tolist())
-    ]  # CRCs of many stars may be equal
+    # names stand beside the CRCs, for those of many stars may be equal
+    keys = [(zlib.crc32(name.encode()), name) for name in map(str, stars.tolist())]
     rank = np.empty(len(keys), int)
     rank[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
     return rank % folds

@@ -35,8 +35,9 @@ from luxscale.model import linalg
 from luxscale.model.jit import compile_program
 from luxscale.model.noise import DiagonalNoise
 from luxscale.training.alternating import Steps
-from luxscale.training.data import TrainingData
-from luxscale.training.steps import BLOCK, LEAST_SCATTER, TILE, Arrays, Latents
+from luxscale.training.data import BLOCK, LEAST_SCATTER, Arrays, TrainingData
+from luxscale.training.latents import Latents
+from luxscale.training.statistics import TILE
 
 #: Section 4.2; the gradient of the summed objective has to fall below tol.
 _LBFGS = {"tol": 1e-6, "maxiter": 3000, "max_stepsize": 1e3}
@@ -54,27 +55,28 @@ def jaxopt_steps() -> Steps:
         If jaxopt is not installed.
     """
     _jaxopt()
-    return Steps(_all_weights, _latents, _leave_out)
+    return Steps(_solve_weights, _solve_latents, _leave_out)
 
 
-def _all_weights(
+def _solve_weights(
     outputs: tuple[Arrays, ...],
     latents: Latents,
     stars: np.ndarray,
-    spectral: tuple[bool, ...],
+    data: TrainingData,
     final: bool,
 ) -> tuple[Arrays, ...]:
-    """The a- and b-step, for spectra after the s-step and by LBFGS if ``final``."""
+    """Take the a- and b-step, for spectra after the s-step and by LBFGS if ``final``."""
     new = []
-    for output, is_spectrum in zip(outputs, spectral, strict=True):
-        if final and is_spectrum:
-            output = output._replace(scatter=_scatter_step(output, latents.mean, stars))
-        weights, offset = _weight_step(output, latents.mean, stars, final=final and is_spectrum)
-        new.append(output._replace(weights=weights, offset=offset))
+    for arrays, output in zip(outputs, data.outputs, strict=True):
+        with_scatter = final and not output.is_label
+        if with_scatter:
+            arrays = arrays._replace(scatter=_scatter_step(arrays, latents.mean, stars))
+        weights, offset = _weight_step(arrays, latents.mean, stars, final=with_scatter)
+        new.append(arrays._replace(weights=weights, offset=offset))
     return tuple(new)
 
 
-def _latents(
+def _solve_latents(
     outputs: tuple[Arrays, ...], latents: Latents, precision: float, final: bool
 ) -> Latents:
     z, objective = _latent_step(outputs, latents.mean, precision, final=final)
@@ -87,7 +89,7 @@ def _leave_out(
     for fold in folds:
         others = data.present()
         others[fold] = 0
-        yield _all_weights(outputs, latents, others, data.spectral, final=False)
+        yield _solve_weights(outputs, latents, others, data, final=False)
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,12 +12,10 @@ import xarray as xr
 from luxscale.analysis.stats import MAD_TO_SIGMA
 from luxscale.errors import InputError
 from luxscale.model.kernel import FARTHEST, MOST_IVAR
-from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.checks import check_values
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import STAR
-from luxscale.training.data import Spread, TrainingData
-from luxscale.training.steps import BLOCK, Arrays
+from luxscale.training.data import BLOCK, Arrays, Spread, TrainingData, TrainingOutput
 
 #: A label measured in fewer stars says nothing on its own misfit.
 LEAST_MEASURED = 10
@@ -33,12 +32,46 @@ _FARTHEST_LABEL, _FARTHEST_OF_MANY = 1e3, 1e4
 #: paged in anew.
 _ROWS, _PART = 1024, 128
 
+Report = Callable[[str], None]
+
+
+class _Source(NamedTuple):
+    """An output of a survey, and the name of the survey in messages."""
+
+    survey: xr.Dataset
+    spec: OutputSpec
+    where: str
+
+    @property
+    def n_stars(self) -> int:
+        return int(self.survey.sizes[STAR])
+
+    @property
+    def features(self) -> np.ndarray:
+        """Wavelengths, or names."""
+        values: np.ndarray = self.survey[self.spec.dim].values
+        return values
+
+
+class _Table(NamedTuple):
+    """An output as it was read: values, inverse variances (star, feature), in a unit of the survey's.
+
+    spread, farthest : (feature,), farthest being the distance from the centre, in units of the
+    spread, at which a value is refused.
+    """
+
+    values: np.ndarray
+    ivar: np.ndarray
+    unit: float
+    spread: Spread
+    farthest: np.ndarray
+
 
 def load_training(
     survey: xr.Dataset,
     specs: Iterable[OutputSpec],
     where: str,
-    report: Callable[[str], None] = lambda _: None,
+    report: Report = lambda _: None,
 ) -> TrainingData:
     """Read the training stars onto the device, and refuse data that break the contract or carry no model.
 
@@ -57,119 +90,144 @@ def load_training(
         Values that break the contract; a label with too few measurements, or whose measurements are
         all equal; no pixel with data.
     """
-    specs = tuple(specs)
-    loaded = [_load(survey, spec, where, report) for spec in specs]
-    grids = tuple(survey[s.dim] for s in specs)
-    units = tuple(_units(survey, s) for s in specs)
-    return TrainingData(
-        specs,
-        tuple(a for a, _ in loaded),
-        tuple(s for _, s in loaded),
-        grids,
-        units,
-        np.asarray(survey[STAR].values),
+    outputs = tuple(_load_output(_Source(survey, spec, where), report) for spec in specs)
+    return TrainingData(outputs, np.asarray(survey[STAR].values))
+
+
+def _load_output(source: _Source, report: Report) -> TrainingOutput:
+    n, d = source.n_stars, source.features.size
+    shape = (n + -n % BLOCK, d)
+    values, ivar = _allocate_aligned(shape), _allocate_aligned(shape)
+    is_spectrum = source.spec.role is Role.SPECTRUM
+    if is_spectrum:  # too large to be in memory twice
+        table = _read_spectra(source, values, ivar, report)
+    else:
+        table = _read_named(source, report)
+    usable = _scale_table(source, table, values, ivar)
+    # errors of spectra may be too large, or too small, to be used
+    if not ivar.any() or (is_spectrum and not usable):
+        raise InputError(
+            f"{source.where}: all errors of {source.spec.name!r} are beyond any use; check "
+            f"{source.spec.noise!r}"
+        )
+    return TrainingOutput(
+        spec=source.spec,
+        arrays=Arrays.empty(jax.device_put(values), jax.device_put(ivar), d),
+        spread=table.spread,
+        grid=source.survey[source.spec.dim],
+        units=_read_units(source),
+        n_stars=n,
     )
 
 
-def _units(survey: xr.Dataset, spec: OutputSpec) -> tuple[str, ...]:
-    grid = survey[spec.dim]
-    if spec.role is Role.SPECTRUM:
+def _read_units(source: _Source) -> tuple[str, ...]:
+    grid = source.survey[source.spec.dim]
+    if source.spec.role is Role.SPECTRUM:
         return (str(grid.attrs["units"]),)
-    named = survey.coords.get(f"{grid.name}_units")
-    return tuple(str(u) for u in named.values) if named is not None else ("",) * grid.size
+    units = source.survey.coords.get(f"{grid.name}_units")
+    if units is None:
+        return ("",) * grid.size
+    return tuple(map(str, units.values))
 
 
-def _load(
-    survey: xr.Dataset, spec: OutputSpec, where: str, report: Callable[[str], None]
-) -> tuple[Arrays, Spread]:
-    grid = survey[spec.dim].values
-    n, d, spectral = survey.sizes[STAR], grid.size, spec.role is Role.SPECTRUM
-    shape = (n + -n % BLOCK, d)
-    values, ivar = _aligned(shape), _aligned(shape)
-    unit, moments = None, _Moments(d)
-    table = np.full((2, n, 0 if spectral else d), np.nan)
-    for rows, y, w in _parts(survey, spec, where, report):
+def _read_spectra(source: _Source, values: np.ndarray, ivar: np.ndarray, report: Report) -> _Table:
+    """Read spectra into float32 arrays, in units of a typical flux."""
+    moments = _Moments(source.features.size)
+    unit = None
+    for rows, y, w in _read_parts(source, report):
         known = w > 0
         moments.add(y, known)
-        if unit is None and spectral and known.any():
-            unit = (
-                float(np.median(np.abs(y[known]))) or 1.0
-            )  # float32 ends at 1e38, and flux may be 1e-17 of its unit
-        if spectral:
-            scale = unit or 1.0
-            values[rows] = np.where(known, y / scale, 0)
-            with np.errstate(over="ignore"):
-                ivar[rows] = np.where(known, w * float(scale) ** 2, 0)
-        else:
-            table[:, rows] = y, w
-    spread = moments.spread() if spectral else _spread_of_labels(table[0], table[1] > 0)
-    with np.errstate(over="ignore"):
-        useful = (
-            moments.count if spectral else (table[1] * spread.scale**2 >= _MOST_ERROR**-2).sum(0)
-        )
-    _refuse(moments.count, useful, spread, spec, grid, spectral, where)
-    farthest = (
-        np.full(d, FARTHEST) if spectral else _farthest_labels(table[0], table[1] > 0, spread)
-    )
-    believable = False
-    for rows in iterate_blocks(n, _PART):
-        if spectral:
-            y, w, u = values[rows], ivar[rows], unit or 1.0
-        else:
-            y, w, u = table[0, rows], table[1, rows], 1.0
+        if unit is None and known.any():
+            # float32 ends at 1e38, and flux may be 1e-17 of its unit
+            unit = float(np.median(np.abs(y[known]))) or 1.0
+        scale = unit or 1.0
+        values[rows] = np.where(known, y / scale, 0)
         with np.errstate(over="ignore"):
-            scaled = w * (spread.scale / u) ** 2
+            ivar[rows] = np.where(known, w * float(scale) ** 2, 0)
+    spread = moments.compute_spread()
+    if not moments.count.any() or spread.scale[0] == 0:
+        raise InputError(
+            f"{source.where}: {source.spec.name!r} holds no pixel that varies between stars; check "
+            f"{source.spec.noise!r}"
+        )
+    farthest = np.full(source.features.size, FARTHEST)
+    return _Table(values, ivar, unit or 1.0, spread, farthest)
+
+
+def _read_named(source: _Source, report: Report) -> _Table:
+    """Read labels or bands, in float64."""
+    values = np.full((source.n_stars, source.features.size), np.nan)
+    ivar = np.full_like(values, np.nan)
+    for rows, y, w in _read_parts(source, report):
+        values[rows] = y
+        ivar[rows] = w
+    known = ivar > 0
+    spread = _compute_spread(values, known)
+    with np.errstate(over="ignore"):
+        useful = ivar * spread.scale**2 >= _MOST_ERROR**-2
+    _check_measured(source, known.sum(0), useful.sum(0), spread)
+    return _Table(values, ivar, 1.0, spread, _find_farthest(values, known, spread))
+
+
+def _scale_table(source: _Source, table: _Table, values: np.ndarray, ivar: np.ndarray) -> bool:
+    """Put a table, centred and in units of its spread, into arrays, which may be its own.
+
+    Returns whether any error is neither too large nor too small.
+
+    Raises
+    ------
+    InputError
+        If a value is too far from the others.
+    """
+    center, scale = table.spread.center / table.unit, table.spread.scale
+    usable = False
+    for rows in _list_slices(source.n_stars, _PART):
+        y, w = table.values[rows], table.ivar[rows]
+        with np.errstate(over="ignore"):
+            scaled = w * (scale / table.unit) ** 2
             known = scaled >= _MOST_ERROR**-2
-            values[rows] = np.where(known, (y - spread.center / u) * (u / spread.scale), 0)
+            values[rows] = np.where(known, (y - center) * (table.unit / scale), 0)
         ivar[rows] = np.where(known, np.minimum(scaled, MOST_IVAR), 0)
-        believable |= bool((known & (scaled < MOST_IVAR)).any()) or not spectral
-        _refuse_far(values[rows], farthest, survey, spec, rows.start, where)
-    if not ivar.any() or not believable:  # too large, or too small
-        raise InputError(
-            f"{where}: all errors of {spec.name!r} are beyond any use; check {spec.noise!r}"
-        )
-    return Arrays.empty(jax.device_put(values), jax.device_put(ivar), shape[1]), spread
+        usable |= bool((known & (scaled < MOST_IVAR)).any())
+        _check_distance(source, values[rows], table.farthest, rows.start)
+    return usable
 
 
-def _parts(
-    survey: xr.Dataset, spec: OutputSpec, where: str, report: Callable[[str], None]
-) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Read values and inverse variances of an output, a chunk's worth at once, and yield them in smaller parts."""
-    n = survey.sizes[STAR]
-    for chunk in iterate_blocks(n, _ROWS):
-        block = survey[list(spec.variables)].isel({STAR: chunk}).load()
-        check_values(block, [spec], where)
-        data = [block[v].values for v in spec.variables]
-        for part in iterate_blocks(chunk.stop - chunk.start, _PART):
-            y, noise = (a[part] for a in data)
-            yield slice(chunk.start + part.start, chunk.start + part.stop), y, spec.ivar(y, noise)
+def _read_parts(source: _Source, report: Report) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Read values and inverse variances, a chunk's worth at once, and yield them in smaller parts."""
+    spec, n = source.spec, source.n_stars
+    for chunk in _list_slices(n, _ROWS):
+        block = source.survey[list(spec.variables)].isel({STAR: chunk}).load()
+        check_values(block, [spec], source.where)
+        data, noise = (block[v].values for v in spec.variables)
+        for part in _list_slices(chunk.stop - chunk.start, _PART):
+            rows = slice(chunk.start + part.start, chunk.start + part.stop)
+            yield rows, data[part], spec.ivar(data[part], noise[part])
         report(f"{spec.name}, {chunk.stop} of {n} stars")
-        del block, data, y, noise  # before the next chunk is read
+        del block, data, noise  # before the next chunk is read
 
 
-def _refuse_far(
-    values: np.ndarray,
-    farthest: np.ndarray,
-    survey: xr.Dataset,
-    spec: OutputSpec,
-    start: int,
-    where: str,
-) -> None:
+def _list_slices(stop: int, size: int) -> Iterator[slice]:
+    return (slice(i, min(i + size, stop)) for i in range(0, stop, size))
+
+
+def _check_distance(source: _Source, values: np.ndarray, farthest: np.ndarray, start: int) -> None:
     """Refuse values, in units of their spread, that leave no digit to the others or are no measurements."""
-    distance = (
-        np.abs(values) / farthest
-    )  # the farthest, for it may have drawn the mean away from all others
+    distance = np.abs(values) / farthest
+    # the farthest, for it may have drawn the mean away from all others
     n, k = (int(x) for x in np.unravel_index(int(np.argmax(distance)), distance.shape))
-    if not distance[n, k] < 1:
-        star, name = survey[STAR].values[start + n], survey[spec.dim].values[k]
-        raise InputError(
-            f"{where}: {spec.name!r} at star {str(star)!r}, {spec.dim} {name}, is absurdly far "
-            "from those of the other "
-            f"stars; where it is missing, {spec.noise!r} must be {'0' if spec.is_ivar else 'NaN'}"
-        )
+    if distance[n, k] < 1:
+        return
+    star, feature = source.survey[STAR].values[start + n], source.features[k]
+    missing = "0" if source.spec.is_ivar else "NaN"
+    raise InputError(
+        f"{source.where}: {source.spec.name!r} at star {str(star)!r}, {source.spec.dim} {feature}, "
+        "is absurdly far from those of the other stars; where it is missing, "
+        f"{source.spec.noise!r} must be {missing}"
+    )
 
 
-def _aligned(shape: tuple[int, int]) -> np.ndarray:
+def _allocate_aligned(shape: tuple[int, int]) -> np.ndarray:
     """Return zeros that the CPU backend of JAX uses as they are, without a copy; they must not change after that."""
     size = 4 * shape[0] * shape[1]
     raw = np.zeros(size + 64, np.uint8)
@@ -183,13 +241,12 @@ class _Moments:
     def __init__(self, d: int) -> None:
         self.count = np.zeros(d, int)
         self._sum, self._square = np.zeros(d), np.zeros(d)
-        self._pivot: np.ndarray | None = None
+        self._pivot = np.zeros(d)
         self._least, self._greatest = np.full(d, np.inf), np.full(d, -np.inf)
 
     def add(self, values: np.ndarray, known: np.ndarray) -> None:
         count = known.sum(0)
-        if self._pivot is None:  # about a value near the mean, squares lose no digits
-            self._pivot = np.zeros(count.size)
+        # about a value near the mean, squares lose no digits
         new = (self.count == 0) & (count > 0)
         if new.any():
             sums = np.sum(values[:, new], axis=0, where=known[:, new], dtype=float)
@@ -199,32 +256,35 @@ class _Moments:
         self._sum += about.sum(0, dtype=float)
         with np.errstate(over="ignore"):  # of a value that is absurd, and refused for it
             self._square += np.square(about, dtype=values.dtype).sum(0, dtype=float)
-        self._least = np.minimum(self._least, np.min(values, axis=0, where=known, initial=np.inf))
-        self._greatest = np.maximum(
-            self._greatest, np.max(values, axis=0, where=known, initial=-np.inf)
-        )
+        least = np.min(values, axis=0, where=known, initial=np.inf)
+        greatest = np.max(values, axis=0, where=known, initial=-np.inf)
+        self._least = np.minimum(self._least, least)
+        self._greatest = np.maximum(self._greatest, greatest)
 
-    def spread(self) -> Spread:
-        """Mean of each pixel, and one scale for all: a pixel that hardly varies needs no magnifying."""
+    def compute_spread(self) -> Spread:
+        """Return the mean of each pixel, and one scale for all: a pixel that hardly varies needs no magnifying."""
         some, count = self.count > 0, np.maximum(self.count, 1)
         scale = np.sqrt(self._square / count)
         typical = float(np.median(scale[some])) if some.any() else 1.0
-        bounds = (np.where(some, x, 0.0) for x in (self._least, self._greatest))
-        pivot = np.zeros(count.size) if self._pivot is None else self._pivot
-        return Spread(pivot + self._sum / count, np.full(count.size, typical), *bounds)
+        return Spread(
+            center=self._pivot + self._sum / count,
+            scale=np.full(count.size, typical),
+            least=np.where(some, self._least, 0.0),
+            greatest=np.where(some, self._greatest, 0.0),
+        )
 
 
-def _spread_of_labels(values: np.ndarray, known: np.ndarray) -> Spread:
-    """Centroid and scale of equation 9: median, and a quarter of the central 95%."""
+def _compute_spread(values: np.ndarray, known: np.ndarray) -> Spread:
+    """Return centroid and scale of equation 9: median, and a quarter of the central 95%."""
     some = known.any(0)
     out = np.zeros((5, values.shape[1]))
-    held = np.where(known, values, np.nan)[:, some]
-    out[:, some] = np.nanpercentile(held, [50, 97.5, 2.5, 0, 100], axis=0)
+    measured = np.where(known, values, np.nan)[:, some]
+    out[:, some] = np.nanpercentile(measured, [50, 97.5, 2.5, 0, 100], axis=0)
     center, high, low, least, greatest = out
     return Spread(center, (high - low) / 4, least, greatest)
 
 
-def _farthest_labels(values: np.ndarray, known: np.ndarray, spread: Spread) -> np.ndarray:
+def _find_farthest(values: np.ndarray, known: np.ndarray, spread: Spread) -> np.ndarray:
     """Return the distance from the median, in units of the spread, beyond which a label is refused: (label,).
 
     A label may have a long tail (parallax, extinction), but none reaches to -9999.
@@ -234,44 +294,29 @@ def _farthest_labels(values: np.ndarray, known: np.ndarray, spread: Spread) -> n
     return np.where(of_many > 0, np.minimum(of_many, _FARTHEST_LABEL), _FARTHEST_LABEL)
 
 
-def _refuse(
-    measured: np.ndarray,
-    useful: np.ndarray,
-    spread: Spread,
-    spec: OutputSpec,
-    grid: np.ndarray,
-    spectral: bool,
-    where: str,
+def _check_measured(
+    source: _Source, measured: np.ndarray, useful: np.ndarray, spread: Spread
 ) -> None:
-    if spectral:
-        if not measured.any() or spread.scale[0] == 0:
-            raise InputError(
-                f"{where}: {spec.name!r} holds no pixel that varies between stars; check "
-                f"{spec.noise!r}"
-            )
-        return
-    for name, number, good, scale in zip(
-        grid.tolist(), measured, useful, spread.scale, strict=True
-    ):
+    """Refuse labels or bands that too few stars have, or that do not vary."""
+    spec = source.spec
+    for i, name in enumerate(source.features.tolist()):
+        feature = f"{source.where}: {spec.dim} {name!r}"
         leave_out = f"leave it out with .drop_sel({spec.dim}=[{name!r}])"
-        if number < LEAST_MEASURED:
-            few = f"only {number} measurements" if number else "no measurement"
+        if measured[i] < LEAST_MEASURED:
+            few = f"only {measured[i]} measurements" if measured[i] else "no measurement"
             raise InputError(
-                f"{where}: {spec.dim} {name!r} has {few} in {spec.name!r} with {spec.noise!r}, "
-                "too few to learn from: "
+                f"{feature} has {few} in {spec.name!r} with {spec.noise!r}, too few to learn from: "
                 f"{leave_out}"
             )
-        if scale == 0:
+        if spread.scale[i] == 0:
             raise InputError(
-                f"{where}: {spec.dim} {name!r} has the same value for (nearly) all stars; "
-                "there is nothing to learn: "
+                f"{feature} has the same value for (nearly) all stars; there is nothing to learn: "
                 f"{leave_out}"
             )
-        if good < LEAST_MEASURED:
+        if useful[i] < LEAST_MEASURED:
             raise InputError(
-                f"{where}: {spec.dim} {name!r} has errors beyond {_MOST_ERROR:.0e} times its "
-                f"spread, {scale:.3g}, in "
-                f"{number - good} of {number} measurements, too few are left to learn from: "
-                f"check {spec.noise!r}, or "
-                f"{leave_out}"
+                f"{feature} has errors beyond {_MOST_ERROR:.0e} times its spread, "
+                f"{spread.scale[i]:.3g}, in {measured[i] - useful[i]} of {measured[i]} "
+                "measurements, too few are left to learn from: "
+                f"check {spec.noise!r}, or {leave_out}"
             )

@@ -14,17 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from luxscale.model.decoders import LinearMap
-from luxscale.training.data import Report, Trained, TrainingData
-from luxscale.training.steps import (
-    LEAST_SCATTER,
-    Arrays,
-    Latents,
-    canonical,
-    latent_step,
-    leave_out_each,
-    overshoot,
-    weight_step,
-)
+from luxscale.training.data import LEAST_SCATTER, Arrays, Report, Trained, TrainingData
+from luxscale.training.gauge import canonical
+from luxscale.training.latents import Latents, latent_step
+from luxscale.training.statistics import leave_out_each, overshoot, weight_step
 
 #: Fisher-scoring steps of the scatter: the first must find it, later ones, every second iteration,
 #: follow it.
@@ -33,6 +26,16 @@ _FIRST_STEPS, _STEPS = 8, 2
 #: Factor by which each M-step is overshot, which leaves EM convergent: 12 iterations then come as
 #: far as 16 without.
 _RELAX = 1.5
+
+#: Scatter from which spectra and bands start, and labels where there is nothing else, in units of
+#: their spread.
+_START, _LABEL_START = 0.03, 0.1
+
+#: Of the start of the subspace iteration.
+_SEED = 20250203
+
+#: Components beyond those asked for that make a subspace iteration converge in few rounds.
+_EXTRA = 10
 
 
 def train_marginal(
@@ -56,40 +59,41 @@ def train_marginal(
     Trained
         In the canonical gauge; the objective is the log evidence per star after each iteration.
     """
-    z = principal_latents(data, latent_dim)
-    scatter = label_scatter(data, z[: data.n_stars])
-    everyone = data.present()
-    free = (
-        data.spectral if any(data.spectral) else (True,) * len(data.spectral)
-    )  # whose scatter is fitted
+    informing, everyone = data.informing, data.present()
+    latents = Latents.certain(find_principal_latents(data, latent_dim))
+    scatter = measure_label_scatter(data, latents.mean[: data.n_stars])
     outputs = tuple(_start(o, s, latent_dim) for o, s in zip(data.arrays, scatter, strict=True))
-    outputs = tuple(regress(o, Latents.certain(z), everyone, 0) for o in outputs)
-    latents = Latents.certain(z)
+    outputs = tuple(regress(o, latents, everyone, 0) for o in outputs)
     values = data.values_per_star()
     history: list[float] = []
     for iteration in range(iterations):
-        before, steps = outputs, 0 if iteration % 2 else _STEPS if iteration else _FIRST_STEPS
+        before, steps = outputs, _count_scatter_steps(iteration)
         outputs = tuple(
-            regress(o, latents, everyone, steps if s else 0)
-            for o, s in zip(outputs, free, strict=True)
+            regress(o, latents, everyone, steps if fitted else 0)
+            for o, fitted in zip(outputs, informing, strict=True)
         )
         if iteration:
             outputs = tuple(overshoot(*pair, _RELAX) for pair in zip(before, outputs, strict=True))
-        outputs, _ = canonical(outputs, latents, data.n_stars, data.spectral)
+        outputs, _ = canonical(outputs, latents, data.n_stars, informing)
         latents = latent_step(outputs, 1.0)
         history.append(float(np.asarray(latents.objective[: data.n_stars], float).mean()))
         report("marginal", iteration, history[-1])
-        if (
-            iteration > 1 and history[-1] - history[-3] < 2 * tolerance * values
-        ):  # scatter is fitted every second time
+        # scatter is fitted every second time: two iterations together are what gains
+        if iteration > 1 and history[-1] - history[-3] < 2 * tolerance * values:
             break
-    outputs, _ = canonical(outputs, latents, data.n_stars, data.spectral)
+    outputs, _ = canonical(outputs, latents, data.n_stars, informing)
 
     def leave_out(folds: Sequence[np.ndarray]) -> list[tuple[Arrays, ...]]:
         zero = [np.zeros_like(o.weights) for o in outputs]
         return leave_out_each(outputs, latent_step(outputs, 1.0), zero, folds)
 
     return Trained(outputs, history, leave_out, (LinearMap,) * len(outputs))
+
+
+def _count_scatter_steps(iteration: int) -> int:
+    if iteration == 0:
+        return _FIRST_STEPS
+    return 0 if iteration % 2 else _STEPS
 
 
 def regress(output: Arrays, latents: Latents, stars: np.ndarray, steps: int) -> Arrays:
@@ -106,38 +110,39 @@ def _start(output: Arrays, scatter: np.ndarray, latent_dim: int) -> Arrays:
     )
 
 
-def principal_latents(data: TrainingData, latent_dim: int, *, rounds: int = 6) -> np.ndarray:
+def find_principal_latents(data: TrainingData, latent_dim: int, *, rounds: int = 6) -> np.ndarray:
     """Return where EM starts: leading principal components of the spectra, each pixel weighted by its mean ivar.
 
     By subspace iteration from a fixed random start in feature space, so that neither a seed nor the
     order of the stars matters. Shape (star, latent), padding included, variance 1.
     """
-    informed = [a for a, s in zip(data.arrays, data.spectral, strict=True) if s] or list(
-        data.arrays
-    )
+    informed = [a for a, informs in zip(data.arrays, data.informing, strict=True) if informs]
     values = [np.asarray(a.values) for a in informed]
-    roots = [_root_mean_ivar(a)[:, None] for a in informed]
-    n, d = values[0].shape[0], sum(v.shape[1] for v in values)
-    width = min(latent_dim + 10, data.n_stars, d)
-    basis = np.random.default_rng(20250203).standard_normal((d, width)).astype(np.float32)
-    edges = np.cumsum([v.shape[1] for v in values])[:-1]
+    roots = [_compute_root_mean_ivar(a)[:, None] for a in informed]
+    sizes = [v.shape[1] for v in values]
+    n, d = values[0].shape[0], sum(sizes)
+    width = min(latent_dim + _EXTRA, data.n_stars, d)
+    basis = np.random.default_rng(_SEED).standard_normal((d, width)).astype(np.float32)
+    edges = np.cumsum(sizes)[:-1]
     for _ in range(rounds):
         parts = zip(values, roots, np.split(basis, edges), strict=True)
-        left = np.linalg.qr(sum(y @ (r * b) for y, r, b in parts))[0]
+        left = np.linalg.qr(sum(y @ (root * b) for y, root, b in parts))[0]
         basis = np.concatenate([r * (y.T @ left) for y, r in zip(values, roots, strict=True)])
     rotation = np.linalg.svd(basis, full_matrices=False)[2].T
+    components = (left @ rotation)[:, :latent_dim] * np.sqrt(data.n_stars)
+    # latents beyond what the data have components start at 0
     z = np.zeros((n, latent_dim), np.float32)
-    kept = (left @ rotation)[:, :latent_dim] * np.sqrt(data.n_stars)
-    z[:, : kept.shape[1]] = kept
+    z[:, : components.shape[1]] = components
     return z
 
 
-def _root_mean_ivar(arrays: Arrays) -> np.ndarray:
+def _compute_root_mean_ivar(arrays: Arrays) -> np.ndarray:
     ivar = np.asarray(arrays.ivar)
-    return np.sqrt(ivar.sum(0) / np.maximum((ivar > 0).sum(0), 1)).astype(np.float32)
+    known = np.maximum((ivar > 0).sum(0), 1)
+    return np.sqrt(ivar.sum(0) / known).astype(np.float32)
 
 
-def label_scatter(data: TrainingData, z: np.ndarray, *, folds: int = 5) -> list[np.ndarray]:
+def measure_label_scatter(data: TrainingData, z: np.ndarray, *, folds: int = 5) -> list[np.ndarray]:
     """Return the scatter each output starts from; that of labels is kept.
 
     A fitted label scatter collapses once there are latents enough to follow each label's noise. It
@@ -147,18 +152,23 @@ def label_scatter(data: TrainingData, z: np.ndarray, *, folds: int = 5) -> list[
     starts small, and is fitted.
     """
     scatters = []
-    for i, spectral in enumerate(data.spectral):
-        scatter = np.full(data.grids[i].size, 0.03 if spectral else 0.1, np.float32)
-        if not spectral and any(data.spectral):
-            values, ivar = data.table(i)
-            for m in range(scatter.size):
-                scatter[m] = _misfit(z, values[:, m], ivar[:, m], data.fold(folds))
+    for output, fitted in zip(data.outputs, data.informing, strict=True):
+        start = _LABEL_START if output.is_label else _START
+        scatter = np.full(output.size, start, np.float32)
+        if not fitted:
+            values, ivar = output.table()
+            fold = data.fold(folds)
+            for m in range(output.size):
+                scatter[m] = _measure_scatter(z, values[:, m], ivar[:, m], fold)
         scatters.append(scatter)
     return scatters
 
 
-def _misfit(z: np.ndarray, value: np.ndarray, ivar: np.ndarray, fold: np.ndarray) -> float:
+def _measure_scatter(z: np.ndarray, value: np.ndarray, ivar: np.ndarray, fold: np.ndarray) -> float:
+    """Return the scatter of a label about a ridge regression on z, out of fold, less its errors."""
     known = np.flatnonzero(ivar > 0)
+    if not known.size:
+        return 0.0
     x = np.column_stack([z[known], np.ones(known.size)]).astype(float)
     y, error2 = value[known].astype(float), 1 / ivar[known].astype(float)
     fold = fold[known]
@@ -167,4 +177,4 @@ def _misfit(z: np.ndarray, value: np.ndarray, ivar: np.ndarray, fold: np.ndarray
         train, test = fold != k, fold == k
         normal = x[train].T @ x[train] + np.eye(x.shape[1])
         residual[test] = y[test] - x[test] @ np.linalg.solve(normal, x[train].T @ y[train])
-    return math.sqrt(max(float(np.mean(residual**2 - error2)), 0.0)) if known.size else 0.0
+    return math.sqrt(max(float(np.mean(residual**2 - error2)), 0.0))

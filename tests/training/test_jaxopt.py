@@ -11,8 +11,8 @@ from luxscale.errors import InputError
 from luxscale.schema.outputs import pick_outputs
 from luxscale.training.alternating import train_alternating
 from luxscale.training.jaxopt import _jaxopt
+from luxscale.training.latents import latent_step
 from luxscale.training.load import load_training
-from luxscale.training.steps import latent_step
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def fit(data, solver, tolerance=0.0):
 
 def parameters(data, arrays):
     """Weights with offset, and scatter, of each output in scaled units, without padding."""
-    sizes = [g.size for g in data.grids]
+    sizes = [o.size for o in data.outputs]
     return [
         (np.column_stack([a.weights, a.offset])[:d], np.asarray(a.scatter)[:d])
         for a, d in zip(arrays, sizes, strict=True)
@@ -52,7 +52,7 @@ def parameters(data, arrays):
 
 def predictions(data, arrays):
     """Every output of every star, predicted from its spectrum, in scaled units."""
-    spectra = tuple(a for a, s in zip(arrays, data.spectral, strict=True) if s)
+    spectra = tuple(a for a, o in zip(arrays, data.outputs, strict=True) if o.is_spectrum)
     z = np.asarray(latent_step(spectra, PRECISION, marginal=False).mean)[: data.n_stars]
     return [np.column_stack([z, np.ones(len(z))]) @ w.T for w, _ in parameters(data, arrays)]
 
@@ -96,8 +96,8 @@ def test_parameters_are_those_of_the_exact_steps(both):
             np.testing.assert_allclose(x, y, rtol=0, atol=1e-4)
     scatter = [
         s
-        for (_, s), spectral in zip(parameters(data, ours.arrays), data.spectral, strict=True)
-        if spectral
+        for (_, s), o in zip(parameters(data, ours.arrays), data.outputs, strict=True)
+        if o.is_spectrum
     ]
     assert (scatter[0] > 0.1).any() and (scatter[0] < 1.1e-3).any()  # both kinds of pixel are there
 

@@ -1,6 +1,5 @@
 """Training finds the model that made the data, in one gauge whatever the seed and order, or says why it cannot."""
 
-import importlib
 import json
 import zlib
 
@@ -11,17 +10,11 @@ import xarray as xr
 import luxscale as lux
 from luxscale.errors import InputError
 from luxscale.examples.simulate import simulate
-from luxscale.training import alternating
-from luxscale.training.data import folds_of
-from luxscale.training.steps import (
-    BLOCK,
-    Arrays,
-    Latents,
-    canonical,
-    latent_step,
-    leave_out_step,
-    weight_step,
-)
+from luxscale.training import alternating, calibrate
+from luxscale.training.data import BLOCK, Arrays, TrainingData, folds_of
+from luxscale.training.gauge import canonical
+from luxscale.training.latents import Latents, latent_step
+from luxscale.training.statistics import leave_out_step, weight_step
 
 METHODS = ("marginal", "alternating")
 P = 4
@@ -413,7 +406,7 @@ def test_an_objective_that_falls_is_refused(training, monkeypatch):
         z = alternating.latent_step(outputs, precision, marginal=False)
         return z._replace(objective=z.objective - (100 if latents.objective.any() else 0))
 
-    monkeypatch.setattr(alternating, "_latents", shrinking)
+    monkeypatch.setattr(alternating, "_solve_latents", shrinking)
     with pytest.raises(
         InputError, match=r"objective fell by .* at iteration [1-9].*check the smallest errors"
     ):
@@ -517,20 +510,19 @@ def test_one_fold_measures_nothing(models):
 
 
 def test_misfit_is_measured_on_stars_that_the_weights_have_not_seen(training, monkeypatch):
-    module = importlib.import_module("luxscale.training")
     fitted, left_out = [], []
-    outputs, measure = module._outputs, module._left_out
+    to_model, measure = TrainingData.to_model, calibrate._measure
 
-    def recorded_outputs(data, arrays, trained, spans):
+    def recorded_outputs(data, arrays, kinds, windows):
         fitted.append(arrays)
-        return outputs(data, arrays, trained, spans)
+        return to_model(data, arrays, kinds, windows)
 
     def recorded_measure(model, data, rows):
         left_out.append(rows)
         return measure(model, data, rows)
 
-    monkeypatch.setattr(module, "_outputs", recorded_outputs)
-    monkeypatch.setattr(module, "_left_out", recorded_measure)
+    monkeypatch.setattr(TrainingData, "to_model", recorded_outputs)
+    monkeypatch.setattr(calibrate, "_measure", recorded_measure)
     fit(training, folds=4)
     assert sorted(np.concatenate(left_out).tolist()) == list(range(500))  # each star once
     assert [rows.size for rows in left_out] == [125] * 4

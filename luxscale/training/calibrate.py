@@ -1,0 +1,160 @@
+"""What stars left out of training tell of a model: the misfit of its labels, and where flags begin."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from luxscale.model.inference import Inference
+from luxscale.model.lux import LuxModel, Output
+from luxscale.progress import Progress
+from luxscale.training.data import BLOCK, Trained, TrainingData
+from luxscale.training.misfit import misfit
+
+
+class Residuals(NamedTuple):
+    """What `misfit` is found from, of one output's labels: (star, label)."""
+
+    residual: np.ndarray
+    formal: np.ndarray
+    label_err: np.ndarray
+
+
+class LeftOut(NamedTuple):
+    """What inference says of stars left out of training.
+
+    chi2, distance : (star,), chi2 per value and squared length of the latents, of stars with data;
+    labels : of each output of labels.
+    """
+
+    chi2: np.ndarray
+    distance: np.ndarray
+    labels: tuple[Residuals, ...]
+
+
+def calibrate(
+    model: LuxModel,
+    data: TrainingData,
+    trained: Trained,
+    folds: int,
+    shown: Progress,
+    *,
+    exact_labels: bool,
+) -> LuxModel:
+    """Measure label misfit and the spread of chi2 and latents out of fold, and put them into the model.
+
+    The latents of a fold's stars are those of the whole training; what is regressed on them,
+    weights and scatter, is not. That a star's own latents bear on the gauge that others are given
+    is an influence of order 1 / n_stars.
+
+    Parameters
+    ----------
+    model : LuxModel
+    data : TrainingData
+    trained : Trained
+        What regresses without a fold.
+    folds : int
+        With 1 nothing is measured, and the model stays as it is.
+    shown : Progress
+    exact_labels : bool
+        Whether the latents are the labels, which then scatter about nothing.
+    """
+    if not data.measured:
+        # nothing to predict labels from but each other: their scatter is all there is
+        own = (dataclasses.replace(o, floor=o.scatter) for o in model.outputs)
+        return dataclasses.replace(model, outputs=tuple(own))
+    if folds == 1:
+        return model
+    left_out = _concatenate(measure_each_fold(model, data, trained, folds, shown))
+    labels = zip(model.labels, left_out.labels, strict=True)
+    floors = {output.name: misfit(*residuals) for output, residuals in labels}
+    return dataclasses.replace(
+        model,
+        outputs=tuple(_add_floor(o, floors, exact_labels) for o in model.outputs),
+        limits=(_set_limit(left_out.chi2), _set_limit(left_out.distance)),
+    )
+
+
+def measure_each_fold(
+    model: LuxModel, data: TrainingData, trained: Trained, folds: int, shown: Progress
+) -> list[LeftOut]:
+    """Infer the stars of each fold with weights regressed on the others.
+
+    Parameters
+    ----------
+    model, data, trained, folds, shown
+        As for `calibrate`.
+    """
+    fold = data.fold(folds)
+    rows = [np.flatnonzero(fold == k) for k in range(folds)]
+    windows = {label: spans for o in model.outputs for label, spans in o.windows}
+    parts = []
+    shown.stage("regression without each fold")
+    for k, arrays in enumerate(trained.leave_out(rows)):
+        shown.stage(f"fold {k + 1} of {folds}")
+        outputs = data.to_model(arrays, trained.kinds, windows)
+        part = dataclasses.replace(model, outputs=outputs)
+        parts.append(_measure(part, data, rows[k]))
+    return parts
+
+
+def _measure(model: LuxModel, data: TrainingData, rows: np.ndarray) -> LeftOut:
+    """Infer stars from all that is measured of them, and compare with their labels."""
+    inference = Inference.of(model, [o.spec.name for o in data.measured])
+    inference = inference.for_scaled_data([o.spread.center for o in data.measured])
+    tables = [o.table() for o in data.measured]
+    parts = []
+    for start in range(0, rows.size, BLOCK):
+        block = rows[start : start + BLOCK]
+        values = [table[0][block] for table in tables]
+        ivars = [table[1][block] for table in tables]
+        parts.append(inference.infer_from_ivars(values, ivars))
+    inferred = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    n_values = inferred["n_pixels"]
+    seen = n_values > 0
+    labels = []
+    for output in data.labels:
+        value, ivar = output.physical(rows)
+        known = (ivar > 0) & seen[:, None]
+        labels.append(
+            Residuals(
+                residual=np.where(known, inferred[output.spec.name] - value, np.nan),
+                formal=inferred[output.spec.noise],
+                label_err=1 / np.sqrt(np.where(ivar > 0, ivar, np.inf)),
+            )
+        )
+    return LeftOut(
+        chi2=(inferred["chi2"] / np.maximum(n_values, 1))[seen],
+        distance=(inferred["latent"] ** 2).sum(1)[seen],
+        labels=tuple(labels),
+    )
+
+
+def _concatenate(parts: Sequence[LeftOut]) -> LeftOut:
+    labels = zip(*(part.labels for part in parts), strict=True)
+    return LeftOut(
+        chi2=np.concatenate([part.chi2 for part in parts]),
+        distance=np.concatenate([part.distance for part in parts]),
+        labels=tuple(Residuals(*map(np.concatenate, zip(*r, strict=True))) for r in labels),
+    )
+
+
+def _add_floor(output: Output, floors: dict[str, np.ndarray], exact_labels: bool) -> Output:
+    """Put the misfit of its labels into an output that has any; as their scatter too, unless they are exact."""
+    if not output.is_label:
+        return output
+    floor = floors[output.name]
+    # what spectra cannot tell of labels is their scatter about the model, where labels are given
+    scatter = output.scatter if exact_labels else floor
+    return dataclasses.replace(output, floor=floor, scatter=scatter)
+
+
+def _set_limit(values: np.ndarray) -> float:
+    """Return three times as far from the median as the 99th percentile of stars left out of training."""
+    if not values.size:
+        return float("inf")
+    middle, high = np.percentile(values, [50, 99])
+    return float(middle + 3 * (high - middle))

@@ -1,0 +1,91 @@
+"""The canonical gauge: which of all latents that predict the same a model has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from luxscale.model.jit import compile_program
+from luxscale.training.data import Arrays
+from luxscale.training.latents import Latents
+
+#: Least variance of a latent, as a fraction of the greatest: one that no star uses stays finite.
+_LEAST_VARIANCE = 1e-12
+
+
+def canonical(
+    outputs: tuple[Arrays, ...], latents: Latents, n_stars: int, informing: Sequence[bool]
+) -> tuple[tuple[Arrays, ...], Latents]:
+    """Turn weights and latents into the canonical gauge; what they predict does not change.
+
+    The latents of the training stars get mean 0 and covariance 1 (second moments include the
+    posterior covariances), the mean information of the spectra, W^T diag(mean weight) W, becomes
+    diagonal and descending, and the largest weight of each latent positive.
+
+    Parameters
+    ----------
+    outputs : tuple of Arrays
+    latents : Latents
+    n_stars : int
+        Number of stars, without padding.
+    informing : sequence of bool
+        Whose information it is: see `TrainingData.informing`.
+
+    Returns
+    -------
+    outputs : tuple of Arrays
+    latents : Latents
+        Means only.
+    """
+    z = np.asarray(latents.mean, float)
+    mean = z[:n_stars].mean(0)
+    variances, vectors = np.linalg.eigh(_compute_covariance(latents, n_stars))
+    scale = np.sqrt(np.maximum(variances, variances[-1] * _LEAST_VARIANCE))
+    weights = [np.asarray(o.weights, float) @ (vectors * scale) for o in outputs]
+    informed = [
+        (w, o) for w, o, informs in zip(weights, outputs, informing, strict=True) if informs
+    ]
+    information = sum(w.T @ (compute_mean_weight(o)[:, None] * w) for w, o in informed)
+    rotation = _orient(np.linalg.eigh(information)[1][:, ::-1], informed[0][0])
+    new = tuple(
+        o._replace(
+            weights=np.asarray(w @ rotation, np.float32),
+            offset=np.asarray(o.offset + np.asarray(o.weights, float) @ mean, np.float32),
+        )
+        for o, w in zip(outputs, weights, strict=True)
+    )
+    turned = Latents.certain(((z - mean) @ (vectors / scale) @ rotation).astype(np.float32))
+    return new, turned._replace(objective=latents.objective)
+
+
+def _compute_covariance(latents: Latents, n_stars: int) -> np.ndarray:
+    """Return the covariance of the stars' latents, with the mean of their own: (latent, latent)."""
+    z = np.asarray(latents.mean, float)[:n_stars]
+    p = z.shape[1]
+    cov = np.cov(z.T, bias=True).reshape(p, p)
+    if not latents.has_covariance:
+        return cov
+    i, j = np.tril_indices(p)
+    extra = np.zeros((p, p))
+    extra[i, j] = extra[j, i] = np.asarray(latents.cov[:n_stars], float).mean(0)
+    return cov + extra
+
+
+def _orient(rotation: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return a rotation that makes the largest of the rotated weights of each latent positive."""
+    turned = weights @ rotation
+    largest = turned[np.abs(turned).argmax(0), np.arange(turned.shape[1])]
+    return rotation * np.where(largest < 0, -1, 1)
+
+
+def compute_mean_weight(output: Arrays) -> np.ndarray:
+    """Return the mean over stars of 1 / (sigma^2 + s^2): (feature,), float64."""
+    return np.asarray(_mean_weight(output), float)
+
+
+@compile_program()
+def _mean_weight(output: Arrays) -> Any:
+    return jnp.mean(output.noise.weigh(output.ivar), 0)

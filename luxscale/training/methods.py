@@ -1,0 +1,266 @@
+"""The methods of training: what each is called, needs and can be told. Importing this loads nothing heavy."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+from luxscale.errors import InputError
+
+if TYPE_CHECKING:
+    from luxscale.training.data import Report, Trained, TrainingData
+
+#: Number of latents unless given.
+LATENT_DIM = 48
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A setting of a method.
+
+    Parameters
+    ----------
+    default
+        Its value unless given.
+    whole : bool
+        Whether it is a whole number, of at least 1; else a number above 0.
+    zero : bool
+        Whether it may be 0.
+    choices : tuple of str
+        Its values, where it is no number.
+    """
+
+    default: Any
+    whole: bool = False
+    zero: bool = False
+    choices: tuple[str, ...] = ()
+
+    def check(self, name: str, value: Any) -> None:
+        """Refuse a value that the setting cannot have.
+
+        Raises
+        ------
+        InputError
+        """
+        if self.choices:
+            if value not in self.choices:
+                raise InputError(f"{name} {value!r} is unknown; choose {' or '.join(self.choices)}")
+        elif self.whole:
+            check_whole(name, value, 1)
+        else:
+            check_positive(name, value, zero=self.zero)
+
+
+def _use_all_stars(
+    data: TrainingData, latent_dim: int, folds: int, where: str, say: Callable[[str], None]
+) -> TrainingData:
+    return data
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method of training.
+
+    Parameters
+    ----------
+    title : str
+        Its name in messages.
+    fit : callable
+        ``fit(data, latent_dim, report, settings)`` returns what it found, `Trained`.
+    settings : mapping of str to Setting
+    latents_are_labels : bool
+        Whether the latents are the labels themselves, taken as exact: it then needs labels and what
+        is measured, and the number of latents is not free.
+    prior : float, optional
+        Precision of a prior of its own on latents at the test step; None where it is free.
+    select_stars : callable
+        ``select_stars(data, latent_dim, folds, where, say)`` counts the stars that the method cannot use,
+        and refuses data that leave too few.
+    """
+
+    title: str
+    fit: Callable[[TrainingData, int, Report, dict[str, Any]], Trained]
+    settings: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
+    latents_are_labels: bool = False
+    prior: float | None = None
+    select_stars: Callable[[TrainingData, int, int, str, Callable[[str], None]], TrainingData] = (
+        _use_all_stars
+    )
+
+    def choose_latent_dim(self, data: TrainingData, given: int | None) -> int:
+        """Return the number of latents to train with.
+
+        Raises
+        ------
+        InputError
+            If it is no whole number, or not free to choose.
+        """
+        if not self.latents_are_labels:
+            number = LATENT_DIM if given is None else given
+            check_whole("latent_dim", number, 1)
+            return int(number)
+        labels = sum(output.size for output in data.labels)
+        if given is not None:
+            raise InputError(
+                f"latent_dim={given}: {self.title} has one latent a label, here {labels}; leave it "
+                "out"
+            )
+        if not labels or not data.measured:
+            raise InputError(f"{self.title} needs labels and spectra; name both in outputs")
+        return labels
+
+    def choose_prior(self, given: float | None) -> float:
+        """Return the precision of the prior on latents at the test step.
+
+        Raises
+        ------
+        InputError
+            If it is no positive number, or not free to choose.
+        """
+        if self.prior is None:
+            return 1.0 if given is None else check_positive("prior", given)
+        if given is not None:
+            raise InputError(
+                f"prior={given}: {self.title} has a wide prior of its own; leave it out"
+            )
+        return self.prior
+
+
+def _fit_marginal(
+    data: TrainingData, latent_dim: int, report: Report, settings: dict[str, Any]
+) -> Trained:
+    from luxscale.training.marginal import train_marginal
+
+    return train_marginal(data, latent_dim, report=report, **settings)
+
+
+def _fit_alternating(
+    data: TrainingData, latent_dim: int, report: Report, settings: dict[str, Any]
+) -> Trained:
+    from luxscale.training.alternating import train_alternating
+
+    return train_alternating(data, latent_dim, report=report, **settings)
+
+
+def _fit_cannon(
+    data: TrainingData, latent_dim: int, report: Report, settings: dict[str, Any]
+) -> Trained:
+    from luxscale.training.cannon import train_cannon
+
+    return train_cannon(data, latent_dim, report=report)
+
+
+def _select_complete_stars(
+    data: TrainingData, latent_dim: int, folds: int, where: str, say: Callable[[str], None]
+) -> TrainingData:
+    from luxscale.training.cannon import select_complete_stars
+
+    return select_complete_stars(data, latent_dim, folds, where, say)
+
+
+#: Every method, by the name that users give it.
+METHODS: dict[str, Method] = {
+    "marginal": Method(
+        title="the marginal method",
+        fit=_fit_marginal,
+        settings={
+            "iterations": Setting(default=30, whole=True),
+            "tolerance": Setting(default=2e-5, zero=True),
+        },
+    ),
+    "alternating": Method(
+        title="the alternating method",
+        fit=_fit_alternating,
+        settings={
+            "iterations": Setting(default=30, whole=True),
+            "tolerance": Setting(default=2e-3, zero=True),
+            "latent_precision": Setting(default=1e-6),
+            "solver": Setting(default="exact", choices=("exact", "jaxopt")),
+        },
+    ),
+    # its prior is ten times wider than the spread of the training labels
+    "cannon": Method(
+        title="The Cannon",
+        fit=_fit_cannon,
+        latents_are_labels=True,
+        prior=1e-2,
+        select_stars=_select_complete_stars,
+    ),
+}
+
+
+def list_methods_with_free_latents() -> tuple[str, ...]:
+    """Return the names of the methods that leave the number of latents free."""
+    return tuple(name for name, method in METHODS.items() if not method.latents_are_labels)
+
+
+def pick_method(name: str) -> Method:
+    """Return a method by its name.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if name not in METHODS:
+        raise InputError(f"method {name!r} is unknown; choose one of {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def complete_settings(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the settings of a method, and return them with the defaults of those not given.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, or it has no such setting or value.
+    """
+    known = pick_method(method).settings
+    for name, value in given.items():
+        if name not in known:
+            raise InputError(_describe_unknown(method, name))
+        known[name].check(name, value)
+    return {name: setting.default for name, setting in known.items()} | dict(given)
+
+
+def _describe_unknown(method: str, setting: str) -> str:
+    known = ", ".join(METHODS[method].settings) or "none"
+    having = [name for name, other in METHODS.items() if setting in other.settings]
+    elsewhere = f" ({setting!r} is of {' and '.join(having)})" if having else ""
+    return f"method {method!r} has no setting {setting!r}; it has {known}{elsewhere}"
+
+
+def check_positive(name: str, value: Any, *, zero: bool = False) -> float:
+    """Return a setting as a float.
+
+    Parameters
+    ----------
+    name : str
+        In the message.
+    value
+    zero : bool
+        Whether it may be 0.
+
+    Raises
+    ------
+    InputError
+        If it is not a positive number.
+    """
+    number = float(value) if isinstance(value, Real) else math.nan
+    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
+        raise InputError(f"{name} is {value!r}; it must be a positive number")
+    return number
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Refuse what is not a whole number of at least ``least``.
+
+    Raises
+    ------
+    InputError
+    """
+    if not isinstance(value, Integral) or int(value) < least:
+        raise InputError(f"{name} is {value!r}; it must be a whole number of at least {least}")

@@ -1,0 +1,146 @@
+"""Which stars take part in training: what is left out, and counted, and what cannot carry a model, and is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from luxscale.errors import InputError
+from luxscale.progress import Progress
+from luxscale.schema.checks import check_structure, check_unique
+from luxscale.schema.outputs import OutputSpec, Role, pick_outputs
+from luxscale.schema.standard import standardize_survey
+from luxscale.schema.variables import STAR
+from luxscale.training.data import Spans, TrainingData
+from luxscale.training.load import load_training
+
+
+def read_stars(
+    survey: xr.Dataset, outputs: Sequence[str] | None, where: str, shown: Progress
+) -> TrainingData:
+    """Read the stars that have a label, all where none are asked for.
+
+    Parameters
+    ----------
+    survey : Dataset
+    outputs : sequence of str, optional
+        All of the survey if not given.
+    where : str
+        Name of the survey in messages.
+    shown : Progress
+        Is told what is left out.
+
+    Raises
+    ------
+    InputError
+        If the survey breaks the contract, or no star has a label.
+    """
+    survey = standardize_survey(survey)
+    check_structure(survey, where, outputs)
+    specs = pick_outputs(survey, outputs, where)
+    labels = [s for s in specs if s.role is Role.LABELS]
+    left_out: dict[str, int] = {}
+    if labels:
+        known, left_out = _find_labelled(survey, labels, where)
+        _report_left_out(known, left_out["labels_without_errors"], shown)
+        if not known.all():
+            survey = survey.isel({STAR: np.flatnonzero(known)})
+    check_unique(survey[STAR].values, where)
+    data = load_training(survey, specs, where, lambda text: shown.update(0, text))
+    return dataclasses.replace(data, left_out=tuple(left_out.items()))
+
+
+def _find_labelled(
+    survey: xr.Dataset, labels: Sequence[OutputSpec], where: str
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Return which stars have a label with its error, and what is to be left out."""
+    known = np.zeros(survey.sizes[STAR], bool)
+    without_errors = 0
+    for spec in labels:
+        has_value, has_error = (np.isfinite(survey[v].values) for v in spec.variables)
+        known |= (has_value & has_error).any(1)
+        without_errors += int((has_value & ~has_error).sum())
+    if not known.any():
+        names = " and ".join(f"{s.name!r} with {s.noise!r}" for s in labels)
+        raise InputError(
+            f"{where}: no star has a label and its error in {names}; training needs both: join a "
+            "catalogue, or train on other stars"
+        )
+    return known, {
+        "stars_without_labels": int((~known).sum()),
+        "labels_without_errors": without_errors,
+    }
+
+
+def _report_left_out(known: np.ndarray, without_errors: int, shown: Progress) -> None:
+    if not known.all():
+        shown.say(f"{int((~known).sum()):,} of {known.size:,} stars have no label and are left out")
+    if without_errors:
+        shown.say(
+            f"{without_errors:,} label values have no error and get no weight; give each an error"
+        )
+
+
+def check_size(data: TrainingData, latent_dim: int, folds: int, where: str) -> None:
+    """Refuse more folds than stars, and more latents than stars or features can carry.
+
+    Raises
+    ------
+    InputError
+    """
+    if folds > data.n_stars:
+        raise InputError(
+            f"{where}: folds={folds} is more than its {data.n_stars} training stars; choose fewer"
+        )
+    left_out = -(-data.n_stars // folds) if folds > 1 else 0
+    stars, features = data.n_stars - left_out, data.n_features
+    if latent_dim >= min(stars, features):
+        raise InputError(
+            f"{where}: latent_dim={latent_dim} is more than {stars} training stars "
+            f"(folds={folds}) and {features} features can carry; choose fewer than "
+            f"{min(stars, features)}, or add stars"
+        )
+
+
+def check_windows(
+    data: TrainingData, windows: Mapping[str, Sequence[tuple[float, float]]]
+) -> dict[str, Spans]:
+    """Return windows, label -> ((least, greatest), ...), each of which holds pixels.
+
+    Raises
+    ------
+    InputError
+        If one is of no label, or holds no pixel.
+    """
+    if not isinstance(windows, Mapping):
+        raise InputError(f"windows is {windows!r}; give a dict, label -> [(least, greatest), ...]")
+    grids = [o.grid.values for o in data.outputs if o.is_spectrum]
+    labels = [str(name) for o in data.labels for name in o.grid.values]
+    for label in windows:
+        if label not in labels:
+            raise InputError(
+                f"windows name {label!r}, which is no label; the labels are {', '.join(labels)}"
+            )
+    return {label: _check_spans(label, spans, grids) for label, spans in windows.items()}
+
+
+def _check_spans(label: str, spans: Any, grids: Sequence[np.ndarray]) -> Spans:
+    try:
+        found = tuple((float(a), float(b)) for a, b in spans)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"windows of {label!r} are {spans!r}; give a list of (least, greatest)"
+        ) from None
+    if not found:
+        raise InputError(f"windows of {label!r} are empty: name one, or leave the label out")
+    reach = " and ".join(f"{g[0]:g} to {g[-1]:g}" for g in grids) or "absent"
+    for a, b in found:
+        if not any(((g >= a) & (g <= b)).any() for g in grids):
+            raise InputError(
+                f"windows of {label!r}: {a:g} to {b:g} holds no pixel; the grid is {reach}"
+            )
+    return found
