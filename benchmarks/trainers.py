@@ -1,4 +1,4 @@
-"""Time the trainers on one simulated survey, and compare their labels of held-out stars with the truth.
+"""Time the trainers on a simulated survey, and compare their labels of other stars with the truth.
 
     python benchmarks/trainers.py --stars 1000 --pixels 300 --latents 24
 

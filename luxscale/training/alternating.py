@@ -151,7 +151,10 @@ def _average_length2(latents: Latents, data: TrainingData) -> float:
 
 
 def _check_risen(gain: float, objective: float, values: float, iteration: int) -> None:
-    """Refuse an objective that falls: exact steps can only raise it, unless float32 cannot carry the weights."""
+    """Refuse an objective that falls.
+
+    Exact steps can only raise it, unless float32 cannot carry the weights.
+    """
     if gain < -_ROUNDING * (values + abs(objective)):
         raise InputError(
             f"training went astray: its objective fell by {-gain:.3g} per star, to "
@@ -164,7 +167,7 @@ def _check_risen(gain: float, objective: float, values: float, iteration: int) -
 def _solve_weights(
     outputs: _Outputs, latents: Latents, stars: np.ndarray, data: TrainingData, final: bool
 ) -> _Outputs:
-    """Take the a- and b-step, after the s-step of spectra (of all where there are none) if ``final``."""
+    """Take the a- and b-step, after the s-step of what informs latents if ``final``."""
     new = []
     for output, fitted in zip(outputs, data.informing, strict=True):
         steps = _SCATTER_STEPS if final and fitted else 0
@@ -183,7 +186,10 @@ def _leave_out(
 
 
 def _start(data: TrainingData, latent_dim: int) -> tuple[_Outputs, Latents]:
-    """Return weights in [0, 1), always the same, the least scatter, and the latents of equation 9."""
+    """Return where training starts.
+
+    Weights in [0, 1), always the same, the least scatter, and the latents of equation 9.
+    """
     rng = np.random.default_rng(_SEED)
     outputs = []
     for arrays, informs in zip(data.arrays, data.informing, strict=True):

@@ -1,4 +1,4 @@
-"""What stars left out of training tell of a model: the misfit of its labels, and where flags begin."""
+"""What stars left out of training tell of a model: misfit of its labels, and limits of flags."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def calibrate(
     *,
     exact_labels: bool,
 ) -> LuxModel:
-    """Measure label misfit and the spread of chi2 and latents out of fold, and put them into the model.
+    """Put the misfit of labels and the limits of flags, measured out of fold, into a model.
 
     The latents of a fold's stars are those of the whole training; what is regressed on them,
     weights and scatter, is not. That a star's own latents bear on the gauge that others are given
@@ -143,7 +143,7 @@ def _concatenate(parts: Sequence[LeftOut]) -> LeftOut:
 
 
 def _add_floor(output: Output, floors: dict[str, np.ndarray], exact_labels: bool) -> Output:
-    """Put the misfit of its labels into an output that has any; as their scatter too, unless they are exact."""
+    """Put the misfit of labels into their output, as their scatter too unless they are exact."""
     if not output.is_label:
         return output
     floor = floors[output.name]
@@ -153,7 +153,7 @@ def _add_floor(output: Output, floors: dict[str, np.ndarray], exact_labels: bool
 
 
 def _set_limit(values: np.ndarray) -> float:
-    """Return three times as far from the median as the 99th percentile of stars left out of training."""
+    """Return three times as far from the median as the 99th percentile."""
     if not values.size:
         return float("inf")
     middle, high = np.percentile(values, [50, 99])

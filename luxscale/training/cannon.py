@@ -1,4 +1,4 @@
-"""The Cannon (Ness et al. 2015), the baseline that every user compares with: flux is quadratic in the labels.
+"""The Cannon (Ness et al. 2015), the baseline of the field: flux is quadratic in the labels.
 
 It is the special case of Lux whose latents are the scaled labels themselves, taken as exact: the
 map of the labels is linear and given, that of each spectrum quadratic, and training is one weighted

@@ -112,12 +112,15 @@ class TrainingOutput:
         return int(self.grid.size)
 
     def table(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return values and inverse variances without padding, in units of the spread: (star, feature)."""
+        """Return values and inverse variances, (star, feature), in units of the spread.
+
+        Without padding.
+        """
         values, ivar = self.arrays.values, self.arrays.ivar
         return np.asarray(values)[: self.n_stars], np.asarray(ivar)[: self.n_stars]
 
     def physical(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return values and inverse variances of some stars in the units of the survey: (star, feature)."""
+        """Return values and inverse variances of some stars, (star, feature), in survey units."""
         values, ivar = self.table()
         safe = np.where(self.spread.scale > 0, self.spread.scale, 1)
         return self.spread.center + values[rows] * self.spread.scale, ivar[rows] / safe**2
@@ -200,7 +203,10 @@ class TrainingData:
 
     @property
     def informing(self) -> tuple[bool, ...]:
-        """Which outputs set the gauge and have their scatter fitted: all but labels, or all if there are labels only."""
+        """Which outputs set the gauge and have their scatter fitted.
+
+        All but labels; all, if there are labels only.
+        """
         labels_only = not self.measured
         return tuple(labels_only or not o.is_label for o in self.outputs)
 
@@ -255,9 +261,9 @@ class Trained(NamedTuple):
 
 
 def folds_of(stars: np.ndarray, folds: int) -> np.ndarray:
-    """Return the fold of each star, by its identifier, so that the order of the stars does not matter: (star,).
+    """Return the fold of each star: (star,).
 
-    Folds are of equal size.
+    By its identifier, so that the order of the stars does not matter; folds are of equal size.
     """
     # names stand beside the CRCs, for those of many stars may be equal
     keys = [(zlib.crc32(name.encode()), name) for name in map(str, stars.tolist())]

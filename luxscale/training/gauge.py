@@ -44,21 +44,34 @@ def canonical(
     mean = z[:n_stars].mean(0)
     variances, vectors = np.linalg.eigh(_compute_covariance(latents, n_stars))
     scale = np.sqrt(np.maximum(variances, variances[-1] * _LEAST_VARIANCE))
+    # of latents with mean 0 and covariance 1, up to a rotation
     weights = [np.asarray(o.weights, float) @ (vectors * scale) for o in outputs]
-    informed = [
-        (w, o) for w, o, informs in zip(weights, outputs, informing, strict=True) if informs
-    ]
-    information = sum(w.T @ (compute_mean_weight(o)[:, None] * w) for w, o in informed)
-    rotation = _orient(np.linalg.eigh(information)[1][:, ::-1], informed[0][0])
-    new = tuple(
-        o._replace(
-            weights=np.asarray(w @ rotation, np.float32),
-            offset=np.asarray(o.offset + np.asarray(o.weights, float) @ mean, np.float32),
+    rotation = _find_rotation(outputs, weights, informing)
+    new = []
+    for output, whitened in zip(outputs, weights, strict=True):
+        offset = output.offset + np.asarray(output.weights, float) @ mean
+        new.append(
+            output._replace(
+                weights=np.asarray(whitened @ rotation, np.float32),
+                offset=np.asarray(offset, np.float32),
+            )
         )
-        for o, w in zip(outputs, weights, strict=True)
-    )
-    turned = Latents.certain(((z - mean) @ (vectors / scale) @ rotation).astype(np.float32))
-    return new, turned._replace(objective=latents.objective)
+    turned = (z - mean) @ (vectors / scale) @ rotation
+    means = Latents.certain(turned.astype(np.float32))
+    return tuple(new), means._replace(objective=latents.objective)
+
+
+def _find_rotation(
+    outputs: Sequence[Arrays], weights: Sequence[np.ndarray], informing: Sequence[bool]
+) -> np.ndarray:
+    """Return the rotation that makes the information diagonal and descending: (latent, latent)."""
+    informed = [i for i, informs in enumerate(informing) if informs]
+    information = np.zeros((weights[0].shape[1],) * 2)
+    for i in informed:
+        mean_weight = compute_mean_weight(outputs[i])[:, None]
+        information = information + weights[i].T @ (mean_weight * weights[i])
+    _, vectors = np.linalg.eigh(information)
+    return _orient(vectors[:, ::-1], weights[informed[0]])
 
 
 def _compute_covariance(latents: Latents, n_stars: int) -> np.ndarray:

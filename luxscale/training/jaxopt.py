@@ -1,7 +1,8 @@
-"""The steps of the paper's training by the paper's solvers: Gauss-Newton in agenda 1, LBFGS in agenda 2, both of jaxopt.
+"""The steps of the paper's training by the paper's solvers, those of jaxopt.
 
-They are the steps of `luxscale.training.alternating`, with the same objectives, taken numerically:
-to show that both reach the same optimum, and because residuals that are not linear could be put in.
+Gauss-Newton in agenda 1, LBFGS in agenda 2. They are the steps of
+`luxscale.training.alternating`, with the same objectives, taken numerically: to show that both
+reach the same optimum, and because residuals that are not linear could be put in.
 
 - Agenda 1: a-, b- and z-step are least-squares problems of one feature (one star) each, whose
   residuals Gauss-Newton gets as a function; features (stars) are batched.
@@ -113,7 +114,10 @@ def _float64() -> Any:
 
 
 def _program(**options: Any) -> Callable[[Callable], Callable]:
-    """Compile as `luxscale.model.jit.compile_program` does, in float64; what comes back is float32 but for objectives."""
+    """Compile as `luxscale.model.jit.compile_program` does, in float64.
+
+    What comes back is float32, but for objectives.
+    """
 
     def decorate(function: Callable) -> Callable:
         compiled = compile_program(**options)(function)
@@ -129,7 +133,10 @@ def _program(**options: Any) -> Callable[[Callable], Callable]:
 
 
 def _run(solver: Any, x: Any, *args: Any) -> Any:
-    """Run a solver from x until its error is below its tol: ``solver.run``, which compiles the update twice."""
+    """Run a solver from x until its error is below its tol.
+
+    As ``solver.run`` does, which compiles the update twice.
+    """
 
     def update(carry: tuple[Any, Any]) -> tuple[Any, Any]:
         return tuple(solver.update(*carry, *args))  # type: ignore[return-value]
@@ -145,10 +152,10 @@ def _double(*arrays: Any) -> list[Any]:
 
 
 def _feature_residuals(x: Any, pull: Any, y: Any, w: Any, z1: Any) -> Any:
-    """Return the residuals of one feature, whose half sum of squares a- and b-step minimise: (star + latent + 1,).
+    """Return the residuals of one feature: (star + latent + 1,).
 
-    sqrt(w_n) (y_n - x . [z_n, 1]) of each star, and the pull of ``weight_step`` towards the weights
-    before the step.
+    Half their sum of squares is what a- and b-step minimise: sqrt(w_n) (y_n - x . [z_n, 1]) of each
+    star, and the pull of ``weight_step`` towards the weights before the step.
 
     Parameters
     ----------
@@ -165,9 +172,10 @@ def _feature_residuals(x: Any, pull: Any, y: Any, w: Any, z1: Any) -> Any:
 def _star_residuals(
     z: Any, values: list[Any], weights: list[Any], designs: list[Any], prior: Any
 ) -> Any:
-    """Return the residuals of one star, whose half sum of squares the z-step minimises: (features + latent,).
+    """Return the residuals of one star: (features + latent,).
 
-    sqrt(w_d) (y_d - X_d . z) of each feature of every output, y less the offset, and sqrt(prior) z.
+    Half their sum of squares is what the z-step minimises: sqrt(w_d) (y_d - X_d . z) of each
+    feature of every output, y less the offset, and sqrt(prior) z.
     """
     misfit = [jnp.sqrt(w) * (y - x @ z) for y, w, x in zip(values, weights, designs, strict=True)]
     return jnp.concatenate([*misfit, jnp.sqrt(prior) * z])
@@ -251,7 +259,7 @@ def _latent_step(
 
 @_program()
 def _scatter_step(output: Arrays, z: Any, stars: Any) -> Any:
-    """Maximise the likelihood over the scatter of each feature at fixed weights and latents (s-step): (feature,).
+    """Maximise the likelihood over the scatter of each feature (s-step): (feature,).
 
     Parameters are those of ``_weight_step``.
     """
@@ -269,6 +277,9 @@ def _scatter_step(output: Arrays, z: Any, stars: Any) -> Any:
 
 
 def _minus_log_likelihood(ln_s: Any, q: Any, ivar: Any) -> Any:
-    """Return what the s-step minimises, of one feature, less a constant: squared residuals and ivar are (star,)."""
+    """Return what the s-step minimises of one feature, less a constant.
+
+    Squared residuals ``q`` and ``ivar`` are (star,).
+    """
     w = DiagonalNoise(jnp.exp(ln_s)).weigh(ivar)
     return 0.5 * jnp.sum(jnp.where(w > 0, w * q - jnp.log(jnp.where(w > 0, w, 1)), 0))

@@ -1,7 +1,8 @@
-"""The latents of the training stars at given weights, in blocks of stars, so that no array of (star, feature, latent) exists."""
+"""The latents of the training stars at given weights, in blocks of stars."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,10 @@ from luxscale.training.data import BLOCK, Arrays
 
 
 class Latents(NamedTuple):
-    """Posterior of the latents: mean (star, latent), packed covariance (star, K), objective (star,)."""
+    """Posterior of the latents.
+
+    mean : (star, latent); cov : (star, K), packed, K = 0 where they are exact; objective : (star,).
+    """
 
     mean: Any
     cov: Any
@@ -46,32 +50,47 @@ def latent_step(
         Whether to return covariances and the log evidence, ln p(data), instead of none and the
         penalised log-likelihood of equation 8.
     """
-    p = outputs[0].weights.shape[1]
-    designs = [o.weights for o in outputs]
-    packed = [linalg.pack(x).T for x in designs]
+    packed = [linalg.pack(o.weights).T for o in outputs]
 
     def solve_block(i: Any) -> Latents:
-        weights = [o.noise.weigh(_slice(o.ivar, i, block)) for o in outputs]
-        residuals = [_slice(o.values, i, block) - o.offset for o in outputs]
-        h, rhs = linalg.sum_equations(weights, residuals, designs, packed)
-        directions = jnp.eye(p) if marginal else None
-        z, half, log_det = linalg.solve(linalg.unpack(h, p) + prior * jnp.eye(p), rhs, directions)
-        objective = -0.5 * prior * jnp.sum(z * z, 1)
-        for o, w, r in zip(outputs, weights, residuals, strict=True):
-            objective += o.noise.log_likelihood(w, r - linalg.dot(z, o.weights.T))
-        if not marginal:
-            return Latents(z, jnp.zeros((block, 0)), objective)
-        # what the integral over z adds: the volume of the posterior in that of the prior
-        objective += 0.5 * (p * jnp.log(prior) - log_det)
-        return Latents(z, linalg.pack_symmetric(linalg.square(half)), objective)
+        stars = [_slice_stars(o, i, block) for o in outputs]
+        return _solve_stars(stars, packed, prior, marginal)
 
     n = outputs[0].values.shape[0]
     blocks = jax.lax.map(solve_block, jnp.arange(n // block))
     return Latents(*(x.reshape(n, *x.shape[2:]) for x in blocks))
 
 
-def _slice(x: Any, index: Any, size: int) -> Any:
-    return jax.lax.dynamic_slice_in_dim(x, index * size, size, 0)
+def _slice_stars(output: Arrays, index: Any, size: int) -> Arrays:
+    """Return one block of stars of an output."""
+    first = index * size
+    return output._replace(
+        values=jax.lax.dynamic_slice_in_dim(output.values, first, size, 0),
+        ivar=jax.lax.dynamic_slice_in_dim(output.ivar, first, size, 0),
+    )
+
+
+def _solve_stars(
+    outputs: Sequence[Arrays], packed: Sequence[Any], prior: float, marginal: bool
+) -> Latents:
+    """Solve for the latents of some stars; ``packed`` are the products of each output's weights."""
+    designs = [o.weights for o in outputs]
+    weights = [o.noise.weigh(o.ivar) for o in outputs]
+    residuals = [o.values - o.offset for o in outputs]
+    normal, rhs = linalg.sum_equations(weights, residuals, designs, packed)
+    p = rhs.shape[1]
+    h = linalg.unpack(normal, p) + prior * jnp.eye(p)
+    z, half, log_det = linalg.solve(h, rhs, jnp.eye(p) if marginal else None)
+    objective = -0.5 * prior * jnp.sum(z * z, 1)
+    for output, w, r in zip(outputs, weights, residuals, strict=True):
+        remaining = r - linalg.dot(z, output.weights.T)
+        objective += output.noise.log_likelihood(w, remaining)
+    if not marginal:
+        return Latents(z, jnp.zeros((len(z), 0)), objective)
+    # what the integral over z adds: the volume of the posterior in that of the prior
+    objective += 0.5 * (p * jnp.log(prior) - log_det)
+    covariance = linalg.pack_symmetric(linalg.square(half))
+    return Latents(z, covariance, objective)
 
 
 @compile_program()

@@ -1,4 +1,7 @@
-"""Reading the training stars: scaled to order one, onto the device, and what cannot be trained on refused by name."""
+"""Reading the training stars: scaled to order one, onto the device.
+
+What cannot be trained on is refused by name.
+"""
 
 from __future__ import annotations
 
@@ -54,10 +57,10 @@ class _Source(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """An output as it was read: values, inverse variances (star, feature), in a unit of the survey's.
+    """An output as it was read.
 
-    spread, farthest : (feature,), farthest being the distance from the centre, in units of the
-    spread, at which a value is refused.
+    values, ivar : (star, feature), divided by ``unit``; spread, farthest : (feature,), farthest
+    being the distance from the centre, in units of the spread, at which a value is refused.
     """
 
     values: np.ndarray
@@ -73,7 +76,7 @@ def load_training(
     where: str,
     report: Report = lambda _: None,
 ) -> TrainingData:
-    """Read the training stars onto the device, and refuse data that break the contract or carry no model.
+    """Read the training stars onto the device.
 
     Parameters
     ----------
@@ -194,7 +197,7 @@ def _scale_table(source: _Source, table: _Table, values: np.ndarray, ivar: np.nd
 
 
 def _read_parts(source: _Source, report: Report) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Read values and inverse variances, a chunk's worth at once, and yield them in smaller parts."""
+    """Read values and inverse variances in chunks, and yield them in smaller parts."""
     spec, n = source.spec, source.n_stars
     for chunk in _list_slices(n, _ROWS):
         block = source.survey[list(spec.variables)].isel({STAR: chunk}).load()
@@ -212,13 +215,14 @@ def _list_slices(stop: int, size: int) -> Iterator[slice]:
 
 
 def _check_distance(source: _Source, values: np.ndarray, farthest: np.ndarray, start: int) -> None:
-    """Refuse values, in units of their spread, that leave no digit to the others or are no measurements."""
+    """Refuse values that leave no digit to the others or are no measurements."""
     distance = np.abs(values) / farthest
     # the farthest, for it may have drawn the mean away from all others
-    n, k = (int(x) for x in np.unravel_index(int(np.argmax(distance)), distance.shape))
+    n, k = np.unravel_index(int(np.argmax(distance)), distance.shape)
     if distance[n, k] < 1:
         return
-    star, feature = source.survey[STAR].values[start + n], source.features[k]
+    star = source.survey[STAR].values[start + int(n)]
+    feature = source.features[k]
     missing = "0" if source.spec.is_ivar else "NaN"
     raise InputError(
         f"{source.where}: {source.spec.name!r} at star {str(star)!r}, {source.spec.dim} {feature}, "
@@ -228,7 +232,10 @@ def _check_distance(source: _Source, values: np.ndarray, farthest: np.ndarray, s
 
 
 def _allocate_aligned(shape: tuple[int, int]) -> np.ndarray:
-    """Return zeros that the CPU backend of JAX uses as they are, without a copy; they must not change after that."""
+    """Return zeros that the CPU backend of JAX uses as they are, without a copy.
+
+    They must not change after that.
+    """
     size = 4 * shape[0] * shape[1]
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
@@ -255,14 +262,18 @@ class _Moments:
         self.count += count
         self._sum += about.sum(0, dtype=float)
         with np.errstate(over="ignore"):  # of a value that is absurd, and refused for it
-            self._square += np.square(about, dtype=values.dtype).sum(0, dtype=float)
+            square = np.square(about, dtype=values.dtype)
+            self._square += square.sum(0, dtype=float)
         least = np.min(values, axis=0, where=known, initial=np.inf)
         greatest = np.max(values, axis=0, where=known, initial=-np.inf)
         self._least = np.minimum(self._least, least)
         self._greatest = np.maximum(self._greatest, greatest)
 
     def compute_spread(self) -> Spread:
-        """Return the mean of each pixel, and one scale for all: a pixel that hardly varies needs no magnifying."""
+        """Return the mean of each pixel, and one scale for all.
+
+        A pixel that hardly varies needs no magnifying.
+        """
         some, count = self.count > 0, np.maximum(self.count, 1)
         scale = np.sqrt(self._square / count)
         typical = float(np.median(scale[some])) if some.any() else 1.0
@@ -285,13 +296,16 @@ def _compute_spread(values: np.ndarray, known: np.ndarray) -> Spread:
 
 
 def _find_farthest(values: np.ndarray, known: np.ndarray, spread: Spread) -> np.ndarray:
-    """Return the distance from the median, in units of the spread, beyond which a label is refused: (label,).
+    """Return the distance from the median beyond which a label is refused: (label,).
 
-    A label may have a long tail (parallax, extinction), but none reaches to -9999.
+    In units of the spread. A label may have a long tail (parallax, extinction), but none reaches to
+    -9999.
     """
-    low, high = np.nanpercentile(np.where(known, values, np.nan), [25, 75], axis=0)
+    measured = np.where(known, values, np.nan)
+    low, high = np.nanpercentile(measured, [25, 75], axis=0)
     of_many = _FARTHEST_OF_MANY * MAD_TO_SIGMA * (high - low) / 2 / spread.scale
-    return np.where(of_many > 0, np.minimum(of_many, _FARTHEST_LABEL), _FARTHEST_LABEL)
+    nearer = np.minimum(of_many, _FARTHEST_LABEL)
+    return np.where(of_many > 0, nearer, _FARTHEST_LABEL)
 
 
 def _check_measured(

@@ -62,7 +62,8 @@ def train_marginal(
     informing, everyone = data.informing, data.present()
     latents = Latents.certain(find_principal_latents(data, latent_dim))
     scatter = measure_label_scatter(data, latents.mean[: data.n_stars])
-    outputs = tuple(_start(o, s, latent_dim) for o, s in zip(data.arrays, scatter, strict=True))
+    started = zip(data.arrays, scatter, strict=True)
+    outputs = tuple(_start(o, s, latent_dim) for o, s in started)
     outputs = tuple(regress(o, latents, everyone, 0) for o in outputs)
     values = data.values_per_star()
     history: list[float] = []
@@ -73,10 +74,12 @@ def train_marginal(
             for o, fitted in zip(outputs, informing, strict=True)
         )
         if iteration:
-            outputs = tuple(overshoot(*pair, _RELAX) for pair in zip(before, outputs, strict=True))
+            pairs = zip(before, outputs, strict=True)
+            outputs = tuple(overshoot(old, new, _RELAX) for old, new in pairs)
         outputs, _ = canonical(outputs, latents, data.n_stars, informing)
         latents = latent_step(outputs, 1.0)
-        history.append(float(np.asarray(latents.objective[: data.n_stars], float).mean()))
+        objective = np.asarray(latents.objective[: data.n_stars], float)
+        history.append(float(objective.mean()))
         report("marginal", iteration, history[-1])
         # scatter is fitted every second time: two iterations together are what gains
         if iteration > 1 and history[-1] - history[-3] < 2 * tolerance * values:
@@ -111,10 +114,11 @@ def _start(output: Arrays, scatter: np.ndarray, latent_dim: int) -> Arrays:
 
 
 def find_principal_latents(data: TrainingData, latent_dim: int, *, rounds: int = 6) -> np.ndarray:
-    """Return where EM starts: leading principal components of the spectra, each pixel weighted by its mean ivar.
+    """Return where EM starts, leading principal components of the spectra: (star, latent).
 
-    By subspace iteration from a fixed random start in feature space, so that neither a seed nor the
-    order of the stars matters. Shape (star, latent), padding included, variance 1.
+    Each pixel is weighted by its mean ivar. By subspace iteration from a fixed random start in
+    feature space, so that neither a seed nor the order of the stars matters. Padding included; of
+    variance 1.
     """
     informed = [a for a, informs in zip(data.arrays, data.informing, strict=True) if informs]
     values = [np.asarray(a.values) for a in informed]
@@ -122,14 +126,17 @@ def find_principal_latents(data: TrainingData, latent_dim: int, *, rounds: int =
     sizes = [v.shape[1] for v in values]
     n, d = values[0].shape[0], sum(sizes)
     width = min(latent_dim + _EXTRA, data.n_stars, d)
-    basis = np.random.default_rng(_SEED).standard_normal((d, width)).astype(np.float32)
+    rng = np.random.default_rng(_SEED)
+    basis = rng.standard_normal((d, width)).astype(np.float32)
     edges = np.cumsum(sizes)[:-1]
     for _ in range(rounds):
         parts = zip(values, roots, np.split(basis, edges), strict=True)
-        left = np.linalg.qr(sum(y @ (root * b) for y, root, b in parts))[0]
-        basis = np.concatenate([r * (y.T @ left) for y, r in zip(values, roots, strict=True)])
-    rotation = np.linalg.svd(basis, full_matrices=False)[2].T
-    components = (left @ rotation)[:, :latent_dim] * np.sqrt(data.n_stars)
+        projected = sum(y @ (root * b) for y, root, b in parts)
+        left, _ = np.linalg.qr(projected)
+        weighted = zip(values, roots, strict=True)
+        basis = np.concatenate([root * (y.T @ left) for y, root in weighted])
+    _, _, rotation = np.linalg.svd(basis, full_matrices=False)
+    components = (left @ rotation.T)[:, :latent_dim] * np.sqrt(data.n_stars)
     # latents beyond what the data have components start at 0
     z = np.zeros((n, latent_dim), np.float32)
     z[:, : components.shape[1]] = components
@@ -170,11 +177,15 @@ def _measure_scatter(z: np.ndarray, value: np.ndarray, ivar: np.ndarray, fold: n
     if not known.size:
         return 0.0
     x = np.column_stack([z[known], np.ones(known.size)]).astype(float)
-    y, error2 = value[known].astype(float), 1 / ivar[known].astype(float)
+    y = value[known].astype(float)
+    error2 = 1 / ivar[known].astype(float)
     fold = fold[known]
     residual = np.zeros(known.size)
     for k in np.unique(fold):
-        train, test = fold != k, fold == k
-        normal = x[train].T @ x[train] + np.eye(x.shape[1])
-        residual[test] = y[test] - x[test] @ np.linalg.solve(normal, x[train].T @ y[train])
-    return math.sqrt(max(float(np.mean(residual**2 - error2)), 0.0))
+        left_out = fold == k
+        design, target = x[~left_out], y[~left_out]
+        normal = design.T @ design + np.eye(x.shape[1])
+        slope = np.linalg.solve(normal, design.T @ target)
+        residual[left_out] = y[left_out] - x[left_out] @ slope
+    variance = float(np.mean(residual**2 - error2))
+    return math.sqrt(max(variance, 0.0))

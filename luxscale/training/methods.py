@@ -1,4 +1,7 @@
-"""The methods of training: what each is called, needs and can be told. Importing this loads nothing heavy."""
+"""The methods of training: what each is called, needs and can be told.
+
+Importing this loads nothing heavy: the command line asks it before anything is trained.
+"""
 
 from __future__ import annotations
 
@@ -77,8 +80,8 @@ class Method:
     prior : float, optional
         Precision of a prior of its own on latents at the test step; None where it is free.
     select_stars : callable
-        ``select_stars(data, latent_dim, folds, where, say)`` counts the stars that the method cannot use,
-        and refuses data that leave too few.
+        ``select_stars(data, latent_dim, folds, where, say)`` counts the stars that the method
+        cannot use, and refuses data that leave too few.
     """
 
     title: str

@@ -1,4 +1,7 @@
-"""Which stars take part in training: what is left out, and counted, and what cannot carry a model, and is refused."""
+"""Which stars take part in training.
+
+What is left out is counted, and what cannot carry a model is refused.
+"""
 
 from __future__ import annotations
 

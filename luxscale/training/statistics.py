@@ -6,7 +6,7 @@ is how the folds of a cross-validation share one pass over the stars, and how st
 into memory would be trained on, a chunk after the other.
 
 Everything is in the units of `luxscale.training.data`, float32, and runs over tiles of features, so
-that no array of (star, feature, latent) ever exists, and no normal matrices of all features at once.
+that no array of (star, feature, latent) ever exists, nor the normal matrices of all features.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from luxscale.training.latents import Latents
 #: Features that are worked on at once: small enough for the cache, large enough for the product.
 TILE = 256
 
-#: Pull of an offset to 0, in stars of average weight: nothing but what a feature without data needs.
+#: Pull of an offset to 0, in stars of average weight: just what a feature without data needs.
 _OFFSET_RIDGE = 1e-6
 
 
@@ -148,7 +148,7 @@ def weight_step(
     scatter_steps: int = 0,
     ridge: float = 1.0,
 ) -> Arrays:
-    """Solve for scatter, then weights and offset, of all features at fixed latents (a-, b- and s-step; M-step).
+    """Solve for scatter, then weights and offset, at fixed latents (a-, b- and s-step; M-step).
 
     Parameters
     ----------
@@ -214,7 +214,10 @@ def _expect_tile(
 
 
 def overshoot(old: Arrays, new: Arrays, factor: float) -> Arrays:
-    """Go on from old through new weights and offset, by a factor below 2: what the step maximised still rises."""
+    """Go on from old through new weights and offset.
+
+    With a factor below 2, what the step maximised still rises.
+    """
     return new._replace(
         weights=old.weights + factor * (new.weights - old.weights),
         offset=old.offset + factor * (new.offset - old.offset),
@@ -243,7 +246,7 @@ def leave_out_step(
     tile: int = TILE,
     ridge: float = 1.0,
 ) -> list[Arrays]:
-    """Solve for weights and offset once for each fold, from the stars of the others, at fixed latents and scatter.
+    """Solve for weights and offset once for each fold, from the stars of the others.
 
     The statistics of the stars that a fold leaves are the sum of those of the other folds, so that
     all together cost little more than one `weight_step`.
@@ -277,7 +280,7 @@ def leave_out_step(
 
 
 def _pad_folds(folds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions of the stars of each fold, filled up to one length, and 1 where they are stars."""
+    """Return positions of the stars of each fold, filled up to one length, and 1 for stars."""
     most = max(fold.size for fold in folds)
     members = np.stack([np.pad(fold, (0, most - fold.size)) for fold in folds])
     present = np.stack([np.arange(most) < fold.size for fold in folds])
@@ -288,7 +291,7 @@ def _pad_folds(folds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def _expect_others(
     output: Arrays, moments: Moments, members: Any, present: Any, i: Any, *, tile: int
 ) -> Statistics:
-    """Return the statistics of a tile of features over the stars that each fold leaves: (fold, feature, ...)."""
+    """Return the statistics of a tile over the stars that each fold leaves: (fold, feature)."""
     values = _cut_columns(output.values, i, tile)
     ivar = _cut_columns(output.ivar, i, tile)
     weights = DiagonalNoise(_cut_columns(output.scatter, i, tile, 0)).weigh(ivar)
@@ -303,17 +306,23 @@ def _expect_others(
 
 
 def _sum_others(folds: Any) -> Any:
-    """Return, for each fold, the sum over the others, by addition alone: what a fold held leaves no rounding behind."""
+    """Return, for each fold, the sum over the others.
+
+    By addition alone, so that what a fold held leaves no rounding behind.
+    """
     return jnp.tensordot(1 - jnp.eye(len(folds)), folds, 1, precision=jax.lax.Precision.HIGHEST)
 
 
 def _list_tiles(d: int, tile: int) -> Iterator[int]:
-    """Return where tiles of features start; the last one overlaps that before it, so that all are of one size."""
+    """Return where tiles of features start.
+
+    The last one overlaps that before it, so that all are of one size.
+    """
     return (min(i, max(d - tile, 0)) for i in range(0, d, tile))
 
 
 def _cut_columns(x: Any, i: Any, tile: int, axis: int = 1) -> Any:
-    """Return one tile; a narrow output is filled up with features without data."""
+    """Return one tile, a narrow output filled up with features without data."""
     lacking = max(tile - x.shape[axis], 0)
     part = jax.lax.dynamic_slice_in_dim(x, i, tile - lacking, axis)
     return jnp.pad(part, [(0, lacking * (k == axis)) for k in range(x.ndim)])

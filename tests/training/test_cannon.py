@@ -1,4 +1,7 @@
-"""method="cannon" is The Cannon: weighted least squares quadratic in the labels, and the labels that fit a spectrum best."""
+"""method="cannon" is The Cannon.
+
+Weighted least squares quadratic in the labels, and the labels that fit a spectrum best.
+"""
 
 import json
 
@@ -95,7 +98,10 @@ def scaled(model, labels):
 
 
 def regress(terms, y, ivar):
-    """Coefficients, their covariance and the scatter of one pixel, in float64: both maximise the likelihood."""
+    """Coefficients, their covariance and the scatter of one pixel, in float64.
+
+    Both maximise the likelihood.
+    """
     good = ivar > 0
     x, y, variance, s2 = (
         np.column_stack([np.ones(good.sum()), terms[good]]),
@@ -326,7 +332,10 @@ def test_a_window_works_with_it_too(training, test_stars):
 
 @pytest.mark.slow
 def test_linear_spectra_and_labels_agree_with_lux(world, held_out):
-    """Where spectra are linear in as many labels as there are latents, both methods see the same."""
+    """Where spectra are linear in as many labels as there are latents.
+
+    Both methods see the same.
+    """
     survey = world.survey(1000, seed=4, missing_labels=0.0, label_noise=0.02)
     cannon, marginal = train(survey, folds=1), lux.train(survey, 4, folds=1, progress=False)
     a, b = lux.infer(held_out, cannon), lux.infer(held_out, marginal)

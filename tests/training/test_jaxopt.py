@@ -1,4 +1,7 @@
-"""The paper's solvers reach what the exact steps reach: the same objective, parameters and predictions."""
+"""The paper's solvers reach what the exact steps reach.
+
+The same objective, parameters and predictions.
+"""
 
 import importlib.util
 import sys
@@ -64,7 +67,10 @@ def survey(world):
 
 @pytest.fixture(scope="module")
 def gappy(world):
-    """A quarter of all values are missing; so are star 3's labels, star 5's pixels but ten, and all of pixel 7."""
+    """A quarter of all values are missing.
+
+    So are star 3's labels, star 5's pixels but ten, and all of pixel 7.
+    """
     survey = world.survey(200, seed=4, missing_labels=0.25, missing_pixels=0.25)
     survey["label_value"][3] = survey["label_err"][3] = np.nan
     for gap in (np.s_[5, 10:], np.s_[:, 7]):
@@ -81,7 +87,10 @@ def both(request):
 
 @needs_jaxopt
 def test_every_iteration_reaches_the_objective_of_the_exact_steps(both):
-    """Measured: equal to 3e-6 per star, where an iteration gains 0.3 or more, and agenda 2 gains 8."""
+    """Measured: equal to 3e-6 per star, where an iteration gains 0.3 or more.
+
+    And agenda 2 gains 8.
+    """
     _, exact, ours = both
     assert len(ours.history) == 6
     np.testing.assert_allclose(ours.history, exact.history, rtol=0, atol=1e-4)

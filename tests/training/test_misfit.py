@@ -26,7 +26,10 @@ def test_misfit_larger_than_errors_is_its_robust_sigma(dof):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_misfit_a_quarter_of_the_errors_is_found_by_pooling(seed):
-    """Alone, 3,600 residuals fix such a misfit to 20% or so, and any one label of ten may be far off."""
+    """Alone, 3,600 residuals fix such a misfit to 20% or so.
+
+    And any one label of ten may be far off.
+    """
     scale = np.linspace(0.8, 1.2, 10)
     got = misfit(*sample(3600, scale, 0.5, 4.0, 5, seed))
     np.testing.assert_allclose(got, scale, rtol=0.5)

@@ -1,4 +1,7 @@
-"""Training finds the model that made the data, in one gauge whatever the seed and order, or says why it cannot."""
+"""Training finds the model that made the data, in one gauge whatever the seed and order.
+
+Or says why it cannot.
+"""
 
 import json
 import zlib
@@ -69,7 +72,10 @@ def method(request):
 
 @pytest.fixture
 def step_problem():
-    """Two blocks of stars with noisy latents, one output of 6 features: (output, latents, cov (star, P, P))."""
+    """Two blocks of stars with noisy latents, one output of 6 features.
+
+    (output, latents, cov (star, P, P)).
+    """
     rng = np.random.default_rng(5)
     n, d, p = 2 * BLOCK, 6, 3
     half = 0.6 * rng.standard_normal((n, p, p))
@@ -251,7 +257,10 @@ def test_objective_never_falls(training, precision):
 
 
 def test_marginal_objective_is_the_log_evidence(training, models):
-    """ln p(data) of the stars in float64, from the model's own parameters, in the units that training works in."""
+    """ln p(data) of the stars in float64, from the model's own parameters.
+
+    In the units that training works in.
+    """
     model, total = models["marginal"], 0.0
     flux, label = model["flux"], model["label_value"]
     scale = np.r_[flux.scale, label.scale]
@@ -383,7 +392,10 @@ def test_units_of_the_data_do_not_matter(training, models, held_out):
 
 
 def test_label_errors_that_float32_cannot_carry_count_as_the_least_that_it_can():
-    """Exact steps stay exact: with weights a million times those of spectra the objective fell, and labels with it."""
+    """Exact steps stay exact.
+
+    With weights a million times those of spectra the objective fell, and labels with it.
+    """
     survey, made = simulate(800, n_pixels=150, seed=1), []
     training, stars = survey.isel(star=slice(600)), survey.isel(star=slice(600, None))
     for factor in (1, 1e-4, 1e-9):
@@ -473,7 +485,10 @@ def test_a_model_with_an_unused_pixel_survives_its_file(training, tmp_path):
 
 
 def test_floors_make_errors_honest_where_the_model_is_wrong(make_world):
-    """Spectra that bend with z: formal errors are too small, and the stars left out of training tell by how much."""
+    """Spectra that bend with z.
+
+    Formal errors are too small, and the stars left out of training tell by how much.
+    """
     bent = make_world(bend=0.03)
     training, held_out = (bent.survey(n, seed=s, label_noise=0.25) for n, s in ((500, 1), (600, 2)))
     pulls = {}
@@ -598,7 +613,10 @@ def test_spectra_without_labels_make_a_model(training, held_out):
 
 
 def test_errors_of_labels_from_labels_count_their_scatter():
-    """Two label sets that agree but for an intrinsic scatter six times the errors: pull 1, not 6."""
+    """Two label sets that agree but for an intrinsic scatter six times the errors.
+
+    Pull 1, not 6.
+    """
     rng = np.random.default_rng(3)
     z, n = rng.standard_normal((1500, 2)), 1500
     weights = rng.standard_normal((8, 2))
@@ -814,7 +832,10 @@ def test_settings_out_of_range_are_refused(small_survey, settings):
 
 
 def test_float64_in_physical_units_gives_the_same_labels(small_survey, held_out, small_model):
-    """An inverse variance of 1e41 is beyond float32; only the unit differs, so the labels must not."""
+    """An inverse variance of 1e41 is beyond float32.
+
+    Only the unit differs, so the labels must not.
+    """
     unit = 1e-19
 
     def physical(survey):
