@@ -1,9 +1,9 @@
 """Injects faults into runs over a small simulated survey, and counts what was lost.
 
-``python tests/faults.py --seed 1`` kills, stops and starves the processes of the real command, damages and removes its input,
-fills its disk and changes what it works on; afterwards it gives the same command again and compares
-the catalogue with that of a run that nothing disturbed. Exits 1 if a star was lost or differs, or a
-run did not behave.
+``python tests/faults.py --seed 1`` kills, stops and starves the processes of the real command,
+damages and removes its input, fills its disk and changes what it works on; afterwards it gives the
+same command again and compares the catalogue with that of a run that nothing disturbed. Exits 1 if
+a star was lost or differs, or a run did not behave.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def workers_killed(bench: Bench, result: Result) -> None:
 
 
 def scheduler_killed(bench: Bench, result: Result) -> None:
-    """The scheduler of a cluster that was running already is killed; the command is given again on a new one."""
+    """The scheduler of a running cluster is killed; the command is given again on a new one."""
     with (
         Scheduler.start(bench.folder) as cluster,
         bench.start("scheduler", "--scheduler", cluster.address, **QUICK_TO_GIVE_UP) as command,
@@ -184,7 +184,7 @@ def input_damaged(bench: Bench, result: Result) -> None:
 
 
 def input_away(bench: Bench, result: Result) -> None:
-    """The survey goes away during a run: once until it is missed, and once until the run has ended."""
+    """The survey goes away during a run: until it is missed, and until the run has ended."""
     survey, away = bench.folder / "going.zarr", bench.folder / "away"
     shutil.copytree(bench.survey, survey)
     for name, comes_back in (("back", True), ("gone", False)):
@@ -258,7 +258,7 @@ def permission_lost(bench: Bench, result: Result) -> None:
 
 @contextlib.contextmanager
 def _disk(bench: Bench, result: Result) -> Iterator[Path | None]:
-    """A small file system of its own, at the folder's ``disk``; None where it may not be mounted."""
+    """A small file system at the folder's ``disk``; None where it may not be mounted."""
     place = bench.folder / "disk"
     place.mkdir(exist_ok=True)
     mount = subprocess.run(
@@ -373,7 +373,10 @@ KINDS = {
 
 
 def inject(bench: Bench, kind: str) -> Result:
-    """Inject one kind of fault; return what came of it. The same seed draws the same, whatever else is injected."""
+    """Inject one kind of fault; return what came of it.
+
+    The same seed draws the same, whatever else is injected.
+    """
     result, started = Result(kind), time.monotonic()
     bench.rng = random.Random(f"{bench.seed} {kind}")
     try:

@@ -1,4 +1,7 @@
-"""What `faults` injects faults into: the real command, on a small survey, beside the catalogue of an undisturbed run."""
+"""What `faults` injects faults into: the real command, on a small survey.
+
+Beside it stands the catalogue of a run that nothing disturbed.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,7 @@ class Scheduler:
     @classmethod
     @contextlib.contextmanager
     def start(cls, folder: Path) -> Iterator[Scheduler]:
-        """Start a scheduler and workers, with the threads that those of a command have; at the end kill what is left."""
+        """Start a scheduler and workers as a command does; at the end kill what is left."""
         at = folder / f"scheduler-{uuid.uuid4().hex}.json"
         here = ["--host", "127.0.0.1", "--scheduler-file", str(at), "--no-dashboard"]
         env = {**os.environ, **_slow(), **worker_environment(max(1, cpu_count() // N_WORKERS))}
@@ -200,7 +203,7 @@ def _cmdline(process: psutil.Process) -> list[str]:
 
 @dataclasses.dataclass
 class Bench:
-    """A survey, a model and the catalogue of an undisturbed run, in a folder; and what faults are drawn from."""
+    """A survey, a model and the catalogue of an undisturbed run; and what draws faults."""
 
     folder: Path
     seed: int
@@ -246,7 +249,7 @@ class Bench:
         return set(np.flatnonzero((status.reshape(N_CHUNKS, CHUNK) != DONE).any(1)).tolist())
 
     def compare(self, name: str, result: Result) -> None:
-        """Count the stars of a catalogue that are lost, and those that differ from an undisturbed run's."""
+        """Count the stars of a catalogue that are lost, or differ from an undisturbed run's."""
         found, right = (
             contents(self.folder / f"{name}.zarr"),
             contents(self.folder / "undisturbed.zarr"),

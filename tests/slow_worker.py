@@ -1,4 +1,6 @@
-"""A preload for Dask workers that makes them slow to write, so that faults fall between the arrays of a region.
+"""A preload for Dask workers that makes them slow to write.
+
+So faults fall between the arrays of a region.
 
 With ``TAKE_BYTES`` they need as much memory more for every region, as for spectra larger than those
 of a test.

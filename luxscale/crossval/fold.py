@@ -1,4 +1,4 @@
-"""One task of a cross-validation: train without a fold, predict its stars, and write what was found."""
+"""One task of a cross-validation: train without a fold, predict its stars, write the results."""
 
 from __future__ import annotations
 
@@ -66,9 +66,10 @@ def _run(grid: Grid, tasks: Sequence[Task]) -> float:
     """Train once, and do each task with the model; returns the wall time in seconds."""
     started = time.monotonic()
     frame = store.open_dataset(grid.out)
-    fold, rows = frame["star_fold"].values, frame["star_row"].values
-    left_out = fold == tasks[0].fold
-    model = _train(grid, tasks[0], _read(grid, rows[~left_out]))
+    rows = frame["star_row"].values
+    left_out = frame["star_fold"].values == tasks[0].fold
+    training_stars = _read(grid, rows[~left_out])
+    model = _train(grid, tasks[0], training_stars)
     training_seconds = time.monotonic() - started
     stars = _read(grid, rows[left_out])
     for task in tasks:
@@ -88,7 +89,8 @@ def _write(part: xr.Dataset, grid: Grid, task: Task) -> None:
     """Write what a task found, its status last."""
     place = store.locate(grid.out)
     part.to_zarr(place, group=task.group, mode="w", consolidated=False, zarr_format=3)
-    store.open_group(grid.out, "r+", task.group).attrs["status"] = 1
+    group = store.open_group(grid.out, "r+", task.group)
+    group.attrs["status"] = 1
 
 
 def _read(grid: Grid, rows: np.ndarray) -> xr.Dataset:
@@ -96,7 +98,8 @@ def _read(grid: Grid, rows: np.ndarray) -> xr.Dataset:
     survey = store.open_dataset(grid.survey)
     specs = pick_outputs(survey, grid.outputs, grid.survey)
     names = [v for s in specs for v in s.variables]
-    return survey[names].isel({STAR: rows}).load()
+    stars = survey[names].isel({STAR: rows})
+    return stars.load()
 
 
 def _train(grid: Grid, task: Task, stars: xr.Dataset) -> LuxModel:
@@ -134,22 +137,27 @@ def predict_left_out(model: LuxModel, stars: xr.Dataset) -> xr.Dataset:
     """
     spectra = [o for o in model.outputs if not o.is_label]
     labels = model.labels
-    catalogs = [infer(stars, model, given=[o.name for o in side]) for side in (spectra, labels)]
+    from_spectra = infer(stars, model, given=[o.name for o in spectra])
+    from_labels = infer(stars, model, given=[o.name for o in labels])
+    catalogs = [from_spectra, from_labels]
     spectrum_chi2, n_pixels = _measure_chi2(model, spectra, catalogs, stars)
     label_chi2, n_labels = _measure_chi2(model, labels, catalogs, stars)
     # a star without a spectrum counts nowhere: it cannot be predicted both ways
     seen = n_pixels > 0
+    seen_rows = seen[:, None]
+    by_given = (STAR, "given")
     variables: dict[str, Any] = {
-        "spectrum_chi2": ((STAR, "given"), np.where(seen[:, None], spectrum_chi2, 0)),
-        "label_chi2": ((STAR, "given"), np.where(seen[:, None], label_chi2, 0)),
+        "spectrum_chi2": (by_given, np.where(seen_rows, spectrum_chi2, 0)),
+        "label_chi2": (by_given, np.where(seen_rows, label_chi2, 0)),
         "n_pixels": (STAR, n_pixels),
         "n_labels": (STAR, np.where(seen, n_labels, 0)),
     }
-    from_spectra = catalogs[0]
     for o in labels:
-        for name, inferred in ((o.name, o.name), (err_name(o.name), o.spec.noise)):
-            predicted = np.where(seen[:, None], from_spectra[inferred].values, np.nan)
-            variables[name] = ((STAR, o.spec.dim), predicted)
+        by_label = (STAR, o.spec.dim)
+        value = from_spectra[o.name].values
+        error = from_spectra[o.spec.noise].values
+        variables[o.name] = (by_label, np.where(seen_rows, value, np.nan))
+        variables[err_name(o.name)] = (by_label, np.where(seen_rows, error, np.nan))
     return xr.Dataset(variables)
 
 
@@ -162,17 +170,21 @@ def _measure_chi2(
     equation A1. A block of stars at a time.
     """
     n = stars.sizes[STAR]
-    chi2, count = np.zeros((n, len(catalogs))), np.zeros(n, np.int32)
+    chi2 = np.zeros((n, len(catalogs)))
+    count = np.zeros(n, np.int32)
     for o in outputs:
         noise = DiagonalNoise(0 * o.noise.scatter) if o.is_label else o.noise
+        used = np.asarray(o.used, bool)
         for block in iterate_blocks(n, _BLOCK):
-            data, errors = (stars[v][block].values for v in o.spec.variables)
+            data = stars[o.spec.name][block].values
+            errors = stars[o.spec.noise][block].values
             ivar = o.spec.ivar(data, errors).astype(float)
-            good = (ivar > 0) & np.asarray(o.used, bool)
+            good = (ivar > 0) & used
             weight = noise.weigh(np.where(good, ivar, 0))
             count[block] += good.sum(1, dtype=np.int32)
             for i, catalog in enumerate(catalogs):
-                predicted = predict(catalog.isel({STAR: block}), model, o.name).values
+                latents = catalog.isel({STAR: block})
+                predicted = predict(latents, model, o.name).values
                 residual = np.where(good, data - predicted, 0)
                 chi2[block, i] += noise.chi2(weight, residual)
     return chi2, count

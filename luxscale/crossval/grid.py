@@ -172,8 +172,9 @@ def _sort_numbers(
 ) -> tuple[Any, ...]:
     """Return numbers in order and of one type, and refuse repeated ones and those of no use."""
     numbers = tuple(sorted(values))
-    repeated = len(set(numbers)) < len(numbers)
-    if not numbers or repeated or not all(map(is_good, numbers)):
+    is_repeated = len(set(numbers)) < len(numbers)
+    are_good = all(map(is_good, numbers))
+    if not numbers or is_repeated or not are_good:
         raise InputError(f"{name} is {list(values)}; give {wanted}, each once")
     return tuple(map(kind, numbers))
 
@@ -248,8 +249,11 @@ def make_frame(
         )
     names = [v for s in label_specs for v in s.variables]
     labels = survey[names].isel({STAR: slice(*span)}).load(scheduler="synchronous")
-    ivars = {s: s.ivar(*(labels[v].values for v in s.variables)) for s in label_specs}
-    has_label = np.any([(ivar > 0).any(axis=1) for ivar in ivars.values()], axis=0)
+    ivars, has_label = {}, np.zeros(labels.sizes[STAR], bool)
+    for spec in label_specs:
+        ivar = spec.ivar(labels[spec.name].values, labels[spec.noise].values)
+        ivars[spec] = ivar
+        has_label |= (ivar > 0).any(axis=1)
     rows = np.flatnonzero(has_label)
     if rows.size < folds:
         raise InputError(
@@ -268,10 +272,11 @@ def make_frame(
     for spec, ivar in ivars.items():
         known = ivar > 0
         error = np.where(known, 1 / np.sqrt(np.where(known, ivar, 1)), np.nan)
-        for name, values in ((spec.name, labels[spec.name].values), (err_name(spec.name), error)):
+        trusted = {spec.name: labels[spec.name].values, err_name(spec.name): error}
+        for name, values in trusted.items():
             doc = {"long_name": f"{name} of the survey"}
-            trusted = np.asarray(values, float)[rows]
-            variables[f"trusted_{name}"] = ((STAR, spec.dim), trusted, doc)
+            of_stars = np.asarray(values, float)[rows]
+            variables[f"trusted_{name}"] = ((STAR, spec.dim), of_stars, doc)
     coords = {k: v for k, v in labels.coords.items() if STAR not in v.dims}
     return xr.Dataset(variables, {**coords, STAR: stars})
 
@@ -299,9 +304,15 @@ def _checksum(survey: xr.Dataset, specs: Sequence[OutputSpec], frame: xr.Dataset
 
     Not of the flux, which is too large to read twice.
     """
-    digest = hashlib.sha256("\n".join(map(str, frame[STAR].values.tolist())).encode())
-    for name in sorted(str(v) for v in frame.data_vars if str(v).startswith("trusted_")):
-        digest.update(name.encode() + np.ascontiguousarray(frame[name].values).tobytes())
-    for s in sorted(specs, key=lambda s: s.name):
-        digest.update(f"{s} {survey[s.name].dtype} {survey[s.dim].values.tolist()}".encode())
+    stars = "\n".join(map(str, frame[STAR].values.tolist()))
+    digest = hashlib.sha256(stars.encode())
+    for name in sorted(map(str, frame.data_vars)):
+        if name.startswith("trusted_"):
+            values = np.ascontiguousarray(frame[name].values)
+            digest.update(name.encode())
+            digest.update(values.tobytes())
+    for spec in sorted(specs, key=lambda s: s.name):
+        grid = survey[spec.dim].values.tolist()
+        text = f"{spec} {survey[spec.name].dtype} {grid}"
+        digest.update(text.encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The store that a cross-validation fills: a group for each task, put together when all have run."""
+"""The store that a cross-validation fills: a group for each task, put together at the end."""
 
 from __future__ import annotations
 
@@ -127,16 +127,19 @@ class Results:
             Names a task that could not be done; all others are, and are in the store.
         """
         _, failed = runner.run_job(self.job, pending)
-        if (store.read_attributes(self.path) or {}).get("complete") != 1:
+        attributes = store.read_attributes(self.path) or {}
+        if attributes.get("complete") != 1:
             self.finalise()
+        n_tasks = sum(map(len, pending))
         if failed:
+            n_failed = sum(map(len, failed))
             tasks, error = next(iter(failed.items()))
             raise RunError(
-                f"{self.path}: {sum(map(len, failed))} of {sum(map(len, pending))} tasks could not "
-                f"be done; {tasks[0]}: {describe_error(error)}. The others are done; mend the "
-                "cause and run the same again"
+                f"{self.path}: {n_failed} of {n_tasks} tasks could not be done; {tasks[0]}: "
+                f"{describe_error(error)}. The others are done; mend the cause and run the same "
+                "again"
             ) from error
-        runner.log.write("end", seconds=runner.seconds, tasks=sum(map(len, pending)))
+        runner.log.write("end", seconds=runner.seconds, tasks=n_tasks)
         return store.open_dataset(self.path)
 
     def describe(self, pending: Sequence[tuple[Task, ...]]) -> dict[str, Any]:
@@ -153,24 +156,27 @@ class Results:
         fold = store.open_dataset(self.path)["star_fold"].values
         settings = (len(grid.latent_dims), len(grid.priors))
         status = np.zeros((*settings, grid.folds), np.uint8)
-        results = {"status": _make_variable("status", ("fold",), status)}
+        results: dict[str, xr.Variable] = {"status": _make_variable("status", ("fold",), status)}
         for task in grid.tasks:
             if not is_done(self.path, task):
                 continue
             setting = grid.latent_dims.index(task.latent_dim), grid.priors.index(task.prior)
             status[(*setting, task.fold)] = 1
-            for name, part in _open_part(self.path, task).data_vars.items():
-                # of each star of the fold, or one value of the fold itself
-                size, at = (fold.size, fold == task.fold) if part.dims else (grid.folds, task.fold)
+            part = _open_part(self.path, task)
+            for name, values in part.data_vars.items():
+                name = str(name)
                 if name not in results:
-                    empty = _make_empty((*settings, size, *part.shape[1:]), part.dtype)
-                    results[str(name)] = _make_variable(str(name), part.dims or ("fold",), empty)
-                results[str(name)].values[(*setting, at)] = part.values
+                    results[name] = _make_empty(name, values, settings, fold.size, grid.folds)
+                # of each star of the fold, or one value of the fold itself
+                at = fold == task.fold if values.dims else task.fold
+                results[name].values[(*setting, at)] = values.values
         attributes = {**(store.read_attributes(self.path) or {}), "complete": 0}
         made = xr.Dataset(results, _make_coords(grid), attributes)
         with store.explain_writing(self.path):
-            made.to_zarr(store.locate(self.path), mode="a", consolidated=False, zarr_format=3)
-            store.open_group(self.path, "r+").attrs["complete"] = int(status.all())
+            place = store.locate(self.path)
+            made.to_zarr(place, mode="a", consolidated=False, zarr_format=3)
+            group = store.open_group(self.path, "r+")
+            group.attrs["complete"] = int(status.all())
 
 
 def open_for_run(
@@ -228,15 +234,24 @@ def _open_part(path: str, task: Task) -> xr.Dataset:
     return xr.open_zarr(store.locate(path), group=task.group, chunks=None, consolidated=False)
 
 
-def _make_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Return an array of NaN, or of zeros where there is no NaN."""
-    missing = np.nan if dtype.kind == "f" else 0
-    return np.full(shape, missing, dtype)
+def _make_empty(
+    name: str, like: xr.DataArray, settings: tuple[int, int], n_stars: int, folds: int
+) -> xr.Variable:
+    """Return the variable of all settings, NaN or 0, for what a task found of its fold."""
+    missing = np.nan if like.dtype.kind == "f" else 0
+    dims: tuple[Hashable, ...] = ("fold",)
+    sizes: tuple[int, ...] = (folds,)
+    if like.dims:
+        dims = like.dims
+        sizes = (n_stars, *like.shape[1:])
+    values = np.full((*settings, *sizes), missing, like.dtype)
+    return _make_variable(name, dims, values)
 
 
 def _make_variable(name: str, dims: tuple[Hashable, ...], values: np.ndarray) -> xr.Variable:
-    by_fold = f"{name} predicted from the spectra by models that have not seen the star"
-    return xr.Variable((*SETTING, *dims), values, {"long_name": _DOC.get(name, by_fold)})
+    of_labels = f"{name} predicted from the spectra by models that have not seen the star"
+    doc = _DOC.get(name, of_labels)
+    return xr.Variable((*SETTING, *dims), values, {"long_name": doc})
 
 
 def _make_coords(grid: Grid) -> dict[str, Any]:

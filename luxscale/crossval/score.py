@@ -1,4 +1,4 @@
-"""How the settings of a cross-validation scored: scores fold by fold, the choice between settings, tables."""
+"""How the settings of a cross-validation scored: fold by fold, the choice between them, tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from luxscale.schema.variables import STAR
 
 
 class Choice(NamedTuple):
-    """The setting to go on with, the one with the best score, and how both scored (means over folds)."""
+    """The setting to go on with, the one with the best score, and how both scored.
+
+    Scores are means over folds.
+    """
 
     latent_dim: int
     prior: float
@@ -44,10 +47,11 @@ def scores(results: xr.Dataset) -> xr.Dataset:
         ``scores(results)["total_chi2"].median("fold")``.
     """
     results = results.compute(scheduler="synchronous")
-    made = [
-        _score_fold(results.isel({STAR: results["star_fold"].values == k}))
-        for k in range(results.sizes["fold"])
-    ]
+    fold = results["star_fold"].values
+    made = []
+    for k in range(results.sizes["fold"]):
+        stars = results.isel({STAR: fold == k})
+        made.append(_score_fold(stars))
     joined = xr.concat(
         made, "fold", data_vars="all", coords="minimal", compat="override", join="override"
     )
@@ -58,6 +62,7 @@ def scores(results: xr.Dataset) -> xr.Dataset:
 
 
 def _score_fold(stars: xr.Dataset) -> xr.Dataset:
+    """Score every setting on the stars of one fold."""
     total = {k: stars[k].sum(STAR) for k in ("spectrum_chi2", "label_chi2", "n_pixels", "n_labels")}
     made = xr.Dataset(
         {
@@ -66,7 +71,7 @@ def _score_fold(stars: xr.Dataset) -> xr.Dataset:
             "total_chi2": total["spectrum_chi2"] + total["label_chi2"],
         }
     )
-    for name in _named(stars):
+    for name in _find_labels(stars):
         settings = [
             [label_scores(stars, p, x, name) for x in stars["prior"].values]
             for p in stars["latent_dim"].values
@@ -79,18 +84,22 @@ def _score_fold(stars: xr.Dataset) -> xr.Dataset:
     return made
 
 
-def _named(results: xr.Dataset) -> list[str]:
+def _find_labels(results: xr.Dataset) -> list[str]:
     """Return the outputs that count as labels: those with trusted values and errors."""
-    held = [
-        str(v).removeprefix("trusted_") for v in results.data_vars if str(v).startswith("trusted_")
-    ]
-    return [name for name in held if name != err_name(name) and err_name(name) in held]
+    names = [str(v) for v in results.data_vars]
+    trusted = [name.removeprefix("trusted_") for name in names if name.startswith("trusted_")]
+    found = []
+    for name in trusted:
+        error = err_name(name)
+        if error != name and error in trusted:
+            found.append(name)
+    return found
 
 
 def label_scores(
     results: xr.Dataset, latent_dim: int, prior: float, output: str = "label_value"
 ) -> xr.Dataset:
-    """Compare labels predicted out of fold at one setting with the survey's, over all stars of ``results``.
+    """Compare labels predicted out of fold at one setting with the survey's, over all stars.
 
     Parameters
     ----------
@@ -109,25 +118,29 @@ def label_scores(
         so pulls exceed 1 where the model does not follow the labels.
     """
     chosen = results.sel(latent_dim=latent_dim, prior=prior)
-    trusted = [results[f"trusted_{name}"] for name in (output, err_name(output))]
-    dim = str(trusted[0].dims[1])
-    names = ("inferred", "inferred_err", "truth", "truth_err")
-    arrays = (chosen[output], chosen[err_name(output)], *trusted)
-    pairs = {n: ((STAR, LABEL), a.values) for n, a in zip(names, arrays, strict=True)}
-    units = (
-        results[f"{dim}_units"].values
-        if f"{dim}_units" in results.coords
-        else [""] * results.sizes[dim]
-    )
+    error = err_name(output)
+    trusted = results[f"trusted_{output}"]
+    dim = str(trusted.dims[1])
+    arrays = {
+        "inferred": chosen[output],
+        "inferred_err": chosen[error],
+        "truth": trusted,
+        "truth_err": results[f"trusted_{error}"],
+    }
+    pairs = {name: ((STAR, LABEL), array.values) for name, array in arrays.items()}
+    units: Any = [""] * results.sizes[dim]
+    if f"{dim}_units" in results.coords:
+        units = results[f"{dim}_units"].values
     coords = {LABEL: results[dim].values, "label_units": (LABEL, units)}
-    measured = measure_pairs(xr.Dataset(pairs, coords, {"truth_name": f"trusted_{output}"}))
-    return (
-        measured if dim == LABEL else measured.rename({LABEL: dim, "label_units": f"{dim}_units"})
-    )
+    attributes = {"truth_name": f"trusted_{output}"}
+    measured = measure_pairs(xr.Dataset(pairs, coords, attributes))
+    if dim == LABEL:
+        return measured
+    return measured.rename({LABEL: dim, "label_units": f"{dim}_units"})
 
 
 def choose(results: xr.Dataset, *, score: str = "label_chi2") -> Choice:
-    """Choose a setting: the fewest latents that score as well as any, by the rule of one standard error.
+    """Choose the fewest latents that score as well as any, by the rule of one standard error.
 
     Every fold is scored by every setting, so settings differ by the mean over folds of the
     difference of their scores, known to the standard deviation of the difference over the square
@@ -157,40 +170,56 @@ def choose(results: xr.Dataset, *, score: str = "label_chi2") -> Choice:
         raise InputError(
             f"{score!r} is no score to choose by; take label_chi2, spectrum_chi2 or total_chi2"
         )
-    folds = table[score].sel(given="spectra").stack(setting=SETTING).transpose("setting", "fold")
-    folds = folds.isel(setting=np.isfinite(folds.values).all(1))
+    from_spectra = table[score].sel(given="spectra")
+    folds = from_spectra.stack(setting=SETTING).transpose("setting", "fold")
+    is_done = np.isfinite(folds.values).all(axis=1)
+    folds = folds.isel(setting=is_done)
     if not folds.sizes["setting"]:
         raise InputError(
             "no setting has all its folds done; run the cross-validation again to finish it"
         )
-    values, settings = (
-        folds.values,
-        [(int(p), float(x)) for p, x in folds["setting"].values.tolist()],
-    )
-    mean = values.mean(1)
+    values = folds.values
+    settings = [(int(p), float(x)) for p, x in folds["setting"].values.tolist()]
+    mean = values.mean(axis=1)
     best = int(np.argmin(mean))
     worse = values - values[best]
-    error = worse.std(1, ddof=1) / math.sqrt(values.shape[1])
-    equal = np.flatnonzero(worse.mean(1) <= error)
+    # one standard error of the mean difference from the best, over folds
+    error = worse.std(axis=1, ddof=1) / math.sqrt(values.shape[1])
+    equal = np.flatnonzero(worse.mean(axis=1) <= error)
     chosen = min(equal, key=lambda i: (settings[i][0], mean[i]))
-    return Choice(*settings[chosen], float(mean[chosen]), settings[best], float(mean[best]))
+    latent_dim, prior = settings[chosen]
+    return Choice(
+        latent_dim=latent_dim,
+        prior=prior,
+        score=float(mean[chosen]),
+        best=settings[best],
+        best_score=float(mean[best]),
+    )
 
 
 def next_step(grid: Grid, choice: Choice) -> str:
     """Return the command that trains the chosen setting on the same stars."""
+    start, stop = grid.span
     words = [
-        f"luxscale train {shlex.quote(grid.survey)} --method {grid.method} --latent-dim "
-        f"{choice.latent_dim}"
+        f"luxscale train {shlex.quote(grid.survey)}",
+        f"--method {grid.method}",
+        f"--latent-dim {choice.latent_dim}",
+        f"--prior {choice.prior:g}",
+        f"--stars {start}:{stop}",
     ]
-    words += [f"--prior {choice.prior:g} --stars {grid.span[0]}:{grid.span[1]}"]
-    words += [f"--latent-precision {choice.prior:g}"] if grid.method == "alternating" else []
-    words += [f"--{name.replace('_', '-')} {value}" for name, value in grid.settings]
-    words += [f"--output {name}" for name in grid.outputs]
-    return " ".join([*words, "--out model.zarr"])
+    if grid.trains_with_prior:
+        words.append(f"--latent-precision {choice.prior:g}")
+    for name, value in grid.settings:
+        option = name.replace("_", "-")
+        words.append(f"--{option} {value}")
+    for name in grid.outputs:
+        words.append(f"--output {name}")
+    words.append("--out model.zarr")
+    return " ".join(words)
 
 
 def to_records(results: xr.Dataset) -> list[dict[str, Any]]:
-    """Return medians over the folds of `scores` as dicts, one a setting, that JSON can hold; None where not done.
+    """Return medians over the folds of `scores` as dicts, one a setting, that JSON can hold.
 
     Parameters
     ----------
@@ -201,11 +230,10 @@ def to_records(results: xr.Dataset) -> list[dict[str, Any]]:
     -------
     list of dict
         Keys ``latent_dim``, ``prior``, ``seconds``, scores such as ``label_chi2_given_spectra``,
-        and ``label_rmse`` by label.
+        and ``label_rmse`` by label; None where a setting is not done.
     """
-    middle = scores(results).median(
-        "fold", skipna=False
-    )  # of some of the folds it would not compare
+    # of some of the folds the median would not compare: NaN if any is missing
+    middle = scores(results).median("fold", skipna=False)
     seconds = results["seconds"].median("fold").compute()
     records = []
     for p in middle["latent_dim"].values.tolist():
@@ -214,20 +242,21 @@ def to_records(results: xr.Dataset) -> list[dict[str, Any]]:
             record = {
                 "latent_dim": p,
                 "prior": prior,
-                "seconds": _plain(seconds.sel(latent_dim=p, prior=prior)),
+                "seconds": _to_json(seconds.sel(latent_dim=p, prior=prior)),
             }
             for name in ("spectrum_chi2", "label_chi2", "total_chi2"):
-                record |= {f"{name}_given_{g}": _plain(at[name].sel(given=g)) for g in GIVEN}
+                for given in GIVEN:
+                    record[f"{name}_given_{given}"] = _to_json(at[name].sel(given=given))
             if "label_rmse" in at:
                 rmse = at["label_rmse"]
-                record["label_rmse"] = {
-                    str(k): _plain(rmse.sel(label=k)) for k in rmse["label"].values.tolist()
-                }
+                labels = rmse["label"].values.tolist()
+                record["label_rmse"] = {str(k): _to_json(rmse.sel(label=k)) for k in labels}
             records.append(record)
     return records
 
 
-def _plain(value: xr.DataArray) -> float | None:
+def _to_json(value: xr.DataArray) -> float | None:
+    """Return a number as JSON can hold it: None for NaN."""
     return float(value) if np.isfinite(value) else None
 
 
@@ -241,7 +270,9 @@ _COLUMNS = {
 
 
 def format_table(records: Sequence[Mapping[str, Any]], choice: Choice | None = None) -> str:
-    """Return `to_records` as aligned text: chi2 per value of what, given what; ``*`` marks the chosen setting.
+    """Return `to_records` as aligned text: chi2 per value of what, given what.
+
+    ``*`` marks the chosen setting.
 
     Parameters
     ----------

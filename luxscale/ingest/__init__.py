@@ -194,7 +194,9 @@ def _count(chunk: int) -> int:
 def _grid(
     survey: str, fmt: Format, options: dict[str, str], files: list[str], grid: np.ndarray | None
 ) -> np.ndarray:
-    """Return the wavelengths of the survey: those asked for, those it has, the format's, or those of the first file.
+    """Return the wavelengths of the survey.
+
+    Those asked for, those it has, the format's, or those of the first file.
 
     Raises
     ------
@@ -220,7 +222,7 @@ def _grid(
 
 
 def make_grid(least: float, greatest: float, step: float, *, log: bool = False) -> np.ndarray:
-    """Return pixel centres from ``least`` to ``greatest``, in equal steps of wavelength or of its log10.
+    """Return pixel centres in equal steps of wavelength or of its log10.
 
     Parameters
     ----------

@@ -11,30 +11,22 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import dask.array as da
 import numpy as np
-import xarray as xr
 import zarr
 
 from luxscale import store
 from luxscale.errors import InputError, RunError
+from luxscale.labelling.layout import FORMAT, STAR_ENCODING, lay_out, read_stars
 from luxscale.labelling.marks import describe_changed, load_marks, record_marks
 from luxscale.labelling.plan import Plan, Region
-from luxscale.model.infer import decorate_catalog
 from luxscale.model.inference import Inference, Result, describe_results, pick_given
 from luxscale.model.lux import LuxModel
-from luxscale.runs.target import BEING_MADE, check_place, clear_place, list_changed
+from luxscale.runs.target import check_place, clear_place, list_changed
 from luxscale.schema import flags
-from luxscale.schema.status import DONE, NOT_DONE, UNREADABLE
-from luxscale.schema.variables import CATALOG, LATENT, STAR
+from luxscale.schema.status import DONE, NOT_DONE
+from luxscale.schema.variables import LATENT, STAR
 from luxscale.store import damage
 from luxscale.store.chunks import flush_chunks, get_chunk_rows, read_marks, read_sizes
-
-FORMAT = "luxscale-catalog"
-FORMAT_VERSION = 1
-
-#: Identifiers carry a checksum, as the arrays that regions fill do.
-_STAR_ENCODING: dict[str, Any] = {"compressors": store.make_codecs(np.dtype(np.uint8))}
 
 #: Arrays whose chunks are there wherever a star is done.
 _ALWAYS_FILLED = ("label_value", "label_err", LATENT, "chi2", "n_pixels", "flags")
@@ -114,7 +106,7 @@ class Catalogue:
 
     def create(self) -> tuple[Region, ...]:
         """Write metadata, coordinates and identity; return all regions as pending."""
-        dataset, encoding = _lay_out(self.plan, self.model, self.results)
+        dataset, encoding = lay_out(self.plan, self.model, self.results)
         marks = self._read_marks()
         with store.explain_writing(self.path):
             clear_place(self.path)
@@ -167,7 +159,7 @@ class Catalogue:
 
     def _repair_stars(self) -> None:
         """Write the identifiers anew where they cannot be read, or are not the survey's."""
-        stars = _read_stars(self.plan)
+        stars = read_stars(self.plan)
         reason = self._find_wrong_stars(stars)
         if not reason:
             return
@@ -178,7 +170,7 @@ class Catalogue:
             dtype=np.dtypes.StringDType() if stars.dtype.kind == "O" else stars.dtype,
             dimension_names=(STAR,),
             overwrite=True,
-            **_STAR_ENCODING,
+            **STAR_ENCODING,
         )
         array[:] = stars.astype(array.dtype)
         whole = damage.Damage(
@@ -353,40 +345,3 @@ def _describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list
         else:
             described.append(f"{name} ({before.get(name)}, now {now[name]})")
     return described
-
-
-def _read_stars(plan: Plan) -> np.ndarray:
-    """Return the stars of the survey, as they are written: (star,), int64 or object."""
-    stars: np.ndarray = store.open_dataset(plan.survey)[STAR].values
-    return stars if stars.dtype.kind in "iu" else stars.astype(object)
-
-
-def _lay_out(
-    plan: Plan, model: LuxModel, results: Sequence[Result]
-) -> tuple[xr.Dataset, dict[Any, dict[str, Any]]]:
-    """Return an empty catalogue, lazy, and how its arrays are stored."""
-    status = Result(name="status", dims=(STAR,), shape=(), dtype=np.dtype(np.uint8))
-    rows = min(plan.chunk, plan.n_stars)
-    variables: dict[str, Any] = {}
-    encoding: dict[Any, dict[str, Any]] = {STAR: _STAR_ENCODING}
-    for result in (*results, status):
-        name, chunks = result.name, (rows, *result.shape)
-        empty = da.zeros((plan.n_stars, *result.shape), dtype=result.dtype, chunks=chunks)
-        variables[name] = (result.dims, empty)
-        encoding[name] = {"chunks": chunks, "compressors": store.make_codecs(result.dtype)}
-        if result.dtype.kind == "f":
-            encoding[name]["_FillValue"] = np.nan
-    catalog = decorate_catalog(xr.Dataset(variables, {STAR: _read_stars(plan)}), model)
-    catalog["status"].attrs = {
-        "long_name": next(v.doc for v in CATALOG if v.name == "status"),
-        "flag_values": [NOT_DONE, DONE, UNREADABLE],
-        "flag_meanings": "not_done done unreadable",
-    }
-    catalog.attrs |= {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "identity": dict(plan.identity),
-        "versions": [plan.version],
-        "complete": BEING_MADE,
-    }
-    return catalog, encoding

@@ -110,7 +110,8 @@ def label_survey(
     Examples
     --------
     >>> import luxscale as lux
-    >>> lux.label_survey("survey.zarr", "model.zarr", "catalog.zarr", progress=False).n_run  # it is complete already
+    >>> summary = lux.label_survey("survey.zarr", "model.zarr", "catalog.zarr", progress=False)
+    >>> summary.n_run  # it is complete already
     0
     """
     plan = make_plan(

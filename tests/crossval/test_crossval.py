@@ -29,7 +29,7 @@ CLOCKS = ("seconds", "training_seconds")
 
 @pytest.fixture(scope="module")
 def survey(_small_survey):
-    """Two hundred stars, of which one has no label, one no spectrum, and a tenth of labels is missing."""
+    """Two hundred stars: one has no label, one no spectrum, and a tenth of labels is missing."""
     survey = _small_survey.isel(star=slice(0, N_STARS)).copy(deep=True)
     survey["label_value"][7] = np.nan
     survey["flux_ivar"][11] = 0
@@ -340,7 +340,7 @@ def timed(grid, tasks):
 
 @pytest.mark.slow
 def test_a_worker_does_one_task_at_a_time(path, tmp_path):
-    """What a task computes with Dask must not make room for another, whose memory would come on top."""
+    """What a task computes with Dask must not make room for another, with memory of its own."""
     grid = cv.make_grid(path, tmp_path / "cv.zarr", latent_dims=[2], folds=3, iterations=2)
     with cv.open_for_run(grid) as run, local_cluster(1) as client:
         todo = list(run.pending)

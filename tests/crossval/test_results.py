@@ -1,4 +1,4 @@
-"""The run of a cross-validation: one at a time, a second try, a log, one version. Training is left out."""
+"""The run of a cross-validation, without training: one at a time, a second try, a log."""
 
 import json
 import subprocess

@@ -362,7 +362,7 @@ def test_a_worker_does_one_region_at_a_time(stores, tmp_path):
 
 
 def damage(stores, folder, number=0):
-    """Return the stores with a copy of the survey of which a chunk is corrupt, and that chunk's file."""
+    """Return the stores with a survey of which a chunk is corrupt, and that chunk's file."""
     survey = folder / "damaged.zarr"
     shutil.copytree(stores[0], survey)
     path = survey / "flux" / "c" / str(number) / "0"
@@ -536,7 +536,7 @@ def _wait(plan, region):
 
 @pytest.fixture
 def plain(stores, small_survey, tmp_path):
-    """Paths of a survey whose chunks all have the same size, whatever they hold, and of a model; labelled."""
+    """Paths of a model and of a survey whose chunks all have one size, whatever they hold."""
     survey = small_survey.isel(star=slice(0, N_STARS))
     store.write_dataset(survey, tmp_path / "plain.zarr", chunk=CHUNK)
     group = zarr.open_group(tmp_path / "plain.zarr", mode="r+")

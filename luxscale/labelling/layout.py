@@ -1,0 +1,62 @@
+"""What a new catalogue holds: its arrays, coordinates and attributes, and how they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from luxscale import store
+from luxscale.labelling.plan import Plan
+from luxscale.model.infer import decorate_catalog
+from luxscale.model.inference import Result
+from luxscale.model.lux import LuxModel
+from luxscale.runs.target import BEING_MADE
+from luxscale.schema.status import DONE, NOT_DONE, UNREADABLE
+from luxscale.schema.variables import CATALOG, STAR
+
+FORMAT = "luxscale-catalog"
+FORMAT_VERSION = 1
+
+#: Identifiers carry a checksum, as the arrays that regions fill do.
+STAR_ENCODING: dict[str, Any] = {"compressors": store.make_codecs(np.dtype(np.uint8))}
+
+
+def read_stars(plan: Plan) -> np.ndarray:
+    """Return the stars of the survey, as they are written: (star,), int64 or object."""
+    stars: np.ndarray = store.open_dataset(plan.survey)[STAR].values
+    return stars if stars.dtype.kind in "iu" else stars.astype(object)
+
+
+def lay_out(
+    plan: Plan, model: LuxModel, results: Sequence[Result]
+) -> tuple[xr.Dataset, dict[Any, dict[str, Any]]]:
+    """Return an empty catalogue, lazy, and how its arrays are stored."""
+    status = Result(name="status", dims=(STAR,), shape=(), dtype=np.dtype(np.uint8))
+    rows = min(plan.chunk, plan.n_stars)
+    variables: dict[str, Any] = {}
+    encoding: dict[Any, dict[str, Any]] = {STAR: STAR_ENCODING}
+    for result in (*results, status):
+        name, chunks = result.name, (rows, *result.shape)
+        empty = da.zeros((plan.n_stars, *result.shape), dtype=result.dtype, chunks=chunks)
+        variables[name] = (result.dims, empty)
+        encoding[name] = {"chunks": chunks, "compressors": store.make_codecs(result.dtype)}
+        if result.dtype.kind == "f":
+            encoding[name]["_FillValue"] = np.nan
+    catalog = decorate_catalog(xr.Dataset(variables, {STAR: read_stars(plan)}), model)
+    catalog["status"].attrs = {
+        "long_name": next(v.doc for v in CATALOG if v.name == "status"),
+        "flag_values": [NOT_DONE, DONE, UNREADABLE],
+        "flag_meanings": "not_done done unreadable",
+    }
+    catalog.attrs |= {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "identity": dict(plan.identity),
+        "versions": [plan.version],
+        "complete": BEING_MADE,
+    }
+    return catalog, encoding
