@@ -15,7 +15,7 @@ Needs numpy, click and, for `xp`, h5py.
 import click
 import numpy as np
 
-from luxscale.examples.giants import TRENDS, draw_labels, network
+from luxscale.examples.giants import TRENDS, draw_labels, run_networks
 
 XP_LABELS = {"teff": "teff", "logg": "logg", "fe_h": "fe_h", "alpha_m": "alpha_m", "ak_targ": "a_k"}
 XP_UNITS = {"teff": "K", "logg": "dex(cm s-2)", "fe_h": "dex", "alpha_m": "dex", "a_k": "mag"}
@@ -190,10 +190,10 @@ def emulator(source, catalog, out, rank, rows, seed):
     seen_labels = draw_labels(rows, sample, rng)
     unseen_labels = draw_labels(rows, sample, rng)
     whole = nets | {"w2": last_w, "b2": last_b}
-    mean, basis = find_components(network(seen_labels, whole), rank)
-    unseen = network(unseen_labels, whole)
+    mean, basis = find_components(run_networks(seen_labels, whole), rank)
+    unseen = run_networks(unseen_labels, whole)
     small = reduce_emulator(nets, last_w, last_b, mean, basis)
-    coefficients = network(unseen_labels, small)
+    coefficients = run_networks(unseen_labels, small)
     report(coefficients @ small["basis"].astype("f4") + small["mean"] - unseen)
     np.savez_compressed(out, wavelength_angstrom=wavelength, sample=sample, **small)
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    ProgressColumn,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -38,18 +39,21 @@ class Progress:
     def __init__(
         self, what: str, total: int | None = None, *, unit: str = "", enabled: bool = True
     ) -> None:
-        self._what, self._total, self._unit, self._enabled = what, total, unit, enabled
-        self._stage, self._done, self._note = "", 0, ""
+        self._what = what
+        self._total = total
+        self._unit = unit
+        self._enabled = enabled
+        self._stage = ""
+        self._done = 0
+        self._note = ""
         self._started = self._spoke = time.monotonic()
         self._rich: RichProgress | None = None
 
     def __enter__(self) -> Progress:
         if self._enabled and sys.stderr.isatty():
-            count = (
-                [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-                if self._total
-                else [SpinnerColumn()]
-            )
+            count: list[ProgressColumn] = [SpinnerColumn()]
+            if self._total:
+                count = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
             self._rich = RichProgress(
                 TextColumn("{task.description}"),
                 *count,
@@ -71,7 +75,8 @@ class Progress:
         if self._rich:
             self._rich.stop()
         if self._enabled and kind is None:
-            self.say(f"done in {time.monotonic() - self._started:.1f} s")
+            seconds = time.monotonic() - self._started
+            self.say(f"done in {seconds:.1f} s")
 
     def stage(self, name: str) -> None:
         """Begin a named part of the work."""
@@ -80,19 +85,27 @@ class Progress:
 
     def update(self, done: int, note: str = "") -> None:
         """Say how many steps are done, and anything worth knowing."""
-        self._done, self._note = done, note
-        title = f"{self._what}, {self._stage}" if self._stage else self._what
+        self._done = done
+        self._note = note
         if self._rich:
+            title = ", ".join(filter(None, (self._what, self._stage)))
             self._rich.update(self._task, description=title, completed=done, note=note)
-        elif self._enabled and time.monotonic() - self._spoke > _EVERY:
-            count = f"{done} of {self._total} {self._unit}".strip() if self._total else ""
-            self.say(", ".join(x for x in (self._stage, count, note) if x))
+            return
+        silence = time.monotonic() - self._spoke
+        if self._enabled and silence > _EVERY:
+            self.say(self._describe())
+
+    def _describe(self) -> str:
+        """Return stage, count and note, as far as there are any."""
+        count = ""
+        if self._total:
+            count = f"{self._done} of {self._total} {self._unit}".strip()
+        return ", ".join(filter(None, (self._stage, count, self._note)))
 
     def report(self, method: str, iteration: int, objective: float) -> None:
         """Say how an iteration of training ended."""
-        self.update(
-            iteration + 1, f"{method} iteration {iteration + 1}, objective per star {objective:.3f}"
-        )
+        number = iteration + 1
+        self.update(number, f"{method} iteration {number}, objective per star {objective:.3f}")
 
     def say(self, text: str) -> None:
         """Print a line that stays."""

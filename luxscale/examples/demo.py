@@ -1,4 +1,4 @@
-"""The main job in small, on real data: survey, training, labelling on a cluster, comparison, figures."""
+"""The main job in small, on real data: survey, training, labelling, comparison, figures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FIGURES = ("labels.png", "kiel.png", "spectra.png")
 _CHUNK = 256
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Demo:
     """What the demo made: paths, the comparison of labels, and how the run went."""
 
@@ -44,7 +44,9 @@ class Demo:
 def run_demo(
     out: str | Path, *, workers: int | None = None, latent_dim: int = 48, progress: bool = True
 ) -> Demo:
-    """Label 3,000 real giants from Gaia XP spectra with a model trained on 3,000 others, and compare with APOGEE.
+    """Label 3,000 real giants from Gaia XP spectra, and compare with APOGEE.
+
+    The model is trained on 3,000 others.
 
     Parameters
     ----------
@@ -64,56 +66,90 @@ def run_demo(
     InputError
         If ``out`` holds something else.
     """
-    out = _directory(Path(out))
-    paths = [out / f"{name}.zarr" for name in _STORES]
-    store.write_dataset(xp_giants(), paths[0], chunk=_CHUNK)
-    survey = store.open_survey(paths[0], check="all")
+    folder = _make_folder(Path(out))
+    survey_path, unlabelled_path, model_path, catalog_path = (
+        folder / f"{name}.zarr" for name in _STORES
+    )
+    store.write_dataset(xp_giants(), survey_path, chunk=_CHUNK)
+    survey = store.open_survey(survey_path, check="all")
     half = survey.sizes[STAR] // 2
-    hidden = survey.isel({STAR: slice(half, None)}).drop_vars(
-        ["label_value", "label_err", "label", "label_units"]
-    )
-    store.write_dataset(hidden, paths[1], chunk=_CHUNK)
-    model = train(
-        survey.isel({STAR: slice(0, half)}), latent_dim, progress=progress, where=str(paths[0])
-    )
-    model.save(paths[2])
+    known = survey.isel({STAR: slice(0, half)})
+    others = survey.isel({STAR: slice(half, None)})
+    unlabelled = others.drop_vars(["label_value", "label_err", "label", "label_units"])
+    store.write_dataset(unlabelled, unlabelled_path, chunk=_CHUNK)
+    model = train(known, latent_dim, progress=progress, where=str(survey_path))
+    model.save(model_path)
     with local_cluster(workers) as client:
-        summary = label_survey(*paths[1:], client=client, region_stars=_CHUNK, progress=progress)
-    catalog = store.open_dataset(paths[3]).load()
-    truth = survey.isel({STAR: slice(half, None)}).load()
-    figures = _draw(out, catalog, truth, model)
-    return Demo(paths[0], paths[1], paths[2], paths[3], figures, compare(catalog, truth), summary)
+        summary = label_survey(
+            unlabelled_path,
+            model_path,
+            catalog_path,
+            client=client,
+            region_stars=_CHUNK,
+            progress=progress,
+        )
+    catalog = store.open_dataset(catalog_path).load()
+    truth = others.load()
+    return Demo(
+        survey=survey_path,
+        unlabelled=unlabelled_path,
+        model=model_path,
+        catalog=catalog_path,
+        figures=_draw_figures(folder, catalog, truth, model),
+        comparison=compare(catalog, truth),
+        summary=summary,
+    )
 
 
-def _directory(out: Path) -> Path:
+def _make_folder(out: Path) -> Path:
+    """Make the folder of a demo, and remove what an earlier demo left there.
+
+    Raises
+    ------
+    InputError
+        If something else lies there.
+    """
     if out.exists():
-        if not (out / _MARK).exists() and (not out.is_dir() or any(out.iterdir())):
+        is_demo = (out / _MARK).exists()
+        is_empty = out.is_dir() and not any(out.iterdir())
+        if not is_demo and not is_empty:
             raise InputError(
                 f"{out}: holds something other than an earlier demo; choose another directory "
                 "with --out"
             )
-        for name in (
-            *_FIGURES,
-            *(f"{store}.zarr" for store in _STORES),
-        ):  # what else lies there is the user's
-            shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink(
-                missing_ok=True
-            )
+        _remove_demo(out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / _MARK).write_text(json.dumps({"made_by": "luxscale demo"}) + "\n")
+    mark = json.dumps({"made_by": "luxscale demo"})
+    (out / _MARK).write_text(mark + "\n")
     return out.absolute()
 
 
-def _draw(out: Path, catalog: xr.Dataset, truth: xr.Dataset, model: LuxModel) -> tuple[Path, ...]:
+def _remove_demo(folder: Path) -> None:
+    """Remove what a demo makes; what else lies there is the user's."""
+    for name in _STORES:
+        path = folder / f"{name}.zarr"
+        if path.is_dir():
+            shutil.rmtree(path)
+    for name in _FIGURES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _draw_figures(
+    folder: Path, catalog: xr.Dataset, truth: xr.Dataset, model: LuxModel
+) -> tuple[Path, ...]:
+    """Draw the figures of the demo: labels against the truth, a Kiel diagram, three spectra."""
     teff = truth["label_value"].sel(label="teff").values
-    typical = np.argsort(teff)[[teff.size // 10, teff.size // 2, teff.size - teff.size // 10]]
+    by_teff = np.argsort(teff)
+    tenth = teff.size // 10
+    typical = by_teff[[tenth, teff.size // 2, teff.size - tenth]]
+    stars = truth[STAR].values[typical].tolist()
+    spectra = np.ravel(plot.spectra(truth, catalog, model, stars))
     drawn = [
         plot.labels_figure(catalog, truth),
         plot.kiel(catalog).figure,
-        np.ravel(plot.spectra(truth, catalog, model, truth[STAR].values[typical].tolist()))[
-            0
-        ].figure,
+        spectra[0].figure,
     ]
-    for name, figure in zip(_FIGURES, drawn, strict=True):
-        figure.savefig(out / name, dpi=150)
-    return tuple(out / name for name in _FIGURES)
+    paths = tuple(folder / name for name in _FIGURES)
+    for path, figure in zip(paths, drawn, strict=True):
+        figure.savefig(path, dpi=150)
+    return paths

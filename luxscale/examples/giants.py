@@ -1,10 +1,10 @@
-"""Red giants: labels that follow real stars and Galactic trends, and an emulator of their spectra."""
+"""Red giants: labels that follow real stars and Galactic trends, an emulator of their spectra."""
 
 from functools import lru_cache
 
 import numpy as np
 
-from luxscale.examples.samples import packaged
+from luxscale.examples.samples import load_packaged
 
 JITTER = (30.0, 0.06, 0.03, 0.015)  # K, dex: keeps two draws of one real giant apart
 
@@ -35,64 +35,104 @@ LABELS = ("teff", "logg", "m_h", *TRENDS)
 
 @lru_cache(maxsize=4)
 def load_emulator(n_pixels: int | None = None) -> dict[str, np.ndarray]:
-    """Arrays of the packaged emulator in working precision, on `n_pixels` equal pixels."""
-    data = packaged("giants_emulator.npz")
-    half = {k: v.astype("f4") for k, v in data.items() if v.dtype == np.float16}
-    emulator = data | half
-    return emulator if n_pixels is None else emulator | resample(emulator, n_pixels)
+    """Return arrays of the packaged emulator in working precision, on `n_pixels` equal pixels."""
+    emulator = load_packaged("giants_emulator.npz")
+    for name, values in emulator.items():
+        if values.dtype == np.float16:
+            emulator[name] = values.astype("f4")
+    if n_pixels is not None:
+        emulator |= resample(emulator, n_pixels)
+    return emulator
 
 
 def resample(emulator: dict[str, np.ndarray], n_pixels: int) -> dict[str, np.ndarray]:
-    """Wavelength, mean and basis on `n_pixels` equal pixels: means of points on the native spectrum."""
-    grid = emulator["wavelength_angstrom"]
-    edge = (grid[1] - grid[0]) / 2
-    points = -(-len(grid) // n_pixels)  # enough inside a pixel to meet each native pixel
-    fine = (np.arange(n_pixels * points) + 0.5) / (n_pixels * points)
-    fine = grid[0] - edge + fine * (grid[-1] - grid[0] + 2 * edge)
+    """Return wavelength, mean and basis on `n_pixels` equal pixels.
 
-    def binned(values: np.ndarray) -> np.ndarray:
-        return np.interp(fine, grid, values).reshape(n_pixels, points).mean(1).astype("f4")
+    A pixel is the mean of points on the native spectrum.
+    """
+    grid = emulator["wavelength_angstrom"]
+    half_pixel = (grid[1] - grid[0]) / 2
+    width = grid[-1] - grid[0] + 2 * half_pixel
+    # enough points inside a pixel to meet each native pixel
+    per_pixel = -(-len(grid) // n_pixels)
+    n_points = n_pixels * per_pixel
+    fraction = (np.arange(n_points) + 0.5) / n_points
+    points = grid[0] - half_pixel + fraction * width
+
+    def average(values: np.ndarray) -> np.ndarray:
+        return values.reshape(n_pixels, per_pixel).mean(1)
+
+    def resample_row(row: np.ndarray) -> np.ndarray:
+        interpolated = np.interp(points, grid, row)
+        return average(interpolated).astype("f4")
 
     return {
-        "wavelength_angstrom": fine.reshape(n_pixels, points).mean(1),
-        "mean": binned(emulator["mean"]),
-        "basis": np.stack([binned(row) for row in emulator["basis"]]),
+        "wavelength_angstrom": average(points),
+        "mean": resample_row(emulator["mean"]),
+        "basis": np.stack([resample_row(row) for row in emulator["basis"]]),
     }
 
 
-def net_weights(teff: np.ndarray) -> np.ndarray:
-    """Weights (net, star) of the cool, middle and hot network: ramps where their ranges overlap, sum 1."""
+def weigh_networks(teff: np.ndarray) -> np.ndarray:
+    """Return weights (net, star) of the cool, middle and hot network, of sum 1.
+
+    They are ramps where the ranges of the networks overlap.
+    """
     cool = np.clip((4150 - teff) / 100, 0, 1)
     hot = np.clip((teff - 4900) / 100, 0, 1)
-    return np.stack([cool, 1 - cool - hot, hot]).astype("f4")
+    middle = 1 - cool - hot
+    weights = np.stack([cool, middle, hot])
+    return weights.astype("f4")
 
 
-def network(labels: np.ndarray, nets: dict[str, np.ndarray]) -> np.ndarray:
-    """Output (star, output) of the three blended networks for labels (star, label) in the order of LABELS."""
-    lo, hi = nets["label_min"][:, None], nets["label_max"][:, None]
+def run_networks(labels: np.ndarray, nets: dict[str, np.ndarray]) -> np.ndarray:
+    """Return what the three networks, blended, put out (star, output).
+
+    Labels (star, label) are in the order of LABELS.
+    """
+    least = nets["label_min"][:, None]
+    greatest = nets["label_max"][:, None]
+    scaled = (labels - least) / (greatest - least) - 0.5
     # A network of weight 0 would extrapolate wildly; clipped, it stays finite.
-    x = np.clip((labels - lo) / (hi - lo) - 0.5, -0.5, 0.5).astype("f4")
+    x = np.clip(scaled, -0.5, 0.5).astype("f4")
     for layer in ("0", "1"):
-        x = x @ nets["w" + layer] + nets["b" + layer][:, None]
-        x = np.maximum(x, np.float32(0.01) * x)
-    out = x @ nets["w2"] + nets["b2"][:, None]
-    return np.einsum("ts,tso->so", net_weights(labels[:, 0]), out)
+        weights, bias = nets["w" + layer], nets["b" + layer]
+        x = x @ weights + bias[:, None]
+        leak = np.float32(0.01) * x
+        x = np.maximum(x, leak)
+    bias = nets["b2"][:, None]
+    outputs = x @ nets["w2"] + bias
+    blend = weigh_networks(labels[:, 0])
+    return np.einsum("ts,tso->so", blend, outputs)
 
 
 def render(labels: np.ndarray, emulator: dict[str, np.ndarray]) -> np.ndarray:
-    """Noiseless continuum-normalised spectra (star, wavelength), float32, of labels (star, label)."""
-    return network(labels, emulator) @ emulator["basis"] + emulator["mean"]
+    """Return noiseless continuum-normalised spectra (star, wavelength) of labels (star, label).
+
+    Float32.
+    """
+    components = run_networks(labels, emulator)
+    return components @ emulator["basis"] + emulator["mean"]
 
 
 def draw_labels(n_stars: int, sample: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Labels (star, label), in the order of LABELS, of stars like `sample` (teff, logg, m_h, alpha)."""
-    real = sample[rng.integers(len(sample), size=n_stars)]
-    teff, logg, m_h, alpha = (real + rng.normal(size=real.shape) * JITTER).T
-    mixing = np.clip(
-        (3.4 - logg) / 2, 0, 1.5
-    )  # first dredge-up, and what luminous giants mix beyond it
+    """Return labels (star, label), in the order of LABELS, of stars like `sample`.
+
+    The sample has teff, logg, m_h and alpha (star, 4).
+    """
+    # the order of draws is part of what a seed means
+    rows = rng.integers(len(sample), size=n_stars)
+    real = sample[rows]
+    jitter = rng.normal(size=real.shape) * JITTER
+    teff, logg, m_h, alpha = (real + jitter).T
+    # first dredge-up, and what luminous giants mix beyond it
+    mixing = np.clip((3.4 - logg) / 2, 0, 1.5)
     mass = rng.normal(size=n_stars)
+    constant = np.ones(n_stars)
+    metal_poor = np.minimum(m_h + 1, 0)
+    terms = np.stack([constant, alpha, m_h, metal_poor, mixing, mass], axis=1)
     trends = np.array(list(TRENDS.values()))
-    terms = np.stack([np.ones(n_stars), alpha, m_h, np.minimum(m_h + 1, 0), mixing, mass], 1)
-    x_m = terms @ trends[:, :-1].T + rng.normal(size=(n_stars, len(trends))) * trends[:, -1]
+    coefficients, scatter = trends[:, :-1], trends[:, -1]
+    noise = rng.normal(size=(n_stars, len(trends)))
+    x_m = terms @ coefficients.T + noise * scatter
     return np.column_stack([teff, logg.clip(0.01, 3.49), m_h, x_m.clip(-0.59, 0.59)])

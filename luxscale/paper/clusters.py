@@ -17,7 +17,7 @@ from luxscale.examples.simulate import (
     Settings,
     draw_measured,
     draw_spectra,
-    frame,
+    make_frame,
 )
 from luxscale.paper import giants, samples
 from luxscale.paper.base import Study, register_figure
@@ -115,7 +115,7 @@ def observe_stars(
     for name, values in fields.items():
         dims, _, long_name = FIELDS[name]
         columns[name] = (dims, values, {"long_name": long_name})
-    return frame(settings).assign(columns)
+    return make_frame(settings).assign(columns)
 
 
 def make_survey(study: Study) -> xr.Dataset:

@@ -5,7 +5,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from luxscale.examples.samples import packaged, xp_giants
+from luxscale.examples.samples import load_packaged, xp_giants
 
 LIMITS_MB = {"xp_giants.npz": 7, "giants_emulator.npz": 4}
 
@@ -84,7 +84,7 @@ def test_flux_is_over_the_median(survey):
 
 
 def test_cooler_and_dustier_stars_are_redder(survey):
-    """In the red giants colour follows teff and extinction: a fit recovers both signs with little scatter."""
+    """In red giants colour follows teff and extinction; a fit recovers both signs."""
     band = survey["flux"].clip(0.01)
     red, blue = (
         band.sel(wavelength=slice(*edge)).mean("wavelength") for edge in ((800, 900), (500, 600))
@@ -106,4 +106,4 @@ def test_caller_may_change_what_it_gets(survey):
 
 def test_files_hold_no_pickles():
     for name in LIMITS_MB:
-        assert not any(values.dtype.hasobject for values in packaged(name).values())
+        assert not any(values.dtype.hasobject for values in load_packaged(name).values())

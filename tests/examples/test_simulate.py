@@ -1,4 +1,4 @@
-"""Simulated surveys: the contract, reproducibility, the noise claimed, and the physics of the lines."""
+"""Simulated surveys: the contract, reproducibility, the noise claimed, the physics of lines."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ import xarray as xr
 import zarr
 
 from luxscale.errors import InputError
-from luxscale.examples.giants import LABELS, load_emulator, network, render
+from luxscale.examples.giants import LABELS, load_emulator, render, run_networks
 from luxscale.examples.simulate import BAD_RUN, BLOCK, REPORTED, simulate, simulate_survey
 
 FEW = {"n_pixels": 120}  # enough where only the bookkeeping is tested
@@ -254,7 +254,7 @@ def test_spectra_are_normalised():
 
 def test_networks_stay_finite_outside_their_range():
     assert np.isfinite(
-        network(np.concatenate([giant(teff=2000), giant(teff=9000)]), load_emulator())
+        run_networks(np.concatenate([giant(teff=2000), giant(teff=9000)]), load_emulator())
     ).all()
 
 
