@@ -1,4 +1,4 @@
-"""What a worker needs in its environment before it starts, and the processors and GPUs of this machine."""
+"""What a worker needs in its environment, and the processors and GPUs of this machine."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def worker_environment(threads: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, which processes that start meanwhile inherit, and put the old ones back."""
+    """Set environment variables for processes that start meanwhile, then put the old ones back."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -71,7 +71,9 @@ def cpu_count() -> int:
     -------
     int
     """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def gpus() -> list[str]:

@@ -73,15 +73,16 @@ def existing_cluster(
     for path in given.values():
         if not Path(path).is_file():
             raise InputError(f"{path}: there is no such certificate or key")
-    security = Security(**given, require_encryption=True) if given else None
+    security = None
+    if given:
+        security = Security(**given, require_encryption=True)
     try:
         # not the default of this process, which a client that cannot connect would stay
         client = _Client(address, security=security, set_as_default=False)
     except (OSError, TypeError, ValueError) as error:  # TypeError: of tls:// without certificates
         raise InputError(
             f"{address}: cannot reach a Dask scheduler there ({error}); check the address and, "
-            "for tls://, the "
-            f"authority, certificate and key"
+            "for tls://, the authority, certificate and key"
         ) from error
     with client, client.as_current():
         yield client
@@ -89,7 +90,9 @@ def existing_cluster(
 
 @contextlib.contextmanager
 def checked_workers(client: Any, say: Callable[[str], None]) -> Iterator[None]:
-    """Check the workers of a cluster, and meanwhile each that joins: one with another luxscale is sent away.
+    """Check the workers of a cluster, and meanwhile each that joins.
+
+    One that joins with another version of luxscale is sent away.
 
     Parameters
     ----------
@@ -124,16 +127,15 @@ def checked_workers(client: Any, say: Callable[[str], None]) -> Iterator[None]:
 
 def _watch(client: Any, known: set[str], say: Callable[[str], None], end: threading.Event) -> None:
     while not end.wait(_LOOK):
-        with contextlib.suppress(
-            Exception
-        ):  # of a worker that is gone again, or the scheduler: the run says so
+        # of a worker that is gone again, or the scheduler: the run says so
+        with contextlib.suppress(Exception):
             there = set(client.nthreads())
             for worker in sorted(there - known):
-                _greet(client, worker, say)
+                _check_new(client, worker, say)
             known = there
 
 
-def _greet(client: Any, worker: str, say: Callable[[str], None]) -> None:
+def _check_new(client: Any, worker: str, say: Callable[[str], None]) -> None:
     """Check a worker that joined."""
     try:
         for remark in check_workers(client, [worker]):
@@ -179,16 +181,15 @@ def check_workers(client: Any, workers: Sequence[str] | None = None) -> list[str
     remarks = []
     if free:
         remarks.append(
-            f"{_some(free, threads)} set no limit to the threads of XLA, so each uses all "
-            "processors of its machine; "
-            f"set {' and '.join(XLA_THREADS)} to the processors of a worker before `dask "
-            "worker` starts"
+            f"{_name_some(free, threads)} set no limit to the threads of XLA, so each uses all "
+            f"processors of its machine; set {' and '.join(XLA_THREADS)} to the processors of a "
+            "worker before `dask worker` starts"
         )
     if many:
         remarks.append(
-            f"{_some(many, threads)} run up to {max(threads.values())} tasks at a time, and "
-            "each holds a region in "
-            f"memory; start more workers with `dask worker --nworkers N --nthreads 1` instead"
+            f"{_name_some(many, threads)} run up to {max(threads.values())} tasks at a time, "
+            "and each holds a region in memory; start more workers with `dask worker --nworkers N "
+            "--nthreads 1` instead"
         )
     return remarks
 
@@ -200,11 +201,11 @@ def _check_versions(found: Mapping[str, Any]) -> None:
             has = "no luxscale" if isinstance(version, Exception) else f"luxscale {version}"
             others = sum(v != ours for v in found.values())
             raise InputError(
-                f"worker {worker} has {has}, here it is {ours} ({others} of {len(found)} "
-                "workers differ); install "
-                f"luxscale {ours} in the environment of the workers and start them again"
+                f"worker {worker} has {has}, here it is {ours} ({others} of {len(found)} workers "
+                f"differ); install luxscale {ours} in the environment of the workers and start "
+                "them again"
             )
 
 
-def _some(workers: list[str], of: Mapping[str, int]) -> str:
+def _name_some(workers: list[str], of: Mapping[str, int]) -> str:
     return f"{len(workers)} of {len(of)} workers (e.g. {workers[0]})"

@@ -74,21 +74,25 @@ def local_cluster(
     ...     lux.label_survey("survey.zarr", "model.zarr", "catalog.zarr", client=client)
     """
     devices = gpus()
-    most = adapt[1] if adapt else workers or len(devices) or cpu_count()
+    count = workers or len(devices) or cpu_count()
+    least, most = adapt or (count, count)
     with (
         dask.config.set(_SETTINGS),
         environment(worker_environment(max(1, cpu_count() // most))),
         _Cluster(devices, memory_limit=MEMORY_LIMIT // most, **_network(dashboard)) as cluster,
         Client(cluster) as client,
     ):
-        cluster.start(adapt[0] if adapt else most)
+        cluster.start(least)
         if adapt:
-            cluster.adapt(minimum=adapt[0], maximum=adapt[1])
+            cluster.adapt(minimum=least, maximum=most)
         yield client
 
 
 def _network(dashboard: int | None) -> dict[str, Any]:
-    """Keep to this machine. Without a dashboard the scheduler serves its metrics all the same, on any free port."""
+    """Return what keeps a scheduler to this machine.
+
+    Without a dashboard it serves its metrics all the same, on any free port.
+    """
     return {
         "host": "127.0.0.1",
         "dashboard_address": f"127.0.0.1:{dashboard or 0}",
@@ -131,7 +135,9 @@ class _Cluster(LocalCluster):
         )
 
     def start(self, n: int) -> None:
-        """Start workers, and wait until all have; `scale` would leave it to the log that one did not.
+        """Start workers, and wait until all have.
+
+        `scale` would leave it to the log that one did not.
 
         Raises
         ------
@@ -150,8 +156,7 @@ class _Cluster(LocalCluster):
         except RuntimeError as error:
             raise RunError(
                 f"a worker process ended while it started ({error}); see that the machine has "
-                f"memory for {n} of them, "
-                "and run the same command again"
+                f"memory for {n} of them, and run the same command again"
             ) from error
 
     async def _start_workers(self) -> None:

@@ -56,6 +56,7 @@ class SlurmJobs:
 
     least: int
     most: int
+    _: dataclasses.KW_ONLY
     workers: int = 1
     cores: int | None = None
     memory: str | None = None
@@ -118,7 +119,9 @@ def slurm_cluster(
 
 
 def job_script(jobs: SlurmJobs) -> str:
-    """Return the script of a job; the addresses and names in angle brackets are filled in when a run starts.
+    """Return the script of a job.
+
+    The addresses and names in angle brackets are filled in when a run starts.
 
     Parameters
     ----------
@@ -154,14 +157,14 @@ def _job_options(jobs: SlurmJobs) -> dict[str, Any]:
     cores, memory = jobs.cores or jobs.workers, jobs.memory or f"{3 * jobs.workers}GB"
     if cores < jobs.workers:
         raise InputError(
-            f"{jobs.workers} workers need as many processors, but a job has {cores}; ask for "
-            "more cores"
+            f"{jobs.workers} workers need as many processors, but a job has {cores}; ask for more "
+            "cores"
         )
     try:
         parse_bytes(memory)
     except ValueError:
         raise InputError(f"memory of a job: {memory!r} is no size; write e.g. 8GB") from None
-    lifetime, stagger = _lifetime(jobs)
+    lifetime, stagger = _choose_lifetime(jobs)
     exports = [f"export {k}={v}" for k, v in worker_environment(cores // jobs.workers).items()]
     return {
         "job_name": "luxscale",
@@ -186,9 +189,12 @@ def _job_options(jobs: SlurmJobs) -> dict[str, Any]:
     }
 
 
-def _lifetime(jobs: SlurmJobs) -> tuple[float, float]:
-    """Seconds after which a worker ends, and by how much that differs among workers: they do not all go at once."""
-    wall = _seconds(jobs.walltime)
+def _choose_lifetime(jobs: SlurmJobs) -> tuple[float, float]:
+    """Return the seconds after which a worker ends, and by how much they differ among workers.
+
+    They differ so that workers do not all end at once.
+    """
+    wall = _read_walltime(jobs.walltime)
     margin = min(0.15 * wall, 900.0)
     if jobs.lifetime is not None:
         try:
@@ -202,8 +208,11 @@ def _lifetime(jobs: SlurmJobs) -> tuple[float, float]:
     return wall - margin, min(margin, wall - margin) / 3
 
 
-def _seconds(walltime: str) -> float:
-    """Read a time as SLURM writes it: minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]]."""
+def _read_walltime(walltime: str) -> float:
+    """Return the seconds of a time as SLURM writes it.
+
+    That is minutes, minutes:seconds, hours:minutes:seconds or days-hours[:minutes[:seconds]].
+    """
     days, _, clock = walltime.rpartition("-")
     try:
         parts = [int(p) for p in clock.split(":")]
@@ -222,7 +231,10 @@ def _seconds(walltime: str) -> float:
 
 
 def _submit_nothing(jobs: SlurmJobs) -> None:
-    """Ask SLURM whether it would take the job: a job refused later is only seen as a worker that never comes."""
+    """Ask SLURM whether it would take the job.
+
+    A job that is refused later is only seen as a worker that never comes.
+    """
     if shutil.which("sbatch") is None:
         raise InputError(
             "there is no sbatch on this machine; run on a node of the cluster from which jobs "
@@ -243,7 +255,7 @@ def _await_worker(cluster: Any, client: Client, jobs: SlurmJobs, progress: Progr
         with contextlib.suppress(TimeoutError):
             return client.wait_for_workers(1, timeout=_LOOK)
         ids = [str(job.job_id) for job in cluster.workers.values() if job.job_id]
-        if ids and not _queued(ids):
+        if ids and not _any_queued(ids):
             raise InputError(
                 f"the SLURM jobs {', '.join(ids)} ended before a worker reached the scheduler at "
                 f"{cluster.scheduler_address}; their logs lie in {jobs.folder}, and "
@@ -255,15 +267,22 @@ def _await_worker(cluster: Any, client: Client, jobs: SlurmJobs, progress: Progr
         )
 
 
-def _queued(ids: list[str]) -> bool:
-    """Whether SLURM has any of these jobs still; it may fail on jobs that it has forgotten, and then lists the others."""
+def _any_queued(ids: list[str]) -> bool:
+    """Return whether SLURM has any of these jobs still.
+
+    It may fail on jobs that it has forgotten, and then lists the others.
+    """
     command = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(ids)}"]
-    return bool(subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip())
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    return bool(listed.stdout.strip())
 
 
 @contextlib.contextmanager
 def _certificates(folder: Path) -> Iterator[Security]:
-    """Make a certificate and key for one run, in files that only their owner may read, and remove them after it."""
+    """Make a certificate and key for one run, and remove them after it.
+
+    Only their owner may read the files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     made = Security.temporary()
     with tempfile.TemporaryDirectory(

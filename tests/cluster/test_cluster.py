@@ -34,7 +34,7 @@ def variables():
 
 @pytest.fixture
 def two_gpus(tmp_path, monkeypatch):
-    """A machine whose `nvidia-smi` lists two GPUs, one of them divided, and a JAX that can use them."""
+    """A machine whose `nvidia-smi` lists two GPUs, one divided, and a JAX that can use them."""
     command = tmp_path / "nvidia-smi"
     command.write_text(
         "#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)\n  MIG 1g Device 0: (UUID: "
@@ -72,8 +72,8 @@ def test_a_machine_without_nvidia_smi_has_no_gpus(two_gpus, monkeypatch, tmp_pat
 def test_importing_luxscale_opens_no_device():
     """A worker's process may import it before the worker is told its GPU."""
     script = (
-        "import luxscale.labelling.run, luxscale.cluster, jax\ntry: jax.devices()\nexcept RuntimeError: "
-        "print('none')"
+        "import luxscale.labelling.run, luxscale.cluster, jax\n"
+        "try: jax.devices()\nexcept RuntimeError: print('none')"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -19,9 +19,18 @@ from luxscale.errors import InputError
 
 def test_job_script():
     jobs = SlurmJobs(
-        1, 4, workers=3, cores=7, memory="9GB", walltime="2-00:00:00", queue="long", account="stars",
-        directives=("--constraint=haswell",), interface="lo", folder=Path("logs"),
-    )  # fmt: skip
+        1,
+        4,
+        workers=3,
+        cores=7,
+        memory="9GB",
+        walltime="2-00:00:00",
+        queue="long",
+        account="stars",
+        directives=("--constraint=haswell",),
+        interface="lo",
+        folder=Path("logs"),
+    )
     lines = job_script(jobs).splitlines()
     asked = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")]
     assert {"-p long", "-A stars", "-n 1", "--cpus-per-task=7", "--mem=9G", "-t 2-00:00:00"} <= set(
@@ -69,8 +78,8 @@ def test_settings_not_given_come_from_the_configuration_of_dask():
     ],
 )
 def test_wall_times_as_slurm_writes_them(walltime, seconds):
-    lifetime, stagger = slurm._lifetime(SlurmJobs(1, 1, walltime=walltime))
-    assert slurm._seconds(walltime) == seconds
+    lifetime, stagger = slurm._choose_lifetime(SlurmJobs(1, 1, walltime=walltime))
+    assert slurm._read_walltime(walltime) == seconds
     assert 0 < stagger < lifetime + stagger < seconds
     assert lifetime == pytest.approx(max(0.85 * seconds, seconds - 900))
 
