@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from luxscale import crossval as cv
-from luxscale.cli.base import span
+from luxscale.cli.base import parse_span
 from luxscale.cli.clusters import Cluster
 
 LATENT_DIMS, OMEGAS, FOLDS = (12, 24, 48, 96), (1.0, 10.0, 100.0, 1000.0), 5
@@ -67,7 +67,7 @@ def extrapolate(seconds):
 @click.command(help=__doc__.splitlines()[0])
 @click.argument("survey")
 @click.option(
-    "--stars", callback=span, metavar="START:STOP", help="Use these stars only, by position."
+    "--stars", callback=parse_span, metavar="START:STOP", help="Use these stars only, by position."
 )
 @click.option(
     "--method",

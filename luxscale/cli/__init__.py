@@ -1,4 +1,8 @@
-"""The command line: results on standard output, progress on standard error, exit 0, 1 (failed) or 2 (usage)."""
+"""The command line: results on standard output, progress on standard error.
+
+It exits with 0, with 1 where it failed, and with 2 where it was called wrongly. Importing it loads
+no other part of the package: a command imports what it needs when it runs.
+"""
 
 from luxscale.cli import (  # noqa: F401 - each adds its commands
     draw,

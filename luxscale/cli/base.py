@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ from luxscale.errors import InputError, RunError
 
 
 class _Group(click.Group):
-    """Turns the errors that luxscale foresees into one line and exit status 1."""
+    """Turns errors that luxscale foresees into one line and exit status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -34,26 +35,29 @@ QUIET = click.option("--quiet", is_flag=True, help="Show no progress.")
 
 def show(result: Any, text: str, as_json: bool) -> None:
     """Print a result: as JSON for programs, as text for people."""
-    click.echo(json.dumps(result, indent=1) if as_json else text)
+    if as_json:
+        text = json.dumps(result, indent=1)
+    click.echo(text)
 
 
-def span(ctx: click.Context, param: click.Parameter, value: str | None) -> slice:
-    """Read START:STOP, of star positions."""
-    parts = (value or ":").split(":")
-    if len(parts) != 2 or not all(p.strip().isdigit() or not p.strip() for p in parts):
+def parse_span(ctx: click.Context, param: click.Parameter, value: str | None) -> slice:
+    """Read START:STOP, of star positions; either may be left out."""
+    match = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", value or ":")
+    if match is None:
         raise click.BadParameter("write START:STOP, e.g. 0:5000")
-    return slice(*(int(p) if p.strip() else None for p in parts))
+    start, stop = (int(digits) if digits else None for digits in match.groups())
+    return slice(start, stop)
 
 
-def spans(
+def parse_windows(
     ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 ) -> dict[str, list[tuple[float, float]]]:
     """Read LABEL=LEAST:GREATEST, of wavelength windows."""
     windows: dict[str, list[tuple[float, float]]] = {}
     for text in value:
-        label, _, span = text.rpartition("=")
+        label, _, window = text.rpartition("=")
         try:
-            least, greatest = map(float, span.split(":"))
+            least, greatest = map(float, window.split(":"))
         except ValueError:
             raise click.BadParameter(
                 f"{text!r}: write LABEL=LEAST:GREATEST, e.g. mg_fe=15740:15770"
@@ -62,13 +66,18 @@ def spans(
     return windows
 
 
-def take(dataset: Any, stars: slice, path: str) -> Any:
-    """Select stars by position, and refuse positions that are not there."""
-    n = dataset.sizes["star"]
-    if (stars.stop or 0) > n or (stars.start or 0) >= (stars.stop or n):
-        raise InputError(
-            f"{path}: --stars asks for "
-            f"{stars.start or 0}:{'' if stars.stop is None else stars.stop}, but it holds "
-            f"stars 0:{n}"
-        )
+def select_stars(dataset: Any, stars: slice, path: str) -> Any:
+    """Select stars by position.
+
+    Raises
+    ------
+    InputError
+        If there are no such stars; names the positions that there are.
+    """
+    n_stars = dataset.sizes["star"]
+    start = stars.start or 0
+    stop = stars.stop or n_stars
+    if stop > n_stars or start >= stop:
+        asked = f"{start}:{stars.stop or ''}"
+        raise InputError(f"{path}: --stars asks for {asked}, but it holds stars 0:{n_stars}")
     return dataset.isel(star=stars)

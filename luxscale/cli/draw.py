@@ -12,7 +12,7 @@ from luxscale.cli.base import JSON, main, show
 from luxscale.errors import InputError
 
 
-def _range(
+def _parse_range(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[float, float] | None:
     """Read LEAST:GREATEST, of wavelengths."""
@@ -25,7 +25,7 @@ def _range(
     return least, greatest
 
 
-@main.command()
+@main.command(short_help="Draw the spectra of stars of a survey.")
 @click.argument("survey")
 @click.argument("stars", nargs=-1)
 @click.option(
@@ -44,7 +44,7 @@ def _range(
 @click.option(
     "--range",
     "span",
-    callback=_range,
+    callback=_parse_range,
     metavar="LEAST:GREATEST",
     help="Wavelengths to draw, in the survey's unit.",
 )
@@ -54,7 +54,7 @@ def _range(
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,
     help=(
-        "File to draw one star into; its ending says which kind (png, pdf, svg).  [default: "
+        "File to draw one star into; its ending says which kind (png, pdf, svg). [default: "
         "STAR.png]"
     ),
 )
@@ -81,35 +81,48 @@ def plot(
     from luxscale.schema.variables import STAR
     from luxscale.store import damage
 
-    held = store.open_survey(survey, check="structure")
+    opened = store.open_survey(survey, check="structure")
     with damage.explain_damage(survey):
-        at = _positions(held, survey, stars, rows)
-    model = load_model(given["model"]) if given["model"] else None
-    catalog = _catalog(given["catalog"], model) if given["catalog"] else None
+        positions = _find_positions(opened, survey, stars, rows)
+    model = catalog = None
+    if given["catalog"]:
+        model = load_model(given["model"])
+        catalog = _open_catalog(given["catalog"], model)
     written = []
-    for row in at:
+    for row in positions:
         with damage.explain_damage(survey):
-            one = held.isel({STAR: [row]}).compute()
-        name = one[STAR].values.tolist()[0]
-        found = None if catalog is None else _same_star(catalog, row, name, given["catalog"])
-        axes = plots.spectrum(one, name, found, model, output=given["output"], span=given["span"])
-        written.append(_save(axes[0].figure, given["out"] or Path(_file_name(name) + ".png")))
+            star = opened.isel({STAR: [row]}).compute()
+        name = star[STAR].values.tolist()[0]
+        labelled = None
+        if catalog is not None:
+            labelled = _find_in_catalog(catalog, row, name, given["catalog"])
+        axes = plots.spectrum(
+            star, name, labelled, model, output=given["output"], span=given["span"]
+        )
+        path = given["out"] or Path(_make_file_name(name))
+        written.append(_save(axes[0].figure, path))
     show({"figures": written}, "\n".join(written), as_json)
 
 
-def _positions(held: Any, path: str, stars: tuple[str, ...], rows: tuple[int, ...]) -> list[int]:
+def _find_positions(
+    survey: Any, path: str, stars: tuple[str, ...], rows: tuple[int, ...]
+) -> list[int]:
+    """Return the positions of stars in a survey, each once: by identifier, then by row."""
     from luxscale.schema.stars import find_stars
     from luxscale.schema.variables import STAR
 
-    n = held.sizes[STAR]
+    last = survey.sizes[STAR] - 1
     for row in rows:
-        if row >= n:
-            raise InputError(f"{path}: --row {row}, but it holds rows 0 to {n - 1}")
-    named = find_stars(held, stars, path).tolist() if stars else []
-    return list(dict.fromkeys([*named, *rows]))
+        if row > last:
+            raise InputError(f"{path}: --row {row}, but it holds rows 0 to {last}")
+    positions = []
+    if stars:
+        positions = find_stars(survey, stars, path).tolist()
+    positions += rows
+    return list(dict.fromkeys(positions))
 
 
-def _catalog(path: str, model: Any) -> Any:
+def _open_catalog(path: str, model: Any) -> Any:
     """Open a catalogue, and refuse one that another model made."""
     from luxscale import store
     from luxscale.analysis.evaluate import require_catalog
@@ -121,29 +134,39 @@ def _catalog(path: str, model: Any) -> Any:
     return catalog
 
 
-def _same_star(catalog: Any, row: int, name: Any, path: str) -> Any:
-    """Return a star of a catalogue: the one in its row of the survey, or wherever it is, if it is done."""
+def _find_in_catalog(catalog: Any, row: int, name: Any, path: str) -> Any:
+    """Return a star of a catalogue, in its row of the survey or wherever it is.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or not done.
+    """
     from luxscale.schema.stars import find_stars
     from luxscale.schema.status import find_done
     from luxscale.schema.variables import STAR
     from luxscale.store import damage
 
     with damage.explain_damage(path):
-        if row >= catalog.sizes[STAR] or catalog[STAR][row].values.tolist() != name:
+        is_there = row < catalog.sizes[STAR] and catalog[STAR][row].values.tolist() == name
+        if not is_there:
             row = int(find_stars(catalog, [name], path)[0])
-        found = catalog.isel({STAR: [row]}).compute()
-    if not find_done(found)[0]:
+        star = catalog.isel({STAR: [row]}).compute()
+    if not find_done(star)[0]:
         raise InputError(f"{path}: star {name!r} has no labels yet, or its data could not be read")
-    return found
+    return star
 
 
-def _file_name(star: Any) -> str:
-    """Return an identifier as the name of a file."""
-    return re.sub(r"[^\w.+-]", "_", str(star)).lstrip(".") or "star"
+def _make_file_name(star: Any) -> str:
+    """Return the name of a file for a star."""
+    name = re.sub(r"[^\w.+-]", "_", str(star))
+    name = name.lstrip(".") or "star"
+    return f"{name}.png"
 
 
 def _save(figure: Any, path: Path) -> str:
-    if path.suffix[1:].lower() not in figure.canvas.get_supported_filetypes():
+    ending = path.suffix[1:].lower()
+    if ending not in figure.canvas.get_supported_filetypes():
         raise InputError(
             f"{path}: figures are not written as {path.suffix or 'files without an ending'}; "
             "use .png"

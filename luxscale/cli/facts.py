@@ -9,171 +9,193 @@ from typing import Any
 _BAR = 40
 
 
-def text(facts: dict[str, Any]) -> str:
+def format_facts(facts: dict[str, Any]) -> str:
     """Return facts as text: a survey's in words, others as they are."""
-    if facts["kind"] == "survey":
-        lines = _under_way(facts) if "sessions" in facts else _survey(facts)
-        return "\n".join([f"{facts['path']}: survey of {facts['stars']:,} stars", *lines])
-    return "\n".join(f"{key:<14} {_plain(value)}" for key, value in facts.items())
+    if facts["kind"] != "survey":
+        lines = [f"{key:<14} {_format_value(value)}" for key, value in facts.items()]
+        return "\n".join(lines)
+    title = f"{facts['path']}: survey of {facts['stars']:,} stars"
+    describe = _describe_unfinished if "sessions" in facts else _describe_survey
+    return "\n".join([title, *describe(facts)])
 
 
-def quarantined(rows: list[dict[str, str]]) -> str:
+def format_quarantine(rows: list[dict[str, str]]) -> str:
     """Return a list of what was quarantined, a line each."""
     if not rows:
         return "nothing is quarantined"
-    return "\n".join(
-        f"{r['file']}{', star ' + r['star'] if r['star'] else ''}: {r['reason']}" for r in rows
-    )
+    lines = []
+    for row in rows:
+        star = f", star {row['star']}" if row["star"] else ""
+        lines.append(f"{row['file']}{star}: {row['reason']}")
+    return "\n".join(lines)
 
 
-def _plain(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, dict):
-        return "".join(f"\n  {k:<22} {_plain(v)}" for k, v in value.items())
+        lines = [f"\n  {key:<22} {_format_value(inner)}" for key, inner in value.items()]
+        return "".join(lines)
     if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value))
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        return ", ".join(map(_format_value, value))
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return f"{value:,}" if is_count else str(value)
 
 
-def _line(name: str, said: str) -> str:
-    return f"{name:<14} {said}"
+def _line(name: str, text: str) -> str:
+    return f"{name:<14} {text}"
 
 
-def _survey(facts: dict[str, Any]) -> Iterator[str]:
-    stored, memory = (_size(facts["bytes"][k]) for k in ("stored", "in_memory"))
-    yield _line("size", f"{stored} stored, {memory} in memory; {facts['chunk']:,} stars a chunk")
+def _describe_survey(facts: dict[str, Any]) -> Iterator[str]:
+    stored = _format_size(facts["bytes"]["stored"])
+    in_memory = _format_size(facts["bytes"]["in_memory"])
+    size = f"{stored} stored, {in_memory} in memory"
+    yield _line("size", f"{size}; {facts['chunk']:,} stars a chunk")
     yield _line("checked", facts["checked"])
     for name, value in facts["attributes"].items():
+        # of an ingest the continuum is described with its settings, below
         if name != "continuum" or "ingest" not in facts:
             yield _line(name.removesuffix("_version"), value)
     for name, output in facts["outputs"].items():
-        yield from (
-            _grid(name, output, facts["stars"])
-            if "pixels" in output
-            else _labels(name, output, facts["stars"])
-        )
+        describe = _describe_spectrum if "pixels" in output else _describe_labels
+        yield from describe(name, output, facts["stars"])
     for advice in facts.get("slow", ()):
         yield _line("slow", advice)
     if "snr" in facts:
-        yield from _histogram(facts["snr"])
+        yield from _describe_snr(facts["snr"])
     if "ingest" in facts:
-        yield from _ingest(facts["ingest"])
+        yield from _describe_ingest(facts["ingest"])
 
 
-def _size(count: int) -> str:
+def _format_size(count: int) -> str:
     for unit, power in (("TB", 4), ("GB", 3), ("MB", 2)):
-        if count >= 1000**power:
-            return f"{count / 1000**power:.3g} {unit}"
+        size = 1000**power
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
     return f"{count / 1000:.3g} kB"
 
 
-def _grid(name: str, grid: dict[str, Any], stars: int) -> Iterator[str]:
-    medium = f" in {grid['medium']}" if "medium" in grid else ""
-    span = (
-        f"{grid['pixels']:,} pixels, {grid['least']:g} to {grid['greatest']:g} "
-        f"{grid.get('units', '')}{medium}"
-    )
+def _describe_spectrum(name: str, grid: dict[str, Any], stars: int) -> Iterator[str]:
+    span = f"{grid['least']:g} to {grid['greatest']:g} {grid.get('units', '')}"
+    if "medium" in grid:
+        span += f" in {grid['medium']}"
+    missing = f"{_format_percent(grid['missing'])} missing"
     sample = grid["missing_among_stars"]
-    among = f", counted in {sample:,} stars" if sample < stars else ""
-    yield _line(name, f"{span}; {_percent(grid['missing'])} missing{among}")
+    if sample < stars:
+        missing += f", counted in {sample:,} stars"
+    yield _line(name, f"{grid['pixels']:,} pixels, {span}; {missing}")
 
 
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2g}%" if 0 < fraction < 0.1 else f"{100 * fraction:.1f}%"
+def _format_percent(fraction: float) -> str:
+    percent = 100 * fraction
+    if 0 < percent < 10:
+        return f"{percent:.2g}%"
+    return f"{percent:.1f}%"
 
 
-def _labels(name: str, output: dict[str, Any], stars: int) -> Iterator[str]:
-    sample = output["among_stars"]
+def _describe_labels(name: str, output: dict[str, Any], stars: int) -> Iterator[str]:
     kind = "bands" if "bands" in output else "labels"
-    among = f", of {sample:,} stars" if sample < stars else ""
-    yield _line(name, f"{len(output[kind])} {kind}{among}")
+    count = f"{len(output[kind])} {kind}"
+    sample = output["among_stars"]
+    if sample < stars:
+        count += f", of {sample:,} stars"
+    yield _line(name, count)
     for label, facts in output[kind].items():
-        known = facts["least"] is not None
-        span = (
-            f"{facts['least']:.4g} to {facts['greatest']:.4g} {facts['units']}"
-            if known
-            else "none measured"
-        )
-        yield f"  {label:<12} {span:<34} {_percent(facts['missing']):>6} missing"
+        span = "none measured"
+        if facts["least"] is not None:
+            span = f"{facts['least']:.4g} to {facts['greatest']:.4g} {facts['units']}"
+        missing = _format_percent(facts["missing"])
+        yield f"  {label:<12} {span:<34} {missing:>6} missing"
 
 
-def _histogram(snr: dict[str, Any]) -> Iterator[str]:
-    unknown = f"; {snr['unknown']:,} stars have none" if snr["unknown"] else ""
+def _describe_snr(snr: dict[str, Any]) -> Iterator[str]:
+    """Say the median of S/N, and draw its histogram."""
+    unknown = ""
+    if snr["unknown"]:
+        unknown = f"; {snr['unknown']:,} stars have none"
     if snr["median"] is None:
         yield _line("S/N", f"none{unknown}")
         return
     yield _line("S/N", f"median {snr['median']:.3g}{unknown}")
     most = max(stars for *_, stars in snr["bins"])
     for least, greatest, stars in snr["bins"]:
-        span = (
-            f"below {greatest:g}"
-            if least is None
-            else f"from {least:g}"
-            if greatest is None
-            else f"{least:g} to {greatest:g}"
-        )
-        bar = "#" * -(-_BAR * stars // most)
-        yield f"  {span:<12} {stars:>12,} {bar}".rstrip()
+        # rounded up: a bin that has any star has a bar
+        length = -(-_BAR * stars // most)
+        span = _format_bin(least, greatest)
+        line = f"  {span:<12} {stars:>12,} {'#' * length}"
+        yield line.rstrip()
 
 
-def _ingest(made: dict[str, Any]) -> Iterator[str]:
-    masked, files, spectra = made["masked"], made["files"], made["spectra"]
-    yield _line(
-        "masked", f"{_percent(masked['all'])} of the pixels of {masked['spectra']:,} spectra"
-    )
-    yield from (
-        f"  {reason:<20} {_percent(fraction):>7}" for reason, fraction in masked["reasons"].items()
-    )
-    sessions = f", in {made['sessions']:,} sessions" if made["sessions"] > 1 else ""
-    yield _line(
-        "files",
-        f"{files['all']:,} = {files['read']:,} read + {files['quarantined']:,} "
-        f"quarantined{sessions}",
-    )
+def _format_bin(least: float | None, greatest: float | None) -> str:
+    if least is None:
+        return f"below {greatest:g}"
+    if greatest is None:
+        return f"from {least:g}"
+    return f"{least:g} to {greatest:g}"
+
+
+def _describe_ingest(made: dict[str, Any]) -> Iterator[str]:
+    masked = made["masked"]
+    fraction = _format_percent(masked["all"])
+    yield _line("masked", f"{fraction} of the pixels of {masked['spectra']:,} spectra")
+    for reason, part in masked["reasons"].items():
+        yield f"  {reason:<20} {_format_percent(part):>7}"
+    files = made["files"]
+    sessions = ""
+    if made["sessions"] > 1:
+        sessions = f", in {made['sessions']:,} sessions"
+    parts = f"{files['read']:,} read + {files['quarantined']:,} quarantined"
+    yield _line("files", f"{files['all']:,} = {parts}{sessions}")
+    spectra = made["spectra"]
     refused = spectra["all"] - spectra["kept"]
-    yield _line(
-        "spectra", f"{spectra['all']:,} = {spectra['kept']:,} kept + {refused:,} quarantined"
-    )
-    yield from (f"  {count:>8,}  {reason}" for reason, count in made["quarantined"].items())
+    parts = f"{spectra['kept']:,} kept + {refused:,} quarantined"
+    yield _line("spectra", f"{spectra['all']:,} = {parts}")
+    for reason, count in made["quarantined"].items():
+        yield f"  {count:>8,}  {reason}"
     if made["resampled"]:
         yield _line("resampled", f"{made['resampled']:,} spectra")
-    yield from _how(made)
+    yield from _describe_reading(made)
 
 
-def _how(made: dict[str, Any]) -> Iterator[str]:
+def _describe_reading(made: dict[str, Any]) -> Iterator[str]:
     """Say how files were read."""
     from luxscale.readers import get_format
 
-    options = ", ".join(f"{k}={v}" for k, v in made["options"].items())
-    yield _line("format", made["format"] + (f" ({options})" if options else ""))
-    recipe = {k: v for k, v in made["recipe"].items() if v not in (None, [])}
-    yield _line("bad bits", ", ".join(recipe.pop("bad", [])) or "none")
-    taken = recipe.pop("rest_frame")
+    options = ", ".join(f"{name}={value}" for name, value in made["options"].items())
+    yield _line("format", made["format"] + _in_brackets(options))
+    recipe = {name: value for name, value in made["recipe"].items() if value not in (None, [])}
+    bits = recipe.pop("bad", [])
+    yield _line("bad bits", ", ".join(bits) or "none")
+    is_rest_frame = recipe.pop("rest_frame")
     if get_format(made["format"]).velocities:
-        yield _line(
-            "rest frame", "velocities taken out" if taken else "velocities left as they were"
-        )
+        done = "taken out" if is_rest_frame else "left as they were"
+        yield _line("rest frame", f"velocities {done}")
     continuum = recipe.pop("continuum")
     if continuum != "sines":
-        recipe.pop("length")  # of nothing
-    most = recipe.pop("most_error", None)
-    settings = ", ".join(f"{k} {_ranges(v)}" for k, v in recipe.items())
-    yield _line("continuum", continuum + (f" ({settings})" if settings else ""))
-    if most is not None:
-        yield _line("huge error", f"above {most:g} times the typical flux")
+        recipe.pop("length")  # the period of sines, which mean nothing to the others
+    most_error = recipe.pop("most_error", None)
+    settings = ", ".join(f"{name} {_format_setting(value)}" for name, value in recipe.items())
+    yield _line("continuum", continuum + _in_brackets(settings))
+    if most_error is not None:
+        yield _line("huge error", f"above {most_error:g} times the typical flux")
 
 
-def _ranges(value: Any) -> str:
-    return " ".join(f"{a:g}:{b:g}" for a, b in value) if isinstance(value, list) else f"{value:g}"
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
 
 
-def _under_way(facts: dict[str, Any]) -> Iterator[str]:
+def _format_setting(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(f"{least:g}:{greatest:g}" for least, greatest in value)
+    return f"{value:g}"
+
+
+def _describe_unfinished(facts: dict[str, Any]) -> Iterator[str]:
+    """Say how far the ingest of a survey has come that is not complete."""
     yield _line("state", facts["state"])
     for number, found in enumerate(facts["sessions"]):
-        done = (
-            f", {found['batches_done']:,} of {found['batches']:,} batches"
-            if found["stage"] == "reading"
-            else ""
-        )
-        added = f", {found['stars']:,} stars" if found["stars"] is not None else ""
-        yield _line(f"session {number}", f"{found['stage']}: {found['files']:,} files{done}{added}")
-    yield from _how(facts)
+        parts = [f"{found['files']:,} files"]
+        if found["stage"] == "reading":
+            parts.append(f"{found['batches_done']:,} of {found['batches']:,} batches")
+        if found["stars"] is not None:
+            parts.append(f"{found['stars']:,} stars")
+        yield _line(f"session {number}", f"{found['stage']}: {', '.join(parts)}")
+    yield from _describe_reading(facts)

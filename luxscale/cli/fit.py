@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, main, show, span, spans, take
+from luxscale.cli.base import JSON, QUIET, main, parse_span, parse_windows, select_stars, show
 from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.training.methods import METHODS, list_methods_with_free_latents
 
@@ -25,18 +25,20 @@ from luxscale.training.methods import METHODS, list_methods_with_free_latents
     type=click.Choice(list(METHODS)),
     default="marginal",
     show_default=True,
+    help="How to train: by maximum marginal likelihood, as in the paper, or The Cannon.",
 )
 @click.option(
     "--solver",
     type=click.Choice(METHODS["alternating"].settings["solver"].choices),
     default=None,
-    help="Of the alternating method. [default: exact]",
+    help="Solver of the alternating method. [default: exact]",
 )
 @click.option(
     "--latent-precision",
     type=float,
     default=None,
-    help="Of the alternating method: precision of the prior on latents in training. [default: 1e-6]",
+    help="Precision of the prior on latents in training, of the alternating method. "
+    "[default: 1e-6]",
 )
 @click.option(
     "--prior",
@@ -48,12 +50,15 @@ from luxscale.training.methods import METHODS, list_methods_with_free_latents
     "--window",
     "windows",
     multiple=True,
-    callback=spans,
+    callback=parse_windows,
     metavar="LABEL=LEAST:GREATEST",
     help="Infer this label from these wavelengths alone (repeat).",
 )
 @click.option(
-    "--stars", callback=span, metavar="START:STOP", help="Train on these stars only, by position."
+    "--stars",
+    callback=parse_span,
+    metavar="START:STOP",
+    help="Train on these stars only, by position.",
 )
 @click.option(
     "--output",
@@ -71,7 +76,8 @@ from luxscale.training.methods import METHODS, list_methods_with_free_latents
     "--tolerance",
     type=float,
     default=None,
-    help="Gain at which to stop, per measured value. [default: 2e-5; of the alternating method 2e-3]",
+    help="Gain at which to stop, per measured value. [default: 2e-5; of the alternating method "
+    "2e-3]",
 )
 @click.option(
     "--folds",
@@ -108,7 +114,7 @@ def train(
 
     store.claim_place(out, FORMAT, overwrite=overwrite)
     found = store.open_survey(survey, check="structure", outputs=outputs or None)
-    opened = take(found, stars, survey)
+    opened = select_stars(found, stars, survey)
     given = {
         "iterations": iterations,
         "solver": solver,
@@ -140,7 +146,7 @@ def train(
     show(result, f"{trained}\nwritten to {out}", as_json)
 
 
-@main.command()
+@main.command(short_help="Choose P and the prior by cross-validation.")
 @click.argument("survey")
 @click.option(
     "--out", required=True, help="Store of results to write or to continue, a Zarr store."
@@ -151,7 +157,7 @@ def train(
     type=click.IntRange(1),
     multiple=True,
     required=True,
-    help="P (repeat).",
+    help="Number of latents P (repeat).",
 )
 @click.option(
     "--prior",
@@ -162,15 +168,22 @@ def train(
     show_default=True,
     help="Precision of the prior on latents, 1 / Omega^2 (repeat).",
 )
-@click.option("--folds", type=click.IntRange(2), default=5, show_default=True)
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    default=5,
+    show_default=True,
+    help="Parts of the stars, each left out of training once.",
+)
 @click.option(
     "--method",
     type=click.Choice(list_methods_with_free_latents()),
     default="marginal",
     show_default=True,
+    help="How to train: by maximum marginal likelihood, or as in the paper.",
 )
 @click.option(
-    "--stars", callback=span, metavar="START:STOP", help="Use these stars only, by position."
+    "--stars", callback=parse_span, metavar="START:STOP", help="Use these stars only, by position."
 )
 @click.option(
     "--output",
@@ -208,16 +221,21 @@ def crossval(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Choose P and the prior by cross-validation on the labelled stars of SURVEY; the same command again resumes.
+    """Choose P and the prior by cross-validation on the labelled stars of SURVEY.
 
-    Scores are chi2 per value of stars left out of training, medians over the folds.
+    The same command again resumes. Scores are chi2 per value of stars left out of training, medians
+    over the folds.
     """
     from luxscale import crossval as cv
     from luxscale import store
     from luxscale.analysis import evaluate
     from luxscale.runs.log import RunLog
 
-    take(store.open_survey(survey, check="structure", outputs=outputs or None), stars, survey)
+    found = store.open_survey(survey, check="structure", outputs=outputs or None)
+    select_stars(found, stars, survey)  # refuses positions that are not there
+    settings: dict[str, Any] = {}
+    if iterations is not None:
+        settings["iterations"] = iterations
     grid = cv.make_grid(
         survey,
         out,
@@ -227,9 +245,10 @@ def crossval(
         method=method,
         outputs=outputs or None,
         stars=stars,
-        **({} if iterations is None else {"iterations": iterations}),
+        **settings,
     )
-    log = log or (None if "://" in out else f"{out.rstrip('/')}.log.jsonl")
+    if log is None and "://" not in out:
+        log = f"{out.rstrip('/')}.log.jsonl"
     with (
         RunLog(log) as run_log,
         cv.open_for_run(grid, progress=not quiet) as run,
@@ -238,16 +257,15 @@ def crossval(
         results = cv.complete(run, client=client, log=run_log, progress=not quiet)
     n_tasks = sum(map(len, run.pending))
     choice = cv.choose(results)
-    records, labels = (
-        cv.to_records(results),
-        cv.label_scores(results, choice.latent_dim, choice.prior),
-    )
+    records = cv.to_records(results)
+    labels = cv.label_scores(results, choice.latent_dim, choice.prior)
     go_on = cv.next_step(grid, choice)
+    best = f"P={choice.best[0]}, prior={choice.best[1]:g}"
     text = f"""{out}: {len(records)} settings, {folds} folds, {n_tasks:,} tasks done now
 
 {cv.format_table(records, choice)}
 
-* the fewest latents within one standard error of the best, P={choice.best[0]}, prior={choice.best[1]:g}; out of fold:
+* the fewest latents within one standard error of the best, {best}; out of fold:
 
 {evaluate.format_table(labels)}
 

@@ -14,7 +14,7 @@ from luxscale.errors import InputError
 _WIDTH = 120
 
 
-@main.command()
+@main.command(short_help="Show a page of the guide, or list its topics.")
 @click.argument("topic", required=False)
 def guide(topic: str | None) -> None:
     """Show the page of the guide on TOPIC; without one, list the topics.

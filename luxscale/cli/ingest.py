@@ -7,7 +7,7 @@ import csv
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from luxscale.cli.clusters import Cluster, cluster_options
 #: Lines of the table of what was refused.
 _LINES = 20
 
+#: Before what is said of a format or a catalogue.
+_INDENT = " " * 24
+
 #: Processor time of a file, and of a byte of it: 4.4 ms for the 1.05 MB of an apStar file, see
 #: benchmarks/README.md.
 _FILE_SECONDS, _BYTE_SECONDS = 2e-3, 2.3e-9
@@ -27,25 +30,34 @@ _FILE_SECONDS, _BYTE_SECONDS = 2e-3, 2.3e-9
 _SIZED = 5000
 
 
-def _pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+def _parse_pairs(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> dict[str, str]:
     """Read NAME=VALUE."""
-    pairs = dict(text.partition("=")[::2] for text in value)
-    if not all(name and "=" in text for name, text in zip(pairs, value, strict=False)):
-        raise click.BadParameter("write NAME=VALUE")
+    pairs = {}
+    for text in value:
+        name, separator, setting = text.partition("=")
+        if not (name and separator):
+            raise click.BadParameter("write NAME=VALUE")
+        pairs[name] = setting
     return pairs
 
 
-def _ranges(
+def _parse_ranges(
     ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 ) -> tuple[tuple[float, float], ...]:
     """Read LEAST:GREATEST, of wavelengths."""
-    try:
-        return tuple((float(a), float(b)) for a, b in (text.split(":") for text in value))
-    except ValueError:
-        raise click.BadParameter("write LEAST:GREATEST, e.g. 15090:15822") from None
+    ranges = []
+    for text in value:
+        try:
+            least, greatest = map(float, text.split(":"))
+        except ValueError:
+            raise click.BadParameter("write LEAST:GREATEST, e.g. 15090:15822") from None
+        ranges.append((least, greatest))
+    return tuple(ranges)
 
 
-def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+def _parse_grid(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
     """Read LEAST:GREATEST:STEP, with log: before it where the step is one of log10."""
     if value is None:
         return None
@@ -59,10 +71,10 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
     return make_grid(least, greatest, step, log=log)
 
 
-_RANGE: dict[str, Any] = {"multiple": True, "callback": _ranges, "metavar": "LEAST:GREATEST"}
+_RANGE: dict[str, Any] = {"multiple": True, "callback": _parse_ranges, "metavar": "LEAST:GREATEST"}
 
 
-@main.command()
+@main.command(short_help="Make a survey of survey files, or add files to one.")
 @click.argument("format")
 @click.argument("files", nargs=-1)
 @click.option("--out", required=True, help="Survey to write or to add to, a Zarr store.")
@@ -74,7 +86,9 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _ranges, "metavar": "LEA
 )
 @click.option("--labels", default=None, help="Catalogue to take labels from.")
 @click.option(
-    "--labels-format", default=None, help="Which catalogue it is. [default: told by its columns]"
+    "--labels-format",
+    default=None,
+    help="Which catalogue of labels it is. [default: recognised by its columns]",
 )
 @click.option(
     "--label",
@@ -85,7 +99,7 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _ranges, "metavar": "LEA
 @click.option(
     "--labels-setting",
     multiple=True,
-    callback=_pairs,
+    callback=_parse_pairs,
     metavar="NAME=VALUE",
     help="A setting of the labels (repeat).",
 )
@@ -93,39 +107,44 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _ranges, "metavar": "LEA
     "--option",
     "options",
     multiple=True,
-    callback=_pairs,
+    callback=_parse_pairs,
     metavar="NAME=VALUE",
-    help="Of the format (repeat).",
+    help="An option of the format (repeat).",
 )
 @click.option(
     "--bad",
     multiple=True,
-    help="Mask bit that makes a pixel bad (repeat), in place of the usual; none: none.",
+    help="Mask bit that makes a pixel bad (repeat), in place of the usual; 'none' for no bit.",
 )
 @click.option(
-    "--continuum", type=click.Choice(["none", "file", "scale", "sines", "chebyshev"]), default=None
+    "--continuum",
+    type=click.Choice(["none", "file", "scale", "sines", "chebyshev"]),
+    default=None,
+    help="How the continuum is taken out. [default: the format's usual]",
 )
 @click.option(
-    "--order", type=click.IntRange(0), default=None, help="Of sines or Chebyshev polynomials."
+    "--order", type=click.IntRange(0), default=None, help="Order of sines or Chebyshev polynomials."
 )
 @click.option(
-    "--length", type=float, default=None, help="Longest period of sines, Angstrom.  [default: 1400]"
+    "--length", type=float, default=None, help="Longest period of sines, Angstrom. [default: 1400]"
 )
 @click.option(
-    "--chip", "chips", help="Wavelengths whose continuum is fitted apart (repeat).", **_RANGE
+    "--chip", "chips", help="Wavelengths whose continuum is fitted by itself (repeat).", **_RANGE
 )
 @click.option(
     "--continuum-pixels", help="Wavelengths that the continuum is fitted at (repeat).", **_RANGE
 )
 @click.option(
-    "--rest-frame/--as-observed", default=None, help="Whether to take a star's velocity out."
+    "--rest-frame/--as-observed",
+    default=None,
+    help="Whether to take a star's velocity out. [default: the format's usual]",
 )
 @click.option(
     "--grid",
-    callback=_grid,
+    callback=_parse_grid,
     metavar="[log:]LEAST:GREATEST:STEP",
     default=None,
-    help="Of the survey.",
+    help="Pixel centres of the survey. [default: the format's, else the first file's]",
 )
 @click.option(
     "--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars a chunk."
@@ -154,7 +173,7 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
 
     fmt = get_format(given["format"])
     files = ingesting.find_files(given["files"], fmt, listed=given["files_from"])
-    labels = _labels(given)
+    labels = _read_labels(given)
     saving = functools.partial(_guess_saving, files)
     with cluster.client(saving=saving, progress=not quiet) as client:
         made = ingesting.ingest(
@@ -164,7 +183,7 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
             labels=labels,
             grid=given["grid"],
             options=given["options"],
-            recipe=_recipe(given),
+            recipe=_choose_recipe(given),
             chunk=given["chunk"],
             retry=given["retry"],
             client=client,
@@ -173,7 +192,7 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
         )
     if given["quarantine"]:
         _write_quarantine(given["quarantine"], made.quarantined)
-    show(dataclasses.asdict(made), _text(made, labels), as_json)
+    show(dataclasses.asdict(made), _format_summary(made, labels), as_json)
 
 
 def _guess_saving(files: Sequence[str], workers: int) -> float:
@@ -188,16 +207,19 @@ def _guess_saving(files: Sequence[str], workers: int) -> float:
     return seconds * (1 - 1 / workers)
 
 
-def _recipe(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what was said of the recipe."""
+def _choose_recipe(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the recipe that were given."""
     names = ("continuum", "order", "length", "chips", "continuum_pixels", "rest_frame")
-    said = {n: given[n] for n in names if given[n] not in (None, ())}
-    if given["bad"]:
-        said["bad"] = () if given["bad"] == ("none",) else given["bad"]
-    return said
+    chosen = {name: given[name] for name in names if given[name] not in (None, ())}
+    bad = given["bad"]
+    if bad == ("none",):
+        chosen["bad"] = ()
+    elif bad:
+        chosen["bad"] = bad
+    return chosen
 
 
-def _labels(given: dict[str, Any]) -> Any:
+def _read_labels(given: dict[str, Any]) -> Any:
     """Read the labels of the catalogue; None where none is named."""
     if not given["labels"]:
         about = {
@@ -215,43 +237,44 @@ def _labels(given: dict[str, Any]) -> Any:
     return read_labels(given["labels"], given["labels_format"], settings=settings)
 
 
-def _text(made: Any, labels: Any) -> str:
+def _format_summary(made: Any, labels: Any) -> str:
     """Return what people want to know of an ingest."""
-    lines = [
-        f"{made.survey}: {made.n_stars:,} stars, {made.n_new:,} of them new, in "
-        f"{made.seconds:.1f} s"
-    ]
+    counts = f"{made.n_stars:,} stars, {made.n_new:,} of them new"
+    lines = [f"{made.survey}: {counts}, in {made.seconds:.1f} s"]
     if made.n_files:
-        whole = sum(not star for _, star, _ in made.quarantined)
-        lines.append(
-            f"files   {made.n_files:,} = {made.n_files - whole:,} read + {whole:,} quarantined"
-            f"\nspectra {made.n_spectra:,} = {made.n_new:,} kept + "
-            f"{made.n_spectra - made.n_new:,} quarantined"
-        )
+        refused_files = sum(not star for _, star, _ in made.quarantined)
+        read_files = made.n_files - refused_files
+        refused = made.n_spectra - made.n_new
+        lines += [
+            f"files   {made.n_files:,} = {read_files:,} read + {refused_files:,} quarantined",
+            f"spectra {made.n_spectra:,} = {made.n_new:,} kept + {refused:,} quarantined",
+        ]
     if made.n_pixels:
         lines.append("masked pixels")
-        lines += [
-            f"  {n:<24}{c:>14,}  {100 * c / made.n_pixels:.2f}%"
-            for n, c in made.masked.items()
-            if c
-        ]
+        for reason, count in made.masked.items():
+            if count:
+                percent = 100 * count / made.n_pixels
+                lines.append(f"  {reason:<24}{count:>14,}  {percent:.2f}%")
     if labels is not None:
-        lines.append(
-            f"labels  {made.n_labelled:,} of {made.n_stars:,} stars have any; of the catalogue"
-        )
+        labelled = f"{made.n_labelled:,} of {made.n_stars:,} stars have any"
+        lines.append(f"labels  {labelled}; of the catalogue")
         lines += [f"  {name:<40}{count:>12,}" for name, count in labels.counts.items() if count]
-    if made.quarantined:
-        lines.append("quarantined")
-        lines += [
-            f"  {Path(p).name}{f', star {s}' if s else ''}: {r}"
-            for p, s, r in made.quarantined[:_LINES]
-        ]
-        if len(made.quarantined) > _LINES:
-            lines.append(
-                f"  ... and {len(made.quarantined) - _LINES:,} more; --quarantine FILE.csv "
-                "lists all"
-            )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_list_quarantined(made.quarantined)])
+
+
+def _list_quarantined(quarantined: list[tuple[str, str, str]]) -> Iterator[str]:
+    """Yield lines about what could not be used, the first of it."""
+    if not quarantined:
+        return
+    yield "quarantined"
+    for file, star, reason in quarantined[:_LINES]:
+        name = Path(file).name
+        if star:
+            name += f", star {star}"
+        yield f"  {name}: {reason}"
+    more = len(quarantined) - _LINES
+    if more > 0:
+        yield f"  ... and {more:,} more; --quarantine FILE.csv lists all"
 
 
 def _write_quarantine(path: Path, rows: list[tuple[str, str, str]]) -> None:
@@ -261,51 +284,65 @@ def _write_quarantine(path: Path, rows: list[tuple[str, str, str]]) -> None:
         writer.writerows(rows)
 
 
-@main.command()
+@main.command(short_help="List formats of survey files and of catalogues of labels.")
 @JSON
 def formats(as_json: bool) -> None:
-    """List the formats of survey files and of catalogues, with options and the bits of masks and flags."""
+    """List formats of survey files and of catalogues, with options and the bits of masks."""
     from luxscale.labels import CATALOGS
     from luxscale.readers import FORMATS
 
-    facts, text = [], []
-    for f in FORMATS.values():
-        facts.append(
+    formats = []
+    for found in FORMATS.values():
+        formats.append(
             {
-                "name": f.name,
-                "doc": f.doc,
-                "options": [dataclasses.asdict(o) for o in f.options],
-                "bits": dict(f.bits),
-                "bad": f.bad,
-                "continuum": f.continuum,
-                "rest_frame": f.rest_frame,
-                "tried": f.tried,
+                "name": found.name,
+                "doc": found.doc,
+                "options": [dataclasses.asdict(option) for option in found.options],
+                "bits": dict(found.bits),
+                "bad": found.bad,
+                "continuum": found.continuum,
+                "rest_frame": found.rest_frame,
+                "tried": found.tried,
             }
         )
-        tried = "" if f.tried == "real" else " (tested on files built from the description)"
-        text.append(f"{f.name:<22}{f.doc}{tried}")
-        text += [
-            f"{'':<22}  --option {o.name}={'|'.join(o.choices or ('TEXT',))}  {o.doc}"
-            for o in f.options
-        ]
-        if f.bits:
-            text.append(
-                f"{'':<22}  mask bits: {' '.join(b + ('*' if b in f.bad else '') for b in f.bits)}"
-            )
-    catalogs = [
-        {"name": c.name, "doc": c.doc, "labels": list(c.labels), "usual": c.usual}
-        for c in CATALOGS.values()
-    ]
-    text += [
-        "",
-        "* bits that make a pixel bad, unless --bad says otherwise",
-        "",
-        "Catalogues of labels:",
-    ]
-    for c in CATALOGS.values():
-        text.append(f"{c.name:<22}{c.doc}")
-        text.append(
-            f"{'':<22}  labels: {' '.join(n + ('*' if n in c.usual else '') for n in c.labels)}"
+    catalogs = []
+    for catalog in CATALOGS.values():
+        catalogs.append(
+            {
+                "name": catalog.name,
+                "doc": catalog.doc,
+                "labels": list(catalog.labels),
+                "usual": catalog.usual,
+            }
         )
-    text += ["", "* labels that are taken, unless --label says otherwise"]
-    show({"formats": facts, "catalogs": catalogs}, "\n".join(text), as_json)
+    text = "\n".join([*_list_formats(formats), "", *_list_catalogs(catalogs)])
+    show({"formats": formats, "catalogs": catalogs}, text, as_json)
+
+
+def _list_formats(formats: list[dict[str, Any]]) -> Iterator[str]:
+    for facts in formats:
+        line = f"{facts['name']:<22}{facts['doc']}"
+        if facts["tried"] != "real":
+            line += " (tested on files built from the description)"
+        yield line
+        for option in facts["options"]:
+            values = "|".join(option["choices"] or ("TEXT",))
+            yield f"{_INDENT}--option {option['name']}={values}  {option['doc']}"
+        if facts["bits"]:
+            yield f"{_INDENT}mask bits: {_mark_names(facts['bits'], facts['bad'])}"
+    yield ""
+    yield "* bits that make a pixel bad, unless --bad says otherwise"
+
+
+def _list_catalogs(catalogs: list[dict[str, Any]]) -> Iterator[str]:
+    yield "Catalogues of labels:"
+    for facts in catalogs:
+        yield f"{facts['name']:<22}{facts['doc']}"
+        yield f"{_INDENT}labels: {_mark_names(facts['labels'], facts['usual'])}"
+    yield ""
+    yield "* labels that are taken, unless --label says otherwise"
+
+
+def _mark_names(names: Iterable[str], marked: Collection[str]) -> str:
+    """Return names in a line, with a star behind those that are marked."""
+    return " ".join(f"{name}*" if name in marked else name for name in names)

@@ -79,11 +79,12 @@ def label(
         survey, model, out, given=given, covariance=covariance, region_stars=region_stars
     )
     if dry_run:
-        _say(plan, cluster, as_json)
+        _show_estimate(plan, cluster, as_json)
         return
-    log = log or (None if "://" in out else f"{out.rstrip('/')}.log.jsonl")
+    if log is None and "://" not in out:
+        log = f"{out.rstrip('/')}.log.jsonl"
     if region is not None:
-        _one_region(plan, region, log, as_json, progress=not quiet)
+        _do_region(plan, region, log, as_json, progress=not quiet)
         return
     with (
         RunLog(log) as run_log,
@@ -95,14 +96,10 @@ def label(
         ) as client,
     ):
         summary = labelling.complete(run, client=client, log=run_log, progress=not quiet)
-    flagged = "\n".join(f"  {name:<24}{n:>12,}" for name, n in summary.flags.items()) or "  none"
-    show(
-        {**dataclasses.asdict(summary), "log": log},
-        f"{out}: {summary.n_stars:,} stars labelled, {summary.n_run:,} of them now, in "
-        f"{summary.seconds:.1f} s\n"
-        f"flags:\n{flagged}",
-        as_json,
-    )
+    counts = f"{summary.n_stars:,} stars labelled, {summary.n_run:,} of them now"
+    flagged = [f"  {name:<24}{count:>12,}" for name, count in summary.flags.items()]
+    lines = [f"{out}: {counts}, in {summary.seconds:.1f} s", "flags:", *(flagged or ["  none"])]
+    show({**dataclasses.asdict(summary), "log": log}, "\n".join(lines), as_json)
 
 
 def _guess_saving(plan: Plan, regions: Sequence[Region], workers: int) -> float:
@@ -113,25 +110,27 @@ def _guess_saving(plan: Plan, regions: Sequence[Region], workers: int) -> float:
     return guess_saving(plan.load_model(), plan.given, stars, workers)
 
 
-def _say(plan: Plan, cluster: Cluster, as_json: bool) -> None:
+def _show_estimate(plan: Plan, cluster: Cluster, as_json: bool) -> None:
     """Print what is to be done and what it takes."""
     from luxscale.labelling.estimate import estimate_run
 
     todo = estimate_run(plan, cluster.cores)
-    facts = {
-        "to do": f"{todo.stars:,} of {plan.n_stars:,} stars, in {todo.regions:,} regions of "
-        f"{todo.region_stars:,}",
-        "to read": f"{todo.read_bytes / 1e9:,.3g} GB",
-        "to write": f"{todo.write_bytes / 1e9:,.3g} GB before compression",
-        "memory": f"{todo.worker_bytes / 1e9:.2f} GB a worker",
-        "time": f"{todo.seconds:,.0f} s on {todo.cores} cores, {todo.core_seconds:,.0f} s on one, as "
-        "measured now",
-    }
-    show(dataclasses.asdict(todo), "\n".join(f"{k:<10}{v}" for k, v in facts.items()), as_json)
+    regions = f"{todo.regions:,} regions of {todo.region_stars:,}"
+    read, write = todo.read_bytes / 1e9, todo.write_bytes / 1e9
+    memory = todo.worker_bytes / 1e9
+    time = f"{todo.seconds:,.0f} s on {todo.cores} cores, {todo.core_seconds:,.0f} s on one"
+    lines = [
+        f"to do     {todo.stars:,} of {plan.n_stars:,} stars, in {regions}",
+        f"to read   {read:,.3g} GB",
+        f"to write  {write:,.3g} GB before compression",
+        f"memory    {memory:.2f} GB a worker",
+        f"time      {time}, as measured now",
+    ]
+    show(dataclasses.asdict(todo), "\n".join(lines), as_json)
 
 
-def _one_region(plan: Plan, number: int, log: str | None, as_json: bool, *, progress: bool) -> None:
-    """Do one region in this process, without a cluster: to look into one that fails, or to share out work by hand."""
+def _do_region(plan: Plan, number: int, log: str | None, as_json: bool, *, progress: bool) -> None:
+    """Do one region in this process: to look into one that fails, or to share out work by hand."""
     from luxscale.labelling.run import open_for_run, run_one_region
     from luxscale.runs.log import RunLog
 
@@ -142,19 +141,13 @@ def _one_region(plan: Plan, number: int, log: str | None, as_json: bool, *, prog
     with RunLog(log) as run_log, open_for_run(plan, progress=progress) as run:
         done = run_one_region(run, plan.regions[number], run_log)
     if done is None:
-        show(
-            {"catalog": plan.catalog, "region": number, "stars": 0},
-            f"region {number} is done already",
-            as_json,
-        )
+        facts = {"catalog": plan.catalog, "region": number, "stars": 0}
+        show(facts, f"region {number} is done already", as_json)
         return
-    bad = "".join(
-        f"\nstars {a} to {b} could not be read: {reason}" for a, b, reason in done.unreadable
-    )
-    took = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in done.seconds.items())
-    facts = {"catalog": plan.catalog, **dataclasses.asdict(done)}
-    show(
-        facts, f"{plan.catalog}: region {number} done, {done.stars:,} stars ({took}){bad}", as_json
-    )
-    if bad:
+    times = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in done.seconds.items())
+    lines = [f"{plan.catalog}: region {number} done, {done.stars:,} stars ({times})"]
+    for first, last, reason in done.unreadable:
+        lines.append(f"stars {first} to {last} could not be read: {reason}")
+    show({"catalog": plan.catalog, **dataclasses.asdict(done)}, "\n".join(lines), as_json)
+    if done.unreadable:
         sys.exit(1)

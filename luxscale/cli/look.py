@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from luxscale.cli.base import JSON, main, show, span, take
+from luxscale.cli.base import JSON, main, parse_span, select_stars, show
 
 
-@main.command()
+@main.command(short_help="Check that a catalogue is complete and its labels right.")
 @click.argument("catalog")
 @click.argument("survey")
 @click.option(
     "--stars",
-    callback=span,
+    callback=parse_span,
     metavar="START:STOP",
     help="Compare these stars of the catalogue only, by position.",
 )
@@ -35,7 +35,7 @@ def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_j
     with damage.locate_damage(catalog):
         labelled, truth = store.open_dataset(catalog), store.open_survey(survey, check="structure")
         state = check_catalog(labelled, catalog)
-        labelled = take(labelled, stars, catalog)
+        labelled = select_stars(labelled, stars, catalog)
         comparison = compare(labelled, truth)
     written = []
     if figures:
@@ -57,7 +57,7 @@ def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_j
         sys.exit(1)
 
 
-@main.command()
+@main.command(short_help="Say what lies at PATH.")
 @click.argument("path")
 @click.option("--check", is_flag=True, help="Read and check every value of a survey.")
 @click.option(
@@ -75,7 +75,7 @@ def info(path: str, check: bool, quarantine: bool, as_json: bool) -> None:
         raise click.UsageError("--quarantine reads no values to --check; give one of them")
     if quarantine:
         rows = look.quarantine(path)
-        show(rows, facts.quarantined(rows), as_json)
+        show(rows, facts.format_quarantine(rows), as_json)
     else:
         found = look.describe(path, check=check)
-        show(found, facts.text(found), as_json)
+        show(found, facts.format_facts(found), as_json)

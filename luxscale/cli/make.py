@@ -61,7 +61,7 @@ Open the catalogue:
     show(result, text, as_json)
 
 
-@main.command()
+@main.command(short_help="Write a synthetic survey of red giants with known labels.")
 @click.argument("out")
 @click.option("--stars", type=click.IntRange(1), required=True, help="Number of stars.")
 @click.option(
@@ -85,7 +85,7 @@ Open the catalogue:
 @click.option(
     "--bad-pixels", type=float, default=0.03, show_default=True, help="Fraction of pixels missing."
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of what is random.")
 @click.option(
     "--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars a chunk."
 )

@@ -9,14 +9,22 @@ import click
 from luxscale.cli.base import JSON, QUIET, main, show
 
 
-@main.command()
+@main.command(short_help="Draw the figures of the paper.")
 @click.argument("numbers", nargs=-1, metavar="[NUMBER]...")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("luxscale-paper"), show_default=True,
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("luxscale-paper"),
+    show_default=True,
     help="Directory for the figures, and for surveys, models and catalogues.",
-)  # fmt: skip
-@click.option("--fraction", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True,
-              help="Number of stars over the paper's.")  # fmt: skip
+)
+@click.option(
+    "--fraction",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Number of stars, as a fraction of the paper's.",
+)
 @click.option(
     "--pixels",
     type=click.IntRange(100),
@@ -24,8 +32,12 @@ from luxscale.cli.base import JSON, QUIET, main, show
     show_default=True,
     help="Pixels of simulated spectra.",
 )
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False, exists=True), default=None,
-              help="Directory of published files, for the figures that need them.")  # fmt: skip
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=None,
+    help="Directory of published files, for the figures that need them.",
+)
 @JSON
 @QUIET
 def paper(
@@ -47,17 +59,12 @@ def paper(
     from luxscale.paper import Study, draw
 
     study = Study(out, fraction=fraction, pixels=pixels, data=data, progress=not quiet)
-    drawn = [
-        {
-            "figure": e.number,
-            "title": e.title,
-            "path": None if path is None else str(path),
-            "note": note,
-        }
-        for e, path, note in draw(study, numbers)
-    ]
-    lines = [
-        f"{d['figure']:>3}  {d['path'] or 'left out: ' + str(d['note'])}  {d['title']}"
-        for d in drawn
-    ]
+    drawn, lines = [], []
+    for entry, path, note in draw(study, numbers):
+        facts = {"figure": entry.number, "title": entry.title, "path": None, "note": note}
+        result = f"left out: {note}"
+        if path is not None:
+            facts["path"] = result = str(path)
+        drawn.append(facts)
+        lines.append(f"{entry.number:>3}  {result}  {entry.title}")
     show({"figures": drawn}, "\n".join(lines), as_json)

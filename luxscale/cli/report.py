@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, main, show, span
+from luxscale.cli.base import JSON, QUIET, main, parse_span, show
 
 
 @main.command()
@@ -16,9 +16,9 @@ from luxscale.cli.base import JSON, QUIET, main, show, span
 @click.option("--truth", default=None, help="Survey with trusted labels, to compare with.")
 @click.option(
     "--stars",
-    callback=span,
+    callback=parse_span,
     metavar="START:STOP",
-    help="Compare these stars of the catalogue only, by position: those that training has not seen.",
+    help="Compare these stars of the catalogue alone, by position: those not trained on.",
 )
 @click.option(
     "--survey",
@@ -37,11 +37,11 @@ from luxscale.cli.base import JSON, QUIET, main, show, span
 @JSON
 @QUIET
 def report(catalog: str, out: str, as_json: bool, quiet: bool, **given: Any) -> None:
-    """Write what there is to know of CATALOG as one page of HTML, to read anywhere and to attach to a release.
+    """Write what there is to know of CATALOG as one page of HTML.
 
-    With trusted labels it holds the agreement with them and the calibration of errors; with survey
-    and model how well spectra are fitted, and the worst of them. It says what is left out. It needs
-    no other file and no network.
+    The page can be read anywhere and attached to a release. With trusted labels it holds the
+    agreement with them and the calibration of errors; with survey and model how well spectra are
+    fitted, and the worst of them. It says what is left out. It needs no other file and no network.
     """
     from luxscale.report import write_report
 
@@ -50,5 +50,6 @@ def report(catalog: str, out: str, as_json: bool, quiet: bool, **given: Any) -> 
             "--stars says which stars to compare; name the survey to compare with, with --truth"
         )
     made = write_report(catalog, out, progress=not quiet, **given)
-    text = f"{made.path}: {made.stars:,} stars, {made.bytes / 1e6:,.2f} MB"
+    size = made.bytes / 1e6
+    text = f"{made.path}: {made.stars:,} stars, {size:,.2f} MB"
     show(dataclasses.asdict(made), text, as_json)

@@ -9,7 +9,7 @@ import zarr
 from ingest.test_ingest import write_apstar
 
 from luxscale import crossval, store
-from luxscale.cli.facts import text
+from luxscale.cli.facts import format_facts
 from luxscale.errors import InputError, RunError
 from luxscale.info import survey as survey_info
 from luxscale.info.describe import describe, quarantine
@@ -220,13 +220,13 @@ def test_a_survey_into_which_files_are_being_read(files, tmp_path, monkeypatch):
     ]
     assert (facts["sessions"][1]["batches"], facts["sessions"][1]["batches_done"]) == (10, 9)
     assert [r["file"] for r in quarantine(path)] == [str(files[10])]
-    assert "session 1      reading: 10 files, 9 of 10 batches" in text(facts)
+    assert "session 1      reading: 10 files, 9 of 10 batches" in format_facts(facts)
 
 
 def test_what_info_says_of_a_survey_of_files(files, tmp_path):
     path = tmp_path / "s.zarr"
     ingest("apstar", files, path, chunk=4, progress=False)
-    said = text(describe(path))
+    said = format_facts(describe(path))
     assert said.startswith(f"{path}: survey of 9 stars\n")
     for line in (
         "files          12 = 10 read + 2 quarantined",

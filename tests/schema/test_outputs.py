@@ -9,7 +9,7 @@ import xarray as xr
 import luxscale as lux
 from luxscale import crossval as cv
 from luxscale import store
-from luxscale.cli.facts import text
+from luxscale.cli.facts import format_facts
 from luxscale.info.describe import describe
 from luxscale.schema import flags
 from luxscale.schema.outputs import Role
@@ -281,7 +281,7 @@ def test_summaries_tell_bands_from_labels(model, training, tmp_path):
     survey, made = (describe(tmp_path / f"{name}.zarr") for name in ("survey", "model"))
     assert list(survey["outputs"]["mag"]["bands"]) == ["g", "r", "i"]
     assert "labels" not in survey["outputs"]["mag"]
-    assert any("3 bands" in line for line in text(survey).splitlines())
+    assert any("3 bands" in line for line in format_facts(survey).splitlines())
     assert made["mag"]["bands"] == ["g", "r", "i"]
 
 
