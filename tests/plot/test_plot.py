@@ -651,7 +651,8 @@ def test_importing_and_drawing_leave_pyplot_alone():
     import sys
 
     code = (
-        "import sys; import luxscale.plot.style as p; p.make_axes(1, 1); assert 'matplotlib.pyplot' "
+        "import sys; import luxscale.plot.style as p; p.make_axes(1, 1); "
+        "assert 'matplotlib.pyplot' "
         "not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
