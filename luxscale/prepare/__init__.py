@@ -1,4 +1,6 @@
-"""From spectra as their files hold them to the flux of a survey: masks, velocity, grid and continuum, in that order.
+"""From spectra as their files hold them to the flux of a survey.
+
+Masks, velocity, grid and continuum are seen to in that order.
 
 Bad pixels become inverse variance 0, counted by reason, and their flux 0. A star's velocity is
 taken out by dividing its wavelengths by 1 + v/c; flux per pixel is left as it is. Spectra on the
@@ -11,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,16 @@ from luxscale.prepare import continuum as continua
 from luxscale.prepare import masks
 from luxscale.prepare.continuum import continuum_pixels
 from luxscale.prepare.recipe import Recipe, default_recipe
-from luxscale.prepare.resample import Pixels, copy, offset, rebin, segments, settle
+from luxscale.prepare.resample import (
+    Pixels,
+    clear_unusable,
+    copy_pixels,
+    find_offset,
+    find_segments,
+    rebin_pixels,
+)
 from luxscale.readers.base import BadFile, Format, Spectra
+from luxscale.schema.blocks import iterate_blocks
 
 __all__ = ["Prepared", "Recipe", "check_recipe", "continuum_pixels", "default_recipe", "prepare"]
 
@@ -36,7 +45,7 @@ _MOST_WAVELENGTH = 1e9
 _ANGSTROM = {"Angstrom": 1.0, "nm": 10.0}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Prepared:
     """Spectra of a survey.
 
@@ -60,8 +69,15 @@ class Prepared:
     refused: dict[int, str]
 
 
-def prepare(spectra: Spectra, format: Format, recipe: Recipe, grid: np.ndarray) -> Prepared:  # noqa: A002
-    """Return the spectra cleaned, on the grid, over their continuum; many at once, for a call of one takes some ms.
+def prepare(
+    spectra: Spectra,
+    format: Format,  # noqa: A002
+    recipe: Recipe,
+    grid: np.ndarray,
+) -> Prepared:
+    """Return the spectra cleaned, on the grid, over their continuum.
+
+    Give many at once, for a call of one takes some ms.
 
     Parameters
     ----------
@@ -82,22 +98,33 @@ def prepare(spectra: Spectra, format: Format, recipe: Recipe, grid: np.ndarray) 
     InputError
         If the recipe's chips do not fit the grid, see `check_recipe`.
     """
-    _check(spectra, recipe)
+    _check_spectra(spectra, recipe)
     grid = np.ascontiguousarray(grid, float)
-    shape, names = (len(spectra.star), len(grid)), masks.reasons(recipe.bad)
-    flux, ivar = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    counts, resampled = np.zeros(1 + len(names), int), 0
+    names = masks.list_reasons(recipe.bad)
+    n_stars = len(spectra.star)
+    flux = np.zeros((n_stars, len(grid)), np.float32)
+    ivar = np.zeros_like(flux)
+    n_by_code = np.zeros(1 + len(names), int)
+    n_resampled = 0
     refused: dict[int, str] = {}
-    for start in range(0, shape[0], continua.BLOCK):  # few enough to stay in the processor's cache
-        rows = slice(start, start + continua.BLOCK)
-        pixels, why, moved = _prepare_block(_part(spectra, rows), format, recipe, grid)
-        kept = np.isin(np.arange(len(moved)), list(why), invert=True)
-        flux[rows], ivar[rows] = (np.where(kept[:, None], a, 0) for a in (pixels.flux, pixels.ivar))
-        counts += np.bincount(pixels.reason[kept].ravel(), minlength=len(counts))
-        refused |= {start + i: text for i, text in why.items()}
-        resampled += int(moved[kept].sum())
+    for rows in iterate_blocks(n_stars, continua.BLOCK):  # they stay in the processor's cache
+        block = _take_rows(spectra, rows)
+        pixels, why, is_resampled = _prepare_block(block, format, recipe, grid)
+        kept = np.ones(len(is_resampled), bool)
+        kept[list(why)] = False
+        flux[rows] = np.where(kept[:, None], pixels.flux, 0)
+        ivar[rows] = np.where(kept[:, None], pixels.ivar, 0)
+        n_by_code += np.bincount(pixels.reason[kept].ravel(), minlength=len(n_by_code))
+        n_resampled += int(is_resampled[kept].sum())
+        for row, reason in why.items():
+            refused[rows.start + row] = reason
+    n_masked = n_by_code[1:].tolist()  # the first code is that of good pixels
     return Prepared(
-        flux, ivar, dict(zip(names, counts[1:].tolist(), strict=True)), resampled, refused
+        flux=flux,
+        flux_ivar=ivar,
+        masked=dict(zip(names, n_masked, strict=True)),
+        resampled=n_resampled,
+        refused=refused,
     )
 
 
@@ -111,85 +138,86 @@ def check_recipe(recipe: Recipe, format: Format, grid: np.ndarray) -> None:  # n
         pixel is in the ranges of ``continuum_pixels``.
     """
     if recipe.fits:
-        _chips(
-            np.ascontiguousarray(grid, float).tobytes(),
-            recipe,
-            recipe.length / _ANGSTROM[format.units],
-        )
-    elif not continua.within(grid, recipe.continuum_pixels).any():
+        length = recipe.length / _ANGSTROM[format.units]
+        _make_chips(np.ascontiguousarray(grid, float).tobytes(), recipe, length)
+    elif not continua.find_within(grid, recipe.continuum_pixels).any():
         raise InputError(
             f"no pixel of the grid, {grid[0]:g} to {grid[-1]:g}, is among the continuum pixels"
         )
 
 
-def _check(spectra: Spectra, recipe: Recipe) -> None:
+def _check_spectra(spectra: Spectra, recipe: Recipe) -> None:
     wavelength = spectra.wavelength
     if len(wavelength) > _MOST_PIXELS:
         raise BadFile(f"{len(wavelength):,} pixels are no spectrum's")
-    if (
-        not ((wavelength > 0) & (wavelength < _MOST_WAVELENGTH)).all()
-        or not (np.diff(wavelength) > 0).all()
-    ):
+    # NaN fails any comparison
+    in_range = (wavelength > 0) & (wavelength < _MOST_WAVELENGTH)
+    ascends = np.diff(wavelength) > 0
+    if not (in_range.all() and ascends.all()):
         raise BadFile("its wavelengths are not finite, positive and ascending")
-    segments(wavelength)
+    find_segments(wavelength)
     if recipe.continuum == "file" and spectra.continuum is None:
         raise BadFile("it holds no continuum of its own; choose another")
 
 
-def _part(spectra: Spectra, rows: slice) -> Spectra:
-    names = ("star", "flux", "ivar", "mask", "continuum", "velocity")
-    parts: dict[str, Any] = {
-        n: None if getattr(spectra, n) is None else getattr(spectra, n)[rows] for n in names
-    }
+def _take_rows(spectra: Spectra, rows: slice) -> Spectra:
+    parts: dict[str, Any] = {}
+    for name in ("star", "flux", "ivar", "mask", "continuum", "velocity"):
+        array = getattr(spectra, name)
+        parts[name] = None if array is None else array[rows]
     return dataclasses.replace(spectra, **parts, key=None, columns={})
 
 
-@np.errstate(all="ignore")  # what overflows is found, and missing, after each step: `settle`
+@np.errstate(all="ignore")
 def _prepare_block(
     spectra: Spectra,
     format: Format,  # noqa: A002
     recipe: Recipe,
     grid: np.ndarray,
 ) -> tuple[Pixels, dict[int, str], np.ndarray]:
-    """Return the spectra, in float32, the stars that are refused and why, and which were resampled: (star,)."""
-    velocity = _velocity(spectra, recipe)
-    pixels, resampled = _to_grid(
-        _clean(spectra, format, recipe), spectra.wavelength, velocity, grid, recipe
-    )
-    level = _level(pixels, recipe, format, grid)
+    """Return the spectra in float32, the stars refused and why, and which were resampled: (star,)."""
+    velocity = _find_velocity(spectra, recipe)
+    cleaned = _clean_pixels(spectra, format, recipe)
+    pixels, is_resampled = _move_to_grid(cleaned, spectra.wavelength, velocity, grid, recipe)
+    level = _find_level(pixels, recipe, format, grid)
     if level is not None:
-        pixels = _divide(pixels, level, masks.code(recipe.bad, "no continuum"))
-    pixels = _narrow(pixels, masks.code(recipe.bad, "not finite"))
-    refused = {
-        int(i): _why_empty(pixels.reason[i], recipe)
-        for i in np.flatnonzero(~(pixels.ivar > 0).any(1))
-    }
-    refused |= {
-        int(i): "no velocity, which the rest frame needs"
-        for i in np.flatnonzero(~np.isfinite(velocity))
-    }
-    return pixels, refused, resampled
+        pixels = _divide_pixels(pixels, level, masks.get_code(recipe.bad, "no continuum"))
+    pixels = _convert_to_float32(pixels, masks.get_code(recipe.bad, "not finite"))
+    refused = {}
+    is_empty = ~(pixels.ivar > 0).any(1)
+    for row in np.flatnonzero(is_empty):
+        refused[int(row)] = _explain_empty(pixels.reason[row], recipe)
+    for row in np.flatnonzero(~np.isfinite(velocity)):
+        refused[int(row)] = "no velocity, which the rest frame needs"
+    return pixels, refused, is_resampled
 
 
-def _clean(spectra: Spectra, format: Format, recipe: Recipe) -> Pixels:  # noqa: A002
-    """Return the spectra without their bad pixels, over the file's continuum if that is asked for."""
-    reason = masks.find_bad(
+def _clean_pixels(spectra: Spectra, format: Format, recipe: Recipe) -> Pixels:  # noqa: A002
+    """Return the spectra without their bad pixels, over the file's continuum if asked for."""
+    reason = masks.find_bad_pixels(
         spectra.flux, spectra.ivar, spectra.mask, format.bits, recipe.bad, recipe.most_error
     )
     good = reason == masks.GOOD
-    pixels = Pixels(np.where(good, spectra.flux, 0), np.where(good, spectra.ivar, 0), reason)
+    pixels = Pixels(
+        flux=np.where(good, spectra.flux, 0), ivar=np.where(good, spectra.ivar, 0), reason=reason
+    )
     if recipe.continuum != "file" or spectra.continuum is None:
         return pixels
-    return _divide(pixels, spectra.continuum.astype(float), masks.code(recipe.bad, "no continuum"))
+    level = spectra.continuum.astype(float)
+    return _divide_pixels(pixels, level, masks.get_code(recipe.bad, "no continuum"))
 
 
-def _divide(pixels: Pixels, level: np.ndarray, code: int) -> Pixels:
-    """Return flux / level and ivar level^2; pixels where the level is not positive and finite are missing."""
+def _divide_pixels(pixels: Pixels, level: np.ndarray, code: int) -> Pixels:
+    """Return flux / level and ivar level^2.
+
+    Pixels where the level is not positive and finite are missing.
+    """
     level = np.where((level > 0) & (level < np.inf), level, np.nan)
-    return settle(Pixels(pixels.flux / level, pixels.ivar * level**2, pixels.reason), code)
+    divided = Pixels(pixels.flux / level, pixels.ivar * level**2, pixels.reason)
+    return clear_unusable(divided, code)
 
 
-def _velocity(spectra: Spectra, recipe: Recipe) -> np.ndarray:
+def _find_velocity(spectra: Spectra, recipe: Recipe) -> np.ndarray:
     """Return the velocities to be taken out, km/s: (star,)."""
     if not recipe.rest_frame or spectra.velocity is None:
         return np.zeros(len(spectra.star))
@@ -197,54 +225,58 @@ def _velocity(spectra: Spectra, recipe: Recipe) -> np.ndarray:
     return np.where(np.abs(velocity) < LIGHT / 1e3, velocity, np.nan)
 
 
-def _to_grid(
+def _move_to_grid(
     pixels: Pixels, wavelength: np.ndarray, velocity: np.ndarray, grid: np.ndarray, recipe: Recipe
 ) -> tuple[Pixels, np.ndarray]:
-    """Return the spectra on the grid, those of one velocity together, and which were resampled: (star,)."""
-    outside, lost = (
-        masks.code(recipe.bad, reason) for reason in ("outside file's range", "not finite")
-    )
-    resampled = np.zeros(len(velocity), bool)
-    result = Pixels(
-        *(np.zeros((len(velocity), len(grid)), kind) for kind in (float, float, np.uint8))
-    )
-    for v in np.unique(velocity[np.isfinite(velocity)]):
-        rows = velocity == v
-        part = pixels if rows.all() else Pixels(*(a[rows] for a in pixels))
-        rest = wavelength / (1 + v * 1e3 / LIGHT)
-        i = offset(rest, grid)
-        resampled[rows] = i is None
-        moved = (
-            copy(part, i, len(grid), outside)
-            if i is not None
-            else settle(rebin(part, rest, grid, outside), lost)
-        )
+    """Return the spectra on the grid, and which were resampled: (star,)."""
+    outside = masks.get_code(recipe.bad, "outside file's range")
+    not_finite = masks.get_code(recipe.bad, "not finite")
+    shape = (len(velocity), len(grid))
+    result = Pixels(flux=np.zeros(shape), ivar=np.zeros(shape), reason=np.zeros(shape, np.uint8))
+    is_resampled = np.zeros(len(velocity), bool)
+    # spectra of one velocity have one wavelength scale, and are moved together
+    for speed in np.unique(velocity[np.isfinite(velocity)]):
+        rows = velocity == speed
+        part = pixels if rows.all() else Pixels(*(array[rows] for array in pixels))
+        at_rest = wavelength / (1 + speed * 1e3 / LIGHT)
+        offset = find_offset(at_rest, grid)
+        if offset is None:
+            resampled = rebin_pixels(part, at_rest, grid, outside)
+            moved = clear_unusable(resampled, not_finite)
+            is_resampled[rows] = True
+        else:
+            moved = copy_pixels(part, offset, len(grid), outside)
         if rows.all():
-            return moved, resampled
-        for to, array in zip(result, moved, strict=True):
-            to[rows] = array
-    return result, resampled
+            return moved, is_resampled
+        for target, array in zip(result, moved, strict=True):
+            target[rows] = array
+    return result, is_resampled
 
 
-def _level(
+def _find_level(
     pixels: Pixels,
     recipe: Recipe,
     format: Format,  # noqa: A002
     grid: np.ndarray,
 ) -> np.ndarray | None:
-    """Return what the flux is divided by, (star, wavelength) or (star, 1), not positive where nothing; None: no more."""
+    """Return what the flux is divided by: (star, wavelength) or (star, 1).
+
+    It is not positive where there is no continuum, and None where the flux is not divided any more.
+    """
     if recipe.continuum == "scale":
-        used = continua.within(grid, recipe.continuum_pixels)
-        return continua.mean_flux(pixels.flux, pixels.ivar, used)[:, None]
+        used = continua.find_within(grid, recipe.continuum_pixels)
+        return continua.compute_mean_flux(pixels.flux, pixels.ivar, used)[:, None]
     if not recipe.fits:
         return None
-    level = masks.typical(pixels.flux, pixels.ivar)
-    chips = _chips(grid.tobytes(), recipe, recipe.length / _ANGSTROM[format.units])
-    return continua.fit(pixels.flux, pixels.ivar, np.where(level > 0, level, 1), chips)
+    typical = masks.compute_typical_flux(pixels.flux, pixels.ivar)
+    scale = np.where(typical > 0, typical, 1)
+    length = recipe.length / _ANGSTROM[format.units]
+    chips = _make_chips(grid.tobytes(), recipe, length)
+    return continua.fit_continuum(pixels.flux, pixels.ivar, scale, chips)
 
 
 @functools.lru_cache(maxsize=4)
-def _chips(grid: bytes, recipe: Recipe, length: float) -> tuple[continua.Chip, ...]:
+def _make_chips(grid: bytes, recipe: Recipe, length: float) -> tuple[continua.Chip, ...]:
     assert recipe.order is not None
     pixels = np.frombuffer(grid)
     return continua.make_chips(
@@ -252,18 +284,15 @@ def _chips(grid: bytes, recipe: Recipe, length: float) -> tuple[continua.Chip, .
     )
 
 
-def _narrow(pixels: Pixels, code: int) -> Pixels:
+def _convert_to_float32(pixels: Pixels, code: int) -> Pixels:
     """Return flux and ivar in float32; what has no place there is missing."""
-    return settle(
-        Pixels(pixels.flux.astype(np.float32), pixels.ivar.astype(np.float32), pixels.reason), code
-    )
+    flux = pixels.flux.astype(np.float32)
+    ivar = pixels.ivar.astype(np.float32)
+    return clear_unusable(Pixels(flux, ivar, pixels.reason), code)
 
 
-def _why_empty(reason: np.ndarray, recipe: Recipe) -> str:
-    counts = np.bincount(reason, minlength=1 + len(masks.reasons(recipe.bad)))[1:]
-    named: Iterator[str] = (
-        f"{n} {name}"
-        for name, n in zip(masks.reasons(recipe.bad), counts.tolist(), strict=True)
-        if n
-    )
-    return f"no good pixel: {', '.join(named)}"
+def _explain_empty(reason: np.ndarray, recipe: Recipe) -> str:
+    names = masks.list_reasons(recipe.bad)
+    n_by_code = np.bincount(reason, minlength=1 + len(names)).tolist()
+    parts = [f"{n} {name}" for name, n in zip(names, n_by_code[1:], strict=True) if n]
+    return f"no good pixel: {', '.join(parts)}"

@@ -1,4 +1,6 @@
-"""The continuum of many stars at once: weighted least squares with one design for all, and the pixels to fit it at.
+"""The continuum of many stars at once: weighted least squares with one design for all.
+
+Also the pixels to fit it at.
 
 The continuum of a star must not depend on its S/N, as medians and quantiles do. A weighted fit is
 linear in flux, but with weights of ivar alone it would still: the noise of a bright star is least
@@ -22,7 +24,8 @@ from luxscale.model import linalg
 from luxscale.model.jit import compile_program
 from luxscale.model.noise import DiagonalNoise
 from luxscale.prepare.recipe import Ranges
-from luxscale.prepare.resample import segments
+from luxscale.prepare.resample import find_segments
+from luxscale.schema.blocks import iterate_blocks
 
 #: Stars of one call of the compiled fit, less are filled up, so that it is compiled once.
 BLOCK = 64
@@ -47,18 +50,30 @@ APOGEE_CHIPS = ((15090.0, 15822.0), (15823.0, 16451.0), (16452.0, 16971.0))
 
 
 class Chip(NamedTuple):
-    """A stretch that is fitted apart: its pixels in the grid, the design (pixel, term), and the pixels fitted at."""
+    """A stretch that is fitted apart.
+
+    Parameters
+    ----------
+    pixels : slice
+        Its pixels in the grid.
+    design : array, (pixel, term)
+    used : array of bool, (pixel,)
+        Those that are fitted at.
+    """
 
     pixels: slice
     design: np.ndarray
     used: np.ndarray
 
 
-def default_chips(grid: np.ndarray) -> Ranges:
-    """Return what is fitted apart unless told otherwise: the chips of APOGEE; else what lies between gaps of the grid."""
+def choose_chips(grid: np.ndarray) -> Ranges:
+    """Return what is fitted apart unless told otherwise.
+
+    It is the chips of APOGEE, or else what lies between gaps of the grid.
+    """
     if 15000 < grid[0] < 15823 and 16451 < grid[-1] < 17100:
         return APOGEE_CHIPS
-    return tuple((float(grid[s][0]), float(grid[s][-1])) for s in segments(grid))
+    return tuple((float(grid[part][0]), float(grid[part][-1])) for part in find_segments(grid))
 
 
 def make_chips(
@@ -75,9 +90,10 @@ def make_chips(
     ----------
     grid : array, (wavelength,)
     kind, order, length
-        ``"chebyshev"`` of a degree, or ``"sines"`` and cosines up to ``order`` periods in ``length``, as the grid counts.
+        ``"chebyshev"`` of a degree, or ``"sines"`` and cosines up to ``order`` periods in
+        ``length``, as the grid counts.
     ranges : tuple of (float, float)
-        The chips; none: `default_chips`.
+        The chips; none: `choose_chips`.
     continuum_pixels : tuple of (float, float), optional
         Ranges that are fitted at.
 
@@ -87,60 +103,71 @@ def make_chips(
         If a chip lies off the grid, has too few pixels to fit at, or is wider than the longest
         period of sines.
     """
-    at = within(grid, continuum_pixels)
+    in_ranges = find_within(grid, continuum_pixels)
+    n_terms = 1 + order
+    if kind == "sines":
+        n_terms = 1 + 2 * order
     chips = []
-    for low, high in ranges or default_chips(grid):
+    for low, high in ranges or choose_chips(grid):
         pixels = slice(*np.searchsorted(grid, [low, np.nextafter(high, np.inf)]))
-        terms = 1 + order * (2 if kind == "sines" else 1)
-        if at[pixels].sum() < LEAST_PIXELS * terms:
+        wavelength, used = grid[pixels], in_ranges[pixels]
+        if used.sum() < LEAST_PIXELS * n_terms:
             raise InputError(
-                f"chip {low:g} to {high:g} has {at[pixels].sum()} pixels to fit a continuum of "
-                f"{terms} terms at; "
-                f"choose other chips, continuum pixels or a lower order (the grid: {grid[0]:g} "
-                f"to {grid[-1]:g})"
+                f"chip {low:g} to {high:g} has {used.sum()} pixels to fit a continuum of "
+                f"{n_terms} terms at; choose other chips, continuum pixels or a lower order (the "
+                f"grid: {grid[0]:g} to {grid[-1]:g})"
             )
-        if kind == "sines" and length < (width := np.ptp(grid[pixels])):
-            raise InputError(
-                f"chip {low:g} to {high:g} is wider than the sines' longest period: a "
-                "continuum that repeats itself "
-                f"after {length:g} fits none; choose a length of at least {width:.0f}, "
-                "narrower chips, or chebyshev"
-            )
-        x = (
-            _sines(grid[pixels], order, length)
-            if kind == "sines"
-            else _chebyshev(grid[pixels], order)
-        )
-        chips.append(Chip(pixels, _orthonormal(x, at[pixels]), at[pixels]))
+        if kind == "sines":
+            width = np.ptp(wavelength)
+            if length < width:
+                raise InputError(
+                    f"chip {low:g} to {high:g} is wider than the sines' longest period: a "
+                    f"continuum that repeats itself after {length:g} fits none; choose a length "
+                    f"of at least {width:.0f}, narrower chips, or chebyshev"
+                )
+            terms = _compute_sines(wavelength, order, length)
+        else:
+            terms = _compute_chebyshev(wavelength, order)
+        chips.append(Chip(pixels, _orthonormalize(terms, used), used))
     return tuple(chips)
 
 
-def within(grid: np.ndarray, ranges: Ranges | None) -> np.ndarray:
+def find_within(grid: np.ndarray, ranges: Ranges | None) -> np.ndarray:
     """Return which pixels lie in one of the ranges, all for None: (wavelength,) bool."""
     if ranges is None:
         return np.ones(len(grid), bool)
-    return np.any([(low <= grid) & (grid <= high) for low, high in ranges], axis=0) & np.ones(
-        len(grid), bool
-    )
+    found = np.zeros(len(grid), bool)
+    for low, high in ranges:
+        found |= (low <= grid) & (grid <= high)
+    return found
 
 
-def _sines(grid: np.ndarray, order: int, length: float) -> np.ndarray:
-    phase = 2 * np.pi * np.arange(1, order + 1) * grid[:, None] / length
-    return np.concatenate([np.ones((len(grid), 1)), np.cos(phase), np.sin(phase)], 1)
+def _compute_sines(wavelength: np.ndarray, order: int, length: float) -> np.ndarray:
+    periods = np.arange(1, order + 1)
+    phase = 2 * np.pi * periods * wavelength[:, None] / length
+    constant = np.ones((len(wavelength), 1))
+    return np.concatenate([constant, np.cos(phase), np.sin(phase)], 1)
 
 
-def _chebyshev(grid: np.ndarray, order: int) -> np.ndarray:
-    middle, half = (grid[0] + grid[-1]) / 2, (grid[-1] - grid[0]) / 2
-    return np.polynomial.chebyshev.chebvander((grid - middle) / half, order)
+def _compute_chebyshev(wavelength: np.ndarray, order: int) -> np.ndarray:
+    first, last = wavelength[0], wavelength[-1]
+    middle, half = (first + last) / 2, (last - first) / 2
+    return np.polynomial.chebyshev.chebvander((wavelength - middle) / half, order)
 
 
-def _orthonormal(x: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Return functions with the same span, orthonormal over the pixels used: sines over half a period nearly depend."""
-    _, r = np.linalg.qr(x[used])
-    return np.asarray(np.linalg.solve(r.T, x.T).T * np.sqrt(used.sum()), np.float32)
+def _orthonormalize(terms: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Return functions with the same span, orthonormal over the pixels used.
+
+    Sines over half a period nearly depend on each other.
+    """
+    _, r = np.linalg.qr(terms[used])
+    orthonormal = np.linalg.solve(r.T, terms.T).T
+    return np.asarray(orthonormal * np.sqrt(used.sum()), np.float32)
 
 
-def fit(flux: np.ndarray, ivar: np.ndarray, level: np.ndarray, chips: Sequence[Chip]) -> np.ndarray:
+def fit_continuum(
+    flux: np.ndarray, ivar: np.ndarray, level: np.ndarray, chips: Sequence[Chip]
+) -> np.ndarray:
     """Return the continuum of every star, 0 where it has none: (star, wavelength).
 
     Parameters
@@ -152,60 +179,69 @@ def fit(flux: np.ndarray, ivar: np.ndarray, level: np.ndarray, chips: Sequence[C
     chips : sequence of Chip
     """
     continuum = np.zeros(flux.shape)
-    arrays = tuple((c.design, _packed(c.design)) for c in chips)
-    for start in range(0, len(flux), BLOCK):
-        rows = slice(start, start + BLOCK)
+    designs = tuple((chip.design, _pack_design(chip.design)) for chip in chips)
+    for rows in iterate_blocks(len(flux), BLOCK):
         scale = level[rows, None]
-        y = [_filled(flux[rows, c.pixels] / scale) for c in chips]
-        known = [_filled(np.where(c.used, ivar[rows, c.pixels] * scale**2, 0)) for c in chips]
-        for c, found in zip(chips, _solve(y, known, arrays), strict=True):
-            continuum[rows, c.pixels] = np.asarray(found)[: len(scale)] * scale
+        scaled_flux, scaled_ivar = [], []
+        for chip in chips:
+            used_ivar = np.where(chip.used, ivar[rows, chip.pixels] * scale**2, 0)
+            scaled_flux.append(_fill_block(flux[rows, chip.pixels] / scale))
+            scaled_ivar.append(_fill_block(used_ivar))
+        solved = _solve(scaled_flux, scaled_ivar, designs)
+        for chip, found in zip(chips, solved, strict=True):
+            continuum[rows, chip.pixels] = np.asarray(found)[: len(scale)] * scale
     return continuum
 
 
-def _filled(rows: np.ndarray) -> np.ndarray:
-    """Return the rows in float32, filled up to the block that `_solve` is compiled for, and without the absurd."""
+def _fill_block(rows: np.ndarray) -> np.ndarray:
+    """Return the rows in float32, without the absurd, in a block such as `_solve` takes."""
     block = np.zeros((BLOCK, rows.shape[1]), np.float32)
     block[: len(rows)] = np.clip(rows, -_MOST, _MOST)
     return block
 
 
-def _packed(design: np.ndarray) -> np.ndarray:
+def _pack_design(design: np.ndarray) -> np.ndarray:
+    """Return the products of all pairs of terms: (pair, pixel)."""
     i, j, _ = linalg.packed_index(design.shape[1])
-    return np.ascontiguousarray((design[:, i] * design[:, j]).T)
+    products = design[:, i] * design[:, j]
+    return np.ascontiguousarray(products.T)
 
 
 @compile_program()
 def _solve(
-    y: list[jax.Array], ivar: list[jax.Array], arrays: tuple[tuple[jax.Array, jax.Array], ...]
+    y: list[jax.Array], ivar: list[jax.Array], designs: tuple[tuple[jax.Array, jax.Array], ...]
 ) -> list[jax.Array]:
-    """Return the continua of the chips, (star, pixel) each, in units of the level; 0 where there is none."""
-    return [_solve_chip(*chip) for chip in zip(y, ivar, arrays, strict=True)]
+    """Return the continua of the chips, (star, pixel), in units of the level; 0 where none."""
+    return [_solve_chip(*chip) for chip in zip(y, ivar, designs, strict=True)]
 
 
-def _solve_chip(y: jax.Array, ivar: jax.Array, arrays: tuple[jax.Array, jax.Array]) -> jax.Array:
-    x, packed = arrays
-    terms = x.shape[1]
-    n, n_used = (ivar > 0).sum(1), (packed[0] > 0).sum()
-    w = DiagonalNoise(jnp.float32(MISFIT)).weigh(ivar)
-    w = w / jnp.maximum(w.max(1, keepdims=True), jnp.finfo(w.dtype).tiny)
-    h, rhs = linalg.normal_equations(w, y, x, packed)
-    fitted = n >= jnp.maximum(LEAST_SHARE * n_used, LEAST_PIXELS * terms)
-    h = jnp.where(fitted[:, None, None], linalg.unpack(h, terms), jnp.eye(terms))
+def _solve_chip(y: jax.Array, ivar: jax.Array, design: tuple[jax.Array, jax.Array]) -> jax.Array:
+    x, packed = design
+    n_terms = x.shape[1]
+    n_good = (ivar > 0).sum(1)
+    n_used = (packed[0] > 0).sum()
+    weight = DiagonalNoise(jnp.float32(MISFIT)).weigh(ivar)
+    # only the weights' ratios matter; float32 then holds their sums
+    greatest = weight.max(1, keepdims=True)
+    weight = weight / jnp.maximum(greatest, jnp.finfo(weight.dtype).tiny)
+    h, rhs = linalg.normal_equations(weight, y, x, packed)
+    is_fitted = n_good >= jnp.maximum(LEAST_SHARE * n_used, LEAST_PIXELS * n_terms)
+    h = jnp.where(is_fitted[:, None, None], linalg.unpack(h, n_terms), jnp.eye(n_terms))
     found = linalg.dot(linalg.solve(h, rhs).x, x.T)
-    return jnp.where(fitted[:, None] & (found > LEAST_LEVEL), found, 0)
+    return jnp.where(is_fitted[:, None] & (found > LEAST_LEVEL), found, 0)
 
 
-def mean_flux(flux: np.ndarray, ivar: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Return the mean flux over the good pixels of each star among those used, NaN of a star without: (star,).
+def compute_mean_flux(flux: np.ndarray, ivar: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Return the mean flux over the good pixels of each star among those used: (star,).
 
-    All pixels weigh the same, so that it does not depend on S/N. Stars that lack different pixels
-    are scaled by means over different parts of the spectrum: where the flux varies much along it,
-    give ranges that all stars have.
+    It is NaN of a star without any. All pixels weigh the same, so that it does not depend on S/N.
+    Stars that lack different pixels are scaled by means over different parts of the spectrum: where
+    the flux varies much along it, give ranges that all stars have.
     """
     good = (ivar > 0) & used
-    n = good.sum(1)
-    return np.where(n > 0, np.sum(flux, 1, where=good, dtype=float) / np.maximum(n, 1), np.nan)
+    n_good = good.sum(1)
+    total = np.sum(flux, 1, where=good, dtype=float)
+    return np.where(n_good > 0, total / np.maximum(n_good, 1), np.nan)
 
 
 def continuum_pixels(
@@ -218,7 +254,7 @@ def continuum_pixels(
     stretches: int = 8,
     level: float = 1.0,
 ) -> Ranges:
-    """Find the pixels that are continuum in all of some normalised spectra of high S/N, for `Recipe.continuum_pixels`.
+    """Find the pixels that are continuum in all spectra, for `Recipe.continuum_pixels`.
 
     After The Cannon (Ness et al. 2015, ApJ 808, 16), which takes those where the mean spectrum is
     near 1 and depends little on labels; here they are those where mean and intrinsic scatter of the
@@ -227,8 +263,8 @@ def continuum_pixels(
     Parameters
     ----------
     flux, ivar : array, (star, wavelength)
-        Spectra over a first continuum; ivar = 0 where missing. Stars that span the labels, a few
-        hundred of them.
+        Spectra of high S/N over a first continuum; ivar = 0 where missing. Stars that span the
+        labels, a few hundred of them.
     grid : array, (wavelength,)
     fraction : float
         Share of the pixels that is wanted; 5 to 9% in The Cannon.
@@ -254,41 +290,48 @@ def continuum_pixels(
         raise InputError(
             f"fraction = {fraction!r} must be a share of the pixels, above 0 and at most 1"
         )
-    score = _deviation(flux, ivar, level)
+    deviation = _measure_deviation(flux, ivar, level)
     chosen = np.zeros(len(grid), bool)
-    for low, high in chips or default_chips(grid):
+    for low, high in chips or choose_chips(grid):
         pixels = np.flatnonzero((low <= grid) & (grid <= high))
         for part in np.array_split(pixels, stretches):
-            best = part[np.argsort(score[part], kind="stable")[: round(fraction * len(part))]]
-            chosen[best[np.isfinite(score[best])]] = True
+            order = np.argsort(deviation[part], kind="stable")
+            best = part[order[: round(fraction * len(part))]]
+            is_known = np.isfinite(deviation[best])
+            chosen[best[is_known]] = True
     if not chosen.any():
         raise InputError(
             "no continuum pixel found: no pixel is good in half of the stars, or the fraction "
             "too small"
         )
-    return tuple(_runs(chosen, grid))
+    return tuple(_list_runs(chosen, grid))
 
 
-def _deviation(flux: np.ndarray, ivar: np.ndarray, level: float) -> np.ndarray:
-    """Return how far each pixel is from a constant continuum, noise taken out; inf where most stars lack it."""
+def _measure_deviation(flux: np.ndarray, ivar: np.ndarray, level: float) -> np.ndarray:
+    """Return how far each pixel is from a constant continuum, noise taken out: (wavelength,).
+
+    It is inf where most stars lack the pixel.
+    """
     good = ivar > 0
-    y, n = np.where(good, flux, 0).astype(float), good.sum(0)
-    many = np.maximum(n, 1)
-    mean = y.sum(0) / many
-    noise = np.sum(np.where(good, 1 / np.where(good, ivar, 1), 0), 0) / many
-    spread = np.where(good, (y - mean) ** 2, 0).sum(0) / np.maximum(n - 1, 1)
-    return np.where(
-        n > len(flux) / 2, np.sqrt((mean - level) ** 2 + np.maximum(spread - noise, 0)), np.inf
-    )
+    y = np.where(good, flux, 0).astype(float)
+    n_good = good.sum(0)
+    n_or_one = np.maximum(n_good, 1)
+    mean = y.sum(0) / n_or_one
+    variance = np.where(good, 1 / np.where(good, ivar, 1), 0)
+    noise = np.sum(variance, 0) / n_or_one
+    squares = np.where(good, (y - mean) ** 2, 0)
+    spread = squares.sum(0) / np.maximum(n_good - 1, 1)
+    intrinsic = np.maximum(spread - noise, 0)
+    deviation = np.sqrt((mean - level) ** 2 + intrinsic)
+    return np.where(n_good > len(flux) / 2, deviation, np.inf)
 
 
-def _runs(chosen: np.ndarray, grid: np.ndarray) -> Iterator[tuple[float, float]]:
+def _list_runs(chosen: np.ndarray, grid: np.ndarray) -> Iterator[tuple[float, float]]:
     """Yield the stretches of chosen pixels, from edge to edge."""
-    edges = np.r_[
-        grid[0] - (grid[1] - grid[0]) / 2,
-        (grid[1:] + grid[:-1]) / 2,
-        grid[-1] + (grid[-1] - grid[-2]) / 2,
-    ]
-    turns = np.flatnonzero(np.diff(np.r_[0, chosen.astype(np.int8), 0]))
+    first_step, last_step = grid[1] - grid[0], grid[-1] - grid[-2]
+    between = (grid[1:] + grid[:-1]) / 2
+    edges = np.r_[grid[0] - first_step / 2, between, grid[-1] + last_step / 2]
+    padded = np.r_[0, chosen.astype(np.int8), 0]
+    turns = np.flatnonzero(np.diff(padded))
     for start, stop in turns.reshape(-1, 2):
         yield float(edges[start]), float(edges[stop])

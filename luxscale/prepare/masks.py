@@ -1,4 +1,4 @@
-"""Which pixels are bad, and why: a pixel has one reason, the first of those that `reasons` lists."""
+"""Which pixels are bad, and why: a pixel has one reason, the first in `list_reasons`."""
 
 from __future__ import annotations
 
@@ -26,17 +26,20 @@ _OTHER = (
 )
 
 
-def reasons(bad: Sequence[str]) -> tuple[str, ...]:
-    """Return the reasons in their order: the bits named ``bad``, then the others; the code of a pixel is 1 + index."""
+def list_reasons(bad: Sequence[str]) -> tuple[str, ...]:
+    """Return the reasons in their order: the bits named ``bad``, then the others.
+
+    The code of a pixel is 1 + index.
+    """
     return (*bad, *_OTHER)
 
 
-def code(bad: Sequence[str], reason: str) -> int:
+def get_code(bad: Sequence[str], reason: str) -> int:
     """Return the code of a reason."""
-    return 1 + reasons(bad).index(reason)
+    return 1 + list_reasons(bad).index(reason)
 
 
-def find_bad(
+def find_bad_pixels(
     flux: np.ndarray,
     ivar: np.ndarray,
     mask: np.ndarray | None,
@@ -44,7 +47,7 @@ def find_bad(
     bad: Sequence[str],
     most_error: float | None,
 ) -> np.ndarray:
-    """Return the code of the reason why each pixel is bad, `GOOD` where it is not: (star, pixel) uint8.
+    """Return the code of the reason why each pixel is bad, `GOOD` where it is not.
 
     Parameters
     ----------
@@ -57,48 +60,62 @@ def find_bad(
         Bits that make a pixel bad.
     most_error : float, optional
         Greatest error, over the star's typical flux.
+
+    Returns
+    -------
+    array of uint8, (star, pixel)
     """
     found = np.zeros(flux.shape, np.uint8)
     if mask is not None and bad:
-        _find_bits(found, mask, [bits[name] for name in bad])
+        _mark_bits(found, mask, [bits[name] for name in bad])
     with np.errstate(invalid="ignore"):
+        # NaN fails any comparison, so each rule says what a good pixel is where it can
         rules = {
             "not finite": ~((np.abs(flux) < _MOST) & np.isfinite(ivar)),
             "sentinel": np.any([flux == value for value in SENTINELS], axis=0),
             "zero flux": flux == 0,
             "no error": ~(ivar > 0),
         }
-    for reason, where in rules.items():
-        found[where & (found == GOOD)] = code(bad, reason)
+    for reason, breaks_rule in rules.items():
+        found[breaks_rule & (found == GOOD)] = get_code(bad, reason)
     if most_error is not None:
-        found[_huge(flux, ivar, found == GOOD, most_error)] = code(bad, "huge error")
+        is_huge = _find_huge_errors(flux, ivar, found == GOOD, most_error)
+        found[is_huge] = get_code(bad, "huge error")
     return found
 
 
-def _find_bits(found: np.ndarray, mask: np.ndarray, numbers: Sequence[int]) -> None:
+def _mark_bits(found: np.ndarray, mask: np.ndarray, numbers: Sequence[int]) -> None:
     """Set the codes of the bits in ``found``, the first that is set."""
     wide = mask.astype(np.int64)  # a bit above a narrow mask's last is then simply not set
-    hit = np.nonzero(wide & sum(1 << n for n in numbers))
+    any_bit = sum(1 << number for number in numbers)
+    hit = np.nonzero(wide & any_bit)
+    hit_mask = wide[hit]
     codes = found[hit]
-    for i, n in reversed(list(enumerate(numbers, 1))):
-        codes[(wide[hit] >> n & 1).astype(bool)] = i
+    # backwards, so that the first of several bits has the last word
+    for index, number in reversed(list(enumerate(numbers))):
+        is_set = (hit_mask >> number & 1).astype(bool)
+        codes[is_set] = 1 + index
     found[hit] = codes
 
 
-def _huge(flux: np.ndarray, ivar: np.ndarray, good: np.ndarray, most_error: float) -> np.ndarray:
-    """Return where errors are huge: sigma > most_error |typical flux|; of a star without flux, none are."""
+def _find_huge_errors(
+    flux: np.ndarray, ivar: np.ndarray, good: np.ndarray, most_error: float
+) -> np.ndarray:
+    """Return where sigma > most_error |typical flux|; of a star without flux, nowhere."""
     ivar = np.where(good, ivar, 0)
-    level = typical(np.where(good, flux, 0), ivar)
+    level = compute_typical_flux(np.where(good, flux, 0), ivar)
     with np.errstate(divide="ignore"):
-        least = np.where(level > 0, 1 / (most_error * level) ** 2, 0)
-    return good & (ivar < least[:, None])
+        least_ivar = np.where(level > 0, 1 / (most_error * level) ** 2, 0)
+    return good & (ivar < least_ivar[:, None])
 
 
-def typical(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-    """Return the size of the mean flux, weighted by ivar: (star,); 0 of a star without pixels, or with absurd ones."""
+def compute_typical_flux(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
+    """Return the size of the mean flux, weighted by ivar: (star,).
+
+    It is 0 of a star without pixels, or with absurd ones.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         total = np.sum(ivar, 1, dtype=float)
-        mean = np.abs(np.einsum("ij,ij->i", flux, ivar, dtype=float)) / np.where(
-            total > 0, total, 1
-        )
+        weighted = np.abs(np.einsum("ij,ij->i", flux, ivar, dtype=float))
+        mean = weighted / np.where(total > 0, total, 1)
         return np.where(np.isfinite(mean), mean, 0)

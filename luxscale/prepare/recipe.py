@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -19,9 +20,11 @@ CONTINUA = ("none", "file", "scale", "sines", "chebyshev")
 ORDERS = {"sines": 3, "chebyshev": 4}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How spectra as their files hold them become the flux of a survey. `dataclasses.asdict` of it goes into JSON.
+    """How spectra as their files hold them become the flux of a survey.
+
+    `dataclasses.asdict` of it goes into JSON.
 
     Parameters
     ----------
@@ -30,9 +33,9 @@ class Recipe:
     rest_frame : bool
         Whether the velocity of each star is taken out.
     continuum : str
-        ``"none"``: the flux is left as it is; ``"file"``: divided by the continuum in the file; ``"scale"``: by the mean
-        over its good pixels; ``"sines"``, ``"chebyshev"``: by a weighted fit of these functions to
-        each chip, which does not depend on S/N.
+        ``"none"``: the flux is left as it is; ``"file"``: divided by the continuum in the file;
+        ``"scale"``: by the mean over its good pixels; ``"sines"``, ``"chebyshev"``: by a weighted
+        fit of these functions to each chip, which does not depend on S/N.
     order : int, optional
         Sines and cosines up to ``order`` periods in ``length``, or the degree of the polynomials.
     length : float
@@ -40,7 +43,7 @@ class Recipe:
         No chip may be wider.
     chips : tuple of (float, float)
         Wavelength ranges that are fitted apart, in the unit of the grid; none: see
-        `continuum.default_chips`.
+        `continuum.choose_chips`.
     continuum_pixels : tuple of (float, float), optional
         Wavelength ranges that the fit, or the mean of ``"scale"``, goes over; None: all good
         pixels.
@@ -66,27 +69,25 @@ class Recipe:
         return self.continuum in ORDERS
 
 
-def default_recipe(format: Format, **changes: Any) -> Recipe:  # noqa: A002 - what it is called everywhere
-    """Return the recipe of a format, with changes by name; lists, as JSON has them, are as good as tuples.
+def default_recipe(format: Format, **changes: Any) -> Recipe:  # noqa: A002 - its name everywhere
+    """Return the recipe of a format, with changes by name.
+
+    Lists, as JSON has them, are as good as tuples.
 
     Raises
     ------
     InputError
         For what there is not, and for settings that would have no effect; says what there is.
     """
-    names = [f.name for f in dataclasses.fields(Recipe)]
+    names = [field.name for field in dataclasses.fields(Recipe)]
     for name in changes:
         if name not in names:
             raise InputError(f"a recipe has no {name!r}; it has: {', '.join(names)}")
-    if (
-        "rest_frame" in changes
-        and changes["rest_frame"] != format.rest_frame
-        and not format.velocities
-    ):
+    changes_rest_frame = changes.get("rest_frame", format.rest_frame) != format.rest_frame
+    if changes_rest_frame and not format.velocities:
         raise InputError(
             f"files of {format.name} give no velocities: they are in the rest frame, or do not "
-            "say; leave out rest_frame "
-            "(--rest-frame, --as-observed)"
+            "say; leave out rest_frame (--rest-frame, --as-observed)"
         )
     settings = {
         "bad": format.bad,
@@ -98,19 +99,20 @@ def default_recipe(format: Format, **changes: Any) -> Recipe:  # noqa: A002 - wh
         raise InputError(
             f"no continuum {settings['continuum']!r}; there are: {', '.join(CONTINUA)}"
         )
+    settings["bad"] = tuple(settings["bad"])
     if settings.get("order") is None:
         settings["order"] = ORDERS.get(settings["continuum"])
     for name in ("chips", "continuum_pixels"):
         if settings.get(name) is not None:
-            settings[name] = _ranges(name, settings[name])
-    recipe = Recipe(**{**settings, "bad": tuple(settings["bad"])})
+            settings[name] = _check_ranges(name, settings[name])
+    recipe = Recipe(**settings)
     _check_bits(recipe, format)
     _check_numbers(recipe)
     _check_effect(recipe)
     return recipe
 
 
-def _ranges(name: str, values: Sequence[Sequence[float]]) -> Ranges:
+def _check_ranges(name: str, values: Sequence[Sequence[float]]) -> Ranges:
     try:
         ranges = tuple((float(low), float(high)) for low, high in values)
     except (TypeError, ValueError):
@@ -136,30 +138,40 @@ def _check_bits(recipe: Recipe, format: Format) -> None:  # noqa: A002
 
 def _check_numbers(recipe: Recipe) -> None:
     least = 1 if recipe.continuum == "sines" else 0
-    if recipe.fits and not (isinstance(recipe.order, int) and least <= recipe.order <= 30):
-        raise InputError(
-            f"order = {recipe.order!r} of {recipe.continuum} must be a whole number from "
-            f"{least} to 30"
-        )
-    for name, value in (("length", recipe.length), ("most_error", recipe.most_error)):
-        unset = name == "most_error" and value is None
-        if not (unset or (isinstance(value, int | float) and 0 < value < math.inf)):
-            raise InputError(f"{name} = {value!r} must be positive and finite")
-    for (_, high), (low, _) in zip(recipe.chips, recipe.chips[1:], strict=False):
+    if recipe.fits:
+        is_order = isinstance(recipe.order, int) and least <= recipe.order <= 30
+        if not is_order:
+            raise InputError(
+                f"order = {recipe.order!r} of {recipe.continuum} must be a whole number from "
+                f"{least} to 30"
+            )
+    _check_positive("length", recipe.length)
+    if recipe.most_error is not None:
+        _check_positive("most_error", recipe.most_error)
+    for (_, high), (low, _) in itertools.pairwise(recipe.chips):
         if low < high:
             raise InputError(
                 f"chips overlap between {low:g} and {high:g}; a pixel has one continuum"
             )
 
 
+def _check_positive(name: str, value: Any) -> None:
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(f"{name} = {value!r} must be positive and finite")
+
+
 def _check_effect(recipe: Recipe) -> None:
     """Refuse settings that the recipe's continuum does not look at."""
     idle = []
     if not recipe.fits:
-        idle += [name for name in ("order", "chips") if getattr(recipe, name) not in (None, ())]
+        if recipe.order is not None:
+            idle.append("order")
+        if recipe.chips:
+            idle.append("chips")
     if recipe.continuum != "sines" and recipe.length != Recipe.length:
         idle.append("length")
-    if not recipe.fits and recipe.continuum != "scale" and recipe.continuum_pixels is not None:
+    uses_pixels = recipe.fits or recipe.continuum == "scale"
+    if not uses_pixels and recipe.continuum_pixels is not None:
         idle.append("continuum_pixels")
     if idle:
         raise InputError(

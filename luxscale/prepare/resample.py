@@ -1,4 +1,7 @@
-"""Spectra on the grid of a survey: copied where the pixels are the same, else resampled so that flux is conserved."""
+"""Spectra on the grid of a survey: copied where the pixels are the same, else resampled.
+
+Resampling conserves flux.
+"""
 
 from __future__ import annotations
 
@@ -28,39 +31,55 @@ _MOST_SEGMENTS = 32
 
 
 class Pixels(NamedTuple):
-    """Spectra: flux and ivar (star, pixel), both 0 where missing, and the codes of the reasons for that (uint8)."""
+    """Spectra: flux and ivar, both 0 where missing, and the codes of the reasons for that (uint8).
+
+    All are (star, pixel).
+    """
 
     flux: np.ndarray
     ivar: np.ndarray
     reason: np.ndarray
 
 
-def offset(wavelength: np.ndarray, grid: np.ndarray) -> int | None:
-    """Return i such that pixel k of the file is pixel k + i of the grid, wherever both have one; None: no such i."""
+def find_offset(wavelength: np.ndarray, grid: np.ndarray) -> int | None:
+    """Return i such that pixel k of the file is pixel k + i of the grid, or None.
+
+    That must hold wherever both have a pixel.
+    """
     if grid[-1] < wavelength[0] or wavelength[-1] < grid[0]:
         return None
     if grid[0] <= wavelength[0]:
         i = int(np.abs(grid - wavelength[0]).argmin())
     else:
         i = -int(np.abs(wavelength - grid[0]).argmin())
-    ours, theirs = overlap(i, len(wavelength), len(grid))
-    a, b = wavelength[theirs], grid[ours]
-    if len(b) < 2 or (np.abs(a - b) > SAME * np.gradient(b)).any():
+    in_grid, in_file = find_overlap(i, len(wavelength), len(grid))
+    common = grid[in_grid]
+    if len(common) < 2:
+        return None
+    off = np.abs(wavelength[in_file] - common)
+    if (off > SAME * np.gradient(common)).any():
         return None
     return i
 
 
-def settle(pixels: Pixels, code: int) -> Pixels:
-    """Return the pixels such that a good one has finite flux and ivar > 0; others are missing, for ``code`` if no other."""
+def clear_unusable(pixels: Pixels, code: int) -> Pixels:
+    """Return the pixels such that a good one has finite flux and ivar > 0.
+
+    Others are missing, for ``code`` if they had no other reason.
+    """
     flux, ivar, reason = pixels
-    good = (reason == 0) & np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
-    reason = np.where((reason == 0) & ~good, np.uint8(code), reason)
+    had_no_reason = reason == 0
+    good = had_no_reason & np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
+    reason = np.where(had_no_reason & ~good, np.uint8(code), reason)
     return Pixels(np.where(good, flux, 0), np.where(good, ivar, 0), reason)
 
 
 @functools.cache
-def _spectres() -> Callable:
-    """Return spectres compiled by numba where that is installed (30 times faster), else the plain one; same results."""
+def _load_spectres() -> Callable:
+    """Return spectres compiled by numba where that is installed, else the plain one.
+
+    The results are the same; the compiled one is 30 times faster.
+    """
     try:
         from spectres.spectral_resampling_numba import spectres_numba
     except ImportError:
@@ -70,31 +89,35 @@ def _spectres() -> Callable:
     return spectres_numba
 
 
-def overlap(i: int, n_file: int, n_grid: int) -> tuple[slice, slice]:
+def find_overlap(i: int, n_file: int, n_grid: int) -> tuple[slice, slice]:
     """Return the pixels that both have, as a slice of the grid and one of the file."""
-    start, stop = max(i, 0), min(i + n_file, n_grid)
+    start = max(i, 0)
+    stop = min(i + n_file, n_grid)
     return slice(start, stop), slice(start - i, stop - i)
 
 
-def copy(pixels: Pixels, i: int, n_grid: int, outside: int) -> Pixels:
-    """Copy spectra to a grid on which they lie ``i`` pixels further; what they lack has the code ``outside``."""
+def copy_pixels(pixels: Pixels, i: int, n_grid: int, outside: int) -> Pixels:
+    """Copy spectra to a grid on which they lie ``i`` pixels further.
+
+    What they lack has the code ``outside``.
+    """
     n_stars, n_file = pixels.flux.shape
     if i == 0 and n_file == n_grid:
         return pixels
-    ours, theirs = overlap(i, n_file, n_grid)
+    in_grid, in_file = find_overlap(i, n_file, n_grid)
+    shape = (n_stars, n_grid)
     moved = Pixels(
-        *(
-            np.full((n_stars, n_grid), fill, a.dtype)
-            for a, fill in zip(pixels, (0, 0, outside), strict=True)
-        )
+        flux=np.zeros(shape, pixels.flux.dtype),
+        ivar=np.zeros(shape, pixels.ivar.dtype),
+        reason=np.full(shape, outside, pixels.reason.dtype),
     )
-    for to, array in zip(moved, pixels, strict=True):
-        to[:, ours] = array[:, theirs]
+    for target, array in zip(moved, pixels, strict=True):
+        target[:, in_grid] = array[:, in_file]
     return moved
 
 
-def rebin(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray, outside: int) -> Pixels:
-    """Resample spectra that have one wavelength scale; all stars and what is needed of each go through one loop.
+def rebin_pixels(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray, outside: int) -> Pixels:
+    """Resample spectra that have one wavelength scale.
 
     A pixel's flux is the mean over the good part of what it covers, its variance that of this mean.
     Neighbours that share a pixel of the file are correlated, which no inverse variance can say:
@@ -111,51 +134,70 @@ def rebin(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray, outside: int
     outside : int
         Code of pixels that the spectra do not cover.
     """
+    flux, error, share, density = _resample(pixels, wavelength, grid)
+    known = share >= LEAST_GOOD
+    good_share = np.where(known, share, 1)
+    # flux and error are of the whole pixel, the bad part as 0: over its good part they are larger
+    mean_ivar = (good_share / np.where(known, error, 1)) ** 2
+    information = density * _compute_widths(grid)
+    ivar = np.where(known, np.minimum(mean_ivar, information), 0)
+    reason = np.where(known, 0, outside).astype(np.uint8)
+    is_lost = np.isfinite(share) & ~known
+    for row, codes, lost in zip(reason, pixels.reason, is_lost, strict=True):
+        row[lost] = _find_nearest_code(wavelength, codes, grid[lost])
+    return Pixels(np.where(known, flux / good_share, 0), ivar, reason)
+
+
+def _resample(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Return what the pixels of a grid have of those of the file: (4, star, wavelength).
+
+    These are flux and error, each times the share of the pixel that is good, that share, and the
+    inverse variance per unit wavelength; NaN where the file has no pixel. All stars and all that is
+    needed of them go through one loop.
+    """
     good = pixels.ivar > 0
-    density = np.where(good, pixels.ivar, 0) / _widths(wavelength)
+    density = np.where(good, pixels.ivar, 0) / _compute_widths(wavelength)
     planes = np.stack([np.where(good, pixels.flux, 0), good.astype(float), density])
     error = np.where(good, 1 / np.sqrt(np.where(good, pixels.ivar, 1)), 0)
-    errors = np.stack([error, np.zeros_like(error), np.zeros_like(error)])
-    # flux and error, each times the share that is good, the share, and inverse variance per unit
-    # wavelength
+    no_error = np.zeros_like(error)
+    errors = np.stack([error, no_error, no_error])
+    spectres = _load_spectres()
     out = np.full((4, len(good), len(grid)), np.nan)
-    for new in segments(grid):
-        for old in segments(wavelength):
-            arrays = map(
-                np.ascontiguousarray,
-                (grid[new], wavelength[old], planes[..., old], errors[..., old]),
+    for new in find_segments(grid):
+        for old in find_segments(wavelength):
+            resampled, resampled_errors = spectres(
+                np.ascontiguousarray(grid[new]),
+                np.ascontiguousarray(wavelength[old]),
+                np.ascontiguousarray(planes[..., old]),
+                np.ascontiguousarray(errors[..., old]),
+                fill=np.nan,
+                verbose=False,
             )
-            (f, share, inform), (e, _, _) = _spectres()(*arrays, fill=np.nan, verbose=False)
-            inside = np.isfinite(share[0])
-            out[:, :, new][..., inside] = np.stack([f, e, share, inform])[..., inside]
-    f, e, share, inform = out
-    known = share >= LEAST_GOOD
-    divide = np.where(known, share, 1)
-    ivar = np.where(
-        known, np.minimum((divide / np.where(known, e, 1)) ** 2, inform * _widths(grid)), 0
-    )
-    reason = np.where(known, 0, outside).astype(np.uint8)
-    for row, codes, lost in zip(reason, pixels.reason, np.isfinite(share) & ~known, strict=True):
-        row[lost] = _nearest(wavelength, codes, grid[lost])
-    return Pixels(np.where(known, f / divide, 0), ivar, reason)
+            flux, share, inverse = resampled
+            found = np.stack([flux, resampled_errors[0], share, inverse])
+            covered = np.isfinite(share[0])
+            out[:, :, new][..., covered] = found[..., covered]
+    return out
 
 
-def _widths(wavelength: np.ndarray) -> np.ndarray:
+def _compute_widths(wavelength: np.ndarray) -> np.ndarray:
     """Return the widths of pixels, those at the edge of a detector like their neighbours: (pixel,)."""
     widths = np.ones_like(wavelength)
-    for part in segments(wavelength):
+    for part in find_segments(wavelength):
         widths[part] = np.gradient(wavelength[part])
     return widths
 
 
-def _nearest(wavelength: np.ndarray, codes: np.ndarray, at: np.ndarray) -> np.ndarray:
+def _find_nearest_code(wavelength: np.ndarray, codes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Return the code of the bad pixel that is nearest to each wavelength."""
     bad = np.flatnonzero(codes)
-    middles = (wavelength[bad][1:] + wavelength[bad][:-1]) / 2
-    return codes[bad[np.searchsorted(middles, at)]]
+    bad_wavelength = wavelength[bad]
+    middles = (bad_wavelength[1:] + bad_wavelength[:-1]) / 2
+    nearest = bad[np.searchsorted(middles, wanted)]
+    return codes[nearest]
 
 
-def segments(wavelength: np.ndarray) -> list[slice]:
+def find_segments(wavelength: np.ndarray) -> list[slice]:
     """Return the stretches of at least two pixels between gaps in a wavelength scale.
 
     Raises
@@ -164,10 +206,15 @@ def segments(wavelength: np.ndarray) -> list[slice]:
         If there is none, or more than any instrument has.
     """
     steps = np.diff(wavelength)
-    beside = np.minimum(np.r_[steps[1:], np.inf], np.r_[np.inf, steps[:-1]])
-    cuts = np.flatnonzero(steps > _GAP * beside) + 1
+    after = np.r_[steps[1:], np.inf]
+    before = np.r_[np.inf, steps[:-1]]
+    is_gap = steps > _GAP * np.minimum(after, before)
+    cuts = np.flatnonzero(is_gap) + 1
     bounds = [0, *cuts.tolist(), len(wavelength)]
-    found = [slice(a, b) for a, b in itertools.pairwise(bounds) if b - a > 1]
+    found = []
+    for start, stop in itertools.pairwise(bounds):
+        if stop - start > 1:
+            found.append(slice(start, stop))
     if not 0 < len(found) <= _MOST_SEGMENTS:
         raise BadFile(f"wavelengths in {len(found)} stretches between gaps are no spectrum's")
     return found

@@ -8,10 +8,10 @@ from luxscale.prepare import continuum_pixels, default_recipe, prepare
 from luxscale.prepare.continuum import (
     APOGEE_CHIPS,
     MISFIT,
-    default_chips,
-    fit,
+    choose_chips,
+    compute_mean_flux,
+    fit_continuum,
     make_chips,
-    mean_flux,
 )
 from luxscale.readers import get_format
 from luxscale.readers.apogee import GRID
@@ -48,10 +48,10 @@ def runs(chosen: np.ndarray, grid: np.ndarray) -> list[tuple[float, float]]:
 
 
 def test_the_chips_of_apogee_are_known_others_are_stretches_of_the_grid():
-    assert default_chips(GRID) == default_chips(GRID[246:7460]) == APOGEE_CHIPS
+    assert choose_chips(GRID) == choose_chips(GRID[246:7460]) == APOGEE_CHIPS
     cameras = np.r_[4718:4903:0.046, 5649:5873:0.055]
-    assert default_chips(cameras) == ((4718.0, cameras[4021]), (5649.0, cameras[-1]))
-    assert default_chips(np.arange(336.0, 1021, 2)) == ((336.0, 1020.0),)
+    assert choose_chips(cameras) == ((4718.0, cameras[4021]), (5649.0, cameras[-1]))
+    assert choose_chips(np.arange(336.0, 1021, 2)) == ((336.0, 1020.0),)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_fit_is_that_of_numpy_star_by_star(kind, order, part):
     level = flux.mean(1)
     weight = ivar / (1 + ivar * (MISFIT * level[:, None]) ** 2)
     flux[ivar == 0] = 1e6
-    found = fit(flux, ivar, level, make_chips(GRID, kind, order, 1400.0, (), part))
+    found = fit_continuum(flux, ivar, level, make_chips(GRID, kind, order, 1400.0, (), part))
     at = (
         np.ones(GRID.size, bool)
         if part is None
@@ -242,7 +242,7 @@ def test_the_mean_flux_is_over_good_pixels_among_those_used():
     flux = np.array([[1.0, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4]])
     ivar = np.array([[1, 1, 1, 1], [1, 0, 5, 9], [0, 0, 0, 1.0]])
     used = np.array([True, True, True, False])
-    np.testing.assert_allclose(mean_flux(flux, ivar, used), [2, 2, np.nan])
+    np.testing.assert_allclose(compute_mean_flux(flux, ivar, used), [2, 2, np.nan])
 
 
 def test_continuum_pixels_are_where_no_star_has_lines():

@@ -11,8 +11,8 @@ def find(flux, ivar=None, mask=None, bad=BAD, most_error=None):
     flux = np.atleast_2d(np.asarray(flux, float))
     ivar = np.ones(flux.shape) if ivar is None else np.atleast_2d(np.asarray(ivar, float))
     mask = None if mask is None else np.atleast_2d(mask)
-    names = ("", *masks.reasons(bad))
-    return [names[i] for i in masks.find_bad(flux, ivar, mask, BITS, bad, most_error)[0]]
+    names = ("", *masks.list_reasons(bad))
+    return [names[i] for i in masks.find_bad_pixels(flux, ivar, mask, BITS, bad, most_error)[0]]
 
 
 def test_each_pixel_has_the_first_reason():

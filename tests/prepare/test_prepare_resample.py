@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from luxscale.prepare import resample as module
-from luxscale.prepare.resample import Pixels, copy, offset, rebin, segments
+from luxscale.prepare.resample import Pixels, copy_pixels, find_offset, find_segments, rebin_pixels
 from luxscale.readers import BadFile
 
 LOG = 10 ** (3.6 + 1e-4 * np.arange(300))
@@ -24,27 +24,27 @@ def widths(grid):
     ("start", "stop", "expected"), [(0, 300, 0), (20, 200, 20), (0, 10, 0), (290, 300, 290)]
 )
 def test_part_of_the_grid_lies_at_an_offset(start, stop, expected):
-    assert offset(LOG[start:stop], LOG) == expected
-    assert offset(LOG, LOG[start:stop]) == -expected
+    assert find_offset(LOG[start:stop], LOG) == expected
+    assert find_offset(LOG, LOG[start:stop]) == -expected
 
 
 def test_wavelengths_from_float32_logarithms_are_the_grid():
-    assert offset(10 ** np.log10(LOG).astype("f4").astype(float), LOG) == 0
+    assert find_offset(10 ** np.log10(LOG).astype("f4").astype(float), LOG) == 0
 
 
 def test_a_shift_by_a_hundredth_of_a_pixel_or_another_step_is_another_grid():
-    assert offset(10 ** (np.log10(LOG) + 1e-6), LOG) is None
-    assert offset(10 ** (3.6 + 1.001e-4 * np.arange(300)), LOG) is None
-    assert offset(LOG * 3, LOG) is None
+    assert find_offset(10 ** (np.log10(LOG) + 1e-6), LOG) is None
+    assert find_offset(10 ** (3.6 + 1.001e-4 * np.arange(300)), LOG) is None
+    assert find_offset(LOG * 3, LOG) is None
 
 
 def test_a_copy_is_exact_and_says_what_is_outside():
     part = pixels(np.arange(1.0, 11.0), np.arange(10.0))
-    moved = copy(part, 3, 20, OUTSIDE)
+    moved = copy_pixels(part, 3, 20, OUTSIDE)
     np.testing.assert_array_equal(moved.flux[0], [0, 0, 0, *range(1, 11), *[0] * 7])
     np.testing.assert_array_equal(moved.ivar[0], [0, 0, 0, *range(10), *[0] * 7])
     np.testing.assert_array_equal(moved.reason[0], [OUTSIDE] * 3 + [1] + [0] * 9 + [OUTSIDE] * 7)
-    back = copy(moved, -3, 10, OUTSIDE)
+    back = copy_pixels(moved, -3, 10, OUTSIDE)
     for ours, theirs in zip(back, part, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -55,7 +55,7 @@ def test_flux_is_conserved():
         -0.5 * ((LOG - np.array([[4100], [4150]])) / rng.uniform(2, 4, (2, 1))) ** 2
     )
     grid = np.linspace(4030, 4230, 77)
-    moved = rebin(pixels(line), LOG, grid, OUTSIDE)
+    moved = rebin_pixels(pixels(line), LOG, grid, OUTSIDE)
     assert (moved.ivar > 0).all()
     lost = [np.sum((1 - f) * widths(w), 1) for f, w in ((line, LOG), (moved.flux, grid))]
     np.testing.assert_allclose(*lost, rtol=1e-5)
@@ -65,7 +65,7 @@ def test_whole_bins_have_mean_flux_and_its_variance():
     fine = 5000 + np.arange(300.0)
     rng = np.random.default_rng(1)
     flux, var = rng.normal(10, 1, (2, 300)), rng.uniform(1, 3, (2, 300))
-    moved = rebin(pixels(flux, 1 / var), fine, 5001 + 3.0 * np.arange(100), OUTSIDE)
+    moved = rebin_pixels(pixels(flux, 1 / var), fine, 5001 + 3.0 * np.arange(100), OUTSIDE)
     np.testing.assert_allclose(moved.flux, flux.reshape(2, 100, 3).mean(2), rtol=1e-12)
     np.testing.assert_allclose(1 / moved.ivar, var.reshape(2, 100, 3).sum(2) / 9, rtol=1e-12)
 
@@ -75,7 +75,7 @@ def test_the_variance_of_noise_is_at_most_what_is_said():
     err = rng.uniform(0.5, 2, LOG.size)
     noise = err * rng.standard_normal((4000, LOG.size))
     grid = np.linspace(LOG[3], LOG[-3], 210)
-    moved = rebin(pixels(noise, np.broadcast_to(err**-2, noise.shape)), LOG, grid, OUTSIDE)
+    moved = rebin_pixels(pixels(noise, np.broadcast_to(err**-2, noise.shape)), LOG, grid, OUTSIDE)
     variance = np.mean(moved.flux**2, 0)
     assert (variance * moved.ivar[0] < 1 + 5 * np.sqrt(2 / len(noise))).all()
     # ... and what is said is the lesser of what its own pixels and their share of information allow
@@ -100,7 +100,7 @@ def test_what_is_fitted_to_resampled_spectra_scatters_as_its_error_says(velocity
     rng = np.random.default_rng(4)
     shape = 1 + 0.3 * np.sin(np.linspace(0, 9, LOG.size))
     noise = rng.standard_normal((4000, LOG.size))
-    moved = rebin(
+    moved = rebin_pixels(
         pixels(noise, np.ones_like(noise)), LOG / (1 + velocity / 299792.458), LOG, OUTSIDE
     )
     weight = np.where(moved.ivar > 0, moved.ivar, 0) * shape
@@ -115,7 +115,7 @@ def test_bad_pixels_do_not_leak_and_cost_only_what_they_touch():
     reason = np.where(ivar > 0, 0, 1 + rng.integers(0, 4, ivar.shape)).astype(np.uint8)
     grid = LOG * (1 + 40 / 299792.458)
     moved, other = (
-        rebin(pixels(np.where(ivar > 0, 3.0, junk), ivar, reason), LOG, grid, OUTSIDE)
+        rebin_pixels(pixels(np.where(ivar > 0, 3.0, junk), ivar, reason), LOG, grid, OUTSIDE)
         for junk in (0, 1e9)
     )
     for ours, theirs in zip(moved, other, strict=True):
@@ -137,7 +137,9 @@ def test_a_coarse_pixel_survives_a_bad_tenth():
     fine = 5000 + np.arange(100.0)
     ivar = np.ones((1, 100))
     ivar[0, 3], ivar[0, 41:43] = 0, 0
-    moved = rebin(pixels(np.full(100, 7.0), ivar), fine, 5004.5 + 10 * np.arange(10), OUTSIDE)
+    moved = rebin_pixels(
+        pixels(np.full(100, 7.0), ivar), fine, 5004.5 + 10 * np.arange(10), OUTSIDE
+    )
     assert np.flatnonzero(moved.ivar[0] == 0).tolist() == [4]
     np.testing.assert_allclose(moved.ivar[0, [0, 1]], [9, 10])
     assert moved.flux[0, 0] == pytest.approx(7)
@@ -147,23 +149,23 @@ def test_detectors_do_not_reach_over_their_gaps():
     step = np.arange(50.0)
     file = np.r_[5000 + step, 5200 + step]
     grid = 4990.25 + np.arange(300.0)
-    moved = rebin(pixels(np.r_[np.full(50, 1.0), np.full(50, 2.0)]), file, grid, OUTSIDE)
+    moved = rebin_pixels(pixels(np.r_[np.full(50, 1.0), np.full(50, 2.0)]), file, grid, OUTSIDE)
     for low, high, flux in ((5000, 5049, 1.0), (5200, 5249, 2.0)):
         inside = (grid > low + 0.01) & (grid < high - 0.01)
         np.testing.assert_allclose(moved.flux[0, inside], flux)
     gap = (grid < 4999.9) | (grid > 5249.1) | ((grid > 5049.1) & (grid < 5199.9))
     assert not moved.ivar[0, gap].any() and (moved.reason[0, gap] == OUTSIDE).all()
-    there = rebin(
+    there = rebin_pixels(
         pixels(np.full(300, 1.0)), grid, file, OUTSIDE
     )  # and a survey's grid may have gaps
     np.testing.assert_allclose(there.ivar[0], there.ivar[0, 10])
 
 
 def test_segments_lie_between_gaps():
-    assert segments(LOG) == [slice(0, 300)]
-    assert segments(np.r_[LOG[:100], LOG[150:]]) == [slice(0, 100), slice(100, 250)]
+    assert find_segments(LOG) == [slice(0, 300)]
+    assert find_segments(np.r_[LOG[:100], LOG[150:]]) == [slice(0, 100), slice(100, 250)]
     with pytest.raises(BadFile, match="stretches"):
-        segments(LOG[:1])
+        find_segments(LOG[:1])
 
 
 def test_compiled_and_plain_code_agree(monkeypatch):
@@ -172,7 +174,7 @@ def test_compiled_and_plain_code_agree(monkeypatch):
 
     flux = np.random.default_rng(4).normal(5, 1, (3, 300))
     grid = np.linspace(LOG[0], LOG[-1], 100)
-    compiled = rebin(pixels(flux), LOG, grid, OUTSIDE)
+    compiled = rebin_pixels(pixels(flux), LOG, grid, OUTSIDE)
     monkeypatch.setattr(module, "_spectres", lambda: spectres)
-    for ours, theirs in zip(compiled, rebin(pixels(flux), LOG, grid, OUTSIDE), strict=True):
+    for ours, theirs in zip(compiled, rebin_pixels(pixels(flux), LOG, grid, OUTSIDE), strict=True):
         np.testing.assert_array_equal(ours, theirs)
