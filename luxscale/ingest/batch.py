@@ -1,4 +1,4 @@
-"""The task of an ingest: read a batch of files and keep what they hold, until all are read and can be put in order.
+"""The task of an ingest: read a batch of files and keep what they hold, until all are read.
 
 The same call on a cluster, in a plain loop and by hand. What was read is marked as done last, so a
 task that dies leaves its batch to be read again. A file that cannot be used costs itself alone: it
@@ -26,7 +26,7 @@ from luxscale.runs.executors import Clock, name_worker
 _BLOCK = 256
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a task reports of its batch.
 
@@ -57,36 +57,38 @@ def run_batch(session: Session, batch: Batch) -> Outcome:
     CannotWrite
     """
     clock = Clock()
-    with store.explain_writing(session.plan.survey):
+    survey, chunk = session.plan.survey, session.plan.chunk
+    with store.explain_writing(survey):
         part = Part(session, batch)
-    for block in _blocks(_read(session, batch, part), _BLOCK):
+    for block in _gather_blocks(_read_files(session, batch, part), _BLOCK):
         clock.mark("read")
-        _prepare(session, block, part)
+        _prepare_block(session, block, part)
         clock.mark("prepare")
-        with store.explain_writing(session.plan.survey):
-            part.flush(session.plan.chunk)
+        with store.explain_writing(survey):
+            part.flush(chunk)
         clock.mark("write")
     clock.mark("read")
-    with store.explain_writing(session.plan.survey):
-        part.close(session.plan.chunk)
+    with store.explain_writing(survey):
+        part.close(chunk)
     clock.mark("write")
     return Outcome(
-        batch.index,
-        batch.stop - batch.start,
-        part.stars,
-        len(part.refused),
-        clock.seconds,
-        name_worker(),
+        batch=batch.index,
+        files=batch.stop - batch.start,
+        stars=part.stars,
+        refused=len(part.refused),
+        seconds=clock.seconds,
+        worker=name_worker(),
     )
 
 
 Loose = tuple[int, Spectra]  # number of a file, and some of its stars
 
 
-def _read(session: Session, batch: Batch, part: Part) -> Iterator[Loose]:
+def _read_files(session: Session, batch: Batch, part: Part) -> Iterator[Loose]:
     """Yield the spectra of the files, and put down those that cannot be read."""
     fmt, options = get_format(session.plan.format), dict(session.plan.options)
-    for number, path in enumerate(session_files(session, batch.start, batch.stop), batch.start):
+    paths = session_files(session, batch.start, batch.stop)
+    for number, path in enumerate(paths, batch.start):
         stars: set[object] = set()
         try:
             for spectra in fmt.read(path, **options):
@@ -99,34 +101,34 @@ def _read(session: Session, batch: Batch, part: Part) -> Iterator[Loose]:
         except Exception as error:  # a damaged file may bring a reader to anything
             if store.is_outage(error) and not isinstance(error, PermissionError | KeyError):
                 raise
-            part.refuse(number, WHOLE_FILE, f"cannot be read: {_told(error)}")
+            part.refuse(number, WHOLE_FILE, f"cannot be read: {_describe_damage(error)}")
 
 
-def _told(error: Exception) -> str:
+def _describe_damage(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or f"{type(error).__name__}: {error}")
 
 
-def _blocks(loose: Iterator[Loose], size: int) -> Iterator[list[Loose]]:
+def _gather_blocks(loose: Iterator[Loose], size: int) -> Iterator[list[Loose]]:
     """Gather spectra until there are enough to be prepared together."""
     block: list[Loose] = []
-    held = 0
-    for item in loose:
-        block.append(item)
-        held += len(item[1].star)
-        if held >= size:
+    n_stars = 0
+    for number, spectra in loose:
+        block.append((number, spectra))
+        n_stars += len(spectra.star)
+        if n_stars >= size:
             yield block
-            block, held = [], 0
+            block, n_stars = [], 0
     if block:
         yield block
 
 
-def _prepare(session: Session, block: Sequence[Loose], part: Part) -> None:
-    """Clean spectra, bring them onto the survey's grid, take out the continuum, and keep those that are of use."""
+def _prepare_block(session: Session, block: Sequence[Loose], part: Part) -> None:
+    """Prepare spectra for the survey's grid, and keep those that are of use."""
     fmt = get_format(session.plan.format, dict(session.plan.options))
-    recipe, grid = session.plan.recipe, grid_of(session.plan)
-    for numbers, spectra in _alike(block):
+    grid = grid_of(session.plan)
+    for numbers, spectra in _group_alike(block):
         try:
-            ready = prepare(spectra, fmt, recipe, grid)
+            ready = prepare(spectra, fmt, session.plan.recipe, grid)
         except BadFile as error:  # of all of them: they are alike in what it may be about
             for number in np.unique(numbers):
                 part.refuse(int(number), WHOLE_FILE, str(error))
@@ -134,40 +136,42 @@ def _prepare(session: Session, block: Sequence[Loose], part: Part) -> None:
             part.add(numbers, spectra, ready)
 
 
-def _alike(block: Sequence[Loose]) -> Iterator[tuple[np.ndarray, Spectra]]:
+def _group_alike(block: Sequence[Loose]) -> Iterator[tuple[np.ndarray, Spectra]]:
     """Yield spectra that stand on one grid together, with the numbers of their files: (star,)."""
-    at = 0
-    while at < len(block):
-        first = block[at][1]
-        end = at + 1
-        while end < len(block) and _joins(first, block[end][1]):
-            end += 1
-        numbers = [np.full(len(s.star), n) for n, s in block[at:end]]
-        yield np.concatenate(numbers), _stack([s for _, s in block[at:end]])
-        at = end
+    start = 0
+    while start < len(block):
+        _, first = block[start]
+        stop = start + 1
+        while stop < len(block) and _is_alike(first, block[stop][1]):
+            stop += 1
+        alike = block[start:stop]
+        numbers = [np.full(len(spectra.star), number) for number, spectra in alike]
+        yield np.concatenate(numbers), _stack_spectra([spectra for _, spectra in alike])
+        start = stop
 
 
 _ARRAYS = ("flux", "ivar", "mask", "continuum", "velocity", "key")
 
 
-def _joins(one: Spectra, other: Spectra) -> bool:
+def _is_alike(one: Spectra, other: Spectra) -> bool:
     """Whether spectra stand on one grid and have the same parts."""
-    same = all((getattr(one, name) is None) == (getattr(other, name) is None) for name in _ARRAYS)
-    return (
-        same
-        and one.columns.keys() == other.columns.keys()
-        and np.array_equal(one.wavelength, other.wavelength)
-    )
+    for name in _ARRAYS:
+        if (getattr(one, name) is None) != (getattr(other, name) is None):
+            return False
+    if one.columns.keys() != other.columns.keys():
+        return False
+    return np.array_equal(one.wavelength, other.wavelength)
 
 
-def _stack(spectra: Sequence[Spectra]) -> Spectra:
+def _stack_spectra(spectra: Sequence[Spectra]) -> Spectra:
     first = spectra[0]
     if len(spectra) == 1:
         return first
-    joined: dict[str, Any] = {
-        name: np.concatenate([getattr(s, name) for s in spectra])
-        for name in ("star", *_ARRAYS)
-        if getattr(first, name) is not None
-    }
-    columns = {name: np.concatenate([s.columns[name] for s in spectra]) for name in first.columns}
+    joined: dict[str, Any] = {}
+    for name in ("star", *_ARRAYS):
+        if getattr(first, name) is not None:
+            joined[name] = np.concatenate([getattr(part, name) for part in spectra])
+    columns = {}
+    for name in first.columns:
+        columns[name] = np.concatenate([part.columns[name] for part in spectra])
     return Spectra(wavelength=first.wavelength, columns=columns, **joined)

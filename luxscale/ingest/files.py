@@ -15,7 +15,9 @@ from luxscale.readers import Format
 def find_files(
     paths: Iterable[str | Path], fmt: Format, *, listed: str | Path | None = None
 ) -> tuple[str, ...]:
-    """Return the files that are meant, absolute and sorted, each once; of several files of one star, the main one.
+    """Return the files that are meant, absolute and sorted, each once.
+
+    Of several files of one star, it is the main one.
 
     Parameters
     ----------
@@ -36,10 +38,13 @@ def find_files(
     InputError
         If a path or pattern leads to no file.
     """
-    wanted = [str(p) for p in paths]
+    wanted = [str(path) for path in paths]
     if listed:
-        wanted += _lines(Path(listed))
-    found = {os.path.abspath(fmt.main(f)) for p in wanted for f in _expand(p, fmt)}
+        wanted += _read_list(Path(listed))
+    found = set()
+    for path in wanted:
+        for file in _expand_path(path, fmt):
+            found.add(os.path.abspath(fmt.main(file)))
     if not found:
         raise InputError(
             "no files given; name files, a pattern in quotes, a directory, or a list with "
@@ -48,30 +53,29 @@ def find_files(
     return tuple(sorted(found))
 
 
-def _lines(path: Path) -> list[str]:
+def _read_list(path: Path) -> list[str]:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a list of files ({error})") from error
-    return [
-        str(path.parent / line.strip())
-        for line in text.splitlines()
-        if line.strip() and not line.startswith("#")
-    ]
+    files = []
+    for line in text.splitlines():
+        if line.strip() and not line.startswith("#"):
+            files.append(str(path.parent / line.strip()))
+    return files
 
 
-def _expand(path: str, fmt: Format) -> Iterator[str]:
+def _expand_path(path: str, fmt: Format) -> Iterator[str]:
     if os.path.isdir(path):
-        found = sorted(_tree(path, fmt))
+        found = sorted(_search_directory(path, fmt))
         if not found:
             raise InputError(
                 f"{path}: no file in it is named {' or '.join(fmt.pattern)}, as those of "
-                f"{fmt.name} are; give a "
-                f"pattern, e.g. '{path.rstrip('/')}/**/*.fits'"
+                f"{fmt.name} are; give a pattern, e.g. '{path.rstrip('/')}/**/*.fits'"
             )
         yield from found
     elif glob.has_magic(path) and not os.path.exists(path):
-        found = [f for f in glob.iglob(path, recursive=True) if os.path.isfile(f)]
+        found = [file for file in glob.iglob(path, recursive=True) if os.path.isfile(file)]
         if not found:
             raise InputError(f"{path}: matches no file")
         yield from found
@@ -79,7 +83,7 @@ def _expand(path: str, fmt: Format) -> Iterator[str]:
         yield path  # a file that is not there is one more bad file
 
 
-def _tree(top: str, fmt: Format) -> Iterator[str]:
+def _search_directory(top: str, fmt: Format) -> Iterator[str]:
     for folder, _, names in os.walk(top, followlinks=True):
         for name in names:
             if any(fnmatch(name, pattern) for pattern in fmt.pattern):

@@ -20,7 +20,7 @@ _NAMES = ("label_value", "label_err")
 
 
 def write_labels(survey: str, table: LabelTable, chunk: int) -> int:
-    """Write the labels of all stars of a survey, in place of those that it had; return how many stars have any.
+    """Write the labels of all stars of a survey, in place of those that it had.
 
     Parameters
     ----------
@@ -29,25 +29,37 @@ def write_labels(survey: str, table: LabelTable, chunk: int) -> int:
     table : LabelTable
     chunk : int
         Stars a chunk.
+
+    Returns
+    -------
+    int
+        Stars that have any label.
     """
     group = store.open_group(survey, "r+")
     keys = store.open_array(group, KEY if KEY in group else STAR)
-    arrays = [_new_array(group, name, (keys.shape[0], len(table.label)), chunk) for name in _NAMES]
-    for name, words in (("label", table.label), ("label_units", table.units)):
-        _write_words(group, name, words)
+    n_stars = keys.shape[0]
+    shape = (n_stars, len(table.label))
+    value_array, err_array = (_create_array(group, name, shape, chunk) for name in _NAMES)
+    _write_words(group, "label", table.label)
+    _write_words(group, "label_units", table.units)
     group.attrs["coordinates"] = "label_units"
     store.open_group(survey, "r+", GROUP).attrs["labels"] = table.source | {"counts": table.counts}
-    labelled, slab = 0, _SLAB * chunk
-    for rows in iterate_blocks(keys.shape[0], slab):
+    n_labelled = 0
+    for rows in iterate_blocks(n_stars, _SLAB * chunk):
         names = np.asarray(keys[rows])
-        value, err, _ = join(table, names.astype(object) if names.dtype.kind == "T" else names)
-        for array, values in zip(arrays, (value, err), strict=True):
-            array[rows] = values
-        labelled += int(np.isfinite(value).any(axis=1).sum())
-    return labelled
+        if names.dtype.kind == "T":
+            names = names.astype(object)
+        value, err, _ = join(table, names)
+        value_array[rows] = value
+        err_array[rows] = err
+        has_label = np.isfinite(value).any(axis=1)
+        n_labelled += int(has_label.sum())
+    return n_labelled
 
 
-def _new_array(group: zarr.Group, name: str, shape: tuple[int, int], chunk: int) -> zarr.Array[Any]:
+def _create_array(
+    group: zarr.Group, name: str, shape: tuple[int, int], chunk: int
+) -> zarr.Array[Any]:
     made = group.create_array(
         name,
         shape=shape,

@@ -10,19 +10,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import zarr
 
 from luxscale import store
 from luxscale.errors import InputError
-from luxscale.ingest.plan import Batch, Plan, Session, batch_files
+from luxscale.ingest.layout import Layout
+from luxscale.ingest.plan import Batch, Plan, Session, choose_batch_size
 from luxscale.prepare import Recipe
 from luxscale.readers import get_format
-
-if TYPE_CHECKING:
-    from luxscale.ingest.pack import Layout
 
 #: Group of a survey that this module keeps.
 GROUP = "ingest"
@@ -47,24 +45,33 @@ _TEXT = np.dtypes.StringDType()
 
 def create(plan: Plan, grid: np.ndarray) -> None:
     """Begin a survey: its grid, and how its files are read."""
-    fmt = get_format(plan.format)
     root = zarr.open_group(store.locate(plan.survey), mode="a")
     group = root.create_group(GROUP, overwrite=True)
-    made = group.create_array("wavelength", data=grid, chunks=grid.shape, overwrite=True)
+    wavelength = group.create_array("wavelength", data=grid, chunks=grid.shape, overwrite=True)
+    fmt = get_format(plan.format)
     options = dict(plan.options)
-    made.attrs.update({k: options.get(k, getattr(fmt, k)) for k in ("units", "medium")})
+    wavelength.attrs["units"] = options.get("units", fmt.units)
+    wavelength.attrs["medium"] = options.get("medium", fmt.medium)
     group.attrs["identity"] = plan.identity
     root.attrs["complete"] = 0
 
 
 def identity(survey: str) -> dict[str, Any] | None:
-    """Return how the files of a survey were read; None of one that no files made."""
-    held = store.read_attributes(survey)
-    if held is None:
+    """Return how the files of a survey were read; None if there is no survey yet.
+
+    Raises
+    ------
+    InputError
+        If there is something else, that no files were ingested into.
+    """
+    if store.read_attributes(survey) is None:
         return None
     root = store.open_group(survey, "r")
-    found = dict(root[GROUP].attrs).get("identity") if GROUP in root else None
-    if found is None and (set(root.keys()) - {store.RUN, GROUP}):
+    found = None
+    if GROUP in root:
+        found = dict(root[GROUP].attrs).get("identity")
+    others = set(root.keys()) - {store.RUN, GROUP}
+    if found is None and others:
         raise InputError(
             f"{survey}: holds something that no files were ingested into; choose another path"
         )
@@ -72,19 +79,26 @@ def identity(survey: str) -> dict[str, Any] | None:
 
 
 def read_plan(survey: str) -> Plan | None:
-    """Return the plan of a survey as it was put down; None of one that no files made."""
-    held = identity(survey)
-    if held is None:
+    """Return the plan of a survey as it was put down; None if there is no survey yet."""
+    facts = identity(survey)
+    if facts is None:
         return None
-    recipe = Recipe(**{k: _tuples(v) for k, v in held["recipe"].items()})
+    recipe = {name: _make_tuples(value) for name, value in facts["recipe"].items()}
     return Plan(
-        survey, held["format"], tuple(held["options"].items()), recipe, held["chunk"], held["grid"]
+        survey=survey,
+        format=facts["format"],
+        options=tuple(facts["options"].items()),
+        recipe=Recipe(**recipe),
+        chunk=facts["chunk"],
+        grid=facts["grid"],
     )
 
 
-def _tuples(value: Any) -> Any:
+def _make_tuples(value: Any) -> Any:
     """Return lists, as JSON has them, as tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(_make_tuples(item) for item in value)
+    return value
 
 
 @functools.lru_cache(maxsize=1)
@@ -95,36 +109,54 @@ def grid_of(plan: Plan) -> np.ndarray:
 
 def read_grid(survey: str) -> np.ndarray:
     """Return the wavelengths of a survey: (wavelength,)."""
-    return np.asarray(store.open_array(store.open_group(survey, "r", GROUP), "wavelength")[:])
+    group = store.open_group(survey, "r", GROUP)
+    return np.asarray(store.open_array(group, "wavelength")[:])
 
 
 def sessions(plan: Plan) -> list[Session]:
     """Return all sessions, in order."""
-    group = store.open_group(plan.survey, "r", GROUP)
-    numbers = sorted(int(k) for k in group.group_keys() if "stage" in group[k].attrs)
-    return [_session(plan, n, dict(group[str(n)].attrs)) for n in numbers]
+    facts = _read_sessions_facts(plan.survey)
+    return [_make_session(plan, number, facts[number]) for number in sorted(facts)]
 
 
-def _session(plan: Plan, number: int, facts: dict[str, Any]) -> Session:
-    return Session(plan, number, *(int(facts[k]) for k in ("n_files", "batch_files", "first")))
+def _read_sessions_facts(survey: str) -> dict[int, dict[str, Any]]:
+    """Return what is put down of each session that was begun, by its number."""
+    facts = {}
+    for name, group in store.open_group(survey, "r", GROUP).groups():
+        attributes = dict(group.attrs)
+        if "stage" in attributes:
+            facts[int(name)] = attributes
+    return facts
+
+
+def _make_session(plan: Plan, number: int, facts: dict[str, Any]) -> Session:
+    return Session(
+        plan=plan,
+        number=number,
+        n_files=int(facts["n_files"]),
+        batch_files=int(facts["batch_files"]),
+        first=int(facts["first"]),
+    )
 
 
 def is_begun(survey: str) -> bool:
     """Whether a session is under way, or has added stars."""
-    group = store.open_group(survey, "r", GROUP)
-    facts = [dict(g.attrs) for _, g in group.groups()]
-    return any("stage" in f and (f["stage"] != DONE or f["stars"]) for f in facts)
+    for facts in _read_sessions_facts(survey).values():
+        if facts["stage"] != DONE or facts["stars"]:
+            return True
+    return False
 
 
 def begin(plan: Plan, number: int, files: Sequence[str], first: int) -> Session:
     """Put down the files of a new session; ``stage`` last, by which a session counts as begun."""
-    size = batch_files(len(files), plan.chunk, get_format(plan.format).many)
+    batch_size = choose_batch_size(len(files), plan.chunk, get_format(plan.format).many)
     store.open_group(plan.survey, "r+").attrs["complete"] = 0
     group = store.open_group(plan.survey, "r+", GROUP).require_group(str(number))
-    write_text(group, "file", np.array(files, object), size)
-    group.attrs.update({"n_files": len(files), "batch_files": size, "first": first})
+    write_text(group, "file", np.array(files, object), batch_size)
+    facts = {"n_files": len(files), "batch_files": batch_size, "first": first}
+    group.attrs.update(facts)
     group.attrs["stage"] = READING
-    return Session(plan, number, len(files), size, first)
+    return _make_session(plan, number, facts)
 
 
 def write_text(group: zarr.Group, name: str, values: np.ndarray, chunk: int) -> None:
@@ -152,36 +184,43 @@ def update(session: Session, **facts: Any) -> None:
 def session_files(session: Session, start: int = 0, stop: int | None = None) -> list[str]:
     """Return paths of files, by number."""
     group = store.open_group(session.plan.survey, "r", session.group)
-    return [str(f) for f in np.asarray(store.open_array(group, "file")[start:stop])]
+    paths = np.asarray(store.open_array(group, "file")[start:stop])
+    return [str(path) for path in paths]
 
 
 def part(session: Session, index: int) -> dict[str, Any] | None:
-    """Return what is known of a batch, or None if it is not done."""
-    group, name = store.open_group(session.plan.survey, "r", session.group), f"{PARTS}/{index}"
-    return dict(group[name].attrs) if name in group else None
+    """Return what a batch gave, spectra apart; None if it is not done."""
+    group = store.open_group(session.plan.survey, "r", session.group)
+    name = f"{PARTS}/{index}"
+    if name not in group:
+        return None
+    return dict(group[name].attrs)
 
 
 def pending(session: Session) -> list[Batch]:
     """Return the batches that are not done."""
-    return [b for b in session.batches if part(session, b.index) is None]
+    return [batch for batch in session.batches if part(session, batch.index) is None]
 
 
 def end(session: Session, layout: Layout) -> None:
     """Put down how a session ended, and drop what batches gave."""
     group = store.open_group(session.plan.survey, "r+", session.group)
-    rows = list(zip(*layout.refused, strict=True)) or [(), (), ()]
-    write_text(group, "refused_star", np.array(rows[1], object), _TABLE_CHUNK)
-    write_text(group, "refused_reason", np.array(rows[2], object), _TABLE_CHUNK)
-    files = np.array(rows[0], np.int64)
-    group.create_array("refused_file", data=files, chunks=(_TABLE_CHUNK,), overwrite=True)
-    group.attrs.update(
-        {
-            "spectra": layout.n_read,
-            "stars": layout.star.size,
-            "masked": layout.masked,
-            "resampled": layout.resampled,
-        }
-    )
+    files, stars, reasons = [], [], []
+    for file, star, reason in layout.refused:
+        files.append(file)
+        stars.append(star)
+        reasons.append(reason)
+    write_text(group, "refused_star", np.array(stars, object), _TABLE_CHUNK)
+    write_text(group, "refused_reason", np.array(reasons, object), _TABLE_CHUNK)
+    numbers = np.array(files, np.int64)
+    group.create_array("refused_file", data=numbers, chunks=(_TABLE_CHUNK,), overwrite=True)
+    facts = {
+        "spectra": layout.n_read,
+        "stars": layout.star.size,
+        "masked": layout.masked,
+        "resampled": layout.resampled,
+    }
+    group.attrs.update(facts)
     group.attrs["stage"] = DONE
     for name in (PARTS, "source", "packed"):
         if name in group:
@@ -191,33 +230,36 @@ def end(session: Session, layout: Layout) -> None:
 def refused(session: Session) -> list[tuple[int, str, str]]:
     """Return what was refused in a session that has ended: number of the file, star, reason."""
     group = store.open_group(session.plan.survey, "r", session.group)
-    columns = (
-        np.asarray(store.open_array(group, f"refused_{n}")[:]).tolist()
-        for n in ("file", "star", "reason")
+    files, stars, reasons = (
+        np.asarray(store.open_array(group, f"refused_{name}")[:]).tolist()
+        for name in ("file", "star", "reason")
     )
-    return [(int(f), str(s), str(r)) for f, s, r in zip(*columns, strict=True)]
+    rows = zip(files, stars, reasons, strict=True)
+    return [(int(file), str(star), str(reason)) for file, star, reason in rows]
 
 
 def standing(plan: Plan) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Return the files of sessions that have ended, and what of each was refused when it was last read: star, reason."""
+    """Return the files of sessions that have ended, and what of each was refused: star, reason.
+
+    Of a file that was read twice, what was refused the last time counts.
+    """
     files: dict[str, tuple[tuple[str, str], ...]] = {}
     for session in sessions(plan):
-        if attrs(session)["stage"] == DONE:
-            paths = session_files(session)
-            files |= dict.fromkeys(paths, ())
-            for file, star, reason in refused(session):
-                files[paths[file]] += ((star, reason),)
+        if attrs(session)["stage"] != DONE:
+            continue
+        paths = session_files(session)
+        files |= dict.fromkeys(paths, ())
+        for file, star, reason in refused(session):
+            files[paths[file]] += ((star, reason),)
     return files
 
 
 def complete(plan: Plan) -> None:
     """Say that a survey is complete, and what it is."""
-    root = store.open_group(plan.survey, "r+")
-    root.attrs.update(
-        {
-            "title": f"Survey of {plan.format} files",
-            "continuum": plan.recipe.continuum,
-            "luxscale_version": version("luxscale"),
-            "complete": 1,
-        }
-    )
+    facts = {
+        "title": f"Survey of {plan.format} files",
+        "continuum": plan.recipe.continuum,
+        "luxscale_version": version("luxscale"),
+        "complete": 1,
+    }
+    store.open_group(plan.survey, "r+").attrs.update(facts)

@@ -1,4 +1,4 @@
-"""Puts what batches read in order: which stars stay, where they stand, and the task that writes a chunk of the survey."""
+"""Puts what batches read in order: which stars stay, where, and the task that writes a chunk."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import zarr
 from luxscale import store
 from luxscale.errors import InputError
 from luxscale.ingest import ledger
+from luxscale.ingest.layout import Layout
 from luxscale.ingest.plan import Piece, Session
 from luxscale.runs.executors import Clock, name_worker
 from luxscale.schema.variables import STAR
@@ -21,39 +22,11 @@ from luxscale.schema.variables import STAR
 #: Stars a chunk of columns, which are small and read whole.
 _COLUMN_CHUNK = 2**16
 
+#: Arrays of the spectra.
+_SPECTRA = ("flux", "flux_ivar")
+
 #: Column that names the file of each star.
 SOURCE = "source_file"
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """What a session adds to a survey, in the order of its files.
-
-    Parameters
-    ----------
-    star : array, (star,)
-        Identifiers.
-    file : array, (star,)
-        Number of each star's file.
-    source : array, (star, 2)
-        Batch that read a star, and its row there.
-    columns : dict of str to array, (star,)
-    refused : list of (file, star, reason)
-    masked : dict of str to int
-        Pixels that were masked, by reason.
-    n_read : int
-        Spectra that were read, those refused among them.
-    resampled : int
-    """
-
-    star: np.ndarray
-    file: np.ndarray
-    source: np.ndarray
-    columns: dict[str, np.ndarray]
-    refused: list[tuple[int, str, str]]
-    masked: dict[str, int]
-    n_read: int
-    resampled: int
 
 
 def lay_out(session: Session) -> Layout:
@@ -63,82 +36,87 @@ def lay_out(session: Session) -> Layout:
     the highest signal-to-noise ratio stays, the first of equals; one that the survey has already
     stays as it is.
     """
-    found = [ledger.part(session, b.index) or {} for b in session.batches]
-    frames = [_frame(p["facts"], b.index) for p, b in zip(found, session.batches, strict=True)]
-    table = pd.concat(frames, ignore_index=True)
-    refused = [(int(f), str(s), str(r)) for p in found for f, s, r in p["refused"]]
+    parts = [ledger.part(session, batch.index) or {} for batch in session.batches]
     masked: collections.Counter[str] = collections.Counter()
-    for part in found:
+    refused = []
+    frames = []
+    for batch, part in zip(session.batches, parts, strict=True):
         masked.update(part["masked"])
-    n_read = len(table) + sum(s != ledger.WHOLE_FILE for _, s, _ in refused)
-    broken = [f for f, s, _ in refused if s == ledger.WHOLE_FILE]
+        refused += [(int(file), str(star), str(why)) for file, star, why in part["refused"]]
+        frames.append(_make_frame(part["facts"], batch.index))
+    table = pd.concat(frames, ignore_index=True)
+    broken = [file for file, star, _ in refused if star == ledger.WHOLE_FILE]
+    n_read = len(table) + len(refused) - len(broken)
     table = table[~table["file"].isin(broken)]
-    table = _first_of_each(session, table, refused)
-    columns = {str(name): _array(table[name].tolist()) for name in table}
-    source = np.stack([columns.pop("batch"), columns.pop("row")], axis=1).astype(int)
-    star, file = columns.pop(STAR), columns.pop("file").astype(int)
-    resampled = sum(p["resampled"] for p in found)
-    return Layout(star, file, source, columns, sorted(refused), dict(masked), n_read, resampled)
+    table = _drop_duplicates(session, table, refused)
+    columns = {str(name): _make_column(table[name].tolist()) for name in table}
+    source = np.stack([columns.pop("batch"), columns.pop("row")], axis=1)
+    return Layout(
+        star=columns.pop(STAR),
+        file=columns.pop("file").astype(int),
+        source=source.astype(int),
+        columns=columns,
+        refused=sorted(refused),
+        masked=dict(masked),
+        n_read=n_read,
+        resampled=sum(part["resampled"] for part in parts),
+    )
 
 
-def _frame(facts: dict[str, list[Any]], batch: int) -> pd.DataFrame:
+def _make_frame(facts: dict[str, list[Any]], batch: int) -> pd.DataFrame:
     """Return the facts of the stars of a batch, and where they are to be found: (star, fact)."""
     table = pd.DataFrame({"star": [], "file": [], "snr": []} | facts, dtype=object)
     return table.assign(batch=batch, row=np.arange(len(table))).astype(object)
 
 
-def _array(values: list[Any]) -> np.ndarray:
+def _make_column(values: list[Any]) -> np.ndarray:
     """Return a column: (star,), float64, int64 or object; what is missing is NaN, -1 or ""."""
-    known = [v for v in values if not pd.isna(v)]
-    if known and all(isinstance(v, str) for v in known):
-        return np.array(["" if pd.isna(v) else v for v in values], object)
-    if known and all(isinstance(v, int | np.integer) for v in known):  # bool is one
-        return np.array([-1 if pd.isna(v) else int(v) for v in values], np.int64)
-    numbers = all(isinstance(v, int | float | np.integer) for v in known)
-    return np.array(
-        [np.nan if pd.isna(v) else v for v in values], np.float64 if numbers else object
-    )
+    known = [value for value in values if not pd.isna(value)]
+    missing: Any = np.nan
+    dtype: Any = np.float64
+    if known and all(isinstance(value, str) for value in known):
+        missing, dtype = "", object
+    elif known and all(isinstance(value, int | np.integer) for value in known):  # bool is one
+        missing, dtype = -1, np.int64
+    elif not all(isinstance(value, int | float | np.integer) for value in known):
+        dtype = object
+    return np.array([missing if pd.isna(value) else value for value in values], dtype)
 
 
-def _first_of_each(
+def _drop_duplicates(
     session: Session, table: pd.DataFrame, refused: list[tuple[int, str, str]]
 ) -> pd.DataFrame:
     """Return the stars that are the ones to keep of their name, and put down the others."""
-    there, paths = _there(session), ledger.session_files(session)
-    old = table["star"].isin(there.index)
-    for name, file in table.loc[old, ["star", "file"]].itertuples(index=False):
-        refused.append(
-            (int(file), str(name), f"duplicate: the survey has the star from {there[name]}")
-        )
-    table = table[~old]
-    order = (
-        table["snr"]
-        .astype(float)
-        .sort_values(ascending=False, kind="stable", na_position="last")
-        .index
-    )
-    best = table.loc[order].drop_duplicates("star")
-    worse = table[~table.index.isin(best.index)]
-    for name, file, other in zip(
-        worse["star"], worse["file"], worse["star"].map(best.set_index("star")["file"]), strict=True
-    ):
-        refused.append(
-            (
-                int(file),
-                str(name),
-                f"duplicate: {paths[other]} has the star with S/N as high or higher",
-            )
-        )
-    return table[table.index.isin(best.index)]
+    path_before = _read_paths_before(session)
+    is_old = table["star"].isin(path_before.index)
+    old = table[is_old]
+    for star, file in zip(old["star"], old["file"], strict=True):
+        reason = f"duplicate: the survey has the star from {path_before[star]}"
+        refused.append((int(file), str(star), reason))
+    table = table[~is_old]
+    snr = table["snr"].astype(float)
+    by_snr = snr.sort_values(ascending=False, kind="stable", na_position="last")
+    best = table.loc[by_snr.index].drop_duplicates("star")
+    is_best = table.index.isin(best.index)
+    worse = table[~is_best]
+    best_file = worse["star"].map(best.set_index("star")["file"])
+    paths = ledger.session_files(session)
+    for star, file, other in zip(worse["star"], worse["file"], best_file, strict=True):
+        reason = f"duplicate: {paths[other]} has the star with S/N as high or higher"
+        refused.append((int(file), str(star), reason))
+    return table[is_best]
 
 
-def _there(session: Session) -> pd.Series:
+def _read_paths_before(session: Session) -> pd.Series:
     """Return the files of the stars that the survey had before, by star."""
     if not session.first:
         return pd.Series(dtype=object)
     group = store.open_group(session.plan.survey, "r")
-    star, path = (np.asarray(store.open_array(group, n)[: session.first]) for n in (STAR, SOURCE))
-    return pd.Series(path.astype(object), star.astype(object) if star.dtype.kind == "T" else star)
+    star = np.asarray(store.open_array(group, STAR)[: session.first])
+    path = np.asarray(store.open_array(group, SOURCE)[: session.first])
+    if star.dtype.kind == "T":
+        star = star.astype(object)
+    return pd.Series(path.astype(object), star)
 
 
 def write_layout(session: Session, layout: Layout) -> None:
@@ -150,34 +128,35 @@ def write_layout(session: Session, layout: Layout) -> None:
         If identifiers are text in some files and numbers in others.
     """
     group = store.open_group(session.plan.survey, "r+")
-    total, grid = session.first + layout.star.size, ledger.grid_of(session.plan)
-    _spectra_arrays(group, session, total, grid)
+    total = session.first + layout.star.size
+    grid = ledger.grid_of(session.plan)
+    if session.first:
+        for name in _SPECTRA:
+            store.open_array(group, name).resize((total, grid.size))
+    else:
+        _create_spectra(group, session, total, grid)
     paths = np.array(ledger.session_files(session), object)
     columns = {STAR: layout.star, SOURCE: paths[layout.file], **layout.columns}
-    old = [n for n, a in group.arrays() if getattr(a.metadata, "dimension_names", None) == (STAR,)]
-    for name in dict.fromkeys([*columns, *old]):
-        _write_column(group, name, columns.get(name), session.first, total)
+    for name, array in group.arrays():
+        if getattr(array.metadata, "dimension_names", None) == (STAR,):
+            columns.setdefault(name, None)  # of earlier sessions alone
+    for name, values in columns.items():
+        _write_column(group, name, values, session.first, total)
     own = store.open_group(session.plan.survey, "r+", session.group)
     own.create_array("source", data=layout.source, chunks=(session.plan.chunk, 2), overwrite=True)
-    pieces = len(session.pieces(layout.star.size))
-    own.create_array("packed", shape=(pieces,), chunks=(1,), dtype=np.uint8, overwrite=True)
+    n_pieces = len(session.pieces(layout.star.size))
+    own.create_array("packed", shape=(n_pieces,), chunks=(1,), dtype=np.uint8, overwrite=True)
 
 
-def _spectra_arrays(group: zarr.Group, session: Session, total: int, grid: np.ndarray) -> None:
-    """Make the arrays of the spectra, or make them longer."""
-    if session.first:
-        for name in ("flux", "flux_ivar"):
-            store.open_array(group, name).resize((total, grid.size))
-        return
-    held = store.open_array(store.open_group(session.plan.survey, "r", ledger.GROUP), "wavelength")
-    made = group.create_array(
+def _create_spectra(group: zarr.Group, session: Session, total: int, grid: np.ndarray) -> None:
+    """Make the arrays of the spectra, and of their wavelengths."""
+    ingested = store.open_group(session.plan.survey, "r", ledger.GROUP)
+    wavelength = group.create_array(
         "wavelength", data=grid, chunks=grid.shape, dimension_names=("wavelength",), overwrite=True
     )
-    made.attrs.update(dict(held.attrs))
-    for name, doc in (
-        ("flux", _FLUX[session.plan.recipe.continuum]),
-        ("flux_ivar", "inverse variance of the flux"),
-    ):
+    wavelength.attrs.update(dict(store.open_array(ingested, "wavelength").attrs))
+    docs = (_FLUX[session.plan.recipe.continuum], "inverse variance of the flux")
+    for name, doc in zip(_SPECTRA, docs, strict=True):
         spectra = group.create_array(
             name,
             shape=(total, grid.size),
@@ -203,27 +182,28 @@ def _write_column(
     group: zarr.Group, name: str, values: np.ndarray | None, first: int, total: int
 ) -> None:
     """Write a column behind what is there; what is missing, before or now, is NaN, -1 or ""."""
-    new = name not in group or not first
-    held = None if new else store.open_array(group, name)
-    if held is not None:
-        text = held.dtype.kind == "T"
-        dtype: Any = held.dtype
-    else:
-        text = values is not None and values.dtype.kind == "O"
-        dtype = None if values is None else values.dtype
-    if text:
+    array = None
+    if first and name in group:
+        array = store.open_array(group, name)
+    # a column has the type that it had before
+    dtype: Any = np.float64
+    if array is not None:
+        dtype = array.dtype
+    elif values is not None:
+        dtype = values.dtype
+    is_text = dtype.kind in "TO"
+    if is_text:
         dtype = np.dtypes.StringDType()
-    missing: Any = "" if text else np.nan if np.dtype(dtype).kind == "f" else -1
+    missing = _get_missing(dtype)
     if values is None:
         values = np.full(total - first, missing, dtype)
-    if (values.dtype.kind == "O") != text:
+    elif (values.dtype.kind == "O") != is_text:
         raise InputError(
             f"{name!r} is text in some files and a number in others, among them those of this "
-            "call; ingest them "
-            "into surveys of their own"
+            "call; ingest them into surveys of their own"
         )
-    if held is None:
-        held = group.create_array(
+    if array is None:
+        group.create_array(
             name,
             shape=(total,),
             chunks=(_COLUMN_CHUNK,),
@@ -232,11 +212,18 @@ def _write_column(
             dimension_names=(STAR,),
             overwrite=True,
         )
-        held = store.open_array(group, name)
-        held[:first] = np.full(first, missing, dtype)
+        array = store.open_array(group, name)
+        array[:first] = np.full(first, missing, dtype)
     else:
-        held.resize((total,))
-    held[first:total] = values.astype(dtype)
+        array.resize((total,))
+    array[first:total] = values.astype(dtype)
+
+
+def _get_missing(dtype: Any) -> Any:
+    """Return what stands for a missing value of a column."""
+    if dtype.kind == "T":
+        return ""
+    return np.nan if dtype.kind == "f" else -1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,47 +252,46 @@ def run_piece(session: Session, piece: Piece) -> Packed:
     """
     clock = Clock()
     own = store.open_group(session.plan.survey, "r", session.group)
-    source = np.asarray(
-        store.open_array(own, "source")[piece.start - session.first : piece.stop - session.first]
-    )
-    spectra = [_gather(session, own, source, name) for name in ("flux", "flux_ivar")]
+    new = slice(piece.start - session.first, piece.stop - session.first)
+    source = np.asarray(store.open_array(own, "source")[new])
+    spectra = {name: _gather_rows(session, own, source, name) for name in _SPECTRA}
     clock.mark("read")
     with store.explain_writing(session.plan.survey):
         group = store.open_group(session.plan.survey, "r+")
-        for name, values in zip(("flux", "flux_ivar"), spectra, strict=True):
+        for name, values in spectra.items():
             store.open_array(group, name)[piece.start : piece.stop] = values
-        store.open_array(store.open_group(session.plan.survey, "r+", session.group), "packed")[
-            piece.index
-        ] = 1
+        own = store.open_group(session.plan.survey, "r+", session.group)
+        store.open_array(own, "packed")[piece.index] = 1
     clock.mark("write")
     return Packed(piece.index, piece.stop - piece.start, clock.seconds, name_worker())
 
 
-def _gather(session: Session, own: zarr.Group, source: np.ndarray, name: str) -> np.ndarray:
+def _gather_rows(session: Session, own: zarr.Group, source: np.ndarray, name: str) -> np.ndarray:
     """Return rows of what batches read: (star, wavelength)."""
-    rows = []
-    for batch in np.unique(source[:, 0]):  # stars stand in the order of the batches
+    batch_of_star, row_of_star = source.T
+    found = []
+    for batch in np.unique(batch_of_star):  # stars stand in the order of the batches
         part = ledger.part(session, int(batch))
         assert part is not None
-        wanted = source[source[:, 0] == batch, 1]
-        block = np.asarray(
-            store.open_array(own, f"{part['spectra']}/{name}")[wanted.min() : wanted.max() + 1]
-        )
-        rows.append(block[wanted - wanted.min()])
-    return np.concatenate(rows)
+        rows = row_of_star[batch_of_star == batch]
+        first = rows.min()
+        array = store.open_array(own, f"{part['spectra']}/{name}")
+        block = np.asarray(array[first : rows.max() + 1])
+        found.append(block[rows - first])
+    return np.concatenate(found)
 
 
 def pending(session: Session, n_new: int) -> list[Piece]:
     """Return the chunks that are not written."""
-    packed = np.asarray(
-        store.open_array(store.open_group(session.plan.survey, "r", session.group), "packed")[:]
-    )
-    return [p for p in session.pieces(n_new) if not packed[p.index]]
+    own = store.open_group(session.plan.survey, "r", session.group)
+    packed = np.asarray(store.open_array(own, "packed")[:])
+    return [piece for piece in session.pieces(n_new) if not packed[piece.index]]
 
 
 def count_reasons(refused: Iterable[tuple[Any, str, str]]) -> dict[str, int]:
     """Count what was refused by the first words of the reason, the most frequent first."""
-    return dict(collections.Counter(r.partition(":")[0] for _, _, r in refused).most_common())
+    first_words = [reason.partition(":")[0] for _, _, reason in refused]
+    return dict(collections.Counter(first_words).most_common())
 
 
 def check_files(session: Session, layout: Layout) -> None:
@@ -316,9 +302,9 @@ def check_files(session: Session, layout: Layout) -> None:
     RuntimeError
         It is a fault of luxscale if one did not.
     """
-    lost = (
-        set(range(session.n_files)) - set(layout.file.tolist()) - {f for f, _, _ in layout.refused}
-    )
+    gave_stars = set(layout.file.tolist())
+    refused = {file for file, _, _ in layout.refused}
+    lost = set(range(session.n_files)) - gave_stars - refused
     if lost:
         raise RuntimeError(
             f"{len(lost)} files neither gave stars nor were refused, first {min(lost)}"

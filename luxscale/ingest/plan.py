@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from luxscale.prepare import Recipe
+from luxscale.schema.blocks import iterate_blocks
 
 #: Batches that a small set of files is shared out in, at least.
 _LEAST_BATCHES = 16
@@ -25,7 +26,10 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A chunk of the survey, to be put together from what batches read: stars ``start`` to ``stop`` of the survey."""
+    """A chunk of the survey, to be put together from what batches read.
+
+    It has stars ``start`` to ``stop`` of the survey.
+    """
 
     index: int
     start: int
@@ -60,11 +64,11 @@ class Plan:
     @property
     def identity(self) -> dict[str, Any]:
         """What a survey must agree on for more files to be added, ready for JSON."""
-        recipe = {k: _plain(v) for k, v in dataclasses.asdict(self.recipe).items()}
+        recipe = dataclasses.asdict(self.recipe)
         return {
             "format": self.format,
             "options": dict(self.options),
-            "recipe": recipe,
+            "recipe": {name: _make_lists(value) for name, value in recipe.items()},
             "chunk": self.chunk,
             "grid": self.grid,
         }
@@ -98,30 +102,39 @@ class Session:
     @property
     def batches(self) -> tuple[Batch, ...]:
         """All batches, in order."""
-        starts = range(0, self.n_files, self.batch_files)
-        return tuple(
-            Batch(i, a, min(a + self.batch_files, self.n_files)) for i, a in enumerate(starts)
-        )
+        blocks = iterate_blocks(self.n_files, self.batch_files)
+        return tuple(Batch(i, files.start, files.stop) for i, files in enumerate(blocks))
 
     def pieces(self, n_new: int) -> tuple[Piece, ...]:
         """Return the chunks of the survey that so many new stars fill, in order."""
-        chunk, last = self.plan.chunk, self.first + n_new
-        starts = range(self.first - self.first % chunk, last, chunk)
-        return tuple(
-            Piece(i, max(a, self.first), min(a + chunk, last)) for i, a in enumerate(starts)
-        )
+        chunk = self.plan.chunk
+        last = self.first + n_new
+        first_chunk = self.first - self.first % chunk
+        found = []
+        for index, start in enumerate(range(first_chunk, last, chunk)):
+            found.append(Piece(index, max(start, self.first), min(start + chunk, last)))
+        return tuple(found)
 
 
-def batch_files(n_files: int, chunk: int, many: bool) -> int:
-    """Return the files of a batch: as many as a chunk has stars, fewer of a small set; one where each holds many."""
-    return 1 if many else max(1, min(chunk, -(-n_files // _LEAST_BATCHES)))
+def choose_batch_size(n_files: int, chunk: int, many: bool) -> int:
+    """Return the files of a batch: as many as a chunk has stars, fewer of a small set.
+
+    It is one where each file holds many stars.
+    """
+    if many:
+        return 1
+    shared_out = -(-n_files // _LEAST_BATCHES)
+    return max(1, min(chunk, shared_out))
 
 
 def grid_checksum(grid: np.ndarray) -> str:
     """Return a short name of a wavelength grid, by its values."""
-    return hashlib.sha256(np.ascontiguousarray(grid, "<f8").tobytes()).hexdigest()[:16]
+    values = np.ascontiguousarray(grid, "<f8")
+    return hashlib.sha256(values.tobytes()).hexdigest()[:16]
 
 
-def _plain(value: Any) -> Any:
+def _make_lists(value: Any) -> Any:
     """Return tuples as the lists that JSON makes of them."""
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [_make_lists(item) for item in value]
+    return value

@@ -23,7 +23,7 @@ from luxscale.info.survey import quarantine
 from luxscale.ingest import find_files, ingest, ledger, make_grid, run
 from luxscale.ingest.batch import run_batch
 from luxscale.ingest.part import Part
-from luxscale.ingest.plan import Batch, Session, batch_files, grid_checksum
+from luxscale.ingest.plan import Batch, Session, choose_batch_size, grid_checksum
 from luxscale.labels import LabelTable
 from luxscale.prepare import default_recipe, prepare
 from luxscale.readers import FORMATS, get_format
@@ -387,9 +387,9 @@ def test_every_format_says_how_its_files_are_named():
 
 
 def test_batches_are_shared_out_and_every_file_is_in_one():
-    assert batch_files(20_000, 1024, many=False) == 1024
-    assert batch_files(100, 1024, many=False) == 7
-    assert batch_files(100, 1024, many=True) == 1
+    assert choose_batch_size(20_000, 1024, many=False) == 1024
+    assert choose_batch_size(100, 1024, many=False) == 7
+    assert choose_batch_size(100, 1024, many=True) == 1
     session = Session(None, 0, 100, 7, 0)
     assert [(b.start, b.stop) for b in session.batches] == [
         (a, min(a + 7, 100)) for a in range(0, 100, 7)
