@@ -41,37 +41,42 @@ def shared(name: str) -> Path:
 #: Columns of DR20 by kind of file and instrument, ``name:TFORM``; ``*`` is the number of pixels.
 MWM_COLUMNS = {
     ("mwmStar", "APOGEE"): """
-    spectrum_pk:K release:4A filetype:6A v_astra:5A healpix:J sdss_id:K apred:4A obj:18A telescope:6A min_mjd:J
-    max_mjd:J n_entries:J n_visits:J n_good_visits:J n_good_rvs:J snr:E mean_fiber:E std_fiber:E spectrum_flags:K
-    v_rad:E e_v_rad:E std_v_rad:E median_e_v_rad:E doppler_teff:E doppler_e_teff:E doppler_logg:E doppler_e_logg:E
-    doppler_fe_h:E doppler_e_fe_h:E doppler_rchi2:E doppler_flags:K xcorr_v_rad:E xcorr_v_rel:E xcorr_e_v_rel:E ccfwhm:E
-    autofwhm:E n_components:J wavelength:*E flux:*E ivar:*E pixel_flags:*E continuum:*E nmf_rectified_model_flux:*E
-    nmf_rchi2:E nmf_flags:K
+    spectrum_pk:K release:4A filetype:6A v_astra:5A healpix:J sdss_id:K apred:4A obj:18A
+    telescope:6A min_mjd:J max_mjd:J n_entries:J n_visits:J n_good_visits:J n_good_rvs:J snr:E
+    mean_fiber:E std_fiber:E spectrum_flags:K v_rad:E e_v_rad:E std_v_rad:E median_e_v_rad:E
+    doppler_teff:E doppler_e_teff:E doppler_logg:E doppler_e_logg:E doppler_fe_h:E doppler_e_fe_h:E
+    doppler_rchi2:E doppler_flags:K xcorr_v_rad:E xcorr_v_rel:E xcorr_e_v_rel:E ccfwhm:E autofwhm:E
+    n_components:J wavelength:*E flux:*E ivar:*E pixel_flags:*E continuum:*E
+    nmf_rectified_model_flux:*E nmf_rchi2:E nmf_flags:K
     """,
     ("mwmStar", "BOSS"): """
-    spectrum_pk_id:K release:5A filetype:7A v_astra:5A healpix:J sdss_id:K run2d:6A telescope:6A min_mjd:J max_mjd:J
-    n_visits:J n_good_visits:J n_good_rvs:J v_rad:E e_v_rad:E std_v_rad:E median_e_v_rad:E xcsao_teff:E xcsao_e_teff:E
-    xcsao_logg:E xcsao_e_logg:E xcsao_fe_h:E xcsao_e_fe_h:E xcsao_meanrxc:E snr:E gri_gaia_transform_flags:K
-    zwarning_flags:K wavelength:*E flux:*E ivar:*E pixel_flags:*E continuum:*E nmf_rectified_model_flux:*E nmf_rchi2:E
-    nmf_flags:K
+    spectrum_pk_id:K release:5A filetype:7A v_astra:5A healpix:J sdss_id:K run2d:6A telescope:6A
+    min_mjd:J max_mjd:J n_visits:J n_good_visits:J n_good_rvs:J v_rad:E e_v_rad:E std_v_rad:E
+    median_e_v_rad:E xcsao_teff:E xcsao_e_teff:E xcsao_logg:E xcsao_e_logg:E xcsao_fe_h:E
+    xcsao_e_fe_h:E xcsao_meanrxc:E snr:E gri_gaia_transform_flags:K zwarning_flags:K wavelength:*E
+    flux:*E ivar:*E pixel_flags:*E continuum:*E nmf_rectified_model_flux:*E nmf_rchi2:E nmf_flags:K
     """,
     ("mwmVisit", "APOGEE"): """
-    spectrum_pk:K catalogid:K star_pk:K visit_pk:K rv_visit_pk:K release:4A filetype:6A v_astra:5A healpix:J sdss_id:K
-    apred:4A plate:5A telescope:6A fiber:J mjd:J field:6A prefix:2A reduction:1A obj:18A date_obs:26A jd:E exptime:E
-    dithered:L f_night_time:E input_ra:E input_dec:E n_frames:J assigned:J on_target:J valid:J fps:L snr:E in_stack:L
-    spectrum_flags:K v_rad:E v_rel:E e_v_rel:E bc:E doppler_teff:E doppler_e_teff:E doppler_logg:E doppler_e_logg:E
-    doppler_fe_h:E doppler_e_fe_h:E doppler_rchi2:E doppler_flags:K xcorr_v_rad:E xcorr_v_rel:E xcorr_e_v_rel:E ccfwhm:E
-    autofwhm:E n_components:J flux:*E ivar:*E pixel_flags:*E continuum:*E nmf_rchi2:E nmf_flags:K
+    spectrum_pk:K catalogid:K star_pk:K visit_pk:K rv_visit_pk:K release:4A filetype:6A v_astra:5A
+    healpix:J sdss_id:K apred:4A plate:5A telescope:6A fiber:J mjd:J field:6A prefix:2A reduction:1A
+    obj:18A date_obs:26A jd:E exptime:E dithered:L f_night_time:E input_ra:E input_dec:E n_frames:J
+    assigned:J on_target:J valid:J fps:L snr:E in_stack:L spectrum_flags:K v_rad:E v_rel:E e_v_rel:E
+    bc:E doppler_teff:E doppler_e_teff:E doppler_logg:E doppler_e_logg:E doppler_fe_h:E
+    doppler_e_fe_h:E doppler_rchi2:E doppler_flags:K xcorr_v_rad:E xcorr_v_rel:E xcorr_e_v_rel:E
+    ccfwhm:E autofwhm:E n_components:J flux:*E ivar:*E pixel_flags:*E continuum:*E nmf_rchi2:E
+    nmf_flags:K
     """,
     ("mwmVisit", "BOSS"): """
-    spectrum_pk_id:K drp_spectrum_pk_id:K release:5A filetype:8A v_astra:5A healpix:J sdss_id:K run2d:6A mjd:J fieldid:J
-    catalogid:K n_exp:J exptime:E plateid:J cartid:J mapid:J slitid:J psfsky:J preject:E n_std:J n_gal:J lowrej:J
-    highrej:J scatpoly:J proftype:J nfitpoly:J skychi2:E schi2min:E schi2max:E alt:E az:E telescope:6A seeing:E
-    airmass:E airtemp:E dewpoint:E humidity:E pressure:E dust_a:E dust_b:E gust_direction:E gust_speed:E
-    wind_direction:E wind_speed:E moon_dist_mean:E moon_phase_mean:E n_guide:J tai_beg:K tai_end:K fiber_offset:L
-    f_night_time:E delta_ra:1E delta_dec:1E snr:E in_stack:L gri_gaia_transform_flags:K zwarning_flags:K xcsao_v_rad:E
-    xcsao_e_v_rad:E xcsao_teff:E xcsao_e_teff:E xcsao_logg:E xcsao_e_logg:E xcsao_fe_h:E xcsao_e_fe_h:E xcsao_rxc:E
-    flux:*E ivar:*E wresl:*E pixel_flags:*E continuum:*E nmf_rchi2:E nmf_flags:K
+    spectrum_pk_id:K drp_spectrum_pk_id:K release:5A filetype:8A v_astra:5A healpix:J sdss_id:K
+    run2d:6A mjd:J fieldid:J catalogid:K n_exp:J exptime:E plateid:J cartid:J mapid:J slitid:J
+    psfsky:J preject:E n_std:J n_gal:J lowrej:J highrej:J scatpoly:J proftype:J nfitpoly:J skychi2:E
+    schi2min:E schi2max:E alt:E az:E telescope:6A seeing:E airmass:E airtemp:E dewpoint:E humidity:E
+    pressure:E dust_a:E dust_b:E gust_direction:E gust_speed:E wind_direction:E wind_speed:E
+    moon_dist_mean:E moon_phase_mean:E n_guide:J tai_beg:K tai_end:K fiber_offset:L f_night_time:E
+    delta_ra:1E delta_dec:1E snr:E in_stack:L gri_gaia_transform_flags:K zwarning_flags:K
+    xcsao_v_rad:E xcsao_e_v_rad:E xcsao_teff:E xcsao_e_teff:E xcsao_logg:E xcsao_e_logg:E
+    xcsao_fe_h:E xcsao_e_fe_h:E xcsao_rxc:E flux:*E ivar:*E wresl:*E pixel_flags:*E continuum:*E
+    nmf_rchi2:E nmf_flags:K
     """,
 }
 
@@ -95,10 +100,11 @@ def mwm_columns(kind: str, instrument: str, release: str = "DR20") -> dict[str, 
 
 
 def mwm_hdu(
-    kind: str, instrument: str, site: str, n: int, *, release: str = "DR20", sdss_id: int = 99560000, seed: int = 0,
+    kind: str, instrument: str, site: str, n: int,
+    *, release: str = "DR20", sdss_id: int = 99560000, seed: int = 0,
     **given: Any,
 ) -> fits.BinTableHDU:  # fmt: skip
-    """Return the table of one instrument at one observatory: n spectra, of which ``given`` columns are as given."""
+    """Return the table of an instrument at a site: n spectra, ``given`` columns as given."""
     rng = np.random.default_rng(seed)
     start, step, n_pixels = CRVAL[instrument]
     width = n_pixels if n else 0
@@ -183,7 +189,7 @@ def write_apstar(
 
 
 def write_aspcapstar(path: Path, *, id_in: str = "OBJ", seed: int = 0) -> Path:
-    """Write an aspcapStar file, which has the star's name in a keyword of the header or in its table."""
+    """Write an aspcapStar file, with the star's name in a keyword of the header or in its table."""
     rng = np.random.default_rng(seed)
     arrays = [
         rng.uniform(low, high, APOGEE_PIXELS).astype("f4")

@@ -1,4 +1,4 @@
-"""Damaged survey files, by a seed, and a process that reads them under limits of time and memory."""
+"""Damaged survey files, by a seed, and a process that reads them with bounded time and memory."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def junk(raw: bytearray, rng: np.random.Generator) -> None:
 
 
 def pack(raw: bytearray, rng: np.random.Generator) -> None:
-    """Compress a file, which is then sound, cut off, damaged, or of far more bytes than a star has."""
+    """Compress a file, which is then sound, cut off, damaged, or far too large for a star."""
     kind = rng.integers(4)
     packed = bytearray(gzip.compress(bytes(raw), 1) if kind else bomb())
     if kind == 1:
@@ -251,7 +251,7 @@ def _child(names: tuple[str, ...], seed: int, n: int, tmp: Path) -> None:
 
 
 def read_damaged(*names: str, n: int, tmp: Path, seed: int = 1) -> dict[str, int]:
-    """Read n damaged files of each format in a process of its own; return how often each outcome came.
+    """Read n damaged files of each format in a process of its own; count the outcomes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Builders of files of LAMOST, GALAH and Gaia, and of arrays, from the surveys' descriptions of them."""
+"""Builders of files of LAMOST, GALAH and Gaia, and of arrays, from the surveys' descriptions."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def build_galah_dr3(
     normalised: bool = True,
     rv: float = 30.0,
 ) -> dict[str, Path]:
-    """Write the files of a star's cameras: the normalised flux at rest, and without the first pixels of camera 4."""
+    """Write the files of a star's cameras: normalised flux at rest, of camera 4 cut short."""
     paths = {}
     for camera in cameras:
         rng = np.random.default_rng(int(camera))
@@ -133,7 +133,7 @@ def build_galah_dr3(
 
 
 def build_galah_dr4(path: Path, *, fitted: bool = True, seed: int = 0) -> Path:
-    """Write a table of DR4's pipeline, ``mob`` for the pixels it fitted; the star is in the name."""
+    """Write a table of DR4's pipeline, ``mob`` for pixels it fitted; the star is in the name."""
     rng = np.random.default_rng(seed)
     wave = np.concatenate([s + step * np.arange(n) for s, step, n in HERMES]) / (
         1 - 20 / 299792.458
@@ -173,7 +173,7 @@ def build_xp(
     sampling: np.ndarray | None = None,
     archive: bool = False,
 ) -> Path:
-    """Write sampled XP spectra as GaiaXPy does by the ending of the name, or as the archive does (CSV of either)."""
+    """Write sampled XP spectra as GaiaXPy does, by the name's ending, or as the archive does."""
     star, flux, error = arrays
     wavelength = 336 + 2.0 * np.arange(343) if sampling is None else sampling
     if path.suffix == ".fits":
@@ -225,7 +225,7 @@ def spectra_arrays(n: int = 4, n_pixels: int = 30, seed: int = 0) -> dict[str, n
 
 
 def build_arrays(path: Path, arrays: dict[str, np.ndarray]) -> Path:
-    """Write arrays by the ending of the name: HDF5, npz, ``.table.fits`` or ``.fits`` with an image of each."""
+    """Write arrays by the name's ending: HDF5, npz, ``.table.fits``, or ``.fits`` of images."""
     if path.suffix == ".h5":
         with h5py.File(path, "w") as file:
             for name, array in arrays.items():

@@ -219,13 +219,13 @@ def _read_plan(path: str | Path) -> Plan | None:
 
 def _describe_ingest(plan: Plan) -> dict[str, Any]:
     """Return what was read, how, and what became of it, over all sessions that have ended."""
-    ended = [s for s in ledger.sessions(plan) if ledger.attrs(s)["stage"] == ledger.DONE]
-    facts = [ledger.attrs(s) for s in ended]
-    files = ledger.standing(plan)
+    ended = [s for s in ledger.list_sessions(plan) if ledger.read_facts(s)["stage"] == ledger.DONE]
+    facts = [ledger.read_facts(s) for s in ended]
+    files = ledger.list_refused_by_file(plan)
     refused = [(path, star, why) for path, rows in files.items() for star, why in rows]
     whole = sum(star == ledger.WHOLE_FILE for _, star, _ in refused)
     # with those that were refused at first and read again later
-    ever_refused = [row for session in ended for row in ledger.refused(session)]
+    ever_refused = [row for session in ended for row in ledger.read_refused(session)]
     n_pixels = ledger.read_grid(plan.survey).size
     kept = sum(f["stars"] for f in facts)
     masked: collections.Counter[str] = collections.Counter()
@@ -267,7 +267,7 @@ def _describe_unfinished(path: str | Path) -> dict[str, Any]:
     plan = _read_plan(path)
     if plan is None:
         raise InputError(f"{path}: is not complete, and does not say of which files; make it again")
-    found = [_describe_stage(session) for session in ledger.sessions(plan)]
+    found = [_describe_stage(session) for session in ledger.list_sessions(plan)]
     return {
         "kind": "survey",
         "state": "files are being read into it, or were when that was stopped: the same `luxscale "
@@ -279,7 +279,7 @@ def _describe_unfinished(path: str | Path) -> dict[str, Any]:
 
 
 def _describe_stage(session: Session) -> dict[str, Any]:
-    facts = ledger.attrs(session)
+    facts = ledger.read_facts(session)
     batches = len(session.batches)
     parts = [f"{ledger.PARTS}/{batch.index}" for batch in session.batches]
     done = batches
@@ -320,10 +320,14 @@ def quarantine(path: str | Path) -> list[dict[str, str]]:
                 f"{path}: no survey that `luxscale ingest` made; only of those files are "
                 "quarantined"
             )
-        rows = [(path, *row) for path, found in ledger.standing(plan).items() for row in found]
-        for session in ledger.sessions(plan):
-            if ledger.attrs(session)["stage"] != ledger.DONE:
-                files = ledger.session_files(session)
+        rows = [
+            (path, *row)
+            for path, found in ledger.list_refused_by_file(plan).items()
+            for row in found
+        ]
+        for session in ledger.list_sessions(plan):
+            if ledger.read_facts(session)["stage"] != ledger.DONE:
+                files = ledger.read_files(session)
                 rows += [(files[f], star, why) for f, star, why in _list_refused(session)]
     return [{"file": file, "star": star, "reason": reason} for file, star, reason in rows]
 
@@ -332,7 +336,7 @@ def _list_refused(session: Session) -> list[tuple[int, str, str]]:
     """Return what a session's batches refused so far: number of the file, star, reason."""
     refused = []
     for batch in session.batches:
-        part = ledger.part(session, batch.index)
+        part = ledger.read_part(session, batch.index)
         if part is None:
             continue
         for file, star, reason in part["refused"]:

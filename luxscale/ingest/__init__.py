@@ -14,7 +14,7 @@ from luxscale import store
 from luxscale.errors import InputError
 from luxscale.ingest import ledger, run
 from luxscale.ingest.files import find_files
-from luxscale.ingest.plan import Plan, grid_checksum
+from luxscale.ingest.plan import Plan, compute_grid_checksum
 from luxscale.labels import LabelTable
 from luxscale.prepare import check_recipe, default_recipe
 from luxscale.readers import BadFile, Format, get_format
@@ -126,18 +126,18 @@ def ingest(
     """
     fmt = get_format(format)
     path = store.make_absolute(survey)
-    all_options = _options(fmt, options or {})
+    all_options = _complete_options(fmt, options or {})
     full_recipe = default_recipe(fmt, **(recipe or {}))
     paths = [str(Path(f).absolute()) for f in files]
-    pixels = _grid(path, fmt, dict(all_options), paths, grid)
+    pixels = _find_grid(path, fmt, dict(all_options), paths, grid)
     check_recipe(full_recipe, get_format(format, dict(all_options)), pixels)
     plan = Plan(
         survey=path,
         format=fmt.name,
         options=all_options,
         recipe=full_recipe,
-        chunk=_count(chunk),
-        grid=grid_checksum(pixels),
+        chunk=_check_chunk(chunk),
+        grid=compute_grid_checksum(pixels),
     )
     target = run.FileSurvey(plan=plan, wavelength=pixels, files=paths, labels=labels, retry=retry)
     with RunLog(log) as run_log, open_target(target, title="ingesting", progress=progress) as ours:
@@ -159,12 +159,12 @@ def _summarise(plan: Plan, filled: run.Filled) -> Summary:
         n_labelled=filled.n_labelled,
         quarantined=[q for r in filled.results for q in r.quarantined],
         masked=dict(masked.most_common()),
-        n_pixels=n_new * ledger.grid_of(plan).size,
+        n_pixels=n_new * ledger.get_grid(plan).size,
         seconds=filled.seconds,
     )
 
 
-def _options(fmt: Format, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _complete_options(fmt: Format, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return all options of a format, those given and the others as they are by default.
 
     Raises
@@ -185,18 +185,18 @@ def _options(fmt: Format, given: Mapping[str, str]) -> tuple[tuple[str, str], ..
     return tuple((name, given.get(name, o.default)) for name, o in known.items())
 
 
-def _count(chunk: int) -> int:
+def _check_chunk(chunk: int) -> int:
     if chunk < 1:
         raise InputError(f"chunk={chunk}: give the number of stars in a chunk, 1 or more")
     return chunk
 
 
-def _grid(
+def _find_grid(
     survey: str, fmt: Format, options: dict[str, str], files: list[str], grid: np.ndarray | None
 ) -> np.ndarray:
-    """Return the wavelengths of the survey.
+    """Return the wavelengths of the survey: (wavelength,).
 
-    Those asked for, those it has, the format's, or those of the first file.
+    They are those asked for, those it has, the format's, or those of the first file.
 
     Raises
     ------
@@ -211,13 +211,14 @@ def _grid(
     first = ""
     for path in files:
         try:
-            return np.asarray(next(iter(fmt.read(path, **options))).wavelength, float)
+            spectra = next(iter(fmt.read(path, **options)))
+            return np.asarray(spectra.wavelength, float)
         except (BadFile, OSError, StopIteration) as error:
-            first = first or f" (the first, {path}: {str(error) or 'holds no spectrum'})"
+            if not first:
+                first = f" (the first, {path}: {str(error) or 'holds no spectrum'})"
     raise InputError(
         f"no file can be read as {fmt.name}, from which to take the wavelength grid{first}; "
-        "mend that, or give a grid "
-        "with --grid"
+        "mend that, or give a grid with --grid"
     )
 
 
@@ -248,15 +249,15 @@ def make_grid(least: float, greatest: float, step: float, *, log: bool = False) 
     >>> make_grid(15100.0, 15102.0, 1.0)
     array([15100., 15101., 15102.])
     """
+    asked = f"grid {least:g}:{greatest:g}:{step:g}"
     if not (0 < least < greatest and step > 0):
-        raise InputError(
-            f"grid {least:g}:{greatest:g}:{step:g}: write least:greatest:step, all above 0"
-        )
-    ends = np.log10([least, greatest]) if log else np.array([least, greatest])
-    count = int(np.floor((ends[1] - ends[0]) / step + 1e-6)) + 1
+        raise InputError(f"{asked}: write least:greatest:step, all above 0")
+    first, last = least, greatest
+    if log:
+        first, last = np.log10([least, greatest])
+    n_steps = np.floor((last - first) / step + 1e-6)  # a last step short by rounding counts
+    count = int(n_steps) + 1
     if not 2 <= count <= 1_000_000:
-        raise InputError(
-            f"grid {least:g}:{greatest:g}:{step:g} has {count} pixels; choose another step"
-        )
-    grid = ends[0] + step * np.arange(float(count))
+        raise InputError(f"{asked} has {count} pixels; choose another step")
+    grid = first + step * np.arange(float(count))
     return 10**grid if log else grid

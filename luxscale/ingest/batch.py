@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from luxscale import store
-from luxscale.ingest.ledger import WHOLE_FILE, grid_of, session_files
+from luxscale.ingest.ledger import WHOLE_FILE, get_grid, read_files
 from luxscale.ingest.part import Part
 from luxscale.ingest.plan import Batch, Session
 from luxscale.prepare import prepare
@@ -87,7 +87,7 @@ Loose = tuple[int, Spectra]  # number of a file, and some of its stars
 def _read_files(session: Session, batch: Batch, part: Part) -> Iterator[Loose]:
     """Yield the spectra of the files, and put down those that cannot be read."""
     fmt, options = get_format(session.plan.format), dict(session.plan.options)
-    paths = session_files(session, batch.start, batch.stop)
+    paths = read_files(session, batch.start, batch.stop)
     for number, path in enumerate(paths, batch.start):
         stars: set[object] = set()
         try:
@@ -125,7 +125,7 @@ def _gather_blocks(loose: Iterator[Loose], size: int) -> Iterator[list[Loose]]:
 def _prepare_block(session: Session, block: Sequence[Loose], part: Part) -> None:
     """Prepare spectra for the survey's grid, and keep those that are of use."""
     fmt = get_format(session.plan.format, dict(session.plan.options))
-    grid = grid_of(session.plan)
+    grid = get_grid(session.plan)
     for numbers, spectra in _group_alike(block):
         try:
             ready = prepare(spectra, fmt, session.plan.recipe, grid)

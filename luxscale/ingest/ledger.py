@@ -43,7 +43,7 @@ _TABLE_CHUNK = 2**14
 _TEXT = np.dtypes.StringDType()
 
 
-def create(plan: Plan, grid: np.ndarray) -> None:
+def create_survey(plan: Plan, grid: np.ndarray) -> None:
     """Begin a survey: its grid, and how its files are read."""
     root = zarr.open_group(store.locate(plan.survey), mode="a")
     group = root.create_group(GROUP, overwrite=True)
@@ -56,7 +56,7 @@ def create(plan: Plan, grid: np.ndarray) -> None:
     root.attrs["complete"] = 0
 
 
-def identity(survey: str) -> dict[str, Any] | None:
+def read_identity(survey: str) -> dict[str, Any] | None:
     """Return how the files of a survey were read; None if there is no survey yet.
 
     Raises
@@ -80,7 +80,7 @@ def identity(survey: str) -> dict[str, Any] | None:
 
 def read_plan(survey: str) -> Plan | None:
     """Return the plan of a survey as it was put down; None if there is no survey yet."""
-    facts = identity(survey)
+    facts = read_identity(survey)
     if facts is None:
         return None
     recipe = {name: _make_tuples(value) for name, value in facts["recipe"].items()}
@@ -102,7 +102,7 @@ def _make_tuples(value: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=1)
-def grid_of(plan: Plan) -> np.ndarray:
+def get_grid(plan: Plan) -> np.ndarray:
     """Return the wavelengths of a survey: (wavelength,)."""
     return read_grid(plan.survey)
 
@@ -113,7 +113,7 @@ def read_grid(survey: str) -> np.ndarray:
     return np.asarray(store.open_array(group, "wavelength")[:])
 
 
-def sessions(plan: Plan) -> list[Session]:
+def list_sessions(plan: Plan) -> list[Session]:
     """Return all sessions, in order."""
     facts = _read_sessions_facts(plan.survey)
     return [_make_session(plan, number, facts[number]) for number in sorted(facts)]
@@ -147,13 +147,13 @@ def is_begun(survey: str) -> bool:
     return False
 
 
-def begin(plan: Plan, number: int, files: Sequence[str], first: int) -> Session:
+def begin_session(plan: Plan, number: int, files: Sequence[str], first: int) -> Session:
     """Put down the files of a new session; ``stage`` last, by which a session counts as begun."""
     batch_size = choose_batch_size(len(files), plan.chunk, get_format(plan.format).many)
     store.open_group(plan.survey, "r+").attrs["complete"] = 0
     group = store.open_group(plan.survey, "r+", GROUP).require_group(str(number))
     write_text(group, "file", np.array(files, object), batch_size)
-    facts = {"n_files": len(files), "batch_files": batch_size, "first": first}
+    facts: dict[str, Any] = {"n_files": len(files), "batch_files": batch_size, "first": first}
     group.attrs.update(facts)
     group.attrs["stage"] = READING
     return _make_session(plan, number, facts)
@@ -171,24 +171,24 @@ def write_text(group: zarr.Group, name: str, values: np.ndarray, chunk: int) -> 
     made[:] = values.astype(_TEXT)
 
 
-def attrs(session: Session) -> dict[str, Any]:
+def read_facts(session: Session) -> dict[str, Any]:
     """Return what is put down of a session."""
     return dict(store.open_group(session.plan.survey, "r", session.group).attrs)
 
 
-def update(session: Session, **facts: Any) -> None:
+def update_facts(session: Session, **facts: Any) -> None:
     """Put down something of a session."""
     store.open_group(session.plan.survey, "r+", session.group).attrs.update(facts)
 
 
-def session_files(session: Session, start: int = 0, stop: int | None = None) -> list[str]:
+def read_files(session: Session, start: int = 0, stop: int | None = None) -> list[str]:
     """Return paths of files, by number."""
     group = store.open_group(session.plan.survey, "r", session.group)
     paths = np.asarray(store.open_array(group, "file")[start:stop])
     return [str(path) for path in paths]
 
 
-def part(session: Session, index: int) -> dict[str, Any] | None:
+def read_part(session: Session, index: int) -> dict[str, Any] | None:
     """Return what a batch gave, spectra apart; None if it is not done."""
     group = store.open_group(session.plan.survey, "r", session.group)
     name = f"{PARTS}/{index}"
@@ -197,12 +197,12 @@ def part(session: Session, index: int) -> dict[str, Any] | None:
     return dict(group[name].attrs)
 
 
-def pending(session: Session) -> list[Batch]:
+def list_pending(session: Session) -> list[Batch]:
     """Return the batches that are not done."""
-    return [batch for batch in session.batches if part(session, batch.index) is None]
+    return [batch for batch in session.batches if read_part(session, batch.index) is None]
 
 
-def end(session: Session, layout: Layout) -> None:
+def end_session(session: Session, layout: Layout) -> None:
     """Put down how a session ended, and drop what batches gave."""
     group = store.open_group(session.plan.survey, "r+", session.group)
     files, stars, reasons = [], [], []
@@ -214,7 +214,7 @@ def end(session: Session, layout: Layout) -> None:
     write_text(group, "refused_reason", np.array(reasons, object), _TABLE_CHUNK)
     numbers = np.array(files, np.int64)
     group.create_array("refused_file", data=numbers, chunks=(_TABLE_CHUNK,), overwrite=True)
-    facts = {
+    facts: dict[str, Any] = {
         "spectra": layout.n_read,
         "stars": layout.star.size,
         "masked": layout.masked,
@@ -227,7 +227,7 @@ def end(session: Session, layout: Layout) -> None:
             del group[name]
 
 
-def refused(session: Session) -> list[tuple[int, str, str]]:
+def read_refused(session: Session) -> list[tuple[int, str, str]]:
     """Return what was refused in a session that has ended: number of the file, star, reason."""
     group = store.open_group(session.plan.survey, "r", session.group)
     files, stars, reasons = (
@@ -238,25 +238,25 @@ def refused(session: Session) -> list[tuple[int, str, str]]:
     return [(int(file), str(star), str(reason)) for file, star, reason in rows]
 
 
-def standing(plan: Plan) -> dict[str, tuple[tuple[str, str], ...]]:
+def list_refused_by_file(plan: Plan) -> dict[str, tuple[tuple[str, str], ...]]:
     """Return the files of sessions that have ended, and what of each was refused: star, reason.
 
     Of a file that was read twice, what was refused the last time counts.
     """
     files: dict[str, tuple[tuple[str, str], ...]] = {}
-    for session in sessions(plan):
-        if attrs(session)["stage"] != DONE:
+    for session in list_sessions(plan):
+        if read_facts(session)["stage"] != DONE:
             continue
-        paths = session_files(session)
+        paths = read_files(session)
         files |= dict.fromkeys(paths, ())
-        for file, star, reason in refused(session):
+        for file, star, reason in read_refused(session):
             files[paths[file]] += ((star, reason),)
     return files
 
 
-def complete(plan: Plan) -> None:
+def mark_complete(plan: Plan) -> None:
     """Say that a survey is complete, and what it is."""
-    facts = {
+    facts: dict[str, Any] = {
         "title": f"Survey of {plan.format} files",
         "continuum": plan.recipe.continuum,
         "luxscale_version": version("luxscale"),

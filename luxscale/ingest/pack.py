@@ -36,7 +36,7 @@ def lay_out(session: Session) -> Layout:
     the highest signal-to-noise ratio stays, the first of equals; one that the survey has already
     stays as it is.
     """
-    parts = [ledger.part(session, batch.index) or {} for batch in session.batches]
+    parts = [ledger.read_part(session, batch.index) or {} for batch in session.batches]
     masked: collections.Counter[str] = collections.Counter()
     refused = []
     frames = []
@@ -100,7 +100,7 @@ def _drop_duplicates(
     is_best = table.index.isin(best.index)
     worse = table[~is_best]
     best_file = worse["star"].map(best.set_index("star")["file"])
-    paths = ledger.session_files(session)
+    paths = ledger.read_files(session)
     for star, file, other in zip(worse["star"], worse["file"], best_file, strict=True):
         reason = f"duplicate: {paths[other]} has the star with S/N as high or higher"
         refused.append((int(file), str(star), reason))
@@ -129,13 +129,13 @@ def write_layout(session: Session, layout: Layout) -> None:
     """
     group = store.open_group(session.plan.survey, "r+")
     total = session.first + layout.star.size
-    grid = ledger.grid_of(session.plan)
+    grid = ledger.get_grid(session.plan)
     if session.first:
         for name in _SPECTRA:
             store.open_array(group, name).resize((total, grid.size))
     else:
         _create_spectra(group, session, total, grid)
-    paths = np.array(ledger.session_files(session), object)
+    paths = np.array(ledger.read_files(session), object)
     columns = {STAR: layout.star, SOURCE: paths[layout.file], **layout.columns}
     for name, array in group.arrays():
         if getattr(array.metadata, "dimension_names", None) == (STAR,):
@@ -271,7 +271,7 @@ def _gather_rows(session: Session, own: zarr.Group, source: np.ndarray, name: st
     batch_of_star, row_of_star = source.T
     found = []
     for batch in np.unique(batch_of_star):  # stars stand in the order of the batches
-        part = ledger.part(session, int(batch))
+        part = ledger.read_part(session, int(batch))
         assert part is not None
         rows = row_of_star[batch_of_star == batch]
         first = rows.min()
@@ -281,7 +281,7 @@ def _gather_rows(session: Session, own: zarr.Group, source: np.ndarray, name: st
     return np.concatenate(found)
 
 
-def pending(session: Session, n_new: int) -> list[Piece]:
+def list_pending(session: Session, n_new: int) -> list[Piece]:
     """Return the chunks that are not written."""
     own = store.open_group(session.plan.survey, "r", session.group)
     packed = np.asarray(store.open_array(own, "packed")[:])

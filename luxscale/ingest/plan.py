@@ -36,7 +36,7 @@ class Piece:
     stop: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """How files become stars of a survey: all that a task needs to know, as plain values.
 
@@ -74,7 +74,7 @@ class Plan:
         }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Session:
     """Files that are added together.
 
@@ -127,7 +127,7 @@ def choose_batch_size(n_files: int, chunk: int, many: bool) -> int:
     return max(1, min(chunk, shared_out))
 
 
-def grid_checksum(grid: np.ndarray) -> str:
+def compute_grid_checksum(grid: np.ndarray) -> str:
     """Return a short name of a wavelength grid, by its values."""
     values = np.ascontiguousarray(grid, "<f8")
     return hashlib.sha256(values.tobytes()).hexdigest()[:16]

@@ -122,13 +122,13 @@ class FileSurvey:
     def create(self) -> list[Session]:
         """Begin a survey, which has no sessions yet."""
         with store.explain_writing(self.path):
-            ledger.create(self.plan, self.wavelength)
+            ledger.create_survey(self.plan, self.wavelength)
         return []
 
     def resume(self) -> list[Session]:
         """Return the sessions that have not ended."""
-        sessions = ledger.sessions(self.plan)
-        return [s for s in sessions if ledger.attrs(s)["stage"] != ledger.DONE]
+        sessions = ledger.list_sessions(self.plan)
+        return [s for s in sessions if ledger.read_facts(s)["stage"] != ledger.DONE]
 
     def fill(self, pending: Sequence[Session], runner: Runner) -> Filled:
         """Finish the sessions that were under way, add the files that are new, join labels.
@@ -150,7 +150,7 @@ class FileSurvey:
         with store.explain_writing(self.path):
             if self.labels is not None:
                 n_labelled = write_labels(self.path, self.labels, self.plan.chunk)
-            ledger.complete(self.plan)
+            ledger.mark_complete(self.plan)
         seconds = runner.seconds
         runner.log.write(
             "end",
@@ -166,13 +166,13 @@ class FileSurvey:
 
     def _begin_session(self) -> Session | None:
         """Put down a session of the files that are new; None if there are none."""
-        known = ledger.standing(self.plan)
+        known = ledger.list_refused_by_file(self.plan)
         new = [f for f in self.files if f not in known or (self.retry and known[f])]
         if not new:
             return None
-        number = len(ledger.sessions(self.plan))
+        number = len(ledger.list_sessions(self.plan))
         with store.explain_writing(self.path):
-            return ledger.begin(self.plan, number, new, count_stars(self.plan))
+            return ledger.begin_session(self.plan, number, new, count_stars(self.plan))
 
 
 def read_identity(survey: str) -> dict[str, Any] | None:
@@ -183,7 +183,7 @@ def read_identity(survey: str) -> dict[str, Any] | None:
     InputError
         If something else is there.
     """
-    found = ledger.identity(survey)
+    found = ledger.read_identity(survey)
     if found is None or not ledger.is_begun(survey):
         return None
     return found
@@ -203,7 +203,7 @@ def _list_changed(before: dict[str, Any], now: dict[str, Any], above: str = "") 
 
 def count_stars(plan: Plan) -> int:
     """Return the stars of a survey all of whose sessions have ended."""
-    return sum(int(ledger.attrs(s)["stars"]) for s in ledger.sessions(plan))
+    return sum(int(ledger.read_facts(s)["stars"]) for s in ledger.list_sessions(plan))
 
 
 def finish_session(session: Session, runner: Runner) -> Result:
@@ -213,23 +213,25 @@ def finish_session(session: Session, runner: Runner) -> Result:
     ------
     CannotWrite, RunError
     """
-    if ledger.attrs(session)["stage"] == ledger.READING:
-        _run_all(_make_job(session, run_batch, "reading", "files"), ledger.pending(session), runner)
+    if ledger.read_facts(session)["stage"] == ledger.READING:
+        _run_all(
+            _make_job(session, run_batch, "reading", "files"), ledger.list_pending(session), runner
+        )
     layout = pack.lay_out(session)
     pack.check_files(session, layout)
     n_new = layout.star.size
     with store.explain_writing(session.plan.survey):
-        if ledger.attrs(session)["stage"] == ledger.READING:
+        if ledger.read_facts(session)["stage"] == ledger.READING:
             if n_new:
                 pack.write_layout(session, layout)
                 forget_new(session.plan.survey, session.first, session.first + n_new)
-            ledger.update(session, stage=ledger.PACKING)
+            ledger.update_facts(session, stage=ledger.PACKING)
     if n_new:
-        pieces = pack.pending(session, n_new)
+        pieces = pack.list_pending(session, n_new)
         _run_all(_make_job(session, pack.run_piece, "writing", "stars"), pieces, runner)
     with store.explain_writing(session.plan.survey):
-        ledger.end(session, layout)
-    paths = ledger.session_files(session)
+        ledger.end_session(session, layout)
+    paths = ledger.read_files(session)
     return Result(
         files=session.n_files,
         spectra=layout.n_read,

@@ -86,12 +86,16 @@ def read_labels(
     if not np.isfinite(value).any():
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in missing.items())
         raise InputError(f"{where}: no label of any row is known: {reasons}")
-    kept = {} if chosen.snr is None else {"snr": chosen.snr}
-    kept |= {name: _fill_missing(data[column]) for name, column in extra.items()}
+    kept = {}
+    if chosen.snr is not None:
+        kept["snr"] = chosen.snr
+    for name, column in extra.items():
+        kept[name] = _fill_missing(data[column])
+    units = tuple(known.labels[source.published].units for source in sources)
     return LabelTable(
         key=chosen.key,
         label=tuple(source.name for source in sources),
-        units=tuple(known.labels[source.published].units for source in sources),
+        units=units,
         value=value,
         err=err,
         columns=kept,

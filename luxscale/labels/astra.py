@@ -42,14 +42,21 @@ _ABUNDANCE = {
 
 def _describe_labels() -> dict[str, Label]:
     units = {"teff": "K", "logg": "dex(cm s-2)", "v_micro": "km s-1", "v_sini": "km s-1"}
-    names = (*units, "m_h_atm", "alpha_m_atm", "c_m_atm", "n_m_atm")
-    labels = {n: Label(column=n, units=units.get(n, "dex"), err=f"e_{n}") for n in names}
-    for x in _MEASURED.split():
-        labels[f"{x}_h"] = Label(column=f"{x}_h", units="dex", err=f"e_{x}_h", flag=f"{x}_h_flags")
-    raw = {
-        f"raw_{n}": Label(column=f"raw_{n}", units=k.units, err=f"raw_e_{n}", flag=k.flag)
-        for n, k in labels.items()
-    }
+    units |= dict.fromkeys(("m_h_atm", "alpha_m_atm", "c_m_atm", "n_m_atm"), "dex")
+    labels = {}
+    for name, unit in units.items():
+        labels[name] = Label(column=name, units=unit, err=f"e_{name}")
+    for element in _MEASURED.split():
+        name = f"{element}_h"
+        labels[name] = Label(column=name, units="dex", err=f"e_{name}", flag=f"{name}_flags")
+    raw = {}
+    for name, label in labels.items():
+        raw[f"raw_{name}"] = Label(
+            column=f"raw_{name}",
+            units=label.units,
+            err=f"raw_e_{name}",
+            flag=label.flag,
+        )
     return {**labels, **raw}
 
 

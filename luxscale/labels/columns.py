@@ -105,7 +105,8 @@ class Columns:
             If one is not there.
         """
         wanted = {name: self.require(name) for name in names}
-        found = self._table.read(list(dict.fromkeys(wanted.values())))
+        once_each = list(dict.fromkeys(wanted.values()))
+        found = self._table.read(once_each)
         return {name: found[column] for name, column in wanted.items()}
 
 

@@ -43,17 +43,20 @@ def parse_settings(
     """
     fields: dict[str, Any] = {"labels": tuple(labels) or None}
     words = dict(words or {})
-    if words.get("row_flags") == "none" and not any(n.startswith("row_flags.") for n in words):
+    names_flags = any(name.startswith("row_flags.") for name in words)
+    if words.get("row_flags") == "none" and not names_flags:
         fields["row_flags"] = {}
         del words["row_flags"]
     for name, word in words.items():
         kind, dot, of = name.partition(".")
         if dot and of and kind in _MANY:
-            fields.setdefault(_MANY[kind], {})[of] = _parse_value(kind, name, word)
+            many = fields.setdefault(_MANY[kind], {})
+            many[of] = _parse_value(kind, name, word)
         elif not dot and kind in _SINGLE:
             fields[kind] = _parse_value(kind, name, word)
         else:
-            known = [*_SINGLE, "row_flags=none", *(f"{k}.NAME" for k in _MANY)]
+            names_of_many = [f"{kind}.NAME" for kind in _MANY]
+            known = [*_SINGLE, "row_flags=none", *names_of_many]
             raise InputError(f"no setting {name!r} of labels; {suggest_names(name, known)}")
     return LabelSettings(**fields)
 

@@ -126,9 +126,13 @@ def choose_rows(
     InputError
         If no row is left, or identifiers repeat without a S/N to choose by.
     """
-    key, without = read_identifiers(data[settings.key or catalog.key], where)
-    counts = {"rows": key.size, "rows without identifier": int(without.sum())}
-    keep = ~without
+    key_column = settings.key or catalog.key
+    key, without_key = read_identifiers(data[key_column], where)
+    counts = {
+        "rows": key.size,
+        "rows without identifier": int(without_key.sum()),
+    }
+    keep = ~without_key
     for column, bits in get_row_flags(catalog, settings).items():
         known = catalog.row_bits.get(column, {})
         mask = make_flag_mask(bits, known, f"{where}: flags of {column}")
@@ -141,13 +145,16 @@ def choose_rows(
         if settings.min_snr > 0:
             too_low = ~(snr >= settings.min_snr)
             keep = _drop_rows(keep, too_low, f"rows of S/N below {settings.min_snr:g}", counts)
-    rows = _choose_best(key, snr, np.flatnonzero(keep), where)
-    counts["duplicates"] = int(keep.sum()) - rows.size
+    kept = np.flatnonzero(keep)
+    rows = _choose_best(key, snr, kept, where)
+    counts["duplicates"] = kept.size - rows.size
     counts["rows kept"] = rows.size
     if not rows.size:
-        reasons = ", ".join(f"{n:,} {reason}" for reason, n in counts.items() if n)
-        raise InputError(f"{where}: no row is left: {reasons}")
-    return ChosenRows(rows, key[rows], None if snr is None else snr[rows], counts)
+        reasons = [f"{n:,} {reason}" for reason, n in counts.items() if n]
+        raise InputError(f"{where}: no row is left: {', '.join(reasons)}")
+    if snr is not None:
+        snr = snr[rows]
+    return ChosenRows(rows, key[rows], snr, counts)
 
 
 def _choose_best(

@@ -13,7 +13,6 @@ from luxscale.labels.abundances import (
     convert_to_x_h,
     get_iron_label,
     rename_on_scale,
-    split_abundance,
 )
 from luxscale.labels.base import Catalog, Label, LabelSettings
 from luxscale.labels.rows import find_flagged, is_sentinel, make_flag_mask
@@ -148,7 +147,8 @@ def read_values(
     counts: dict[str, int] = {}
     for i, source in enumerate(sources):
         found = _read_on_scale(data, catalog, settings, source, where)
-        sigma = _add_floor(found.err, settings.floors.get(source.name))
+        floor = settings.floors.get(source.name)
+        sigma = _add_floor(found.err, floor)
         has_no_error = (found.why == _GIVEN) & ~np.isfinite(sigma)
         why = np.where(has_no_error, _NO_ERROR, found.why)
         is_given = why == _GIVEN
@@ -168,11 +168,12 @@ def _read_on_scale(
     if source.iron is None:
         return published
     iron = _read_published(data, catalog, settings, source.iron, where)
-    _, scale = split_abundance(source.name) or ("", "")
-    convert = convert_to_x_fe if scale == "x_fe" else convert_to_x_h
+    to_x_fe = source.name.endswith("_fe")
+    convert = convert_to_x_fe if to_x_fe else convert_to_x_h
     value, err = convert(published.value, published.err, iron.value, iron.err)
     lacks_iron = (published.why == _GIVEN) & (iron.why != _GIVEN)
-    return _Values(value, err, np.where(lacks_iron, _NO_IRON, published.why))
+    why = np.where(lacks_iron, _NO_IRON, published.why)
+    return _Values(value, err, why)
 
 
 def _add_floor(sigma: np.ndarray, floor: float | None) -> np.ndarray:
@@ -189,14 +190,16 @@ def _read_published(
     label = catalog.labels[name]
     value = _read_numbers(data, label, where)
     why = np.where(np.isfinite(value), _GIVEN, _NOT_GIVEN)
-    why[is_sentinel(value, settings.sentinels)] = _SENTINEL
+    sentinel = is_sentinel(value, settings.sentinels)
+    why[sentinel] = _SENTINEL
     mask = make_value_mask(catalog, settings)
     if label.flag is not None and mask:
         flags = _take_element(data[label.flag], label.index)
         is_flagged = find_flagged(flags, mask, f"{where}: {label.flag}")
         why[(why == _GIVEN) & is_flagged] = _FLAGGED
     value = np.where(why == _GIVEN, value, np.nan)
-    return _Values(value, _read_errors(data, label, settings, where), why)
+    err = _read_errors(data, label, settings, where)
+    return _Values(value, err, why)
 
 
 def _read_numbers(data: Data, label: Label, where: str) -> np.ndarray:

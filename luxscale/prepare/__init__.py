@@ -175,7 +175,7 @@ def _prepare_block(
     recipe: Recipe,
     grid: np.ndarray,
 ) -> tuple[Pixels, dict[int, str], np.ndarray]:
-    """Return the spectra in float32, the stars refused and why, and which were resampled: (star,)."""
+    """Return the spectra in float32, why stars are refused, and which were resampled: (star,)."""
     velocity = _find_velocity(spectra, recipe)
     cleaned = _clean_pixels(spectra, format, recipe)
     pixels, is_resampled = _move_to_grid(cleaned, spectra.wavelength, velocity, grid, recipe)

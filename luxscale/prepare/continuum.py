@@ -73,7 +73,11 @@ def choose_chips(grid: np.ndarray) -> Ranges:
     """
     if 15000 < grid[0] < 15823 and 16451 < grid[-1] < 17100:
         return APOGEE_CHIPS
-    return tuple((float(grid[part][0]), float(grid[part][-1])) for part in find_segments(grid))
+    chips = []
+    for part in find_segments(grid):
+        stretch = grid[part]
+        chips.append((float(stretch[0]), float(stretch[-1])))
+    return tuple(chips)
 
 
 def make_chips(
@@ -184,9 +188,10 @@ def fit_continuum(
         scale = level[rows, None]
         scaled_flux, scaled_ivar = [], []
         for chip in chips:
-            used_ivar = np.where(chip.used, ivar[rows, chip.pixels] * scale**2, 0)
-            scaled_flux.append(_fill_block(flux[rows, chip.pixels] / scale))
-            scaled_ivar.append(_fill_block(used_ivar))
+            chip_flux = flux[rows, chip.pixels] / scale
+            chip_ivar = ivar[rows, chip.pixels] * scale**2
+            scaled_flux.append(_fill_block(chip_flux))
+            scaled_ivar.append(_fill_block(np.where(chip.used, chip_ivar, 0)))
         solved = _solve(scaled_flux, scaled_ivar, designs)
         for chip, found in zip(chips, solved, strict=True):
             continuum[rows, chip.pixels] = np.asarray(found)[: len(scale)] * scale
@@ -225,9 +230,12 @@ def _solve_chip(y: jax.Array, ivar: jax.Array, design: tuple[jax.Array, jax.Arra
     greatest = weight.max(1, keepdims=True)
     weight = weight / jnp.maximum(greatest, jnp.finfo(weight.dtype).tiny)
     h, rhs = linalg.normal_equations(weight, y, x, packed)
-    is_fitted = n_good >= jnp.maximum(LEAST_SHARE * n_used, LEAST_PIXELS * n_terms)
+    least_good = jnp.maximum(LEAST_SHARE * n_used, LEAST_PIXELS * n_terms)
+    is_fitted = n_good >= least_good
+    # a star without enough pixels has any equations that can be solved
     h = jnp.where(is_fitted[:, None, None], linalg.unpack(h, n_terms), jnp.eye(n_terms))
-    found = linalg.dot(linalg.solve(h, rhs).x, x.T)
+    coefficients = linalg.solve(h, rhs).x
+    found = linalg.dot(coefficients, x.T)
     return jnp.where(is_fitted[:, None] & (found > LEAST_LEVEL), found, 0)
 
 

@@ -69,9 +69,14 @@ def clear_unusable(pixels: Pixels, code: int) -> Pixels:
     """
     flux, ivar, reason = pixels
     had_no_reason = reason == 0
-    good = had_no_reason & np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
+    is_usable = np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
+    good = had_no_reason & is_usable
     reason = np.where(had_no_reason & ~good, np.uint8(code), reason)
-    return Pixels(np.where(good, flux, 0), np.where(good, ivar, 0), reason)
+    return Pixels(
+        flux=np.where(good, flux, 0),
+        ivar=np.where(good, ivar, 0),
+        reason=reason,
+    )
 
 
 @functools.cache
@@ -181,7 +186,7 @@ def _resample(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray) -> np.nd
 
 
 def _compute_widths(wavelength: np.ndarray) -> np.ndarray:
-    """Return the widths of pixels, those at the edge of a detector like their neighbours: (pixel,)."""
+    """Return the widths of pixels, at the edge of a detector like their neighbours: (pixel,)."""
     widths = np.ones_like(wavelength)
     for part in find_segments(wavelength):
         widths[part] = np.gradient(wavelength[part])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
+from fitsfiles import SPEC
 
 from luxscale import store
 from luxscale.cli import main
@@ -23,7 +24,7 @@ from luxscale.info.survey import quarantine
 from luxscale.ingest import find_files, ingest, ledger, make_grid, run
 from luxscale.ingest.batch import run_batch
 from luxscale.ingest.part import Part
-from luxscale.ingest.plan import Batch, Session, choose_batch_size, grid_checksum
+from luxscale.ingest.plan import Batch, Session, choose_batch_size, compute_grid_checksum
 from luxscale.labels import LabelTable
 from luxscale.prepare import default_recipe, prepare
 from luxscale.readers import FORMATS, get_format
@@ -216,6 +217,22 @@ def test_files_are_added_later_without_a_change_to_whole_chunks(files, tmp_path)
     assert same(out, tmp_path / "at_once.zarr")
 
 
+def test_text_that_later_files_have_not_is_empty_for_their_stars(tmp_path):
+    from astropy.io import fits
+
+    later = tmp_path / "spec-3586-55181-0501.fits"
+    with fits.open(SPEC, memmap=False) as hdus:
+        kept = [column for column in hdus[2].columns if column.name != "SPECOBJID"]
+        about = fits.BinTableHDU.from_columns(fits.ColDefs(kept), name=hdus[2].name)
+        about.data["FIBERID"] = 501
+        fits.HDUList([*hdus[:2], about]).writeto(later)
+    out = tmp_path / "s.zarr"
+    ingest("spec", [SPEC], out, progress=False)
+    assert ingest("spec", [SPEC, later], out, progress=False).n_stars == 2
+    with xr.open_zarr(out) as survey:
+        assert survey["catalog_id"].values.tolist() == ["4037614591814901760", ""]
+
+
 def test_a_star_that_is_there_stays_as_it_is(files, tmp_path):
     path, out = found(files)[0], tmp_path / "s.zarr"
     ingest("apstar", [path], out, progress=False)
@@ -390,7 +407,7 @@ def test_batches_are_shared_out_and_every_file_is_in_one():
     assert choose_batch_size(20_000, 1024, many=False) == 1024
     assert choose_batch_size(100, 1024, many=False) == 7
     assert choose_batch_size(100, 1024, many=True) == 1
-    session = Session(None, 0, 100, 7, 0)
+    session = Session(plan=None, number=0, n_files=100, batch_files=7, first=0)
     assert [(b.start, b.stop) for b in session.batches] == [
         (a, min(a + 7, 100)) for a in range(0, 100, 7)
     ]
@@ -538,14 +555,14 @@ def test_a_batch_can_be_read_alone(files, tmp_path):
     paths, out = found(files), tmp_path / "s.zarr"
     ingest("apstar", paths[:1], out, progress=False)
     plan = run.Plan(
-        str(out),
-        "apstar",
-        (("rows", "coadd"),),
-        default_recipe(APSTAR),
-        1024,
-        grid_checksum(APSTAR.grid),
+        survey=str(out),
+        format="apstar",
+        options=(("rows", "coadd"),),
+        recipe=default_recipe(APSTAR),
+        chunk=1024,
+        grid=compute_grid_checksum(APSTAR.grid),
     )
-    session = ledger.begin(plan, 1, paths[1:5], 1)
+    session = ledger.begin_session(plan, 1, paths[1:5], 1)
     done = run_batch(session, Batch(0, 0, 1))
     assert (done.files, done.stars, done.refused) == (1, 1, 0)
-    assert [b.index for b in ledger.pending(session)] == [1, 2, 3]
+    assert [b.index for b in ledger.list_pending(session)] == [1, 2, 3]

@@ -48,7 +48,7 @@ FLAT = [c for c in CATALOGS.values() if c.name != "allstar-dr12"]
 
 
 def columns_of(catalog, seed=3):
-    """All columns that a catalogue is read by: no flag set, S/N descending, whole positive errors."""
+    """All columns that a catalogue is read by: no flag set, S/N descending, positive errors."""
     rng = np.random.default_rng(seed)
     flags = {
         *catalog.row_bits,

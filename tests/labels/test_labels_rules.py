@@ -232,7 +232,7 @@ def test_repeated_identifiers_need_a_sn(tmp_path):
     path = table(tmp_path / "t.fits", id=["a", "a"])
     with pytest.raises(
         InputError,
-        match="identifier 'a' is in several rows; say which by snr='COLUMN' or --labels-setting snr=",
+        match="identifier 'a' is in several rows; say which by snr='COLUMN' or --labels-setting",
     ):
         read_labels(path, settings=with_(snr=None))
 

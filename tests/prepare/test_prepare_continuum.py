@@ -35,7 +35,7 @@ def shape(grid: np.ndarray, n: int, seed: int) -> np.ndarray:
 
 
 def lines(grid: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Absorption whose depth differs from star to star, and where there is none: (star, wavelength), (wavelength,)."""
+    """Absorption whose depth differs from star to star, and where there is none."""
     rng = np.random.default_rng(seed)
     depth, centres = rng.uniform(0.02, 0.5, 300), rng.uniform(grid[0], grid[-1], 300)
     profile = np.exp(-0.5 * ((grid - centres[:, None]) / 0.7) ** 2) * depth[:, None]

@@ -20,7 +20,8 @@ def test_each_pixel_has_the_first_reason():
     ivar = [1, 1, 1, 1, 0, -1, 1, 0, 0, 1, 1]
     mask = np.array([2, 0, 0, 0, 0, 0, 33, 1, 0, 0, 0])
     assert find(flux, ivar, mask) == [
-        "", "not finite", "sentinel", "zero flux", "no error", "no error", "SKY", "COSMIC", "sentinel", "sentinel",
+        "", "not finite", "sentinel", "zero flux", "no error", "no error", "SKY", "COSMIC",
+        "sentinel", "sentinel",
         "not finite",
     ]  # fmt: skip
 

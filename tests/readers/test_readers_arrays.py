@@ -190,7 +190,7 @@ def test_what_is_no_file_of_arrays(tmp_path):
 
 
 def test_a_survey_in_nanometres(tmp_path):
-    """The continuum's length is in Angstrom: the same spectra in another unit have the same continuum."""
+    """The continuum's length is in Angstrom: spectra in another unit have the same continuum."""
     arrays = spectra_arrays(6, 400)
     arrays["wavelength"] = np.linspace(4000, 8000, 400)
     surveys = []

@@ -1,4 +1,4 @@
-"""What is read of a FITS file is what astropy reads there, and no header is followed beyond the file."""
+"""What is read of a FITS file is what astropy reads; no header is followed beyond the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REAL = [APSTAR, SPEC, *sorted(SHARED.glob("*/*.fits"))]
 
 
 def value_of(card: fits.Card) -> object:
-    """Return what astropy reads; nothing where it is blank, or NAN without quotes, as in some real files."""
+    """Return what astropy reads; None where it is blank, or NAN without quotes."""
     try:
         value = card.value
     except fits.VerifyError:

@@ -1,4 +1,4 @@
-"""No file, however damaged, makes a reader raise anything but BadFile, crash, hang, or ask for much memory."""
+"""Damaged files make a reader raise BadFile: none makes it crash, hang, or ask for much memory."""
 
 from __future__ import annotations
 

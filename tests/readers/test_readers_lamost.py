@@ -1,4 +1,4 @@
-"""A real file of LAMOST agrees with a direct reading of it, and files built from the descriptions do."""
+"""Files of LAMOST, a real one and built ones, agree with a direct reading of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""mwmStar and mwmVisit files, built from the official description, agree with a direct reading of them."""
+"""mwmStar and mwmVisit files, built from the description, agree with a direct reading of them."""
 
 from __future__ import annotations
 
