@@ -112,11 +112,8 @@ def read_arrays(
     """
     if not Path(path).is_file():
         raise BadFile("no such file")
-    names = {"flux": flux, "wavelength": wavelength, "star": star, "mask": mask}
-    if error:
-        names["error"] = error
-    else:
-        names["ivar"] = ivar
+    noise = {"error": error} if error else {"ivar": ivar}
+    names = {"flux": flux, **noise, "wavelength": wavelength, "star": star, "mask": mask}
     with _open_fields(Path(path)) as fields, np.errstate(all="ignore"):
         found = {what: _get_field(fields, name) for what, name in names.items() if name}
         extra = {name: _get_field(fields, name) for name in columns.split(",") if name}

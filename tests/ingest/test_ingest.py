@@ -229,8 +229,8 @@ def test_text_that_later_files_have_not_is_empty_for_their_stars(tmp_path):
     out = tmp_path / "s.zarr"
     ingest("spec", [SPEC], out, progress=False)
     assert ingest("spec", [SPEC, later], out, progress=False).n_stars == 2
-    with xr.open_zarr(out) as survey:
-        assert survey["catalog_id"].values.tolist() == ["4037614591814901760", ""]
+    survey = store.open_survey(out)
+    assert survey["catalog_id"].values.tolist() == ["4037614591814901760", ""]
 
 
 def test_a_star_that_is_there_stays_as_it_is(files, tmp_path):
@@ -273,7 +273,7 @@ def test_a_run_that_was_stopped_goes_on(files, tmp_path, monkeypatch, stopped):
         "batch": (run, "run_batch"),
         "layout": (run.pack, "write_layout"),
         "piece": (run.pack, "run_piece"),
-        "end": (run.ledger, "end"),
+        "end": (run.ledger, "end_session"),
     }[stopped]
     real, calls = getattr(*target), []
 
