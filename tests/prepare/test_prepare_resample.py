@@ -175,6 +175,6 @@ def test_compiled_and_plain_code_agree(monkeypatch):
     flux = np.random.default_rng(4).normal(5, 1, (3, 300))
     grid = np.linspace(LOG[0], LOG[-1], 100)
     compiled = rebin_pixels(pixels(flux), LOG, grid, OUTSIDE)
-    monkeypatch.setattr(module, "_spectres", lambda: spectres)
+    monkeypatch.setattr(module, "_load_spectres", lambda: spectres)
     for ours, theirs in zip(compiled, rebin_pixels(pixels(flux), LOG, grid, OUTSIDE), strict=True):
         np.testing.assert_array_equal(ours, theirs)
