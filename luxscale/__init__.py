@@ -14,9 +14,10 @@ a cluster if there is one. Surveys, models and catalogues are xarray Datasets in
 
 The guide is ``luxscale guide`` in a terminal, and Markdown in ``luxscale/guide``: what a survey is,
 survey files, long runs, clusters, what the errors mean, words and symbols. Modules to know besides:
-``luxscale.analysis.evaluate`` and ``luxscale.plot`` (how good labels are),
-``luxscale.analysis.interpret``, ``luxscale.analysis.goodness`` and ``luxscale.analysis.precision``
-(what a model has learnt), ``luxscale.crossval``, ``luxscale.ingest``, ``luxscale.cluster``,
+``luxscale.analysis.evaluate``, ``luxscale.analysis.tables`` and ``luxscale.plot`` (how good labels
+are), ``luxscale.analysis.interpret``, ``luxscale.analysis.goodness``,
+``luxscale.analysis.formal_errors`` and ``luxscale.analysis.precision`` (what a model has learnt),
+``luxscale.crossval``, ``luxscale.ingest``, ``luxscale.cluster``,
 ``luxscale.export``, ``luxscale.examples.simulate`` and ``luxscale.examples.samples``. In examples
 of their functions, ``survey``, ``model`` and ``catalog`` are those above.
 

@@ -52,11 +52,10 @@ PUBLIC = {
     "luxscale.analysis.evaluate": [
         "check_catalog",
         "compare",
-        "format_table",
         "match_labels",
         "measure_pairs",
-        "to_records",
     ],
+    "luxscale.analysis.formal_errors": ["expected_errors", "ivar_at_snr"],
     "luxscale.analysis.goodness": [
         "effective_parameters",
         "select_common_stars",
@@ -67,12 +66,8 @@ PUBLIC = {
     "luxscale.analysis.interpret": ["derivatives", "information"],
     "luxscale.labels": ["read_labels"],
     "luxscale.paper.samples": ["select"],
-    "luxscale.analysis.precision": [
-        "draw_precision",
-        "expected_errors",
-        "ivar_at_snr",
-        "precision_by_snr",
-    ],
+    "luxscale.analysis.precision": ["draw_precision", "precision_by_snr"],
+    "luxscale.analysis.tables": ["format_table", "to_records"],
     "luxscale.readers": ["get_format"],
     "luxscale.store": ["open_dataset", "open_survey", "write_dataset"],
 }

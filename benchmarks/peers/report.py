@@ -3,7 +3,8 @@
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.evaluate import compare, round_to, to_records
+from luxscale.analysis.evaluate import compare
+from luxscale.analysis.tables import round_to, to_records
 
 DONE = "done"
 AHEAD = 2.0  # standard errors beyond which one method is better than another

@@ -116,7 +116,7 @@ def derivatives(
         Outputs. The default is d label / d flux, equation 13, the stable direction.
     ivar : float or array, (feature of ``by``,), optional
         Inverse variances of ``by``, 0 = missing; e.g. a star's ``flux_ivar``, or
-        `luxscale.analysis.precision.ivar_at_snr`; for labels 1 / error^2.
+        `luxscale.analysis.formal_errors.ivar_at_snr`; for labels 1 / error^2.
     latent : array, (latent,), optional
         Where to take the derivative, if a map is not linear; by default at the average star, z = 0.
 
@@ -146,7 +146,7 @@ def derivatives(
     Examples
     --------
     >>> from luxscale.analysis.interpret import derivatives
-    >>> from luxscale.analysis.precision import ivar_at_snr
+    >>> from luxscale.analysis.formal_errors import ivar_at_snr
     >>> derivatives(model).dims
     ('label', 'wavelength')
     >>> lines = derivatives(model, ivar=ivar_at_snr(model, 100)).sel(label="mg_fe")
@@ -179,7 +179,7 @@ def information(
     model : LuxModel
     ivar : float or array, (feature of ``by``,)
         Inverse variances of ``by``, 0 = missing; e.g. a star's ``flux_ivar``, or
-        `luxscale.analysis.precision.ivar_at_snr`.
+        `luxscale.analysis.formal_errors.ivar_at_snr`.
     of, by, latent
         As in `derivatives`.
 

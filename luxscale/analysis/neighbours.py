@@ -128,7 +128,7 @@ def latent_covariance(
     model : LuxModel
     ivar : float or array, (feature of ``given``,)
         Inverse variances, 0 = missing; e.g. a star's ``flux_ivar``, or
-        `luxscale.analysis.precision.ivar_at_snr`.
+        `luxscale.analysis.formal_errors.ivar_at_snr`.
     given : str
         Output that latents are inferred from.
     latent : array, (latent,), optional

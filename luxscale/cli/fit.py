@@ -228,7 +228,7 @@ def crossval(
     """
     from luxscale import crossval as cv
     from luxscale import store
-    from luxscale.analysis import evaluate
+    from luxscale.analysis import tables
     from luxscale.runs.log import RunLog
 
     found = store.open_survey(survey, check="structure", outputs=outputs or None)
@@ -267,7 +267,7 @@ def crossval(
 
 * the fewest latents within one standard error of the best, {best}; out of fold:
 
-{evaluate.format_table(labels)}
+{tables.format_table(labels)}
 
 go on with
   {go_on}"""
@@ -276,7 +276,7 @@ go on with
             "out": out,
             "settings": records,
             "chosen": choice._asdict(),
-            "labels": evaluate.to_records(labels),
+            "labels": tables.to_records(labels),
             "next": go_on,
             "log": log,
         },

@@ -29,7 +29,8 @@ from luxscale.cli.base import JSON, main, parse_span, select_stars, show
 def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_json: bool) -> None:
     """Check that CATALOG is complete, and compare its labels with those of SURVEY."""
     from luxscale import plot, store
-    from luxscale.analysis.evaluate import check_catalog, compare, format_table, to_records
+    from luxscale.analysis.evaluate import check_catalog, compare
+    from luxscale.analysis.tables import format_table, to_records
     from luxscale.store import damage
 
     with damage.locate_damage(catalog):

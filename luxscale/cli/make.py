@@ -31,7 +31,7 @@ def demo(out: Path, workers: int | None, as_json: bool, quiet: bool) -> None:
     Trains on 3,000 other stars, labels on a local Dask cluster, writes figures. No network, about a
     minute.
     """
-    from luxscale.analysis.evaluate import format_table, to_records
+    from luxscale.analysis.tables import format_table, to_records
     from luxscale.examples.demo import run_demo
 
     made = run_demo(out, workers=workers, progress=not quiet)

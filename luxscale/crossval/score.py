@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.evaluate import LABEL, STATISTICS, measure_pairs, round_to
+from luxscale.analysis.evaluate import LABEL, STATISTICS, measure_pairs
+from luxscale.analysis.tables import round_to
 from luxscale.crossval.grid import GIVEN, SETTING, Grid, err_name
 from luxscale.errors import InputError
 from luxscale.schema.variables import STAR

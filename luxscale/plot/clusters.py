@@ -8,14 +8,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from luxscale.analysis.evaluate import (
-    count_decimals,
-    label_units,
-    match_labels,
-    require_variables,
-    round_to,
-)
+from luxscale.analysis.evaluate import label_units, match_labels, require_variables
 from luxscale.analysis.stats import robust_scatter
+from luxscale.analysis.tables import count_decimals, round_to
 from luxscale.errors import InputError
 from luxscale.plot.labels import name_truth
 from luxscale.plot.style import (

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from luxscale.analysis.evaluate import label_units, round_to
+from luxscale.analysis.evaluate import label_units
+from luxscale.analysis.tables import round_to
 from luxscale.errors import InputError
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict

@@ -11,13 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-from luxscale.analysis.evaluate import (
-    count_decimals,
-    label_units,
-    match_labels,
-    measure_pairs,
-    round_to,
-)
+from luxscale.analysis.evaluate import label_units, match_labels, measure_pairs
+from luxscale.analysis.tables import count_decimals, round_to
 from luxscale.plot.abundances import draw_plane
 from luxscale.plot.density import DENSE, draw_stars, share_scale
 from luxscale.plot.kiel_diagram import add_kiel

@@ -125,7 +125,7 @@ def information(
     model : LuxModel
     ivar : float or array, (wavelength,)
         Inverse variances of a typical star's spectrum, e.g. from
-        `luxscale.analysis.precision.ivar_at_snr`.
+        `luxscale.analysis.formal_errors.ivar_at_snr`.
     labels, span
         As in `derivative_spectra`.
     axes : array of Axes, (2,), optional

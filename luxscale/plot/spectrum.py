@@ -10,7 +10,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from luxscale.analysis.evaluate import count_decimals, label_units, round_to
+from luxscale.analysis.evaluate import label_units
+from luxscale.analysis.tables import count_decimals, round_to
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict
 from luxscale.plot.grid import check_spectrum

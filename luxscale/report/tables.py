@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.evaluate import STATISTICS, count_decimals, label_units, round_to, to_records
+from luxscale.analysis.evaluate import STATISTICS, label_units
+from luxscale.analysis.tables import count_decimals, round_to, to_records
 from luxscale.report.facts import Sample, State
 from luxscale.report.inputs import Inputs
 from luxscale.schema import flags

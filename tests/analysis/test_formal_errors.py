@@ -1,0 +1,110 @@
+"""Formal errors by S/N: formulas against loops in float64."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import xarray as xr
+from influence import sandwich
+
+import luxscale as lux
+from luxscale.analysis.formal_errors import expected_errors, ivar_at_snr
+from luxscale.errors import InputError
+
+
+def test_spectra_of_given_snr(small_model):
+    got = ivar_at_snr(small_model, [30, 100])
+    assert got.dims == ("snr", "wavelength") and got["snr"].values.tolist() == [30, 100]
+    assert (
+        got["wavelength"].attrs["units"] == "Angstrom" and got.attrs["units"] == "1 / (as flux)^2"
+    )
+    np.testing.assert_allclose(got[1], (100 / small_model["flux"].map.offset) ** 2)
+    assert ivar_at_snr(small_model, 50).dims == ("wavelength",)
+
+
+def test_a_pattern_sets_the_shape_and_snr_the_level(small_model, held_out):
+    pattern = held_out["flux_ivar"][0] * np.linspace(1, 9, 40)
+    pattern[[4, 5]] = 0
+    got = ivar_at_snr(small_model, 80, pattern=pattern)
+    ratio = (got / pattern).where(pattern > 0)
+    assert float(ratio.max()) == pytest.approx(float(ratio.min()))
+    assert got[4] == 0 and got[5] == 0
+    seen = (got > 0).values
+    assert np.median((small_model["flux"].map.offset * np.sqrt(got.values))[seen]) == pytest.approx(
+        80
+    )
+
+
+@pytest.mark.parametrize(
+    ("snr", "pattern", "message"),
+    [
+        (0, None, "snr is 0; give positive numbers"),
+        ([30, np.nan], None, "snr is .*; give positive numbers"),
+        (30, np.zeros(40), r"no positive value; give one star's, \(40,\)"),
+        (30, np.ones((2, 40)), r"pattern has shape \(2, 40\)"),
+    ],
+)
+def test_what_is_no_snr_or_pattern_is_refused(small_model, snr, pattern, message):
+    with pytest.raises(InputError, match=message):
+        ivar_at_snr(small_model, snr, pattern=pattern)
+
+
+def test_an_average_flux_of_zero_needs_a_pattern(small_model):
+    flux = small_model["flux"]
+    offset = flux.map.offset.copy()
+    offset[3] = 0
+    flux = dataclasses.replace(flux, map=dataclasses.replace(flux.map, offset=offset))
+    model = dataclasses.replace(small_model, outputs=(small_model["label_value"], flux))
+    with pytest.raises(InputError, match="the average 'flux' is 0 in a pixel.*give a pattern"):
+        ivar_at_snr(model, 30)
+    assert np.isfinite(ivar_at_snr(model, 30, pattern=1.0)).all()
+
+
+def test_both_formal_errors_are_those_of_a_loop_in_float64(small_model, held_out):
+    ivar = held_out["flux_ivar"][:30]
+    ivar[0] = 0
+    got = expected_errors(small_model, ivar)
+    posterior, noise = np.array([sandwich(small_model, row.values) for row in ivar]).swapaxes(0, 1)
+    np.testing.assert_allclose(got["posterior"], posterior, rtol=1e-6)
+    np.testing.assert_allclose(got["noise"], noise, rtol=1e-6)
+    assert got["noise"].dims == ("star", "label") and got["noise"].attrs["units"] == "label_units"
+    assert got["star"].values.tolist() == ivar["star"].values.tolist()
+    assert got["label_units"].values.tolist() == ["K", "dex(cm s-2)", "dex", "dex"]
+    np.testing.assert_array_equal(got["noise"][0], 0)
+    assert (got["noise"] < got["posterior"]).all()
+
+
+def test_with_floors_they_are_the_errors_of_the_catalogue(small_model, held_out):
+    got = expected_errors(small_model, held_out["flux_ivar"], floor=True)
+    np.testing.assert_allclose(
+        got["posterior"], lux.infer(held_out, small_model)["label_err"], rtol=1e-3
+    )
+    np.testing.assert_array_equal(
+        got["noise"], expected_errors(small_model, held_out["flux_ivar"])["noise"]
+    )
+
+
+def test_errors_by_snr_fall_to_nothing_but_the_scatter(small_model):
+    got = expected_errors(small_model, ivar_at_snr(small_model, [10, 100, 1e4]))
+    assert got["noise"].dims == ("snr", "label") and got["snr"].values.tolist() == [10, 100, 1e4]
+    assert (got.diff("snr") < 0).to_array().all()
+    exact = dataclasses.replace(small_model["flux"], scatter=np.zeros(40))
+    model = dataclasses.replace(small_model, outputs=(small_model["label_value"], exact))
+    got = expected_errors(model, ivar_at_snr(model, [1e3, 1e4]))
+    np.testing.assert_allclose(
+        got.isel(snr=1).to_array(), got.isel(snr=0).to_array() / 10, rtol=1e-3
+    )
+    np.testing.assert_allclose(
+        got["noise"], got["posterior"], rtol=1e-3
+    )  # prior and scatter play no part
+
+
+def test_errors_of_one_spectrum_have_no_further_dim(small_model):
+    got = expected_errors(small_model, ivar_at_snr(small_model, 60))
+    assert got["noise"].dims == ("label",)
+    expected = sandwich(small_model, ivar_at_snr(small_model, 60).values)
+    np.testing.assert_allclose(got["noise"], expected[1], rtol=1e-6)
+    with pytest.raises(InputError, match=r"ivar has dims .*; give one beside 'wavelength'"):
+        expected_errors(
+            small_model, xr.DataArray(np.ones((2, 2, 40)), dims=("a", "b", "wavelength"))
+        )
