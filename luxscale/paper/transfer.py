@@ -130,14 +130,12 @@ def measure_shares(pairs: xr.Dataset) -> xr.Dataset:
 def _measure_label(inferred: np.ndarray, true: np.ndarray, known: np.ndarray) -> dict[str, float]:
     """Return the shares of the variance of one label by what predicts them."""
     there = np.isfinite(true)
-    left_inferred, left_true = find_residuals(inferred, true, known)
-    left_inferred = left_inferred[there]
-    left_true = left_true[there]
+    left = np.array(find_residuals(inferred, true, known))[:, there]
     off = (inferred - true)[there]
     total = np.var(true[there])
-    correlation = np.corrcoef(left_inferred, left_true)[0, 1]
+    correlation = np.corrcoef(left)[0, 1]
     return {
-        "labels": 1 - np.mean(left_true**2) / total,
+        "labels": 1 - np.mean(left[1] ** 2) / total,
         "spectrum": 1 - np.mean(off**2) / total,
         # a negative correlation predicts nothing
         "beyond": max(correlation, 0) ** 2,
