@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.stats import _or_nan, robust_scatter
+from luxscale.analysis.stats import reduce_or_nan, robust_scatter
 from luxscale.errors import InputError
 from luxscale.schema import flags
 from luxscale.schema.stars import match_stars
@@ -66,7 +66,8 @@ def compare(catalog: xr.Dataset, truth: xr.Dataset, *, truth_name: str | None = 
     >>> float(compare(truth + 40, truth)["bias"][0])
     40.0
     """
-    return measure_pairs(match_labels(catalog, truth, truth_name=truth_name))
+    pairs = match_labels(catalog, truth, truth_name=truth_name)
+    return measure_pairs(pairs)
 
 
 def match_labels(
@@ -96,38 +97,43 @@ def match_labels(
     InputError
         As `compare`, and if one of ``labels`` is missing.
     """
-    name = _truth_name(truth, truth_name)
+    name = _choose_truth(truth, truth_name)
     require_variables(catalog, ("label_value", "label_err"), "catalogue")
-    labels = _common_labels(catalog, truth, labels)
+    labels = _choose_labels(catalog, truth, labels)
     rows, truth_rows = match_stars(catalog, truth)
-    errors = [v for v in [f"{name.removesuffix('_value')}_err"] if v in truth]
-    ours = _read_labels(catalog, ["label_value", "label_err"], labels, rows)
-    theirs = _read_labels(truth, [name, *errors], labels, truth_rows)
-    columns = dict(
-        zip(
-            ("inferred", "inferred_err", "truth", "truth_err"),
-            (*ours, *theirs, *([] if errors else [np.zeros_like(theirs[0])])),
-            strict=True,
-        )
-    )
-    units = label_units(truth) | {k: v for k, v in label_units(catalog).items() if v}
+    inferred, inferred_err = _read_labels(catalog, ["label_value", "label_err"], labels, rows)
+    err_name = f"{name.removesuffix('_value')}_err"
+    if err_name in truth:
+        trusted, trusted_err = _read_labels(truth, [name, err_name], labels, truth_rows)
+    else:
+        (trusted,) = _read_labels(truth, [name], labels, truth_rows)
+        trusted_err = np.zeros_like(trusted)
+    # either side may lack units; where both have them, the catalogue's count
+    units = label_units(truth)
+    units |= {label: unit for label, unit in label_units(catalog).items() if unit}
+    dims = (STAR, LABEL)
     return xr.Dataset(
-        {k: ((STAR, LABEL), v) for k, v in columns.items()},
+        {
+            "inferred": (dims, inferred),
+            "inferred_err": (dims, inferred_err),
+            "truth": (dims, trusted),
+            "truth_err": (dims, trusted_err),
+        },
         {
             LABEL: np.array(labels, object),
-            UNITS: (LABEL, np.array([units[k] for k in labels], object)),
+            UNITS: (LABEL, np.array([units[label] for label in labels], object)),
         },
         {"truth_name": name},
     )
 
 
 def measure_pairs(pairs: xr.Dataset) -> xr.Dataset:
-    """Return the statistics of `compare` from what `match` returns.
+    """Return the statistics of `compare` from what `match_labels` returns.
 
     Parameters
     ----------
     pairs : Dataset
-        From `match`, or a selection of its stars.
+        From `match_labels`, or a selection of its stars.
 
     Returns
     -------
@@ -140,35 +146,34 @@ def measure_pairs(pairs: xr.Dataset) -> xr.Dataset:
     >>> pairs = match_labels(catalog, survey)
     >>> cool = measure_pairs(pairs.isel(star=pairs.truth.sel(label="teff").values < 4800))
     """
-    columns = [
-        _measure(
-            *(pairs[v].values[:, i] for v in ("inferred", "inferred_err", "truth", "truth_err"))
-        )
-        for i in range(pairs.sizes[LABEL])
-    ]
-    return xr.Dataset(
-        {
-            name: (LABEL, np.array([c[name] for c in columns]), {"long_name": doc})
-            for name, doc in STATISTICS.items()
-        },
-        pairs.coords,
-        {"title": f"inferred labels against {pairs.attrs['truth_name']}"},
-    )
+    measured = [_measure(pairs.isel({LABEL: i})) for i in range(pairs.sizes[LABEL])]
+    statistics = {}
+    for name, doc in STATISTICS.items():
+        values = np.array([of_label[name] for of_label in measured])
+        statistics[name] = (LABEL, values, {"long_name": doc})
+    title = f"inferred labels against {pairs.attrs['truth_name']}"
+    return xr.Dataset(statistics, pairs.coords, {"title": title})
 
 
-def _measure(
-    inferred: np.ndarray, err: np.ndarray, truth: np.ndarray, truth_err: np.ndarray
-) -> dict[str, float]:
+def _measure(pairs: xr.Dataset) -> dict[str, float]:
+    """Return the statistics of one label."""
+    inferred = pairs["inferred"].values
+    err = pairs["inferred_err"].values
+    truth = pairs["truth"].values
+    truth_err = pairs["truth_err"].values
     known = np.isfinite(inferred) & np.isfinite(truth)
-    d, err, sigma = (inferred - truth)[known], err[known], np.hypot(err, truth_err)[known]
-    sure = np.isfinite(sigma) & (sigma > 0)
+    d = (inferred - truth)[known]
+    sigma = np.hypot(err, truth_err)[known]
+    err = err[known]
+    # a missing error, or one of 0, says nothing about the pull
+    has_error = np.isfinite(sigma) & (sigma > 0)
     return {
         "n_stars": d.size,
-        "bias": _or_nan(np.mean, d),
-        "rmse": _or_nan(np.mean, d * d) ** 0.5,
+        "bias": reduce_or_nan(np.mean, d),
+        "rmse": reduce_or_nan(np.mean, d * d) ** 0.5,
         "robust_scatter": robust_scatter(d),
-        "median_err": _or_nan(np.median, err[np.isfinite(err)]),
-        "pull": robust_scatter(d[sure] / sigma[sure]),
+        "median_err": reduce_or_nan(np.median, err[np.isfinite(err)]),
+        "pull": robust_scatter(d[has_error] / sigma[has_error]),
     }
 
 
@@ -181,13 +186,10 @@ def require_variables(dataset: xr.Dataset, names: Sequence[str], where: str) -> 
     """
     for name in names:
         if name not in dataset:
-            have = (
-                ", ".join(str(v) for v, a in dataset.data_vars.items() if a.dims == (STAR, LABEL))
-                or "none"
-            )
+            have = [str(v) for v, a in dataset.data_vars.items() if a.dims == (STAR, LABEL)]
             raise InputError(
                 f"{where}: no variable {name!r} (star, label); its variables on (star, label) "
-                f"are: {have}"
+                f"are: {', '.join(have) or 'none'}"
             )
         if dataset[name].dims != (STAR, LABEL):
             raise InputError(
@@ -196,39 +198,47 @@ def require_variables(dataset: xr.Dataset, names: Sequence[str], where: str) -> 
     for name in (STAR, LABEL):
         if name not in dataset.coords:
             raise InputError(
-                f"{where}: no coordinate {name!r}, by which stars and labels are matched; add "
-                "it with "
-                f".assign_coords({name}=...)"
+                f"{where}: no coordinate {name!r}, by which stars and labels are matched; "
+                f"add it with .assign_coords({name}=...)"
             )
 
 
-def _truth_name(truth: xr.Dataset, name: str | None) -> str:
-    if name is None:
-        name = "label_true" if "label_true" in truth else "label_value"
+def _choose_truth(truth: xr.Dataset, name: str | None) -> str:
+    if name is None and "label_true" in truth:
+        name = "label_true"
+    elif name is None:
+        name = "label_value"
     require_variables(truth, (name,), "truth")
     return name
 
 
 def label_units(dataset: xr.Dataset) -> dict[str, str]:
     """Return the unit of each label by name, empty where none is given."""
-    names = list(map(str, dataset[LABEL].values.tolist()))
-    units = dataset[UNITS].values.tolist() if UNITS in dataset else [""] * len(names)
-    return dict(zip(names, map(str, units), strict=True))
+    names = [str(name) for name in dataset[LABEL].values.tolist()]
+    if UNITS not in dataset:
+        return dict.fromkeys(names, "")
+    units = [str(unit) for unit in dataset[UNITS].values.tolist()]
+    return dict(zip(names, units, strict=True))
 
 
-def _common_labels(
+def _choose_labels(
     catalog: xr.Dataset, truth: xr.Dataset, wanted: Sequence[str] | None
 ) -> list[str]:
-    ours, theirs = list(label_units(catalog)), list(label_units(truth))
+    ours = list(label_units(catalog))
+    theirs = list(label_units(truth))
     common = [name for name in ours if name in theirs]
-    missing = [name for name in wanted or () if name not in common]
-    if missing or not common:
-        what = f"label {missing[0]!r} is not in both" if missing else "no label is in common"
-        raise InputError(
-            f"{what}: the catalogue has {', '.join(ours)}; the survey has {', '.join(theirs)}; "
-            "rename one side's with .assign_coords(label=[...])"
-        )
-    return common if wanted is None else list(wanted)
+    if wanted is None:
+        wanted = common
+    missing = [name for name in wanted if name not in common]
+    if common and not missing:
+        return list(wanted)
+    problem = "no label is in common"
+    if missing:
+        problem = f"label {missing[0]!r} is not in both"
+    raise InputError(
+        f"{problem}: the catalogue has {', '.join(ours)}; the survey has {', '.join(theirs)}; "
+        "rename one side's with .assign_coords(label=[...])"
+    )
 
 
 def require_catalog(catalog: xr.Dataset, where: str) -> None:
@@ -247,8 +257,7 @@ def require_catalog(catalog: xr.Dataset, where: str) -> None:
         elif variable.required:
             raise InputError(
                 f"{where}: no variable {variable.name!r} ({variable.doc}); give a catalogue "
-                "made by "
-                "luxscale.label_survey"
+                "made by luxscale.label_survey"
             )
 
 
@@ -274,16 +283,17 @@ def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
         Names the first variable of the contract that is missing or of another kind.
     """
     require_catalog(catalog, where)
-    finished = find_done(catalog)
-    finite = np.isfinite(catalog["label_value"].values).all(1) & np.isfinite(
-        catalog["label_err"].values
-    ).all(1)
+    done = find_done(catalog)
+    has_labels = np.isfinite(catalog["label_value"].values).all(1)
+    has_errors = np.isfinite(catalog["label_err"].values).all(1)
+    finite = has_labels & has_errors
+    unreadable = catalog["status"].values == 2
     return {
-        "stars": finished.size,
-        "done": int(finished.sum()),
-        "unreadable": int((catalog["status"].values == 2).sum()),
-        "not_finite": int((finished & ~finite).sum()),
-        "flags": flags.count(catalog["flags"].values[finished]),
+        "stars": done.size,
+        "done": int(done.sum()),
+        "unreadable": int(unreadable.sum()),
+        "not_finite": int((done & ~finite).sum()),
+        "flags": flags.count(catalog["flags"].values[done]),
     }
 
 
@@ -295,9 +305,9 @@ def _read_labels(
     They are read at once: a lazy catalogue is computed only once.
     """
     have = list(label_units(dataset))
-    chosen = (
-        dataset[list(names)].drop_vars([STAR, LABEL]).isel({LABEL: [have.index(k) for k in labels]})
-    )
+    columns = [have.index(label) for label in labels]
+    chosen = dataset[list(names)].drop_vars([STAR, LABEL]).isel({LABEL: columns})
+    # a selection of all rows would only break up the chunks of a lazy catalogue
     if not np.array_equal(rows, np.arange(dataset.sizes[STAR])):
         chosen = chosen.isel({STAR: rows})
     chosen = chosen.compute()

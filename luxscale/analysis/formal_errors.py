@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.interpret import feature_ivar, groups, jacobian, unit_of
+from luxscale.analysis.interpret import feature_ivar, group_features, jacobian, unit_of
 from luxscale.errors import InputError
 from luxscale.model import linalg
 from luxscale.model.lux import LuxModel, Output, coordinates
+from luxscale.schema.blocks import iterate_blocks
 from luxscale.store import CHUNK
 
 #: Errors of a label by name: drawn (`luxscale.analysis.precision`), and by formula.
@@ -66,30 +67,36 @@ def ivar_at_snr(
     ('snr', 'wavelength')
     """
     wanted = model[output]
-    values = np.asarray(snr, float)
-    if values.ndim > 1 or not (np.isfinite(values) & (values > 0)).all():
+    ratios = np.asarray(snr, float)
+    if ratios.ndim > 1 or not (np.isfinite(ratios) & (ratios > 0)).all():
         raise InputError(f"snr is {snr!r}; give positive numbers")
     used = np.asarray(wanted.used, bool)
-    flux = np.abs(np.where(used, wanted.map.offset, 1).astype(float))
+    average = np.where(used, wanted.map.offset, 1)
+    flux = np.abs(average.astype(float))
     if pattern is None and (flux == 0).any():
         raise InputError(
             f"the average {output!r} is 0 in a pixel, where S/N says nothing; give a pattern"
         )
-    shape = feature_ivar(wanted, 1 / flux**2 if pattern is None else pattern)
+    if pattern is None:
+        pattern = 1 / flux**2
+    shape = feature_ivar(wanted, pattern)
     if shape.ndim != 1 or not (shape > 0).any():
         raise InputError(
             f"pattern has shape {shape.shape} or no positive value; give one star's, "
             f"({shape.shape[-1]},)"
         )
-    unit = np.median((flux * np.sqrt(shape))[shape > 0])
-    dims = ("snr", wanted.spec.dim) if values.ndim else (wanted.spec.dim,)
-    coords: dict[str, Any] = {
-        **coordinates(wanted),
-        "snr": (("snr",) if values.ndim else (), values),
-    }
-    ivar = np.multiply.outer((values / unit) ** 2, shape)
+    # the S/N that the pattern has as it is
+    measured = shape > 0
+    unit = np.median((flux * np.sqrt(shape))[measured])
+    ivar = np.multiply.outer((ratios / unit) ** 2, shape)
+    # one number has no dim
+    lead = ("snr",)[: ratios.ndim]
     return xr.DataArray(
-        ivar, coords, dims, f"{output}_ivar", {"units": f"1 / ({unit_of(wanted)})^2"}
+        ivar,
+        {**coordinates(wanted), "snr": xr.Variable(lead, ratios)},
+        dims=(*lead, wanted.spec.dim),
+        name=f"{output}_ivar",
+        attrs={"units": f"1 / ({unit_of(wanted)})^2"},
     )
 
 
@@ -136,59 +143,83 @@ def expected_errors(
     True
     """
     source, target = model[given], model[of]
-    lead = [d for d in ivar.dims if d != source.spec.dim]
+    lead = [dim for dim in ivar.dims if dim != source.spec.dim]
     if len(lead) > 1:
         raise InputError(
             f"ivar has dims {ivar.dims}; give one beside {source.spec.dim!r}, e.g. ('snr', ...)"
         )
-    rows = ivar if lead else ivar.expand_dims("_row")
-    of_rows = make_formula(model, source, target, latent)
-    parts = [of_rows(feature_ivar(source, rows[{rows.dims[0]: part}])) for part in split_rows(rows)]
-    posterior, noise = (np.concatenate(p) for p in zip(*parts, strict=True))
+    rows = ivar
+    if not lead:
+        rows = ivar.expand_dims("_row")
+    dim = rows.dims[0]
+    find_errors = make_formula(model, source, target, latent)
+    parts = []
+    for part in split_rows(rows):
+        block = feature_ivar(source, rows[{dim: part}])
+        parts.append(find_errors(block))
+    posterior, noise = (np.concatenate(blocks) for blocks in zip(*parts, strict=True))
     if floor:
-        posterior = np.hypot(posterior, np.asarray(target.floor, float))
-    errors = label_columns({"posterior": posterior, "noise": noise}, rows.dims[0], target)
-    errors = errors.assign_coords({k: v for k, v in rows.coords.items() if v.dims == rows.dims[:1]})
-    return errors if lead else errors.isel(_row=0)
+        misfit = np.asarray(target.floor, float)
+        posterior = np.hypot(posterior, misfit)
+    errors = label_columns({"posterior": posterior, "noise": noise}, dim, target)
+    row_coords = {name: c for name, c in rows.coords.items() if c.dims == (dim,)}
+    errors = errors.assign_coords(row_coords)
+    if not lead:
+        errors = errors.isel(_row=0)
+    return errors
 
 
 def make_formula(
     model: LuxModel, source: Output, target: Output, latent: Any
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Return what turns inverse variances (n, feature) into both formal errors (n, label)."""
-    a, b = jacobian(target, latent), jacobian(source, latent)
-    i, j, table = linalg.packed_index(b.shape[1])
-    packed, prior = b[:, i] * b[:, j], model.prior.precision * np.eye(b.shape[1])
+    a = jacobian(target, latent)
+    b = jacobian(source, latent)
+    n_latents = b.shape[1]
+    # B^T diag(w) B is symmetric: half of its products are enough, for many stars at once
+    i, j, table = linalg.packed_index(n_latents)
+    packed = b[:, i] * b[:, j]
+    prior = model.prior.precision * np.eye(n_latents)
 
-    def errors(ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        posterior, noise = (np.zeros((len(ivar), len(a))) for _ in range(2))
-        for rows, seen in groups(target, source):
+    def find_errors(ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        posterior = np.zeros((len(ivar), len(a)))
+        noise = np.zeros_like(posterior)
+        for rows, seen in group_features(target, source):
+            labels = a[rows]
             w = source.noise.weigh(ivar * seen)
             information = (w @ packed)[:, table]
-            ac = a[rows] @ np.linalg.inv(prior + information)
-            posterior[:, rows] = (ac * a[rows]).sum(-1)
+            covariance = np.linalg.inv(prior + information)
+            ac = labels @ covariance
+            posterior[:, rows] = (ac * labels).sum(-1)
             # w^2 sigma^2, 0 where a value is missing
-            squared = np.divide(w * w, ivar, out=np.zeros_like(w), where=ivar > 0)
+            squared = np.zeros_like(w)
+            np.divide(w * w, ivar, out=squared, where=ivar > 0)
             drawn = (squared @ packed)[:, table]
             noise[:, rows] = (ac @ drawn * ac).sum(-1)
-        return np.sqrt(np.maximum(posterior, 0)), np.sqrt(np.maximum(noise, 0))
+        # rounding may leave a variance just below 0
+        posterior = np.sqrt(np.maximum(posterior, 0))
+        noise = np.sqrt(np.maximum(noise, 0))
+        return posterior, noise
 
-    return errors
+    return find_errors
 
 
 def split_rows(array: xr.DataArray) -> Iterator[slice]:
-    """Rows to work on together: the array's chunks."""
-    sizes = array.chunks[0] if array.chunks else [CHUNK] * -(-array.shape[0] // CHUNK)
+    """Yield rows to work on together: the array's chunks, or blocks of one that has none."""
+    if not array.chunks:
+        yield from iterate_blocks(array.shape[0], CHUNK)
+        return
     start = 0
-    for size in sizes:
-        yield slice(start, min(start + size, array.shape[0]))
+    for size in array.chunks[0]:
+        yield slice(start, start + size)
         start += size
 
 
 def label_columns(columns: dict[str, np.ndarray], lead: Any, target: Output) -> xr.Dataset:
-    """Label errors (lead, feature of target)."""
-    dims, units = (lead, target.spec.dim), unit_of(target)
-    return xr.Dataset(
-        {k: (dims, v, {"long_name": KINDS[k], "units": units}) for k, v in columns.items()},
-        coordinates(target),
-    )
+    """Return errors (lead, feature of target) as variables, by name."""
+    dims = (lead, target.spec.dim)
+    variables = {}
+    for name, values in columns.items():
+        attrs = {"long_name": KINDS[name], "units": unit_of(target)}
+        variables[name] = (dims, values, attrs)
+    return xr.Dataset(variables, coordinates(target))

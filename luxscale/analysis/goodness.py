@@ -80,20 +80,17 @@ def residuals(
         good = measured & used & (done[:, None] == 1)
         difference = value - decoded
         if scaled:
-            difference = difference / wanted.noise.total_error(np.where(good, ivar, 1))
+            # any ivar will do where the result is NaN
+            safe_ivar = np.where(good, ivar, 1)
+            difference = difference / wanted.noise.total_error(safe_ivar)
         return np.where(good, difference, np.nan).astype(value.dtype)
 
-    status = (
-        catalog["status"]
-        if "status" in catalog
-        else xr.ones_like(catalog[LATENT].isel({LATENT: 0}, drop=True))
-    )
     result = xr.apply_ufunc(
         subtract,
         survey[spec.name],
         survey[spec.noise],
         predict(catalog, model, output).drop_vars(coordinates(wanted)),
-        status,
+        _get_status(catalog),
         input_core_dims=[[spec.dim]] * 3 + [[]],
         output_core_dims=[[spec.dim]],
         dask="parallelized",
@@ -103,11 +100,17 @@ def residuals(
     )
     result = result.assign_coords(coordinates(wanted)).rename(f"{output}_residual")
     name = f"{output}, data minus model"
-    return result.assign_attrs(
-        {"long_name": f"{name}, in units of the expected noise", "units": "1"}
-        if scaled
-        else {"long_name": name, "units": unit_of(wanted)}
-    )
+    if scaled:
+        return result.assign_attrs(long_name=f"{name}, in units of the expected noise", units="1")
+    return result.assign_attrs(long_name=name, units=unit_of(wanted))
+
+
+def _get_status(catalog: xr.Dataset) -> xr.DataArray:
+    """Return the status of each star, 1 (done) in a catalogue without one."""
+    if "status" in catalog:
+        return catalog["status"]
+    first_latent = catalog[LATENT].isel({LATENT: 0}, drop=True)
+    return xr.ones_like(first_latent)
 
 
 def reduced_chi2(
@@ -181,7 +184,8 @@ def reduced_chi2(
 
 
 def _reduce(parameters: np.ndarray, chi2: np.ndarray, n: np.ndarray, status: Any = 1) -> np.ndarray:
-    freedom = np.where(status == 1, n - parameters, 0)
+    done = status == 1
+    freedom = np.where(done, n - parameters, 0)
     known = freedom > 0
     safe = np.where(known, freedom, 1)
     return np.where(known, chi2 / safe, np.nan)
@@ -217,7 +221,9 @@ def effective_parameters(
     survey = standardize_survey(survey)
     specs = check_match(survey, pick_given(model, given), "survey")
     errors = infer_dataset(survey, inference.reading(specs))[f"{LATENT}_err"]
-    spent = model.latent_dim - model.prior.precision * (errors**2).sum(str(errors.dims[1]))
+    # lambda tr C: what the prior holds back
+    trace = (errors**2).sum(str(errors.dims[1]))
+    spent = model.latent_dim - model.prior.precision * trace
     return spent.rename("effective_parameters").assign_attrs(
         long_name="effective number of parameters", units="1"
     )
@@ -257,23 +263,24 @@ def select_common_stars(survey: xr.Dataset, catalog: xr.Dataset) -> tuple[xr.Dat
                 raise InputError(
                     "no star is in common; give the survey that the catalogue was inferred from"
                 )
-            survey, catalog = (
-                survey.isel({STAR: _make_slice(at[rows])}),
-                catalog.isel({STAR: _make_slice(rows)}),
-            )
+            survey = survey.isel({STAR: _make_slice(at[rows])})
+            catalog = catalog.isel({STAR: _make_slice(rows)})
     return survey, catalog.drop_vars(STAR)
 
 
 def _same_index(survey: xr.Dataset, catalog: xr.Dataset) -> bool:
     """Whether both hold one index of stars, which says so without reading it."""
-    ours, theirs = (d.xindexes.get(STAR) for d in (catalog, survey))
-    return type(ours) is type(theirs) and ours is not None and ours.equals(theirs)  # type: ignore[arg-type]
+    ours = catalog.xindexes.get(STAR)
+    theirs = survey.xindexes.get(STAR)
+    if ours is None or theirs is None or type(ours) is not type(theirs):
+        return False
+    return ours.equals(theirs)  # type: ignore[arg-type]
 
 
 def _make_slice(rows: np.ndarray) -> slice | np.ndarray:
     """Return positions as a slice if they are one."""
-    first, last = int(rows[0]), int(rows[-1])
+    start, stop = int(rows[0]), int(rows[-1]) + 1
     # with a slice, Dask keeps its chunks and a small graph
-    if np.array_equal(rows, np.arange(first, last + 1)):
-        return slice(first, last + 1)
+    if np.array_equal(rows, np.arange(start, stop)):
+        return slice(start, stop)
     return rows

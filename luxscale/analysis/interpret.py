@@ -31,13 +31,17 @@ def jacobian(output: Output, latent: Any = None) -> np.ndarray:
         If ``latent`` is not one finite value for each latent.
     """
     p = output.map.latent_dim
-    z = np.zeros(p) if latent is None else np.asarray(latent, float)
+    z = np.zeros(p)
+    if latent is not None:
+        z = np.asarray(latent, float)
     if z.shape != (p,) or not np.isfinite(z).all():
         raise InputError(
             f"latent has shape {z.shape} or is not finite; give one star's latents, ({p},), e.g. "
             "catalog['latent'].isel(star=0)"
         )
-    return np.where(np.asarray(output.used)[:, None], np.asarray(output.map.jacobian(z), float), 0)
+    used = np.asarray(output.used)[:, None]
+    slopes = np.asarray(output.map.jacobian(z), float)
+    return np.where(used, slopes, 0)
 
 
 def feature_ivar(output: Output, ivar: Any) -> np.ndarray:
@@ -64,7 +68,8 @@ def feature_ivar(output: Output, ivar: Any) -> np.ndarray:
             )
         ivar = ivar.transpose(..., dim)
     values = np.asarray(ivar, float)
-    values = np.full(n, values) if values.ndim == 0 else values
+    if values.ndim == 0:
+        values = np.full(n, values)
     if values.shape[-1] != n:
         raise InputError(
             f"ivar has {values.shape[-1]} features, {output.name!r} has {n}; give one value or {n}"
@@ -77,7 +82,7 @@ def feature_ivar(output: Output, ivar: Any) -> np.ndarray:
     return np.where(np.asarray(output.used), values, 0)
 
 
-def groups(target: Output, source: Output) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def group_features(target: Output, source: Output) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Group the features of ``target`` by what they are inferred from.
 
     All pixels, but for labels that training has given windows. Yields the positions of the features
@@ -86,17 +91,24 @@ def groups(target: Output, source: Output) -> Iterator[tuple[np.ndarray, np.ndar
     spans_of = dict(target.windows)
     members: dict[tuple, list[int]] = {}
     for i, name in enumerate(target.coord):
-        members.setdefault(spans_of.get(name, ()), []).append(i)
+        spans = spans_of.get(name, ())
+        members.setdefault(spans, []).append(i)
     for spans, rows in members.items():
-        pixels = source.inside(spans) if spans else np.arange(0)
+        seen = np.zeros(len(source.coord), bool)
+        if spans:
+            seen[source.inside(spans)] = True
         # a window of another output's pixels restricts nothing here, as in inference
-        yield np.array(rows), np.isin(np.arange(len(source.coord)), pixels) | (pixels.size == 0)
+        if not seen.any():
+            seen[:] = True
+        yield np.array(rows), seen
 
 
 def posterior_covariance(model: LuxModel, b: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return C = (lambda I + B^T diag(w) B)^-1 of one star: (latent, latent)."""
-    prior = model.prior.precision * np.eye(b.shape[1])
-    return np.linalg.inv(prior + (b.T * w) @ b)
+    n_latents = b.shape[1]
+    prior = model.prior.precision * np.eye(n_latents)
+    weighted = b.T * w
+    return np.linalg.inv(prior + weighted @ b)
 
 
 def derivatives(
@@ -151,22 +163,27 @@ def derivatives(
     ('label', 'wavelength')
     >>> lines = derivatives(model, ivar=ivar_at_snr(model, 100)).sel(label="mg_fe")
     """
-    target, source = _pair(model, of, by)
-    a, b = jacobian(target, latent), jacobian(source, latent)
+    target, source = _pick_outputs(model, of, by)
+    a = jacobian(target, latent)
+    b = jacobian(source, latent)
     if ivar is None:
-        gain = a @ np.linalg.pinv(b, rcond=np.finfo(float).eps * max(b.shape))
+        smallest = np.finfo(float).eps * max(b.shape)
+        gain = a @ np.linalg.pinv(b, rcond=smallest)
+        comment = "pseudo-inverse of the weights"
     else:
-        gain, w = np.zeros((len(a), len(b))), source.noise.weigh(_one_star(source, ivar))
-        for rows, seen in groups(target, source):
-            gain[rows] = a[rows] @ posterior_covariance(model, b, w * seen) @ (b.T * (w * seen))
+        w = source.noise.weigh(_require_one_star(source, ivar))
+        gain = np.zeros((len(a), len(b)))
+        for rows, seen in group_features(target, source):
+            seen_w = w * seen
+            covariance = posterior_covariance(model, b, seen_w)
+            gain[rows] = a[rows] @ covariance @ (b.T * seen_w)
+        comment = "posterior mean, at the given noise"
     attrs = {
         "long_name": f"derivative of {of} by {by}",
         "units": f"({unit_of(target)}) / ({unit_of(source)})",
-        "comment": "pseudo-inverse of the weights"
-        if ivar is None
-        else "posterior mean, at the given noise",
+        "comment": comment,
     }
-    return _matrix(gain, target, source, attrs).rename(f"d_{of}_d_{by}")
+    return _label_matrix(gain, target, source, attrs).rename(f"d_{of}_d_{by}")
 
 
 def information(
@@ -217,32 +234,38 @@ def information(
     >>> bool((share.sum("wavelength") < 1).all())
     True
     """
-    target, source = _pair(model, of, by)
+    target, source = _pick_outputs(model, of, by)
     if not model.prior.precision > 0:
         raise InputError(
             "the model's latents have no prior, so labels have no variance to reduce; use "
             "`derivatives`"
         )
-    a, b = jacobian(target, latent), jacobian(source, latent)
-    w = source.noise.weigh(_one_star(source, ivar)) / model.prior.precision
-    shares, prior = np.zeros((len(a), len(b))), np.sum(a * a, 1)
-    for rows, seen in groups(target, source):
-        shares[rows] = _shares(a[rows], np.sqrt(w * seen)[:, None] * b)
-    fraction = shares / np.where(prior > 0, prior, np.nan)[:, None]
+    a = jacobian(target, latent)
+    b = jacobian(source, latent)
+    w = source.noise.weigh(_require_one_star(source, ivar)) / model.prior.precision
+    removed = np.zeros((len(a), len(b)))
+    for rows, seen in group_features(target, source):
+        root = np.sqrt(w * seen)[:, None] * b
+        removed[rows] = _split_variance(a[rows], root)
+    prior = np.sum(a * a, 1)
+    # a label that does not vary has no shares
+    prior = np.where(prior > 0, prior, np.nan)
+    fraction = removed / prior[:, None]
     attrs = {
         "long_name": f"share of the variance of {of} that each value of {by} removes",
         "units": "1",
     }
-    return _matrix(np.maximum(fraction, 0), target, source, attrs).rename("information")
+    return _label_matrix(np.maximum(fraction, 0), target, source, attrs).rename("information")
 
 
-def _shares(a: np.ndarray, root: np.ndarray) -> np.ndarray:
+def _split_variance(a: np.ndarray, root: np.ndarray) -> np.ndarray:
     """Return the shares of pixels in the variance of each label, from root = sqrt(w) B.
 
     Labels by their weights a (label, latent); the shares are (label, feature).
     """
     h, u = np.linalg.eigh(root.T @ root)
     beta = root @ u
+    # rounding may leave an eigenvalue just below 0
     integral = _integrate_path(np.maximum(h, 0))
     shares = []
     # a matrix product for each label: all at once would need an array (label, latent, feature)
@@ -264,7 +287,7 @@ def _integrate_path(h: np.ndarray) -> np.ndarray:
     return mean / (1 + low)
 
 
-def _pair(model: LuxModel, of: str, by: str) -> tuple[Output, Output]:
+def _pick_outputs(model: LuxModel, of: str, by: str) -> tuple[Output, Output]:
     target, source = model[of], model[by]
     if target.spec.dim == source.spec.dim:
         raise InputError(
@@ -274,7 +297,7 @@ def _pair(model: LuxModel, of: str, by: str) -> tuple[Output, Output]:
     return target, source
 
 
-def _one_star(output: Output, ivar: Any) -> np.ndarray:
+def _require_one_star(output: Output, ivar: Any) -> np.ndarray:
     values = feature_ivar(output, ivar)
     if values.ndim > 1:
         raise InputError(
@@ -286,10 +309,12 @@ def _one_star(output: Output, ivar: Any) -> np.ndarray:
 
 def unit_of(output: Output) -> str:
     """Return the unit of an output in words: where it is written, for labels and bands."""
-    return f"as {output.name}" if output.is_spectrum else f"{output.spec.dim}_units"
+    if output.is_spectrum:
+        return f"as {output.name}"
+    return f"{output.spec.dim}_units"
 
 
-def _matrix(
+def _label_matrix(
     values: np.ndarray, target: Output, source: Output, attrs: dict[str, str]
 ) -> xr.DataArray:
     """Label a matrix (feature of target, feature of source); NaN where either takes no part."""

@@ -89,32 +89,34 @@ def neighbours(
     >>> neighbours(xr.Dataset({"latent": z}), 1, metric="plain")["row"].values.ravel()
     array([1, 0, 1])
     """
-    values, usable = _values(catalog, variable)
+    values, usable = _read_values(catalog, variable)
     if not (isinstance(k, Integral) and 1 <= k < usable.size):
         raise InputError(
             f"k={k!r}: give a number of neighbours, from 1 to {usable.size - 1}; {usable.size} "
             "stars have all"
         )
     index = index_stars(catalog)
-    wanted = np.arange(len(index)) if stars is None else _rows(index, stars)
+    wanted = np.arange(len(index))
+    if stars is not None:
+        wanted = _find_rows(index, stars)
     white = _whiten(values, values[usable], metric)
-    row, distance = np.full((wanted.size, k), -1), np.full((wanted.size, k), np.nan)
+    row = np.full((wanted.size, k), -1)
+    distance = np.full((wanted.size, k), np.nan)
     asked = np.flatnonzero(np.isin(wanted, usable))
     row[asked], distance[asked] = _search(white, usable, wanted[asked], int(k), progress)
+    metric_name = "given"
+    if isinstance(metric, str):
+        metric_name = repr(metric)
+    row_attrs = {"long_name": "position in the catalogue, -1 where there is none"}
+    distance_attrs = {"long_name": f"distance in {variable}, metric {metric_name}"}
+    dims = (STAR, NEIGHBOUR)
+    names = np.asarray(index)[wanted]
     return xr.Dataset(
         {
-            "row": (
-                (STAR, NEIGHBOUR),
-                row,
-                {"long_name": "position in the catalogue, -1 where there is none"},
-            ),
-            "distance": (
-                (STAR, NEIGHBOUR),
-                distance,
-                {"long_name": f"distance in {variable}, metric {_name(metric)}"},
-            ),
+            "row": (dims, row, row_attrs),
+            "distance": (dims, distance, distance_attrs),
         },
-        {STAR: (STAR, np.asarray(index)[wanted]), NEIGHBOUR: np.arange(1, k + 1)},
+        {STAR: (STAR, names), NEIGHBOUR: np.arange(1, k + 1)},
     )
 
 
@@ -153,7 +155,7 @@ def latent_covariance(
     return posterior_covariance(model, jacobian(observed, latent), observed.noise.weigh(ivar))
 
 
-def _values(catalog: xr.Dataset, variable: str) -> tuple[np.ndarray, np.ndarray]:
+def _read_values(catalog: xr.Dataset, variable: str) -> tuple[np.ndarray, np.ndarray]:
     """Return a variable as float64, (star, feature), and the stars that have all of it."""
     if variable not in catalog or catalog[variable].ndim != 2 or catalog[variable].dims[0] != STAR:
         raise InputError(
@@ -165,34 +167,33 @@ def _values(catalog: xr.Dataset, variable: str) -> tuple[np.ndarray, np.ndarray]
             "the catalogue has no coordinate 'star'; add it with .assign_coords(star=...)"
         )
     values = np.asarray(catalog[variable].values, float)
-    return values, np.flatnonzero(np.isfinite(values).all(1) & find_done(catalog))
+    usable = np.isfinite(values).all(1) & find_done(catalog)
+    return values, np.flatnonzero(usable)
 
 
-def _rows(index: Any, stars: Sequence[Any]) -> np.ndarray:
+def _find_rows(index: Any, stars: Sequence[Any]) -> np.ndarray:
     rows = np.asarray(index.get_indexer(stars))
     if (rows < 0).any():
-        missing = [s for s, r in zip(stars, rows, strict=True) if r < 0]
+        missing = [star for star, row in zip(stars, rows, strict=True) if row < 0]
         raise InputError(
             f"{len(missing)} of the stars are not in the catalogue, first {missing[0]!r}"
         )
     return rows
 
 
-def _name(metric: str | Any) -> str:
-    return repr(metric) if isinstance(metric, str) else "given"
-
-
 def _whiten(values: np.ndarray, known: np.ndarray, metric: str | Any) -> np.ndarray:
     """Return values of which the plain distance is that of the metric: L^-1 z, with V = L L^T."""
-    if isinstance(metric, str) and metric == "plain":
-        return values
-    if isinstance(metric, str) and metric != "population":
-        raise InputError(
-            f"metric {metric!r} is none; give 'population', 'plain', or a covariance (feature, "
-            "feature)"
-        )
+    if isinstance(metric, str):
+        if metric == "plain":
+            return values
+        if metric != "population":
+            raise InputError(
+                f"metric {metric!r} is none; give 'population', 'plain', or a covariance (feature, "
+                "feature)"
+            )
+        metric = np.atleast_2d(np.cov(known.T))
+    v = np.asarray(metric, float)
     size = values.shape[1]
-    v = np.atleast_2d(np.cov(known.T)) if isinstance(metric, str) else np.asarray(metric, float)
     if v.shape != (size, size) or not np.isfinite(v).all() or not np.allclose(v, v.T):
         raise InputError(
             f"metric has shape {v.shape} or is no covariance; give a symmetric matrix, "
@@ -211,13 +212,18 @@ def _search(
     white: np.ndarray, usable: np.ndarray, wanted: np.ndarray, k: int, progress: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the k nearest usable stars of the wanted ones, with distances: (star, neighbour)."""
-    row, distance = np.empty((wanted.size, k), int), np.empty((wanted.size, k))
+    row = np.empty((wanted.size, k), int)
+    distance = np.empty((wanted.size, k))
     tree = cKDTree(white[usable])
     with Progress("neighbours", wanted.size, unit="stars", enabled=progress) as shown:
         for block in iterate_blocks(wanted.size, _BLOCK):
-            d, i = tree.query(white[wanted[block]], k + 1, workers=-1)
-            others = _without_self(usable[i], wanted[block])
-            row[block], distance[block] = usable[i][others].reshape(-1, k), d[others].reshape(-1, k)
+            stars = wanted[block]
+            # one more than asked for: a star is the nearest to itself
+            d, i = tree.query(white[stars], k + 1, workers=-1)
+            found = usable[i]
+            others = _without_self(found, stars)
+            row[block] = found[others].reshape(-1, k)
+            distance[block] = d[others].reshape(-1, k)
             shown.update(block.stop)
     return row, distance
 
@@ -228,5 +234,6 @@ def _without_self(found: np.ndarray, star: np.ndarray) -> np.ndarray:
     Among many twins, a star itself may not be found.
     """
     itself = found == star[:, None]
-    itself[~itself.any(1), -1] = True
+    is_hidden = ~itself.any(1)
+    itself[is_hidden, -1] = True
     return ~itself

@@ -79,24 +79,30 @@ def draw_precision(
     _check_draws(n_draws, seed, source, target)
     if not survey.sizes[STAR]:
         raise InputError("survey: it holds no stars")
-    names, formula = index_stars(survey), make_formula(model, source, target, None)
+    names = index_stars(survey)
+    find_errors = make_formula(model, source, target, None)
     parts = []
-    for part in split_rows(survey[given]):
-        block = _mark_missing(survey[list(spec.variables)].isel({STAR: part}).compute(), spec)
-        value, ivar = block[spec.name].values, _ivar(block, spec)
-        noisy = _draw_noise(block, given, ivar, names[part], n_draws, seed)
-        drawn = np.stack([_get_values(infer(b, model, given), model, of) for b in noisy])
-        posterior, noise = formula(feature_ivar(source, ivar))
-        draws = drawn.std(0, ddof=1) / _mean_scatter(n_draws)
-        parts.append((draws, noise, posterior, _measure_snr(value, feature_ivar(source, ivar))))
-    *kinds, snr = (np.concatenate(p) for p in zip(*parts, strict=True))
-    result = label_columns(dict(zip(KINDS, kinds, strict=True)), STAR, target)
-    result["snr"] = (
-        STAR,
-        snr,
-        {"long_name": f"median over pixels of {given} / error", "units": "1"},
-    )
-    return result.assign_coords({STAR: names.to_numpy()}).assign_attrs(n_draws=n_draws, seed=seed)
+    for rows in split_rows(survey[given]):
+        block = survey[list(spec.variables)].isel({STAR: rows}).compute()
+        block = _mark_missing(block, spec)
+        ivar = _read_ivar(block, spec)
+        inferred = []
+        for noisy in _draw_noise(block, given, ivar, names[rows], n_draws, seed):
+            catalog = infer(noisy, model, given)
+            inferred.append(_get_values(catalog, model, of))
+        scatter = np.stack(inferred).std(0, ddof=1)
+        draws = scatter / _mean_scatter(n_draws)
+        used_ivar = feature_ivar(source, ivar)
+        posterior, noise = find_errors(used_ivar)
+        snr = _measure_snr(block[spec.name].values, used_ivar)
+        parts.append((draws, noise, posterior, snr))
+    draws, noise, posterior, snr = (np.concatenate(blocks) for blocks in zip(*parts, strict=True))
+    errors = {"draws": draws, "noise": noise, "posterior": posterior}
+    result = label_columns(errors, STAR, target)
+    snr_attrs = {"long_name": f"median over pixels of {given} / error", "units": "1"}
+    result["snr"] = (STAR, snr, snr_attrs)
+    result = result.assign_coords({STAR: names.to_numpy()})
+    return result.assign_attrs(n_draws=n_draws, seed=seed)
 
 
 def _check_draws(n_draws: int, seed: int, *outputs: Output) -> None:
@@ -108,50 +114,68 @@ def _check_draws(n_draws: int, seed: int, *outputs: Output) -> None:
         if not output.map.features.is_linear:
             raise InputError(
                 f"{output.name!r} has a {output.map.kind} map, for which errors differ from "
-                "star to star; use "
-                "expected_errors with the latents of one"
+                "star to star; use expected_errors with the latents of one"
             )
 
 
-def _ivar(block: xr.Dataset, spec: OutputSpec) -> np.ndarray:
-    return np.asarray(spec.ivar(block[spec.name].values, block[spec.noise].values), float)
+def _read_ivar(block: xr.Dataset, spec: OutputSpec) -> np.ndarray:
+    value = block[spec.name].values
+    noise = block[spec.noise].values
+    return np.asarray(spec.ivar(value, noise), float)
 
 
 def _mark_missing(block: xr.Dataset, spec: OutputSpec) -> xr.Dataset:
     """Mark as missing what breaks the contract: the formulas may give it no weight either."""
-    ivar = _ivar(block, spec)
-    good = np.isfinite(ivar) & (ivar >= 0) & np.isfinite(block[spec.name].values)
-    missing = 0 if spec.is_ivar else np.nan
-    return block.assign({spec.noise: block[spec.noise].where(good, missing)})
+    ivar = _read_ivar(block, spec)
+    has_value = np.isfinite(block[spec.name].values)
+    good = np.isfinite(ivar) & (ivar >= 0) & has_value
+    missing = np.nan
+    if spec.is_ivar:
+        missing = 0
+    noise = block[spec.noise].where(good, missing)
+    return block.assign({spec.noise: noise})
 
 
 def _draw_noise(
     block: xr.Dataset, name: str, ivar: np.ndarray, names: Sequence[Any], n_draws: int, seed: int
 ) -> Iterator[xr.Dataset]:
     """Yield the block with fresh noise on it, one draw at a time."""
-    value, sigma = block[name], np.divide(1, np.sqrt(ivar), out=np.zeros_like(ivar), where=ivar > 0)
+    value = block[name]
+    # 0 where a value is missing
+    sigma = np.zeros_like(ivar)
+    np.divide(1, np.sqrt(ivar), out=sigma, where=ivar > 0)
+    # a stream for each star: its noise does not depend on its neighbours
     streams = [np.random.default_rng([seed, *str(star).encode()]) for star in names]
+    n_pixels = value.shape[1]
     for _ in range(n_draws):
-        noise = np.stack([s.standard_normal(value.shape[1], dtype="f4") for s in streams])
-        yield block.assign(
-            {name: value.copy(data=(value.values + sigma * noise).astype(value.dtype))}
-        )
+        rows = [stream.standard_normal(n_pixels, dtype="f4") for stream in streams]
+        noisy = value.values + sigma * np.stack(rows)
+        noisy = noisy.astype(value.dtype)
+        yield block.assign({name: value.copy(data=noisy)})
 
 
 def _get_values(catalog: xr.Dataset, model: LuxModel, of: str) -> np.ndarray:
-    return np.asarray((catalog[of] if of in catalog else predict(catalog, model, of)).values, float)
+    if of not in catalog:
+        return np.asarray(predict(catalog, model, of).values, float)
+    return np.asarray(catalog[of].values, float)
 
 
 def _mean_scatter(n: int) -> float:
-    """Mean of the sample standard deviation of n draws of a unit normal (c4)."""
-    return math.sqrt(2 / (n - 1)) * math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2))
+    """Return the mean of the sample standard deviation of n draws of a unit normal (c4)."""
+    degrees = n - 1
+    # by logarithms: the gamma function of many draws overflows
+    log_ratio = math.lgamma(n / 2) - math.lgamma(degrees / 2)
+    return math.sqrt(2 / degrees) * math.exp(log_ratio)
 
 
 def _measure_snr(value: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-    """Median over pixels with data of value / error: (star,)."""
-    snr, any_data = np.full(len(value), np.nan), (ivar > 0).any(1)
-    ratio = np.where(ivar > 0, value * np.sqrt(ivar), np.nan)[any_data]
-    snr[any_data] = np.nanmedian(ratio, axis=1)
+    """Return the median over pixels with data of value / error: (star,)."""
+    measured = ivar > 0
+    has_data = measured.any(1)
+    ratio = np.where(measured, value * np.sqrt(ivar), np.nan)
+    snr = np.full(len(value), np.nan)
+    # a median over nothing would warn
+    snr[has_data] = np.nanmedian(ratio[has_data], axis=1)
     return snr
 
 
@@ -194,41 +218,58 @@ def precision_by_snr(
     >>> precision_by_snr(stars, [30, 50, 80]).precision.dims
     ('kind', 'snr_bin', 'label', 'quantile')
     """
-    bounds, q = np.asarray(edges, float), np.asarray(quantiles, float)
+    bounds = np.asarray(edges, float)
+    fractions = np.asarray(quantiles, float)
     if bounds.ndim != 1 or bounds.size < 2 or not (np.diff(bounds) > 0).all():
         raise InputError(f"edges are {edges}; give two or more, ascending, e.g. [30, 60, 100, 200]")
-    if q.ndim != 1 or not ((q >= 0) & (q <= 1)).all():
+    if fractions.ndim != 1 or not ((fractions >= 0) & (fractions <= 1)).all():
         raise InputError(f"quantiles are {quantiles}; give fractions between 0 and 1")
-    table, snr = np.stack([stars[k].values for k in KINDS]), stars["snr"].values
-    at = np.where(
-        snr == bounds[-1], bounds.size - 2, np.searchsorted(bounds, snr, side="right") - 1
-    )
-    dim = stars[next(iter(KINDS))].dims[1]
-    parts = [_quantiles(table[:, at == i], q) for i in range(bounds.size - 1)]
-    units = {"long_name": "standard error of the label", "units": stars["noise"].attrs["units"]}
+    members = _assign_bins(stars["snr"].values, bounds)
+    n_stars = np.array([inside.sum() for inside in members])
+    table = np.stack([stars[kind].values for kind in KINDS])
+    parts = [_find_quantiles(table[:, inside], fractions) for inside in members]
+    precision = np.stack(parts, 1)
+    dim = stars["noise"].dims[1]
+    attrs = {
+        "long_name": "standard error of the label",
+        "units": stars["noise"].attrs["units"],
+    }
+    kinds = np.array(list(KINDS), object)
+    meanings = "; ".join(f"{kind}: {meaning}" for kind, meaning in KINDS.items())
+    label_coords = {name: c for name, c in stars.coords.items() if c.dims == (dim,)}
+    low, high = bounds[:-1], bounds[1:]
+    dims = ("kind", "snr_bin", dim, "quantile")
     return xr.Dataset(
         {
-            "precision": (("kind", "snr_bin", dim, "quantile"), np.stack(parts, 1), units),
-            "n_stars": ("snr_bin", np.array([(at == i).sum() for i in range(bounds.size - 1)])),
+            "precision": (dims, precision, attrs),
+            "n_stars": ("snr_bin", n_stars),
         },
         {
-            "kind": (
-                "kind",
-                np.array(list(KINDS), object),
-                {"comment": "; ".join(f"{k}: {v}" for k, v in KINDS.items())},
-            ),
-            "snr_bin": (bounds[1:] + bounds[:-1]) / 2,
-            "snr_low": ("snr_bin", bounds[:-1]),
-            "snr_high": ("snr_bin", bounds[1:]),
-            "quantile": q,
-            **{k: v for k, v in stars.coords.items() if v.dims == (dim,)},
+            "kind": ("kind", kinds, {"comment": meanings}),
+            "snr_bin": (low + high) / 2,
+            "snr_low": ("snr_bin", low),
+            "snr_high": ("snr_bin", high),
+            "quantile": fractions,
+            **label_coords,
         },
         stars.attrs,
     )
 
 
-def _quantiles(values: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Quantiles over stars: (kind, star, label) -> (kind, label, quantile)."""
-    if not values.shape[1]:
-        return np.full((values.shape[0], values.shape[2], q.size), np.nan)
-    return np.moveaxis(np.quantile(values, q, axis=1), 0, -1)
+def _assign_bins(snr: np.ndarray, bounds: np.ndarray) -> list[np.ndarray]:
+    """Return which stars are in each bin: a list of (star,) bool."""
+    n_bins = bounds.size - 1
+    bins = np.searchsorted(bounds, snr, side="right") - 1
+    # the last bin holds its upper edge too
+    at_end = snr == bounds[-1]
+    bins[at_end] = n_bins - 1
+    return [bins == i for i in range(n_bins)]
+
+
+def _find_quantiles(values: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Return quantiles over stars: (kind, star, label) -> (kind, label, quantile)."""
+    n_kinds, n_stars, n_labels = values.shape
+    if not n_stars:
+        return np.full((n_kinds, n_labels, q.size), np.nan)
+    found = np.quantile(values, q, axis=1)
+    return np.moveaxis(found, 0, -1)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from luxscale.analysis.evaluate import STATISTICS, label_units
+
+#: Statistics in the units of the label.
+_IN_UNITS = ("bias", "rmse", "robust_scatter", "median_err")
 
 _HEADINGS = ("label", "unit", "n", "bias", "RMSE", "robust scatter", "median err", "pull")
 
@@ -33,47 +36,55 @@ def format_table(comparison: xr.Dataset) -> str:
     >>> print(format_table(compare(catalog, survey)).splitlines()[0])
     label  unit            n    bias    RMSE  robust scatter  median err  pull
     """
-    rows = [_HEADINGS, *map(_format_cells, to_records(comparison))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(
-            c.ljust(w) if i < 2 else c.rjust(w)
-            for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    cells = [_format_cells(record) for record in to_records(comparison)]
+    rows = [_HEADINGS, *cells]
+    columns = zip(*rows, strict=True)
+    widths = [max(map(len, column)) for column in columns]
+    lines = [_align_cells(row, widths) for row in rows]
+    return "\n".join(lines)
+
+
+def _align_cells(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Join the cells of a row: label and unit to the left, figures to the right."""
+    words = map(str.ljust, cells[:2], widths[:2])
+    figures = map(str.rjust, cells[2:], widths[2:])
+    line = "  ".join([*words, *figures])
+    return line.rstrip()
 
 
 def _format_cells(record: Mapping[str, Any]) -> tuple[str, ...]:
-    figures = [record[k] for k in ("bias", "rmse", "robust_scatter", "median_err")]
+    bias, *sizes = (record[name] for name in _IN_UNITS)
+    places = count_decimals(*sizes)
     return (
         record["label"],
         record["unit"] or "-",
         str(record["n_stars"]),
-        *(round_to(v, count_decimals(*figures[1:])) for v in figures),
+        *(round_to(figure, places) for figure in (bias, *sizes)),
         round_to(record["pull"], 2),
     )
 
 
 def count_decimals(rmse: float | None, *others: float | None) -> int:
     """Return how many decimals show three digits of an RMSE and two of its companions."""
-    wanted = [_count_places(rmse, 3), *(_count_places(v, 2) for v in others)]
+    wanted = [_count_places(rmse, 3)]
+    wanted += [_count_places(value, 2) for value in others]
     return min(6, max(wanted))
 
 
 def _count_places(value: float | None, significant: int) -> int:
     if value is None or not np.isfinite(value) or value == 0:
         return 0
-    exponent = int(
-        f"{value:.{significant - 1}e}".split("e")[1]
-    )  # after rounding: 99.99 counts as 100
-    return max(0, significant - 1 - exponent)
+    digits = significant - 1
+    # scientific notation rounds first: 99.99 counts as 100
+    _, exponent = f"{value:.{digits}e}".split("e")
+    return max(0, digits - int(exponent))
 
 
 def round_to(value: float | None, places: int) -> str:
     """Return a number with so many decimals, ``-`` for None or NaN, and no negative zero."""
-    return "-" if value is None or not np.isfinite(value) else f"{value:z.{places}f}"
+    if value is None or not np.isfinite(value):
+        return "-"
+    return f"{value:z.{places}f}"
 
 
 def to_records(comparison: xr.Dataset) -> list[dict[str, Any]]:
@@ -89,15 +100,18 @@ def to_records(comparison: xr.Dataset) -> list[dict[str, Any]]:
     list of dict
         Keys ``label``, ``unit`` and the names of the statistics; None for NaN.
     """
-    units = label_units(comparison)
     columns = {name: comparison[name].values.tolist() for name in STATISTICS}
-    return [
-        {
-            "label": label,
-            "unit": units[label],
-            **{
-                name: None if np.isnan(values[i]) else values[i] for name, values in columns.items()
-            },
-        }
-        for i, label in enumerate(units)
-    ]
+    records = []
+    for i, (label, unit) in enumerate(label_units(comparison).items()):
+        record: dict[str, Any] = {"label": label, "unit": unit}
+        for name, values in columns.items():
+            record[name] = _replace_nan(values[i])
+        records.append(record)
+    return records
+
+
+def _replace_nan(value: float) -> float | None:
+    """Return None for NaN, which JSON cannot hold."""
+    if np.isnan(value):
+        return None
+    return value
