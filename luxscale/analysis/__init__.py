@@ -1,1 +1,4 @@
-"""How good labels are, and what a model has learnt."""
+"""How good labels are, and what a model has learnt.
+
+Imports model and what it stands on.
+"""

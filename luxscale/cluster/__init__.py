@@ -1,5 +1,7 @@
 """Clusters of worker processes: on this machine, already running, or as SLURM jobs.
 
+Imports errors, progress and what they stand on.
+
 Each is a context manager that yields a `distributed.Client`, for `label_survey(..., client=client)`
 and its like.
 """

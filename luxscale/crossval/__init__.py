@@ -1,5 +1,7 @@
 """Cross-validation over the number of latents and the precision of their prior (appendix A).
 
+Imports runs, training and what they stand on.
+
 Every fold of every setting is a task: train on the other folds, infer the stars of this one from
 their spectra and from their labels, and write what was found as a Zarr group of its own, its
 ``status`` last. Where the prior is of the test step alone, as with method ``"marginal"``, the tasks

@@ -1,4 +1,7 @@
-"""Catalogues in the formats of other tools: FITS binary tables and Parquet."""
+"""Catalogues in the formats of other tools: FITS binary tables and Parquet.
+
+Imports analysis and what it stands on.
+"""
 
 from __future__ import annotations
 

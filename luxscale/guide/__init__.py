@@ -1,4 +1,7 @@
-"""The guide: a Markdown page for each task. ``luxscale guide`` shows them in a terminal."""
+"""The guide: a Markdown page for each task. ``luxscale guide`` shows them in a terminal.
+
+Imports errors and what it stands on.
+"""
 
 import difflib
 from importlib.resources import files

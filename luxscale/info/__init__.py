@@ -1,1 +1,4 @@
-"""What lies at a path."""
+"""What lies at a path.
+
+Imports labelling, ingest, crossval and what they stand on.
+"""

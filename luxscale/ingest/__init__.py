@@ -1,4 +1,7 @@
-"""Survey files in, a survey out: every file is read once, in parallel, and accounted for."""
+"""Survey files in, a survey out: every file is read once, in parallel, and accounted for.
+
+Imports runs, labels, prepare and what they stand on.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Labels from catalogues, joined to stars by identifier.
 
+Imports schema and what it stands on.
+
 Flags, sentinels, errors and duplicates are seen to when a catalogue is read.
 """
 

@@ -1,5 +1,7 @@
 """From spectra as their files hold them to the flux of a survey.
 
+Imports model, readers and what they stand on.
+
 Masks, velocity, grid and continuum are seen to in that order.
 
 Bad pixels become inverse variance 0, counted by reason, and their flux 0. A star's velocity is

@@ -1,4 +1,7 @@
-"""Readers of survey files: one module a format, one registry."""
+"""Readers of survey files: one module a format, one registry.
+
+Imports schema and what it stands on.
+"""
 
 from __future__ import annotations
 

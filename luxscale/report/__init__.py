@@ -1,5 +1,7 @@
 """A catalogue on one page of HTML, to attach to a data release.
 
+Imports plot, info and what they stand on.
+
 It shows counts of stars, agreement with trusted labels, errors, fits and provenance.
 """
 

@@ -1,1 +1,4 @@
-"""Long work that resumes: jobs, executors, targets, logs."""
+"""Long work that resumes: jobs, executors, targets, logs.
+
+Imports store and what it stands on.
+"""

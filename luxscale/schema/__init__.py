@@ -1,1 +1,4 @@
-"""What a survey, a model and a catalogue are: names, dims, dtypes, flags. No files, no JAX."""
+"""What a survey, a model and a catalogue are: names, dims, dtypes, flags. No files, no JAX.
+
+Imports errors and what it stands on.
+"""

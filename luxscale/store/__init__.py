@@ -1,4 +1,7 @@
-"""Surveys and other stores on disk: how they open, and how arrays are laid out."""
+"""Surveys and other stores on disk: how they open, and how arrays are laid out.
+
+Imports progress, schema and what they stand on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Training: from stars with spectra and trusted labels to a model."""
+"""Training: from stars with spectra and trusted labels to a model.
+
+Imports analysis and what it stands on.
+"""
 
 from __future__ import annotations
 
