@@ -116,12 +116,14 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
             f"{where}: cannot be read ({error}); it is damaged: copy or train it again"
         ) from error
     try:
+        entries = json.loads(attrs["outputs"])
+        provenance = {f.name: attrs[f.name] for f in dataclasses.fields(Provenance)}
         model = LuxModel(
-            tuple(_read_output(dataset, entry, where) for entry in json.loads(attrs["outputs"])),
-            dataset["objective"].values,
-            Provenance(**{f.name: attrs[f.name] for f in dataclasses.fields(Provenance)}),
-            (_or_inf(attrs["chi2_limit"]), _or_inf(attrs["distance_limit"])),
-            read_prior(attrs),
+            outputs=tuple(_read_output(dataset, entry, where) for entry in entries),
+            objective=dataset["objective"].values,
+            provenance=Provenance(**provenance),
+            limits=(_or_inf(attrs["chi2_limit"]), _or_inf(attrs["distance_limit"])),
+            prior=read_prior(attrs),
         )
     except KeyError as error:
         raise InputError(

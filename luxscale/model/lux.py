@@ -21,7 +21,7 @@ from luxscale.schema.outputs import OutputSpec, Role
 _ARRAYS = ("scatter", "scale", "floor", "used")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Output:
     """One output of a model: what it is, its map from latents, and its noise.
 
@@ -89,7 +89,7 @@ class Output:
         return np.flatnonzero(np.any([(grid >= a) & (grid <= b) for a, b in spans], axis=0))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Provenance:
     """How a model came about.
 
@@ -112,7 +112,7 @@ class Provenance:
     version: str = dataclasses.field(default_factory=lambda: version("luxscale"))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LuxModel:
     """A trained Lux model: latents z, and for each output a map from z and a noise model.
 

@@ -239,16 +239,16 @@ def test_kiel_names_a_missing_label(few):
 def output(rng, spec, coord, units, attrs=()):
     n = len(coord)
     return Output(
-        spec,
-        coord,
-        units,
-        attrs,
-        LinearMap(rng.normal(size=(n, LATENTS)) * 0.1, np.ones(n)),
-        np.full(n, 0.03),
-        np.ones(n),
-        np.zeros(n),
-        np.ones(n, bool),
-        np.tile([-9.0, 9.0], (n, 1)),
+        spec=spec,
+        coord=coord,
+        units=units,
+        attrs=attrs,
+        map=LinearMap(rng.normal(size=(n, LATENTS)) * 0.1, np.ones(n)),
+        scatter=np.full(n, 0.03),
+        scale=np.ones(n),
+        floor=np.zeros(n),
+        used=np.ones(n, bool),
+        bounds=np.tile([-9.0, 9.0], (n, 1)),
     )
 
 
@@ -262,12 +262,14 @@ def spectra():
         OutputSpec("flux", "wavelength", "flux_ivar", Role.SPECTRUM),
     )
     model = LuxModel(
-        (
+        outputs=(
             output(rng, labels, LABELS, UNITS),
             output(rng, flux, tuple(grid.tolist()), ("nm",), (("medium", "air"),)),
         ),
-        np.zeros(1),
-        Provenance("none", "{}", 4, "", "0"),
+        objective=np.zeros(1),
+        provenance=Provenance(
+            method="none", settings="{}", n_stars=4, training_checksum="", version="0"
+        ),
     )
     latent = rng.normal(size=(4, LATENTS))
     catalog = labelled(
