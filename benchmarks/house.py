@@ -1,14 +1,17 @@
-"""How dense the code is, folder by folder: ``python benchmarks/house.py [PACKAGE]``, with the syntax tree alone.
+"""Measure how dense the code is, folder by folder, from its syntax tree.
 
-A function's body is what stands after its docstring. Code lines are neither blank, nor comments, nor docstrings.
+    python benchmarks/house.py luxscale
+
+A function's body is what stands after its docstring. Code lines are neither blank, nor comments,
+nor docstrings.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import collections
 import statistics
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,16 +107,18 @@ def describe_place(place: str, modules: list[dict]) -> tuple[str, ...]:
         f"{sums['lines']:,}",
         f"{statistics.median(lengths):g}",
         f"{p90}",
-        f"{sums['nodes'] / max(sum(lengths), 1):.1f}",
+        f"{sums['nodes'] / max(sum(lengths), 1):.2f}",
         f"{1000 * sums['conditionals'] / max(sums['code'], 1):.1f}",
         f"{100 * sums['comments'] / max(sums['lines'], 1):.1f}",
         f"{sums['wide_calls']}",
     )
 
 
-def main(package: str = "luxscale") -> None:
+def main() -> None:
     """Print the table."""
-    places = measure_package(Path(package))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("package", nargs="?", default="luxscale", type=Path, help="its folder")
+    places = measure_package(parser.parse_args().package)
     everything = [module for modules in places.values() for module in modules]
     rows = [describe_place(place, modules) for place, modules in places.items()]
     rows.append(describe_place("all", everything))
@@ -123,4 +128,4 @@ def main(package: str = "luxscale") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -53,7 +53,10 @@ def random_problem(stars, pixels, latents, labels, rng):
 
 
 def measure(stars=4096, pixels=8575, latents=48, labels=12, rounds=7):
-    """Median rates of product and kernel, in rounds that alternate: {name: stars/s}, and their ratio."""
+    """Return the median rates of product and kernel, in stars/s by name, and their ratio.
+
+    Rounds of the two alternate.
+    """
     problem, flux, ivar = random_problem(stars, pixels, latents, labels, np.random.default_rng(0))
     product = jax.jit(lambda w, packed: linalg.dot(w, packed.T))
     packed = problem.designs[0].packed

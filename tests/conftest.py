@@ -93,7 +93,10 @@ class World:
         )
 
     def oracle(self, survey: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """Best possible labels from the spectra, and their errors: the posterior under the true parameters."""
+        """Return the best possible labels from the spectra, and their errors.
+
+        They are the posterior under the true parameters.
+        """
         value, err = [], []
         for y, ivar in zip(
             survey["flux"].values.astype(float),
@@ -144,7 +147,10 @@ def reference(
 def join_outputs(
     model: lux.LuxModel, survey: xr.Dataset
 ) -> tuple[lux.LuxModel, np.ndarray, np.ndarray]:
-    """Spectra and labels as one output, for `reference`: a model that has it as ``flux``, its values and ivars."""
+    """Return spectra and labels as one output, for `reference`.
+
+    That is a model that has it as ``flux``, its values and ivars.
+    """
     flux, label = model["flux"], model["label_value"]
     linear = LinearMap(
         *(np.concatenate([getattr(o.map, k) for o in (flux, label)]) for k in ("weights", "offset"))

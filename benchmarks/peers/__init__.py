@@ -1,1 +1,4 @@
-"""What benchmarks/peers.py is made of: a script a family of methods, environments, tasks, tables."""
+"""What benchmarks/peers.py is made of: environments, tasks, tables.
+
+Each family of methods has a script of its own.
+"""

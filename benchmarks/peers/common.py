@@ -1,4 +1,6 @@
-"""What the scripts of all methods share: they read a problem, train, label twice, and write a result.
+"""What the scripts of all methods share.
+
+They read a problem, train, label twice, and write a result.
 
 A problem (npz) holds ``flux``, ``ivar`` (star, pixel) and ``label``, ``label_err`` (star, label) of
 training stars, ``wavelength`` [Angstrom], ``names`` of the labels, ``latents``, and per set of test

@@ -15,7 +15,10 @@ SOURCE = HERE.parents[1]  # luxscale itself
 
 @dataclass(frozen=True)
 class Package:
-    """What an environment holds, and the Pythons that it runs on: oldest, and first that is too new."""
+    """What an environment holds, and the Pythons that it runs on.
+
+    These are the oldest, and the first that is too new.
+    """
 
     name: str
     requirements: tuple[str, ...]
@@ -59,7 +62,10 @@ METHODS = {
 
 
 def find_pythons():
-    """Return the interpreters on PATH and of pyenv that can make an environment: {version: executable}."""
+    """Return the interpreters that can make an environment, by version.
+
+    They are those on PATH and of pyenv.
+    """
     folders = [Path(p) for p in os.get_exec_path()]
     found = [
         p

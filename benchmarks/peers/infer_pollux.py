@@ -1,4 +1,6 @@
-"""Infer labels with pollux as its tutorials do; run by benchmarks/peers.py, in an environment that has pollux.
+"""Infer labels with pollux as its tutorials do.
+
+benchmarks/peers.py runs it, in an environment that has pollux.
 
 Reads a model and spectra, writes labels (star, label), and prints a line of JSON: seconds and CPU
 seconds of each pass over the stars, of which the first compiles; the solver that pollux chose;
@@ -23,7 +25,9 @@ MISSING = 1e10  # error of a missing pixel, as in pollux's tutorial on APOGEE
 
 
 def load_model(problem):
-    """Return the model of pollux's tutorial on APOGEE, A z + b for each output and scatter of the flux, and its values.
+    """Return the model of pollux's tutorial on APOGEE, and its values.
+
+    It is A z + b for each output, with a scatter of the flux.
 
     The prior on the latents is pollux's default, of variance 1.
     """
@@ -55,7 +59,7 @@ def load_spectra(problem, dtype):
 
 
 def infer(model, values, flux, err, args):
-    """Return the labels of all stars, batch by batch, and the solver that pollux took for the last."""
+    """Return the labels of all stars, and the solver that pollux took for the last batch."""
     labels = []
     for start in range(0, len(flux), args.batch):
         stars = slice(start, start + args.batch)

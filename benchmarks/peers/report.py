@@ -11,7 +11,10 @@ AHEAD = 2.0  # standard errors beyond which one method is better than another
 
 
 def score(labels, errors, truth, names):
-    """Return the statistics of `luxscale.analysis.evaluate.compare` of labels (star, label), a dict a label."""
+    """Return the statistics of labels (star, label), a dict a label.
+
+    They are those of `luxscale.analysis.evaluate.compare`.
+    """
     dims, coords = (
         ("star", "label"),
         {"star": np.arange(len(truth)), "label": np.array(names, object)},
@@ -21,7 +24,10 @@ def score(labels, errors, truth, names):
 
 
 def excess(theirs, ours, truth):
-    """Return by how many standard errors the mean square of their residuals is above ours, star by star: (label,)."""
+    """Return by how many standard errors their mean squares are above ours: (label,).
+
+    Residuals are compared star by star.
+    """
     stars = slice(min(len(theirs), len(ours)))
     more = (theirs[stars] - truth[stars]) ** 2 - (ours[stars] - truth[stars]) ** 2
     spread = more.std(0) / np.sqrt(len(more))
@@ -91,7 +97,10 @@ def cost_table(runs):
 
 
 def accuracy_table(runs, key, test):
-    """Return a line a label, a column a method that is done; where it is better than luxscale, in bold."""
+    """Return a line a label, a column a method that is done.
+
+    What is better than luxscale is in bold.
+    """
     done = {name: r for name, r in runs.items() if r["outcome"] == DONE}
     lines = []
     for i, label in enumerate(next(iter(done.values()))["scores"][test] if done else ()):
@@ -106,7 +115,10 @@ def accuracy_table(runs, key, test):
 
 
 def pull_table(runs, tests):
-    """Return a line a method that gives errors: median, least and greatest pull over labels, for each set of stars."""
+    """Return a line a method that gives errors: its pulls on each set of stars.
+
+    They are the median, least and greatest over labels.
+    """
     rows = []
     for name, run in runs.items():
         if run["outcome"] == DONE and run["scores"][tests[0]][0]["pull"] is not None:
@@ -126,7 +138,10 @@ def missing_ratio(without, run, test):
 
 
 def missing_table(runs, size_names, tests):
-    """Return a line a method: RMSE with missing labels over that without, at the largest size that has both."""
+    """Return a line a method: RMSE with missing labels over that without.
+
+    It is taken at the largest size that has both.
+    """
     rows = []
     for name, run in pick(runs, missing=True).items():
         if run["outcome"] != DONE:
@@ -158,7 +173,7 @@ def sweep_table(runs, points):
 
 
 def lead_table(runs, tests):
-    """Return a line a method and set of stars: the labels in which it is better or worse than luxscale, and by how much.
+    """Return a line a method and set of stars: where it is better or worse than luxscale.
 
     RMSE over luxscale's on the same stars, in labels whose mean squares differ by more than two
     standard errors.
@@ -183,9 +198,10 @@ def lead_table(runs, tests):
 
 
 def summary_table(runs, tests):
-    """Return a line a method, at the largest size at which it is done: accuracy beside luxscale, pulls, cost.
+    """Return a line a method: accuracy beside luxscale, pulls, cost.
 
-    Ratios are of RMSE to luxscale's on the same stars: median over the labels, least and greatest.
+    Each is at the largest size at which it is done. Ratios are of RMSE to luxscale's on the same
+    stars: median over the labels, least and greatest.
     """
     header = [
         "method",
@@ -214,12 +230,16 @@ def summary_table(runs, tests):
             if e < -AHEAD
         }
         pulls = [s["pull"] for t in tests for s in run["scores"][t] if s["pull"] is not None]
-        rows.append([
-            name, f"{run['stars']:,} x {run['pixels']:,}",
-            *(f"{np.median(r):.2f} ({min(r):.2f} to {max(r):.2f})" for r in ratios), ", ".join(sorted(ahead)) or "none",
-            f"{min(pulls):.2f} to {max(pulls):.2f}" if pulls else "no errors", f"{number(run['train_s'])} s",
+        row = [
+            name,
+            f"{run['stars']:,} x {run['pixels']:,}",
+            *(f"{np.median(r):.2f} ({min(r):.2f} to {max(r):.2f})" for r in ratios),
+            ", ".join(sorted(ahead)) or "none",
+            f"{min(pulls):.2f} to {max(pulls):.2f}" if pulls else "no errors",
+            f"{number(run['train_s'])} s",
             f"{run['tested'] / list(run['test_s'].values())[-1]:,.0f}",
-        ])  # fmt: skip
+        ]
+        rows.append(row)
     return table(header, rows)
 
 

@@ -1,4 +1,7 @@
-"""Run luxscale on a problem: python run_luxscale.py METHOD problem.npz result.npz; METHOD is one of METHODS."""
+"""Run luxscale on a problem: python run_luxscale.py METHOD problem.npz result.npz.
+
+METHOD is one of METHODS.
+"""
 
 import sys
 
@@ -7,6 +10,7 @@ import xarray as xr
 from common import complete, run
 
 import luxscale as lux
+from luxscale.training import methods
 
 METHODS = {
     "marginal": {},
@@ -40,19 +44,21 @@ def survey(flux, ivar, wavelength, label=None, label_err=None, names=None):
 
 def trainer(method):
     """Return what trains by one of METHODS."""
+    name = METHODS[method].get("method", "marginal")
+    takes_labels = methods.METHODS[name].latents_are_labels
 
     def train(problem):
         training = [
             problem[k] for k in ("flux", "ivar", "wavelength", "label", "label_err", "names")
         ]
-        latents = () if method == "cannon" else (int(problem["latents"]),)
+        latents = () if takes_labels else (int(problem["latents"]),)
         model = lux.train(survey(*training), *latents, progress=False, **METHODS[method])
 
         def label(flux, ivar):
             catalog = lux.infer(survey(flux, ivar, problem["wavelength"]), model)
             return catalog["label_value"].values, catalog["label_err"].values
 
-        if method == "cannon":
+        if takes_labels:
             return label, {"used": int(complete(problem).sum()), "note": "stars with every label"}
         return label, {"used": len(problem["flux"]), "note": "missing labels have no weight"}
 

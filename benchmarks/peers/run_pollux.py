@@ -1,4 +1,6 @@
-"""Run pollux on a problem, as its tutorial on APOGEE does: python run_pollux.py problem.npz result.npz.
+"""Run pollux on a problem: python run_pollux.py problem.npz result.npz.
+
+It is run as in its tutorial on APOGEE.
 
 Affine outputs with priors from the training stars and a scatter a pixel, 2,000 steps of Adam at
 0.01 in double precision; then least squares for the latents of other stars. Missing labels: the

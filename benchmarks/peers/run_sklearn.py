@@ -1,4 +1,4 @@
-"""Run a regressor of scikit-learn on a problem: python run_sklearn.py METHOD problem.npz result.npz.
+"""Run a regressor of scikit-learn: python run_sklearn.py METHOD problem.npz result.npz.
 
 All take pixels as they are, and the mean over training stars where one is missing, which does far
 better than the continuum: RMSE of ridge in teff 43 K instead of 70 K (1,000 stars and pixels).
@@ -55,7 +55,7 @@ def trainer(model, note):
 
 
 def train_boosting(problem):
-    """Train boosted trees on principal components, label by label, each on the stars that have it."""
+    """Train boosted trees on principal components, each label on the stars that have it."""
     inputs, filled = pixels(problem)
     components = reduced().fit(inputs)
     inputs, models = components.transform(inputs), []

@@ -1,4 +1,7 @@
-"""Infer with luxscale and with pollux from one and the same model, which must agree, and compare their speed."""
+"""Infer with luxscale and with pollux from one and the same model, and compare their speed.
+
+Their labels must agree.
+"""
 
 import json
 import os
@@ -27,7 +30,10 @@ SETTINGS = {
 
 
 def write_problem(path, model, stars):
-    """Write what pollux needs: spectra, the maps from latents to flux and labels, and the scatter of the flux."""
+    """Write what pollux needs.
+
+    That is spectra, the maps from latents to flux and labels, and the scatter of the flux.
+    """
     flux, label = model["flux"], model["label_value"]
     np.savez(
         path,

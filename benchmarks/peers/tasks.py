@@ -1,4 +1,4 @@
-"""Runs of methods on simulated stars: what is run, each in a process of its own with a time limit."""
+"""Runs of methods on simulated stars, each in a process of its own with a time limit."""
 
 import json
 import os
@@ -24,7 +24,10 @@ OVER = "over the limit"
 
 @dataclass(frozen=True)
 class Setup:
-    """Sizes of a comparison: (stars, pixels) in full and of the base that is grown, latents, test stars."""
+    """Sizes of a comparison: latents, test stars, and (stars, pixels).
+
+    The latter are in full, and of the base that is grown.
+    """
 
     full: tuple[int, int]
     base: tuple[int, int]
@@ -67,7 +70,10 @@ class Task:
 
 
 def write_problem(path, task):
-    """Write what methods read (see `common`), and return the labels' names and true labels of each set of test stars."""
+    """Write what methods read (see `common`).
+
+    Returns the labels' names, and the true labels of each set of test stars.
+    """
     snr = next(iter(TESTS.values()))[0]
     stars = simulate(
         task.stars, n_pixels=task.pixels, snr=snr, missing_labels=MISSING if task.missing else 0.0
@@ -96,7 +102,7 @@ def last_line(text):
 
 
 def call(python, method, problem, limit):
-    """Run a method's script; return its outcome, the reason where it is not done, and its result."""
+    """Run a method's script; return its outcome, the reason if it is not done, its result."""
     result = problem.with_name("result.npz")
     cap = METHODS[method].most_test
     command = [python, HERE / METHODS[method].script, *METHODS[method].arguments, problem, result]
@@ -122,7 +128,7 @@ def call(python, method, problem, limit):
 
 
 def describe(found, truth, names, ours):
-    """Return the figures of a result, beside the labels of OURS on the same stars, if there are any."""
+    """Return the figures of a result, beside the labels of OURS on the same stars if any."""
     said = json.loads(str(found["said"]))
     record = {f"{k}_s": said[k] for k in ("train", "train_cpu", "test")}
     record |= {k: said[k] for k in ("peak_gb", "versions", "used", "note")}
@@ -139,7 +145,10 @@ def describe(found, truth, names, ours):
 
 
 def run_task(task, methods, pythons, scratch, limit, shown, doubts):
-    """Run the methods on one set of stars; return a record each. `doubts` are reasons not to try, by method."""
+    """Run the methods on one set of stars; return a record each.
+
+    `doubts` are reasons not to try, by method.
+    """
     problem = scratch / "problem.npz"
     names, truth = write_problem(problem, task)
     records, ours = [], None
