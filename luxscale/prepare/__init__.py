@@ -109,7 +109,8 @@ def prepare(
     n_by_code = np.zeros(1 + len(names), int)
     n_resampled = 0
     refused: dict[int, str] = {}
-    for rows in iterate_blocks(n_stars, continua.BLOCK):  # they stay in the processor's cache
+    # blocks stay in the processor's cache
+    for rows in iterate_blocks(n_stars, continua.BLOCK):
         block = _take_rows(spectra, rows)
         pixels, why, is_resampled = _prepare_block(block, format, recipe, grid)
         kept = np.ones(len(is_resampled), bool)
@@ -120,7 +121,8 @@ def prepare(
         n_resampled += int(is_resampled[kept].sum())
         for row, reason in why.items():
             refused[rows.start + row] = reason
-    n_masked = n_by_code[1:].tolist()  # the first code is that of good pixels
+    # the first code is that of good pixels
+    n_masked = n_by_code[1:].tolist()
     return Prepared(
         flux=flux,
         flux_ivar=ivar,
@@ -178,18 +180,22 @@ def _prepare_block(
     grid: np.ndarray,
 ) -> tuple[Pixels, dict[int, str], np.ndarray]:
     """Return the spectra in float32, why stars are refused, and which were resampled: (star,)."""
+    no_continuum = masks.get_code(recipe.bad, "no continuum")
+    not_finite = masks.get_code(recipe.bad, "not finite")
     velocity = _find_velocity(spectra, recipe)
     cleaned = _clean_pixels(spectra, format, recipe)
     pixels, is_resampled = _move_to_grid(cleaned, spectra.wavelength, velocity, grid, recipe)
     level = _find_level(pixels, recipe, format, grid)
     if level is not None:
-        pixels = _divide_pixels(pixels, level, masks.get_code(recipe.bad, "no continuum"))
-    pixels = _convert_to_float32(pixels, masks.get_code(recipe.bad, "not finite"))
+        pixels = _divide_pixels(pixels, level, no_continuum)
+    pixels = _convert_to_float32(pixels, not_finite)
     refused = {}
     is_empty = ~(pixels.ivar > 0).any(1)
     for row in np.flatnonzero(is_empty):
         refused[int(row)] = _explain_empty(pixels.reason[row], recipe)
-    for row in np.flatnonzero(~np.isfinite(velocity)):
+    # this reason comes first: without a velocity no pixel was moved to the grid
+    has_no_velocity = ~np.isfinite(velocity)
+    for row in np.flatnonzero(has_no_velocity):
         refused[int(row)] = "no velocity, which the rest frame needs"
     return pixels, refused, is_resampled
 
@@ -197,16 +203,24 @@ def _prepare_block(
 def _clean_pixels(spectra: Spectra, format: Format, recipe: Recipe) -> Pixels:  # noqa: A002
     """Return the spectra without their bad pixels, over the file's continuum if asked for."""
     reason = masks.find_bad_pixels(
-        spectra.flux, spectra.ivar, spectra.mask, format.bits, recipe.bad, recipe.most_error
+        spectra.flux,
+        spectra.ivar,
+        spectra.mask,
+        bits=format.bits,
+        bad=recipe.bad,
+        most_error=recipe.most_error,
     )
     good = reason == masks.GOOD
     pixels = Pixels(
-        flux=np.where(good, spectra.flux, 0), ivar=np.where(good, spectra.ivar, 0), reason=reason
+        flux=np.where(good, spectra.flux, 0),
+        ivar=np.where(good, spectra.ivar, 0),
+        reason=reason,
     )
     if recipe.continuum != "file" or spectra.continuum is None:
         return pixels
     level = spectra.continuum.astype(float)
-    return _divide_pixels(pixels, level, masks.get_code(recipe.bad, "no continuum"))
+    no_continuum = masks.get_code(recipe.bad, "no continuum")
+    return _divide_pixels(pixels, level, no_continuum)
 
 
 def _divide_pixels(pixels: Pixels, level: np.ndarray, code: int) -> Pixels:
@@ -214,8 +228,13 @@ def _divide_pixels(pixels: Pixels, level: np.ndarray, code: int) -> Pixels:
 
     Pixels where the level is not positive and finite are missing.
     """
-    level = np.where((level > 0) & (level < np.inf), level, np.nan)
-    divided = Pixels(pixels.flux / level, pixels.ivar * level**2, pixels.reason)
+    is_level = (level > 0) & (level < np.inf)
+    level = np.where(is_level, level, np.nan)
+    divided = Pixels(
+        flux=pixels.flux / level,
+        ivar=pixels.ivar * level**2,
+        reason=pixels.reason,
+    )
     return clear_unusable(divided, code)
 
 
@@ -224,7 +243,9 @@ def _find_velocity(spectra: Spectra, recipe: Recipe) -> np.ndarray:
     if not recipe.rest_frame or spectra.velocity is None:
         return np.zeros(len(spectra.star))
     velocity = np.asarray(spectra.velocity, float)
-    return np.where(np.abs(velocity) < LIGHT / 1e3, velocity, np.nan)
+    # none is faster than light: such numbers stand for no velocity
+    is_real = np.abs(velocity) < LIGHT / 1e3
+    return np.where(is_real, velocity, np.nan)
 
 
 def _move_to_grid(
@@ -234,12 +255,19 @@ def _move_to_grid(
     outside = masks.get_code(recipe.bad, "outside file's range")
     not_finite = masks.get_code(recipe.bad, "not finite")
     shape = (len(velocity), len(grid))
-    result = Pixels(flux=np.zeros(shape), ivar=np.zeros(shape), reason=np.zeros(shape, np.uint8))
+    result = Pixels(
+        flux=np.zeros(shape),
+        ivar=np.zeros(shape),
+        reason=np.zeros(shape, np.uint8),
+    )
     is_resampled = np.zeros(len(velocity), bool)
     # spectra of one velocity have one wavelength scale, and are moved together
-    for speed in np.unique(velocity[np.isfinite(velocity)]):
+    known = velocity[np.isfinite(velocity)]
+    for speed in np.unique(known):
         rows = velocity == speed
-        part = pixels if rows.all() else Pixels(*(array[rows] for array in pixels))
+        part = pixels
+        if not rows.all():
+            part = Pixels(*(array[rows] for array in pixels))
         at_rest = wavelength / (1 + speed * 1e3 / LIGHT)
         offset = find_offset(at_rest, grid)
         if offset is None:
@@ -267,10 +295,12 @@ def _find_level(
     """
     if recipe.continuum == "scale":
         used = continua.find_within(grid, recipe.continuum_pixels)
-        return continua.compute_mean_flux(pixels.flux, pixels.ivar, used)[:, None]
+        mean = continua.compute_mean_flux(pixels.flux, pixels.ivar, used)
+        return mean[:, None]
     if not recipe.fits:
         return None
     typical = masks.compute_typical_flux(pixels.flux, pixels.ivar)
+    # a star without flux is fitted in some unit, and gets no continuum
     scale = np.where(typical > 0, typical, 1)
     length = recipe.length / _ANGSTROM[format.units]
     chips = _make_chips(grid.tobytes(), recipe, length)
@@ -280,21 +310,33 @@ def _find_level(
 @functools.lru_cache(maxsize=4)
 def _make_chips(grid: bytes, recipe: Recipe, length: float) -> tuple[continua.Chip, ...]:
     assert recipe.order is not None
-    pixels = np.frombuffer(grid)
     return continua.make_chips(
-        pixels, recipe.continuum, recipe.order, length, recipe.chips, recipe.continuum_pixels
+        np.frombuffer(grid),
+        kind=recipe.continuum,
+        order=recipe.order,
+        length=length,
+        ranges=recipe.chips,
+        continuum_pixels=recipe.continuum_pixels,
     )
 
 
 def _convert_to_float32(pixels: Pixels, code: int) -> Pixels:
     """Return flux and ivar in float32; what has no place there is missing."""
-    flux = pixels.flux.astype(np.float32)
-    ivar = pixels.ivar.astype(np.float32)
-    return clear_unusable(Pixels(flux, ivar, pixels.reason), code)
+    converted = Pixels(
+        flux=pixels.flux.astype(np.float32),
+        ivar=pixels.ivar.astype(np.float32),
+        reason=pixels.reason,
+    )
+    return clear_unusable(converted, code)
 
 
 def _explain_empty(reason: np.ndarray, recipe: Recipe) -> str:
     names = masks.list_reasons(recipe.bad)
-    n_by_code = np.bincount(reason, minlength=1 + len(names)).tolist()
-    parts = [f"{n} {name}" for name, n in zip(names, n_by_code[1:], strict=True) if n]
+    n_codes = 1 + len(names)
+    n_by_code = np.bincount(reason, minlength=n_codes).tolist()
+    # the first code is that of good pixels
+    parts = []
+    for name, n in zip(names, n_by_code[1:], strict=True):
+        if n:
+            parts.append(f"{n} {name}")
     return f"no good pixel: {', '.join(parts)}"

@@ -113,11 +113,16 @@ def make_chips(
         n_terms = 1 + 2 * order
     chips = []
     for low, high in ranges or choose_chips(grid):
-        pixels = slice(*np.searchsorted(grid, [low, np.nextafter(high, np.inf)]))
-        wavelength, used = grid[pixels], in_ranges[pixels]
-        if used.sum() < LEAST_PIXELS * n_terms:
+        # a pixel at either end belongs to the chip
+        after_high = np.nextafter(high, np.inf)
+        first, stop = np.searchsorted(grid, [low, after_high])
+        pixels = slice(first, stop)
+        wavelength = grid[pixels]
+        used = in_ranges[pixels]
+        n_used = used.sum()
+        if n_used < LEAST_PIXELS * n_terms:
             raise InputError(
-                f"chip {low:g} to {high:g} has {used.sum()} pixels to fit a continuum of "
+                f"chip {low:g} to {high:g} has {n_used} pixels to fit a continuum of "
                 f"{n_terms} terms at; choose other chips, continuum pixels or a lower order (the "
                 f"grid: {grid[0]:g} to {grid[-1]:g})"
             )
@@ -132,7 +137,8 @@ def make_chips(
             terms = _compute_sines(wavelength, order, length)
         else:
             terms = _compute_chebyshev(wavelength, order)
-        chips.append(Chip(pixels, _orthonormalize(terms, used), used))
+        design = _orthonormalize(terms, used)
+        chips.append(Chip(pixels, design, used))
     return tuple(chips)
 
 
@@ -147,16 +153,25 @@ def find_within(grid: np.ndarray, ranges: Ranges | None) -> np.ndarray:
 
 
 def _compute_sines(wavelength: np.ndarray, order: int, length: float) -> np.ndarray:
+    n_pixels = len(wavelength)
     periods = np.arange(1, order + 1)
     phase = 2 * np.pi * periods * wavelength[:, None] / length
-    constant = np.ones((len(wavelength), 1))
-    return np.concatenate([constant, np.cos(phase), np.sin(phase)], 1)
+    terms = [
+        np.ones((n_pixels, 1)),
+        np.cos(phase),
+        np.sin(phase),
+    ]
+    return np.concatenate(terms, 1)
 
 
 def _compute_chebyshev(wavelength: np.ndarray, order: int) -> np.ndarray:
-    first, last = wavelength[0], wavelength[-1]
-    middle, half = (first + last) / 2, (last - first) / 2
-    return np.polynomial.chebyshev.chebvander((wavelength - middle) / half, order)
+    first = wavelength[0]
+    last = wavelength[-1]
+    middle = (first + last) / 2
+    half = (last - first) / 2
+    # the polynomials are orthogonal between -1 and 1
+    scaled = (wavelength - middle) / half
+    return np.polynomial.chebyshev.chebvander(scaled, order)
 
 
 def _orthonormalize(terms: np.ndarray, used: np.ndarray) -> np.ndarray:
@@ -166,7 +181,9 @@ def _orthonormalize(terms: np.ndarray, used: np.ndarray) -> np.ndarray:
     """
     _, r = np.linalg.qr(terms[used])
     orthonormal = np.linalg.solve(r.T, terms.T).T
-    return np.asarray(orthonormal * np.sqrt(used.sum()), np.float32)
+    # each function has a mean square of 1 over the pixels used, however many they are
+    scaled = orthonormal * np.sqrt(used.sum())
+    return np.asarray(scaled, np.float32)
 
 
 def fit_continuum(
@@ -183,18 +200,24 @@ def fit_continuum(
     chips : sequence of Chip
     """
     continuum = np.zeros(flux.shape)
-    designs = tuple((chip.design, _pack_design(chip.design)) for chip in chips)
+    designs = []
+    for chip in chips:
+        designs.append((chip.design, _pack_design(chip.design)))
     for rows in iterate_blocks(len(flux), BLOCK):
         scale = level[rows, None]
-        scaled_flux, scaled_ivar = [], []
+        scaled_flux = []
+        scaled_ivar = []
         for chip in chips:
             chip_flux = flux[rows, chip.pixels] / scale
             chip_ivar = ivar[rows, chip.pixels] * scale**2
+            used_ivar = np.where(chip.used, chip_ivar, 0)
             scaled_flux.append(_fill_block(chip_flux))
-            scaled_ivar.append(_fill_block(np.where(chip.used, chip_ivar, 0)))
-        solved = _solve(scaled_flux, scaled_ivar, designs)
+            scaled_ivar.append(_fill_block(used_ivar))
+        solved = _solve(scaled_flux, scaled_ivar, tuple(designs))
         for chip, found in zip(chips, solved, strict=True):
-            continuum[rows, chip.pixels] = np.asarray(found)[: len(scale)] * scale
+            # without the rows that fill the block up
+            of_stars = np.asarray(found)[: len(scale)]
+            continuum[rows, chip.pixels] = of_stars * scale
     return continuum
 
 
@@ -217,7 +240,10 @@ def _solve(
     y: list[jax.Array], ivar: list[jax.Array], designs: tuple[tuple[jax.Array, jax.Array], ...]
 ) -> list[jax.Array]:
     """Return the continua of the chips, (star, pixel), in units of the level; 0 where none."""
-    return [_solve_chip(*chip) for chip in zip(y, ivar, designs, strict=True)]
+    continua = []
+    for chip_y, chip_ivar, design in zip(y, ivar, designs, strict=True):
+        continua.append(_solve_chip(chip_y, chip_ivar, design))
+    return continua
 
 
 def _solve_chip(y: jax.Array, ivar: jax.Array, design: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -225,18 +251,26 @@ def _solve_chip(y: jax.Array, ivar: jax.Array, design: tuple[jax.Array, jax.Arra
     n_terms = x.shape[1]
     n_good = (ivar > 0).sum(1)
     n_used = (packed[0] > 0).sum()
-    weight = DiagonalNoise(jnp.float32(MISFIT)).weigh(ivar)
+    noise = DiagonalNoise(jnp.float32(MISFIT))
+    weight = noise.weigh(ivar)
     # only the weights' ratios matter; float32 then holds their sums
     greatest = weight.max(1, keepdims=True)
-    weight = weight / jnp.maximum(greatest, jnp.finfo(weight.dtype).tiny)
-    h, rhs = linalg.normal_equations(weight, y, x, packed)
-    least_good = jnp.maximum(LEAST_SHARE * n_used, LEAST_PIXELS * n_terms)
-    is_fitted = n_good >= least_good
+    tiny = jnp.finfo(weight.dtype).tiny
+    weight = weight / jnp.maximum(greatest, tiny)
+    packed_h, rhs = linalg.normal_equations(weight, y, x, packed)
+    of_share = LEAST_SHARE * n_used
+    of_terms = LEAST_PIXELS * n_terms
+    is_fitted = n_good >= jnp.maximum(of_share, of_terms)
     # a star without enough pixels has any equations that can be solved
-    h = jnp.where(is_fitted[:, None, None], linalg.unpack(h, n_terms), jnp.eye(n_terms))
+    h = jnp.where(
+        is_fitted[:, None, None],
+        linalg.unpack(packed_h, n_terms),
+        jnp.eye(n_terms),
+    )
     coefficients = linalg.solve(h, rhs).x
     found = linalg.dot(coefficients, x.T)
-    return jnp.where(is_fitted[:, None] & (found > LEAST_LEVEL), found, 0)
+    is_continuum = is_fitted[:, None] & (found > LEAST_LEVEL)
+    return jnp.where(is_continuum, found, 0)
 
 
 def compute_mean_flux(flux: np.ndarray, ivar: np.ndarray, used: np.ndarray) -> np.ndarray:
@@ -249,7 +283,8 @@ def compute_mean_flux(flux: np.ndarray, ivar: np.ndarray, used: np.ndarray) -> n
     good = (ivar > 0) & used
     n_good = good.sum(1)
     total = np.sum(flux, 1, where=good, dtype=float)
-    return np.where(n_good > 0, total / np.maximum(n_good, 1), np.nan)
+    mean = total / np.maximum(n_good, 1)
+    return np.where(n_good > 0, mean, np.nan)
 
 
 def continuum_pixels(
@@ -301,10 +336,12 @@ def continuum_pixels(
     deviation = _measure_deviation(flux, ivar, level)
     chosen = np.zeros(len(grid), bool)
     for low, high in chips or choose_chips(grid):
-        pixels = np.flatnonzero((low <= grid) & (grid <= high))
+        is_within = (low <= grid) & (grid <= high)
+        pixels = np.flatnonzero(is_within)
         for part in np.array_split(pixels, stretches):
+            n_wanted = round(fraction * len(part))
             order = np.argsort(deviation[part], kind="stable")
-            best = part[order[: round(fraction * len(part))]]
+            best = part[order[:n_wanted]]
             is_known = np.isfinite(deviation[best])
             chosen[best[is_known]] = True
     if not chosen.any():
@@ -325,20 +362,29 @@ def _measure_deviation(flux: np.ndarray, ivar: np.ndarray, level: float) -> np.n
     n_good = good.sum(0)
     n_or_one = np.maximum(n_good, 1)
     mean = y.sum(0) / n_or_one
-    variance = np.where(good, 1 / np.where(good, ivar, 1), 0)
+    safe_ivar = np.where(good, ivar, 1)
+    variance = np.where(good, 1 / safe_ivar, 0)
     noise = np.sum(variance, 0) / n_or_one
     squares = np.where(good, (y - mean) ** 2, 0)
-    spread = squares.sum(0) / np.maximum(n_good - 1, 1)
+    # a mean is taken out, which costs a degree of freedom
+    freedom = np.maximum(n_good - 1, 1)
+    spread = squares.sum(0) / freedom
     intrinsic = np.maximum(spread - noise, 0)
-    deviation = np.sqrt((mean - level) ** 2 + intrinsic)
-    return np.where(n_good > len(flux) / 2, deviation, np.inf)
+    off_level = mean - level
+    deviation = np.sqrt(off_level**2 + intrinsic)
+    in_most = n_good > len(flux) / 2
+    return np.where(in_most, deviation, np.inf)
 
 
 def _list_runs(chosen: np.ndarray, grid: np.ndarray) -> Iterator[tuple[float, float]]:
     """Yield the stretches of chosen pixels, from edge to edge."""
-    first_step, last_step = grid[1] - grid[0], grid[-1] - grid[-2]
+    first_step = grid[1] - grid[0]
+    last_step = grid[-1] - grid[-2]
     between = (grid[1:] + grid[:-1]) / 2
-    edges = np.r_[grid[0] - first_step / 2, between, grid[-1] + last_step / 2]
+    first_edge = grid[0] - first_step / 2
+    last_edge = grid[-1] + last_step / 2
+    edges = np.r_[first_edge, between, last_edge]
+    # with an unchosen pixel at either end, every stretch starts and stops
     padded = np.r_[0, chosen.astype(np.int8), 0]
     turns = np.flatnonzero(np.diff(padded))
     for start, stop in turns.reshape(-1, 2):

@@ -67,17 +67,21 @@ def find_bad_pixels(
     """
     found = np.zeros(flux.shape, np.uint8)
     if mask is not None and bad:
-        _mark_bits(found, mask, [bits[name] for name in bad])
+        numbers = [bits[name] for name in bad]
+        _mark_bits(found, mask, numbers)
     with np.errstate(invalid="ignore"):
         # NaN fails any comparison, so each rule says what a good pixel is where it can
+        is_finite = (np.abs(flux) < _MOST) & np.isfinite(ivar)
+        is_sentinel = [flux == value for value in SENTINELS]
         rules = {
-            "not finite": ~((np.abs(flux) < _MOST) & np.isfinite(ivar)),
-            "sentinel": np.any([flux == value for value in SENTINELS], axis=0),
+            "not finite": ~is_finite,
+            "sentinel": np.any(is_sentinel, axis=0),
             "zero flux": flux == 0,
             "no error": ~(ivar > 0),
         }
     for reason, breaks_rule in rules.items():
-        found[breaks_rule & (found == GOOD)] = get_code(bad, reason)
+        is_new = breaks_rule & (found == GOOD)
+        found[is_new] = get_code(bad, reason)
     if most_error is not None:
         is_huge = _find_huge_errors(flux, ivar, found == GOOD, most_error)
         found[is_huge] = get_code(bad, "huge error")
@@ -86,15 +90,16 @@ def find_bad_pixels(
 
 def _mark_bits(found: np.ndarray, mask: np.ndarray, numbers: Sequence[int]) -> None:
     """Set the codes of the bits in ``found``, the first that is set."""
-    wide = mask.astype(np.int64)  # a bit above a narrow mask's last is then simply not set
+    # a bit above a narrow mask's last is then simply not set
+    wide = mask.astype(np.int64)
     any_bit = sum(1 << number for number in numbers)
     hit = np.nonzero(wide & any_bit)
     hit_mask = wide[hit]
     codes = found[hit]
     # backwards, so that the first of several bits has the last word
     for index, number in reversed(list(enumerate(numbers))):
-        is_set = (hit_mask >> number & 1).astype(bool)
-        codes[is_set] = 1 + index
+        bit = hit_mask >> number & 1
+        codes[bit.astype(bool)] = 1 + index
     found[hit] = codes
 
 
@@ -102,11 +107,13 @@ def _find_huge_errors(
     flux: np.ndarray, ivar: np.ndarray, good: np.ndarray, most_error: float
 ) -> np.ndarray:
     """Return where sigma > most_error |typical flux|; of a star without flux, nowhere."""
-    ivar = np.where(good, ivar, 0)
-    level = compute_typical_flux(np.where(good, flux, 0), ivar)
+    good_flux = np.where(good, flux, 0)
+    good_ivar = np.where(good, ivar, 0)
+    level = compute_typical_flux(good_flux, good_ivar)
     with np.errstate(divide="ignore"):
-        least_ivar = np.where(level > 0, 1 / (most_error * level) ** 2, 0)
-    return good & (ivar < least_ivar[:, None])
+        greatest_error = most_error * level
+        least_ivar = np.where(level > 0, 1 / greatest_error**2, 0)
+    return good & (good_ivar < least_ivar[:, None])
 
 
 def compute_typical_flux(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
@@ -116,6 +123,7 @@ def compute_typical_flux(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         total = np.sum(ivar, 1, dtype=float)
-        weighted = np.abs(np.einsum("ij,ij->i", flux, ivar, dtype=float))
-        mean = weighted / np.where(total > 0, total, 1)
+        weighted = np.einsum("ij,ij->i", flux, ivar, dtype=float)
+        safe_total = np.where(total > 0, total, 1)
+        mean = np.abs(weighted) / safe_total
         return np.where(np.isfinite(mean), mean, 0)

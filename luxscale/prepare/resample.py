@@ -48,16 +48,20 @@ def find_offset(wavelength: np.ndarray, grid: np.ndarray) -> int | None:
     """
     if grid[-1] < wavelength[0] or wavelength[-1] < grid[0]:
         return None
+    # the pixel nearest to the first of whichever starts later
     if grid[0] <= wavelength[0]:
-        i = int(np.abs(grid - wavelength[0]).argmin())
+        distance = np.abs(grid - wavelength[0])
+        i = int(distance.argmin())
     else:
-        i = -int(np.abs(wavelength - grid[0]).argmin())
+        distance = np.abs(wavelength - grid[0])
+        i = -int(distance.argmin())
     in_grid, in_file = find_overlap(i, len(wavelength), len(grid))
     common = grid[in_grid]
     if len(common) < 2:
         return None
     off = np.abs(wavelength[in_file] - common)
-    if (off > SAME * np.gradient(common)).any():
+    most_off = SAME * np.gradient(common)
+    if (off > most_off).any():
         return None
     return i
 
@@ -98,7 +102,9 @@ def find_overlap(i: int, n_file: int, n_grid: int) -> tuple[slice, slice]:
     """Return the pixels that both have, as a slice of the grid and one of the file."""
     start = max(i, 0)
     stop = min(i + n_file, n_grid)
-    return slice(start, stop), slice(start - i, stop - i)
+    in_grid = slice(start, stop)
+    in_file = slice(start - i, stop - i)
+    return in_grid, in_file
 
 
 def copy_pixels(pixels: Pixels, i: int, n_grid: int, outside: int) -> Pixels:
@@ -142,15 +148,22 @@ def rebin_pixels(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray, outsi
     flux, error, share, density = _resample(pixels, wavelength, grid)
     known = share >= LEAST_GOOD
     good_share = np.where(known, share, 1)
+    safe_error = np.where(known, error, 1)
     # flux and error are of the whole pixel, the bad part as 0: over its good part they are larger
-    mean_ivar = (good_share / np.where(known, error, 1)) ** 2
+    mean_flux = flux / good_share
+    mean_ivar = (good_share / safe_error) ** 2
+    # correlated neighbours must not count what they share twice
     information = density * _compute_widths(grid)
-    ivar = np.where(known, np.minimum(mean_ivar, information), 0)
+    ivar = np.minimum(mean_ivar, information)
     reason = np.where(known, 0, outside).astype(np.uint8)
     is_lost = np.isfinite(share) & ~known
     for row, codes, lost in zip(reason, pixels.reason, is_lost, strict=True):
         row[lost] = _find_nearest_code(wavelength, codes, grid[lost])
-    return Pixels(np.where(known, flux / good_share, 0), ivar, reason)
+    return Pixels(
+        flux=np.where(known, mean_flux, 0),
+        ivar=np.where(known, ivar, 0),
+        reason=reason,
+    )
 
 
 def _resample(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray) -> np.ndarray:
@@ -161,9 +174,13 @@ def _resample(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray) -> np.nd
     needed of them go through one loop.
     """
     good = pixels.ivar > 0
-    density = np.where(good, pixels.ivar, 0) / _compute_widths(wavelength)
-    planes = np.stack([np.where(good, pixels.flux, 0), good.astype(float), density])
-    error = np.where(good, 1 / np.sqrt(np.where(good, pixels.ivar, 1)), 0)
+    good_flux = np.where(good, pixels.flux, 0)
+    good_ivar = np.where(good, pixels.ivar, 0)
+    density = good_ivar / _compute_widths(wavelength)
+    planes = np.stack([good_flux, good.astype(float), density])
+    # only the flux has an error that is carried along
+    safe_ivar = np.where(good, pixels.ivar, 1)
+    error = np.where(good, 1 / np.sqrt(safe_ivar), 0)
     no_error = np.zeros_like(error)
     errors = np.stack([error, no_error, no_error])
     spectres = _load_spectres()
@@ -213,7 +230,8 @@ def find_segments(wavelength: np.ndarray) -> list[slice]:
     steps = np.diff(wavelength)
     after = np.r_[steps[1:], np.inf]
     before = np.r_[np.inf, steps[:-1]]
-    is_gap = steps > _GAP * np.minimum(after, before)
+    ordinary = np.minimum(after, before)
+    is_gap = steps > _GAP * ordinary
     cuts = np.flatnonzero(is_gap) + 1
     bounds = [0, *cuts.tolist(), len(wavelength)]
     found = []
