@@ -106,31 +106,43 @@ def train_alternating(
         If the objective falls, or jaxopt is not installed.
     """
     steps = _pick_steps(solver)
-    everyone, values = data.present(), data.values_per_star()
+    everyone = data.present()
+    values = data.values_per_star()
     outputs, latents = _start(data, latent_dim)
     history: list[float] = []
-    last, gain, iteration, final = -np.inf, np.inf, 0, False
+    last = -np.inf
+    gain = np.inf
+    iteration = 0
+    final = False
     while not final:
         final = iteration == iterations or gain < tolerance * values
         new = steps.weights(outputs, latents, everyone, data, final)
         if iteration and not final:
-            new = tuple(overshoot(*pair, _RELAX) for pair in zip(outputs, new, strict=True))
+            pairs = zip(outputs, new, strict=True)
+            new = tuple(overshoot(*pair, _RELAX) for pair in pairs)
         latents = steps.latents(new, latents, latent_precision, final)
-        history.append(_average(latents.objective, data))
-        report("alternating", iteration, history[-1])
-        gain = history[-1] - last
-        _check_risen(gain, history[-1], values, iteration)
+        objective = _average(latents.objective, data)
+        history.append(objective)
+        report("alternating", iteration, objective)
+        gain = objective - last
+        _check_risen(gain, objective, values, iteration)
         outputs, turned = canonical(new, latents, data.n_stars, data.informing)
         # another gauge, another length of the latents: what the prior takes from the objective
         # changes with it
         longer = _average_length2(turned, data) - _average_length2(latents, data)
-        last = history[-1] - 0.5 * latent_precision * longer
-        latents, iteration = turned, iteration + 1
+        last = objective - 0.5 * latent_precision * longer
+        latents = turned
+        iteration += 1
 
     def leave_out(folds: Sequence[np.ndarray]) -> Iterable[_Outputs]:
         return steps.leave_out(outputs, latents, folds, data)
 
-    return Trained(outputs, history, leave_out, (LinearMap,) * len(outputs))
+    return Trained(
+        arrays=outputs,
+        history=history,
+        leave_out=leave_out,
+        kinds=(LinearMap,) * len(outputs),
+    )
 
 
 def _pick_steps(solver: str) -> Steps:
@@ -142,12 +154,15 @@ def _pick_steps(solver: str) -> Steps:
 
 
 def _average(per_star: np.ndarray, data: TrainingData) -> float:
-    return float(np.asarray(per_star[: data.n_stars], float).mean())
+    of_stars = np.asarray(per_star[: data.n_stars], float)
+    return float(of_stars.mean())
 
 
 def _average_length2(latents: Latents, data: TrainingData) -> float:
     """Return the mean squared length of the latents."""
-    return _average((np.asarray(latents.mean, float) ** 2).sum(1), data)
+    z = np.asarray(latents.mean, float)
+    length2 = (z**2).sum(1)
+    return _average(length2, data)
 
 
 def _check_risen(gain: float, objective: float, values: float, iteration: int) -> None:
@@ -182,7 +197,8 @@ def _solve_latents(outputs: _Outputs, latents: Latents, precision: float, final:
 def _leave_out(
     outputs: _Outputs, latents: Latents, folds: Sequence[np.ndarray], data: TrainingData
 ) -> Iterable[_Outputs]:
-    return leave_out_each(outputs, latents, [o.weights for o in outputs], folds)
+    starts = [o.weights for o in outputs]
+    return leave_out_each(outputs, latents, starts, folds)
 
 
 def _start(data: TrainingData, latent_dim: int) -> tuple[_Outputs, Latents]:
@@ -207,5 +223,6 @@ def _make_first_latents(data: TrainingData, latent_dim: int) -> Latents:
     """Return the scaled labels as the first latents, 0 as the others: equation 9."""
     n = data.arrays[0].values.shape[0]
     labels = [np.asarray(o.arrays.values) for o in data.labels]
-    z = np.concatenate([*labels, np.zeros((n, latent_dim), np.float32)], 1)
+    others = np.zeros((n, latent_dim), np.float32)
+    z = np.concatenate([*labels, others], 1)
     return Latents.certain(z[:, :latent_dim])

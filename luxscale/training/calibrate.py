@@ -11,7 +11,7 @@ import numpy as np
 from luxscale.model.inference import Inference
 from luxscale.model.lux import LuxModel, Output
 from luxscale.progress import Progress
-from luxscale.training.data import BLOCK, Trained, TrainingData
+from luxscale.training.data import BLOCK, Spans, Trained, TrainingData
 from luxscale.training.misfit import misfit
 
 
@@ -90,7 +90,9 @@ def measure_each_fold(
     """
     fold = data.fold(folds)
     rows = [np.flatnonzero(fold == k) for k in range(folds)]
-    windows = {label: spans for o in model.outputs for label, spans in o.windows}
+    windows: dict[str, Spans] = {}
+    for output in model.outputs:
+        windows.update(output.windows)
     parts = []
     shown.stage("regression without each fold")
     for k, arrays in enumerate(trained.leave_out(rows)):
@@ -103,14 +105,15 @@ def measure_each_fold(
 
 def _measure(model: LuxModel, data: TrainingData, rows: np.ndarray) -> LeftOut:
     """Infer stars from all that is measured of them, and compare with their labels."""
-    inference = Inference.of(model, [o.spec.name for o in data.measured])
-    inference = inference.for_scaled_data([o.spread.center for o in data.measured])
+    names = [o.spec.name for o in data.measured]
+    centers = [o.spread.center for o in data.measured]
+    inference = Inference.of(model, names).for_scaled_data(centers)
     tables = [o.table() for o in data.measured]
     parts = []
     for start in range(0, rows.size, BLOCK):
         block = rows[start : start + BLOCK]
-        values = [table[0][block] for table in tables]
-        ivars = [table[1][block] for table in tables]
+        values = [value[block] for value, _ in tables]
+        ivars = [ivar[block] for _, ivar in tables]
         parts.append(inference.infer_from_ivars(values, ivars))
     inferred = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     n_values = inferred["n_pixels"]
@@ -118,27 +121,40 @@ def _measure(model: LuxModel, data: TrainingData, rows: np.ndarray) -> LeftOut:
     labels = []
     for output in data.labels:
         value, ivar = output.physical(rows)
-        known = (ivar > 0) & seen[:, None]
+        measured = ivar > 0
+        known = measured & seen[:, None]
+        difference = inferred[output.spec.name] - value
+        # infinite where there is no label, so that nothing is divided by 0
+        safe_ivar = np.where(measured, ivar, np.inf)
         labels.append(
             Residuals(
-                residual=np.where(known, inferred[output.spec.name] - value, np.nan),
+                residual=np.where(known, difference, np.nan),
                 formal=inferred[output.spec.noise],
-                label_err=1 / np.sqrt(np.where(ivar > 0, ivar, np.inf)),
+                label_err=1 / np.sqrt(safe_ivar),
             )
         )
+    chi2 = inferred["chi2"] / np.maximum(n_values, 1)
+    distance = (inferred["latent"] ** 2).sum(1)
     return LeftOut(
-        chi2=(inferred["chi2"] / np.maximum(n_values, 1))[seen],
-        distance=(inferred["latent"] ** 2).sum(1)[seen],
+        chi2=chi2[seen],
+        distance=distance[seen],
         labels=tuple(labels),
     )
 
 
 def _concatenate(parts: Sequence[LeftOut]) -> LeftOut:
-    labels = zip(*(part.labels for part in parts), strict=True)
+    labels = []
+    for of_output in zip(*(part.labels for part in parts), strict=True):
+        residuals = Residuals(
+            residual=np.concatenate([r.residual for r in of_output]),
+            formal=np.concatenate([r.formal for r in of_output]),
+            label_err=np.concatenate([r.label_err for r in of_output]),
+        )
+        labels.append(residuals)
     return LeftOut(
         chi2=np.concatenate([part.chi2 for part in parts]),
         distance=np.concatenate([part.distance for part in parts]),
-        labels=tuple(Residuals(*map(np.concatenate, zip(*r, strict=True))) for r in labels),
+        labels=tuple(labels),
     )
 
 

@@ -132,7 +132,10 @@ def find_complete_stars(data: TrainingData) -> np.ndarray:
 
 def _start(output: Arrays, terms: int) -> Arrays:
     d = output.values.shape[1]
-    return output._replace(weights=np.zeros((d, terms), np.float32), offset=np.zeros(d, np.float32))
+    return output._replace(
+        weights=np.zeros((d, terms), np.float32),
+        offset=np.zeros(d, np.float32),
+    )
 
 
 def _regress(

@@ -51,11 +51,11 @@ class Arrays(NamedTuple):
     def empty(cls, values: Any, ivar: Any, d: int) -> Arrays:
         """Return data of d features without parameters."""
         return cls(
-            values,
-            ivar,
-            np.zeros((d, 0), np.float32),
-            np.zeros(d, np.float32),
-            np.full(d, LEAST_SCATTER, np.float32),
+            values=values,
+            ivar=ivar,
+            weights=np.zeros((d, 0), np.float32),
+            offset=np.zeros(d, np.float32),
+            scatter=np.full(d, LEAST_SCATTER, np.float32),
         )
 
 
@@ -116,14 +116,18 @@ class TrainingOutput:
 
         Without padding.
         """
-        values, ivar = self.arrays.values, self.arrays.ivar
-        return np.asarray(values)[: self.n_stars], np.asarray(ivar)[: self.n_stars]
+        values = np.asarray(self.arrays.values)
+        ivar = np.asarray(self.arrays.ivar)
+        return values[: self.n_stars], ivar[: self.n_stars]
 
     def physical(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return values and inverse variances of some stars, (star, feature), in survey units."""
         values, ivar = self.table()
-        safe = np.where(self.spread.scale > 0, self.spread.scale, 1)
-        return self.spread.center + values[rows] * self.spread.scale, ivar[rows] / safe**2
+        scale = self.spread.scale
+        # a feature without data has no spread
+        safe = np.where(scale > 0, scale, 1)
+        deviation = values[rows] * scale
+        return self.spread.center + deviation, ivar[rows] / safe**2
 
     def to_model(self, arrays: Arrays, kind: Kind, windows: Mapping[str, Spans]) -> Output:
         """Return trained parameters as an output of a model, in the units of the survey.
@@ -138,24 +142,37 @@ class TrainingOutput:
             Those of other outputs may be among them.
         """
         scale = self.spread.scale
-        used = np.any(self.table()[1] > 0, axis=0)
+        _, ivar = self.table()
+        used = np.any(ivar > 0, axis=0)
         weights = np.asarray(arrays.weights, float) * scale[:, None]
         offset = self.spread.center + scale * np.asarray(arrays.offset, float)
+        # a feature that no star has predicts nothing
+        decoder = kind(
+            np.where(used[:, None], weights, 0),
+            np.where(used, offset, np.nan),
+        )
         coord = tuple(self.grid.values.tolist())
-        attrs = ((str(k), str(v)) for k, v in self.grid.attrs.items() if k != "units")
-        mine = ((k, v) for k, v in windows.items() if self.is_label and k in coord)
+        attrs = []
+        for name, value in self.grid.attrs.items():
+            if name != "units":
+                attrs.append((str(name), str(value)))
+        own_windows = []
+        for label, spans in windows.items():
+            if self.is_label and label in coord:
+                own_windows.append((label, spans))
+        bounds = [self.spread.least, self.spread.greatest]
         return Output(
             spec=self.spec,
             coord=coord,
             units=self.units,
             attrs=tuple(attrs),
-            map=kind(np.where(used[:, None], weights, 0), np.where(used, offset, np.nan)),
+            map=decoder,
             scatter=np.asarray(arrays.scatter, float) * scale,
             scale=scale,
             floor=np.zeros(self.size),
             used=used,
-            bounds=np.stack([self.spread.least, self.spread.greatest], 1),
-            windows=tuple(mine),
+            bounds=np.stack(bounds, 1),
+            windows=tuple(own_windows),
         )
 
 
@@ -212,13 +229,17 @@ class TrainingData:
 
     def values_per_star(self) -> float:
         """Return the mean number of measured values of a star."""
-        known = [np.sum(np.asarray(a.ivar) > 0) for a in self.arrays]
-        return sum(map(float, known)) / self.n_stars
+        total = 0.0
+        for arrays in self.arrays:
+            known = np.asarray(arrays.ivar) > 0
+            total += float(np.sum(known))
+        return total / self.n_stars
 
     def present(self) -> np.ndarray:
         """Return 1 for stars and 0 for padding: (star,), float32."""
         padded = self.outputs[0].arrays.values.shape[0]
-        return (np.arange(padded) < self.n_stars).astype(np.float32)
+        is_star = np.arange(padded) < self.n_stars
+        return is_star.astype(np.float32)
 
     def fold(self, folds: int) -> np.ndarray:
         """Return the fold of each star: (star,). See `folds_of`."""
@@ -242,8 +263,10 @@ class TrainingData:
         windows: Mapping[str, Spans],
     ) -> tuple[Output, ...]:
         """Return trained parameters as the outputs of a model, in the units of the survey."""
-        trained = zip(self.outputs, arrays, kinds, strict=True)
-        return tuple(output.to_model(a, kind, windows) for output, a, kind in trained)
+        outputs = []
+        for output, trained, kind in zip(self.outputs, arrays, kinds, strict=True):
+            outputs.append(output.to_model(trained, kind, windows))
+        return tuple(outputs)
 
 
 class Trained(NamedTuple):
@@ -266,7 +289,12 @@ def folds_of(stars: np.ndarray, folds: int) -> np.ndarray:
     By its identifier, so that the order of the stars does not matter; folds are of equal size.
     """
     # names stand beside the CRCs, for those of many stars may be equal
-    keys = [(zlib.crc32(name.encode()), name) for name in map(str, stars.tolist())]
-    rank = np.empty(len(keys), int)
-    rank[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
+    keys = []
+    for star in stars.tolist():
+        name = str(star)
+        keys.append((zlib.crc32(name.encode()), name))
+    n = len(keys)
+    order = sorted(range(n), key=keys.__getitem__)
+    rank = np.empty(n, int)
+    rank[order] = np.arange(n)
     return rank % folds

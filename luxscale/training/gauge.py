@@ -42,17 +42,23 @@ def canonical(
     """
     z = np.asarray(latents.mean, float)
     mean = z[:n_stars].mean(0)
-    variances, vectors = np.linalg.eigh(_compute_covariance(latents, n_stars))
-    scale = np.sqrt(np.maximum(variances, variances[-1] * _LEAST_VARIANCE))
+    covariance = _compute_covariance(latents, n_stars)
+    variances, vectors = np.linalg.eigh(covariance)
+    greatest = variances[-1]
+    scale = np.sqrt(np.maximum(variances, greatest * _LEAST_VARIANCE))
     # of latents with mean 0 and covariance 1, up to a rotation
-    weights = [np.asarray(o.weights, float) @ (vectors * scale) for o in outputs]
+    whitening = vectors * scale
+    old_weights = [np.asarray(o.weights, float) for o in outputs]
+    weights = [w @ whitening for w in old_weights]
     rotation = _find_rotation(outputs, weights, informing)
     new = []
-    for output, whitened in zip(outputs, weights, strict=True):
-        offset = output.offset + np.asarray(output.weights, float) @ mean
+    for output, old, whitened in zip(outputs, old_weights, weights, strict=True):
+        # what the mean of the latents predicted goes into the offset
+        offset = output.offset + old @ mean
+        rotated = whitened @ rotation
         new.append(
             output._replace(
-                weights=np.asarray(whitened @ rotation, np.float32),
+                weights=np.asarray(rotated, np.float32),
                 offset=np.asarray(offset, np.float32),
             )
         )
@@ -66,32 +72,43 @@ def _find_rotation(
 ) -> np.ndarray:
     """Return the rotation that makes the information diagonal and descending: (latent, latent)."""
     informed = [i for i, informs in enumerate(informing) if informs]
-    information = np.zeros((weights[0].shape[1],) * 2)
+    n_latents = weights[0].shape[1]
+    information = np.zeros((n_latents, n_latents))
     for i in informed:
         mean_weight = compute_mean_weight(outputs[i])[:, None]
-        information = information + weights[i].T @ (mean_weight * weights[i])
+        of_output = weights[i].T @ (mean_weight * weights[i])
+        information = information + of_output
     _, vectors = np.linalg.eigh(information)
-    return _orient(vectors[:, ::-1], weights[informed[0]])
+    # eigenvalues ascend, latents shall descend
+    descending = vectors[:, ::-1]
+    return _orient(descending, weights[informed[0]])
 
 
 def _compute_covariance(latents: Latents, n_stars: int) -> np.ndarray:
     """Return the covariance of the stars' latents, with the mean of their own: (latent, latent)."""
     z = np.asarray(latents.mean, float)[:n_stars]
     p = z.shape[1]
+    # of one latent, numpy returns a number
     cov = np.cov(z.T, bias=True).reshape(p, p)
     if not latents.has_covariance:
         return cov
+    packed = np.asarray(latents.cov[:n_stars], float)
+    mean_packed = packed.mean(0)
     i, j = np.tril_indices(p)
     extra = np.zeros((p, p))
-    extra[i, j] = extra[j, i] = np.asarray(latents.cov[:n_stars], float).mean(0)
+    extra[i, j] = mean_packed
+    extra[j, i] = mean_packed
     return cov + extra
 
 
 def _orient(rotation: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return a rotation that makes the largest of the rotated weights of each latent positive."""
     turned = weights @ rotation
-    largest = turned[np.abs(turned).argmax(0), np.arange(turned.shape[1])]
-    return rotation * np.where(largest < 0, -1, 1)
+    row = np.abs(turned).argmax(0)
+    column = np.arange(turned.shape[1])
+    largest = turned[row, column]
+    sign = np.where(largest < 0, -1, 1)
+    return rotation * sign
 
 
 def compute_mean_weight(output: Arrays) -> np.ndarray:

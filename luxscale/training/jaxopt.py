@@ -71,8 +71,14 @@ def _solve_weights(
     for arrays, output in zip(outputs, data.outputs, strict=True):
         with_scatter = final and not output.is_label
         if with_scatter:
-            arrays = arrays._replace(scatter=_scatter_step(arrays, latents.mean, stars))
-        weights, offset = _weight_step(arrays, latents.mean, stars, final=with_scatter)
+            scatter = _scatter_step(arrays, latents.mean, stars)
+            arrays = arrays._replace(scatter=scatter)
+        weights, offset = _weight_step(
+            arrays,
+            latents.mean,
+            stars,
+            final=with_scatter,
+        )
         new.append(arrays._replace(weights=weights, offset=offset))
     return tuple(new)
 
@@ -142,9 +148,14 @@ def _run(solver: Any, x: Any, *args: Any) -> Any:
         return tuple(solver.update(*carry, *args))  # type: ignore[return-value]
 
     def going(carry: tuple[Any, Any]) -> Any:
-        return (carry[1].error > solver.tol) & (carry[1].iter_num < solver.maxiter)
+        _, state = carry
+        is_off = state.error > solver.tol
+        may_go_on = state.iter_num < solver.maxiter
+        return is_off & may_go_on
 
-    return jax.lax.while_loop(going, update, (x, solver.init_state(x, *args)))[0]
+    first = solver.init_state(x, *args)
+    found, _ = jax.lax.while_loop(going, update, (x, first))
+    return found
 
 
 def _double(*arrays: Any) -> list[Any]:
@@ -164,9 +175,14 @@ def _feature_residuals(x: Any, pull: Any, y: Any, w: Any, z1: Any) -> Any:
     y, w : array, (star,)
     z1 : array, (star, latent + 1)
     """
-    strength = jnp.sum(w) / jnp.maximum(jnp.sum(w > 0), 1)
-    ridge = jnp.where(strength > 0, strength, 1) * jnp.ones_like(x).at[-1].set(1e-6)
-    return jnp.concatenate([jnp.sqrt(w) * (y - z1 @ x), jnp.sqrt(ridge) * (x - pull)])
+    n_stars = jnp.sum(w > 0)
+    strength = jnp.sum(w) / jnp.maximum(n_stars, 1)
+    # a feature without data is pulled too; the offset next to nothing
+    pull_weight = jnp.where(strength > 0, strength, 1)
+    ridge = pull_weight * jnp.ones_like(x).at[-1].set(1e-6)
+    of_stars = jnp.sqrt(w) * (y - z1 @ x)
+    of_pull = jnp.sqrt(ridge) * (x - pull)
+    return jnp.concatenate([of_stars, of_pull])
 
 
 def _star_residuals(
@@ -177,8 +193,12 @@ def _star_residuals(
     Half their sum of squares is what the z-step minimises: sqrt(w_d) (y_d - X_d . z) of each
     feature of every output, y less the offset, and sqrt(prior) z.
     """
-    misfit = [jnp.sqrt(w) * (y - x @ z) for y, w, x in zip(values, weights, designs, strict=True)]
-    return jnp.concatenate([*misfit, jnp.sqrt(prior) * z])
+    residuals = []
+    for y, w, x in zip(values, weights, designs, strict=True):
+        predicted = x @ z
+        residuals.append(jnp.sqrt(w) * (y - predicted))
+    of_prior = jnp.sqrt(prior) * z
+    return jnp.concatenate([*residuals, of_prior])
 
 
 @_program(static_argnames=("final",))
@@ -200,18 +220,32 @@ def _weight_step(output: Arrays, z: Any, stars: Any, final: bool = False) -> tup
     offset : array, (feature,)
     """
     y, ivar, x, offset, s, z, stars = _double(*output, z, stars)
+    # the offset is the weight of a last, constant latent
     z1 = jnp.pad(z, ((0, 0), (0, 1)), constant_values=1)
-    w = DiagonalNoise(s).weigh(ivar * stars[:, None])
+    taking_part = ivar * stars[:, None]
+    w = DiagonalNoise(s).weigh(taking_part)
     pull = jnp.pad(x, ((0, 0), (0, 1)))
-    first = pull.at[:, -1].set(jnp.where(jnp.any(w > 0, 0), offset, 0))
+    has_data = jnp.any(w > 0, 0)
+    first_offset = jnp.where(has_data, offset, 0)
+    first = pull.at[:, -1].set(first_offset)
     if final:
         residuals = jax.vmap(_feature_residuals, (0, 0, 0, 0, None))
-        solver = _jaxopt().LBFGS(lambda *a: 0.5 * jnp.sum(residuals(*a) ** 2), **_LBFGS)
+
+        def half_chi2(*a: Any) -> Any:
+            return 0.5 * jnp.sum(residuals(*a) ** 2)
+
+        solver = _jaxopt().LBFGS(half_chi2, **_LBFGS)
         x = _run(solver, first, pull, y.T, w.T, z1)
     else:
         solver = _jaxopt().GaussNewton(_feature_residuals)
-        x = jax.lax.map(lambda a: _run(solver, *a, z1), (first, pull, y.T, w.T), batch_size=TILE)
-    return x[:, :-1].astype(jnp.float32), x[:, -1].astype(jnp.float32)
+
+        def solve_feature(a: tuple[Any, ...]) -> Any:
+            return _run(solver, *a, z1)
+
+        features = (first, pull, y.T, w.T)
+        x = jax.lax.map(solve_feature, features, batch_size=TILE)
+    weights, offset = x[:, :-1], x[:, -1]
+    return weights.astype(jnp.float32), offset.astype(jnp.float32)
 
 
 @_program(static_argnames=("final",))
@@ -237,22 +271,37 @@ def _latent_step(
         Penalised log-likelihood (equation 8).
     """
     (z,) = _double(z)
-    given = [_double(*o) for o in outputs]
-    values = [y - offset for y, _, _, offset, _ in given]
-    noises = [DiagonalNoise(s) for *_, s in given]
-    weights = [n.weigh(ivar) for n, (_, ivar, *_) in zip(noises, given, strict=True)]
-    designs = [x for _, _, x, _, _ in given]
+    values = []
+    weights = []
+    designs = []
+    noises = []
+    for output in outputs:
+        y, ivar, x, offset, s = _double(*output)
+        noise = DiagonalNoise(s)
+        values.append(y - offset)
+        weights.append(noise.weigh(ivar))
+        designs.append(x)
+        noises.append(noise)
     residuals = jax.vmap(_star_residuals, (0, 0, 0, None, None))
     if final:
-        solver = _jaxopt().LBFGS(lambda *a: 0.5 * jnp.sum(residuals(*a) ** 2), **_LBFGS)
+
+        def half_chi2(*a: Any) -> Any:
+            return 0.5 * jnp.sum(residuals(*a) ** 2)
+
+        solver = _jaxopt().LBFGS(half_chi2, **_LBFGS)
         z = _run(solver, z, values, weights, designs, prior)
     else:
         solver = _jaxopt().GaussNewton(_star_residuals)
-        z = jax.lax.map(
-            lambda a: _run(solver, *a, designs, prior), (z, values, weights), batch_size=BLOCK
-        )
-    objective = -0.5 * jnp.sum(residuals(z, values, weights, designs, prior) ** 2, 1)
-    for noise, w in zip(noises, weights, strict=True):  # chi2 is among the squares already
+
+        def solve_star(a: tuple[Any, ...]) -> Any:
+            return _run(solver, *a, designs, prior)
+
+        stars = (z, values, weights)
+        z = jax.lax.map(solve_star, stars, batch_size=BLOCK)
+    squares = residuals(z, values, weights, designs, prior) ** 2
+    objective = -0.5 * jnp.sum(squares, 1)
+    for noise, w in zip(noises, weights, strict=True):
+        # chi2 is among the squares already
         objective += noise.log_likelihood(w, jnp.zeros_like(w))
     return z.astype(jnp.float32), objective
 
@@ -265,15 +314,24 @@ def _scatter_step(output: Arrays, z: Any, stars: Any) -> Any:
     """
     y, ivar, x, offset, _, z, stars = _double(*output, z, stars)
     ivar = ivar * stars[:, None]
-    q = (y - offset - linalg.dot(z, x.T)) ** 2
+    predicted = linalg.dot(z, x.T)
+    q = (y - offset - predicted) ** 2
     # jaxopt's default line search (zoom) fails from ln s = -8, where the curvature is negative, and
     # never recovers
-    solver = _jaxopt().LBFGS(_minus_log_likelihood, linesearch="hager-zhang", **_LBFGS)
+    solver = _jaxopt().LBFGS(
+        _minus_log_likelihood,
+        linesearch="hager-zhang",
+        **_LBFGS,
+    )
     first = jnp.asarray(_LN_SCATTER)
-    ln_s = jax.lax.map(lambda a: _run(solver, first, *a), (q.T, ivar.T), batch_size=TILE)
-    return jnp.where(
-        jnp.any(ivar > 0, 0), jnp.maximum(jnp.exp(ln_s), LEAST_SCATTER), LEAST_SCATTER
-    ).astype(jnp.float32)
+
+    def solve_feature(a: tuple[Any, ...]) -> Any:
+        return _run(solver, first, *a)
+
+    ln_s = jax.lax.map(solve_feature, (q.T, ivar.T), batch_size=TILE)
+    s = jnp.maximum(jnp.exp(ln_s), LEAST_SCATTER)
+    has_data = jnp.any(ivar > 0, 0)
+    return jnp.where(has_data, s, LEAST_SCATTER).astype(jnp.float32)
 
 
 def _minus_log_likelihood(ln_s: Any, q: Any, ivar: Any) -> Any:
@@ -282,4 +340,8 @@ def _minus_log_likelihood(ln_s: Any, q: Any, ivar: Any) -> Any:
     Squared residuals ``q`` and ``ivar`` are (star,).
     """
     w = DiagonalNoise(jnp.exp(ln_s)).weigh(ivar)
-    return 0.5 * jnp.sum(jnp.where(w > 0, w * q - jnp.log(jnp.where(w > 0, w, 1)), 0))
+    known = w > 0
+    # a logarithm of 0 would make the gradient NaN, masked or not
+    log_w = jnp.log(jnp.where(known, w, 1))
+    terms = jnp.where(known, w * q - log_w, 0)
+    return 0.5 * jnp.sum(terms)

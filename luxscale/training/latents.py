@@ -27,7 +27,12 @@ class Latents(NamedTuple):
     @classmethod
     def certain(cls, z: np.ndarray) -> Latents:
         """Return latents that are known exactly."""
-        return cls(z, np.zeros((len(z), 0), np.float32), np.zeros(len(z), np.float32))
+        n = len(z)
+        return cls(
+            mean=z,
+            cov=np.zeros((n, 0), np.float32),
+            objective=np.zeros(n, np.float32),
+        )
 
     @property
     def has_covariance(self) -> bool:
@@ -50,15 +55,24 @@ def latent_step(
         Whether to return covariances and the log evidence, ln p(data), instead of none and the
         penalised log-likelihood of equation 8.
     """
+    # the products of the weights are the same for all stars
     packed = [linalg.pack(o.weights).T for o in outputs]
 
     def solve_block(i: Any) -> Latents:
         stars = [_slice_stars(o, i, block) for o in outputs]
-        return _solve_stars(stars, packed, prior, marginal)
+        return _solve_stars(
+            stars,
+            packed,
+            prior=prior,
+            marginal=marginal,
+        )
 
     n = outputs[0].values.shape[0]
-    blocks = jax.lax.map(solve_block, jnp.arange(n // block))
-    return Latents(*(x.reshape(n, *x.shape[2:]) for x in blocks))
+    indices = jnp.arange(n // block)
+    blocks = jax.lax.map(solve_block, indices)
+    # (block, star of it, ...) to (star, ...)
+    joined = [x.reshape(n, *x.shape[2:]) for x in blocks]
+    return Latents(*joined)
 
 
 def _slice_stars(output: Arrays, index: Any, size: int) -> Arrays:
@@ -79,23 +93,33 @@ def _solve_stars(
     residuals = [o.values - o.offset for o in outputs]
     normal, rhs = linalg.sum_equations(weights, residuals, designs, packed)
     p = rhs.shape[1]
-    h = linalg.unpack(normal, p) + prior * jnp.eye(p)
-    z, half, log_det = linalg.solve(h, rhs, jnp.eye(p) if marginal else None)
-    objective = -0.5 * prior * jnp.sum(z * z, 1)
+    identity = jnp.eye(p)
+    h = linalg.unpack(normal, p) + prior * identity
+    z, half, log_det = linalg.solve(h, rhs, identity if marginal else None)
+    # the prior's part, then the likelihood of each output
+    length2 = jnp.sum(z * z, 1)
+    objective = -0.5 * prior * length2
     for output, w, r in zip(outputs, weights, residuals, strict=True):
-        remaining = r - linalg.dot(z, output.weights.T)
-        objective += output.noise.log_likelihood(w, remaining)
+        predicted = linalg.dot(z, output.weights.T)
+        objective += output.noise.log_likelihood(w, r - predicted)
     if not marginal:
-        return Latents(z, jnp.zeros((len(z), 0)), objective)
+        no_covariance = jnp.zeros((len(z), 0))
+        return Latents(z, no_covariance, objective)
     # what the integral over z adds: the volume of the posterior in that of the prior
-    objective += 0.5 * (p * jnp.log(prior) - log_det)
-    covariance = linalg.pack_symmetric(linalg.square(half))
-    return Latents(z, covariance, objective)
+    log_volume = p * jnp.log(prior) - log_det
+    objective += 0.5 * log_volume
+    covariance = linalg.square(half)
+    return Latents(
+        mean=z,
+        cov=linalg.pack_symmetric(covariance),
+        objective=objective,
+    )
 
 
 @compile_program()
 def log_likelihood(output: Arrays, z: Any) -> Any:
     """Return ln p(data | z) of every star under one output (equation 4): (star,)."""
     w = output.noise.weigh(output.ivar)
-    residual = output.values - output.offset - linalg.dot(z, output.weights.T)
+    predicted = linalg.dot(z, output.weights.T)
+    residual = output.values - output.offset - predicted
     return output.noise.log_likelihood(w, residual)

@@ -98,9 +98,11 @@ def load_training(
 
 
 def _load_output(source: _Source, report: Report) -> TrainingOutput:
-    n, d = source.n_stars, source.features.size
-    shape = (n + -n % BLOCK, d)
-    values, ivar = _allocate_aligned(shape), _allocate_aligned(shape)
+    n = source.n_stars
+    d = source.features.size
+    padded = n + -n % BLOCK
+    values = _allocate_aligned((padded, d))
+    ivar = _allocate_aligned((padded, d))
     is_spectrum = source.spec.role is Role.SPECTRUM
     if is_spectrum:  # too large to be in memory twice
         table = _read_spectra(source, values, ivar, report)
@@ -113,9 +115,14 @@ def _load_output(source: _Source, report: Report) -> TrainingOutput:
             f"{source.where}: all errors of {source.spec.name!r} are beyond any use; check "
             f"{source.spec.noise!r}"
         )
+    arrays = Arrays.empty(
+        values=jax.device_put(values),
+        ivar=jax.device_put(ivar),
+        d=d,
+    )
     return TrainingOutput(
         spec=source.spec,
-        arrays=Arrays.empty(jax.device_put(values), jax.device_put(ivar), d),
+        arrays=arrays,
         spread=table.spread,
         grid=source.survey[source.spec.dim],
         units=_read_units(source),
@@ -142,34 +149,54 @@ def _read_spectra(source: _Source, values: np.ndarray, ivar: np.ndarray, report:
         moments.add(y, known)
         if unit is None and known.any():
             # float32 ends at 1e38, and flux may be 1e-17 of its unit
-            unit = float(np.median(np.abs(y[known]))) or 1.0
+            typical = np.median(np.abs(y[known]))
+            unit = float(typical) or 1.0
         scale = unit or 1.0
         values[rows] = np.where(known, y / scale, 0)
         with np.errstate(over="ignore"):
             ivar[rows] = np.where(known, w * float(scale) ** 2, 0)
     spread = moments.compute_spread()
-    if not moments.count.any() or spread.scale[0] == 0:
+    has_data = moments.count.any()
+    if not has_data or spread.scale[0] == 0:
         raise InputError(
             f"{source.where}: {source.spec.name!r} holds no pixel that varies between stars; check "
             f"{source.spec.noise!r}"
         )
-    farthest = np.full(source.features.size, FARTHEST)
-    return _Table(values, ivar, unit or 1.0, spread, farthest)
+    return _Table(
+        values=values,
+        ivar=ivar,
+        unit=unit or 1.0,
+        spread=spread,
+        farthest=np.full(source.features.size, FARTHEST),
+    )
 
 
 def _read_named(source: _Source, report: Report) -> _Table:
     """Read labels or bands, in float64."""
-    values = np.full((source.n_stars, source.features.size), np.nan)
-    ivar = np.full_like(values, np.nan)
+    shape = (source.n_stars, source.features.size)
+    values = np.full(shape, np.nan)
+    ivar = np.full(shape, np.nan)
     for rows, y, w in _read_parts(source, report):
         values[rows] = y
         ivar[rows] = w
     known = ivar > 0
     spread = _compute_spread(values, known)
     with np.errstate(over="ignore"):
-        useful = ivar * spread.scale**2 >= _MOST_ERROR**-2
-    _check_measured(source, known.sum(0), useful.sum(0), spread)
-    return _Table(values, ivar, 1.0, spread, _find_farthest(values, known, spread))
+        scaled = ivar * spread.scale**2
+    useful = scaled >= _MOST_ERROR**-2
+    _check_measured(
+        source,
+        measured=known.sum(0),
+        useful=useful.sum(0),
+        spread=spread,
+    )
+    return _Table(
+        values=values,
+        ivar=ivar,
+        unit=1.0,
+        spread=spread,
+        farthest=_find_farthest(values, known, spread),
+    )
 
 
 def _scale_table(source: _Source, table: _Table, values: np.ndarray, ivar: np.ndarray) -> bool:
@@ -182,32 +209,45 @@ def _scale_table(source: _Source, table: _Table, values: np.ndarray, ivar: np.nd
     InputError
         If a value is too far from the others.
     """
-    center, scale = table.spread.center / table.unit, table.spread.scale
+    center = table.spread.center / table.unit
+    scale = table.spread.scale
+    # the table is in its unit already: factors from there to the spread
+    with np.errstate(over="ignore"):
+        factor = table.unit / scale
+        ivar_factor = (scale / table.unit) ** 2
     usable = False
     for rows in _list_slices(source.n_stars, _PART):
-        y, w = table.values[rows], table.ivar[rows]
+        y = table.values[rows]
         with np.errstate(over="ignore"):
-            scaled = w * (scale / table.unit) ** 2
+            scaled = table.ivar[rows] * ivar_factor
             known = scaled >= _MOST_ERROR**-2
-            values[rows] = np.where(known, (y - center) * (table.unit / scale), 0)
-        ivar[rows] = np.where(known, np.minimum(scaled, MOST_IVAR), 0)
-        usable |= bool((known & (scaled < MOST_IVAR)).any())
+            values[rows] = np.where(known, (y - center) * factor, 0)
+        # beyond, the least scatter is all that counts, and float32 near its end
+        bounded = np.minimum(scaled, MOST_IVAR)
+        ivar[rows] = np.where(known, bounded, 0)
+        within = known & (scaled < MOST_IVAR)
+        usable |= bool(within.any())
         _check_distance(source, values[rows], table.farthest, rows.start)
     return usable
 
 
 def _read_parts(source: _Source, report: Report) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Read values and inverse variances in chunks, and yield them in smaller parts."""
-    spec, n = source.spec, source.n_stars
+    spec = source.spec
+    n = source.n_stars
     for chunk in _list_slices(n, _ROWS):
-        block = source.survey[list(spec.variables)].isel({STAR: chunk}).load()
+        selected = source.survey[list(spec.variables)].isel({STAR: chunk})
+        block = selected.load()
         check_values(block, [spec], source.where)
         data, noise = (block[v].values for v in spec.variables)
         for part in _list_slices(chunk.stop - chunk.start, _PART):
-            rows = slice(chunk.start + part.start, chunk.start + part.stop)
-            yield rows, data[part], spec.ivar(data[part], noise[part])
+            start = chunk.start + part.start
+            stop = chunk.start + part.stop
+            # without a name for ivar, which may be a view and would hold the chunk
+            yield slice(start, stop), data[part], spec.ivar(data[part], noise[part])
         report(f"{spec.name}, {chunk.stop} of {n} stars")
-        del block, data, noise  # before the next chunk is read
+        # before the next chunk is read
+        del selected, block, data, noise
 
 
 def _list_slices(stop: int, size: int) -> Iterator[slice]:
@@ -247,21 +287,30 @@ class _Moments:
 
     def __init__(self, d: int) -> None:
         self.count = np.zeros(d, int)
-        self._sum, self._square = np.zeros(d), np.zeros(d)
         self._pivot = np.zeros(d)
-        self._least, self._greatest = np.full(d, np.inf), np.full(d, -np.inf)
+        self._sum = np.zeros(d)
+        self._square = np.zeros(d)
+        self._least = np.full(d, np.inf)
+        self._greatest = np.full(d, -np.inf)
 
     def add(self, values: np.ndarray, known: np.ndarray) -> None:
         count = known.sum(0)
         # about a value near the mean, squares lose no digits
         new = (self.count == 0) & (count > 0)
         if new.any():
-            sums = np.sum(values[:, new], axis=0, where=known[:, new], dtype=float)
+            sums = np.sum(
+                values[:, new],
+                axis=0,
+                where=known[:, new],
+                dtype=float,
+            )
             self._pivot[new] = sums / count[new]
-        about = np.where(known, values - self._pivot.astype(values.dtype), 0)
+        pivot = self._pivot.astype(values.dtype)
+        about = np.where(known, values - pivot, 0)
         self.count += count
         self._sum += about.sum(0, dtype=float)
-        with np.errstate(over="ignore"):  # of a value that is absurd, and refused for it
+        # of a value that is absurd, and refused for it
+        with np.errstate(over="ignore"):
             square = np.square(about, dtype=values.dtype)
             self._square += square.sum(0, dtype=float)
         least = np.min(values, axis=0, where=known, initial=np.inf)
@@ -274,9 +323,12 @@ class _Moments:
 
         A pixel that hardly varies needs no magnifying.
         """
-        some, count = self.count > 0, np.maximum(self.count, 1)
+        some = self.count > 0
+        count = np.maximum(self.count, 1)
         scale = np.sqrt(self._square / count)
-        typical = float(np.median(scale[some])) if some.any() else 1.0
+        typical = 1.0
+        if some.any():
+            typical = float(np.median(scale[some]))
         return Spread(
             center=self._pivot + self._sum / count,
             scale=np.full(count.size, typical),
@@ -288,11 +340,20 @@ class _Moments:
 def _compute_spread(values: np.ndarray, known: np.ndarray) -> Spread:
     """Return centroid and scale of equation 9: median, and a quarter of the central 95%."""
     some = known.any(0)
-    out = np.zeros((5, values.shape[1]))
-    measured = np.where(known, values, np.nan)[:, some]
-    out[:, some] = np.nanpercentile(measured, [50, 97.5, 2.5, 0, 100], axis=0)
-    center, high, low, least, greatest = out
-    return Spread(center, (high - low) / 4, least, greatest)
+    measured = np.where(known, values, np.nan)
+    percentiles = np.zeros((5, values.shape[1]))
+    percentiles[:, some] = np.nanpercentile(
+        measured[:, some],
+        [50, 97.5, 2.5, 0, 100],
+        axis=0,
+    )
+    center, high, low, least, greatest = percentiles
+    return Spread(
+        center=center,
+        scale=(high - low) / 4,
+        least=least,
+        greatest=greatest,
+    )
 
 
 def _find_farthest(values: np.ndarray, known: np.ndarray, spread: Spread) -> np.ndarray:
@@ -303,8 +364,11 @@ def _find_farthest(values: np.ndarray, known: np.ndarray, spread: Spread) -> np.
     """
     measured = np.where(known, values, np.nan)
     low, high = np.nanpercentile(measured, [25, 75], axis=0)
-    of_many = _FARTHEST_OF_MANY * MAD_TO_SIGMA * (high - low) / 2 / spread.scale
+    # half the central half is the median absolute deviation
+    distance = _FARTHEST_OF_MANY * MAD_TO_SIGMA * (high - low) / 2
+    of_many = distance / spread.scale
     nearer = np.minimum(of_many, _FARTHEST_LABEL)
+    # of a label that half of the stars share, the central half has no width
     return np.where(of_many > 0, nearer, _FARTHEST_LABEL)
 
 

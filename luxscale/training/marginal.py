@@ -59,38 +59,46 @@ def train_marginal(
     Trained
         In the canonical gauge; the objective is the log evidence per star after each iteration.
     """
-    informing, everyone = data.informing, data.present()
+    informing = data.informing
+    everyone = data.present()
     latents = Latents.certain(find_principal_latents(data, latent_dim))
-    scatter = measure_label_scatter(data, latents.mean[: data.n_stars])
-    started = zip(data.arrays, scatter, strict=True)
-    outputs = tuple(_start(o, s, latent_dim) for o, s in started)
-    outputs = tuple(regress(o, latents, everyone, 0) for o in outputs)
-    values = data.values_per_star()
+    scatters = measure_label_scatter(data, latents.mean[: data.n_stars])
+    started = []
+    for arrays, scatter in zip(data.arrays, scatters, strict=True):
+        start = _start(arrays, scatter, latent_dim)
+        started.append(regress(start, latents, everyone, 0))
+    outputs = tuple(started)
+    least_gain = tolerance * data.values_per_star()
     history: list[float] = []
     for iteration in range(iterations):
-        before, steps = outputs, _count_scatter_steps(iteration)
-        outputs = tuple(
-            regress(o, latents, everyone, steps if fitted else 0)
-            for o, fitted in zip(outputs, informing, strict=True)
-        )
-        if iteration:
-            pairs = zip(before, outputs, strict=True)
-            outputs = tuple(overshoot(old, new, _RELAX) for old, new in pairs)
-        outputs, _ = canonical(outputs, latents, data.n_stars, informing)
+        steps = _count_scatter_steps(iteration)
+        regressed = []
+        for output, fitted in zip(outputs, informing, strict=True):
+            new = regress(output, latents, everyone, steps if fitted else 0)
+            if iteration:
+                new = overshoot(output, new, _RELAX)
+            regressed.append(new)
+        outputs, _ = canonical(tuple(regressed), latents, data.n_stars, informing)
         latents = latent_step(outputs, 1.0)
         objective = np.asarray(latents.objective[: data.n_stars], float)
         history.append(float(objective.mean()))
         report("marginal", iteration, history[-1])
         # scatter is fitted every second time: two iterations together are what gains
-        if iteration > 1 and history[-1] - history[-3] < 2 * tolerance * values:
+        if iteration > 1 and history[-1] - history[-3] < 2 * least_gain:
             break
     outputs, _ = canonical(outputs, latents, data.n_stars, informing)
 
     def leave_out(folds: Sequence[np.ndarray]) -> list[tuple[Arrays, ...]]:
+        final = latent_step(outputs, 1.0)
         zero = [np.zeros_like(o.weights) for o in outputs]
-        return leave_out_each(outputs, latent_step(outputs, 1.0), zero, folds)
+        return leave_out_each(outputs, final, zero, folds)
 
-    return Trained(outputs, history, leave_out, (LinearMap,) * len(outputs))
+    return Trained(
+        arrays=outputs,
+        history=history,
+        leave_out=leave_out,
+        kinds=(LinearMap,) * len(outputs),
+    )
 
 
 def _count_scatter_steps(iteration: int) -> int:
@@ -101,7 +109,14 @@ def _count_scatter_steps(iteration: int) -> int:
 
 def regress(output: Arrays, latents: Latents, stars: np.ndarray, steps: int) -> Arrays:
     """Fit scatter (unless ``steps`` is 0) and weights of an output to the stars that take part."""
-    return weight_step(output, latents, np.zeros_like(output.weights), stars, scatter_steps=steps)
+    zero = np.zeros_like(output.weights)
+    return weight_step(
+        output,
+        latents,
+        start=zero,
+        stars=stars,
+        scatter_steps=steps,
+    )
 
 
 def _start(output: Arrays, scatter: np.ndarray, latent_dim: int) -> Arrays:
@@ -120,23 +135,31 @@ def find_principal_latents(data: TrainingData, latent_dim: int, *, rounds: int =
     feature space, so that neither a seed nor the order of the stars matters. Padding included; of
     variance 1.
     """
-    informed = [a for a, informs in zip(data.arrays, data.informing, strict=True) if informs]
-    values = [np.asarray(a.values) for a in informed]
-    roots = [_compute_root_mean_ivar(a)[:, None] for a in informed]
+    values = []
+    roots = []
+    for arrays, informs in zip(data.arrays, data.informing, strict=True):
+        if informs:
+            values.append(np.asarray(arrays.values))
+            roots.append(_compute_root_mean_ivar(arrays)[:, None])
     sizes = [v.shape[1] for v in values]
-    n, d = values[0].shape[0], sum(sizes)
+    n = values[0].shape[0]
+    d = sum(sizes)
     width = min(latent_dim + _EXTRA, data.n_stars, d)
     rng = np.random.default_rng(_SEED)
     basis = rng.standard_normal((d, width)).astype(np.float32)
     edges = np.cumsum(sizes)[:-1]
     for _ in range(rounds):
+        # to the space of stars and back, an output at a time: no joint matrix of all is made
         parts = zip(values, roots, np.split(basis, edges), strict=True)
         projected = sum(y @ (root * b) for y, root, b in parts)
         left, _ = np.linalg.qr(projected)
-        weighted = zip(values, roots, strict=True)
-        basis = np.concatenate([root * (y.T @ left) for y, root in weighted])
+        by_output = []
+        for y, root in zip(values, roots, strict=True):
+            by_output.append(root * (y.T @ left))
+        basis = np.concatenate(by_output)
     _, _, rotation = np.linalg.svd(basis, full_matrices=False)
-    components = (left @ rotation.T)[:, :latent_dim] * np.sqrt(data.n_stars)
+    rotated = left @ rotation.T
+    components = rotated[:, :latent_dim] * np.sqrt(data.n_stars)
     # latents beyond what the data have components start at 0
     z = np.zeros((n, latent_dim), np.float32)
     z[:, : components.shape[1]] = components
@@ -145,8 +168,9 @@ def find_principal_latents(data: TrainingData, latent_dim: int, *, rounds: int =
 
 def _compute_root_mean_ivar(arrays: Arrays) -> np.ndarray:
     ivar = np.asarray(arrays.ivar)
-    known = np.maximum((ivar > 0).sum(0), 1)
-    return np.sqrt(ivar.sum(0) / known).astype(np.float32)
+    count = (ivar > 0).sum(0)
+    mean = ivar.sum(0) / np.maximum(count, 1)
+    return np.sqrt(mean).astype(np.float32)
 
 
 def measure_label_scatter(data: TrainingData, z: np.ndarray, *, folds: int = 5) -> list[np.ndarray]:
@@ -176,16 +200,21 @@ def _measure_scatter(z: np.ndarray, value: np.ndarray, ivar: np.ndarray, fold: n
     known = np.flatnonzero(ivar > 0)
     if not known.size:
         return 0.0
-    x = np.column_stack([z[known], np.ones(known.size)]).astype(float)
+    constant = np.ones(known.size)
+    x = np.column_stack([z[known], constant]).astype(float)
     y = value[known].astype(float)
     error2 = 1 / ivar[known].astype(float)
     fold = fold[known]
+    ridge = np.eye(x.shape[1])
     residual = np.zeros(known.size)
     for k in np.unique(fold):
         left_out = fold == k
-        design, target = x[~left_out], y[~left_out]
-        normal = design.T @ design + np.eye(x.shape[1])
+        design = x[~left_out]
+        target = y[~left_out]
+        normal = design.T @ design + ridge
         slope = np.linalg.solve(normal, design.T @ target)
-        residual[left_out] = y[left_out] - x[left_out] @ slope
+        predicted = x[left_out] @ slope
+        residual[left_out] = y[left_out] - predicted
+    # errors may explain more than there is
     variance = float(np.mean(residual**2 - error2))
     return math.sqrt(max(variance, 0.0))

@@ -54,20 +54,32 @@ def misfit(residual: np.ndarray, formal: np.ndarray, label_err: np.ndarray) -> n
     out = np.zeros(residual.shape[1])
     if not some.size:
         return out
-    typical = np.array([np.median(formal[known[:, m], m] ** 2) for m in some])
+    typical = []
     likelihood = []
-    for m, unit in zip(some, typical, strict=True):
-        k = known[:, m]
-        variance = formal[k, m] ** 2 + label_err[k, m] ** 2
-        likelihood.append(_compute_likelihood(residual[k, m], variance, unit * _RATIOS))
-    pooled = typical * _find_posterior_median(np.stack(likelihood))
+    for m in some:
+        stars = known[:, m]
+        formal2 = formal[stars, m] ** 2
+        error2 = label_err[stars, m] ** 2
+        unit = np.median(formal2)
+        of_label = _compute_likelihood(
+            residual=residual[stars, m],
+            variance=formal2 + error2,
+            misfit2=unit * _RATIOS,
+        )
+        likelihood.append(of_label)
+        typical.append(unit)
+    ratio = _find_posterior_median(np.stack(likelihood))
+    pooled = np.array(typical) * ratio
     for m, shared in zip(some, pooled, strict=True):
-        k = known[:, m]
-        error2 = label_err[k, m] ** 2
-        direct = _find_excess(residual[k, m], formal[k, m] ** 2 + error2)
+        stars = known[:, m]
+        formal2 = formal[stars, m] ** 2
+        error2 = label_err[stars, m] ** 2
+        direct = _find_excess(residual[stars, m], formal2 + error2)
         # where misfit exceeds the label's own errors, its residuals speak for themselves
-        clear = (direct / (direct + np.median(error2))) ** 2
-        out[m] = np.sqrt(clear * direct + (1 - clear) * shared)
+        typical_error2 = np.median(error2)
+        clear = (direct / (direct + typical_error2)) ** 2
+        misfit2 = clear * direct + (1 - clear) * shared
+        out[m] = np.sqrt(misfit2)
     return out
 
 
@@ -78,12 +90,16 @@ def _find_excess(residual: np.ndarray, variance: np.ndarray) -> float:
     """
 
     def lacking(extra: float) -> float:
-        pull = np.abs(residual) / np.sqrt(variance + extra)
-        return MAD_TO_SIGMA * float(np.median(pull)) - 1
+        sigma = np.sqrt(variance + extra)
+        pull = np.abs(residual) / sigma
+        scatter = MAD_TO_SIGMA * float(np.median(pull))
+        return scatter - 1
 
     if lacking(0.0) <= 0:
         return 0.0
-    return float(optimize.brentq(lacking, 0, 10 * np.max(residual**2)))
+    # with ten times the largest square, every pull is below 1 / 3
+    enough = 10 * np.max(residual**2)
+    return float(optimize.brentq(lacking, 0, enough))
 
 
 def _compute_likelihood(
@@ -100,14 +116,20 @@ def _compute_likelihood(
     rows = []
     for dof in _DOF:
         scales, shares, core = _make_mixture(dof)
-        wide, share = scales.astype(np.float32), shares.astype(np.float32)
+        wide = scales.astype(np.float32)
+        share = shares.astype(np.float32)
         total = np.empty(misfit2.size)
         for i, m2 in enumerate(misfit2 / unit):
-            precision = 1 / (known + np.float32(m2 / core) * wide)
+            # variance of each star under each Gaussian of the mixture: (star, Gaussian)
+            core2 = np.float32(m2 / core)
+            precision = 1 / (known + core2 * wide)
             exponent = -0.5 * square * precision
+            # less the greatest, so that one exponential of each star is 1, and none overflows
             top = exponent.max(1, keepdims=True)
-            density = (np.exp(exponent - top) * np.sqrt(precision)) @ share
-            total[i] = np.sum(top, dtype=float) + np.sum(np.log(density), dtype=float)
+            relative = np.exp(exponent - top)
+            density = (relative * np.sqrt(precision)) @ share
+            log_density = np.log(density)
+            total[i] = np.sum(top, dtype=float) + np.sum(log_density, dtype=float)
         rows.append(total)
     return np.array(rows)
 
@@ -116,14 +138,19 @@ def _make_mixture(dof: float) -> tuple[np.ndarray, np.ndarray, float]:
     """Return variances and weights of Gaussians that make a Student t, and its robust variance."""
     if not np.isfinite(dof):
         return np.ones(1), np.ones(1), 1.0
+    # a Student t is Gaussian, with a precision that is gamma distributed
     quantiles = np.cumsum(_SHARES) - _SHARES / 2
-    scales = 1 / stats.gamma.ppf(quantiles, dof / 2, scale=2 / dof)
+    precisions = stats.gamma.ppf(quantiles, dof / 2, scale=2 / dof)
+    scales = 1 / precisions
 
     def exceed_quartile(x: float) -> float:
-        return float(stats.norm.cdf(x / np.sqrt(scales)) @ _SHARES - 0.75)
+        cumulative = stats.norm.cdf(x / np.sqrt(scales))
+        return float(cumulative @ _SHARES - 0.75)
 
+    # of a symmetric distribution, the upper quartile is the median absolute deviation
     quartile = optimize.brentq(exceed_quartile, 0, 10)
-    return scales, _SHARES, (MAD_TO_SIGMA * quartile) ** 2
+    robust_sigma = MAD_TO_SIGMA * quartile
+    return scales, _SHARES, robust_sigma**2
 
 
 def _find_posterior_median(likelihood: np.ndarray) -> np.ndarray:
@@ -132,12 +159,21 @@ def _find_posterior_median(likelihood: np.ndarray) -> np.ndarray:
     likelihood (label, dof, ratio), natural logarithm.
     """
     log_ratio = np.log(_RATIOS)
-    log_weights, prior = _find_common(likelihood, _list_priors(log_ratio))
-    posterior = special.logsumexp(likelihood + log_weights, axis=1) + prior
-    density = np.exp(posterior - posterior.max(1, keepdims=True))
+    priors = _list_priors(log_ratio)
+    log_weights, prior = _find_common(likelihood, priors)
+    over_dof = special.logsumexp(likelihood + log_weights, axis=1)
+    posterior = over_dof + prior
+    top = posterior.max(1, keepdims=True)
+    density = np.exp(posterior - top)
     cumulative = np.cumsum(density, axis=1)
-    edges = log_ratio + (log_ratio[1] - log_ratio[0]) / 2  # up to which the sum at a ratio counts
-    half = np.array([np.interp(0.5, c / c[-1], edges) for c in cumulative])
+    # the sum at a ratio counts up to halfway to the next
+    step = log_ratio[1] - log_ratio[0]
+    edges = log_ratio + step / 2
+    half = np.empty(len(cumulative))
+    for m, of_label in enumerate(cumulative):
+        share = of_label / of_label[-1]
+        half[m] = np.interp(0.5, share, edges)
+    # the first ratio stands for none
     return np.where(half <= edges[0], 0, np.exp(half))
 
 
@@ -146,23 +182,37 @@ def _find_common(likelihood: np.ndarray, priors: np.ndarray) -> tuple[np.ndarray
 
     Those that make all labels together most likely, found in turn.
     """
-    weights = np.full(len(_DOF), 1 / len(_DOF))
+    n_dof = len(_DOF)
+    weights = np.full(n_dof, 1 / n_dof)
     prior = np.zeros(priors.shape[1])
     for _ in range(10):
-        by_ratio = special.logsumexp(likelihood + np.log(weights)[:, None], axis=1)
-        evidence = special.logsumexp(by_ratio + priors[:, None], axis=2).sum(1)
+        # the distribution of ratios, at these shares of dof
+        log_weights = np.log(weights)
+        by_ratio = special.logsumexp(likelihood + log_weights[:, None], axis=1)
+        by_label = special.logsumexp(by_ratio + priors[:, None], axis=2)
+        evidence = by_label.sum(1)
         prior = priors[evidence.argmax()]
-        by_dof = special.logsumexp(likelihood + prior, axis=2) + np.log(weights)
-        share = np.exp(by_dof - special.logsumexp(by_dof, axis=1, keepdims=True))
-        weights = share.sum(0) + 1  # as if one label more had each: a label that differs can say so
+        # the shares of dof, at this distribution
+        by_dof = special.logsumexp(likelihood + prior, axis=2) + log_weights
+        of_label = special.logsumexp(by_dof, axis=1, keepdims=True)
+        share = np.exp(by_dof - of_label)
+        # as if one label more had each: a label that differs can say so
+        weights = share.sum(0) + 1
         weights /= weights.sum()
     return np.log(weights)[:, None], prior
 
 
 def _list_priors(log_ratio: np.ndarray) -> np.ndarray:
     """Return the logarithms of the distributions that labels may share: (distribution, ratio)."""
-    centers, widths = np.meshgrid(np.log(_CENTERS), _WIDTHS, indexing="ij")
-    center, width = centers.reshape(-1, 1), widths.reshape(-1, 1)
-    prior = stats.t.logpdf(log_ratio, _SHARED_DOF, center, width)
-    normalised: np.ndarray = prior - special.logsumexp(prior, axis=1, keepdims=True)
+    log_centers = np.log(_CENTERS)
+    centers, widths = np.meshgrid(log_centers, _WIDTHS, indexing="ij")
+    prior = stats.t.logpdf(
+        log_ratio,
+        _SHARED_DOF,
+        loc=centers.reshape(-1, 1),
+        scale=widths.reshape(-1, 1),
+    )
+    # each sums to 1 over the ratios that are tried
+    total = special.logsumexp(prior, axis=1, keepdims=True)
+    normalised: np.ndarray = prior - total
     return normalised

@@ -128,13 +128,18 @@ def maximise(statistics: Statistics, start: Any, ridge: float) -> tuple[Any, Any
     offset : array, (feature,)
     """
     p = start.shape[1]
-    shrink = jnp.where(jnp.arange(p + 1) < p, ridge, _OFFSET_RIDGE)
+    is_weight = jnp.arange(p + 1) < p
+    shrink = jnp.where(is_weight, ridge, _OFFSET_RIDGE)
     strength = statistics.weight / jnp.maximum(statistics.count, 1)
     # a feature without data still needs a matrix that can be solved
     strength = jnp.where(strength > 0, strength, 1)[:, None]
     normal = linalg.unpack(statistics.normal, p + 1)
-    h = normal + (strength * shrink)[:, :, None] * jnp.eye(p + 1)
-    pull = jnp.concatenate([strength * ridge * start, jnp.zeros_like(strength)], 1)
+    diagonal = (strength * shrink)[:, :, None] * jnp.eye(p + 1)
+    h = normal + diagonal
+    # the weights are pulled to their start, the offset to 0
+    of_weights = strength * ridge * start
+    of_offset = jnp.zeros_like(strength)
+    pull = jnp.concatenate([of_weights, of_offset], 1)
     x = linalg.solve(h, statistics.right + pull).x
     return x[:, :p], x[:, p]
 
@@ -200,17 +205,20 @@ def _expect_tile(
     """Return the statistics of a tile of features, and its scatter, which is fitted first."""
     values = _cut_columns(output.values, i, tile)
     ivar = _cut_columns(output.ivar, i, tile)
-    weights = _cut_columns(output.weights, i, tile, 0)
-    offset = _cut_columns(output.offset, i, tile, 0)
-    noise = DiagonalNoise(_cut_columns(output.scatter, i, tile, 0))
+    weights = _cut_columns(output.weights, i, tile, axis=0)
+    offset = _cut_columns(output.offset, i, tile, axis=0)
+    scatter = _cut_columns(output.scatter, i, tile, axis=0)
+    noise = DiagonalNoise(scatter)
     ivar = ivar * stars[:, None]
     if scatter_steps:
         # E[(y - model)^2], with what the latents' own uncertainty adds
-        square = (values - offset - linalg.dot(latents.mean, weights.T)) ** 2
+        predicted = linalg.dot(latents.mean, weights.T)
+        square = (values - offset - predicted) ** 2
         if latents.has_covariance:
             square += linalg.quadratic_form(latents.cov, weights)
         noise = noise.fit(square, ivar, scatter_steps, LEAST_SCATTER)
-    return expect(values, noise.weigh(ivar), moments), noise.scatter
+    statistics = expect(values, noise.weigh(ivar), moments)
+    return statistics, noise.scatter
 
 
 def overshoot(old: Arrays, new: Arrays, factor: float) -> Arrays:
@@ -218,9 +226,11 @@ def overshoot(old: Arrays, new: Arrays, factor: float) -> Arrays:
 
     With a factor below 2, what the step maximised still rises.
     """
+    weights_change = new.weights - old.weights
+    offset_change = new.offset - old.offset
     return new._replace(
-        weights=old.weights + factor * (new.weights - old.weights),
-        offset=old.offset + factor * (new.offset - old.offset),
+        weights=old.weights + factor * weights_change,
+        offset=old.offset + factor * offset_change,
     )
 
 
@@ -258,33 +268,55 @@ def leave_out_step(
     folds : sequence of array
         Positions of the stars of each fold.
     """
-    if len(output.offset) <= tile:  # one tile is not worth a program of its own
+    d = len(output.offset)
+    if d <= tile:  # one tile is not worth a program of its own
         everyone = np.arange(len(latents.mean))
-        others = [np.isin(everyone, fold, invert=True).astype(np.float32) for fold in folds]
-        return [weight_step(output, latents, start, stars, tile, ridge=ridge) for stars in others]
+        regressed = []
+        for fold in folds:
+            others = np.isin(everyone, fold, invert=True)
+            of_fold = weight_step(
+                output,
+                latents,
+                start,
+                stars=others.astype(np.float32),
+                tile=tile,
+                ridge=ridge,
+            )
+            regressed.append(of_fold)
+        return regressed
     members, present = _pad_folds(folds)
     moments = compute_moments(latents)
-    by_fold = jax.device_put(Moments(*(np.asarray(m)[members] for m in moments)))
-    out = [
-        output._replace(weights=np.array(start, np.float32), offset=np.array(output.offset))
-        for _ in folds
-    ]
-    for i in _list_tiles(len(output.offset), tile):
+    gathered = Moments(
+        first=np.asarray(moments.first)[members],
+        second=np.asarray(moments.second)[members],
+    )
+    by_fold = jax.device_put(gathered)
+    out = []
+    for _ in folds:
+        own_weights = np.array(start, np.float32)
+        own_offset = np.array(output.offset)
+        out.append(output._replace(weights=own_weights, offset=own_offset))
+    for i in _list_tiles(d, tile):
         others = _expect_others(output, by_fold, members, present, i, tile=tile)
         pull = _cut_rows(start, i, tile)
-        for k, fold in enumerate(out):
-            weights, offset = maximise(jax.tree.map(lambda a, k=k: a[k], others), pull, ridge)
-            _put_tile(fold.weights, i, weights)
-            _put_tile(fold.offset, i, offset)
+        for k, of_fold in enumerate(out):
+            statistics = jax.tree.map(lambda a, k=k: a[k], others)
+            weights, offset = maximise(statistics, pull, ridge)
+            _put_tile(of_fold.weights, i, weights)
+            _put_tile(of_fold.offset, i, offset)
     return out
 
 
 def _pad_folds(folds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return positions of the stars of each fold, filled up to one length, and 1 for stars."""
-    most = max(fold.size for fold in folds)
-    members = np.stack([np.pad(fold, (0, most - fold.size)) for fold in folds])
-    present = np.stack([np.arange(most) < fold.size for fold in folds])
-    return members, present.astype(np.float32)
+    sizes = [fold.size for fold in folds]
+    most = max(sizes)
+    members = []
+    present = []
+    for fold, size in zip(folds, sizes, strict=True):
+        members.append(np.pad(fold, (0, most - size)))
+        present.append(np.arange(most) < size)
+    return np.stack(members), np.stack(present).astype(np.float32)
 
 
 @compile_program(static_argnames=("tile",))
@@ -294,11 +326,14 @@ def _expect_others(
     """Return the statistics of a tile over the stars that each fold leaves: (fold, feature)."""
     values = _cut_columns(output.values, i, tile)
     ivar = _cut_columns(output.ivar, i, tile)
-    weights = DiagonalNoise(_cut_columns(output.scatter, i, tile, 0)).weigh(ivar)
+    scatter = _cut_columns(output.scatter, i, tile, axis=0)
+    weights = DiagonalNoise(scatter).weigh(ivar)
 
     def expect_fold(fold: tuple[Any, Any, Moments]) -> Statistics:
         rows, here, of_fold = fold
-        return expect(values[rows], weights[rows] * here[:, None], of_fold)
+        # 0 for what fills the fold up
+        present_weights = weights[rows] * here[:, None]
+        return expect(values[rows], present_weights, of_fold)
 
     folds = jax.lax.map(expect_fold, (members, present, moments))
     others: Statistics = jax.tree.map(_sum_others, folds)
@@ -310,7 +345,13 @@ def _sum_others(folds: Any) -> Any:
 
     By addition alone, so that what a fold held leaves no rounding behind.
     """
-    return jnp.tensordot(1 - jnp.eye(len(folds)), folds, 1, precision=jax.lax.Precision.HIGHEST)
+    is_other = 1 - jnp.eye(len(folds))
+    return jnp.tensordot(
+        is_other,
+        folds,
+        axes=1,
+        precision=jax.lax.Precision.HIGHEST,
+    )
 
 
 def _list_tiles(d: int, tile: int) -> Iterator[int]:
@@ -318,19 +359,23 @@ def _list_tiles(d: int, tile: int) -> Iterator[int]:
 
     The last one overlaps that before it, so that all are of one size.
     """
-    return (min(i, max(d - tile, 0)) for i in range(0, d, tile))
+    last = max(d - tile, 0)
+    return (min(i, last) for i in range(0, d, tile))
 
 
 def _cut_columns(x: Any, i: Any, tile: int, axis: int = 1) -> Any:
     """Return one tile, a narrow output filled up with features without data."""
     lacking = max(tile - x.shape[axis], 0)
     part = jax.lax.dynamic_slice_in_dim(x, i, tile - lacking, axis)
-    return jnp.pad(part, [(0, lacking * (k == axis)) for k in range(x.ndim)])
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (0, lacking)
+    return jnp.pad(part, padding)
 
 
 def _cut_rows(x: Any, i: int, tile: int) -> np.ndarray:
     part = np.asarray(x, np.float32)[i : i + tile]
-    return np.pad(part, ((0, tile - len(part)), (0, 0)))
+    lacking = tile - len(part)
+    return np.pad(part, ((0, lacking), (0, 0)))
 
 
 def _put_tile(whole: Any, i: int, part: Any) -> None:
