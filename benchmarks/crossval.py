@@ -25,6 +25,7 @@ import numpy as np
 from luxscale import crossval as cv
 from luxscale.cli.base import parse_span
 from luxscale.cli.clusters import Cluster
+from luxscale.runs.target import complete, open_target
 
 LATENT_DIMS, OMEGAS, FOLDS = (12, 24, 48, 96), (1.0, 10.0, 100.0, 1000.0), 5
 
@@ -36,7 +37,7 @@ def run_part(grid, latent_dims, omegas, folds):
     """
     priors = [o**-2 for o in omegas]
     seconds = {}
-    with cv.open_for_run(grid) as run:
+    with open_target(cv.Results(grid)) as run:
         pending = run.pending
     for tasks in pending:
         first = tasks[0]
@@ -143,10 +144,10 @@ def report_part(method, seconds, trainings_a_dim):
 def report_whole(grid, workers):
     start = time.perf_counter()
     with (
-        cv.open_for_run(grid) as run,
+        open_target(cv.Results(grid)) as run,
         Cluster(workers=workers).client(needed=bool(run.pending)) as client,
     ):
-        results = cv.complete(run, client=client)
+        results = complete(run, client=client)
     click.echo(cv.format_table(cv.to_records(results), cv.choose(results)))
     wall = time.perf_counter() - start
     click.echo(f"{sum(map(len, run.pending))} tasks in {wall / 60:.1f} min, {workers} workers")

@@ -230,6 +230,7 @@ def crossval(
     from luxscale import store
     from luxscale.analysis import tables
     from luxscale.runs.log import RunLog
+    from luxscale.runs.target import complete, open_target
 
     found = store.open_survey(survey, check="structure", outputs=outputs or None)
     select_stars(found, stars, survey)  # refuses positions that are not there
@@ -251,10 +252,10 @@ def crossval(
         log = f"{out.rstrip('/')}.log.jsonl"
     with (
         RunLog(log) as run_log,
-        cv.open_for_run(grid, progress=not quiet) as run,
+        open_target(cv.Results(grid), progress=not quiet) as run,
         cluster.client(needed=bool(run.pending), progress=not quiet) as client,
     ):
-        results = cv.complete(run, client=client, log=run_log, progress=not quiet)
+        results = complete(run, client=client, log=run_log, progress=not quiet)
     n_tasks = sum(map(len, run.pending))
     choice = cv.choose(results)
     records = cv.to_records(results)

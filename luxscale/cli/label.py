@@ -67,9 +67,11 @@ def label(
     quiet: bool,
 ) -> None:
     """Label every star of SURVEY; the same command again resumes."""
-    from luxscale.labelling import run as labelling
+    from luxscale.labelling.catalogue import Catalogue
     from luxscale.labelling.plan import make_plan
+    from luxscale.labelling.run import Labelling
     from luxscale.runs.log import RunLog
+    from luxscale.runs.target import complete, open_target
 
     if region is not None and cluster.given:
         raise click.UsageError(
@@ -88,14 +90,14 @@ def label(
         return
     with (
         RunLog(log) as run_log,
-        labelling.open_for_run(plan, progress=not quiet) as run,
+        open_target(Labelling(Catalogue(plan)), progress=not quiet) as run,
         cluster.client(
             needed=bool(run.pending),
             saving=functools.partial(_guess_saving, plan, run.pending),
             progress=not quiet,
         ) as client,
     ):
-        summary = labelling.complete(run, client=client, log=run_log, progress=not quiet)
+        summary = complete(run, client=client, log=run_log, progress=not quiet)
     counts = f"{summary.n_stars:,} stars labelled, {summary.n_run:,} of them now"
     flagged = [f"  {name:<24}{count:>12,}" for name, count in summary.flags.items()]
     lines = [f"{out}: {counts}, in {summary.seconds:.1f} s", "flags:", *(flagged or ["  none"])]
@@ -131,14 +133,17 @@ def _show_estimate(plan: Plan, cluster: Cluster, as_json: bool) -> None:
 
 def _do_region(plan: Plan, number: int, log: str | None, as_json: bool, *, progress: bool) -> None:
     """Do one region in this process: to look into one that fails, or to share out work by hand."""
-    from luxscale.labelling.run import open_for_run, run_one_region
+    from luxscale.labelling.catalogue import Catalogue
+    from luxscale.labelling.run import Labelling, run_one_region
     from luxscale.runs.log import RunLog
+    from luxscale.runs.target import open_target
 
     if number >= len(plan.regions):
         raise InputError(
             f"there is no region {number}: {plan.survey} has regions 0 to {len(plan.regions) - 1}"
         )
-    with RunLog(log) as run_log, open_for_run(plan, progress=progress) as run:
+    target = Labelling(Catalogue(plan))
+    with RunLog(log) as run_log, open_target(target, progress=progress) as run:
         done = run_one_region(run, plan.regions[number], run_log)
     if done is None:
         facts = {"catalog": plan.catalog, "region": number, "stars": 0}

@@ -21,7 +21,7 @@ import xarray as xr
 
 from luxscale.crossval.fold import predict_left_out, run_tasks
 from luxscale.crossval.grid import GIVEN, SETTING, Grid, Task, list_tasks, make_grid
-from luxscale.crossval.results import FORMAT, Results, complete, is_done, open_for_run
+from luxscale.crossval.results import FORMAT, Results, is_done
 from luxscale.crossval.score import (
     Choice,
     choose,
@@ -32,6 +32,7 @@ from luxscale.crossval.score import (
     to_records,
 )
 from luxscale.runs.log import RunLog
+from luxscale.runs.target import complete, open_target
 
 __all__ = [
     "FORMAT",
@@ -42,7 +43,6 @@ __all__ = [
     "Results",
     "Task",
     "choose",
-    "complete",
     "cross_validate",
     "format_table",
     "is_done",
@@ -50,7 +50,6 @@ __all__ = [
     "list_tasks",
     "make_grid",
     "next_step",
-    "open_for_run",
     "predict_left_out",
     "run_tasks",
     "scores",
@@ -140,5 +139,5 @@ def cross_validate(
         stars=stars,
         **settings,
     )
-    with RunLog(log) as run_log, open_for_run(grid, progress=progress) as run:
+    with RunLog(log) as run_log, open_target(Results(grid), progress=progress) as run:
         return complete(run, client=client, log=run_log, progress=progress)

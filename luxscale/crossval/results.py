@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -16,11 +15,9 @@ from luxscale import store
 from luxscale.crossval.fold import run_tasks
 from luxscale.crossval.grid import GIVEN, SETTING, Grid, Task, make_frame
 from luxscale.errors import RunError
-from luxscale.runs import target
 from luxscale.runs.executors import describe_error
 from luxscale.runs.job import Job, Runner
-from luxscale.runs.log import RunLog
-from luxscale.runs.target import BEING_MADE, OpenRun, check_place, clear_place, open_target
+from luxscale.runs.target import BEING_MADE, check_place, clear_place
 from luxscale.schema.outputs import pick_outputs
 
 FORMAT = "luxscale-crossval"
@@ -54,6 +51,8 @@ class Results:
     """
 
     grid: Grid
+
+    title = "cross-validating"
 
     @property
     def path(self) -> str:
@@ -111,7 +110,7 @@ class Results:
             task=run_tasks,
             plan=self.grid,
             where=self.path,
-            title="cross-validating",
+            title=self.title,
             unit="tasks",
             event="tasks",
             size=len,
@@ -139,13 +138,18 @@ class Results:
                 f"{describe_error(error)}. The others are done; mend the cause and run the same "
                 "again"
             ) from error
-        runner.log.write("end", seconds=runner.seconds, tasks=n_tasks)
         return store.open_dataset(self.path)
 
-    def describe(self, pending: Sequence[tuple[Task, ...]]) -> dict[str, Any]:
+    def describe_start(self, pending: Sequence[tuple[Task, ...]]) -> dict[str, Any]:
         """Return what the log says at the start of a run that has these tasks to do."""
         settings = dataclasses.asdict(self.grid) | {"identity": dict(self.grid.identity)}
         return {"plan": settings, "tasks": sum(map(len, pending))}
+
+    def describe_end(
+        self, pending: Sequence[tuple[Task, ...]], results: xr.Dataset
+    ) -> dict[str, Any]:
+        """Return what the log says at the end of a run that did these tasks."""
+        return {"tasks": sum(map(len, pending))}
 
     def finalise(self) -> None:
         """Put the results of all tasks that are done together, in the order of the survey's stars.
@@ -177,48 +181,6 @@ class Results:
             made.to_zarr(place, mode="a", consolidated=False, zarr_format=3)
             group = store.open_group(self.path, "r+")
             group.attrs["complete"] = int(status.all())
-
-
-def open_for_run(
-    grid: Grid, *, progress: bool = True
-) -> contextlib.AbstractContextManager[OpenRun[Results]]:
-    """Make the store of a cross-validation, or take it up, for this run alone.
-
-    Parameters
-    ----------
-    grid : Grid
-    progress : bool
-        Whether to say on standard error what is being waited for.
-
-    Raises
-    ------
-    InputError
-        If something else is there, or another run is under way into it.
-    """
-    return open_target(Results(grid), title="cross-validating", progress=progress)
-
-
-def complete(
-    run: OpenRun[Results], *, client: Any = None, log: RunLog | None = None, progress: bool = True
-) -> xr.Dataset:
-    """Do what is pending of a cross-validation, put the results together, and open them.
-
-    Parameters
-    ----------
-    run : OpenRun
-        As `open_for_run` yields it.
-    client : distributed.Client, optional
-        Without one, tasks are done one after another in this process.
-    log : RunLog, optional
-    progress : bool
-        Whether to show progress on standard error.
-
-    Raises
-    ------
-    RunError
-        Names a task that could not be done; all others are, and are in the store.
-    """
-    return target.complete(run, run.target.fill, client=client, log=log, progress=progress)
 
 
 def is_done(path: str | Path, task: Task) -> bool:

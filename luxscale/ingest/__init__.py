@@ -143,8 +143,8 @@ def ingest(
         grid=compute_grid_checksum(pixels),
     )
     target = run.FileSurvey(plan=plan, wavelength=pixels, files=paths, labels=labels, retry=retry)
-    with RunLog(log) as run_log, open_target(target, title="ingesting", progress=progress) as ours:
-        filled = complete(ours, target.fill, client=client, log=run_log, progress=progress)
+    with RunLog(log) as run_log, open_target(target, progress=progress) as ours:
+        filled = complete(ours, client=client, log=run_log, progress=progress)
     return _summarise(plan, filled)
 
 

@@ -89,6 +89,8 @@ class FileSurvey:
     labels: LabelTable | None = None
     retry: bool = False
 
+    title = "ingesting"
+
     @property
     def path(self) -> str:
         """Path or URL of the survey."""
@@ -151,18 +153,20 @@ class FileSurvey:
             if self.labels is not None:
                 n_labelled = write_labels(self.path, self.labels, self.plan.chunk)
             ledger.mark_complete(self.plan)
-        seconds = runner.seconds
-        runner.log.write(
-            "end",
-            seconds=seconds,
-            stars=sum(r.stars for r in results),
-            quarantined=sum(len(r.quarantined) for r in results),
+        return Filled(
+            results=results, n_stars=n_stars, n_labelled=n_labelled, seconds=runner.seconds
         )
-        return Filled(results=results, n_stars=n_stars, n_labelled=n_labelled, seconds=seconds)
 
-    def describe(self, pending: Sequence[Session]) -> dict[str, Any]:
+    def describe_start(self, pending: Sequence[Session]) -> dict[str, Any]:
         """Return what the log says at the start of a run."""
         return {"plan": self.plan.identity, "files": len(self.files)}
+
+    def describe_end(self, pending: Sequence[Session], filled: Filled) -> dict[str, Any]:
+        """Return what the log says at the end of a run."""
+        return {
+            "stars": sum(r.stars for r in filled.results),
+            "quarantined": sum(len(r.quarantined) for r in filled.results),
+        }
 
     def _begin_session(self) -> Session | None:
         """Put down a session of the files that are new; None if there are none."""

@@ -6,7 +6,6 @@ survey that changed under the catalogue is noticed, and the lock of the run that
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,7 +32,7 @@ _ALWAYS_FILLED = ("label_value", "label_err", LATENT, "chi2", "n_pixels", "flags
 
 
 class Catalogue:
-    """A catalogue that is open: a `luxscale.runs.target.Target` whose items are regions.
+    """A catalogue that is open, to be filled region by region.
 
     Nothing is read until it is asked, and what is opened stays open.
 
@@ -98,11 +97,6 @@ class Catalogue:
             identity=dict(self.plan.identity),
             describe_changes=_describe_changes,
         )
-
-    def describe(self, pending: Sequence[Region]) -> dict[str, Any]:
-        """Return what the log says at the start of a run that has these regions to do."""
-        settings = dataclasses.asdict(self.plan) | {"identity": dict(self.plan.identity)}
-        return {"plan": settings, "regions": len(pending)}
 
     def create(self) -> tuple[Region, ...]:
         """Write metadata, coordinates and identity; return all regions as pending."""

@@ -7,9 +7,7 @@ is named, with the command that tries just those once more.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,10 @@ from luxscale.errors import RunError
 from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import Plan, Region, make_plan
 from luxscale.labelling.region import Outcome, run_region
-from luxscale.runs import target
 from luxscale.runs.executors import describe_error
 from luxscale.runs.job import Job, Runner
 from luxscale.runs.log import RunLog
-from luxscale.runs.target import OpenRun, log_run, open_target
+from luxscale.runs.target import OpenRun, complete, log_run, open_target
 
 #: Regions that a message lists by number.
 _LISTED = 10
@@ -49,6 +46,76 @@ class Summary:
     n_run: int
     seconds: float
     flags: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelling:
+    """The labelling of a survey into a catalogue: a `luxscale.runs.target.Target`.
+
+    Its items are regions.
+    """
+
+    catalogue: Catalogue
+
+    title = "labelling"
+
+    @property
+    def path(self) -> str:
+        """Path or URL of the catalogue."""
+        return self.catalogue.path
+
+    def claim(self) -> bool:
+        """Return whether there is a catalogue to continue, as `Catalogue.claim` does."""
+        return self.catalogue.claim()
+
+    def create(self) -> tuple[Region, ...]:
+        """Make the catalogue; return all regions as pending."""
+        return self.catalogue.create()
+
+    def resume(self) -> tuple[Region, ...]:
+        """Repair what is damaged, and return the regions that are pending."""
+        return self.catalogue.resume()
+
+    def fill(self, pending: Sequence[Region], runner: Runner) -> Summary:
+        """Do the regions that are pending, and finalise the catalogue.
+
+        Raises
+        ------
+        RunError
+            Names the regions that could not be done, and those with stars that could not be read;
+            all others are done.
+        """
+        self.log_damage(runner.log)
+        plan, damaged = self.catalogue.plan, self.catalogue.damaged
+        remark = ""
+        if damaged:
+            remark = (
+                f"{len(damaged)} chunks of the catalogue are damaged and done again: {damaged[0]}"
+            )
+        outcomes, failed = runner.run_job(make_job(plan), pending, remark=remark)
+        _refuse_incomplete(plan, outcomes, failed)
+        return Summary(
+            catalog=self.path,
+            n_stars=plan.n_stars,
+            n_run=sum(r.stop - r.start for r in pending),
+            flags=self.catalogue.finalise(),
+            seconds=runner.seconds,
+        )
+
+    def describe_start(self, pending: Sequence[Region]) -> dict[str, Any]:
+        """Return what the log says at the start of a run that has these regions to do."""
+        plan = self.catalogue.plan
+        settings = dataclasses.asdict(plan) | {"identity": dict(plan.identity)}
+        return {"plan": settings, "regions": len(pending)}
+
+    def describe_end(self, pending: Sequence[Region], summary: Summary) -> dict[str, Any]:
+        """Return what the log says at the end of a run."""
+        return {"stars": summary.n_run, "flags": summary.flags}
+
+    def log_damage(self, log: RunLog) -> None:
+        """Log the chunks of the catalogue that were found damaged."""
+        for each in self.catalogue.damaged:
+            log.write("damage", catalog=self.path, **dataclasses.asdict(each))
 
 
 def label_survey(
@@ -117,81 +184,12 @@ def label_survey(
     plan = make_plan(
         survey, model, catalog, given=given, covariance=covariance, region_stars=region_stars
     )
-    with RunLog(log) as run_log, open_for_run(plan, progress=progress) as run:
+    target = Labelling(Catalogue(plan))
+    with RunLog(log) as run_log, open_target(target, progress=progress) as run:
         return complete(run, client=client, log=run_log, progress=progress)
 
 
-def open_for_run(
-    plan: Plan, *, progress: bool = True
-) -> contextlib.AbstractContextManager[OpenRun[Catalogue]]:
-    """Make a catalogue, or take it up, for this run alone.
-
-    Parameters
-    ----------
-    plan : Plan
-    progress : bool
-        Whether to say on standard error what is being waited for.
-
-    Raises
-    ------
-    InputError
-        If the catalogue's path holds something else, or another run is under way into it.
-    """
-    return open_target(Catalogue(plan), title="labelling", progress=progress)
-
-
-def complete(
-    run: OpenRun[Catalogue],
-    *,
-    client: Any = None,
-    log: RunLog | None = None,
-    progress: bool = True,
-) -> Summary:
-    """Do what is pending of a catalogue, and finalise it.
-
-    Parameters
-    ----------
-    run : OpenRun
-        As `open_for_run` yields it.
-    client : distributed.Client, optional
-        Without one, regions are done one after another in this process.
-    log : RunLog, optional
-    progress : bool
-        Whether to show progress on standard error.
-
-    Raises
-    ------
-    RunError
-        Names the regions that could not be done, and those with stars that could not be read; all
-        others are done.
-    """
-    fill = functools.partial(_fill, run.target)
-    return target.complete(run, fill, client=client, log=log, progress=progress)
-
-
-def _fill(catalogue: Catalogue, pending: Sequence[Region], runner: Runner) -> Summary:
-    """Do the regions that are pending, and finalise the catalogue."""
-    log_damage(catalogue, runner.log)
-    remark = ""
-    if catalogue.damaged:
-        remark = (
-            f"{len(catalogue.damaged)} chunks of the catalogue are damaged and done again: "
-            f"{catalogue.damaged[0]}"
-        )
-    outcomes, failed = runner.run_job(make_job(catalogue.plan), pending, remark=remark)
-    _refuse_incomplete(catalogue.plan, outcomes, failed)
-    summary = Summary(
-        catalog=catalogue.path,
-        n_stars=catalogue.plan.n_stars,
-        n_run=sum(r.stop - r.start for r in pending),
-        flags=catalogue.finalise(),
-        seconds=runner.seconds,
-    )
-    runner.log.write("end", seconds=summary.seconds, stars=summary.n_run, flags=summary.flags)
-    return summary
-
-
-def run_one_region(run: OpenRun[Catalogue], region: Region, log: RunLog) -> Outcome | None:
+def run_one_region(run: OpenRun[Labelling], region: Region, log: RunLog) -> Outcome | None:
     """Do one region in this process, and finalise the catalogue if it was the last.
 
     What goes wrong is raised as it is, for this is how one looks into it.
@@ -205,21 +203,17 @@ def run_one_region(run: OpenRun[Catalogue], region: Region, log: RunLog) -> Outc
     is_pending = region in run.pending
     is_last = run.pending == (region,)
     outcome = None
-    with log_run(dataclasses.replace(run, pending=(region,)), runner):
-        log_damage(run.target, log)
+    catalogue = run.target.catalogue
+    with log_run(dataclasses.replace(run, pending=(region,)), runner) as end:
+        run.target.log_damage(log)
+        end["stars"] = 0
         if is_pending:
-            outcome = run_region(run.target.plan, region)
+            outcome = run_region(catalogue.plan, region)
             log.write("region", **dataclasses.asdict(outcome))
+            end["stars"] = outcome.stars
         if is_last:
-            run.target.finalise()
-    log.write("end", seconds=runner.seconds, stars=outcome.stars if outcome else 0)
+            catalogue.finalise()
     return outcome
-
-
-def log_damage(catalogue: Catalogue, log: RunLog) -> None:
-    """Log the chunks of a catalogue that were found damaged."""
-    for each in catalogue.damaged:
-        log.write("damage", catalog=catalogue.path, **dataclasses.asdict(each))
 
 
 def make_job(plan: Plan) -> Job:

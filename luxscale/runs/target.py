@@ -26,12 +26,19 @@ from luxscale.store.lock import Lock, hold_lock
 BEING_MADE = -1
 
 
-class Target(Protocol):
+_Result = TypeVar("_Result")
+
+
+class Target(Protocol[_Result]):
     """A store that a run fills and another run continues."""
 
     @property
     def path(self) -> str:
         """Path or URL of the store."""
+
+    @property
+    def title(self) -> str:
+        """Name of the work, for what is said on standard error."""
 
     def claim(self) -> bool:
         """Return whether there is something to continue; changes nothing.
@@ -48,17 +55,30 @@ class Target(Protocol):
     def resume(self) -> Sequence[Any]:
         """Repair what is there, and return the items that are pending."""
 
-    def describe(self, pending: Sequence[Any]) -> dict[str, Any]:
+    def fill(self, pending: Sequence[Any], runner: Runner) -> _Result:
+        """Do the items that are pending, and finalise the store.
+
+        Raises
+        ------
+        RunError
+            Names what could not be done; all else is.
+        """
+
+    def describe_start(self, pending: Sequence[Any]) -> dict[str, Any]:
         """Return what the log says at the start of a run that has these items to do."""
 
+    def describe_end(self, pending: Sequence[Any], result: _Result) -> dict[str, Any]:
+        """Return what the log says at the end of a run that did these items."""
 
-_Target = TypeVar("_Target", bound=Target)
 
-_Result = TypeVar("_Result")
+_Target = TypeVar("_Target", bound=Target[Any])
+
+# a run that is open only gives its target away, so it varies with the target's type
+_Target_co = TypeVar("_Target_co", bound=Target[Any], covariant=True)
 
 
 @dataclasses.dataclass(frozen=True)
-class OpenRun(Generic[_Target]):
+class OpenRun(Generic[_Target_co]):
     """A target that is open for this run alone.
 
     Parameters
@@ -70,24 +90,20 @@ class OpenRun(Generic[_Target]):
         Held by this run.
     """
 
-    target: _Target
+    target: _Target_co
     pending: tuple[Any, ...]
     lock: Lock
 
 
 @contextlib.contextmanager
-def open_target(
-    target: _Target, *, title: str, progress: bool = True
-) -> Iterator[OpenRun[_Target]]:
+def open_target(target: _Target, *, progress: bool = True) -> Iterator[OpenRun[_Target]]:
     """Make a target, or take it up, for this run alone.
 
     Parameters
     ----------
     target : Target
-    title : str
-        Name of the work, for what is said on standard error.
     progress : bool
-        Whether to say there what is being waited for.
+        Whether to say on standard error what is being waited for.
 
     Yields
     ------
@@ -99,7 +115,7 @@ def open_target(
         If the target's path holds something else, or another run is under way into it.
     """
     target.claim()  # before the lock is made, which would lie in somebody else's store
-    with hold_lock(target.path, Progress(title, enabled=progress).say) as lock:
+    with hold_lock(target.path, Progress(target.title, enabled=progress).say) as lock:
         with store.explain_writing(target.path):
             store.sweep_partial(target.path)
         # again: another run may have made it before the lock was ours
@@ -108,8 +124,7 @@ def open_target(
 
 
 def complete(
-    run: OpenRun[_Target],
-    fill: Callable[[Sequence[Any], Runner], _Result],
+    run: OpenRun[Target[_Result]],
     *,
     client: Any = None,
     log: RunLog | None = None,
@@ -120,8 +135,7 @@ def complete(
     Parameters
     ----------
     run : OpenRun
-    fill : callable
-        ``fill(pending, runner)``, which does both.
+        As `open_target` yields it.
     client : distributed.Client, optional
         Without one, items are done in this process.
     log : RunLog, optional
@@ -131,7 +145,7 @@ def complete(
     Returns
     -------
     object
-        What ``fill`` returns.
+        What the target's ``fill`` returns.
 
     Raises
     ------
@@ -144,24 +158,34 @@ def complete(
         log=log or RunLog(),
         progress=progress,
     )
-    with log_run(run, runner):
-        return fill(run.pending, runner)
+    with log_run(run, runner) as end:
+        result = run.target.fill(run.pending, runner)
+        end.update(run.target.describe_end(run.pending, result))
+    return result
 
 
 @contextlib.contextmanager
-def log_run(run: OpenRun[_Target], runner: Runner) -> Iterator[None]:
-    """Log how a run starts and, where it is stopped, by what."""
+def log_run(run: OpenRun[Target[Any]], runner: Runner) -> Iterator[dict[str, Any]]:
+    """Log how a run starts, and that it ends or by what it is stopped.
+
+    Yields
+    ------
+    dict
+        Empty; what is put into it the log says at the end.
+    """
     runner.log.write(
         "start",
-        **run.target.describe(run.pending),
+        **run.target.describe_start(run.pending),
         machine=describe_machine(),
         workers=runner.executor.count_workers(),
     )
+    end: dict[str, Any] = {}
     try:
-        yield
+        yield end
     except BaseException as error:
         runner.log.write("stopped", seconds=runner.seconds, error=describe_error(error))
         raise
+    runner.log.write("end", seconds=runner.seconds, **end)
 
 
 def list_changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -17,6 +17,7 @@ from luxscale.cli import main
 from luxscale.cluster import local_cluster
 from luxscale.crossval import results as cv_results
 from luxscale.errors import InputError, RunError
+from luxscale.runs.target import open_target
 
 pytestmark = pytest.mark.slow  # test_cli.py has a cross-validation in the default run
 
@@ -342,7 +343,7 @@ def timed(grid, tasks):
 def test_a_worker_does_one_task_at_a_time(path, tmp_path):
     """What a task computes with Dask must not make room for another, with memory of its own."""
     grid = cv.make_grid(path, tmp_path / "cv.zarr", latent_dims=[2], folds=3, iterations=2)
-    with cv.open_for_run(grid) as run, local_cluster(1) as client:
+    with open_target(cv.Results(grid)) as run, local_cluster(1) as client:
         todo = list(run.pending)
         spans = sorted(client.gather(client.map(timed, [grid] * len(todo), todo, pure=False)))
     assert len(spans) == 3

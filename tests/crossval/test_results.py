@@ -16,7 +16,7 @@ from luxscale.crossval import results
 from luxscale.crossval.fold import Outcome
 from luxscale.errors import CannotWrite, InputError, RunError
 from luxscale.runs.executors import TaskError, run_on_worker
-from luxscale.runs.target import BEING_MADE
+from luxscale.runs.target import BEING_MADE, complete, open_target
 
 GRID = {"latent_dims": (2,), "priors": (1.0, 4.0), "folds": 3}
 
@@ -64,13 +64,13 @@ def snapshot(folder):
 
 
 def test_two_at_once_are_refused(survey, out, grid, did):
-    with cv.open_for_run(grid, progress=False) as first:
+    with open_target(cv.Results(grid), progress=False) as first:
         before = snapshot(out)
         message = r"cv.zarr: another run, process \d+ on .*, is writing into it; wait for its end"
         with pytest.raises(InputError, match=message):
             run(survey, out)
         assert did == [] and snapshot(out) == before
-        cv.complete(first, progress=False)
+        complete(first, progress=False)
     assert len(did) == 3
     assert run(survey, out).attrs["complete"] == 1 and len(did) == 3
 
@@ -80,8 +80,9 @@ def test_two_processes_at_once(survey, out, grid, did):
     script = textwrap.dedent("""
         import json, sys
         from luxscale import crossval as cv
+        from luxscale.runs.target import open_target
         settings = json.loads(sys.argv[3])
-        with cv.open_for_run(cv.make_grid(*sys.argv[1:3], **settings), progress=False):
+        with open_target(cv.Results(cv.make_grid(*sys.argv[1:3], **settings)), progress=False):
             print("open", flush=True)
             sys.stdin.read()
     """)
@@ -97,14 +98,14 @@ def test_two_processes_at_once(survey, out, grid, did):
 
 
 def test_the_lock_outlives_the_making_of_the_store(grid, out):
-    with cv.open_for_run(grid, progress=False) as opened:
+    with open_target(cv.Results(grid), progress=False) as opened:
         assert zarr.open_group(out, path="run/lock", mode="r").attrs["pid"]
         assert store.read_attributes(out)["complete"] == 0
         opened.lock.check()
 
 
 def test_a_store_whose_making_was_cut_short_is_made_anew(survey, out, grid, did):
-    with cv.open_for_run(grid, progress=False):
+    with open_target(cv.Results(grid), progress=False):
         pass
     group = zarr.open_group(out, mode="r+")
     group.attrs["complete"] = BEING_MADE

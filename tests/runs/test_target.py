@@ -15,8 +15,11 @@ from luxscale.runs.target import BEING_MADE, check_place, clear_place, complete,
 class Toy:
     """A store of three items, which says what it was asked."""
 
-    def __init__(self, path, *, begun=False, refuse=False):
-        self.path, self.begun, self.refuse, self.asked = str(path), begun, refuse, []
+    title = "playing"
+
+    def __init__(self, path, *, begun=False, refuse=False, stop=False):
+        self.path, self.begun, self.refuse, self.stop = str(path), begun, refuse, stop
+        self.asked = []
 
     def claim(self):
         self.asked.append("claim")
@@ -32,13 +35,21 @@ class Toy:
         self.asked.append("resume")
         return [2]
 
-    def describe(self, pending):
+    def fill(self, pending, runner):
+        if self.stop:
+            raise KeyboardInterrupt
+        return sum(pending)
+
+    def describe_start(self, pending):
         return {"plan": {"toy": 3}, "toys": len(pending)}
+
+    def describe_end(self, pending, result):
+        return {"toys": len(pending), "sum": result}
 
 
 def test_made_where_nothing_is(tmp_path):
     toy = Toy(tmp_path / "t.zarr")
-    with open_target(toy, title="playing", progress=False) as run:
+    with open_target(toy, progress=False) as run:
         assert (run.target, run.pending) == (toy, (0, 1, 2))
         assert zarr.open_group(toy.path, path="run/lock", mode="r").attrs["pid"]
     assert toy.asked == ["claim", "claim", "create"]
@@ -47,7 +58,7 @@ def test_made_where_nothing_is(tmp_path):
 
 def test_taken_up_where_it_was_begun(tmp_path):
     toy = Toy(tmp_path / "t.zarr", begun=True)
-    with open_target(toy, title="playing", progress=False) as run:
+    with open_target(toy, progress=False) as run:
         assert run.pending == (2,)
 
 
@@ -62,7 +73,7 @@ def test_claimed_again_when_the_lock_is_held(tmp_path, monkeypatch):
             yield lock
 
     monkeypatch.setattr(target, "hold_lock", hold_late)
-    with open_target(toy, title="playing", progress=False) as run:
+    with open_target(toy, progress=False) as run:
         assert run.pending == (2,)
 
 
@@ -70,7 +81,7 @@ def test_nothing_is_written_where_something_else_is(tmp_path):
     toy = Toy(tmp_path / "t.zarr", refuse=True)
     with (
         pytest.raises(InputError, match="holds a thesis"),
-        open_target(toy, title="playing", progress=False),
+        open_target(toy, progress=False),
     ):
         pass
     assert not (tmp_path / "t.zarr").exists()
@@ -80,7 +91,7 @@ def test_what_zarr_left_when_it_was_killed_is_swept(tmp_path):
     left = tmp_path / "t.zarr" / "flux" / "zarr.0123.partial"
     left.parent.mkdir(parents=True)
     left.write_text("{")
-    with open_target(Toy(tmp_path / "t.zarr"), title="playing", progress=False):
+    with open_target(Toy(tmp_path / "t.zarr"), progress=False):
         assert not left.exists()
 
 
@@ -90,19 +101,15 @@ def events(path):
 
 def test_completed_and_logged(tmp_path):
     log = tmp_path / "log.jsonl"
-
-    def fill(pending, runner):
-        runner.log.write("end", seconds=runner.seconds)
-        return sum(pending)
-
     with (
         RunLog(log) as run_log,
-        open_target(Toy(tmp_path / "t.zarr"), title="playing", progress=False) as run,
+        open_target(Toy(tmp_path / "t.zarr"), progress=False) as run,
     ):
-        assert complete(run, fill, log=run_log) == 3
+        assert complete(run, log=run_log) == 3
     start, end = events(log)
     assert (start["event"], start["plan"], start["toys"]) == ("start", {"toy": 3}, 3)
     assert end["seconds"] >= 0
+    assert (end["event"], end["toys"], end["sum"]) == ("end", 3, 3)
 
 
 def test_what_stopped_it_is_logged(tmp_path):
@@ -110,15 +117,11 @@ def test_what_stopped_it_is_logged(tmp_path):
     with (
         pytest.raises(KeyboardInterrupt),
         RunLog(log) as run_log,
-        open_target(Toy(tmp_path / "t.zarr"), title="playing", progress=False) as run,
+        open_target(Toy(tmp_path / "t.zarr", stop=True), progress=False) as run,
     ):
-        complete(run, stop, log=run_log)
+        complete(run, log=run_log)
     _, stopped = events(log)
     assert stopped["event"] == "stopped" and stopped["error"].startswith("KeyboardInterrupt")
-
-
-def stop(pending, runner):
-    raise KeyboardInterrupt
 
 
 KIND = {"kind": "toy", "store_format": "luxscale-toy", "identity": {"size": "3", "colour": "red"}}
