@@ -33,6 +33,13 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as
 QUIET = click.option("--quiet", is_flag=True, help="Show no progress.")
 
 
+def choose_log(log: str | None, out: str) -> str | None:
+    """Return the log that was asked for, else one beside a store on this machine."""
+    if log is None and "://" not in out:
+        return f"{out.rstrip('/')}.log.jsonl"
+    return log
+
+
 def show(result: Any, text: str, as_json: bool) -> None:
     """Print a result: as JSON for programs, as text for people."""
     if as_json:

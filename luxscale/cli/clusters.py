@@ -44,7 +44,7 @@ _COMMON: dict[str, dict[str, Any]] = {
     "workers": {
         "type": click.IntRange(0),
         "help": "Worker processes; 0 works in this process. [default: one a GPU where JAX has "
-        "any, else one a processor, and 0 where that is sooner]",
+        "any, else one a processor; ingest and label take 0 where that is sooner]",
     },
     "adapt": {
         "callback": _parse_range,

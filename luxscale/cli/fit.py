@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, main, parse_span, parse_windows, select_stars, show
+from luxscale.cli.base import (
+    JSON,
+    QUIET,
+    choose_log,
+    main,
+    parse_span,
+    parse_windows,
+    select_stars,
+    show,
+)
 from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.training.methods import METHODS, list_methods_with_free_latents
 
@@ -248,8 +257,7 @@ def crossval(
         stars=stars,
         **settings,
     )
-    if log is None and "://" not in out:
-        log = f"{out.rstrip('/')}.log.jsonl"
+    log = choose_log(log, out)
     with (
         RunLog(log) as run_log,
         open_target(cv.Results(grid), progress=not quiet) as run,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, main, show
+from luxscale.cli.base import JSON, QUIET, choose_log, main, show
 from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.errors import InputError
 
@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     "--log",
     default=None,
     help="File to append the log of the run to, a JSON object a line. [default: beside a catalogue "
-    "on this machine, "
-    "OUT.log.jsonl]",
+    "on this machine, OUT.log.jsonl]",
 )
 @cluster_options
 @JSON
@@ -83,8 +82,7 @@ def label(
     if dry_run:
         _show_estimate(plan, cluster, as_json)
         return
-    if log is None and "://" not in out:
-        log = f"{out.rstrip('/')}.log.jsonl"
+    log = choose_log(log, out)
     if region is not None:
         _do_region(plan, region, log, as_json, progress=not quiet)
         return
