@@ -193,7 +193,8 @@ def require_variables(dataset: xr.Dataset, names: Sequence[str], where: str) -> 
             )
         if dataset[name].dims != (STAR, LABEL):
             raise InputError(
-                f"{where}: {name!r} has dims {dataset[name].dims}, expected {(STAR, LABEL)}"
+                f"{where}: {name!r} has dims {dataset[name].dims}, expected {(STAR, LABEL)}; "
+                "transpose or rename them"
             )
     for name in (STAR, LABEL):
         if name not in dataset.coords:

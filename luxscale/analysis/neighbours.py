@@ -176,7 +176,8 @@ def _find_rows(index: Any, stars: Sequence[Any]) -> np.ndarray:
     if (rows < 0).any():
         missing = [star for star, row in zip(stars, rows, strict=True) if row < 0]
         raise InputError(
-            f"{len(missing)} of the stars are not in the catalogue, first {missing[0]!r}"
+            f"{len(missing)} of the stars are not in the catalogue, first {missing[0]!r}; "
+            "give stars of catalog.star"
         )
     return rows
 
@@ -203,7 +204,8 @@ def _whiten(values: np.ndarray, known: np.ndarray, metric: str | Any) -> np.ndar
         factor = np.linalg.cholesky(v)
     except np.linalg.LinAlgError:
         raise InputError(
-            "the metric is not positive definite: some feature, or a sum of them, does not vary"
+            "the metric is not positive definite: some feature, or a sum of them, does not vary; "
+            "leave it out, or give metric='plain'"
         ) from None
     return np.asarray(solve_triangular(factor, values.T, lower=True, check_finite=False).T)
 

@@ -313,7 +313,7 @@ def _make_jobs(chosen: dict[str, Any]) -> Any:
         )
     least, most = chosen["adapt"] or (workers, workers)
     settings = {setting: chosen[name] for name, setting in _JOBS.items() if chosen[name]}
-    return SlurmJobs(least, most, **settings)
+    return SlurmJobs(least=least, most=most, **settings)
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ def paper(
     """
     from luxscale.paper import Study, draw
 
-    study = Study(out, fraction=fraction, pixels=pixels, data=data, progress=not quiet)
+    study = Study(out=out, fraction=fraction, pixels=pixels, data=data, progress=not quiet)
     drawn, lines = [], []
     for entry, path, note in draw(study, numbers):
         facts = {"figure": entry.number, "title": entry.title, "path": None, "note": note}

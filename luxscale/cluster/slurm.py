@@ -24,7 +24,7 @@ from luxscale.progress import Progress
 _LOOK = 5
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SlurmJobs:
     """What to ask SLURM for.
 
@@ -56,7 +56,6 @@ class SlurmJobs:
 
     least: int
     most: int
-    _: dataclasses.KW_ONLY
     workers: int = 1
     cores: int | None = None
     memory: str | None = None
@@ -139,7 +138,7 @@ def job_script(jobs: SlurmJobs) -> str:
     Examples
     --------
     >>> from luxscale.cluster import SlurmJobs, job_script
-    >>> print(job_script(SlurmJobs(1, 20, walltime="30:00")))
+    >>> print(job_script(SlurmJobs(least=1, most=20, walltime="30:00")))
     #!/usr/bin/env bash
     ...
     #SBATCH -t 30:00

@@ -27,7 +27,7 @@ from luxscale.schema.variables import STAR
 PIXELS = 8575
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
     """A directory of figures, with what they are drawn from beside them.
 
@@ -46,7 +46,6 @@ class Study:
     """
 
     out: Path
-    _: dataclasses.KW_ONLY
     fraction: float = 1.0
     pixels: int = PIXELS
     data: Path | None = None

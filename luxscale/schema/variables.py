@@ -14,7 +14,7 @@ STAR, LATENT = "star", "latent"
 _KINDS = {"f": "float", "i": "int", "u": "unsigned int", "U": "str", "O": "str", "T": "str"}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Variable:
     """One array of the contract.
 
@@ -52,78 +52,111 @@ class Variable:
 
 
 SURVEY = (
-    Variable("star", (STAR,), "str or int64", "survey identifier, unique", "UOTiu", required=True),
     Variable(
-        "wavelength",
-        ("wavelength",),
-        "float64",
-        "pixel centres, ascending; attrs `units`, `medium` (vacuum or air)",
+        name="star",
+        dims=(STAR,),
+        dtype="str or int64",
+        doc="survey identifier, unique",
+        kinds="UOTiu",
+        required=True,
     ),
-    Variable("label", ("label",), "str", "label names", "UOT"),
-    Variable("label_units", ("label",), "str", "unit of each label", "UOT"),
-    Variable("flux", (STAR, "wavelength"), "float32", "flux, on any scale that all stars share"),
     Variable(
-        "flux_ivar",
-        (STAR, "wavelength"),
-        "float32",
-        "inverse variance of the flux; 0 = pixel missing",
+        name="wavelength",
+        dims=("wavelength",),
+        dtype="float64",
+        doc="pixel centres, ascending; attrs `units`, `medium` (vacuum or air)",
     ),
-    Variable("label_value", (STAR, "label"), "float64", "label; NaN = missing"),
+    Variable(name="label", dims=("label",), dtype="str", doc="label names", kinds="UOT"),
     Variable(
-        "label_err", (STAR, "label"), "float64", "one-sigma error of the label; NaN = missing"
+        name="label_units", dims=("label",), dtype="str", doc="unit of each label", kinds="UOT"
+    ),
+    Variable(
+        name="flux",
+        dims=(STAR, "wavelength"),
+        dtype="float32",
+        doc="flux, on any scale that all stars share",
+    ),
+    Variable(
+        name="flux_ivar",
+        dims=(STAR, "wavelength"),
+        dtype="float32",
+        doc="inverse variance of the flux; 0 = pixel missing",
+    ),
+    Variable(name="label_value", dims=(STAR, "label"), dtype="float64", doc="label; NaN = missing"),
+    Variable(
+        name="label_err",
+        dims=(STAR, "label"),
+        dtype="float64",
+        doc="one-sigma error of the label; NaN = missing",
     ),
 )
 
 
 CATALOG = (
     Variable(
-        "star",
-        (STAR,),
-        "str or int64",
-        "survey identifier, in the order of the survey",
-        "UOTiu",
-        required=True,
-    ),
-    Variable("label_value", (STAR, "label"), "float64", "inferred label", required=True),
-    Variable(
-        "label_err",
-        (STAR, "label"),
-        "float64",
-        "its one-sigma error: formal error and model misfit",
+        name="star",
+        dims=(STAR,),
+        dtype="str or int64",
+        doc="survey identifier, in the order of the survey",
+        kinds="UOTiu",
         required=True,
     ),
     Variable(
-        "label_cov",
-        (STAR, "label", "label_other"),
-        "float64",
-        "covariance of the labels, where asked for",
-    ),
-    Variable("latent", (STAR, LATENT), "float32", "posterior mean of the latents z", required=True),
-    Variable(
-        "chi2", (STAR,), "float32", "chi-square of the model against what was given", required=True
-    ),
-    Variable(
-        "n_pixels",
-        (STAR,),
-        "int32",
-        "number of values the latents were inferred from",
-        "iu",
+        name="label_value",
+        dims=(STAR, "label"),
+        dtype="float64",
+        doc="inferred label",
         required=True,
     ),
     Variable(
-        "flags",
-        (STAR,),
-        "uint16",
-        "warnings, a bit each: attrs `flag_masks`, `flag_meanings`",
-        "iu",
+        name="label_err",
+        dims=(STAR, "label"),
+        dtype="float64",
+        doc="its one-sigma error: formal error and model misfit",
         required=True,
     ),
     Variable(
-        "status",
-        (STAR,),
-        "uint8",
-        "0 = not done, 1 = done, 2 = its data could not be read",
-        "iu",
+        name="label_cov",
+        dims=(STAR, "label", "label_other"),
+        dtype="float64",
+        doc="covariance of the labels, where asked for",
+    ),
+    Variable(
+        name="latent",
+        dims=(STAR, LATENT),
+        dtype="float32",
+        doc="posterior mean of the latents z",
+        required=True,
+    ),
+    Variable(
+        name="chi2",
+        dims=(STAR,),
+        dtype="float32",
+        doc="chi-square of the model against what was given",
+        required=True,
+    ),
+    Variable(
+        name="n_pixels",
+        dims=(STAR,),
+        dtype="int32",
+        doc="number of values the latents were inferred from",
+        kinds="iu",
+        required=True,
+    ),
+    Variable(
+        name="flags",
+        dims=(STAR,),
+        dtype="uint16",
+        doc="warnings, a bit each: attrs `flag_masks`, `flag_meanings`",
+        kinds="iu",
+        required=True,
+    ),
+    Variable(
+        name="status",
+        dims=(STAR,),
+        dtype="uint8",
+        doc="0 = not done, 1 = done, 2 = its data could not be read",
+        kinds="iu",
         required=True,
     ),
 )
@@ -131,35 +164,53 @@ CATALOG = (
 
 MODEL = (
     Variable(
-        "{output}_weights",
-        ("{dim}", LATENT),
-        "float64",
-        "weights W: {output} = offset + W z (the paper's A or B); of another map, W phi(z)",
-    ),
-    Variable("{output}_offset", ("{dim}",), "float64", "{output} of a star with latents z = 0"),
-    Variable(
-        "{output}_scatter", ("{dim}",), "float64", "fitted scatter s; variance = error^2 + s^2"
+        name="{output}_weights",
+        dims=("{dim}", LATENT),
+        dtype="float64",
+        doc="weights W: {output} = offset + W z (the paper's A or B); of another map, W phi(z)",
     ),
     Variable(
-        "{output}_scale",
-        ("{dim}",),
-        "float64",
-        "spread of {output} in training, the unit of the arithmetic",
+        name="{output}_offset",
+        dims=("{dim}",),
+        dtype="float64",
+        doc="{output} of a star with latents z = 0",
     ),
     Variable(
-        "{output}_floor",
-        ("{dim}",),
-        "float64",
-        "misfit of {output} on stars left out of training, added to errors in quadrature",
+        name="{output}_scatter",
+        dims=("{dim}",),
+        dtype="float64",
+        doc="fitted scatter s; variance = error^2 + s^2",
     ),
     Variable(
-        "{output}_used", ("{dim}",), "bool", "feature takes part; others are predicted as NaN", "b"
+        name="{output}_scale",
+        dims=("{dim}",),
+        dtype="float64",
+        doc="spread of {output} in training, the unit of the arithmetic",
     ),
     Variable(
-        "{output}_range", ("{dim}", "bound"), "float64", "least and greatest {output} in training"
+        name="{output}_floor",
+        dims=("{dim}",),
+        dtype="float64",
+        doc="misfit of {output} on stars left out of training, added to errors in quadrature",
     ),
     Variable(
-        "objective", ("iteration",), "float64", "training objective per star, after each iteration"
+        name="{output}_used",
+        dims=("{dim}",),
+        dtype="bool",
+        doc="feature takes part; others are predicted as NaN",
+        kinds="b",
+    ),
+    Variable(
+        name="{output}_range",
+        dims=("{dim}", "bound"),
+        dtype="float64",
+        doc="least and greatest {output} in training",
+    ),
+    Variable(
+        name="objective",
+        dims=("iteration",),
+        dtype="float64",
+        doc="training objective per star, after each iteration",
     ),
 )
 

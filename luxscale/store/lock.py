@@ -1,6 +1,6 @@
 """One run at a time into a store: a lock that lies in the store, and outlives no crash.
 
-The lock is a small Zarr group inside the catalogue's ``run`` group, whose attributes say who holds
+The lock is a small Zarr group inside the store's ``run`` group, whose attributes say who holds
 it. It is made by a write that fails if it exists, which file systems and object stores offer alike,
 and its holder changes it every few seconds. One that no longer changes, or whose process on this
 machine is gone, is taken over.
@@ -45,12 +45,12 @@ class Lost(RunError):
 
 @contextlib.contextmanager
 def hold_lock(path: str, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
-    """Hold the lock of a catalogue; where nothing is, an empty group is made.
+    """Hold the lock of a store; where nothing is, an empty group is made.
 
     Parameters
     ----------
     path : str
-        Of the catalogue.
+        Of the store.
     say : callable, optional
         Told what is being waited for.
 
@@ -70,12 +70,12 @@ def hold_lock(path: str, say: Callable[[str], None] | None = None) -> Iterator[L
 
 
 class Lock:
-    """The lock of one catalogue.
+    """The lock of one store.
 
     Parameters
     ----------
     path : str
-        Of the catalogue.
+        Of the store.
     say : callable, optional
     """
 

@@ -90,7 +90,7 @@ def train_alternating(
     latent_precision : float
         Precision of the Gaussian prior on latents (equation 7).
     solver : {"exact", "jaxopt"}
-        The block solves of `luxscale.training.steps`, or the paper's Gauss-Newton and LBFGS.
+        The block solves of `luxscale.training.statistics`, or the paper's Gauss-Newton and LBFGS.
     report : callable
         Called with (method, iteration, objective per star).
 

@@ -250,11 +250,14 @@ def check_positive(name: str, value: Any, *, zero: bool = False) -> float:
     Raises
     ------
     InputError
-        If it is not a positive number.
+        If it is not a positive number, or 0 where that is allowed.
     """
     number = float(value) if isinstance(value, Real) else math.nan
     if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
-        raise InputError(f"{name} is {value!r}; it must be a positive number")
+        allowed = "a positive number"
+        if zero:
+            allowed = "0 or above"
+        raise InputError(f"{name} is {value!r}; it must be {allowed}")
     return number
 
 

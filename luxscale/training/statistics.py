@@ -1,9 +1,9 @@
 """Sums over stars from which weights and offsets follow, one tile of features at a time.
 
 For given latents, all that training needs of the stars are sums over them: `expect` takes them over
-some stars, ``+`` puts those of other stars to them, and `maximise` solves for the parameters. That
-is how the folds of a cross-validation share one pass over the stars, and how stars that do not fit
-into memory would be trained on, a chunk after the other.
+some stars, ``+`` puts those of other stars to them, and `maximise` solves for the parameters. As
+sums add up, folds share one pass over the stars: `leave_out_step` adds, for each fold, those of all
+others. Stars that do not fit into memory could be trained on likewise, a chunk after the other.
 
 Everything is in the units of `luxscale.training.data`, float32, and runs over tiles of features, so
 that no array of (star, feature, latent) ever exists, nor the normal matrices of all features.

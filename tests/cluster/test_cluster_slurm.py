@@ -19,8 +19,8 @@ from luxscale.errors import InputError
 
 def test_job_script():
     jobs = SlurmJobs(
-        1,
-        4,
+        least=1,
+        most=4,
         workers=3,
         cores=7,
         memory="9GB",
@@ -55,7 +55,7 @@ def test_job_script():
 
 
 def test_settings_not_given_come_from_the_configuration_of_dask():
-    jobs = SlurmJobs(1, 1)
+    jobs = SlurmJobs(least=1, most=1)
     with dask.config.set(
         {"jobqueue.slurm.queue": "mine", "jobqueue.slurm.job-script-prologue": ["module load x"]}
     ):
@@ -78,7 +78,7 @@ def test_settings_not_given_come_from_the_configuration_of_dask():
     ],
 )
 def test_wall_times_as_slurm_writes_them(walltime, seconds):
-    lifetime, stagger = slurm._choose_lifetime(SlurmJobs(1, 1, walltime=walltime))
+    lifetime, stagger = slurm._choose_lifetime(SlurmJobs(least=1, most=1, walltime=walltime))
     assert slurm._read_walltime(walltime) == seconds
     assert 0 < stagger < lifetime + stagger < seconds
     assert lifetime == pytest.approx(max(0.85 * seconds, seconds - 900))
@@ -98,7 +98,7 @@ def test_wall_times_as_slurm_writes_them(walltime, seconds):
 )
 def test_settings_that_cannot_be(settings, message):
     with pytest.raises(InputError, match=message):
-        job_script(SlurmJobs(1, 1, **settings))
+        job_script(SlurmJobs(least=1, most=1, **settings))
 
 
 def luxscale(*arguments):
@@ -127,7 +127,7 @@ def test_a_machine_without_slurm_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with (
         pytest.raises(InputError, match="no sbatch on this machine"),
-        slurm_cluster(SlurmJobs(1, 1)),
+        slurm_cluster(SlurmJobs(least=1, most=1)),
     ):
         pass
 
@@ -135,7 +135,7 @@ def test_a_machine_without_slurm_says_so(monkeypatch, tmp_path):
 def test_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "dask_jobqueue", None)
     with pytest.raises(InputError, match=r"pip install 'luxscale\[slurm\]'"):
-        job_script(SlurmJobs(1, 1))
+        job_script(SlurmJobs(least=1, most=1))
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +208,8 @@ def test_label_on_slurm(controller, stores, tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_jobs_that_reach_their_lifetime_are_replaced(controller, tmp_path, workers):
     jobs = SlurmJobs(
-        workers,
-        workers,
+        least=workers,
+        most=workers,
         workers=workers,
         memory="1GB",
         interface="lo",

@@ -15,7 +15,7 @@ from luxscale.labelling import region
 from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import make_plan
 from luxscale.schema import flags
-from luxscale.store import chunks as inputs
+from luxscale.store import chunks
 
 CHUNK, N_STARS = 20, 120
 
@@ -91,18 +91,20 @@ def test_a_missing_chunk_is_not_taken_for_fill_values(plan):
     assert filled(plan, "status")[:60].tolist() == [2] * 20 + [1] * 40
 
 
-@pytest.mark.parametrize("chunks", [1, 3])
-def test_a_chunk_that_is_away_for_a_moment_is_not_taken_for_fill_values(plan, monkeypatch, chunks):
-    there, asked = inputs._there, []
+@pytest.mark.parametrize("n_chunks", [1, 3])
+def test_a_chunk_that_is_away_for_a_moment_is_not_taken_for_fill_values(
+    plan, monkeypatch, n_chunks
+):
+    there, asked = chunks._require_chunk, []
     one = dataclasses.replace(
-        plan.regions[0], start=0 if chunks == 3 else 20, stop=60 if chunks == 3 else 40
+        plan.regions[0], start=0 if n_chunks == 3 else 20, stop=60 if n_chunks == 3 else 40
     )
 
     def away_once(key, found):
         asked.append(key)
         return there(key, None if "flux/c/1" in key and asked.count(key) == 1 else found)
 
-    monkeypatch.setattr(inputs, "_there", away_once)
+    monkeypatch.setattr(chunks, "_require_chunk", away_once)
     assert region.run_region(plan, one).unreadable == ()  # read again, chunk by chunk
     assert any("flux/c/1" in key for key in asked)
     assert np.isfinite(filled(plan, "label_value")[one.start : one.stop]).all()
@@ -134,7 +136,7 @@ def test_an_outage_is_no_damage(plan, monkeypatch, error):
     def fails(*args):
         raise error("for now")
 
-    monkeypatch.setattr(inputs, "_there", fails)
+    monkeypatch.setattr(chunks, "_require_chunk", fails)
     with pytest.raises(error, match="for now"):
         region.run_region(plan, plan.regions[0])
     assert (filled(plan, "status") == 0).all()

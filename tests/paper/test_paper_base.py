@@ -36,7 +36,7 @@ def test_every_figure_has_a_number_and_says_what_differs():
 
 
 def test_all_are_drawn_but_those_that_lack_a_file(figures, tmp_path):
-    drawn = {e.number: (path, note) for e, path, note in draw(Study(tmp_path, progress=False))}
+    drawn = {e.number: (path, note) for e, path, note in draw(Study(out=tmp_path, progress=False))}
     assert drawn["10"][0].exists()
     said = (
         "give the directory that holds stars.h5 with --data; `luxscale guide paper` says where it "
@@ -46,21 +46,22 @@ def test_all_are_drawn_but_those_that_lack_a_file(figures, tmp_path):
 
 
 def test_figures_asked_for_by_number(figures, tmp_path):
-    study = Study(tmp_path, progress=False)
+    study = Study(out=tmp_path, progress=False)
     with pytest.raises(InputError, match=r"no figure '7'; there are 9, 9-xp, 10"):
         list(draw(study, ["7"]))
     with pytest.raises(
         InputError, match=r"figure 9: stars.h5 is not in .*give the directory that holds stars.h5"
     ):
-        list(draw(Study(tmp_path, data=tmp_path, progress=False), ["9"]))
+        list(draw(Study(out=tmp_path, data=tmp_path, progress=False), ["9"]))
     (tmp_path / "stars.h5").touch()
-    (entry, path, note), = draw(Study(tmp_path, data=tmp_path, progress=False), ["9"])  # fmt: skip
+    study = Study(out=tmp_path, data=tmp_path, progress=False)
+    ((entry, path, note),) = draw(study, ["9"])
     assert (entry.number, path.name, note) == ("9", "figure-9.png", "")
 
 
 def test_what_is_lacking_is_said_before_any_work(figures, tmp_path):
     base.register_figure("19", "latents", modules=("no_such_module",))(lambda study: Figure((1, 1)))
-    study = Study(tmp_path / "out", progress=False)
+    study = Study(out=tmp_path / "out", progress=False)
     with pytest.raises(
         InputError,
         match=r"figure 19: the module no_such_module .* pip install 'luxscale\[figures\]'",
@@ -80,9 +81,9 @@ def test_too_few_stars_ask_for_a_larger_fraction(figures, tmp_path):
     with pytest.raises(
         InputError, match="figure 8: choose fewer than 40; .* larger --fraction than 0.001$"
     ):
-        list(draw(Study(tmp_path, fraction=0.001, progress=False), ["8"]))
+        list(draw(Study(out=tmp_path, fraction=0.001, progress=False), ["8"]))
     with pytest.raises(InputError, match="figure 8: choose fewer than 40$"):
-        list(draw(Study(tmp_path, progress=False), ["8"]))
+        list(draw(Study(out=tmp_path, progress=False), ["8"]))
 
 
 def test_the_command(figures, tmp_path):
@@ -108,7 +109,7 @@ def some(n):
 
 
 def test_what_is_made_is_kept_for_its_settings(tmp_path):
-    study, made = Study(tmp_path, progress=False), []
+    study, made = Study(out=tmp_path, progress=False), []
 
     def make():
         made.append(1)
@@ -119,12 +120,12 @@ def test_what_is_made_is_kept_for_its_settings(tmp_path):
     xr.testing.assert_equal(study.keep("thing", make, seed=1).compute(), some(5))
     assert len(made) == 1
     study.keep("thing", make, seed=2)
-    Study(tmp_path, fraction=0.5, progress=False).keep("thing", make, seed=1)
+    Study(out=tmp_path, fraction=0.5, progress=False).keep("thing", make, seed=1)
     assert len(made) == 3
 
 
 def test_what_an_interrupted_run_left_is_made_again(tmp_path):
-    study = Study(tmp_path, progress=False)
+    study = Study(out=tmp_path, progress=False)
 
     def interrupted(path):
         store.write_dataset(some(9), path.with_name(path.name + ".partial"))
@@ -144,7 +145,7 @@ def test_work_by_blocks_is_that_of_the_whole(tmp_path, monkeypatch):
         assert block["flux"].chunks is None
         return block[["flux"]].mean("wavelength").assign(a=("label", [1, 2]))
 
-    found = Study(tmp_path, progress=False).map_blocks("means", some(10).chunk(star=3), work)
+    found = Study(out=tmp_path, progress=False).map_blocks("means", some(10).chunk(star=3), work)
     assert sizes == [4, 4, 2]
     np.testing.assert_array_equal(found["flux"], some(10)["flux"].mean("wavelength"))
     assert found["star"].values.tolist() == some(10)["star"].values.tolist()

@@ -50,7 +50,7 @@ def test_a_branch_follows_the_giants_of_its_composition():
 
 def test_observations_are_the_spectra_of_their_labels_with_noise(drawn, tmp_path):
     labels, _ = drawn
-    study = Study(tmp_path, pixels=150, progress=False)
+    study = Study(out=tmp_path, pixels=150, progress=False)
     survey = observe_stars(study, labels, [f"s{i}" for i in range(200)], snr=(50.0, 60.0), seed=1)
     np.testing.assert_allclose(survey["label_true"].values, labels[:, REPORTED_AT])
     assert [LABELS[i] for i in REPORTED_AT] == survey["label"].values.tolist()

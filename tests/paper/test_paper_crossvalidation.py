@@ -30,7 +30,7 @@ def test_the_grid_is_the_papers_and_its_size_is_limited(
     monkeypatch.setattr(crossvalidation, "cross_validate", cross_validate)
     with pytest.raises(Asked):
         crossvalidation.crossvalidation(
-            Study(tmp_path, fraction=fraction, pixels=pixels, progress=False)
+            Study(out=tmp_path, fraction=fraction, pixels=pixels, progress=False)
         )
     assert asked["size"] == size
     assert asked["latent_dims"] == (12, 24, 48, 96)
@@ -43,7 +43,7 @@ def test_the_grid_is_the_papers_and_its_size_is_limited(
 def test_what_is_done_is_kept(monkeypatch, tmp_path):
     monkeypatch.setattr(crossvalidation, "LATENT_DIMS", (4, 8))
     monkeypatch.setattr(crossvalidation, "OMEGAS", (1.0, 1000.0))
-    study = Study(tmp_path, fraction=0.01, pixels=100, progress=False)
+    study = Study(out=tmp_path, fraction=0.01, pixels=100, progress=False)
     crossvalidation.crossvalidation(study)
     (kept,) = (tmp_path / "work").glob("crossvalidation-*.zarr")
     assert store.open_dataset(kept)["status"].values.all()

@@ -21,7 +21,7 @@ def study(tmp_path_factory):
     """60, 120 and 60 stars of 200 pixels, and a model of six latents."""
     patch = pytest.MonkeyPatch()
     patch.setattr(giants, "LATENT_DIM", 6)
-    yield Study(tmp_path_factory.mktemp("paper"), fraction=0.012, pixels=200, progress=False)
+    yield Study(out=tmp_path_factory.mktemp("paper"), fraction=0.012, pixels=200, progress=False)
     patch.undo()
 
 
@@ -162,7 +162,7 @@ def xp_file(tmp_path):
 
 def test_the_full_xp_survey_is_read_from_its_file(xp_file):
     data, catalog, flux = xp_file
-    survey = xp.open_full(Study(data / "out", data=data, progress=False)).compute()
+    survey = xp.open_full(Study(out=data / "out", data=data, progress=False)).compute()
     assert survey["label"].values.tolist() == ["teff", "logg", "fe_h", "alpha_m", "a_k"]
     np.testing.assert_array_equal(survey["label_value"].sel(label="logg"), catalog["logg"])
     np.testing.assert_allclose(
@@ -183,14 +183,14 @@ def test_the_full_xp_survey_is_read_from_its_file(xp_file):
 
 def test_xp_samples_are_of_the_file_where_there_is_one(xp_file):
     data, catalog, _ = xp_file
-    drawn = xp.select_sample(Study(data / "out", fraction=1.0, data=data, progress=False), "B")
+    drawn = xp.select_sample(Study(out=data / "out", fraction=1.0, data=data, progress=False), "B")
     assert drawn.sizes["star"] == pytest.approx(
         2 / 3 * (catalog["snr"] > 100).sum(), abs=2
     )  # all that there are
-    packaged = xp.select_sample(Study(data / "out", fraction=0.01, progress=False), "A")
+    packaged = xp.select_sample(Study(out=data / "out", fraction=0.01, progress=False), "A")
     assert packaged.sizes["wavelength"] == 343
     with pytest.raises(InputError, match=r"the directory that holds xp_apogee.h5"):
-        xp.open_full(Study(data, progress=False))
+        xp.open_full(Study(out=data, progress=False))
 
 
 @pytest.mark.slow

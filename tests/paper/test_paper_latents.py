@@ -57,5 +57,5 @@ def test_what_to_install_is_said_before_any_work(monkeypatch, tmp_path):
     with pytest.raises(
         InputError, match=r"figure 19: the module sklearn .* pip install 'luxscale\[figures\]'"
     ):
-        list(draw(Study(tmp_path, fraction=0.01, pixels=100, progress=False), ["19"]))
+        list(draw(Study(out=tmp_path, fraction=0.01, pixels=100, progress=False), ["19"]))
     assert not list(tmp_path.iterdir())

@@ -265,7 +265,8 @@ def test_windows_hold_no_bands(model):
 def test_cross_validation_predicts_labels_and_not_bands(training, tmp_path):
     store.write_dataset(training, tmp_path / "survey.zarr", chunk=300)
     grid = cv.make_grid(tmp_path / "survey.zarr", tmp_path / "cv.zarr", latent_dims=[P], folds=3)
-    cv.prepare(grid)
+    with cv.open_for_run(grid, progress=False):
+        pass
     held = store.open_dataset(tmp_path / "cv.zarr")
     assert {v for v in held if str(v).startswith("trusted_")} == {
         "trusted_label_value",

@@ -42,7 +42,7 @@ def test_defaults_pass_their_own_check(name):
     ("setting", "value", "message"),
     [
         ("iterations", 0, "iterations is 0; it must be a whole number of at least 1"),
-        ("tolerance", -1e-9, "tolerance is -1e-09; it must be a positive number"),
+        ("tolerance", -1e-9, "tolerance is -1e-09; it must be 0 or above"),
         ("latent_precision", 0, "latent_precision is 0; it must be a positive number"),
         ("solver", "newton", "solver 'newton' is unknown; choose exact or jaxopt"),
         ("ridge", 1, "'alternating' has no setting 'ridge'; it has iterations, tolerance"),
