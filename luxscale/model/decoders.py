@@ -2,8 +2,9 @@
 
 Every map is linear in its weights: output = offset + W phi(z), with phi(z) the *features* of the
 latents. Inference needs no more than that: it forms the normal equations in the features, once, and
-solves for z in them. So another map is a class with what `Decoder` lists, in `KINDS`; nothing
-outside this module and `luxscale.model.newton` asks which map it has.
+solves for z in them. So another map is a class with what `Decoder` lists, in `KINDS`; the
+search of `luxscale.model.newton`, the names of dims in a model's file and the draws of
+`luxscale.analysis.precision` ask whether it is linear.
 """
 
 from __future__ import annotations

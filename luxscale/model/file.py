@@ -123,7 +123,7 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
             objective=dataset["objective"].values,
             provenance=Provenance(**provenance),
             limits=(_or_inf(attrs["chi2_limit"]), _or_inf(attrs["distance_limit"])),
-            prior=read_prior(attrs),
+            prior=read_prior(attrs, where),
         )
     except KeyError as error:
         raise InputError(

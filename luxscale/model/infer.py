@@ -44,9 +44,9 @@ def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
     name, coord = output.spec.dim, np.asarray(output.coord)
     if grid.size != coord.size:
         raise InputError(
-            f"{where}: {name!r} has {grid.size} values, the model {coord.size} ({coord[0]} to "
-            f"{coord[-1]}); "
-            f"bring {output.name!r} to the model's grid, or train on this one"
+            f"{where}: {name!r} has {grid.size} values, the model {coord.size} "
+            f"({coord[0]} to {coord[-1]}); bring {output.name!r} to the model's "
+            "grid, or train on this one"
         )
     if not output.is_spectrum:
         if grid.values.tolist() != coord.tolist():
@@ -60,8 +60,7 @@ def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
         if key in ours and not is_same_unit(grid.attrs.get(key, ours[key]), ours[key]):
             raise InputError(
                 f"{where}: {name!r} has {key} {grid.attrs[key]!r}, the model {ours[key]!r}; "
-                "convert it, "
-                "or train on this one"
+                "convert it, or train on this one"
             )
     far = np.abs(grid.values - coord) > 1e-3 * np.median(np.diff(coord))
     if far.any():

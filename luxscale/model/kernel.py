@@ -13,7 +13,7 @@ import numpy as np
 from luxscale.model import linalg, newton
 from luxscale.model.decoders import Features
 from luxscale.model.jit import compile_program
-from luxscale.model.priors import GaussianPrior
+from luxscale.model.priors import Prior
 from luxscale.model.problem import Design, Head, Problem, Window, put_on_device
 from luxscale.schema import flags
 
@@ -163,7 +163,7 @@ def _kernel(
     designs: tuple[Design, ...],
     data: tuple[_Data, ...],
     targets: tuple[_Target, ...],
-    prior: GaussianPrior,
+    prior: Prior,
     covariance: bool,
 ) -> _Posterior:
     """Equation 10: the posterior of z for a block of stars, and what follows from it."""

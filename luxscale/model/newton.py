@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from luxscale.model import linalg
 from luxscale.model.decoders import Features
-from luxscale.model.priors import GaussianPrior
+from luxscale.model.priors import Prior
 
 #: Most steps of the search, and the squared distance to the minimum, in sigma, at which it has
 #: settled.
@@ -51,7 +51,7 @@ class _Part(NamedTuple):
 
 
 def in_latents(
-    parts: Sequence[tuple[Any, Any]], features: Sequence[Features], prior: GaussianPrior
+    parts: Sequence[tuple[Any, Any]], features: Sequence[Features], prior: Prior
 ) -> Equations:
     """Return the normal equations in the latents, at the minimum of chi-square plus prior.
 
@@ -61,10 +61,10 @@ def in_latents(
         Normal equations of each output in its features: packed (star, K) and (star, term).
     features : sequence of Features
         phi of each output's map, (star, latent) -> (star, term).
-    prior : GaussianPrior
-        Of the latents, its precision (latent,).
+    prior : Prior
+        Of the latents, prepared.
     """
-    n, p = parts[0][0].shape[0], prior.precision.shape[0]
+    n, p = parts[0][0].shape[0], prior.hessian().shape[0]
     origin = jnp.zeros((n, p))
     if all(phi.is_linear for phi in features):
         h, rhs = sum(f for f, _ in parts), sum(g for _, g in parts)
@@ -105,7 +105,7 @@ def _multiply(matrices: Any, vectors: Any) -> Any:
     return linalg.dot(matrices, vectors[..., None])[..., 0]
 
 
-def _linearise(full: Sequence[_Part], prior: GaussianPrior, z: Any) -> tuple[Any, Any]:
+def _linearise(full: Sequence[_Part], prior: Prior, z: Any) -> tuple[Any, Any]:
     """Return the equations of a Gauss-Newton step.
 
     The matrix J^T F J + prior, (star, P, P), and minus half the gradient, (star, P).
@@ -136,7 +136,7 @@ def _curve(full: Sequence[_Part], z: Any) -> Any:
     return total
 
 
-def _measure_change(full: Sequence[_Part], prior: GaussianPrior, old: Any, new: Any) -> Any:
+def _measure_change(full: Sequence[_Part], prior: Prior, old: Any, new: Any) -> Any:
     """Return by how much chi-square plus prior grows from old to new latents: (star,).
 
     A difference of squares is a product, so that nothing cancels.
@@ -158,7 +158,7 @@ class _State(NamedTuple):
     distance: Any
 
 
-def _search(full: Sequence[_Part], prior: GaussianPrior, start: Any) -> tuple[Any, Any]:
+def _search(full: Sequence[_Part], prior: Prior, start: Any) -> tuple[Any, Any]:
     """Find the minimum of every star by damped Newton steps from ``start``.
 
     The first steps leave out the curvature of phi, which far from the minimum leads astray and near

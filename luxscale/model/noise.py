@@ -1,7 +1,7 @@
 """The noise of an output: how far its values lie from the model, in errors and in fitted scatter.
 
-All that the rest of the package asks of noise is what `Noise` lists. Another kind of noise, with
-correlations between pixels for one, is another class with these methods.
+All that inference asks of noise is what `Noise` lists. Training asks more: it fits a scatter per
+feature, and makes `DiagonalNoise` of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from luxscale.model import linalg
 
 
 class Noise(Protocol):
-    """What inference and training ask of the noise of an output; N is its covariance for one star.
+    """What inference asks of the noise of an output; N is its covariance for one star.
 
     ``w`` is what `weigh` returns, ``r`` are residuals (star, feature).
     """

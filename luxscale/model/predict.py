@@ -145,6 +145,6 @@ def check_latents(catalog: xr.Dataset, model: LuxModel) -> None:
     if made_with != model.fingerprint or catalog.sizes[LATENT] != model.latent_dim:
         raise InputError(
             f"the catalogue's latents ({catalog.sizes[LATENT]}, model {made_with[:12]}) are "
-            "not of this model "
-            f"({model.latent_dim}, {model.fingerprint[:12]}); load the model that made them"
+            f"not of this model ({model.latent_dim}, {model.fingerprint[:12]}); load the "
+            "model that made them"
         )

@@ -1,19 +1,40 @@
 """The prior on latents: what is known of a star before its data.
 
-All that the rest of the package asks of a prior is what `GaussianPrior` offers: its share of the
-normal equations, what it adds to the function that is minimised, how much of the labels' variance
-it leaves, and how it stands in a model's file.
+All that the kernel asks of a prior is what `Prior` lists: its share of the normal equations, what
+it adds to the function that is minimised, and how much of the labels' variance it leaves. A model
+has a `GaussianPrior`, whose precision the formulas of ``luxscale.analysis`` hold too.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from luxscale.errors import InputError
+
+#: What a model's file says of its prior, by which it is distinguished from other kinds.
+_GAUSSIAN = "normal, mean 0, this precision"
+
+
+class Prior(Protocol):
+    """What the kernel asks of a prior on latents, a pytree."""
+
+    def hessian(self) -> Any:
+        """Return the second derivative of -ln p(z), for normal equations: (latent, latent)."""
+
+    def gradient(self, z: Any) -> Any:
+        """Return the derivative of -ln p(z): (star, latent)."""
+
+    def penalty_change(self, old: Any, new: Any) -> Any:
+        """Return by how much -2 ln p grows from old to new latents: (star,)."""
+
+    def remaining(self, variance: np.ndarray) -> np.ndarray:
+        """Return the share of a label's variance that is left: (star, label)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +87,7 @@ class GaussianPrior:
     def to_attributes(self) -> dict[str, Any]:
         """Return the prior as attributes of a model's file."""
         return {
-            "latent_prior": "normal, mean 0, this precision",
+            "latent_prior": _GAUSSIAN,
             "latent_prior_precision": self.precision,
         }
 
@@ -74,12 +95,20 @@ class GaussianPrior:
 jax.tree_util.register_dataclass(GaussianPrior, ["precision"], [])
 
 
-def read_prior(attributes: Mapping[str, Any]) -> GaussianPrior:
+def read_prior(attributes: Mapping[str, Any], where: str = "model") -> GaussianPrior:
     """Return the prior that the attributes of a model's file describe.
 
     Raises
     ------
     KeyError
         If they lack it.
+    InputError
+        If it is of a kind that this version does not know.
     """
+    kind = attributes["latent_prior"]
+    if kind != _GAUSSIAN:
+        raise InputError(
+            f"{where}: the prior on latents is {kind!r}, which this luxscale does not know: "
+            "upgrade it"
+        )
     return GaussianPrior(float(attributes["latent_prior_precision"]))

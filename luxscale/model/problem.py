@@ -11,7 +11,7 @@ import numpy as np
 
 from luxscale.model.decoders import Features, linear_features
 from luxscale.model.noise import Noise
-from luxscale.model.priors import GaussianPrior
+from luxscale.model.priors import Prior
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,8 +142,8 @@ class Problem:
         One for each given output.
     heads : tuple of Head
     windows : tuple of Window
-    prior : GaussianPrior
-        Prepared: its precision is an array.
+    prior : Prior
+        Prepared for the kernel.
     limits : tuple of float
         Chi2 per pixel and squared length of the latents at which flags begin, infinite for never.
     """
@@ -151,7 +151,7 @@ class Problem:
     designs: tuple[Design, ...]
     heads: tuple[Head, ...]
     windows: tuple[Window, ...]
-    prior: GaussianPrior
+    prior: Prior
     limits: tuple[float, float] = (np.inf, np.inf)
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from luxscale.errors import InputError
 from luxscale.model.priors import GaussianPrior, read_prior
 
 
@@ -41,5 +42,12 @@ def test_a_prior_wider_than_the_training_set_is_no_measure(precision, left):
 def test_attributes_round_trip():
     prior = GaussianPrior(0.01)
     assert read_prior(prior.to_attributes()) == prior
+    assert prior.to_attributes()["latent_prior"] == "normal, mean 0, this precision"
     with pytest.raises(KeyError):
         read_prior({})
+
+
+def test_a_prior_of_a_later_version_is_refused():
+    attributes = GaussianPrior(0.01).to_attributes() | {"latent_prior": "mixture"}
+    with pytest.raises(InputError, match="m.zarr: the prior on latents is 'mixture'.* upgrade it"):
+        read_prior(attributes, "m.zarr")
