@@ -87,7 +87,7 @@ def describe_changed(
     array : Array
         The variable of the survey.
     before, now : array, (chunk, 2)
-        Marks of its chunks.
+        Marks of its chunks, see `luxscale.store.chunks.read_marks`.
     done : array, (star,)
         Where the catalogue has labels.
 
@@ -100,7 +100,8 @@ def describe_changed(
     has_done = np.add.reduceat(done, np.arange(0, done.size, rows)) > 0
     differs = np.ones(has_done.size, bool)
     if before.shape == now.shape:
-        differs = (before != now).any(axis=1)
+        # a chunk of stars has several rows of marks where features are in chunks too
+        differs = (before != now).reshape(has_done.size, -1).any(axis=1)
     changed = np.flatnonzero(has_done & differs)
     if not changed.size:
         return ""
