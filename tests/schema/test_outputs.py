@@ -11,6 +11,7 @@ from luxscale import crossval as cv
 from luxscale import store
 from luxscale.cli.facts import format_facts
 from luxscale.info.describe import describe
+from luxscale.runs.target import open_target
 from luxscale.schema import flags
 from luxscale.schema.outputs import Role
 
@@ -265,7 +266,7 @@ def test_windows_hold_no_bands(model):
 def test_cross_validation_predicts_labels_and_not_bands(training, tmp_path):
     store.write_dataset(training, tmp_path / "survey.zarr", chunk=300)
     grid = cv.make_grid(tmp_path / "survey.zarr", tmp_path / "cv.zarr", latent_dims=[P], folds=3)
-    with cv.open_for_run(grid, progress=False):
+    with open_target(cv.Results(grid), progress=False):
         pass
     held = store.open_dataset(tmp_path / "cv.zarr")
     assert {v for v in held if str(v).startswith("trusted_")} == {
