@@ -170,26 +170,32 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
     """
     from luxscale import ingest as ingesting
     from luxscale.readers import get_format
+    from luxscale.runs.log import RunLog
+    from luxscale.runs.target import complete, open_target
 
     fmt = get_format(given["format"])
     files = ingesting.find_files(given["files"], fmt, listed=given["files_from"])
     labels = _read_labels(given)
+    target = ingesting.make_target(
+        fmt.name,
+        files,
+        given["out"],
+        labels=labels,
+        grid=given["grid"],
+        options=given["options"],
+        recipe=_choose_recipe(given),
+        chunk=given["chunk"],
+        retry=given["retry"],
+    )
     saving = functools.partial(_guess_saving, files)
-    with cluster.client(saving=saving, progress=not quiet) as client:
-        made = ingesting.ingest(
-            fmt.name,
-            files,
-            given["out"],
-            labels=labels,
-            grid=given["grid"],
-            options=given["options"],
-            recipe=_choose_recipe(given),
-            chunk=given["chunk"],
-            retry=given["retry"],
-            client=client,
-            log=given["log"],
-            progress=not quiet,
-        )
+    # a run that is refused the survey starts no workers
+    with (
+        RunLog(given["log"]) as log,
+        open_target(target, progress=not quiet) as run,
+        cluster.client(saving=saving, progress=not quiet) as client,
+    ):
+        filled = complete(run, client=client, log=log, progress=not quiet)
+    made = ingesting.summarise(target.plan, filled)
     if given["quarantine"]:
         _write_quarantine(given["quarantine"], made.quarantined)
     show(dataclasses.asdict(made), _format_summary(made, labels), as_json)

@@ -15,9 +15,10 @@ import numpy as np
 
 from luxscale import store
 from luxscale.errors import InputError
-from luxscale.ingest import ledger, run
+from luxscale.ingest import ledger
 from luxscale.ingest.files import find_files
 from luxscale.ingest.plan import Plan, compute_grid_checksum
+from luxscale.ingest.run import FileSurvey, Filled, read_identity
 from luxscale.labels import LabelTable
 from luxscale.prepare import check_recipe, default_recipe
 from luxscale.readers import BadFile, Format, get_format
@@ -127,6 +128,43 @@ def ingest(
     its highest S/N; one that the survey has already stays as it is. A file counts as known by its
     path.
     """
+    target = make_target(
+        format,
+        files,
+        survey,
+        labels=labels,
+        grid=grid,
+        options=options,
+        recipe=recipe,
+        chunk=chunk,
+        retry=retry,
+    )
+    with RunLog(log) as run_log, open_target(target, progress=progress) as opened:
+        filled = complete(opened, client=client, log=run_log, progress=progress)
+    return summarise(target.plan, filled)
+
+
+def make_target(
+    format: str,  # noqa: A002
+    files: Iterable[str | Path],
+    survey: str | Path,
+    *,
+    labels: LabelTable | None = None,
+    grid: np.ndarray | None = None,
+    options: Mapping[str, str] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    chunk: int = store.CHUNK,
+    retry: bool = False,
+) -> FileSurvey:
+    """Check what is asked of an ingest, and return the survey that its run is to fill.
+
+    Nothing is written. The parameters are those of `ingest`.
+
+    Raises
+    ------
+    InputError
+        If one of them is wrong.
+    """
     fmt = get_format(format)
     path = store.make_absolute(survey)
     all_options = _complete_options(fmt, options or {})
@@ -142,13 +180,11 @@ def ingest(
         chunk=_check_chunk(chunk),
         grid=compute_grid_checksum(pixels),
     )
-    target = run.FileSurvey(plan=plan, wavelength=pixels, files=paths, labels=labels, retry=retry)
-    with RunLog(log) as run_log, open_target(target, progress=progress) as ours:
-        filled = complete(ours, client=client, log=run_log, progress=progress)
-    return _summarise(plan, filled)
+    return FileSurvey(plan=plan, wavelength=pixels, files=paths, labels=labels, retry=retry)
 
 
-def _summarise(plan: Plan, filled: run.Filled) -> Summary:
+def summarise(plan: Plan, filled: Filled) -> Summary:
+    """Return how an ingest ended, with its sessions put together."""
     masked: collections.Counter[str] = collections.Counter()
     for result in filled.results:
         masked.update(result.masked)
@@ -207,7 +243,7 @@ def _find_grid(
     """
     if grid is not None:
         return np.asarray(grid, float)
-    if run.read_identity(survey) is not None:
+    if read_identity(survey) is not None:
         return ledger.read_grid(survey)
     if fmt.grid is not None:
         return fmt.grid

@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import json
 import os
@@ -17,6 +18,7 @@ from fitsfiles import SPEC
 
 from luxscale import store
 from luxscale.cli import main
+from luxscale.cli.clusters import Cluster
 from luxscale.cluster import local_cluster
 from luxscale.errors import InputError, RunError
 from luxscale.info.describe import describe
@@ -28,6 +30,7 @@ from luxscale.ingest.plan import Batch, Session, choose_batch_size, compute_grid
 from luxscale.labels import LabelTable
 from luxscale.prepare import default_recipe, prepare
 from luxscale.readers import FORMATS, get_format
+from luxscale.store.lock import hold_lock
 
 APSTAR = get_format("apstar")
 
@@ -464,6 +467,25 @@ def test_the_command_accounts_for_every_file(files, tmp_path):
         )
     failed = CliRunner().invoke(main, [*arguments, "--option", "rows=none"])
     assert failed.exit_code == 1 and "coadd, visits" in failed.output
+
+
+def test_a_refused_ingest_starts_no_workers(files, tmp_path, monkeypatch):
+    out, starts = tmp_path / "s.zarr", []
+
+    def start(cluster, progress):
+        starts.append(cluster.workers)
+        return contextlib.nullcontext()  # no client: work is done in this process
+
+    monkeypatch.setattr(Cluster, "_start", start)
+    arguments = ["ingest", "apstar", str(files), "--out", str(out), "--workers", "2"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0 and starts == [2], done.output
+    refused = CliRunner().invoke(main, [*arguments, "--continuum", "sines"])
+    assert refused.exit_code == 1 and "read with other settings" in refused.output
+    with hold_lock(str(out)):
+        refused = CliRunner().invoke(main, arguments)
+    assert refused.exit_code == 1 and "another run" in refused.output, refused.output
+    assert starts == [2]
 
 
 def test_the_formats_are_listed():
