@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from luxscale.model import linalg
+from luxscale.model.decoders import LinearMap
 from luxscale.model.kernel import infer_arrays
 from luxscale.model.noise import DiagonalNoise
 from luxscale.model.priors import GaussianPrior
@@ -36,8 +37,7 @@ def random_problem(stars, pixels, latents, labels, rng):
         ivar_unit=ones,
     )
     head = Head(
-        weights=rng.standard_normal((labels, latents)),
-        offset=np.zeros(labels),
+        map=LinearMap(rng.standard_normal((labels, latents)), np.zeros(labels)),
         floor=np.zeros(labels),
         bounds=np.full((labels, 2), np.nan),
     )

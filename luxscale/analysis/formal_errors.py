@@ -179,7 +179,7 @@ def make_formula(
     # B^T diag(w) B is symmetric: half of its products are enough, for many stars at once
     i, j, table = linalg.packed_index(n_latents)
     packed = b[:, i] * b[:, j]
-    prior = model.prior.precision * np.eye(n_latents)
+    prior = model.prior.make_precision(n_latents)
 
     def find_errors(ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         posterior = np.zeros((len(ivar), len(a)))

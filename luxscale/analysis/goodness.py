@@ -221,9 +221,8 @@ def effective_parameters(
     survey = standardize_survey(survey)
     specs = check_match(survey, pick_given(model, given), "survey")
     errors = infer_dataset(survey, inference.reading(specs))[f"{LATENT}_err"]
-    # lambda tr C: what the prior holds back
     trace = (errors**2).sum(str(errors.dims[1]))
-    spent = model.latent_dim - model.prior.precision * trace
+    spent = model.latent_dim - model.prior.hold_back(trace)
     return spent.rename("effective_parameters").assign_attrs(
         long_name="effective number of parameters", units="1"
     )

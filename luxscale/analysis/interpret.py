@@ -106,7 +106,7 @@ def group_features(target: Output, source: Output) -> Iterator[tuple[np.ndarray,
 def posterior_covariance(model: LuxModel, b: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return C = (lambda I + B^T diag(w) B)^-1 of one star: (latent, latent)."""
     n_latents = b.shape[1]
-    prior = model.prior.precision * np.eye(n_latents)
+    prior = model.prior.make_precision(n_latents)
     weighted = b.T * w
     return np.linalg.inv(prior + weighted @ b)
 
@@ -235,14 +235,15 @@ def information(
     True
     """
     target, source = _pick_outputs(model, of, by)
-    if not model.prior.precision > 0:
+    if not model.prior.is_proper:
         raise InputError(
             "the model's latents have no prior, so labels have no variance to reduce; use "
             "`derivatives`"
         )
     a = jacobian(target, latent)
     b = jacobian(source, latent)
-    w = source.noise.weigh(_require_one_star(source, ivar)) / model.prior.precision
+    w = source.noise.weigh(_require_one_star(source, ivar))
+    w = model.prior.scale_weights(w)
     removed = np.zeros((len(a), len(b)))
     for rows, seen in group_features(target, source):
         root = np.sqrt(w * seen)[:, None] * b

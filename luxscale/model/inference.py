@@ -299,11 +299,9 @@ def _make_design(output: Output) -> Design:
 def _make_head(output: Output) -> Head:
     """Return what predicts an output from latents."""
     return Head(
-        weights=np.asarray(output.map.weights, float),
-        offset=np.asarray(output.map.offset, float),
+        map=jax.tree.map(lambda array: np.asarray(array, float), output.map),
         floor=np.asarray(output.floor, float),
         bounds=np.asarray(output.bounds, float),
-        features=output.map.features,
     )
 
 

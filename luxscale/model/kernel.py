@@ -134,8 +134,8 @@ def infer_arrays(
 
 
 def _make_target(head: Head) -> _Target:
-    weights = (head.weights / head.spread[:, None]).astype(np.float32)
-    return _Target(weights, head.features)
+    weights = (head.map.weights / head.spread[:, None]).astype(np.float32)
+    return _Target(weights, head.map.features)
 
 
 def _solve(

@@ -15,7 +15,7 @@ import xarray as xr
 from luxscale.errors import InputError
 from luxscale.model.decoders import Decoder
 from luxscale.model.noise import DiagonalNoise
-from luxscale.model.priors import GaussianPrior
+from luxscale.model.priors import GaussianPrior, Prior
 from luxscale.schema.outputs import OutputSpec, Role
 
 _ARRAYS = ("scatter", "scale", "floor", "used")
@@ -128,7 +128,7 @@ class LuxModel:
     limits : tuple of float
         Chi2 per pixel, and squared length of the latents, beyond which a star is flagged; measured
         on stars left out of training.
-    prior : GaussianPrior
+    prior : Prior
         Of the latents at the test step.
     """
 
@@ -136,7 +136,7 @@ class LuxModel:
     objective: Any
     provenance: Provenance
     limits: tuple[float, float] = (float("inf"), float("inf"))
-    prior: GaussianPrior = dataclasses.field(default_factory=GaussianPrior)
+    prior: Prior = dataclasses.field(default_factory=GaussianPrior)
 
     def __getitem__(self, name: str) -> Output:
         """Return an output by name.

@@ -1,8 +1,8 @@
 """The prior on latents: what is known of a star before its data.
 
-All that the kernel asks of a prior is what `Prior` lists: its share of the normal equations, what
-it adds to the function that is minimised, and how much of the labels' variance it leaves. A model
-has a `GaussianPrior`, whose precision the formulas of ``luxscale.analysis`` hold too.
+All that the package asks of a prior is what `Prior` lists: its share of the normal equations, what
+it adds to the function that is minimised, how much of the labels' variance it leaves, and what of
+it a model's file and fingerprint hold.
 """
 
 from __future__ import annotations
@@ -22,7 +22,30 @@ _GAUSSIAN = "normal, mean 0, this precision"
 
 
 class Prior(Protocol):
-    """What the kernel asks of a prior on latents, a pytree."""
+    """What the package asks of a prior on latents, a pytree."""
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether it holds the latents at all, so that labels have a variance without data."""
+
+    @property
+    def identity(self) -> Any:
+        """What of the prior a model's fingerprint rests on."""
+
+    def prepare(self, latent_dim: int) -> Prior:
+        """Return the prior as the kernel takes it."""
+
+    def make_precision(self, latent_dim: int) -> np.ndarray:
+        """Return its share of the normal equations in float64: (latent, latent)."""
+
+    def hold_back(self, variance: Any) -> Any:
+        """Return how many latents the prior fixes, from the sum of their variances: (star,)."""
+
+    def scale_weights(self, w: Any) -> Any:
+        """Return weights of data in units of the prior's precision."""
+
+    def to_attributes(self) -> dict[str, Any]:
+        """Return the prior as attributes of a model's file."""
 
     def hessian(self) -> Any:
         """Return the second derivative of -ln p(z), for normal equations: (latent, latent)."""
@@ -52,6 +75,29 @@ class GaussianPrior:
     def prepare(self, latent_dim: int) -> GaussianPrior:
         """Return the prior as the kernel takes it, with a float32 array."""
         return GaussianPrior(np.full(latent_dim, self.precision, np.float32))
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether it holds the latents at all, so that labels have a variance without data."""
+        return bool(np.all(np.asarray(self.precision) > 0))
+
+    def make_precision(self, latent_dim: int) -> np.ndarray:
+        """Return its share of the normal equations in float64: (latent, latent)."""
+        return np.asarray(self.precision * np.eye(latent_dim))
+
+    def hold_back(self, variance: Any) -> Any:
+        """Return lambda tr C, the number of latents that the prior fixes: (star,).
+
+        Parameters
+        ----------
+        variance : array, (star,)
+            tr C, the sum of the latents' variances given the data.
+        """
+        return self.precision * variance
+
+    def scale_weights(self, w: Any) -> Any:
+        """Return weights of data in units of the prior's precision."""
+        return w / self.precision
 
     def hessian(self) -> Any:
         """Return the second derivative of -ln p(z), for normal equations: (latent, latent)."""
@@ -95,7 +141,7 @@ class GaussianPrior:
 jax.tree_util.register_dataclass(GaussianPrior, ["precision"], [])
 
 
-def read_prior(attributes: Mapping[str, Any], where: str = "model") -> GaussianPrior:
+def read_prior(attributes: Mapping[str, Any], where: str = "model") -> Prior:
     """Return the prior that the attributes of a model's file describe.
 
     Raises

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from luxscale.model.decoders import Features, linear_features
+from luxscale.model.decoders import Decoder, Features, linear_features
 from luxscale.model.noise import Noise
 from luxscale.model.priors import Prior
 
@@ -83,25 +83,19 @@ class Head:
 
     Parameters
     ----------
-    weights : array, (label, term)
-    offset, floor : array, (label,)
+    map : Decoder
+    floor : array, (label,)
     bounds : array, (label, 2)
         Least and greatest value in training.
-    features : Features
-        phi of the map.
     """
 
-    weights: Any
-    offset: Any
+    map: Decoder
     floor: Any
     bounds: Any
-    features: Features = linear_features
 
     def predict(self, z: np.ndarray) -> np.ndarray:
         """Return the labels of latents z, in float64: (star, latent) -> (star, label)."""
-        terms = self.features(z.astype(float))
-        labels: np.ndarray = self.offset + terms @ self.weights.T
-        return labels
+        return np.asarray(self.map(z.astype(float)))
 
     @property
     def spread(self) -> np.ndarray:
@@ -109,7 +103,7 @@ class Head:
 
         The unit in which its error is computed; 1 for a label that does not vary.
         """
-        spread = np.sqrt((self.weights**2).sum(1))
+        spread = np.sqrt((self.map.weights**2).sum(1))
         return np.where(spread > 0, spread, 1)
 
 
@@ -158,7 +152,7 @@ class Problem:
 jax.tree_util.register_dataclass(
     Design, ["weights", "packed", "offset", "noise", "unit", "ivar_unit", "features"], []
 )
-jax.tree_util.register_dataclass(Head, ["weights", "offset", "floor", "bounds", "features"], [])
+jax.tree_util.register_dataclass(Head, ["map", "floor", "bounds"], [])
 jax.tree_util.register_dataclass(Window, ["labels", "pixels"], ["head"])
 jax.tree_util.register_dataclass(Problem, ["designs", "heads", "windows", "prior"], ["limits"])
 

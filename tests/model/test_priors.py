@@ -51,3 +51,32 @@ def test_a_prior_of_a_later_version_is_refused():
     attributes = GaussianPrior(0.01).to_attributes() | {"latent_prior": "mixture"}
     with pytest.raises(InputError, match="m.zarr: the prior on latents is 'mixture'.* upgrade it"):
         read_prior(attributes, "m.zarr")
+
+
+def test_what_the_prior_gives_the_formulas_is_what_the_kernel_takes():
+    prior = GaussianPrior(2.5)
+    np.testing.assert_allclose(prior.make_precision(3), prior.prepare(3).hessian())
+    assert prior.make_precision(3).dtype == np.float64
+
+
+def test_latents_fixed_and_freed_by_the_data_add_up():
+    """P - lambda tr C is the trace of the information over information and prior."""
+    prior = GaussianPrior(2.0)
+    information = np.diag([0.0, 1.0, 30.0])
+    covariance = np.linalg.inv(information + prior.make_precision(3))
+    freed = np.trace(covariance @ information)
+    assert 3 - prior.hold_back(np.trace(covariance)) == pytest.approx(freed)
+
+
+def test_weights_in_units_of_the_prior_leave_the_shares_of_variance_as_they_are():
+    rng = np.random.default_rng(0)
+    b, w = rng.standard_normal((6, 3)), rng.uniform(1, 2, 6)
+    prior = GaussianPrior(4.0)
+    scaled = (b.T * prior.scale_weights(w)) @ b
+    whole = (b.T * w) @ b + prior.make_precision(3)
+    np.testing.assert_allclose(np.linalg.inv(scaled + np.eye(3)) / 4.0, np.linalg.inv(whole))
+
+
+@pytest.mark.parametrize(("precision", "proper"), [(1.0, True), (0.0, False)])
+def test_a_prior_without_precision_holds_nothing(precision, proper):
+    assert GaussianPrior(precision).is_proper is proper
