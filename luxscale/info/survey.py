@@ -7,7 +7,7 @@ seconds.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ def describe_survey(path: str | Path, *, check: bool = False) -> dict[str, Any]:
         "bytes": {"stored": measure_stored(path), "in_memory": survey.nbytes},
         "outputs": {o.name: _describe_output(survey, o, chunk) for o in outputs},
     }
-    slow = _list_slow(path, outputs)
+    names = [v for output in outputs for v in output.variables]
+    slow = chunks.describe_slow(store.open_group(path, "r"), names)
     if slow:
         facts["slow"] = slow
     if "snr" in survey and survey["snr"].dims == (STAR,) and survey["snr"].dtype.kind in "fiu":
@@ -78,22 +79,6 @@ def describe_survey(path: str | Path, *, check: bool = False) -> dict[str, Any]:
     if plan is not None:
         facts["ingest"] = _describe_ingest(plan)
     return facts
-
-
-def _list_slow(path: str | Path, outputs: Iterable[OutputSpec]) -> list[str]:
-    """Say which arrays lie in chunks that are slow to read, and how to write them anew."""
-    group = store.open_group(path, "r")
-    found = []
-    for name in [v for output in outputs for v in output.variables]:
-        array = store.open_array(group, name)
-        chunk = chunks.get_chunk_shape(array)
-        n_parts = -(-array.shape[1] // chunk[1])
-        if n_parts > 1:
-            found.append(
-                f"{name!r}: the values of a star are in {n_parts} chunks; written with "
-                "luxscale.store.write_dataset they are in one, and read faster"
-            )
-    return found
 
 
 def _describe_output(survey: xr.Dataset, output: OutputSpec, chunk: int) -> dict[str, Any]:

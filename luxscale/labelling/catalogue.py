@@ -25,7 +25,13 @@ from luxscale.schema import flags
 from luxscale.schema.status import DONE, NOT_DONE
 from luxscale.schema.variables import LATENT, STAR
 from luxscale.store import damage
-from luxscale.store.chunks import flush_chunks, get_chunk_rows, read_marks, read_sizes
+from luxscale.store.chunks import (
+    describe_slow,
+    flush_chunks,
+    get_chunk_rows,
+    read_marks,
+    read_sizes,
+)
 
 #: Arrays whose chunks are there wherever a star is done.
 _ALWAYS_FILLED = ("label_value", "label_err", LATENT, "chi2", "n_pixels", "flags")
@@ -81,6 +87,10 @@ class Catalogue:
         """Variables of the survey that a run reads."""
         outputs = pick_given(self.model, self.plan.given)
         return [v for o in outputs for v in o.spec.variables]
+
+    def describe_slow_input(self) -> list[str]:
+        """Say which variables that a run reads lie in chunks that are slow to read."""
+        return describe_slow(self.survey, self.input_names)
 
     def claim(self) -> bool:
         """Return whether there is a catalogue to continue; changes nothing.

@@ -87,12 +87,14 @@ class Labelling:
         """
         self.log_damage(runner.log)
         plan, damaged = self.catalogue.plan, self.catalogue.damaged
-        remark = ""
+        remarks = []
         if damaged:
-            remark = (
+            remarks.append(
                 f"{len(damaged)} chunks of the catalogue are damaged and done again: {damaged[0]}"
             )
-        outcomes, failed = runner.run_job(make_job(plan), pending, remark=remark)
+        if pending:
+            remarks += self.catalogue.describe_slow_input()
+        outcomes, failed = runner.run_job(make_job(plan), pending, remarks=remarks)
         _refuse_incomplete(plan, outcomes, failed)
         return Summary(
             catalog=self.path,
@@ -106,7 +108,8 @@ class Labelling:
         """Return what the log says at the start of a run that has these regions to do."""
         plan = self.catalogue.plan
         settings = dataclasses.asdict(plan) | {"identity": dict(plan.identity)}
-        return {"plan": settings, "regions": len(pending)}
+        slow = self.catalogue.describe_slow_input()
+        return {"plan": settings, "regions": len(pending), "slow": slow}
 
     def describe_end(self, pending: Sequence[Region], summary: Summary) -> dict[str, Any]:
         """Return what the log says at the end of a run."""

@@ -81,7 +81,7 @@ class Runner:
         return time.monotonic() - self.started
 
     def run_job(
-        self, job: Job, items: Sequence[Any], *, remark: str = ""
+        self, job: Job, items: Sequence[Any], *, remarks: Sequence[str] = ()
     ) -> tuple[list[Any], dict[Any, BaseException]]:
         """Do items, and those that failed once more when all others are done.
 
@@ -89,7 +89,7 @@ class Runner:
         ----------
         job : Job
         items : sequence
-        remark : str
+        remarks : sequence of str
             Shown before the work begins.
 
         Returns
@@ -111,7 +111,7 @@ class Runner:
             Progress(job.title, total, unit=job.unit, enabled=self.progress) as shown,
             self.executor.watch(self.log, shown),
         ):
-            if remark:
+            for remark in remarks:
                 shown.say(remark)
             for attempt in range(_ROUNDS):
                 for item, result in self.executor.run(job, list(failed)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -42,6 +43,38 @@ def get_chunk_shape(array: zarr.Array[Any]) -> tuple[int, ...]:
 def get_chunk_rows(array: zarr.Array[Any]) -> int:
     """Return the number of stars in a stored chunk of an array."""
     return int(get_chunk_shape(array)[0])
+
+
+def describe_slow(group: zarr.Group, names: Iterable[str]) -> list[str]:
+    """Say which arrays lie in chunks that are slow to read, and what to do about it.
+
+    Returns
+    -------
+    list of str
+        A sentence for all arrays that are slow for the same reason.
+    """
+    slow: dict[str, list[str]] = {}
+    for name in names:
+        reason = _find_slow(open_array(group, name))
+        if reason:
+            slow.setdefault(reason, []).append(repr(name))
+    return [
+        f"{', '.join(arrays)}: {reason}; a survey that luxscale.store.write_dataset wrote is read "
+        "faster"
+        for reason, arrays in slow.items()
+    ]
+
+
+def _find_slow(array: zarr.Array[Any]) -> str:
+    """Return why the chunks of an array are slow to read; empty if they are not."""
+    n_stars, *features = array.shape
+    rows, *lengths = get_chunk_shape(array)
+    n_parts = math.prod(-(-n // length) for n, length in zip(features, lengths, strict=True))
+    if n_parts > 1:
+        return f"the values of a star are in {n_parts} chunks"
+    if rows == 1 and n_stars > 1:
+        return "every star is in a chunk of its own"
+    return ""
 
 
 def read_sizes(group: zarr.Group, name: str, start: int, stop: int) -> np.ndarray:

@@ -268,6 +268,9 @@ def test_chunks_that_are_slow_to_read_are_said(small_survey, tmp_path):
     facts = describe(tmp_path / "s.zarr")
     assert len(facts["slow"]) == 1
     assert facts["slow"][0].startswith("'flux': the values of a star are in 3 chunks; ")
+    store.write_dataset(store.open_survey(tmp_path / "s.zarr"), tmp_path / "one.zarr", chunk=1)
+    (advice,) = describe(tmp_path / "one.zarr")["slow"]
+    assert advice.startswith("'label_value', 'label_err', 'flux', 'flux_ivar': every star is in a")
     store.write_dataset(store.open_survey(tmp_path / "s.zarr"), tmp_path / "t.zarr")
     assert "slow" not in describe(tmp_path / "t.zarr")
 

@@ -469,6 +469,23 @@ def test_faults_and_the_second_try_are_told(stores, tmp_path, monkeypatch, capsy
     )
 
 
+def test_a_survey_that_is_slow_to_read_is_said_to_be(stores, tmp_path, capsys):
+    plain = store.open_survey(stores[0]).load().drop_encoding()
+    plain = plain.drop_indexes(list(plain.indexes))
+    chunks = {name: {"chunks": (CHUNK, 15)} for name in ("flux", "flux_ivar")}
+    chunks |= {name: {"chunks": (CHUNK, 4)} for name in ("label_value", "label_err")}
+    plain.to_zarr(tmp_path / "s.zarr", consolidated=False, encoding=chunks)
+    (slow,) = describe(tmp_path / "s.zarr")["slow"]
+    log, catalog = tmp_path / "log.jsonl", tmp_path / "c.zarr"
+    for expected in ([f"labelling: {slow}"], []):  # a run with nothing to do reads nothing
+        lux.label_survey(tmp_path / "s.zarr", stores[1], catalog, log=log)
+        lines = capsys.readouterr().err.splitlines()
+        assert [line for line in lines if "write_dataset" in line] == expected
+    assert json.loads(log.read_text().splitlines()[0])["slow"] == [slow]
+    lux.label_survey(*stores, tmp_path / "plain.zarr")
+    assert "write_dataset" not in capsys.readouterr().err
+
+
 def test_a_run_that_ends_early_says_so_in_its_log(stores, tmp_path, monkeypatch):
     def full(plan, region):
         raise CannotWrite("c.zarr: cannot be written")

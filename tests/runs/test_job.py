@@ -101,7 +101,7 @@ def test_slow_work_is_counted_by_the_hour(monkeypatch, capsys):
     monkeypatch.setattr("luxscale.runs.job.time.monotonic", lambda: float(next(clock)))
     monkeypatch.setattr(progress, "_EVERY", 0.0)
     Runner(lock=Free()).run_job(
-        make_job(lambda plan, item: Done(item.index)), [Item(0), Item(1)], remark="mind the step"
+        make_job(lambda plan, item: Done(item.index)), [Item(0), Item(1)], remarks=["mind the step"]
     )
     told = capsys.readouterr().err
     assert "playing: mind the step" in told and " toys/h" in told and "toys/s" not in told
