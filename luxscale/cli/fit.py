@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,11 @@ from luxscale.cli.base import (
 )
 from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.training.methods import METHODS, list_methods_with_free_latents
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from luxscale.crossval.grid import Grid
 
 
 @main.command()
@@ -237,7 +242,6 @@ def crossval(
     """
     from luxscale import crossval as cv
     from luxscale import store
-    from luxscale.analysis import tables
     from luxscale.runs.log import RunLog
     from luxscale.runs.target import complete, open_target
 
@@ -265,12 +269,23 @@ def crossval(
     ):
         results = complete(run, client=client, log=run_log, progress=not quiet)
     n_tasks = sum(map(len, run.pending))
+    _show_choice(grid, results, out=out, n_tasks=n_tasks, log=log, as_json=as_json)
+
+
+def _show_choice(
+    grid: Grid, results: xr.Dataset, *, out: str, n_tasks: int, log: str | None, as_json: bool
+) -> None:
+    """Print the scores of all settings, which to choose, and the command to go on with."""
+    from luxscale import crossval as cv
+    from luxscale.analysis import tables
+
     choice = cv.choose(results)
     records = cv.to_records(results)
     labels = cv.label_scores(results, choice.latent_dim, choice.prior)
     go_on = cv.next_step(grid, choice)
     best = f"P={choice.best[0]}, prior={choice.best[1]:g}"
-    text = f"""{out}: {len(records)} settings, {folds} folds, {n_tasks:,} tasks done now
+    counts = f"{len(records)} settings, {grid.folds} folds, {n_tasks:,} tasks done now"
+    text = f"""{out}: {counts}
 
 {cv.format_table(records, choice)}
 
@@ -280,15 +295,12 @@ def crossval(
 
 go on with
   {go_on}"""
-    show(
-        {
-            "out": out,
-            "settings": records,
-            "chosen": choice._asdict(),
-            "labels": tables.to_records(labels),
-            "next": go_on,
-            "log": log,
-        },
-        text,
-        as_json,
-    )
+    result = {
+        "out": out,
+        "settings": records,
+        "chosen": choice._asdict(),
+        "labels": tables.to_records(labels),
+        "next": go_on,
+        "log": log,
+    }
+    show(result, text, as_json)

@@ -18,7 +18,7 @@ from luxscale.errors import InputError
 from luxscale.ingest import ledger
 from luxscale.ingest.files import find_files
 from luxscale.ingest.plan import Plan, compute_grid_checksum
-from luxscale.ingest.run import FileSurvey, Filled, read_identity
+from luxscale.ingest.run import FileSurvey, Filled
 from luxscale.labels import LabelTable
 from luxscale.prepare import check_recipe, default_recipe
 from luxscale.readers import BadFile, Format, get_format
@@ -243,7 +243,7 @@ def _find_grid(
     """
     if grid is not None:
         return np.asarray(grid, float)
-    if read_identity(survey) is not None:
+    if ledger.read_binding_identity(survey) is not None:
         return ledger.read_grid(survey)
     if fmt.grid is not None:
         return fmt.grid

@@ -78,6 +78,22 @@ def read_identity(survey: str) -> dict[str, Any] | None:
     return found  # type: ignore[return-value]
 
 
+def read_binding_identity(survey: str) -> dict[str, Any] | None:
+    """Return how files that are added to a survey have to be read; None if that is still open.
+
+    It is open until a session is under way or has added stars.
+
+    Raises
+    ------
+    InputError
+        If something else is there.
+    """
+    identity = read_identity(survey)
+    if identity is None or not _is_begun(survey):
+        return None
+    return identity
+
+
 def read_plan(survey: str) -> Plan | None:
     """Return the plan of a survey as it was put down; None if there is no survey yet."""
     facts = read_identity(survey)
@@ -139,7 +155,7 @@ def _make_session(plan: Plan, number: int, facts: dict[str, Any]) -> Session:
     )
 
 
-def is_begun(survey: str) -> bool:
+def _is_begun(survey: str) -> bool:
     """Whether a session is under way, or has added stars."""
     for facts in _read_sessions_facts(survey).values():
         if facts["stage"] != DONE or facts["stars"]:

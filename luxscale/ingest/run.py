@@ -104,7 +104,7 @@ class FileSurvey:
         InputError
             If something else is there, or files were read with other settings.
         """
-        before = read_identity(self.path)
+        before = ledger.read_binding_identity(self.path)
         if before is None:
             return False
         changed = _list_changed(before, self.plan.identity)
@@ -177,20 +177,6 @@ class FileSurvey:
         number = len(ledger.list_sessions(self.plan))
         with store.explain_writing(self.path):
             return ledger.begin_session(self.plan, number, new, count_stars(self.plan))
-
-
-def read_identity(survey: str) -> dict[str, Any] | None:
-    """Return how the files of a survey are read; None if none of them was of use.
-
-    Raises
-    ------
-    InputError
-        If something else is there.
-    """
-    found = ledger.read_identity(survey)
-    if found is None or not ledger.is_begun(survey):
-        return None
-    return found
 
 
 def _list_changed(before: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
