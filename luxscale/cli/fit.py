@@ -282,7 +282,7 @@ def _show_choice(
     choice = cv.choose(results)
     records = cv.to_records(results)
     labels = cv.label_scores(results, choice.latent_dim, choice.prior)
-    go_on = cv.next_step(grid, choice)
+    go_on = cv.suggest_command(grid, choice)
     best = f"P={choice.best[0]}, prior={choice.best[1]:g}"
     counts = f"{len(records)} settings, {grid.folds} folds, {n_tasks:,} tasks done now"
     text = f"""{out}: {counts}

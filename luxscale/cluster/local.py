@@ -175,13 +175,13 @@ class _Cluster(LocalCluster):
         }
         if self._devices:
             made = {
-                name: on_free_gpu(spec, self._devices, self.worker_spec.values())
+                name: pin_to_free_gpu(spec, self._devices, self.worker_spec.values())
                 for name, spec in made.items()
             }
         return made
 
 
-def on_free_gpu(
+def pin_to_free_gpu(
     spec: dict[str, Any], devices: Sequence[str], others: Iterable[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the specification of a worker, with the GPU that fewest of the others have.

@@ -96,7 +96,7 @@ def slurm_cluster(
         If the extra or SLURM is missing, SLURM refuses the job, or all jobs end before a worker has
         come.
     """
-    cls, options = _cluster_class(), _job_options(jobs)
+    cls, options = _make_cluster_class(), _job_options(jobs)
     _submit_nothing(jobs)
     scheduler = {
         "dashboard": dashboard is not None,
@@ -144,7 +144,7 @@ def job_script(jobs: SlurmJobs) -> str:
     #SBATCH -t 30:00
     ...
     """
-    cls, options = _cluster_class(), _job_options(jobs)
+    cls, options = _make_cluster_class(), _job_options(jobs)
     security = _security("<authority>", "<certificate>", "<key>")
     job = cls.job_cls(
         "tls://<scheduler>", name="<name>", protocol="tls://", security=security, **options
@@ -304,7 +304,7 @@ def _security(ca: Path | str, cert: Path | str, key: Path | str) -> Security:
     return Security(tls_ca_file=str(ca), require_encryption=True, **pairs)
 
 
-def _cluster_class() -> Any:
+def _make_cluster_class() -> Any:
     """Return the SLURMCluster of dask-jobqueue, made to replace jobs of several workers too."""
     try:
         from dask_jobqueue import SLURMCluster
@@ -323,10 +323,12 @@ def _cluster_class() -> Any:
             if op == "remove":
                 name = str(self.scheduler_info["workers"][msg]["name"])
                 delay = parse_timedelta(dask.config.get("distributed.deploy.lost-worker-timeout"))
-                asyncio.get_running_loop().call_later(delay, self._let_go, name.rpartition("-")[0])
+                asyncio.get_running_loop().call_later(
+                    delay, self._release_job, name.rpartition("-")[0]
+                )
             super()._update_worker_status(op, msg)
 
-        def _let_go(self, job: str) -> None:
+        def _release_job(self, job: str) -> None:
             there = {
                 str(w["name"]).rpartition("-")[0] for w in self.scheduler_info["workers"].values()
             }

@@ -27,8 +27,8 @@ from luxscale.crossval.score import (
     choose,
     format_table,
     label_scores,
-    next_step,
     scores,
+    suggest_command,
     to_records,
 )
 from luxscale.runs.log import RunLog
@@ -49,10 +49,10 @@ __all__ = [
     "label_scores",
     "list_tasks",
     "make_grid",
-    "next_step",
     "predict_left_out",
     "run_tasks",
     "scores",
+    "suggest_command",
     "to_records",
 ]
 

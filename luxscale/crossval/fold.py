@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale import store
-from luxscale.crossval.grid import Grid, Task, err_name
+from luxscale.crossval.grid import Grid, Task, get_error_name
 from luxscale.model.infer import infer
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.noise import DiagonalNoise
@@ -58,20 +58,20 @@ def run_tasks(grid: Grid, tasks: Sequence[Task]) -> Outcome:
     # left to Dask, what is computed here would go to the worker's cluster, and the worker start
     # another task meanwhile
     with dask.config.set(scheduler="synchronous"):
-        seconds = _run(grid, tasks)
+        seconds = _train_and_predict(grid, tasks)
     return Outcome(tuple(map(str, tasks)), seconds, name_worker())
 
 
-def _run(grid: Grid, tasks: Sequence[Task]) -> float:
+def _train_and_predict(grid: Grid, tasks: Sequence[Task]) -> float:
     """Train once, and do each task with the model; returns the wall time in seconds."""
     started = time.monotonic()
     frame = store.open_dataset(grid.out)
     rows = frame["star_row"].values
     left_out = frame["star_fold"].values == tasks[0].fold
-    training_stars = _read(grid, rows[~left_out])
+    training_stars = _read_stars(grid, rows[~left_out])
     model = _train(grid, tasks[0], training_stars)
     training_seconds = time.monotonic() - started
-    stars = _read(grid, rows[left_out])
+    stars = _read_stars(grid, rows[left_out])
     for task in tasks:
         prior = GaussianPrior(task.prior)
         part = predict_left_out(dataclasses.replace(model, prior=prior), stars)
@@ -93,7 +93,7 @@ def _write(part: xr.Dataset, grid: Grid, task: Task) -> None:
     group.attrs["status"] = 1
 
 
-def _read(grid: Grid, rows: np.ndarray) -> xr.Dataset:
+def _read_stars(grid: Grid, rows: np.ndarray) -> xr.Dataset:
     """Return stars of the survey, in memory."""
     survey = store.open_dataset(grid.survey)
     specs = pick_outputs(survey, grid.outputs, grid.survey)
@@ -157,7 +157,7 @@ def predict_left_out(model: LuxModel, stars: xr.Dataset) -> xr.Dataset:
         value = from_spectra[o.name].values
         error = from_spectra[o.spec.noise].values
         variables[o.name] = (by_label, np.where(seen_rows, value, np.nan))
-        variables[err_name(o.name)] = (by_label, np.where(seen_rows, error, np.nan))
+        variables[get_error_name(o.name)] = (by_label, np.where(seen_rows, error, np.nan))
     return xr.Dataset(variables)
 
 

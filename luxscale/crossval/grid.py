@@ -141,7 +141,7 @@ def make_grid(
     _check_size(max(dims), opened, specs, frame.sizes[STAR], folds, where)
     names = tuple(s.name for s in specs)
     identity = {
-        "survey": _checksum(opened, specs, frame),
+        "survey": _compute_checksum(opened, specs, frame),
         "stars": json.dumps(span),
         "grid": json.dumps([dims, precisions]),
         "folds": json.dumps(folds),
@@ -212,7 +212,7 @@ def _find_span(stars: slice | None, n: int, where: str) -> tuple[int, int]:
     return start, stop
 
 
-def err_name(name: str) -> str:
+def get_error_name(name: str) -> str:
     """Return the name of the one-sigma errors of an output."""
     return name.removesuffix("_value") + "_err"
 
@@ -272,7 +272,7 @@ def make_frame(
     for spec, ivar in ivars.items():
         known = ivar > 0
         error = np.where(known, 1 / np.sqrt(np.where(known, ivar, 1)), np.nan)
-        trusted = {spec.name: labels[spec.name].values, err_name(spec.name): error}
+        trusted = {spec.name: labels[spec.name].values, get_error_name(spec.name): error}
         for name, values in trusted.items():
             doc = {"long_name": f"{name} of the survey"}
             of_stars = np.asarray(values, float)[rows]
@@ -299,7 +299,7 @@ def _check_size(
         )
 
 
-def _checksum(survey: xr.Dataset, specs: Sequence[OutputSpec], frame: xr.Dataset) -> str:
+def _compute_checksum(survey: xr.Dataset, specs: Sequence[OutputSpec], frame: xr.Dataset) -> str:
     """Return the SHA-256 of stars, labels, and the grids of spectra.
 
     Not of the flux, which is too large to read twice.

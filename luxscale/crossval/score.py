@@ -12,7 +12,7 @@ import xarray as xr
 
 from luxscale.analysis.evaluate import LABEL, STATISTICS, measure_pairs
 from luxscale.analysis.tables import round_to
-from luxscale.crossval.grid import GIVEN, SETTING, Grid, err_name
+from luxscale.crossval.grid import GIVEN, SETTING, Grid, get_error_name
 from luxscale.errors import InputError
 from luxscale.schema.variables import STAR
 
@@ -91,7 +91,7 @@ def _find_labels(results: xr.Dataset) -> list[str]:
     trusted = [name.removeprefix("trusted_") for name in names if name.startswith("trusted_")]
     found = []
     for name in trusted:
-        error = err_name(name)
+        error = get_error_name(name)
         if error != name and error in trusted:
             found.append(name)
     return found
@@ -119,7 +119,7 @@ def label_scores(
         so pulls exceed 1 where the model does not follow the labels.
     """
     chosen = results.sel(latent_dim=latent_dim, prior=prior)
-    error = err_name(output)
+    error = get_error_name(output)
     trusted = results[f"trusted_{output}"]
     dim = str(trusted.dims[1])
     arrays = {
@@ -198,7 +198,7 @@ def choose(results: xr.Dataset, *, score: str = "label_chi2") -> Choice:
     )
 
 
-def next_step(grid: Grid, choice: Choice) -> str:
+def suggest_command(grid: Grid, choice: Choice) -> str:
     """Return the command that trains the chosen setting on the same stars."""
     start, stop = grid.span
     words = [

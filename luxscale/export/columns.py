@@ -205,7 +205,7 @@ def _list_columns(
 def _get_block(catalog: xr.Dataset, columns: Iterable[Column]) -> int:
     """Return the stars to read at once: whole chunks that fill the memory of a block."""
     row_bytes = sum(c.size * c.dtype.itemsize for c in columns)
-    chunk = max(1, store.star_chunk(catalog))
+    chunk = max(1, store.get_star_chunk(catalog))
     return round_to_chunks(BLOCK_BYTES // row_bytes, chunk)
 
 

@@ -53,7 +53,7 @@ def describe_survey(path: str | Path, *, check: bool = False) -> dict[str, Any]:
         return _describe_unfinished(path)
     checked = store.open_survey(path, check="all" if check else "sample")
     outputs = find_outputs(checked)
-    chunk = store.star_chunk(checked)
+    chunk = store.get_star_chunk(checked)
     survey = store.open_dataset(path, dask=False)  # Dask is slow for many small chunks
     facts: dict[str, Any] = {
         "kind": "survey",

@@ -123,15 +123,15 @@ def make_plan(
     given_names = tuple(o.name for o in outputs)
     variables = [v for o in outputs for v in o.spec.variables]
     identity = {
-        "survey": _checksum(opened[variables], stars),
+        "survey": _compute_checksum(opened[variables], stars),
         "model": str(fingerprint),
         "given": json.dumps(given_names),
         "covariance": json.dumps(covariance),
     }
-    chunk = store.star_chunk(opened)
+    chunk = store.get_star_chunk(opened)
     if region_stars is None:
         star_bytes = sum(opened[v][:1].nbytes for v in variables)
-        region_stars = region_size(stars.size, chunk, star_bytes)
+        region_stars = choose_region_size(stars.size, chunk, star_bytes)
     if region_stars < 1:
         raise InputError(f"region_stars={region_stars}: give the number of stars of a task")
     # two tasks must never write into one chunk of the catalogue
@@ -170,7 +170,7 @@ def _load_model(path: str, fingerprint: str | None) -> LuxModel:
     return from_dataset(opened, path)
 
 
-def region_size(n_stars: int, chunk: int, star_bytes: int) -> int:
+def choose_region_size(n_stars: int, chunk: int, star_bytes: int) -> int:
     """Return the stars of a region: whole chunks, as many as hold the bytes that it aims at.
 
     Fewer in a small survey, so that there are regions enough to share out.
@@ -195,13 +195,13 @@ def _open_survey(path: str, outputs: Sequence[str]) -> xr.Dataset:
     return survey
 
 
-def _checksum(survey: xr.Dataset, stars: np.ndarray) -> str:
+def _compute_checksum(survey: xr.Dataset, stars: np.ndarray) -> str:
     """Return the SHA-256 of a survey's stars, grids and layout.
 
     Not of its flux, which is too large to read twice.
     """
     digest = hashlib.sha256("\n".join(map(str, stars.tolist())).encode())
-    chunk = store.star_chunk(survey)
+    chunk = store.get_star_chunk(survey)
     digest.update(f"chunks of {chunk}".encode())
     for name, v in sorted(survey.data_vars.items()):
         if v.chunks and v.chunks[0][0] != chunk:

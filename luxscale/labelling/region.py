@@ -89,7 +89,7 @@ def run_region(plan: Plan, region: Region) -> Outcome:
     clock = Clock()
     place = open_workplace(plan)
     inference = place.catalogue.inference
-    pieces = list(_read(place, region.start, region.stop))
+    pieces = list(_read_pieces(place, region.start, region.stop))
     clock.mark("read")
     results, status, unreadable = [], [], []
     for start, stop, data in pieces:
@@ -115,7 +115,7 @@ def run_region(plan: Plan, region: Region) -> Outcome:
     )
 
 
-def _read(
+def _read_pieces(
     place: Workplace, start: int, stop: int, *, again: bool = True
 ) -> Iterator[tuple[int, int, dict[str, np.ndarray] | str]]:
     """Yield the data of stars in as few pieces as possible, or why they cannot be read.
@@ -138,9 +138,9 @@ def _read(
             raise
         if stop - start > plan.chunk:
             for first in range(start, stop, plan.chunk):
-                yield from _read(place, first, min(first + plan.chunk, stop))
+                yield from _read_pieces(place, first, min(first + plan.chunk, stop))
         elif again and isinstance(error, FileNotFoundError):
-            yield from _read(place, start, stop, again=False)
+            yield from _read_pieces(place, start, stop, again=False)
         else:
             yield start, stop, f"{name!r}: {describe_error(error)}"
 

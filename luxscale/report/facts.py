@@ -88,7 +88,7 @@ def read_state(
     carried: collections.Counter[str] = collections.Counter()
     ratio = np.full(n_stars, np.nan, "f4")
     star_bytes = 8 * catalog.sizes[LABEL]
-    block = round_to_chunks(_BLOCK_BYTES / star_bytes, store.star_chunk(catalog))
+    block = round_to_chunks(_BLOCK_BYTES / star_bytes, store.get_star_chunk(catalog))
     for rows in iterate_blocks(n_stars, block):
         part = catalog.isel({STAR: rows})
         part = part.assign(part[list(_READ)].compute().data_vars)
@@ -329,7 +329,7 @@ def measure_fit(
     survey, model = inputs.survey, inputs.model
     assert survey is not None
     assert model is not None
-    names, chunk = list(model[output].spec.variables), store.star_chunk(survey)
+    names, chunk = list(model[output].spec.variables), store.get_star_chunk(survey)
     grid = survey[model[output].spec.dim]
     block = max(1, int(_BLOCK_BYTES / (8 * grid.size)))
     finished = find_done(inputs.catalog)

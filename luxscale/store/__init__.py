@@ -29,12 +29,12 @@ from luxscale.schema.stars import StarIndex
 from luxscale.schema.variables import STAR, SURVEY, describe_variables
 from luxscale.store.arrays import (
     CHUNK,
+    get_star_chunk,
     locate,
     make_absolute,
     make_codecs,
     open_array,
     open_group,
-    star_chunk,
 )
 from luxscale.store.atomic import (
     RUN,
@@ -56,6 +56,7 @@ __all__ = [
     "claim_file",
     "claim_place",
     "explain_writing",
+    "get_star_chunk",
     "is_occupied",
     "is_outage",
     "locate",
@@ -67,7 +68,6 @@ __all__ = [
     "open_survey",
     "read_attributes",
     "require_local",
-    "star_chunk",
     "sweep_partial",
     "write_dataset",
     "write_then_move",
@@ -211,7 +211,7 @@ def check_contents(
     InputError
     """
     specs = pick_outputs(survey, outputs, where)
-    n_stars, size = survey.sizes[STAR], star_chunk(survey)
+    n_stars, size = survey.sizes[STAR], get_star_chunk(survey)
     most = -(-n_stars // size)
     if sample:
         star_bytes = max(survey[v].nbytes for o in specs for v in o.variables) / n_stars

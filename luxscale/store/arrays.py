@@ -71,7 +71,7 @@ def open_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     return found.with_config({"write_empty_chunks": True})
 
 
-def star_chunk(dataset: xr.Dataset) -> int:
+def get_star_chunk(dataset: xr.Dataset) -> int:
     """Return the number of stars in a chunk of a dataset's widest variable.
 
     Of several that are as wide, the largest.

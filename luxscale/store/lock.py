@@ -85,7 +85,7 @@ class Lock:
         self._say = say or (lambda text: None)
         self._place = zarr.open_group(locate(path), mode="a").require_group(RUN).store
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="luxscale-lock", daemon=True)
+        self._thread = threading.Thread(target=self._show_life, name="luxscale-lock", daemon=True)
         self._lost = False
 
     def acquire(self) -> None:
@@ -134,7 +134,7 @@ class Lock:
                 "leave the rest to it"
             )
 
-    def _beat(self) -> None:
+    def _show_life(self) -> None:
         beats = 0
         while not self._end.wait(BEAT):
             beats += 1
@@ -142,14 +142,14 @@ class Lock:
                 if self._read().get("token") != self._token:
                     self._lost = True
                     return
-                sync(self._place.set(_KEY, self._content(beats)))
+                sync(self._place.set(_KEY, self._make_content(beats)))
             except Exception:  # a store that is out of reach for now: the run itself will say so
                 continue
 
     def _make(self) -> None:
-        sync(self._place.set_if_not_exists(_KEY, self._content(0)))
+        sync(self._place.set_if_not_exists(_KEY, self._make_content(0)))
 
-    def _content(self, beats: int) -> Any:
+    def _make_content(self, beats: int) -> Any:
         attributes = {"token": self._token, **_describe_process(), "beats": beats}
         text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes})
         return default_buffer_prototype().buffer.from_bytes(text.encode())

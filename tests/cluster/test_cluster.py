@@ -97,11 +97,11 @@ def test_one_worker_a_gpu(two_gpus):
 def test_a_worker_gets_the_gpu_that_fewest_have():
     plain, workers = {"options": {"nthreads": 1}}, []
     for _ in range(5):
-        workers.append(local.on_free_gpu(plain, ["0", "1"], workers))
+        workers.append(local.pin_to_free_gpu(plain, ["0", "1"], workers))
     devices = [w["options"]["env"]["CUDA_VISIBLE_DEVICES"] for w in workers]
     assert devices == ["0", "1", "0", "1", "0"]
     one_left = [w for w, device in zip(workers, devices, strict=True) if device == "0"]
-    assert local.on_free_gpu(plain, ["0", "1"], one_left)["options"] == {
+    assert local.pin_to_free_gpu(plain, ["0", "1"], one_left)["options"] == {
         "nthreads": 1,
         "env": {"CUDA_VISIBLE_DEVICES": "1"},
     }

@@ -390,7 +390,9 @@ def test_priors_of_the_alternating_method(path, survey, tmp_path):
     assert cv.choose(ours).prior == 0.01
     grid = cv.make_grid(path, tmp_path / "cv.zarr", **{**GRID, **options})
     words = shlex.split(
-        cv.next_step(grid, cv.choose(ours)).replace("model.zarr", str(tmp_path / "model.zarr"))
+        cv.suggest_command(grid, cv.choose(ours)).replace(
+            "model.zarr", str(tmp_path / "model.zarr")
+        )
     )
     assert words[0] == "luxscale"
     assert CliRunner().invoke(main, [*words[1:], "--quiet"]).exit_code == 0

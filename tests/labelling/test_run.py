@@ -25,7 +25,7 @@ from luxscale.errors import CannotWrite, InputError, RunError
 from luxscale.info.describe import describe
 from luxscale.labelling import run
 from luxscale.labelling.catalogue import Catalogue
-from luxscale.labelling.plan import region_size
+from luxscale.labelling.plan import choose_region_size
 from luxscale.runs import log as runlog
 from luxscale.runs.executors import OnDask, TaskError, describe_error, run_on_worker
 
@@ -434,7 +434,7 @@ def test_a_disk_that_is_full_at_the_end_is_told_and_costs_nothing(stores, tmp_pa
     ],
 )
 def test_size_of_a_region(n_stars, chunk, star_bytes, stars):
-    assert region_size(n_stars, chunk, star_bytes) == stars
+    assert choose_region_size(n_stars, chunk, star_bytes) == stars
     assert stars % chunk == 0
     assert stars == chunk or stars * star_bytes <= 75e6
 
