@@ -323,9 +323,8 @@ def _make_cluster_class() -> Any:
             if op == "remove":
                 name = str(self.scheduler_info["workers"][msg]["name"])
                 delay = parse_timedelta(dask.config.get("distributed.deploy.lost-worker-timeout"))
-                asyncio.get_running_loop().call_later(
-                    delay, self._release_job, name.rpartition("-")[0]
-                )
+                job = name.rpartition("-")[0]
+                asyncio.get_running_loop().call_later(delay, self._release_job, job)
             super()._update_worker_status(op, msg)
 
         def _release_job(self, job: str) -> None:

@@ -245,7 +245,8 @@ def make_frame(
     if not label_specs or len(label_specs) == len(specs):
         raise InputError(
             f"{where}: cross-validation predicts labels from spectra and spectra from labels, "
-            f"and needs both; the outputs are {', '.join(s.name for s in specs)}"
+            f"and needs both; the outputs are {', '.join(s.name for s in specs)}: choose outputs "
+            "of both kinds (--output), or add those that the survey lacks"
         )
     names = [v for s in label_specs for v in s.variables]
     labels = survey[names].isel({STAR: slice(*span)}).load(scheduler="synchronous")
@@ -257,7 +258,8 @@ def make_frame(
     rows = np.flatnonzero(has_label)
     if rows.size < folds:
         raise InputError(
-            f"{where}: {rows.size} stars have a label and its error, too few for {folds} folds"
+            f"{where}: {rows.size} stars have a label and its error, too few for {folds} folds; "
+            "take more stars (--stars) or fewer folds (--folds)"
         )
     stars = np.asarray(labels[STAR].values)[rows]
     check_unique(stars, where)

@@ -1,4 +1,4 @@
-"""What a run will take, before it starts: regions, memory, bytes, time."""
+"""Estimates of a run before it starts: regions, memory, bytes and time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SAMPLE = 4 * BLOCK
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a run will take.
+    """Regions, memory, bytes and time that a run needs.
 
     Parameters
     ----------
@@ -67,10 +67,11 @@ class Estimate:
 
 
 def guess_saving(model: LuxModel, given: Sequence[str], stars: int, workers: int) -> float:
-    """Guess the seconds by which workers that have started label stars sooner than one process.
+    """Guess the seconds that workers save over one process, their start not counted.
 
-    The guess costs no time: it comes from rates that were measured elsewhere, and serves to choose
-    between the two alone. One process reads and writes on one core, and has several for the kernel.
+    The guess serves only to choose between the two. It comes from rates that were measured
+    elsewhere, so it costs no time. One process reads and writes on one core, and has several for
+    the kernel.
 
     Parameters
     ----------
@@ -153,9 +154,9 @@ def _count_written_bytes(catalogue: Catalogue) -> int:
 
 
 def _measure_star_seconds(catalogue: Catalogue) -> float:
-    """Return the seconds of one core for a star, by reading and inferring the first stars.
+    """Measure the seconds that one core needs for a star, on the survey's first stars.
 
-    Twice, for the first time compiles.
+    They are labelled twice, for the first time compiles.
     """
     plan, inference = catalogue.plan, catalogue.inference
     survey, n = store.open_dataset(plan.survey), min(_SAMPLE, plan.n_stars)

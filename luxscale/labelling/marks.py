@@ -1,7 +1,7 @@
-"""Marks of the survey's chunks, kept in a catalogue: by them a survey that changed is noticed.
+"""Marks of the survey's chunks, by which a catalogue notices that its survey changed.
 
-They lie in the group ``run`` of the catalogue: of each chunk of what a run reads, the stored size
-and the last bytes when it was to be read.
+A mark is the stored size of a chunk and its last bytes. A catalogue keeps those of all chunks that
+its run reads, as they were before, in its group ``run``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ _COMMENT = (
 
 
 def record_marks(catalogue: zarr.Group, marks: dict[str, np.ndarray], *, new: bool = False) -> None:
-    """Write marks, each array in one chunk and in place.
+    """Write the marks of each variable into a catalogue.
 
-    So a run that is killed meanwhile leaves the old or the new.
+    Each array is one chunk, written in place: a run that is killed meanwhile leaves the old marks
+    or the new.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def record_marks(catalogue: zarr.Group, marks: dict[str, np.ndarray], *, new: bo
 
 
 def load_marks(path: str, group: zarr.Group, name: str) -> np.ndarray | None:
-    """Return the marks that a catalogue kept of a variable, or None if it keeps none.
+    """Return the marks that a catalogue keeps of a variable; None if it keeps none.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def load_marks(path: str, group: zarr.Group, name: str) -> np.ndarray | None:
 def describe_changed(
     array: zarr.Array, before: np.ndarray, now: np.ndarray, done: np.ndarray
 ) -> str:
-    """Say which chunks of a variable with stars that are done are not what they were.
+    """Say which chunks of a variable changed after some of their stars were labelled.
 
     Parameters
     ----------
@@ -114,9 +115,9 @@ def describe_changed(
 
 
 def find_changed_input(survey: str, catalog: str, done: np.ndarray) -> str:
-    """Say which chunks of a survey are not what a catalogue kept of them.
+    """Say which chunks of a survey changed after a catalogue was made of them.
 
-    Reads their sizes and last bytes alone.
+    Of each chunk only the size and the last bytes are read.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The task of a run: label one region, from survey Zarr to catalogue Zarr.
 
-The same call on a cluster, in a plain loop and by hand. Arrays are written first and ``status``
-last, so a task that dies leaves its region pending. What cannot be read is labelled missing, and
-flagged; what cannot be written stops the run.
+The call is the same on a cluster, in a plain loop and by hand. Arrays are written first and
+``status`` last, so a task that dies leaves its region pending. Stars that cannot be read have
+missing labels and a flag; a catalogue that cannot be written stops the run.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Workplace:
 
 @functools.lru_cache(maxsize=1)
 def open_workplace(plan: Plan) -> Workplace:
-    """Open what the regions of a plan need, once a process: it does not change under one plan."""
+    """Open the survey and the catalogue of a plan, once a process."""
     survey = xr.open_zarr(
         chunks.open_strict(plan.survey),
         chunks=None,
@@ -118,10 +118,11 @@ def run_region(plan: Plan, region: Region) -> Outcome:
 def _read_pieces(
     place: Workplace, start: int, stop: int, *, again: bool = True
 ) -> Iterator[tuple[int, int, dict[str, np.ndarray] | str]]:
-    """Yield the data of stars in as few pieces as possible, or why they cannot be read.
+    """Yield pieces of the stars ``start`` to ``stop``: their data, or why it cannot be read.
 
-    Where something cannot be read it goes chunk by chunk. A chunk that is not there is asked for
-    twice: the survey may have been away, and be back.
+    All stars are one piece. Only where they cannot be read together, each chunk of the survey is
+    read for itself. One that is not there is asked for twice: the survey may have been away, and be
+    back.
     """
     plan = place.plan
     data: dict[str, np.ndarray] = {}
@@ -146,7 +147,7 @@ def _read_pieces(
 
 
 def _make_unreadable(inference: Inference, n: int) -> dict[str, np.ndarray]:
-    """Return the results of stars whose data cannot be read: nothing, and a flag."""
+    """Return the results of stars that cannot be read: missing values, and a flag."""
     arrays = {}
     for result in inference.results:
         missing: Any = np.nan if result.dtype.kind == "f" else 0

@@ -1,4 +1,4 @@
-"""What a run fills and another run continues: opened for one run alone, and completed.
+"""Targets of runs: stores that one run fills, and that another run continues.
 
 A catalogue, a survey made of files and a cross-validation are such targets. A run claims the
 target's place, holds its lock, takes up what is there and does what is pending.
@@ -189,7 +189,7 @@ def log_run(run: OpenRun[Target[Any]], runner: Runner) -> Iterator[dict[str, Any
 
 
 def list_changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the names of what is not as it was."""
+    """Return the names whose values differ from those before, or were not there."""
     return [name for name in now if before.get(name) != now[name]]
 
 
@@ -245,7 +245,7 @@ def check_place(
 
 
 def clear_place(path: str) -> None:
-    """Remove what a run left that was stopped while it made a store; the lock stays."""
+    """Remove all of a store but its lock, where a run was stopped while it made the store."""
     group = zarr.open_group(store.locate(path), mode="a")
     for name in set(group.keys()) - {store.RUN}:
         del group[name]

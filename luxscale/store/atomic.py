@@ -1,7 +1,8 @@
-"""May I write here, and appear when complete: one way to ask, and one to write.
+"""Whether a path is free to write to, and files that appear only when they are complete.
 
 A Zarr store grows where it will lie, under a lock, and says in its attributes whether it is
-complete. A file or directory that others read, such as an export, appears under its name at once.
+complete. A file or directory that others read, such as an export, is written beside its place and
+moved there at the end.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ def write_then_move(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def explain_writing(path: str | Path) -> Iterator[None]:
-    """Say of errors inside which store cannot be written, and why.
+    """Turn errors of writing into one that names the store, and says why it cannot be written.
 
     Raises
     ------

@@ -135,6 +135,7 @@ class Lock:
             )
 
     def _show_life(self) -> None:
+        """Change the lock every few seconds, until it is released or another run has it."""
         beats = 0
         while not self._end.wait(BEAT):
             beats += 1

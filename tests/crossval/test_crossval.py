@@ -273,12 +273,12 @@ def test_another_survey_in_its_place_is_refused(survey, out, tmp_path):
         ({"priors": (0.0,)}, "positive"),
         ({"priors": (np.nan,)}, "positive"),
         ({"folds": 1}, "folds is 1"),
-        ({"folds": 300}, "too few for 300 folds"),
+        ({"folds": 300}, "too few for 300 folds; take more stars"),
         ({"method": "guess"}, "'guess' is unknown"),
         ({"iteration": 3}, "no setting 'iteration'"),
         ({"latent_precision": 1.0}, "priors vary"),
         ({"outputs": ["flux"]}, "needs both"),
-        ({"outputs": ["label_value"]}, "needs both"),
+        ({"outputs": ["label_value"]}, "choose outputs of both kinds"),
         ({"stars": slice(0, 200, 2)}, r"slice\(START, STOP\)"),
         ({"stars": slice(300, 400)}, "none of its 200 stars"),
     ],
@@ -389,11 +389,8 @@ def test_priors_of_the_alternating_method(path, survey, tmp_path):
     assert chi2.sel(prior=100.0) > 1.5 * chi2.sel(prior=0.01)
     assert cv.choose(ours).prior == 0.01
     grid = cv.make_grid(path, tmp_path / "cv.zarr", **{**GRID, **options})
-    words = shlex.split(
-        cv.suggest_command(grid, cv.choose(ours)).replace(
-            "model.zarr", str(tmp_path / "model.zarr")
-        )
-    )
+    command = cv.suggest_command(grid, cv.choose(ours))
+    words = shlex.split(command.replace("model.zarr", str(tmp_path / "model.zarr")))
     assert words[0] == "luxscale"
     assert CliRunner().invoke(main, [*words[1:], "--quiet"]).exit_code == 0
     model = lux.load_model(tmp_path / "model.zarr")
