@@ -69,14 +69,14 @@ def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_j
 @JSON
 def info(path: str, check: bool, quarantine: bool, as_json: bool) -> None:
     """Say what lies at PATH: a survey, a model, a catalogue or a cross-validation."""
-    from luxscale.cli import facts
+    from luxscale.cli.format import format_facts, format_quarantine
     from luxscale.info import describe as look
 
     if quarantine and check:
         raise click.UsageError("--quarantine reads no values to --check; give one of them")
     if quarantine:
         rows = look.quarantine(path)
-        show(rows, facts.format_quarantine(rows), as_json)
+        show(rows, format_quarantine(rows), as_json)
     else:
         found = look.describe(path, check=check)
-        show(found, facts.format_facts(found), as_json)
+        show(found, format_facts(found), as_json)

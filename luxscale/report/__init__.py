@@ -13,8 +13,8 @@ from pathlib import Path
 from luxscale import store
 from luxscale.errors import InputError
 from luxscale.progress import Progress
-from luxscale.report.inputs import open_inputs
 from luxscale.report.page import make_page
+from luxscale.report.sources import open_inputs
 from luxscale.store import damage
 
 __all__ = ["Report", "write_report"]

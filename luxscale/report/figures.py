@@ -17,8 +17,8 @@ from PIL import Image
 from luxscale import plot
 from luxscale.analysis.evaluate import LABEL
 from luxscale.plot.style import make_axes
-from luxscale.report.facts import SNR_BINS, Sample, escape_names, measure_fit
-from luxscale.report.inputs import Inputs
+from luxscale.report.measure import SNR_BINS, Sample, escape_names, measure_fit
+from luxscale.report.sources import Inputs
 from luxscale.schema.variables import STAR
 from luxscale.store import damage
 

@@ -15,7 +15,7 @@ import numpy as np
 from luxscale.errors import InputError
 from luxscale.progress import Progress
 from luxscale.report import figures, tables
-from luxscale.report.facts import (
+from luxscale.report.measure import (
     Sample,
     State,
     compare_all,
@@ -26,7 +26,7 @@ from luxscale.report.facts import (
     take_compared_sample,
     take_sample,
 )
-from luxscale.report.inputs import Inputs
+from luxscale.report.sources import Inputs
 from luxscale.schema.variables import STAR
 
 #: What a section of the page shows; figures of a list are small and stand side by side.

@@ -13,8 +13,8 @@ import xarray as xr
 
 from luxscale.analysis.evaluate import STATISTICS, label_units
 from luxscale.analysis.tables import count_decimals, round_to, to_records
-from luxscale.report.facts import Sample, State
-from luxscale.report.inputs import Inputs
+from luxscale.report.measure import Sample, State
+from luxscale.report.sources import Inputs
 from luxscale.schema import flags
 from luxscale.schema.variables import STAR
 

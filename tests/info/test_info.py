@@ -9,7 +9,7 @@ import zarr
 from ingest.test_ingest import write_apstar
 
 from luxscale import crossval, store
-from luxscale.cli.facts import format_facts
+from luxscale.cli.format import format_facts
 from luxscale.errors import InputError, RunError
 from luxscale.info import survey as survey_info
 from luxscale.info.describe import describe, quarantine

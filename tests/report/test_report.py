@@ -24,9 +24,9 @@ from luxscale.errors import InputError
 from luxscale.labelling.run import label_survey
 from luxscale.model.file import load_model
 from luxscale.model.priors import GaussianPrior
-from luxscale.report import facts, figures, tables, write_report
+from luxscale.report import figures, measure, tables, write_report
 from luxscale.report.figures import pick_abundance_labels
-from luxscale.report.inputs import open_inputs
+from luxscale.report.sources import open_inputs
 from luxscale.schema import flags
 
 HOSTILE = '<img src=x onerror="alert(1)">$x$ & co'
@@ -147,7 +147,7 @@ def test_a_label_of_which_the_spectra_say_nothing_has_an_error_as_large_as_its_s
     )
     truth["label_true"][:, 0] = 5000.0
     cells = [
-        row[-1].text for row in tables.tabulate_agreement(facts.compare_all(catalog, truth)).rows
+        row[-1].text for row in tables.tabulate_agreement(measure.compare_all(catalog, truth)).rows
     ]
     assert (
         cells[1] == "1.00" and cells[0] == "\N{EN DASH}"
@@ -156,8 +156,8 @@ def test_a_label_of_which_the_spectra_say_nothing_has_an_error_as_large_as_its_s
 
 def test_labels_compared_in_groups_are_those_compared_at_once(made, monkeypatch):
     catalog, truth = (store.open_dataset(made / f"{k}.zarr") for k in ("catalog", "survey"))
-    monkeypatch.setattr(facts, "_LABEL_BYTES", 1)
-    found = facts.compare_all(catalog, truth)
+    monkeypatch.setattr(measure, "_LABEL_BYTES", 1)
+    found = measure.compare_all(catalog, truth)
     xr.testing.assert_identical(found.drop_vars("err_over_spread"), compare(catalog, truth))
 
 
@@ -165,8 +165,8 @@ def test_residuals_by_pixel_are_those_of_all_stars(made, monkeypatch):
     inputs = open_inputs(
         made / "catalog.zarr", survey=made / "survey.zarr", model=made / "model.zarr"
     )
-    monkeypatch.setattr(facts, "_BLOCK_BYTES", 8 * 40 * 17)
-    found = facts.measure_fit(inputs, "flux")
+    monkeypatch.setattr(measure, "_BLOCK_BYTES", 8 * 40 * 17)
+    found = measure.measure_fit(inputs, "flux")
     every = residuals(inputs.survey, inputs.catalog, inputs.model, scaled=True).values
     assert found.attrs["stars"] == 300
     np.testing.assert_allclose(found["chi2"], np.nanmean(every**2, 0), rtol=1e-5)
@@ -177,9 +177,9 @@ def test_residuals_by_pixel_are_those_of_all_stars(made, monkeypatch):
 def test_the_fit_reads_whole_chunks_with_stars_that_are_done_spread_over_the_survey():
     finished = np.ones(1000, bool)
     finished[:100] = False
-    starts = facts._pick_chunks(finished, 100, int(facts._FIT_BYTES / 400))
+    starts = measure._pick_chunks(finished, 100, int(measure._FIT_BYTES / 400))
     assert starts.size == 4 and starts[0] == 100 and starts[-1] == 900
-    assert facts._pick_chunks(finished, 100, int(facts._FIT_BYTES)).size == 1
+    assert measure._pick_chunks(finished, 100, int(measure._FIT_BYTES)).size == 1
 
 
 def test_the_worst_stars_are_those_of_all(made, whole):
@@ -195,8 +195,8 @@ def test_the_worst_stars_are_those_of_all(made, whole):
 
 def test_stars_that_are_not_done_or_have_no_pixels_are_never_the_worst():
     ratio = np.array([1.0, np.nan, 3.0, 2.0, np.nan], "f4")
-    assert facts.find_worst(ratio, 10).tolist() == [2, 3, 0]
-    assert facts.find_worst(ratio, 1).tolist() == [2]
+    assert measure.find_worst(ratio, 10).tolist() == [2, 3, 0]
+    assert measure.find_worst(ratio, 1).tolist() == [2]
 
 
 def test_flags_stand_with_meaning_and_count(made, whole):
@@ -208,8 +208,8 @@ def test_flags_stand_with_meaning_and_count(made, whole):
 
 def test_statistics_of_a_label_have_the_same_decimals_in_every_bin_of_snr(made):
     inputs = open_inputs(made / "catalog.zarr", truth=made / "survey.zarr")
-    sample = facts.take_compared_sample(inputs)
-    (least, middle, found), *others = facts.compare_by_snr(sample)
+    sample = measure.take_compared_sample(inputs)
+    (least, middle, found), *others = measure.compare_by_snr(sample)
     bins = [(least, middle, found), *((a, b, each / 100) for a, b, each in others)]
     rows = tables.tabulate_by_snr(bins, sample).rows
     assert len(rows) == len(bins) * found.sizes["label"]
@@ -393,7 +393,7 @@ def test_trusted_labels_of_few_stars_in_another_order(made, tmp_path):
     )
     store.write_dataset(truth[["label_true", "snr", "flux", "flux_ivar"]], tmp_path / "truth.zarr")
     inputs = open_inputs(made / "catalog.zarr", truth=tmp_path / "truth.zarr")
-    found = facts.take_compared_sample(inputs)
+    found = measure.take_compared_sample(inputs)
     catalog = xr.open_zarr(made / "catalog.zarr", consolidated=False).load()
     at = [3, 9, 77, 120, 200, 250]
     np.testing.assert_array_equal(found.catalog["label_value"], catalog["label_value"][at])
@@ -401,11 +401,11 @@ def test_trusted_labels_of_few_stars_in_another_order(made, tmp_path):
         found.truth["label_true"], truth["label_true"][[1, 4, 2, 3, 5, 0]]
     )
     np.testing.assert_array_equal(found.snr, truth["snr"][[1, 4, 2, 3, 5, 0]])
-    assert facts.take_compared_sample(inputs, slice(100, None)).of == 3
+    assert measure.take_compared_sample(inputs, slice(100, None)).of == 3
     with pytest.raises(
         InputError, match=r"truth\.zarr: none of the chosen stars .* choose others \(--stars\)"
     ):
-        facts.take_compared_sample(inputs, slice(251, None))
+        measure.take_compared_sample(inputs, slice(251, None))
 
 
 def test_trusted_labels_of_other_stars_or_of_no_survey_are_refused(made, tmp_path):

@@ -9,7 +9,7 @@ import xarray as xr
 import luxscale as lux
 from luxscale import crossval as cv
 from luxscale import store
-from luxscale.cli.facts import format_facts
+from luxscale.cli.format import format_facts
 from luxscale.info.describe import describe
 from luxscale.runs.target import open_target
 from luxscale.schema import flags

@@ -23,7 +23,7 @@ from luxscale.analysis.goodness import residuals
 from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
 from luxscale.plot.pulls import assign_bins, make_snr_bins
-from luxscale.report.inputs import Inputs
+from luxscale.report.sources import Inputs
 from luxscale.schema.blocks import iterate_blocks, round_to_chunks, spread_evenly
 from luxscale.schema.stars import match_stars
 from luxscale.schema.status import find_done
