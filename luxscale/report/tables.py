@@ -148,7 +148,7 @@ def _unescape(name: str) -> str:
 
 
 def tabulate_agreement(comparison: xr.Dataset) -> Table:
-    """Return what `luxscale.report.facts.compare_all` found."""
+    """Return what `luxscale.report.measure.compare_all` found."""
     about = (
         "median error over the robust scatter of the trusted labels; 1 if the spectrum says "
         "nothing of the label"
@@ -183,7 +183,7 @@ def _count_places(records: Iterable[dict[str, Any]]) -> int:
 
 
 def tabulate_by_snr(bins: Sequence[tuple[float, float, xr.Dataset]], sample: Sample) -> Table:
-    """Return what `luxscale.report.facts.compare_by_snr` found."""
+    """Return what `luxscale.report.measure.compare_by_snr` found."""
     headings = (Heading("label"), Heading("S/N", True), *_STATISTICS)
     rows = []
     for of_label in zip(*(to_records(found) for _, _, found in bins), strict=True):
