@@ -23,7 +23,7 @@ from scipy.constants import c as LIGHT
 from luxscale.errors import InputError
 from luxscale.prepare import continuum as continua
 from luxscale.prepare import masks
-from luxscale.prepare.continuum import continuum_pixels
+from luxscale.prepare.quiet_pixels import continuum_pixels
 from luxscale.prepare.recipe import Recipe, default_recipe
 from luxscale.prepare.resample import (
     Pixels,

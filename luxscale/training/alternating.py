@@ -32,7 +32,7 @@ from luxscale.model.decoders import LinearMap
 from luxscale.training.data import Arrays, Report, Trained, TrainingData
 from luxscale.training.gauge import canonical
 from luxscale.training.latents import Latents, latent_step
-from luxscale.training.statistics import leave_out_each, overshoot, weight_step
+from luxscale.training.regression import extrapolate_step, leave_out_each, regress_weights
 
 #: Least scatter of labels where spectra are given too, in units of their spread.
 LEAST_LABEL_SCATTER = 5e-3
@@ -119,7 +119,7 @@ def train_alternating(
         new = steps.weights(outputs, latents, everyone, data, final)
         if iteration and not final:
             pairs = zip(outputs, new, strict=True)
-            new = tuple(overshoot(*pair, _RELAX) for pair in pairs)
+            new = tuple(extrapolate_step(*pair, _RELAX) for pair in pairs)
         latents = steps.latents(new, latents, latent_precision, final)
         objective = _average(latents.objective, data)
         history.append(objective)
@@ -186,7 +186,7 @@ def _solve_weights(
     new = []
     for output, fitted in zip(outputs, data.informing, strict=True):
         steps = _SCATTER_STEPS if final and fitted else 0
-        new.append(weight_step(output, latents, output.weights, stars, scatter_steps=steps))
+        new.append(regress_weights(output, latents, output.weights, stars, scatter_steps=steps))
     return tuple(new)
 
 

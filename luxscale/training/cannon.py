@@ -20,7 +20,7 @@ from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap, QuadraticMap, quadratic_features
 from luxscale.training.data import Arrays, Report, Trained, TrainingData
 from luxscale.training.latents import Latents, log_likelihood
-from luxscale.training.statistics import weight_step
+from luxscale.training.regression import regress_weights
 
 #: Rounds of scatter and weights: each pixel's scatter changes the weights of its stars little.
 _ROUNDS, _STEPS = 4, 8
@@ -146,7 +146,9 @@ def _regress(
     for arrays, output in zip(outputs, data.outputs, strict=True):
         if not output.is_label:
             zero = 0 * arrays.weights
-            arrays = weight_step(arrays, latents, zero, stars, scatter_steps=steps, ridge=_RIDGE)
+            arrays = regress_weights(
+                arrays, latents, zero, stars, scatter_steps=steps, ridge=_RIDGE
+            )
         fitted.append(arrays)
     return tuple(fitted)
 

@@ -38,7 +38,7 @@ from luxscale.model.noise import DiagonalNoise
 from luxscale.training.alternating import Steps
 from luxscale.training.data import BLOCK, LEAST_SCATTER, Arrays, TrainingData
 from luxscale.training.latents import Latents
-from luxscale.training.statistics import TILE
+from luxscale.training.regression import TILE
 
 #: Section 4.2; the gradient of the summed objective has to fall below tol.
 _LBFGS = {"tol": 1e-6, "maxiter": 3000, "max_stepsize": 1e3}
@@ -73,7 +73,7 @@ def _solve_weights(
         if with_scatter:
             scatter = _scatter_step(arrays, latents.mean, stars)
             arrays = arrays._replace(scatter=scatter)
-        weights, offset = _weight_step(
+        weights, offset = _optimise_weights(
             arrays,
             latents.mean,
             stars,
@@ -166,7 +166,7 @@ def _feature_residuals(x: Any, pull: Any, y: Any, w: Any, z1: Any) -> Any:
     """Return the residuals of one feature: (star + latent + 1,).
 
     Half their sum of squares is what a- and b-step minimise: sqrt(w_n) (y_n - x . [z_n, 1]) of each
-    star, and the pull of ``weight_step`` towards the weights before the step.
+    star, and the pull of ``regress_weights`` towards the weights before the step.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def _star_residuals(
 
 
 @_program(static_argnames=("final",))
-def _weight_step(output: Arrays, z: Any, stars: Any, final: bool = False) -> tuple[Any, Any]:
+def _optimise_weights(output: Arrays, z: Any, stars: Any, final: bool = False) -> tuple[Any, Any]:
     """Solve for weights and offset of all features at fixed latents and scatter (a- and b-step).
 
     Parameters
@@ -310,7 +310,7 @@ def _latent_step(
 def _scatter_step(output: Arrays, z: Any, stars: Any) -> Any:
     """Maximise the likelihood over the scatter of each feature (s-step): (feature,).
 
-    Parameters are those of ``_weight_step``.
+    Parameters are those of ``_optimise_weights``.
     """
     y, ivar, x, offset, _, z, stars = _double(*output, z, stars)
     ivar = ivar * stars[:, None]

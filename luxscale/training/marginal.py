@@ -17,7 +17,7 @@ from luxscale.model.decoders import LinearMap
 from luxscale.training.data import LEAST_SCATTER, Arrays, Report, Trained, TrainingData
 from luxscale.training.gauge import canonical
 from luxscale.training.latents import Latents, latent_step
-from luxscale.training.statistics import leave_out_each, overshoot, weight_step
+from luxscale.training.regression import extrapolate_step, leave_out_each, regress_weights
 
 #: Fisher-scoring steps of the scatter: the first must find it, later ones, every second iteration,
 #: follow it.
@@ -76,7 +76,7 @@ def train_marginal(
         for output, fitted in zip(outputs, informing, strict=True):
             new = regress(output, latents, everyone, steps if fitted else 0)
             if iteration:
-                new = overshoot(output, new, _RELAX)
+                new = extrapolate_step(output, new, _RELAX)
             regressed.append(new)
         outputs, _ = canonical(tuple(regressed), latents, data.n_stars, informing)
         latents = latent_step(outputs, 1.0)
@@ -110,7 +110,7 @@ def _count_scatter_steps(iteration: int) -> int:
 def regress(output: Arrays, latents: Latents, stars: np.ndarray, steps: int) -> Arrays:
     """Fit scatter (unless ``steps`` is 0) and weights of an output to the stars that take part."""
     zero = np.zeros_like(output.weights)
-    return weight_step(
+    return regress_weights(
         output,
         latents,
         start=zero,

@@ -1,0 +1,31 @@
+"""What the tests of the steps of training share."""
+
+import numpy as np
+import pytest
+
+from luxscale.training.data import BLOCK, Arrays
+from luxscale.training.latents import Latents
+
+
+@pytest.fixture
+def step_problem():
+    """Two blocks of stars with noisy latents, one output of 6 features.
+
+    (output, latents, cov (star, P, P)).
+    """
+    rng = np.random.default_rng(5)
+    n, d, p = 2 * BLOCK, 6, 3
+    half = 0.6 * rng.standard_normal((n, p, p))
+    cov = half @ half.swapaxes(1, 2)
+    i, j = np.tril_indices(p)
+    z, w = 0.5 + rng.standard_normal((n, p)), rng.standard_normal((d, p))
+    ivar = rng.uniform(1, 30, (n, d)) * (rng.random((n, d)) > 0.2)
+    scatter = rng.uniform(0, 0.5, d)
+    values = 0.3 + z @ w.T + 0.4 * rng.standard_normal((n, d))
+    output = Arrays(
+        *(
+            a.astype("f4")
+            for a in (np.where(ivar > 0, values, 0), ivar, w, np.full(d, 0.3), scatter)
+        )
+    )
+    return output, Latents(z.astype("f4"), cov[:, i, j].astype("f4"), np.zeros(n, "f4")), cov
