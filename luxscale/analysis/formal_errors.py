@@ -114,7 +114,7 @@ def expected_errors(
     Parameters
     ----------
     model : LuxModel
-    ivar : DataArray, (feature,) or (anything, feature)
+    ivar : DataArray, (feature,) or (anything, feature), in any order
         Inverse variances of ``given``: of `ivar_at_snr`, or a survey's ``flux_ivar``; 0 = missing.
     given, of : str
         Outputs: observed, and inferred.
@@ -149,8 +149,10 @@ def expected_errors(
             f"ivar has dims {ivar.dims}; give one beside {source.spec.dim!r}, e.g. ('snr', ...)"
         )
     rows = ivar
+    if source.spec.dim in ivar.dims:
+        rows = ivar.transpose(..., source.spec.dim)
     if not lead:
-        rows = ivar.expand_dims("_row")
+        rows = rows.expand_dims("_row")
     dim = rows.dims[0]
     find_errors = make_formula(model, source, target, latent)
     parts = []

@@ -74,6 +74,12 @@ def test_both_formal_errors_are_those_of_a_loop_in_float64(small_model, held_out
     assert (got["noise"] < got["posterior"]).all()
 
 
+def test_the_pixels_may_come_first(small_model):
+    ivar = ivar_at_snr(small_model, [30, 100])
+    got = expected_errors(small_model, ivar.transpose())
+    xr.testing.assert_identical(got, expected_errors(small_model, ivar))
+
+
 def test_with_floors_they_are_the_errors_of_the_catalogue(small_model, held_out):
     got = expected_errors(small_model, held_out["flux_ivar"], floor=True)
     np.testing.assert_allclose(
