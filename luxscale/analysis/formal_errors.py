@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.interpret import feature_ivar, group_features, jacobian, unit_of
+from luxscale.analysis.interpret import feature_ivar, find_unit, group_features, jacobian
 from luxscale.errors import InputError
 from luxscale.model import linalg
 from luxscale.model.lux import LuxModel, Output, coordinates
@@ -96,7 +96,7 @@ def ivar_at_snr(
         {**coordinates(wanted), "snr": xr.Variable(lead, ratios)},
         dims=(*lead, wanted.spec.dim),
         name=f"{output}_ivar",
-        attrs={"units": f"1 / ({unit_of(wanted)})^2"},
+        attrs={"units": f"1 / ({find_unit(wanted)})^2"},
     )
 
 
@@ -222,6 +222,6 @@ def label_columns(columns: dict[str, np.ndarray], lead: Any, target: Output) -> 
     dims = (lead, target.spec.dim)
     variables = {}
     for name, values in columns.items():
-        attrs = {"long_name": KINDS[name], "units": unit_of(target)}
+        attrs = {"long_name": KINDS[name], "units": find_unit(target)}
         variables[name] = (dims, values, attrs)
     return xr.Dataset(variables, coordinates(target))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.interpret import unit_of
+from luxscale.analysis.interpret import find_unit
 from luxscale.errors import InputError
 from luxscale.model.infer import check_match, infer_dataset
 from luxscale.model.inference import Inference, pick_given
@@ -102,7 +102,7 @@ def residuals(
     name = f"{output}, data minus model"
     if scaled:
         return result.assign_attrs(long_name=f"{name}, in units of the expected noise", units="1")
-    return result.assign_attrs(long_name=name, units=unit_of(wanted))
+    return result.assign_attrs(long_name=name, units=find_unit(wanted))
 
 
 def _get_status(catalog: xr.Dataset) -> xr.DataArray:

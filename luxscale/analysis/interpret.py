@@ -180,7 +180,7 @@ def derivatives(
         comment = "posterior mean, at the given noise"
     attrs = {
         "long_name": f"derivative of {of} by {by}",
-        "units": f"({unit_of(target)}) / ({unit_of(source)})",
+        "units": f"({find_unit(target)}) / ({find_unit(source)})",
         "comment": comment,
     }
     return _label_matrix(gain, target, source, attrs).rename(f"d_{of}_d_{by}")
@@ -308,7 +308,7 @@ def _require_one_star(output: Output, ivar: Any) -> np.ndarray:
     return values
 
 
-def unit_of(output: Output) -> str:
+def find_unit(output: Output) -> str:
     """Return the unit of an output in words: where it is written, for labels and bands."""
     if output.is_spectrum:
         return f"as {output.name}"

@@ -20,7 +20,7 @@ from luxscale.errors import InputError
 from luxscale.schema.checks import check_unique
 from luxscale.schema.outputs import OutputSpec, Role, pick_outputs
 from luxscale.schema.variables import STAR
-from luxscale.training.data import folds_of
+from luxscale.training.data import assign_folds
 from luxscale.training.methods import (
     complete_settings,
     list_methods_with_free_latents,
@@ -267,7 +267,7 @@ def make_frame(
         "star_row": (STAR, rows + span[0], {"long_name": "position of the star in the survey"}),
         "star_fold": (
             STAR,
-            folds_of(stars, folds),  # the rule of training, which looks at names only
+            assign_folds(stars, folds),  # the rule of training, which looks at names only
             {"long_name": "fold that the star is left out in, by its identifier"},
         ),
     }

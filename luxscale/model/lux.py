@@ -17,6 +17,7 @@ from luxscale.model.decoders import Decoder
 from luxscale.model.noise import DiagonalNoise
 from luxscale.model.priors import GaussianPrior, Prior
 from luxscale.schema.outputs import OutputSpec, Role
+from luxscale.schema.windows import find_within
 
 _ARRAYS = ("scatter", "scale", "floor", "used")
 
@@ -86,7 +87,7 @@ class Output:
         if not self.is_spectrum:
             return np.array([], int)
         grid = np.asarray(self.coord)
-        return np.flatnonzero(np.any([(grid >= a) & (grid <= b) for a, b in spans], axis=0))
+        return np.flatnonzero(find_within(grid, spans))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

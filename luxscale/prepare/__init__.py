@@ -144,7 +144,7 @@ def check_recipe(recipe: Recipe, format: Format, grid: np.ndarray) -> None:  # n
     if recipe.fits:
         length = recipe.length / _ANGSTROM[format.units]
         _make_chips(np.ascontiguousarray(grid, float).tobytes(), recipe, length)
-    elif not continua.find_within(grid, recipe.continuum_pixels).any():
+    elif not continua.find_fit_pixels(grid, recipe.continuum_pixels).any():
         raise InputError(
             f"no pixel of the grid, {grid[0]:g} to {grid[-1]:g}, is among the continuum pixels"
         )
@@ -294,7 +294,7 @@ def _find_level(
     It is not positive where there is no continuum, and None where the flux is not divided any more.
     """
     if recipe.continuum == "scale":
-        used = continua.find_within(grid, recipe.continuum_pixels)
+        used = continua.find_fit_pixels(grid, recipe.continuum_pixels)
         mean = continua.compute_mean_flux(pixels.flux, pixels.ivar, used)
         return mean[:, None]
     if not recipe.fits:

@@ -24,6 +24,7 @@ from luxscale.model.noise import DiagonalNoise
 from luxscale.prepare.recipe import Ranges
 from luxscale.prepare.resample import find_segments
 from luxscale.schema.blocks import iterate_blocks
+from luxscale.schema.windows import find_within
 
 #: Stars of one call of the compiled fit, less are filled up, so that it is compiled once.
 BLOCK = 64
@@ -105,7 +106,7 @@ def make_chips(
         If a chip lies off the grid, has too few pixels to fit at, or is wider than the longest
         period of sines.
     """
-    in_ranges = find_within(grid, continuum_pixels)
+    in_ranges = find_fit_pixels(grid, continuum_pixels)
     n_terms = 1 + order
     if kind == "sines":
         n_terms = 1 + 2 * order
@@ -140,14 +141,11 @@ def make_chips(
     return tuple(chips)
 
 
-def find_within(grid: np.ndarray, ranges: Ranges | None) -> np.ndarray:
+def find_fit_pixels(grid: np.ndarray, ranges: Ranges | None) -> np.ndarray:
     """Return which pixels lie in one of the ranges, all for None: (wavelength,) bool."""
     if ranges is None:
         return np.ones(len(grid), bool)
-    found = np.zeros(len(grid), bool)
-    for low, high in ranges:
-        found |= (low <= grid) & (grid <= high)
-    return found
+    return find_within(grid, ranges)
 
 
 def _compute_sines(wavelength: np.ndarray, order: int, length: float) -> np.ndarray:

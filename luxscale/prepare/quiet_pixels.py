@@ -9,6 +9,7 @@ import numpy as np
 from luxscale.errors import InputError
 from luxscale.prepare.continuum import choose_chips
 from luxscale.prepare.recipe import Ranges
+from luxscale.schema.windows import find_within
 
 
 def continuum_pixels(
@@ -60,7 +61,7 @@ def continuum_pixels(
     deviation = _measure_deviation(flux, ivar, level)
     chosen = np.zeros(len(grid), bool)
     for low, high in chips or choose_chips(grid):
-        is_within = (low <= grid) & (grid <= high)
+        is_within = find_within(grid, [(low, high)])
         pixels = np.flatnonzero(is_within)
         for part in np.array_split(pixels, stretches):
             n_wanted = round(fraction * len(part))

@@ -30,8 +30,8 @@ import numpy as np
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap
 from luxscale.training.data import Arrays, Report, Trained, TrainingData
-from luxscale.training.gauge import canonical
-from luxscale.training.latents import Latents, latent_step
+from luxscale.training.gauge import turn_to_canonical_gauge
+from luxscale.training.latents import Latents, solve_latents
 from luxscale.training.regression import extrapolate_step, leave_out_each, regress_weights
 
 #: Least scatter of labels where spectra are given too, in units of their spread.
@@ -106,7 +106,7 @@ def train_alternating(
         If the objective falls, or jaxopt is not installed.
     """
     steps = _pick_steps(solver)
-    everyone = data.present()
+    everyone = data.mark_stars()
     values = data.values_per_star()
     outputs, latents = _start(data, latent_dim)
     history: list[float] = []
@@ -126,7 +126,7 @@ def train_alternating(
         report("alternating", iteration, objective)
         gain = objective - last
         _check_risen(gain, objective, values, iteration)
-        outputs, turned = canonical(new, latents, data.n_stars, data.informing)
+        outputs, turned = turn_to_canonical_gauge(new, latents, data.n_stars, data.informing)
         # another gauge, another length of the latents: what the prior takes from the objective
         # changes with it
         longer = _average_length2(turned, data) - _average_length2(latents, data)
@@ -191,7 +191,7 @@ def _solve_weights(
 
 
 def _solve_latents(outputs: _Outputs, latents: Latents, precision: float, final: bool) -> Latents:
-    return latent_step(outputs, precision, marginal=False)
+    return solve_latents(outputs, precision, marginal=False)
 
 
 def _leave_out(

@@ -11,12 +11,13 @@ import numpy as np
 from luxscale.model.inference import Inference
 from luxscale.model.lux import LuxModel, Output
 from luxscale.progress import Progress
-from luxscale.training.data import BLOCK, Spans, Trained, TrainingData
-from luxscale.training.misfit import misfit
+from luxscale.schema.windows import Spans
+from luxscale.training.data import BLOCK, Trained, TrainingData
+from luxscale.training.misfit import measure_misfit
 
 
 class Residuals(NamedTuple):
-    """What `misfit` is found from, of one output's labels: (star, label)."""
+    """What `measure_misfit` is found from, of one output's labels: (star, label)."""
 
     residual: np.ndarray
     formal: np.ndarray
@@ -70,7 +71,7 @@ def calibrate(
         return model
     left_out = _concatenate(measure_each_fold(model, data, trained, folds, shown))
     labels = zip(model.labels, left_out.labels, strict=True)
-    floors = {output.name: misfit(*residuals) for output, residuals in labels}
+    floors = {output.name: measure_misfit(*residuals) for output, residuals in labels}
     return dataclasses.replace(
         model,
         outputs=tuple(_add_floor(o, floors, exact_labels) for o in model.outputs),
@@ -88,7 +89,7 @@ def measure_each_fold(
     model, data, trained, folds, shown
         As for `calibrate`.
     """
-    fold = data.fold(folds)
+    fold = data.assign_folds(folds)
     rows = [np.flatnonzero(fold == k) for k in range(folds)]
     windows: dict[str, Spans] = {}
     for output in model.outputs:
@@ -108,7 +109,7 @@ def _measure(model: LuxModel, data: TrainingData, rows: np.ndarray) -> LeftOut:
     names = [o.spec.name for o in data.measured]
     centers = [o.spread.center for o in data.measured]
     inference = Inference.of(model, names).for_scaled_data(centers)
-    tables = [o.table() for o in data.measured]
+    tables = [o.read_table() for o in data.measured]
     parts = []
     for start in range(0, rows.size, BLOCK):
         block = rows[start : start + BLOCK]
@@ -120,7 +121,7 @@ def _measure(model: LuxModel, data: TrainingData, rows: np.ndarray) -> LeftOut:
     seen = n_values > 0
     labels = []
     for output in data.labels:
-        value, ivar = output.physical(rows)
+        value, ivar = output.read_physical(rows)
         measured = ivar > 0
         known = measured & seen[:, None]
         difference = inferred[output.spec.name] - value

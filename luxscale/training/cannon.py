@@ -123,9 +123,9 @@ def select_complete_stars(
 
 def find_complete_stars(data: TrainingData) -> np.ndarray:
     """Return 1 for stars that have every label, 0 for others and for padding: (star,), float32."""
-    complete = data.present()
+    complete = data.mark_stars()
     for output in data.labels:
-        _, ivar = output.table()
+        _, ivar = output.read_table()
         complete[: data.n_stars] *= (ivar > 0).all(1)
     return complete
 

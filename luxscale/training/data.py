@@ -15,11 +15,9 @@ from luxscale.model.decoders import Kind
 from luxscale.model.lux import Output
 from luxscale.model.noise import DiagonalNoise
 from luxscale.schema.outputs import OutputSpec, Role
+from luxscale.schema.windows import Spans
 
 Report = Callable[[str, int, float], None]
-
-#: Wavelength windows of a label: ((least, greatest), ...).
-Spans = tuple[tuple[float, float], ...]
 
 #: Stars that are worked on at once: small enough for the cache, large enough for the product.
 #: Training data are padded to whole blocks.
@@ -111,7 +109,7 @@ class TrainingOutput:
         """Number of features."""
         return int(self.grid.size)
 
-    def table(self) -> tuple[np.ndarray, np.ndarray]:
+    def read_table(self) -> tuple[np.ndarray, np.ndarray]:
         """Return values and inverse variances, (star, feature), in units of the spread.
 
         Without padding.
@@ -120,9 +118,9 @@ class TrainingOutput:
         ivar = np.asarray(self.arrays.ivar)
         return values[: self.n_stars], ivar[: self.n_stars]
 
-    def physical(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read_physical(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return values and inverse variances of some stars, (star, feature), in survey units."""
-        values, ivar = self.table()
+        values, ivar = self.read_table()
         scale = self.spread.scale
         # a feature without data has no spread
         safe = np.where(scale > 0, scale, 1)
@@ -142,7 +140,7 @@ class TrainingOutput:
             Those of other outputs may be among them.
         """
         scale = self.spread.scale
-        _, ivar = self.table()
+        _, ivar = self.read_table()
         used = np.any(ivar > 0, axis=0)
         weights = np.asarray(arrays.weights, float) * scale[:, None]
         offset = self.spread.center + scale * np.asarray(arrays.offset, float)
@@ -235,22 +233,22 @@ class TrainingData:
             total += float(np.sum(known))
         return total / self.n_stars
 
-    def present(self) -> np.ndarray:
+    def mark_stars(self) -> np.ndarray:
         """Return 1 for stars and 0 for padding: (star,), float32."""
         padded = self.outputs[0].arrays.values.shape[0]
         is_star = np.arange(padded) < self.n_stars
         return is_star.astype(np.float32)
 
-    def fold(self, folds: int) -> np.ndarray:
-        """Return the fold of each star: (star,). See `folds_of`."""
-        return folds_of(self.stars, folds)
+    def assign_folds(self, folds: int) -> np.ndarray:
+        """Return the fold of each star: (star,). See the function `assign_folds`."""
+        return assign_folds(self.stars, folds)
 
     def checksum(self) -> str:
         """Return the SHA-256 of stars, values and inverse variances."""
         digest = hashlib.sha256("\n".join(map(str, self.stars.tolist())).encode())
         for output in self.outputs:
             digest.update(output.spec.name.encode())
-            for array in output.table():
+            for array in output.read_table():
                 # a row at a time: the table is a view, and hashing wants contiguous bytes
                 for row in array:
                     digest.update(row.data)
@@ -283,7 +281,7 @@ class Trained(NamedTuple):
     kinds: tuple[Kind, ...]
 
 
-def folds_of(stars: np.ndarray, folds: int) -> np.ndarray:
+def assign_folds(stars: np.ndarray, folds: int) -> np.ndarray:
     """Return the fold of each star: (star,).
 
     By its identifier, so that the order of the stars does not matter; folds are of equal size.

@@ -16,7 +16,7 @@ from luxscale.training.latents import Latents
 _LEAST_VARIANCE = 1e-12
 
 
-def canonical(
+def turn_to_canonical_gauge(
     outputs: tuple[Arrays, ...], latents: Latents, n_stars: int, informing: Sequence[bool]
 ) -> tuple[tuple[Arrays, ...], Latents]:
     """Turn weights and latents into the canonical gauge; what they predict does not change.

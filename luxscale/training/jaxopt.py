@@ -71,7 +71,7 @@ def _solve_weights(
     for arrays, output in zip(outputs, data.outputs, strict=True):
         with_scatter = final and not output.is_label
         if with_scatter:
-            scatter = _scatter_step(arrays, latents.mean, stars)
+            scatter = _optimise_scatter(arrays, latents.mean, stars)
             arrays = arrays._replace(scatter=scatter)
         weights, offset = _optimise_weights(
             arrays,
@@ -86,7 +86,7 @@ def _solve_weights(
 def _solve_latents(
     outputs: tuple[Arrays, ...], latents: Latents, precision: float, final: bool
 ) -> Latents:
-    z, objective = _latent_step(outputs, latents.mean, precision, final=final)
+    z, objective = _optimise_latents(outputs, latents.mean, precision, final=final)
     return latents._replace(mean=z, objective=objective)
 
 
@@ -94,7 +94,7 @@ def _leave_out(
     outputs: tuple[Arrays, ...], latents: Latents, folds: Sequence[np.ndarray], data: TrainingData
 ) -> Iterator[tuple[Arrays, ...]]:
     for fold in folds:
-        others = data.present()
+        others = data.mark_stars()
         others[fold] = 0
         yield _solve_weights(outputs, latents, others, data, final=False)
 
@@ -147,14 +147,14 @@ def _run(solver: Any, x: Any, *args: Any) -> Any:
     def update(carry: tuple[Any, Any]) -> tuple[Any, Any]:
         return tuple(solver.update(*carry, *args))  # type: ignore[return-value]
 
-    def going(carry: tuple[Any, Any]) -> Any:
+    def is_unfinished(carry: tuple[Any, Any]) -> Any:
         _, state = carry
         is_off = state.error > solver.tol
         may_go_on = state.iter_num < solver.maxiter
         return is_off & may_go_on
 
     first = solver.init_state(x, *args)
-    found, _ = jax.lax.while_loop(going, update, (x, first))
+    found, _ = jax.lax.while_loop(is_unfinished, update, (x, first))
     return found
 
 
@@ -249,7 +249,7 @@ def _optimise_weights(output: Arrays, z: Any, stars: Any, final: bool = False) -
 
 
 @_program(static_argnames=("final",))
-def _latent_step(
+def _optimise_latents(
     outputs: tuple[Arrays, ...], z: Any, prior: Any, final: bool = False
 ) -> tuple[Any, Any]:
     """Solve for the latents of all stars at fixed weights and scatter (z-step).
@@ -307,7 +307,7 @@ def _latent_step(
 
 
 @_program()
-def _scatter_step(output: Arrays, z: Any, stars: Any) -> Any:
+def _optimise_scatter(output: Arrays, z: Any, stars: Any) -> Any:
     """Maximise the likelihood over the scatter of each feature (s-step): (feature,).
 
     Parameters are those of ``_optimise_weights``.

@@ -40,10 +40,8 @@ class Latents(NamedTuple):
         return bool(self.cov.shape[1])
 
 
-@compile_program(static_argnames=("block", "marginal"))
-def latent_step(
-    outputs: tuple[Arrays, ...], prior: float, block: int = BLOCK, marginal: bool = True
-) -> Latents:
+@compile_program(static_argnames=("marginal",))
+def solve_latents(outputs: tuple[Arrays, ...], prior: float, marginal: bool = True) -> Latents:
     """Solve for the latents of all stars at fixed weights and scatter (the z-step; the E-step).
 
     Parameters
@@ -59,7 +57,7 @@ def latent_step(
     packed = [linalg.pack(o.weights).T for o in outputs]
 
     def solve_block(i: Any) -> Latents:
-        stars = [_slice_stars(o, i, block) for o in outputs]
+        stars = [_slice_stars(o, i, BLOCK) for o in outputs]
         return _solve_stars(
             stars,
             packed,
@@ -68,7 +66,7 @@ def latent_step(
         )
 
     n = outputs[0].values.shape[0]
-    indices = jnp.arange(n // block)
+    indices = jnp.arange(n // BLOCK)
     blocks = jax.lax.map(solve_block, indices)
     # (block, star of it, ...) to (star, ...)
     joined = [x.reshape(n, *x.shape[2:]) for x in blocks]

@@ -15,8 +15,8 @@ import numpy as np
 
 from luxscale.model.decoders import LinearMap
 from luxscale.training.data import LEAST_SCATTER, Arrays, Report, Trained, TrainingData
-from luxscale.training.gauge import canonical
-from luxscale.training.latents import Latents, latent_step
+from luxscale.training.gauge import turn_to_canonical_gauge
+from luxscale.training.latents import Latents, solve_latents
 from luxscale.training.regression import extrapolate_step, leave_out_each, regress_weights
 
 #: Fisher-scoring steps of the scatter: the first must find it, later ones, every second iteration,
@@ -36,6 +36,12 @@ _SEED = 20250203
 
 #: Components beyond those asked for that make a subspace iteration converge in few rounds.
 _EXTRA = 10
+
+#: Rounds of the subspace iteration.
+_ROUNDS = 6
+
+#: Folds by which the scatter of labels is measured.
+_FOLDS = 5
 
 
 def train_marginal(
@@ -60,7 +66,7 @@ def train_marginal(
         In the canonical gauge; the objective is the log evidence per star after each iteration.
     """
     informing = data.informing
-    everyone = data.present()
+    everyone = data.mark_stars()
     latents = Latents.certain(find_principal_latents(data, latent_dim))
     scatters = measure_label_scatter(data, latents.mean[: data.n_stars])
     started = []
@@ -78,18 +84,18 @@ def train_marginal(
             if iteration:
                 new = extrapolate_step(output, new, _RELAX)
             regressed.append(new)
-        outputs, _ = canonical(tuple(regressed), latents, data.n_stars, informing)
-        latents = latent_step(outputs, 1.0)
+        outputs, _ = turn_to_canonical_gauge(tuple(regressed), latents, data.n_stars, informing)
+        latents = solve_latents(outputs, 1.0)
         objective = np.asarray(latents.objective[: data.n_stars], float)
         history.append(float(objective.mean()))
         report("marginal", iteration, history[-1])
         # scatter is fitted every second time: two iterations together are what gains
         if iteration > 1 and history[-1] - history[-3] < 2 * least_gain:
             break
-    outputs, _ = canonical(outputs, latents, data.n_stars, informing)
+    outputs, _ = turn_to_canonical_gauge(outputs, latents, data.n_stars, informing)
 
     def leave_out(folds: Sequence[np.ndarray]) -> list[tuple[Arrays, ...]]:
-        final = latent_step(outputs, 1.0)
+        final = solve_latents(outputs, 1.0)
         zero = [np.zeros_like(o.weights) for o in outputs]
         return leave_out_each(outputs, final, zero, folds)
 
@@ -128,7 +134,7 @@ def _start(output: Arrays, scatter: np.ndarray, latent_dim: int) -> Arrays:
     )
 
 
-def find_principal_latents(data: TrainingData, latent_dim: int, *, rounds: int = 6) -> np.ndarray:
+def find_principal_latents(data: TrainingData, latent_dim: int) -> np.ndarray:
     """Return where EM starts, leading principal components of the spectra: (star, latent).
 
     Each pixel is weighted by its mean ivar. By subspace iteration from a fixed random start in
@@ -148,7 +154,7 @@ def find_principal_latents(data: TrainingData, latent_dim: int, *, rounds: int =
     rng = np.random.default_rng(_SEED)
     basis = rng.standard_normal((d, width)).astype(np.float32)
     edges = np.cumsum(sizes)[:-1]
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         # to the space of stars and back, an output at a time: no joint matrix of all is made
         parts = zip(values, roots, np.split(basis, edges), strict=True)
         projected = sum(y @ (root * b) for y, root, b in parts)
@@ -173,7 +179,7 @@ def _compute_root_mean_ivar(arrays: Arrays) -> np.ndarray:
     return np.sqrt(mean).astype(np.float32)
 
 
-def measure_label_scatter(data: TrainingData, z: np.ndarray, *, folds: int = 5) -> list[np.ndarray]:
+def measure_label_scatter(data: TrainingData, z: np.ndarray) -> list[np.ndarray]:
     """Return the scatter each output starts from; that of labels is kept.
 
     A fitted label scatter collapses once there are latents enough to follow each label's noise. It
@@ -187,8 +193,8 @@ def measure_label_scatter(data: TrainingData, z: np.ndarray, *, folds: int = 5) 
         start = _LABEL_START if output.is_label else _START
         scatter = np.full(output.size, start, np.float32)
         if not fitted:
-            values, ivar = output.table()
-            fold = data.fold(folds)
+            values, ivar = output.read_table()
+            fold = data.assign_folds(_FOLDS)
             for m in range(output.size):
                 scatter[m] = _measure_scatter(z, values[:, m], ivar[:, m], fold)
         scatters.append(scatter)

@@ -32,7 +32,7 @@ _RATIOS = np.geomspace(1e-2, 1e4, 42)
 _CENTERS, _WIDTHS, _SHARED_DOF = _RATIOS, np.geomspace(0.1, 3.0, 10), 0.7
 
 
-def misfit(residual: np.ndarray, formal: np.ndarray, label_err: np.ndarray) -> np.ndarray:
+def measure_misfit(residual: np.ndarray, formal: np.ndarray, label_err: np.ndarray) -> np.ndarray:
     """Return the misfit of each label, as the robust sigma (1.4826 MAD) of its distribution.
 
     Parameters
@@ -89,17 +89,17 @@ def _find_excess(residual: np.ndarray, variance: np.ndarray) -> float:
     0 where the variances explain them.
     """
 
-    def lacking(extra: float) -> float:
+    def measure_lack(extra: float) -> float:
         sigma = np.sqrt(variance + extra)
         pull = np.abs(residual) / sigma
         scatter = MAD_TO_SIGMA * float(np.median(pull))
         return scatter - 1
 
-    if lacking(0.0) <= 0:
+    if measure_lack(0.0) <= 0:
         return 0.0
     # with ten times the largest square, every pull is below 1 / 3
     enough = 10 * np.max(residual**2)
-    return float(optimize.brentq(lacking, 0, enough))
+    return float(optimize.brentq(measure_lack, 0, enough))
 
 
 def _compute_likelihood(

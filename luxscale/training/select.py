@@ -18,7 +18,8 @@ from luxscale.schema.checks import check_structure, check_unique
 from luxscale.schema.outputs import OutputSpec, Role, pick_outputs
 from luxscale.schema.standard import standardize_survey
 from luxscale.schema.variables import STAR
-from luxscale.training.data import Spans, TrainingData
+from luxscale.schema.windows import Spans, find_within
+from luxscale.training.data import TrainingData
 from luxscale.training.load import load_training
 
 
@@ -142,7 +143,7 @@ def _check_spans(label: str, spans: Any, grids: Sequence[np.ndarray]) -> Spans:
         raise InputError(f"windows of {label!r} are empty: name one, or leave the label out")
     reach = " and ".join(f"{g[0]:g} to {g[-1]:g}" for g in grids) or "absent"
     for a, b in found:
-        if not any(((g >= a) & (g <= b)).any() for g in grids):
+        if not any(find_within(g, [(a, b)]).any() for g in grids):
             raise InputError(
                 f"windows of {label!r}: {a:g} to {b:g} holds no pixel; the grid is {reach}"
             )

@@ -14,7 +14,7 @@ from luxscale.errors import InputError
 from luxscale.schema.outputs import pick_outputs
 from luxscale.training.alternating import train_alternating
 from luxscale.training.jaxopt import _jaxopt
-from luxscale.training.latents import latent_step
+from luxscale.training.latents import solve_latents
 from luxscale.training.load import load_training
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def parameters(data, arrays):
 def predictions(data, arrays):
     """Every output of every star, predicted from its spectrum, in scaled units."""
     spectra = tuple(a for a, o in zip(arrays, data.outputs, strict=True) if o.is_spectrum)
-    z = np.asarray(latent_step(spectra, PRECISION, marginal=False).mean)[: data.n_stars]
+    z = np.asarray(solve_latents(spectra, PRECISION, marginal=False).mean)[: data.n_stars]
     return [np.column_stack([z, np.ones(len(z))]) @ w.T for w, _ in parameters(data, arrays)]
 
 
@@ -123,7 +123,7 @@ def test_labels_and_spectra_predicted_from_spectra_are_the_same(both):
 @needs_jaxopt
 def test_leaving_half_of_the_stars_out_is_the_same(both):
     data, exact, ours = both
-    halves = [np.flatnonzero(data.fold(2) == k) for k in range(2)]
+    halves = [np.flatnonzero(data.assign_folds(2) == k) for k in range(2)]
     left, right = (next(iter(trained.leave_out(halves))) for trained in (ours, exact))
     for a, b, whole in zip(
         parameters(data, left), parameters(data, right), parameters(data, ours.arrays), strict=True

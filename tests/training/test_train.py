@@ -14,9 +14,9 @@ import luxscale as lux
 from luxscale.errors import InputError
 from luxscale.examples.simulate import simulate
 from luxscale.training import alternating, calibrate
-from luxscale.training.data import TrainingData, folds_of
-from luxscale.training.gauge import canonical
-from luxscale.training.latents import latent_step
+from luxscale.training.data import TrainingData, assign_folds
+from luxscale.training.gauge import turn_to_canonical_gauge
+from luxscale.training.latents import solve_latents
 
 METHODS = ("marginal", "alternating")
 P = 4
@@ -71,7 +71,7 @@ def method(request):
 
 def test_latent_step_is_the_posterior(step_problem):
     output, _, _ = step_problem
-    got = latent_step((output,), 2.0)
+    got = solve_latents((output,), 2.0)
     y, ivar, x, offset, s = (np.asarray(a, float) for a in output)
     for n in range(0, len(y), 37):
         w = np.where(ivar[n] > 0, 1 / (1 / np.maximum(ivar[n], 1e-9) + s**2), 0)
@@ -83,7 +83,7 @@ def test_latent_step_is_the_posterior(step_problem):
 def test_canonical_gauge_changes_no_prediction_and_counts_covariances(step_problem):
     output, latents, cov = step_problem
     n = 400  # the last stars are padding
-    (turned,), z = canonical((output,), latents, n, (True,))
+    (turned,), z = turn_to_canonical_gauge((output,), latents, n, (True,))
     before = output.offset + latents.mean @ output.weights.T
     np.testing.assert_allclose(turned.offset + z.mean @ turned.weights.T, before, atol=1e-4)
     change = np.linalg.lstsq(
@@ -306,7 +306,7 @@ def test_label_errors_that_float32_cannot_carry_count_as_the_least_that_it_can()
 
 def test_an_objective_that_falls_is_refused(training, monkeypatch):
     def shrinking(outputs, latents, precision, final):
-        z = alternating.latent_step(outputs, precision, marginal=False)
+        z = alternating.solve_latents(outputs, precision, marginal=False)
         return z._replace(objective=z.objective - (100 if latents.objective.any() else 0))
 
     monkeypatch.setattr(alternating, "_solve_latents", shrinking)
@@ -397,8 +397,8 @@ def test_folds_follow_identifiers_even_where_their_crc_is_the_same():
         ["plumless", "a", "buckeroo", "b", "c"], object
     )  # the first and the third have one CRC
     assert len({zlib.crc32(n.encode()) for n in names}) == 4
-    folds = dict(zip(names, folds_of(names, 2), strict=True))
-    assert folds == dict(zip(names[::-1], folds_of(names[::-1], 2), strict=True))
+    folds = dict(zip(names, assign_folds(names, 2), strict=True))
+    assert folds == dict(zip(names[::-1], assign_folds(names[::-1], 2), strict=True))
     assert sorted(folds.values()) == [0, 0, 0, 1, 1]
 
 
