@@ -117,5 +117,5 @@ if not TYPE_CHECKING:  # type checkers would take any name for one that exists
 
 
 def __dir__() -> list[str]:
-    """List what there is, loaded or not."""
-    return sorted({*globals(), *__all__, *_MODULES, "__version__"})
+    """List the public names and modules, loaded or not."""
+    return sorted({*__all__, *_MODULES, "__doc__", "__version__"})

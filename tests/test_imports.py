@@ -92,6 +92,7 @@ def test_public_names_are_there_from_the_start():
         check=True,
     ).stdout.split()
     assert {*lux.__all__, "plot", "store", "__version__"} <= set(names)
+    assert {name for name in names if name.startswith("_")} == {"__doc__", "__version__"}
     for name in names:
         getattr(lux, name)
 

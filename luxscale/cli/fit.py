@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -262,12 +263,11 @@ def crossval(
         **settings,
     )
     log = choose_log(log, out)
-    with (
-        RunLog(log) as run_log,
-        open_target(cv.Results(grid), progress=not quiet) as run,
-        cluster.client(needed=bool(run.pending), progress=not quiet) as client,
-    ):
-        results = complete(run, client=client, log=run_log, progress=not quiet)
+    with RunLog(log) as run_log, open_target(cv.Results(grid), progress=not quiet) as run:
+        tasks = [task for group in run.pending for task in group]
+        saving = functools.partial(cv.guess_saving, grid, found, tasks)
+        with cluster.client(needed=bool(tasks), saving=saving, progress=not quiet) as client:
+            results = complete(run, client=client, log=run_log, progress=not quiet)
     n_tasks = sum(map(len, run.pending))
     _show_choice(grid, results, out=out, n_tasks=n_tasks, log=log, as_json=as_json)
 

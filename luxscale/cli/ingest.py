@@ -187,14 +187,12 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
         chunk=given["chunk"],
         retry=given["retry"],
     )
-    saving = functools.partial(_guess_saving, files)
     # a run that is refused the survey starts no workers
-    with (
-        RunLog(given["log"]) as log,
-        open_target(target, progress=not quiet) as run,
-        cluster.client(saving=saving, progress=not quiet) as client,
-    ):
-        filled = complete(run, client=client, log=log, progress=not quiet)
+    with RunLog(given["log"]) as log, open_target(target, progress=not quiet) as run:
+        left = target.list_files_to_read(run.pending)
+        saving = functools.partial(_guess_saving, left)
+        with cluster.client(needed=bool(left), saving=saving, progress=not quiet) as client:
+            filled = complete(run, client=client, log=log, progress=not quiet)
     made = ingesting.summarise(target.plan, filled)
     if given["quarantine"]:
         _write_quarantine(given["quarantine"], made.quarantined)
@@ -202,10 +200,7 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
 
 
 def _guess_saving(files: Sequence[str], workers: int) -> float:
-    """Guess the seconds by which so many workers read files sooner than this process.
-
-    Files that the survey has already count too, for which they are is known in the run alone.
-    """
+    """Guess the seconds by which so many workers read files sooner than this process."""
     seconds = len(files) * _FILE_SECONDS
     for file in files[:_SIZED]:
         with contextlib.suppress(OSError):  # the run says so

@@ -20,7 +20,7 @@ from typing import Any
 import xarray as xr
 
 from luxscale.crossval.fold import predict_left_out, run_tasks
-from luxscale.crossval.grid import GIVEN, SETTING, Grid, Task, list_tasks, make_grid
+from luxscale.crossval.grid import GIVEN, SETTING, Grid, Task, guess_saving, list_tasks, make_grid
 from luxscale.crossval.results import FORMAT, Results, is_done
 from luxscale.crossval.score import (
     Choice,
@@ -45,6 +45,7 @@ __all__ = [
     "choose",
     "cross_validate",
     "format_table",
+    "guess_saving",
     "is_done",
     "label_scores",
     "list_tasks",

@@ -168,10 +168,18 @@ class FileSurvey:
             "quarantined": sum(len(r.quarantined) for r in filled.results),
         }
 
+    def list_files_to_read(self, pending: Sequence[Session]) -> list[str]:
+        """Return the files of sessions that have not ended, and those that are new."""
+        under_way = [path for session in pending for path in ledger.read_files(session)]
+        return list(dict.fromkeys([*under_way, *self._list_new_files()]))
+
+    def _list_new_files(self) -> list[str]:
+        known = ledger.list_refused_by_file(self.plan)
+        return [f for f in self.files if f not in known or (self.retry and known[f])]
+
     def _begin_session(self) -> Session | None:
         """Put down a session of the files that are new; None if there are none."""
-        known = ledger.list_refused_by_file(self.plan)
-        new = [f for f in self.files if f not in known or (self.retry and known[f])]
+        new = self._list_new_files()
         if not new:
             return None
         number = len(ledger.list_sessions(self.plan))

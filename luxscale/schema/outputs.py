@@ -69,7 +69,10 @@ class OutputSpec:
         0 where value or error is missing, NaN where they break the contract.
         """
         if self.is_ivar:
-            return noise
+            # the least value is NaN where any is, and takes one pass without a temporary
+            if not np.isnan(np.min(noise, initial=np.inf)):
+                return noise
+            return np.where(np.isnan(noise) & np.isnan(values), 0, noise)
         known = np.isfinite(values) & np.isfinite(noise) & (noise > 0)
         error = np.where(known, noise, 1)
         # an absurdly small error is an error, not a breach: see kernel.MOST_IVAR
@@ -159,10 +162,12 @@ def find_invalid(output: OutputSpec, values: np.ndarray, noise: np.ndarray) -> n
     """Return where the data break the contract: (star, dim) bool.
 
     An inverse variance that is negative, infinite or NaN, or positive where the value is not
-    finite; an error that is negative, zero or infinite; an infinite label.
+    finite; an error that is negative, zero or infinite; an infinite label. Where value and inverse
+    variance are both NaN the value is missing, as a fill value makes it.
     """
     if output.is_ivar:
         is_ivar = np.isfinite(noise) & (noise >= 0)
         is_lost = (noise > 0) & ~np.isfinite(values)
-        return ~is_ivar | is_lost
+        is_missing = np.isnan(noise) & np.isnan(values)
+        return (~is_ivar | is_lost) & ~is_missing
     return (noise <= 0) | np.isinf(noise) | np.isinf(values)

@@ -23,13 +23,14 @@ from luxscale.cluster import local_cluster
 from luxscale.errors import InputError, RunError
 from luxscale.info.describe import describe
 from luxscale.info.survey import quarantine
-from luxscale.ingest import find_files, ingest, ledger, make_grid, run
+from luxscale.ingest import find_files, ingest, ledger, make_grid, make_target, run
 from luxscale.ingest.batch import run_batch
 from luxscale.ingest.part import Part
 from luxscale.ingest.plan import Batch, Session, choose_batch_size, compute_grid_checksum
 from luxscale.labels import LabelTable
 from luxscale.prepare import default_recipe, prepare
 from luxscale.readers import FORMATS, get_format
+from luxscale.runs.target import open_target
 from luxscale.store.lock import hold_lock
 
 APSTAR = get_format("apstar")
@@ -218,6 +219,14 @@ def test_files_are_added_later_without_a_change_to_whole_chunks(files, tmp_path)
     assert (whole.stat().st_mtime_ns, whole.read_bytes()) == before
     ingest("apstar", paths, tmp_path / "at_once.zarr", chunk=8, progress=False)
     assert same(out, tmp_path / "at_once.zarr")
+
+
+def test_only_files_that_are_new_count_for_the_choice_of_workers(files, tmp_path):
+    paths, out = list(map(str, found(files))), tmp_path / "s.zarr"
+    ingest("apstar", paths[:-1], out, progress=False)
+    target = make_target("apstar", paths, out)
+    with open_target(target, progress=False) as opened:
+        assert target.list_files_to_read(opened.pending) == paths[-1:]
 
 
 def test_text_that_later_files_have_not_is_empty_for_their_stars(tmp_path):

@@ -82,7 +82,14 @@ def whole_numbers(survey):
     return survey.assign(flux=scaled.astype("i4"))
 
 
+def mask_by_nan(survey):
+    missing = survey["flux_ivar"] == 0
+    assert missing.any()
+    return survey.assign({v: survey[v].where(~missing) for v in ("flux", "flux_ivar")})
+
+
 FORMS = {
+    "missing pixels as NaN in both": mask_by_nan,
     "big-endian": lambda s: s.assign({v: s[v].astype(">f4") for v in ("flux", "flux_ivar")}),
     "double": lambda s: s.assign({v: s[v].astype("f8") for v in ("flux", "flux_ivar")}),
     "spelling of the unit": lambda s: set_attrs(s, units="AA"),
@@ -111,7 +118,9 @@ def test_every_form_gives_the_same_labels(few_stars, small_model, model_path, tm
     expected = lux.infer(few_stars, small_model)
     catalog = label(write(survey, tmp_path / "survey.zarr"), model_path)
     np.testing.assert_allclose(catalog["latent"], expected["latent"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(catalog["flags"], expected["flags"])
     direct = lux.infer(survey, small_model)
+    np.testing.assert_array_equal(direct["flags"], expected["flags"])
     np.testing.assert_allclose(direct["latent"], expected["latent"], rtol=1e-5, atol=1e-6)
 
 
