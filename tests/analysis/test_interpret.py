@@ -9,7 +9,7 @@ import xarray as xr
 import luxscale as lux
 from luxscale.analysis.interpret import derivatives, information, jacobian
 from luxscale.errors import InputError
-from luxscale.model.decoders import LinearMap, QuadraticMap
+from luxscale.model.decoders import LinearMap, PolynomialMap
 from luxscale.model.priors import GaussianPrior
 
 
@@ -161,7 +161,7 @@ def test_expected_flux_by_exact_labels_is_equation_12(wide_model):
 
 def test_derivatives_of_a_map_that_is_not_linear_are_those_at_the_latents(wide_model):
     rng = np.random.default_rng(3)
-    curved = QuadraticMap(rng.standard_normal((40, 6 + 21)), np.ones(40))
+    curved = PolynomialMap.quadratic(rng.standard_normal((40, 6 + 21)), np.ones(40))
     model = with_output(wide_model, "flux", map=curved)
     z, h = rng.standard_normal(6), 1e-5
     numeric = np.array([(curved(z + h * e) - curved(z - h * e)) / (2 * h) for e in np.eye(6)]).T

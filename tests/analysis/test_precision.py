@@ -12,7 +12,7 @@ import luxscale as lux
 from luxscale.analysis.formal_errors import expected_errors
 from luxscale.analysis.precision import draw_precision, precision_by_snr
 from luxscale.errors import InputError
-from luxscale.model.decoders import QuadraticMap
+from luxscale.model.decoders import PolynomialMap
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_numbers_out_of_range_and_curved_maps_are_refused(small_model, held_out)
     with pytest.raises(InputError, match="holds no stars"):
         draw_precision(held_out.isel(star=slice(0, 0)), small_model)
     curved = dataclasses.replace(
-        small_model["flux"], map=QuadraticMap(np.ones((40, 14)), np.ones(40))
+        small_model["flux"], map=PolynomialMap.quadratic(np.ones((40, 14)), np.ones(40))
     )
     model = dataclasses.replace(small_model, outputs=(small_model["label_value"], curved))
     with pytest.raises(

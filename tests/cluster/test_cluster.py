@@ -311,8 +311,11 @@ def test_clusters_end_in_silence_on_a_busy_machine(tmp_path):
 
 
 INTERRUPTED = """
+import signal
 import time
 from luxscale.cluster import local_cluster
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit that it is ignored
 
 if __name__ == "__main__":
     try:

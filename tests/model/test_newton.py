@@ -25,7 +25,7 @@ def problem():
     weights = rng.standard_normal((60, 5)) * np.array([1, 1, 0.15, 0.15, 0.15])
     z = rng.standard_normal((8, 2))
     ivar = rng.uniform(20, 100, (8, 60)) * (rng.random((8, 60)) > 0.1)
-    data = QuadraticMap(weights, 0.0)(z) + rng.standard_normal((8, 60)) / np.sqrt(
+    data = PolynomialMap.quadratic(weights, 0.0)(z) + rng.standard_normal((8, 60)) / np.sqrt(
         np.where(ivar > 0, ivar, np.inf)
     )
     return weights, data, ivar, np.array([0.5, 2.0])
@@ -33,7 +33,7 @@ def problem():
 
 def minimum(weights, data, ivar, prior):
     """The latents of one star and the Gauss-Newton matrix there, in float64."""
-    quadratic = QuadraticMap(weights, 0.0)
+    quadratic = PolynomialMap.quadratic(weights, 0.0)
 
     def residuals(z):
         return np.r_[np.sqrt(ivar) * (data - quadratic(z[None])[0]), np.sqrt(prior) * z]
@@ -79,7 +79,7 @@ def test_slope_is_that_of_the_map():
         np.array([[0.3, -1.2, 0.5]], np.float32),
         np.random.default_rng(0).standard_normal((4, 9)),
     )
-    quadratic = QuadraticMap(weights, np.zeros(4))
+    quadratic = PolynomialMap.quadratic(weights, np.zeros(4))
     step = 1e-5
     expected = [
         (quadratic(z + step * e)[0] - quadratic(z - step * e)[0]) / (2 * step) for e in np.eye(3)
