@@ -295,6 +295,10 @@ def find_moments(features: Features, z: Any, covariance: Any) -> tuple[Any, Any]
     return middle + bend.sum(1) / 6, library.concatenate(rows, 1)
 
 
+#: Every kind of map, by the name that a model's file holds.
+MAPS = ("linear", "quadratic", "polynomial")
+
+
 def read_decoder(entry: Mapping[str, Any], weights: Any, offset: Any) -> Decoder:
     """Return the map that an output's entry in a model's file describes.
 
@@ -316,6 +320,4 @@ def read_decoder(entry: Mapping[str, Any], weights: Any, offset: Any) -> Decoder
 jax.tree_util.register_dataclass(LinearMap, ["weights", "offset"], [])
 jax.tree_util.register_dataclass(PolynomialMap, ["weights", "offset"], ["features"])
 jax.tree_util.register_dataclass(LinearFeatures, [], [])
-jax.tree_util.register_dataclass(
-    PolynomialFeatures, [], ["latent_dim", "quadratic", "cubic"]
-)
+jax.tree_util.register_dataclass(PolynomialFeatures, [], ["latent_dim", "quadratic", "cubic"])

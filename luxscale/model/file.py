@@ -12,8 +12,9 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.model.decoders import KINDS
+from luxscale.model.decoders import MAPS, PolynomialFeatures, read_decoder
 from luxscale.model.lux import _ARRAYS, LuxModel, Output, Provenance, coordinates
+from luxscale.model.noise import CorrelatedNoise
 from luxscale.model.priors import read_prior
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import LATENT, MODEL
@@ -21,8 +22,15 @@ from luxscale.schema.variables import LATENT, MODEL
 FORMAT = "luxscale-model"
 
 
-FORMAT_VERSION = 1
+#: Latest version; 2 has correlated or heavy-tailed noise, which readers of 1 would pass over.
+FORMAT_VERSION = 2
 
+#: Arrays of correlated noise in a model's file, by their names in `CorrelatedNoise`.
+_CORRELATION = {
+    "shapes": ("{dim}", "{output}_component"),
+    "unit": ("{dim}",),
+    "variance": ("{output}_component",),
+}
 
 #: The part of the contract that every output of a model fills.
 PER_OUTPUT = tuple(v for v in MODEL if v.name.startswith("{output}_"))
@@ -53,27 +61,60 @@ def _make_variables(output: Output) -> Iterator[tuple[str, xr.Variable]]:
         yield variable.name.format(**names), xr.Variable(dims, array, attrs)
 
 
+def _make_correlation(output: Output) -> dict[str, xr.Variable]:
+    """Name and fill the variables of an output's correlated noise, if it has any."""
+    if output.correlation is None:
+        return {}
+    names = {"output": output.name, "dim": output.spec.dim}
+    variables = {}
+    for part, dims in _CORRELATION.items():
+        named = tuple(dim.format(**names) for dim in dims)
+        array = np.asarray(getattr(output.correlation, part), float)
+        variables[f"{output.name}_noise_{part}"] = xr.Variable(named, array)
+    return variables
+
+
+def _describe(output: Output) -> dict[str, Any]:
+    """Return what the attribute ``outputs`` holds of an output."""
+    entry = {
+        **dataclasses.asdict(output.spec),
+        "map": output.map.kind,
+        "windows": output.windows,
+    }
+    if isinstance(output.map.features, PolynomialFeatures):
+        entry["features"] = dataclasses.asdict(output.map.features)
+    if output.correlation is not None:
+        entry["noise_kind"] = "correlated"
+    if np.isfinite(output.dof):
+        entry["dof"] = output.dof
+    return entry
+
+
+def _choose_version(model: LuxModel) -> int:
+    plain = all(o.correlation is None and np.isinf(o.dof) for o in model.outputs)
+    return 1 if plain else FORMAT_VERSION
+
+
 def to_dataset(model: LuxModel) -> xr.Dataset:
     """Return a model as a Dataset that explains itself: dims, units, provenance."""
     variables: dict[str, Any] = {}
     coords: dict[str, Any] = {"bound": np.array(["least", "greatest"], object)}
     for output in model.outputs:
         variables.update(_make_variables(output))
+        variables.update(_make_correlation(output))
         coords.update(coordinates(output))
     variables["objective"] = xr.Variable(
         ("iteration",), np.asarray(model.objective), {"long_name": MODEL[-1].doc}
     )
-    outputs = [
-        {**dataclasses.asdict(o.spec), "map": o.map.kind, "windows": o.windows}
-        for o in model.outputs
-    ]
+    variables.update(model.prior.to_variables())
+    outputs = [_describe(o) for o in model.outputs]
     return xr.Dataset(
         variables,
         coords,
         {
             "title": "Lux model of stellar spectra and labels (Horta et al. 2025)",
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": _choose_version(model),
             "outputs": json.dumps(outputs),
             **model.prior.to_attributes(),
             "chi2_limit": _or_none(model.limits[0]),
@@ -123,7 +164,7 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
             objective=dataset["objective"].values,
             provenance=Provenance(**provenance),
             limits=(_or_inf(attrs["chi2_limit"]), _or_inf(attrs["distance_limit"])),
-            prior=read_prior(attrs, where),
+            prior=read_prior(attrs, dict(dataset.variables), where),
         )
     except KeyError as error:
         raise InputError(
@@ -152,11 +193,7 @@ def _or_inf(limit: float | None) -> float:
 
 def _read_output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Output:
     """Return the output that an entry of the attribute ``outputs`` describes."""
-    if entry["map"] not in KINDS:
-        raise InputError(
-            f"{where}: output {entry['name']!r} has a map of kind {entry['map']!r}, which this "
-            "luxscale does not know: upgrade it"
-        )
+    _check_known(entry, where)
     grid = dataset[entry["dim"]]
     # models of version 0.1.0 name no role: what is not on a grid was labels to them
     default = Role.LABELS
@@ -182,14 +219,35 @@ def _read_output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Outp
         coord=tuple(grid.values.tolist()),
         units=tuple(map(str, units)),
         attrs=attrs,
-        map=KINDS[entry["map"]](arrays["weights"], arrays["offset"]),
+        map=read_decoder(entry, arrays["weights"], arrays["offset"]),
         scatter=arrays["scatter"],
         scale=arrays["scale"],
         floor=arrays["floor"],
         used=arrays["used"],
         bounds=arrays["range"],
         windows=tuple(windows),
+        correlation=_read_correlation(dataset, entry),
+        dof=float(entry.get("dof", np.inf)),
     )
+
+
+def _check_known(entry: dict[str, Any], where: str) -> None:
+    """Refuse a map or a noise of a later version."""
+    known = {"map": MAPS, "noise_kind": ("independent", "correlated")}
+    for what, kinds in known.items():
+        kind = entry.get(what, kinds[0])
+        if kind not in kinds:
+            raise InputError(
+                f"{where}: output {entry['name']!r} has a {what.removesuffix('_kind')} of kind "
+                f"{kind!r}, which this luxscale does not know: upgrade it"
+            )
+
+
+def _read_correlation(dataset: xr.Dataset, entry: dict[str, Any]) -> CorrelatedNoise | None:
+    if entry.get("noise_kind") != "correlated":
+        return None
+    arrays = {part: dataset[f"{entry['name']}_noise_{part}"].values for part in _CORRELATION}
+    return CorrelatedNoise(**arrays)
 
 
 def load_model(path: str | Path) -> LuxModel:

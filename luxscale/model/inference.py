@@ -13,7 +13,8 @@ from luxscale.model import linalg
 from luxscale.model.decoders import LinearMap
 from luxscale.model.kernel import Inferred, infer_arrays
 from luxscale.model.lux import LuxModel, Output
-from luxscale.model.noise import DiagonalNoise
+from luxscale.model.noise import DiagonalNoise, Noise
+from luxscale.model.priors import Prior
 from luxscale.model.problem import Design, Head, Problem, Window, put_on_device
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import CATALOG, LATENT, STAR
@@ -116,7 +117,7 @@ class Inference:
         covariance: bool,
     ) -> Inference:
         problem = Problem(
-            designs=put_on_device([_make_design(o) for o in given]),
+            designs=put_on_device([_make_design(o, model.prior) for o in given]),
             heads=tuple(_make_head(o) for o in labels),
             windows=tuple(_make_windows(labels, given)),
             prior=model.prior.prepare(model.latent_dim),
@@ -274,7 +275,7 @@ def _describe(name: str, dims: tuple[str, ...] = (), shape: tuple[int, ...] = ()
     return Result(name=name, dims=(STAR, *dims), shape=shape, dtype=dtype)
 
 
-def _make_design(output: Output) -> Design:
+def _make_design(output: Output, prior: Prior) -> Design:
     """Return the design of an output, float32, ready for the kernel."""
     scale = np.asarray(output.scale, float)
     safe = np.where(scale > 0, scale, 1)
@@ -283,17 +284,30 @@ def _make_design(output: Output) -> Design:
     i, j, _ = linalg.packed_index(weights.shape[1])
     columns = weights.T
     offset = np.where(used, output.map.offset / safe, 0)
-    scatter = np.asarray(output.scatter / safe, np.float32)
     ivar_unit = np.where(used, safe**2, 0)
+    search = not output.map.features.is_linear or not prior.is_gaussian
+    search = search or output.correlation is not None or np.isfinite(output.dof)
+    noise = _scale_noise(output, 1 / safe)
+    reduced = noise.reduce(output.map.weights / safe[:, None], weights.shape[1]) if search else None
+    packed = np.zeros((0, len(weights)), np.float32) if search else columns[i] * columns[j]
     return Design(
         weights=weights,
-        packed=columns[i] * columns[j],
+        packed=packed,
         offset=offset.astype(np.float32),
-        noise=DiagonalNoise(scatter),
+        noise=jax.tree.map(lambda array: np.asarray(array, np.float32), noise),
         unit=(1 / safe).astype(np.float32),
         ivar_unit=ivar_unit.astype(np.float32),
         features=output.map.features,
+        reduced=reduced,
+        dof=np.float32(output.dof),
     )
+
+
+def _scale_noise(output: Output, factor: np.ndarray) -> Noise:
+    """Return the noise of an output whose values are multiplied by a factor: (feature,)."""
+    if output.correlation is not None:
+        return output.correlation.scale_by(factor)
+    return DiagonalNoise(output.scatter * factor)
 
 
 def _make_head(output: Output) -> Head:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model import linalg, newton
-from luxscale.model.decoders import Features
+from luxscale.model import linalg
+from luxscale.model.decoders import Features, find_moments
 from luxscale.model.jit import compile_program
-from luxscale.model.priors import Prior
+from luxscale.model.posterior import SETTLED, Mode, find_distance, find_modes, weigh_modes
+from luxscale.model.priors import GaussianPrior, Prior
 from luxscale.model.problem import Design, Head, Problem, Window, put_on_device
 from luxscale.schema import flags
 
@@ -63,7 +64,9 @@ class _Target(NamedTuple):
 class _Posterior(NamedTuple):
     """What the compiled kernel returns: (star, ...).
 
-    spread holds the variances (star, label) of each target, or the covariances.
+    spread holds the variances (star, label) of each target, or the covariances. Where the latents
+    were searched for, mean holds the targets less their offset, (star, label), in units of their
+    spread, and apart says whether there are two solutions, (star,).
     """
 
     latent: Any
@@ -72,6 +75,8 @@ class _Posterior(NamedTuple):
     wrong: Any
     settled: Any
     spread: tuple[Any, ...]
+    mean: tuple[Any, ...] = ()
+    apart: Any = False
 
 
 class _Labels(NamedTuple):
@@ -119,9 +124,9 @@ def infer_arrays(
     targets = [_make_target(head) for head in problem.heads]
     posterior = _solve(problem, data, targets, covariance=covariance)
     labels = []
-    for head, spread in zip(problem.heads, posterior.spread, strict=True):
+    for i, (head, spread) in enumerate(zip(problem.heads, posterior.spread, strict=True)):
         variance = np.diagonal(spread, axis1=1, axis2=2) if covariance else spread
-        labels.append(_Labels(head.predict(posterior.latent), variance))
+        labels.append(_Labels(_predict(head, posterior, i), variance))
     few = flags.has_few(posterior.n_values, _count_used(problem.designs))
     settled = posterior.settled
     for window in problem.windows:
@@ -131,6 +136,14 @@ def infer_arrays(
         settled = settled & part.settled
     posterior = posterior._replace(settled=settled)
     return _finish(problem, posterior, labels, few, covariance=covariance)
+
+
+def _predict(head: Head, posterior: _Posterior, i: int, columns: Any = slice(None)) -> np.ndarray:
+    """Return the posterior mean of (some) labels of a head, in their units: (star, label)."""
+    if not posterior.mean:
+        return head.predict(posterior.latent)[:, columns]
+    deviation = head.spread[columns] * posterior.mean[i].astype(float)
+    return np.asarray(head.map.offset[columns] + deviation)
 
 
 def _make_target(head: Head) -> _Target:
@@ -143,10 +156,40 @@ def _solve(
 ) -> _Posterior:
     """Run the compiled kernel over blocks of stars."""
     n = data[0].value.shape[0]
+    if problem.is_linear:
+        return _solve_blocks(_kernel, problem, data, targets, n, covariance=covariance)
+    complete = np.ones(n, bool)
+    for design, given in zip(problem.designs, data, strict=True):
+        complete &= design.noise.find_complete(given.ivar)
+    # stars with gaps have a program of their own, so that no star depends on the others of a block
+    parts: list[_Posterior] = []
+    order: list[np.ndarray] = []
+    for rows, search in ((complete, _search_complete), (~complete, _search_with_gaps)):
+        found = np.flatnonzero(rows)
+        if not found.size and order:
+            continue
+        some = [_Data(value[found], ivar[found]) for value, ivar in data]
+        part = _solve_blocks(search, problem, some, targets, found.size, covariance=covariance)
+        parts.append(part)
+        order.append(found)
+    place = np.argsort(np.concatenate(order))
+    joined: _Posterior = jax.tree.map(lambda *x: np.concatenate(x)[place], *parts)
+    return joined
+
+
+def _solve_blocks(
+    kernel: Callable[..., _Posterior],
+    problem: Problem,
+    data: Sequence[_Data],
+    targets: Sequence[_Target],
+    n: int,
+    *,
+    covariance: bool,
+) -> _Posterior:
     parts = []
     for start in range(0, max(n, 1), BLOCK):
         block = [_Data(*(_cut_block(array, start) for array in given)) for given in data]
-        result = _kernel(
+        result = kernel(
             problem.designs,
             tuple(block),
             tuple(targets),
@@ -160,24 +203,24 @@ def _solve(
 
 @compile_program(static_argnames=("covariance",))
 def _kernel(
-    designs: tuple[Design, ...],
+    designs: tuple[Any, ...],
     data: tuple[_Data, ...],
     targets: tuple[_Target, ...],
-    prior: Prior,
+    prior: GaussianPrior,
     covariance: bool,
 ) -> _Posterior:
     """Equation 10: the posterior of z for a block of stars, and what follows from it."""
     weights, residuals, wrong = zip(*map(_weigh, designs, data), strict=True)
-    features = tuple(d.features for d in designs)
     parts = [
         d.noise.normal_equations(w, r, d.weights, d.packed)
         for d, w, r in zip(designs, weights, residuals, strict=True)
     ]
-    equations = newton.in_latents(parts, features, prior)
-    slopes = [newton.slope(t.features, equations.start, t.weights) for t in targets]
+    h, rhs = sum(f for f, _ in parts), sum(g for _, g in parts)
+    hessian = linalg.unpack(h, rhs.shape[1]) + prior.hessian()
+    slopes = [t.weights.T for t in targets]
     directions = jnp.concatenate(slopes, -1) if slopes else None
-    solution = linalg.solve(equations.h, equations.rhs, directions)
-    z = equations.start + solution.x
+    solution = linalg.solve(hessian, rhs, directions)
+    z = solution.x
     chi2 = sum(
         d.noise.chi2(w, r - linalg.dot(d.features(z), d.weights.T))
         for d, w, r in zip(designs, weights, residuals, strict=True)
@@ -191,12 +234,105 @@ def _kernel(
         chi2=chi2,
         n_values=n_values,
         wrong=sum(wrong),
-        settled=equations.settled,
+        settled=jnp.ones(len(z), bool),
         spread=tuple(spread),
+        apart=jnp.zeros(len(z), bool),
     )
 
 
-def _weigh(design: Design, data: _Data) -> tuple[Any, Any, Any]:
+def _search(
+    designs: tuple[Any, ...],
+    data: tuple[_Data, ...],
+    targets: tuple[_Target, ...],
+    prior: Prior,
+    *,
+    covariance: bool,
+    complete: bool,
+) -> _Posterior:
+    """The posterior of z for a block of stars, where it is no Gaussian: a sum of them."""
+    ivars, residuals, wrong = zip(*map(_clean, designs, data), strict=True)
+    observations = [
+        d.noise.observe(ivar, r, d.reduced, d.features, complete)
+        for d, ivar, r in zip(designs, ivars, residuals, strict=True)
+    ]
+    modes = find_modes(observations, [d.dof for d in designs], prior.gaussians())
+    share = weigh_modes(modes)
+    means, spread = [], []
+    apart = jnp.zeros(share.shape[1], bool)
+    for target in targets:
+        mean, within, between = _mix(target, modes, share, covariance)
+        means.append(mean)
+        spread.append(within + between)
+        if covariance:
+            within, between = (jnp.diagonal(x, axis1=1, axis2=2) for x in (within, between))
+        apart |= (between > within).any(1)
+    best = jnp.argmax(modes.log_weight, 0)[None]
+    return _Posterior(
+        latent=jnp.take_along_axis(modes.latent, best[..., None], 0)[0],
+        chi2=jnp.take_along_axis(modes.chi2, best, 0)[0],
+        n_values=sum(o.n_values for o in observations),
+        wrong=sum(wrong),
+        settled=find_distance(modes) < SETTLED,
+        spread=tuple(spread),
+        mean=tuple(means),
+        apart=apart,
+    )
+
+
+def _mix(target: _Target, modes: Mode, share: Any, covariance: bool) -> tuple[Any, Any, Any]:
+    """Return the mean of a target over the terms of a posterior, and its variance.
+
+    Returns
+    -------
+    mean : array, (star, label)
+    within, between : array, (star, label), or (star, label, label)
+        Mean variance of a term, and variance between the terms.
+    """
+
+    def find(mode: Mode) -> tuple[Any, Any]:
+        mean, rows = find_moments(target.features, mode.latent, mode.covariance)
+        spread = linalg.dot(rows, target.weights.T)
+        if covariance:
+            return linalg.dot(mean, target.weights.T), linalg.square(spread)
+        return linalg.dot(mean, target.weights.T), jnp.sum(spread * spread, 1)
+
+    means, variances = jax.lax.map(find, modes)
+    weight = share[..., None]
+    # a term without weight may be NaN
+    means = jnp.where(weight > 0, means, 0)
+    mean = jnp.sum(weight * means, 0)
+    away = jnp.where(weight > 0, means - mean, 0)
+    if covariance:
+        variances = jnp.where(weight[..., None] > 0, variances, 0)
+        within = jnp.sum(weight[..., None] * variances, 0)
+        between = jnp.einsum("ks,ksl,ksm->slm", share, away, away)
+    else:
+        variances = jnp.where(weight > 0, variances, 0)
+        within = jnp.sum(weight * variances, 0)
+        between = jnp.sum(weight * away**2, 0)
+    return mean, within, between
+
+
+@compile_program(static_argnames=("covariance",))
+def _search_complete(*given: Any, covariance: bool) -> _Posterior:
+    """Search for the latents of stars without gaps."""
+    return _search(*given, covariance=covariance, complete=True)
+
+
+@compile_program(static_argnames=("covariance",))
+def _search_with_gaps(*given: Any, covariance: bool) -> _Posterior:
+    """Search for the latents of stars that lack some features."""
+    return _search(*given, covariance=covariance, complete=False)
+
+
+def _clean(design: Design, data: _Data) -> tuple[Any, Any, Any]:
+    """Return inverse variances, 0 where a value is of no use, and residuals; see `_weigh`."""
+    ivar, residual, good, wrong = _check(design, data)
+    ivar = jnp.where(good, ivar * design.ivar_unit, 0)
+    return ivar, jnp.where(ivar > 0, residual, 0), wrong
+
+
+def _weigh(design: Any, data: _Data) -> tuple[Any, Any, Any]:
     """Return what the kernel makes of the data of one output.
 
     Returns
@@ -206,16 +342,21 @@ def _weigh(design: Design, data: _Data) -> tuple[Any, Any, Any]:
     wrong : array, (star,)
         Number of values that break the contract.
     """
+    ivar, residual, good, wrong = _check(design, data)
+    weight = design.noise.weigh(ivar * design.ivar_unit)
+    weight = jnp.where(good, weight, 0)
+    residual = jnp.where(weight > 0, residual, 0)
+    return weight, residual, wrong
+
+
+def _check(design: Design, data: _Data) -> tuple[Any, Any, Any, Any]:
+    """Return inverse variances, residuals, which values are sound, and how many are not."""
     ivar = data.ivar
     residual = data.value * design.unit - design.offset
     sound = jnp.isfinite(ivar) & (ivar >= 0)
     near = jnp.abs(residual) < FARTHEST  # false of NaN
     good = sound & (near | (ivar == 0))
-    weight = design.noise.weigh(ivar * design.ivar_unit)
-    weight = jnp.where(good, weight, 0)
-    residual = jnp.where(weight > 0, residual, 0)
-    wrong = jnp.sum(~good, 1)
-    return weight, residual, wrong
+    return ivar, residual, good, jnp.sum(~good, 1)
 
 
 class _WindowResult(NamedTuple):
@@ -236,16 +377,23 @@ def _solve_window(
     """Infer the labels of a window from its pixels alone."""
     designs, inside = [], []
     for design, given, pixels in zip(problem.designs, data, window.pixels, strict=True):
-        designs.append(design.take(pixels))
-        inside.append(_Data(given.value[:, pixels], given.ivar[:, pixels]))
-    target = targets[window.head]
-    wanted = target._replace(weights=target.weights[window.labels])
+        if problem.is_linear:
+            designs.append(design.take(pixels))
+            inside.append(_Data(given.value[:, pixels], given.ivar[:, pixels]))
+        else:
+            # noise that is shared between pixels is that of a star without the others
+            designs.append(design)
+            outside = np.ones(given.ivar.shape[1], bool)
+            outside[pixels] = False
+            inside.append(_Data(given.value, np.where(outside, 0, given.ivar)))
     restricted = dataclasses.replace(problem, designs=tuple(designs))
+    head, target = problem.heads[window.head], targets[window.head]
+    wanted = target._replace(weights=target.weights[window.labels])
     posterior = _solve(restricted, inside, [wanted], covariance=False)
-    predicted = problem.heads[window.head].predict(posterior.latent)
+    n_used = sum(p.size for p in window.pixels)
     return _WindowResult(
-        labels=_Labels(predicted[:, window.labels], posterior.spread[0]),
-        few=flags.has_few(posterior.n_values, _count_used(designs)),
+        labels=_Labels(_predict(head, posterior, 0, window.labels), posterior.spread[0]),
+        few=flags.has_few(posterior.n_values, min(n_used, _count_used(designs))),
         settled=posterior.settled,
     )
 
@@ -309,20 +457,22 @@ def _finish(
         dominated = dominated | (remaining > 0.5)
     z, chi2, n_values = posterior.latent, posterior.chi2, posterior.n_values
     most_chi2, most_distance = problem.limits
+    distance = problem.prior.distance(z)
     raised = flags.combine(
         invalid_values=posterior.wrong > 0,
         no_data=n_values == 0,
         few_pixels=few,
         bad_fit=~(chi2 <= most_chi2 * np.maximum(n_values, 1)),  # true of NaN
-        unlike_training=(z * z).sum(1) > most_distance,
+        unlike_training=distance > most_distance,
         label_outside_training=outside,
         prior_dominated=dominated,
         not_settled=~posterior.settled,
+        two_solutions=posterior.apart,
     )
     return Inferred(
         latent=z,
         chi2=chi2,
-        n_pixels=n_values.astype(np.int32),
+        n_pixels=np.rint(n_values).astype(np.int32),
         flags=raised,
         value=value,
         err=err,

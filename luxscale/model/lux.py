@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import xarray as xr
 
 from luxscale.errors import InputError
 from luxscale.model.decoders import Decoder
-from luxscale.model.noise import DiagonalNoise
+from luxscale.model.noise import CorrelatedNoise, DiagonalNoise, Noise
 from luxscale.model.priors import GaussianPrior, Prior
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.windows import find_within
@@ -45,6 +46,12 @@ class Output:
         Least and greatest value in training.
     windows : tuple of (label, ((least, greatest), ...))
         Labels that are inferred from the pixels in these wavelength windows alone.
+    correlation : CorrelatedNoise, optional
+        Noise that features share, in the output's units; ``scatter`` is then what it adds to the
+        error of each feature.
+    dof : float
+        Degrees of freedom of the noise, infinite if it is Gaussian; else stars that the model does
+        not describe have less weight.
     """
 
     spec: OutputSpec
@@ -58,6 +65,8 @@ class Output:
     used: Any
     bounds: Any
     windows: tuple[tuple[str, tuple[tuple[float, float], ...]], ...] = ()
+    correlation: CorrelatedNoise | None = None
+    dof: float = float("inf")
 
     @property
     def name(self) -> str:
@@ -75,8 +84,10 @@ class Output:
         return self.spec.role is Role.SPECTRUM
 
     @property
-    def noise(self) -> DiagonalNoise:
+    def noise(self) -> Noise:
         """Noise of the output, in its units; of features that take no part, the errors alone."""
+        if self.correlation is not None:
+            return self.correlation
         return DiagonalNoise(np.where(self.used, self.scatter, 0).astype(float))
 
     def inside(self, spans: tuple[tuple[float, float], ...]) -> np.ndarray:
@@ -171,6 +182,7 @@ class LuxModel:
         digest = hashlib.sha256(repr(parts).encode())
         for output in self.outputs:
             arrays = [getattr(output, name) for name in (*_ARRAYS, "bounds")]
+            arrays += jax.tree.leaves(output.correlation)
             for array in (*jax.tree.leaves(output.map), *arrays):
                 digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
@@ -213,8 +225,8 @@ class LuxModel:
 
 jax.tree_util.register_dataclass(
     Output,
-    ["map", "scatter", "scale", "floor", "used", "bounds"],
-    ["spec", "coord", "units", "attrs", "windows"],
+    ["map", "scatter", "scale", "floor", "used", "bounds", "correlation"],
+    ["spec", "coord", "units", "attrs", "windows", "dof"],
 )
 jax.tree_util.register_dataclass(
     LuxModel, ["outputs", "objective"], ["provenance", "limits", "prior"]
@@ -227,7 +239,9 @@ def _describe(output: Output) -> tuple:
     how = (output.attrs, output.map.kind, output.windows)
     # models older than roles had spectra and labels only, and keep their fingerprints
     role = (Role.BANDS.value,) if output.spec.role is Role.BANDS else ()
-    return (*what, *how, *role)
+    curved = () if output.map.kind != "polynomial" else (output.map.features,)
+    heavy = () if math.isinf(output.dof) else (output.dof,)
+    return (*what, *how, *role, *curved, *heavy)
 
 
 def coordinates(output: Output) -> dict[str, xr.Variable]:

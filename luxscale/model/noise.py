@@ -7,35 +7,64 @@ feature, and makes `DiagonalNoise` of it.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.linalg import solve_triangular
 
 from luxscale.model import linalg
+from luxscale.model.decoders import Features
+from luxscale.model.observation import Observation
+
+#: Features of independent noise are summed where there are more than so many for each term of phi.
+_FEW = 2
+
+#: Variance of white noise beside correlated noise, in units of the typical error: so that features
+#: outnumber components.
+_WHITE = 1e-4
 
 
 class Noise(Protocol):
-    """What inference asks of the noise of an output; N is its covariance for one star.
+    """What inference asks of the noise of an output; N is its covariance for one star."""
 
-    ``w`` is what `weigh` returns, ``r`` are residuals (star, feature).
-    """
+    @property
+    def scatter(self) -> Any:
+        """Standard deviation that the model adds to errors: (feature,)."""
 
-    def weigh(self, ivar: Any) -> Any:
-        """Return N^-1, as the other methods take it."""
-
-    def normal_equations(self, w: Any, r: Any, x: Any, packed: Any) -> tuple[Any, Any]:
-        """Return X^T N^-1 X, packed, and X^T N^-1 r: (star, K) and (star, term)."""
-
-    def chi2(self, w: Any, r: Any) -> Any:
-        """Return r^T N^-1 r: (star,)."""
-
-    def log_likelihood(self, w: Any, r: Any) -> Any:
-        """Return ln p(r) of every star: (star,)."""
+    def total_error(self, ivar: Any) -> Any:
+        """Return the standard deviation of values that are not missing: (star, feature)."""
 
     def select(self, features: Any) -> Noise:
         """Return the noise of some of the features."""
+
+    def count_values(self, used: np.ndarray) -> int:
+        """Return how many independent values a star without gaps has; used is (feature,)."""
+
+    def reduce(self, weights: np.ndarray, terms: int) -> Reduced:
+        """Return the weights (feature, term) of a map as `observe` takes them."""
+
+    def find_complete(self, ivar: np.ndarray) -> np.ndarray:
+        """Return which stars need no more than the program for complete data: (star,)."""
+
+    def observe(
+        self, ivar: Any, r: Any, reduced: Reduced, features: Features, complete: bool
+    ) -> Observation:
+        """Return what data say of latents, from ivar (0 = missing) and r: (star, feature)."""
+
+
+class Reduced(NamedTuple):
+    """Weights of a map (feature, term) for `Noise.observe`.
+
+    weights : (value, term), of the values that are observed; basis : (feature, term), orthonormal,
+    with pixels = basis @ weights, and packed its products; both empty where pixels are not summed.
+    """
+
+    weights: Any
+    basis: Any
+    packed: Any
+    pixels: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +77,7 @@ class DiagonalNoise:
         Fitted scatter s, in the unit of the values.
     """
 
-    scatter: Any
+    scatter: Any = 0.0
 
     def weigh(self, ivar: Any) -> Any:
         """Return 1 / (sigma^2 + s^2), the weight of a value in equation 4: (star, feature).
@@ -83,6 +112,54 @@ class DiagonalNoise:
         """Return the noise of some of the features."""
         return DiagonalNoise(self.scatter[features])
 
+    def count_values(self, used: np.ndarray) -> int:
+        """Return how many features take part."""
+        return int(used.sum())
+
+    def reduce(self, weights: np.ndarray, terms: int) -> Reduced:
+        """Return the weights of a map, orthonormal ones apart where there are many pixels."""
+        d = len(weights)
+        pixels = weights.astype(np.float32)
+        if d <= _FEW * terms:
+            empty = np.zeros((d, 0), np.float32)
+            return Reduced(pixels, empty, empty.T, empty)
+        # sums over pixels are well conditioned in an orthonormal basis, and bear float32
+        basis, triangle = np.linalg.qr(weights.astype(float))
+        i, j, _ = linalg.packed_index(basis.shape[1])
+        columns = basis.astype(np.float32).T
+        return Reduced(
+            weights=triangle.astype(np.float32),
+            basis=columns.T,
+            packed=columns[i] * columns[j],
+            pixels=pixels,
+        )
+
+    def find_complete(self, ivar: np.ndarray) -> np.ndarray:
+        """Return that all stars are: a missing value has weight 0."""
+        return np.ones(len(ivar), bool)
+
+    def observe(
+        self, ivar: Any, r: Any, reduced: Reduced, features: Features, complete: bool
+    ) -> Observation:
+        """Return what data say of latents: pixel by pixel, or summed where they are many."""
+        w = self.weigh(ivar)
+        root = jnp.sqrt(w)
+        precision, pull, pixels = w, w * r, reduced.weights
+        if reduced.basis.shape[1]:
+            packed, pull = linalg.normal_equations(w, r, reduced.basis, reduced.packed)
+            precision = linalg.unpack(packed, reduced.basis.shape[1])
+            pixels = reduced.pixels
+        return Observation(
+            precision=precision,
+            pull=pull,
+            weights=reduced.weights,
+            features=features,
+            base=root * r,
+            root=root,
+            chi2_weights=pixels,
+            n_values=jnp.sum(w > 0, 1),
+        )
+
     def fit(self, q: Any, ivar: Any, steps: int, least: float = 0.0) -> DiagonalNoise:
         """Maximise the likelihood over the scatter of each feature, by Fisher scoring.
 
@@ -110,7 +187,129 @@ class DiagonalNoise:
         return DiagonalNoise(jnp.sqrt(jax.lax.fori_loop(0, steps, step, self.scatter**2)))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CorrelatedNoise:
+    """Noise of few independent components: r = unit (B e + white), e_d ~ N(0, t^2 + s_d^2).
+
+    t is the noise level of a star, the median over its pixels of error / unit. So there is noise
+    whose covariance grows with t^2, and noise of the model's own, t^2 N1 + N0, both brought to
+    diagonal form by one basis B.
+
+    Parameters
+    ----------
+    shapes : array, (feature, component)
+        B.
+    unit : array, (feature,)
+        Typical error of a feature, in the unit of the values; 0 for features that take no part.
+    variance : array, (component,)
+        s_d^2.
+    """
+
+    shapes: Any
+    unit: Any
+    variance: Any
+
+    @property
+    def scatter(self) -> np.ndarray:
+        """Standard deviation of the part that the model adds to errors: (feature,)."""
+        return np.asarray(self.unit) * np.sqrt((np.asarray(self.shapes) ** 2) @ self.variance)
+
+    @property
+    def projection(self) -> np.ndarray:
+        """U with e = U r, from all features: (component, feature)."""
+        unit = np.asarray(self.unit, float)
+        inverse = np.linalg.pinv(np.asarray(self.shapes, float))
+        return inverse / np.where(unit > 0, unit, np.inf)
+
+    def total_error(self, ivar: Any) -> Any:
+        """Return the standard deviation of values that are not missing: (star, feature)."""
+        return np.sqrt(1 / ivar + self.scatter**2)
+
+    def select(self, features: Any) -> CorrelatedNoise:
+        """Return the noise of some of the features."""
+        return dataclasses.replace(self, shapes=self.shapes[features], unit=self.unit[features])
+
+    def scale_by(self, factor: np.ndarray) -> CorrelatedNoise:
+        """Return the noise of values times a factor: (feature,)."""
+        return dataclasses.replace(self, unit=self.unit * factor)
+
+    def count_values(self, used: np.ndarray) -> int:
+        """Return the number of components."""
+        return int(self.variance.size)
+
+    def reduce(self, weights: np.ndarray, terms: int) -> Reduced:
+        """Return the weights of the components."""
+        empty = np.zeros((len(weights), 0), np.float32)
+        projection = self.projection.astype(np.float32)
+        projected = self.projection @ weights
+        return Reduced(projected.astype(np.float32), projection.T, empty.T, empty)
+
+    def find_complete(self, ivar: np.ndarray) -> np.ndarray:
+        """Return which stars have every feature that takes part: (star,)."""
+        taking_part = np.asarray(self.unit) > 0
+        complete: np.ndarray = ((ivar > 0) | ~taking_part).all(1)
+        return complete
+
+    def measure_level(self, ivar: Any) -> Any:
+        """Return t^2, the median of (error / unit)^2 over what is measured: (star,)."""
+        known = (ivar > 0) & (self.unit > 0)
+        ratio = 1 / jnp.where(known, ivar * self.unit**2, 1)
+        level = jnp.nanmedian(jnp.where(known, ratio, jnp.nan), 1)
+        return jnp.where(known.any(1), level, 1)
+
+    def observe(
+        self, ivar: Any, r: Any, reduced: Reduced, features: Features, complete: bool
+    ) -> Observation:
+        """Return what data say of latents, a component a value; of stars with gaps, what is left.
+
+        With A = B^T B over the measured features, V = diag(t^2 + s^2) and white noise of variance
+        q, X = V^1/2 A V^1/2 and Y = (I + X / q)^-1:
+        M = V^-1/2 (I - Y) V^-1/2 and b = V^-1/2 Y V^1/2 B^T r / q.
+        """
+        variance = self.measure_level(ivar)[:, None] + self.variance
+        if complete:
+            root = 1 / jnp.sqrt(variance)
+            found = linalg.dot(r, reduced.basis)
+            return Observation(
+                precision=1 / variance,
+                pull=found / variance,
+                weights=reduced.weights,
+                features=features,
+                base=root * found,
+                root=root,
+                chi2_weights=reduced.weights,
+                n_values=jnp.full(len(r), float(root.shape[1])),
+            )
+        known = (ivar > 0) & (self.unit > 0)
+        sd = jnp.sqrt(variance)
+        n = self.shapes.shape[1]
+        i, j, _ = linalg.packed_index(n)
+        shapes = self.shapes.T
+        packed = linalg.dot(known.astype(r.dtype), (shapes[i] * shapes[j]).T)
+        overlap = linalg.unpack(packed, n)
+        scaled = sd[:, :, None] * overlap * sd[:, None] / _WHITE
+        factor = jnp.linalg.cholesky(scaled + jnp.eye(n))
+        eye = jnp.broadcast_to(jnp.eye(n, dtype=r.dtype), scaled.shape)
+        half = solve_triangular(factor, eye, lower=True)
+        y = linalg.dot(half.swapaxes(1, 2), half)
+        unit = jnp.where(self.unit > 0, self.unit, 1)
+        projected = linalg.dot(jnp.where(known, r / unit, 0), self.shapes) * sd / _WHITE
+        kept = eye - y
+        found = linalg.dot(y, projected[..., None])[..., 0]
+        return Observation(
+            precision=kept / (sd[:, :, None] * sd[:, None]),
+            pull=found / sd,
+            weights=reduced.weights,
+            features=features,
+            base=found,
+            root=kept / sd[:, None],
+            chi2_weights=reduced.weights,
+            n_values=jnp.trace(kept, axis1=1, axis2=2),
+        )
+
+
 jax.tree_util.register_dataclass(DiagonalNoise, ["scatter"], [])
+jax.tree_util.register_dataclass(CorrelatedNoise, ["shapes", "unit", "variance"], [])
 
 
 def _weigh(ivar: Any, scatter2: Any) -> Any:

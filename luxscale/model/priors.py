@@ -1,15 +1,16 @@
 """The prior on latents: what is known of a star before its data.
 
-All that the package asks of a prior is what `Prior` lists: its share of the normal equations, what
-it adds to the function that is minimised, how much of the labels' variance it leaves, and what of
-it a model's file and fingerprint hold.
+All that the package asks of a prior is what `Prior` lists: its share of the normal equations, the
+Gaussians that it is a sum of, how much of the labels' variance it leaves, and what of it a model's
+file and fingerprint hold.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Protocol
+import hashlib
+from collections.abc import Hashable, Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from luxscale.errors import InputError
 
 #: What a model's file says of its prior, by which it is distinguished from other kinds.
 _GAUSSIAN = "normal, mean 0, this precision"
+_MIXTURE = "sum of normals: prior_weight, prior_mean, prior_covariance"
 
 
 class Prior(Protocol):
@@ -27,6 +29,10 @@ class Prior(Protocol):
     @property
     def is_proper(self) -> bool:
         """Whether it holds the latents at all, so that labels have a variance without data."""
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether normal equations hold all of it."""
 
     @property
     def identity(self) -> Any:
@@ -47,17 +53,28 @@ class Prior(Protocol):
     def to_attributes(self) -> dict[str, Any]:
         """Return the prior as attributes of a model's file."""
 
-    def hessian(self) -> Any:
-        """Return the second derivative of -ln p(z), for normal equations: (latent, latent)."""
-
-    def gradient(self, z: Any) -> Any:
-        """Return the derivative of -ln p(z): (star, latent)."""
-
-    def penalty_change(self, old: Any, new: Any) -> Any:
-        """Return by how much -2 ln p grows from old to new latents: (star,)."""
+    def to_variables(self) -> dict[str, tuple[tuple[str, ...], Any]]:
+        """Return its arrays as variables of a model's file: dims and values by name."""
 
     def remaining(self, variance: np.ndarray) -> np.ndarray:
         """Return the share of a label's variance that is left: (star, label)."""
+
+    def distance(self, z: np.ndarray) -> np.ndarray:
+        """Return -2 ln p(z) - P ln 2 pi, how unusual latents are: (star, latent) -> (star,)."""
+
+    def gaussians(self) -> Gaussians:
+        """Return the Gaussians that the prior is a sum of."""
+
+
+class Gaussians(NamedTuple):
+    """A sum of Gaussians, sum_k pi_k N(mean_k, precision_k^-1).
+
+    log_weight (k,) holds ln pi_k + ln |precision_k| / 2; mean (k, P); precision (k, P, P).
+    """
+
+    log_weight: Any
+    mean: Any
+    precision: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,15 +120,6 @@ class GaussianPrior:
         """Return the second derivative of -ln p(z), for normal equations: (latent, latent)."""
         return jnp.diag(self.precision)
 
-    def gradient(self, z: Any) -> Any:
-        """Return the derivative of -ln p(z): (star, latent)."""
-        return self.precision * z
-
-    def penalty_change(self, old: Any, new: Any) -> Any:
-        """Return by how much -2 ln p grows from old to new latents: (star,)."""
-        # as a product, so that nothing cancels
-        return jnp.sum(self.precision * (new - old) * (new + old), 1)
-
     def remaining(self, variance: np.ndarray) -> np.ndarray:
         """Return the share of a label's variance that is left.
 
@@ -125,6 +133,22 @@ class GaussianPrior:
         # a prior wider than the training set is no measure of ignorance
         return variance * max(float(np.mean(self.precision)), 1.0)
 
+    def distance(self, z: np.ndarray) -> np.ndarray:
+        """Return the squared length of latents, at the precision of training: (star,)."""
+        return np.asarray((z * z).sum(1))
+
+    def gaussians(self) -> Gaussians:
+        """Return the prior, prepared for the kernel, as one Gaussian."""
+        precision = jnp.asarray(self.precision)
+        log_weight = 0.5 * jnp.sum(jnp.log(precision))
+        zero = jnp.zeros_like(precision)
+        return Gaussians(log_weight[None], zero[None], jnp.diag(precision)[None])
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether normal equations hold all of it."""
+        return True
+
     @property
     def identity(self) -> float:
         """What of the prior a model's fingerprint rests on."""
@@ -137,12 +161,117 @@ class GaussianPrior:
             "latent_prior_precision": self.precision,
         }
 
+    def to_variables(self) -> dict[str, tuple[tuple[str, ...], Any]]:
+        """Return its arrays as variables of a model's file: it has none."""
+        return {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MixturePrior:
+    """Sum of Gaussians, sum_k pi_k N(mu_k, S_k), fitted to the latents of the training stars.
+
+    Parameters
+    ----------
+    weight : array, (gaussian,)
+        pi.
+    mean : array, (gaussian, latent)
+        mu.
+    covariance : array, (gaussian, latent, latent)
+        S.
+    """
+
+    weight: Any
+    mean: Any
+    covariance: Any
+
+    is_proper: ClassVar[bool] = True
+    is_gaussian: ClassVar[bool] = False
+
+    @property
+    def identity(self) -> str:
+        """What of the prior a model's fingerprint rests on."""
+        digest = hashlib.sha256()
+        for array in (self.weight, self.mean, self.covariance):
+            digest.update(np.ascontiguousarray(array, float).tobytes())
+        return digest.hexdigest()
+
+    def prepare(self, latent_dim: int) -> MixturePrior:
+        """Return the prior as the kernel takes it, which is as it is."""
+        return self
+
+    def make_precision(self, latent_dim: int) -> np.ndarray:
+        """Return the inverse of its overall covariance, in float64: (latent, latent)."""
+        return np.linalg.inv(self._find_covariance())
+
+    def hold_back(self, variance: Any) -> Any:
+        """Return how many latents the prior fixes, if it were one Gaussian: (star,).
+
+        Parameters
+        ----------
+        variance : array, (star,)
+            tr C, the sum of the latents' variances given the data.
+        """
+        return variance
+
+    def scale_weights(self, w: Any) -> Any:
+        """Return weights of data in units of the prior's precision, which is 1 overall."""
+        return w
+
+    def remaining(self, variance: np.ndarray) -> np.ndarray:
+        """Return the share of a label's variance in training that is left: (star, label)."""
+        return variance
+
+    def distance(self, z: np.ndarray) -> np.ndarray:
+        """Return -2 ln p(z) - P ln 2 pi of latents: (star,)."""
+        log_weight, mean, precision = (np.asarray(a, float) for a in self._expand())
+        total = np.full(len(z), -np.inf)
+        for log_pi, mu, matrix in zip(log_weight, mean, precision, strict=True):
+            away = z - mu
+            total = np.logaddexp(total, log_pi - 0.5 * ((away @ matrix) * away).sum(1))
+        return -2 * total
+
+    def gaussians(self) -> Gaussians:
+        """Return its Gaussians, in float32."""
+        return Gaussians(*(jnp.asarray(a, jnp.float32) for a in self._expand()))
+
+    def to_attributes(self) -> dict[str, Any]:
+        """Return the prior as attributes of a model's file."""
+        return {"latent_prior": _MIXTURE}
+
+    def to_variables(self) -> dict[str, tuple[tuple[str, ...], Any]]:
+        """Return its arrays as variables of a model's file: dims and values by name."""
+        variables = {}
+        for name, dims in _MIXTURE_ARRAYS.items():
+            variables[f"prior_{name}"] = (dims, np.asarray(getattr(self, name), float))
+        return variables
+
+    def _find_covariance(self) -> np.ndarray:
+        mean = self.weight @ self.mean
+        away = self.mean - mean
+        within = np.tensordot(self.weight, self.covariance, axes=1)
+        return np.asarray(within + (self.weight * away.T) @ away)
+
+    def _expand(self) -> Gaussians:
+        precision = np.linalg.inv(np.asarray(self.covariance, float))
+        _, log_det = np.linalg.slogdet(precision)
+        return Gaussians(np.log(self.weight) + 0.5 * log_det, self.mean, precision)
+
+
+#: Arrays of a mixture, by their names in `MixturePrior` and dims in a model's file.
+_MIXTURE_ARRAYS = {
+    "weight": ("gaussian",),
+    "mean": ("gaussian", "latent"),
+    "covariance": ("gaussian", "latent", "latent_other"),
+}
 
 jax.tree_util.register_dataclass(GaussianPrior, ["precision"], [])
+jax.tree_util.register_dataclass(MixturePrior, list(_MIXTURE_ARRAYS), [])
 
 
-def read_prior(attributes: Mapping[str, Any], where: str = "model") -> Prior:
-    """Return the prior that the attributes of a model's file describe.
+def read_prior(
+    attributes: Mapping[str, Any], arrays: Mapping[Hashable, Any], where: str = "model"
+) -> Prior:
+    """Return the prior that the attributes and variables of a model's file describe.
 
     Raises
     ------
@@ -152,6 +281,9 @@ def read_prior(attributes: Mapping[str, Any], where: str = "model") -> Prior:
         If it is of a kind that this version does not know.
     """
     kind = attributes["latent_prior"]
+    if kind == _MIXTURE:
+        found = {name: np.asarray(arrays[f"prior_{name}"]) for name in _MIXTURE_ARRAYS}
+        return MixturePrior(**found)
     if kind != _GAUSSIAN:
         raise InputError(
             f"{where}: the prior on latents is {kind!r}, which this luxscale does not know: "

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from luxscale.model.decoders import Decoder, Features, linear_features
-from luxscale.model.noise import Noise
+from luxscale.model.decoders import Decoder, Features, find_moments, linear_features
+from luxscale.model.noise import Noise, Reduced
 from luxscale.model.priors import Prior
 
 
@@ -31,6 +31,10 @@ class Design:
         scale^2, by which inverse variances are; 0 for features that take no part.
     features : Features
         phi of the map.
+    reduced : Reduced, optional
+        The weights as the noise takes them, where latents have to be searched for.
+    dof : float
+        Degrees of freedom of the noise, infinite if it is Gaussian.
     """
 
     weights: Any
@@ -40,6 +44,8 @@ class Design:
     unit: Any
     ivar_unit: Any
     features: Features = linear_features
+    reduced: Reduced | None = None
+    dof: Any = np.inf
 
     def take(self, pixels: Any) -> Design:
         """Return the design of some of the features."""
@@ -55,8 +61,8 @@ class Design:
 
     @property
     def n_used(self) -> int:
-        """Number of features that take part."""
-        return int((np.asarray(self.ivar_unit) > 0).sum())
+        """Number of independent values that a star without gaps has."""
+        return self.noise.count_values(np.asarray(self.ivar_unit) > 0)
 
     def for_scaled_data(self, center: np.ndarray) -> Design:
         """Return the design for values that are centred and scaled already.
@@ -103,7 +109,13 @@ class Head:
 
         The unit in which its error is computed; 1 for a label that does not vary.
         """
-        spread = np.sqrt((self.map.weights**2).sum(1))
+        features, weights = self.map.features, self.map.weights
+        if features.is_linear:
+            spread = np.sqrt((weights**2).sum(1))
+        else:
+            p = self.map.latent_dim
+            _, rows = find_moments(features, np.zeros((1, p)), np.eye(p)[None])
+            spread = np.sqrt(((rows[0] @ weights.T) ** 2).sum(0))
         return np.where(spread > 0, spread, 1)
 
 
@@ -148,9 +160,29 @@ class Problem:
     prior: Prior
     limits: tuple[float, float] = (np.inf, np.inf)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether the posterior is one Gaussian, which normal equations give without a search."""
+        maps = [d.features for d in self.designs] + [h.map.features for h in self.heads]
+        linear = all(features.is_linear for features in maps)
+        independent = all(d.reduced is None for d in self.designs)
+        return linear and independent and self.prior.is_gaussian
+
 
 jax.tree_util.register_dataclass(
-    Design, ["weights", "packed", "offset", "noise", "unit", "ivar_unit", "features"], []
+    Design,
+    [
+        "weights",
+        "packed",
+        "offset",
+        "noise",
+        "unit",
+        "ivar_unit",
+        "features",
+        "reduced",
+        "dof",
+    ],
+    [],
 )
 jax.tree_util.register_dataclass(Head, ["map", "floor", "bounds"], [])
 jax.tree_util.register_dataclass(Window, ["labels", "pixels"], ["head"])

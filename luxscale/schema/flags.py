@@ -34,6 +34,11 @@ FLAGS = (
     ),
     ("not_settled", "the search for the latents did not end (models that are not linear)"),
     ("unreadable", "the survey's data of this star could not be read: it has no labels"),
+    (
+        "two_solutions",
+        "labels far from each other explain the data as well; values are means, and errors hold "
+        "both",
+    ),
 )
 
 BIT = {name: np.uint16(1 << i) for i, (name, _) in enumerate(FLAGS)}

@@ -27,7 +27,7 @@ class Residuals(NamedTuple):
 class LeftOut(NamedTuple):
     """What inference says of stars left out of training.
 
-    chi2, distance : (star,), chi2 per value and squared length of the latents, of stars with data;
+    chi2, distance : (star,), chi2 per value and how unusual the latents are, of stars with data;
     labels : of each output of labels.
     """
 
@@ -135,7 +135,7 @@ def _measure(model: LuxModel, data: TrainingData, rows: np.ndarray) -> LeftOut:
             )
         )
     chi2 = inferred["chi2"] / np.maximum(n_values, 1)
-    distance = (inferred["latent"] ** 2).sum(1)
+    distance = model.prior.distance(inferred["latent"])
     return LeftOut(
         chi2=chi2[seen],
         distance=distance[seen],

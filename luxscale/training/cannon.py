@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from luxscale.errors import InputError
-from luxscale.model.decoders import LinearMap, QuadraticMap, quadratic_features
+from luxscale.model.decoders import LinearMap, PolynomialMap, quadratic_features
 from luxscale.training.data import Arrays, Report, Trained, TrainingData
 from luxscale.training.latents import Latents, log_likelihood
 from luxscale.training.regression import regress_weights
@@ -71,7 +71,7 @@ def train_cannon(data: TrainingData, latent_dim: int, *, report: Report) -> Trai
             # scatter too: with many coefficients that of stars that were fitted is too small
             yield put_label_maps(_regress(outputs, latents, others, data, _STEPS))
 
-    kinds = tuple(LinearMap if o.is_label else QuadraticMap for o in data.outputs)
+    kinds = tuple(LinearMap if o.is_label else PolynomialMap.quadratic for o in data.outputs)
     return Trained(put_label_maps(outputs), history, leave_out, kinds)
 
 

@@ -11,13 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from luxscale.model.decoders import Kind
+from luxscale.model.decoders import Decoder
 from luxscale.model.lux import Output
 from luxscale.model.noise import DiagonalNoise
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.windows import Spans
 
 Report = Callable[[str, int, float], None]
+
+#: Makes a decoder of weights and offset.
+MakeDecoder = Callable[[Any, Any], Decoder]
 
 #: Stars that are worked on at once: small enough for the cache, large enough for the product.
 #: Training data are padded to whole blocks.
@@ -127,14 +130,14 @@ class TrainingOutput:
         deviation = values[rows] * scale
         return self.spread.center + deviation, ivar[rows] / safe**2
 
-    def to_model(self, arrays: Arrays, kind: Kind, windows: Mapping[str, Spans]) -> Output:
+    def to_model(self, arrays: Arrays, kind: MakeDecoder, windows: Mapping[str, Spans]) -> Output:
         """Return trained parameters as an output of a model, in the units of the survey.
 
         Parameters
         ----------
         arrays : Arrays
             With its parameters, in units of the spread.
-        kind : Kind
+        kind : callable
             Of its decoder.
         windows : mapping of label to spans
             Those of other outputs may be among them.
@@ -257,7 +260,7 @@ class TrainingData:
     def to_model(
         self,
         arrays: Sequence[Arrays],
-        kinds: Sequence[Kind],
+        kinds: Sequence[MakeDecoder],
         windows: Mapping[str, Spans],
     ) -> tuple[Output, ...]:
         """Return trained parameters as the outputs of a model, in the units of the survey."""
@@ -278,7 +281,7 @@ class Trained(NamedTuple):
     arrays: tuple[Arrays, ...]
     history: list[float]
     leave_out: Callable[[Sequence[np.ndarray]], Iterable[tuple[Arrays, ...]]]
-    kinds: tuple[Kind, ...]
+    kinds: tuple[MakeDecoder, ...]
 
 
 def assign_folds(stars: np.ndarray, folds: int) -> np.ndarray:

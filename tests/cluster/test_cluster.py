@@ -315,7 +315,8 @@ import signal
 import time
 from luxscale.cluster import local_cluster
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit that it is ignored
+# what runs in the background inherits that it is ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if __name__ == "__main__":
     try:

@@ -1,0 +1,248 @@
+"""The posterior of latents where it is no Gaussian: curved maps, mixtures, heavy tails.
+
+Under a prior that is a sum of Gaussians, sum_k pi_k N(mu_k, S_k), the posterior is a sum over k
+too. Each of its terms is brought to the form of a Gaussian at its own maximum (Laplace's method),
+found by damped Gauss-Newton steps from mu_k:
+
+    E_k(z) = sum over outputs of chi2(z) + (z - mu_k)^T S_k^-1 (z - mu_k)
+    C_k = (J^T N^-1 J + S_k^-1)^-1, J the slope of the outputs at the maximum z_k
+    ln omega_k = ln pi_k - ln |S_k| / 2 + ln |C_k| / 2 + ln p(data | z_k) - (the prior's part) / 2
+
+Only the Gaussians that chi-square at their means favours are tried. Labels are means over all of
+them, so that their errors hold two solutions for one spectrum where there are two.
+
+Heavy tails: with nu degrees of freedom an output of D independent values has ln p = -(nu + D) / 2
+ln(1 + chi2 / nu), which the search takes as Gaussian with variances divided by
+(nu + D) / (nu + chi2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import cho_solve
+
+from luxscale.model import linalg
+from luxscale.model.observation import Observation
+from luxscale.model.priors import Gaussians
+
+#: Gaussians of the prior that are tried for each star.
+TRIED = 8
+
+#: Gauss-Newton steps of a round, and most rounds. After each round the weights of heavy tails are
+#: set anew.
+STEPS, ROUNDS = 4, 20
+
+#: Squared distance to the maximum, in sigma, at which the search has settled.
+SETTLED = 1e-4
+
+_FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-2, 1e-6, 1e6
+
+
+class Mode(NamedTuple):
+    """One term of the posterior, for a block of stars.
+
+    latent (star, P); covariance (star, P, P); damping, distance (star,), that of the next step and
+    how far off the maximum still is, in sigma squared; log_weight (star,); chi2 (star,), of all
+    outputs together.
+    """
+
+    latent: Any
+    covariance: Any
+    damping: Any
+    distance: Any
+    log_weight: Any
+    chi2: Any
+
+
+class Local(NamedTuple):
+    """The Gaussian that each star's search is held by: log_weight (star,), mean, precision."""
+
+    log_weight: Any
+    mean: Any
+    precision: Any
+
+
+def find_modes(observations: Sequence[Observation], dofs: Any, prior: Gaussians) -> Mode:
+    """Return the terms of the posterior that matter: arrays (term, star, ...).
+
+    Parameters
+    ----------
+    observations : sequence of Observation
+    dofs : array, (output,)
+        Degrees of freedom nu of each output; infinite for Gaussian noise.
+    prior : Gaussians
+    """
+    scores = sum(o.score(prior.mean) for o in observations) - 2 * prior.log_weight
+    tried = min(TRIED, prior.mean.shape[0])
+    _, chosen = jax.lax.top_k(-scores, tried)
+    n = chosen.shape[0]
+
+    def improve(which: Any, mode: Mode, active: Any) -> Mode:
+        local = Local(*(a[which] for a in prior))
+        new = _run_round(observations, dofs, local, mode)
+        # a star that has settled does not move with the others of its block
+        keep = [jnp.where(_align(active, a), a, b) for a, b in zip(new, mode, strict=True)]
+        return Mode(*keep)
+
+    def start(which: Any) -> Mode:
+        p = prior.mean.shape[1]
+        zero = jnp.zeros(n, prior.mean.dtype)
+        first = Mode(
+            latent=prior.mean[which],
+            covariance=jnp.zeros((n, p, p), prior.mean.dtype),
+            damping=zero + _FIRST_DAMPING,
+            distance=zero,
+            log_weight=zero,
+            chi2=zero,
+        )
+        return improve(which, first, zero == 0)
+
+    by_term = chosen.T
+    modes = jax.lax.map(start, by_term)
+
+    def go_on(state: tuple[Any, Mode]) -> tuple[Any, Mode]:
+        number, modes = state
+        active = _is_active(modes)
+        improved = jax.lax.map(lambda a: improve(a[0], a[1], active), (by_term, modes))
+        return number + 1, improved
+
+    def is_unfinished(state: tuple[Any, Mode]) -> Any:
+        number, modes = state
+        return (number < ROUNDS) & _is_active(modes).any()
+
+    _, modes = jax.lax.while_loop(is_unfinished, go_on, (1, modes))
+    return modes
+
+
+def weigh_modes(modes: Mode) -> Any:
+    """Return the share of each term in the posterior, omega: (term, star)."""
+    return jax.nn.softmax(modes.log_weight, 0)
+
+
+def find_distance(modes: Mode) -> Any:
+    """Return how far off the search still is, in sigma squared, by the terms' shares: (star,)."""
+    return jnp.sum(weigh_modes(modes) * modes.distance, 0)
+
+
+def _is_active(modes: Mode) -> Any:
+    # NaN counts as settled: no step would mend it
+    return find_distance(modes) > SETTLED / 10
+
+
+def _align(mask: Any, array: Any) -> Any:
+    return mask.reshape(mask.shape + (1,) * (array.ndim - 1))
+
+
+def _run_round(observations: Sequence[Observation], dofs: Any, local: Local, mode: Mode) -> Mode:
+    """Take a few steps of the search of one term, with the weights of heavy tails as they are."""
+    first = mode.covariance[:, 0, 0] == 0
+    scaled = []
+    for observation, nu in zip(observations, dofs, strict=True):
+        factor = soften(nu, observation.n_values, observation.chi2(mode.latent))
+        scaled.append(observation.scale(jnp.where(first, 1, factor)))
+    z, damping = search(scaled, local.mean, local.precision, mode.latent, mode.damping, STEPS)
+    hessian, downhill = _linearise(scaled, local.mean, local.precision, z)
+    factor = jnp.linalg.cholesky(hessian)
+    eye = jnp.broadcast_to(jnp.eye(z.shape[1], dtype=z.dtype), hessian.shape)
+    covariance = cho_solve((factor, True), eye)
+    step = linalg.dot(covariance, downhill[..., None])[..., 0]
+    log_det = -2 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), 1)
+    away = z - local.mean
+    penalty = jnp.sum(linalg.dot(away[:, None], local.precision)[:, 0] * away, 1)
+    log_weight = local.log_weight + 0.5 * log_det - 0.5 * penalty
+    total = jnp.zeros(len(z), z.dtype)
+    for observation, nu in zip(observations, dofs, strict=True):
+        chi2 = observation.chi2(z)
+        total = total + chi2
+        log_weight = log_weight + log_likelihood(nu, observation.n_values, chi2)
+    return Mode(
+        latent=z,
+        covariance=covariance,
+        damping=damping,
+        distance=jnp.sum(step * downhill, 1),
+        log_weight=log_weight,
+        chi2=total,
+    )
+
+
+def soften(nu: Any, n_values: Any, chi2: Any) -> Any:
+    """Return (nu + D) / (nu + chi2), a star's weight under heavy tails; 1 if nu is infinite."""
+    finite = jnp.where(jnp.isfinite(nu), nu, 1)
+    return jnp.where(jnp.isfinite(nu), (finite + n_values) / (finite + chi2), 1)
+
+
+def log_likelihood(nu: Any, n_values: Any, chi2: Any) -> Any:
+    """Return ln p(data) less what does not depend on latents: (star,)."""
+    finite = jnp.where(jnp.isfinite(nu), nu, 1)
+    heavy = -0.5 * (finite + n_values) * jnp.log1p(chi2 / finite)
+    return jnp.where(jnp.isfinite(nu), heavy, -0.5 * chi2)
+
+
+def search(
+    observations: Sequence[Observation],
+    mean: Any,
+    precision: Any,
+    z: Any,
+    damping: Any,
+    steps: int,
+) -> tuple[Any, Any]:
+    """Take damped Gauss-Newton steps, each star by itself.
+
+    Parameters
+    ----------
+    observations : sequence of Observation
+    mean, precision : array, (star, P) and (star, P, P)
+        Of the Gaussian that holds each star's latents.
+    z, damping : array, (star, P) and (star,)
+        Where to begin, and by how much of the diagonal to lift the matrix.
+    steps : int
+
+    Returns
+    -------
+    z, damping : array
+    """
+
+    def step(_: int, state: tuple[Any, Any]) -> tuple[Any, Any]:
+        z, damping = state
+        hessian, downhill = _linearise(observations, mean, precision, z)
+        diagonal = jnp.diagonal(hessian, axis1=1, axis2=2)
+        eye = jnp.eye(z.shape[1], dtype=z.dtype)
+        lifted = hessian + (damping[:, None] * diagonal)[..., None] * eye
+        factor = jnp.linalg.cholesky(lifted)
+        new = z + cho_solve((factor, True), downhill[..., None])[..., 0]
+        # false of NaN, where damping is too small
+        better = _measure_change(observations, mean, precision, z, new) < 0
+        damping = jnp.where(better, damping / 5, damping * 5)
+        z = jnp.where(better[:, None], new, z)
+        return z, jnp.clip(damping, _LEAST_DAMPING, _MOST_DAMPING)
+
+    found: tuple[Any, Any] = jax.lax.fori_loop(0, steps, step, (z, damping))
+    return found
+
+
+def _linearise(
+    observations: Sequence[Observation], mean: Any, precision: Any, z: Any
+) -> tuple[Any, Any]:
+    """Return the matrix of a Gauss-Newton step, and minus half the gradient."""
+    hessian = precision
+    downhill = -linalg.dot(precision, (z - mean)[..., None])[..., 0]
+    for observation in observations:
+        curvature, slope = observation.linearise(z)
+        hessian = hessian + curvature
+        downhill = downhill + slope
+    return hessian, downhill
+
+
+def _measure_change(
+    observations: Sequence[Observation], mean: Any, precision: Any, old: Any, new: Any
+) -> Any:
+    """Return by how much what is minimised grows from old to new latents: (star,)."""
+    both = (old - mean) + (new - mean)
+    change = jnp.sum(linalg.dot(precision, both[..., None])[..., 0] * (new - old), 1)
+    for observation in observations:
+        change = change + observation.measure_change(old, new)
+    return change

@@ -1,0 +1,117 @@
+"""The search for latents under maps that are not linear finds the maximum of float64."""
+
+import numpy as np
+import pytest
+from scipy.optimize import least_squares
+
+from luxscale.model import posterior
+from luxscale.model.decoders import PolynomialFeatures, PolynomialMap, linear_features
+from luxscale.model.jit import compile_program
+from luxscale.model.noise import DiagonalNoise
+from luxscale.model.priors import GaussianPrior, MixturePrior
+
+
+@pytest.fixture
+def problem():
+    """Noisy spectra, quadratic in two latents: weights (60, 5), data and ivar (8, 60), prior."""
+    rng = np.random.default_rng(4)
+    weights = rng.standard_normal((60, 5)) * np.array([1, 1, 0.15, 0.15, 0.15])
+    z = rng.standard_normal((8, 2))
+    ivar = rng.uniform(20, 100, (8, 60)) * (rng.random((8, 60)) > 0.1)
+    data = PolynomialMap.quadratic(weights, 0.0)(z) + rng.standard_normal((8, 60)) / np.sqrt(
+        np.where(ivar > 0, ivar, np.inf)
+    )
+    return weights, data, ivar, np.array([0.5, 2.0])
+
+
+def minimum(weights, data, ivar, prior):
+    """The latents of one star and the Gauss-Newton matrix there, in float64."""
+    quadratic = PolynomialMap.quadratic(weights, 0.0)
+
+    def residuals(z):
+        return np.r_[np.sqrt(ivar) * (data - quadratic(z[None])[0]), np.sqrt(prior) * z]
+
+    found = least_squares(residuals, np.zeros(2), xtol=1e-12, ftol=1e-12, gtol=1e-12)
+    return found.x, found.jac.T @ found.jac
+
+
+QUADRATIC = PolynomialFeatures(2, 2)
+
+
+def find(problem, features=QUADRATIC, prior=None, dof=np.inf, scatter=None):
+    """The terms of the posterior of a block of stars."""
+    weights, data, ivar, precision = (np.asarray(a, np.float32) for a in problem)
+    noise = DiagonalNoise(np.zeros(len(weights), np.float32) if scatter is None else scatter)
+    prior = GaussianPrior(precision) if prior is None else prior
+
+    def run(reduced):
+        seen = noise.observe(ivar, np.where(ivar > 0, data, 0), reduced, features, True)
+        return posterior.find_modes([seen], [dof], prior.gaussians())
+
+    return compile_program()(run)(noise.reduce(weights, weights.shape[1]))
+
+
+@pytest.mark.parametrize("pixels", [60, 8])  # summed, and one by one
+def test_the_maximum_and_its_curvature_are_those_of_float64(problem, pixels):
+    weights, data, ivar, prior = problem
+    problem = weights[:pixels], data[:, :pixels], ivar[:, :pixels], prior
+    got = find(problem)
+    weights, data, ivar, prior = problem
+    expected = [minimum(weights, y, w, prior) for y, w in zip(data, ivar, strict=True)]
+    covariance = np.linalg.inv([h for _, h in expected])
+    sigma = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    assert (np.asarray(posterior.find_distance(got)) < posterior.SETTLED).all()
+    assert np.max(np.abs(np.asarray(got.latent[0]) - [z for z, _ in expected]) / sigma) < 0.02
+    np.testing.assert_allclose(got.covariance[0], covariance, rtol=0.02, atol=1e-5)
+
+
+def test_with_linear_maps_each_term_is_the_exact_posterior_under_its_gaussian(problem):
+    weights, data, ivar, _ = problem
+    weights = weights[:, :2]
+    mean = np.array([[0.0, 0.0], [1.0, -1.0], [-2.0, 0.5]])
+    covariance = np.array([np.eye(2), np.eye(2) / 4, [[1.0, 0.3], [0.3, 0.5]]])
+    share = np.array([0.5, 0.2, 0.3])
+    prior = MixturePrior(weight=share, mean=mean, covariance=covariance)
+    got = find((weights, data, ivar, np.ones(2)), linear_features, prior)
+    found = np.asarray(posterior.weigh_modes(got))
+    h = np.einsum("nd,di,dj->nij", ivar, weights, weights)
+    for star in range(len(data)):
+        evidence = []
+        for pi, mu, cov in zip(share, mean, covariance, strict=True):
+            known = ivar[star] > 0
+            total = np.diag(1 / ivar[star][known]) + weights[known] @ cov @ weights[known].T
+            away = data[star][known] - weights[known] @ mu
+            _, log_det = np.linalg.slogdet(total)
+            evidence.append(np.log(pi) - 0.5 * (log_det + away @ np.linalg.solve(total, away)))
+        expected = np.exp(np.array(evidence) - np.logaddexp.reduce(evidence))
+        np.testing.assert_allclose(np.sort(found[:, star]), np.sort(expected), atol=2e-3)
+        best = int(np.argmax(expected))
+        c = np.linalg.inv(h[star] + np.linalg.inv(covariance[best]))
+        z = c @ (
+            weights.T @ (ivar[star] * np.where(ivar[star] > 0, data[star], 0))
+            + np.linalg.solve(covariance[best], mean[best])
+        )
+        np.testing.assert_allclose(got.latent[int(np.argmax(found[:, star])), star], z, atol=1e-3)
+
+
+def test_a_star_does_not_depend_on_the_others_of_its_block(problem):
+    weights, data, ivar, prior = problem
+    together = find(problem)
+    alone = find((weights, np.tile(data[:1], (8, 1)), np.tile(ivar[:1], (8, 1)), prior))
+    assert np.asarray(together.latent[0, 0]).tolist() == np.asarray(alone.latent[0, 0]).tolist()
+
+
+def test_heavy_tails_keep_an_outlying_star_from_being_sure(problem):
+    weights, data, ivar, prior = problem
+    data = data + 3 * np.random.default_rng(0).standard_normal(data.shape)
+    plain, heavy = find((weights, data, ivar, prior)), find((weights, data, ivar, prior), dof=20.0)
+    widths = [np.linalg.det(np.asarray(m.covariance[0])) for m in (plain, heavy)]
+    wider = np.array(widths[1]) > 20 * np.array(widths[0])
+    assert wider.mean() > 0.8, wider
+
+
+def test_a_search_that_does_not_end_says_so(problem, monkeypatch):
+    monkeypatch.setattr(posterior, "ROUNDS", 1)
+    monkeypatch.setattr(posterior, "STEPS", 1)
+    found = find(problem)
+    assert not (np.asarray(posterior.find_distance(found)) < posterior.SETTLED).any()
