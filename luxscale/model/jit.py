@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -42,3 +43,10 @@ def compile_program(**jit_options: Any) -> Callable[[Callable], Callable]:
         return run
 
     return decorate
+
+
+def use_float64() -> Any:
+    """Return the context of float64 for this thread, which jax has moved."""
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    return importlib.import_module("jax.experimental").enable_x64(True)

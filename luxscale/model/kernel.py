@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,9 +13,17 @@ import numpy as np
 
 from luxscale.model import linalg
 from luxscale.model.decoders import Features, find_moments
-from luxscale.model.jit import compile_program
-from luxscale.model.posterior import SETTLED, Mode, find_distance, find_modes, weigh_modes
-from luxscale.model.priors import GaussianPrior, Prior
+from luxscale.model.jit import compile_program, use_float64
+from luxscale.model.posterior import (
+    FEW_ROUNDS,
+    ROUNDS,
+    SETTLED,
+    Mode,
+    find_distance,
+    find_modes,
+    weigh_modes,
+)
+from luxscale.model.priors import GaussianPrior, Gaussians
 from luxscale.model.problem import Design, Head, Problem, Window, put_on_device
 from luxscale.schema import flags
 
@@ -157,24 +166,40 @@ def _solve(
     """Run the compiled kernel over blocks of stars."""
     n = data[0].value.shape[0]
     if problem.is_linear:
-        return _solve_blocks(_kernel, problem, data, targets, n, covariance=covariance)
+        return _solve_blocks(
+            _kernel, problem, data, targets, problem.prior, n=n, covariance=covariance
+        )
     complete = np.ones(n, bool)
     for design, given in zip(problem.designs, data, strict=True):
         complete &= design.noise.find_complete(given.ivar)
-    # stars with gaps have a program of their own, so that no star depends on the others of a block
-    parts: list[_Posterior] = []
-    order: list[np.ndarray] = []
-    for rows, search in ((complete, _search_complete), (~complete, _search_with_gaps)):
-        found = np.flatnonzero(rows)
-        if not found.size and order:
-            continue
-        some = [_Data(value[found], ivar[found]) for value, ivar in data]
-        part = _solve_blocks(search, problem, some, targets, found.size, covariance=covariance)
-        parts.append(part)
-        order.append(found)
-    place = np.argsort(np.concatenate(order))
-    joined: _Posterior = jax.tree.map(lambda *x: np.concatenate(x)[place], *parts)
-    return joined
+    whole, gapped = np.flatnonzero(complete), np.flatnonzero(~complete)
+    prior = problem.prior.gaussians()
+
+    def search(program: Callable[..., _Posterior], rows: np.ndarray, rounds: int) -> _Posterior:
+        some = [_Data(value[rows], ivar[rows]) for value, ivar in data]
+        run = functools.partial(program, rounds=rounds)
+        return _solve_blocks(run, problem, some, targets, prior, n=rows.size, covariance=covariance)
+
+    # no star depends on the others of its block: those with gaps have a program of their own, and
+    # those for which the search is long are searched for again
+    found = search(_search_complete, whole, FEW_ROUNDS)
+    if gapped.size:
+        with_gaps = search(_search_with_gaps, gapped, FEW_ROUNDS)
+        place = np.argsort(np.concatenate([whole, gapped]))
+        found = jax.tree.map(lambda a, b: np.concatenate([a, b])[place], found, with_gaps)
+    for program, rows in ((_search_complete, complete), (_search_with_gaps, ~complete)):
+        again = np.flatnonzero(rows & ~found.settled)
+        if again.size:
+            longer = search(program, again, ROUNDS)
+            found = jax.tree.map(functools.partial(_put, again), found, longer)
+    return found
+
+
+def _put(rows: np.ndarray, whole: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Return an array with some rows replaced."""
+    out = np.array(whole)
+    out[rows] = part
+    return out
 
 
 def _solve_blocks(
@@ -182,8 +207,9 @@ def _solve_blocks(
     problem: Problem,
     data: Sequence[_Data],
     targets: Sequence[_Target],
-    n: int,
+    prior: Any,
     *,
+    n: int,
     covariance: bool,
 ) -> _Posterior:
     parts = []
@@ -193,7 +219,7 @@ def _solve_blocks(
             problem.designs,
             tuple(block),
             tuple(targets),
-            problem.prior,
+            prior,
             covariance=covariance,
         )
         parts.append(jax.tree.map(np.asarray, result))
@@ -244,10 +270,11 @@ def _search(
     designs: tuple[Any, ...],
     data: tuple[_Data, ...],
     targets: tuple[_Target, ...],
-    prior: Prior,
+    prior: Gaussians,
     *,
     covariance: bool,
     complete: bool,
+    rounds: int,
 ) -> _Posterior:
     """The posterior of z for a block of stars, where it is no Gaussian: a sum of them."""
     ivars, residuals, wrong = zip(*map(_clean, designs, data), strict=True)
@@ -255,7 +282,7 @@ def _search(
         d.noise.observe(ivar, r, d.reduced, d.features, complete)
         for d, ivar, r in zip(designs, ivars, residuals, strict=True)
     ]
-    modes = find_modes(observations, [d.dof for d in designs], prior.gaussians())
+    modes = find_modes(observations, [d.dof for d in designs], prior, rounds)
     share = weigh_modes(modes)
     means, spread = [], []
     apart = jnp.zeros(share.shape[1], bool)
@@ -313,16 +340,22 @@ def _mix(target: _Target, modes: Mode, share: Any, covariance: bool) -> tuple[An
     return mean, within, between
 
 
-@compile_program(static_argnames=("covariance",))
-def _search_complete(*given: Any, covariance: bool) -> _Posterior:
+@compile_program(static_argnames=("covariance", "rounds"))
+def _search_complete(*given: Any, covariance: bool, rounds: int) -> _Posterior:
     """Search for the latents of stars without gaps."""
-    return _search(*given, covariance=covariance, complete=True)
+    return _search(*given, covariance=covariance, complete=True, rounds=rounds)
 
 
-@compile_program(static_argnames=("covariance",))
-def _search_with_gaps(*given: Any, covariance: bool) -> _Posterior:
+@compile_program(static_argnames=("covariance", "rounds"))
+def _search_in_float64(*given: Any, covariance: bool, rounds: int) -> _Posterior:
+    return _search(*given, covariance=covariance, complete=False, rounds=rounds)
+
+
+def _search_with_gaps(*given: Any, covariance: bool, rounds: int) -> _Posterior:
     """Search for the latents of stars that lack some features."""
-    return _search(*given, covariance=covariance, complete=False)
+    # float32 does not bear the noise of what gaps leave
+    with use_float64():
+        return _search_in_float64(*given, covariance=covariance, rounds=rounds)
 
 
 def _clean(design: Design, data: _Data) -> tuple[Any, Any, Any]:

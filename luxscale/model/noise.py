@@ -7,6 +7,7 @@ feature, and makes `DiagonalNoise` of it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -16,14 +17,14 @@ from jax.scipy.linalg import solve_triangular
 
 from luxscale.model import linalg
 from luxscale.model.decoders import Features
-from luxscale.model.observation import Observation
+from luxscale.model.observation import Equations, Observation
 
 #: Features of independent noise are summed where there are more than so many for each term of phi.
 _FEW = 2
 
 #: Variance of white noise beside correlated noise, in units of the typical error: so that features
 #: outnumber components.
-_WHITE = 1e-4
+WHITE = 1e-4
 
 
 class Noise(Protocol):
@@ -150,13 +151,15 @@ class DiagonalNoise:
             precision = linalg.unpack(packed, reduced.basis.shape[1])
             pixels = reduced.pixels
         return Observation(
-            precision=precision,
-            pull=pull,
-            weights=reduced.weights,
-            features=features,
+            equations=Equations(
+                precision=precision,
+                pull=pull,
+                weights=reduced.weights,
+                features=features,
+            ),
             base=root * r,
             root=root,
-            chi2_weights=pixels,
+            weights=pixels,
             n_values=jnp.sum(w > 0, 1),
         )
 
@@ -271,40 +274,46 @@ class CorrelatedNoise:
             root = 1 / jnp.sqrt(variance)
             found = linalg.dot(r, reduced.basis)
             return Observation(
-                precision=1 / variance,
-                pull=found / variance,
-                weights=reduced.weights,
-                features=features,
+                equations=Equations(
+                    precision=1 / variance,
+                    pull=found / variance,
+                    weights=reduced.weights,
+                    features=features,
+                ),
                 base=root * found,
                 root=root,
-                chi2_weights=reduced.weights,
+                weights=reduced.weights,
                 n_values=jnp.full(len(r), float(root.shape[1])),
             )
         known = (ivar > 0) & (self.unit > 0)
-        sd = jnp.sqrt(variance)
-        n = self.shapes.shape[1]
+        # float64 where the program has it: what pixels leave of the components spans many decades
+        wide = jnp.asarray(0.0, float).dtype
+        shapes, sd = self.shapes.astype(wide), jnp.sqrt(variance.astype(wide))
+        n = shapes.shape[1]
         i, j, _ = linalg.packed_index(n)
-        shapes = self.shapes.T
-        packed = linalg.dot(known.astype(r.dtype), (shapes[i] * shapes[j]).T)
-        overlap = linalg.unpack(packed, n)
-        scaled = sd[:, :, None] * overlap * sd[:, None] / _WHITE
-        factor = jnp.linalg.cholesky(scaled + jnp.eye(n))
-        eye = jnp.broadcast_to(jnp.eye(n, dtype=r.dtype), scaled.shape)
+        columns = shapes.T
+        packed = linalg.dot(known.astype(wide), (columns[i] * columns[j]).T)
+        scaled = sd[:, :, None] * linalg.unpack(packed, n) * sd[:, None] / WHITE
+        eye = jnp.broadcast_to(jnp.eye(n, dtype=wide), scaled.shape)
+        factor = jnp.linalg.cholesky(scaled + eye)
         half = solve_triangular(factor, eye, lower=True)
         y = linalg.dot(half.swapaxes(1, 2), half)
         unit = jnp.where(self.unit > 0, self.unit, 1)
-        projected = linalg.dot(jnp.where(known, r / unit, 0), self.shapes) * sd / _WHITE
+        projected = linalg.dot(jnp.where(known, r / unit, 0).astype(wide), shapes) * sd / WHITE
         kept = eye - y
         found = linalg.dot(y, projected[..., None])[..., 0]
+        narrow = functools.partial(jnp.asarray, dtype=r.dtype)
         return Observation(
-            precision=kept / (sd[:, :, None] * sd[:, None]),
-            pull=found / sd,
+            equations=Equations(
+                precision=narrow(kept / (sd[:, :, None] * sd[:, None])),
+                pull=narrow(found / sd),
+                weights=reduced.weights,
+                features=features,
+            ),
+            base=narrow(found),
+            root=narrow(kept / sd[:, None]),
             weights=reduced.weights,
-            features=features,
-            base=found,
-            root=kept / sd[:, None],
-            chi2_weights=reduced.weights,
-            n_values=jnp.trace(kept, axis1=1, axis2=2),
+            n_values=narrow(jnp.trace(kept, axis1=1, axis2=2)),
         )
 
 

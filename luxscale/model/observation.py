@@ -1,7 +1,7 @@
 """What the data of one output say of the latents of a block of stars.
 
 For residuals r of covariance N about offset + W phi(z), chi-square plus a constant is
-mu^T M mu - 2 mu^T b with mu = B phi(z): M, b and B are what an `Observation` holds. They are as
+mu^T M mu - 2 mu^T b with mu = B phi(z): M, b and B are what `Equations` hold. They are as
 small as the data allow: pixels of independent noise are summed into as many numbers as phi has, and
 correlated pixels are taken as their independent components.
 """
@@ -19,8 +19,8 @@ from luxscale.model.decoders import Features
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Observation:
-    """Data of one output, for a block of stars.
+class Equations:
+    """What data of one output make chi-square of latents, but for a constant: see the module.
 
     Parameters
     ----------
@@ -32,32 +32,19 @@ class Observation:
         B.
     features : Features
         phi.
-    base : array, (star, other)
-        Chi-square is |base - root B' phi|^2, root (star, other, value) or (star, other) where it is
-        diagonal, with ``chi2_weights`` for B'.
-    root : array
-    chi2_weights : array, (value of root, term)
-    n_values : array, (star,)
-        Number of independent values, of which chi-square is the sum.
     """
 
     precision: Any
     pull: Any
     weights: Any
     features: Features
-    base: Any
-    root: Any
-    chi2_weights: Any
-    n_values: Any
 
-    def chi2(self, z: Any) -> Any:
-        """Return r^T N^-1 r at latents: (star, latent) -> (star,)."""
-        predicted = linalg.dot(self.features(z), self.chi2_weights.T)
-        residual = self.base - _apply(self.root, predicted)
-        return jnp.sum(residual * residual, 1)
+    def predict(self, z: Any) -> Any:
+        """Return mu: (..., latent) -> (..., value)."""
+        return linalg.dot(self.features(z), self.weights.T)
 
-    def scale(self, factor: Any) -> Observation:
-        """Return the data with variances divided by a factor: (star,)."""
+    def scale(self, factor: Any) -> Equations:
+        """Return what the data say with variances divided by a factor: (star,)."""
         shape = (-1,) + (1,) * (self.precision.ndim - 1)
         return dataclasses.replace(
             self,
@@ -67,9 +54,8 @@ class Observation:
 
     def linearise(self, z: Any) -> tuple[Any, Any]:
         """Return J^T M J, (star, P, P), and J^T (b - M mu), (star, P), with J the slope of mu."""
-        predicted = linalg.dot(self.features(z), self.weights.T)
         slopes = self.features.slopes(z, self.weights)
-        rest = self.pull - _apply(self.precision, predicted)
+        rest = self.pull - _apply(self.precision, self.predict(z))
         if self.precision.ndim == 2:
             weighted = slopes * self.precision[:, None]
         else:
@@ -82,14 +68,13 @@ class Observation:
 
         A difference of squares is a product, so that nothing cancels.
         """
-        before = linalg.dot(self.features(old), self.weights.T)
-        after = linalg.dot(self.features(new), self.weights.T)
+        before, after = self.predict(old), self.predict(new)
         slope = _apply(self.precision, before + after) - 2 * self.pull
         return jnp.sum((after - before) * slope, 1)
 
     def score(self, landmarks: Any) -> Any:
         """Return chi-square, less a constant, at each of some latents: (k, P) -> (star, k)."""
-        predicted = linalg.dot(self.features(landmarks), self.weights.T)
+        predicted = self.predict(landmarks)
         linear = -2 * linalg.dot(self.pull, predicted.T)
         if self.precision.ndim == 2:
             return linear + linalg.dot(self.precision, (predicted**2).T)
@@ -97,19 +82,39 @@ class Observation:
         return linear + jnp.sum(applied * predicted, -1)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Observation:
+    """Data of one output, for a block of stars.
+
+    Parameters
+    ----------
+    equations : Equations
+    base : array, (star, other)
+        Chi-square is |base - root B' phi|^2.
+    root : array, (star, other, value) or (star, other)
+        The latter where it is diagonal.
+    weights : array, (value of root, term)
+        B'.
+    n_values : array, (star,)
+        Number of independent values, of which chi-square is the sum.
+    """
+
+    equations: Equations
+    base: Any
+    root: Any
+    weights: Any
+    n_values: Any
+
+    def chi2(self, z: Any) -> Any:
+        """Return r^T N^-1 r at latents: (star, latent) -> (star,)."""
+        predicted = linalg.dot(self.equations.features(z), self.weights.T)
+        residual = self.base - _apply(self.root, predicted)
+        return jnp.sum(residual * residual, 1)
+
+
+jax.tree_util.register_dataclass(Equations, ["precision", "pull", "weights", "features"], [])
 jax.tree_util.register_dataclass(
-    Observation,
-    [
-        "precision",
-        "pull",
-        "weights",
-        "features",
-        "base",
-        "root",
-        "chi2_weights",
-        "n_values",
-    ],
-    [],
+    Observation, ["equations", "base", "root", "weights", "n_values"], []
 )
 
 

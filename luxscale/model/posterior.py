@@ -26,15 +26,17 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 
 from luxscale.model import linalg
-from luxscale.model.observation import Observation
+from luxscale.model.observation import Equations, Observation
 from luxscale.model.priors import Gaussians
 
 #: Gaussians of the prior that are tried for each star.
 TRIED = 8
 
-#: Gauss-Newton steps of a round, and most rounds. After each round the weights of heavy tails are
-#: set anew.
-STEPS, ROUNDS = 4, 20
+#: Gauss-Newton steps of a round. After each round the weights of heavy tails are set anew.
+STEPS = 4
+
+#: Most rounds for all stars, and for those that need more.
+FEW_ROUNDS, ROUNDS = 2, 25
 
 #: Squared distance to the maximum, in sigma, at which the search has settled.
 SETTLED = 1e-4
@@ -66,7 +68,9 @@ class Local(NamedTuple):
     precision: Any
 
 
-def find_modes(observations: Sequence[Observation], dofs: Any, prior: Gaussians) -> Mode:
+def find_modes(
+    observations: Sequence[Observation], dofs: Any, prior: Gaussians, rounds: int = ROUNDS
+) -> Mode:
     """Return the terms of the posterior that matter: arrays (term, star, ...).
 
     Parameters
@@ -75,8 +79,10 @@ def find_modes(observations: Sequence[Observation], dofs: Any, prior: Gaussians)
     dofs : array, (output,)
         Degrees of freedom nu of each output; infinite for Gaussian noise.
     prior : Gaussians
+    rounds : int
+        Most rounds of the search.
     """
-    scores = sum(o.score(prior.mean) for o in observations) - 2 * prior.log_weight
+    scores = sum(o.equations.score(prior.mean) for o in observations) - 2 * prior.log_weight
     tried = min(TRIED, prior.mean.shape[0])
     _, chosen = jax.lax.top_k(-scores, tried)
     n = chosen.shape[0]
@@ -112,7 +118,7 @@ def find_modes(observations: Sequence[Observation], dofs: Any, prior: Gaussians)
 
     def is_unfinished(state: tuple[Any, Mode]) -> Any:
         number, modes = state
-        return (number < ROUNDS) & _is_active(modes).any()
+        return (number < rounds) & _is_active(modes).any()
 
     _, modes = jax.lax.while_loop(is_unfinished, go_on, (1, modes))
     return modes
@@ -143,9 +149,9 @@ def _run_round(observations: Sequence[Observation], dofs: Any, local: Local, mod
     scaled = []
     for observation, nu in zip(observations, dofs, strict=True):
         factor = soften(nu, observation.n_values, observation.chi2(mode.latent))
-        scaled.append(observation.scale(jnp.where(first, 1, factor)))
+        scaled.append(observation.equations.scale(jnp.where(first, 1, factor)))
     z, damping = search(scaled, local.mean, local.precision, mode.latent, mode.damping, STEPS)
-    hessian, downhill = _linearise(scaled, local.mean, local.precision, z)
+    hessian, downhill = linearise(scaled, local.mean, local.precision, z)
     factor = jnp.linalg.cholesky(hessian)
     eye = jnp.broadcast_to(jnp.eye(z.shape[1], dtype=z.dtype), hessian.shape)
     covariance = cho_solve((factor, True), eye)
@@ -178,12 +184,17 @@ def soften(nu: Any, n_values: Any, chi2: Any) -> Any:
 def log_likelihood(nu: Any, n_values: Any, chi2: Any) -> Any:
     """Return ln p(data) less what does not depend on latents: (star,)."""
     finite = jnp.where(jnp.isfinite(nu), nu, 1)
-    heavy = -0.5 * (finite + n_values) * jnp.log1p(chi2 / finite)
+    heavy = log_heavy(finite, n_values, chi2)
     return jnp.where(jnp.isfinite(nu), heavy, -0.5 * chi2)
 
 
+def log_heavy(nu: Any, n_values: Any, chi2: Any) -> Any:
+    """Return -(nu + D) / 2 ln(1 + chi2 / nu): (star,)."""
+    return -0.5 * (nu + n_values) * jnp.log1p(chi2 / nu)
+
+
 def search(
-    observations: Sequence[Observation],
+    equations: Sequence[Equations],
     mean: Any,
     precision: Any,
     z: Any,
@@ -194,7 +205,7 @@ def search(
 
     Parameters
     ----------
-    observations : sequence of Observation
+    equations : sequence of Equations
     mean, precision : array, (star, P) and (star, P, P)
         Of the Gaussian that holds each star's latents.
     z, damping : array, (star, P) and (star,)
@@ -208,14 +219,14 @@ def search(
 
     def step(_: int, state: tuple[Any, Any]) -> tuple[Any, Any]:
         z, damping = state
-        hessian, downhill = _linearise(observations, mean, precision, z)
+        hessian, downhill = linearise(equations, mean, precision, z)
         diagonal = jnp.diagonal(hessian, axis1=1, axis2=2)
         eye = jnp.eye(z.shape[1], dtype=z.dtype)
         lifted = hessian + (damping[:, None] * diagonal)[..., None] * eye
         factor = jnp.linalg.cholesky(lifted)
         new = z + cho_solve((factor, True), downhill[..., None])[..., 0]
         # false of NaN, where damping is too small
-        better = _measure_change(observations, mean, precision, z, new) < 0
+        better = _measure_change(equations, mean, precision, z, new) < 0
         damping = jnp.where(better, damping / 5, damping * 5)
         z = jnp.where(better[:, None], new, z)
         return z, jnp.clip(damping, _LEAST_DAMPING, _MOST_DAMPING)
@@ -224,25 +235,23 @@ def search(
     return found
 
 
-def _linearise(
-    observations: Sequence[Observation], mean: Any, precision: Any, z: Any
-) -> tuple[Any, Any]:
+def linearise(equations: Sequence[Equations], mean: Any, precision: Any, z: Any) -> tuple[Any, Any]:
     """Return the matrix of a Gauss-Newton step, and minus half the gradient."""
     hessian = precision
     downhill = -linalg.dot(precision, (z - mean)[..., None])[..., 0]
-    for observation in observations:
-        curvature, slope = observation.linearise(z)
+    for one in equations:
+        curvature, slope = one.linearise(z)
         hessian = hessian + curvature
         downhill = downhill + slope
     return hessian, downhill
 
 
 def _measure_change(
-    observations: Sequence[Observation], mean: Any, precision: Any, old: Any, new: Any
+    equations: Sequence[Equations], mean: Any, precision: Any, old: Any, new: Any
 ) -> Any:
     """Return by how much what is minimised grows from old to new latents: (star,)."""
     both = (old - mean) + (new - mean)
     change = jnp.sum(linalg.dot(precision, both[..., None])[..., 0] * (new - old), 1)
-    for observation in observations:
-        change = change + observation.measure_change(old, new)
+    for one in equations:
+        change = change + one.measure_change(old, new)
     return change

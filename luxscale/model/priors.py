@@ -139,10 +139,10 @@ class GaussianPrior:
 
     def gaussians(self) -> Gaussians:
         """Return the prior, prepared for the kernel, as one Gaussian."""
-        precision = jnp.asarray(self.precision)
-        log_weight = 0.5 * jnp.sum(jnp.log(precision))
-        zero = jnp.zeros_like(precision)
-        return Gaussians(log_weight[None], zero[None], jnp.diag(precision)[None])
+        precision = np.asarray(self.precision, np.float32)
+        log_weight = 0.5 * np.sum(np.log(precision), keepdims=True)
+        zero = np.zeros_like(precision)
+        return Gaussians(log_weight, zero[None], np.diag(precision)[None])
 
     @property
     def is_gaussian(self) -> bool:
@@ -223,7 +223,7 @@ class MixturePrior:
 
     def distance(self, z: np.ndarray) -> np.ndarray:
         """Return -2 ln p(z) - P ln 2 pi of latents: (star,)."""
-        log_weight, mean, precision = (np.asarray(a, float) for a in self._expand())
+        log_weight, mean, precision = (np.asarray(a, float) for a in self.expand())
         total = np.full(len(z), -np.inf)
         for log_pi, mu, matrix in zip(log_weight, mean, precision, strict=True):
             away = z - mu
@@ -232,7 +232,7 @@ class MixturePrior:
 
     def gaussians(self) -> Gaussians:
         """Return its Gaussians, in float32."""
-        return Gaussians(*(jnp.asarray(a, jnp.float32) for a in self._expand()))
+        return Gaussians(*(np.asarray(a, np.float32) for a in self.expand()))
 
     def to_attributes(self) -> dict[str, Any]:
         """Return the prior as attributes of a model's file."""
@@ -251,7 +251,8 @@ class MixturePrior:
         within = np.tensordot(self.weight, self.covariance, axes=1)
         return np.asarray(within + (self.weight * away.T) @ away)
 
-    def _expand(self) -> Gaussians:
+    def expand(self) -> Gaussians:
+        """Return its Gaussians, in float64."""
         precision = np.linalg.inv(np.asarray(self.covariance, float))
         _, log_det = np.linalg.slogdet(precision)
         return Gaussians(np.log(self.weight) + 0.5 * log_det, self.mean, precision)

@@ -130,6 +130,6 @@ def train(
                 n_stars=data.n_stars,
                 training_checksum=data.checksum(),
             ),
-            prior=GaussianPrior(precision),
+            prior=trained.prior or GaussianPrior(precision),
         )
         return calibrate(model, data, trained, folds, shown, exact_labels=chosen.latents_are_labels)

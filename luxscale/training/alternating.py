@@ -29,7 +29,7 @@ import numpy as np
 
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap
-from luxscale.training.data import Arrays, Report, Trained, TrainingData
+from luxscale.training.data import Arrays, Fit, Report, Trained, TrainingData
 from luxscale.training.gauge import turn_to_canonical_gauge
 from luxscale.training.latents import Latents, solve_latents
 from luxscale.training.regression import extrapolate_step, leave_out_each, regress_weights
@@ -64,7 +64,7 @@ class Steps(NamedTuple):
 
     weights: Callable[[_Outputs, Latents, np.ndarray, TrainingData, bool], _Outputs]
     latents: Callable[[_Outputs, Latents, float, bool], Latents]
-    leave_out: Callable[[_Outputs, Latents, Sequence[np.ndarray], TrainingData], Iterable[_Outputs]]
+    leave_out: Callable[[_Outputs, Latents, Sequence[np.ndarray], TrainingData], Iterable[Fit]]
 
 
 def train_alternating(
@@ -134,7 +134,7 @@ def train_alternating(
         latents = turned
         iteration += 1
 
-    def leave_out(folds: Sequence[np.ndarray]) -> Iterable[_Outputs]:
+    def leave_out(folds: Sequence[np.ndarray]) -> Iterable[Fit]:
         return steps.leave_out(outputs, latents, folds, data)
 
     return Trained(
@@ -196,7 +196,7 @@ def _solve_latents(outputs: _Outputs, latents: Latents, precision: float, final:
 
 def _leave_out(
     outputs: _Outputs, latents: Latents, folds: Sequence[np.ndarray], data: TrainingData
-) -> Iterable[_Outputs]:
+) -> Iterable[Fit]:
     starts = [o.weights for o in outputs]
     return leave_out_each(outputs, latents, starts, folds)
 

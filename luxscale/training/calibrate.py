@@ -96,10 +96,10 @@ def measure_each_fold(
         windows.update(output.windows)
     parts = []
     shown.stage("regression without each fold")
-    for k, arrays in enumerate(trained.leave_out(rows)):
+    for k, fit in enumerate(trained.leave_out(rows)):
         shown.stage(f"fold {k + 1} of {folds}")
-        outputs = data.to_model(arrays, trained.kinds, windows)
-        part = dataclasses.replace(model, outputs=outputs)
+        outputs = data.to_model(fit.arrays, trained.kinds, windows)
+        part = dataclasses.replace(model, outputs=outputs, prior=fit.prior or model.prior)
         parts.append(_measure(part, data, rows[k]))
     return parts
 

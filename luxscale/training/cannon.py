@@ -18,7 +18,7 @@ import numpy as np
 
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap, PolynomialMap, quadratic_features
-from luxscale.training.data import Arrays, Report, Trained, TrainingData
+from luxscale.training.data import Arrays, Fit, Report, Trained, TrainingData
 from luxscale.training.latents import Latents, log_likelihood
 from luxscale.training.regression import regress_weights
 
@@ -64,12 +64,12 @@ def train_cannon(data: TrainingData, latent_dim: int, *, report: Report) -> Trai
         names = [o.spec.name for o in data.outputs]
         return tuple(maps.get(name, o) for name, o in zip(names, regressed, strict=True))
 
-    def leave_out(folds: Sequence[np.ndarray]) -> Iterator[_Outputs]:
+    def leave_out(folds: Sequence[np.ndarray]) -> Iterator[Fit]:
         for fold in folds:
             others = complete.copy()
             others[fold] = 0
             # scatter too: with many coefficients that of stars that were fitted is too small
-            yield put_label_maps(_regress(outputs, latents, others, data, _STEPS))
+            yield Fit(put_label_maps(_regress(outputs, latents, others, data, _STEPS)))
 
     kinds = tuple(LinearMap if o.is_label else PolynomialMap.quadratic for o in data.outputs)
     return Trained(put_label_maps(outputs), history, leave_out, kinds)

@@ -13,7 +13,8 @@ import xarray as xr
 
 from luxscale.model.decoders import Decoder
 from luxscale.model.lux import Output
-from luxscale.model.noise import DiagonalNoise
+from luxscale.model.noise import CorrelatedNoise, DiagonalNoise
+from luxscale.model.priors import Prior
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.windows import Spans
 
@@ -34,7 +35,8 @@ LEAST_SCATTER = 1e-3
 class Arrays(NamedTuple):
     """One output in the arithmetic of training: data and parameters.
 
-    values, ivar : (star, feature); weights : (feature, latent); offset, scatter : (feature,).
+    values, ivar : (star, feature); weights : (feature, latent); offset, scatter : (feature,);
+    correlation, dof : of the noise, as in `luxscale.model.lux.Output`.
     """
 
     values: Any
@@ -42,6 +44,8 @@ class Arrays(NamedTuple):
     weights: Any
     offset: Any
     scatter: Any
+    correlation: CorrelatedNoise | None = None
+    dof: float = np.inf
 
     @property
     def noise(self) -> DiagonalNoise:
@@ -174,7 +178,15 @@ class TrainingOutput:
             used=used,
             bounds=np.stack(bounds, 1),
             windows=tuple(own_windows),
+            correlation=self._scale_noise(arrays.correlation),
+            dof=float(arrays.dof),
         )
+
+    def _scale_noise(self, noise: CorrelatedNoise | None) -> CorrelatedNoise | None:
+        """Return noise in the units of the survey."""
+        if noise is None:
+            return None
+        return noise.scale_by(self.spread.scale)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,18 +282,29 @@ class TrainingData:
         return tuple(outputs)
 
 
+class Fit(NamedTuple):
+    """Parameters from some of the stars.
+
+    arrays: outputs in scaled units; prior: that of the latents, if it is fitted too.
+    """
+
+    arrays: tuple[Arrays, ...]
+    prior: Prior | None = None
+
+
 class Trained(NamedTuple):
     """What a trainer returns.
 
     arrays: trained outputs in scaled units; history: objective per star after each iteration;
-    leave_out: what returns, for the stars of each fold (positions), the arrays that the others give
-    at the latents found; kinds: map of each output.
+    leave_out: what returns, for the stars of each fold (positions), what the others give at the
+    latents found; kinds: map of each output; prior: that of the latents, if it is fitted too.
     """
 
     arrays: tuple[Arrays, ...]
     history: list[float]
-    leave_out: Callable[[Sequence[np.ndarray]], Iterable[tuple[Arrays, ...]]]
+    leave_out: Callable[[Sequence[np.ndarray]], Iterable[Fit]]
     kinds: tuple[MakeDecoder, ...]
+    prior: Prior | None = None
 
 
 def assign_folds(stars: np.ndarray, folds: int) -> np.ndarray:

@@ -21,7 +21,6 @@ large negative number, where the exact s-step ends at s = 0.
 from __future__ import annotations
 
 import functools
-import importlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
@@ -33,10 +32,10 @@ import numpy as np
 
 from luxscale.errors import InputError
 from luxscale.model import linalg
-from luxscale.model.jit import compile_program
+from luxscale.model.jit import compile_program, use_float64
 from luxscale.model.noise import DiagonalNoise
 from luxscale.training.alternating import Steps
-from luxscale.training.data import BLOCK, LEAST_SCATTER, Arrays, TrainingData
+from luxscale.training.data import BLOCK, LEAST_SCATTER, Arrays, Fit, TrainingData
 from luxscale.training.latents import Latents
 from luxscale.training.regression import TILE
 
@@ -92,11 +91,11 @@ def _solve_latents(
 
 def _leave_out(
     outputs: tuple[Arrays, ...], latents: Latents, folds: Sequence[np.ndarray], data: TrainingData
-) -> Iterator[tuple[Arrays, ...]]:
+) -> Iterator[Fit]:
     for fold in folds:
         others = data.mark_stars()
         others[fold] = 0
-        yield _solve_weights(outputs, latents, others, data, final=False)
+        yield Fit(_solve_weights(outputs, latents, others, data, final=False))
 
 
 @functools.cache
@@ -112,13 +111,6 @@ def _jaxopt() -> ModuleType:
     return jaxopt
 
 
-def _float64() -> Any:
-    """Return the context of float64 for this thread, which jax has moved."""
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
-    return importlib.import_module("jax.experimental").enable_x64(True)
-
-
 def _program(**options: Any) -> Callable[[Callable], Callable]:
     """Compile as `luxscale.model.jit.compile_program` does, in float64.
 
@@ -130,7 +122,7 @@ def _program(**options: Any) -> Callable[[Callable], Callable]:
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            with _float64():
+            with use_float64():
                 return compiled(*args, **kwargs)
 
         return run

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from luxscale.model.decoders import LinearMap
-from luxscale.training.data import LEAST_SCATTER, Arrays, Report, Trained, TrainingData
+from luxscale.training.data import LEAST_SCATTER, Arrays, Fit, Report, Trained, TrainingData
 from luxscale.training.gauge import turn_to_canonical_gauge
 from luxscale.training.latents import Latents, solve_latents
 from luxscale.training.regression import extrapolate_step, leave_out_each, regress_weights
@@ -94,7 +94,7 @@ def train_marginal(
             break
     outputs, _ = turn_to_canonical_gauge(outputs, latents, data.n_stars, informing)
 
-    def leave_out(folds: Sequence[np.ndarray]) -> list[tuple[Arrays, ...]]:
+    def leave_out(folds: Sequence[np.ndarray]) -> list[Fit]:
         final = solve_latents(outputs, 1.0)
         zero = [np.zeros_like(o.weights) for o in outputs]
         return leave_out_each(outputs, final, zero, folds)

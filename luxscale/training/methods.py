@@ -52,7 +52,7 @@ class Setting:
             if value not in self.choices:
                 raise InputError(f"{name} {value!r} is unknown; choose {' or '.join(self.choices)}")
         elif self.whole:
-            check_whole(name, value, 1)
+            check_whole(name, value, 0 if self.zero else 1)
         else:
             check_positive(name, value, zero=self.zero)
 
@@ -79,6 +79,8 @@ class Method:
         is measured, and the number of latents is not free.
     prior : float, optional
         Precision of a prior of its own on latents at the test step; None where it is free.
+    latent_dim : int
+        Number of latents unless given, where it is free.
     select_stars : callable
         ``select_stars(data, latent_dim, folds, where, say)`` counts the stars that the method
         cannot use, and refuses data that leave too few.
@@ -89,6 +91,7 @@ class Method:
     settings: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
     latents_are_labels: bool = False
     prior: float | None = None
+    latent_dim: int = LATENT_DIM
     select_stars: Callable[[TrainingData, int, int, str, Callable[[str], None]], TrainingData] = (
         _use_all_stars
     )
@@ -102,7 +105,7 @@ class Method:
             If it is no whole number, or not free to choose.
         """
         if not self.latents_are_labels:
-            number = LATENT_DIM if given is None else given
+            number = self.latent_dim if given is None else given
             check_whole("latent_dim", number, 1)
             return int(number)
         labels = sum(output.size for output in data.labels)
@@ -126,9 +129,7 @@ class Method:
         if self.prior is None:
             return 1.0 if given is None else check_positive("prior", given)
         if given is not None:
-            raise InputError(
-                f"prior={given}: {self.title} has a wide prior of its own; leave it out"
-            )
+            raise InputError(f"prior={given}: {self.title} has a prior of its own; leave it out")
         return self.prior
 
 
@@ -154,6 +155,17 @@ def _fit_cannon(
     from luxscale.training.cannon import train_cannon
 
     return train_cannon(data, latent_dim, report=report)
+
+
+def _fit_curved(
+    data: TrainingData, latent_dim: int, report: Report, settings: dict[str, Any]
+) -> Trained:
+    from luxscale.training.curved import Shape, train_curved
+
+    sizes = dict(settings)
+    iterations = sizes.pop("iterations")
+    shape = Shape(latent_dim=latent_dim, **sizes)
+    return train_curved(data, shape, iterations=iterations, report=report)
 
 
 def _select_complete_stars(
@@ -183,6 +195,19 @@ METHODS: dict[str, Method] = {
             "latent_precision": Setting(default=1e-6),
             "solver": Setting(default="exact", choices=("exact", "jaxopt")),
         },
+    ),
+    "curved": Method(
+        title="the curved method",
+        fit=_fit_curved,
+        settings={
+            "iterations": Setting(default=24, whole=True),
+            "quadratic": Setting(default=12, whole=True),
+            "cubic": Setting(default=0, whole=True, zero=True),
+            "components": Setting(default=80, whole=True),
+            "gaussians": Setting(default=80, whole=True),
+        },
+        prior=1.0,
+        latent_dim=12,
     ),
     # its prior is ten times wider than the spread of the training labels
     "cannon": Method(

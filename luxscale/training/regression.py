@@ -17,7 +17,7 @@ import numpy as np
 from luxscale.model import linalg
 from luxscale.model.jit import compile_program
 from luxscale.model.noise import DiagonalNoise
-from luxscale.training.data import LEAST_SCATTER, Arrays
+from luxscale.training.data import LEAST_SCATTER, Arrays, Fit
 from luxscale.training.latents import Latents
 from luxscale.training.statistics import Moments, Statistics, compute_moments, expect, maximise
 
@@ -123,13 +123,13 @@ def leave_out_each(
     latents: Latents,
     starts: Sequence[Any],
     folds: Sequence[np.ndarray],
-) -> list[tuple[Arrays, ...]]:
+) -> list[Fit]:
     """Return the outputs once for each fold, regressed without its stars."""
     parts = [
         regress_folds(output, latents, start, folds)
         for output, start in zip(outputs, starts, strict=True)
     ]
-    return list(zip(*parts, strict=True))
+    return [Fit(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def regress_folds(
