@@ -19,6 +19,7 @@ from luxscale.cli.base import (
 )
 from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.training.methods import METHODS, list_methods_with_free_latents
+from luxscale.training.recipes import NAMES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,17 +31,23 @@ if TYPE_CHECKING:
 @click.argument("survey")
 @click.option("--out", required=True, help="Model to write, a Zarr store.")
 @click.option(
+    "--recipe",
+    type=click.Choice(NAMES),
+    default=None,
+    help="A method with its sizes. [default: the best on stars left out]",
+)
+@click.option(
     "--latent-dim",
     type=click.IntRange(1),
     default=None,
-    help="Number of latents P. [default: 48; The Cannon has one a label]",
+    help="Number of latents P. [default: 48, of the curved method 12; The Cannon has one a label]",
 )
 @click.option(
     "--method",
     type=click.Choice(list(METHODS)),
-    default="marginal",
-    show_default=True,
-    help="How to train: by maximum marginal likelihood, as in the paper, or The Cannon.",
+    default=None,
+    help="How to train: by maximum marginal likelihood (linear; the default where a size is "
+    "given), as in the paper, with products of latents, or The Cannon.",
 )
 @click.option(
     "--solver",
@@ -107,8 +114,9 @@ if TYPE_CHECKING:
 def train(
     survey: str,
     out: str,
+    recipe: str | None,
     latent_dim: int | None,
-    method: str,
+    method: str | None,
     solver: str | None,
     latent_precision: float | None,
     prior: float | None,
@@ -122,7 +130,11 @@ def train(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Train a model on the stars of SURVEY that have labels."""
+    """Train a model on the stars of SURVEY that have labels.
+
+    Without --recipe, --method or sizes, the recipes that so many stars can carry are compared on
+    stars left out, and the best is trained on all.
+    """
     from luxscale import store
     from luxscale.model.file import FORMAT
     from luxscale.training import train as fit
@@ -140,6 +152,7 @@ def train(
     trained = fit(
         opened,
         latent_dim,
+        recipe=recipe,
         outputs=outputs or None,
         method=method,
         windows=windows,

@@ -9,12 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from luxscale.errors import InputError
 from luxscale.training.methods import check_whole, complete_settings, pick_method
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from luxscale.model.lux import LuxModel
+    from luxscale.training.recipes import Recipe
 
 __all__ = ["train"]
 
@@ -23,8 +25,9 @@ def train(
     survey: xr.Dataset,
     latent_dim: int | None = None,
     *,
+    recipe: str | None = None,
     outputs: Sequence[str] | None = None,
-    method: str = "marginal",
+    method: str | None = None,
     windows: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     prior: float | None = None,
     folds: int = 5,
@@ -40,20 +43,28 @@ def train(
     survey : Dataset
         Training stars; those without any label are left out.
     latent_dim : int, optional
-        Number of latents P; 48 by default. The Cannon has one a label, and takes none.
+        Number of latents P; 48 by default, 12 of the curved method. The Cannon has one a label, and
+        takes none.
+    recipe : {"linear", "curved", "cubic"}, optional
+        A method with sizes that the number of stars can carry; see ``luxscale.training.recipes``.
+        Where neither it nor anything else of the model is given, those that the stars can carry are
+        compared by the labels of stars left out, and the simplest is chosen that is within one
+        standard error of the best.
     outputs : sequence of str, optional
         Outputs to model; all that the survey holds if not given.
-    method : {"marginal", "alternating", "cannon"}
-        Maximum marginal likelihood, the paper's training step (section 4.2), or The Cannon
+    method : {"marginal", "alternating", "curved", "cannon"}, optional
+        Maximum marginal likelihood (the default where sizes are given), the paper's training step
+        (section 4.2), maps with products of latents under a mixture of Gaussians, or The Cannon
         (quadratic in the labels). See ``luxscale.training.marginal``,
-        ``luxscale.training.alternating``, ``luxscale.training.cannon``.
+        ``luxscale.training.alternating``, ``luxscale.training.curved``,
+        ``luxscale.training.cannon``.
     windows : mapping of str to sequence of (least, greatest), optional
         Labels that are to be inferred from the pixels in these wavelength windows alone (section 5
         of the paper), in the unit of the grid. The other labels use all pixels.
     prior : float, optional
         Precision of the Gaussian prior on the latents at the test step, in the gauge where those of
-        the training stars have variance 1; 1 by default. The Cannon has a wide one of its own, and
-        takes none.
+        the training stars have variance 1; 1 by default. The Cannon has a wide one of its own, the
+        curved method fits one, and both take none.
     folds : int
         Misfit of the labels, and the limits of flags, are measured on each fold of the stars with
         weights regressed on the others; 1 measures nothing, and errors are then formal only.
@@ -69,7 +80,9 @@ def train(
         least gain of an iteration, in ln evidence or penalised log-likelihood per measured value);
         ``latent_precision`` (alternating: precision of the prior on latents in training, equation
         7); ``solver`` (alternating: ``"exact"``, or ``"jaxopt"`` for the paper's iterative solvers,
-        which need the extra of that name).
+        which need the extra of that name); ``quadratic``, ``cubic`` (curved: of how many of the
+        first latents there are products of two, and of three); ``components`` (curved: that stand
+        for a spectrum); ``gaussians`` (curved: of the prior).
 
     Returns
     -------
@@ -88,9 +101,92 @@ def train(
     >>> model["flux"].scatter.shape == (survey.sizes["wavelength"],)  # the paper's s
     True
     """
-    settings = complete_settings(method, settings)
     check_whole("folds", folds, 1)
     check_whole("seed", seed, 0)
+    free = method is None and latent_dim is None and prior is None and not settings
+    if recipe is not None and not free:
+        raise InputError(
+            f"recipe={recipe!r} names method and sizes; leave out method, latent_dim, prior and "
+            "settings, or the recipe"
+        )
+    model_options: dict[str, Any] = {"outputs": outputs, "windows": windows, "where": where}
+    compared: dict[str, Any] = {}
+    if free:
+        chosen, compared = _choose_recipe(survey, recipe, model_options, progress)
+        method, latent_dim, settings = chosen.method, chosen.latent_dim, dict(chosen.settings)
+    return _train(
+        survey,
+        latent_dim,
+        method=method or "marginal",
+        prior=prior,
+        folds=folds,
+        seed=seed,
+        progress=progress,
+        settings=settings,
+        compared=compared,
+        **model_options,
+    )
+
+
+def _choose_recipe(
+    survey: xr.Dataset, name: str | None, model_options: Mapping[str, Any], progress: bool
+) -> tuple[Recipe, dict[str, Any]]:
+    """Return the recipe of a name, or that which is best on stars left out, and what to record."""
+    from luxscale.progress import Progress
+    from luxscale.training.compare import compare_recipes
+    from luxscale.training.recipes import choose, find_recipe, format_trials, list_recipes
+    from luxscale.training.select import measure_sizes, select_labelled
+
+    outputs, where = model_options["outputs"], model_options["where"]
+    stars = select_labelled(survey, outputs, where)
+    sizes = measure_sizes(stars, outputs, where)
+    if name is not None:
+        return find_recipe(name, *sizes), {"recipe": name}
+    recipes, reason = list_recipes(*sizes)
+    with Progress("recipes", enabled=progress) as shown:
+        if reason:
+            shown.say(reason)
+        if len(recipes) == 1:
+            return recipes[0], {"recipe": recipes[0].name}
+
+        def train_part(part: xr.Dataset, recipe: Recipe) -> LuxModel:
+            return _train(
+                part,
+                recipe.latent_dim,
+                method=recipe.method,
+                prior=None,
+                folds=1,
+                seed=0,
+                progress=False,
+                settings=dict(recipe.settings),
+                compared={},
+                **model_options,
+            )
+
+        trials = compare_recipes(stars, recipes, train_part, shown.say)
+        chosen = choose(trials)
+        shown.say("stars left out of training\n" + format_trials(trials, chosen))
+    losses = {trial.recipe.name: round(float(trial.loss.mean()), 4) for trial in trials}
+    return chosen.recipe, {"recipe": chosen.recipe.name, "compared": losses}
+
+
+def _train(
+    survey: xr.Dataset,
+    latent_dim: int | None,
+    *,
+    outputs: Sequence[str] | None,
+    method: str,
+    windows: Mapping[str, Sequence[tuple[float, float]]] | None,
+    prior: float | None,
+    folds: int,
+    seed: int,
+    progress: bool,
+    where: str,
+    settings: dict[str, Any],
+    compared: dict[str, Any],
+) -> LuxModel:
+    """Train with a method; ``compared`` is put on record beside the settings."""
+    settings = complete_settings(method, settings)
     chosen = pick_method(method)
     precision = chosen.choose_prior(prior)
 
@@ -118,6 +214,7 @@ def train(
             "folds": folds,
             "prior": precision,
             **settings,
+            **compared,
             "windows": spans,
             **dict(data.left_out),
         }

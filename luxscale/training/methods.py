@@ -221,8 +221,12 @@ METHODS: dict[str, Method] = {
 
 
 def list_methods_with_free_latents() -> tuple[str, ...]:
-    """Return the names of the methods that leave the number of latents free."""
-    return tuple(name for name, method in METHODS.items() if not method.latents_are_labels)
+    """Return the names of the methods that leave the number of latents and the prior free."""
+    free = []
+    for name, method in METHODS.items():
+        if not method.latents_are_labels and method.prior is None:
+            free.append(name)
+    return tuple(free)
 
 
 def pick_method(name: str) -> Method:

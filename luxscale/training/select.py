@@ -58,6 +58,33 @@ def read_stars(
     return dataclasses.replace(data, left_out=tuple(left_out.items()))
 
 
+def select_labelled(survey: xr.Dataset, outputs: Sequence[str] | None, where: str) -> xr.Dataset:
+    """Return the stars of a survey that `read_stars` would read, lazily.
+
+    Raises
+    ------
+    InputError
+        As `read_stars`.
+    """
+    survey = standardize_survey(survey)
+    check_structure(survey, where, outputs)
+    labels = [s for s in pick_outputs(survey, outputs, where) if s.role is Role.LABELS]
+    if not labels:
+        return survey
+    known, _ = _find_labelled(survey, labels, where)
+    return survey.isel({STAR: np.flatnonzero(known)})
+
+
+def measure_sizes(
+    survey: xr.Dataset, outputs: Sequence[str] | None, where: str
+) -> tuple[int, int, int]:
+    """Return the numbers of stars, of labels, and of pixels of the spectra."""
+    specs = pick_outputs(survey, outputs, where)
+    labels = sum(survey.sizes[s.dim] for s in specs if s.role is Role.LABELS)
+    pixels = sum(survey.sizes[s.dim] for s in specs if s.role is Role.SPECTRUM)
+    return survey.sizes[STAR], labels, pixels
+
+
 def _find_labelled(
     survey: xr.Dataset, labels: Sequence[OutputSpec], where: str
 ) -> tuple[np.ndarray, dict[str, int]]:

@@ -1,0 +1,232 @@
+"""Recipes of training, and the choice between them by stars left out.
+
+A recipe is a method with its sizes. Those that the number of stars can carry are trained on most of
+the stars and asked for the labels of the others; what they cost there decides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from luxscale.errors import InputError
+from luxscale.training.methods import LATENT_DIM
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+
+#: Names of the recipes, the simplest first.
+NAMES = ("linear", "curved", "cubic")
+
+#: Most stars that a comparison trains on, and that it leaves out.
+_MOST_TRAINED, _MOST_LEFT_OUT = 5000, 1500
+
+#: One star in so many is left out.
+_SHARE = 5
+
+#: Stars for each term of a curved map, for each Gaussian of the prior, and for each component.
+_STARS_PER_TERM, _STARS_PER_GAUSSIAN, _STARS_PER_COMPONENT = 15, 60, 5
+
+#: Most latents, components and Gaussians, and latents that have products of three.
+_LATENTS, _COMPONENTS, _GAUSSIANS, _CUBIC = 12, 80, 80, 5
+
+#: Stars from which products of three are tried.
+_CUBIC_FROM = 8000
+
+#: Pixels beyond which noise is taken as independent: it is where few numbers make many pixels that
+#: it is not.
+_MOST_PIXELS = 2000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A method of training with its sizes.
+
+    Parameters
+    ----------
+    name : str
+    method : str
+    latent_dim : int
+    settings : mapping
+        Of the method.
+    """
+
+    name: str
+    method: str
+    latent_dim: int
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def description(self) -> str:
+        """What it is, in a few words."""
+        if self.method == "marginal":
+            return f"linear, {self.latent_dim} latents, independent noise"
+        products = "products of two"
+        if self.settings["cubic"]:
+            products += f", of three of the first {self.settings['cubic']}"
+        return (
+            f"{self.latent_dim} latents, {products}, correlated noise, "
+            f"{self.settings['gaussians']} Gaussians"
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial:
+    """How a recipe did on stars left out.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    loss : array, (star,)
+        Mean over the labels of ln(1 + d^2), d the error of a label in units of the robust scatter
+        of the simplest recipe.
+    scatter : mapping of str to float
+        Robust scatter of each label.
+    misfit : float
+        Median over stars of the mean squared residual of a pixel, in units of its error.
+    seconds : float
+        Of training.
+    """
+
+    recipe: Recipe
+    loss: np.ndarray
+    scatter: Mapping[str, float]
+    misfit: float
+    seconds: float
+
+
+def list_recipes(n_stars: int, n_labels: int, n_pixels: int) -> tuple[list[Recipe], str]:
+    """Return the recipes that so many training stars can carry, and why others are not among them.
+
+    Parameters
+    ----------
+    n_stars, n_labels, n_pixels : int
+
+    Returns
+    -------
+    recipes : list of Recipe
+        The simplest first.
+    reason : str
+        Empty if all are there.
+    """
+    fewest = min(n_stars - -(-n_stars // _SHARE), n_labels + n_pixels)
+    linear = Recipe(
+        name="linear", method="marginal", latent_dim=max(min(LATENT_DIM, fewest - 1), 1)
+    )
+    if not n_pixels or not n_labels:
+        return [linear], "curved recipes need labels and spectra"
+    if n_pixels > _MOST_PIXELS:
+        return [linear], f"{n_pixels:,} pixels: their noise is taken as independent"
+    latents = _count_latents(n_stars)
+    if latents < max(3, min(n_labels, 6)):
+        return [linear], f"{n_stars:,} stars are too few for products of {n_labels} labels"
+    curved = _make_curved("curved", latents, 0, n_stars)
+    if n_stars < _CUBIC_FROM:
+        return [linear, curved], f"products of three need {_CUBIC_FROM:,} stars"
+    return [linear, curved, _make_curved("cubic", latents, _CUBIC, n_stars)], ""
+
+
+def find_recipe(name: str, n_stars: int, n_labels: int, n_pixels: int) -> Recipe:
+    """Return the recipe of a name, sized for so many stars.
+
+    Raises
+    ------
+    InputError
+        If there is none, or the data cannot carry it.
+    """
+    if name not in NAMES:
+        raise InputError(f"recipe {name!r} is unknown; choose one of {', '.join(NAMES)}")
+    recipes, reason = list_recipes(n_stars, n_labels, n_pixels)
+    for recipe in recipes:
+        if recipe.name == name:
+            return recipe
+    raise InputError(
+        f"recipe {name!r} does not fit these data: {reason}; choose "
+        f"{' or '.join(r.name for r in recipes)}, or give method and sizes yourself"
+    )
+
+
+def choose(trials: Sequence[Trial]) -> Trial:
+    """Return the simplest trial whose loss is within one standard error of the least.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        The simplest first, on the same stars.
+    """
+    best = min(trials, key=lambda trial: float(trial.loss.mean()))
+    for trial in trials:
+        excess = trial.loss - best.loss
+        if excess.mean() <= excess.std() / math.sqrt(excess.size):
+            return trial
+    return best
+
+
+def format_trials(trials: Sequence[Trial], chosen: Trial) -> str:
+    """Return a table of what was compared, and what was chosen."""
+    names = list(trials[0].scatter)
+    head = ["recipe", "loss", *names, "spectra", "seconds", ""]
+    rows = [head]
+    for trial in trials:
+        mark = "chosen" if trial is chosen else ""
+        rows.append(
+            [
+                trial.recipe.name,
+                f"{trial.loss.mean():.3f}",
+                *(f"{trial.scatter[name]:.3g}" for name in names),
+                f"{trial.misfit:.3g}",
+                f"{trial.seconds:.0f}",
+                mark,
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        lines.append("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)))
+    notes = [f"{t.recipe.name}: {t.recipe.description}" for t in trials]
+    return "\n".join([*(line.rstrip() for line in lines), *notes])
+
+
+def split_stars(stars: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions of the stars to train on and to leave out, chosen by their names."""
+    import numpy as np
+
+    from luxscale.training.data import assign_folds
+
+    fold = assign_folds(stars.values, _SHARE)
+    left_out, others = np.flatnonzero(fold == 0), np.flatnonzero(fold != 0)
+    return _thin(others, _MOST_TRAINED), _thin(left_out, _MOST_LEFT_OUT)
+
+
+def _thin(rows: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many rows, evenly spaced."""
+    import numpy as np
+
+    if rows.size <= most:
+        return rows
+    return rows[np.linspace(0, rows.size - 1, most).astype(int)]
+
+
+def _count_latents(n_stars: int) -> int:
+    """Return how many latents may have all products of two."""
+    latents = 0
+    while latents < _LATENTS:
+        more = latents + 1
+        terms = 1 + more + more * (more + 1) // 2
+        if terms * _STARS_PER_TERM > n_stars:
+            break
+        latents = more
+    return latents
+
+
+def _make_curved(name: str, latents: int, cubic: int, n_stars: int) -> Recipe:
+    settings = {
+        "quadratic": latents,
+        "cubic": min(cubic, latents),
+        "components": min(_COMPONENTS, max(n_stars // _STARS_PER_COMPONENT, latents)),
+        "gaussians": min(_GAUSSIANS, max(n_stars // _STARS_PER_GAUSSIAN, 1)),
+    }
+    return Recipe(name=name, method="curved", latent_dim=latents, settings=settings)
