@@ -21,7 +21,6 @@ import xarray as xr
 
 from luxscale.analysis.interpret import feature_ivar, find_unit, group_features, jacobian
 from luxscale.errors import InputError
-from luxscale.model import linalg
 from luxscale.model.lux import LuxModel, Output, coordinates
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.store import CHUNK
@@ -178,9 +177,6 @@ def make_formula(
     a = jacobian(target, latent)
     b = jacobian(source, latent)
     n_latents = b.shape[1]
-    # B^T diag(w) B is symmetric: half of its products are enough, for many stars at once
-    i, j, table = linalg.packed_index(n_latents)
-    packed = b[:, i] * b[:, j]
     prior = model.prior.make_precision(n_latents)
 
     def find_errors(ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -188,15 +184,11 @@ def make_formula(
         noise = np.zeros_like(posterior)
         for rows, seen in group_features(target, source):
             labels = a[rows]
-            w = source.noise.weigh(ivar * seen)
-            information = (w @ packed)[:, table]
-            covariance = np.linalg.inv(prior + information)
+            inside = ivar * seen
+            covariance = np.linalg.inv(prior + source.noise.find_information(inside, b))
             ac = labels @ covariance
             posterior[:, rows] = (ac * labels).sum(-1)
-            # w^2 sigma^2, 0 where a value is missing
-            squared = np.zeros_like(w)
-            np.divide(w * w, ivar, out=squared, where=ivar > 0)
-            drawn = (squared @ packed)[:, table]
+            drawn = source.noise.find_repeat(inside, b)
             noise[:, rows] = (ac @ drawn * ac).sum(-1)
         # rounding may leave a variance just below 0
         posterior = np.sqrt(np.maximum(posterior, 0))

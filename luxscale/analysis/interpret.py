@@ -103,12 +103,13 @@ def group_features(target: Output, source: Output) -> Iterator[tuple[np.ndarray,
         yield np.array(rows), seen
 
 
-def posterior_covariance(model: LuxModel, b: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Return C = (lambda I + B^T diag(w) B)^-1 of one star: (latent, latent)."""
-    n_latents = b.shape[1]
-    prior = model.prior.make_precision(n_latents)
-    weighted = b.T * w
-    return np.linalg.inv(prior + weighted @ b)
+def posterior_covariance(
+    model: LuxModel, source: Output, b: np.ndarray, ivar: np.ndarray
+) -> np.ndarray:
+    """Return C = (Lambda + B^T N^-1 B)^-1 of one star: (latent, latent)."""
+    prior = model.prior.make_precision(b.shape[1])
+    (seen,) = source.noise.find_information(ivar[None], b)
+    return np.linalg.inv(prior + seen)
 
 
 def derivatives(
@@ -171,12 +172,12 @@ def derivatives(
         gain = a @ np.linalg.pinv(b, rcond=smallest)
         comment = "pseudo-inverse of the weights"
     else:
-        w = source.noise.weigh(_require_one_star(source, ivar))
+        ivar = _require_one_star(source, ivar)
         gain = np.zeros((len(a), len(b)))
         for rows, seen in group_features(target, source):
-            seen_w = w * seen
-            covariance = posterior_covariance(model, b, seen_w)
-            gain[rows] = a[rows] @ covariance @ (b.T * seen_w)
+            inside = ivar * seen
+            covariance = posterior_covariance(model, source, b, inside)
+            gain[rows] = a[rows] @ covariance @ source.noise.apply_inverse(inside, b).T
         comment = "posterior mean, at the given noise"
     attrs = {
         "long_name": f"derivative of {of} by {by}",
@@ -240,13 +241,15 @@ def information(
             "the model's latents have no prior, so labels have no variance to reduce; use "
             "`derivatives`"
         )
-    a = jacobian(target, latent)
-    b = jacobian(source, latent)
-    w = source.noise.weigh(_require_one_star(source, ivar))
-    w = model.prior.scale_weights(w)
+    # latents in which the prior is N(0, I)
+    precision = model.prior.make_precision(model.latent_dim)
+    unit = np.linalg.inv(np.linalg.cholesky(precision)).T
+    a = jacobian(target, latent) @ unit
+    b = jacobian(source, latent) @ unit
+    ivar = _require_one_star(source, ivar)
     removed = np.zeros((len(a), len(b)))
     for rows, seen in group_features(target, source):
-        root = np.sqrt(w * seen)[:, None] * b
+        root = source.noise.whiten(ivar * seen, b)
         removed[rows] = _split_variance(a[rows], root)
     prior = np.sum(a * a, 1)
     # a label that does not vary has no shares

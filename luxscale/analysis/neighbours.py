@@ -152,7 +152,7 @@ def latent_covariance(
             f"ivar has shape {ivar.shape}; give one star's, e.g. .isel(star=0), or a median "
             "over stars"
         )
-    return posterior_covariance(model, jacobian(observed, latent), observed.noise.weigh(ivar))
+    return posterior_covariance(model, observed, jacobian(observed, latent), ivar)
 
 
 def _read_values(catalog: xr.Dataset, variable: str) -> tuple[np.ndarray, np.ndarray]:

@@ -180,11 +180,12 @@ def _measure_chi2(
             errors = stars[o.spec.noise][block].values
             ivar = o.spec.ivar(data, errors).astype(float)
             good = (ivar > 0) & used
-            weight = noise.weigh(np.where(good, ivar, 0))
-            count[block] += good.sum(1, dtype=np.int32)
+            known = np.where(good, ivar, 0)
             for i, catalog in enumerate(catalogs):
                 latents = catalog.isel({STAR: block})
                 predicted = predict(latents, model, o.name).values
                 residual = np.where(good, data - predicted, 0)
-                chi2[block, i] += noise.chi2(weight, residual)
+                found, n_values = noise.measure_chi2(known, residual)
+                chi2[block, i] += found
+            count[block] += np.rint(n_values).astype(np.int32)
     return chi2, count

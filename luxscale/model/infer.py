@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -135,12 +136,18 @@ def infer_dataset(survey: xr.Dataset, inference: Inference) -> xr.Dataset:
     variables, results = inference.variables, inference.results
     # the arrays of the inference are arguments: a lazy graph holds them once, not in every task
     leaves, structure = jax.tree.flatten(inference)
-    tables = [_name_dims(np.asarray(leaf), i) for i, leaf in enumerate(leaves)]
+    # Dask cannot pass on an array without elements
+    filled = [i for i, leaf in enumerate(leaves) if np.size(leaf)]
+    empty = [None if np.size(leaf) else np.asarray(leaf) for leaf in leaves]
+    tables = [_name_dims(np.asarray(leaves[i]), i) for i in filled]
     arrays = [survey[name] for name in variables]
 
     def infer_block(*blocks: np.ndarray) -> tuple[np.ndarray, ...]:
         data, parts = blocks[: len(variables)], blocks[len(variables) :]
-        prepared: Inference = jax.tree.unflatten(structure, parts)
+        whole: list[Any] = list(empty)
+        for i, part in zip(filled, parts, strict=True):
+            whole[i] = part
+        prepared: Inference = jax.tree.unflatten(structure, whole)
         return tuple(prepared.infer(dict(zip(variables, data, strict=True))).values())
 
     columns = xr.apply_ufunc(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
-from luxscale.model import linalg
+from luxscale.model import correlation, linalg
 from luxscale.model.decoders import Features
 from luxscale.model.observation import Equations, Observation
 
@@ -53,6 +54,21 @@ class Noise(Protocol):
         self, ivar: Any, r: Any, reduced: Reduced, features: Features, complete: bool
     ) -> Observation:
         """Return what data say of latents, from ivar (0 = missing) and r: (star, feature)."""
+
+    def apply_inverse(self, ivar: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return N^-1 x of one star: ivar (feature,), x (feature, k) -> (feature, k)."""
+
+    def whiten(self, ivar: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return N^-1/2 x of one star, with the symmetric root: (feature, k)."""
+
+    def find_information(self, ivar: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return x^T N^-1 x: ivar (star, feature), x (feature, k) -> (star, k, k)."""
+
+    def find_repeat(self, ivar: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return the covariance of x^T N^-1 r where r has the errors alone: (star, k, k)."""
+
+    def measure_chi2(self, ivar: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return r^T N^-1 r, r (star, feature), and of how many values it is the sum: (star,)."""
 
 
 class Reduced(NamedTuple):
@@ -162,6 +178,31 @@ class DiagonalNoise:
             weights=pixels,
             n_values=jnp.sum(w > 0, 1),
         )
+
+    def apply_inverse(self, ivar: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return N^-1 x of one star: ivar (feature,), x (feature, k) -> (feature, k)."""
+        return np.asarray(self.weigh(ivar)[:, None] * x)
+
+    def whiten(self, ivar: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return N^-1/2 x of one star: (feature, k)."""
+        return np.asarray(np.sqrt(self.weigh(ivar))[:, None] * x)
+
+    def find_information(self, ivar: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return x^T N^-1 x: ivar (star, feature), x (feature, k) -> (star, k, k)."""
+        return _sum_products(self.weigh(ivar), x)
+
+    def find_repeat(self, ivar: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return the covariance of x^T N^-1 r where r has the errors alone: (star, k, k)."""
+        w = self.weigh(ivar)
+        # w^2 sigma^2, 0 where a value is missing
+        squared = np.zeros_like(w)
+        np.divide(w * w, ivar, out=squared, where=ivar > 0)
+        return _sum_products(squared, x)
+
+    def measure_chi2(self, ivar: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return r^T N^-1 r, r (star, feature), and of how many values it is the sum: (star,)."""
+        w = self.weigh(ivar)
+        return np.asarray(self.chi2(w, r)), (w > 0).sum(1)
 
     def fit(self, q: Any, ivar: Any, steps: int, least: float = 0.0) -> DiagonalNoise:
         """Maximise the likelihood over the scatter of each feature, by Fisher scoring.
@@ -316,6 +357,43 @@ class CorrelatedNoise:
             n_values=narrow(jnp.trace(kept, axis1=1, axis2=2)),
         )
 
+    def apply_inverse(self, ivar: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return N^-1 x of one star: ivar (feature,), x (feature, k) -> (feature, k).
+
+        Of x as the components can make it, from all features; as in inference.
+        """
+        star = self._observe_star(ivar)
+        return np.asarray(star.operator.T @ (self.projection @ x))
+
+    def whiten(self, ivar: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return N^-1/2 x of one star, with the symmetric root: (feature, k)."""
+        unit = np.asarray(self.unit, float)[:, None]
+        possible = unit * (np.asarray(self.shapes, float) @ (self.projection @ x))
+        root = correlation.find_root(self._observe_star(ivar))
+        return np.asarray(root @ (root.T @ possible))
+
+    def find_information(self, ivar: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return x^T N^-1 x: ivar (star, feature), x (feature, k) -> (star, k, k)."""
+        projected = self.projection @ x
+        return np.array([projected.T @ s.precision @ projected for s in self._observe_stars(ivar)])
+
+    def find_repeat(self, ivar: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return the covariance of x^T N^-1 r where r has the errors alone: (star, k, k)."""
+        projected = self.projection @ x
+        return np.array([projected.T @ s.repeat @ projected for s in self._observe_stars(ivar)])
+
+    def measure_chi2(self, ivar: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return r^T N^-1 r, r (star, feature), and of how many values it is the sum: (star,)."""
+        stars = list(self._observe_stars(ivar))
+        chi2 = [((s.scaled @ one) ** 2).sum() for s, one in zip(stars, r, strict=True)]
+        return np.array(chi2), np.array([s.n_values for s in stars])
+
+    def _observe_star(self, ivar: np.ndarray) -> correlation.Star:
+        return correlation.observe_star(self, ivar, _WHITE)
+
+    def _observe_stars(self, ivar: np.ndarray) -> Iterator[correlation.Star]:
+        return map(self._observe_star, ivar)
+
 
 jax.tree_util.register_dataclass(DiagonalNoise, ["scatter"], [])
 jax.tree_util.register_dataclass(CorrelatedNoise, ["shapes", "unit", "variance"], [])
@@ -324,3 +402,10 @@ jax.tree_util.register_dataclass(CorrelatedNoise, ["shapes", "unit", "variance"]
 def _weigh(ivar: Any, scatter2: Any) -> Any:
     # in this form, a missing value has weight 0 without a branch
     return ivar / (1 + ivar * scatter2)
+
+
+def _sum_products(w: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return x^T diag(w) x of every star: (star, k, k)."""
+    # they are symmetric: half of the products are enough, for many stars at once
+    i, j, table = linalg.packed_index(x.shape[1])
+    return np.asarray((w @ (x[:, i] * x[:, j]))[:, table])

@@ -47,9 +47,6 @@ class Prior(Protocol):
     def hold_back(self, variance: Any) -> Any:
         """Return how many latents the prior fixes, from the sum of their variances: (star,)."""
 
-    def scale_weights(self, w: Any) -> Any:
-        """Return weights of data in units of the prior's precision."""
-
     def to_attributes(self) -> dict[str, Any]:
         """Return the prior as attributes of a model's file."""
 
@@ -111,10 +108,6 @@ class GaussianPrior:
             tr C, the sum of the latents' variances given the data.
         """
         return self.precision * variance
-
-    def scale_weights(self, w: Any) -> Any:
-        """Return weights of data in units of the prior's precision."""
-        return w / self.precision
 
     def hessian(self) -> Any:
         """Return the second derivative of -ln p(z), for normal equations: (latent, latent)."""
@@ -212,10 +205,6 @@ class MixturePrior:
             tr C, the sum of the latents' variances given the data.
         """
         return variance
-
-    def scale_weights(self, w: Any) -> Any:
-        """Return weights of data in units of the prior's precision, which is 1 overall."""
-        return w
 
     def remaining(self, variance: np.ndarray) -> np.ndarray:
         """Return the share of a label's variance in training that is left: (star, label)."""
