@@ -25,6 +25,9 @@ _FIRST_ROUNDS, _ROUNDS = 15, 3
 #: Rounds in which gaps are filled with components.
 _FILLS = 10
 
+#: Length of a spectrum, in those of the typical star, beyond which it counts less for components.
+_MOST_LENGTH = 5.0
+
 #: Pull of the weights to 0, in stars of unit weight.
 RIDGE = 1e-3
 
@@ -150,12 +153,12 @@ def find_components(values: np.ndarray, ivar: np.ndarray, number: int) -> Compon
     has_data = known.any(1)
     level = np.ones(len(values))
     level[has_data] = np.nanmedian(ratio[has_data], axis=1)
-    vectors = np.linalg.svd(x, full_matrices=False)[2][:number]
+    vectors = _find_vectors(x, number)
     rows = np.flatnonzero((~known & used).any(1))
     gaps = _find_gaps(x, known, vectors, rows)
     for _ in range(_FILLS if rows.size else 0):
         x[rows] = np.where(known[rows], x[rows], _fill(gaps) @ vectors)
-        vectors = np.linalg.svd(x, full_matrices=False)[2][:number]
+        vectors = _find_vectors(x, number)
         gaps = _find_gaps(np.where(known, x, 0), known, vectors, rows)
     components = x @ vectors.T
     if rows.size:
@@ -175,6 +178,18 @@ def find_components(values: np.ndarray, ivar: np.ndarray, number: int) -> Compon
         bin_level=np.array(means),
         gaps=gaps,
     )
+
+
+def _find_vectors(x: np.ndarray, number: int) -> np.ndarray:
+    """Return the leading principal components, on which no star has much more say than others."""
+    length = np.sqrt((x**2).sum(1))
+    most = _MOST_LENGTH * np.median(length)
+    bounded = x * (most / np.maximum(length, most))[:, None]
+    _, vectors = np.linalg.eigh(bounded.T @ bounded)
+    leading = vectors[:, ::-1][:, :number].T
+    # the sign of an eigenvector is arbitrary
+    largest = np.take_along_axis(leading, np.abs(leading).argmax(1)[:, None], 1)
+    return np.asarray(leading * np.sign(largest))
 
 
 def _find_gaps(x: np.ndarray, known: np.ndarray, vectors: np.ndarray, rows: np.ndarray) -> Gaps:

@@ -1,0 +1,166 @@
+"""Curved training, on simulated stars whose spectra are curved in their labels."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import luxscale as lux
+from luxscale.errors import InputError
+from luxscale.schema import flags
+
+SIZES = {"latent_dim": 4, "quadratic": 4, "components": 12, "gaussians": 6, "iterations": 12}
+SPREAD = np.array([400.0, 0.6, 0.3])
+
+
+def make_survey(n=900, seed=0, gaps=0.0):
+    """Stars of three labels, two kinds of them; noise of few components, levels over a decade."""
+    rng = np.random.default_rng(seed)
+    shapes = np.random.default_rng(99)
+    d = 50
+    kind = rng.random(n) < 0.3
+    x = rng.standard_normal((n, 3)) * np.where(kind[:, None], 0.4, 1.0)
+    x[:, 1] += np.where(kind, 2.0, -0.5)
+    i, j = np.tril_indices(3)
+    smooth = np.cumsum(shapes.standard_normal((3 + 6 + 8, d)), 1) / np.sqrt(d)
+    smooth[3:9] *= 0.6
+    flux = 3 + 0.1 * (x @ smooth[:3] + (x[:, i] * x[:, j]) @ smooth[3:9])
+    level = np.exp(rng.uniform(np.log(0.3), np.log(3), n))
+    noise = rng.standard_normal((n, 8)) @ smooth[9:]
+    error = np.hypot(0.02 * np.sqrt((smooth[9:] ** 2).sum(0)), 0.004)
+    white = rng.standard_normal((n, d))
+    flux = flux + level[:, None] * (0.02 * noise + 0.004 * white)
+    ivar = np.tile(1 / error**2, (n, 1)) / level[:, None] ** 2
+    ivar = np.where(rng.random((n, d)) < gaps, 0, ivar)
+    label_error = 0.05 * SPREAD
+    value = np.array([4800.0, 2.4, -0.3]) + x * SPREAD
+    return xr.Dataset(
+        {
+            "flux": (("star", "wavelength"), flux.astype("f4")),
+            "flux_ivar": (("star", "wavelength"), ivar.astype("f4")),
+            "label_value": (
+                ("star", "label"),
+                value + label_error * rng.standard_normal((n, 3)),
+            ),
+            "label_err": (("star", "label"), np.tile(label_error, (n, 1))),
+            "label_true": (("star", "label"), value),
+        },
+        {
+            "star": [f"s{seed}-{k:05d}" for k in range(n)],
+            "wavelength": ("wavelength", np.linspace(400, 900, d), {"units": "nm"}),
+            "label": ["teff", "logg", "fe_h"],
+            "label_units": ("label", ["K", "dex(cm s-2)", "dex"]),
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def training_stars():
+    return make_survey()
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    return make_survey(600, seed=1)
+
+
+@pytest.fixture(scope="module")
+def curved(training_stars):
+    return lux.train(training_stars, method="curved", progress=False, **SIZES)
+
+
+def errors_of(model, stars):
+    """Inferred less true labels in units of their spread, and the catalogue."""
+    catalog = lux.infer(stars, model)
+    return (catalog.label_value.values - stars.label_true.values) / SPREAD, catalog
+
+
+def test_curved_labels_beat_linear_ones_and_their_errors_are_right(
+    training_stars, held_out, curved
+):
+    linear = lux.train(training_stars, 8, progress=False)
+    ours, catalog = errors_of(curved, held_out)
+    theirs, _ = errors_of(linear, held_out)
+    assert ((ours**2).mean(0) < 0.5 * (theirs**2).mean(0)).all()
+    pulls = ours * SPREAD / catalog.label_err.values
+    width = 1.4826 * np.median(np.abs(pulls), 0)
+    assert ((width > 0.7) & (width < 1.25)).all(), width
+    assert (catalog.n_pixels.values == 12).all()  # components, not pixels
+    # four latents take their share of twelve components
+    assert float((catalog.chi2 / catalog.n_pixels).median()) == pytest.approx(8 / 12, abs=0.1)
+    settled = (catalog["flags"].values & int(flags.BIT["not_settled"])) == 0
+    assert settled.mean() > 0.995
+
+
+def test_the_objective_rises(curved):
+    assert np.isfinite(curved.objective).all()
+    assert curved.objective[-1] > curved.objective[0]
+
+
+def test_errors_grow_with_noise_and_far_from_the_stars(held_out, curved):
+    noisy = held_out.assign(flux_ivar=held_out.flux_ivar / 25)
+    plain, worse = (lux.infer(s, curved).label_err.values for s in (held_out, noisy))
+    assert (np.median(worse / plain, 0) > 1.5).all()
+
+
+def test_the_file_keeps_all_of_it(tmp_path, held_out, curved):
+    curved.save(tmp_path / "model.zarr")
+    again = lux.load_model(tmp_path / "model.zarr")
+    assert again.fingerprint == curved.fingerprint
+    xr.testing.assert_identical(lux.infer(held_out, again), lux.infer(held_out, curved))
+
+
+def test_the_order_of_stars_and_the_seed_do_not_matter(training_stars, held_out, curved):
+    order = np.random.default_rng(4).permutation(training_stars.sizes["star"])
+    other = lux.train(
+        training_stars.isel(star=order), method="curved", seed=5, progress=False, **SIZES
+    )
+    one, two = (lux.infer(held_out, m) for m in (curved, other))
+    moved = np.abs(one.label_value - two.label_value) / one.label_err
+    assert float(moved.max()) < 1e-2
+
+
+def test_training_bears_gaps(held_out, curved):
+    gapped = make_survey(gaps=0.2)
+    model = lux.train(gapped, method="curved", folds=1, progress=False, **SIZES)
+    for stars in (held_out, make_survey(600, seed=1, gaps=0.2)):
+        ours, catalog = errors_of(model, stars)
+        whole, _ = errors_of(curved, stars)
+        assert ((ours**2).mean(0) < 1.4 * (whole**2).mean(0)).all()
+        assert catalog.n_pixels.values.max() <= 12
+
+
+def test_missing_labels_are_no_obstacle(training_stars, held_out, curved):
+    rng = np.random.default_rng(6)
+    missing = rng.random(training_stars.label_value.shape) < 0.3
+    lacking = training_stars.assign(
+        label_err=training_stars.label_err.where(xr.DataArray(~missing, dims=("star", "label")))
+    )
+    model = lux.train(lacking, method="curved", folds=1, progress=False, **SIZES)
+    ours, _ = errors_of(model, held_out)
+    whole, _ = errors_of(curved, held_out)
+    assert ((ours**2).mean(0) < 1.5 * (whole**2).mean(0)).all()
+
+
+def test_spectra_follow_from_labels(held_out, curved):
+    catalog = lux.infer(held_out, curved, given="label_value")
+    spectra = lux.predict(catalog, curved, output="flux")
+    near = float(np.sqrt(((spectra - held_out.flux) ** 2).mean()))
+    far = float(np.sqrt(((held_out.flux.mean("star") - held_out.flux) ** 2).mean()))
+    assert near < 0.5 * far
+
+
+def test_an_outlying_star_is_flagged_and_does_not_steer(training_stars, held_out, curved):
+    broken = training_stars.copy(deep=True)
+    broken.flux.values[:5] = broken.flux.values[:5, ::-1] * 3
+    model = lux.train(broken, method="curved", folds=1, progress=False, **SIZES)
+    ours, _ = errors_of(model, held_out)
+    whole, _ = errors_of(curved, held_out)
+    assert ((ours**2).mean(0) < 1.5 * (whole**2).mean(0)).all()
+    caught = lux.infer(broken.isel(star=slice(0, 5)), curved)["flags"].values
+    assert (caught & int(flags.BIT["bad_fit"]) > 0).all()
+
+
+def test_stars_that_are_all_alike_are_refused_by_name(training_stars):
+    alike = training_stars.isel(star=[0] * 60).assign_coords(star=[f"x{i}" for i in range(60)])
+    with pytest.raises(InputError, match="same value"):
+        lux.train(alike, method="curved", progress=False, **SIZES)

@@ -1,0 +1,86 @@
+"""Recipes are as large as the stars can carry, and the best on stars left out is taken."""
+
+import json
+
+import numpy as np
+import pytest
+
+import luxscale as lux
+from luxscale.errors import InputError
+from luxscale.training import recipes
+
+
+def make_trial(name, loss):
+    recipe = recipes.Recipe(name=name, method="marginal", latent_dim=3)
+    return recipes.Trial(
+        recipe=recipe, loss=np.asarray(loss), scatter={"teff": 50.0}, misfit=1.0, seconds=2.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("stars", "names"),
+    [(100, ["linear"]), (1000, ["linear", "curved"]), (20_000, ["linear", "curved", "cubic"])],
+)
+def test_more_stars_carry_richer_recipes(stars, names):
+    found, reason = recipes.list_recipes(stars, 5, 343)
+    assert [r.name for r in found] == names
+    assert (reason == "") == (len(names) == 3)
+
+
+def test_sizes_grow_with_the_stars():
+    sizes = [recipes.list_recipes(n, 3, 300)[0][1] for n in (300, 1000, 5000)]
+    assert [r.latent_dim for r in sizes] == [4, 10, 12]
+    assert [r.settings["gaussians"] for r in sizes] == [5, 16, 80]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reason"),
+    [
+        ((1000, 0, 300), "need labels and spectra"),
+        ((1000, 3, 0), "need labels and spectra"),
+        ((1000, 3, 8575), "taken as independent"),
+        ((60, 3, 300), "too few"),
+    ],
+)
+def test_what_data_cannot_carry_is_said(sizes, reason):
+    found, said = recipes.list_recipes(*sizes)
+    assert [r.name for r in found] == ["linear"] and reason in said
+    with pytest.raises(InputError, match=reason):
+        recipes.find_recipe("curved", *sizes)
+
+
+def test_the_simplest_within_one_standard_error_is_chosen():
+    rng = np.random.default_rng(0)
+    base = rng.random(400)
+    simple = make_trial("linear", base)
+    same = make_trial("curved", base + 0.5 * rng.standard_normal(400) * 0.01 - 1e-5)
+    better = make_trial("cubic", base - 0.2)
+    assert recipes.choose([simple, same]) is simple
+    assert recipes.choose([simple, same, better]) is better
+
+
+def test_the_table_says_what_was_chosen():
+    trials = [make_trial("linear", [1.0, 2.0]), make_trial("curved", [0.5, 0.5])]
+    head, linear, curved, *notes = recipes.format_trials(trials, trials[1]).splitlines()
+    assert head.split() == ["recipe", "loss", "teff", "spectra", "seconds"]
+    assert linear.split() == ["linear", "1.500", "50", "1", "2"]
+    assert curved.split()[-1] == "chosen"
+    assert notes[0] == "linear: linear, 3 latents, independent noise"
+
+
+def test_an_unknown_recipe_or_one_with_sizes_is_refused(small_survey):
+    with pytest.raises(InputError, match="choose one of linear, curved, cubic"):
+        lux.train(small_survey, recipe="best", progress=False)
+    with pytest.raises(InputError, match="names method and sizes"):
+        lux.train(small_survey, 4, recipe="linear", progress=False)
+
+
+def test_training_without_options_compares_and_says_so(small_survey, capsys):
+    stars = small_survey
+    model = lux.train(stars, folds=2)
+    said = capsys.readouterr().err
+    assert "stars left out of training" in said and "chosen" in said
+    record = json.loads(model.provenance.settings)
+    assert record["recipe"] in record["compared"]
+    named = lux.train(stars, recipe=record["recipe"], folds=2, progress=False)
+    np.testing.assert_array_equal(named.objective, model.objective)
