@@ -42,7 +42,7 @@ class Demo:
 
 
 def run_demo(
-    out: str | Path, *, workers: int | None = None, latent_dim: int = 48, progress: bool = True
+    out: str | Path, *, workers: int | None = None, recipe: str | None = None, progress: bool = True
 ) -> Demo:
     """Label 3,000 real giants from Gaia XP spectra, and compare with APOGEE.
 
@@ -54,7 +54,8 @@ def run_demo(
         Directory to make; an earlier demo's is replaced.
     workers : int, optional
         Worker processes; one a processor if not given.
-    latent_dim : int
+    recipe : str, optional
+        As for `luxscale.train`: the best on stars left out if not given.
     progress : bool
 
     Returns
@@ -77,7 +78,7 @@ def run_demo(
     others = survey.isel({STAR: slice(half, None)})
     unlabelled = others.drop_vars(["label_value", "label_err", "label", "label_units"])
     store.write_dataset(unlabelled, unlabelled_path, chunk=_CHUNK)
-    model = train(known, latent_dim, progress=progress, where=str(survey_path))
+    model = train(known, recipe=recipe, progress=progress, where=str(survey_path))
     model.save(model_path)
     with local_cluster(workers) as client:
         summary = label_survey(
