@@ -389,7 +389,7 @@ class CorrelatedNoise:
         return np.array(chi2), np.array([s.n_values for s in stars])
 
     def _observe_star(self, ivar: np.ndarray) -> correlation.Star:
-        return correlation.observe_star(self, ivar, _WHITE)
+        return correlation.observe_star(self, ivar, WHITE)
 
     def _observe_stars(self, ivar: np.ndarray) -> Iterator[correlation.Star]:
         return map(self._observe_star, ivar)
