@@ -10,6 +10,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from curved import CurvedWorld
 
 import luxscale as lux
 from luxscale.model.decoders import LinearMap
@@ -181,6 +182,23 @@ def _refuse_to_compute(*args: Any, **kwargs: Any) -> None:
 @pytest.fixture(scope="session")
 def world() -> World:
     return World.make()
+
+
+@pytest.fixture(scope="session")
+def curved_world() -> CurvedWorld:
+    return CurvedWorld.make()
+
+
+@pytest.fixture(scope="session")
+def curved_model(curved_world):
+    """A model that is not linear, of correlated and heavy-tailed noise, and its prior a mixture."""
+    return curved_world.model
+
+
+@pytest.fixture
+def curved_survey(curved_world):
+    """200 stars of that model, without gaps but for a pixel that takes no part."""
+    return curved_world.survey(200, seed=3)
 
 
 @pytest.fixture(scope="session")

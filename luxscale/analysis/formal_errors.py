@@ -1,14 +1,14 @@
 """Formal errors of labels inferred from spectra of given noise, without any spectra.
 
 Two of them are easily confused. With C the posterior covariance of the latents (see
-`luxscale.analysis.interpret`), w = 1 / (sigma^2 + s^2) the weights and sigma the errors of the
-pixels:
+`luxscale.analysis.interpret`), N the covariance of the noise and E that of the errors alone, for
+independent noise diag(sigma^2 + s^2) and diag(sigma^2):
 
 - *posterior*: A C A^T, how far the label may be from the truth: noise, the model's scatter s and
   the prior;
-- *noise*: A C B^T diag(w^2 sigma^2) B C A^T, how much the inferred label scatters when the same
-  star is observed again. Draws of noise measure this one (`luxscale.analysis.precision`). It is
-  never larger: it knows of no scatter s, and the prior calms it.
+- *noise*: A C B^T N^-1 E N^-1 B C A^T, how much the inferred label scatters when the same star is
+  observed again. Draws of noise measure this one (`luxscale.analysis.precision`). It is never
+  larger: it knows of no scatter s, and the prior calms it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from luxscale.store import CHUNK
 #: Errors of a label by name: drawn (`luxscale.analysis.precision`), and by formula.
 KINDS = {
     "draws": "standard deviation of labels inferred from draws of noise, without bias",
-    "noise": "the same by formula: sqrt diag A C B^T diag(w^2 sigma^2) B C A^T",
+    "noise": "the same by formula: sqrt diag A C B^T N^-1 E N^-1 B C A^T",
     "posterior": "formal error with the model's scatter and the prior: sqrt diag A C A^T",
 }
 
@@ -118,7 +118,8 @@ def expected_errors(
     given, of : str
         Outputs: observed, and inferred.
     latent : array, (latent,), optional
-        Star at which to linearise, if a map is not linear; by default the average star, z = 0.
+        Star at which to linearise, if a map is not linear; by default the average star, z = 0. A
+        prior that is a mixture counts as one Gaussian, of its overall covariance.
     floor : bool
         Whether to add the misfit that training measured, in quadrature, to ``posterior``, as
         catalogues do.

@@ -57,7 +57,8 @@ def residuals(
     -----
     Identifiers are read only if the two do not hold the same index of stars, as the results of
     `infer` do. Scaled residuals scatter by a little less than 1 in a good fit: the latents have
-    followed some of the noise.
+    followed some of the noise. Where noise is correlated, scaled residuals are too: each has its
+    own standard deviation, but chi2 is not the sum of their squares.
 
     Examples
     --------
@@ -149,7 +150,7 @@ def reduced_chi2(
     (see `effective_parameters`), by which it is divided if the survey is given. Without it, P
     parameters are counted, all that can be: the result is then too high, by a factor of n_pixels /
     (n_pixels - P) at most; nothing for thousands of pixels. The paper's figure 4 divides by the
-    number of pixels.
+    number of pixels. Where noise is correlated, ``n_pixels`` counts its independent components.
 
     Examples
     --------
@@ -194,7 +195,10 @@ def _reduce(parameters: np.ndarray, chi2: np.ndarray, n: np.ndarray, status: Any
 def effective_parameters(
     survey: xr.Dataset, model: LuxModel, given: str | list[str] = "flux"
 ) -> xr.DataArray:
-    """Return how many parameters the fit spends on each star: P - lambda tr C, between 0 and P.
+    """Return how many parameters the fit spends on each star: P - tr(Lambda C), between 0 and P.
+
+    Lambda is the precision of the prior, lambda I if that is one Gaussian. That of a mixture is the
+    inverse of its overall covariance: a star whose Gaussian is narrow spends less than is counted.
 
     Parameters
     ----------
@@ -217,12 +221,22 @@ def effective_parameters(
     >>> bool((effective_parameters(survey, model) < model.latent_dim).all())
     True
     """
-    inference = Inference.of_latents(model, given)
+    is_gaussian = model.prior.is_gaussian
+    inference = Inference.of_latents(model, given, covariance=not is_gaussian)
     survey = standardize_survey(survey)
     specs = check_match(survey, pick_given(model, given), "survey")
-    errors = infer_dataset(survey, inference.reading(specs))[f"{LATENT}_err"]
-    trace = (errors**2).sum(str(errors.dims[1]))
-    spent = model.latent_dim - model.prior.hold_back(trace)
+    inferred = infer_dataset(survey, inference.reading(specs))
+    if is_gaussian:
+        errors = inferred[f"{LATENT}_err"]
+        trace = (errors**2).sum(str(errors.dims[1]))
+        spent = model.latent_dim - model.prior.hold_back(trace)
+    else:
+        covariance = inferred[f"{LATENT}_cov"]
+        dims = covariance.dims[1:]
+        precision = xr.DataArray(model.prior.make_precision(model.latent_dim), dims=dims)
+        held_back = (precision * covariance).sum(dims)
+        # a star may be less certain than the mixture is overall
+        spent = (model.latent_dim - held_back).clip(min=0)
     return spent.rename("effective_parameters").assign_attrs(
         long_name="effective number of parameters", units="1"
     )

@@ -1,11 +1,14 @@
 """What a model has learnt: derivative spectra, and which pixels inform which label.
 
-With A the weights of what is asked for (labels), B those of what is observed (spectra), w = 1 /
-(sigma^2 + s^2) the weights of the pixels and lambda the precision of the prior on latents (1 in a
-Lux model):
+With A the weights of what is asked for (labels), B those of what is observed (spectra), N the
+covariance of its noise and Lambda the precision of the prior on latents (I in a linear Lux model):
 
-    C = (lambda I + B^T diag(w) B)^-1        covariance of z given the spectrum
-    G = A C B^T diag(w)                      what a change of one pixel does to the inferred labels
+    C = (Lambda + B^T N^-1 B)^-1        covariance of z given the spectrum
+    G = A C B^T N^-1                    what a change of one pixel does to the inferred labels
+
+Where a map is not linear, A and B are its slopes at the latents of one star, by default the average
+star, z = 0. Lambda of a mixture is the inverse of its overall covariance: the errors of catalogues
+are smaller, for stars whose Gaussian is narrow. Heavy tails are left out.
 """
 
 from __future__ import annotations
@@ -151,10 +154,11 @@ def derivatives(
     fewer labels than latents (M < P) infinitely many spectra have the same labels, and ``A^+``
     takes the one nearest to the mean in z.
 
-    With ``ivar``, the derivative of what `infer` and `predict` return: ``A C B^T diag(w)``, in
-    which noisy pixels count less. For flux by labels it is the derivative of E[flux | labels] under
-    the prior on latents, ``B A^T (A A^T + lambda V)^-1`` with V = diag(error^2 + s^2): defined for
-    any M and P; as V -> 0 and M <= P it becomes equation 12.
+    With ``ivar``, the derivative of what `infer` and `predict` return: ``A C B^T N^-1``, in which
+    noisy pixels count less. For flux by labels it is the derivative of E[flux | labels] under the
+    prior on latents, ``B A^T (A A^T + lambda V)^-1`` with V = diag(error^2 + s^2): defined for any
+    M and P; as V -> 0 and M <= P it becomes equation 12. Of a model that is not linear, it is that
+    of its linear approximation.
 
     Examples
     --------
@@ -215,7 +219,7 @@ def information(
 
     Notes
     -----
-    Let all weights grow together from nothing, ``C(t) = (lambda I + t B^T diag(w) B)^-1``. The
+    Let all weights grow together from nothing, ``C(t) = (Lambda + t B^T diag(w) B)^-1``. The
     variance ``a C(t) a`` of a label falls from that of the prior to that of the posterior, at the
     rate ``sum_d w_d (a C(t) b_d)^2``, to which no pixel contributes a negative term. The share of
     pixel d is
@@ -225,8 +229,9 @@ def information(
     the Aumann-Shapley value. It sums exactly, does not depend on the order of pixels, and twins
     share equally; in the eigenbasis of ``B^T diag(w) B`` the integral has a closed form. The other
     exact split, ``w_d (a b_d) (a C b_d)``, has negative terms; the last step alone, ``w_d (a C
-    b_d)^2``, does not sum to the whole. Pixels whose noise is correlated share what they know
-    twice: ``by`` is taken to be independent, as in the model.
+    b_d)^2``, does not sum to the whole. Where the model's noise is correlated, sqrt(w_d) b_d is
+    row d of ``N^-1/2 B`` with the symmetric root: what pixels share goes to those that have most of
+    it. Where the model takes pixels as independent that are not, they count what they share twice.
 
     Examples
     --------

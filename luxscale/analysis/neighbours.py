@@ -123,7 +123,7 @@ def neighbours(
 def latent_covariance(
     model: LuxModel, ivar: Any, given: str = "flux", *, latent: Any = None
 ) -> np.ndarray:
-    """Return the covariance of the latents of a star, C = (lambda I + B^T diag(w) B)^-1.
+    """Return the covariance of the latents of a star, C = (Lambda + B^T N^-1 B)^-1.
 
     Parameters
     ----------
@@ -134,7 +134,8 @@ def latent_covariance(
     given : str
         Output that latents are inferred from.
     latent : array, (latent,), optional
-        Where, if the map is not linear; by default at the average star, z = 0.
+        Where, if the map is not linear; by default at the average star, z = 0. A prior that is a
+        mixture counts as one Gaussian, of its overall covariance.
 
     Returns
     -------

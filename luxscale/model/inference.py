@@ -9,14 +9,18 @@ import jax
 import numpy as np
 
 from luxscale.errors import InputError
-from luxscale.model import linalg
-from luxscale.model.decoders import LinearMap
+from luxscale.model.designs import (
+    is_plain,
+    list_parts,
+    make_design,
+    make_head,
+    make_latent_labels,
+    make_windows,
+)
 from luxscale.model.kernel import Inferred, infer_arrays
 from luxscale.model.lux import LuxModel, Output
-from luxscale.model.noise import DiagonalNoise, Noise
-from luxscale.model.priors import Prior
-from luxscale.model.problem import Design, Head, Problem, Window, put_on_device
-from luxscale.schema.outputs import OutputSpec, Role
+from luxscale.model.problem import Problem, put_on_device
+from luxscale.schema.outputs import OutputSpec
 from luxscale.schema.variables import CATALOG, LATENT, STAR
 
 
@@ -105,8 +109,29 @@ class Inference:
         InputError
             If the model lacks an output.
         """
-        labels = (_make_latent_labels(model.latent_dim),)
+        labels = (make_latent_labels(model.latent_dim),)
         return cls._prepare(model, pick_given(model, given), labels, covariance)
+
+    @classmethod
+    def of_output(
+        cls, model: LuxModel, output: str, given: str | Sequence[str] = "flux"
+    ) -> Inference:
+        """Prepare the inference of an output that is no label, as if it were one.
+
+        Parameters
+        ----------
+        model : LuxModel
+        output : str
+            Its posterior mean and the error of that, without scatter, are the labels of
+            `list_parts`.
+        given : str or sequence of str
+
+        Raises
+        ------
+        InputError
+            If the model lacks an output.
+        """
+        return cls._prepare(model, pick_given(model, given), list_parts(model[output]), False)
 
     @classmethod
     def _prepare(
@@ -116,10 +141,12 @@ class Inference:
         labels: Sequence[Output],
         covariance: bool,
     ) -> Inference:
+        search = not all(map(is_plain, given)) or not model.prior.is_gaussian
+        search = search or not all(o.map.features.is_linear for o in labels)
         problem = Problem(
-            designs=put_on_device([_make_design(o, model.prior) for o in given]),
-            heads=tuple(_make_head(o) for o in labels),
-            windows=tuple(_make_windows(labels, given)),
+            designs=put_on_device([make_design(o, search) for o in given]),
+            heads=tuple(make_head(o) for o in labels),
+            windows=tuple(make_windows(labels, given)),
             prior=model.prior.prepare(model.latent_dim),
             limits=model.limits,
         )
@@ -273,78 +300,3 @@ _DTYPES = {v.name: np.dtype(v.dtype) for v in CATALOG if v.name != STAR}
 def _describe(name: str, dims: tuple[str, ...] = (), shape: tuple[int, ...] = ()) -> Result:
     dtype = _DTYPES.get(name, np.dtype(np.float64))
     return Result(name=name, dims=(STAR, *dims), shape=shape, dtype=dtype)
-
-
-def _make_design(output: Output, prior: Prior) -> Design:
-    """Return the design of an output, float32, ready for the kernel."""
-    scale = np.asarray(output.scale, float)
-    safe = np.where(scale > 0, scale, 1)
-    used = np.asarray(output.used, bool)
-    weights = np.asarray(output.map.weights / safe[:, None], np.float32)
-    i, j, _ = linalg.packed_index(weights.shape[1])
-    columns = weights.T
-    offset = np.where(used, output.map.offset / safe, 0)
-    ivar_unit = np.where(used, safe**2, 0)
-    search = not output.map.features.is_linear or not prior.is_gaussian
-    search = search or output.correlation is not None or np.isfinite(output.dof)
-    noise = _scale_noise(output, 1 / safe)
-    reduced = noise.reduce(output.map.weights / safe[:, None], weights.shape[1]) if search else None
-    packed = np.zeros((0, len(weights)), np.float32) if search else columns[i] * columns[j]
-    return Design(
-        weights=weights,
-        packed=packed,
-        offset=offset.astype(np.float32),
-        noise=jax.tree.map(lambda array: np.asarray(array, np.float32), noise),
-        unit=(1 / safe).astype(np.float32),
-        ivar_unit=ivar_unit.astype(np.float32),
-        features=output.map.features,
-        reduced=reduced,
-        dof=np.float32(output.dof),
-    )
-
-
-def _scale_noise(output: Output, factor: np.ndarray) -> Noise:
-    """Return the noise of an output whose values are multiplied by a factor: (feature,)."""
-    if output.correlation is not None:
-        return output.correlation.scale_by(factor)
-    return DiagonalNoise(output.scatter * factor)
-
-
-def _make_head(output: Output) -> Head:
-    """Return what predicts an output from latents."""
-    return Head(
-        map=jax.tree.map(lambda array: np.asarray(array, float), output.map),
-        floor=np.asarray(output.floor, float),
-        bounds=np.asarray(output.bounds, float),
-    )
-
-
-def _make_windows(labels: Sequence[Output], given: Sequence[Output]) -> list[Window]:
-    """Group the labels that have windows by their pixels: each group is one solution more."""
-    found: list[Window] = []
-    for head, output in enumerate(labels):
-        groups: dict[tuple, list[int]] = {}
-        for label, spans in output.windows:
-            groups.setdefault(spans, []).append(output.coord.index(label))
-        for spans, members in groups.items():
-            pixels = tuple(o.inside(spans) for o in given)
-            if any(x.size for x in pixels):  # else no spectrum is given
-                found.append(Window(head, np.array(members), pixels))
-    return found
-
-
-def _make_latent_labels(latent_dim: int) -> Output:
-    """Return the latents as an output of named features, so that the kernel gives their errors."""
-    one, zero = np.ones(latent_dim), np.zeros(latent_dim)
-    return Output(
-        spec=OutputSpec(f"{LATENT}_value", f"{LATENT}_name", f"{LATENT}_err", Role.LABELS),
-        coord=tuple(f"z{i}" for i in range(latent_dim)),
-        units=("",) * latent_dim,
-        attrs=(),
-        map=LinearMap(np.eye(latent_dim), zero),
-        scatter=zero,
-        scale=one,
-        floor=zero,
-        used=np.ones(latent_dim, bool),
-        bounds=np.outer(one, [-np.inf, np.inf]),
-    )

@@ -151,6 +151,12 @@ def _run_round(observations: Sequence[Observation], dofs: Any, local: Local, mod
         factor = soften(nu, observation.n_values, observation.chi2(mode.latent))
         scaled.append(observation.equations.scale(jnp.where(first, 1, factor)))
     z, damping = search(scaled, local.mean, local.precision, mode.latent, mode.damping, STEPS)
+    # covariance and distance are those of the new weights: the first round knows of no heavy tails
+    chi2s = [observation.chi2(z) for observation in observations]
+    scaled = [
+        observation.equations.scale(soften(nu, observation.n_values, chi2))
+        for observation, nu, chi2 in zip(observations, dofs, chi2s, strict=True)
+    ]
     hessian, downhill = linearise(scaled, local.mean, local.precision, z)
     factor = jnp.linalg.cholesky(hessian)
     eye = jnp.broadcast_to(jnp.eye(z.shape[1], dtype=z.dtype), hessian.shape)
@@ -160,10 +166,7 @@ def _run_round(observations: Sequence[Observation], dofs: Any, local: Local, mod
     away = z - local.mean
     penalty = jnp.sum(linalg.dot(away[:, None], local.precision)[:, 0] * away, 1)
     log_weight = local.log_weight + 0.5 * log_det - 0.5 * penalty
-    total = jnp.zeros(len(z), z.dtype)
-    for observation, nu in zip(observations, dofs, strict=True):
-        chi2 = observation.chi2(z)
-        total = total + chi2
+    for observation, nu, chi2 in zip(observations, dofs, chi2s, strict=True):
         log_weight = log_weight + log_likelihood(nu, observation.n_values, chi2)
     return Mode(
         latent=z,
@@ -171,7 +174,7 @@ def _run_round(observations: Sequence[Observation], dofs: Any, local: Local, mod
         damping=damping,
         distance=jnp.sum(step * downhill, 1),
         log_weight=log_weight,
-        chi2=total,
+        chi2=sum(chi2s),
     )
 
 

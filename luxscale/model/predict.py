@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
+from luxscale.model.designs import list_parts
 from luxscale.model.infer import check_match, infer, infer_dataset
 from luxscale.model.inference import Inference, pick_given
 from luxscale.model.lux import LuxModel, coordinates
@@ -17,6 +18,9 @@ from luxscale.schema.variables import LATENT, STAR
 
 def predict(catalog: xr.Dataset, model: LuxModel, output: str = "flux") -> xr.DataArray:
     """Predict an output from the latents of a catalogue: equations 1 and 2, y = offset + W z.
+
+    Of a model that is not linear the latents are the most probable ones, and this is the output
+    that they have; `predict_mean` is its mean over all that are possible.
 
     Parameters
     ----------
@@ -68,11 +72,12 @@ def predict(catalog: xr.Dataset, model: LuxModel, output: str = "flux") -> xr.Da
 def predict_error(
     survey: xr.Dataset, model: LuxModel, output: str = "flux", given: str | Sequence[str] = "flux"
 ) -> xr.DataArray:
-    """Return the one-sigma errors of what `predict` gives for latents inferred from a survey.
+    """Return the one-sigma errors of what is predicted from latents inferred from a survey.
 
-    sqrt(diag(J C J^T) + s^2), with C the posterior covariance of a star's latents, J the slope of
-    the map (W, where it is linear) and s the output's scatter. Those of labels are the catalogue's:
-    formal error and measured misfit, for labels with windows from these alone.
+    sqrt(diag(W C W^T) + s^2), with C the posterior covariance of a star's latents, W the weights of
+    the output and s its scatter. Of a model that is not linear, W C W^T is the covariance of W phi
+    under the whole posterior, about the mean that `predict_mean` returns. Errors of labels are the
+    catalogue's: formal error and measured misfit, for labels with windows from these alone.
 
     Parameters
     ----------
@@ -102,6 +107,8 @@ def predict_error(
     wanted = model[output]
     if wanted.is_label:
         return infer(survey, model, given)[wanted.spec.noise].rename(f"{output}_error")
+    if not _is_linear(model, output, given):
+        return _infer_output(survey, model, output, given)[f"{output}_error"]
     inference = Inference.of_latents(model, given, covariance=True)
     survey = standardize_survey(survey)
     specs = check_match(survey, pick_given(model, given), "survey")
@@ -128,6 +135,81 @@ def predict_error(
         .assign_coords(coordinates(wanted))
         .transpose(STAR, wanted.spec.dim)
     )
+
+
+def predict_mean(
+    survey: xr.Dataset,
+    model: LuxModel,
+    output: str = "flux",
+    given: str | Sequence[str] = "label_value",
+) -> xr.Dataset:
+    """Predict an output from data, over all latents that are possible: by default, from labels.
+
+    Labels say little of some latents. The mean spectrum of the stars that have them is then another
+    one than that of the most probable latents, where the model is not linear.
+
+    Parameters
+    ----------
+    survey : Dataset
+        What the latents are inferred from; lazy if it is backed by Dask.
+    model : LuxModel
+    output : str
+        An output that is no label; for labels use `infer`.
+    given : str or sequence of str
+        As in `infer`.
+
+    Returns
+    -------
+    Dataset
+        The posterior mean by the output's name, (star, feature), and ``OUTPUT_error``, its
+        one-sigma error, with the output's scatter; NaN at features that took no part in training.
+
+    Raises
+    ------
+    InputError
+        As `infer`, and if the output is labels.
+
+    Examples
+    --------
+    >>> from luxscale.model.predict import predict_mean
+    >>> spectra = predict_mean(survey, model, given="label_value")
+    >>> sorted(spectra.data_vars)
+    ['flux', 'flux_error']
+    """
+    if model[output].is_label:
+        raise InputError(f"{output!r} is labels, whose means are those of luxscale.infer")
+    return _infer_output(survey, model, output, given)
+
+
+def _is_linear(model: LuxModel, output: str, given: str | Sequence[str]) -> bool:
+    """Whether latents have one Gaussian for a posterior, and the output its mean at theirs."""
+    linear = model[output].map.features.is_linear
+    return linear and Inference.of_latents(model, given).problem.is_linear
+
+
+def _infer_output(
+    survey: xr.Dataset, model: LuxModel, output: str, given: str | Sequence[str]
+) -> xr.Dataset:
+    """Return the posterior mean of an output that is no label, and its error."""
+    wanted = model[output]
+    inference = Inference.of_output(model, output, given)
+    survey = standardize_survey(survey)
+    specs = check_match(survey, pick_given(model, given), "survey")
+    inferred = infer_dataset(survey, inference.reading(specs))
+    parts = [part.spec for part in list_parts(wanted)]
+    dim = wanted.spec.dim
+    values = [inferred[spec.name].rename({spec.dim: dim}) for spec in parts]
+    errors = [inferred[spec.noise].rename({spec.dim: dim}) for spec in parts]
+    used = xr.DataArray(np.asarray(wanted.used, bool), dims=dim)
+    scatter2 = xr.DataArray(np.asarray(wanted.scatter, float) ** 2, dims=dim)
+    variance = xr.concat(errors, dim) ** 2 + scatter2
+    found = xr.Dataset(
+        {
+            output: xr.concat(values, dim).where(used),
+            f"{output}_error": (variance**0.5).where(used),
+        }
+    )
+    return found.assign_coords(coordinates(wanted))
 
 
 def check_latents(catalog: xr.Dataset, model: LuxModel) -> None:

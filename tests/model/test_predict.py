@@ -7,6 +7,7 @@ import pytest
 
 import luxscale as lux
 from luxscale.errors import InputError
+from luxscale.model.predict import predict_mean
 
 
 @pytest.fixture
@@ -144,3 +145,54 @@ def test_errors_are_lazy_on_dask(small_model, held_out, no_compute):
     np.testing.assert_allclose(
         lazy.compute(scheduler="sync"), lux.predict_error(held_out, small_model), rtol=1e-5
     )
+
+
+def test_errors_of_curved_spectra_are_right_with_all_they_have(curved_world):
+    """Residuals of noisy spectra, by errors from labels and scatter, have variance 1."""
+    survey, truth = curved_world.survey(400, seed=8), curved_world.model
+    used = np.asarray(truth["flux"].used)
+    found = predict_mean(survey, truth, given="label_value")
+    assert found["flux"].dims == found["flux_error"].dims == ("star", "wavelength")
+    assert np.isnan(found["flux"].values[:, ~used]).all()
+    exact = truth["flux"].map(survey["latent_true"].values)
+    scatter = np.asarray(truth["flux"].scatter)
+    formal = np.sqrt(found["flux_error"].values ** 2 - scatter**2)
+    pull = ((found["flux"].values - exact) / formal)[:, used]
+    assert pull.std() == pytest.approx(1, abs=0.1)
+    error = lux.predict_error(survey, truth, given="label_value")
+    np.testing.assert_array_equal(error, found["flux_error"])
+
+
+def test_the_mean_over_latents_is_nearer_than_the_most_probable(curved_world):
+    survey, truth = curved_world.survey(400, seed=8), curved_world.model
+    exact = truth["flux"].map(survey["latent_true"].values)
+    survey["label_err"] = 4 * survey["label_err"]
+    noise = np.random.default_rng(0).standard_normal(survey["label_err"].shape)
+    survey["label_value"] = survey["label_true"] + survey["label_err"] * noise
+    mean = predict_mean(survey, truth)["flux"]
+    mode = lux.predict(lux.infer(survey, truth, given="label_value"), truth)
+    rms = [float(((x - exact) ** 2).mean()) ** 0.5 for x in (mean, mode)]
+    assert rms[0] < 0.98 * rms[1], rms
+
+
+def test_of_a_linear_model_the_mean_is_what_predict_gives(small_model, held_out):
+    stars = held_out.isel(star=slice(0, 50))
+    found = predict_mean(stars, small_model, given="flux")
+    expected = lux.predict(lux.infer(stars, small_model), small_model)
+    np.testing.assert_allclose(found["flux"], expected, rtol=1e-5)
+    error = lux.predict_error(stars, small_model)
+    np.testing.assert_allclose(found["flux_error"], error, rtol=1e-4)
+
+
+def test_a_long_output_is_predicted_in_parts(curved_model, curved_survey, monkeypatch):
+    whole = predict_mean(curved_survey, curved_model)
+    monkeypatch.setattr("luxscale.model.designs._PART", 15)
+    with_parts = predict_mean(curved_survey.chunk(star=90), curved_model)
+    assert with_parts["flux"].chunks[0] == (90, 90, 20)
+    for name in ("flux", "flux_error"):
+        np.testing.assert_allclose(with_parts[name], whole[name], rtol=1e-3)
+
+
+def test_means_of_labels_are_not_predicted(curved_model, curved_survey):
+    with pytest.raises(InputError, match=r"labels, whose means are those of luxscale\.infer"):
+        predict_mean(curved_survey, curved_model, "label_value", given="flux")

@@ -1,12 +1,13 @@
-"""The Gaussian prior: its derivatives, what it leaves of a variance, and how it is kept."""
+"""Priors: their derivatives, what they leave of a variance, and how they are kept."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from luxscale.errors import InputError
-from luxscale.model.priors import GaussianPrior, read_prior
+from luxscale.model.priors import GaussianPrior, MixturePrior, read_prior
 
 
 @pytest.fixture
@@ -19,18 +20,18 @@ def penalty(prior, z):
     return 0.5 * jnp.sum(prior.precision * z * z)
 
 
-def test_gradient_and_hessian_are_those_of_the_penalty(prior):
+def test_hessian_is_that_of_the_penalty(prior):
     z = jnp.asarray([0.3, -1.0, 2.0])
-    gradient = jax.grad(lambda x: penalty(prior, x))(z)
-    np.testing.assert_allclose(prior.gradient(z[None])[0], gradient, rtol=1e-6)
     hessian = jax.hessian(lambda x: penalty(prior, x))(z)
     np.testing.assert_allclose(prior.hessian(), hessian, rtol=1e-6)
 
 
-def test_change_is_the_difference_of_penalties(prior):
-    old, new = jnp.asarray([[0.3, -1.0, 2.0]]), jnp.asarray([[0.2, 0.5, 1.0]])
-    expected = 2 * (penalty(prior, new[0]) - penalty(prior, old[0]))
-    np.testing.assert_allclose(prior.penalty_change(old, new)[0], expected, rtol=1e-6)
+def test_as_one_gaussian_it_is_the_same_penalty(prior):
+    """What the search for latents minimises changes by as much as -2 ln p."""
+    old, new = np.array([0.3, -1.0, 2.0]), np.array([0.2, 0.5, 1.0])
+    _, mean, precision = (np.asarray(a)[0] for a in prior.gaussians())
+    change = (new - mean) @ precision @ (new - mean) - (old - mean) @ precision @ (old - mean)
+    np.testing.assert_allclose(change, 2 * (penalty(prior, new) - penalty(prior, old)), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("precision", "left"), [(4.0, 0.8), (1.0, 0.2), (0.01, 0.2)])
@@ -41,16 +42,16 @@ def test_a_prior_wider_than_the_training_set_is_no_measure(precision, left):
 
 def test_attributes_round_trip():
     prior = GaussianPrior(0.01)
-    assert read_prior(prior.to_attributes()) == prior
+    assert read_prior(prior.to_attributes(), prior.to_variables()) == prior
     assert prior.to_attributes()["latent_prior"] == "normal, mean 0, this precision"
     with pytest.raises(KeyError):
-        read_prior({})
+        read_prior({}, {})
 
 
 def test_a_prior_of_a_later_version_is_refused():
-    attributes = GaussianPrior(0.01).to_attributes() | {"latent_prior": "mixture"}
-    with pytest.raises(InputError, match="m.zarr: the prior on latents is 'mixture'.* upgrade it"):
-        read_prior(attributes, "m.zarr")
+    attributes = GaussianPrior(0.01).to_attributes() | {"latent_prior": "flow"}
+    with pytest.raises(InputError, match="m.zarr: the prior on latents is 'flow'.* upgrade it"):
+        read_prior(attributes, {}, "m.zarr")
 
 
 def test_what_the_prior_gives_the_formulas_is_what_the_kernel_takes():
@@ -68,15 +69,48 @@ def test_latents_fixed_and_freed_by_the_data_add_up():
     assert 3 - prior.hold_back(np.trace(covariance)) == pytest.approx(freed)
 
 
-def test_weights_in_units_of_the_prior_leave_the_shares_of_variance_as_they_are():
-    rng = np.random.default_rng(0)
-    b, w = rng.standard_normal((6, 3)), rng.uniform(1, 2, 6)
-    prior = GaussianPrior(4.0)
-    scaled = (b.T * prior.scale_weights(w)) @ b
-    whole = (b.T * w) @ b + prior.make_precision(3)
-    np.testing.assert_allclose(np.linalg.inv(scaled + np.eye(3)) / 4.0, np.linalg.inv(whole))
-
-
 @pytest.mark.parametrize(("precision", "proper"), [(1.0, True), (0.0, False)])
 def test_a_prior_without_precision_holds_nothing(precision, proper):
     assert GaussianPrior(precision).is_proper is proper
+
+
+@pytest.fixture
+def mixture():
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((3, 2, 2))
+    return MixturePrior(
+        weight=np.array([0.5, 0.3, 0.2]),
+        mean=rng.standard_normal((3, 2)),
+        covariance=0.2 * np.eye(2) + root @ root.swapaxes(1, 2),
+    )
+
+
+def test_distance_of_a_mixture_is_its_density(mixture):
+    z = np.random.default_rng(1).standard_normal((5, 2))
+    parts = [
+        pi * multivariate_normal(mu, cov).pdf(z)
+        for pi, mu, cov in zip(mixture.weight, mixture.mean, mixture.covariance, strict=True)
+    ]
+    expected = -2 * np.log(sum(parts)) - 2 * np.log(2 * np.pi)
+    np.testing.assert_allclose(mixture.distance(z), expected)
+
+
+def test_overall_covariance_of_a_mixture_is_that_of_draws(mixture):
+    rng = np.random.default_rng(2)
+    kind = rng.choice(3, 200_000, p=mixture.weight)
+    root = np.linalg.cholesky(mixture.covariance)[kind]
+    z = mixture.mean[kind] + np.einsum("nij,nj->ni", root, rng.standard_normal((kind.size, 2)))
+    covariance = np.linalg.inv(mixture.make_precision(2))
+    np.testing.assert_allclose(covariance, np.cov(z.T), rtol=0.02, atol=0.02)
+
+
+def test_a_mixture_is_kept_to_the_last_bit(mixture):
+    kept = {name: values for name, (_, values) in mixture.to_variables().items()}
+    again = read_prior(mixture.to_attributes(), kept)
+    assert again.identity == mixture.identity
+    other = MixturePrior(
+        weight=mixture.weight, mean=mixture.mean + 1e-15, covariance=mixture.covariance
+    )
+    assert other.identity != mixture.identity
+    with pytest.raises(KeyError):
+        read_prior(mixture.to_attributes(), {})
