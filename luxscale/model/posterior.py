@@ -82,6 +82,7 @@ def find_modes(
     rounds : int
         Most rounds of the search.
     """
+    prior = Gaussians(*map(jnp.asarray, prior))
     scores = sum(o.equations.score(prior.mean) for o in observations) - 2 * prior.log_weight
     tried = min(TRIED, prior.mean.shape[0])
     _, chosen = jax.lax.top_k(-scores, tried)

@@ -219,7 +219,7 @@ def _train(
             **dict(data.left_out),
         }
         model = LuxModel(
-            outputs=data.to_model(trained.arrays, trained.kinds, spans),
+            outputs=data.to_model(trained.arrays, trained.kinds, spans, trained.noises),
             objective=np.array(trained.history),
             provenance=Provenance(
                 method=method,

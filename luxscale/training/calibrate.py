@@ -98,7 +98,7 @@ def measure_each_fold(
     shown.stage("regression without each fold")
     for k, fit in enumerate(trained.leave_out(rows)):
         shown.stage(f"fold {k + 1} of {folds}")
-        outputs = data.to_model(fit.arrays, trained.kinds, windows)
+        outputs = data.to_model(fit.arrays, trained.kinds, windows, fit.noises)
         part = dataclasses.replace(model, outputs=outputs, prior=fit.prior or model.prior)
         parts.append(_measure(part, data, rows[k]))
     return parts

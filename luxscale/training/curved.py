@@ -27,7 +27,7 @@ from luxscale.model.observation import Equations
 from luxscale.model.priors import MixturePrior
 from luxscale.training import components, mixture
 from luxscale.training.components import Components, NoiseParts
-from luxscale.training.data import Fit, Report, Trained, TrainingData, TrainingOutput
+from luxscale.training.data import Fit, Report, Tails, Trained, TrainingData, TrainingOutput
 
 #: Iterations under one Gaussian.
 _PLAIN = 6
@@ -139,13 +139,24 @@ class State:
 Tables = Sequence[Components | Table]
 
 
-def train_curved(data: TrainingData, shape: Shape, *, iterations: int, report: Report) -> Trained:
+def train_curved(
+    data: TrainingData,
+    latent_dim: int,
+    *,
+    iterations: int,
+    quadratic: int,
+    cubic: int,
+    components: int,
+    gaussians: int,
+    report: Report,
+) -> Trained:
     """Fit curved maps, noise and prior.
 
     Parameters
     ----------
     data : TrainingData
-    shape : Shape
+    latent_dim, quadratic, cubic, components, gaussians : int
+        See `Shape`.
     iterations : int
         The first 6 under one Gaussian.
     report : callable
@@ -156,6 +167,13 @@ def train_curved(data: TrainingData, shape: Shape, *, iterations: int, report: R
     Trained
         The objective is the log-likelihood of the data at the latents found, per star.
     """
+    shape = Shape(
+        latent_dim=latent_dim,
+        quadratic=min(quadratic, latent_dim),
+        cubic=min(cubic, latent_dim),
+        components=components,
+        gaussians=gaussians,
+    )
     tables = [_load(output, shape.components) for output in data.outputs]
     state = _start(data, tables, shape)
     history: list[float] = []
@@ -180,7 +198,7 @@ def train_curved(data: TrainingData, shape: Shape, *, iterations: int, report: R
 
     fit = _describe(data, tables, shape, state)
     makers = [_make_map(shape)] * len(data.outputs)
-    return Trained(fit.arrays, history, leave_out, tuple(makers), fit.prior)
+    return Trained(fit.arrays, history, leave_out, tuple(makers), fit.prior, fit.noises)
 
 
 def _make_map(shape: Shape) -> Callable[[Any, Any], PolynomialMap]:
@@ -477,21 +495,17 @@ def _weigh_stars(state: State, tables: Tables, shape: Shape) -> tuple[np.ndarray
 
 def _describe(data: TrainingData, tables: Tables, shape: Shape, state: State) -> Fit:
     """Return the parameters as those of pixels, bands and labels, in units of training."""
-    arrays = []
+    arrays, noises = [], []
     for output, table, fitted in zip(data.outputs, tables, state.fitted, strict=True):
-        weights, correlation, scatter = fitted.weights, None, np.zeros(output.size)
+        weights, noise, scatter = fitted.weights, Tails(), np.zeros(output.size)
         if isinstance(table, Components):
             assert fitted.noise is not None
             weights = table.unit[:, None] * (table.vectors.T @ weights)
             correlation = fitted.noise.describe(table)
+            noise = Tails(correlation=correlation, dof=DOF)
             scatter = correlation.scatter
         arrays.append(
-            output.arrays._replace(
-                weights=weights[:, 1:],
-                offset=weights[:, 0],
-                scatter=scatter,
-                correlation=correlation,
-                dof=DOF if isinstance(table, Components) else np.inf,
-            )
+            output.arrays._replace(weights=weights[:, 1:], offset=weights[:, 0], scatter=scatter)
         )
-    return Fit(tuple(arrays), state.prior)
+        noises.append(noise)
+    return Fit(tuple(arrays), state.prior, tuple(noises))

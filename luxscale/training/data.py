@@ -35,8 +35,7 @@ LEAST_SCATTER = 1e-3
 class Arrays(NamedTuple):
     """One output in the arithmetic of training: data and parameters.
 
-    values, ivar : (star, feature); weights : (feature, latent); offset, scatter : (feature,);
-    correlation, dof : of the noise, as in `luxscale.model.lux.Output`.
+    values, ivar : (star, feature); weights : (feature, latent); offset, scatter : (feature,).
     """
 
     values: Any
@@ -44,8 +43,6 @@ class Arrays(NamedTuple):
     weights: Any
     offset: Any
     scatter: Any
-    correlation: CorrelatedNoise | None = None
-    dof: float = np.inf
 
     @property
     def noise(self) -> DiagonalNoise:
@@ -134,7 +131,13 @@ class TrainingOutput:
         deviation = values[rows] * scale
         return self.spread.center + deviation, ivar[rows] / safe**2
 
-    def to_model(self, arrays: Arrays, kind: MakeDecoder, windows: Mapping[str, Spans]) -> Output:
+    def to_model(
+        self,
+        arrays: Arrays,
+        kind: MakeDecoder,
+        windows: Mapping[str, Spans],
+        noise: Tails | None = None,
+    ) -> Output:
         """Return trained parameters as an output of a model, in the units of the survey.
 
         Parameters
@@ -145,7 +148,10 @@ class TrainingOutput:
             Of its decoder.
         windows : mapping of label to spans
             Those of other outputs may be among them.
+        noise : Tails, optional
+            If it is more than a scatter.
         """
+        noise = noise or Tails()
         scale = self.spread.scale
         _, ivar = self.read_table()
         used = np.any(ivar > 0, axis=0)
@@ -178,8 +184,8 @@ class TrainingOutput:
             used=used,
             bounds=np.stack(bounds, 1),
             windows=tuple(own_windows),
-            correlation=self._scale_noise(arrays.correlation),
-            dof=float(arrays.dof),
+            correlation=self._scale_noise(noise.correlation),
+            dof=float(noise.dof),
         )
 
     def _scale_noise(self, noise: CorrelatedNoise | None) -> CorrelatedNoise | None:
@@ -274,22 +280,33 @@ class TrainingData:
         arrays: Sequence[Arrays],
         kinds: Sequence[MakeDecoder],
         windows: Mapping[str, Spans],
+        noises: Sequence[Tails] = (),
     ) -> tuple[Output, ...]:
         """Return trained parameters as the outputs of a model, in the units of the survey."""
         outputs = []
-        for output, trained, kind in zip(self.outputs, arrays, kinds, strict=True):
-            outputs.append(output.to_model(trained, kind, windows))
+        noises = noises or [Tails()] * len(arrays)
+        for output, trained, kind, noise in zip(self.outputs, arrays, kinds, noises, strict=True):
+            outputs.append(output.to_model(trained, kind, windows, noise))
         return tuple(outputs)
+
+
+class Tails(NamedTuple):
+    """What the noise of an output has beside scatter, in scaled units: see `Output`."""
+
+    correlation: CorrelatedNoise | None = None
+    dof: float = np.inf
 
 
 class Fit(NamedTuple):
     """Parameters from some of the stars.
 
-    arrays: outputs in scaled units; prior: that of the latents, if it is fitted too.
+    arrays: outputs in scaled units; prior: that of the latents, if it is fitted too; noises: of
+    each output, if it is more than a scatter.
     """
 
     arrays: tuple[Arrays, ...]
     prior: Prior | None = None
+    noises: tuple[Tails, ...] = ()
 
 
 class Trained(NamedTuple):
@@ -297,7 +314,7 @@ class Trained(NamedTuple):
 
     arrays: trained outputs in scaled units; history: objective per star after each iteration;
     leave_out: what returns, for the stars of each fold (positions), what the others give at the
-    latents found; kinds: map of each output; prior: that of the latents, if it is fitted too.
+    latents found; kinds: map of each output; prior and noises as in `Fit`.
     """
 
     arrays: tuple[Arrays, ...]
@@ -305,6 +322,7 @@ class Trained(NamedTuple):
     leave_out: Callable[[Sequence[np.ndarray]], Iterable[Fit]]
     kinds: tuple[MakeDecoder, ...]
     prior: Prior | None = None
+    noises: tuple[Tails, ...] = ()
 
 
 def assign_folds(stars: np.ndarray, folds: int) -> np.ndarray:

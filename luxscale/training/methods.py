@@ -160,12 +160,9 @@ def _fit_cannon(
 def _fit_curved(
     data: TrainingData, latent_dim: int, report: Report, settings: dict[str, Any]
 ) -> Trained:
-    from luxscale.training.curved import Shape, train_curved
+    from luxscale.training.curved import train_curved
 
-    sizes = dict(settings)
-    iterations = sizes.pop("iterations")
-    shape = Shape(latent_dim=latent_dim, **sizes)
-    return train_curved(data, shape, iterations=iterations, report=report)
+    return train_curved(data, latent_dim, report=report, **settings)
 
 
 def _select_complete_stars(

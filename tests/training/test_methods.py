@@ -10,6 +10,7 @@ from luxscale.cli import main
 from luxscale.errors import InputError
 from luxscale.training.alternating import train_alternating
 from luxscale.training.cannon import train_cannon
+from luxscale.training.curved import train_curved
 from luxscale.training.marginal import train_marginal
 from luxscale.training.methods import (
     METHODS,
@@ -21,6 +22,7 @@ from luxscale.training.methods import (
 TRAINERS = {
     "marginal": train_marginal,
     "alternating": train_alternating,
+    "curved": train_curved,
     "cannon": train_cannon,
 }
 
@@ -58,7 +60,7 @@ def test_a_prior_of_its_own_is_not_free():
     assert pick_method("marginal").choose_prior(None) == 1.0
     assert pick_method("marginal").choose_prior(3) == 3.0
     assert pick_method("cannon").choose_prior(None) == 1e-2
-    with pytest.raises(InputError, match="The Cannon has a wide prior of its own"):
+    with pytest.raises(InputError, match="The Cannon has a prior of its own"):
         pick_method("cannon").choose_prior(1.0)
 
 

@@ -698,7 +698,7 @@ def test_settings_of_the_wrong_kind_are_refused(small_survey):
         ({"windows": [("teff", 1, 2)]}, "give a dict"),
         ({"windows": {"teff": [("a", "b")]}}, "give a list"),
         ({"windows": {"teff": [(1, 2, 3)]}}, "give a list"),
-        ({"method": "cannon", "latent_dim": None, "prior": 7.0}, "wide prior of its own"),
+        ({"method": "cannon", "latent_dim": None, "prior": 7.0}, "prior of its own"),
     ):
         with pytest.raises(InputError, match=message):
             fit(small_survey, **settings)
