@@ -45,7 +45,7 @@ from luxscale.progress import Progress
 def choose(text):
     """Return the methods that are named, those of SIMULATED by default.
 
-    luxscale's default comes first: others are measured against it.
+    OURS comes first: others are measured against it.
     """
     wanted = text.split(",") if text else list(SIMULATED)
     for name in wanted:

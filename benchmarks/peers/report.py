@@ -278,7 +278,7 @@ def report(found):
             pull_table(chosen, tests),
         ]
         parts += [
-            f"### {title}: where a method is better than luxscale's default",
+            f"### {title}: where a method is better than luxscale's linear model",
             lead_table(chosen, tests),
         ]
     parts += [
