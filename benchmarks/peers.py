@@ -1,13 +1,19 @@
 """Compare luxscale with other methods, all on the same training and test stars.
 
+    python benchmarks/peers.py --real DIR --venvs DIR --out benchmarks/results/peers_real.json
     python benchmarks/peers.py --venvs DIR --out benchmarks/results/peers.json
     python benchmarks/peers.py --show benchmarks/results/peers.json
     python benchmarks/peers.py --same-model --venvs DIR
 
-Simulated giants of twelve labels: training stars of S/N 100 to 200, test stars of S/N 100 to 200
-and 30 to 60. Methods: luxscale's trainers, The Cannon (annieslasso), pollux, and a ridge, boosted
-trees and a neural network of scikit-learn (`peers/run_*.py` say how each is used). Each runs in a
-process of its own, on two threads, in a virtual environment that is made for it. Reported, as
+With --real: real spectra with trusted labels, from files that `peers/spectra.py` names, on one
+thread. What --out holds of other methods (--only) and other spectra (--spectra) stays as it is:
+
+    python benchmarks/peers.py --real DIR --only luxscale --out benchmarks/results/peers_real.json
+
+Otherwise simulated giants of twelve labels: training stars of S/N 100 to 200, test stars of S/N 100
+to 200 and 30 to 60. Methods: luxscale's trainers, The Cannon (annieslasso), pollux, and a ridge,
+boosted trees and neural networks of scikit-learn (`peers/run_*.py` say how each is used). Each runs
+in a process of its own, on two threads, in a virtual environment that is made for it. Reported, as
 Markdown: RMSE and robust scatter of each label against the truth, pulls of errors, what missing
 labels do, seconds, memory and stars/s (`common.run` says of what), and how they grow. What a method
 cannot do within the limit is said so, with the time that it would take, and what fails, with its
@@ -26,20 +32,22 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from peers import same_model
-from peers.environments import METHODS, OURS, make_environment
+from peers import real, same_model
+from peers.environments import METHODS, OURS, SIMULATED, make_environment
+from peers.real_report import report_real
 from peers.report import report
+from peers.spectra import READERS, find_samples
 from peers.tasks import SETUPS, TESTS, run_all
 
 from luxscale.progress import Progress
 
 
 def choose(text):
-    """Return the methods that are named, all by default.
+    """Return the methods that are named, those of SIMULATED by default.
 
-    luxscale's default comes first: others are measured against it.
+    OURS comes first: others are measured against it.
     """
-    wanted = text.split(",") if text else list(METHODS)
+    wanted = text.split(",") if text else list(SIMULATED)
     for name in wanted:
         if name not in METHODS:
             raise click.BadParameter(
@@ -78,9 +86,47 @@ def compare(size, methods, venvs, limit, out):
     return found
 
 
+def compare_real(folder, methods, spectra, venvs, limit, out):
+    """Run a comparison on real spectra, keep its figures in `out` after every run; return them."""
+    paths = find_samples(folder, spectra)
+    if not paths:
+        names = ", ".join(name for name, _ in READERS.values())
+        raise click.BadParameter(f"{folder} holds none of {names}", param_hint="--real")
+    found = {}
+    if out and out.exists():
+        found = json.loads(out.read_text())
+    with tempfile.TemporaryDirectory() as scratch, Progress("peers") as shown:
+        shown.say("making environments")
+        environments = venvs or Path(scratch)
+        pythons = {m: make_environment(METHODS[m].package, environments) for m in methods}
+        steps = real.compare(paths, methods, pythons, Path(scratch), limit, shown, found)
+        for found in steps:
+            if out:
+                out.write_text(json.dumps(found, indent=1) + "\n")
+    return found
+
+
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--size", type=click.Choice(list(SETUPS)), default="default", show_default=True)
-@click.option("--methods", help=f"Some of {','.join(METHODS)}; all by default.")
+@click.option("--methods", help=f"Some of {','.join(METHODS)}; by default {','.join(SIMULATED)}.")
+@click.option(
+    "--real",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Compare on real spectra, from this folder.",
+)
+@click.option(
+    "--only",
+    type=click.Choice(list(METHODS)),
+    multiple=True,
+    help="With --real: a method to run, again for more; all by default.",
+)
+@click.option(
+    "--spectra",
+    type=click.Choice(list(READERS)),
+    multiple=True,
+    help="With --real: spectra to take, again for more; all that are there by default.",
+)
 @click.option("--limit", default=120.0, show_default=True, help="Seconds that a run may take.")
 @click.option(
     "--venvs",
@@ -104,25 +150,28 @@ def compare(size, methods, venvs, limit, out):
 @click.option(
     "--rounds", default=3, show_default=True, help="With --same-model: passes after the first."
 )
-def main(size, methods, limit, venvs, out, show, same, stars, training, pixels, latents, rounds):
+def main(folder, only, spectra, show, same, size, methods, limit, venvs, out, **sizes):
     if show:
-        found = json.load(show)
-        if "runs" not in found:
-            raise click.BadParameter(
-                f"{show.name} has no figures of a comparison; name what --out wrote",
-                param_hint="--show",
-            )
+        click.echo(describe_results(json.load(show), show.name))
+    elif folder:
+        chosen = only or list(METHODS)
+        click.echo(report_real(compare_real(folder, chosen, spectra, venvs, limit, out)))
     elif same:
         with tempfile.TemporaryDirectory() as scratch:
-            found = same_model.compare(
-                stars, training, pixels, latents, rounds, venvs or Path(scratch)
-            )
+            found = same_model.compare(**sizes, folder=venvs or Path(scratch))
         if out:
             out.write_text(json.dumps(found, indent=1) + "\n")
-        return
     else:
-        found = compare(size, choose(methods), venvs, limit, out)
-    click.echo(report(found))
+        click.echo(report(compare(size, choose(methods), venvs, limit, out)))
+
+
+def describe_results(found, name):
+    """Return the tables of a JSON of results, of simulated or real spectra."""
+    if "runs" not in found:
+        raise click.BadParameter(
+            f"{name} has no figures of a comparison; name what --out wrote", param_hint="--show"
+        )
+    return report_real(found) if "samples" in found else report(found)
 
 
 if __name__ == "__main__":

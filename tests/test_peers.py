@@ -195,7 +195,7 @@ def test_a_run_that_fails_or_takes_long_is_told(
     (tmp_path / "run.py").write_text(code)
     monkeypatch.setattr(tasks, "HERE", tmp_path)
     monkeypatch.setitem(
-        tasks.METHODS, "marginal", tasks.METHODS["marginal"].__class__(None, "run.py")
+        tasks.METHODS, "marginal", tasks.METHODS["marginal"].__class__("", None, "run.py")
     )
     assert tasks.call(sys.executable, "marginal", tmp_path / "problem.npz", limit)[:2] == (
         outcome,

@@ -30,6 +30,7 @@ class Package:
 class Method:
     """A method: the package it is of, its script and arguments, and what may vary."""
 
+    title: str  # in tables of real spectra
     package: Package | None  # None: luxscale, in the environment that runs the comparison
     script: str
     arguments: tuple[str, ...] = ()
@@ -47,18 +48,48 @@ ANNIESLASSO = Package(
 )
 SKLEARN = Package("sklearn", ("scikit-learn>=1.5",), (3, 10))
 
-OURS = "marginal"  # what peers are measured against
+OURS = "marginal"  # what peers are measured against with simulated spectra
+DEFAULT = "luxscale"
 METHODS = {
-    OURS: Method(None, "run_luxscale.py", ("marginal",), latents=True),
-    "alternating": Method(None, "run_luxscale.py", ("alternating",), latents=True),
-    "jaxopt": Method(None, "run_luxscale.py", ("jaxopt",), latents=True),
-    "cannon": Method(None, "run_luxscale.py", ("cannon",)),
-    "annieslasso": Method(ANNIESLASSO, "run_annieslasso.py", most_test=100),
-    "pollux": Method(POLLUX, "run_pollux.py", latents=True),
-    "ridge": Method(SKLEARN, "run_sklearn.py", ("ridge",)),
-    "boosting": Method(SKLEARN, "run_sklearn.py", ("boosting",)),
-    "network": Method(SKLEARN, "run_sklearn.py", ("network",)),
+    DEFAULT: Method("luxscale", None, "run_luxscale.py", ("default",)),
+    OURS: Method("luxscale, linear", None, "run_luxscale.py", ("marginal",), latents=True),
+    "alternating": Method(
+        "luxscale, linear, the paper's training",
+        None,
+        "run_luxscale.py",
+        ("alternating",),
+        latents=True,
+    ),
+    "jaxopt": Method(
+        "the same by jaxopt's solvers", None, "run_luxscale.py", ("jaxopt",), latents=True
+    ),
+    "cannon": Method("The Cannon, luxscale's", None, "run_luxscale.py", ("cannon",)),
+    "annieslasso": Method(
+        "The Cannon, annieslasso", ANNIESLASSO, "run_annieslasso.py", most_test=100
+    ),
+    "pollux": Method("pollux", POLLUX, "run_pollux.py", latents=True),
+    "ridge": Method("ridge regression", SKLEARN, "run_sklearn.py", ("ridge",)),
+    "boosting": Method("boosted trees", SKLEARN, "run_sklearn.py", ("boosting",)),
+    "network": Method("one network, 50 components", SKLEARN, "run_sklearn.py", ("network",)),
+    "network-log-flux": Method(
+        "five networks, log flux", SKLEARN, "run_networks.py", ("log-flux",)
+    ),
+    "network-whitened": Method(
+        "five networks, whitened components", SKLEARN, "run_networks.py", ("whitened",)
+    ),
 }
+# of simulated spectra; the others take part where they are named
+SIMULATED = (
+    OURS,
+    "alternating",
+    "jaxopt",
+    "cannon",
+    "annieslasso",
+    "pollux",
+    "ridge",
+    "boosting",
+    "network",
+)
 
 
 def find_pythons():

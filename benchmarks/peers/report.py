@@ -10,17 +10,21 @@ DONE = "done"
 AHEAD = 2.0  # standard errors beyond which one method is better than another
 
 
-def score(labels, errors, truth, names):
+def score(labels, errors, truth, names, truth_err=None):
     """Return the statistics of labels (star, label), a dict a label.
 
-    They are those of `luxscale.analysis.evaluate.compare`.
+    They are those of `luxscale.analysis.evaluate.compare`. Where the true labels have errors,
+    pulls are over both.
     """
     dims, coords = (
         ("star", "label"),
         {"star": np.arange(len(truth)), "label": np.array(names, object)},
     )
     catalog = xr.Dataset({"label_value": (dims, labels), "label_err": (dims, errors)}, coords)
-    return to_records(compare(catalog, xr.Dataset({"label_true": (dims, truth)}, coords)))
+    trusted = xr.Dataset({"label_true": (dims, truth)}, coords)
+    if truth_err is not None:
+        trusted["label_true_err"] = (dims, truth_err)
+    return to_records(compare(catalog, trusted))
 
 
 def excess(theirs, ours, truth):
@@ -274,7 +278,7 @@ def report(found):
             pull_table(chosen, tests),
         ]
         parts += [
-            f"### {title}: where a method is better than luxscale's default",
+            f"### {title}: where a method is better than luxscale's linear model",
             lead_table(chosen, tests),
         ]
     parts += [

@@ -1,6 +1,7 @@
 """Run luxscale on a problem: python run_luxscale.py METHOD problem.npz result.npz.
 
-METHOD is one of METHODS.
+METHOD is one of METHODS; ``default`` names no method and no number of latents, so it follows what
+`luxscale.train` does when it is told nothing.
 """
 
 import sys
@@ -13,7 +14,8 @@ import luxscale as lux
 from luxscale.training import methods
 
 METHODS = {
-    "marginal": {},
+    "default": {},
+    "marginal": {"method": "marginal"},
     "alternating": {"method": "alternating"},
     "jaxopt": {"method": "alternating", "solver": "jaxopt"},
     "cannon": {"method": "cannon"},
@@ -44,15 +46,16 @@ def survey(flux, ivar, wavelength, label=None, label_err=None, names=None):
 
 def trainer(method):
     """Return what trains by one of METHODS."""
-    name = METHODS[method].get("method", "marginal")
-    takes_labels = methods.METHODS[name].latents_are_labels
+    settings = METHODS[method]
+    takes_labels = bool(settings) and methods.METHODS[settings["method"]].latents_are_labels
+    takes_latents = bool(settings) and not takes_labels
 
     def train(problem):
         training = [
             problem[k] for k in ("flux", "ivar", "wavelength", "label", "label_err", "names")
         ]
-        latents = () if takes_labels else (int(problem["latents"]),)
-        model = lux.train(survey(*training), *latents, progress=False, **METHODS[method])
+        latents = {"latent_dim": int(problem["latents"])} if takes_latents else {}
+        model = lux.train(survey(*training), progress=False, **latents, **settings)
 
         def label(flux, ivar):
             catalog = lux.infer(survey(flux, ivar, problem["wavelength"]), model)
@@ -60,7 +63,8 @@ def trainer(method):
 
         if takes_labels:
             return label, {"used": int(complete(problem).sum()), "note": "stars with every label"}
-        return label, {"used": len(problem["flux"]), "note": "missing labels have no weight"}
+        note = f"method {model.provenance.method}; missing labels have no weight"
+        return label, {"used": len(problem["flux"]), "note": note}
 
     return train
 

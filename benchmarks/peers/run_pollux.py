@@ -33,6 +33,8 @@ def spectra(flux, ivar):
 def priors(values):
     """Return the tutorial's priors on A and b, (star, output) -> dict."""
     mean, spread = values.mean(0), values.std(0)
+    # a pixel that no training star has does not vary
+    spread = np.where(spread > 0, spread, 1.0)
     return {"A": dist.Normal(scale=spread[:, None]), "b": dist.Normal(loc=mean, scale=spread)}
 
 

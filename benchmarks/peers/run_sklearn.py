@@ -33,7 +33,10 @@ def reduced():
 
 def pixels(problem):
     """Return the training stars' pixels, and what fills those of others the same way."""
-    mean = np.average(problem["flux"], axis=0, weights=problem["ivar"] > 0)
+    good = problem["ivar"] > 0
+    # no training star may have a pixel
+    n_good = np.maximum(good.sum(0), 1)
+    mean = np.where(good, problem["flux"], 0).sum(0) / n_good
 
     def filled(flux, ivar):
         return fill(flux, ivar, mean).astype(float)

@@ -103,10 +103,16 @@ def last_line(text):
 
 def call(python, method, problem, limit):
     """Run a method's script; return its outcome, the reason if it is not done, its result."""
+    return run_script(python, METHODS[method], problem, limit, THREADS, METHODS[method].most_test)
+
+
+def run_script(python, method, problem, limit, threads, most_test):
+    """Run a script on so many threads, to label so many test stars at most."""
     result = problem.with_name("result.npz")
-    cap = METHODS[method].most_test
-    command = [python, HERE / METHODS[method].script, *METHODS[method].arguments, problem, result]
-    env = os.environ | worker_environment(THREADS) | ({"PEERS_MOST_TEST": str(cap)} if cap else {})
+    command = [python, HERE / method.script, *method.arguments, problem, result]
+    env = os.environ | worker_environment(threads)
+    if most_test:
+        env["PEERS_MOST_TEST"] = str(most_test)
     try:
         ran = subprocess.run(
             command,
