@@ -50,8 +50,8 @@ _FIRST_STEPS, _STEPS = 14, 4
 #: Pull of weights to 0, in stars of unit weight.
 _RIDGE = 1e-3
 
-#: Iterations that each fold's stars are forgotten in.
-_FOLD_ITERATIONS = 3
+#: Iterations in which the stars of a fold are forgotten; with three, misfits differ by 3 to 9%.
+_FOLD_ITERATIONS = 1
 
 #: Stars in one call of the compiled E-step, and in one piece of the sums.
 _BLOCK, _PIECE = 256, 200
