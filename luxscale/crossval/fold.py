@@ -73,9 +73,8 @@ def _train_and_predict(grid: Grid, tasks: Sequence[Task]) -> float:
     training_seconds = time.monotonic() - started
     stars = _read_stars(grid, rows[left_out])
     for task in tasks:
-        if not grid.has_own_prior:
-            model = dataclasses.replace(model, prior=GaussianPrior(task.prior))
-        part = predict_left_out(model, stars)
+        prior = GaussianPrior(task.prior)
+        part = predict_left_out(dataclasses.replace(model, prior=prior), stars)
         part = part.assign(
             objective=model.objective[-1],
             training_seconds=training_seconds,
@@ -107,13 +106,12 @@ def _train(grid: Grid, task: Task, stars: xr.Dataset) -> LuxModel:
     settings: dict[str, Any] = dict(grid.settings)
     if grid.trains_with_prior:
         settings["latent_precision"] = task.prior
-    if not grid.has_own_prior:
-        settings["prior"] = task.prior
     return train(
         stars,
         task.latent_dim,
         outputs=grid.outputs,
         method=grid.method,
+        prior=task.prior,
         folds=1,
         progress=False,
         where=f"{grid.survey} without fold {task.fold}",

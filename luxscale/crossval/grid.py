@@ -104,11 +104,6 @@ class Grid:
         """Whether training depends on the prior of a setting, as the test step always does."""
         return "latent_precision" in pick_method(self.method).settings
 
-    @property
-    def has_own_prior(self) -> bool:
-        """Whether the method fits a prior, which no setting replaces."""
-        return pick_method(self.method).prior is not None
-
     def group_by_training(self, tasks: Sequence[Task]) -> list[tuple[Task, ...]]:
         """Group tasks by the training that they share, in their order."""
         if self.trains_with_prior:
@@ -181,7 +176,7 @@ def make_grid(
     where, out = store.make_absolute(survey), store.make_absolute(out)
     dims = _sort_numbers("latent_dims", latent_dims, _is_count, "whole numbers, 1 or more", int)
     precisions = _sort_numbers("priors", priors, _is_precision, "positive numbers", float)
-    _check_training(method, precisions, folds, settings)
+    _check_training(method, folds, settings)
     folds = int(folds)
     opened = store.open_survey(where, outputs=outputs)
     specs = pick_outputs(opened, outputs, where)
@@ -236,9 +231,7 @@ def _is_precision(value: Any) -> bool:
     return math.isfinite(value) and value > 0
 
 
-def _check_training(
-    method: str, priors: tuple[float, ...], folds: int, settings: dict[str, Any]
-) -> None:
+def _check_training(method: str, folds: int, settings: dict[str, Any]) -> None:
     """Refuse folds, a method or settings that cannot be cross-validated."""
     if not isinstance(folds, Integral) or int(folds) < 2:
         raise InputError(f"folds is {folds!r}; it must be a whole number of at least 2")
@@ -248,13 +241,8 @@ def _check_training(
     methods = list_methods_with_free_latents()
     if method not in methods:
         raise InputError(
-            f"method {method!r} has no number of latents to choose; take one of "
+            f"method {method!r} has no number of latents or no prior to choose; take one of "
             f"{', '.join(methods)}"
-        )
-    chosen = pick_method(method)
-    if chosen.prior is not None and priors != (chosen.prior,):
-        raise InputError(
-            f"priors is {list(priors)}; {chosen.title} has a prior of its own: leave priors out"
         )
 
 

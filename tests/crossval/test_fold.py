@@ -1,12 +1,8 @@
 """Stars left out are predicted and scored by the noise that their model has."""
 
 import numpy as np
-import pytest
 
-from luxscale import store
 from luxscale.crossval.fold import predict_left_out
-from luxscale.crossval.grid import make_grid
-from luxscale.errors import InputError
 from luxscale.model.infer import infer
 from luxscale.model.predict import predict
 
@@ -35,14 +31,3 @@ def test_scores_of_a_linear_model_are_sums_over_pixels(small_model, held_out):
     expected = np.where(weight > 0, weight * residual.values**2, 0).sum(1)
     np.testing.assert_allclose(found["spectrum_chi2"][:, 0], expected, rtol=1e-6)
     np.testing.assert_array_equal(found["n_pixels"], (weight > 0).sum(1))
-
-
-def test_priors_of_a_method_that_fits_one_are_refused(small_survey, tmp_path):
-    path = tmp_path / "survey.zarr"
-    store.write_dataset(small_survey, path)
-    options = {"latent_dims": (3,), "folds": 2, "method": "curved"}
-    assert make_grid(path, tmp_path / "cv.zarr", **options).has_own_prior
-    with pytest.raises(
-        InputError, match=r"priors is \[0\.5, 1\.0\]; the curved method has a prior"
-    ):
-        make_grid(path, tmp_path / "cv.zarr", priors=(1.0, 0.5), **options)
