@@ -14,6 +14,7 @@ from curved import CurvedWorld
 
 import luxscale as lux
 from luxscale.model.decoders import LinearMap
+from luxscale.model.priors import GaussianPrior
 
 LABELS = ("teff", "logg", "fe_h", "mg_fe")
 UNITS = ("K", "dex(cm s-2)", "dex", "dex")
@@ -193,6 +194,14 @@ def curved_world() -> CurvedWorld:
 def curved_model(curved_world):
     """A model that is not linear, of correlated and heavy-tailed noise, and its prior a mixture."""
     return curved_world.model
+
+
+@pytest.fixture(scope="session")
+def gaussian_curved_model(curved_model):
+    """The same, but its noise and its prior are Gaussian."""
+    label, flux = curved_model.outputs
+    plain = dataclasses.replace(flux, dof=float("inf"))
+    return dataclasses.replace(curved_model, outputs=(label, plain), prior=GaussianPrior())
 
 
 @pytest.fixture

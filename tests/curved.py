@@ -32,7 +32,9 @@ class CurvedWorld:
     def make(cls, seed: int = 5) -> CurvedWorld:
         rng = np.random.default_rng(seed)
         basis = np.linalg.qr(rng.standard_normal((D, COMPONENTS)))[0]
-        shapes = basis * np.linspace(12, 4, COMPONENTS)
+        shapes = basis * np.linspace(3, 1, COMPONENTS)
+        # errors as they are said to be
+        shapes /= np.linalg.norm(shapes, axis=1, keepdims=True)
         unit = 0.01 * rng.uniform(0.7, 1.4, D)
         unit[0], shapes[0] = 0, 0
         noise = CorrelatedNoise(

@@ -41,7 +41,7 @@ def draw_precision(
     survey : Dataset
         With ``given`` and its errors; read once, chunk by chunk (1,024 stars if it is in memory).
     model : LuxModel
-        With linear maps.
+        With linear maps, independent noise and a prior that is one Gaussian.
     n_draws : int
         Draws for each star, 2 or more.
     seed : int
@@ -58,7 +58,8 @@ def draw_precision(
     Raises
     ------
     InputError
-        If the survey is not on the model's grid, a map is not linear, or a number is out of range.
+        If the survey is not on the model's grid, the model is of another kind, or a number is out
+        of range.
 
     Notes
     -----
@@ -76,7 +77,8 @@ def draw_precision(
     source, target = model[given], model[of]
     survey = standardize_survey(survey)
     (spec,) = check_match(survey, [source], "survey")
-    _check_draws(n_draws, seed, source, target)
+    _check_draws(n_draws, seed)
+    _check_linear(model, source, target)
     if not survey.sizes[STAR]:
         raise InputError("survey: it holds no stars")
     names = index_stars(survey)
@@ -105,17 +107,31 @@ def draw_precision(
     return result.assign_attrs(n_draws=n_draws, seed=seed)
 
 
-def _check_draws(n_draws: int, seed: int, *outputs: Output) -> None:
+def _check_draws(n_draws: int, seed: int) -> None:
     if n_draws < 2:
         raise InputError(f"n_draws is {n_draws}; a scatter needs 2 or more")
     if seed < 0:
         raise InputError(f"seed is {seed}; give 0 or more")
+
+
+def _check_linear(model: LuxModel, *outputs: Output) -> None:
+    """Refuse models for which draws of independent noise and one formula for all do not hold."""
     for output in outputs:
         if not output.map.features.is_linear:
             raise InputError(
                 f"{output.name!r} has a {output.map.kind} map, for which errors differ from "
                 "star to star; use expected_errors with the latents of one"
             )
+        if output.correlation is not None or math.isfinite(output.dof):
+            raise InputError(
+                f"the noise of {output.name!r} is not independent and Gaussian, as that of draws; "
+                "use expected_errors"
+            )
+    if not model.prior.is_gaussian:
+        raise InputError(
+            "the model's prior on latents is a mixture, under which errors differ from star to "
+            "star; use expected_errors"
+        )
 
 
 def _read_ivar(block: xr.Dataset, spec: OutputSpec) -> np.ndarray:

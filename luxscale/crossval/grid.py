@@ -241,7 +241,7 @@ def _check_training(method: str, folds: int, settings: dict[str, Any]) -> None:
     methods = list_methods_with_free_latents()
     if method not in methods:
         raise InputError(
-            f"method {method!r} has no number of latents to choose; take one of "
+            f"method {method!r} has no number of latents or no prior to choose; take one of "
             f"{', '.join(methods)}"
         )
 

@@ -6,13 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from luxscale import crossval, store
 from luxscale.analysis.evaluate import check_catalog
 from luxscale.errors import InputError
 from luxscale.info.survey import describe_survey, quarantine
 from luxscale.labelling import catalogue as catalogs
+from luxscale.model.decoders import PolynomialFeatures
 from luxscale.model.file import FORMAT, load_model
 from luxscale.model.lux import Output
+from luxscale.model.priors import MixturePrior, Prior
 from luxscale.schema.variables import STAR
 from luxscale.store import damage
 
@@ -57,6 +61,42 @@ def _describe_features(output: Output) -> dict[str, Any]:
     return {output.spec.role.value: list(output.coord)}
 
 
+def _describe_map(output: Output) -> str:
+    """Say how an output follows from latents, in words."""
+    features = output.map.features
+    if features.is_linear or not isinstance(features, PolynomialFeatures):
+        return output.map.kind
+    p = features.latent_dim
+    words = f"products of two of {_count_latents(features.quadratic, p)}"
+    if features.cubic:
+        words += f", of three of {_count_latents(features.cubic, p)}"
+    return f"linear, and {words}"
+
+
+def _count_latents(n: int, p: int) -> str:
+    return f"all {p} latents" if n == p else f"the first {n} latents"
+
+
+def _describe_noise(output: Output) -> str:
+    """Say what noise an output is taken to have, in words."""
+    words = "independent"
+    if output.correlation is not None:
+        n = int(np.size(output.correlation.variance))
+        words = f"correlated, {n} independent components"
+    if np.isfinite(output.dof):
+        words += f"; heavy tails, {output.dof:g} degrees of freedom"
+    return words
+
+
+def _describe_prior(prior: Prior) -> str:
+    """Say what latents are taken to be before data, in words."""
+    if isinstance(prior, MixturePrior):
+        return f"mixture of {np.size(prior.weight)} Gaussians"
+    if not prior.is_proper:
+        return "none"
+    return f"Gaussian, mean 0, variance {1 / prior.identity:g}"
+
+
 def _describe_model(path: str | Path) -> dict[str, Any]:
     loaded = load_model(path)
     outputs = {
@@ -64,6 +104,8 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
             "features": len(o.coord),
             "units": ", ".join(dict.fromkeys(o.units)),
             **_describe_features(o),
+            "map": _describe_map(o),
+            "noise": _describe_noise(o),
         }
         for o in loaded.outputs
     }
@@ -71,6 +113,7 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
     return {
         "kind": "model",
         "latents": loaded.latent_dim,
+        "prior": _describe_prior(loaded.prior),
         "method": made.method,
         "training_stars": made.n_stars,
         "settings": json.loads(made.settings),

@@ -125,7 +125,7 @@ CATALOG = (
         name="latent",
         dims=(STAR, LATENT),
         dtype="float32",
-        doc="posterior mean of the latents z",
+        doc="latents z: posterior mean; most probable, of a model that is not linear",
         required=True,
     ),
     Variable(
@@ -139,7 +139,7 @@ CATALOG = (
         name="n_pixels",
         dims=(STAR,),
         dtype="int32",
-        doc="number of values the latents were inferred from",
+        doc="number of independent values the latents were inferred from",
         kinds="iu",
         required=True,
     ),

@@ -114,3 +114,38 @@ def test_errors_of_one_spectrum_have_no_further_dim(small_model):
         expected_errors(
             small_model, xr.DataArray(np.ones((2, 2, 40)), dims=("a", "b", "wavelength"))
         )
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["complete", "every third missing"])
+def test_curved_stars_scatter_and_err_as_the_formulas_say(
+    gaussian_curved_model, curved_world, gaps
+):
+    """400 observations of one star: its labels' scatter, and the errors of its catalogue."""
+    model = gaussian_curved_model
+    star = curved_world.survey(400, seed=4)
+    noise = model["flux"].correlation
+    z = np.array([0.4, -0.5, 0.2])
+    rng = np.random.default_rng(1)
+    level = 0.5
+    drawn = level * noise.unit * (rng.standard_normal((400, 8)) @ noise.shapes.T)
+    star["flux"][:] = (model["flux"].map(z) + drawn).astype("f4")
+    safe = np.where(noise.unit > 0, noise.unit, 1)
+    ivar = np.where(noise.unit > 0, 1 / (level * safe) ** 2, 0)
+    if gaps:
+        ivar[::3] = 0
+    star["flux_ivar"][:] = ivar
+    catalog = lux.infer(star, model)
+    errors = expected_errors(model, star["flux_ivar"][0], latent=z, floor=True)
+    scatter = catalog["label_value"].std("star") / errors["noise"]
+    np.testing.assert_allclose(scatter, 1, atol=0.15)
+    formal = catalog["label_err"].median("star") / errors["posterior"]
+    np.testing.assert_allclose(formal, 1, atol=0.05)
+    assert (errors["noise"] < errors["posterior"]).all()
+
+
+def test_precision_of_a_curved_star_grows_with_snr(curved_model):
+    for latent in (None, [0.5, 0.1, -0.4]):
+        errors = expected_errors(
+            curved_model, ivar_at_snr(curved_model, [10, 30, 100, 1000]), latent=latent
+        )
+        assert (errors.diff("snr") < 0).to_array().all()

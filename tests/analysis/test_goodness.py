@@ -215,3 +215,26 @@ def test_reduced_chi2_takes_the_stars_that_the_survey_has(small_model, held_out,
     )
     assert some["star"].values.tolist() == held_out["star"].values[[9, 3]].tolist()
     np.testing.assert_allclose(some, whole[[9, 3]], rtol=1e-5)
+
+
+def test_curved_stars_of_correlated_noise_have_reduced_chi2_near_one(curved_model, curved_world):
+    survey = curved_world.survey(500, seed=9)
+    catalog = lux.infer(survey, curved_model)
+    spent = effective_parameters(survey, curved_model)
+    assert ((spent >= 0) & (spent <= 3)).all()
+    assert float(spent.median()) > 2.7
+    for gaps in (None, 3):
+        some = survey.copy(deep=True)
+        some["flux_ivar"][:, ::gaps] = some["flux_ivar"][:, ::gaps] * (gaps is None)
+        catalog = lux.infer(some, curved_model)
+        got = reduced_chi2(catalog, curved_model, some)
+        assert float(got.mean()) == pytest.approx(1, abs=0.1)
+        pulls = residuals(some, catalog, curved_model, scaled=True)
+        # of eight values, three parameters follow
+        assert float(pulls.std()) == pytest.approx((5 / 8) ** 0.5, abs=0.05)
+
+
+def test_a_star_without_data_spends_no_parameters_under_a_mixture(curved_model, curved_survey):
+    curved_survey["flux_ivar"][:] = 0
+    spent = effective_parameters(curved_survey.chunk(star=100), curved_model)
+    np.testing.assert_allclose(spent, 0, atol=0.5)

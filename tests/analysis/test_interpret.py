@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 import luxscale as lux
+from luxscale.analysis.formal_errors import expected_errors
 from luxscale.analysis.interpret import derivatives, information, jacobian
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap, PolynomialMap
@@ -285,3 +286,46 @@ def test_information_leaves_out_unused_pixels_and_labels_that_do_not_vary(small_
     assert int(np.isnan(got).sum()) == 40 + 4 - 1
     with pytest.raises(InputError, match="latents have no prior"):
         information(dataclasses.replace(small_model, prior=GaussianPrior(0.0)), 400.0)
+
+
+def test_shares_of_curved_spectra_add_up_to_the_variance_removed(curved_model, curved_survey):
+    """By the mixture's overall covariance, with all pixels and with gaps."""
+    z = np.array([0.5, -0.3, 0.8])
+    for ivar in (curved_survey["flux_ivar"][0], curved_survey["flux_ivar"][0].copy()):
+        share = information(curved_model, ivar, latent=z)
+        error = expected_errors(curved_model, ivar, latent=z)["posterior"]
+        slopes = jacobian(curved_model["label_value"], z)
+        prior = np.linalg.inv(curved_model.prior.make_precision(3))
+        expected = 1 - error**2 / np.diag(slopes @ prior @ slopes.T)
+        np.testing.assert_allclose(share.sum("wavelength"), expected, rtol=1e-6)
+        assert np.isnan(share[:, 0]).all(), "the first pixel takes no part"
+        assert (share[:, 1:] >= 0).all()
+        ivar[::3] = 0
+
+
+def test_derivatives_of_curved_labels_are_differences_of_inferred_ones(
+    gaussian_curved_model, curved_survey
+):
+    """At a star without noise, measured well: the prior and the curvature say little."""
+    flux = gaussian_curved_model["flux"]
+    sharp = dataclasses.replace(flux.correlation, variance=np.full(8, 1e-3))
+    model = with_output(gaussian_curved_model, "flux", correlation=sharp, scatter=sharp.scatter)
+    star = curved_survey.isel(star=[0])
+    z = star["latent_true"].values
+    ivar = star["flux_ivar"].values[0] * 100
+    step = 2e-4
+    spectra = flux.map(z) + step * np.r_[np.eye(40), -np.eye(40)]
+    steps = xr.concat([star] * 80, "star").assign_coords(star=np.arange(80))
+    steps["flux"] = (("star", "wavelength"), np.where(flux.used, spectra, 0))
+    steps["flux_ivar"] = (("star", "wavelength"), np.tile(ivar, (80, 1)))
+    labels = lux.infer(steps, model)["label_value"].values
+    difference = (labels[:40] - labels[40:]).T / (2 * step)
+    got = derivatives(model, ivar=ivar, latent=z[0]).values
+    largest = np.abs(difference[:, 1:]).max(1, keepdims=True)
+    assert (np.abs(got - difference)[:, 1:] < 0.05 * largest).all()
+
+
+def test_slopes_from_labels_to_curved_spectra_are_defined(curved_model):
+    got = derivatives(curved_model, of="flux", by="label_value", ivar=[1e-3, 400.0, 600.0])
+    assert got.shape == (40, 3)
+    assert np.isfinite(got[1:]).all()

@@ -8,7 +8,8 @@ from scipy.spatial.distance import cdist
 import luxscale as lux
 from luxscale.analysis.neighbours import latent_covariance, neighbours
 from luxscale.errors import InputError
-from luxscale.model.infer import infer
+from luxscale.model.infer import infer, infer_dataset
+from luxscale.model.inference import Inference
 
 
 def table(values, name="latent"):
@@ -139,3 +140,17 @@ def test_a_catalogue_without_identifiers_and_errors_of_several_stars_are_refused
         neighbours(table(points).drop_vars("star"))
     with pytest.raises(InputError, match="give one star's"):
         latent_covariance(small_model, held_out["flux_ivar"])
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_latent_covariance_of_a_curved_star_is_that_of_inference(
+    gaussian_curved_model, curved_survey, gaps
+):
+    model = gaussian_curved_model
+    star = curved_survey.isel(star=[3])
+    if gaps:
+        star["flux_ivar"][:, ::3] = 0
+    inference = Inference.of_latents(model, covariance=True)
+    found = infer_dataset(star, inference)
+    got = latent_covariance(model, star["flux_ivar"][0], latent=found["latent"][0])
+    np.testing.assert_allclose(got, found["latent_cov"][0], rtol=0.01, atol=1e-5)

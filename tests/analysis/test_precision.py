@@ -10,7 +10,7 @@ from influence import sandwich
 
 import luxscale as lux
 from luxscale.analysis.formal_errors import expected_errors
-from luxscale.analysis.precision import draw_precision, precision_by_snr
+from luxscale.analysis.precision import _check_linear, draw_precision, precision_by_snr
 from luxscale.errors import InputError
 from luxscale.model.decoders import PolynomialMap
 
@@ -191,3 +191,16 @@ def test_a_bin_without_stars_is_nan(stars):
 def test_bins_and_quantiles_out_of_order_are_refused(stars, edges, quantiles, message):
     with pytest.raises(InputError, match=message):
         precision_by_snr(stars, edges, quantiles)
+
+
+def test_models_whose_errors_differ_from_star_to_star_are_refused(small_model, curved_model):
+    flux, label = small_model["flux"], small_model["label_value"]
+    heavy = dataclasses.replace(flux, dof=20.0)
+    shared = dataclasses.replace(flux, correlation=curved_model["flux"].correlation)
+    for output in (heavy, shared):
+        model = dataclasses.replace(small_model, outputs=(label, output))
+        with pytest.raises(InputError, match="noise of 'flux' is not independent and Gaussian"):
+            _check_linear(model, output, label)
+    model = dataclasses.replace(small_model, prior=curved_model.prior)
+    with pytest.raises(InputError, match="prior on latents is a mixture"):
+        _check_linear(model, flux, label)

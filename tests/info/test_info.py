@@ -282,3 +282,18 @@ def test_wavelengths_in_whole_numbers_are_a_grid(small_survey, tmp_path):
     store.write_dataset(changed, tmp_path / "s.zarr")
     flux = describe(tmp_path / "s.zarr")["outputs"]["flux"]
     assert (flux["pixels"], flux["least"], flux["units"]) == (40, int(grid[0]), "Angstrom")
+
+
+def test_a_curved_model_says_what_it_is(curved_model, small_model, tmp_path):
+    curved_model.save(tmp_path / "curved.zarr")
+    facts = describe(tmp_path / "curved.zarr")
+    assert facts["prior"] == "mixture of 4 Gaussians"
+    assert facts["flux"]["map"] == "linear, and products of two of all 3 latents"
+    noise = "correlated, 8 independent components; heavy tails, 20 degrees of freedom"
+    assert facts["flux"]["noise"] == noise
+    assert facts["label_value"]["noise"] == "independent"
+    assert noise in format_facts(facts)
+    small_model.save(tmp_path / "linear.zarr")
+    facts = describe(tmp_path / "linear.zarr")
+    assert facts["prior"] == "Gaussian, mean 0, variance 1"
+    assert (facts["flux"]["map"], facts["flux"]["noise"]) == ("linear", "independent")

@@ -679,3 +679,22 @@ def until(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_curved_model_labels_a_store_as_it_labels_in_memory(
+    curved_model, curved_survey, tmp_path
+):
+    """Stars with gaps beside complete ones, and one without data."""
+    curved_survey["flux_ivar"][1::3, ::3] = 0
+    curved_survey["flux_ivar"][5] = 0
+    store.write_dataset(curved_survey, tmp_path / "survey.zarr", chunk=60)
+    curved_model.save(tmp_path / "model.zarr")
+    catalog = tmp_path / "catalog.zarr"
+    label((tmp_path / "survey.zarr", tmp_path / "model.zarr"), catalog, covariance=True)
+    written = xr.open_zarr(catalog, consolidated=False).load()
+    expected = lux.infer(curved_survey, curved_model, covariance=True)
+    for name in expected.data_vars:
+        np.testing.assert_allclose(written[name], expected[name], rtol=1e-4, atol=1e-5)
+    assert (written["status"] == 1).all()
+    assert written["flags"].values[5] != 0
+    assert np.isfinite(written["label_value"]).all()

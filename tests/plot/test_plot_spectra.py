@@ -158,3 +158,19 @@ def test_chi2_reaches_to_the_limit_and_counts_what_lies_outside():
     ax.figure.draw_without_rendering()
     legend, line = ax.get_legend().get_window_extent(), ax.lines[1].get_window_extent()
     assert line.x1 < legend.x0 and legend.x1 < ax.figure.bbox.x1
+
+
+def test_spectra_and_derivatives_of_a_curved_model(curved_model, curved_survey):
+    catalog = lux.infer(curved_survey, curved_model)
+    stars = curved_survey["star"].values[:2]
+    z = catalog["latent"].isel(star=0)
+    ivar = curved_survey["flux_ivar"].isel(star=0)
+    drawn = [
+        plot.spectra(curved_survey, catalog, curved_model, stars),
+        plot.spectrum(curved_survey, stars[0], catalog, curved_model),
+        plot.derivative_spectra(curved_model, ivar=ivar, latent=z),
+        plot.derivative_spectra(curved_model),
+        plot.information(curved_model, ivar, latent=z),
+    ]
+    for axes in drawn:
+        axes[0].figure.canvas.draw()

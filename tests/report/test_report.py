@@ -604,3 +604,16 @@ def test_chi2_is_called_the_same_in_figure_and_table(made, monkeypatch):
     inputs = open_inputs(made / "catalog.zarr", model=made / "model.zarr")
     figures.chi2(np.random.default_rng(0).chisquare(50, 500).astype("f4") / 50, inputs)
     assert drawn[0].get_xlabel() == r"$\chi^2$ per pixel"
+
+
+def test_a_report_of_a_curved_model(curved_model, curved_survey, tmp_path):
+    store.write_dataset(curved_survey, tmp_path / "survey.zarr", chunk=100)
+    curved_model.save(tmp_path / "model.zarr")
+    paths = [tmp_path / f"{name}.zarr" for name in ("survey", "model", "catalog")]
+    label_survey(*paths, progress=False)
+    survey, model, catalog = paths
+    write_report(
+        catalog, tmp_path / "report.html", survey=survey, model=model, truth=survey, progress=False
+    )
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "correlated, 8 independent components" in text

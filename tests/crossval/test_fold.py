@@ -1,0 +1,33 @@
+"""Stars left out are predicted and scored by the noise that their model has."""
+
+import numpy as np
+
+from luxscale.crossval.fold import predict_left_out
+from luxscale.model.infer import infer
+from luxscale.model.predict import predict
+
+
+def test_scores_of_a_curved_model_count_independent_values(curved_model, curved_survey):
+    curved_survey["flux_ivar"][1::2, ::3] = 0
+    curved_survey["flux_ivar"][4] = 0
+    found = predict_left_out(curved_model, curved_survey)
+    some = np.arange(curved_survey.sizes["star"]) != 4
+    assert (found["n_pixels"].values[some] == 8).all()
+    assert found["n_pixels"].values[4] == 0
+    expected = infer(curved_survey, curved_model)["chi2"]
+    np.testing.assert_allclose(found["spectrum_chi2"][some, 0], expected[some], rtol=0.02)
+    assert np.isfinite(found["spectrum_chi2"]).all()
+    assert np.isfinite(found["label_chi2"]).all()
+    assert np.isnan(found["label_value"][4]).all()
+    assert np.isfinite(found["label_value"][some]).all()
+
+
+def test_scores_of_a_linear_model_are_sums_over_pixels(small_model, held_out):
+    stars = held_out.isel(star=slice(0, 40))
+    found = predict_left_out(small_model, stars)
+    residual = stars["flux"] - predict(infer(stars, small_model), small_model)
+    s2 = np.asarray(small_model["flux"].scatter) ** 2
+    weight = stars["flux_ivar"].values / (1 + stars["flux_ivar"].values * s2)
+    expected = np.where(weight > 0, weight * residual.values**2, 0).sum(1)
+    np.testing.assert_allclose(found["spectrum_chi2"][:, 0], expected, rtol=1e-6)
+    np.testing.assert_array_equal(found["n_pixels"], (weight > 0).sum(1))
