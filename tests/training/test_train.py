@@ -419,9 +419,9 @@ def test_misfit_is_measured_on_stars_that_the_weights_have_not_seen(training, mo
     fitted, left_out = [], []
     to_model, measure = TrainingData.to_model, calibrate._measure
 
-    def recorded_outputs(data, arrays, kinds, windows):
+    def recorded_outputs(data, arrays, *rest):
         fitted.append(arrays)
-        return to_model(data, arrays, kinds, windows)
+        return to_model(data, arrays, *rest)
 
     def recorded_measure(model, data, rows):
         left_out.append(rows)
