@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import xarray as xr
 
+from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import PolynomialFeatures, PolynomialMap
 from luxscale.model.lux import LuxModel, Output, Provenance
-from luxscale.model.noise import CorrelatedNoise
 from luxscale.model.priors import MixturePrior
 from luxscale.schema.outputs import OutputSpec, Role
 

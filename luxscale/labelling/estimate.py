@@ -12,7 +12,7 @@ from luxscale import store
 from luxscale.cluster import cpu_count
 from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import Plan, Region
-from luxscale.model.kernel import BLOCK
+from luxscale.model.blocks import BLOCK
 from luxscale.model.lux import LuxModel
 from luxscale.store.chunks import get_chunk_rows, read_sizes
 

@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
+from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import MAPS, PolynomialFeatures, read_decoder
 from luxscale.model.lux import _ARRAYS, LuxModel, Output, Provenance, coordinates
-from luxscale.model.noise import CorrelatedNoise
 from luxscale.model.priors import read_prior
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import LATENT, MODEL

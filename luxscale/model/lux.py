@@ -14,8 +14,9 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
+from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import Decoder
-from luxscale.model.noise import CorrelatedNoise, DiagonalNoise, Noise
+from luxscale.model.noise import DiagonalNoise, Noise
 from luxscale.model.priors import GaussianPrior, Prior
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.windows import find_within

@@ -75,7 +75,7 @@ class OutputSpec:
             return np.where(np.isnan(noise) & np.isnan(values), 0, noise)
         known = np.isfinite(values) & np.isfinite(noise) & (noise > 0)
         error = np.where(known, noise, 1)
-        # an absurdly small error is an error, not a breach: see kernel.MOST_IVAR
+        # an absurdly small error is an error, not a breach: see blocks.MOST_IVAR
         with np.errstate(over="ignore"):
             ivar = np.minimum((1 / error) ** 2, np.finfo(float).max)
         ivar = np.where(known, ivar, 0)

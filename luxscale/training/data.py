@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import Decoder
 from luxscale.model.lux import Output
-from luxscale.model.noise import CorrelatedNoise, DiagonalNoise
+from luxscale.model.noise import DiagonalNoise
 from luxscale.model.priors import Prior
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.windows import Spans

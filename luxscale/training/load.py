@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.model.kernel import FARTHEST, MOST_IVAR
+from luxscale.model.blocks import FARTHEST, MOST_IVAR
 from luxscale.schema.checks import check_values
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import STAR

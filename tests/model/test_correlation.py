@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from luxscale.model import correlation
-from luxscale.model.noise import WHITE, CorrelatedNoise, DiagonalNoise
+from luxscale.model.correlated import WHITE, CorrelatedNoise
+from luxscale.model.noise import DiagonalNoise
 
 D, COMPONENTS = 30, 6
 

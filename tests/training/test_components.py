@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from luxscale.model.noise import WHITE
+from luxscale.model.correlated import WHITE
 from luxscale.training import components
 
 

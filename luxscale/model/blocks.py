@@ -1,0 +1,149 @@
+"""Blocks of stars: their data as the kernel takes them, and what comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from luxscale.model.decoders import Features
+from luxscale.model.problem import Design, Problem
+
+#: Stars in one call of the compiled kernel, whatever the chunks: one shape, compiled once. Its
+#: temporaries stay below 32 MB for an APOGEE spectrum, beyond which the C library maps, and the
+#: kernel zeroes, fresh pages at every call.
+BLOCK = 128
+
+#: Distance from the mean, in units of a feature's spread, beyond which a value is as good as
+#: infinite.
+FARTHEST = 1e6
+
+#: Inverse variance, in units of 1 / spread^2, at which the least scatter is all that counts and
+#: float32 is far from its end: what is given with less of an error counts as if with this.
+MOST_IVAR = 1e20
+
+
+class Data(NamedTuple):
+    """Values and inverse variances of one given output: (star, feature)."""
+
+    value: Any
+    ivar: Any
+
+
+class Target(NamedTuple):
+    """Labels whose variances are wanted.
+
+    weights (label, term), in units of the labels' spread; features, phi of their map.
+    """
+
+    weights: Any
+    features: Features
+
+
+class Posterior(NamedTuple):
+    """What the compiled kernel returns: (star, ...).
+
+    spread holds the variances (star, label) of each target, or the covariances. Where the latents
+    were searched for, mean holds the targets less their offset, (star, label), in units of their
+    spread, and apart says whether there are two solutions, (star,).
+    """
+
+    latent: Any
+    chi2: Any
+    n_values: Any
+    wrong: Any
+    settled: Any
+    spread: tuple[Any, ...]
+    mean: tuple[Any, ...] = ()
+    apart: Any = False
+
+
+def _check(design: Design, data: Data) -> tuple[Any, Any, Any, Any]:
+    """Return inverse variances, residuals, which values are sound, and how many are not."""
+    ivar = data.ivar
+    residual = data.value * design.unit - design.offset
+    sound = jnp.isfinite(ivar) & (ivar >= 0)
+    near = jnp.abs(residual) < FARTHEST  # false of NaN
+    good = sound & (near | (ivar == 0))
+    return ivar, residual, good, jnp.sum(~good, 1)
+
+
+def clean_data(design: Design, data: Data) -> tuple[Any, Any, Any]:
+    """Return inverse variances, 0 where a value is of no use, and residuals; see `weigh_data`."""
+    ivar, residual, good, wrong = _check(design, data)
+    ivar = jnp.where(good, ivar * design.ivar_unit, 0)
+    return ivar, jnp.where(ivar > 0, residual, 0), wrong
+
+
+def weigh_data(design: Any, data: Data) -> tuple[Any, Any, Any]:
+    """Return what the kernel makes of the data of one output.
+
+    Returns
+    -------
+    weights, residuals : array, (star, feature)
+        Residuals about the offset, 0 where there is no weight.
+    wrong : array, (star,)
+        Number of values that break the contract.
+    """
+    ivar, residual, good, wrong = _check(design, data)
+    weight = design.noise.weigh(ivar * design.ivar_unit)
+    weight = jnp.where(good, weight, 0)
+    residual = jnp.where(weight > 0, residual, 0)
+    return weight, residual, wrong
+
+
+def bring_in_range(design: Design, data: Data) -> tuple[Design, Data]:
+    """Scale float64 data before they become float32, whose range ends at 1e38.
+
+    Data in float32 are in range already. Returns the design that fits the data.
+    """
+    value, ivar = data
+    if value.dtype != np.float64 and ivar.dtype != np.float64:
+        return design, data
+    unit = np.asarray(design.unit, float)
+    with np.errstate(over="ignore"):  # what is infinite gets no weight, and a flag
+        scaled_value = value * unit
+        scaled_ivar = np.minimum(ivar / unit**2, MOST_IVAR)
+    in_range = Data(scaled_value, np.where(np.isinf(ivar), ivar, scaled_ivar))
+    one, used = np.ones_like(design.unit), np.sign(design.ivar_unit)
+    return dataclasses.replace(design, unit=one, ivar_unit=used), in_range
+
+
+def _cut_block(array: np.ndarray, start: int) -> np.ndarray:
+    """Return a block of stars in float32."""
+    part = array[start : start + BLOCK]
+    # stars without data fill the last block: a new shape would compile again
+    if len(part) < BLOCK:
+        part = np.pad(part, ((0, BLOCK - len(part)), (0, 0)))
+    with np.errstate(over="ignore"):  # what is infinite in float32 gets no weight, and a flag
+        return np.asarray(part, np.float32)
+
+
+def run_blocks(
+    kernel: Callable[..., Posterior],
+    problem: Problem,
+    data: Sequence[Data],
+    targets: Sequence[Target],
+    prior: Any,
+    *,
+    n: int,
+    covariance: bool,
+) -> Posterior:
+    """Run a compiled kernel over blocks of one size; n is the number of stars."""
+    parts = []
+    for start in range(0, max(n, 1), BLOCK):
+        block = [Data(*(_cut_block(array, start) for array in given)) for given in data]
+        result = kernel(
+            problem.designs,
+            tuple(block),
+            tuple(targets),
+            prior,
+            covariance=covariance,
+        )
+        parts.append(jax.tree.map(np.asarray, result))
+    posterior: Posterior = jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts)
+    return posterior

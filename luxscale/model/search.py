@@ -1,0 +1,157 @@
+"""The kernel where latents have to be searched for: curved maps, mixtures, heavy tails."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from luxscale.model import linalg
+from luxscale.model.blocks import Data, Posterior, Target, clean_data, run_blocks
+from luxscale.model.decoders import find_moments
+from luxscale.model.jit import compile_program, use_float64
+from luxscale.model.posterior import (
+    FEW_ROUNDS,
+    ROUNDS,
+    SETTLED,
+    Mode,
+    find_distance,
+    find_modes,
+    weigh_modes,
+)
+from luxscale.model.priors import Gaussians
+from luxscale.model.problem import Problem
+
+
+def _search(
+    designs: tuple[Any, ...],
+    data: tuple[Data, ...],
+    targets: tuple[Target, ...],
+    prior: Gaussians,
+    *,
+    covariance: bool,
+    complete: bool,
+    rounds: int,
+) -> Posterior:
+    """The posterior of z for a block of stars, where it is no Gaussian: a sum of them."""
+    ivars, residuals, wrong = zip(*map(clean_data, designs, data), strict=True)
+    observations = [
+        d.noise.observe(ivar, r, d.reduced, d.features, complete)
+        for d, ivar, r in zip(designs, ivars, residuals, strict=True)
+    ]
+    modes = find_modes(observations, [d.dof for d in designs], prior, rounds)
+    share = weigh_modes(modes)
+    means, spread = [], []
+    apart = jnp.zeros(share.shape[1], bool)
+    for target in targets:
+        mean, within, between = _mix(target, modes, share, covariance)
+        means.append(mean)
+        spread.append(within + between)
+        if covariance:
+            within, between = (jnp.diagonal(x, axis1=1, axis2=2) for x in (within, between))
+        apart |= (between > within).any(1)
+    best = jnp.argmax(modes.log_weight, 0)[None]
+    return Posterior(
+        latent=jnp.take_along_axis(modes.latent, best[..., None], 0)[0],
+        chi2=jnp.take_along_axis(modes.chi2, best, 0)[0],
+        n_values=sum(o.n_values for o in observations),
+        wrong=sum(wrong),
+        settled=find_distance(modes) < SETTLED,
+        spread=tuple(spread),
+        mean=tuple(means),
+        apart=apart,
+    )
+
+
+def _mix(target: Target, modes: Mode, share: Any, covariance: bool) -> tuple[Any, Any, Any]:
+    """Return the mean of a target over the terms of a posterior, and its variance.
+
+    Returns
+    -------
+    mean : array, (star, label)
+    within, between : array, (star, label), or (star, label, label)
+        Mean variance of a term, and variance between the terms.
+    """
+
+    def find(mode: Mode) -> tuple[Any, Any]:
+        mean, rows = find_moments(target.features, mode.latent, mode.covariance)
+        spread = linalg.dot(rows, target.weights.T)
+        if covariance:
+            return linalg.dot(mean, target.weights.T), linalg.square(spread)
+        return linalg.dot(mean, target.weights.T), jnp.sum(spread * spread, 1)
+
+    means, variances = jax.lax.map(find, modes)
+    weight = share[..., None]
+    # a term without weight may be NaN
+    means = jnp.where(weight > 0, means, 0)
+    mean = jnp.sum(weight * means, 0)
+    away = jnp.where(weight > 0, means - mean, 0)
+    if covariance:
+        variances = jnp.where(weight[..., None] > 0, variances, 0)
+        within = jnp.sum(weight[..., None] * variances, 0)
+        between = jnp.einsum("ks,ksl,ksm->slm", share, away, away)
+    else:
+        variances = jnp.where(weight > 0, variances, 0)
+        within = jnp.sum(weight * variances, 0)
+        between = jnp.sum(weight * away**2, 0)
+    return mean, within, between
+
+
+@compile_program(static_argnames=("covariance", "rounds"))
+def _search_complete(*given: Any, covariance: bool, rounds: int) -> Posterior:
+    """Search for the latents of stars without gaps."""
+    return _search(*given, covariance=covariance, complete=True, rounds=rounds)
+
+
+@compile_program(static_argnames=("covariance", "rounds"))
+def _search_in_float64(*given: Any, covariance: bool, rounds: int) -> Posterior:
+    return _search(*given, covariance=covariance, complete=False, rounds=rounds)
+
+
+def _search_with_gaps(*given: Any, covariance: bool, rounds: int) -> Posterior:
+    """Search for the latents of stars that lack some features."""
+    # float32 does not bear the noise of what gaps leave
+    with use_float64():
+        return _search_in_float64(*given, covariance=covariance, rounds=rounds)
+
+
+def _put(rows: np.ndarray, whole: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Return an array with some rows replaced."""
+    out = np.array(whole)
+    out[rows] = part
+    return out
+
+
+def search_stars(
+    problem: Problem, data: Sequence[Data], targets: Sequence[Target], *, covariance: bool
+) -> Posterior:
+    """Search for the latents of stars, those with gaps apart from the others."""
+    n = data[0].value.shape[0]
+    complete = np.ones(n, bool)
+    for design, given in zip(problem.designs, data, strict=True):
+        complete &= design.noise.find_complete(given.ivar)
+    whole, gapped = np.flatnonzero(complete), np.flatnonzero(~complete)
+    prior = problem.prior.gaussians()
+
+    def search(program: Callable[..., Posterior], rows: np.ndarray, rounds: int) -> Posterior:
+        some = [Data(value[rows], ivar[rows]) for value, ivar in data]
+        run = functools.partial(program, rounds=rounds)
+        return run_blocks(run, problem, some, targets, prior, n=rows.size, covariance=covariance)
+
+    # no star depends on the others of its block: those with gaps have a program of their own, and
+    # those for which the search is long are searched for again
+    found = search(_search_complete, whole, FEW_ROUNDS)
+    if gapped.size:
+        with_gaps = search(_search_with_gaps, gapped, FEW_ROUNDS)
+        place = np.argsort(np.concatenate([whole, gapped]))
+        found = jax.tree.map(lambda a, b: np.concatenate([a, b])[place], found, with_gaps)
+    for program, rows in ((_search_complete, complete), (_search_with_gaps, ~complete)):
+        again = np.flatnonzero(rows & ~found.settled)
+        if again.size:
+            longer = search(program, again, ROUNDS)
+            found = jax.tree.map(functools.partial(_put, again), found, longer)
+    return found

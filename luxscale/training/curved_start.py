@@ -1,0 +1,77 @@
+"""Where curved training starts: labels as latents, and what they leave of the spectra."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from luxscale.model.decoders import PolynomialFeatures
+from luxscale.training import components
+from luxscale.training.components import Components
+from luxscale.training.curved_state import Shape, State, Table, Tables
+from luxscale.training.data import TrainingData
+
+#: Variance of the latents at the start.
+_START_VARIANCE = 0.05
+
+
+def find_start(data: TrainingData, tables: Tables, shape: Shape) -> State:
+    """Begin with the labels as latents, and the leading components of what they leave.
+
+    Labels that are missing are predicted from the components, by ridge regression.
+    """
+    labels = [t for t in tables if isinstance(t, Table) and t.is_label]
+    measured = [t for o, t in zip(data.outputs, tables, strict=True) if not o.is_label]
+    spectra = np.hstack([_standardise_table(t) for t in measured])
+    n, p = data.n_stars, shape.latent_dim
+    known = np.zeros((n, 0))
+    for table in labels:
+        filled = _fill_labels(table, spectra)
+        known = np.hstack([known, filled])
+    known = _lead(known, spectra)[:, : p - 1]
+    products = PolynomialFeatures(known.shape[1], known.shape[1])(known)
+    design = np.hstack([np.ones((n, 1)), products])
+    rest = spectra - design @ np.linalg.lstsq(design, spectra, rcond=None)[0]
+    left, _, _ = np.linalg.svd(rest, full_matrices=False)
+    free = p - known.shape[1]
+    more = left[:, :free] * np.sqrt(n)
+    z = np.hstack([known, more, np.zeros((n, free - more.shape[1]))])
+    return State(
+        z=z,
+        covariance=np.tile(_START_VARIANCE * np.eye(p), (n, 1, 1)),
+        softness=np.ones(n),
+    )
+
+
+def _standardise_table(table: Components | Table) -> np.ndarray:
+    """Return data weighted by the noise of their stars: (star, value)."""
+    if isinstance(table, Components):
+        share = components.MODEL_SHARE
+        ratio = table.level / np.median(table.level)
+        return table.values / np.sqrt(share + (1 - share) * ratio)[:, None]
+    return np.where(table.ivar > 0, table.values, 0)
+
+
+def _fill_labels(table: Table, spectra: np.ndarray) -> np.ndarray:
+    filled = table.values.copy()
+    design = np.hstack([np.ones((len(spectra), 1)), spectra])
+    ridge = 1e-2 * np.trace(spectra.T @ spectra) / spectra.shape[1] / len(spectra)
+    for i, known in enumerate((table.ivar > 0).T):
+        if known.all():
+            continue
+        x = design[known]
+        normal = x.T @ x + ridge * len(x) * np.eye(x.shape[1])
+        slope = np.linalg.solve(normal, x.T @ table.values[known, i])
+        filled[~known, i] = design[~known] @ slope
+    return filled / np.maximum(filled.std(0), 1e-9)
+
+
+def _lead(known: np.ndarray, spectra: np.ndarray) -> np.ndarray:
+    """Turn labels so that the first explain most of the spectra: (star, label), of variance 1."""
+    if not known.shape[1]:
+        return known
+    centred = known - known.mean(0)
+    left, _, _ = np.linalg.svd(centred, full_matrices=False)
+    _, _, turn = np.linalg.svd(spectra.T @ left, full_matrices=False)
+    led = left @ turn.T
+    largest = led[np.abs(led).argmax(0), np.arange(led.shape[1])]
+    return led * np.sign(largest) * np.sqrt(len(known))
