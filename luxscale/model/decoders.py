@@ -109,7 +109,7 @@ class PolynomialFeatures:
 
     def __call__(self, z: Any) -> Any:
         """Return the features: (..., latent) -> (..., term)."""
-        return _multiply_out(z, np.array(_list_terms(self)[1:]).T)
+        return _multiply_out(z, np.array(_list_terms(self)[1:], np.int32).T)
 
     def slopes(self, z: Any, weights: Any) -> Any:
         """Return d(W phi)/dz: z (star, latent), W (feature, term) -> (star, latent, feature)."""
@@ -149,7 +149,7 @@ def _list_slopes(features: PolynomialFeatures) -> tuple[np.ndarray, np.ndarray]:
                 lower = place[tuple(sorted((0, *others)))]
                 slopes[lower, latent - 1, k] += 1
     used = np.flatnonzero(slopes.any((1, 2)))
-    return slopes[used][:, :, 1:], np.array(terms)[used].T
+    return slopes[used][:, :, 1:], np.array(terms, np.int32)[used].T
 
 
 def _multiply_out(z: Any, members: np.ndarray) -> Any:

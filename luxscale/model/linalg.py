@@ -34,7 +34,8 @@ def packed_index(p: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Ordered by row of the lower triangle, so that the products with a last, constant column stand
     last.
     """
-    i, j = np.tril_indices(p)
+    # int32: with int64 some versions of jax confuse programs of float32 and of float64
+    i, j = (index.astype(np.int32) for index in np.tril_indices(p))
     table = np.zeros((p, p), dtype=np.int32)
     table[i, j] = table[j, i] = np.arange(i.size)
     return i, j, table

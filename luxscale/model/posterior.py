@@ -29,11 +29,12 @@ from luxscale.model import linalg
 from luxscale.model.observation import Equations, Observation
 from luxscale.model.priors import Gaussians
 
-#: Gaussians of the prior that are tried for each star.
-TRIED = 8
+#: Gaussians of the prior that are tried for each star, and those that are left after a round.
+TRIED, KEPT = 16, 4
 
-#: Gauss-Newton steps of a round. After each round the weights of heavy tails are set anew.
-STEPS = 4
+#: Gauss-Newton steps of the first round, after which most terms are left, and of the others. After
+#: each round the weights of heavy tails are set anew.
+FIRST_STEPS, STEPS = 2, 4
 
 #: Most rounds for all stars, and for those that need more.
 FEW_ROUNDS, ROUNDS = 2, 25
@@ -88,9 +89,9 @@ def find_modes(
     _, chosen = jax.lax.top_k(-scores, tried)
     n = chosen.shape[0]
 
-    def improve(which: Any, mode: Mode, active: Any) -> Mode:
+    def improve(which: Any, mode: Mode, active: Any, steps: int = STEPS) -> Mode:
         local = Local(*(a[which] for a in prior))
-        new = _run_round(observations, dofs, local, mode)
+        new = _run_round(observations, dofs, local, mode, steps)
         # a star that has settled does not move with the others of its block
         keep = [jnp.where(_align(active, a), a, b) for a, b in zip(new, mode, strict=True)]
         return Mode(*keep)
@@ -106,10 +107,12 @@ def find_modes(
             log_weight=zero,
             chi2=zero,
         )
-        return improve(which, first, zero == 0)
+        return improve(which, first, zero == 0, FIRST_STEPS)
 
-    by_term = chosen.T
-    modes = jax.lax.map(start, by_term)
+    begun = jax.lax.map(start, chosen.T)
+    best = _pick_best(begun, min(KEPT, tried))
+    modes = Mode(*(_take(a, best) for a in begun))
+    by_term = _take(chosen.T, best)
 
     def go_on(state: tuple[Any, Mode]) -> tuple[Any, Mode]:
         number, modes = state
@@ -135,6 +138,19 @@ def find_distance(modes: Mode) -> Any:
     return jnp.sum(weigh_modes(modes) * modes.distance, 0)
 
 
+def _pick_best(modes: Mode, number: int) -> Any:
+    """Return which terms have most weight, for each star: (number, star)."""
+    # NaN last, where the search of a term failed
+    weight = jnp.where(jnp.isnan(modes.log_weight), -jnp.inf, modes.log_weight)
+    _, best = jax.lax.top_k(weight.T, number)
+    return best.T
+
+
+def _take(array: Any, terms: Any) -> Any:
+    """Return some of the terms of each star: (term, star, ...), (number, star)."""
+    return jnp.take_along_axis(array, terms.reshape(terms.shape + (1,) * (array.ndim - 2)), 0)
+
+
 def _is_active(modes: Mode) -> Any:
     # NaN counts as settled: no step would mend it
     return find_distance(modes) > SETTLED / 10
@@ -144,14 +160,16 @@ def _align(mask: Any, array: Any) -> Any:
     return mask.reshape(mask.shape + (1,) * (array.ndim - 1))
 
 
-def _run_round(observations: Sequence[Observation], dofs: Any, local: Local, mode: Mode) -> Mode:
+def _run_round(
+    observations: Sequence[Observation], dofs: Any, local: Local, mode: Mode, steps: int
+) -> Mode:
     """Take a few steps of the search of one term, with the weights of heavy tails as they are."""
     first = mode.covariance[:, 0, 0] == 0
     scaled = []
     for observation, nu in zip(observations, dofs, strict=True):
         factor = soften(nu, observation.n_values, observation.chi2(mode.latent))
         scaled.append(observation.equations.scale(jnp.where(first, 1, factor)))
-    z, damping = search(scaled, local.mean, local.precision, mode.latent, mode.damping, STEPS)
+    z, damping = search(scaled, local.mean, local.precision, mode.latent, mode.damping, steps)
     # covariance and distance are those of the new weights: the first round knows of no heavy tails
     chi2s = [observation.chi2(z) for observation in observations]
     scaled = [
