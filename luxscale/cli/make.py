@@ -28,8 +28,8 @@ from luxscale.cli.base import JSON, QUIET, main, show
 def demo(out: Path, workers: int | None, as_json: bool, quiet: bool) -> None:
     """Label 3,000 real Gaia XP giants and compare with APOGEE.
 
-    Trains on 3,000 other stars, labels on a local Dask cluster, writes figures. No network, about a
-    minute.
+    Compares recipes on 3,000 other stars and trains the best, labels on a local Dask cluster,
+    writes figures. No network, about two minutes.
     """
     from luxscale.analysis.tables import format_table, to_records
     from luxscale.examples.demo import run_demo
