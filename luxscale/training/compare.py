@@ -15,6 +15,9 @@ from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.variables import STAR
 from luxscale.training.recipes import Recipe, Trial, split_stars
 
+#: Error of a label, in units of the scatter of the simplest recipe, beyond which all are alike.
+_FARTHEST = 1e3
+
 #: Turns stars and a recipe into a model.
 Train = Callable[[xr.Dataset, Recipe], LuxModel]
 
@@ -43,13 +46,19 @@ def compare_recipes(
     for recipe in recipes:
         report(f"trying {recipe.description}")
         started = time.monotonic()
-        model = train(known, recipe)
+        try:
+            model = train(known, recipe)
+        except np.linalg.LinAlgError as error:
+            if not trials:  # the simplest has to work
+                raise
+            report(f"{recipe.name} cannot be trained on these stars ({error}) and is left out")
+            continue
         seconds = time.monotonic() - started
         difference = _find_differences(left_out, model)
         scatter = _measure_scatter(difference)
         if unit is None:
             unit = np.where(scatter > 0, scatter, 1)
-        loss = np.log1p((difference / unit) ** 2)
+        loss = np.log1p((np.clip(difference, -_FARTHEST * unit, _FARTHEST * unit) / unit) ** 2)
         names = [str(name) for output in model.labels for name in output.coord]
         trials.append(
             Trial(
@@ -71,10 +80,12 @@ def _find_differences(stars: xr.Dataset, model: LuxModel) -> np.ndarray:
     for output in model.labels:
         trusted = stars[output.name].values
         known = np.isfinite(trusted) & np.isfinite(stars[output.spec.noise].values)
-        difference = catalog[output.name].values - trusted
+        inferred = catalog[output.name].values
+        # what is no number is as wrong as can be
+        difference = np.where(np.isfinite(inferred), inferred - trusted, np.inf)
         parts.append(np.where(known, difference, np.nan))
     found = np.concatenate(parts, axis=1)
-    return found[np.isfinite(found).any(1)]
+    return found[~np.isnan(found).all(1)]
 
 
 def _measure_scatter(difference: np.ndarray) -> np.ndarray:

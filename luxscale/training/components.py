@@ -20,6 +20,9 @@ MODEL_SHARE = 0.03
 #: Rounds in which gaps are filled with components.
 _FILLS = 10
 
+#: Least square of a component, as a fraction of the greatest.
+_LEAST_SIZE = 1e-11
+
 #: Length of a spectrum, in those of the typical star, beyond which it counts less for components.
 _MOST_LENGTH = 5.0
 
@@ -149,7 +152,9 @@ def _find_vectors(x: np.ndarray, number: int) -> np.ndarray:
     length = np.sqrt((x**2).sum(1))
     most = _MOST_LENGTH * np.median(length)
     bounded = x * (most / np.maximum(length, most))[:, None]
-    _, vectors = np.linalg.eigh(bounded.T @ bounded)
+    sizes, vectors = np.linalg.eigh(bounded.T @ bounded)
+    # components beyond the rank of the spectra have neither signal nor noise
+    number = min(number, int((sizes > _LEAST_SIZE * sizes[-1]).sum()))
     leading = vectors[:, ::-1][:, :number].T
     # the sign of an eigenvector is arbitrary
     largest = np.take_along_axis(leading, np.abs(leading).argmax(1)[:, None], 1)

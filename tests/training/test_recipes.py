@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from simulated_curves import make_survey
 
 import luxscale as lux
 from luxscale.errors import InputError
@@ -84,3 +85,29 @@ def test_training_without_options_compares_and_says_so(small_survey, capsys):
     assert record["recipe"] in record["compared"]
     named = lux.train(stars, recipe=record["recipe"], folds=2, progress=False)
     np.testing.assert_array_equal(named.objective, model.objective)
+
+
+def test_a_recipe_that_fails_is_left_out_and_said():
+    from luxscale.training.compare import compare_recipes
+
+    stars = make_survey(300)
+    linear, curved = recipes.list_recipes(300, 3, 50)[0]
+    said = []
+
+    def train(part, recipe):
+        if recipe is curved:
+            raise np.linalg.LinAlgError("singular")
+        return lux.train(part, 6, folds=1, progress=False)
+
+    (only,) = compare_recipes(stars, [linear, curved], train, said.append)
+    assert only.recipe is linear and "cannot be trained" in said[-1]
+
+
+def test_spectra_of_few_components_and_a_constant_pixel_are_no_obstacle():
+    stars = make_survey(300)
+    few = stars.copy(deep=True)
+    few.flux.values[:] = few.flux.values[:, :1] * np.linspace(1, 2, 50)
+    few.flux.values[:, 7] = 1.0
+    model = lux.train(few, recipe="curved", folds=1, progress=False)
+    catalog = lux.infer(few, model)
+    assert np.isfinite(catalog.label_value.values).all()
