@@ -82,8 +82,7 @@ class CorrelatedNoise:
     def find_complete(self, ivar: np.ndarray) -> np.ndarray:
         """Return which stars have every feature that takes part: (star,)."""
         taking_part = np.asarray(self.unit) > 0
-        complete: np.ndarray = ((ivar > 0) | ~taking_part).all(1)
-        return complete
+        return np.asarray(((ivar > 0) | ~taking_part).all(1))
 
     def measure_level(self, ivar: Any) -> Any:
         """Return t^2, the median of (error / unit)^2 over what is measured: (star,)."""
