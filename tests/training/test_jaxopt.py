@@ -124,7 +124,7 @@ def test_labels_and_spectra_predicted_from_spectra_are_the_same(both):
 def test_leaving_half_of_the_stars_out_is_the_same(both):
     data, exact, ours = both
     halves = [np.flatnonzero(data.assign_folds(2) == k) for k in range(2)]
-    left, right = (next(iter(trained.leave_out(halves))) for trained in (ours, exact))
+    left, right = (next(iter(t.leave_out(halves))).arrays for t in (ours, exact))
     for a, b, whole in zip(
         parameters(data, left), parameters(data, right), parameters(data, ours.arrays), strict=True
     ):
