@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from luxscale.cli.base import JSON, QUIET, main, show
+from luxscale.training.recipes import NAMES
 
 
 @main.command()
@@ -23,9 +24,15 @@ from luxscale.cli.base import JSON, QUIET, main, show
     default=None,
     help="Worker processes. [default: one a processor]",
 )
+@click.option(
+    "--recipe",
+    type=click.Choice(NAMES),
+    default=None,
+    help="How to train. [default: the best on stars left out]",
+)
 @JSON
 @QUIET
-def demo(out: Path, workers: int | None, as_json: bool, quiet: bool) -> None:
+def demo(out: Path, workers: int | None, recipe: str | None, as_json: bool, quiet: bool) -> None:
     """Label 3,000 real Gaia XP giants and compare with APOGEE.
 
     Compares recipes on 3,000 other stars and trains the best, labels on a local Dask cluster,
@@ -34,7 +41,7 @@ def demo(out: Path, workers: int | None, as_json: bool, quiet: bool) -> None:
     from luxscale.analysis.tables import format_table, to_records
     from luxscale.examples.demo import run_demo
 
-    made = run_demo(out, workers=workers, progress=not quiet)
+    made = run_demo(out, workers=workers, recipe=recipe, progress=not quiet)
     text = f"""
 {made.summary.n_stars:,} stars labelled that training had not seen; inferred against APOGEE:
 

@@ -17,7 +17,9 @@ README = Path(__file__).parents[2] / "README.md"
 def demo(tmp_path_factory):
     """What `luxscale demo` prints as JSON: the whole way, with worker processes."""
     out = tmp_path_factory.mktemp("demo") / "luxscale-demo"
-    result = CliRunner().invoke(main, ["demo", "--out", str(out), "--json", "--quiet"])
+    result = CliRunner().invoke(
+        main, ["demo", "--out", str(out), "--recipe", "curved", "--json", "--quiet"]
+    )
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
