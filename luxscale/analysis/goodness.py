@@ -221,22 +221,16 @@ def effective_parameters(
     >>> bool((effective_parameters(survey, model) < model.latent_dim).all())
     True
     """
-    is_gaussian = model.prior.is_gaussian
-    inference = Inference.of_latents(model, given, covariance=not is_gaussian)
+    inference = Inference.of_latents(model, given, covariance=True)
     survey = standardize_survey(survey)
     specs = check_match(survey, pick_given(model, given), "survey")
     inferred = infer_dataset(survey, inference.reading(specs))
-    if is_gaussian:
-        errors = inferred[f"{LATENT}_err"]
-        trace = (errors**2).sum(str(errors.dims[1]))
-        spent = model.latent_dim - model.prior.hold_back(trace)
-    else:
-        covariance = inferred[f"{LATENT}_cov"]
-        dims = covariance.dims[1:]
-        precision = xr.DataArray(model.prior.make_precision(model.latent_dim), dims=dims)
-        held_back = (precision * covariance).sum(dims)
-        # a star may be less certain than the mixture is overall
-        spent = (model.latent_dim - held_back).clip(min=0)
+    covariance = inferred[f"{LATENT}_cov"]
+    dims = covariance.dims[1:]
+    precision = xr.DataArray(model.prior.make_precision(model.latent_dim), dims=dims)
+    held_back = (precision * covariance).sum(dims)
+    # a star may be less certain than a mixture is overall
+    spent = (model.latent_dim - held_back).clip(min=0)
     return spent.rename("effective_parameters").assign_attrs(
         long_name="effective number of parameters", units="1"
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from luxscale.crossval.grid import Grid
+    from luxscale.model.lux import LuxModel
 
 
 @main.command()
@@ -163,6 +164,11 @@ def train(
         **settings,
     )
     trained.save(out, overwrite=overwrite)
+    _show_model(trained, out, as_json)
+
+
+def _show_model(trained: LuxModel, out: str, as_json: bool) -> None:
+    """Print what was trained, and where it is."""
     result = {
         "model": out,
         "fingerprint": trained.fingerprint,

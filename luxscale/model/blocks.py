@@ -66,10 +66,23 @@ def _check(design: Design, data: Data) -> tuple[Any, Any, Any, Any]:
     """Return inverse variances, residuals, which values are sound, and how many are not."""
     ivar = data.ivar
     residual = data.value * design.unit - design.offset
-    sound = jnp.isfinite(ivar) & (ivar >= 0)
-    near = jnp.abs(residual) < FARTHEST  # false of NaN
-    good = sound & (near | (ivar == 0))
+    good = _mark_sound(residual, ivar)
     return ivar, residual, good, jnp.sum(~good, 1)
+
+
+def _mark_sound(residual: Any, ivar: Any) -> Any:
+    """Return which values can be used, or are missing as they should be: (star, feature)."""
+    # all of it is false of NaN
+    sound = (ivar >= 0) & (ivar < np.inf)
+    near = abs(residual) < FARTHEST
+    return sound & (near | (ivar == 0))
+
+
+def find_sound_ivar(design: Design, data: Data) -> np.ndarray:
+    """Return the inverse variances of values that get a weight, 0 of others: (star, feature)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        residual = data.value * np.asarray(design.unit) - np.asarray(design.offset)
+    return np.where(_mark_sound(residual, data.ivar), data.ivar, 0)
 
 
 def clean_data(design: Design, data: Data) -> tuple[Any, Any, Any]:

@@ -42,7 +42,8 @@ FEW_ROUNDS, ROUNDS = 2, 25
 #: Squared distance to the maximum, in sigma, at which the search has settled.
 SETTLED = 1e-4
 
-_FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-2, 1e-6, 1e6
+#: Damping of the first step, in units of the diagonal, and its bounds.
+FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-2, 1e-6, 1e6
 
 
 class Mode(NamedTuple):
@@ -93,7 +94,7 @@ def find_modes(
         local = Local(*(a[which] for a in prior))
         new = _run_round(observations, dofs, local, mode, steps)
         # a star that has settled does not move with the others of its block
-        keep = [jnp.where(_align(active, a), a, b) for a, b in zip(new, mode, strict=True)]
+        keep = [jnp.where(_match_dims(active, a), a, b) for a, b in zip(new, mode, strict=True)]
         return Mode(*keep)
 
     def start(which: Any) -> Mode:
@@ -102,7 +103,7 @@ def find_modes(
         first = Mode(
             latent=prior.mean[which],
             covariance=jnp.zeros((n, p, p), prior.mean.dtype),
-            damping=zero + _FIRST_DAMPING,
+            damping=zero + FIRST_DAMPING,
             distance=zero,
             log_weight=zero,
             chi2=zero,
@@ -111,8 +112,8 @@ def find_modes(
 
     begun = jax.lax.map(start, chosen.T)
     best = _pick_best(begun, min(KEPT, tried))
-    modes = Mode(*(_take(a, best) for a in begun))
-    by_term = _take(chosen.T, best)
+    modes = Mode(*(_select_terms(a, best) for a in begun))
+    by_term = _select_terms(chosen.T, best)
 
     def go_on(state: tuple[Any, Mode]) -> tuple[Any, Mode]:
         number, modes = state
@@ -135,28 +136,27 @@ def weigh_modes(modes: Mode) -> Any:
 
 def find_distance(modes: Mode) -> Any:
     """Return how far off the search still is, in sigma squared, by the terms' shares: (star,)."""
-    return jnp.sum(weigh_modes(modes) * modes.distance, 0)
+    share = weigh_modes(modes)
+    return jnp.sum(jnp.where(share == 0, 0, share * modes.distance), 0)
 
 
 def _pick_best(modes: Mode, number: int) -> Any:
     """Return which terms have most weight, for each star: (number, star)."""
-    # NaN last, where the search of a term failed
-    weight = jnp.where(jnp.isnan(modes.log_weight), -jnp.inf, modes.log_weight)
-    _, best = jax.lax.top_k(weight.T, number)
+    _, best = jax.lax.top_k(modes.log_weight.T, number)
     return best.T
 
 
-def _take(array: Any, terms: Any) -> Any:
+def _select_terms(array: Any, terms: Any) -> Any:
     """Return some of the terms of each star: (term, star, ...), (number, star)."""
     return jnp.take_along_axis(array, terms.reshape(terms.shape + (1,) * (array.ndim - 2)), 0)
 
 
 def _is_active(modes: Mode) -> Any:
-    # NaN counts as settled: no step would mend it
+    # false of NaN, which no step would mend
     return find_distance(modes) > SETTLED / 10
 
 
-def _align(mask: Any, array: Any) -> Any:
+def _match_dims(mask: Any, array: Any) -> Any:
     return mask.reshape(mask.shape + (1,) * (array.ndim - 1))
 
 
@@ -167,26 +167,25 @@ def _run_round(
     first = mode.covariance[:, 0, 0] == 0
     scaled = []
     for observation, nu in zip(observations, dofs, strict=True):
-        factor = soften(nu, observation.n_values, observation.chi2(mode.latent))
+        factor = find_robust_weight(nu, observation.n_values, observation.chi2(mode.latent))
         scaled.append(observation.equations.scale(jnp.where(first, 1, factor)))
     z, damping = search(scaled, local.mean, local.precision, mode.latent, mode.damping, steps)
     # covariance and distance are those of the new weights: the first round knows of no heavy tails
     chi2s = [observation.chi2(z) for observation in observations]
     scaled = [
-        observation.equations.scale(soften(nu, observation.n_values, chi2))
+        observation.equations.scale(find_robust_weight(nu, observation.n_values, chi2))
         for observation, nu, chi2 in zip(observations, dofs, chi2s, strict=True)
     ]
     hessian, downhill = linearise(scaled, local.mean, local.precision, z)
-    factor = jnp.linalg.cholesky(hessian)
-    eye = jnp.broadcast_to(jnp.eye(z.shape[1], dtype=z.dtype), hessian.shape)
-    covariance = cho_solve((factor, True), eye)
+    covariance, log_det = invert(hessian)
     step = linalg.dot(covariance, downhill[..., None])[..., 0]
-    log_det = -2 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), 1)
     away = z - local.mean
     penalty = jnp.sum(linalg.dot(away[:, None], local.precision)[:, 0] * away, 1)
-    log_weight = local.log_weight + 0.5 * log_det - 0.5 * penalty
+    log_weight = local.log_weight - 0.5 * log_det - 0.5 * penalty
     for observation, nu, chi2 in zip(observations, dofs, chi2s, strict=True):
         log_weight = log_weight + log_likelihood(nu, observation.n_values, chi2)
+    # a term whose search failed must not spoil the others
+    log_weight = jnp.where(jnp.isnan(log_weight), -jnp.inf, log_weight)
     return Mode(
         latent=z,
         covariance=covariance,
@@ -197,7 +196,7 @@ def _run_round(
     )
 
 
-def soften(nu: Any, n_values: Any, chi2: Any) -> Any:
+def find_robust_weight(nu: Any, n_values: Any, chi2: Any) -> Any:
     """Return (nu + D) / (nu + chi2), a star's weight under heavy tails; 1 if nu is infinite."""
     finite = jnp.where(jnp.isfinite(nu), nu, 1)
     return jnp.where(jnp.isfinite(nu), (finite + n_values) / (finite + chi2), 1)
@@ -206,13 +205,16 @@ def soften(nu: Any, n_values: Any, chi2: Any) -> Any:
 def log_likelihood(nu: Any, n_values: Any, chi2: Any) -> Any:
     """Return ln p(data) less what does not depend on latents: (star,)."""
     finite = jnp.where(jnp.isfinite(nu), nu, 1)
-    heavy = log_heavy(finite, n_values, chi2)
+    heavy = -0.5 * (finite + n_values) * jnp.log1p(chi2 / finite)
     return jnp.where(jnp.isfinite(nu), heavy, -0.5 * chi2)
 
 
-def log_heavy(nu: Any, n_values: Any, chi2: Any) -> Any:
-    """Return -(nu + D) / 2 ln(1 + chi2 / nu): (star,)."""
-    return -0.5 * (nu + n_values) * jnp.log1p(chi2 / nu)
+def invert(hessian: Any) -> tuple[Any, Any]:
+    """Return the inverses of positive definite matrices and ln |H|: (star, P, P) and (star,)."""
+    factor = jnp.linalg.cholesky(hessian)
+    eye = jnp.broadcast_to(jnp.eye(hessian.shape[1], dtype=hessian.dtype), hessian.shape)
+    log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), 1)
+    return cho_solve((factor, True), eye), log_det
 
 
 def search(

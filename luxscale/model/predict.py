@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.model.designs import list_parts
+from luxscale.model.designs import is_plain, list_parts
 from luxscale.model.infer import check_match, infer, infer_dataset
 from luxscale.model.inference import Inference, pick_given
 from luxscale.model.lux import LuxModel, coordinates
@@ -183,8 +183,8 @@ def predict_mean(
 
 def _is_linear(model: LuxModel, output: str, given: str | Sequence[str]) -> bool:
     """Whether latents have one Gaussian for a posterior, and the output its mean at theirs."""
-    linear = model[output].map.features.is_linear
-    return linear and Inference.of_latents(model, given).problem.is_linear
+    plain = all(is_plain(seen) for seen in pick_given(model, given))
+    return plain and model[output].map.features.is_linear and model.prior.is_gaussian
 
 
 def _infer_output(

@@ -44,9 +44,6 @@ class Prior(Protocol):
     def make_precision(self, latent_dim: int) -> np.ndarray:
         """Return its share of the normal equations in float64: (latent, latent)."""
 
-    def hold_back(self, variance: Any) -> Any:
-        """Return how many latents the prior fixes, from the sum of their variances: (star,)."""
-
     def to_attributes(self) -> dict[str, Any]:
         """Return the prior as attributes of a model's file."""
 
@@ -98,16 +95,6 @@ class GaussianPrior:
     def make_precision(self, latent_dim: int) -> np.ndarray:
         """Return its share of the normal equations in float64: (latent, latent)."""
         return np.asarray(self.precision * np.eye(latent_dim))
-
-    def hold_back(self, variance: Any) -> Any:
-        """Return lambda tr C, the number of latents that the prior fixes: (star,).
-
-        Parameters
-        ----------
-        variance : array, (star,)
-            tr C, the sum of the latents' variances given the data.
-        """
-        return self.precision * variance
 
     def hessian(self) -> Any:
         """Return the second derivative of -ln p(z), for normal equations: (latent, latent)."""
@@ -195,16 +182,6 @@ class MixturePrior:
     def make_precision(self, latent_dim: int) -> np.ndarray:
         """Return the inverse of its overall covariance, in float64: (latent, latent)."""
         return np.linalg.inv(self._find_covariance())
-
-    def hold_back(self, variance: Any) -> Any:
-        """Return how many latents the prior fixes, if it were one Gaussian: (star,).
-
-        Parameters
-        ----------
-        variance : array, (star,)
-            tr C, the sum of the latents' variances given the data.
-        """
-        return variance
 
     def remaining(self, variance: np.ndarray) -> np.ndarray:
         """Return the share of a label's variance in training that is left: (star, label)."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model import linalg
-from luxscale.model.blocks import Data, Posterior, Target, clean_data, run_blocks
+from luxscale.model.blocks import Data, Posterior, Target, clean_data, find_sound_ivar, run_blocks
 from luxscale.model.decoders import find_moments
 from luxscale.model.jit import compile_program, use_float64
 from luxscale.model.posterior import (
@@ -119,7 +119,7 @@ def _search_with_gaps(*given: Any, covariance: bool, rounds: int) -> Posterior:
         return _search_in_float64(*given, covariance=covariance, rounds=rounds)
 
 
-def _put(rows: np.ndarray, whole: np.ndarray, part: np.ndarray) -> np.ndarray:
+def _replace_rows(rows: np.ndarray, whole: np.ndarray, part: np.ndarray) -> np.ndarray:
     """Return an array with some rows replaced."""
     out = np.array(whole)
     out[rows] = part
@@ -133,7 +133,7 @@ def search_stars(
     n = data[0].value.shape[0]
     complete = np.ones(n, bool)
     for design, given in zip(problem.designs, data, strict=True):
-        complete &= design.noise.find_complete(given.ivar)
+        complete &= design.noise.find_complete(find_sound_ivar(design, given))
     whole, gapped = np.flatnonzero(complete), np.flatnonzero(~complete)
     prior = problem.prior.gaussians()
 
@@ -153,5 +153,5 @@ def search_stars(
         again = np.flatnonzero(rows & ~found.settled)
         if again.size:
             longer = search(program, again, ROUNDS)
-            found = jax.tree.map(functools.partial(_put, again), found, longer)
+            found = jax.tree.map(functools.partial(_replace_rows, again), found, longer)
     return found

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from luxscale.model.lux import LuxModel
+    from luxscale.schema.windows import Spans
+    from luxscale.training.data import Trained, TrainingData
     from luxscale.training.recipes import Recipe
 
 __all__ = ["train"]
@@ -191,10 +193,6 @@ def _train(
     precision = chosen.choose_prior(prior)
 
     # here, because the command line asks for the methods before anything is trained
-    import numpy as np
-
-    from luxscale.model.lux import LuxModel, Provenance
-    from luxscale.model.priors import GaussianPrior
     from luxscale.progress import Progress
     from luxscale.training.calibrate import calibrate
     from luxscale.training.select import check_size, check_windows, read_stars
@@ -218,15 +216,31 @@ def _train(
             "windows": spans,
             **dict(data.left_out),
         }
-        model = LuxModel(
-            outputs=data.to_model(trained.arrays, trained.kinds, spans, trained.noises),
-            objective=np.array(trained.history),
-            provenance=Provenance(
-                method=method,
-                settings=json.dumps(record, sort_keys=True),
-                n_stars=data.n_stars,
-                training_checksum=data.checksum(),
-            ),
-            prior=trained.prior or GaussianPrior(precision),
-        )
+        model = _make_model(data, trained, method, spans, record)
         return calibrate(model, data, trained, folds, shown, exact_labels=chosen.latents_are_labels)
+
+
+def _make_model(
+    data: TrainingData,
+    trained: Trained,
+    method: str,
+    spans: Mapping[str, Spans],
+    record: Mapping[str, Any],
+) -> LuxModel:
+    """Return what was trained as a model; ``record`` says how."""
+    import numpy as np
+
+    from luxscale.model.lux import LuxModel, Provenance
+    from luxscale.model.priors import GaussianPrior
+
+    return LuxModel(
+        outputs=data.to_model(trained.arrays, trained.kinds, spans, trained.noises),
+        objective=np.array(trained.history),
+        provenance=Provenance(
+            method=method,
+            settings=json.dumps(record, sort_keys=True),
+            n_stars=data.n_stars,
+            training_checksum=data.checksum(),
+        ),
+        prior=trained.prior or GaussianPrior(record["prior"]),
+    )

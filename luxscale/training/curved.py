@@ -1,7 +1,7 @@
 """Curved maps under a mixture of Gaussians, by expectation-maximisation.
 
 Outputs are W phi(z), phi with products of latents (`luxscale.model.decoders`); spectra have
-correlated noise (`luxscale.training.components`) or independent; labels and bands are independent.
+correlated noise (`luxscale.training.component_noise`), labels and bands that of their errors.
 In the first iterations z ~ N(0, I), with the latents brought to mean 0 and covariance 1 before each
 M-step; in the later ones z ~ sum_k pi_k N(mu_k, S_k), fitted along (`luxscale.training.mixture`).
 
@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from luxscale.errors import InputError
 from luxscale.model.decoders import PolynomialMap
 from luxscale.training import mixture
 from luxscale.training.components import Components
 from luxscale.training.curved_start import find_start
 from luxscale.training.curved_state import Shape, State, Tables, load_table, take_stars
 from luxscale.training.curved_steps import DOF, expect, maximise, standardise, update_prior
-from luxscale.training.data import Fit, Report, Tails, Trained, TrainingData
+from luxscale.training.data import Fit, NoiseExtras, Report, Trained, TrainingData
 
 #: Iterations under one Gaussian.
 _PLAIN = 6
@@ -66,7 +67,23 @@ def train_curved(
     -------
     Trained
         The objective is the log-likelihood of the data at the latents found, per star.
+
+    Raises
+    ------
+    InputError
+        If there is nothing but labels, or products of three are those of more latents than products
+        of two.
     """
+    if not data.measured:
+        raise InputError(
+            "the curved method needs spectra or bands, and these outputs are labels alone; name "
+            "others in outputs, or use method 'marginal'"
+        )
+    if cubic > quadratic:
+        raise InputError(
+            f"cubic={cubic} is more than quadratic={quadratic}: latents with products of three "
+            "have those of two; raise quadratic, or lower cubic"
+        )
     shape = Shape(
         latent_dim=latent_dim,
         quadratic=min(quadratic, latent_dim),
@@ -113,7 +130,7 @@ def _refit(state: State, tables: Tables, shape: Shape, rows: np.ndarray) -> Stat
         state,
         z=state.z[rows],
         covariance=state.covariance[rows],
-        softness=state.softness[rows],
+        robust_weight=state.robust_weight[rows],
     )
     for _ in range(_FOLD_ITERATIONS):
         part = maximise(update_prior(part), some, shape)
@@ -125,12 +142,12 @@ def _describe(data: TrainingData, tables: Tables, shape: Shape, state: State) ->
     """Return the parameters as those of pixels, bands and labels, in units of training."""
     arrays, noises = [], []
     for output, table, fitted in zip(data.outputs, tables, state.fitted, strict=True):
-        weights, noise, scatter = fitted.weights, Tails(), np.zeros(output.size)
+        weights, noise, scatter = fitted.weights, NoiseExtras(), np.zeros(output.size)
         if isinstance(table, Components):
             assert fitted.noise is not None
             weights = table.unit[:, None] * (table.vectors.T @ weights)
             correlation = fitted.noise.describe(table)
-            noise = Tails(correlation=correlation, dof=DOF)
+            noise = NoiseExtras(correlation=correlation, dof=DOF)
             scatter = correlation.scatter
         arrays.append(
             output.arrays._replace(weights=weights[:, 1:], offset=weights[:, 0], scatter=scatter)

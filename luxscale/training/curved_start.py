@@ -27,7 +27,7 @@ def find_start(data: TrainingData, tables: Tables, shape: Shape) -> State:
     for table in labels:
         filled = _fill_labels(table, spectra)
         known = np.hstack([known, filled])
-    known = _lead(known, spectra)[:, : p - 1]
+    known = _order_labels(known, spectra)[:, : p - 1]
     products = PolynomialFeatures(known.shape[1], known.shape[1])(known)
     design = np.hstack([np.ones((n, 1)), products])
     rest = spectra - design @ np.linalg.lstsq(design, spectra, rcond=None)[0]
@@ -38,7 +38,7 @@ def find_start(data: TrainingData, tables: Tables, shape: Shape) -> State:
     return State(
         z=z,
         covariance=np.tile(_START_VARIANCE * np.eye(p), (n, 1, 1)),
-        softness=np.ones(n),
+        robust_weight=np.ones(n),
     )
 
 
@@ -52,6 +52,7 @@ def _standardise_table(table: Components | Table) -> np.ndarray:
 
 
 def _fill_labels(table: Table, spectra: np.ndarray) -> np.ndarray:
+    """Return labels of variance 1, those that are missing predicted from the spectra."""
     filled = table.values.copy()
     design = np.hstack([np.ones((len(spectra), 1)), spectra])
     ridge = 1e-2 * np.trace(spectra.T @ spectra) / spectra.shape[1] / len(spectra)
@@ -65,7 +66,7 @@ def _fill_labels(table: Table, spectra: np.ndarray) -> np.ndarray:
     return filled / np.maximum(filled.std(0), 1e-9)
 
 
-def _lead(known: np.ndarray, spectra: np.ndarray) -> np.ndarray:
+def _order_labels(known: np.ndarray, spectra: np.ndarray) -> np.ndarray:
     """Turn labels so that the first explain most of the spectra: (star, label), of variance 1."""
     if not known.shape[1]:
         return known

@@ -40,7 +40,7 @@ class Shape:
 
     @property
     def features(self) -> PolynomialFeatures:
-        """Phi."""
+        """The features phi."""
         return PolynomialFeatures(self.latent_dim, self.quadratic, self.cubic)
 
 
@@ -51,6 +51,7 @@ class Table:
     Parameters
     ----------
     values, ivar : array, (star, feature)
+    is_label : bool
     """
 
     values: np.ndarray
@@ -82,7 +83,7 @@ class State:
     ----------
     z : array, (star, latent)
     covariance : array, (star, latent, latent)
-    softness : array, (star,)
+    robust_weight : array, (star,)
         Weight g of each star's spectra under heavy tails.
     fitted : tuple of Fitted
         One for each output; none before the first M-step.
@@ -92,7 +93,7 @@ class State:
 
     z: np.ndarray
     covariance: np.ndarray
-    softness: np.ndarray
+    robust_weight: np.ndarray
     fitted: tuple[Fitted, ...] = ()
     prior: MixturePrior | None = None
 

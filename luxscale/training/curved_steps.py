@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -87,7 +86,7 @@ def _collect_weights(state: State, tables: Tables) -> tuple[np.ndarray, list[sli
         if isinstance(table, Components):
             number = len(table.bin_level)
             weights = np.zeros((len(state.z), number))
-            weights[np.arange(len(state.z)), table.bins] = state.softness
+            weights[np.arange(len(state.z)), table.bins] = state.robust_weight
         else:
             weights = table.ivar
         columns.append(weights)
@@ -108,7 +107,7 @@ def _fit_spectrum(
     square = np.zeros((n_bins, d, d))
     for i in range(n_bins):
         rows = table.bins == i
-        g = state.softness[rows, None]
+        g = state.robust_weight[rows, None]
         right[i] = (g * first[rows]).T @ values[rows]
         square[i] = (g * values[rows]).T @ values[rows]
     if filled is not None:
@@ -138,7 +137,7 @@ def expect(
     for table in tables:
         if isinstance(table, Components):
             gaps[table.gaps.rows] = True
-    g = state.softness if heavy else np.ones(n)
+    g = state.robust_weight if heavy else np.ones(n)
     z, covariance = state.z.copy(), state.covariance.copy()
     for rows in (np.flatnonzero(~gaps), np.flatnonzero(gaps)):
         for block in _split_rows(rows):
@@ -146,13 +145,13 @@ def expect(
             for table, fitted in zip(tables, state.fitted, strict=True):
                 equations.append(_make_equations(table, fitted, block, g[block], shape.features))
             with use_float64():
-                found = _climb(
+                found = _maximise_posterior(
                     tuple(equations), mean[block], precision[block], z[block], steps=steps
                 )
             z[block], covariance[block] = (np.asarray(a) for a in found)
     new = dataclasses.replace(state, z=z, covariance=covariance)
-    softness, objective = _weigh_stars(new, tables, shape)
-    return dataclasses.replace(new, softness=softness), objective
+    robust_weight, objective = _weigh_stars(new, tables, shape)
+    return dataclasses.replace(new, robust_weight=robust_weight), objective
 
 
 def _split_rows(rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -166,7 +165,7 @@ def _make_equations(
     table: Components | Table,
     fitted: Fitted,
     rows: np.ndarray,
-    softness: np.ndarray,
+    robust_weight: np.ndarray,
     features: PolynomialFeatures,
 ) -> Equations:
     """Return what the data of some stars say of their latents, in float64."""
@@ -180,29 +179,28 @@ def _make_equations(
     places = table.find_gaps(rows)
     if (places < 0).all():
         variance = fitted.noise.find_variance(table.level[rows])
-        precision = softness[:, None] / variance
+        precision = robust_weight[:, None] / variance
         pull = precision * ((table.values[rows] - offset) @ t.T)
         return Equations(precision=precision, pull=pull, weights=t @ weights, features=features)
     precision, seen = component_noise.find_precision(table, fitted.noise, rows, offset)
     return Equations(
-        precision=softness[:, None, None] * precision,
-        pull=softness[:, None] * seen,
+        precision=robust_weight[:, None, None] * precision,
+        pull=robust_weight[:, None] * seen,
         weights=weights,
         features=features,
     )
 
 
 @compile_program(static_argnames=("steps",))
-def _climb(
+def _maximise_posterior(
     equations: tuple[Equations, ...], mean: Any, precision: Any, z: Any, steps: int
 ) -> tuple[Any, Any]:
     """Return the maximum of each star's posterior, and the covariance there."""
-    damping = jnp.full(len(z), 1e-2, z.dtype)
+    damping = jnp.full(len(z), posterior.FIRST_DAMPING, z.dtype)
     z, _ = posterior.search(equations, mean, precision, z, damping, steps)
     hessian, _ = posterior.linearise(equations, mean, precision, z)
-    factor = jnp.linalg.cholesky(hessian)
-    eye = jnp.broadcast_to(jnp.eye(z.shape[1], dtype=z.dtype), hessian.shape)
-    return z, jax.scipy.linalg.cho_solve((factor, True), eye)
+    covariance, _ = posterior.invert(hessian)
+    return z, covariance
 
 
 def _weigh_stars(state: State, tables: Tables, shape: Shape) -> tuple[np.ndarray, float]:
@@ -221,5 +219,5 @@ def _weigh_stars(state: State, tables: Tables, shape: Shape) -> tuple[np.ndarray
         own, number, log_norm = component_noise.measure_chi2(table, fitted.noise, predicted)
         chi2 += own
         values += number
-        objective += log_norm + posterior.log_heavy(DOF, number, own)
+        objective += log_norm - 0.5 * (DOF + number) * np.log1p(own / DOF)
     return (DOF + values) / (DOF + chi2), float(objective.mean())

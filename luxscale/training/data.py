@@ -137,7 +137,7 @@ class TrainingOutput:
         arrays: Arrays,
         kind: MakeDecoder,
         windows: Mapping[str, Spans],
-        noise: Tails | None = None,
+        noise: NoiseExtras | None = None,
     ) -> Output:
         """Return trained parameters as an output of a model, in the units of the survey.
 
@@ -149,10 +149,10 @@ class TrainingOutput:
             Of its decoder.
         windows : mapping of label to spans
             Those of other outputs may be among them.
-        noise : Tails, optional
+        noise : NoiseExtras, optional
             If it is more than a scatter.
         """
-        noise = noise or Tails()
+        noise = noise or NoiseExtras()
         scale = self.spread.scale
         _, ivar = self.read_table()
         used = np.any(ivar > 0, axis=0)
@@ -281,17 +281,17 @@ class TrainingData:
         arrays: Sequence[Arrays],
         kinds: Sequence[MakeDecoder],
         windows: Mapping[str, Spans],
-        noises: Sequence[Tails] = (),
+        noises: Sequence[NoiseExtras] = (),
     ) -> tuple[Output, ...]:
         """Return trained parameters as the outputs of a model, in the units of the survey."""
         outputs = []
-        noises = noises or [Tails()] * len(arrays)
+        noises = noises or [NoiseExtras()] * len(arrays)
         for output, trained, kind, noise in zip(self.outputs, arrays, kinds, noises, strict=True):
             outputs.append(output.to_model(trained, kind, windows, noise))
         return tuple(outputs)
 
 
-class Tails(NamedTuple):
+class NoiseExtras(NamedTuple):
     """What the noise of an output has beside scatter, in scaled units: see `Output`."""
 
     correlation: CorrelatedNoise | None = None
@@ -307,7 +307,7 @@ class Fit(NamedTuple):
 
     arrays: tuple[Arrays, ...]
     prior: Prior | None = None
-    noises: tuple[Tails, ...] = ()
+    noises: tuple[NoiseExtras, ...] = ()
 
 
 class Trained(NamedTuple):
@@ -323,7 +323,7 @@ class Trained(NamedTuple):
     leave_out: Callable[[Sequence[np.ndarray]], Iterable[Fit]]
     kinds: tuple[MakeDecoder, ...]
     prior: Prior | None = None
-    noises: tuple[Tails, ...] = ()
+    noises: tuple[NoiseExtras, ...] = ()
 
 
 def assign_folds(stars: np.ndarray, folds: int) -> np.ndarray:

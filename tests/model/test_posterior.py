@@ -1,5 +1,7 @@
 """The search for latents under maps that are not linear finds the maximum of float64."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
@@ -8,7 +10,7 @@ from luxscale.model import posterior
 from luxscale.model.decoders import PolynomialFeatures, PolynomialMap, linear_features
 from luxscale.model.jit import compile_program
 from luxscale.model.noise import DiagonalNoise
-from luxscale.model.priors import GaussianPrior, MixturePrior
+from luxscale.model.priors import GaussianPrior, Gaussians, MixturePrior
 
 
 @pytest.fixture
@@ -128,3 +130,23 @@ def test_a_search_that_does_not_end_says_so(problem, monkeypatch):
     monkeypatch.setattr(posterior, "STEPS", 1)
     found = find(problem, rounds=1)
     assert (np.asarray(posterior.find_distance(found)) > posterior.SETTLED).any()
+
+
+def test_a_term_whose_search_fails_leaves_the_others_alone(problem):
+    weights, data, ivar, _ = problem
+    good = MixturePrior(weight=np.ones(1), mean=np.zeros((1, 2)), covariance=np.eye(2)[None])
+    log_weight, mean, precision = good.gaussians()
+    # the second has no precision: its search is all NaN
+    doubled = Gaussians(
+        np.tile(log_weight, 2),
+        np.tile(mean, (2, 1)),
+        np.concatenate([precision, np.full_like(precision, np.nan)]),
+    )
+    both = SimpleNamespace(gaussians=lambda: doubled)
+    alone = find((weights, data, ivar, np.ones(2)), prior=good)
+    beside = find((weights, data, ivar, np.ones(2)), prior=both)
+    share = np.asarray(posterior.weigh_modes(beside))
+    assert np.sort(share, axis=0).tolist() == [[0.0] * 8, [1.0] * 8]
+    found = np.asarray(beside.latent)[share.argmax(0), np.arange(8)]
+    np.testing.assert_allclose(found, alone.latent[0], atol=1e-5)
+    assert (np.asarray(posterior.find_distance(beside)) < posterior.SETTLED).all()

@@ -29,3 +29,15 @@ def step_problem():
         )
     )
     return output, Latents(z.astype("f4"), cov[:, i, j].astype("f4"), np.zeros(n, "f4")), cov
+
+
+@pytest.fixture(scope="module")
+def low_rank_spectra():
+    """Spectra of five components, (300, 30), their errors, which are small, and gaps."""
+    rng = np.random.default_rng(1)
+    shapes = np.linalg.qr(rng.standard_normal((30, 5)))[0].T
+    values = (rng.standard_normal((300, 5)) * [90, 70, 50, 40, 30]) @ shapes * 0.01
+    ivar = np.full(values.shape, 1e4) * rng.uniform(0.5, 2, (300, 1))
+    gaps = rng.random(values.shape) < 0.15
+    gaps[:100] = False
+    return values, ivar, gaps

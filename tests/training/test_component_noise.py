@@ -1,22 +1,9 @@
 """The two kinds of noise of components, and what pixels say of components under them."""
 
 import numpy as np
-import pytest
 
 from luxscale.model.correlated import WHITE
 from luxscale.training import component_noise, components
-
-
-@pytest.fixture(scope="module")
-def spectra():
-    """Spectra of five components, (300, 30), their errors, which are small, and gaps."""
-    rng = np.random.default_rng(1)
-    shapes = np.linalg.qr(rng.standard_normal((30, 5)))[0].T
-    values = (rng.standard_normal((300, 5)) * [90, 70, 50, 40, 30]) @ shapes * 0.01
-    ivar = np.full(values.shape, 1e4) * rng.uniform(0.5, 2, (300, 1))
-    gaps = rng.random(values.shape) < 0.15
-    gaps[:100] = False
-    return values, ivar, gaps
 
 
 def test_both_kinds_of_noise_are_told_apart():
@@ -45,8 +32,8 @@ def test_both_kinds_of_noise_are_told_apart():
     np.testing.assert_allclose(weights[:, 0], values.mean(0), atol=0.1)
 
 
-def test_what_gapped_pixels_say_is_what_dense_algebra_says(spectra):
-    values, ivar, gaps = spectra
+def test_what_gapped_pixels_say_is_what_dense_algebra_says(low_rank_spectra):
+    values, ivar, gaps = low_rank_spectra
     found = components.find_components(np.where(gaps, 0, values), np.where(gaps, 0, ivar), 5)
     rng = np.random.default_rng(3)
     noise = component_noise.NoiseParts(

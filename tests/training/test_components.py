@@ -1,25 +1,12 @@
 """Spectra as components, with gaps and without."""
 
 import numpy as np
-import pytest
 
 from luxscale.training import components
 
 
-@pytest.fixture(scope="module")
-def spectra():
-    """Spectra of five components, (300, 30), their errors, which are small, and gaps."""
-    rng = np.random.default_rng(1)
-    shapes = np.linalg.qr(rng.standard_normal((30, 5)))[0].T
-    values = (rng.standard_normal((300, 5)) * [90, 70, 50, 40, 30]) @ shapes * 0.01
-    ivar = np.full(values.shape, 1e4) * rng.uniform(0.5, 2, (300, 1))
-    gaps = rng.random(values.shape) < 0.15
-    gaps[:100] = False
-    return values, ivar, gaps
-
-
-def test_components_stand_for_spectra(spectra):
-    values, ivar, _ = spectra
+def test_components_stand_for_spectra(low_rank_spectra):
+    values, ivar, _ = low_rank_spectra
     found = components.find_components(values, ivar, 5)
     assert found.gaps.rows.size == 0
     np.testing.assert_allclose(found.values @ found.vectors * found.unit, values, atol=1e-9)
@@ -29,8 +16,8 @@ def test_components_stand_for_spectra(spectra):
     assert (np.diff(found.bin_level) > 0).all()
 
 
-def test_gaps_are_filled_with_what_the_other_pixels_suggest(spectra):
-    values, ivar, gaps = spectra
+def test_gaps_are_filled_with_what_the_other_pixels_suggest(low_rank_spectra):
+    values, ivar, gaps = low_rank_spectra
     damaged = np.where(gaps, 0, values)
     found = components.find_components(damaged, np.where(gaps, 0, ivar), 5)
     assert set(found.gaps.rows) == set(np.flatnonzero(gaps.any(1)))
@@ -39,8 +26,8 @@ def test_gaps_are_filled_with_what_the_other_pixels_suggest(spectra):
     assert np.median(np.abs(restored - values)[gaps] / error[gaps]) < 1
 
 
-def test_some_of_the_stars_keep_what_is_theirs(spectra):
-    values, ivar, gaps = spectra
+def test_some_of_the_stars_keep_what_is_theirs(low_rank_spectra):
+    values, ivar, gaps = low_rank_spectra
     found = components.find_components(np.where(gaps, 0, values), np.where(gaps, 0, ivar), 5)
     rows = np.array([250, 3, 120])
     part = found.take(rows)

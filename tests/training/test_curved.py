@@ -123,3 +123,27 @@ def test_stars_that_are_all_alike_are_refused_by_name(training_stars):
     alike = training_stars.isel(star=[0] * 60).assign_coords(star=[f"x{i}" for i in range(60)])
     with pytest.raises(InputError, match="same value"):
         lux.train(alike, method="curved", progress=False, **SIZES)
+
+
+def test_a_value_that_is_no_number_counts_as_missing(held_out, curved):
+    stars = held_out.isel(star=slice(0, 5))
+    missing, broken = stars.copy(deep=True), stars.copy(deep=True)
+    missing.flux_ivar.values[:, 11] = 0
+    broken.flux.values[:, 11] = np.nan
+    one, two = lux.infer(missing, curved), lux.infer(broken, curved)
+    np.testing.assert_array_equal(one.label_value, two.label_value)
+    flagged = two["flags"].values & int(flags.BIT["invalid_values"])
+    assert (flagged > 0).all() and (one["flags"].values & flagged == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"outputs": ["label_value"]}, "needs spectra or bands"),
+        ({"quadratic": 2, "cubic": 3}, "cubic=3 is more than quadratic=2"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_name(training_stars, settings, message):
+    asked = {"latent_dim": 2, **settings}
+    with pytest.raises(InputError, match=message):
+        lux.train(training_stars, method="curved", folds=1, progress=False, **asked)
