@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,14 @@ def _parse_range(
 @click.option("--output", default="flux", show_default=True, help="The spectrum, by name.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     default=None,
     help=(
         "File to draw one star into; its ending says which kind (png, pdf, svg). [default: "
         "STAR.png]"
     ),
 )
+@click.option("--overwrite", is_flag=True, help="Replace figures that are there.")
 @JSON
 def plot(
     survey: str, stars: tuple[str, ...], rows: tuple[int, ...], as_json: bool, **given: Any
@@ -84,22 +86,24 @@ def plot(
     opened = store.open_survey(survey, check="structure")
     with damage.explain_damage(survey):
         positions = _find_positions(opened, survey, stars, rows)
+        names = opened[STAR][positions].values.tolist()
+    paths = [given["out"]] if given["out"] else _make_file_names(names)
+    for path in paths:
+        store.claim_figure(path, overwrite=given["overwrite"])
     model = catalog = None
     if given["catalog"]:
         model = load_model(given["model"])
         catalog = _open_catalog(given["catalog"], model)
     written = []
-    for row in positions:
+    for row, name, path in zip(positions, names, paths, strict=True):
         with damage.explain_damage(survey):
             star = opened.isel({STAR: [row]}).compute()
-        name = star[STAR].values.tolist()[0]
         labelled = None
         if catalog is not None:
             labelled = _find_in_catalog(catalog, row, name, given["catalog"])
         axes = plots.spectrum(
             star, name, labelled, model, output=given["output"], span=given["span"]
         )
-        path = given["out"] or Path(_make_file_name(name))
         written.append(_save(axes[0].figure, path))
     show({"figures": written}, "\n".join(written), as_json)
 
@@ -157,11 +161,18 @@ def _find_in_catalog(catalog: Any, row: int, name: Any, path: str) -> Any:
     return star
 
 
-def _make_file_name(star: Any) -> str:
-    """Return the name of a file for a star."""
-    name = re.sub(r"[^\w.+-]", "_", str(star))
-    name = name.lstrip(".") or "star"
-    return f"{name}.png"
+def _make_file_names(stars: Sequence[Any]) -> list[Path]:
+    """Return the names of files for stars, numbered where those of two would be the same."""
+    names: list[str] = []
+    for star in stars:
+        name = re.sub(r"[^\w.+-]", "_", str(star)).lstrip(".") or "star"
+        number, unused = 1, name
+        # file systems may take upper and lower case for the same
+        while unused.lower() in {other.lower() for other in names}:
+            number += 1
+            unused = f"{name}-{number}"
+        names.append(unused)
+    return [Path(f"{name}.png") for name in names]
 
 
 def _save(figure: Any, path: Path) -> str:

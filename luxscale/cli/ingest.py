@@ -19,6 +19,9 @@ from luxscale.cli.clusters import Cluster, cluster_options
 #: Lines of the table of what was refused.
 _LINES = 20
 
+#: Columns of the list of what could not be used.
+_QUARANTINE = ("file", "star", "reason")
+
 #: Before what is said of a format or a catalogue.
 _INDENT = " " * 24
 
@@ -154,7 +157,7 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _parse_ranges, "metavar"
     "--quarantine",
     type=click.Path(dir_okay=False, path_type=Path),
     default=None,
-    help="Write what could not be used to this file, CSV.",
+    help="Write all that the survey could not use to this file, CSV; an earlier list is replaced.",
 )
 @click.option(
     "--log", default=None, help="File to append the log of the run to, a JSON object a line."
@@ -169,11 +172,16 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
     their options and the bits of their masks.
     """
     from luxscale import ingest as ingesting
+    from luxscale import store
+    from luxscale.info.survey import quarantine
     from luxscale.readers import get_format
     from luxscale.runs.log import RunLog
     from luxscale.runs.target import complete, open_target
 
     fmt = get_format(given["format"])
+    listing = given["quarantine"]
+    if listing:
+        listing = store.claim_file(listing, "quarantine list", _is_quarantine, overwrite=True)
     files = ingesting.find_files(given["files"], fmt, listed=given["files_from"])
     labels = _read_labels(given)
     target = ingesting.make_target(
@@ -194,8 +202,8 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
         with cluster.client(needed=bool(left), saving=saving, progress=not quiet) as client:
             filled = complete(run, client=client, log=log, progress=not quiet)
     made = ingesting.summarise(target.plan, filled)
-    if given["quarantine"]:
-        _write_quarantine(given["quarantine"], made.quarantined)
+    if listing:
+        _write_quarantine(listing, quarantine(given["out"]))
     show(dataclasses.asdict(made), _format_summary(made, labels), as_json)
 
 
@@ -278,10 +286,21 @@ def _list_quarantined(quarantined: list[tuple[str, str, str]]) -> Iterator[str]:
         yield f"  ... and {more:,} more; --quarantine FILE.csv lists all"
 
 
-def _write_quarantine(path: Path, rows: list[tuple[str, str, str]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("file", "star", "reason"))
+def _is_quarantine(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.readline().decode(errors="replace").strip() == ",".join(_QUARANTINE)
+
+
+def _write_quarantine(path: Path, rows: list[dict[str, str]]) -> None:
+    from luxscale import store
+
+    # names of files may hold bytes that are no UTF-8
+    encoding: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    with store.write_then_move(path) as made, made.open("w", **encoding) as file:
+        writer = csv.DictWriter(file, _QUARANTINE)
+        writer.writeheader()
         writer.writerows(rows)
 
 

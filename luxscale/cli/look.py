@@ -25,23 +25,34 @@ from luxscale.cli.base import JSON, main, parse_span, select_stars, show
     default=None,
     help="Directory to write figures to.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace figures that are there.")
 @JSON
-def validate(catalog: str, survey: str, stars: slice, figures: Path | None, as_json: bool) -> None:
+def validate(
+    catalog: str,
+    survey: str,
+    stars: slice,
+    figures: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
     """Check that CATALOG is complete, and compare its labels with those of SURVEY."""
     from luxscale import plot, store
     from luxscale.analysis.evaluate import check_catalog, compare
     from luxscale.analysis.tables import format_table, to_records
     from luxscale.store import damage
 
+    target = None
+    if figures:
+        figures.mkdir(parents=True, exist_ok=True)
+        target = store.claim_figure(figures / "labels.png", overwrite=overwrite)
     with damage.locate_damage(catalog):
         labelled, truth = store.open_dataset(catalog), store.open_survey(survey, check="structure")
         state = check_catalog(labelled, catalog)
         labelled = select_stars(labelled, stars, catalog)
         comparison = compare(labelled, truth)
     written = []
-    if figures:
-        figures.mkdir(parents=True, exist_ok=True)
-        plot.labels_figure(labelled, truth).savefig(figures / "labels.png", dpi=150)
+    if figures and target:
+        plot.labels_figure(labelled, truth).savefig(target, dpi=150)
         written = [str(figures / "labels.png")]
     text = "\n".join(
         [

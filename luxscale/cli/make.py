@@ -94,8 +94,9 @@ Open the catalogue:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of what is random.")
 @click.option(
-    "--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars a chunk."
+    "--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars per chunk."
 )
+@click.option("--overwrite", is_flag=True, help="Replace a survey at OUT.")
 @QUIET
 def simulate(
     out: str,
@@ -106,6 +107,7 @@ def simulate(
     bad_pixels: float,
     seed: int,
     chunk: int,
+    overwrite: bool,
     quiet: bool,
 ) -> None:
     """Write a synthetic survey of red giants with known labels to OUT, chunk by chunk."""
@@ -122,6 +124,7 @@ def simulate(
             bad_pixels=bad_pixels,
             seed=seed,
             chunk=chunk,
+            overwrite=overwrite,
             progress=lambda done, _: shown.update(done),
         )
     click.echo(f"{out}: {stars:,} stars")

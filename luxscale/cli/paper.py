@@ -38,6 +38,7 @@ from luxscale.cli.base import JSON, QUIET, main, show
     default=None,
     help="Directory of published files, for the figures that need them.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace figures that are there.")
 @JSON
 @QUIET
 def paper(
@@ -46,6 +47,7 @@ def paper(
     fraction: float,
     pixels: int,
     data: Path | None,
+    overwrite: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -60,7 +62,7 @@ def paper(
 
     study = Study(out=out, fraction=fraction, pixels=pixels, data=data, progress=not quiet)
     drawn, lines = [], []
-    for entry, path, note in draw(study, numbers):
+    for entry, path, note in draw(study, numbers, overwrite=overwrite):
         facts = {"figure": entry.number, "title": entry.title, "path": None, "note": note}
         result = f"left out: {note}"
         if path is not None:

@@ -89,7 +89,7 @@ class Results:
         }
         with store.explain_writing(self.path):
             clear_place(self.path)
-            store.write_dataset(frame, self.path, mode="a")
+            store.write_arrays(frame, self.path)
             group = store.open_group(self.path, "r+")
             group.require_group("parts")  # here, so that no two tasks make it at once
             group.attrs["complete"] = 0

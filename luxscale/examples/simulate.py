@@ -5,7 +5,6 @@ ships, in a reduced form, with the package. A star depends on the seed and its n
 of different size or chunking agree star by star, bit for bit on one machine.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
@@ -18,7 +17,16 @@ import zarr
 
 from luxscale.errors import InputError
 from luxscale.examples.giants import LABELS, draw_labels, load_emulator, render
-from luxscale.store import locate, make_codecs, open_group, read_attributes, s3
+from luxscale.store import (
+    SURVEY_FORMAT,
+    claim_place,
+    locate,
+    make_codecs,
+    move_over,
+    open_group,
+    read_attributes,
+    s3,
+)
 
 __all__ = ["simulate", "simulate_survey"]
 
@@ -133,7 +141,7 @@ def simulate(
 
 
 def simulate_survey(
-    path: str | os.PathLike[str],
+    path: str | Path,
     n_stars: int,
     *,
     snr: tuple[float, float] = (30.0, 200.0),
@@ -142,6 +150,7 @@ def simulate_survey(
     bad_pixels: float = 0.03,
     seed: int = 0,
     chunk: int = 1024,
+    overwrite: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> None:
     """
@@ -154,19 +163,22 @@ def simulate_survey(
 
     Parameters
     ----------
-    path : path-like or str
-        Zarr directory or URL to write, in format 3. Must not exist.
+    path : str or Path
+        Zarr directory or URL to write, in format 3.
     n_stars, snr, n_pixels, missing_labels, bad_pixels, seed
         As in `simulate`.
     chunk : int
         Stars in a chunk. The stars do not depend on it.
+    overwrite : bool
+        Whether to replace a survey that is there.
     progress : callable, optional
         Called as ``progress(done, n_stars)`` after each chunk.
 
     Raises
     ------
     InputError
-        If `path` exists or an argument is out of its range.
+        If something is at `path` and `overwrite` is false, or it is no survey that luxscale wrote,
+        or an argument is out of its range.
 
     Examples
     --------
@@ -187,32 +199,27 @@ def simulate_survey(
     require(is_count(chunk), f"chunk is {chunk!r}: give the number of stars in a chunk, 1 or more")
     if s3.is_url(path):
         url = str(path)
-        require_vacant_url(url)
+        if not s3.is_held_back(url):
+            claim_place(url, SURVEY_FORMAT, overwrite=overwrite)
         arrays = create_store(url, settings, min(chunk, n_stars))
         s3.hold_back(url)
         write_stars(arrays, settings, chunk, progress)
         s3.release(url)
     else:
+        claim_place(path, SURVEY_FORMAT, overwrite=overwrite)
         partial = find_partial(Path(path))
         arrays = create_store(partial, settings, min(chunk, n_stars))
         write_stars(arrays, settings, chunk, progress)
-        os.rename(partial, path)
+        move_over(Path(partial), Path(path))
 
 
 def find_partial(path: Path) -> str:
-    """Return where a survey may grow that is to appear at `path`, which must not exist."""
-    require(not os.path.lexists(path), f"{path} exists: choose another path, or remove it first")
+    """Return where a survey may grow that is to appear at `path`."""
     partial = path.with_name(path.name + ".partial")
     attributes = read_attributes(partial)
     ours = not attributes or attributes.get("title") == TITLE
     require(ours, f"{partial} holds something else: choose another path, or remove it first")
     return str(partial)
-
-
-def require_vacant_url(url: str) -> None:
-    """Raise InputError if anything lies at `url` but what an interrupted run has left."""
-    absent = s3.is_held_back(url) or read_attributes(url) is None
-    require(absent, f"{url} exists: choose another URL, or remove it first")
 
 
 def require(condition: bool, message: str) -> None:
@@ -359,6 +366,7 @@ def make_frame(settings: Settings) -> xr.Dataset:
         },
         attrs={
             "title": TITLE,
+            "format": SURVEY_FORMAT,
             "source": (
                 "luxscale.examples.simulate; spectra from the emulator boss22 (bossbrain 1.0.12), "
                 "reduced"

@@ -23,6 +23,9 @@ from luxscale.store import damage
 
 __all__ = ["Export", "export_catalog"]
 
+#: Bytes of a file's beginning and end in which provenance is looked for.
+_HEADER = 1 << 16
+
 _WRITERS: dict[str, Callable[..., None]] = {
     ".fits": fits.write_fits,
     ".parquet": parquet.write_parquet,
@@ -178,15 +181,23 @@ def _check_target(out: str | Path, overwrite: bool) -> Path:
         raise InputError(
             f"{out}: unknown format; name it .fits (one table) or .parquet (a directory){also}"
         )
-    if target.exists() and not _is_export(target):
-        raise InputError(f"{out}: something other than an export is there; choose another path")
-    return store.claim_file(out, "export", overwrite=overwrite)
+    return store.claim_file(out, "export", _is_export, overwrite=overwrite)
 
 
 def _is_export(target: Path) -> bool:
-    """Whether an export of the same format may have written what is there."""
+    """Return whether an export of the same format wrote what is there."""
     if target.suffix != ".parquet":
-        return not target.is_dir()
-    return target.is_dir() and all(
-        f.suffix == ".parquet" or f.name in hats.NAMES for f in target.iterdir()
-    )
+        return target.is_file() and _names_luxscale(target)
+    if not target.is_dir():
+        return False
+    if not all(f.suffix == ".parquet" or f.name in hats.NAMES for f in target.iterdir()):
+        return False
+    return any(_names_luxscale(f) for f in sorted(target.rglob("*.parquet"))[:1])
+
+
+def _names_luxscale(file: Path) -> bool:
+    """Return whether a file's header or footer holds the provenance that exports have."""
+    with file.open("rb") as content:
+        header = content.read(_HEADER)
+        content.seek(max(file.stat().st_size - _HEADER, 0))
+        return b"luxscale" in header + content.read()

@@ -84,7 +84,17 @@ def _expand_path(path: str, fmt: Format) -> Iterator[str]:
 
 
 def _search_directory(top: str, fmt: Format) -> Iterator[str]:
-    for folder, _, names in os.walk(top, followlinks=True):
+    visited = {os.path.realpath(top)}
+    for folder, folders, names in os.walk(top, followlinks=True):
+        folders[:] = [name for name in folders if _visit(os.path.join(folder, name), visited)]
         for name in names:
             if any(fnmatch(name, pattern) for pattern in fmt.pattern):
                 yield os.path.join(folder, name)
+
+
+def _visit(folder: str, visited: set[str]) -> bool:
+    """Return whether a directory is met for the first time; links may lead back to it."""
+    real = os.path.realpath(folder)
+    is_new = real not in visited
+    visited.add(real)
+    return is_new

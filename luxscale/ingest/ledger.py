@@ -274,6 +274,7 @@ def mark_complete(plan: Plan) -> None:
     """Say that a survey is complete, and what it is."""
     facts: dict[str, Any] = {
         "title": f"Survey of {plan.format} files",
+        "format": store.SURVEY_FORMAT,
         "continuum": plan.recipe.continuum,
         "luxscale_version": version("luxscale"),
         "complete": 1,

@@ -208,11 +208,9 @@ class LuxModel:
         InputError
             If something is at ``path`` and ``overwrite`` is false, or it is not a model.
         """
-        from luxscale.model.file import FORMAT
-        from luxscale.store import claim_place, write_dataset
+        from luxscale.store import write_dataset
 
-        claim_place(path, FORMAT, overwrite=overwrite)
-        write_dataset(self.to_dataset(), path)
+        write_dataset(self.to_dataset(), path, overwrite=overwrite)
 
     def __repr__(self) -> str:
         """Return a line an output."""

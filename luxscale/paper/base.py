@@ -79,7 +79,7 @@ class Study:
 
         def write(path: Path) -> None:
             with store.write_then_move(path) as made:
-                store.write_dataset(make(), made)
+                store.write_arrays(make(), made)
 
         return self.write_once(name, write, **settings)
 
@@ -199,7 +199,9 @@ def sort_numbers() -> list[str]:
     return sorted(FIGURES, key=lambda number: (int(number.split("-")[0]), number))
 
 
-def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Path | None, str]]:
+def draw(
+    study: Study, numbers: Sequence[str] = (), *, overwrite: bool = False
+) -> Iterator[tuple[Entry, Path | None, str]]:
     """Draw figures, all by default, into ``figure-NUMBER.png``.
 
     Parameters
@@ -207,6 +209,8 @@ def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Pat
     study : Study
     numbers : sequence of str
         Of the figures; all by default, without those that cannot be drawn, as for want of a file.
+    overwrite : bool
+        Whether to replace figures that are there.
 
     Yields
     ------
@@ -216,8 +220,8 @@ def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Pat
     Raises
     ------
     InputError
-        If there is no such figure, or one that was asked for by number cannot be drawn: before any
-        is, if a file or module is not there.
+        If there is no such figure, or one is there already and ``overwrite`` is false, or one that
+        was asked for by number cannot be drawn: before any is, if a file or module is not there.
     """
     for number in numbers:
         if number not in FIGURES:
@@ -227,10 +231,14 @@ def draw(study: Study, numbers: Sequence[str] = ()) -> Iterator[tuple[Entry, Pat
         except InputError as error:
             raise InputError(f"figure {number}: {error}") from error
     chosen = [FIGURES[n] for n in (numbers or sort_numbers())]
+    study.out.mkdir(parents=True, exist_ok=True)
+    paths = {entry.number: study.out / f"figure-{entry.number}.png" for entry in chosen}
+    for path in paths.values():
+        store.claim_figure(path, overwrite=overwrite)
     with Progress("figures", len(chosen), enabled=study.progress) as progress:
         for done, entry in enumerate(chosen):
             progress.update(done, f"figure {entry.number}, {entry.title}")
-            path = study.out / f"figure-{entry.number}.png"
+            path = paths[entry.number]
             try:
                 entry.check(study)
                 _save(entry, study, path)

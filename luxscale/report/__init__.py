@@ -19,6 +19,9 @@ from luxscale.store import damage
 
 __all__ = ["Report", "write_report"]
 
+#: What a report has in its first lines.
+_MARK = b": catalogue report</title>"
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -113,6 +116,11 @@ def _check_target(out: str | Path, overwrite: bool) -> Path:
     target = store.require_local(out, "report")
     if target.suffix not in (".html", ".htm"):
         raise InputError(f"{out}: a report is a page of HTML; name it .html")
-    if target.is_dir():
-        raise InputError(f"{out}: a directory is there; choose another path")
-    return store.claim_file(out, "report", overwrite=overwrite)
+    return store.claim_file(out, "report", _is_report, overwrite=overwrite)
+
+
+def _is_report(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as page:
+        return _MARK in page.read(4096)

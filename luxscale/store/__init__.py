@@ -38,11 +38,14 @@ from luxscale.store.arrays import (
 )
 from luxscale.store.atomic import (
     RUN,
+    claim_figure,
     claim_file,
     claim_place,
     explain_writing,
     is_occupied,
+    move_over,
     read_attributes,
+    replace_store,
     require_local,
     sweep_partial,
     write_then_move,
@@ -52,7 +55,9 @@ from luxscale.store.damage import is_outage
 __all__ = [
     "CHUNK",
     "RUN",
+    "SURVEY_FORMAT",
     "check_contents",
+    "claim_figure",
     "claim_file",
     "claim_place",
     "explain_writing",
@@ -62,16 +67,22 @@ __all__ = [
     "locate",
     "make_absolute",
     "make_codecs",
+    "move_over",
     "open_array",
     "open_dataset",
     "open_group",
     "open_survey",
     "read_attributes",
+    "replace_store",
     "require_local",
     "sweep_partial",
+    "write_arrays",
     "write_dataset",
     "write_then_move",
 ]
+
+#: Value of a survey's attribute ``format``.
+SURVEY_FORMAT = "luxscale-survey"
 
 
 def open_dataset(
@@ -227,25 +238,41 @@ def check_contents(
 
 
 def write_dataset(
-    dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK, mode: Literal["w", "a"] = "w"
+    dataset: xr.Dataset, path: str | Path, *, chunk: int = CHUNK, overwrite: bool = False
 ) -> None:
     """Write a Dataset in memory or on Dask as Zarr format 3, chunked by star only.
 
     Parameters
     ----------
     dataset : Dataset
+        A survey, unless its attribute ``format`` says otherwise.
     path : str or Path
-        See `claim_place`.
+        Of a new store.
     chunk : int
-        Stars a chunk.
-    mode : {"w", "a"}
-        Whether to replace what is there, or to keep its other arrays and groups.
+        Stars per chunk.
+    overwrite : bool
+        Whether to replace a store of the same kind. It stays as it is until the new one is
+        complete, so the Dataset may be one that was opened from there; under a URL it is removed
+        first.
+
+    Raises
+    ------
+    InputError
+        If something is at ``path`` and ``overwrite`` is false, or it is of another kind.
 
     Examples
     --------
     >>> from luxscale import store
     >>> store.write_dataset(survey.isel(star=slice(0, 10)), "few.zarr")
     """
+    marked = dataset.assign_attrs(format=dataset.attrs.get("format", SURVEY_FORMAT))
+    claim_place(path, marked.attrs["format"], overwrite=overwrite)
+    with replace_store(path) as place, explain_writing(path):
+        write_arrays(marked, place, chunk)
+
+
+def write_arrays(dataset: xr.Dataset, path: str | Path, chunk: int = CHUNK) -> None:
+    """Write a Dataset as `write_dataset` does, beside whatever else a Zarr group holds."""
     dataset = _prepare_to_write(dataset.drop_encoding(), chunk)
     encoding: dict[Any, dict[str, Any]] = {}
     for name, variable in dataset.variables.items():
@@ -255,7 +282,7 @@ def write_dataset(
                 encoding[name]["compressors"] = make_codecs(variable.dtype)
     dataset.to_zarr(
         locate(path),
-        mode=mode,
+        mode="a",
         encoding=encoding,
         consolidated=False,
         zarr_format=3,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import zarr
 
 from luxscale.errors import CannotWrite, InputError
 from luxscale.store import s3
-from luxscale.store.arrays import open_group
+from luxscale.store.arrays import locate, open_group
 
 #: Group of a catalogue that holds what concerns its run.
 RUN = "run"
@@ -77,18 +77,44 @@ def claim_place(path: str | Path, kind: str, *, overwrite: bool = False) -> None
     Raises
     ------
     InputError
-        If ``path`` holds anything, unless it is of this kind and may be overwritten.
+        If ``path`` holds anything, unless it is of this kind and may be overwritten, or nothing can
+        be written there.
     """
     attributes = read_attributes(path)
     if attributes is None:
+        _check_writable(path)
         return
-    found = attributes.get("format", "another Zarr store")
+    found = attributes.get("format")
+    if found is None:
+        raise InputError(
+            f"{path}: a Zarr store that luxscale did not mark as its own is there; choose another "
+            "path, or remove it yourself"
+        )
     if found != kind:
         raise InputError(f"{path}: holds {found!r}, not a {kind}; choose another path")
     if not overwrite:
-        raise InputError(
-            f"{path}: a {kind} is there already; choose another path, or overwrite it (--overwrite)"
-        )
+        raise InputError(_offer_to_replace(path, f"a {kind} is there already"))
+    _check_writable(path)
+
+
+def _offer_to_replace(path: str | Path, found: str) -> str:
+    return (
+        f"{path}: {found}; choose another path, or replace it with overwrite=True (on the command "
+        "line --overwrite)"
+    )
+
+
+def _check_writable(path: str | Path) -> None:
+    """Refuse a place in a local directory that this user may not write to."""
+    if s3.is_url(path):
+        return
+    folder = Path(path).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: {folder} is a file, not a directory; choose another path")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: {folder} cannot be written to; choose another path")
 
 
 def require_local(path: str | Path, kind: str) -> Path:
@@ -109,7 +135,9 @@ def require_local(path: str | Path, kind: str) -> Path:
     return Path(path).absolute()
 
 
-def claim_file(path: str | Path, kind: str, *, overwrite: bool = False) -> Path:
+def claim_file(
+    path: str | Path, kind: str, is_kind: Callable[[Path], bool], *, overwrite: bool = False
+) -> Path:
     """Return the absolute path of a local file to write, or refuse to.
 
     Parameters
@@ -117,22 +145,32 @@ def claim_file(path: str | Path, kind: str, *, overwrite: bool = False) -> Path:
     path : str or Path
     kind : str
         What is to be written, for messages: ``report``.
+    is_kind : callable
+        Whether what lies at a path is of this kind.
     overwrite : bool
         Whether what is there may be replaced.
 
     Raises
     ------
     InputError
-        If it is a URL, there is no such directory, or something is there.
+        If it is a URL, there is no such directory, it cannot be written to, or something is there,
+        unless it is of this kind and may be overwritten.
     """
     target = require_local(path, kind)
     if not target.parent.is_dir():
         raise InputError(f"{path}: there is no directory {target.parent}; make it first")
-    if target.exists() and not overwrite:
-        raise InputError(
-            f"{path}: is there already; choose another path, or overwrite it (--overwrite)"
-        )
+    if target.exists():
+        if not is_kind(target):
+            raise InputError(f"{path}: something other than a {kind} is there; choose another path")
+        if not overwrite:
+            raise InputError(_offer_to_replace(path, f"a {kind} is there already"))
+    _check_writable(target)
     return target
+
+
+def claim_figure(path: str | Path, *, overwrite: bool = False) -> Path:
+    """Return the absolute path of a figure to write, or refuse to as `claim_file` does."""
+    return claim_file(path, "figure", Path.is_file, overwrite=overwrite)
 
 
 @contextlib.contextmanager
@@ -152,10 +190,36 @@ def write_then_move(target: Path) -> Iterator[Path]:
     ) as scratch:
         made = Path(scratch) / "new"
         yield made
-        if target.exists() and (target.is_dir() or made.is_dir()):
-            # only a file can be replaced, and by a file: what was there goes with the scratch
-            os.replace(target, Path(scratch) / "old")
+        move_over(made, target)
+
+
+def move_over(made: Path, target: Path) -> None:
+    """Move a file or directory to its target, on one file system, in place of what is there."""
+    if not target.exists() or not (target.is_dir() or made.is_dir()):
         os.replace(made, target)
+        return
+    # only a file can be replaced, and by a file: what was there goes with the scratch
+    prefix = f".{target.name}.old-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as scratch:
+        os.replace(target, Path(scratch) / "old")
+        os.replace(made, target)
+
+
+@contextlib.contextmanager
+def replace_store(path: str | Path) -> Iterator[str | Path]:
+    """Yield where to write a Zarr store, which takes the place of what is at ``path``.
+
+    A local store is written beside its place and moved there when it is complete. Objects cannot be
+    moved: under a URL what is there is removed, and the store is written where it will lie.
+    """
+    if s3.is_url(path):
+        zarr.open_group(locate(path), mode="w", zarr_format=3)
+        yield path
+        return
+    target = Path(path).absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with write_then_move(target) as made:
+        yield made
 
 
 @contextlib.contextmanager

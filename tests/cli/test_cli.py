@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from luxscale import store
 from luxscale.cli import main
+from luxscale.cli.draw import _make_file_names
 
 
 def luxscale(*arguments, expect=0):
@@ -363,6 +364,7 @@ def test_plot_draws_the_model(made, tmp_path):
         out,
         "--model",
         folder / "model.zarr",
+        "--overwrite",
     ]
     assert luxscale(*arguments, "--catalog", folder / "catalog.zarr").stdout == f"{out}\n"
     assert out.read_text().count("<svg") == 1
@@ -432,3 +434,15 @@ def test_a_small_survey_is_labelled_in_this_process(made, tmp_path):
     done = luxscale(*arguments, "--out", tmp_path / "c.zarr")
     assert "working in this process" in done.stderr
     assert "500 stars labelled, 500 of them now" in done.stdout
+
+
+def test_figures_of_stars_with_like_names_are_files_of_their_own():
+    names = _make_file_names(["a/b", "a_b", "a b", "A_B", "..", 7])
+    assert [path.name for path in names] == [
+        "a_b.png",
+        "a_b-2.png",
+        "a_b-3.png",
+        "A_B-4.png",
+        "star.png",
+        "7.png",
+    ]

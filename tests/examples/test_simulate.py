@@ -290,6 +290,6 @@ def test_nonsense_is_refused_before_anything_is_written(tmp_path, arguments, adv
 
 def test_existing_path_is_left_alone(tmp_path):
     (tmp_path / "s.zarr").write_text("mine")
-    with pytest.raises(InputError, match="exists: choose another path"):
+    with pytest.raises(InputError, match="something other than a Zarr group is there"):
         simulate_survey(tmp_path / "s.zarr", 4)
     assert (tmp_path / "s.zarr").read_text() == "mine"

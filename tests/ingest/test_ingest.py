@@ -455,8 +455,14 @@ def test_the_command_accounts_for_every_file(files, tmp_path):
     assert list(csv.reader(table.read_text().splitlines()))[1:] == [
         [str(tmp_path / "junk.fits"), "", "not a FITS file"]
     ]
-    again = CliRunner().invoke(main, [*arguments, "--json", "--quiet"])
+    listed = table.read_text()
+    again = CliRunner().invoke(main, [*arguments, "--json", "--quiet", "--quarantine", str(table)])
     assert json.loads(again.output)["n_new"] == 0
+    assert table.read_text() == listed
+    mine = tmp_path / "mine.csv"
+    mine.write_text("name,mass\n")
+    refused = CliRunner().invoke(main, [*arguments, "--quarantine", str(mine)])
+    assert refused.exit_code == 1 and "other than a quarantine list is there" in refused.output
     for wrong in (
         ["--option", "rows"],
         ["--grid", "1:2"],

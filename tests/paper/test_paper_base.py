@@ -91,7 +91,10 @@ def test_the_command(figures, tmp_path):
     assert result.exit_code == 0, result.output
     assert "title 9-xp" in result.output
     assert (tmp_path / "figure-10.png").exists()
-    result = CliRunner().invoke(main, ["paper", "--out", str(tmp_path), "--quiet", "--json"])
+    again = ["paper", "--out", str(tmp_path), "--quiet", "--json"]
+    refused = CliRunner().invoke(main, again)
+    assert refused.exit_code == 1 and "figure-9-xp.png: a figure is there" in refused.output
+    result = CliRunner().invoke(main, [*again, "--overwrite"])
     found = json.loads(result.output)["figures"]
     assert [d["figure"] for d in found] == ["9", "9-xp", "10"]
     assert found[0]["path"] is None and "stars.h5" in found[0]["note"]

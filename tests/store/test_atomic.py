@@ -1,12 +1,22 @@
 """Nothing is written over what is not to be replaced; what is written appears complete."""
 
+import functools
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import zarr
 
 from luxscale.errors import InputError
 from luxscale.store import open_survey, write_dataset
-from luxscale.store.atomic import claim_file, claim_place, read_attributes, write_then_move
+from luxscale.store.atomic import (
+    claim_figure,
+    claim_file,
+    claim_place,
+    read_attributes,
+    write_then_move,
+)
 
 
 @pytest.fixture
@@ -29,11 +39,12 @@ def make_file(path):
 
 
 def test_attributes(path, tmp_path, small_survey):
-    assert read_attributes(path) == {}
+    assert read_attributes(path) == {"format": "luxscale-survey"}
     assert read_attributes(tmp_path / "nothing") is None
     (tmp_path / "empty").mkdir()
     assert read_attributes(tmp_path / "empty") is None
-    write_dataset(small_survey.assign_attrs(format="x", n=3), path)
+    write_dataset(small_survey.assign_attrs(format="x", n=3), tmp_path / "x.zarr")
+    path = tmp_path / "x.zarr"
     assert read_attributes(path) == {"format": "x", "n": 3}
 
 
@@ -41,16 +52,31 @@ def test_claim(path, small_survey, tmp_path):
     claim_place(tmp_path / "nothing", "luxscale-catalog")
     with pytest.raises(
         InputError,
-        match=r"survey.zarr: holds 'another Zarr store', not a luxscale-catalog; choose another",
+        match=r"survey.zarr: holds 'luxscale-survey', not a luxscale-catalog; choose another",
     ):
         claim_place(path, "luxscale-catalog", overwrite=True)
-    write_dataset(small_survey.assign_attrs(format="luxscale-catalog"), path)
     with pytest.raises(
-        InputError, match=r"survey.zarr: a luxscale-catalog is there already; .* overwrite it"
+        InputError,
+        match=r"survey.zarr: a luxscale-survey is there already; .* overwrite=True .*--overwrite",
     ):
-        claim_place(path, "luxscale-catalog")
-    claim_place(path, "luxscale-catalog", overwrite=True)
+        claim_place(path, "luxscale-survey")
+    claim_place(path, "luxscale-survey", overwrite=True)
     assert open_survey(path).sizes["star"] == 300  # claiming removes nothing
+
+
+def test_claim_never_takes_a_zarr_store_that_is_not_marked(tmp_path):
+    zarr.open_group(tmp_path / "a.zarr", mode="w").create_array("x", data=np.arange(3))
+    with pytest.raises(InputError, match=r"a.zarr: a Zarr store that luxscale did not mark as its"):
+        claim_place(tmp_path / "a.zarr", "luxscale-survey", overwrite=True)
+
+
+def test_claim_of_a_place_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    # the superuser may write anywhere, so that modes of folders show nothing
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
+    for claim in (functools.partial(claim_place, kind="luxscale-survey"), claim_figure):
+        with pytest.raises(InputError, match=r"locked cannot be written to; choose another path"):
+            claim(tmp_path / "locked" / "a.png")
 
 
 @pytest.mark.parametrize("make", [make_array, make_directory, make_file])
@@ -64,19 +90,27 @@ def test_claim_never_takes_what_is_not_zarr(tmp_path, make):
 
 
 def test_claim_of_a_file(tmp_path):
-    assert claim_file(tmp_path / "a.html", "report") == tmp_path / "a.html"
-    (tmp_path / "a.html").write_text("old")
-    with pytest.raises(InputError, match=r"a.html: is there already; .* overwrite it"):
-        claim_file(tmp_path / "a.html", "report")
-    assert claim_file(tmp_path / "a.html", "report", overwrite=True) == tmp_path / "a.html"
-    assert (tmp_path / "a.html").read_text() == "old"
+    place = tmp_path / "a.html"
+    claim = functools.partial(claim_file, place, "report", lambda path: path.read_text() == "old")
+    assert claim() == place
+    place.write_text("old")
+    with pytest.raises(InputError, match=r"a.html: a report is there already; .* --overwrite"):
+        claim()
+    assert claim(overwrite=True) == place
+    assert place.read_text() == "old"
+    place.write_text("mine")
+    with pytest.raises(InputError, match=r"a.html: something other than a report is there"):
+        claim(overwrite=True)
 
 
 def test_claim_refuses_urls_and_directories_that_are_not_there(tmp_path):
     with pytest.raises(InputError, match="reports go to local files; write it here and copy it"):
-        claim_file("s3://bucket/a.html", "report")
+        claim_file("s3://bucket/a.html", "report", Path.is_file)
     with pytest.raises(InputError, match=r"there is no directory .*nowhere; make it first"):
-        claim_file(tmp_path / "nowhere" / "a.html", "report")
+        claim_file(tmp_path / "nowhere" / "a.html", "report", Path.is_file)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match=r"file is a file, not a directory; choose another"):
+        claim_place(tmp_path / "file" / "a.zarr", "luxscale-survey")
 
 
 def write_file(path, text):

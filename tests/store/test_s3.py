@@ -429,7 +429,7 @@ def test_simulated_survey_is_that_on_disk(s3, tmp_path):
     ]
     assert keys(s3) == sorted(names)
     assert all(get(s3, name) == (tmp_path / "s.zarr" / name).read_bytes() for name in names)
-    with pytest.raises(InputError, match="exists: choose another URL"):
+    with pytest.raises(InputError, match="a luxscale-survey is there already; choose another path"):
         simulate_survey(s3, 2, **FEW)
 
 

@@ -24,9 +24,8 @@ def spoil(path, star, name="flux_ivar", value=-1.0):
 
 def test_round_trip_is_exact(path, small_survey):
     survey = open_survey(path)
-    xr.testing.assert_identical(
-        survey.load().drop_indexes("star"), small_survey.drop_indexes("star")
-    )
+    marked = small_survey.assign_attrs(format="luxscale-survey")
+    xr.testing.assert_identical(survey.load().drop_indexes("star"), marked.drop_indexes("star"))
     for name, variable in small_survey.variables.items():
         assert survey[name].dtype == variable.dtype or variable.dtype == object
 
@@ -162,11 +161,34 @@ def test_writing_what_is_chunked_unevenly(small_survey, tmp_path):
     xr.testing.assert_equal(open_survey(tmp_path / "a.zarr").load(), small_survey)
 
 
-def test_writing_replaces_what_was_there(path, small_survey):
-    write_dataset(small_survey.isel(star=slice(5))[["flux", "flux_ivar"]], path)
+def test_writing_replaces_what_was_there_when_told_to(path, small_survey):
+    few = small_survey.isel(star=slice(5))[["flux", "flux_ivar"]]
+    with pytest.raises(InputError, match="a luxscale-survey is there already; choose another"):
+        write_dataset(few, path)
+    assert open_survey(path).sizes["star"] == 300
+    write_dataset(few, path, overwrite=True)
     survey = open_survey(path)
     assert survey.sizes["star"] == 5
     assert "label_value" not in survey
+
+
+def test_a_survey_may_be_replaced_by_a_part_of_itself(path, small_survey):
+    write_dataset(open_survey(path).isel(star=slice(7, 20)), path, overwrite=True)
+    left = open_survey(path)
+    np.testing.assert_array_equal(left["flux"], small_survey["flux"][7:20])
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name]
+
+
+def test_writing_that_fails_leaves_what_was_there(path, small_survey):
+    def fail(block):
+        raise ValueError("no data")
+
+    lazy = open_survey(path).isel(star=slice(5))
+    broken = lazy.assign(flux=lazy.flux.copy(data=lazy.flux.data.map_blocks(fail, dtype="f4")))
+    with pytest.raises(ValueError, match="no data"):
+        write_dataset(broken, path, overwrite=True)
+    assert open_survey(path).sizes["star"] == 300
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name]
 
 
 def test_opening_a_large_survey_reads_no_identifiers(small_survey, tmp_path, monkeypatch):
