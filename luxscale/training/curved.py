@@ -100,30 +100,29 @@ def train_curved(
         elif number == _PLAIN:
             prior = mixture.fit_mixture(state.z, state.covariance, shape.gaussians)
             state = dataclasses.replace(state, prior=prior)
-        state = maximise(state, tables, shape)
+        state = maximise(state, tables)
         steps = _STEPS if number else _FIRST_STEPS
-        state, objective = expect(state, tables, shape, steps, heavy=number >= _HEAVY_FROM)
+        state, objective = expect(state, tables, steps, heavy=number >= _HEAVY_FROM)
         state = update_prior(state)
         history.append(objective)
         report("curved", number, objective)
-    state = maximise(state, tables, shape)
+    state = maximise(state, tables)
 
     def leave_out(folds: Sequence[np.ndarray]) -> Iterator[Fit]:
         for fold in folds:
             others = np.setdiff1d(np.arange(data.n_stars), fold)
-            yield _describe(data, tables, shape, _refit(state, tables, shape, others))
+            yield _describe(data, tables, _refit(state, tables, others))
 
-    fit = _describe(data, tables, shape, state)
-    makers = [_make_map(shape)] * len(data.outputs)
+    fit = _describe(data, tables, state)
+    makers = [_make_map(state.features)] * len(data.outputs)
     return Trained(fit.arrays, history, leave_out, tuple(makers), fit.prior, fit.noises)
 
 
-def _make_map(shape: Shape) -> Callable[[Any, Any], PolynomialMap]:
-    features = shape.features
+def _make_map(features: Features) -> Callable[[Any, Any], PolynomialMap]:
     return lambda weights, offset: PolynomialMap(weights, offset, features)
 
 
-def _refit(state: State, tables: Tables, shape: Shape, rows: np.ndarray) -> State:
+def _refit(state: State, tables: Tables, rows: np.ndarray) -> State:
     """Go on for a few iterations without the other stars, so that what they taught is forgotten."""
     some = [take_stars(table, rows) for table in tables]
     part = dataclasses.replace(
@@ -133,12 +132,12 @@ def _refit(state: State, tables: Tables, shape: Shape, rows: np.ndarray) -> Stat
         robust_weight=state.robust_weight[rows],
     )
     for _ in range(_FOLD_ITERATIONS):
-        part = maximise(update_prior(part), some, shape)
-        part, _ = expect(part, some, shape, _STEPS, heavy=True)
-    return maximise(update_prior(part), some, shape)
+        part = maximise(update_prior(part), some)
+        part, _ = expect(part, some, _STEPS, heavy=True)
+    return maximise(update_prior(part), some)
 
 
-def _describe(data: TrainingData, tables: Tables, shape: Shape, state: State) -> Fit:
+def _describe(data: TrainingData, tables: Tables, state: State) -> Fit:
     """Return the parameters as those of pixels, bands and labels, in units of training."""
     arrays, noises = [], []
     for output, table, fitted in zip(data.outputs, tables, state.fitted, strict=True):

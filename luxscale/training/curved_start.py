@@ -36,6 +36,7 @@ def find_start(data: TrainingData, tables: Tables, shape: Shape) -> State:
     more = left[:, :free] * np.sqrt(n)
     z = np.hstack([known, more, np.zeros((n, free - more.shape[1]))])
     return State(
+        features=shape.products,
         z=z,
         covariance=np.tile(_START_VARIANCE * np.eye(p), (n, 1, 1)),
         robust_weight=np.ones(n),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from luxscale.model.decoders import PolynomialFeatures
+from luxscale.model.decoders import Features, PolynomialFeatures
 from luxscale.model.priors import MixturePrior
 from luxscale.training import components
 from luxscale.training.component_noise import NoiseParts
@@ -39,8 +39,8 @@ class Shape:
     gaussians: int
 
     @property
-    def features(self) -> PolynomialFeatures:
-        """The features phi."""
+    def products(self) -> PolynomialFeatures:
+        """The features phi that are products of latents."""
         return PolynomialFeatures(self.latent_dim, self.quadratic, self.cubic)
 
 
@@ -81,6 +81,8 @@ class State:
 
     Parameters
     ----------
+    features : Features
+        phi.
     z : array, (star, latent)
     covariance : array, (star, latent, latent)
     robust_weight : array, (star,)
@@ -91,6 +93,7 @@ class State:
         N(0, I) if not there.
     """
 
+    features: Features
     z: np.ndarray
     covariance: np.ndarray
     robust_weight: np.ndarray

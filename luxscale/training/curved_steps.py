@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model import posterior
-from luxscale.model.decoders import PolynomialFeatures, find_moments
+from luxscale.model.decoders import Features, find_moments
 from luxscale.model.jit import compile_program, use_float64
 from luxscale.model.observation import Equations
 from luxscale.training import component_noise, mixture
 from luxscale.training.components import Components
-from luxscale.training.curved_state import Fitted, Shape, State, Table, Tables
+from luxscale.training.curved_state import Fitted, State, Table, Tables
 
 #: Degrees of freedom of spectra.
 DOF = 20.0
@@ -54,9 +54,9 @@ def update_prior(state: State) -> State:
     return dataclasses.replace(state, prior=prior)
 
 
-def maximise(state: State, tables: Tables, shape: Shape) -> State:
+def maximise(state: State, tables: Tables) -> State:
     """Regress every output on the features, and fit its noise."""
-    features = shape.features
+    features = state.features
     columns, owners = _collect_weights(state, tables)
     k = features.n_terms + 1
     normal = np.zeros((columns.shape[1], k, k))
@@ -126,7 +126,7 @@ def _fit_table(table: Table, first: np.ndarray, normal: np.ndarray) -> Fitted:
 
 
 def expect(
-    state: State, tables: Tables, shape: Shape, steps: int, *, heavy: bool
+    state: State, tables: Tables, steps: int, *, heavy: bool
 ) -> tuple[State, float]:
     """Search for the latents of all stars from where they were; return the objective too."""
     n, p = state.z.shape
@@ -143,14 +143,14 @@ def expect(
         for block in _split_rows(rows):
             equations = []
             for table, fitted in zip(tables, state.fitted, strict=True):
-                equations.append(_make_equations(table, fitted, block, g[block], shape.features))
+                equations.append(_make_equations(table, fitted, block, g[block], state.features))
             with use_float64():
                 found = _maximise_posterior(
                     tuple(equations), mean[block], precision[block], z[block], steps=steps
                 )
             z[block], covariance[block] = (np.asarray(a) for a in found)
     new = dataclasses.replace(state, z=z, covariance=covariance)
-    robust_weight, objective = _weigh_stars(new, tables, shape)
+    robust_weight, objective = _weigh_stars(new, tables)
     return dataclasses.replace(new, robust_weight=robust_weight), objective
 
 
@@ -166,7 +166,7 @@ def _make_equations(
     fitted: Fitted,
     rows: np.ndarray,
     robust_weight: np.ndarray,
-    features: PolynomialFeatures,
+    features: Features,
 ) -> Equations:
     """Return what the data of some stars say of their latents, in float64."""
     offset, weights = fitted.weights[:, 0], fitted.weights[:, 1:]
@@ -203,9 +203,9 @@ def _maximise_posterior(
     return z, covariance
 
 
-def _weigh_stars(state: State, tables: Tables, shape: Shape) -> tuple[np.ndarray, float]:
+def _weigh_stars(state: State, tables: Tables) -> tuple[np.ndarray, float]:
     """Return the weight of each star under heavy tails, and the log-likelihood per star."""
-    f = np.hstack([np.ones((len(state.z), 1)), shape.features(state.z)])
+    f = np.hstack([np.ones((len(state.z), 1)), state.features(state.z)])
     chi2, values, objective = np.zeros(len(f)), np.zeros(len(f)), np.zeros(len(f))
     for table, fitted in zip(tables, state.fitted, strict=True):
         predicted = f @ fitted.weights.T
