@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from luxscale.model.correlated import CorrelatedNoise
-from luxscale.model.decoders import PolynomialFeatures, PolynomialMap
+from luxscale.model.decoders import PolynomialMap
+from luxscale.model.features import PolynomialFeatures
 from luxscale.model.lux import LuxModel, Output, Provenance
 from luxscale.model.priors import MixturePrior
 from luxscale.schema.outputs import OutputSpec, Role

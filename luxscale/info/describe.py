@@ -13,7 +13,6 @@ from luxscale.analysis.evaluate import check_catalog
 from luxscale.errors import InputError
 from luxscale.info.survey import describe_survey, quarantine
 from luxscale.labelling import catalogue as catalogs
-from luxscale.model.decoders import PolynomialFeatures
 from luxscale.model.file import FORMAT, load_model
 from luxscale.model.lux import Output
 from luxscale.model.priors import MixturePrior, Prior
@@ -61,22 +60,6 @@ def _describe_features(output: Output) -> dict[str, Any]:
     return {output.spec.role.value: list(output.coord)}
 
 
-def _describe_map(output: Output) -> str:
-    """Say how an output follows from latents, in words."""
-    features = output.map.features
-    if features.is_linear or not isinstance(features, PolynomialFeatures):
-        return output.map.kind
-    p = features.latent_dim
-    words = f"products of two of {_count_latents(features.quadratic, p)}"
-    if features.cubic:
-        words += f", of three of {_count_latents(features.cubic, p)}"
-    return f"linear, and {words}"
-
-
-def _count_latents(n: int, p: int) -> str:
-    return f"all {p} latents" if n == p else f"the first {n} latents"
-
-
 def _describe_noise(output: Output) -> str:
     """Say what noise an output is taken to have, in words."""
     words = "independent"
@@ -104,7 +87,7 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
             "features": len(o.coord),
             "units": ", ".join(dict.fromkeys(o.units)),
             **_describe_features(o),
-            "map": _describe_map(o),
+            "map": o.map.features.description,
             "noise": _describe_noise(o),
         }
         for o in loaded.outputs

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model.decoders import Features
+from luxscale.model.features import Features
 from luxscale.model.problem import Design, Problem
 
 #: Stars in one call of the compiled kernel, whatever the chunks: one shape, compiled once. Its

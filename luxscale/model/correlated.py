@@ -13,7 +13,7 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 from luxscale.model import correlation, linalg
-from luxscale.model.decoders import Features
+from luxscale.model.features import Features
 from luxscale.model.noise import Reduced
 from luxscale.model.observation import Equations, Observation
 

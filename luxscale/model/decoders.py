@@ -1,38 +1,24 @@
 """Maps from latents to outputs: what a star with latents z looks like.
 
 Every map is linear in its weights: output = offset + W phi(z), with phi(z) the *features* of the
-latents. So another map is a class with what `Decoder` lists, that `read_decoder` knows; inference,
-the names of dims in a model's file and the draws of `luxscale.analysis.precision` ask whether it is
-linear.
+latents (`luxscale.model.features`). So another map is a class with what `Decoder` lists, that
+`read_decoder` knows; inference, the names of dims in a model's file and the draws of
+`luxscale.analysis.precision` ask whether it is linear.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model import linalg
-
-
-class Features(Protocol):
-    """phi of a map, a pytree: what it makes of the latents before its weights."""
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether phi(z) = z, so that the minimum of chi-square needs no search."""
-
-    def __call__(self, z: Any) -> Any:
-        """Return phi(z): (..., latent) -> (..., term)."""
-
-    def slopes(self, z: Any, weights: Any) -> Any:
-        """Return d(W phi)/dz: z (star, latent), W (feature, term) -> (star, latent, feature)."""
+from luxscale.model.features import Features, PolynomialFeatures, find_moments, linear_features
+from luxscale.model.network import NetworkFeatures
+from luxscale.schema.variables import LATENT
 
 
 class Decoder(Protocol):
@@ -58,6 +44,18 @@ class Decoder(Protocol):
     def latent_dim(self) -> int:
         """Number of latents P."""
 
+    @property
+    def identity(self) -> tuple:
+        """What a fingerprint holds of the map beside its kind and arrays."""
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What an output's entry in a model's file holds of the map, for `read_decoder`."""
+
+    @property
+    def arrays(self) -> dict[str, tuple[tuple[str, ...], Any]]:
+        """Arrays beside weights and offset, by name in a model's file, with their dims."""
+
     def __call__(self, z: Any) -> Any:
         """Return the output of latents z: (star, latent) -> (star, feature)."""
 
@@ -66,109 +64,6 @@ class Decoder(Protocol):
 
     def propagate_variance(self, z: np.ndarray, covariance: np.ndarray) -> np.ndarray:
         """Return diag(J C J^T) of every star, C the covariance of its latents: (star, feature)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LinearFeatures:
-    """phi(z) = z."""
-
-    is_linear: ClassVar[bool] = True
-
-    def __call__(self, z: Any) -> Any:
-        """Return z: (..., latent) -> (..., latent)."""
-        return z
-
-    def slopes(self, z: Any, weights: Any) -> Any:
-        """Return d(W phi)/dz, W of every star: (star, latent, feature)."""
-        return jnp.broadcast_to(weights.T, (*z.shape, weights.shape[0]))
-
-
-@dataclasses.dataclass(frozen=True)
-class PolynomialFeatures:
-    """phi(z) = (z, products of two of the first latents, of three of the very first).
-
-    Parameters
-    ----------
-    latent_dim : int
-        Number of latents P.
-    quadratic : int
-        Products z_i z_j, j <= i, are those of the first so many latents.
-    cubic : int
-        Products z_i z_j z_k, k <= j <= i, likewise; at most ``quadratic``.
-    """
-
-    latent_dim: int
-    quadratic: int
-    cubic: int = 0
-    is_linear: ClassVar[bool] = False
-
-    @property
-    def n_terms(self) -> int:
-        """Number of features K."""
-        return len(_list_terms(self)) - 1
-
-    def __call__(self, z: Any) -> Any:
-        """Return the features: (..., latent) -> (..., term)."""
-        return _multiply_out(z, np.array(_list_terms(self)[1:], np.int32).T)
-
-    def slopes(self, z: Any, weights: Any) -> Any:
-        """Return d(W phi)/dz: z (star, latent), W (feature, term) -> (star, latent, feature)."""
-        table, lower = _list_slopes(self)
-        # d phi_k / d z_p is a sum of features of lower degree, so that one product serves all stars
-        by_lower = jnp.einsum("mpk,dk->mpd", table.astype(weights.dtype), weights)
-        products = _multiply_out(z, lower)
-        slopes = linalg.dot(products, by_lower.reshape(len(table), -1))
-        return slopes.reshape(*z.shape, weights.shape[0])
-
-
-@functools.cache
-def _list_terms(features: PolynomialFeatures) -> list[tuple[int, int, int]]:
-    """Return every feature as the members of (1, z) that it is the product of, first the 1."""
-    terms = [(0, 0, 0)]
-    terms += [(0, 0, i) for i in range(1, features.latent_dim + 1)]
-    for i in range(1, features.quadratic + 1):
-        terms += [(0, i, j) for j in range(1, i + 1)]
-    for i in range(1, features.cubic + 1):
-        for j in range(1, i + 1):
-            terms += [(i, j, k) for k in range(1, j + 1)]
-    return terms
-
-
-@functools.cache
-def _list_slopes(features: PolynomialFeatures) -> tuple[np.ndarray, np.ndarray]:
-    """Return S with d phi_k / d z_p = sum_m S_mpk phi_m, and the members of those phi_m.
-
-    S is (lower term, latent, term), the members (3, lower term).
-    """
-    terms = _list_terms(features)
-    place = {tuple(sorted(term)): k for k, term in enumerate(terms)}
-    slopes = np.zeros((len(terms), features.latent_dim, len(terms)))
-    for k, (a, b, c) in enumerate(terms):
-        for latent, *others in ((a, b, c), (b, a, c), (c, a, b)):
-            if latent > 0:
-                lower = place[tuple(sorted((0, *others)))]
-                slopes[lower, latent - 1, k] += 1
-    used = np.flatnonzero(slopes.any((1, 2)))
-    return slopes[used][:, :, 1:], np.array(terms, np.int32)[used].T
-
-
-def _multiply_out(z: Any, members: np.ndarray) -> Any:
-    """Return products of three members of (1, z): (..., latent), (3, term) -> (..., term)."""
-    library = jnp if isinstance(z, jax.Array) else np
-    x = library.concatenate([library.ones_like(z[..., :1]), z], -1)
-    a, b, c = members
-    products = x[..., b] * x[..., c]
-    if not a.any():
-        return products
-    return x[..., a] * products
-
-
-linear_features = LinearFeatures()
-
-
-def quadratic_features(z: Any) -> Any:
-    """Return (z, z_i z_j for j <= i): (..., latent) -> (..., term)."""
-    return PolynomialFeatures(z.shape[-1], z.shape[-1])(z)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,11 +82,22 @@ class LinearMap:
     offset: Any
     kind: ClassVar[str] = "linear"
     features: ClassVar[Features] = linear_features
+    identity: ClassVar[tuple] = ()
 
     @property
     def latent_dim(self) -> int:
         """Number of latents P."""
         return int(self.weights.shape[1])
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """Its kind, which says all."""
+        return {"map": self.kind}
+
+    @property
+    def arrays(self) -> dict[str, tuple[tuple[str, ...], Any]]:
+        """Arrays beside weights and offset: none."""
+        return {}
 
     def __call__(self, z: Any) -> Any:
         """Return the output of latents z: (star, latent) -> (star, feature)."""
@@ -211,8 +117,37 @@ class LinearMap:
         return np.maximum(covariance[:, i, j] @ products.T, 0)
 
 
+class _CurvedMap:
+    """offset + W phi(z), whatever the features."""
+
+    weights: Any
+    offset: Any
+    features: Any
+
+    @property
+    def latent_dim(self) -> int:
+        """Number of latents P."""
+        return int(self.features.latent_dim)
+
+    def __call__(self, z: Any) -> Any:
+        """Return the output of latents z: (star, latent) -> (star, feature)."""
+        return self.offset + self.features(z) @ self.weights.T
+
+    def jacobian(self, z: Any) -> Any:
+        """Return d output / d z at the latents z of one star: (latent,) -> (feature, latent)."""
+        return np.asarray(self.weights, float) @ self.features.jacobian(z)
+
+    def propagate_variance(self, z: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        """Return the variance of the output of latents N(z, C) of every star: (star, feature)."""
+        variances = []
+        for one, c in zip(z.astype(float), covariance, strict=True):
+            _, rows = find_moments(self.features, one[None], c[None])
+            variances.append(((rows[0] @ np.asarray(self.weights, float).T) ** 2).sum(0))
+        return np.array(variances)
+
+
 @dataclasses.dataclass(frozen=True)
-class PolynomialMap:
+class PolynomialMap(_CurvedMap):
     """offset + W phi(z), with products of latents in phi: see `PolynomialFeatures`.
 
     With all products of two, and labels for latents, it is The Cannon's model of a spectrum (Ness
@@ -232,12 +167,6 @@ class PolynomialMap:
     offset: Any
     features: PolynomialFeatures
 
-    @property
-    def kind(self) -> str:
-        """Name of the map in a model's file: with all products of two, and no more, quadratic."""
-        plain = PolynomialFeatures(self.latent_dim, self.latent_dim)
-        return "quadratic" if self.features == plain else "polynomial"
-
     @classmethod
     def quadratic(cls, weights: Any, offset: Any) -> PolynomialMap:
         """Return the map with all products of two latents, their number told by the weights."""
@@ -246,78 +175,112 @@ class PolynomialMap:
         return cls(weights, offset, PolynomialFeatures(latent_dim, latent_dim))
 
     @property
-    def latent_dim(self) -> int:
-        """Number of latents P."""
-        return self.features.latent_dim
+    def kind(self) -> str:
+        """Name of the map in a model's file: with all products of two, and no more, quadratic."""
+        return "quadratic" if self._is_quadratic else "polynomial"
 
-    def __call__(self, z: Any) -> Any:
-        """Return the output of latents z: (star, latent) -> (star, feature)."""
-        return self.offset + self.features(z) @ self.weights.T
+    @property
+    def identity(self) -> tuple:
+        """Of what latents there are products, where the weights do not tell."""
+        return () if self._is_quadratic else (self.features,)
 
-    def jacobian(self, z: Any) -> Any:
-        """Return d output / d z at the latents z of one star: (latent,) -> (feature, latent)."""
-        table, lower = _list_slopes(self.features)
-        by_latent = np.tensordot(_multiply_out(np.asarray(z, float), lower), table, axes=1)
-        return np.asarray(self.weights, float) @ by_latent.T
+    @property
+    def entry(self) -> dict[str, Any]:
+        """Its kind, and of what latents there are products."""
+        return {"map": self.kind, "features": dataclasses.asdict(self.features)}
 
-    def propagate_variance(self, z: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-        """Return the variance of the output of latents N(z, C) of every star: (star, feature)."""
-        variances = []
-        for one, c in zip(z.astype(float), covariance, strict=True):
-            _, rows = find_moments(self.features, one[None], c[None])
-            variances.append(((rows[0] @ np.asarray(self.weights, float).T) ** 2).sum(0))
-        return np.array(variances)
+    @property
+    def arrays(self) -> dict[str, tuple[tuple[str, ...], Any]]:
+        """Arrays beside weights and offset: none."""
+        return {}
+
+    @property
+    def _is_quadratic(self) -> bool:
+        return self.features == PolynomialFeatures(self.latent_dim, self.latent_dim)
 
 
-def find_moments(features: Features, z: Any, covariance: Any) -> tuple[Any, Any]:
-    """Return the mean of phi(z), and rows R of its covariance R^T R, for z ~ N(m, C).
-
-    From phi at the mean and at m +- sqrt(3) L_i, with C = L L^T. Exact for products of two, but
-    that the covariance leaves out the curvature across two columns of L.
+@dataclasses.dataclass(frozen=True)
+class NetworkMap(_CurvedMap):
+    """offset + W phi(z), with the last hidden layer of a network in phi: see `NetworkFeatures`.
 
     Parameters
     ----------
-    features : Features
-    z : array, (star, latent)
-    covariance : array, (star, latent, latent)
-
-    Returns
-    -------
-    mean : array, (star, term)
-    rows : array, (star, 2 latent, term)
+    weights : array, (feature, term)
+        Columns for the latents and their products, then for the units.
+    offset : array, (feature,)
+        Of the last layer.
+    features : NetworkFeatures
     """
-    library = jnp if isinstance(z, jax.Array) else np
-    step = np.sqrt(3).astype(z.dtype) * library.linalg.cholesky(covariance).swapaxes(-1, -2)
-    middle = features(z)
-    up, down = features(z[:, None] + step), features(z[:, None] - step)
-    bend = up + down - 2 * middle[:, None]
-    rows = [(up - down) / np.sqrt(12).astype(z.dtype), bend / np.sqrt(18).astype(z.dtype)]
-    return middle + bend.sum(1) / 6, library.concatenate(rows, 1)
+
+    weights: Any
+    offset: Any
+    features: NetworkFeatures
+    kind: ClassVar[str] = "network"
+
+    @property
+    def identity(self) -> tuple:
+        """Of what latents there are products."""
+        return (self.features.products,)
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """Its kind, of what latents there are products, and the number of hidden layers."""
+        products = dataclasses.asdict(self.features.products)
+        return {"map": self.kind, "features": products, "layers": len(self.features.layers)}
+
+    @property
+    def arrays(self) -> dict[str, tuple[tuple[str, ...], Any]]:
+        """Weights and offset of each hidden layer."""
+        found: dict[str, tuple[tuple[str, ...], Any]] = {}
+        before = LATENT
+        for i, (matrix, offset) in enumerate(self.features.layers):
+            name, unit = f"layer_{i}", f"unit_{i}"
+            found[f"{name}_weights"] = ((unit, before), matrix)
+            found[f"{name}_offset"] = ((unit,), offset)
+            before = unit
+        return found
 
 
 #: Every kind of map, by the name that a model's file holds.
-MAPS = ("linear", "quadratic", "polynomial")
+MAPS = ("linear", "quadratic", "polynomial", "network")
 
 
-def read_decoder(entry: Mapping[str, Any], weights: Any, offset: Any) -> Decoder:
+def read_decoder(
+    entry: Mapping[str, Any], weights: Any, offset: Any, read_array: Callable[[str], Any]
+) -> Decoder:
     """Return the map that an output's entry in a model's file describes.
+
+    Parameters
+    ----------
+    entry : mapping
+        `Decoder.entry`, among other things.
+    weights, offset : array
+    read_array : callable
+        Turns a name of `Decoder.arrays` into the array.
 
     Raises
     ------
     KeyError
-        If there is no such kind of map.
+        If there is no such kind of map, or it lacks an array.
     """
+
+    def read_network() -> NetworkFeatures:
+        layers = []
+        for i in range(entry["layers"]):
+            layers.append((read_array(f"layer_{i}_weights"), read_array(f"layer_{i}_offset")))
+        return NetworkFeatures(PolynomialFeatures(**entry["features"]), tuple(layers))
+
     makers: dict[str, Callable[[], Decoder]] = {
         "linear": lambda: LinearMap(weights, offset),
         "quadratic": lambda: PolynomialMap.quadratic(weights, offset),
         "polynomial": lambda: PolynomialMap(
             weights, offset, PolynomialFeatures(**entry["features"])
         ),
+        "network": lambda: NetworkMap(weights, offset, read_network()),
     }
     return makers[entry["map"]]()
 
 
 jax.tree_util.register_dataclass(LinearMap, ["weights", "offset"], [])
 jax.tree_util.register_dataclass(PolynomialMap, ["weights", "offset"], ["features"])
-jax.tree_util.register_dataclass(LinearFeatures, [], [])
-jax.tree_util.register_dataclass(PolynomialFeatures, [], ["latent_dim", "quadratic", "cubic"])
+jax.tree_util.register_dataclass(NetworkMap, ["weights", "offset", "features"], [])

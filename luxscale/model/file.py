@@ -13,7 +13,7 @@ import xarray as xr
 
 from luxscale.errors import InputError
 from luxscale.model.correlated import CorrelatedNoise
-from luxscale.model.decoders import MAPS, PolynomialFeatures, read_decoder
+from luxscale.model.decoders import MAPS, read_decoder
 from luxscale.model.lux import _ARRAYS, LuxModel, Output, Provenance, coordinates
 from luxscale.model.priors import read_prior
 from luxscale.schema.outputs import OutputSpec, Role
@@ -61,6 +61,15 @@ def _make_variables(output: Output) -> Iterator[tuple[str, xr.Variable]]:
         yield variable.name.format(**names), xr.Variable(dims, array, attrs)
 
 
+def _make_map_arrays(output: Output) -> dict[str, xr.Variable]:
+    """Name and fill the variables of a map with arrays beside weights and offset."""
+    variables = {}
+    for name, (dims, array) in output.map.arrays.items():
+        named = [dim if dim == LATENT else f"{output.name}_{dim}" for dim in dims]
+        variables[f"{output.name}_{name}"] = xr.Variable(named, np.asarray(array))
+    return variables
+
+
 def _make_correlation(output: Output) -> dict[str, xr.Variable]:
     """Name and fill the variables of an output's correlated noise, if it has any."""
     if output.correlation is None:
@@ -78,11 +87,9 @@ def _describe(output: Output) -> dict[str, Any]:
     """Return what the attribute ``outputs`` holds of an output."""
     entry = {
         **dataclasses.asdict(output.spec),
-        "map": output.map.kind,
+        **output.map.entry,
         "windows": output.windows,
     }
-    if isinstance(output.map.features, PolynomialFeatures):
-        entry["features"] = dataclasses.asdict(output.map.features)
     if output.correlation is not None:
         entry["noise_kind"] = "correlated"
     if np.isfinite(output.dof):
@@ -101,6 +108,7 @@ def to_dataset(model: LuxModel) -> xr.Dataset:
     coords: dict[str, Any] = {"bound": np.array(["least", "greatest"], object)}
     for output in model.outputs:
         variables.update(_make_variables(output))
+        variables.update(_make_map_arrays(output))
         variables.update(_make_correlation(output))
         coords.update(coordinates(output))
     variables["objective"] = xr.Variable(
@@ -211,6 +219,10 @@ def _read_output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Outp
         attrs = tuple((k, v) for k, v in grid.attrs.items() if k != "units")
     else:
         units = dataset[f"{spec.dim}_units"].values.tolist()
+
+    def read_array(name: str) -> np.ndarray:
+        return np.asarray(dataset[f"{spec.name}_{name}"].values)
+
     windows = []
     for label, spans in entry["windows"]:  # JSON has lists for tuples
         windows.append((label, tuple((a, b) for a, b in spans)))
@@ -219,7 +231,7 @@ def _read_output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Outp
         coord=tuple(grid.values.tolist()),
         units=tuple(map(str, units)),
         attrs=attrs,
-        map=read_decoder(entry, arrays["weights"], arrays["offset"]),
+        map=read_decoder(entry, arrays["weights"], arrays["offset"], read_array),
         scatter=arrays["scatter"],
         scale=arrays["scale"],
         floor=arrays["floor"],

@@ -238,9 +238,8 @@ def _describe(output: Output) -> tuple:
     how = (output.attrs, output.map.kind, output.windows)
     # models older than roles had spectra and labels only, and keep their fingerprints
     role = (Role.BANDS.value,) if output.spec.role is Role.BANDS else ()
-    curved = () if output.map.kind != "polynomial" else (output.map.features,)
     heavy = () if math.isinf(output.dof) else (output.dof,)
-    return (*what, *how, *role, *curved, *heavy)
+    return (*what, *how, *role, *output.map.identity, *heavy)
 
 
 def coordinates(output: Output) -> dict[str, xr.Variable]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model import linalg
-from luxscale.model.decoders import Features
+from luxscale.model.features import Features
 from luxscale.model.observation import Equations, Observation
 
 #: Features of independent noise are summed where there are more than so many for each term of phi.

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from luxscale.model import linalg
-from luxscale.model.decoders import Features
+from luxscale.model.features import Features
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from luxscale.model.decoders import Decoder, Features, find_moments, linear_features
+from luxscale.model.decoders import Decoder
+from luxscale.model.features import Features, find_moments, linear_features
 from luxscale.model.noise import Noise, Reduced
 from luxscale.model.priors import Prior
 

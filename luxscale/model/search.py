@@ -12,7 +12,7 @@ import numpy as np
 
 from luxscale.model import linalg
 from luxscale.model.blocks import Data, Posterior, Target, clean_data, find_sound_ivar, run_blocks
-from luxscale.model.decoders import find_moments
+from luxscale.model.features import find_moments
 from luxscale.model.jit import compile_program, use_float64
 from luxscale.model.posterior import (
     FEW_ROUNDS,

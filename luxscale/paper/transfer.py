@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 import luxscale as lux
 from luxscale import plot
 from luxscale.analysis.evaluate import match_labels
-from luxscale.model.decoders import quadratic_features
+from luxscale.model.features import quadratic_features
 from luxscale.paper.abundances import ABUNDANCES, TABLE, make_survey
 from luxscale.paper.base import Study, register_figure
 from luxscale.paper.panels import make_panels

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from luxscale.errors import InputError
-from luxscale.model.decoders import LinearMap, PolynomialMap, quadratic_features
+from luxscale.model.decoders import LinearMap, PolynomialMap
+from luxscale.model.features import quadratic_features
 from luxscale.training.data import Arrays, Fit, Report, Trained, TrainingData
 from luxscale.training.latents import Latents, log_likelihood
 from luxscale.training.regression import regress_weights

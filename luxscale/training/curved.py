@@ -118,7 +118,7 @@ def train_curved(
     return Trained(fit.arrays, history, leave_out, tuple(makers), fit.prior, fit.noises)
 
 
-def _make_map(features: Features) -> Callable[[Any, Any], PolynomialMap]:
+def _make_map(features: Any) -> Callable[[Any, Any], PolynomialMap]:
     return lambda weights, offset: PolynomialMap(weights, offset, features)
 
 

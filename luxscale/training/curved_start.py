@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from luxscale.model.decoders import PolynomialFeatures
+from luxscale.model.features import PolynomialFeatures
 from luxscale.training import components
 from luxscale.training.components import Components
 from luxscale.training.curved_state import Shape, State, Table, Tables

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from luxscale.model.decoders import Features, PolynomialFeatures
+from luxscale.model.features import Features, PolynomialFeatures
 from luxscale.model.priors import MixturePrior
 from luxscale.training import components
 from luxscale.training.component_noise import NoiseParts

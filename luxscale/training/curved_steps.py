@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model import posterior
-from luxscale.model.decoders import Features, find_moments
+from luxscale.model.features import Features, find_moments
 from luxscale.model.jit import compile_program, use_float64
 from luxscale.model.observation import Equations
 from luxscale.training import component_noise, mixture
@@ -58,7 +58,7 @@ def maximise(state: State, tables: Tables) -> State:
     """Regress every output on the features, and fit its noise."""
     features = state.features
     columns, owners = _collect_weights(state, tables)
-    k = features.n_terms + 1
+    k = features(state.z[:1]).shape[-1] + 1
     normal = np.zeros((columns.shape[1], k, k))
     first = np.empty((len(state.z), k))
     for rows in np.array_split(np.arange(len(state.z)), len(state.z) // _PIECE + 1):
@@ -125,9 +125,7 @@ def _fit_table(table: Table, first: np.ndarray, normal: np.ndarray) -> Fitted:
     return Fitted(weights=np.linalg.solve(normal + ridge, right[..., None])[..., 0])
 
 
-def expect(
-    state: State, tables: Tables, steps: int, *, heavy: bool
-) -> tuple[State, float]:
+def expect(state: State, tables: Tables, steps: int, *, heavy: bool) -> tuple[State, float]:
     """Search for the latents of all stars from where they were; return the objective too."""
     n, p = state.z.shape
     mean, precision = np.zeros((n, p)), np.tile(np.eye(p), (n, 1, 1))

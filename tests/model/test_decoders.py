@@ -7,15 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from luxscale.model.decoders import (
-    MAPS,
-    LinearMap,
+from luxscale.model.decoders import LinearMap, PolynomialMap, read_decoder
+from luxscale.model.features import (
     PolynomialFeatures,
-    PolynomialMap,
     find_moments,
     linear_features,
     quadratic_features,
-    read_decoder,
 )
 
 
@@ -34,7 +31,7 @@ def test_slope_is_that_of_the_map():
     np.testing.assert_allclose(got[0], expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", MAPS)
+@pytest.mark.parametrize("kind", ["linear", "quadratic", "polynomial"])
 @pytest.mark.parametrize("p", [2, 3, 12])
 def test_maps_know_their_latents_and_agree_between_numpy_and_jax(kind, p):
     z = np.random.default_rng(1).standard_normal((5, p)).astype("f4")
@@ -49,7 +46,7 @@ def test_maps_know_their_latents_and_agree_between_numpy_and_jax(kind, p):
     entry = {"map": kind}
     if kind == "polynomial":
         entry["features"] = dataclasses.asdict(features)
-    made = read_decoder(entry, np.ones((2, terms.shape[1])), np.array([1.0, 2.0]))
+    made = read_decoder(entry, np.ones((2, terms.shape[1])), np.array([1.0, 2.0]), {}.get)
     assert (made.latent_dim, made.kind, made.features) == (p, kind, features)
     np.testing.assert_allclose(
         made(z), np.array([1.0, 2.0]) + terms.sum(1, keepdims=True), rtol=1e-5

@@ -129,7 +129,8 @@ def test_labels_of_a_window_come_from_its_pixels(curved_model, curved_survey):
 @pytest.mark.parametrize("given", ["flux", "label_value", ["flux", "label_value"]])
 def test_one_curved_output_beside_a_plain_one(small_model, held_out, curved, given):
     """A map whose products have no weight is the linear map, whichever output has it."""
-    from luxscale.model.decoders import PolynomialFeatures, PolynomialMap
+    from luxscale.model.decoders import PolynomialMap
+    from luxscale.model.features import PolynomialFeatures
 
     features = PolynomialFeatures(4, 4)
     outputs = []

@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import least_squares
 
 from luxscale.model import posterior
-from luxscale.model.decoders import PolynomialFeatures, PolynomialMap, linear_features
+from luxscale.model.decoders import PolynomialMap
+from luxscale.model.features import PolynomialFeatures, linear_features
 from luxscale.model.jit import compile_program
 from luxscale.model.noise import DiagonalNoise
 from luxscale.model.priors import GaussianPrior, Gaussians, MixturePrior

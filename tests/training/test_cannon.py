@@ -13,7 +13,7 @@ from scipy.optimize import brentq, least_squares
 import luxscale as lux
 from luxscale import store
 from luxscale.errors import InputError
-from luxscale.model.decoders import quadratic_features
+from luxscale.model.features import quadratic_features
 from luxscale.schema import flags
 
 NAMES, UNITS = ("teff", "logg", "fe_h"), ("K", "dex(cm s-2)", "dex")

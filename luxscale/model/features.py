@@ -1,0 +1,187 @@
+"""Features of latents: what a map makes of them before its weights.
+
+Those that have parameters of their own, networks, are in `luxscale.model.network`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, ClassVar, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from luxscale.model import linalg
+
+
+class Features(Protocol):
+    """phi of a map, a pytree: what it makes of the latents before its weights."""
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether phi(z) = z, so that the minimum of chi-square needs no search."""
+
+    @property
+    def description(self) -> str:
+        """What they are, in words."""
+
+    def __call__(self, z: Any) -> Any:
+        """Return phi(z): (..., latent) -> (..., term)."""
+
+    def slopes(self, z: Any, weights: Any) -> Any:
+        """Return d(W phi)/dz: z (star, latent), W (feature, term) -> (star, latent, feature)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearFeatures:
+    """phi(z) = z."""
+
+    is_linear: ClassVar[bool] = True
+    description: ClassVar[str] = "linear"
+
+    def __call__(self, z: Any) -> Any:
+        """Return z: (..., latent) -> (..., latent)."""
+        return z
+
+    def slopes(self, z: Any, weights: Any) -> Any:
+        """Return d(W phi)/dz, W of every star: (star, latent, feature)."""
+        return jnp.broadcast_to(weights.T, (*z.shape, weights.shape[0]))
+
+
+@dataclasses.dataclass(frozen=True)
+class PolynomialFeatures:
+    """phi(z) = (z, products of two of the first latents, of three of the very first).
+
+    Parameters
+    ----------
+    latent_dim : int
+        Number of latents P.
+    quadratic : int
+        Products z_i z_j, j <= i, are those of the first so many latents.
+    cubic : int
+        Products z_i z_j z_k, k <= j <= i, likewise; at most ``quadratic``.
+    """
+
+    latent_dim: int
+    quadratic: int
+    cubic: int = 0
+    is_linear: ClassVar[bool] = False
+
+    @property
+    def n_terms(self) -> int:
+        """Number of features K."""
+        return len(_list_terms(self)) - 1
+
+    def __call__(self, z: Any) -> Any:
+        """Return the features: (..., latent) -> (..., term)."""
+        return _multiply_out(z, np.array(_list_terms(self)[1:], np.int32).T)
+
+    def slopes(self, z: Any, weights: Any) -> Any:
+        """Return d(W phi)/dz: z (star, latent), W (feature, term) -> (star, latent, feature)."""
+        table, lower = _list_slopes(self)
+        # d phi_k / d z_p is a sum of features of lower degree, so that one product serves all stars
+        by_lower = jnp.einsum("mpk,dk->mpd", table.astype(weights.dtype), weights)
+        products = _multiply_out(z, lower)
+        slopes = linalg.dot(products, by_lower.reshape(len(table), -1))
+        return slopes.reshape(*z.shape, weights.shape[0])
+
+    def jacobian(self, z: Any) -> np.ndarray:
+        """Return d phi / d z at the latents z of one star: (latent,) -> (term, latent)."""
+        table, lower = _list_slopes(self)
+        return np.tensordot(_multiply_out(np.asarray(z, float), lower), table, axes=1).T
+
+    @property
+    def description(self) -> str:
+        """What they are, in words."""
+        if not self.quadratic:
+            return "linear"
+        words = f"products of two of {_count_latents(self.quadratic, self.latent_dim)}"
+        if self.cubic:
+            words += f", of three of {_count_latents(self.cubic, self.latent_dim)}"
+        return f"linear, and {words}"
+
+
+def _count_latents(n: int, p: int) -> str:
+    return f"all {p} latents" if n == p else f"the first {n} latents"
+
+
+@functools.cache
+def _list_terms(features: PolynomialFeatures) -> list[tuple[int, int, int]]:
+    """Return every feature as the members of (1, z) that it is the product of, first the 1."""
+    terms = [(0, 0, 0)]
+    terms += [(0, 0, i) for i in range(1, features.latent_dim + 1)]
+    for i in range(1, features.quadratic + 1):
+        terms += [(0, i, j) for j in range(1, i + 1)]
+    for i in range(1, features.cubic + 1):
+        for j in range(1, i + 1):
+            terms += [(i, j, k) for k in range(1, j + 1)]
+    return terms
+
+
+@functools.cache
+def _list_slopes(features: PolynomialFeatures) -> tuple[np.ndarray, np.ndarray]:
+    """Return S with d phi_k / d z_p = sum_m S_mpk phi_m, and the members of those phi_m.
+
+    S is (lower term, latent, term), the members (3, lower term).
+    """
+    terms = _list_terms(features)
+    place = {tuple(sorted(term)): k for k, term in enumerate(terms)}
+    slopes = np.zeros((len(terms), features.latent_dim, len(terms)))
+    for k, (a, b, c) in enumerate(terms):
+        for latent, *others in ((a, b, c), (b, a, c), (c, a, b)):
+            if latent > 0:
+                lower = place[tuple(sorted((0, *others)))]
+                slopes[lower, latent - 1, k] += 1
+    used = np.flatnonzero(slopes.any((1, 2)))
+    return slopes[used][:, :, 1:], np.array(terms, np.int32)[used].T
+
+
+def _multiply_out(z: Any, members: np.ndarray) -> Any:
+    """Return products of three members of (1, z): (..., latent), (3, term) -> (..., term)."""
+    library = jnp if isinstance(z, jax.Array) else np
+    x = library.concatenate([library.ones_like(z[..., :1]), z], -1)
+    a, b, c = members
+    products = x[..., b] * x[..., c]
+    if not a.any():
+        return products
+    return x[..., a] * products
+
+
+linear_features = LinearFeatures()
+
+
+def quadratic_features(z: Any) -> Any:
+    """Return (z, z_i z_j for j <= i): (..., latent) -> (..., term)."""
+    return PolynomialFeatures(z.shape[-1], z.shape[-1])(z)
+
+
+def find_moments(features: Features, z: Any, covariance: Any) -> tuple[Any, Any]:
+    """Return the mean of phi(z), and rows R of its covariance R^T R, for z ~ N(m, C).
+
+    From phi at the mean and at m +- sqrt(3) L_i, with C = L L^T. Exact for products of two, but
+    that the covariance leaves out the curvature across two columns of L.
+
+    Parameters
+    ----------
+    features : Features
+    z : array, (star, latent)
+    covariance : array, (star, latent, latent)
+
+    Returns
+    -------
+    mean : array, (star, term)
+    rows : array, (star, 2 latent, term)
+    """
+    library = jnp if isinstance(z, jax.Array) else np
+    step = np.sqrt(3).astype(z.dtype) * library.linalg.cholesky(covariance).swapaxes(-1, -2)
+    middle = features(z)
+    up, down = features(z[:, None] + step), features(z[:, None] - step)
+    bend = up + down - 2 * middle[:, None]
+    rows = [(up - down) / np.sqrt(12).astype(z.dtype), bend / np.sqrt(18).astype(z.dtype)]
+    return middle + bend.sum(1) / 6, library.concatenate(rows, 1)
+
+
+jax.tree_util.register_dataclass(LinearFeatures, [], [])
+jax.tree_util.register_dataclass(PolynomialFeatures, [], ["latent_dim", "quadratic", "cubic"])
