@@ -247,14 +247,12 @@ def nearly_constant(survey):
         (every_ivar(1e34), "all errors of 'flux' are beyond any use; check 'flux_ivar'"),
         (
             sentinel(1),
-            "'label_value' at star 's1-00006', label mg_fe, is absurdly far .* 'label_err' "
-            "must be NaN",
+            "'label_value' = -9999.0 at star 's1-00006', label mg_fe, and 0 more like it",
         ),
-        (sentinel(1, -999.0), "'label_value' at star 's1-00006', label mg_fe, is absurdly far"),
+        (sentinel(1, -999.0), "'label_value' = -999.0 at star 's1-00006', label mg_fe, and 0"),
         (
             sentinel(30),
-            "'label_value' at star 's1-000.*', label mg_fe, is absurdly far .* 'label_err' "
-            "must be NaN",
+            "'label_value' = -9999.0 at star 's1-000.*', label mg_fe, and [0-9]+ more like it",
         ),
         (
             lambda s: put(s, "flux", (6, 3), np.nan),
@@ -265,7 +263,7 @@ def nearly_constant(survey):
             "'flux_ivar' = .* with 'flux' = inf at star 's1-00006'",
         ),
         (
-            lambda s: put(s, "flux", (6, 3), 1e30),
+            lambda s: put(s, "flux", (6, 3), 3e29),
             "'flux' at star 's1-00006', wavelength 15106.0, is absurdly far",
         ),
         (
@@ -309,7 +307,7 @@ def nearly_constant(survey):
         "a label of -9999 in a tenth of the stars",
         "NaN flux",
         "infinite flux",
-        "flux of 1e30",
+        "flux of 3e29",
         "NaN ivar",
         "infinite ivar",
         "negative ivar",

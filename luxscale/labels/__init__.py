@@ -14,12 +14,13 @@ import numpy as np
 
 from luxscale.errors import InputError
 from luxscale.labels import apogee, astra, galah, generic
-from luxscale.labels.base import SCALES, SENTINELS, Catalog, Label, LabelSettings, LabelTable
+from luxscale.labels.base import SCALES, Catalog, Label, LabelSettings, LabelTable
 from luxscale.labels.columns import Columns
 from luxscale.labels.join import join
 from luxscale.labels.parse import parse_settings
 from luxscale.labels.rows import choose_rows, clean_text, get_row_flags
 from luxscale.labels.values import Source, find_sources, list_columns, read_values
+from luxscale.schema.placeholders import SENTINELS
 
 __all__ = [
     "CATALOGS",

@@ -11,9 +11,7 @@ import numpy as np
 import pandas as pd
 
 from luxscale.errors import InputError
-
-#: Numbers that stand for "missing" in catalogues; compared exactly.
-SENTINELS = (-99999.0, -9999.99, -9999.0, -999.99, -999.0, -99.99, -99.0, 999.0, 9999.0, 99999.0)
+from luxscale.schema.placeholders import SENTINELS
 
 #: How abundances may be given.
 SCALES = ("as published", "x_fe", "x_h")

@@ -11,6 +11,7 @@ import pandas as pd
 from luxscale.errors import InputError
 from luxscale.labels.base import ANY, Catalog, LabelSettings
 from luxscale.schema.names import suggest_names
+from luxscale.schema.placeholders import is_sentinel
 
 
 def get_row_flags(catalog: Catalog, settings: LabelSettings) -> Mapping[str, tuple[str, ...]]:
@@ -192,12 +193,3 @@ def _read_snr(column: np.ma.MaskedArray, settings: LabelSettings, where: str) ->
         )
     snr = np.ma.filled(column.astype(np.float64), np.nan)
     return np.where(is_sentinel(snr, settings.sentinels), np.nan, snr)
-
-
-def is_sentinel(values: np.ndarray, sentinels: tuple[float, ...]) -> np.ndarray:
-    """Return where values are exactly a number that stands for "missing".
-
-    Numbers count as float32 rounds them, too.
-    """
-    rounded = np.asarray(sentinels, np.float32).astype(np.float64)
-    return np.isin(values, [*sentinels, *rounded])

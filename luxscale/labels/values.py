@@ -15,8 +15,9 @@ from luxscale.labels.abundances import (
     rename_on_scale,
 )
 from luxscale.labels.base import Catalog, Label, LabelSettings
-from luxscale.labels.rows import find_flagged, is_sentinel, make_flag_mask
+from luxscale.labels.rows import find_flagged, make_flag_mask
 from luxscale.schema.names import suggest_names
+from luxscale.schema.placeholders import is_sentinel
 
 #: Why a value is missing, by code.
 _REASONS = ("", "not given", "sentinel", "flagged", "no [Fe/H]", "no error")

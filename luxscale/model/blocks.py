@@ -19,8 +19,8 @@ from luxscale.model.problem import Design, Problem
 BLOCK = 128
 
 #: Distance from the mean, in units of a feature's spread, beyond which a value is as good as
-#: infinite.
-FARTHEST = 1e6
+#: infinite: a normalised flux of -9999 is.
+FARTHEST = 1e4
 
 #: Inverse variance, in units of 1 / spread^2, at which the least scatter is all that counts and
 #: float32 is far from its end: what is given with less of an error counts as if with this.

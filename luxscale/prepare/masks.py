@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-#: Values that stand for no value.
-SENTINELS = (-9999.0, -999.0, 9999.0)
+from luxscale.schema.placeholders import FLUX_SENTINELS, is_sentinel
 
 #: The code of a pixel that is not bad.
 GOOD = 0
@@ -72,10 +71,9 @@ def find_bad_pixels(
     with np.errstate(invalid="ignore"):
         # NaN fails any comparison, so each rule says what a good pixel is where it can
         is_finite = (np.abs(flux) < _MOST) & np.isfinite(ivar)
-        is_sentinel = [flux == value for value in SENTINELS]
         rules = {
             "not finite": ~is_finite,
-            "sentinel": np.any(is_sentinel, axis=0),
+            "sentinel": is_sentinel(flux, FLUX_SENTINELS),
             "zero flux": flux == 0,
             "no error": ~(ivar > 0),
         }

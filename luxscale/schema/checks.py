@@ -18,6 +18,7 @@ from luxscale.schema.outputs import (
     list_partners,
     pick_outputs,
 )
+from luxscale.schema.placeholders import find_placeholders
 from luxscale.schema.variables import STAR, SURVEY
 
 #: A check of values reads at most this many bytes of a variable; a larger one is sampled by whole
@@ -179,11 +180,39 @@ def check_values(dataset: xr.Dataset, outputs: Iterable[OutputSpec], where: str)
         if bad.any():
             n, d = (int(i) for i in np.argwhere(bad)[0])
             found = f"{output.noise!r} = {noise[n, d]} with {output.name!r} = {values[n, d]}"
-            feature = f"{output.dim} {dataset[output.dim].values[d]}"
+            place = _describe_place(dataset, output, n, d)
             raise InputError(
-                f"{where}: {found} at star {_get_star_name(dataset, n)!r}, {feature}, and "
-                f"{int(bad.sum()) - 1} more like it; {_describe_rule(output)}"
+                f"{where}: {found} at {place}, and {int(bad.sum()) - 1} more like it; "
+                f"{_describe_rule(output)}"
             )
+        _refuse_placeholders(dataset, output, where)
+
+
+def _refuse_placeholders(dataset: xr.Dataset, output: OutputSpec, where: str) -> None:
+    values, noise = (np.asarray(dataset[v].values) for v in output.variables)
+    known = noise > 0
+    is_grid = output.role is Role.SPECTRUM
+    placeholders = find_placeholders(values, known & np.isfinite(values), each=not is_grid)
+    if not placeholders.any():
+        return
+    n, d = (int(i) for i in np.argwhere(placeholders)[0])
+    number = values[n, d].item()
+    if output.is_ivar:
+        remedy = f"survey[{output.noise!r}].where(survey[{output.name!r}] != {number!r}, 0)"
+        changed = output.noise
+    else:
+        remedy = f"survey[{output.name!r}].where(survey[{output.name!r}] != {number!r})"
+        changed = output.name
+    raise InputError(
+        f"{where}: {output.name!r} = {number!r} at {_describe_place(dataset, output, n, d)}, and "
+        f"{int(placeholders.sum()) - 1} more like it, stand for missing values and would be taken "
+        f"for measurements; mark them as missing: survey[{changed!r}] = {remedy}"
+    )
+
+
+def _describe_place(dataset: xr.Dataset, output: OutputSpec, n: int, d: int) -> str:
+    feature = dataset[output.dim].values[d]
+    return f"star {_get_star_name(dataset, n)!r}, {output.dim} {feature}"
 
 
 def _describe_rule(output: OutputSpec) -> str:

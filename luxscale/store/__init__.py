@@ -23,7 +23,7 @@ from luxscale.schema.checks import (
     check_unique,
     check_values,
 )
-from luxscale.schema.outputs import pick_outputs
+from luxscale.schema.outputs import find_outputs, pick_outputs
 from luxscale.schema.standard import decode_names, standardize_survey
 from luxscale.schema.stars import StarIndex
 from luxscale.schema.variables import STAR, SURVEY, describe_variables
@@ -258,7 +258,8 @@ def write_dataset(
     Raises
     ------
     InputError
-        If something is at ``path`` and ``overwrite`` is false, or it is of another kind.
+        If something is at ``path`` and ``overwrite`` is false, or it is of another kind; or if
+        values of a survey break the contract, as far as a sample of whole chunks shows.
 
     Examples
     --------
@@ -267,6 +268,8 @@ def write_dataset(
     """
     marked = dataset.assign_attrs(format=dataset.attrs.get("format", SURVEY_FORMAT))
     claim_place(path, marked.attrs["format"], overwrite=overwrite)
+    if marked.attrs["format"] == SURVEY_FORMAT and STAR in marked and find_outputs(marked):
+        check_contents(standardize_survey(marked), str(path), sample=True)
     with replace_store(path) as place, explain_writing(path):
         write_arrays(marked, place, chunk)
 

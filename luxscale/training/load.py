@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.model.blocks import FARTHEST, MOST_IVAR
+from luxscale.model.blocks import MOST_IVAR
 from luxscale.schema.checks import check_values
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import STAR
@@ -26,6 +26,9 @@ LEAST_MEASURED = 10
 #: Errors beyond this many times the spread of a feature say nothing, and near the end of float32
 #: they do harm.
 _MOST_ERROR = 1e6
+
+#: Distance of a pixel from its mean, in units of its spread, beyond which others lose their digits.
+_FARTHEST_PIXEL = 1e6
 
 #: Stars read at once, and worked on at once: temporaries of so few stay in the cache, and are not
 #: paged in anew.
@@ -163,7 +166,7 @@ def _read_spectra(source: _Source, values: np.ndarray, ivar: np.ndarray, report:
         ivar=ivar,
         unit=unit or 1.0,
         spread=spread,
-        farthest=np.full(source.features.size, FARTHEST),
+        farthest=np.full(source.features.size, _FARTHEST_PIXEL),
     )
 
 

@@ -106,9 +106,10 @@ def test_a_sample_is_bounded_and_all_is_all(path, monkeypatch):
 def test_a_star_named_twice_is_found(small_survey, tmp_path):
     stars = small_survey["star"].values.copy()
     stars[200] = stars[10]
-    write_dataset(
-        small_survey.drop_indexes("star").assign_coords(star=("star", stars)), tmp_path / "a.zarr"
-    )
+    twice = small_survey.drop_indexes("star").assign_coords(star=("star", stars))
+    with pytest.raises(InputError, match="'star' repeats 's1-00010'"):
+        write_dataset(twice, tmp_path / "a.zarr")
+    store.write_arrays(twice, tmp_path / "a.zarr")
     with pytest.raises(InputError, match="'star' repeats 's1-00010'"):
         open_survey(tmp_path / "a.zarr")
 
