@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from typing import Any
 
 import dask
+import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -18,6 +20,23 @@ from luxscale.model.priors import GaussianPrior
 
 LABELS = ("teff", "logg", "fe_h", "mg_fe")
 UNITS = ("K", "dex(cm s-2)", "dex", "dex")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what JAX compiles, for the other processes of this run and for later runs.
+
+    Compiling is most of what the tests of small models cost.
+    """
+    if not config.pluginmanager.hasplugin("cacheprovider"):
+        return
+    settings = {
+        "jax_compilation_cache_dir": str(config.cache.mkdir("jax")),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
 
 
 @dataclasses.dataclass(frozen=True)
