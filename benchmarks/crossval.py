@@ -40,14 +40,17 @@ def run_part(grid, latent_dims, omegas, folds):
     with open_target(cv.Results(grid)) as run:
         pending = run.pending
     for tasks in pending:
-        first = tasks[0]
-        if first.latent_dim not in latent_dims or first.fold >= folds:
+        settings = [dict(task.setting) for task in tasks]
+        latent_dim = settings[0]["latent_dim"]
+        if latent_dim not in latent_dims or tasks[0].fold >= folds:
             continue
-        if not any(task.prior in priors for task in tasks):
+        if not any(setting["prior"] in priors for setting in settings):
             continue
         took = cv.run_tasks(grid, tasks).seconds
-        seconds.setdefault(first.latent_dim, []).append(took)
-        click.echo(f"{grid.method}, {tasks[-1]}, {len(tasks)} priors: {took:.1f} s", err=True)
+        seconds.setdefault(latent_dim, []).append(took)
+        click.echo(
+            f"{grid.recipes[0].method}, {tasks[-1]}, {len(tasks)} priors: {took:.1f} s", err=True
+        )
     return seconds
 
 

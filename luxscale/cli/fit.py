@@ -1,8 +1,8 @@
-"""Commands that fit models: train and crossval."""
+"""The command that trains a model, and what it has in common with cross-validation."""
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,22 +10,41 @@ import click
 from luxscale.cli.base import (
     JSON,
     QUIET,
-    choose_log,
     main,
     parse_span,
     parse_windows,
     select_stars,
     show,
 )
-from luxscale.cli.clusters import Cluster, cluster_options
-from luxscale.training.methods import METHODS, list_methods_with_free_latents
+from luxscale.training.methods import (
+    METHODS,
+    list_methods_with,
+    list_sizes,
+)
 from luxscale.training.recipes import NAMES
 
-if TYPE_CHECKING:
-    import xarray as xr
+Command = Callable[..., Any]
 
-    from luxscale.crossval.grid import Grid
+if TYPE_CHECKING:
     from luxscale.model.lux import LuxModel
+
+
+def add_sizes(*, several: bool) -> Callable[[Command], Command]:
+    """Add an option for each size of a model; they come as keywords by name."""
+
+    def add(command: Command) -> Command:
+        for name, setting in reversed(list_sizes().items()):
+            methods = " and ".join(list_methods_with(name))
+            repeat = " (repeat)" if several else ""
+            command = click.option(
+                f"--{name}",
+                type=click.IntRange(0 if setting.zero else 1),
+                multiple=several,
+                help=f"{setting.size}, {methods} method{repeat}. [default: {setting.default}]",
+            )(command)
+        return command
+
+    return add
 
 
 @main.command()
@@ -102,6 +121,7 @@ if TYPE_CHECKING:
     help="Gain at which to stop, per measured value. [default: 2e-5; of the alternating method "
     "2e-3]",
 )
+@add_sizes(several=False)
 @click.option(
     "--folds",
     type=click.IntRange(1),
@@ -130,6 +150,7 @@ def train(
     overwrite: bool,
     as_json: bool,
     quiet: bool,
+    **sizes: int | None,
 ) -> None:
     """Train a model on the stars of SURVEY that have labels.
 
@@ -148,6 +169,7 @@ def train(
         "solver": solver,
         "latent_precision": latent_precision,
         "tolerance": tolerance,
+        **sizes,
     }
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     trained = fit(
@@ -178,148 +200,3 @@ def _show_model(trained: LuxModel, out: str, as_json: bool) -> None:
         "objective": [float(x) for x in trained.objective],
     }
     show(result, f"{trained}\nwritten to {out}", as_json)
-
-
-@main.command(short_help="Choose P and the prior by cross-validation.")
-@click.argument("survey")
-@click.option(
-    "--out", required=True, help="Store of results to write or to continue, a Zarr store."
-)
-@click.option(
-    "--latent-dim",
-    "latent_dims",
-    type=click.IntRange(1),
-    multiple=True,
-    required=True,
-    help="Number of latents P (repeat).",
-)
-@click.option(
-    "--prior",
-    "priors",
-    type=click.FloatRange(0, min_open=True),
-    multiple=True,
-    default=(1.0,),
-    show_default=True,
-    help="Precision of the prior on latents, 1 / Omega^2 (repeat).",
-)
-@click.option(
-    "--folds",
-    type=click.IntRange(2),
-    default=5,
-    show_default=True,
-    help="Parts of the stars, each left out of training once.",
-)
-@click.option(
-    "--method",
-    type=click.Choice(list_methods_with_free_latents()),
-    default="marginal",
-    show_default=True,
-    help="How to train: by maximum marginal likelihood, or as in the paper.",
-)
-@click.option(
-    "--stars", callback=parse_span, metavar="START:STOP", help="Use these stars only, by position."
-)
-@click.option(
-    "--output",
-    "outputs",
-    multiple=True,
-    help="Output to model (repeat). [default: all of the survey]",
-)
-@click.option(
-    "--iterations",
-    type=click.IntRange(1),
-    default=None,
-    help="Most iterations. [default: the method's]",
-)
-@click.option(
-    "--log",
-    default=None,
-    help="File to append the log of the run to, a JSON object a line. [default: beside a store on "
-    "this machine, OUT.log.jsonl]",
-)
-@cluster_options
-@JSON
-@QUIET
-def crossval(
-    survey: str,
-    out: str,
-    latent_dims: tuple[int, ...],
-    priors: tuple[float, ...],
-    folds: int,
-    method: str,
-    stars: slice,
-    outputs: tuple[str, ...],
-    iterations: int | None,
-    log: str | None,
-    cluster: Cluster,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Choose P and the prior by cross-validation on the labelled stars of SURVEY.
-
-    The same command again resumes. Scores are chi2 per value of stars left out of training, medians
-    over the folds.
-    """
-    from luxscale import crossval as cv
-    from luxscale import store
-    from luxscale.runs.log import RunLog
-    from luxscale.runs.target import complete, open_target
-
-    found = store.open_survey(survey, check="structure", outputs=outputs or None)
-    select_stars(found, stars, survey)  # refuses positions that are not there
-    settings: dict[str, Any] = {}
-    if iterations is not None:
-        settings["iterations"] = iterations
-    grid = cv.make_grid(
-        survey,
-        out,
-        latent_dims=latent_dims,
-        priors=priors,
-        folds=folds,
-        method=method,
-        outputs=outputs or None,
-        stars=stars,
-        **settings,
-    )
-    log = choose_log(log, out)
-    with RunLog(log) as run_log, open_target(cv.Results(grid), progress=not quiet) as run:
-        tasks = [task for group in run.pending for task in group]
-        saving = functools.partial(cv.guess_saving, grid, found, tasks)
-        with cluster.client(needed=bool(tasks), saving=saving, progress=not quiet) as client:
-            results = complete(run, client=client, log=run_log, progress=not quiet)
-    n_tasks = sum(map(len, run.pending))
-    _show_choice(grid, results, out=out, n_tasks=n_tasks, log=log, as_json=as_json)
-
-
-def _show_choice(
-    grid: Grid, results: xr.Dataset, *, out: str, n_tasks: int, log: str | None, as_json: bool
-) -> None:
-    """Print the scores of all settings, which to choose, and the command to go on with."""
-    from luxscale import crossval as cv
-    from luxscale.analysis import tables
-
-    choice = cv.choose(results)
-    records = cv.to_records(results)
-    labels = cv.label_scores(results, choice.latent_dim, choice.prior)
-    go_on = cv.suggest_command(grid, choice)
-    best = f"P={choice.best[0]}, prior={choice.best[1]:g}"
-    counts = f"{len(records)} settings, {grid.folds} folds, {n_tasks:,} tasks done now"
-    text = f"""{out}: {counts}
-
-{cv.format_table(records, choice)}
-
-* the fewest latents within one standard error of the best, {best}; out of fold:
-
-{tables.format_table(labels)}
-
-go on with
-  {go_on}"""
-    result = {
-        "out": out,
-        "settings": records,
-        "chosen": choice._asdict(),
-        "labels": tables.to_records(labels),
-        "next": go_on,
-        "log": log,
-    }
-    show(result, text, as_json)

@@ -1,4 +1,4 @@
-"""Cross-validation over the number of latents and the precision of their prior (appendix A).
+"""Cross-validation over recipes, or sizes and the prior of a method (appendix A).
 
 Imports runs, training and what they stand on.
 
@@ -19,12 +19,15 @@ from typing import Any
 
 import xarray as xr
 
+from luxscale.crossval.axes import Task, describe_setting, list_tasks, read_axes
 from luxscale.crossval.fold import predict_left_out, run_tasks
-from luxscale.crossval.grid import GIVEN, SETTING, Grid, Task, guess_saving, list_tasks, make_grid
+from luxscale.crossval.grid import GIVEN, Grid, make_grid
 from luxscale.crossval.results import FORMAT, Results, is_done
+from luxscale.crossval.saving import guess_saving
 from luxscale.crossval.score import (
     Choice,
     choose,
+    find_axes,
     format_table,
     label_scores,
     scores,
@@ -37,13 +40,14 @@ from luxscale.runs.target import complete, open_target
 __all__ = [
     "FORMAT",
     "GIVEN",
-    "SETTING",
     "Choice",
     "Grid",
     "Results",
     "Task",
     "choose",
     "cross_validate",
+    "describe_setting",
+    "find_axes",
     "format_table",
     "guess_saving",
     "is_done",
@@ -51,6 +55,7 @@ __all__ = [
     "list_tasks",
     "make_grid",
     "predict_left_out",
+    "read_axes",
     "run_tasks",
     "scores",
     "suggest_command",
@@ -62,10 +67,11 @@ def cross_validate(
     survey: str | Path,
     out: str | Path,
     *,
-    latent_dims: Sequence[int],
-    priors: Sequence[float] = (1.0,),
+    recipes: Sequence[str] | None = None,
+    latent_dims: Sequence[int] | None = None,
+    priors: Sequence[float] | None = None,
     folds: int = 5,
-    method: str = "marginal",
+    method: str | None = None,
     outputs: Sequence[str] | None = None,
     stars: slice | None = None,
     client: Any = None,
@@ -84,15 +90,20 @@ def cross_validate(
     out : str or Path
         Zarr store of the results, made, or continued if it is of the same stars, grid, method and
         settings.
-    latent_dims : sequence of int
-        Numbers of latents P.
-    priors : sequence of float
+    recipes : sequence of str, optional
+        Recipes to compare, as of `luxscale.train`, with the sizes that the stars of all folds but
+        one can carry. All that there are where neither they nor a method, its sizes or priors are
+        given.
+    latent_dims : sequence of int, optional
+        Numbers of latents P; by default that of the method, or of each recipe.
+    priors : sequence of float, optional
         Precisions of the Gaussian prior on latents, 1 / variance: 1 / Omega^2 for the paper's
-        Omega. With method ``"alternating"`` it is the training's ``latent_precision`` too;
-        ``"marginal"`` trains with 1 whatever it is, once.
+        Omega; 1 by default. With method ``"alternating"`` it is the training's
+        ``latent_precision`` too; ``"marginal"`` trains with 1 whatever it is, once. The curved
+        method fits its prior, and takes none.
     folds : int
     method, outputs
-        As for `luxscale.train`.
+        As for `luxscale.train`; the method is ``"marginal"`` unless named.
     stars : slice, optional
         Stars of the survey to use, by position.
     client : distributed.Client, optional
@@ -102,12 +113,14 @@ def cross_validate(
     progress : bool
         Whether to show progress on standard error.
     **settings
-        As for `luxscale.train`.
+        As for `luxscale.train`. One that is given as a list varies: ``gaussians=[20, 80]``.
 
     Returns
     -------
     Dataset
-        On (latent_dim, prior) and further dims, lazy. Out of fold: ``label_value``, ``label_err``
+        On the axes of the grid and further dims, lazy. The axes are (latent_dim, prior) of a method
+        with a free prior, (latent_dim,) of another, (recipe,) of recipes, and then the settings
+        that vary. Out of fold: ``label_value``, ``label_err``
         (star, label), predicted from the spectrum, with formal errors; ``spectrum_chi2``,
         ``label_chi2`` (given, star), with latents from spectra or from labels; ``n_pixels``,
         ``n_labels`` (star,). Of each fold: ``objective``, ``training_seconds``, ``seconds``,
@@ -132,6 +145,7 @@ def cross_validate(
     grid = make_grid(
         survey,
         out,
+        recipes=recipes,
         latent_dims=latent_dims,
         priors=priors,
         folds=folds,

@@ -12,11 +12,12 @@ import numpy as np
 import xarray as xr
 
 from luxscale import store
-from luxscale.crossval.grid import Grid, Task, get_error_name
+from luxscale.crossval.axes import PRIOR, Task
+from luxscale.crossval.frame import get_error_name
+from luxscale.crossval.grid import Grid
 from luxscale.model.infer import infer
 from luxscale.model.lux import LuxModel, Output
-from luxscale.model.noise import DiagonalNoise
-from luxscale.model.predict import predict
+from luxscale.model.predict import is_linear_between, predict, predict_mean
 from luxscale.model.priors import GaussianPrior
 from luxscale.runs.executors import name_worker
 from luxscale.schema.blocks import iterate_blocks
@@ -73,8 +74,7 @@ def _train_and_predict(grid: Grid, tasks: Sequence[Task]) -> float:
     training_seconds = time.monotonic() - started
     stars = _read_stars(grid, rows[left_out])
     for task in tasks:
-        prior = GaussianPrior(task.prior)
-        part = predict_left_out(dataclasses.replace(model, prior=prior), stars)
+        part = predict_left_out(_take_prior(model, task), stars)
         part = part.assign(
             objective=model.objective[-1],
             training_seconds=training_seconds,
@@ -103,20 +103,25 @@ def _read_stars(grid: Grid, rows: np.ndarray) -> xr.Dataset:
 
 
 def _train(grid: Grid, task: Task, stars: xr.Dataset) -> LuxModel:
-    settings: dict[str, Any] = dict(grid.settings)
-    if grid.trains_with_prior:
-        settings["latent_precision"] = task.prior
+    recipe = grid.find_recipe(task.setting)
     return train(
         stars,
-        task.latent_dim,
+        recipe.latent_dim,
         outputs=grid.outputs,
-        method=grid.method,
-        prior=task.prior,
+        method=recipe.method,
         folds=1,
         progress=False,
         where=f"{grid.survey} without fold {task.fold}",
-        **settings,
+        **recipe.settings,
     )
+
+
+def _take_prior(model: LuxModel, task: Task) -> LuxModel:
+    """Return a model with the prior of a setting, where that is free."""
+    precision = dict(task.setting).get(PRIOR)
+    if precision is None:
+        return model
+    return dataclasses.replace(model, prior=GaussianPrior(precision))
 
 
 def predict_left_out(model: LuxModel, stars: xr.Dataset) -> xr.Dataset:
@@ -140,8 +145,8 @@ def predict_left_out(model: LuxModel, stars: xr.Dataset) -> xr.Dataset:
     from_spectra = infer(stars, model, given=[o.name for o in spectra])
     from_labels = infer(stars, model, given=[o.name for o in labels])
     catalogs = [from_spectra, from_labels]
-    spectrum_chi2, n_pixels = _measure_chi2(model, spectra, catalogs, stars)
-    label_chi2, n_labels = _measure_chi2(model, labels, catalogs, stars)
+    spectrum_chi2, n_pixels = _measure_spectra(model, catalogs, stars)
+    label_chi2, n_labels = _measure_labels(model, catalogs, stars)
     # a star without a spectrum counts nowhere: it cannot be predicted both ways
     seen = n_pixels > 0
     seen_rows = seen[:, None]
@@ -161,31 +166,65 @@ def predict_left_out(model: LuxModel, stars: xr.Dataset) -> xr.Dataset:
     return xr.Dataset(variables)
 
 
-def _measure_chi2(
-    model: LuxModel, outputs: Sequence[Output], catalogs: Sequence[xr.Dataset], stars: xr.Dataset
+def _measure_spectra(
+    model: LuxModel, catalogs: Sequence[xr.Dataset], stars: xr.Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the chi2 of some outputs given each catalogue's latents, and the number of values.
+    """Return the chi2 of all but labels given each catalogue, and the number of values.
 
-    (star, given) and (star,). The scatter s of pixels is in the variance, that of labels is not:
-    equation A1. A block of stars at a time.
+    (star, given) and (star,). The scatter s of pixels is in the variance: equation A1. What spectra
+    are given is the fit to them, what labels are given the mean of what is possible.
     """
     n = stars.sizes[STAR]
     chi2 = np.zeros((n, len(catalogs)))
     count = np.zeros(n, np.int32)
-    for o in outputs:
-        noise = DiagonalNoise(0 * o.noise.scatter) if o.is_label else o.noise
-        used = np.asarray(o.used, bool)
+    for o in (o for o in model.outputs if not o.is_label):
         for block in iterate_blocks(n, _BLOCK):
-            data = stars[o.spec.name][block].values
-            errors = stars[o.spec.noise][block].values
-            ivar = o.spec.ivar(data, errors).astype(float)
-            good = (ivar > 0) & used
-            known = np.where(good, ivar, 0)
-            for i, catalog in enumerate(catalogs):
-                latents = catalog.isel({STAR: block})
-                predicted = predict(latents, model, o.name).values
-                residual = np.where(good, data - predicted, 0)
-                found, n_values = noise.measure_chi2(known, residual)
+            some = stars.isel({STAR: block})
+            ivar, data = _read_values(o, some)
+            from_spectra, from_labels = (c.isel({STAR: block}) for c in catalogs)
+            fit = predict(from_spectra, model, o.name).values
+            predicted = _predict_from_labels(model, o, some, from_labels)
+            for i, values in enumerate((fit, predicted)):
+                residual = np.where(ivar > 0, data - values, 0)
+                found, n_values = o.noise.measure_chi2(ivar, residual)
                 chi2[block, i] += found
             count[block] += np.rint(n_values).astype(np.int32)
     return chi2, count
+
+
+def _predict_from_labels(
+    model: LuxModel, output: Output, stars: xr.Dataset, catalog: xr.Dataset
+) -> np.ndarray:
+    """Return the mean of an output given labels: (star, feature)."""
+    labels = [o.name for o in model.labels]
+    if is_linear_between(model, output.name, labels):
+        return np.asarray(predict(catalog, model, output.name).values)
+    return np.asarray(predict_mean(stars, model, output.name, labels)[output.name].values)
+
+
+def _measure_labels(
+    model: LuxModel, catalogs: Sequence[xr.Dataset], stars: xr.Dataset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the chi2 of labels given each catalogue, and the number of labels.
+
+    (star, given) and (star,). What the model adds to their errors is not in the variance: equation
+    A1.
+    """
+    n = stars.sizes[STAR]
+    chi2 = np.zeros((n, len(catalogs)))
+    count = np.zeros(n, np.int32)
+    for o in model.labels:
+        ivar, data = _read_values(o, stars)
+        for i, catalog in enumerate(catalogs):
+            residual = np.where(ivar > 0, data - catalog[o.name].values, 0)
+            chi2[:, i] += (ivar * residual**2).sum(1)
+        count += (ivar > 0).sum(1, dtype=np.int32)
+    return chi2, count
+
+
+def _read_values(output: Output, stars: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return inverse variances, 0 where a feature is missing or not used, and values."""
+    data = stars[output.spec.name].values
+    ivar = output.spec.ivar(data, stars[output.spec.noise].values).astype(float)
+    good = (ivar > 0) & np.asarray(output.used, bool)
+    return np.where(good, ivar, 0), data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import xarray as xr
 import zarr
 
 from luxscale import store
+from luxscale.crossval.axes import Task, describe_axis
 from luxscale.crossval.fold import run_tasks
-from luxscale.crossval.grid import GIVEN, SETTING, Grid, Task, make_frame
+from luxscale.crossval.frame import make_frame
+from luxscale.crossval.grid import GIVEN, Grid
 from luxscale.errors import RunError
 from luxscale.runs.executors import describe_error
 from luxscale.runs.job import Job, Runner
@@ -36,11 +38,8 @@ _DOC = {
     "status": "0 = not done, 1 = done",
 }
 
-_COORDS = {
-    "latent_dim": "number of latents P",
-    "prior": "precision of the prior on latents, 1 / variance",
-    "given": "what the latents are inferred from",
-}
+
+_GIVEN = "what the latents are inferred from"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,24 +157,25 @@ class Results:
         """
         grid = self.grid
         fold = store.open_dataset(self.path)["star_fold"].values
-        settings = (len(grid.latent_dims), len(grid.priors))
+        axes = dict(grid.axes)
+        settings = tuple(map(len, axes.values()))
         status = np.zeros((*settings, grid.folds), np.uint8)
-        results: dict[str, xr.Variable] = {"status": _make_variable("status", ("fold",), status)}
+        named = {"status": _make_variable("status", (*axes, "fold"), status)}
         for task in grid.tasks:
             if not is_done(self.path, task):
                 continue
-            setting = grid.latent_dims.index(task.latent_dim), grid.priors.index(task.prior)
+            setting = tuple(axes[name].index(value) for name, value in task.setting)
             status[(*setting, task.fold)] = 1
             part = _open_part(self.path, task)
             for name, values in part.data_vars.items():
                 name = str(name)
-                if name not in results:
-                    results[name] = _make_empty(name, values, settings, fold.size, grid.folds)
+                if name not in named:
+                    named[name] = _make_empty(name, values, axes, fold.size, grid.folds)
                 # of each star of the fold, or one value of the fold itself
                 at = fold == task.fold if values.dims else task.fold
-                results[name].values[(*setting, at)] = values.values
+                named[name].values[(*setting, at)] = values.values
         attributes = {**(store.read_attributes(self.path) or {}), "complete": 0}
-        made = xr.Dataset(results, _make_coords(grid), attributes)
+        made = xr.Dataset(named, _make_coords(grid), attributes)
         with store.explain_writing(self.path):
             place = store.locate(self.path)
             made.to_zarr(place, mode="a", consolidated=False, zarr_format=3)
@@ -197,7 +197,7 @@ def _open_part(path: str, task: Task) -> xr.Dataset:
 
 
 def _make_empty(
-    name: str, like: xr.DataArray, settings: tuple[int, int], n_stars: int, folds: int
+    name: str, like: xr.DataArray, axes: Mapping[str, Sequence[Any]], n_stars: int, folds: int
 ) -> xr.Variable:
     """Return the variable of all settings, NaN or 0, for what a task found of its fold."""
     missing = np.nan if like.dtype.kind == "f" else 0
@@ -206,20 +206,21 @@ def _make_empty(
     if like.dims:
         dims = like.dims
         sizes = (n_stars, *like.shape[1:])
-    values = np.full((*settings, *sizes), missing, like.dtype)
-    return _make_variable(name, dims, values)
+    values = np.full((*map(len, axes.values()), *sizes), missing, like.dtype)
+    return _make_variable(name, (*axes, *dims), values)
 
 
 def _make_variable(name: str, dims: tuple[Hashable, ...], values: np.ndarray) -> xr.Variable:
     of_labels = f"{name} predicted from the spectra by models that have not seen the star"
     doc = _DOC.get(name, of_labels)
-    return xr.Variable((*SETTING, *dims), values, {"long_name": doc})
+    return xr.Variable(dims, values, {"long_name": doc})
 
 
 def _make_coords(grid: Grid) -> dict[str, Any]:
-    values = {
-        "latent_dim": np.array(grid.latent_dims),
-        "prior": np.array(grid.priors),
-        "given": np.array(GIVEN, object),
-    }
-    return {name: (name, values[name], {"long_name": doc}) for name, doc in _COORDS.items()}
+    coords: dict[str, Any] = {}
+    for name, values in (*grid.axes, ("given", GIVEN)):
+        is_text = isinstance(values[0], str)
+        array = np.array(values, object) if is_text else np.array(values)
+        doc = _GIVEN if name == "given" else describe_axis(name)
+        coords[name] = (name, array, {"long_name": doc})
+    return coords

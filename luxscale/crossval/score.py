@@ -2,32 +2,65 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from luxscale.analysis.evaluate import LABEL, STATISTICS, measure_pairs
 from luxscale.analysis.tables import round_to
-from luxscale.crossval.grid import GIVEN, SETTING, Grid, get_error_name
+from luxscale.crossval.axes import (
+    PRIOR,
+    RECIPE,
+    Axes,
+    Setting,
+    format_value,
+    list_settings,
+    name_axis,
+)
+from luxscale.crossval.frame import get_error_name
+from luxscale.crossval.grid import GIVEN, Grid
 from luxscale.errors import InputError
 from luxscale.schema.variables import STAR
 
 
-class Choice(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
     """The setting to go on with, the one with the best score, and how both scored.
 
-    Scores are means over folds.
+    Parameters
+    ----------
+    setting, best : tuple of (name, value)
+        On each axis of the grid.
+    score, best_score : float
+        Means over folds.
     """
 
-    latent_dim: int
-    prior: float
+    setting: Setting
     score: float
-    best: tuple[int, float]
+    best: Setting
     best_score: float
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as a dict that JSON can hold."""
+        return {
+            **dict(self.setting),
+            "score": self.score,
+            "best": [value for _, value in self.best],
+            "best_score": self.best_score,
+        }
+
+
+def find_axes(results: xr.Dataset) -> Axes:
+    """Return the axes of the grid of results or of scores, in their order."""
+    dims = [str(dim) for dim in results["label_chi2"].dims]
+    others = ("fold", "given", STAR)
+    return tuple((dim, tuple(results[dim].values.tolist())) for dim in dims if dim not in others)
 
 
 def scores(results: xr.Dataset) -> xr.Dataset:
@@ -41,13 +74,14 @@ def scores(results: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     Dataset
-        On (latent_dim, prior, fold): ``spectrum_chi2`` per pixel, ``label_chi2`` per label and
-        ``total_chi2``, the sum of equation A1 (given,); and of the labels predicted from spectra
-        the statistics of `luxscale.analysis.evaluate.compare`, ``label_bias`` to ``label_pull``
-        (label,), in their units. NaN where a task is not done. The paper's figure 14 is
-        ``scores(results)["total_chi2"].median("fold")``.
+        On the axes of the grid, such as (latent_dim, prior), and (fold,): ``spectrum_chi2`` per
+        pixel, ``label_chi2`` per label and ``total_chi2``, the sum of equation A1 (given,); and of
+        the labels predicted from spectra the statistics of `luxscale.analysis.evaluate.compare`,
+        ``label_bias`` to ``label_pull`` (label,), in their units. NaN where a task is not done. The
+        paper's figure 14 is ``scores(results)["total_chi2"].median("fold")``.
     """
     results = results.compute(scheduler="synchronous")
+    names = [name for name, _ in find_axes(results)]
     fold = results["star_fold"].values
     made = []
     for k in range(results.sizes["fold"]):
@@ -57,7 +91,7 @@ def scores(results: xr.Dataset) -> xr.Dataset:
         made, "fold", data_vars="all", coords="minimal", compat="override", join="override"
     )
     joined = joined.where(results["status"] == 1)
-    return joined.transpose(*SETTING, "fold", ...).assign_attrs(
+    return joined.transpose(*names, "fold", ...).assign_attrs(
         title="scores on stars left out of training"
     )
 
@@ -72,17 +106,22 @@ def _score_fold(stars: xr.Dataset) -> xr.Dataset:
             "total_chi2": total["spectrum_chi2"] + total["label_chi2"],
         }
     )
+    axes = find_axes(stars)
     for name in _find_labels(stars):
-        settings = [
-            [label_scores(stars, p, x, name) for x in stars["prior"].values]
-            for p in stars["latent_dim"].values
-        ]
-        rows = [xr.concat(row, stars["prior"], join="override") for row in settings]
-        table = xr.concat(rows, stars["latent_dim"], join="override")
+        table = _tabulate(stars, axes, name)
         made = made.merge(
             table.rename({k: f"{name.removesuffix('_value')}_{k}" for k in STATISTICS})
         )
     return made
+
+
+def _tabulate(stars: xr.Dataset, axes: Axes, output: str, chosen: Setting = ()) -> xr.Dataset:
+    """Return `label_scores` of every setting on the axes that are left to choose on."""
+    if not axes:
+        return label_scores(stars, dict(chosen), output)
+    (name, values), *others = axes
+    parts = [_tabulate(stars, tuple(others), output, (*chosen, (name, v))) for v in values]
+    return xr.concat(parts, stars[name], join="override")
 
 
 def _find_labels(results: xr.Dataset) -> list[str]:
@@ -98,7 +137,7 @@ def _find_labels(results: xr.Dataset) -> list[str]:
 
 
 def label_scores(
-    results: xr.Dataset, latent_dim: int, prior: float, output: str = "label_value"
+    results: xr.Dataset, setting: Mapping[str, Any], output: str = "label_value"
 ) -> xr.Dataset:
     """Compare labels predicted out of fold at one setting with the survey's, over all stars.
 
@@ -106,9 +145,8 @@ def label_scores(
     ----------
     results : Dataset
         As `cross_validate` returns and keeps it.
-    latent_dim : int
-    prior : float
-        One of the settings.
+    setting : mapping
+        Value on each axis, such as ``{"latent_dim": 24, "prior": 1.0}``.
     output : str
         Which labels, by name.
 
@@ -118,7 +156,7 @@ def label_scores(
         As `luxscale.analysis.evaluate.compare` does. Errors are formal: a fold measures no misfit,
         so pulls exceed 1 where the model does not follow the labels.
     """
-    chosen = results.sel(latent_dim=latent_dim, prior=prior)
+    chosen = results.sel(dict(setting))
     error = get_error_name(output)
     trusted = results[f"trusted_{output}"]
     dim = str(trusted.dims[1])
@@ -141,12 +179,13 @@ def label_scores(
 
 
 def choose(results: xr.Dataset, *, score: str = "label_chi2") -> Choice:
-    """Choose the fewest latents that score as well as any, by the rule of one standard error.
+    """Choose the simplest setting that scores as well as any, by the rule of one standard error.
 
     Every fold is scored by every setting, so settings differ by the mean over folds of the
     difference of their scores, known to the standard deviation of the difference over the square
     root of the number of folds. Of the settings that are worse than the best by no more than that,
-    those with the smallest P are taken, and the best of them is chosen.
+    those of the simplest recipe, of them those with the smallest P, and so on along the axes of the
+    grid are taken, and with the prior that is best of them.
 
     Parameters
     ----------
@@ -171,52 +210,63 @@ def choose(results: xr.Dataset, *, score: str = "label_chi2") -> Choice:
         raise InputError(
             f"{score!r} is no score to choose by; take label_chi2, spectrum_chi2 or total_chi2"
         )
-    from_spectra = table[score].sel(given="spectra")
-    folds = from_spectra.stack(setting=SETTING).transpose("setting", "fold")
-    is_done = np.isfinite(folds.values).all(axis=1)
-    folds = folds.isel(setting=is_done)
-    if not folds.sizes["setting"]:
+    axes = find_axes(results)
+    folds = table[score].sel(given="spectra").transpose(*dict(axes), "fold").values
+    values = folds.reshape(-1, folds.shape[-1])
+    is_done = np.isfinite(values).all(axis=1)
+    settings = [s for s, done in zip(list_settings(axes), is_done, strict=True) if done]
+    values = values[is_done]
+    if not settings:
         raise InputError(
             "no setting has all its folds done; run the cross-validation again to finish it"
         )
-    values = folds.values
-    settings = [(int(p), float(x)) for p, x in folds["setting"].values.tolist()]
     mean = values.mean(axis=1)
     best = int(np.argmin(mean))
     worse = values - values[best]
     # one standard error of the mean difference from the best, over folds
     error = worse.std(axis=1, ddof=1) / math.sqrt(values.shape[1])
     equal = np.flatnonzero(worse.mean(axis=1) <= error)
-    chosen = min(equal, key=lambda i: (settings[i][0], mean[i]))
-    latent_dim, prior = settings[chosen]
+    chosen = min(equal, key=lambda i: (_measure_size(settings[i], axes), mean[i]))
     return Choice(
-        latent_dim=latent_dim,
-        prior=prior,
+        setting=settings[chosen],
         score=float(mean[chosen]),
         best=settings[best],
         best_score=float(mean[best]),
     )
 
 
+def _measure_size(setting: Setting, axes: Axes) -> tuple[int, ...]:
+    """Return where a setting stands on each axis, the simplest first; no prior is simpler."""
+    known = dict(axes)
+    return tuple(known[name].index(value) for name, value in setting if name != PRIOR)
+
+
 def suggest_command(grid: Grid, choice: Choice) -> str:
     """Return the command that trains the chosen setting on the same stars."""
     start, stop = grid.span
-    words = [
-        f"luxscale train {shlex.quote(grid.survey)}",
-        f"--method {grid.method}",
-        f"--latent-dim {choice.latent_dim}",
-        f"--prior {choice.prior:g}",
-        f"--stars {start}:{stop}",
-    ]
-    if grid.trains_with_prior:
-        words.append(f"--latent-precision {choice.prior:g}")
-    for name, value in grid.settings:
-        option = name.replace("_", "-")
-        words.append(f"--{option} {value}")
+    words = [f"luxscale train {shlex.quote(grid.survey)}"]
+    words += _name_recipe(grid, choice.setting)
+    words.append(f"--stars {start}:{stop}")
     for name in grid.outputs:
         words.append(f"--output {name}")
     words.append("--out model.zarr")
     return " ".join(words)
+
+
+def _name_recipe(grid: Grid, setting: Setting) -> list[str]:
+    """Return the options of ``luxscale train`` that say what to train."""
+    values = dict(setting)
+    if set(values) == {RECIPE} and not grid.settings:
+        return [f"--recipe {values[RECIPE]}"]
+    recipe = grid.find_recipe(setting)
+    words = [f"--method {recipe.method}", f"--latent-dim {recipe.latent_dim}"]
+    if PRIOR in values:
+        words.append(f"--prior {values[PRIOR]:g}")
+    for name, value in recipe.settings.items():
+        option = name.replace("_", "-")
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        words.append(f"--{option} {text}")
+    return words
 
 
 def to_records(results: xr.Dataset) -> list[dict[str, Any]]:
@@ -230,29 +280,25 @@ def to_records(results: xr.Dataset) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        Keys ``latent_dim``, ``prior``, ``seconds``, scores such as ``label_chi2_given_spectra``,
-        and ``label_rmse`` by label; None where a setting is not done.
+        Keys of the axes, such as ``latent_dim`` and ``prior``, ``seconds``, scores such as
+        ``label_chi2_given_spectra``, and ``label_rmse`` by label; None where a setting is not done.
     """
     # of some of the folds the median would not compare: NaN if any is missing
     middle = scores(results).median("fold", skipna=False)
     seconds = results["seconds"].median("fold").compute()
     records = []
-    for p in middle["latent_dim"].values.tolist():
-        for prior in middle["prior"].values.tolist():
-            at = middle.sel(latent_dim=p, prior=prior)
-            record = {
-                "latent_dim": p,
-                "prior": prior,
-                "seconds": _to_json(seconds.sel(latent_dim=p, prior=prior)),
-            }
-            for name in ("spectrum_chi2", "label_chi2", "total_chi2"):
-                for given in GIVEN:
-                    record[f"{name}_given_{given}"] = _to_json(at[name].sel(given=given))
-            if "label_rmse" in at:
-                rmse = at["label_rmse"]
-                labels = rmse["label"].values.tolist()
-                record["label_rmse"] = {str(k): _to_json(rmse.sel(label=k)) for k in labels}
-            records.append(record)
+    for setting in list_settings(find_axes(results)):
+        chosen = dict(setting)
+        at = middle.sel(chosen)
+        record = chosen | {"seconds": _to_json(seconds.sel(chosen))}
+        for name in ("spectrum_chi2", "label_chi2", "total_chi2"):
+            for given in GIVEN:
+                record[f"{name}_given_{given}"] = _to_json(at[name].sel(given=given))
+        if "label_rmse" in at:
+            rmse = at["label_rmse"]
+            labels = rmse["label"].values.tolist()
+            record["label_rmse"] = {str(k): _to_json(rmse.sel(label=k)) for k in labels}
+        records.append(record)
     return records
 
 
@@ -286,17 +332,13 @@ def format_table(records: Sequence[Mapping[str, Any]], choice: Choice | None = N
     -------
     str
     """
-    rows = [["", "P", "prior", *_COLUMNS]]
-    for r in records:
-        mark = "*" if choice and (r["latent_dim"], r["prior"]) == choice[:2] else ""
-        rows.append(
-            [
-                mark,
-                str(r["latent_dim"]),
-                f"{r['prior']:g}",
-                *(round_to(r[k], n) for k, n in _COLUMNS.values()),
-            ]
-        )
+    axes = list(itertools.takewhile(lambda key: key != "seconds", records[0]))
+    rows = [["", *map(name_axis, axes), *_COLUMNS]]
+    for record in records:
+        setting = tuple((name, record[name]) for name in axes)
+        mark = "*" if choice and setting == choice.setting else ""
+        values = [format_value(value) for _, value in setting]
+        rows.append([mark, *values, *(round_to(record[k], n) for k, n in _COLUMNS.values())])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows

@@ -120,15 +120,18 @@ def _describe_catalog(path: str | Path) -> dict[str, Any]:
     }
 
 
+#: Names of the axes of a grid where all their values are listed.
+_PLURALS = {"recipe": "recipes", "latent_dim": "latent_dims", "prior": "priors"}
+
+
 def _describe_crossval(path: str | Path, held: dict[str, Any]) -> dict[str, Any]:
     identity = held["identity"]
-    latent_dims, priors = json.loads(identity["grid"])
-    tasks = crossval.list_tasks(latent_dims, priors, json.loads(identity["folds"]))
+    axes = crossval.read_axes(identity)
+    tasks = crossval.list_tasks(axes, json.loads(identity["folds"]))
     done = sum(crossval.is_done(path, task) for task in tasks)
     facts = {
         "kind": "cross-validation",
-        "latent_dims": latent_dims,
-        "priors": priors,
+        **{_PLURALS.get(name, name): list(values) for name, values in axes},
         "folds": json.loads(identity["folds"]),
         "method": identity["method"],
         "outputs": json.loads(identity["outputs"]),
@@ -147,18 +150,15 @@ def _describe_scores(path: str | Path) -> dict[str, Any]:
     """Return medians over the folds by setting, given spectra, and the setting to choose."""
     results = store.open_dataset(path).compute()
     records = crossval.to_records(results)
+    axes = crossval.find_axes(results)
     choice = crossval.choose(results)
     facts: dict[str, Any] = {"stars": results.sizes[STAR]}
     for score in ("label_chi2", "spectrum_chi2"):
         values = {}
         for record in records:
             value = record[f"{score}_given_spectra"]
-            name = _name_setting(record["latent_dim"], record["prior"])
-            values[name] = None if value is None else round(value, 4)
+            setting = tuple((name, record[name]) for name, _ in axes)
+            values[crossval.describe_setting(setting)] = None if value is None else round(value, 4)
         facts[score] = values
-    facts["chosen"] = _name_setting(choice.latent_dim, choice.prior)
+    facts["chosen"] = crossval.describe_setting(choice.setting)
     return facts
-
-
-def _name_setting(latent_dim: int, prior: float) -> str:
-    return f"P={latent_dim}, prior={prior:g}"

@@ -107,7 +107,7 @@ def predict_error(
     wanted = model[output]
     if wanted.is_label:
         return infer(survey, model, given)[wanted.spec.noise].rename(f"{output}_error")
-    if not _is_linear(model, output, given):
+    if not is_linear_between(model, output, given):
         return _infer_output(survey, model, output, given)[f"{output}_error"]
     inference = Inference.of_latents(model, given, covariance=True)
     survey = standardize_survey(survey)
@@ -181,7 +181,7 @@ def predict_mean(
     return _infer_output(survey, model, output, given)
 
 
-def _is_linear(model: LuxModel, output: str, given: str | Sequence[str]) -> bool:
+def is_linear_between(model: LuxModel, output: str, given: str | Sequence[str]) -> bool:
     """Whether latents have one Gaussian for a posterior, and the output its mean at theirs."""
     plain = all(is_plain(seen) for seen in pick_given(model, given))
     return plain and model[output].map.features.is_linear and model.prior.is_gaussian

@@ -1,6 +1,6 @@
 """The figures of the paper (Horta et al. 2025), made again on simulated and real giants.
 
-Imports crossval, examples and what they stand on.
+Imports examples and what it stands on.
 
 The command ``luxscale paper`` draws them. The paper's spectra cannot be shipped, so each experiment
 is done on what comes nearest: simulated giants of twelve labels on as many pixels as APOGEE has,

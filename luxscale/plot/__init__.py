@@ -1,6 +1,6 @@
 """Figures of surveys, models and catalogues: Dataset in, Matplotlib axes out.
 
-Imports analysis and what it stands on.
+Imports crossval and what it stands on.
 
 Figures are made without pyplot, so nothing global changes and no display is needed:
 ``ax.figure.savefig(...)``. Colours can be told apart without seeing red or green, and lines by more

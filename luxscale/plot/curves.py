@@ -7,9 +7,25 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib import axes as plt
+from matplotlib.ticker import (
+    FixedFormatter,
+    FixedLocator,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+)
 
+from luxscale.crossval import Choice, describe_setting, find_axes
+from luxscale.crossval.axes import (
+    PRIOR,
+    Axes,
+    Setting,
+    describe_axis,
+    format_value,
+    list_settings,
+    name_axis,
+)
 from luxscale.errors import InputError
 from luxscale.plot.style import (
     CYCLE,
@@ -92,7 +108,7 @@ def precision(
     return axes
 
 
-def _draw_precision(ax: Axes, table: xr.DataArray) -> None:
+def _draw_precision(ax: plt.Axes, table: xr.DataArray) -> None:
     """Draw the precision of one label (kind, snr_bin, quantile) against S/N."""
     q = table["quantile"].values
     low, middle, high = np.argmin(q), np.argmin(np.abs(q - 0.5)), np.argmax(q)
@@ -118,13 +134,13 @@ def _draw_precision(ax: Axes, table: xr.DataArray) -> None:
 
 def crossval(
     scores: xr.Dataset,
-    choice: tuple[Any, ...] | None = None,
+    choice: Choice | None = None,
     score: str | Sequence[str] = ("label_chi2", "spectrum_chi2"),
     axes: Any = None,
     *,
     omega: bool = False,
 ) -> np.ndarray:
-    """Draw how the settings of a cross-validation scored against the number of latents: figure 14.
+    """Draw how the settings of a cross-validation scored: figure 14.
 
     Parameters
     ----------
@@ -145,8 +161,9 @@ def crossval(
     -------
     array of Axes, (score, given)
         At the left with latents from spectra, at the right from labels: every fold, and a line
-        through the medians of settings that are done, for each prior: the first thickest, so that
-        lines show that lie on each other.
+        through the medians of settings that are done, against the first of the grid's axes that has
+        several values, the number of latents or a recipe, for each prior or other setting: the
+        first thickest, so that lines show that lie on each other.
 
     Raises
     ------
@@ -162,13 +179,14 @@ def crossval(
     axes = _make_grid(axes, len(names), len(given))
     for row, name in zip(axes, names, strict=True):
         for ax, side in zip(row, given, strict=True):
-            _draw_scores(ax, scores[name].sel(given=side), choice, omega)
+            _draw_scores(ax, scores[name].sel(given=side), _order_axes(scores), choice, omega)
         row[0].set_ylabel(_SCORES[name])
     for ax, side in zip(axes[0], given, strict=True):
         ax.set_title(f"latents from {side}", fontsize=TITLE)
+    (across, _), *others = _order_axes(scores)
     for ax in axes[-1]:
-        ax.set_xlabel("Number of latents P")
-    if new and (scores.sizes["prior"] > 1 or choice):
+        ax.set_xlabel(describe_axis(across))
+    if new and (choice or len(list_settings(tuple(others))) > 1):
         add_legend_above(axes, 5)
     return axes
 
@@ -185,59 +203,70 @@ def _make_grid(axes: Any, rows: int, columns: int) -> np.ndarray:
     return made
 
 
+def _order_axes(scores: xr.Dataset) -> Axes:
+    """Return the axes of a grid, that to draw against first."""
+    axes = find_axes(scores)
+    several = [axis for axis in axes if len(axis[1]) > 1 and axis[0] != PRIOR]
+    first = (several or axes)[0]
+    return (first, *(axis for axis in axes if axis != first))
+
+
 def _draw_scores(
-    ax: Axes, folds: xr.DataArray, choice: tuple[Any, ...] | None, omega: bool
+    ax: plt.Axes, folds: xr.DataArray, axes: Axes, choice: Choice | None, omega: bool
 ) -> None:
-    """Draw one score (latent_dim, prior, fold): folds as points, medians as lines."""
-    folds = folds.transpose("prior", "latent_dim", "fold")
-    p = folds["latent_dim"].values
-    priors = folds["prior"].values.tolist()
-    middle = folds.median("fold", skipna=False).values
-    for i, prior in enumerate(priors):
-        name = f"Ω = {prior**-0.5:g}" if omega else f"prior {prior:g}"
+    """Draw one score (..., fold): folds as points, medians as lines."""
+    (across, values), *others = axes
+    x = _place(values)
+    lines = list_settings(tuple(others))
+    folds = folds.transpose(*(name for name, _ in others), across, "fold")
+    table = folds.values.reshape(len(lines), len(x), -1)
+    middle = np.median(table, axis=2)
+    for i, setting in enumerate(lines):
         look: dict[str, Any] = {"marker": "osD^vP"[i % 6], "color": CYCLE[i % len(CYCLE)]}
-        each = np.repeat(p, folds.sizes["fold"])
-        ax.plot(
-            each,
-            folds.values[i].ravel(),
-            ls="",
-            ms=3,
-            alpha=0.45,
-            mew=0,
-            **look,
-        )
+        each = np.repeat(x, table.shape[2])
+        ax.plot(each, table[i].ravel(), ls="", ms=3, alpha=0.45, mew=0, **look)
         # the first line is the thickest, so that those under others show
-        under = len(priors) - 1 - i
-        ax.plot(
-            p,
-            middle[i],
-            lw=1.2 + 0.8 * under,
-            ms=4.5 + 1.2 * under,
-            label=name,
-            **look,
-        )
-    if choice and choice[0] in p and choice[1] in priors:
-        at = middle[priors.index(choice[1]), p.tolist().index(choice[0])]
-        name = f"chosen, P={choice[0]}"
-        ax.plot(
-            choice[0],
-            at,
-            "o",
-            mfc="none",
-            mec="k",
-            ms=11,
-            mew=1,
-            label=name,
-        )
-    _scale_axes(ax, p, folds.values)
+        under = len(lines) - 1 - i
+        width, size = 1.2 + 0.8 * under, 4.5 + 1.2 * under
+        name = _name_line(setting, others, omega)
+        ax.plot(x, middle[i], lw=width, ms=size, label=name, **look)
+    if choice:
+        chosen = dict(choice.setting)
+        value = chosen.pop(across)
+        line = tuple((name, chosen[name]) for name, _ in others)
+        at = middle[lines.index(line), values.index(value)]
+        name = f"chosen, {describe_setting(((across, value),))}"
+        ring: dict[str, Any] = {"mfc": "none", "mec": "k", "ms": 11, "mew": 1}
+        ax.plot(x[values.index(value)], at, "o", label=name, **ring)
+    _scale_axes(ax, x, values, table)
 
 
-def _scale_axes(ax: Axes, p: np.ndarray, scores: np.ndarray) -> None:
-    """Tick every number of latents, and scale scores that span a wide range logarithmically."""
-    ax.set_xscale("log", base=2)
+def _place(values: Sequence[Any]) -> np.ndarray:
+    """Return where the values of an axis stand: names, and numbers with 0, side by side."""
+    numbers = all(not isinstance(value, str) and value > 0 for value in values)
+    return np.array(values, float) if numbers else np.arange(1.0, len(values) + 1)
+
+
+def _name_line(setting: Setting, axes: Sequence[tuple[str, Any]], omega: bool) -> str:
+    """Return what tells a line from the others: the settings that vary."""
+    words = []
+    for (name, value), (_, values) in zip(setting, axes, strict=True):
+        if name == PRIOR:
+            words.append(f"Ω = {value**-0.5:g}" if omega else f"prior {value:g}")
+        elif len(values) > 1:
+            words.append(f"{name_axis(name)} {format_value(value)}")
+    return ", ".join(words)
+
+
+def _scale_axes(ax: plt.Axes, x: np.ndarray, values: Sequence[Any], scores: np.ndarray) -> None:
+    """Tick every value across, and scale scores that span a wide range logarithmically."""
+    if x.tolist() == list(values):
+        ax.set_xscale("log", base=2)
+    else:
+        ax.set_xlim(0.5, len(x) + 0.5)
     ax.xaxis.set(
-        major_locator=FixedLocator(p.tolist()),
-        major_formatter=ScalarFormatter(),
+        major_locator=FixedLocator(x.tolist()),
+        major_formatter=FixedFormatter(list(map(format_value, values))),
         minor_locator=FixedLocator([]),
     )
     known = scores[np.isfinite(scores) & (scores > 0)]

@@ -71,18 +71,12 @@ def train_curved(
     Raises
     ------
     InputError
-        If there is nothing but labels, or products of three are those of more latents than products
-        of two.
+        If there is nothing but labels.
     """
     if not data.measured:
         raise InputError(
             "the curved method needs spectra or bands, and these outputs are labels alone; name "
             "others in outputs, or use method 'marginal'"
-        )
-    if cubic > quadratic:
-        raise InputError(
-            f"cubic={cubic} is more than quadratic={quadratic}: latents with products of three "
-            "have those of two; raise quadratic, or lower cubic"
         )
     shape = Shape(
         latent_dim=latent_dim,

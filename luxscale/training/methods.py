@@ -34,12 +34,15 @@ class Setting:
         Whether it may be 0.
     choices : tuple of str
         Its values, where it is no number.
+    size : str
+        What it is the number of, where it is a size of the model.
     """
 
     default: Any
     whole: bool = False
     zero: bool = False
     choices: tuple[str, ...] = ()
+    size: str = ""
 
     def check(self, name: str, value: Any) -> None:
         """Refuse a value that the setting cannot have.
@@ -63,6 +66,14 @@ def _use_all_stars(
     return data
 
 
+def _accept_settings(settings: Mapping[str, Any]) -> None:
+    pass
+
+
+def _count_latents(latent_dim: int, settings: Mapping[str, Any]) -> int:
+    return latent_dim
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method:
     """A method of training.
@@ -84,6 +95,11 @@ class Method:
     select_stars : callable
         ``select_stars(data, latent_dim, folds, where, say)`` counts the stars that the method
         cannot use, and refuses data that leave too few.
+    check : callable
+        ``check(settings)`` refuses settings that do not go together.
+    count_terms : callable
+        ``count_terms(latent_dim, settings)`` returns the number of terms that its maps have, which
+        training is the slower for.
     """
 
     title: str
@@ -95,6 +111,8 @@ class Method:
     select_stars: Callable[[TrainingData, int, int, str, Callable[[str], None]], TrainingData] = (
         _use_all_stars
     )
+    check: Callable[[Mapping[str, Any]], None] = _accept_settings
+    count_terms: Callable[[int, Mapping[str, Any]], int] = _count_latents
 
     def choose_latent_dim(self, data: TrainingData, given: int | None) -> int:
         """Return the number of latents to train with.
@@ -157,6 +175,21 @@ def _fit_cannon(
     return train_cannon(data, latent_dim, report=report)
 
 
+def _check_curved(settings: Mapping[str, Any]) -> None:
+    quadratic, cubic = settings["quadratic"], settings["cubic"]
+    if cubic > quadratic:
+        raise InputError(
+            f"cubic={cubic} is more than quadratic={quadratic}: latents with products of three "
+            "have those of two; raise quadratic, or lower cubic"
+        )
+
+
+def _count_curved(latent_dim: int, settings: Mapping[str, Any]) -> int:
+    every = complete_settings("curved", settings)
+    q, c = (min(every[name], latent_dim) for name in ("quadratic", "cubic"))
+    return int(latent_dim + math.comb(q + 1, 2) + math.comb(c + 2, 3))
+
+
 def _fit_curved(
     data: TrainingData, latent_dim: int, report: Report, settings: dict[str, Any]
 ) -> Trained:
@@ -198,11 +231,19 @@ METHODS: dict[str, Method] = {
         fit=_fit_curved,
         settings={
             "iterations": Setting(default=24, whole=True),
-            "quadratic": Setting(default=12, whole=True),
-            "cubic": Setting(default=0, whole=True, zero=True),
-            "components": Setting(default=80, whole=True),
-            "gaussians": Setting(default=80, whole=True),
+            "quadratic": Setting(
+                default=12, whole=True, size="First latents that have products of two"
+            ),
+            "cubic": Setting(
+                default=0, whole=True, zero=True, size="First latents that have products of three"
+            ),
+            "components": Setting(
+                default=80, whole=True, size="Components that stand for a spectrum"
+            ),
+            "gaussians": Setting(default=80, whole=True, size="Gaussians of the prior"),
         },
+        check=_check_curved,
+        count_terms=_count_curved,
         prior=1.0,
         latent_dim=12,
     ),
@@ -218,12 +259,19 @@ METHODS: dict[str, Method] = {
 
 
 def list_methods_with_free_latents() -> tuple[str, ...]:
-    """Return the names of the methods that leave the number of latents and the prior free."""
-    free = []
-    for name, method in METHODS.items():
-        if not method.latents_are_labels and method.prior is None:
-            free.append(name)
-    return tuple(free)
+    """Return the names of the methods that leave the number of latents free."""
+    return tuple(name for name, method in METHODS.items() if not method.latents_are_labels)
+
+
+def list_sizes() -> dict[str, Setting]:
+    """Return the settings that are sizes of a model, by name, of all methods."""
+    every = {name: s for method in METHODS.values() for name, s in method.settings.items()}
+    return {name: setting for name, setting in every.items() if setting.size}
+
+
+def list_methods_with(setting: str) -> tuple[str, ...]:
+    """Return the names of the methods that have a setting."""
+    return tuple(name for name, method in METHODS.items() if setting in method.settings)
 
 
 def pick_method(name: str) -> Method:
@@ -252,12 +300,14 @@ def complete_settings(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in known:
             raise InputError(_describe_unknown(method, name))
         known[name].check(name, value)
-    return {name: setting.default for name, setting in known.items()} | dict(given)
+    completed = {name: setting.default for name, setting in known.items()} | dict(given)
+    pick_method(method).check(completed)
+    return completed
 
 
 def _describe_unknown(method: str, setting: str) -> str:
     known = ", ".join(METHODS[method].settings) or "none"
-    having = [name for name, other in METHODS.items() if setting in other.settings]
+    having = list_methods_with(setting)
     elsewhere = f" ({setting!r} is of {' and '.join(having)})" if having else ""
     return f"method {method!r} has no setting {setting!r}; it has {known}{elsewhere}"
 

@@ -10,6 +10,7 @@ from luxscale import crossval as cv
 from luxscale.cli import clusters
 from luxscale.cli.clusters import Cluster
 from luxscale.cli.ingest import _guess_saving
+from luxscale.training.recipes import Recipe
 
 
 @pytest.fixture
@@ -94,17 +95,17 @@ def test_saving_of_an_ingest_follows_number_and_size_of_files(tmp_path):
 
 def guess_crossval(survey, latent_dims, folds=5, workers=2):
     """Saving of a cross-validation of the marginal method that has not begun."""
-    tasks = cv.list_tasks(latent_dims, (1.0,), folds)
+    axes = (("latent_dim", latent_dims), ("prior", (1.0,)))
+    tasks = cv.list_tasks(axes, folds)
     grid = cv.Grid(
         survey="s.zarr",
         out="c.zarr",
-        latent_dims=latent_dims,
-        priors=(1.0,),
+        axes=axes,
         folds=folds,
-        method="marginal",
+        recipes=(Recipe(name="marginal", method="marginal", latent_dim=48),),
+        settings=(),
         outputs=("flux", "label_value"),
         span=(0, survey.sizes["star"]),
-        settings=(),
         identity=(),
     )
     return cv.guess_saving(grid, survey, tasks, workers)

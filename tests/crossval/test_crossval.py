@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 import zarr
 from click.testing import CliRunner
+from simulated_curves import make_survey
 
 import luxscale as lux
 from luxscale import crossval as cv
@@ -61,6 +62,10 @@ def results(out):
     return store.open_dataset(out).compute()
 
 
+def setting(latent_dim, prior):
+    return (("latent_dim", latent_dim), ("prior", prior))
+
+
 def by_identifier(survey, folds=FOLDS):
     """Fold of each star, from the definition: rank of the identifier's CRC, in turn."""
     key = [zlib.crc32(s.encode()) for s in survey.star.values]
@@ -78,7 +83,7 @@ def test_finds_the_number_of_latents(results):
     assert table.sel(latent_dim=2) > 5 * table.sel(latent_dim=4)
     assert table.sel(latent_dim=6) > 0.95 * table.sel(latent_dim=4)
     choice = cv.choose(results)
-    assert (choice.latent_dim, choice.prior) == (4, 1.0)
+    assert choice.setting == (("latent_dim", 4), ("prior", 1.0))
     assert choice.best_score <= choice.score == pytest.approx(float(table.sel(latent_dim=4)))
 
 
@@ -159,7 +164,7 @@ def test_scores_are_sums_over_the_fold(results):
     np.testing.assert_allclose(mine["label_rmse"], np.sqrt(np.nanmean(residual**2, 0)))
     np.testing.assert_array_equal(mine["label_n_stars"], np.isfinite(residual).sum(0))
     np.testing.assert_array_less(0.6, table["label_pull"].sel(latent_dim=4))
-    everything = cv.label_scores(results, 4, 1.0)
+    everything = cv.label_scores(results, {"latent_dim": 4, "prior": 1.0})
     np.testing.assert_array_equal(
         everything["n_stars"], table["label_n_stars"].sel(latent_dim=4, prior=1).sum("fold")
     )
@@ -174,10 +179,12 @@ def test_one_standard_error_rule(results):
     for p, score in ((2, 10 + scatter), (4, 9.3 + scatter), (6, [9.0] * 3)):
         results["label_chi2"].loc[{"latent_dim": p}] = (common + score)[fold][:, None]
     choice = cv.choose(results)
-    assert choice[:2] == (4, 1.0) and choice.best == (6, 1.0)
-    assert choice[2] == pytest.approx(12.6333333) and choice.best_score == pytest.approx(12.3333333)
+    assert choice.setting == setting(4, 1.0) and choice.best == setting(6, 1.0)
+    assert choice.score == pytest.approx(12.6333333) and choice.best_score == pytest.approx(
+        12.3333333
+    )
     results["status"].loc[{"latent_dim": 4, "fold": 0}] = 0
-    assert cv.choose(results).latent_dim == 6
+    assert cv.choose(results).setting == setting(6, 1.0)
     results["status"][:] = 0
     with pytest.raises(InputError, match="no setting has all its folds done"):
         cv.choose(results)
@@ -189,7 +196,7 @@ def test_a_failed_task_is_named_and_the_rest_resumes(path, out, results, tmp_pat
     do, did = cv.run_tasks, []
 
     def fails(grid, tasks):
-        if tasks[0][:2] == (4, 1.0) and tasks[0].fold > 0:
+        if tasks[0].setting == setting(4, 1.0) and tasks[0].fold > 0:
             raise OSError("disk on fire")
         return do(grid, tasks)
 
@@ -211,11 +218,11 @@ def test_a_failed_task_is_named_and_the_rest_resumes(path, out, results, tmp_pat
         partial["label_value"].sel(latent_dim=6), results["label_value"].sel(latent_dim=6)
     )
     assert np.isnan(cv.scores(partial)["label_chi2"].sel(latent_dim=4)).any()
-    assert cv.choose(partial).latent_dim == 6
+    assert cv.choose(partial).setting == setting(6, 1.0)
     assert cv.to_records(partial)[1]["label_chi2_given_spectra"] is None
     monkeypatch.setattr(cv_results, "run_tasks", counts)
     resumed = run(path, tmp_path / "cv.zarr").compute()
-    assert did == [cv.Task(4, 1.0, 1), cv.Task(4, 1.0, 2)]
+    assert did == [cv.Task(setting(4, 1.0), 1), cv.Task(setting(4, 1.0), 2)]
     assert_same(resumed, results)
     assert resumed.attrs["complete"] == 1
     run(path, tmp_path / "cv.zarr", latent_dims=(6, 2, 4))
@@ -387,7 +394,7 @@ def test_priors_of_the_alternating_method(path, survey, tmp_path):
         np.testing.assert_array_equal(part["label_value"], catalog["label_value"])
     chi2 = cv.scores(ours)["label_chi2"].sel(given="spectra").mean("fold").isel(latent_dim=0)
     assert chi2.sel(prior=100.0) > 1.5 * chi2.sel(prior=0.01)
-    assert cv.choose(ours).prior == 0.01
+    assert dict(cv.choose(ours).setting)["prior"] == 0.01
     grid = cv.make_grid(path, tmp_path / "cv.zarr", **{**GRID, **options})
     command = cv.suggest_command(grid, cv.choose(ours))
     words = shlex.split(command.replace("model.zarr", str(tmp_path / "model.zarr")))
@@ -437,3 +444,31 @@ def test_results_open_with_xarray_alone(out):
     assert opened["label_value"].sel(latent_dim=4, prior=1.0, label="fe_h").sizes == {
         "star": N_STARS - 1
     }
+
+
+@pytest.mark.slow
+def test_sizes_of_a_recipe_are_compared_and_resumed(tmp_path, monkeypatch):
+    stars = make_survey(300)
+    store.write_dataset(stars, tmp_path / "survey.zarr")
+    paths = tmp_path / "survey.zarr", tmp_path / "cv.zarr"
+    options = {"recipes": ["curved"], "gaussians": [2], "folds": 2, "iterations": 7}
+    results = cv.cross_validate(*paths, progress=False, **options).compute()
+    assert results["label_value"].dims == ("recipe", "gaussians", "star", "label")
+    assert results["gaussians"].values.tolist() == [2] and results.attrs["complete"] == 1
+    grid = cv.make_grid(*paths, **options)
+    recipe = grid.find_recipe((("recipe", "curved"), ("gaussians", 2)))
+    left_out = results["star_fold"].values == 1
+    model = lux.train(
+        stars.isel(star=~left_out),
+        recipe.latent_dim,
+        method="curved",
+        folds=1,
+        progress=False,
+        **recipe.settings,
+    )
+    ours = results["label_value"].sel(recipe="curved", gaussians=2).isel(star=left_out)
+    catalog = lux.infer(stars.isel(star=left_out), model)
+    np.testing.assert_array_equal(ours, catalog["label_value"])
+    monkeypatch.setattr(cv_results, "run_tasks", lambda *_: pytest.fail("a task was done twice"))
+    again = cv.cross_validate(*paths, progress=False, **options).compute()
+    assert_same(again, results)

@@ -4,7 +4,7 @@ import numpy as np
 
 from luxscale.crossval.fold import predict_left_out
 from luxscale.model.infer import infer
-from luxscale.model.predict import predict
+from luxscale.model.predict import predict, predict_mean
 
 
 def test_scores_of_a_curved_model_count_independent_values(curved_model, curved_survey):
@@ -14,8 +14,17 @@ def test_scores_of_a_curved_model_count_independent_values(curved_model, curved_
     some = np.arange(curved_survey.sizes["star"]) != 4
     assert (found["n_pixels"].values[some] == 8).all()
     assert found["n_pixels"].values[4] == 0
-    expected = infer(curved_survey, curved_model)["chi2"]
-    np.testing.assert_allclose(found["spectrum_chi2"][some, 0], expected[some], rtol=0.02)
+    catalog = infer(curved_survey, curved_model)
+    np.testing.assert_allclose(found["spectrum_chi2"][some, 0], catalog["chi2"][some], rtol=0.02)
+    # labels are their means, and so are spectra that labels are to predict
+    residual = (catalog["label_value"] - curved_survey["label_value"]) / curved_survey["label_err"]
+    expected = (residual**2).sum("label")
+    np.testing.assert_allclose(found["label_chi2"][some, 0], expected[some], rtol=1e-6)
+    mean = predict_mean(curved_survey, curved_model)["flux"].fillna(0).values
+    ivar = curved_survey["flux_ivar"].values.astype(float)
+    residual = np.where(ivar > 0, curved_survey["flux"].values - mean, 0)
+    expected, _ = curved_model["flux"].noise.measure_chi2(ivar, residual)
+    np.testing.assert_allclose(found["spectrum_chi2"][some, 1], expected[some], rtol=1e-3)
     assert np.isfinite(found["spectrum_chi2"]).all()
     assert np.isfinite(found["label_chi2"]).all()
     assert np.isnan(found["label_value"][4]).all()

@@ -128,7 +128,10 @@ def test_what_failed_is_tried_again_and_logged(survey, out, did, tmp_path, monke
     np.testing.assert_array_equal(made["objective"], [[[0, 1, 2], [0, 1, 2]]])
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     start, fault, *done, end = map(json.loads, lines)
-    assert start["event"] == "start" and start["plan"]["latent_dims"] == [2]
+    assert start["event"] == "start" and start["plan"]["axes"] == [
+        ["latent_dim", [2]],
+        ["prior", [1.0, 4.0]],
+    ]
     assert (start["tasks"], start["workers"]) == (6, 0) and "luxscale" in start["machine"][
         "versions"
     ]

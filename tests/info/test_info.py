@@ -45,7 +45,7 @@ def test_a_cross_validation(crossvalidated):
             assert facts[score][f"P={p}, prior=1"] == pytest.approx(
                 float(expected[score].sel(latent_dim=p)), abs=1e-4
             )
-    assert facts["chosen"] == f"P={crossval.choose(results).latent_dim}, prior=1"
+    assert facts["chosen"] == crossval.describe_setting(crossval.choose(results).setting)
 
 
 @pytest.mark.slow
@@ -53,8 +53,9 @@ def test_a_cross_validation_under_way(crossvalidated, tmp_path):
     path = tmp_path / "cv.zarr"
     shutil.copytree(crossvalidated[0], path)
     group = zarr.open_group(path, mode="r+")
-    shutil.rmtree(path / crossval.Task(4, 1.0, 1).group)
-    group[crossval.Task(4, 1.0, 0).group].attrs["status"] = 0
+    setting = (("latent_dim", 4), ("prior", 1.0))
+    shutil.rmtree(path / crossval.Task(setting, 1).group)
+    group[crossval.Task(setting, 0).group].attrs["status"] = 0
     group.attrs["complete"] = 0
     facts = describe(path)
     assert (facts["tasks"], facts["done"], facts["pending"]) == (4, 2, 2)

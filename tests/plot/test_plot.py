@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from luxscale import plot
 from luxscale.analysis.evaluate import compare
 from luxscale.analysis.interpret import derivatives, information
+from luxscale.crossval import Choice
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap
 from luxscale.model.lux import LuxModel, Output, Provenance
@@ -596,7 +597,10 @@ def scores():
 
 
 def test_crossval_draws_folds_and_medians(scores):
-    axes = plot.crossval(scores, (8, 1.0, 0.1))
+    axes = plot.crossval(
+        scores,
+        Choice(setting=(("latent_dim", 8), ("prior", 1.0)), score=0.1, best=(), best_score=0.1),
+    )
     assert axes.shape == (2, 2)
     for row, name in zip(axes, ("label_chi2", "spectrum_chi2"), strict=True):
         for ax, given in zip(row, ("spectra", "labels"), strict=True):

@@ -1,0 +1,174 @@
+"""The command that cross-validates."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from luxscale.cli.base import JSON, QUIET, choose_log, main, parse_span, select_stars, show
+from luxscale.cli.clusters import Cluster, cluster_options
+from luxscale.cli.fit import add_sizes
+from luxscale.training.methods import list_methods_with_free_latents
+from luxscale.training.recipes import NAMES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from luxscale.crossval.grid import Grid
+
+
+@main.command(short_help="Choose recipe, or sizes and the prior, by cross-validation.")
+@click.argument("survey")
+@click.option(
+    "--out", required=True, help="Store of results to write or to continue, a Zarr store."
+)
+@click.option(
+    "--recipe",
+    "recipes",
+    type=click.Choice(NAMES),
+    multiple=True,
+    help="A method with its sizes (repeat). [default: all that the stars can carry]",
+)
+@click.option(
+    "--latent-dim",
+    "latent_dims",
+    type=click.IntRange(1),
+    multiple=True,
+    help="Number of latents P (repeat). [default: the method's or the recipe's]",
+)
+@click.option(
+    "--prior",
+    "priors",
+    type=click.FloatRange(0, min_open=True),
+    multiple=True,
+    help="Precision of the prior on latents, 1 / Omega^2 (repeat). [default: 1; the curved method "
+    "fits one]",
+)
+@add_sizes(several=True)
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    default=5,
+    show_default=True,
+    help="Parts of the stars, each left out of training once.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(list_methods_with_free_latents()),
+    default=None,
+    help="How to train: by maximum marginal likelihood (the default where a size or a prior is "
+    "given), as in the paper, or with products of latents.",
+)
+@click.option(
+    "--stars", callback=parse_span, metavar="START:STOP", help="Use these stars only, by position."
+)
+@click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    help="Output to model (repeat). [default: all of the survey]",
+)
+@click.option(
+    "--iterations",
+    type=click.IntRange(1),
+    default=None,
+    help="Most iterations. [default: the method's]",
+)
+@click.option(
+    "--log",
+    default=None,
+    help="File to append the log of the run to, a JSON object a line. [default: beside a store on "
+    "this machine, OUT.log.jsonl]",
+)
+@cluster_options
+@JSON
+@QUIET
+def crossval(
+    survey: str,
+    out: str,
+    recipes: tuple[str, ...],
+    latent_dims: tuple[int, ...],
+    priors: tuple[float, ...],
+    folds: int,
+    method: str | None,
+    stars: slice,
+    outputs: tuple[str, ...],
+    iterations: int | None,
+    log: str | None,
+    cluster: Cluster,
+    as_json: bool,
+    quiet: bool,
+    **sizes: tuple[int, ...],
+) -> None:
+    """Choose a recipe, or sizes and the prior of a method, by cross-validation on SURVEY.
+
+    Its labelled stars are left out of training in turn. Without --recipe, --method, sizes or
+    --prior, the recipes that so many stars can carry are compared. The same command again resumes.
+    Scores are chi2 per value of stars left out of training, medians over the folds.
+    """
+    from luxscale import crossval as cv
+    from luxscale import store
+    from luxscale.runs.log import RunLog
+    from luxscale.runs.target import complete, open_target
+
+    found = store.open_survey(survey, check="structure", outputs=outputs or None)
+    select_stars(found, stars, survey)  # refuses positions that are not there
+    settings: dict[str, Any] = {name: values for name, values in sizes.items() if values}
+    if iterations is not None:
+        settings["iterations"] = iterations
+    grid = cv.make_grid(
+        survey,
+        out,
+        recipes=recipes or None,
+        latent_dims=latent_dims or None,
+        priors=priors or None,
+        folds=folds,
+        method=method,
+        outputs=outputs or None,
+        stars=stars,
+        **settings,
+    )
+    log = choose_log(log, out)
+    with RunLog(log) as run_log, open_target(cv.Results(grid), progress=not quiet) as run:
+        tasks = [task for group in run.pending for task in group]
+        saving = functools.partial(cv.guess_saving, grid, found, tasks)
+        with cluster.client(needed=bool(tasks), saving=saving, progress=not quiet) as client:
+            results = complete(run, client=client, log=run_log, progress=not quiet)
+    n_tasks = sum(map(len, run.pending))
+    _show_choice(grid, results, out=out, n_tasks=n_tasks, log=log, as_json=as_json)
+
+
+def _show_choice(
+    grid: Grid, results: xr.Dataset, *, out: str, n_tasks: int, log: str | None, as_json: bool
+) -> None:
+    """Print the scores of all settings, which to choose, and the command to go on with."""
+    from luxscale import crossval as cv
+    from luxscale.analysis import tables
+
+    choice = cv.choose(results)
+    records = cv.to_records(results)
+    labels = cv.label_scores(results, dict(choice.setting))
+    go_on = cv.suggest_command(grid, choice)
+    best = cv.describe_setting(choice.best)
+    counts = f"{len(records)} settings, {grid.folds} folds, {n_tasks:,} tasks done now"
+    text = f"""{out}: {counts}
+
+{cv.format_table(records, choice)}
+
+* the simplest within one standard error of the best, {best}; out of fold:
+
+{tables.format_table(labels)}
+
+go on with
+  {go_on}"""
+    result = {
+        "out": out,
+        "settings": records,
+        "chosen": choice.to_record(),
+        "labels": tables.to_records(labels),
+        "next": go_on,
+        "log": log,
+    }
+    show(result, text, as_json)

@@ -1,0 +1,102 @@
+"""Scores on any axes: the simplest that is as good as any is chosen, and the command names it."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from luxscale import crossval as cv
+from luxscale import plot
+from luxscale.crossval.grid import Grid
+from luxscale.training.recipes import Recipe
+
+RECIPES = (
+    Recipe(name="linear", method="marginal", latent_dim=8),
+    Recipe(name="curved", method="curved", latent_dim=5, settings={"quadratic": 5}),
+)
+N, FOLDS = 12, 3
+
+
+def make_results(axes, values):
+    """Results whose label chi2 per label of each setting and fold are those given."""
+    names = [name for name, _ in axes]
+    shape = [len(v) for _, v in axes]
+    fold = np.arange(N) % FOLDS
+    chi2 = np.asarray(values, float).reshape(*shape, FOLDS)[..., fold][..., None] * [1, 2]
+    count = np.ones((*shape, N), np.int32)
+    by_star = (*names, "star")
+    return xr.Dataset(
+        {
+            "label_chi2": ((*by_star, "given"), chi2),
+            "spectrum_chi2": ((*by_star, "given"), chi2),
+            "n_labels": (by_star, count),
+            "n_pixels": (by_star, count),
+            "status": ((*names, "fold"), np.ones((*shape, FOLDS), np.uint8)),
+            "seconds": ((*names, "fold"), np.ones((*shape, FOLDS))),
+            "star_fold": ("star", fold),
+        },
+        {**{k: list(v) for k, v in axes}, "given": list(cv.GIVEN)},
+    )
+
+
+def make_grid(axes, settings=()):
+    return Grid(
+        survey="s.zarr",
+        out="c.zarr",
+        axes=axes,
+        folds=FOLDS,
+        recipes=RECIPES,
+        settings=settings,
+        outputs=("flux",),
+        span=(0, 9),
+        identity=(),
+    )
+
+
+def test_recipes_are_chosen_and_named():
+    axes = (("recipe", ("linear", "curved")),)
+    results = make_results(axes, [[3, 4, 5], [2, 3, 4.5]])
+    choice = cv.choose(results)
+    assert choice.setting == (("recipe", "curved"),)
+    assert choice.to_record()["recipe"] == "curved" and choice.to_record()["best"] == ["curved"]
+    assert cv.find_axes(results) == axes
+    records = cv.to_records(results)
+    assert [r["recipe"] for r in records] == ["linear", "curved"]
+    assert records[1]["label_chi2_given_spectra"] == pytest.approx(3)
+    lines = cv.format_table(records, choice).splitlines()
+    assert lines[0].split()[0] == "recipe" and lines[2].split()[:2] == ["*", "curved"]
+    command = cv.suggest_command(make_grid(axes), choice)
+    assert command == (
+        "luxscale train s.zarr --recipe curved --stars 0:9 --output flux --out model.zarr"
+    )
+    command = cv.suggest_command(make_grid(axes, (("iterations", 3),)), choice)
+    assert "--method curved --latent-dim 5 --quadratic 5 --iterations 3 --stars" in command
+
+
+def test_of_equal_settings_the_one_with_the_smallest_sizes_is_chosen():
+    axes = (("recipe", ("curved",)), ("gaussians", (2, 4, 8)))
+    results = make_results(axes, [[9, 9, 9], [2.1, 2.9, 3.1], [2, 3, 3]])
+    choice = cv.choose(results)
+    assert choice.setting == (("recipe", "curved"), ("gaussians", 4))
+    assert dict(choice.best)["gaussians"] == 8
+    command = cv.suggest_command(make_grid(axes), choice)
+    assert "--method curved --latent-dim 5 --quadratic 5 --gaussians 4 --stars" in command
+    axes = (("latent_dim", (4, 8)), ("prior", (1.0, 2.0)))
+    results = make_results(axes, [[2.1, 2.9, 3.1], [2.05, 2.9, 3.1], [2, 3, 3], [9, 9, 9]])
+    assert cv.choose(results).setting == (("latent_dim", 4), ("prior", 2.0))
+
+
+def test_any_axis_is_drawn_against():
+    axes = (("recipe", ("linear", "curved")),)
+    scores = cv.scores(make_results(axes, [[3, 4, 5], [2, 3, 4.5]]))
+    choice = cv.choose(make_results(axes, [[3, 4, 5], [2, 3, 4.5]]))
+    panels = plot.crossval(scores, choice, "label_chi2")
+    ax = panels[0, 0]
+    ax.figure.canvas.draw()
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["linear", "curved"]
+    assert ax.get_xlabel().startswith("Recipe") and ax.lines[1].get_ydata().tolist() == [4, 3]
+    assert ax.lines[-1].get_xdata() == [2] and ax.lines[-1].get_label() == "chosen, recipe=curved"
+    axes = (("latent_dim", (4,)), ("quadratic", (2, 4)), ("gaussians", (2, 8)))
+    scores = cv.scores(make_results(axes, np.arange(12.0) + 1))
+    *_, (ax, _) = plot.crossval(scores)
+    assert ax.get_xlabel() == "First latents that have products of two"
+    assert [line.get_label() for line in ax.lines[1::2]] == ["gaussians 2", "gaussians 8"]
