@@ -9,7 +9,6 @@ import pytest
 import xarray as xr
 import zarr
 from click.testing import CliRunner
-from simulated_curves import make_survey
 
 import luxscale as lux
 from luxscale import crossval as cv
@@ -444,31 +443,3 @@ def test_results_open_with_xarray_alone(out):
     assert opened["label_value"].sel(latent_dim=4, prior=1.0, label="fe_h").sizes == {
         "star": N_STARS - 1
     }
-
-
-@pytest.mark.slow
-def test_sizes_of_a_recipe_are_compared_and_resumed(tmp_path, monkeypatch):
-    stars = make_survey(300)
-    store.write_dataset(stars, tmp_path / "survey.zarr")
-    paths = tmp_path / "survey.zarr", tmp_path / "cv.zarr"
-    options = {"recipes": ["curved"], "gaussians": [2], "folds": 2, "iterations": 7}
-    results = cv.cross_validate(*paths, progress=False, **options).compute()
-    assert results["label_value"].dims == ("recipe", "gaussians", "star", "label")
-    assert results["gaussians"].values.tolist() == [2] and results.attrs["complete"] == 1
-    grid = cv.make_grid(*paths, **options)
-    recipe = grid.find_recipe((("recipe", "curved"), ("gaussians", 2)))
-    left_out = results["star_fold"].values == 1
-    model = lux.train(
-        stars.isel(star=~left_out),
-        recipe.latent_dim,
-        method="curved",
-        folds=1,
-        progress=False,
-        **recipe.settings,
-    )
-    ours = results["label_value"].sel(recipe="curved", gaussians=2).isel(star=left_out)
-    catalog = lux.infer(stars.isel(star=left_out), model)
-    np.testing.assert_array_equal(ours, catalog["label_value"])
-    monkeypatch.setattr(cv_results, "run_tasks", lambda *_: pytest.fail("a task was done twice"))
-    again = cv.cross_validate(*paths, progress=False, **options).compute()
-    assert_same(again, results)

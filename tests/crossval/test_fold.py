@@ -1,7 +1,14 @@
 """Stars left out are predicted and scored by the noise that their model has."""
 
-import numpy as np
+import importlib
 
+import numpy as np
+import pytest
+import xarray as xr
+from simulated_curves import make_survey
+
+from luxscale import crossval as cv
+from luxscale import store
 from luxscale.crossval.fold import predict_left_out
 from luxscale.model.infer import infer
 from luxscale.model.predict import predict, predict_mean
@@ -40,3 +47,58 @@ def test_scores_of_a_linear_model_are_sums_over_pixels(small_model, held_out):
     expected = np.where(weight > 0, weight * residual.values**2, 0).sum(1)
     np.testing.assert_allclose(found["spectrum_chi2"][:, 0], expected, rtol=1e-6)
     np.testing.assert_array_equal(found["n_pixels"], (weight > 0).sum(1))
+
+
+@pytest.fixture
+def trained(monkeypatch, curved_model):
+    """What each training was told; its predictions are the objective in place of labels."""
+    module, told = importlib.import_module("luxscale.crossval.fold"), []
+
+    def train(stars, latent_dim, **options):
+        told.append((stars.sizes["star"], latent_dim, options))
+        return curved_model
+
+    def predict(model, stars):
+        assert model.prior is curved_model.prior
+        n = stars.sizes["star"]
+        label = ("star", "label"), stars["label_value"].values
+        chi2 = ("star", "given"), np.full((n, 2), 1.0 * len(told))
+        count = ("star", np.ones(n, np.int32))
+        return xr.Dataset(
+            {
+                "label_value": label,
+                "label_err": label,
+                "label_chi2": chi2,
+                "spectrum_chi2": chi2,
+                "n_labels": count,
+                "n_pixels": count,
+            }
+        )
+
+    monkeypatch.setattr(module, "train", train)
+    monkeypatch.setattr(module, "predict_left_out", predict)
+    return told
+
+
+def test_each_setting_of_recipes_is_trained_once_and_kept(trained, tmp_path):
+    stars = make_survey(300)
+    store.write_dataset(stars, tmp_path / "survey.zarr")
+    options = {"recipes": ["curved"], "gaussians": [1, 2], "folds": 2, "iterations": 7}
+
+    def run():
+        paths = tmp_path / "survey.zarr", tmp_path / "cv.zarr"
+        return cv.cross_validate(*paths, progress=False, **options).compute()
+
+    results = run()
+    assert [(n, p) for n, p, _ in trained] == [(150, 3)] * 4
+    assert [told["gaussians"] for *_, told in trained] == [2, 2, 1, 1]
+    assert {(t["method"], t["iterations"], t["quadratic"]) for *_, t in trained} == {
+        ("curved", 7, 3)
+    }
+    assert all("prior" not in told and told["folds"] == 1 for *_, told in trained)
+    assert results["label_value"].dims == ("recipe", "gaussians", "star", "label")
+    assert results["gaussians"].values.tolist() == [1, 2] and results.attrs["complete"] == 1
+    np.testing.assert_array_equal(results["label_value"][0, 1], stars["label_value"])
+    assert cv.choose(results).setting == (("recipe", "curved"), ("gaussians", 2))
+    run()
+    assert len(trained) == 4
