@@ -118,8 +118,9 @@ def expected_errors(
     given, of : str
         Outputs: observed, and inferred.
     latent : array, (latent,), optional
-        Star at which to linearise, if a map is not linear; by default the average star, z = 0. A
-        prior that is a mixture counts as one Gaussian, of its overall covariance.
+        Star at which to linearise, if a map is not linear; by default the average star, z = 0. Of
+        a prior that is a mixture, those of its Gaussians count that hold this star; by default
+        one Gaussian, of its overall covariance.
     floor : bool
         Whether to add the misfit that training measured, in quadrature, to ``posterior``, as
         catalogues do.
@@ -177,8 +178,7 @@ def make_formula(
     """Return what turns inverse variances (n, feature) into both formal errors (n, label)."""
     a = jacobian(target, latent)
     b = jacobian(source, latent)
-    n_latents = b.shape[1]
-    prior = model.prior.make_precision(n_latents)
+    prior = _find_prior(model, latent)
 
     def find_errors(ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         posterior = np.zeros((len(ivar), len(a)))
@@ -197,6 +197,12 @@ def make_formula(
         return posterior, noise
 
     return find_errors
+
+
+def _find_prior(model: LuxModel, latent: Any) -> np.ndarray:
+    if latent is None:
+        return model.prior.make_precision(model.latent_dim)
+    return model.prior.find_precision(np.asarray(latent, float))
 
 
 def split_rows(array: xr.DataArray) -> Iterator[slice]:

@@ -7,7 +7,7 @@ scatters when the same star is observed again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,10 @@ from luxscale.model.predict import predict
 from luxscale.schema.outputs import OutputSpec
 from luxscale.schema.standard import standardize_survey
 from luxscale.schema.stars import index_stars
-from luxscale.schema.variables import STAR
+from luxscale.schema.variables import LATENT, STAR
+
+#: Turns stars and their inverse variances into spectra, and errors *posterior* and *noise*.
+Formula = Callable[[xr.Dataset, np.ndarray], tuple[xr.Dataset, np.ndarray, np.ndarray]]
 
 
 def draw_precision(
@@ -41,7 +44,7 @@ def draw_precision(
     survey : Dataset
         With ``given`` and its errors; read once, chunk by chunk (1,024 stars if it is in memory).
     model : LuxModel
-        With linear maps, independent noise and a prior that is one Gaussian.
+        Of any kind.
     n_draws : int
         Draws for each star, 2 or more.
     seed : int
@@ -58,8 +61,7 @@ def draw_precision(
     Raises
     ------
     InputError
-        If the survey is not on the model's grid, the model is of another kind, or a number is out
-        of range.
+        If the survey is not on the model's grid, or a number is out of range.
 
     Notes
     -----
@@ -67,6 +69,12 @@ def draw_precision(
     errors. These are noisy already, but inference is linear in them, so that the scatter is the
     same as about the true spectrum. The sample standard deviation of so few draws is low on average
     (3% for ten); here it is divided by that.
+
+    Noise that pixels share is drawn with its covariance, as it is at the star's level: t unit B e,
+    e ~ N(0, I). Where the model is not linear or its prior a mixture, noise is added to the
+    spectrum that the model has at the star's own latents, and both formulas are linear there, see
+    `luxscale.analysis.formal_errors.expected_errors`; of a star that two Gaussians of the prior
+    could hold, draws scatter more than formulas say.
 
     Examples
     --------
@@ -78,25 +86,24 @@ def draw_precision(
     survey = standardize_survey(survey)
     (spec,) = check_match(survey, [source], "survey")
     _check_draws(n_draws, seed)
-    _check_linear(model, source, target)
     if not survey.sizes[STAR]:
         raise InputError("survey: it holds no stars")
     names = index_stars(survey)
-    find_errors = make_formula(model, source, target, None)
+    formula = _choose_formula(model, source, target)
     parts = []
     for rows in split_rows(survey[given]):
         block = survey[list(spec.variables)].isel({STAR: rows}).compute()
         block = _mark_missing(block, spec)
         ivar = _read_ivar(block, spec)
+        used_ivar = feature_ivar(source, ivar)
+        snr = _measure_snr(block[spec.name].values, used_ivar)
+        base, posterior, noise = formula(block, used_ivar)
         inferred = []
-        for noisy in _draw_noise(block, given, ivar, names[rows], n_draws, seed):
+        for noisy in _draw_noise(base, source, ivar, names[rows], n_draws, seed):
             catalog = infer(noisy, model, given)
             inferred.append(_get_values(catalog, model, of))
         scatter = np.stack(inferred).std(0, ddof=1)
         draws = scatter / _mean_scatter(n_draws)
-        used_ivar = feature_ivar(source, ivar)
-        posterior, noise = find_errors(used_ivar)
-        snr = _measure_snr(block[spec.name].values, used_ivar)
         parts.append((draws, noise, posterior, snr))
     draws, noise, posterior, snr = (np.concatenate(blocks) for blocks in zip(*parts, strict=True))
     errors = {"draws": draws, "noise": noise, "posterior": posterior}
@@ -114,24 +121,28 @@ def _check_draws(n_draws: int, seed: int) -> None:
         raise InputError(f"seed is {seed}; give 0 or more")
 
 
-def _check_linear(model: LuxModel, *outputs: Output) -> None:
-    """Refuse models for which draws of independent noise and one formula for all do not hold."""
-    for output in outputs:
-        if not output.map.features.is_linear:
-            raise InputError(
-                f"{output.name!r} has a {output.map.kind} map, for which errors differ from "
-                "star to star; use expected_errors with the latents of one"
-            )
-        if output.correlation is not None or math.isfinite(output.dof):
-            raise InputError(
-                f"the noise of {output.name!r} is not independent and Gaussian, as that of draws; "
-                "use expected_errors"
-            )
-    if not model.prior.is_gaussian:
-        raise InputError(
-            "the model's prior on latents is a mixture, under which errors differ from star to "
-            "star; use expected_errors"
-        )
+def _choose_formula(model: LuxModel, source: Output, target: Output) -> Formula:
+    """Return what gives the spectra to add noise to, and both errors by formula."""
+    maps_are_linear = source.map.features.is_linear and target.map.features.is_linear
+    if maps_are_linear and model.prior.is_gaussian and math.isinf(source.dof):
+        find_errors = make_formula(model, source, target, None)
+        return lambda block, ivar: (block, *find_errors(ivar))
+
+    def find_local(block: xr.Dataset, ivar: np.ndarray) -> tuple[xr.Dataset, Any, Any]:
+        catalog = infer(block, model, source.name)
+        value = block[source.name]
+        modelled = predict(catalog, model, source.name).values
+        # pixels that take no part have no model
+        spectra = np.where(source.used, modelled, value.values).astype(value.dtype)
+        errors = np.full((2, ivar.shape[0], len(target.coord)), np.nan)
+        for i, latent in enumerate(catalog[LATENT].values.astype(float)):
+            if np.isfinite(latent).all():
+                found = make_formula(model, source, target, latent)(ivar[i : i + 1])
+                errors[:, i] = np.concatenate(found)
+        posterior, noise = errors
+        return block.assign({source.name: value.copy(data=spectra)}), posterior, noise
+
+    return find_local
 
 
 def _read_ivar(block: xr.Dataset, spec: OutputSpec) -> np.ndarray:
@@ -153,21 +164,21 @@ def _mark_missing(block: xr.Dataset, spec: OutputSpec) -> xr.Dataset:
 
 
 def _draw_noise(
-    block: xr.Dataset, name: str, ivar: np.ndarray, names: Sequence[Any], n_draws: int, seed: int
+    block: xr.Dataset,
+    source: Output,
+    ivar: np.ndarray,
+    names: Sequence[Any],
+    n_draws: int,
+    seed: int,
 ) -> Iterator[xr.Dataset]:
     """Yield the block with fresh noise on it, one draw at a time."""
-    value = block[name]
-    # 0 where a value is missing
-    sigma = np.zeros_like(ivar)
-    np.divide(1, np.sqrt(ivar), out=sigma, where=ivar > 0)
+    value = block[source.name]
     # a stream for each star: its noise does not depend on its neighbours
     streams = [np.random.default_rng([seed, *str(star).encode()]) for star in names]
-    n_pixels = value.shape[1]
     for _ in range(n_draws):
-        rows = [stream.standard_normal(n_pixels, dtype="f4") for stream in streams]
-        noisy = value.values + sigma * np.stack(rows)
-        noisy = noisy.astype(value.dtype)
-        yield block.assign({name: value.copy(data=noisy)})
+        rows = [source.noise.draw_errors(*star) for star in zip(ivar, streams, strict=True)]
+        noisy = (value.values + np.stack(rows)).astype(value.dtype)
+        yield block.assign({source.name: value.copy(data=noisy)})
 
 
 def _get_values(catalog: xr.Dataset, model: LuxModel, of: str) -> np.ndarray:

@@ -172,6 +172,18 @@ class CorrelatedNoise:
         projected = self.projection @ x
         return np.array([projected.T @ s.repeat @ projected for s in self._observe_stars(ivar)])
 
+    def draw_errors(self, ivar: np.ndarray, stream: np.random.Generator) -> np.ndarray:
+        """Return a draw of one star's errors, t unit B e with e ~ N(0, 1): (feature,).
+
+        Of stars with gaps, white noise besides, as `find_repeat` has it.
+        """
+        shapes, unit = np.asarray(self.shapes, float), np.asarray(self.unit, float)
+        level = np.sqrt(correlation.measure_level(self, ivar))
+        drawn = level * (shapes @ stream.standard_normal(shapes.shape[1]))
+        if not self.find_complete(ivar[None])[0]:
+            drawn += np.sqrt(WHITE) * stream.standard_normal(len(shapes))
+        return np.asarray(unit * drawn)
+
     def measure_chi2(self, ivar: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return r^T N^-1 r, r (star, feature), and of how many values it is the sum: (star,)."""
         stars = list(self._observe_stars(ivar))

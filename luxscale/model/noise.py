@@ -60,6 +60,9 @@ class Noise(Protocol):
     def find_repeat(self, ivar: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Return the covariance of x^T N^-1 r where r has the errors alone: (star, k, k)."""
 
+    def draw_errors(self, ivar: np.ndarray, stream: np.random.Generator) -> np.ndarray:
+        """Return a draw of one star's errors, without what the model adds to them: (feature,)."""
+
     def measure_chi2(self, ivar: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return r^T N^-1 r, r (star, feature), and of how many values it is the sum: (star,)."""
 
@@ -191,6 +194,12 @@ class DiagonalNoise:
         squared = np.zeros_like(w)
         np.divide(w * w, ivar, out=squared, where=ivar > 0)
         return _sum_products(squared, x)
+
+    def draw_errors(self, ivar: np.ndarray, stream: np.random.Generator) -> np.ndarray:
+        """Return a draw of one star's errors, 0 where a value is missing: (feature,)."""
+        sigma = np.zeros_like(ivar)
+        np.divide(1, np.sqrt(ivar), out=sigma, where=ivar > 0)
+        return np.asarray(sigma * stream.standard_normal(ivar.size, dtype="f4"))
 
     def measure_chi2(self, ivar: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return r^T N^-1 r, r (star, feature), and of how many values it is the sum: (star,)."""

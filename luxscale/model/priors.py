@@ -44,6 +44,9 @@ class Prior(Protocol):
     def make_precision(self, latent_dim: int) -> np.ndarray:
         """Return its share of the normal equations in float64: (latent, latent)."""
 
+    def find_precision(self, z: np.ndarray) -> np.ndarray:
+        """Return the precision that holds one star, in float64: (latent,) -> (latent, latent)."""
+
     def to_attributes(self) -> dict[str, Any]:
         """Return the prior as attributes of a model's file."""
 
@@ -95,6 +98,10 @@ class GaussianPrior:
     def make_precision(self, latent_dim: int) -> np.ndarray:
         """Return its share of the normal equations in float64: (latent, latent)."""
         return np.asarray(self.precision * np.eye(latent_dim))
+
+    def find_precision(self, z: np.ndarray) -> np.ndarray:
+        """Return the precision, which is the same for all stars: (latent, latent)."""
+        return self.make_precision(z.size)
 
     def hessian(self) -> Any:
         """Return the second derivative of -ln p(z), for normal equations: (latent, latent)."""
@@ -182,6 +189,14 @@ class MixturePrior:
     def make_precision(self, latent_dim: int) -> np.ndarray:
         """Return the inverse of its overall covariance, in float64: (latent, latent)."""
         return np.linalg.inv(self._find_covariance())
+
+    def find_precision(self, z: np.ndarray) -> np.ndarray:
+        """Return the mean precision of the Gaussians by their shares at z: (latent, latent)."""
+        log_weight, mean, precision = (np.asarray(a, float) for a in self.expand())
+        away = z - mean
+        log_share = log_weight - 0.5 * np.einsum("kp,kpq,kq->k", away, precision, away)
+        share = np.exp(log_share - log_share.max())
+        return np.tensordot(share / share.sum(), precision, axes=1)
 
     def remaining(self, variance: np.ndarray) -> np.ndarray:
         """Return the share of a label's variance in training that is left: (star, label)."""

@@ -95,6 +95,23 @@ def test_distance_of_a_mixture_is_its_density(mixture):
     np.testing.assert_allclose(mixture.distance(z), expected)
 
 
+def test_precision_of_a_mixture_is_that_of_the_gaussians_that_hold_a_star(mixture):
+    """By their shares at the star; a prior that is one Gaussian holds all stars alike."""
+    z = 0.3 * mixture.mean[0] + 0.7 * mixture.mean[1]
+    density = [
+        weight * multivariate_normal(mean, covariance).pdf(z)
+        for weight, mean, covariance in zip(
+            mixture.weight, mixture.mean, mixture.covariance, strict=True
+        )
+    ]
+    share = np.array(density) / np.sum(density)
+    expected = np.tensordot(share, np.linalg.inv(mixture.covariance), axes=1)
+    np.testing.assert_allclose(mixture.find_precision(z), expected, rtol=1e-9)
+    far = mixture.find_precision(1e3 * z)  # where all densities are 0
+    assert np.isfinite(far).all()
+    np.testing.assert_array_equal(GaussianPrior(2.5).find_precision(z), 2.5 * np.eye(z.size))
+
+
 def test_overall_covariance_of_a_mixture_is_that_of_draws(mixture):
     rng = np.random.default_rng(2)
     kind = rng.choice(3, 200_000, p=mixture.weight)
