@@ -63,6 +63,16 @@ class Equations:
         hessian = linalg.dot(weighted, slopes.swapaxes(1, 2))
         return hessian, linalg.dot(slopes, rest[..., None])[..., 0]
 
+    def bend(self, z: Any) -> Any:
+        """Return what J^T M J lacks of half the second derivative of chi-square: (star, P, P)."""
+        rest = _apply(self.precision, self.predict(z)) - self.pull
+        by_term = linalg.dot(rest, self.weights)
+
+        def find_slope(one: Any, direction: Any) -> Any:
+            return self.features.slopes(one[None], direction[None])[0, :, 0]
+
+        return jax.vmap(jax.jacfwd(find_slope))(z, by_term)
+
     def measure_change(self, old: Any, new: Any) -> Any:
         """Return by how much chi-square grows from old to new latents: (star,).
 

@@ -2,7 +2,7 @@
 
 Under a prior that is a sum of Gaussians, sum_k pi_k N(mu_k, S_k), the posterior is a sum over k
 too. Each of its terms is brought to the form of a Gaussian at its own maximum (Laplace's method),
-found by damped Gauss-Newton steps from mu_k:
+found by damped Gauss-Newton steps from mu_k, and where these creep by Newton's:
 
     E_k(z) = sum over outputs of chi2(z) + (z - mu_k)^T S_k^-1 (z - mu_k)
     C_k = (J^T N^-1 J + S_k^-1)^-1, J the slope of the outputs at the maximum z_k
@@ -90,9 +90,12 @@ def find_modes(
     _, chosen = jax.lax.top_k(-scores, tried)
     n = chosen.shape[0]
 
-    def improve(which: Any, mode: Mode, active: Any, steps: int = STEPS) -> Mode:
+    # where the outputs bend much, Gauss-Newton steps creep
+    bent = rounds > FEW_ROUNDS
+
+    def improve(which: Any, mode: Mode, active: Any, steps: int = STEPS, bent: bool = bent) -> Mode:
         local = Local(*(a[which] for a in prior))
-        new = _run_round(observations, dofs, local, mode, steps)
+        new = _run_round(observations, dofs, local, mode, steps, bent)
         # a star that has settled does not move with the others of its block
         keep = [jnp.where(_match_dims(active, a), a, b) for a, b in zip(new, mode, strict=True)]
         return Mode(*keep)
@@ -108,7 +111,7 @@ def find_modes(
             log_weight=zero,
             chi2=zero,
         )
-        return improve(which, first, zero == 0, FIRST_STEPS)
+        return improve(which, first, zero == 0, FIRST_STEPS, False)
 
     begun = jax.lax.map(start, chosen.T)
     best = _pick_best(begun, min(KEPT, tried))
@@ -161,7 +164,12 @@ def _match_dims(mask: Any, array: Any) -> Any:
 
 
 def _run_round(
-    observations: Sequence[Observation], dofs: Any, local: Local, mode: Mode, steps: int
+    observations: Sequence[Observation],
+    dofs: Any,
+    local: Local,
+    mode: Mode,
+    steps: int,
+    bent: bool,
 ) -> Mode:
     """Take a few steps of the search of one term, with the weights of heavy tails as they are."""
     first = mode.covariance[:, 0, 0] == 0
@@ -169,7 +177,9 @@ def _run_round(
     for observation, nu in zip(observations, dofs, strict=True):
         factor = find_robust_weight(nu, observation.n_values, observation.chi2(mode.latent))
         scaled.append(observation.equations.scale(jnp.where(first, 1, factor)))
-    z, damping = search(scaled, local.mean, local.precision, mode.latent, mode.damping, steps)
+    z, damping = search(
+        scaled, local.mean, local.precision, mode.latent, mode.damping, steps, bent=bent
+    )
     # covariance and distance are those of the new weights: the first round knows of no heavy tails
     chi2s = [observation.chi2(z) for observation in observations]
     scaled = [
@@ -224,6 +234,8 @@ def search(
     z: Any,
     damping: Any,
     steps: int,
+    *,
+    bent: bool = False,
 ) -> tuple[Any, Any]:
     """Take damped Gauss-Newton steps, each star by itself.
 
@@ -235,6 +247,8 @@ def search(
     z, damping : array, (star, P) and (star,)
         Where to begin, and by how much of the diagonal to lift the matrix.
     steps : int
+    bent : bool
+        Whether to take Newton's steps, where what is minimised is convex.
 
     Returns
     -------
@@ -248,6 +262,10 @@ def search(
         eye = jnp.eye(z.shape[1], dtype=z.dtype)
         lifted = hessian + (damping[:, None] * diagonal)[..., None] * eye
         factor = jnp.linalg.cholesky(lifted)
+        if bent:
+            newton = jnp.linalg.cholesky(lifted + sum(one.bend(z) for one in equations))
+            convex = ~jnp.isnan(newton).any((1, 2), keepdims=True)
+            factor = jnp.where(convex, newton, factor)
         new = z + cho_solve((factor, True), downhill[..., None])[..., 0]
         # false of NaN, where damping is too small
         better = _measure_change(equations, mean, precision, z, new) < 0

@@ -151,3 +151,19 @@ def test_a_term_whose_search_fails_leaves_the_others_alone(problem):
     found = np.asarray(beside.latent)[share.argmax(0), np.arange(8)]
     np.testing.assert_allclose(found, alone.latent[0], atol=1e-5)
     assert (np.asarray(posterior.find_distance(beside)) < posterior.SETTLED).all()
+
+
+def test_the_search_ends_where_gauss_newton_steps_creep():
+    """Residuals that bend with the latent leave a thirtieth of the Gauss-Newton curvature."""
+    features = PolynomialFeatures(1, 1)
+    weights = np.array([[1.0, 0.0], [0.0, 1.0]])
+    # at z = 1: slope 1 of the first, 2 of the second, whose residual is 2.45 to 2.49
+    lack = np.linspace(2.45, 2.49, 8)
+    data = np.stack([1 - 2 * lack, 1 + lack], 1)
+    ivar = np.full((8, 2), 100.0)
+    prior = MixturePrior(weight=np.ones(1), mean=np.array([[1.2]]), covariance=np.array([[[1e4]]]))
+    found = find((weights, data, ivar, np.ones(1)), features, prior)
+    few = find((weights, data, ivar, np.ones(1)), features, prior, rounds=posterior.FEW_ROUNDS)
+    assert (np.asarray(posterior.find_distance(few)) > posterior.SETTLED).any()
+    assert (np.asarray(posterior.find_distance(found)) < posterior.SETTLED).all()
+    np.testing.assert_allclose(found.latent[0, :, 0], 1, atol=2e-2)
