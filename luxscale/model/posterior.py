@@ -71,7 +71,7 @@ class Local(NamedTuple):
 
 
 def find_modes(
-    observations: Sequence[Observation], dofs: Any, prior: Gaussians, rounds: int = ROUNDS
+    observations: Sequence[Observation], dofs: Any, prior: Gaussians, rounds: Any = ROUNDS
 ) -> Mode:
     """Return the terms of the posterior that matter: arrays (term, star, ...).
 

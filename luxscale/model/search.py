@@ -35,7 +35,7 @@ def _search(
     *,
     covariance: bool,
     complete: bool,
-    rounds: int,
+    rounds: Any,
 ) -> Posterior:
     """The posterior of z for a block of stars, where it is no Gaussian: a sum of them."""
     ivars, residuals, wrong = zip(*map(clean_data, designs, data), strict=True)
@@ -101,18 +101,18 @@ def _mix(target: Target, modes: Mode, share: Any, covariance: bool) -> tuple[Any
     return mean, within, between
 
 
-@compile_program(static_argnames=("covariance", "rounds"))
-def _search_complete(*given: Any, covariance: bool, rounds: int) -> Posterior:
+@compile_program(static_argnames=("covariance",))
+def _search_complete(*given: Any, covariance: bool, rounds: Any) -> Posterior:
     """Search for the latents of stars without gaps."""
     return _search(*given, covariance=covariance, complete=True, rounds=rounds)
 
 
-@compile_program(static_argnames=("covariance", "rounds"))
-def _search_in_float64(*given: Any, covariance: bool, rounds: int) -> Posterior:
+@compile_program(static_argnames=("covariance",))
+def _search_in_float64(*given: Any, covariance: bool, rounds: Any) -> Posterior:
     return _search(*given, covariance=covariance, complete=False, rounds=rounds)
 
 
-def _search_with_gaps(*given: Any, covariance: bool, rounds: int) -> Posterior:
+def _search_with_gaps(*given: Any, covariance: bool, rounds: Any) -> Posterior:
     """Search for the latents of stars that lack some features."""
     # float32 does not bear the noise of what gaps leave
     with use_float64():
@@ -144,13 +144,14 @@ def search_stars(
 
     # no star depends on the others of its block: those with gaps have a program of their own, and
     # those for which the search is long are searched for again
-    found = search(_search_complete, whole, FEW_ROUNDS)
-    if gapped.size:
-        with_gaps = search(_search_with_gaps, gapped, FEW_ROUNDS)
-        place = np.argsort(np.concatenate([whole, gapped]))
-        found = jax.tree.map(lambda a, b: np.concatenate([a, b])[place], found, with_gaps)
-    for program, rows in ((_search_complete, complete), (_search_with_gaps, ~complete)):
-        again = np.flatnonzero(rows & ~found.settled)
+    parts = [(_search_complete, whole), (_search_with_gaps, gapped)]
+    # without stars of its kind, a program need not be compiled
+    parts = [(program, rows) for program, rows in parts if rows.size] or parts[:1]
+    results = [search(program, rows, FEW_ROUNDS) for program, rows in parts]
+    place = np.argsort(np.concatenate([rows for _, rows in parts]))
+    found = jax.tree.map(lambda *arrays: np.concatenate(arrays)[place], *results)
+    for program, rows in parts:
+        again = rows[~found.settled[rows]]
         if again.size:
             longer = search(program, again, ROUNDS)
             found = jax.tree.map(functools.partial(_replace_rows, again), found, longer)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import luxscale as lux
+from luxscale.model import search
 from luxscale.model.inference import Inference
 from luxscale.model.priors import GaussianPrior
 from luxscale.schema import flags
@@ -104,6 +105,17 @@ def test_chunks_change_nothing(curved_model, curved_survey, no_compute):
         lazy = lux.infer(survey.chunk(star=70), curved_model, covariance=True)
     for name, array in lazy.compute().data_vars.items():
         np.testing.assert_allclose(array, whole[name], rtol=1e-4, atol=1e-5, err_msg=str(name))
+
+
+@pytest.mark.parametrize(("step", "idle"), [(3, "_search_complete"), (None, "_search_in_float64")])
+def test_a_program_without_stars_of_its_kind_is_not_run(
+    curved_model, curved_survey, monkeypatch, step, idle
+):
+    """Nor compiled, which takes longer than it does to label thousands of stars."""
+    monkeypatch.setattr(search, idle, None)
+    if step:
+        curved_survey["flux_ivar"][:, ::step] = 0
+    assert np.isfinite(lux.infer(curved_survey, curved_model)["label_value"]).all()
 
 
 def test_labels_of_a_window_come_from_its_pixels(curved_model, curved_survey):
