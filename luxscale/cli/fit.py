@@ -129,6 +129,13 @@ def add_sizes(*, several: bool) -> Callable[[Command], Command]:
     show_default=True,
     help="Folds on which label misfit is measured; 1 measures none.",
 )
+@click.option(
+    "--label-clip",
+    type=click.FloatRange(0, min_open=True),
+    default=8.0,
+    show_default=True,
+    help="Standard deviations from what spectra tell beyond which labels are set aside, or inf.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a model at --out.")
 @JSON
 @QUIET
@@ -147,6 +154,7 @@ def train(
     iterations: int | None,
     tolerance: float | None,
     folds: int,
+    label_clip: float,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
@@ -181,6 +189,7 @@ def train(
         windows=windows,
         prior=prior,
         folds=folds,
+        label_clip=label_clip,
         progress=not quiet,
         where=survey,
         **settings,

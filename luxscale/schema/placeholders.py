@@ -25,6 +25,9 @@ _FILL_VALUES = (
     9999.99,
 )
 
+#: All of them.
+EVERY_SENTINEL = (*SENTINELS, *_FILL_VALUES)
+
 #: No number above is smaller, float32's rounding included.
 _LEAST = 98.9
 
@@ -60,7 +63,7 @@ def find_placeholders(values: np.ndarray, known: np.ndarray, *, each: bool) -> n
     with np.errstate(invalid="ignore"):
         large = known & (np.abs(values) >= _LEAST)
     suspect = np.zeros(values.shape, bool)
-    suspect[large] = is_sentinel(values[large].astype(float), (*SENTINELS, *_FILL_VALUES))
+    suspect[large] = is_sentinel(values[large].astype(float), EVERY_SENTINEL)
     if not suspect.any():
         return suspect
     others = known & ~suspect

@@ -6,6 +6,7 @@ Imports analysis and what it stands on.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def train(
     windows: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     prior: float | None = None,
     folds: int = 5,
+    label_clip: float = 8.0,
     seed: int = 0,
     progress: bool = True,
     where: str = "survey",
@@ -70,6 +72,10 @@ def train(
     folds : int
         Misfit of the labels, and the limits of flags, are measured on each fold of the stars with
         weights regressed on the others; 1 measures nothing, and errors are then formal only.
+    label_clip : float
+        Labels that differ from what the spectra of their stars tell by more than so many robust
+        standard deviations are set aside, counted and named; ``math.inf`` keeps all. See
+        ``luxscale.training.screen``.
     seed : int
         Recorded with the model. The same data gives the same model whatever it is: what is random
         in a method, the start of ``"alternating"``, is drawn the same way each time.
@@ -105,13 +111,20 @@ def train(
     """
     check_whole("folds", folds, 1)
     check_whole("seed", seed, 0)
+    if not label_clip > 0:
+        raise InputError(f"label_clip is {label_clip!r}; it must be above 0, or inf to keep all")
     free = method is None and latent_dim is None and prior is None and not settings
     if recipe is not None and not free:
         raise InputError(
             f"recipe={recipe!r} names method and sizes; leave out method, latent_dim, prior and "
             "settings, or the recipe"
         )
-    model_options: dict[str, Any] = {"outputs": outputs, "windows": windows, "where": where}
+    model_options: dict[str, Any] = {
+        "outputs": outputs,
+        "windows": windows,
+        "where": where,
+        "label_clip": float(label_clip),
+    }
     compared: dict[str, Any] = {}
     if free:
         chosen, compared = _choose_recipe(survey, recipe, model_options, progress)
@@ -184,6 +197,7 @@ def _train(
     seed: int,
     progress: bool,
     where: str,
+    label_clip: float,
     settings: dict[str, Any],
     compared: dict[str, Any],
 ) -> LuxModel:
@@ -199,7 +213,7 @@ def _train(
 
     with Progress("training", enabled=progress) as shown:
         shown.stage("reading")
-        data = read_stars(survey, outputs, where, shown)
+        data = read_stars(survey, outputs, where, shown, label_clip)
         latent_dim = chosen.choose_latent_dim(data, latent_dim)
         check_size(data, latent_dim, folds, where)
         spans = check_windows(data, windows or {})
@@ -213,6 +227,7 @@ def _train(
             "prior": precision,
             **settings,
             **compared,
+            **({"label_clip": label_clip} if math.isfinite(label_clip) else {}),
             "windows": spans,
             **dict(data.left_out),
         }

@@ -90,6 +90,8 @@ class TrainingOutput:
         Unit of the grid, or of each named feature.
     n_stars : int
         Number of stars, without padding.
+    outlying : array of bool, (star, label), optional
+        Labels that were set aside.
     """
 
     spec: OutputSpec
@@ -98,6 +100,7 @@ class TrainingOutput:
     grid: xr.DataArray
     units: tuple[str, ...]
     n_stars: int
+    outlying: np.ndarray | None = None
 
     @property
     def is_label(self) -> bool:

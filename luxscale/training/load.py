@@ -5,7 +5,8 @@ What cannot be trained on is refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from luxscale.schema.checks import check_values
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import STAR
 from luxscale.training.data import BLOCK, Arrays, Spread, TrainingData, TrainingOutput
+from luxscale.training.screen import Spectra, find_outlying_labels
 from luxscale.training.spread import PixelMoments, compute_spread, find_farthest
 
 #: A label measured in fewer stars says nothing on its own misfit.
@@ -35,6 +37,9 @@ _FARTHEST_PIXEL = 1e6
 _ROWS, _PART = 1024, 128
 
 Report = Callable[[str], None]
+
+#: Marks labels that are not to be trained on, given values and errors, (star, label).
+Screen = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class _Source(NamedTuple):
@@ -59,7 +64,8 @@ class _Table(NamedTuple):
     """An output as it was read.
 
     values, ivar : (star, feature), divided by ``unit``; spread, farthest : (feature,), farthest
-    being the distance from the centre, in units of the spread, at which a value is refused.
+    being the distance from the centre, in units of the spread, at which a value is refused;
+    outlying : (star, label), which labels were set aside.
     """
 
     values: np.ndarray
@@ -67,6 +73,7 @@ class _Table(NamedTuple):
     unit: float
     spread: Spread
     farthest: np.ndarray
+    outlying: np.ndarray | None = None
 
 
 def load_training(
@@ -74,6 +81,7 @@ def load_training(
     specs: Iterable[OutputSpec],
     where: str,
     report: Report = lambda _: None,
+    clip: float = math.inf,
 ) -> TrainingData:
     """Read the training stars onto the device.
 
@@ -85,6 +93,9 @@ def load_training(
     where : str
     report : callable
         Called with what has been read.
+    clip : float
+        Standard deviations beyond which labels that contradict the spectra are set aside, see
+        `luxscale.training.screen`.
 
     Raises
     ------
@@ -92,11 +103,32 @@ def load_training(
         Values that break the contract; a label with too few measurements, or whose measurements are
         all equal; no pixel with data.
     """
-    outputs = tuple(_load_output(_Source(survey, spec, where), report) for spec in specs)
-    return TrainingData(outputs, np.asarray(survey[STAR].values))
+    specs = tuple(specs)
+    stars = np.asarray(survey[STAR].values)
+    loaded = {}
+    for spec in specs:
+        if spec.role is not Role.LABELS:
+            loaded[spec.name] = _load_output(_Source(survey, spec, where), report)
+    screen = _make_screen(list(loaded.values()), stars, clip)
+    for spec in specs:
+        if spec.role is Role.LABELS:
+            loaded[spec.name] = _load_output(_Source(survey, spec, where), report, screen)
+    return TrainingData(tuple(loaded[spec.name] for spec in specs), stars)
 
 
-def _load_output(source: _Source, report: Report) -> TrainingOutput:
+def _make_screen(measured: Sequence[TrainingOutput], stars: np.ndarray, clip: float) -> Screen:
+    """Return what marks labels that contradict the spectra: none, where there are no spectra."""
+    if not measured or math.isinf(clip):
+        return _keep_all
+    spectra = Spectra(measured, stars)
+    return lambda values, errors: find_outlying_labels(values, errors, spectra, clip)
+
+
+def _keep_all(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    return np.zeros(values.shape, bool)
+
+
+def _load_output(source: _Source, report: Report, screen: Screen = _keep_all) -> TrainingOutput:
     n = source.n_stars
     d = source.features.size
     padded = n + -n % BLOCK
@@ -106,7 +138,7 @@ def _load_output(source: _Source, report: Report) -> TrainingOutput:
     if is_spectrum:  # too large to be in memory twice
         table = _read_spectra(source, values, ivar, report)
     else:
-        table = _read_named(source, report)
+        table = _read_named(source, report, screen)
     usable = _scale_table(source, table, values, ivar)
     # errors of spectra may be too large, or too small, to be used
     if not ivar.any() or (is_spectrum and not usable):
@@ -126,6 +158,7 @@ def _load_output(source: _Source, report: Report) -> TrainingOutput:
         grid=source.survey[source.spec.dim],
         units=_read_units(source),
         n_stars=n,
+        outlying=table.outlying,
     )
 
 
@@ -170,8 +203,8 @@ def _read_spectra(source: _Source, values: np.ndarray, ivar: np.ndarray, report:
     )
 
 
-def _read_named(source: _Source, report: Report) -> _Table:
-    """Read labels or bands, in float64."""
+def _read_named(source: _Source, report: Report, screen: Screen) -> _Table:
+    """Read labels or bands, in float64, and set aside labels that the screen marks."""
     shape = (source.n_stars, source.features.size)
     values = np.full(shape, np.nan)
     ivar = np.full(shape, np.nan)
@@ -179,6 +212,10 @@ def _read_named(source: _Source, report: Report) -> _Table:
         values[rows] = y
         ivar[rows] = w
     known = ivar > 0
+    errors = 1 / np.sqrt(np.where(known, ivar, np.nan))
+    outlying = screen(np.where(known, values, np.nan), errors)
+    ivar[outlying] = 0
+    known &= ~outlying
     spread = compute_spread(values, known)
     with np.errstate(over="ignore"):
         scaled = ivar * spread.scale**2
@@ -195,6 +232,7 @@ def _read_named(source: _Source, report: Report) -> _Table:
         unit=1.0,
         spread=spread,
         farthest=find_farthest(values, known, spread),
+        outlying=outlying,
     )
 
 

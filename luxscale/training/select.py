@@ -6,6 +6,7 @@ What is left out is counted, and what cannot carry a model is refused.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,9 +23,16 @@ from luxscale.schema.windows import Spans, find_within
 from luxscale.training.data import TrainingData
 from luxscale.training.load import load_training
 
+#: Stars of set-aside labels that are named, per label.
+_NAMED = 3
+
 
 def read_stars(
-    survey: xr.Dataset, outputs: Sequence[str] | None, where: str, shown: Progress
+    survey: xr.Dataset,
+    outputs: Sequence[str] | None,
+    where: str,
+    shown: Progress,
+    clip: float = math.inf,
 ) -> TrainingData:
     """Read the stars that have a label, all where none are asked for.
 
@@ -37,6 +45,8 @@ def read_stars(
         Name of the survey in messages.
     shown : Progress
         Is told what is left out.
+    clip : float
+        See `load_training`.
 
     Raises
     ------
@@ -54,8 +64,31 @@ def read_stars(
         if not known.all():
             survey = survey.isel({STAR: np.flatnonzero(known)})
     check_unique(survey[STAR].values, where)
-    data = load_training(survey, specs, where, lambda text: shown.update(0, text))
+    data = load_training(survey, specs, where, lambda text: shown.update(0, text), clip)
+    number = _report_outlying(data, clip, shown)
+    if number:
+        left_out["outlying_labels"] = number
     return dataclasses.replace(data, left_out=tuple(left_out.items()))
+
+
+def _report_outlying(data: TrainingData, clip: float, shown: Progress) -> int:
+    """Say which labels were set aside, and return how many."""
+    number, parts = 0, []
+    for output in data.labels:
+        if output.outlying is None:
+            continue
+        for name, outlying in zip(output.grid.values.tolist(), output.outlying.T, strict=True):
+            stars = [str(star) for star in data.stars[outlying][:_NAMED].tolist()]
+            if stars:
+                number += int(outlying.sum())
+                more = ", ..." if outlying.sum() > _NAMED else ""
+                parts.append(f"{name} of {int(outlying.sum())} ({', '.join(stars)}{more})")
+    if parts:
+        shown.say(
+            f"{number} labels contradict the spectra of their stars by more than {clip:g} standard "
+            f"deviations, and are set aside: {'; '.join(parts)}"
+        )
+    return number
 
 
 def select_labelled(survey: xr.Dataset, outputs: Sequence[str] | None, where: str) -> xr.Dataset:

@@ -1,0 +1,134 @@
+"""Labels that contradict their spectra steer no training, and others are kept."""
+
+import contextlib
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import luxscale as lux
+from luxscale.examples.simulate import simulate
+from luxscale.schema.outputs import pick_outputs
+from luxscale.schema.placeholders import EVERY_SENTINEL, is_sentinel
+from luxscale.training.load import load_training
+from luxscale.training.screen import CLIP
+
+
+def load(survey, clip=CLIP):
+    return load_training(survey, pick_outputs(survey, None, "survey"), "survey", clip=clip)
+
+
+def spoil(survey, share, number, seed=0):
+    """Replace a share of the labels by one number; returns which."""
+    spoilt = survey.copy(deep=True)
+    known = np.isfinite(spoilt["label_err"].values) & np.isfinite(spoilt["label_value"].values)
+    chosen = known & (np.random.default_rng(seed).random(known.shape) < share)
+    spoilt["label_value"].values[chosen] = number
+    return spoilt, chosen
+
+
+def test_ordinary_labels_are_kept(small_survey):
+    for output in load(small_survey).labels:
+        assert not output.outlying.any()
+
+
+@given(
+    number=st.floats(allow_nan=False, allow_infinity=False, width=64),
+    share=st.sampled_from([0.01, 0.03, 0.06]),
+)
+@settings(max_examples=10, deadline=None)
+def test_what_is_left_lies_within_the_clip(_small_survey, number, share):
+    """Whatever some labels are replaced by: they are found, or lie among the others."""
+    assume(not is_sentinel(np.array(number), EVERY_SENTINEL))  # refused
+    spoilt, chosen = spoil(_small_survey, share, number)
+    (output,) = load(spoilt).labels
+    error = np.abs(spoilt["label_value"] - spoilt["label_true"]).values
+    scatter = 1.4826 * np.nanmedian(np.where(chosen, np.nan, error), axis=0)
+    bound = np.maximum(2 * CLIP * scatter, 4 * spoilt["label_true"].std("star").values)
+    left = chosen & ~output.outlying
+    assert (error[left] < bound[np.nonzero(left)[1]]).all()
+    assert not output.outlying[~chosen].any()
+
+
+def test_a_unit_that_is_wrong_for_some_is_found(small_survey):
+    spoilt = small_survey.copy(deep=True)
+    spoilt["label_value"].values[10:20, 0] *= 1e-3
+    (output,) = load(spoilt).labels
+    known = np.isfinite(spoilt["label_value"].values[:, 0])
+    assert output.outlying[10:20, 0].sum() == known[10:20].sum()
+    assert output.outlying.sum() == known[10:20].sum()
+
+
+def test_the_order_of_stars_is_of_no_matter(small_survey):
+    spoilt, _ = spoil(small_survey, 0.03, 12.0)
+    (one,) = load(spoilt).labels
+    (other,) = load(spoilt.isel(star=slice(None, None, -1))).labels
+    np.testing.assert_array_equal(one.outlying, other.outlying[::-1])
+
+
+def test_right_labels_of_rare_stars_are_kept(small_survey):
+    """A few stars of their own kind, which no regression on the others reaches."""
+    stars = small_survey.copy(deep=True)
+    rare = slice(0, 12)
+    stars["flux"].values[rare, 5:15] += 0.6
+    stars["flux"].values[rare, 20:30] -= 0.6
+    stars["label_value"].values[rare, 2] = -6.0
+    stars["label_err"].values[rare, 2] = 0.05
+    (output,) = load(stars).labels
+    assert not output.outlying[rare, 2].any()
+
+
+def rms(survey, held_out, **how):
+    model = lux.train(survey, 4, iterations=6, folds=1, progress=False, **how)
+    error = lux.infer(held_out, model, "flux")["label_value"] - held_out["label_true"]
+    return np.sqrt((error**2).mean("star")).values, model
+
+
+@pytest.mark.parametrize("number", [1e25, 7.0])
+def test_labels_of_stars_left_out_are_as_good(small_survey, held_out, number):
+    clean, _ = rms(small_survey, held_out)
+    found, model = rms(spoil(small_survey, 0.04, number)[0], held_out)
+    assert (found < 1.1 * clean).all()
+    assert json.loads(model.provenance.settings)["outlying_labels"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0.0, "shuffled"])
+def test_a_few_percent_of_wrong_labels_change_little(number):
+    """Also such as lie among the others: they have to be told by the spectra."""
+    stars = simulate(1400, n_pixels=600, seed=3)
+    known, left_out = stars.isel(star=slice(400)), stars.isel(star=slice(400, None))
+    spoilt, chosen = spoil(known, 0.03, 0.0)
+    others = known["label_value"].values[::-1]
+    spoilt["label_value"].values[chosen] = others[chosen] if number == "shuffled" else number
+    how = {"latent_dim": 20, "iterations": 12, "folds": 1, "progress": False}
+    errors = []
+    for survey in (known, spoilt):
+        catalog = lux.infer(left_out, lux.train(survey, **how), "flux")
+        error = catalog["label_value"] - left_out["label_true"]
+        errors.append(np.sqrt((error**2).mean("star")).values)
+    assert (errors[1] < 1.1 * errors[0]).all()
+
+
+def test_they_are_counted_and_named(small_survey):
+    spoilt = small_survey.copy(deep=True)
+    spoilt["label_value"].values[[3, 8], 1] = 40.0
+    spoilt["label_err"].values[[3, 8], 1] = 0.1
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        model = lux.train(spoilt, 2, iterations=1, folds=1)
+    assert "2 labels contradict the spectra of their stars" in said.getvalue()
+    assert "logg of 2 (s1-00003, s1-00008)" in said.getvalue()
+    record = json.loads(model.provenance.settings)
+    assert (record["outlying_labels"], record["label_clip"]) == (2, 8.0)
+
+
+def test_all_may_be_kept(small_survey):
+    spoilt, _ = spoil(small_survey, 0.03, 12.0)
+    assert not load(spoilt, math.inf).labels[0].outlying.any()
+    with pytest.raises(lux.InputError, match="label_clip is 0; it must be above 0"):
+        lux.train(spoilt, 2, label_clip=0)
