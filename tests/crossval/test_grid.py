@@ -105,7 +105,7 @@ def test_a_changed_role_is_noticed(stars, tmp_path):
     path, out = tmp_path / "survey.zarr", tmp_path / "cv.zarr"
     for role, refused in (("bands", False), ("labels", True)):
         named["other"].attrs["role"] = role
-        store.write_dataset(named, path, mode="w")
+        store.write_dataset(named, path, overwrite=True)
         results = cv.Results(cv.make_grid(path, out, latent_dims=[4]))
         if refused:
             with pytest.raises(InputError, match="made with another survey"):
@@ -115,5 +115,5 @@ def test_a_changed_role_is_noticed(stars, tmp_path):
             pass
         assert json.loads(dict(results.grid.identity)["role of outputs"]) == {"other": "bands"}
     named["other"].attrs["role"] = "bands"
-    store.write_dataset(named, path, mode="w")
+    store.write_dataset(named, path, overwrite=True)
     assert results.__class__(cv.make_grid(path, out, latent_dims=[4])).claim()
