@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from luxscale.cli.base import JSON, QUIET, main, show
+from luxscale.training.recipes import NAMES
 
 
 @main.command(short_help="Draw the figures of the paper.")
@@ -39,6 +40,12 @@ from luxscale.cli.base import JSON, QUIET, main, show
     help="Directory of published files, for the figures that need them.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace figures that are there.")
+@click.option(
+    "--recipe",
+    type=click.Choice(NAMES),
+    default=None,
+    help="How to train. [default: linear with the paper's number of latents]",
+)
 @JSON
 @QUIET
 def paper(
@@ -47,6 +54,7 @@ def paper(
     fraction: float,
     pixels: int,
     data: Path | None,
+    recipe: str | None,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
@@ -60,7 +68,14 @@ def paper(
     """
     from luxscale.paper import Study, draw
 
-    study = Study(out=out, fraction=fraction, pixels=pixels, data=data, progress=not quiet)
+    study = Study(
+        out=out,
+        fraction=fraction,
+        pixels=pixels,
+        data=data,
+        recipe=recipe,
+        progress=not quiet,
+    )
     drawn, lines = [], []
     for entry, path, note in draw(study, numbers, overwrite=overwrite):
         facts = {"figure": entry.number, "title": entry.title, "path": None, "note": note}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,10 @@ FARTHEST = 1e4
 #: Inverse variance, in units of 1 / spread^2, at which the least scatter is all that counts and
 #: float32 is far from its end: what is given with less of an error counts as if with this.
 MOST_IVAR = 1e20
+
+
+#: What a compiled kernel returns: arrays (star, ...).
+_Found = TypeVar("_Found")
 
 
 class Data(NamedTuple):
@@ -137,7 +141,7 @@ def _cut_block(array: np.ndarray, start: int) -> np.ndarray:
 
 
 def run_blocks(
-    kernel: Callable[..., Posterior],
+    kernel: Callable[..., _Found],
     problem: Problem,
     data: Sequence[Data],
     targets: Sequence[Target],
@@ -145,7 +149,7 @@ def run_blocks(
     *,
     n: int,
     covariance: bool,
-) -> Posterior:
+) -> _Found:
     """Run a compiled kernel over blocks of one size; n is the number of stars."""
     parts = []
     for start in range(0, max(n, 1), BLOCK):
@@ -158,5 +162,5 @@ def run_blocks(
             covariance=covariance,
         )
         parts.append(jax.tree.map(np.asarray, result))
-    posterior: Posterior = jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts)
-    return posterior
+    found: _Found = jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts)
+    return found

@@ -14,7 +14,7 @@ from luxscale.model.blocks import Data, Posterior, Target, bring_in_range, run_b
 from luxscale.model.jit import compile_program
 from luxscale.model.priors import GaussianPrior
 from luxscale.model.problem import Design, Head, Problem, Window, put_on_device
-from luxscale.model.search import search_stars
+from luxscale.model.search import Terms, list_terms, search_stars
 from luxscale.schema import flags
 
 
@@ -87,6 +87,35 @@ def infer_arrays(
         settled = settled & part.settled
     posterior = posterior._replace(settled=settled)
     return _finish(problem, posterior, labels, few, covariance=covariance)
+
+
+def find_terms(
+    problem: Problem, values: Sequence[np.ndarray], ivars: Sequence[np.ndarray], head: int
+) -> Terms:
+    """Return the Gaussians that a posterior is the sum of, as the labels of one head have them.
+
+    Parameters
+    ----------
+    problem : Problem
+        Not linear.
+    values, ivars : sequence of array, (star, feature)
+    head : int
+        Its position.
+
+    Returns
+    -------
+    Terms
+        In the units of the labels.
+    """
+    prepared = [
+        bring_in_range(design, Data(value, ivar))
+        for design, value, ivar in zip(problem.designs, values, ivars, strict=True)
+    ]
+    problem = dataclasses.replace(problem, designs=put_on_device([d for d, _ in prepared]))
+    wanted = problem.heads[head]
+    found = list_terms(problem, [given for _, given in prepared], _make_target(wanted))
+    mean = wanted.map.offset + wanted.spread * found.mean.astype(float)
+    return Terms(found.share, mean, wanted.spread**2 * found.variance)
 
 
 def _predict(head: Head, posterior: Posterior, i: int, columns: Any = slice(None)) -> np.ndarray:

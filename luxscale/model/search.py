@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -117,6 +117,51 @@ def _search_with_gaps(*given: Any, covariance: bool, rounds: Any) -> Posterior:
     # float32 does not bear the noise of what gaps leave
     with use_float64():
         return _search_in_float64(*given, covariance=covariance, rounds=rounds)
+
+
+class Terms(NamedTuple):
+    """The terms of a posterior: share (star, term), mean and variance (star, term, label).
+
+    Of one target, less its offset and in units of its spread.
+    """
+
+    share: Any
+    mean: Any
+    variance: Any
+
+
+@compile_program(static_argnames=("covariance",))
+def _list_terms(
+    designs: tuple[Any, ...],
+    data: tuple[Data, ...],
+    targets: tuple[Target, ...],
+    prior: Gaussians,
+    covariance: bool,
+) -> Terms:
+    ivars, residuals, _ = zip(*map(clean_data, designs, data), strict=True)
+    observations = [
+        d.noise.observe(ivar, r, d.reduced, d.features, complete=False)
+        for d, ivar, r in zip(designs, ivars, residuals, strict=True)
+    ]
+    modes = find_modes(observations, [d.dof for d in designs], prior)
+    (target,) = targets
+    mean, variance = jax.lax.map(lambda mode: _find_label_moments(target, mode), modes)
+    return Terms(weigh_modes(modes).T, mean.swapaxes(0, 1), variance.swapaxes(0, 1))
+
+
+def list_terms(problem: Problem, data: Sequence[Data], target: Target) -> Terms:
+    """Return the terms of each star's posterior, as labels have them."""
+    n = data[0].value.shape[0]
+    prior = problem.prior.gaussians()
+    with use_float64():
+        return run_blocks(_list_terms, problem, data, [target], prior, n=n, covariance=False)
+
+
+def _find_label_moments(target: Target, mode: Mode) -> tuple[Any, Any]:
+    """Return mean and variance of labels under one term: (star, label)."""
+    mean, rows = find_moments(target.features, mode.latent, mode.covariance)
+    spread = linalg.dot(rows, target.weights.T)
+    return linalg.dot(mean, target.weights.T), jnp.sum(spread * spread, 1)
 
 
 def _replace_rows(rows: np.ndarray, whole: np.ndarray, part: np.ndarray) -> np.ndarray:

@@ -41,6 +41,8 @@ class Study:
         Pixels of simulated spectra.
     data : Path, optional
         Directory of files that others publish, for the figures that need them.
+    recipe : str, optional
+        Recipe of training in place of the paper's linear model.
     progress : bool
         Whether to show progress on standard error.
     """
@@ -49,6 +51,7 @@ class Study:
     fraction: float = 1.0
     pixels: int = PIXELS
     data: Path | None = None
+    recipe: str | None = None
     progress: bool = True
 
     def count_stars(self, paper: int, least: int = 50) -> int:
@@ -92,6 +95,17 @@ class Study:
         if store.read_attributes(path) is None:
             write(path)
         return store.open_dataset(path)
+
+    def train(self, survey: xr.Dataset, latent_dim: int) -> LuxModel:
+        """Return a model by the recipe of the study, or the linear one with so many latents."""
+        if self.recipe is None:
+            return lux.train(survey, latent_dim, progress=self.progress)
+        return lux.train(survey, recipe=self.recipe, progress=self.progress)
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What tells models of the recipe from others, among the settings that they are kept by."""
+        return {} if self.recipe is None else {"recipe": self.recipe}
 
     def keep_model(self, name: str, train: Callable[[], LuxModel], **settings: Any) -> LuxModel:
         """Return a model that ``train`` returns, trained once for these settings and kept."""

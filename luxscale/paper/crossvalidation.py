@@ -6,8 +6,11 @@ from matplotlib.figure import Figure
 
 from luxscale import plot
 from luxscale.crossval import choose, cross_validate, scores
+from luxscale.errors import InputError
 from luxscale.examples.simulate import REPORTED, simulate_survey
 from luxscale.paper.base import Study, register_figure
+from luxscale.training.methods import pick_method
+from luxscale.training.recipes import find_recipe
 
 STARS, SEED = 5000, 1
 #: No more than so many stars and pixels: the full grid is 80 trainings.
@@ -31,9 +34,15 @@ def crossvalidation(study: Study) -> Figure:
     closed form. The upper row is chi2 per label, by which a setting is chosen; the lower row is the
     paper's sum, equation A1, in which pixels far outnumber labels. What is done is kept, so a run
     that was stopped goes on.
+
+    Raises
+    ------
+    InputError
+        If the recipe of the study has a prior of its own: there is no Omega to choose.
     """
     n = min(MOST_STARS, study.count_stars(STARS, LEAST_STARS))
     pixels = min(MOST_PIXELS, study.pixels)
+    _check_recipe(study, n, pixels)
     work = study.out / "work"
     work.mkdir(parents=True, exist_ok=True)
     path = work / f"crossvalidated-{n}x{pixels}.zarr"
@@ -51,3 +60,15 @@ def crossvalidation(study: Study) -> Figure:
     axes = plot.crossval(scores(results), choose(results), ("label_chi2", "total_chi2"), omega=True)
     drawing: Figure = axes[0, 0].get_figure(root=True)
     return drawing
+
+
+def _check_recipe(study: Study, n_stars: int, n_pixels: int) -> None:
+    """Refuse a recipe whose prior is not free."""
+    if study.recipe is None:
+        return
+    recipe = find_recipe(study.recipe, n_stars, len(REPORTED), n_pixels)
+    if pick_method(recipe.method).prior is not None:
+        raise InputError(
+            f"recipe {study.recipe!r} fits its prior, so there is no Omega to choose; "
+            "`luxscale crossval` compares its sizes"
+        )

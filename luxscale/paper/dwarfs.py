@@ -192,9 +192,9 @@ def dwarfs(study: Study) -> Figure:
     test = make_sample(study, "F")
 
     def train() -> LuxModel:
-        return lux.train(training, 4 * len(NAMES), progress=study.progress)
+        return study.train(training, 4 * len(NAMES))
 
-    model = study.keep_model("all-model", train)
+    model = study.keep_model("all-model", train, **study.training)
 
     def infer() -> xr.Dataset:
         return lux.infer(test, model).compute()

@@ -52,12 +52,13 @@ def select_sample(study: Study, which: str) -> xr.Dataset:
 
 
 def train_model(study: Study) -> LuxModel:
-    """Return the model of sample A, with the paper's 48 latents, P = 4 M."""
+    """Return the model of sample A: of the study's recipe, or linear with 48 latents, P = 4 M."""
 
     def train() -> LuxModel:
-        return lux.train(select_sample(study, "A"), LATENT_DIM, progress=study.progress)
+        return study.train(select_sample(study, "A"), LATENT_DIM)
 
-    return study.keep_model("giants-model", train, latent_dim=LATENT_DIM, **PARENT)
+    settings = PARENT | study.training
+    return study.keep_model("giants-model", train, latent_dim=LATENT_DIM, **settings)
 
 
 def train_cannon(study: Study) -> LuxModel:

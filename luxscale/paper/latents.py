@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from luxscale import plot
 from luxscale.errors import InputError
+from luxscale.model.decoders import Decoder
 from luxscale.paper import giants
 from luxscale.paper.base import Study, register_figure
 from luxscale.plot.style import TITLE
@@ -16,20 +17,20 @@ from luxscale.progress import Progress
 PERPLEXITY, SEED = 25, 0
 
 
-def embed(latent: np.ndarray, weights: np.ndarray) -> xr.Dataset:
+def embed(latent: np.ndarray, spectrum: Decoder) -> xr.Dataset:
     """Reduce latents to two dimensions: by t-SNE, and by principal components of their spectra.
 
     Parameters
     ----------
     latent : array, (star, latent)
-    weights : array, (pixel, latent)
-        The model's B.
+    spectrum : Decoder
+        The model's map to spectra, with weights B of features phi(z).
 
     Returns
     -------
     Dataset
         ``tsne`` and ``pca`` (star, component); the attribute ``explained`` holds the shares of the
-        variance of the model spectra B z that the two principal components have.
+        variance of the model spectra B phi(z) that the two principal components have.
 
     Raises
     ------
@@ -44,9 +45,9 @@ def embed(latent: np.ndarray, weights: np.ndarray) -> xr.Dataset:
         )
     pca = decomposition.PCA(2, random_state=SEED)
     tsne = manifold.TSNE(2, perplexity=PERPLEXITY, random_state=SEED)
-    # R z of B = Q R: as far apart as B z, in few numbers
-    triangle = np.linalg.qr(weights)[1]
-    spectra = latent @ triangle.T
+    # R phi of B = Q R: as far apart as B phi, in few numbers
+    triangle = np.linalg.qr(np.asarray(spectrum.weights))[1]
+    spectra = spectrum.features(latent) @ triangle.T
     dims = ("star", "component")
     return xr.Dataset(
         {"pca": (dims, pca.fit_transform(spectra)), "tsne": (dims, tsne.fit_transform(latent))},
@@ -63,15 +64,16 @@ def latents(study: Study) -> Figure:
     Each label is a colour, in a panel of its own. As in the paper, for simulated giants. Latents
     are in the canonical gauge, where those of the training stars have mean 0 and variance 1, so all
     count alike in the distances of t-SNE. Principal components of such latents would say nothing;
-    these are of the model spectra, B z. The paper names principal components and shows none.
+    these are of the model spectra, B z, or B phi(z) of a curved model. The paper names principal
+    components and shows none.
     """
     catalog = giants.infer_catalog(study, "B").compute()
 
     def make() -> xr.Dataset:
-        weights = np.asarray(giants.train_model(study)["flux"].map.weights)
+        spectrum = giants.train_model(study)["flux"].map
         with Progress("reducing latents", 1, enabled=study.progress) as shown:
             shown.update(0, "t-SNE")
-            return embed(catalog["latent"].values, weights)
+            return embed(catalog["latent"].values, spectrum)
 
     fingerprint = catalog.attrs["model_fingerprint"]
     embedding = study.keep("latents", make, model=fingerprint, perplexity=PERPLEXITY).compute()

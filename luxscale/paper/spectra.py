@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 import luxscale as lux
 from luxscale import plot
-from luxscale.analysis.goodness import effective_parameters, residuals
+from luxscale.analysis.goodness import effective_parameters
 from luxscale.model.lux import LuxModel
-from luxscale.model.predict import predict, predict_error
+from luxscale.model.predict import is_linear_between, predict, predict_error, predict_mean
 from luxscale.paper import giants
 from luxscale.paper.base import Study, register_figure
 from luxscale.paper.lines import find_windows, widen_span
@@ -84,17 +84,22 @@ def measure_goodness(study: Study) -> xr.Dataset:
 
 def _measure_goodness(block: xr.Dataset, model: LuxModel) -> xr.Dataset:
     """Return what `measure_goodness` does, of some stars."""
-    pulls = {}
-    for given in ("flux", "label_value"):
-        inferred = lux.infer(block, model, given)
-        pulls[given] = residuals(block, inferred, model, scaled=True).astype(float)
-    squared = {given: (pull**2).sum("wavelength") for given, pull in pulls.items()}
-    pixels = pulls["flux"].notnull().sum("wavelength")
-    freedom = pixels - effective_parameters(block, model)
+    output = model["flux"]
+    good = (block["flux_ivar"] > 0) & np.asarray(output.used)
+    ivar = block["flux_ivar"].where(good, 0).values.astype(float)
+
+    def measure(predicted: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+        residual = (block["flux"] - predicted).where(good, 0).values
+        chi2, count = output.noise.measure_chi2(ivar, residual)
+        return xr.DataArray(chi2, dims=STAR), xr.DataArray(count, dims=STAR)
+
+    squared, count = measure(predict(lux.infer(block, model), model))
+    of_labels, _ = measure(predict_from_labels(block, model))
+    freedom = count - effective_parameters(block, model)
     found = xr.Dataset(
         {
-            "from_flux": squared["flux"] / freedom,
-            "from_labels": squared["label_value"] / pixels,
+            "from_flux": squared / freedom,
+            "from_labels": of_labels / count,
             "freedom": freedom,
             "expected": _predict_chi2(block, model),
         }
@@ -102,12 +107,22 @@ def _measure_goodness(block: xr.Dataset, model: LuxModel) -> xr.Dataset:
     return found.drop_vars("label", errors="ignore")
 
 
+def predict_from_labels(block: xr.Dataset, model: LuxModel) -> xr.DataArray:
+    """Return the mean spectra of stars of these labels: (star, wavelength)."""
+    if is_linear_between(model, "flux", "label_value"):
+        return predict(lux.infer(block, model, "label_value"), model)
+    return predict_mean(block, model)["flux"]
+
+
 def _predict_chi2(block: xr.Dataset, model: LuxModel) -> xr.DataArray:
     """Return the mean reduced chi2 that spectra should have when only the labels are given.
 
     It is the mean over good pixels of (error^2 + s^2 + b C b) / (error^2 + s^2), where C is the
-    covariance of the latents given the labels.
+    covariance of the latents given the labels. NaN where the model is not linear: errors of pixels
+    alone do not say it there.
     """
+    if not is_linear_between(model, "flux", "label_value"):
+        return xr.full_like(block["flux_ivar"][:, 0], np.nan, float)
     output = model["flux"]
     good = (block["flux_ivar"] > 0) & np.asarray(output.used)
     noise2 = 1 / block["flux_ivar"].where(good)
@@ -124,7 +139,9 @@ def chi2(study: Study) -> Figure:
     The paper divides by the number of pixels, here it is the degrees of freedom: the number of
     pixels less the parameters that the fit spends. Twelve labels leave 36 directions of the latents
     to the prior, which gives the mean expected there. Latents are not Gaussian given labels: most
-    stars fit better than that, a few, metal-poor or cool, far worse.
+    stars fit better than that, a few, metal-poor or cool, far worse. Of a model that is not linear
+    the spectrum from labels is the mean of those that are possible, and no mean is expected of
+    chi2.
     """
     values = measure_goodness(study).compute()
     drawn = Figure((7.6, 3.2), layout="constrained")
@@ -133,7 +150,9 @@ def chi2(study: Study) -> Figure:
         ax.set_title(title)
         style_axes(ax)
     plot.chi2(values["from_flux"], freedom=values["freedom"], ax=left)
-    plot.chi2(values["from_labels"], expected=values["expected"], ax=right)
+    expected = values["expected"]
+    is_known = bool(expected.notnull().any())
+    plot.chi2(values["from_labels"], expected=expected if is_known else None, ax=right)
     return drawn
 
 
@@ -143,7 +162,7 @@ def derivatives(study: Study) -> Figure:
 
     As in the paper the derivatives are A B^+ (equation 13), without regard to noise; Mn, which the
     paper mentions, is drawn too. [M/H] is not [Fe/H]: it moves all metals together, so that no
-    single Fe I line need stand out.
+    single Fe I line need stand out. Those of a curved model are the ones at that star.
     """
     model = giants.train_model(study)
     catalog = giants.infer_catalog(study, "B").compute()
@@ -170,10 +189,9 @@ def _select_star(catalog: xr.Dataset, star: Any) -> xr.Dataset:
 def _add_spectra(ax: Any, study: Study, star: Any) -> None:
     """Draw a star's data, and its spectrum from its labels, over that from its fluxes."""
     survey = giants.select_sample(study, "B")
-    from_labels = giants.infer_catalog(study, "B", given="label_value")
     one = survey.isel({STAR: find_stars(survey, [star], "survey")}).compute()
     flux = one["flux"].where(one["flux_ivar"] > 0).values[0]
-    decoded = predict(_select_star(from_labels, star), giants.train_model(study)).values[0]
+    decoded = predict_from_labels(one, giants.train_model(study)).values[0]
     x = one["wavelength"].values
     ax.lines[0].set(color=CYCLE[0], label="from fluxes", zorder=3)
     ax.step(

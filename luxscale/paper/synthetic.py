@@ -73,9 +73,9 @@ def train_model(study: Study) -> LuxModel:
 
     def train() -> LuxModel:
         made = synthesise(training, study.pixels)
-        return lux.train(made, giants.LATENT_DIM, progress=study.progress)
+        return study.train(made, giants.LATENT_DIM)
 
-    return study.keep_model("synthetic-model", train, error=ERROR)
+    return study.keep_model("synthetic-model", train, error=ERROR, **study.training)
 
 
 def measure_pull(found: xr.Dataset, truth: xr.Dataset) -> float:

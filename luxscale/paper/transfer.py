@@ -42,14 +42,14 @@ def infer_catalog(study: Study) -> xr.Dataset:
     def infer() -> xr.Dataset:
         return xr.concat(_infer_folds(study, survey, fold), "star")
 
-    return study.keep("transfer-catalog", infer, latents=LATENT_DIM)
+    return study.keep("transfer-catalog", infer, latents=LATENT_DIM, **study.training)
 
 
 def _infer_folds(study: Study, survey: xr.Dataset, fold: np.ndarray) -> Iterator[xr.Dataset]:
     """Yield the labels of each fold, by a model of all other stars."""
     for k in range(FOLDS):
         training = survey.isel(star=fold != k)
-        model = lux.train(training, LATENT_DIM, progress=study.progress)
+        model = study.train(training, LATENT_DIM)
         yield lux.infer(survey.isel(star=fold == k), model).compute()
 
 

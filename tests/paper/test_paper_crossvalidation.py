@@ -3,11 +3,19 @@
 import pytest
 
 from luxscale import plot, store
+from luxscale.errors import InputError
 from luxscale.paper import Study, crossvalidation
 
 
 class Asked(Exception):
     """Stops a figure where its work would begin."""
+
+
+def test_a_recipe_with_a_prior_of_its_own_has_no_omega(monkeypatch, tmp_path):
+    monkeypatch.setattr(crossvalidation, "simulate_survey", lambda *_, **__: pytest.fail("begun"))
+    study = Study(out=tmp_path, recipe="curved", pixels=400, progress=False)
+    with pytest.raises(InputError, match="'curved' fits its prior, so there is no Omega"):
+        crossvalidation.crossvalidation(study)
 
 
 @pytest.mark.parametrize(

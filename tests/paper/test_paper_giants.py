@@ -77,6 +77,20 @@ def test_chi2_from_labels_is_as_expected_of_stars_that_follow_the_model(small_mo
     assert float(found["from_flux"].mean()) == pytest.approx(1, abs=0.05)
 
 
+def test_chi2_of_a_curved_model_counts_independent_values(curved_world, monkeypatch):
+    """Predictions are those of the true latents, so chi2 is that of noise."""
+    model, stars = curved_world.model, curved_world.survey(400, seed=8)
+    true = xr.DataArray(model["flux"].map(stars["latent_true"].values), dims=stars["flux"].dims)
+    monkeypatch.setattr(spectra.lux, "infer", lambda *_: None)
+    monkeypatch.setattr(spectra, "predict", lambda *_: true)
+    monkeypatch.setattr(spectra, "predict_from_labels", lambda *_: true)
+    monkeypatch.setattr(spectra, "effective_parameters", lambda *_: 0)
+    found = spectra._measure_goodness(stars, model)
+    assert (found["freedom"] == 8).all() and found["expected"].isnull().all()
+    assert float(found["from_flux"].mean()) == pytest.approx(1, abs=0.15)
+    np.testing.assert_allclose(found["from_labels"], found["from_flux"])
+
+
 def test_precision_is_of_test_stars_and_their_snr(study):
     found = precision.measure_precision(study)
     names = set(found["star"].values)

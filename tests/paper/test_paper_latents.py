@@ -7,6 +7,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from luxscale.errors import InputError
+from luxscale.model.decoders import LinearMap, PolynomialMap
 from luxscale.paper import Study, draw
 from luxscale.paper.latents import embed
 
@@ -16,7 +17,8 @@ def world():
     rng = np.random.default_rng(0)
     latent = rng.normal(size=(60, 5))
     latent[:30, 0] += 12  # two kinds of stars
-    return latent, rng.normal(size=(40, 5)) * [3, 2, 0.1, 0.1, 0.1]
+    weights = rng.normal(size=(40, 5)) * [3, 2, 0.1, 0.1, 0.1]
+    return latent, LinearMap(weights, np.zeros(40))
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +31,25 @@ def made(world):
 
 
 def test_principal_components_are_those_of_the_model_spectra(world, made):
-    latent, weights = world
-    spectra = latent @ weights.T
+    latent, spectrum = world
+    spectra = spectrum(latent)
     u, s, _ = np.linalg.svd(spectra - spectra.mean(0), full_matrices=False)
     np.testing.assert_allclose(made.attrs["explained"], s[:2] ** 2 / (s**2).sum(), rtol=1e-6)
     np.testing.assert_allclose(
         np.abs(made["pca"].values), np.abs(u[:, :2] * s[:2]), rtol=1e-6, atol=1e-6
     )
+
+
+def test_those_of_a_curved_model_are_of_its_spectra_too(world):
+    pytest.importorskip("sklearn.decomposition")
+    latent = world[0][:, :2]
+    weights = np.random.default_rng(1).normal(size=(40, 5))
+    curved = PolynomialMap.quadratic(weights, np.ones(40))
+    with threadpool_limits(1):
+        made = embed(latent, curved)
+    spectra = curved(latent)
+    s = np.linalg.svd(spectra - spectra.mean(0), compute_uv=False)
+    np.testing.assert_allclose(made.attrs["explained"], s[:2] ** 2 / (s**2).sum(), rtol=1e-6)
 
 
 def test_unlike_stars_lie_apart_in_tsne(made):
