@@ -88,7 +88,9 @@ def train(
         least gain of an iteration, in ln evidence or penalised log-likelihood per measured value);
         ``latent_precision`` (alternating: precision of the prior on latents in training, equation
         7); ``solver`` (alternating: ``"exact"``, or ``"jaxopt"`` for the paper's iterative solvers,
-        which need the extra of that name); ``quadratic``, ``cubic`` (curved: of how many of the
+        which need the extra of that name); ``noise`` (curved: ``"correlated"``, of which the pixels
+        of a spectrum share a part, or ``"independent"``, with a fitted scatter of each pixel);
+        ``quadratic``, ``cubic`` (curved: of how many of the
         first latents there are products of two, and of three); ``components`` (curved: that stand
         for a spectrum); ``gaussians`` (curved: of the prior).
 

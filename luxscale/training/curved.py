@@ -1,7 +1,8 @@
 """Curved maps under a mixture of Gaussians, by expectation-maximisation.
 
-Outputs are W phi(z), phi with products of latents (`luxscale.model.decoders`); spectra have
-correlated noise (`luxscale.training.component_noise`), labels and bands that of their errors.
+Outputs are W phi(z), phi with products of latents (`luxscale.model.decoders`). Spectra have
+correlated noise (`luxscale.training.component_noise`), labels and bands that of their errors; or
+all but labels have independent noise with a fitted scatter (`luxscale.training.pixels`).
 In the first iterations z ~ N(0, I), with the latents brought to mean 0 and covariance 1 before each
 M-step; in the later ones z ~ sum_k pi_k N(mu_k, S_k), fitted along (`luxscale.training.mixture`).
 
@@ -21,11 +22,10 @@ import numpy as np
 from luxscale.errors import InputError
 from luxscale.model.decoders import PolynomialMap
 from luxscale.training import mixture
-from luxscale.training.components import Components
-from luxscale.training.curved_start import find_start
-from luxscale.training.curved_state import Shape, State, Tables, load_table, take_stars
-from luxscale.training.curved_steps import DOF, expect, maximise, standardise, update_prior
-from luxscale.training.data import Fit, NoiseExtras, Report, Trained, TrainingData
+from luxscale.training.curved_noise import NOISES
+from luxscale.training.curved_state import Shape, State, Tables
+from luxscale.training.curved_steps import expect, maximise, standardise, update_prior
+from luxscale.training.data import Fit, Report, Trained, TrainingData
 
 #: Iterations under one Gaussian.
 _PLAIN = 6
@@ -45,6 +45,7 @@ def train_curved(
     latent_dim: int,
     *,
     iterations: int,
+    noise: str,
     quadratic: int,
     cubic: int,
     components: int,
@@ -58,6 +59,8 @@ def train_curved(
     data : TrainingData
     latent_dim, quadratic, cubic, components, gaussians : int
         See `Shape`.
+    noise : str
+        One of `NOISES`.
     iterations : int
         The first 6 under one Gaussian.
     report : callable
@@ -85,8 +88,9 @@ def train_curved(
         components=components,
         gaussians=gaussians,
     )
-    tables = [load_table(output, shape.components) for output in data.outputs]
-    state = find_start(data, tables, shape)
+    kind = NOISES[noise]
+    tables = kind.load(data, shape)
+    state = kind.find_start(data, tables, shape)
     history: list[float] = []
     for number in range(iterations):
         if number < _PLAIN:
@@ -118,7 +122,7 @@ def _make_map(features: Any) -> Callable[[Any, Any], PolynomialMap]:
 
 def _refit(state: State, tables: Tables, rows: np.ndarray) -> State:
     """Go on for a few iterations without the other stars, so that what they taught is forgotten."""
-    some = [take_stars(table, rows) for table in tables]
+    some = [table.take(rows) for table in tables]
     part = dataclasses.replace(
         state,
         z=state.z[rows],
@@ -135,13 +139,7 @@ def _describe(data: TrainingData, tables: Tables, state: State) -> Fit:
     """Return the parameters as those of pixels, bands and labels, in units of training."""
     arrays, noises = [], []
     for output, table, fitted in zip(data.outputs, tables, state.fitted, strict=True):
-        weights, noise, scatter = fitted.weights, NoiseExtras(), np.zeros(output.size)
-        if isinstance(table, Components):
-            assert fitted.noise is not None
-            weights = table.unit[:, None] * (table.vectors.T @ weights)
-            correlation = fitted.noise.describe(table)
-            noise = NoiseExtras(correlation=correlation, dof=DOF)
-            scatter = correlation.scatter
+        weights, scatter, noise = table.describe(fitted)
         arrays.append(
             output.arrays._replace(weights=weights[:, 1:], offset=weights[:, 0], scatter=scatter)
         )

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from luxscale.model.features import PolynomialFeatures
-from luxscale.training import components
-from luxscale.training.components import Components
-from luxscale.training.curved_state import Shape, State, Table, Tables
+from luxscale.training.curved_state import Shape, State, Tables
 from luxscale.training.data import TrainingData
 
 #: Variance of the latents at the start.
@@ -19,13 +17,13 @@ def find_start(data: TrainingData, tables: Tables, shape: Shape) -> State:
 
     Labels that are missing are predicted from the components, by ridge regression.
     """
-    labels = [t for t in tables if isinstance(t, Table) and t.is_label]
     measured = [t for o, t in zip(data.outputs, tables, strict=True) if not o.is_label]
-    spectra = np.hstack([_standardise_table(t) for t in measured])
+    spectra = np.hstack([table.standardise() for table in measured])
     n, p = data.n_stars, shape.latent_dim
     known = np.zeros((n, 0))
-    for table in labels:
-        filled = _fill_labels(table, spectra)
+    for output in data.labels:
+        values, ivar = output.read_table()
+        filled = _fill_labels(values.astype(float), ivar > 0, spectra)
         known = np.hstack([known, filled])
     known = _order_labels(known, spectra)[:, : p - 1]
     products = PolynomialFeatures(known.shape[1], known.shape[1])(known)
@@ -43,26 +41,17 @@ def find_start(data: TrainingData, tables: Tables, shape: Shape) -> State:
     )
 
 
-def _standardise_table(table: Components | Table) -> np.ndarray:
-    """Return data weighted by the noise of their stars: (star, value)."""
-    if isinstance(table, Components):
-        share = components.MODEL_SHARE
-        ratio = table.level / np.median(table.level)
-        return table.values / np.sqrt(share + (1 - share) * ratio)[:, None]
-    return np.where(table.ivar > 0, table.values, 0)
-
-
-def _fill_labels(table: Table, spectra: np.ndarray) -> np.ndarray:
+def _fill_labels(values: np.ndarray, is_known: np.ndarray, spectra: np.ndarray) -> np.ndarray:
     """Return labels of variance 1, those that are missing predicted from the spectra."""
-    filled = table.values.copy()
+    filled = values.copy()
     design = np.hstack([np.ones((len(spectra), 1)), spectra])
     ridge = 1e-2 * np.trace(spectra.T @ spectra) / spectra.shape[1] / len(spectra)
-    for i, known in enumerate((table.ivar > 0).T):
+    for i, known in enumerate(is_known.T):
         if known.all():
             continue
         x = design[known]
         normal = x.T @ x + ridge * len(x) * np.eye(x.shape[1])
-        slope = np.linalg.solve(normal, x.T @ table.values[known, i])
+        slope = np.linalg.solve(normal, x.T @ values[known, i])
         filled[~known, i] = design[~known] @ slope
     return filled / np.maximum(filled.std(0), 1e-9)
 

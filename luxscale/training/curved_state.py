@@ -9,13 +9,7 @@ import numpy as np
 
 from luxscale.model.features import Features, PolynomialFeatures
 from luxscale.model.priors import MixturePrior
-from luxscale.training import components
-from luxscale.training.component_noise import NoiseParts
-from luxscale.training.components import Components
-from luxscale.training.data import TrainingOutput
-
-#: Factor on the catalogue's errors of the training labels.
-LABEL_ERROR = 1.2
+from luxscale.training.evidence import Evidence, Fitted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,37 +39,6 @@ class Shape:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Table:
-    """An output of independent noise in training: labels or bands.
-
-    Parameters
-    ----------
-    values, ivar : array, (star, feature)
-    is_label : bool
-    """
-
-    values: np.ndarray
-    ivar: np.ndarray
-    is_label: bool
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """Parameters of one output.
-
-    Parameters
-    ----------
-    weights : array, (value, term + 1)
-        Of (1, phi).
-    noise : NoiseParts, optional
-        Of a spectrum's components.
-    """
-
-    weights: np.ndarray
-    noise: NoiseParts | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class State:
     """Where expectation-maximisation is.
 
@@ -101,21 +64,4 @@ class State:
     prior: MixturePrior | None = None
 
 
-Tables = Sequence[Components | Table]
-
-
-def load_table(output: TrainingOutput, number: int) -> Components | Table:
-    """Return an output as curved training takes it: spectra as so many components."""
-    values, ivar = (array.astype(float) for array in output.read_table())
-    if output.is_spectrum:
-        return components.find_components(values, ivar, number)
-    if output.is_label:
-        ivar = ivar / LABEL_ERROR**2
-    return Table(values=values, ivar=ivar, is_label=output.is_label)
-
-
-def take_stars(table: Components | Table, rows: np.ndarray) -> Components | Table:
-    """Return the data of some of the stars."""
-    if isinstance(table, Components):
-        return table.take(rows)
-    return dataclasses.replace(table, values=table.values[rows], ivar=table.ivar[rows])
+Tables = Sequence[Evidence]

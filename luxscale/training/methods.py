@@ -231,6 +231,7 @@ METHODS: dict[str, Method] = {
         fit=_fit_curved,
         settings={
             "iterations": Setting(default=24, whole=True),
+            "noise": Setting(default="correlated", choices=("correlated", "independent")),
             "quadratic": Setting(
                 default=12, whole=True, zero=True, size="First latents that have products of two"
             ),

@@ -119,6 +119,44 @@ def test_an_outlying_star_is_flagged_and_does_not_steer(training_stars, held_out
     assert (caught & int(flags.BIT["bad_fit"]) > 0).all()
 
 
+def test_independent_noise_has_the_scatter_of_its_pixels_and_right_errors():
+    training, held_out = (
+        with_white_noise(make_survey(n, seed)) for n, seed in ((600, 0), (300, 1))
+    )
+    model = lux.train(
+        training,
+        method="curved",
+        noise="independent",
+        latent_dim=6,
+        quadratic=3,
+        gaussians=1,
+        iterations=20,
+        folds=2,
+        progress=False,
+    )
+    np.testing.assert_allclose(np.median(model["flux"].scatter), 0.01, rtol=0.1)
+    ours, catalog = errors_of(model, held_out)
+    theirs, _ = errors_of(lux.train(training, 7, folds=1, progress=False), held_out)
+    assert ((ours**2).mean(0) < 0.75 * (theirs**2).mean(0)).all()
+    width = 1.4826 * np.median(np.abs(ours * SPREAD / catalog.label_err.values), 0)
+    assert ((width > 0.8) & (width < 1.25)).all(), width
+    # six latents take their share of 45 pixels
+    assert float((catalog.chi2 / catalog.n_pixels).median()) == pytest.approx(39 / 45, abs=0.06)
+
+
+def with_white_noise(stars):
+    """The same stars with pixels of error 0.005, scatter 0.01 beyond it, and gaps."""
+    rng = np.random.default_rng(len(stars.star))
+    x = (stars.label_true.values - [4800.0, 2.4, -0.3]) / SPREAD
+    shapes = np.cumsum(np.random.default_rng(3).standard_normal((9, 50)), 1) / np.sqrt(50)
+    i, j = np.tril_indices(3)
+    flux = 3 + 0.1 * (x @ shapes[:3] + 0.5 * (x[:, i] * x[:, j]) @ shapes[3:])
+    flux = flux + np.hypot(0.005, 0.01) * rng.standard_normal(flux.shape)
+    ivar = np.where(rng.random(flux.shape) < 0.1, 0, 0.005**-2)
+    dims = ("star", "wavelength")
+    return stars.assign(flux=(dims, flux.astype("f4")), flux_ivar=(dims, ivar.astype("f4")))
+
+
 def test_stars_that_are_all_alike_are_refused_by_name(training_stars):
     alike = training_stars.isel(star=[0] * 60).assign_coords(star=[f"x{i}" for i in range(60)])
     with pytest.raises(InputError, match="same value"):

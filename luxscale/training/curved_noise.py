@@ -1,0 +1,77 @@
+"""The noise of spectra in curved training: which class their data have, and where it starts."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from luxscale.training import components
+from luxscale.training.curved_start import find_start
+from luxscale.training.curved_state import Shape, State, Tables
+from luxscale.training.data import TrainingData, TrainingOutput
+from luxscale.training.evidence import Evidence
+from luxscale.training.linear_start import find_linear_start
+from luxscale.training.marginal import find_principal_latents, measure_label_scatter
+from luxscale.training.pixels import Pixels
+from luxscale.training.spectra import Spectra
+from luxscale.training.tables import Table
+
+#: Factor on the catalogue's errors of the training labels.
+LABEL_ERROR = 1.2
+
+
+class NoiseKind(Protocol):
+    """How the noise of spectra is taken."""
+
+    def load(self, data: TrainingData, shape: Shape) -> Tables:
+        """Return the data of each output."""
+
+    def find_start(self, data: TrainingData, tables: Tables, shape: Shape) -> State:
+        """Return the latents to begin with."""
+
+
+class Correlated:
+    """Spectra as components, with one covariance and a noise level of each star."""
+
+    def load(self, data: TrainingData, shape: Shape) -> Tables:
+        """Return the data of each output."""
+        return [_load_correlated(output, shape) for output in data.outputs]
+
+    def find_start(self, data: TrainingData, tables: Tables, shape: Shape) -> State:
+        """Begin with the labels as latents."""
+        return find_start(data, tables, shape)
+
+
+class Independent:
+    """Spectra and bands pixel by pixel, with a fitted scatter of each."""
+
+    def load(self, data: TrainingData, shape: Shape) -> Tables:
+        """Return the data of each output, labels with their scatter about linear regression."""
+        z = find_principal_latents(data, shape.latent_dim)[: data.n_stars]
+        tables: list[Evidence] = []
+        for output, scatter in zip(data.outputs, measure_label_scatter(data, z), strict=True):
+            if not output.is_label:
+                tables.append(Pixels(arrays=output.arrays, rows=np.arange(data.n_stars)))
+                continue
+            values, ivar = (array.astype(float) for array in output.read_table())
+            weights = ivar / (1 + ivar * scatter**2)
+            tables.append(Table(values=values, ivar=weights, scatter=scatter))
+        return tables
+
+    def find_start(self, data: TrainingData, tables: Tables, shape: Shape) -> State:
+        """Begin with the latents of a linear model."""
+        return find_linear_start(data, shape)
+
+
+def _load_correlated(output: TrainingOutput, shape: Shape) -> Evidence:
+    values, ivar = (array.astype(float) for array in output.read_table())
+    if output.is_spectrum:
+        return Spectra(components.find_components(values, ivar, shape.components))
+    if output.is_label:
+        ivar = ivar / LABEL_ERROR**2
+    return Table(values=values, ivar=ivar, scatter=np.zeros(output.size))
+
+
+#: Each kind, by the name that users give it.
+NOISES: dict[str, NoiseKind] = {"correlated": Correlated(), "independent": Independent()}

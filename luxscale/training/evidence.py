@@ -1,0 +1,175 @@
+"""What curved training asks of the data of an output, whatever their noise.
+
+Each kind of noise is a class: `luxscale.training.spectra.Spectra` of spectra with correlated
+noise, `luxscale.training.pixels.Pixels` of values with a scatter of their own, and
+`luxscale.training.tables.Table` of values whose noise is known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from luxscale.model.features import Features, find_moments
+from luxscale.model.observation import Equations
+from luxscale.training.data import NoiseExtras
+
+#: Degrees of freedom of spectra.
+DOF = 20.0
+
+#: Stars in one piece of the sums.
+_PIECE = 200
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """Parameters of one output.
+
+    Parameters
+    ----------
+    weights : array, (value, term + 1)
+        Of (1, phi).
+    noise : optional
+        Of the kind that belongs to the data; None where nothing of it is fitted.
+    """
+
+    weights: np.ndarray
+    noise: Any = None
+
+
+class Likelihood(NamedTuple):
+    """How likely the data of an output are at given latents: (star,) each.
+
+    chi2, n_values: that weights of stars under heavy tails follow from, 0 where noise is Gaussian;
+    logarithm: ln p, without what never changes.
+    """
+
+    chi2: Any
+    n_values: Any
+    logarithm: Any
+
+
+class Description(NamedTuple):
+    """A fitted output in pixels, bands or labels: weights (feature, term + 1), scatter, noise."""
+
+    weights: np.ndarray
+    scatter: np.ndarray
+    noise: NoiseExtras
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Regressors:
+    """The features of stars whose latents are N(z, C).
+
+    Parameters
+    ----------
+    features : Features
+        phi.
+    z : array, (star, latent)
+    covariance : array, (star, latent, latent)
+    mean : array, (star, term + 1)
+        E[(1, phi)].
+    """
+
+    features: Features
+    z: np.ndarray
+    covariance: np.ndarray
+    mean: np.ndarray
+
+    @functools.cached_property
+    def packed_covariance(self) -> np.ndarray:
+        """Cov[phi], the lower triangle of each star, float32: (star, product of terms)."""
+        parts = []
+        for rows in _split(len(self.z)):
+            mean, spread = find_moments(self.features, self.z[rows], self.covariance[rows])
+            i, j = np.tril_indices(mean.shape[1])
+            products = spread.swapaxes(1, 2) @ spread
+            parts.append(products[:, i, j].astype(np.float32))
+        return np.concatenate(parts)
+
+
+def sum_squares(
+    features: Features, z: np.ndarray, covariance: np.ndarray, weights: np.ndarray
+) -> tuple[Regressors, np.ndarray]:
+    """Return the regressors f = (1, phi) of stars, and sums of w E[f f^T].
+
+    Parameters
+    ----------
+    features : Features
+    z, covariance : array, (star, latent) and (star, latent, latent)
+    weights : array, (star, sum)
+        w.
+
+    Returns
+    -------
+    regressors : Regressors
+    sums : array, (sum, term + 1, term + 1)
+    """
+    k = features(z[:1]).shape[-1] + 1
+    sums = np.zeros((weights.shape[1], k, k))
+    first = np.empty((len(z), k))
+    for rows in _split(len(z)):
+        mean, spread = find_moments(features, z[rows], covariance[rows])
+        first[rows] = np.hstack([np.ones((len(rows), 1)), mean])
+        both = np.zeros((len(rows), 1 + spread.shape[1], k))
+        both[:, 0] = first[rows]
+        both[:, 1:, 1:] = spread
+        products = (both.swapaxes(1, 2) @ both).reshape(len(rows), -1)
+        sums += (weights[rows].T @ products).reshape(sums.shape)
+    regressors = Regressors(features=features, z=z, covariance=covariance, mean=first)
+    return regressors, sums
+
+
+def _split(n: int) -> list[np.ndarray]:
+    return np.array_split(np.arange(n), n // _PIECE + 1)
+
+
+class Evidence(Protocol):
+    """The data of one output for the training stars."""
+
+    @property
+    def has_gaps(self) -> np.ndarray:
+        """Which stars have equations of another form than the others: (star,)."""
+
+    def take(self, rows: np.ndarray) -> Evidence:
+        """Return the data of some of the stars."""
+
+    def standardise(self) -> np.ndarray:
+        """Return the data weighted by the noise of their stars: (star, value)."""
+
+    def list_weights(self, robust_weight: np.ndarray) -> np.ndarray:
+        """Return the weights of the stars in each sum of E[f f^T] it needs: (star, sum)."""
+
+    def fit(
+        self,
+        regressors: Regressors,
+        squares: np.ndarray,
+        robust_weight: np.ndarray,
+        old: Fitted | None,
+    ) -> Fitted:
+        """Return what makes the data most likely.
+
+        Parameters
+        ----------
+        regressors : Regressors
+        squares : array, (sum, term + 1, term + 1)
+            The sums of E[f f^T] with the weights of `list_weights`.
+        robust_weight : array, (star,)
+            Under heavy tails.
+        old : Fitted, optional
+            Of the last iteration.
+        """
+
+    def make_equations(
+        self, fitted: Fitted, rows: np.ndarray, robust_weight: np.ndarray, features: Features
+    ) -> Equations:
+        """Return what the data of some stars say of their latents, in float64."""
+
+    def measure(self, fitted: Fitted, regressors: np.ndarray) -> Likelihood:
+        """Return how likely the data are at (1, phi) of each star: (star, term + 1)."""
+
+    def describe(self, fitted: Fitted) -> Description:
+        """Return what was fitted, in the units of training."""

@@ -1,0 +1,95 @@
+"""Values of independent noise in curved training: regression, and what they say of latents."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from luxscale.model.features import PolynomialFeatures, find_moments
+from luxscale.training.data import BLOCK, Arrays
+from luxscale.training.evidence import sum_squares
+from luxscale.training.pixels import Pixels
+
+FEATURES = PolynomialFeatures(3, 2)
+SCATTER = 0.2
+
+
+def make_problem(d, seed=0):
+    """Return pixels of a quadratic model with gaps, latents and their covariances."""
+    rng = np.random.default_rng(seed)
+    n = 2 * BLOCK
+    z = rng.standard_normal((n, 3))
+    half = 0.2 * rng.standard_normal((n, 3, 3))
+    truth = rng.standard_normal((d, 1 + FEATURES.n_terms)) * 0.5
+    sigma = rng.uniform(0.05, 0.3, (n, d))
+    noise = np.hypot(sigma, SCATTER) * rng.standard_normal((n, d))
+    values = truth[:, 0] + FEATURES(z) @ truth[:, 1:].T + noise
+    ivar = np.where(rng.random((n, d)) < 0.2, 0, 1 / sigma**2)
+    values = np.where(ivar > 0, values, 0)
+    arrays = Arrays.empty(values.astype("f4"), ivar.astype("f4"), d)
+    covariance = half @ half.swapaxes(1, 2) + 1e-4 * np.eye(3)
+    return Pixels(arrays=arrays, rows=np.arange(n)), z, covariance
+
+
+def fit(pixels, z, covariance, old=None):
+    """Fit pixels once."""
+    regressors, sums = sum_squares(FEATURES, z, covariance, np.zeros((len(z), 0)))
+    return pixels.fit(regressors, sums, np.ones(len(z)), old)
+
+
+def test_weights_are_those_of_float64_and_scatter_is_found():
+    pixels, z, covariance = make_problem(6)
+    rows = np.arange(0, len(z), 2)
+    some = pixels.take(rows)
+    exact = 1e-9 * np.tile(np.eye(3), (rows.size, 1, 1))
+    fitted = fit(some, z[rows], exact, fit(some, z[rows], exact))
+    np.testing.assert_allclose(fitted.noise.scatter, SCATTER, rtol=0.15)
+
+    fitted = fit(some, z[rows], covariance[rows], fitted)
+    mean, spread = find_moments(FEATURES, z[rows], covariance[rows])
+    f = np.hstack([np.ones((rows.size, 1)), mean])
+    extra = np.zeros((rows.size, f.shape[1], f.shape[1]))
+    extra[:, 1:, 1:] = spread.swapaxes(1, 2) @ spread
+    ivar = pixels.arrays.ivar[rows].astype(float)
+    w = ivar / (1 + ivar * fitted.noise.scatter.astype(float) ** 2)
+    for i, weights in enumerate(fitted.weights):
+        normal = (f * w[:, i, None]).T @ f + np.tensordot(w[:, i], extra, axes=1)
+        ridge = w[:, i].sum() / (w[:, i] > 0).sum() * np.eye(f.shape[1])
+        ridge[0, 0] *= 1e-6
+        expected = np.linalg.solve(normal + ridge, f.T @ (w[:, i] * pixels.arrays.values[rows, i]))
+        np.testing.assert_allclose(weights, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("d", [6, 40])
+def test_equations_are_chi_square_of_the_pixels(d):
+    """Pixel by pixel where they are few, summed where they are many."""
+    pixels, z, covariance = make_problem(d)
+    fitted = fit(pixels, z, covariance)
+    rows = np.array([5, 300, 7])
+    equations = pixels.make_equations(fitted, rows, np.ones(3), FEATURES)
+    other = z[rows] + 0.3
+    found = np.asarray(equations.measure_change(z[rows], other))
+    ivar = pixels.arrays.ivar[rows].astype(float)
+    w = ivar / (1 + ivar * fitted.noise.scatter.astype(float) ** 2)
+
+    def chi2(at):
+        rest = pixels.arrays.values[rows] - fitted.weights[:, 0]
+        return (w * (rest - FEATURES(at) @ fitted.weights[:, 1:].T) ** 2).sum(1)
+
+    np.testing.assert_allclose(found, chi2(other) - chi2(z[rows]), rtol=1e-4)
+    narrow = equations.precision.ndim == 2
+    assert narrow == (d == 6)
+
+
+def test_the_likelihood_is_that_of_measured_values():
+    pixels, z, covariance = make_problem(6)
+    fitted = fit(pixels, z, covariance)
+    few = dataclasses.replace(pixels, rows=np.array([3, 400]))
+    f = np.hstack([np.ones((2, 1)), FEATURES(z[few.rows])])
+    found = few.measure(fitted, f)
+    ivar = pixels.arrays.ivar[few.rows].astype(float)
+    w = ivar / (1 + ivar * fitted.noise.scatter.astype(float) ** 2)
+    rest = pixels.arrays.values[few.rows] - f @ fitted.weights.T
+    expected = np.where(w > 0, np.log(np.where(w > 0, w, 1) / 2 / np.pi) - w * rest**2, 0)
+    np.testing.assert_allclose(found.logarithm, 0.5 * expected.sum(1), rtol=1e-4)
+    assert not found.n_values.any()  # its tails are Gaussian
