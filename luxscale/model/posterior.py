@@ -90,10 +90,10 @@ def find_modes(
     _, chosen = jax.lax.top_k(-scores, tried)
     n = chosen.shape[0]
 
-    # where the outputs bend much, Gauss-Newton steps creep
+    # where the outputs bend much, Gauss-Newton steps creep; not known until the program runs
     bent = rounds > FEW_ROUNDS
 
-    def improve(which: Any, mode: Mode, active: Any, steps: int = STEPS, bent: bool = bent) -> Mode:
+    def improve(which: Any, mode: Mode, active: Any, steps: int = STEPS, bent: Any = bent) -> Mode:
         local = Local(*(a[which] for a in prior))
         new = _run_round(observations, dofs, local, mode, steps, bent)
         # a star that has settled does not move with the others of its block
@@ -169,7 +169,7 @@ def _run_round(
     local: Local,
     mode: Mode,
     steps: int,
-    bent: bool,
+    bent: Any,
 ) -> Mode:
     """Take a few steps of the search of one term, with the weights of heavy tails as they are."""
     first = mode.covariance[:, 0, 0] == 0
@@ -262,10 +262,8 @@ def search(
         eye = jnp.eye(z.shape[1], dtype=z.dtype)
         lifted = hessian + (damping[:, None] * diagonal)[..., None] * eye
         factor = jnp.linalg.cholesky(lifted)
-        if bent:
-            newton = jnp.linalg.cholesky(lifted + sum(one.bend(z) for one in equations))
-            convex = ~jnp.isnan(newton).any((1, 2), keepdims=True)
-            factor = jnp.where(convex, newton, factor)
+        if bent is not False:
+            factor = jax.lax.cond(bent, _take_curvature, _keep, equations, z, lifted, factor)
         new = z + cho_solve((factor, True), downhill[..., None])[..., 0]
         # false of NaN, where damping is too small
         better = _measure_change(equations, mean, precision, z, new) < 0
@@ -275,6 +273,17 @@ def search(
 
     found: tuple[Any, Any] = jax.lax.fori_loop(0, steps, step, (z, damping))
     return found
+
+
+def _take_curvature(equations: Sequence[Equations], z: Any, lifted: Any, factor: Any) -> Any:
+    """Return the factor of Newton's matrix, where what is minimised is convex."""
+    newton = jnp.linalg.cholesky(lifted + sum(one.bend(z) for one in equations))
+    convex = ~jnp.isnan(newton).any((1, 2), keepdims=True)
+    return jnp.where(convex, newton, factor)
+
+
+def _keep(equations: Sequence[Equations], z: Any, lifted: Any, factor: Any) -> Any:
+    return factor
 
 
 def linearise(equations: Sequence[Equations], mean: Any, precision: Any, z: Any) -> tuple[Any, Any]:
