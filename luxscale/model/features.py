@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 import jax
@@ -157,7 +158,7 @@ def quadratic_features(z: Any) -> Any:
     return PolynomialFeatures(z.shape[-1], z.shape[-1])(z)
 
 
-def find_moments(features: Features, z: Any, covariance: Any) -> tuple[Any, Any]:
+def find_moments(features: Callable[[Any], Any], z: Any, covariance: Any) -> tuple[Any, Any]:
     """Return the mean of phi(z), and rows R of its covariance R^T R, for z ~ N(m, C).
 
     From phi at the mean and at m +- sqrt(3) L_i, with C = L L^T. Exact for products of two, but
@@ -165,7 +166,8 @@ def find_moments(features: Features, z: Any, covariance: Any) -> tuple[Any, Any]
 
     Parameters
     ----------
-    features : Features
+    features : callable
+        phi.
     z : array, (star, latent)
     covariance : array, (star, latent, latent)
 

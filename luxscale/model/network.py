@@ -45,19 +45,19 @@ class NetworkFeatures:
     def __call__(self, z: Any) -> Any:
         """Return the features: (..., latent) -> (..., term)."""
         library = jnp if isinstance(z, jax.Array) else np
-        hidden, _ = self._run(z)
+        hidden = run_layers(self.layers, z)
         return library.concatenate([self.products(z), hidden], -1)
 
     def slopes(self, z: Any, weights: Any) -> Any:
         """Return d(W phi)/dz: z (star, latent), W (feature, term) -> (star, latent, feature)."""
         split = self.products.n_terms
-        _, slopes = self._run(z)
+        slopes = _find_slopes(self.layers, z)
         of_products = self.products.slopes(z, weights[:, :split])
         return of_products + _pick_dot(z)(slopes, weights[:, split:].T)
 
     def jacobian(self, z: Any) -> np.ndarray:
         """Return d phi / d z at the latents z of one star: (latent,) -> (term, latent)."""
-        _, slopes = self._run(np.asarray(z, float))
+        slopes = _find_slopes(self.layers, np.asarray(z, float))
         return np.concatenate([self.products.jacobian(z), slopes.T])
 
     @property
@@ -66,16 +66,31 @@ class NetworkFeatures:
         units = "-".join(str(matrix.shape[0]) for matrix, _ in self.layers)
         return f"{self.products.description}, and a network of {units} units"
 
-    def _run(self, z: Any) -> tuple[Any, Any]:
-        """Return the last hidden layer, (..., unit), and its slopes, (..., latent, unit)."""
-        library = jnp if isinstance(z, jax.Array) else np
-        dot = _pick_dot(z)
-        hidden, slopes = z, None
-        for matrix, offset in self.layers:
-            hidden = library.tanh(dot(hidden, matrix.T) + offset)
-            inner = matrix.T if slopes is None else dot(slopes, matrix.T)
-            slopes = inner * (1 - hidden**2)[..., None, :]
-        return hidden, slopes
+
+def run_layers(layers: Any, z: Any) -> Any:
+    """Return the last hidden layer: (..., latent) -> (..., unit)."""
+    return _propagate(layers, z)[-1]
+
+
+def _propagate(layers: Any, z: Any) -> list[Any]:
+    """Return all hidden layers."""
+    library = jnp if isinstance(z, jax.Array) else np
+    dot, found = _pick_dot(z), []
+    hidden = z
+    for matrix, offset in layers:
+        hidden = library.tanh(dot(hidden, matrix.T) + offset)
+        found.append(hidden)
+    return found
+
+
+def _find_slopes(layers: Any, z: Any) -> Any:
+    """Return d h_L / d z: (..., latent) -> (..., latent, unit)."""
+    dot = _pick_dot(z)
+    slopes = None
+    for (matrix, _), hidden in zip(layers, _propagate(layers, z), strict=True):
+        inner = matrix.T if slopes is None else dot(slopes, matrix.T)
+        slopes = inner * (1 - hidden**2)[..., None, :]
+    return slopes
 
 
 def _pick_dot(z: Any) -> Any:

@@ -49,7 +49,7 @@ def train(
     latent_dim : int, optional
         Number of latents P; 48 by default, 12 of the curved method. The Cannon has one a label, and
         takes none.
-    recipe : {"linear", "curved", "cubic"}, optional
+    recipe : {"linear", "curved", "cubic", "network"}, optional
         A method with sizes that the number of stars can carry; see ``luxscale.training.recipes``.
         Where neither it nor anything else of the model is given, those that the stars can carry are
         compared by the labels of stars left out, and the simplest is chosen that is within one
@@ -90,9 +90,10 @@ def train(
         7); ``solver`` (alternating: ``"exact"``, or ``"jaxopt"`` for the paper's iterative solvers,
         which need the extra of that name); ``noise`` (curved: ``"correlated"``, of which the pixels
         of a spectrum share a part, or ``"independent"``, with a fitted scatter of each pixel);
-        ``quadratic``, ``cubic`` (curved: of how many of the
-        first latents there are products of two, and of three); ``components`` (curved: that stand
-        for a spectrum); ``gaussians`` (curved: of the prior).
+        ``quadratic``, ``cubic`` (curved: of how many of the first latents there are products of
+        two, and of three); ``network`` (curved: units of each hidden layer of a network beside
+        them, none if 0; needs the extra of that name); ``components`` (curved: that stand for a
+        spectrum); ``gaussians`` (curved: of the prior).
 
     Returns
     -------

@@ -1,6 +1,7 @@
 """Curved maps under a mixture of Gaussians, by expectation-maximisation.
 
-Outputs are W phi(z), phi with products of latents (`luxscale.model.decoders`). Spectra have
+Outputs are W phi(z), phi with products of latents (`luxscale.model.features`), and a network beside
+them if asked for (`luxscale.training.networks`). Spectra have
 correlated noise (`luxscale.training.component_noise`), labels and bands that of their errors; or
 all but labels have independent noise with a fitted scatter (`luxscale.training.pixels`).
 In the first iterations z ~ N(0, I), with the latents brought to mean 0 and covariance 1 before each
@@ -14,14 +15,13 @@ M-step; in the later ones z ~ sum_k pi_k N(mu_k, S_k), fitted along (`luxscale.t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from luxscale.errors import InputError
-from luxscale.model.decoders import PolynomialMap
 from luxscale.training import mixture
+from luxscale.training.curved_features import pick_learner
 from luxscale.training.curved_noise import NOISES
 from luxscale.training.curved_state import Shape, State, Tables
 from luxscale.training.curved_steps import expect, maximise, standardise, update_prior
@@ -48,6 +48,7 @@ def train_curved(
     noise: str,
     quadratic: int,
     cubic: int,
+    network: int,
     components: int,
     gaussians: int,
     report: Report,
@@ -61,6 +62,8 @@ def train_curved(
         See `Shape`.
     noise : str
         One of `NOISES`.
+    network : int
+        Its units.
     iterations : int
         The first 6 under one Gaussian.
     report : callable
@@ -74,7 +77,7 @@ def train_curved(
     Raises
     ------
     InputError
-        If there is nothing but labels.
+        If there is nothing but labels, or a network is asked for and optax is not installed.
     """
     if not data.measured:
         raise InputError(
@@ -85,9 +88,11 @@ def train_curved(
         latent_dim=latent_dim,
         quadratic=min(quadratic, latent_dim),
         cubic=min(cubic, latent_dim),
+        units=network,
         components=components,
         gaussians=gaussians,
     )
+    learner = pick_learner(shape)
     kind = NOISES[noise]
     tables = kind.load(data, shape)
     state = kind.find_start(data, tables, shape)
@@ -97,7 +102,9 @@ def train_curved(
             state = standardise(state)
         elif number == _PLAIN:
             prior = mixture.fit_mixture(state.z, state.covariance, shape.gaussians)
-            state = dataclasses.replace(state, prior=prior)
+            state = learner.begin(dataclasses.replace(state, prior=prior))
+        if number > _PLAIN:
+            state = learner.improve(state, tables)
         state = maximise(state, tables)
         steps = _STEPS if number else _FIRST_STEPS
         state, objective = expect(state, tables, steps, heavy=number >= _HEAVY_FROM)
@@ -112,12 +119,8 @@ def train_curved(
             yield _describe(data, tables, _refit(state, tables, others))
 
     fit = _describe(data, tables, state)
-    makers = [_make_map(state.features)] * len(data.outputs)
+    makers = [learner.finish(state)] * len(data.outputs)
     return Trained(fit.arrays, history, leave_out, tuple(makers), fit.prior, fit.noises)
-
-
-def _make_map(features: Any) -> Callable[[Any, Any], PolynomialMap]:
-    return lambda weights, offset: PolynomialMap(weights, offset, features)
 
 
 def _refit(state: State, tables: Tables, rows: np.ndarray) -> State:

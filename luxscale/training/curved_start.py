@@ -29,9 +29,11 @@ def find_start(data: TrainingData, tables: Tables, shape: Shape) -> State:
     products = PolynomialFeatures(known.shape[1], known.shape[1])(known)
     design = np.hstack([np.ones((n, 1)), products])
     rest = spectra - design @ np.linalg.lstsq(design, spectra, rcond=None)[0]
-    left, _, _ = np.linalg.svd(rest, full_matrices=False)
+    left, _, right = np.linalg.svd(rest, full_matrices=False)
+    # the sign of a singular vector is arbitrary
+    largest = np.take_along_axis(right, np.abs(right).argmax(1)[:, None], 1)[:, 0]
     free = p - known.shape[1]
-    more = left[:, :free] * np.sqrt(n)
+    more = (left * np.sign(largest))[:, :free] * np.sqrt(n)
     z = np.hstack([known, more, np.zeros((n, free - more.shape[1]))])
     return State(
         features=shape.products,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,8 @@ class Shape:
     ----------
     latent_dim, quadratic, cubic : int
         P, and of how many of the first latents phi has products of two, and of three.
+    units : int
+        Of each hidden layer of a network beside the products; 0 for none.
     components : int
         D, that stand for a spectrum.
     gaussians : int
@@ -29,6 +32,7 @@ class Shape:
     latent_dim: int
     quadratic: int
     cubic: int
+    units: int
     components: int
     gaussians: int
 
@@ -54,6 +58,8 @@ class State:
         One for each output; none before the first M-step.
     prior : MixturePrior, optional
         N(0, I) if not there.
+    memory : pytree, optional
+        What the descent of features that learn goes on from.
     """
 
     features: Features
@@ -62,6 +68,7 @@ class State:
     robust_weight: np.ndarray
     fitted: tuple[Fitted, ...] = ()
     prior: MixturePrior | None = None
+    memory: Any = None
 
 
 Tables = Sequence[Evidence]

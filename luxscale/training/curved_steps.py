@@ -69,7 +69,7 @@ def expect(state: State, tables: Tables, steps: int, *, heavy: bool) -> tuple[St
     g = state.robust_weight if heavy else np.ones(n)
     z, covariance = state.z.copy(), state.covariance.copy()
     for rows in (np.flatnonzero(~gaps), np.flatnonzero(gaps)):
-        for block in _split_rows(rows):
+        for block in split_rows(rows):
             equations = []
             for table, fitted in zip(tables, state.fitted, strict=True):
                 equations.append(table.make_equations(fitted, block, g[block], state.features))
@@ -83,7 +83,7 @@ def expect(state: State, tables: Tables, steps: int, *, heavy: bool) -> tuple[St
     return dataclasses.replace(new, robust_weight=robust_weight), objective
 
 
-def _split_rows(rows: np.ndarray) -> Iterator[np.ndarray]:
+def split_rows(rows: np.ndarray) -> Iterator[np.ndarray]:
     """Yield rows in blocks of one size; the last is filled up with rows of its own."""
     for start in range(0, rows.size, _BLOCK):
         block = rows[start : start + _BLOCK]

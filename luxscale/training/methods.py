@@ -238,6 +238,9 @@ METHODS: dict[str, Method] = {
             "cubic": Setting(
                 default=0, whole=True, zero=True, size="First latents that have products of three"
             ),
+            "network": Setting(
+                default=0, whole=True, zero=True, size="Units of each layer of a network"
+            ),
             "components": Setting(
                 default=80, whole=True, size="Components that stand for a spectrum"
             ),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 #: Names of the recipes, the simplest first.
-NAMES = ("linear", "curved", "cubic")
+NAMES = ("linear", "curved", "cubic", "network")
 
 #: Most stars that a comparison trains on, and that it leaves out.
 _MOST_TRAINED, _MOST_LEFT_OUT = 5000, 1500
@@ -32,6 +32,9 @@ _STARS_PER_TERM, _STARS_PER_GAUSSIAN, _STARS_PER_COMPONENT = 15, 60, 5
 
 #: Most latents, components and Gaussians, and latents that have products of three.
 _LATENTS, _COMPONENTS, _GAUSSIANS, _CUBIC = 12, 80, 80, 5
+
+#: Units of each layer of a network.
+_UNITS = 32
 
 #: Stars from which products of three are tried.
 _CUBIC_FROM = 8000
@@ -67,6 +70,8 @@ class Recipe:
         products = "products of two"
         if self.settings["cubic"]:
             products += f", of three of the first {self.settings['cubic']}"
+        if self.settings["network"]:
+            products += f", a network of {self.settings['network']} units a layer"
         return (
             f"{self.latent_dim} latents, {products}, correlated noise, "
             f"{self.settings['gaussians']} Gaussians"
@@ -132,6 +137,9 @@ def list_recipes(n_stars: int, n_labels: int, n_pixels: int) -> tuple[list[Recip
 def find_recipe(name: str, n_stars: int, n_labels: int, n_pixels: int) -> Recipe:
     """Return the recipe of a name, sized for so many stars.
 
+    There are those of `list_recipes`, and the network, which is not compared: it takes longer than
+    products of three, and is no better.
+
     Raises
     ------
     InputError
@@ -140,6 +148,7 @@ def find_recipe(name: str, n_stars: int, n_labels: int, n_pixels: int) -> Recipe
     if name not in NAMES:
         raise InputError(f"recipe {name!r} is unknown; choose one of {', '.join(NAMES)}")
     recipes, reason = list_recipes(n_stars, n_labels, n_pixels)
+    recipes += [_add_network(recipe) for recipe in recipes if recipe.name == "curved"]
     for recipe in recipes:
         if recipe.name == name:
             return recipe
@@ -226,7 +235,13 @@ def _make_curved(name: str, latents: int, cubic: int, n_stars: int) -> Recipe:
     settings = {
         "quadratic": latents,
         "cubic": min(cubic, latents),
+        "network": 0,
         "components": min(_COMPONENTS, max(n_stars // _STARS_PER_COMPONENT, latents)),
         "gaussians": min(_GAUSSIANS, max(n_stars // _STARS_PER_GAUSSIAN, 1)),
     }
     return Recipe(name=name, method="curved", latent_dim=latents, settings=settings)
+
+
+def _add_network(curved: Recipe) -> Recipe:
+    settings = {**curved.settings, "network": _UNITS}
+    return dataclasses.replace(curved, name="network", settings=settings)

@@ -1,0 +1,101 @@
+"""What the features of curved training do from iteration to iteration: nothing, or learn."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import numpy as np
+
+from luxscale.model.decoders import NetworkMap, PolynomialMap
+from luxscale.training import networks
+from luxscale.training.curved_state import Shape, State, Tables
+from luxscale.training.curved_steps import split_rows
+from luxscale.training.data import MakeDecoder
+
+
+class Learner(Protocol):
+    """How features are fitted."""
+
+    def begin(self, state: State) -> State:
+        """Return the state with features that learn, once the latents turn no more."""
+
+    def improve(self, state: State, tables: Tables) -> State:
+        """Return the state with better features, before each regression from then on."""
+
+    def finish(self, state: State) -> MakeDecoder:
+        """Return what makes a map of weights and offset."""
+
+
+class Products:
+    """Products of latents, which are what they are."""
+
+    def begin(self, state: State) -> State:
+        """Return the state as it is."""
+        return state
+
+    def improve(self, state: State, tables: Tables) -> State:
+        """Return the state as it is."""
+        return state
+
+    def finish(self, state: State) -> MakeDecoder:
+        """Return what makes a map of weights and offset."""
+        features: Any = state.features
+        return lambda weights, offset: PolynomialMap(weights, offset, features)
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network beside the products: see `luxscale.training.networks`.
+
+    Parameters
+    ----------
+    units : int
+        Of each hidden layer.
+    """
+
+    units: int
+
+    def begin(self, state: State) -> State:
+        """Return the state with a network of which outputs know nothing yet."""
+        products: Any = state.features
+        fitted = []
+        for one in state.fitted:
+            weights = np.pad(one.weights, ((0, 0), (0, self.units)))
+            fitted.append(dataclasses.replace(one, weights=weights))
+        features = networks.make_network(products, self.units)
+        return dataclasses.replace(state, features=features, fitted=tuple(fitted))
+
+    def improve(self, state: State, tables: Tables) -> State:
+        """Return the state with layers some steps further down the expected loss."""
+        blocks = list(split_rows(np.arange(len(state.z))))
+        equations = []
+        for rows in blocks:
+            g = state.robust_weight[rows]
+            of_block = []
+            for table, fitted in zip(tables, state.fitted, strict=True):
+                of_block.append(table.make_equations(fitted, rows, g, state.features))
+            equations.append(of_block)
+        stars = networks.Stars(z=state.z, covariance=state.covariance, blocks=blocks)
+        features: Any = state.features
+        features, memory = networks.descend(features, state.memory, stars, equations)
+        return dataclasses.replace(state, features=features, memory=memory)
+
+    def finish(self, state: State) -> MakeDecoder:
+        """Return what makes a map of weights and offset."""
+        features: Any = state.features
+        return lambda weights, offset: NetworkMap(weights, offset, features)
+
+
+def pick_learner(shape: Shape) -> Learner:
+    """Return how the features of a shape are fitted.
+
+    Raises
+    ------
+    InputError
+        If that needs a package that is not installed.
+    """
+    if not shape.units:
+        return Products()
+    networks.load_optax()
+    return Network(shape.units)
