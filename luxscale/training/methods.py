@@ -187,7 +187,8 @@ def _check_curved(settings: Mapping[str, Any]) -> None:
 def _count_curved(latent_dim: int, settings: Mapping[str, Any]) -> int:
     every = complete_settings("curved", settings)
     q, c = (min(every[name], latent_dim) for name in ("quadratic", "cubic"))
-    return int(latent_dim + math.comb(q + 1, 2) + math.comb(c + 2, 3))
+    products = math.comb(q + 1, 2) + math.comb(c + 2, 3)
+    return int(latent_dim + products + every["network"])
 
 
 def _fit_curved(
