@@ -49,7 +49,7 @@ def train(
     latent_dim : int, optional
         Number of latents P; 48 by default, 12 of the curved method. The Cannon has one a label, and
         takes none.
-    recipe : {"linear", "curved", "cubic", "network"}, optional
+    recipe : {"linear", "curved", "cubic", "network", "mixed"}, optional
         A method with sizes that the number of stars can carry; see ``luxscale.training.recipes``.
         Where neither it nor anything else of the model is given, those that the stars can carry are
         compared by the labels of stars left out, and the simplest is chosen that is within one

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 #: Names of the recipes, the simplest first.
-NAMES = ("linear", "curved", "cubic", "network")
+NAMES = ("linear", "curved", "cubic", "network", "mixed")
 
 #: Most stars that a comparison trains on, and that it leaves out.
 _MOST_TRAINED, _MOST_LEFT_OUT = 5000, 1500
@@ -35,6 +35,10 @@ _LATENTS, _COMPONENTS, _GAUSSIANS, _CUBIC = 12, 80, 80, 5
 
 #: Units of each layer of a network.
 _UNITS = 32
+
+#: Latents of the mixed recipe, those of them that have products of two, and the Gaussians of its
+#: prior, with stars for each.
+_MIXED_LATENTS, _MIXED_CURVED, _WIDE_GAUSSIANS, _STARS_PER_WIDE_GAUSSIAN = 46, 4, 20, 200
 
 #: Stars from which products of three are tried.
 _CUBIC_FROM = 8000
@@ -68,12 +72,14 @@ class Recipe:
         if self.method == "marginal":
             return f"linear, {self.latent_dim} latents, independent noise"
         products = "products of two"
+        if self.settings["quadratic"] < self.latent_dim:
+            products += f" of the first {self.settings['quadratic']}"
         if self.settings["cubic"]:
             products += f", of three of the first {self.settings['cubic']}"
         if self.settings["network"]:
             products += f", a network of {self.settings['network']} units a layer"
         return (
-            f"{self.latent_dim} latents, {products}, correlated noise, "
+            f"{self.latent_dim} latents, {products}, {self.settings['noise']} noise, "
             f"{self.settings['gaussians']} Gaussians"
         )
 
@@ -137,8 +143,9 @@ def list_recipes(n_stars: int, n_labels: int, n_pixels: int) -> tuple[list[Recip
 def find_recipe(name: str, n_stars: int, n_labels: int, n_pixels: int) -> Recipe:
     """Return the recipe of a name, sized for so many stars.
 
-    There are those of `list_recipes`, and the network, which is not compared: it takes longer than
-    products of three, and is no better.
+    There are those of `list_recipes`, and two that are not compared: the network, which takes
+    longer than products of three and is no better, and the mixed one, which takes several times as
+    long as the linear one.
 
     Raises
     ------
@@ -149,6 +156,8 @@ def find_recipe(name: str, n_stars: int, n_labels: int, n_pixels: int) -> Recipe
         raise InputError(f"recipe {name!r} is unknown; choose one of {', '.join(NAMES)}")
     recipes, reason = list_recipes(n_stars, n_labels, n_pixels)
     recipes += [_add_network(recipe) for recipe in recipes if recipe.name == "curved"]
+    if n_labels and n_pixels:
+        recipes.append(_make_mixed(n_stars, n_labels + n_pixels))
     for recipe in recipes:
         if recipe.name == name:
             return recipe
@@ -231,8 +240,22 @@ def _count_latents(n_stars: int) -> int:
     return latents
 
 
+def _make_mixed(n_stars: int, n_features: int) -> Recipe:
+    fewest = min(n_stars - -(-n_stars // _SHARE), n_features)
+    latents = max(min(_MIXED_LATENTS, fewest - 1), 1)
+    settings = {
+        "noise": "independent",
+        "quadratic": min(_MIXED_CURVED, latents),
+        "cubic": 0,
+        "network": 0,
+        "gaussians": min(max(n_stars // _STARS_PER_WIDE_GAUSSIAN, 1), _WIDE_GAUSSIANS),
+    }
+    return Recipe(name="mixed", method="curved", latent_dim=latents, settings=settings)
+
+
 def _make_curved(name: str, latents: int, cubic: int, n_stars: int) -> Recipe:
     settings = {
+        "noise": "correlated",
         "quadratic": latents,
         "cubic": min(cubic, latents),
         "network": 0,

@@ -8,7 +8,7 @@ from simulated_curves import make_survey
 
 import luxscale as lux
 from luxscale.errors import InputError
-from luxscale.training import recipes
+from luxscale.training import methods, recipes
 
 
 def make_trial(name, loss):
@@ -50,6 +50,19 @@ def test_what_data_cannot_carry_is_said(sizes, reason):
         recipes.find_recipe("curved", *sizes)
 
 
+def test_the_mixed_recipe_has_a_name_and_sizes_that_few_stars_carry():
+    many = recipes.find_recipe("mixed", 4000, 12, 8575)
+    assert (many.latent_dim, many.settings["gaussians"]) == (46, 20)
+    assert many.description == (
+        "46 latents, products of two of the first 4, independent noise, 20 Gaussians"
+    )
+    few = recipes.find_recipe("mixed", 40, 2, 10)
+    assert (few.latent_dim, few.settings["gaussians"]) == (11, 1)
+    assert methods.complete_settings("curved", few.settings)["components"] == 80
+    with pytest.raises(InputError, match="need labels and spectra"):
+        recipes.find_recipe("mixed", 1000, 0, 300)
+
+
 def test_the_simplest_within_one_standard_error_is_chosen():
     rng = np.random.default_rng(0)
     base = rng.random(400)
@@ -70,7 +83,7 @@ def test_the_table_says_what_was_chosen():
 
 
 def test_an_unknown_recipe_or_one_with_sizes_is_refused(small_survey):
-    with pytest.raises(InputError, match="choose one of linear, curved, cubic"):
+    with pytest.raises(InputError, match="choose one of linear, curved, cubic, network, mixed"):
         lux.train(small_survey, recipe="best", progress=False)
     with pytest.raises(InputError, match="names method and sizes"):
         lux.train(small_survey, 4, recipe="linear", progress=False)
