@@ -16,6 +16,7 @@ from PIL import Image
 
 from luxscale import plot
 from luxscale.analysis.evaluate import LABEL
+from luxscale.model.lux import LuxModel
 from luxscale.plot.style import make_axes
 from luxscale.report.measure import SNR_BINS, Sample, escape_names, measure_fit
 from luxscale.report.sources import Inputs
@@ -205,9 +206,18 @@ def chi2(ratio: np.ndarray, inputs: Inputs) -> Figure:
         ax,
         "Histogram of chi2 per pixel of all stars, logarithmic",
         "χ² per pixel of all stars that are done; the figure says how many lie outside of its "
-        "axis.",
+        "axis." + explain_pixels(inputs.model),
         lines=True,
     )
+
+
+def explain_pixels(model: LuxModel | None) -> str:
+    """Return what counts as a pixel where pixels share noise; nothing where they do not."""
+    shared = [o for o in model.outputs if o.correlation is not None] if model else []
+    if not shared:
+        return ""
+    names = " and ".join(o.name for o in shared)
+    return f" Pixels of {names} share noise: an independent component of it counts as a pixel here."
 
 
 def fits(inputs: Inputs, tell: Callable[[int], None]) -> Iterator[Figure]:
