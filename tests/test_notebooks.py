@@ -12,7 +12,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
-NAMES = ("cluster", "first-labels", "label-transfer", "large-survey", "paper")
+NAMES = ("beyond-linear", "cluster", "first-labels", "label-transfer", "large-survey", "paper")
 
 #: Seconds a cell may take, on a busy machine.
 PATIENCE = 300
