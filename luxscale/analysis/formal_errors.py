@@ -118,9 +118,8 @@ def expected_errors(
     given, of : str
         Outputs: observed, and inferred.
     latent : array, (latent,), optional
-        Star at which to linearise, if a map is not linear; by default the average star, z = 0. Of
-        a prior that is a mixture, those of its Gaussians count that hold this star; by default
-        one Gaussian, of its overall covariance.
+        Star at which to linearise, if a map is not linear; by default the average star, z = 0. A
+        prior that is a mixture counts as one Gaussian, of its overall covariance.
     floor : bool
         Whether to add the misfit that training measured, in quadrature, to ``posterior``, as
         catalogues do.
@@ -155,7 +154,8 @@ def expected_errors(
     if not lead:
         rows = rows.expand_dims("_row")
     dim = rows.dims[0]
-    find_errors = make_formula(model, source, target, latent)
+    prior = model.prior.make_precision(model.latent_dim)
+    find_errors = make_formula(source, target, latent, prior)
     parts = []
     for part in split_rows(rows):
         block = feature_ivar(source, rows[{dim: part}])
@@ -173,12 +173,21 @@ def expected_errors(
 
 
 def make_formula(
-    model: LuxModel, source: Output, target: Output, latent: Any
+    source: Output, target: Output, latent: Any, prior: np.ndarray
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Return what turns inverse variances (n, feature) into both formal errors (n, label)."""
+    """Return what turns inverse variances (n, feature) into both formal errors (n, label).
+
+    Parameters
+    ----------
+    source, target : Output
+        What is given, and what is inferred.
+    latent : array, (latent,), optional
+        Where maps are linearised.
+    prior : array, (latent, latent)
+        Precision of the prior.
+    """
     a = jacobian(target, latent)
     b = jacobian(source, latent)
-    prior = _find_prior(model, latent)
 
     def find_errors(ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         posterior = np.zeros((len(ivar), len(a)))
@@ -197,12 +206,6 @@ def make_formula(
         return posterior, noise
 
     return find_errors
-
-
-def _find_prior(model: LuxModel, latent: Any) -> np.ndarray:
-    if latent is None:
-        return model.prior.make_precision(model.latent_dim)
-    return model.prior.find_precision(np.asarray(latent, float))
 
 
 def split_rows(array: xr.DataArray) -> Iterator[slice]:

@@ -72,9 +72,9 @@ def draw_precision(
 
     Noise that pixels share is drawn with its covariance, as it is at the star's level: t unit B e,
     e ~ N(0, I). Where the model is not linear or its prior a mixture, noise is added to the
-    spectrum that the model has at the star's own latents, and both formulas are linear there, see
-    `luxscale.analysis.formal_errors.expected_errors`; of a star that two Gaussians of the prior
-    could hold, draws scatter more than formulas say.
+    spectrum that the model has at the star's own latents, and both formulas are linear there, under
+    those Gaussians of the prior that hold the star; where it lies between two, draws scatter more
+    than formulas say.
 
     Examples
     --------
@@ -125,7 +125,8 @@ def _choose_formula(model: LuxModel, source: Output, target: Output) -> Formula:
     """Return what gives the spectra to add noise to, and both errors by formula."""
     maps_are_linear = source.map.features.is_linear and target.map.features.is_linear
     if maps_are_linear and model.prior.is_gaussian and math.isinf(source.dof):
-        find_errors = make_formula(model, source, target, None)
+        prior = model.prior.make_precision(model.latent_dim)
+        find_errors = make_formula(source, target, None, prior)
         return lambda block, ivar: (block, *find_errors(ivar))
 
     def find_local(block: xr.Dataset, ivar: np.ndarray) -> tuple[xr.Dataset, Any, Any]:
@@ -137,8 +138,9 @@ def _choose_formula(model: LuxModel, source: Output, target: Output) -> Formula:
         errors = np.full((2, ivar.shape[0], len(target.coord)), np.nan)
         for i, latent in enumerate(catalog[LATENT].values.astype(float)):
             if np.isfinite(latent).all():
-                found = make_formula(model, source, target, latent)(ivar[i : i + 1])
-                errors[:, i] = np.concatenate(found)
+                prior = model.prior.find_precision(latent)
+                find_errors = make_formula(source, target, latent, prior)
+                errors[:, i] = np.concatenate(find_errors(ivar[i : i + 1]))
         posterior, noise = errors
         return block.assign({source.name: value.copy(data=spectra)}), posterior, noise
 
