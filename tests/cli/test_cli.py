@@ -160,7 +160,7 @@ def test_info(made, what):
 def test_info_checks_every_value(made, tmp_path):
     survey = store.open_dataset(made[0] / "survey.zarr").load()
     survey["flux_ivar"][499, 7] = -1
-    store.write_dataset(survey, tmp_path / "bad.zarr", chunk=100)
+    store.write_arrays(survey, tmp_path / "bad.zarr", chunk=100)
     result = luxscale("info", tmp_path / "bad.zarr", "--check", expect=1)
     assert "'flux_ivar' = -1.0" in result.stderr
     assert "00000499" in result.stderr

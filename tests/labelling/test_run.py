@@ -262,7 +262,7 @@ def test_refuses_regions_without_stars(stores, tmp_path):
 
 def test_refuses_a_duplicated_star_before_any_work(stores, small_survey, tmp_path):
     survey = small_survey.isel(star=[0, 1, 1])
-    store.write_dataset(survey, tmp_path / "s.zarr")
+    store.write_arrays(survey, tmp_path / "s.zarr")
     with pytest.raises(InputError, match="repeats"):
         label((tmp_path / "s.zarr", stores[1]), tmp_path / "c.zarr")
     assert not (tmp_path / "c.zarr").exists()
@@ -313,7 +313,8 @@ def test_refuses_a_model_without_labels(stores, small_survey, tmp_path):
 
 def test_a_survey_rewritten_in_other_chunks_is_read_afresh(stores, small_survey, tmp_path):
     for chunk in (20, 40):
-        store.write_dataset(small_survey.isel(star=slice(0, 80)), tmp_path / "s.zarr", chunk=chunk)
+        few = small_survey.isel(star=slice(0, 80))
+        store.write_dataset(few, tmp_path / "s.zarr", chunk=chunk, overwrite=True)
         path = tmp_path / f"c{chunk}.zarr"
         lux.label_survey(tmp_path / "s.zarr", stores[1], path, progress=False)
     assert_same(tmp_path / "c20.zarr", tmp_path / "c40.zarr")
