@@ -1,15 +1,17 @@
 """Curved maps under a mixture of Gaussians, by expectation-maximisation.
 
 Outputs are W phi(z), phi with products of latents (`luxscale.model.features`), and a network beside
-them if asked for (`luxscale.training.networks`). Spectra have
-correlated noise (`luxscale.training.component_noise`), labels and bands that of their errors; or
-all but labels have independent noise with a fitted scatter (`luxscale.training.pixels`).
+them if asked for (`luxscale.training.networks`). Spectra have correlated noise
+(`luxscale.training.component_noise`), labels and bands that of their errors; or all but labels have
+independent noise with a fitted scatter (`luxscale.training.pixels`).
 In the first iterations z ~ N(0, I), with the latents brought to mean 0 and covariance 1 before each
 M-step; in the later ones z ~ sum_k pi_k N(mu_k, S_k), fitted along (`luxscale.training.mixture`).
 
 - E-step: the maximum of each star's posterior by damped Gauss-Newton from where it was, C the
   inverse of the matrix there; under the mixture with the Gaussian that it is near the star.
 - M-step: regression on E[f] with E[f f^T], f = (1, phi), both from N(z, C).
+
+On request steps down what inferred labels miss follow (`luxscale.training.refine`).
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ _HEAVY_FROM = 3
 #: Steps of the search in the first E-step, and in later ones.
 _FIRST_STEPS, _STEPS = 14, 4
 
+#: One star in so many is left out where the number of steps of refinement is chosen.
+_SHARE_LEFT_OUT = 5
+
 #: Iterations in which the stars of a fold are forgotten; with three, misfits differ by 3 to 9%.
 _FOLD_ITERATIONS = 1
 
@@ -51,6 +56,7 @@ def train_curved(
     network: int,
     components: int,
     gaussians: int,
+    refine: int,
     report: Report,
 ) -> Trained:
     """Fit curved maps, noise and prior.
@@ -66,6 +72,8 @@ def train_curved(
         Its units.
     iterations : int
         The first 6 under one Gaussian.
+    refine : int
+        Most steps of refinement on the labels; how many are taken, labels of stars left out say.
     report : callable
         Called with (method, iteration, objective per star).
 
@@ -77,7 +85,8 @@ def train_curved(
     Raises
     ------
     InputError
-        If there is nothing but labels, or a network is asked for and optax is not installed.
+        If there is nothing but labels, refinement is asked for with independent noise, or a network
+        or refinement and optax is not installed.
     """
     if not data.measured:
         raise InputError(
@@ -94,6 +103,10 @@ def train_curved(
     )
     learner = pick_learner(shape)
     kind = NOISES[noise]
+    if refine and not kind.can_refine:
+        raise InputError(
+            f"refine={refine} is for correlated noise, and this is {noise}; leave one of them out"
+        )
     tables = kind.load(data, shape)
     state = kind.find_start(data, tables, shape)
     history: list[float] = []
@@ -112,30 +125,72 @@ def train_curved(
         history.append(objective)
         report("curved", number, objective)
     state = maximise(state, tables)
+    steps = _choose_steps(state, tables, data, refine) if refine else 0
 
     def leave_out(folds: Sequence[np.ndarray]) -> Iterator[Fit]:
         for fold in folds:
             others = np.setdiff1d(np.arange(data.n_stars), fold)
-            yield _describe(data, tables, _refit(state, tables, others))
+            part = _refit(state, tables, others)
+            part = _refine(part, tables, data, others, steps=steps, horizon=refine)
+            yield _describe(data, tables, part)
 
-    fit = _describe(data, tables, state)
-    makers = [learner.finish(state)] * len(data.outputs)
+    refined = _refine(state, tables, data, np.arange(data.n_stars), steps=steps, horizon=refine)
+    fit = _describe(data, tables, refined)
+    makers = [learner.finish(refined)] * len(data.outputs)
     return Trained(fit.arrays, history, leave_out, tuple(makers), fit.prior, fit.noises)
+
+
+def _refine(
+    state: State,
+    tables: Tables,
+    data: TrainingData,
+    rows: np.ndarray,
+    *,
+    steps: int,
+    horizon: int,
+) -> State:
+    """Refine the parameters on some of the stars, of which the state is."""
+    if not steps:
+        return state
+    # here, for optax takes half a second to load
+    from luxscale.training.refine import Sample, refine
+
+    return refine(state, Sample.of(data, tables, rows), steps=steps, horizon=horizon)
+
+
+def _choose_steps(state: State, tables: Tables, data: TrainingData, horizon: int) -> int:
+    """Return how many steps of refinement serve the labels of a fifth of the stars, left out."""
+    from luxscale.training.refine import Sample, choose_steps
+
+    fold = data.assign_folds(_SHARE_LEFT_OUT)
+    left_out, others = np.flatnonzero(fold == 0), np.flatnonzero(fold != 0)
+    return choose_steps(
+        part=_refit(state, tables, others),
+        known=Sample.of(data, tables, others),
+        seen=_take_state(state, left_out),
+        left_out=Sample.of(data, tables, left_out),
+        horizon=horizon,
+    )
 
 
 def _refit(state: State, tables: Tables, rows: np.ndarray) -> State:
     """Go on for a few iterations without the other stars, so that what they taught is forgotten."""
     some = [table.take(rows) for table in tables]
-    part = dataclasses.replace(
+    part = _take_state(state, rows)
+    for _ in range(_FOLD_ITERATIONS):
+        part = maximise(update_prior(part), some)
+        part, _ = expect(part, some, _STEPS, heavy=True)
+    return maximise(update_prior(part), some)
+
+
+def _take_state(state: State, rows: np.ndarray) -> State:
+    """Return the state of some of the stars."""
+    return dataclasses.replace(
         state,
         z=state.z[rows],
         covariance=state.covariance[rows],
         robust_weight=state.robust_weight[rows],
     )
-    for _ in range(_FOLD_ITERATIONS):
-        part = maximise(update_prior(part), some)
-        part, _ = expect(part, some, _STEPS, heavy=True)
-    return maximise(update_prior(part), some)
 
 
 def _describe(data: TrainingData, tables: Tables, state: State) -> Fit:

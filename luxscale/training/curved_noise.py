@@ -22,7 +22,15 @@ LABEL_ERROR = 1.2
 
 
 class NoiseKind(Protocol):
-    """How the noise of spectra is taken."""
+    """How the noise of spectra is taken.
+
+    Parameters
+    ----------
+    can_refine : bool
+        Whether `luxscale.training.refine` knows it.
+    """
+
+    can_refine: bool
 
     def load(self, data: TrainingData, shape: Shape) -> Tables:
         """Return the data of each output."""
@@ -33,6 +41,8 @@ class NoiseKind(Protocol):
 
 class Correlated:
     """Spectra as components, with one covariance and a noise level of each star."""
+
+    can_refine = True
 
     def load(self, data: TrainingData, shape: Shape) -> Tables:
         """Return the data of each output."""
@@ -45,6 +55,8 @@ class Correlated:
 
 class Independent:
     """Spectra and bands pixel by pixel, with a fitted scatter of each."""
+
+    can_refine = False
 
     def load(self, data: TrainingData, shape: Shape) -> Tables:
         """Return the data of each output, labels with their scatter about linear regression."""

@@ -61,10 +61,8 @@ def maximise(state: State, tables: Tables) -> State:
 
 def expect(state: State, tables: Tables, steps: int, *, heavy: bool) -> tuple[State, float]:
     """Search for the latents of all stars from where they were; return the objective too."""
-    n, p = state.z.shape
-    mean, precision = np.zeros((n, p)), np.tile(np.eye(p), (n, 1, 1))
-    if state.prior is not None:
-        mean, precision = mixture.find_local_gaussians(state.prior, state.z, state.covariance)
+    n = len(state.z)
+    mean, precision = find_local_prior(state, np.arange(n))
     gaps = np.any([table.has_gaps for table in tables], axis=0)
     g = state.robust_weight if heavy else np.ones(n)
     z, covariance = state.z.copy(), state.covariance.copy()
@@ -81,6 +79,14 @@ def expect(state: State, tables: Tables, steps: int, *, heavy: bool) -> tuple[St
     new = dataclasses.replace(state, z=z, covariance=covariance)
     robust_weight, objective = _weigh_stars(new, tables)
     return dataclasses.replace(new, robust_weight=robust_weight), objective
+
+
+def find_local_prior(state: State, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and precision of the Gaussian that the prior is near some of the stars."""
+    z = state.z[rows]
+    if state.prior is None:
+        return np.zeros_like(z), np.tile(np.eye(z.shape[1]), (len(z), 1, 1))
+    return mixture.find_local_gaussians(state.prior, z, state.covariance[rows])
 
 
 def split_rows(rows: np.ndarray) -> Iterator[np.ndarray]:

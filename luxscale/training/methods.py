@@ -246,6 +246,9 @@ METHODS: dict[str, Method] = {
                 default=80, whole=True, size="Components that stand for a spectrum"
             ),
             "gaussians": Setting(default=80, whole=True, size="Gaussians of the prior"),
+            "refine": Setting(
+                default=0, whole=True, zero=True, size="Most steps of refinement on the labels"
+            ),
         },
         check=_check_curved,
         count_terms=_count_curved,

@@ -77,7 +77,7 @@ def load_optax() -> ModuleType:
         import optax
     except ImportError as error:
         raise InputError(
-            "a decoder with a network needs the package optax: pip install 'luxscale[network]'"
+            "networks and refinement need the package optax: pip install 'luxscale[network]'"
         ) from error
     return optax
 

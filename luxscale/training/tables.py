@@ -39,6 +39,10 @@ class Table:
         """Return the data of some of the stars."""
         return dataclasses.replace(self, values=self.values[rows], ivar=self.ivar[rows])
 
+    def forget(self) -> Table:
+        """Return the same with all values missing."""
+        return dataclasses.replace(self, ivar=np.zeros_like(self.ivar))
+
     def standardise(self) -> np.ndarray:
         """Return the values, 0 where missing: (star, feature)."""
         return np.where(self.ivar > 0, self.values, 0)

@@ -8,6 +8,7 @@ from simulated_curves import SPREAD, make_survey
 import luxscale as lux
 from luxscale.errors import InputError
 from luxscale.schema import flags
+from luxscale.training import refine
 
 SIZES = {"latent_dim": 4, "quadratic": 4, "components": 12, "gaussians": 6, "iterations": 12}
 
@@ -185,3 +186,18 @@ def test_what_cannot_be_trained_is_refused_by_name(training_stars, settings, mes
     asked = {"latent_dim": 2, **settings}
     with pytest.raises(InputError, match=message):
         lux.train(training_stars, method="curved", folds=1, progress=False, **asked)
+
+
+def test_refinement_is_part_of_training_and_of_its_folds(training_stars, held_out, monkeypatch):
+    # stars left out want none here, where the model is the truth
+    monkeypatch.setattr(refine, "choose_steps", lambda **known: 10)
+    some = training_stars.isel(star=slice(0, 400))
+    sizes = {**SIZES, "iterations": 8}
+    options = {"method": "curved", "folds": 2, "progress": False}
+    plain = lux.train(some, **options, **sizes)
+    refined = lux.train(some, **options, **sizes, refine=10)
+    assert not np.allclose(refined["label_value"].map.weights, plain["label_value"].map.weights)
+    ours, _ = errors_of(refined, held_out)
+    before, _ = errors_of(plain, held_out)
+    assert (ours**2).mean() <= 1.05 * (before**2).mean()
+    assert (refined["label_value"].floor > 0).all()

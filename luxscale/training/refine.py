@@ -1,0 +1,320 @@
+"""Refinement of curved maps on the labels that spectra alone tell.
+
+Maximum likelihood gives labels as little say as their few values have beside the spectra. Here
+steps of Adam lower what labels inferred without labels miss,
+
+    loss = mean over stars and labels of (W_l E[phi] - l)^2 / (variance of both), E[phi] at z
+    z = argmin E(z), E(z) = chi2 of all that is measured + (z - m)^T L (z - m)
+
+with m and L the Gaussian that the prior is near the star. Through the search the gradient is that
+of an implicit function: with v = H^-1 d loss / d z, H half the second derivative of E, it is
+d loss / d theta at fixed z, less d (v . dE / dz / 2) / d theta. The parameters theta are the
+weights of all outputs, and of each component of a spectrum ln of a factor on its inverse variance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from luxscale.model import linalg, posterior
+from luxscale.model.decoders import find_moments
+from luxscale.model.features import Features
+from luxscale.model.jit import compile_program, use_float64
+from luxscale.model.observation import Equations
+from luxscale.training.curved_state import State, Tables
+from luxscale.training.curved_steps import expect, find_local_prior
+from luxscale.training.data import TrainingData, assign_folds
+from luxscale.training.evidence import Evidence, Fitted
+from luxscale.training.networks import load_optax
+from luxscale.training.tables import Table
+
+#: First rate of the steps, in units of the size of a row of weights; it falls to 0.
+_RATE = 3e-3
+
+#: Rate of ln of the factors on inverse variances, in that of the weights.
+_FACTOR_RATE = 10.0
+
+#: Stars of a step.
+_BATCH = 1000
+
+#: Steps of the search for latents in a step of refinement; rounds of it to forget the labels.
+_SEARCH, _ROUNDS = 3, 4
+
+#: Steps after which labels of stars left out are looked at.
+_LOOK = 10
+
+#: Least curvature, in that of Gauss-Newton, at which the whole second derivative is trusted.
+_CLEAR = 0.1
+
+#: Called with the number of steps taken and the parameters.
+Watch = Callable[[int, State], None]
+
+
+class _Change(NamedTuple):
+    """What is added to an output: weights (value, term + 1), log_factor (value,)."""
+
+    weights: Any
+    log_factor: Any
+
+
+class _Head(NamedTuple):
+    """Labels of a batch: weights (label, term + 1), values and ivar (star, label)."""
+
+    weights: Any
+    values: Any
+    ivar: Any
+
+
+class _Batch(NamedTuple):
+    """Stars of a step: of each output equations or labels; the prior near them; latents."""
+
+    parts: tuple[Equations | _Head, ...]
+    mean: Any
+    precision: Any
+    z: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Some of the training stars.
+
+    Parameters
+    ----------
+    tables : sequence of Evidence
+        Their data.
+    is_label : tuple of bool
+        Which outputs are labels.
+    stars : array, (star,)
+        Identifiers.
+    """
+
+    tables: Tables
+    is_label: tuple[bool, ...]
+    stars: np.ndarray
+
+    @classmethod
+    def of(cls, data: TrainingData, tables: Tables, rows: np.ndarray) -> Sample:
+        """Return the stars at some positions."""
+        some = [table.take(rows) for table in tables]
+        return cls(some, tuple(output.is_label for output in data.outputs), data.stars[rows])
+
+    @property
+    def without_labels(self) -> Tables:
+        """The data with all labels missing."""
+        blind: list[Evidence] = []
+        for table, is_label in zip(self.tables, self.is_label, strict=True):
+            if is_label:
+                assert isinstance(table, Table)
+                table = table.forget()
+            blind.append(table)
+        return blind
+
+
+def choose_steps(*, part: State, known: Sample, seen: State, left_out: Sample, horizon: int) -> int:
+    """Return after how many steps the labels of stars left out are best, 0 if none helps.
+
+    Parameters
+    ----------
+    part, known : State and Sample
+        Parameters and latents without the stars left out, of the others.
+    seen, left_out : State and Sample
+        Of the stars left out, with their latents where training left them: from the middle of the
+        prior many would end in other minima.
+    horizon : int
+        Most steps.
+    """
+    missed = {0: _measure_misses(dataclasses.replace(seen, fitted=part.fitted), left_out)}
+
+    def look(number: int, changed: State) -> None:
+        if number % _LOOK == 0 or number == horizon:
+            now = dataclasses.replace(seen, fitted=changed.fitted)
+            missed[number] = _measure_misses(now, left_out)
+
+    refine(part, known, steps=horizon, horizon=horizon, watch=look)
+    unit = np.maximum(np.nanmedian(np.abs(missed[0]), axis=0), 1e-12)
+    loss = {n: float(np.nanmean(np.log1p((miss / unit) ** 2))) for n, miss in missed.items()}
+    return min(loss, key=lambda number: (loss[number], number))
+
+
+def refine(
+    state: State, sample: Sample, *, steps: int, horizon: int, watch: Watch | None = None
+) -> State:
+    """Take steps down what labels inferred without labels miss; stars with gaps stand aside.
+
+    Parameters
+    ----------
+    state : State
+    sample : Sample
+        Of the same stars; batches are made by their names.
+    steps, horizon : int
+        How many, and after how many the rate is 0.
+    watch : callable, optional
+        Called after each step.
+
+    Raises
+    ------
+    InputError
+        If optax is not installed.
+    """
+    batches = _make_batches(sample)
+    if not steps or not batches:
+        return state
+    optax = load_optax()
+    blind = _forget_labels(state, sample)
+    z, covariance = blind.z.copy(), blind.covariance.copy()
+    changes = tuple(
+        _Change(np.zeros_like(f.weights), np.zeros(len(f.weights))) for f in state.fitted
+    )
+    sizes = tuple(map(_find_size, state.fitted))
+    optimiser = optax.adam(optax.linear_schedule(_RATE, 0.0, horizon))
+    with use_float64():
+        memory = optimiser.init(changes)
+    for number in range(steps):
+        rows = batches[number % len(batches)]
+        at = dataclasses.replace(blind, z=z, covariance=covariance)
+        batch = _gather(at, sample, rows)
+        with use_float64():
+            found = _find_gradient(batch, sizes, changes, state.features)
+            gradient, z[rows], covariance[rows] = found
+            update, memory = optimiser.update(gradient, memory)
+            changes = jax.tree.map(lambda a, b: np.asarray(a + b), changes, update)
+        if watch is not None:
+            watch(number + 1, _apply(state, sizes, changes))
+    return _apply(state, sizes, changes)
+
+
+def _make_batches(sample: Sample) -> list[np.ndarray]:
+    """Return the stars of each step, none that has gaps: by their names."""
+    gaps = np.any([table.has_gaps for table in sample.tables], axis=0)
+    rows = np.flatnonzero(~gaps)
+    if not rows.size:
+        return []
+    number = max(round(rows.size / _BATCH), 1)
+    # batches of one size, so that one program serves all
+    size = rows.size // number
+    batch = assign_folds(sample.stars[rows], number)
+    return [rows[batch == i][:size] for i in range(number)]
+
+
+def _forget_labels(state: State, sample: Sample) -> State:
+    """Return the state with the latents that all but labels tell."""
+    blind = sample.without_labels
+    for _ in range(_ROUNDS):
+        state, _ = expect(state, blind, _SEARCH, heavy=True)
+    return state
+
+
+def _measure_misses(state: State, sample: Sample) -> np.ndarray:
+    """Return inferred less given labels, NaN where none is given: (star, label)."""
+    blind = _forget_labels(state, sample)
+    mean, _ = find_moments(state.features, blind.z, blind.covariance)
+    misses = []
+    for table, fitted, is_label in zip(sample.tables, state.fitted, sample.is_label, strict=True):
+        if is_label:
+            assert isinstance(table, Table)
+            inferred = fitted.weights[:, 0] + mean @ fitted.weights[:, 1:].T
+            misses.append(np.where(table.ivar > 0, inferred - table.values, np.nan))
+    return np.hstack(misses)
+
+
+def _find_size(fitted: Fitted) -> _Change:
+    """Return the units of changes: of weights, the size of a row beside its noise."""
+    weights, of_factor = fitted.weights, 0.0
+    if fitted.noise is not None:
+        weights, of_factor = fitted.noise.whitener @ fitted.weights, _FACTOR_RATE
+    size = np.sqrt((weights[:, 1:] ** 2).mean(1, keepdims=True))
+    return _Change(np.tile(size, (1, weights.shape[1])), np.full(len(weights), of_factor))
+
+
+def _gather(state: State, sample: Sample, rows: np.ndarray) -> _Batch:
+    g = state.robust_weight[rows]
+    parts: list[Equations | _Head] = []
+    for table, fitted, is_label in zip(sample.tables, state.fitted, sample.is_label, strict=True):
+        if is_label:
+            assert isinstance(table, Table)
+            parts.append(_Head(fitted.weights, table.values[rows], table.ivar[rows]))
+        else:
+            parts.append(table.make_equations(fitted, rows, g, state.features))
+    mean, precision = find_local_prior(state, rows)
+    return _Batch(tuple(parts), mean, precision, state.z[rows])
+
+
+def _change_parts(
+    batch: _Batch, sizes: Sequence[_Change], changes: Sequence[_Change]
+) -> tuple[list[Equations], list[_Head]]:
+    """Return the equations and the labels of a batch, with changed parameters."""
+    equations, heads = [], []
+    for part, size, change in zip(batch.parts, sizes, changes, strict=True):
+        by = size.weights * change.weights
+        if isinstance(part, _Head):
+            heads.append(part._replace(weights=part.weights + by))
+            continue
+        factor = jnp.exp(size.log_factor * change.log_factor)
+        changed = dataclasses.replace(
+            part,
+            precision=part.precision * factor,
+            pull=(part.pull - part.precision * by[:, 0]) * factor,
+            weights=part.weights + by[:, 1:],
+        )
+        equations.append(changed)
+    return equations, heads
+
+
+@compile_program()
+def _find_gradient(
+    batch: _Batch, sizes: Any, changes: Any, features: Features
+) -> tuple[Any, Any, Any]:
+    """Return the gradient of the loss, and the latents of the stars with their covariance."""
+    equations, heads = _change_parts(batch, sizes, changes)
+    mean, precision = batch.mean, batch.precision
+    damping = jnp.full(len(batch.z), posterior.FIRST_DAMPING, batch.z.dtype)
+    z, _ = posterior.search(equations, mean, precision, batch.z, damping, _SEARCH)
+    hessian, _ = posterior.linearise(equations, mean, precision, z)
+    covariance, _ = posterior.invert(hessian)
+    _, spread = find_moments(features, z, covariance)
+    variances = [jnp.sum(linalg.dot(spread, h.weights[:, 1:].T) ** 2, 1) for h in heads]
+
+    def measure(heads: Sequence[_Head], z: Any) -> Any:
+        moments, _ = find_moments(features, z, covariance)
+        total, count = jnp.zeros(()), jnp.zeros(())
+        for head, variance in zip(heads, variances, strict=True):
+            known = head.ivar > 0
+            weight = jnp.where(known, 1 / (variance + 1 / jnp.where(known, head.ivar, 1)), 0)
+            inferred = head.weights[:, 0] + linalg.dot(moments, head.weights[:, 1:].T)
+            total += jnp.sum(weight * (inferred - head.values) ** 2)
+            count += jnp.sum(known)
+        return total / jnp.maximum(count, 1)
+
+    slope = jax.grad(measure, 1)(heads, z)
+    exact = hessian + sum(one.bend(z) for one in equations)
+    clear = jnp.linalg.cholesky(exact - _CLEAR * hessian)
+    trusted = ~jnp.isnan(clear).any((1, 2), keepdims=True)
+    v = jnp.linalg.solve(jnp.where(trusted, exact, hessian), slope[..., None])[..., 0]
+
+    def stand_in(changes: Any) -> Any:
+        equations, heads = _change_parts(batch, sizes, changes)
+        _, downhill = posterior.linearise(equations, mean, precision, z)
+        return measure(heads, z) + jnp.sum(v * downhill)
+
+    return jax.grad(stand_in)(changes), z, covariance
+
+
+def _apply(state: State, sizes: Sequence[_Change], changes: Sequence[_Change]) -> State:
+    """Return the state with changed parameters."""
+    fitted = []
+    for old, size, change in zip(state.fitted, sizes, changes, strict=True):
+        by = size.weights * change.weights
+        if old.noise is None:
+            fitted.append(dataclasses.replace(old, weights=old.weights + by))
+            continue
+        t = old.noise.whitener
+        root = np.exp(size.log_factor * change.log_factor / 2)
+        noise = dataclasses.replace(old.noise, whitener=root[:, None] * t)
+        fitted.append(Fitted(weights=old.weights + np.linalg.solve(t, by), noise=noise))
+    return dataclasses.replace(state, fitted=tuple(fitted))

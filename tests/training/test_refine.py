@@ -1,0 +1,145 @@
+"""Refinement on the labels: its gradient, and what it does for stars left out."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from luxscale.model import posterior
+from luxscale.model.decoders import find_moments
+from luxscale.model.features import PolynomialFeatures
+from luxscale.model.jit import use_float64
+from luxscale.training import refine
+from luxscale.training.component_noise import NoiseParts
+from luxscale.training.components import Components, Gaps
+from luxscale.training.curved_state import State
+from luxscale.training.evidence import Fitted
+from luxscale.training.refine import Sample
+from luxscale.training.spectra import Spectra
+from luxscale.training.tables import Table
+
+P, D, N = 2, 6, 40
+FEATURES = PolynomialFeatures(P, P)
+K = FEATURES.n_terms + 1
+STARS = np.array([f"s{i}" for i in range(N)], object)
+
+
+@pytest.fixture
+def case():
+    """State and tables of stars of six components and two labels, the weights somewhat wrong."""
+    rng = np.random.default_rng(3)
+    weights, of_labels = rng.standard_normal((D, K)), rng.standard_normal((2, K))
+    z = rng.standard_normal((N, P))
+    first = np.hstack([np.ones((N, 1)), FEATURES(z)])
+    whitener = np.eye(D) + 0.1 * rng.standard_normal((D, D))
+    level, variance = rng.uniform(0.5, 2, N), np.full(D, 0.1)
+    noise = rng.standard_normal((N, D)) * np.sqrt(level[:, None] + variance)
+    components = Components(
+        vectors=np.eye(D),
+        unit=np.ones(D),
+        values=first @ weights.T * 5 + np.linalg.solve(whitener, noise.T).T,
+        level=level,
+        bins=np.zeros(N, int),
+        bin_level=np.array([level.mean()]),
+        gaps=Gaps(rows=np.zeros(0, int), overlap=np.zeros((0, D, D)), projected=np.zeros((0, D))),
+    )
+    labels = Table(values=first @ of_labels.T, ivar=np.full((N, 2), 400.0), scatter=np.zeros(2))
+    labels.ivar[::7, 0] = 0
+    wrong = 1 + 0.1 * rng.standard_normal((D, K))
+    state = State(
+        features=FEATURES,
+        z=z,
+        covariance=np.tile(0.01 * np.eye(P), (N, 1, 1)),
+        robust_weight=np.ones(N),
+        fitted=(
+            Fitted(
+                weights=5 * weights * wrong,
+                noise=NoiseParts(whitener=whitener, variance=variance),
+            ),
+            Fitted(weights=of_labels * (1 + 0.05 * rng.standard_normal((2, K)))),
+        ),
+    )
+    return state, Sample([Spectra(components), labels], (False, True), STARS)
+
+
+def measure_loss(state, sample, fixed):
+    """The loss of all stars with z searched to the end, at fixed covariance and variances."""
+    covariance, variances = fixed
+    batch = refine._gather(state, sample, np.arange(N))
+    equations = [batch.parts[0]]
+    z, _ = posterior.search(
+        equations, batch.mean, batch.precision, batch.z, np.full(N, 1e-2), 60, bent=True
+    )
+    mean, _ = find_moments(FEATURES, z, covariance)
+    w = state.fitted[1].weights
+    labels = sample.tables[1]
+    rest = w[:, 0] + np.asarray(mean) @ w[:, 1:].T - labels.values
+    known = labels.ivar > 0
+    weight = np.where(known, 1 / (variances + 1 / np.where(known, labels.ivar, 1)), 0)
+    return (weight * rest**2).sum() / known.sum()
+
+
+def test_the_gradient_through_the_search_is_that_of_differences(case, monkeypatch):
+    monkeypatch.setattr(refine, "_SEARCH", 60)
+    state, sample = case
+    sizes = tuple(map(refine._find_size, state.fitted))
+    changes = tuple(
+        refine._Change(np.zeros_like(f.weights), np.zeros(len(f.weights))) for f in state.fitted
+    )
+    with use_float64():
+        batch = refine._gather(state, sample, np.arange(N))
+        gradient, z, covariance = refine._find_gradient(batch, sizes, changes, FEATURES)
+        _, rows = find_moments(FEATURES, z, covariance)
+        spread = np.asarray(rows) @ state.fitted[1].weights[:, 1:].T
+        fixed = covariance, (spread**2).sum(1)
+        step = 1e-5
+        for output, name, place in ((0, 0, (2, 3)), (0, 0, (1, 0)), (0, 1, (4,)), (1, 0, (1, 2))):
+            losses = []
+            for sign in (1, -1):
+                moved = jax.tree.map(np.array, changes)
+                moved[output][name][place] += sign * step
+                changed = refine._apply(state, sizes, moved)
+                losses.append(measure_loss(changed, sample, fixed))
+            expected = (losses[0] - losses[1]) / (2 * step)
+            got = float(np.asarray(gradient[output][name])[place])
+            assert got == pytest.approx(expected, rel=2e-3, abs=1e-6)
+
+
+def take(state, sample, rows):
+    """Return the state and the data of some stars, in the order of rows."""
+    some = dataclasses.replace(
+        state,
+        z=state.z[rows],
+        covariance=state.covariance[rows],
+        robust_weight=state.robust_weight[rows],
+    )
+    tables = [table.take(rows) for table in sample.tables]
+    return some, Sample(tables, sample.is_label, sample.stars[rows])
+
+
+def test_steps_lower_what_inferred_labels_miss(case):
+    state, sample = case
+    before = refine._measure_misses(state, sample)
+    refined = refine.refine(state, sample, steps=60, horizon=60)
+    after = refine._measure_misses(refined, sample)
+    assert np.nanmean(after**2) < 0.8 * np.nanmean(before**2)
+    turned = take(state, sample, np.arange(N)[::-1])
+    again = refine.refine(*turned, steps=60, horizon=60)
+    for one, other in zip(refined.fitted, again.fitted, strict=True):
+        np.testing.assert_allclose(one.weights, other.weights, rtol=1e-6, atol=1e-7)
+
+
+def test_no_step_is_taken_that_stars_left_out_do_not_want(case):
+    state, sample = case
+    rows = np.arange(0, N, 5)
+    part, known = take(state, sample, np.setdiff1d(np.arange(N), rows))
+    seen, left_out = take(state, sample, rows)
+    choose = {"part": part, "known": known, "seen": seen, "horizon": 20}
+    assert refine.choose_steps(left_out=left_out, **choose) > 0
+    # labels of the stars left out that are those of the model as it is
+    miss = refine._measure_misses(dataclasses.replace(seen, fitted=part.fitted), left_out)
+    spectra, labels = left_out.tables
+    perfect = dataclasses.replace(labels, values=labels.values + np.nan_to_num(miss))
+    as_it_is = dataclasses.replace(left_out, tables=[spectra, perfect])
+    assert refine.choose_steps(left_out=as_it_is, **choose) == 0
