@@ -88,14 +88,13 @@ def plot(
         positions = _find_positions(opened, survey, stars, rows)
         names = opened[STAR][positions].values.tolist()
     paths = [given["out"]] if given["out"] else _make_file_names(names)
-    for path in paths:
-        store.claim_figure(path, overwrite=given["overwrite"])
+    targets = [store.claim_figure(path, overwrite=given["overwrite"]) for path in paths]
     model = catalog = None
     if given["catalog"]:
         model = load_model(given["model"])
         catalog = _open_catalog(given["catalog"], model)
     written = []
-    for row, name, path in zip(positions, names, paths, strict=True):
+    for row, name, path, target in zip(positions, names, paths, targets, strict=True):
         with damage.explain_damage(survey):
             star = opened.isel({STAR: [row]}).compute()
         labelled = None
@@ -104,7 +103,9 @@ def plot(
         axes = plots.spectrum(
             star, name, labelled, model, output=given["output"], span=given["span"]
         )
-        written.append(_save(axes[0].figure, path))
+        _check_ending(axes[0].figure, path)
+        store.save_figure(axes[0].figure, target)
+        written.append(str(path))
     show({"figures": written}, "\n".join(written), as_json)
 
 
@@ -175,12 +176,10 @@ def _make_file_names(stars: Sequence[Any]) -> list[Path]:
     return [Path(f"{name}.png") for name in names]
 
 
-def _save(figure: Any, path: Path) -> str:
+def _check_ending(figure: Any, path: Path) -> None:
     ending = path.suffix[1:].lower()
     if ending not in figure.canvas.get_supported_filetypes():
         raise InputError(
             f"{path}: figures are not written as {path.suffix or 'files without an ending'}; "
             "use .png"
         )
-    figure.savefig(path, dpi=150)
-    return str(path)

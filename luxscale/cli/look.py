@@ -41,18 +41,16 @@ def validate(
     from luxscale.analysis.tables import format_table, to_records
     from luxscale.store import damage
 
-    target = None
-    if figures:
-        figures.mkdir(parents=True, exist_ok=True)
-        target = store.claim_figure(figures / "labels.png", overwrite=overwrite)
     with damage.locate_damage(catalog):
         labelled, truth = store.open_dataset(catalog), store.open_survey(survey, check="structure")
         state = check_catalog(labelled, catalog)
         labelled = select_stars(labelled, stars, catalog)
         comparison = compare(labelled, truth)
     written = []
-    if figures and target:
-        plot.labels_figure(labelled, truth).savefig(target, dpi=150)
+    if figures:
+        figures.mkdir(parents=True, exist_ok=True)
+        target = store.claim_figure(figures / "labels.png", overwrite=overwrite)
+        store.save_figure(plot.labels_figure(labelled, truth), target)
         written = [str(figures / "labels.png")]
     text = "\n".join(
         [

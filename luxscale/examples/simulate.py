@@ -210,7 +210,8 @@ def simulate_survey(
         partial = find_partial(Path(path))
         arrays = create_store(partial, settings, min(chunk, n_stars))
         write_stars(arrays, settings, chunk, progress)
-        move_over(Path(partial), Path(path))
+        claim_place(path, SURVEY_FORMAT, overwrite=overwrite)  # somebody else may have written
+        move_over(Path(partial), Path(path).resolve())
 
 
 def find_partial(path: Path) -> str:

@@ -273,7 +273,7 @@ def _save(entry: Entry, study: Study, path: Path) -> None:
         If it cannot be drawn; of few stars it says what to do about that.
     """
     try:
-        entry.draw(study).savefig(path, dpi=150)
+        store.save_figure(entry.draw(study), path)
     except InputError as error:
         if study.fraction >= 1:
             raise

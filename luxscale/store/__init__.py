@@ -47,6 +47,7 @@ from luxscale.store.atomic import (
     read_attributes,
     replace_store,
     require_local,
+    save_figure,
     sweep_partial,
     write_then_move,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "read_attributes",
     "replace_store",
     "require_local",
+    "save_figure",
     "sweep_partial",
     "write_arrays",
     "write_dataset",
@@ -270,7 +272,7 @@ def write_dataset(
     claim_place(path, marked.attrs["format"], overwrite=overwrite)
     if marked.attrs["format"] == SURVEY_FORMAT and STAR in marked and find_outputs(marked):
         check_contents(standardize_survey(marked), str(path), sample=True)
-    with replace_store(path) as place, explain_writing(path):
+    with explain_writing(path), replace_store(path) as place:
         write_arrays(marked, place, chunk)
 
 

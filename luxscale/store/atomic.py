@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,12 @@ import zarr
 from luxscale.errors import CannotWrite, InputError
 from luxscale.store import s3
 from luxscale.store.arrays import locate, open_group
+
+#: Names of files that Zarr writes to before it moves them into place.
+_PARTIAL = re.compile(r"[^.]+\.[0-9a-f]{4,}\.partial")
+
+#: How files of figures begin, by their endings.
+_FIGURES = {".png": (b"\x89PNG",), ".pdf": (b"%PDF",), ".svg": (b"<?xml", b"<svg")}
 
 #: Group of a catalogue that holds what concerns its run.
 RUN = "run"
@@ -34,8 +41,10 @@ def read_attributes(path: str | Path) -> dict[str, Any] | None:
     """
     try:
         group = open_group(path, "r")
-        is_lock_alone = not group.attrs and set(group.keys()) <= {RUN}
-        return None if is_lock_alone else dict(group.attrs)
+        # files first, for listing members of a group warns of any that are not Zarr's
+        if not group.attrs and _holds_nothing_else(path) and set(group.keys()) <= {RUN}:
+            return None  # the lock of a run that was stopped before it made the store
+        return dict(group.attrs)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError):
         pass
     except InputError:
@@ -59,16 +68,25 @@ def is_occupied(path: str | Path) -> bool:
     return any(_is_content(found) for found in local.iterdir())
 
 
+def _holds_nothing_else(path: str | Path) -> bool:
+    """Return whether a local group has no files beside those of Zarr and of a run."""
+    if s3.is_url(path):
+        return True
+    known = ("zarr.json", RUN)
+    return not any(f.name not in known and _is_content(f) for f in Path(path).iterdir())
+
+
 def _is_content(path: Path) -> bool:
     """Return whether a file is more than Zarr leaves behind when it is killed while writing."""
-    return path.suffix != ".partial"
+    return not _PARTIAL.fullmatch(path.name) or path.is_dir()
 
 
 def sweep_partial(path: str | Path) -> None:
     """Remove what Zarr left beside a group's arrays; nobody else may be writing there."""
     if not s3.is_url(path):
         for left in Path(path).rglob("*.partial"):
-            left.unlink()
+            if not _is_content(left):
+                left.unlink()
 
 
 def claim_place(path: str | Path, kind: str, *, overwrite: bool = False) -> None:
@@ -132,7 +150,7 @@ def require_local(path: str | Path, kind: str) -> Path:
     """
     if s3.is_url(path):
         raise InputError(f"{path}: {kind}s go to local files; write it here and copy it")
-    return Path(path).absolute()
+    return Path(path).resolve()
 
 
 def claim_file(
@@ -170,7 +188,22 @@ def claim_file(
 
 def claim_figure(path: str | Path, *, overwrite: bool = False) -> Path:
     """Return the absolute path of a figure to write, or refuse to as `claim_file` does."""
-    return claim_file(path, "figure", Path.is_file, overwrite=overwrite)
+    return claim_file(path, "figure", _is_figure, overwrite=overwrite)
+
+
+def _is_figure(path: Path) -> bool:
+    """Return whether a file begins as figures do; kinds without such a beginning are believed."""
+    if not path.is_file():
+        return False
+    beginnings = _FIGURES.get(path.suffix.lower(), (b"",))
+    with path.open("rb") as content:
+        return content.read(5).startswith(beginnings)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure of Matplotlib to a path that was claimed, when it is complete."""
+    with write_then_move(path) as made:
+        figure.savefig(made, format=path.suffix[1:].lower(), dpi=150)
 
 
 @contextlib.contextmanager
@@ -189,20 +222,31 @@ def write_then_move(target: Path) -> Iterator[Path]:
         prefix=f".{target.name}.partial-", dir=target.parent
     ) as scratch:
         made = Path(scratch) / "new"
+        was_there = target.exists()
         yield made
+        if target.exists() and not was_there:
+            raise InputError(f"{target}: was made by somebody else meanwhile; choose another path")
         move_over(made, target)
 
 
 def move_over(made: Path, target: Path) -> None:
-    """Move a file or directory to its target, on one file system, in place of what is there."""
+    """Move a file or directory to its target, on one file system, in place of what is there.
+
+    If that fails, what is there stays.
+    """
     if not target.exists() or not (target.is_dir() or made.is_dir()):
         os.replace(made, target)
         return
     # only a file can be replaced, and by a file: what was there goes with the scratch
     prefix = f".{target.name}.old-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as scratch:
-        os.replace(target, Path(scratch) / "old")
-        os.replace(made, target)
+        old = Path(scratch) / "old"
+        os.replace(target, old)
+        try:
+            os.replace(made, target)
+        except BaseException:
+            os.replace(old, target)
+            raise
 
 
 @contextlib.contextmanager
@@ -216,7 +260,8 @@ def replace_store(path: str | Path) -> Iterator[str | Path]:
         zarr.open_group(locate(path), mode="w", zarr_format=3)
         yield path
         return
-    target = Path(path).absolute()
+    # of a link, what it leads to is replaced
+    target = Path(path).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     with write_then_move(target) as made:
         yield made

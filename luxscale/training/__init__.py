@@ -84,8 +84,9 @@ def train(
     where : str
         Name of the survey in messages.
     **settings
-        ``iterations`` (marginal, alternating: the most); ``tolerance`` (marginal, alternating:
-        least gain of an iteration, in ln evidence or penalised log-likelihood per measured value);
+        ``iterations`` (marginal, alternating: the most; curved: how many); ``tolerance`` (marginal,
+        alternating: least gain of an iteration, in ln evidence or penalised log-likelihood per
+        measured value);
         ``latent_precision`` (alternating: precision of the prior on latents in training, equation
         7); ``solver`` (alternating: ``"exact"``, or ``"jaxopt"`` for the paper's iterative solvers,
         which need the extra of that name); ``noise`` (curved: ``"correlated"``, of which the pixels

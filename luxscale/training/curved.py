@@ -174,7 +174,10 @@ def _choose_steps(state: State, tables: Tables, data: TrainingData, horizon: int
 
 
 def _refit(state: State, tables: Tables, rows: np.ndarray) -> State:
-    """Go on for a few iterations without the other stars, so that what they taught is forgotten."""
+    """Go on for a few iterations without the other stars, so that what they taught is forgotten.
+
+    All but the layers of a network, if there is one: they stay as all stars made them.
+    """
     some = [table.take(rows) for table in tables]
     part = _take_state(state, rows)
     for _ in range(_FOLD_ITERATIONS):

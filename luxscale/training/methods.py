@@ -175,12 +175,21 @@ def _fit_cannon(
     return train_cannon(data, latent_dim, report=report)
 
 
+#: Fewest iterations of curved training in which a network learns.
+_NETWORK_ITERATIONS = 8
+
+
 def _check_curved(settings: Mapping[str, Any]) -> None:
     quadratic, cubic = settings["quadratic"], settings["cubic"]
     if cubic > quadratic:
         raise InputError(
             f"cubic={cubic} is more than quadratic={quadratic}: latents with products of three "
             "have those of two; raise quadratic, or lower cubic"
+        )
+    if settings["network"] and settings["iterations"] < _NETWORK_ITERATIONS:
+        raise InputError(
+            f"iterations={settings['iterations']} with network={settings['network']}: a network "
+            f"joins in the seventh and learns from the next on; take {_NETWORK_ITERATIONS} or more"
         )
 
 

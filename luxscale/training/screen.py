@@ -1,8 +1,8 @@
 """Training labels that contradict their stars' spectra: wrong rows, columns, units or signs.
 
-A label is set aside if regressions on the leading components of the spectra, a linear one and one
-with products of two, agree that it is far off, unless the stars of most alike spectra have labels
-like it: then the regressions fail, as for the few most metal-poor stars, and the label is right.
+A label is set aside if regressions on the leading components of the spectra, a linear one and,
+where stars suffice, one with products of two, agree that it is far off, unless labels of the stars
+of most alike spectra reach to it: then the regressions fail, and the label is taken for right.
 """
 
 from __future__ import annotations
@@ -37,6 +37,19 @@ _DOF, _ROUNDS = 4.0, 8
 #: Share of the pixels that a star must have.
 _LEAST_PIXELS = 0.5
 
+#: Robust standard deviations of a label beyond which alike stars do not speak for it.
+_BEYOND_ALL = 50.0
+
+#: Robust standard deviations beyond which a component counts as if there.
+_FARTHEST = 10.0
+
+#: Stars whose spectra are worked on at once.
+_BLOCK = 512
+
+#: Largest share of a label that may be set aside: a label of which more is far off is of another
+#: kind, a class or a count, than regressions predict.
+_MOST = 0.1
+
 #: Pull of slopes to 0, per star.
 _RIDGE = 1e-3
 
@@ -65,18 +78,24 @@ class Spectra:
         scores = np.zeros((n, self._vectors.shape[1]))
         for rows, x in self._read_blocks(np.arange(n)):
             scores[rows] = x @ self._vectors
-        size = np.sqrt((scores[self.usable] ** 2).mean(0))
-        self._vectors = self._vectors / size
-        self.scores = scores / size
+        if scores.shape[1]:
+            size = MAD_TO_SIGMA * np.median(np.abs(scores[self.usable]), axis=0)
+            size[size == 0] = 1
+            self._vectors = self._vectors / size
+            # a star with an absurd pixel has not much more say than others
+            scores = np.clip(scores / size, -_FARTHEST, _FARTHEST)
+        self.scores = scores
 
     def _read_blocks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield values of some stars, 0 where missing, no star with much more say than others."""
-        for block in np.array_split(rows, len(rows) // 512 + 1):
+        """Yield values of some stars, 0 where missing: (star, pixel)."""
+        for block in np.array_split(rows, len(rows) // _BLOCK + 1):
             yield block, np.hstack([values[block] for values, _ in self._tables]).astype(float)
 
     def _find_vectors(self, stars: np.ndarray) -> np.ndarray:
         """Return the leading directions in the space of pixels: (pixel, component)."""
         usable = np.flatnonzero(self.usable)
+        if usable.size < LEAST_STARS:
+            return np.zeros((sum(values.shape[1] for values, _ in self._tables), 0))
         groups = max(1, usable.size // _BASIS_STARS)
         # by their names, for the order of the stars is of no matter
         rows = usable[assign_folds(stars[usable], groups) == 0]
@@ -92,14 +111,15 @@ class Spectra:
         return vectors[:, ::-1]
 
     def propagate_errors(self, slopes: np.ndarray) -> np.ndarray:
-        """Return the variance of scores @ slopes from the errors of the spectra: (star,)."""
-        square = (self._vectors @ slopes) ** 2
+        """Return the variance of the first scores @ slopes from errors of spectra: (star,)."""
+        square = (self._vectors[:, : slopes.size] @ slopes) ** 2
         variance = np.zeros(len(self.scores))
         start = 0
         for _, ivar in self._tables:
             stop = start + ivar.shape[1]
-            error2 = 1 / np.where(ivar > 0, ivar, np.inf)
-            variance += error2 @ square[start:stop]
+            for rows in np.array_split(np.arange(len(ivar)), len(ivar) // _BLOCK + 1):
+                error2 = 1 / np.where(ivar[rows] > 0, ivar[rows], np.inf)
+                variance[rows] += error2 @ square[start:stop]
             start = stop
         return variance
 
@@ -119,24 +139,32 @@ def find_outlying_labels(
         included, beyond which a label is outlying.
     """
     found = np.zeros(values.shape, bool)
-    designs = _make_designs(spectra.scores)
     for i in range(values.shape[1]):
         rows = np.flatnonzero(np.isfinite(values[:, i]) & spectra.usable)
-        if rows.size < LEAST_STARS or not spectra.scores.shape[1]:
+        if rows.size < LEAST_STARS or not spectra.scores.shape[1] or not _varies(values[rows, i]):
             continue
+        designs = _make_designs(spectra.scores[rows])
         with np.errstate(over="ignore", invalid="ignore"):
             distance = _measure_distance(values[rows, i], errors[rows, i], rows, designs, spectra)
-        found[rows, i] = ~(distance <= clip)
+        outlying = ~(distance <= clip)
+        if outlying.mean() <= _MOST:
+            found[rows, i] = outlying
     return found
+
+
+def _varies(values: np.ndarray) -> bool:
+    """Return whether fewer than half of the values are the same, so that they have a scatter."""
+    return bool(np.median(np.abs(values - np.median(values))) > 0)
 
 
 def _make_designs(scores: np.ndarray) -> list[np.ndarray]:
     """Return what labels are regressed on: the scores, and with products where stars suffice."""
-    linear = np.hstack([np.ones((len(scores), 1)), scores])
+    n = len(scores)
+    scores = scores[:, : max(n // _STARS_PER_TERM - 1, 1)]
+    linear = np.hstack([np.ones((n, 1)), scores])
     curved = min(_PRODUCTS, scores.shape[1])
-    features = PolynomialFeatures(curved, curved)(scores)
-    products = features[:, scores.shape[1] :]
-    if (linear.shape[1] + products.shape[1]) * _STARS_PER_TERM > len(scores):
+    products = PolynomialFeatures(curved, curved)(scores[:, :curved])[:, curved:]
+    if (linear.shape[1] + products.shape[1]) * _STARS_PER_TERM > n:
         return [linear]
     return [linear, np.hstack([linear, products])]
 
@@ -152,12 +180,12 @@ def _measure_distance(
 
     The least of the regressions'; 0 where labels of alike spectra are like it.
     """
-    from_alike = np.abs(values - _find_median_of_neighbours(spectra.scores[rows], values))
-    slopes, _ = _regress_robustly(designs[0][rows], values)
-    own = errors**2 + spectra.propagate_errors(slopes[1:])[rows]
+    from_alike = _measure_distance_from_alike(spectra.scores[rows], values)
+    fits = [_regress_robustly(design, values) for design in designs]
+    slopes = fits[0][0][1:]
+    own = errors**2 + spectra.propagate_errors(slopes)[rows]
     distances = []
-    for design in designs:
-        _, residual = _regress_robustly(design[rows], values)
+    for _, residual in fits:
         residual = np.abs(residual)
         scatter = MAD_TO_SIGMA * np.median(residual)
         distance = residual / np.sqrt(scatter**2 + own)
@@ -188,12 +216,19 @@ def _regress_robustly(design: np.ndarray, values: np.ndarray) -> tuple[np.ndarra
     return slopes, residual
 
 
-def _find_median_of_neighbours(scores: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the median label of the stars of most alike spectra: (star,)."""
+def _measure_distance_from_alike(scores: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return how far labels lie beyond all but two, at either end, of the most alike stars'.
+
+    Those far from all labels are far from these too, though wrong ones may be among them.
+    """
     import scipy.spatial
 
     near = scores[:, :_PRODUCTS]
     number = min(_NEIGHBOURS, len(values) - 1)
     _, neighbours = scipy.spatial.cKDTree(near).query(near, k=number + 1)
-    median: np.ndarray = np.median(values[neighbours[:, 1:]], axis=1)
-    return median
+    theirs = np.sort(values[neighbours[:, 1:]], axis=1)
+    below, above = theirs[:, 2] - values, values - theirs[:, -3]
+    distance = np.maximum(np.maximum(below, above), 0)
+    from_all = np.abs(values - np.median(values))
+    scatter = MAD_TO_SIGMA * np.median(from_all)
+    return np.where(from_all > _BEYOND_ALL * scatter, from_all, distance)

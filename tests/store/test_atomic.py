@@ -155,3 +155,48 @@ def test_what_fails_leaves_all_as_it_was(tmp_path, write):
         write_half(write, target)
     assert read(target) == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_move_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    write_folder(tmp_path / "a", "old")
+    move = os.replace
+
+    def fail(source, target):
+        if Path(target).name == "a" and Path(source).name == "new":
+            raise OSError("no")
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="no"), write_then_move(tmp_path / "a") as made:
+        write_folder(made, "new")
+    assert (tmp_path / "a" / "part").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_somebody_else_wrote_meanwhile_is_left_alone(tmp_path):
+    def write():
+        with write_then_move(tmp_path / "a") as made:
+            write_file(made, "mine")
+            write_file(tmp_path / "a", "theirs")
+
+    with pytest.raises(InputError, match="made by somebody else meanwhile"):
+        write()
+    assert (tmp_path / "a").read_text() == "theirs"
+
+
+@pytest.mark.parametrize("name", ["dr3.h5.partial", "notes.txt"])
+def test_files_beside_an_empty_group_are_not_nothing(tmp_path, name):
+    place = tmp_path / "a.zarr"
+    zarr.open_group(place, mode="w")
+    (place / name).write_text("mine")
+    with pytest.raises(InputError, match="did not mark as"):
+        claim_place(place, "luxscale-survey", overwrite=True)
+    (place / "zarr.json").unlink()
+    with pytest.raises(InputError, match="something other than a Zarr group is there"):
+        claim_place(place, "luxscale-survey", overwrite=True)
+
+
+def test_a_text_that_ends_like_a_figure_is_none(tmp_path):
+    (tmp_path / "thesis.pdf").write_text("mine")
+    with pytest.raises(InputError, match="something other than a figure is there"):
+        claim_figure(tmp_path / "thesis.pdf", overwrite=True)

@@ -73,13 +73,12 @@ def measure_loss(features, stars, equations):
     return total
 
 
-def test_the_slope_is_that_of_the_expected_loss(stars, equations):
+def test_steps_lower_the_expected_loss(stars, equations):
     features = equations[0].features
     by_block = [take(equations, rows) for rows in stars.blocks]
     found, _ = networks.descend(features, None, stars, by_block)
     before, after = (measure_loss(f, stars, equations) for f in (features, found))
     assert after < before - 1
-    # the first step of Adam is the sign of the slope
     assert found.products == features.products
     again, _ = networks.descend(features, None, stars, by_block)
     np.testing.assert_array_equal(again.layers[0][0], found.layers[0][0])
@@ -155,3 +154,8 @@ def test_what_is_not_installed_is_named(training_stars, monkeypatch):
     networks.load_optax.cache_clear()
     with pytest.raises(InputError, match=r"pip install 'luxscale\[network\]'"):
         train(training_stars, network=4)
+
+
+def test_a_network_needs_iterations_to_learn_in(training_stars):
+    with pytest.raises(InputError, match=r"iterations=6 with network=4: .* take 8 or more"):
+        lux.train(training_stars, 3, method="curved", network=4, quadratic=1, iterations=6)
