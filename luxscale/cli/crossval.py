@@ -58,8 +58,8 @@ if TYPE_CHECKING:
     "--method",
     type=click.Choice(list_methods_with_free_latents()),
     default=None,
-    help="How to train: by maximum marginal likelihood (the default where a size or a prior is "
-    "given), as in the paper, or with products of latents.",
+    help="How to train: by maximum marginal likelihood (the default where a size, a prior or "
+    "--iterations is given), as in the paper, or with products of latents.",
 )
 @click.option(
     "--stars", callback=parse_span, metavar="START:STOP", help="Use these stars only, by position."
@@ -104,8 +104,9 @@ def crossval(
 ) -> None:
     """Choose a recipe, or sizes and the prior of a method, by cross-validation on SURVEY.
 
-    Its labelled stars are left out of training in turn. Without --recipe, --method, sizes or
-    --prior, the recipes that so many stars can carry are compared. The same command again resumes.
+    Its labelled stars are left out of training in turn. Without --recipe, --method, sizes,
+    --prior or --iterations, the recipes that so many stars can carry are compared. The same command
+    again resumes.
     Scores are chi2 per value of stars left out of training, medians over the folds.
     """
     from luxscale import crossval as cv

@@ -66,8 +66,8 @@ def add_sizes(*, several: bool) -> Callable[[Command], Command]:
     "--method",
     type=click.Choice(list(METHODS)),
     default=None,
-    help="How to train: by maximum marginal likelihood (linear; the default where a size is "
-    "given), as in the paper, with products of latents, or The Cannon.",
+    help="How to train: by maximum marginal likelihood (linear; the default where a size "
+    "or another setting is given), as in the paper, with products of latents, or The Cannon.",
 )
 @click.option(
     "--solver",
@@ -121,6 +121,12 @@ def add_sizes(*, several: bool) -> Callable[[Command], Command]:
     help="Gain at which to stop, per measured value. [default: 2e-5; of the alternating method "
     "2e-3]",
 )
+@click.option(
+    "--noise",
+    type=click.Choice(METHODS["curved"].settings["noise"].choices),
+    default=None,
+    help="Noise of pixels, curved method. [default: correlated]",
+)
 @add_sizes(several=False)
 @click.option(
     "--folds",
@@ -153,6 +159,7 @@ def train(
     outputs: tuple[str, ...],
     iterations: int | None,
     tolerance: float | None,
+    noise: str | None,
     folds: int,
     label_clip: float,
     overwrite: bool,
@@ -162,8 +169,8 @@ def train(
 ) -> None:
     """Train a model on the stars of SURVEY that have labels.
 
-    Without --recipe, --method or sizes, the recipes that so many stars can carry are compared on
-    stars left out, and the best is trained on all.
+    Without --recipe, --method, --prior, sizes or another setting such as --iterations, the recipes
+    that so many stars can carry are compared on stars left out, and the best is trained on all.
     """
     from luxscale import store
     from luxscale.model.file import FORMAT
@@ -177,6 +184,7 @@ def train(
         "solver": solver,
         "latent_precision": latent_precision,
         "tolerance": tolerance,
+        "noise": noise,
         **sizes,
     }
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

@@ -1,13 +1,16 @@
 """Scores on any axes: the simplest that is as good as any is chosen, and the command names it."""
 
+import shlex
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from luxscale import crossval as cv
 from luxscale import plot
+from luxscale.cli.fit import train
 from luxscale.crossval.grid import Grid
-from luxscale.training.recipes import Recipe
+from luxscale.training.recipes import NAMES, Recipe, find_recipe
 
 RECIPES = (
     Recipe(name="linear", method="marginal", latent_dim=8),
@@ -38,13 +41,13 @@ def make_results(axes, values):
     )
 
 
-def make_grid(axes, settings=()):
+def make_grid(axes, settings=(), recipes=RECIPES):
     return Grid(
         survey="s.zarr",
         out="c.zarr",
         axes=axes,
         folds=FOLDS,
-        recipes=RECIPES,
+        recipes=recipes,
         settings=settings,
         outputs=("flux",),
         span=(0, 9),
@@ -70,6 +73,24 @@ def test_recipes_are_chosen_and_named():
     )
     command = cv.suggest_command(make_grid(axes, (("iterations", 3),)), choice)
     assert "--method curved --latent-dim 5 --quadratic 5 --iterations 3 --stars" in command
+
+
+@pytest.mark.parametrize("settings", [(), (("iterations", 3),)])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_that_is_named_is_one_of_train(name, settings):
+    axes = (("recipe", (name,)),)
+    recipe = find_recipe(name, 10_000, 6, 110)
+    choice = cv.choose(make_results(axes, [[3, 4, 5]]))
+    command = cv.suggest_command(make_grid(axes, settings, (recipe,)), choice)
+    program, subcommand, *words = shlex.split(command)
+    assert (program, subcommand) == ("luxscale", "train")
+    given = train.make_context("train", words).params
+    if not settings:
+        assert given["recipe"] == name
+        return
+    assert (given["method"], given["latent_dim"]) == (recipe.method, recipe.latent_dim)
+    expected = {**recipe.settings, **dict(settings)}
+    assert {k: given[k] for k in expected} == expected
 
 
 def test_of_equal_settings_the_one_with_the_smallest_sizes_is_chosen():
