@@ -34,6 +34,9 @@ _LIKE = 0.5
 #: Degrees of freedom of the weights in regressions, and how often they are found anew.
 _DOF, _ROUNDS = 4.0, 8
 
+#: What 90% of a normal distribution lies within, in sigma.
+_NORMAL_90 = 1.645
+
 #: Share of the pixels that a star must have.
 _LEAST_PIXELS = 0.5
 
@@ -187,7 +190,9 @@ def _measure_distance(
     distances = []
     for _, residual in fits:
         residual = np.abs(residual)
-        scatter = MAD_TO_SIGMA * np.median(residual)
+        # both are sigma of a normal distribution; where regressions fail, tails are longer
+        of_half, of_most = np.quantile(residual, [0.5, 0.9])
+        scatter = max(MAD_TO_SIGMA * of_half, of_most / _NORMAL_90)
         distance = residual / np.sqrt(scatter**2 + own)
         distances.append(np.where(from_alike < _LIKE * residual, 0, distance))
     least: np.ndarray = np.min(distances, axis=0)
