@@ -179,7 +179,7 @@ def test_stars_that_lack_a_label_take_no_part_and_are_counted(model, training, c
     some = int((~stars & np.isfinite(training["label_value"]).any("label").values).sum())
     assert json.loads(model.provenance.settings)["stars_without_every_label"] == some
     assert capsys.readouterr().err == ""
-    lux.train(training, method="cannon", folds=1)
+    lux.train(training, method="cannon", folds=1, label_clip=np.inf)
     assert f"{some} of {some + stars.sum()} stars lack a label" in capsys.readouterr().err
 
 
