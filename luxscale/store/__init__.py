@@ -5,6 +5,7 @@ Imports progress, schema and what they stand on.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from luxscale.schema.outputs import find_outputs, pick_outputs
 from luxscale.schema.standard import decode_names, standardize_survey
 from luxscale.schema.stars import StarIndex
 from luxscale.schema.variables import STAR, SURVEY, describe_variables
+from luxscale.store import s3
 from luxscale.store.arrays import (
     CHUNK,
     get_star_chunk,
@@ -272,7 +274,9 @@ def write_dataset(
     claim_place(path, marked.attrs["format"], overwrite=overwrite)
     if marked.attrs["format"] == SURVEY_FORMAT and STAR in marked and find_outputs(marked):
         check_contents(standardize_survey(marked), str(path), sample=True)
-    with explain_writing(path), replace_store(path) as place:
+    # errors of object storage say what is wrong themselves
+    explained = contextlib.nullcontext() if s3.is_url(path) else explain_writing(path)
+    with explained, replace_store(path) as place:
         write_arrays(marked, place, chunk)
 
 
