@@ -1,5 +1,6 @@
 """A network's layers go down the expected loss of the regression, and are the same every time."""
 
+import functools
 import sys
 
 import jax
@@ -86,7 +87,7 @@ def test_steps_lower_the_expected_loss(stars, equations):
 
 def test_what_is_fixed_of_the_loss_is_left_out(stars, equations):
     features = equations[0].features
-    hidden = lambda z: networks.run_layers(features.layers, z)  # noqa: E731
+    hidden = functools.partial(networks.run_layers, features.layers)
     mean, rows = find_moments(hidden, stars.z, stars.covariance)
     units = np.concatenate([mean[:, None], rows], 1)
     with use_float64():
