@@ -17,6 +17,7 @@ from luxscale.cli.base import (
     show,
 )
 from luxscale.training.methods import (
+    LABEL_CLIP,
     METHODS,
     list_methods_with,
     list_sizes,
@@ -138,7 +139,7 @@ def add_sizes(*, several: bool) -> Callable[[Command], Command]:
 @click.option(
     "--label-clip",
     type=click.FloatRange(0, min_open=True),
-    default=8.0,
+    default=LABEL_CLIP,
     show_default=True,
     help="Standard deviations from what spectra tell beyond which labels are set aside, or inf.",
 )

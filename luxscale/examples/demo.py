@@ -152,5 +152,5 @@ def _draw_figures(
     ]
     paths = tuple(folder / name for name in _FIGURES)
     for path, figure in zip(paths, drawn, strict=True):
-        figure.savefig(path, dpi=150)
+        store.save_figure(figure, path)
     return paths

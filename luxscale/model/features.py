@@ -177,11 +177,14 @@ def find_moments(features: Callable[[Any], Any], z: Any, covariance: Any) -> tup
     rows : array, (star, 2 latent, term)
     """
     library = jnp if isinstance(z, jax.Array) else np
-    step = np.sqrt(3).astype(z.dtype) * library.linalg.cholesky(covariance).swapaxes(-1, -2)
+    root3, root12, root18 = np.sqrt([3, 12, 18]).astype(z.dtype)
+    half = library.linalg.cholesky(covariance)
+    step = root3 * half.swapaxes(-1, -2)
     middle = features(z)
-    up, down = features(z[:, None] + step), features(z[:, None] - step)
+    up = features(z[:, None] + step)
+    down = features(z[:, None] - step)
     bend = up + down - 2 * middle[:, None]
-    rows = [(up - down) / np.sqrt(12).astype(z.dtype), bend / np.sqrt(18).astype(z.dtype)]
+    rows = [(up - down) / root12, bend / root18]
     return middle + bend.sum(1) / 6, library.concatenate(rows, 1)
 
 

@@ -263,7 +263,12 @@ def search(
         lifted = hessian + (damping[:, None] * diagonal)[..., None] * eye
         factor = jnp.linalg.cholesky(lifted)
         if bent is not False:
-            factor = jax.lax.cond(bent, _take_curvature, _keep, equations, z, lifted, factor)
+            plain = factor
+            factor = jax.lax.cond(
+                bent,
+                lambda: _take_curvature(equations, z, lifted, plain),
+                lambda: plain,
+            )
         new = z + cho_solve((factor, True), downhill[..., None])[..., 0]
         # false of NaN, where damping is too small
         better = _measure_change(equations, mean, precision, z, new) < 0
@@ -280,10 +285,6 @@ def _take_curvature(equations: Sequence[Equations], z: Any, lifted: Any, factor:
     newton = jnp.linalg.cholesky(lifted + sum(one.bend(z) for one in equations))
     convex = ~jnp.isnan(newton).any((1, 2), keepdims=True)
     return jnp.where(convex, newton, factor)
-
-
-def _keep(equations: Sequence[Equations], z: Any, lifted: Any, factor: Any) -> Any:
-    return factor
 
 
 def linearise(equations: Sequence[Equations], mean: Any, precision: Any, z: Any) -> tuple[Any, Any]:

@@ -38,7 +38,9 @@ def draw_stars(
         )
         return None
     # hexbin stretches its grid to its stars: only those inside keep it to the limits
-    inside = (x >= xlim[0]) & (x <= xlim[1]) & (y >= ylim[0]) & (y <= ylim[1])
+    within_x = (x >= xlim[0]) & (x <= xlim[1])
+    within_y = (y >= ylim[0]) & (y <= ylim[1])
+    inside = within_x & within_y
     bins = int(np.clip(x.size**0.5 / 1.6, 40, 90))
     # bins are 1.7 times taller than the rows are apart, hence fewer of them upwards
     return ax.hexbin(

@@ -31,7 +31,10 @@ def mark_windows(
         How high the shade reaches, as a fraction of the axes.
     """
     low, high = sorted(ax.get_xlim())
-    seen = [(max(a, low), min(b, high)) for a, b in windows if b > low and a < high]
+    seen = []
+    for least, greatest in windows:
+        if greatest > low and least < high:
+            seen.append((max(least, low), min(greatest, high)))
     for least, greatest in seen:
         ax.axvspan(
             least,

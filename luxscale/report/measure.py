@@ -281,7 +281,10 @@ def _measure_group(pairs: xr.Dataset) -> xr.Dataset:
     measured = measure_pairs(pairs)
     inferred, trusted = pairs["inferred"].values, pairs["truth"].values
     known = np.isfinite(inferred) & np.isfinite(trusted)
-    spread = np.array([robust_scatter(trusted[known[:, j], j]) for j in range(known.shape[1])])
+    scatters = []
+    for values, is_known in zip(trusted.T, known.T, strict=True):
+        scatters.append(robust_scatter(values[is_known]))
+    spread = np.array(scatters)
     spread[~(spread > 0)] = np.nan
     return measured.assign(err_over_spread=measured["median_err"] / spread)
 

@@ -332,8 +332,10 @@ def tabulate_runs(log: Sequence[dict[str, Any]]) -> Table | None:
         Heading("faults", True),
         Heading("versions"),
     )
-    rows = tuple(_describe_run(log[a:b]) for a, b in itertools.pairwise([*starts, len(log)]))
-    return Table("Runs that made the catalogue, according to their log.", headings, rows)
+    rows = []
+    for start, stop in itertools.pairwise([*starts, len(log)]):
+        rows.append(_describe_run(log[start:stop]))
+    return Table("Runs that made the catalogue, according to their log.", headings, tuple(rows))
 
 
 def _describe_run(events: Sequence[dict[str, Any]]) -> tuple[Cell, ...]:

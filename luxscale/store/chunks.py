@@ -112,7 +112,9 @@ def _list_keys(array: zarr.Array[Any], start: int, stop: int) -> tuple[Any, np.n
     """
     chunk = get_chunk_shape(array)
     first, last = start // chunk[0], -(-stop // chunk[0])
-    counts = [-(-size // length) for size, length in zip(array.shape[1:], chunk[1:], strict=True)]
+    counts = []
+    for size, length in zip(array.shape[1:], chunk[1:], strict=True):
+        counts.append(-(-size // length))
     numbers = list(itertools.product(range(first, last), *map(range, counts)))
     keys = [f"{array.path}/{array.metadata.encode_chunk_key(number)}" for number in numbers]
     return array.store, np.array(keys, object).reshape(last - first, -1)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from luxscale.errors import InputError
-from luxscale.training.methods import check_whole, complete_settings, pick_method
+from luxscale.training.methods import LABEL_CLIP, check_whole, complete_settings, pick_method
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,7 +34,7 @@ def train(
     windows: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     prior: float | None = None,
     folds: int = 5,
-    label_clip: float = 8.0,
+    label_clip: float = LABEL_CLIP,
     seed: int = 0,
     progress: bool = True,
     where: str = "survey",

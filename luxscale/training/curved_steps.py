@@ -110,8 +110,9 @@ def _maximise_posterior(
 
 def _weigh_stars(state: State, tables: Tables) -> tuple[np.ndarray, float]:
     """Return the weight of each star under heavy tails, and the log-likelihood per star."""
-    f = np.hstack([np.ones((len(state.z), 1)), state.features(state.z)])
-    chi2, values, objective = np.zeros(len(f)), np.zeros(len(f)), np.zeros(len(f))
+    n = len(state.z)
+    f = np.hstack([np.ones((n, 1)), state.features(state.z)])
+    chi2, values, objective = np.zeros((3, n))
     for table, fitted in zip(tables, state.fitted, strict=True):
         likelihood = table.measure(fitted, f)
         chi2 += likelihood.chi2

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: Number of latents unless given.
 LATENT_DIM = 48
 
+#: Robust standard deviations beyond which a label is set aside, see `luxscale.training.screen`.
+LABEL_CLIP = 8.0
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:

@@ -75,8 +75,10 @@ def find_responsibilities(prior: MixturePrior, z: np.ndarray, covariance: np.nda
     """Return r_nk ~ pi_k N(z_n | mu_k, S_k) exp(-tr(S_k^-1 C_n) / 2): (star, gaussian)."""
     log_weight, mean, precision = prior.expand()
     pull = np.einsum("kpq,kq->kp", precision, mean)
-    second = (z[:, :, None] * z[:, None] + covariance).reshape(len(z), -1)
-    distance = second @ precision.reshape(len(mean), -1).T - 2 * z @ pull.T
+    squares = z[:, :, None] * z[:, None]
+    second = (squares + covariance).reshape(len(z), -1)
+    flat = precision.reshape(len(mean), -1)
+    distance = second @ flat.T - 2 * z @ pull.T
     log_share = log_weight - 0.5 * (distance + (pull * mean).sum(1))
     share = np.exp(log_share - log_share.max(1, keepdims=True))
     return np.asarray(share / share.sum(1, keepdims=True))
@@ -113,8 +115,10 @@ def _split(prior: MixturePrior, most: int) -> MixturePrior:
     others = np.setdiff1d(np.arange(k), widest)
     axis = vectors[widest, :, -1]
     # the sign of an eigenvector is arbitrary
-    largest = np.take_along_axis(axis, np.abs(axis).argmax(1)[:, None], 1)
-    step = 0.5 * axis * np.sign(largest) * np.sqrt(values[widest, -1])[:, None]
+    position = np.abs(axis).argmax(1)
+    largest = np.take_along_axis(axis, position[:, None], 1)
+    length = np.sqrt(values[widest, -1])
+    step = 0.5 * axis * np.sign(largest) * length[:, None]
 
     def spread(array: Any, low: Any, high: Any) -> np.ndarray:
         return np.concatenate([array[others], low, high])

@@ -157,7 +157,11 @@ class Pixels:
 
 def _split(n: int) -> list[np.ndarray]:
     """Return positions in blocks of one size; the last is filled up with its own."""
-    return [np.resize(np.arange(i, min(i + _BLOCK, n)), _BLOCK) for i in range(0, n, _BLOCK)]
+    blocks = []
+    for start in range(0, n, _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, n))
+        blocks.append(np.resize(rows, _BLOCK))
+    return blocks
 
 
 @compile_program()

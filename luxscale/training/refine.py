@@ -138,7 +138,10 @@ def choose_steps(*, part: State, known: Sample, seen: State, left_out: Sample, h
 
     refine(part, known, steps=horizon, horizon=horizon, watch=look)
     unit = np.maximum(np.nanmedian(np.abs(missed[0]), axis=0), 1e-12)
-    loss = {n: float(np.nanmean(np.log1p((miss / unit) ** 2))) for n, miss in missed.items()}
+    loss = {}
+    for number, miss in missed.items():
+        of_label = np.log1p((miss / unit) ** 2)
+        loss[number] = float(np.nanmean(of_label))
     return min(loss, key=lambda number: (loss[number], number))
 
 
@@ -278,14 +281,18 @@ def _find_gradient(
     hessian, _ = posterior.linearise(equations, mean, precision, z)
     covariance, _ = posterior.invert(hessian)
     _, spread = find_moments(features, z, covariance)
-    variances = [jnp.sum(linalg.dot(spread, h.weights[:, 1:].T) ** 2, 1) for h in heads]
+    variances = []
+    for head in heads:
+        of_labels = linalg.dot(spread, head.weights[:, 1:].T)
+        variances.append(jnp.sum(of_labels**2, 1))
 
     def measure(heads: Sequence[_Head], z: Any) -> Any:
         moments, _ = find_moments(features, z, covariance)
         total, count = jnp.zeros(()), jnp.zeros(())
         for head, variance in zip(heads, variances, strict=True):
             known = head.ivar > 0
-            weight = jnp.where(known, 1 / (variance + 1 / jnp.where(known, head.ivar, 1)), 0)
+            error2 = 1 / jnp.where(known, head.ivar, 1)
+            weight = jnp.where(known, 1 / (variance + error2), 0)
             inferred = head.weights[:, 0] + linalg.dot(moments, head.weights[:, 1:].T)
             total += jnp.sum(weight * (inferred - head.values) ** 2)
             count += jnp.sum(known)
@@ -295,7 +302,8 @@ def _find_gradient(
     exact = hessian + sum(one.bend(z) for one in equations)
     clear = jnp.linalg.cholesky(exact - _CLEAR * hessian)
     trusted = ~jnp.isnan(clear).any((1, 2), keepdims=True)
-    v = jnp.linalg.solve(jnp.where(trusted, exact, hessian), slope[..., None])[..., 0]
+    matrix = jnp.where(trusted, exact, hessian)
+    v = jnp.linalg.solve(matrix, slope[..., None])[..., 0]
 
     def stand_in(changes: Any) -> Any:
         equations, heads = _change_parts(batch, sizes, changes)

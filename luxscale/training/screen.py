@@ -14,9 +14,7 @@ import numpy as np
 from luxscale.analysis.stats import MAD_TO_SIGMA
 from luxscale.model.features import PolynomialFeatures
 from luxscale.training.data import TrainingOutput, assign_folds
-
-#: Robust standard deviations beyond which a label is set aside.
-CLIP = 8.0
+from luxscale.training.methods import LABEL_CLIP
 
 #: Fewest stars with a label in which its scatter can be told.
 LEAST_STARS = 30
@@ -203,7 +201,7 @@ def _regress_robustly(design: np.ndarray, values: np.ndarray) -> tuple[np.ndarra
     """Return coefficients and residuals of a regression in which far values count little."""
     residual = values - np.median(values)
     scatter = MAD_TO_SIGMA * np.median(np.abs(residual))
-    weight = (np.abs(residual) <= 2 * CLIP * scatter).astype(float)
+    weight = (np.abs(residual) <= 2 * LABEL_CLIP * scatter).astype(float)
     usual = np.where(weight > 0, values, np.median(values))
     ridge = _RIDGE * len(values) * np.eye(design.shape[1])
     ridge[0, 0] = 0

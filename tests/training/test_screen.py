@@ -15,10 +15,11 @@ from luxscale.examples.simulate import simulate
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.placeholders import EVERY_SENTINEL, is_sentinel
 from luxscale.training.load import load_training
-from luxscale.training.screen import CLIP, _make_designs
+from luxscale.training.methods import LABEL_CLIP
+from luxscale.training.screen import _make_designs
 
 
-def load(survey, clip=CLIP):
+def load(survey, clip=LABEL_CLIP):
     return load_training(survey, pick_outputs(survey, None, "survey"), "survey", clip=clip)
 
 
@@ -48,7 +49,7 @@ def test_what_is_left_lies_within_the_clip(_small_survey, number, share):
     (output,) = load(spoilt).labels
     error = np.abs(spoilt["label_value"] - spoilt["label_true"]).values
     scatter = 1.4826 * np.nanmedian(np.where(chosen, np.nan, error), axis=0)
-    bound = np.maximum(2 * CLIP * scatter, 4 * spoilt["label_true"].std("star").values)
+    bound = np.maximum(2 * LABEL_CLIP * scatter, 4 * spoilt["label_true"].std("star").values)
     left = chosen & ~output.outlying
     assert (error[left] < bound[np.nonzero(left)[1]]).all()
     assert not output.outlying[~chosen].any()
