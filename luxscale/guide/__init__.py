@@ -20,8 +20,8 @@ _TOPICS = (
     "object-storage",
     "other-tools",
     "understand",
-    "paper",
     "errors",
+    "paper",
     "glossary",
 )
 

@@ -82,7 +82,7 @@ def ingest(
     Parameters
     ----------
     format : str
-        Name of the files' format, see `luxscale.readers.FORMATS`.
+        Name of the files' format; ``luxscale formats`` lists them.
     files : iterable of str or Path
         As `find_files` gives them.
     survey : str or Path

@@ -59,7 +59,8 @@ def read_labels(
     path : str or Path
         FITS (also with gzip), CSV, ECSV, Parquet (``pip install 'luxscale[export]'``) or VOTable.
     catalog : str, optional
-        Name of one of `CATALOGS`, or ``"table"``; told by its columns if not given.
+        Name of a catalogue that ``luxscale formats`` lists, or ``"table"``; recognised by its
+        columns if not given.
     settings : LabelSettings
         Where they name no labels, those usual for the catalogue that the file has.
 

@@ -39,7 +39,7 @@ def latents(
     ----------
     embedding : DataArray, (star, component)
         Two coordinates of each star of the catalogue, in its order, e.g. from
-        `luxscale.paper.latents.embed`. If ``component`` has coordinates, they name the axes.
+        ``luxscale.paper.latents.embed``. If ``component`` has coordinates, they name the axes.
     catalog : Dataset
         With ``label_value`` (star, label).
     labels : sequence of str, optional

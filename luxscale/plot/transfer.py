@@ -35,7 +35,7 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
     shares : Dataset
         ``labels``, ``spectrum`` and ``beyond`` (label,), at most 1, and ``chance`` (label,), what
         ``beyond`` reaches by chance; the attribute ``known`` names the other labels. From
-        `luxscale.paper.transfer.measure_shares`.
+        ``luxscale.paper.transfer.measure_shares``.
     ax : Axes, optional
         New by default.
 

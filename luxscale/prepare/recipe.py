@@ -24,7 +24,7 @@ ORDERS = {"sines": 3, "chebyshev": 4}
 class Recipe:
     """How spectra as their files hold them become the flux of a survey.
 
-    `dataclasses.asdict` of it goes into JSON.
+    ``dataclasses.asdict`` of it goes into JSON.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Recipe:
         No chip may be wider.
     chips : tuple of (float, float)
         Wavelength ranges that are fitted apart, in the unit of the grid; none: see
-        `continuum.choose_chips`.
+        ``continuum.choose_chips``.
     continuum_pixels : tuple of (float, float), optional
         Wavelength ranges that the fit, or the mean of ``"scale"``, goes over; None: all good
         pixels.

@@ -197,8 +197,8 @@ def open_survey(
 
 open_survey.__doc__ = (
     (open_survey.__doc__ or "")
-    + "\n    Notes\n    -----\n    The contract of a survey:\n\n    "
-    + describe_variables(SURVEY).replace("\n", "\n    ")
+    + "\n    Notes\n    -----\n    The contract of a survey::\n\n        "
+    + describe_variables(SURVEY).replace("\n", "\n        ")
     + "\n"
 )
 
