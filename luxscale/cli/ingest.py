@@ -200,10 +200,12 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
         left = target.list_files_to_read(run.pending)
         saving = functools.partial(_guess_saving, left)
         with cluster.client(needed=bool(left), saving=saving, progress=not quiet) as client:
-            filled = complete(run, client=client, log=log, progress=not quiet)
+            try:
+                filled = complete(run, client=client, log=log, progress=not quiet)
+            finally:  # a run that could use no file, or not all, says which they were
+                if listing:
+                    _write_quarantine(listing, quarantine(given["out"]))
     made = ingesting.summarise(target.plan, filled)
-    if listing:
-        _write_quarantine(listing, quarantine(given["out"]))
     show(dataclasses.asdict(made), _format_summary(made, labels), as_json)
 
 
@@ -295,13 +297,15 @@ def _is_quarantine(path: Path) -> bool:
 
 def _write_quarantine(path: Path, rows: list[dict[str, str]]) -> None:
     from luxscale import store
+    from luxscale.ingest.paths import restore_path
 
     # names of files may hold bytes that are no UTF-8
     encoding: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
     with store.write_then_move(path) as made, made.open("w", **encoding) as file:
         writer = csv.DictWriter(file, _QUARANTINE)
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            writer.writerow({name: restore_path(text) for name, text in row.items()})
 
 
 @main.command(short_help="List formats of survey files and of catalogues of labels.")

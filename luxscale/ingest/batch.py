@@ -16,10 +16,11 @@ import numpy as np
 from luxscale import store
 from luxscale.ingest.ledger import WHOLE_FILE, get_grid, read_files
 from luxscale.ingest.part import Part
+from luxscale.ingest.paths import restore_path
 from luxscale.ingest.plan import Batch, Session
 from luxscale.prepare import prepare
 from luxscale.readers import BadFile, Spectra, get_format
-from luxscale.readers.base import refuse_repeats
+from luxscale.readers.base import find_nameless, take_stars
 from luxscale.runs.executors import Clock, name_worker
 
 #: Stars that are prepared together.
@@ -89,12 +90,14 @@ def _read_files(session: Session, batch: Batch, part: Part) -> Iterator[Loose]:
     fmt, options = get_format(session.plan.format), dict(session.plan.options)
     paths = read_files(session, batch.start, batch.stop)
     for number, path in enumerate(paths, batch.start):
-        stars: set[object] = set()
+        n_stars = 0
         try:
-            for spectra in fmt.read(path, **options):
-                refuse_repeats(spectra, stars)
-                yield number, spectra
-            if not stars:
+            for spectra in fmt.read(restore_path(path), **options):
+                named = _refuse_nameless(spectra, n_stars, number, part)
+                n_stars += len(spectra.star)
+                if len(named.star):
+                    yield number, named
+            if not n_stars:
                 raise BadFile("holds no spectrum")
         except BadFile as error:
             part.refuse(number, WHOLE_FILE, str(error))
@@ -102,6 +105,16 @@ def _read_files(session: Session, batch: Batch, part: Part) -> Iterator[Loose]:
             if store.is_outage(error) and not isinstance(error, PermissionError | KeyError):
                 raise
             part.refuse(number, WHOLE_FILE, f"cannot be read: {_describe_damage(error)}")
+
+
+def _refuse_nameless(spectra: Spectra, first: int, number: int, part: Part) -> Spectra:
+    """Return the stars that have an identifier, and put down the others by their rows."""
+    nameless = find_nameless(spectra.star)
+    if not nameless.any():
+        return spectra
+    for row in np.flatnonzero(nameless):
+        part.refuse(number, f"row {first + row}", "no identifier: the file leaves it blank")
+    return take_stars(spectra, ~nameless)
 
 
 def _describe_damage(error: Exception) -> str:

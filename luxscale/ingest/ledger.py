@@ -18,6 +18,7 @@ import zarr
 from luxscale import store
 from luxscale.errors import InputError
 from luxscale.ingest.layout import Layout
+from luxscale.ingest.paths import make_storable
 from luxscale.ingest.plan import Batch, Plan, Session, choose_batch_size
 from luxscale.prepare import Recipe
 from luxscale.readers import get_format
@@ -168,7 +169,8 @@ def begin_session(plan: Plan, number: int, files: Sequence[str], first: int) -> 
     batch_size = choose_batch_size(len(files), plan.chunk, get_format(plan.format).many)
     store.open_group(plan.survey, "r+").attrs["complete"] = 0
     group = store.open_group(plan.survey, "r+", GROUP).require_group(str(number))
-    write_text(group, "file", np.array(files, object), batch_size)
+    paths = [make_storable(file) for file in files]
+    write_text(group, "file", np.array(paths, object), batch_size)
     facts: dict[str, Any] = {"n_files": len(files), "batch_files": batch_size, "first": first}
     group.attrs.update(facts)
     group.attrs["stage"] = READING
@@ -198,7 +200,7 @@ def update_facts(session: Session, **facts: Any) -> None:
 
 
 def read_files(session: Session, start: int = 0, stop: int | None = None) -> list[str]:
-    """Return paths of files, by number."""
+    """Return paths of files by number, in the form in which they are stored."""
     group = store.open_group(session.plan.survey, "r", session.group)
     paths = np.asarray(store.open_array(group, "file")[start:stop])
     return [str(path) for path in paths]
@@ -224,8 +226,8 @@ def end_session(session: Session, layout: Layout) -> None:
     files, stars, reasons = [], [], []
     for file, star, reason in layout.refused:
         files.append(file)
-        stars.append(star)
-        reasons.append(reason)
+        stars.append(make_storable(star))
+        reasons.append(make_storable(reason))
     write_text(group, "refused_star", np.array(stars, object), _TABLE_CHUNK)
     write_text(group, "refused_reason", np.array(reasons, object), _TABLE_CHUNK)
     numbers = np.array(files, np.int64)

@@ -48,6 +48,7 @@ def lay_out(session: Session) -> Layout:
     broken = [file for file, star, _ in refused if star == ledger.WHOLE_FILE]
     n_read = len(table) + len(refused) - len(broken)
     table = table[~table["file"].isin(broken)]
+    table = _name_apart(session, table)
     table = _drop_duplicates(session, table, refused)
     columns = {str(name): _make_column(table[name].tolist()) for name in table}
     source = np.stack([columns.pop("batch"), columns.pop("row")], axis=1)
@@ -81,6 +82,34 @@ def _make_column(values: list[Any]) -> np.ndarray:
     elif not all(isinstance(value, int | float | np.integer) for value in known):
         dtype = object
     return np.array([missing if pd.isna(value) else value for value in values], dtype)
+
+
+def _name_apart(session: Session, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the stars with names of their own, where a reader made the same for several files.
+
+    A reader sees one file: it calls a star FILE:ROW, or a visit ID-NUMBER. The same name from
+    another file is another spectrum, and gets the path before it.
+    """
+    paths = ledger.read_files(session)
+    is_made = np.zeros(len(table), bool)
+    keys = table[ledger.KEY] if ledger.KEY in table else table["star"]
+    stars = zip(table["star"], table["file"], keys, strict=True)
+    for i, (star, file, key) in enumerate(stars):
+        base = paths[file].rpartition("/")[2]
+        is_visit = key is not None and str(star).startswith(f"{key}-")
+        is_made[i] = is_visit or str(star).startswith(f"{base}:")
+    made = table[is_made]
+    path_before = _read_paths_before(session)
+    n_files = made.groupby("star")["file"].nunique()
+    shared = set(n_files.index[n_files > 1])
+    names = table["star"].tolist()
+    for i, star, file in zip(np.flatnonzero(is_made), made["star"], made["file"], strict=True):
+        path = paths[file]
+        before = path_before.get(star)
+        if star in shared or before not in (None, path):
+            name = str(star).removeprefix(path.rpartition("/")[2] + ":")
+            names[i] = f"{path}:{name}"
+    return table.assign(star=np.array(names, object))
 
 
 def _drop_duplicates(

@@ -16,6 +16,7 @@ from luxscale.errors import InputError, RunError
 from luxscale.ingest import ledger, pack
 from luxscale.ingest.batch import run_batch
 from luxscale.ingest.labels import forget_new, write_labels
+from luxscale.ingest.paths import make_storable
 from luxscale.ingest.plan import Plan, Session
 from luxscale.labels import LabelTable
 from luxscale.runs.executors import describe_error
@@ -175,7 +176,8 @@ class FileSurvey:
 
     def _list_new_files(self) -> list[str]:
         known = ledger.list_refused_by_file(self.plan)
-        return [f for f in self.files if f not in known or (self.retry and known[f])]
+        files = [make_storable(file) for file in self.files]
+        return [f for f in files if f not in known or (self.retry and known[f])]
 
     def _begin_session(self) -> Session | None:
         """Put down a session of the files that are new; None if there are none."""

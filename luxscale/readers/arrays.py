@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from luxscale.readers.base import (
     compute_ivar,
 )
 from luxscale.readers.fitsrows import open_large_fits
+from luxscale.readers.packing import unpack
 from luxscale.schema.blocks import iterate_blocks
 
 #: Pixels that a spectrum may have.
@@ -46,16 +48,29 @@ class Field:
     ----------
     shape : tuple of int
     read_rows : callable
-        ``read_rows(start, stop)`` returns the rows from ``start``, up to but without ``stop``.
+        ``read_rows(start, stop)`` returns the rows from ``start``, up to but without ``stop``; of a
+        single value, that. Masked where values are missing.
     """
 
     def __init__(self, shape: tuple[int, ...], read_rows: Callable[[int, int], np.ndarray]):
         self.shape = shape
-        self.read_rows = read_rows
+        self._read_rows = read_rows
+
+    def read_rows(self, start: int, stop: int) -> np.ma.MaskedArray:
+        """Return some rows, masked where values are missing; a single value as one row."""
+        values = np.ma.asarray(self._read_rows(start, stop))
+        return values if self.shape else values.reshape(1)
+
+    def read_numbers(self, start: int, stop: int) -> np.ndarray:
+        """Return some rows, NaN where numbers are missing."""
+        values = self.read_rows(start, stop)
+        if not np.ma.getmaskarray(values).any():
+            return np.ma.getdata(values)
+        return values.astype(float).filled(np.nan)
 
     def read_all(self) -> np.ndarray:
         """Return all of it."""
-        return self.read_rows(0, self.shape[0])
+        return self.read_numbers(0, self.shape[0])
 
 
 Fields = dict[str, Callable[[], Field]]
@@ -155,7 +170,7 @@ def _check_shapes(source: _Source) -> tuple[int, int]:
     for name, field in source.found.items():
         if name == "wavelength":
             continue
-        is_one_name = source.one_star and name == "star" and field.shape == ()
+        is_one_name = n_stars == 1 and name == "star" and field.shape == ()
         expected = (n_stars,) if name == "star" else flux_shape
         if field.shape != expected and not is_one_name:
             raise BadFile(f"{name} has shape {field.shape}, expected {expected}")
@@ -196,7 +211,7 @@ def _read_block(source: _Source, start: int, stop: int) -> Spectra:
 def _read_pixels(source: _Source, name: str, start: int, stop: int) -> np.ndarray:
     """Return rows of an array that has a number for each pixel: (star, pixel)."""
     field = source.found[name]
-    values = field.read_all()[None] if source.one_star else field.read_rows(start, stop)
+    values = field.read_all()[None] if source.one_star else field.read_numbers(start, stop)
     expected = (stop - start, len(source.wavelength))
     if values.shape != expected or values.dtype.kind not in "iufb":
         raise BadFile(f"{name} holds {values.dtype} of shape {values.shape}, no numbers of pixels")
@@ -209,21 +224,32 @@ def _read_extra(source: _Source, start: int, stop: int) -> dict[str, np.ndarray]
         values = field.read_rows(start, stop)
         if values.dtype.kind not in "iufbUS":
             raise BadFile(f"column {name!r} holds {values.dtype}, neither numbers nor text")
-        if values.dtype.kind in "US":
-            values = _convert_text(values)
-        columns[name] = values
+        columns[name] = _fill_column(values)
     return columns
+
+
+def _fill_column(values: np.ma.MaskedArray) -> np.ndarray:
+    """Return a column with NaN, -1 or "" where it is missing."""
+    kind = values.dtype.kind
+    if kind in "US":
+        return _convert_text(values.filled(b"" if kind == "S" else ""))
+    if not np.ma.getmaskarray(values).any():
+        return np.ma.getdata(values)
+    if kind == "i":
+        return values.filled(-1)
+    return values.astype(float).filled(np.nan)
 
 
 def _read_wavelength(field: Field) -> np.ndarray:
     values = np.zeros((0, 0))
     if len(field.shape) == 2 and field.shape[0]:
-        rows = field.read_rows(0, min(field.shape[0], BLOCK))
-        if (rows != rows[0]).any():
-            raise BadFile(
-                "wavelengths that differ between stars: one array serves all stars of a file"
-            )
-        values = rows[0]
+        values = field.read_numbers(0, 1)[0]
+        block = max(1, min(BLOCK, MOST_BYTES // (8 * max(field.shape[1], 1))))
+        for rows in iterate_blocks(field.shape[0], block):
+            if (field.read_numbers(rows.start, rows.stop) != values).any():
+                raise BadFile(
+                    "wavelengths that differ between stars: one array serves all stars of a file"
+                )
     elif len(field.shape) == 1 and field.shape[0] <= MOST_PIXELS:
         values = field.read_all()
     if values.ndim != 1 or values.dtype.kind not in "iuf":
@@ -232,22 +258,27 @@ def _read_wavelength(field: Field) -> np.ndarray:
 
 
 def _make_row_names(file: str, start: int, stop: int) -> np.ndarray:
-    return np.array([f"{file}:{row}" for row in range(start, stop)], object)
+    name = os.fsencode(file).decode("utf-8", "backslashreplace")
+    return np.array([f"{name}:{row}" for row in range(start, stop)], object)
 
 
-def _convert_identifiers(values: np.ndarray) -> np.ndarray:
-    """Return identifiers as int64 or text."""
-    if values.dtype.kind in "iu" and values.size and values.max() < 2**63:
-        return values.astype(np.int64)
-    if values.dtype.kind not in "US":
-        raise BadFile(f"star holds {values.dtype}, expected whole numbers or text")
-    return _convert_text(values)
+def _convert_identifiers(values: np.ma.MaskedArray) -> np.ndarray:
+    """Return identifiers as int64, -1 where missing, or as text, then ""."""
+    missing, data = np.ma.getmaskarray(values), np.ma.getdata(values)
+    if data.dtype.kind in "iu":
+        fits = missing | (data < 2**63)
+        if fits.all():
+            return np.where(missing, -1, data.astype(np.int64))
+        return np.where(missing, "", data.astype(str)).astype(object)
+    if data.dtype.kind not in "US":
+        raise BadFile(f"star holds {data.dtype}, expected whole numbers or text")
+    return _convert_text(data)
 
 
 def _convert_text(values: np.ndarray) -> np.ndarray:
     words = []
     for value in values.ravel().tolist():
-        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         words.append(text.strip())
     return np.array(words, object).reshape(values.shape)
 
@@ -270,6 +301,8 @@ def _open_fields(path: Path) -> Iterator[Fields]:
         elif magic.startswith(b"PK"):
             with zipfile.ZipFile(path) as packed:
                 yield _list_npz(packed)
+        elif magic.startswith(b"CDF"):
+            raise BadFile("netCDF 3, which is not read; write netCDF 4, or HDF5, npz or FITS")
         else:
             with open_large_fits(path) as hdus:
                 yield _list_fits(hdus)
@@ -309,12 +342,14 @@ def _make_hdf5_field(name: str, item: h5py.Dataset) -> Field:
             f"array {name!r} is in chunks of {chunk_bytes:,} bytes; write it in smaller ones"
         )
 
+    attributes = dict(item.attrs)
+
     def read_rows(start: int, stop: int) -> np.ndarray:
         _check_size(name, (stop - start, *item.shape[1:]), itemsize)
-        values = item[start:stop]
+        values = np.asarray(item[start:stop] if item.shape else item[()])
         if kind == "O":
             return np.array(values.tolist(), "S")
-        return values
+        return unpack(values, attributes)
 
     return Field(item.shape, read_rows)
 
@@ -418,7 +453,11 @@ def _make_column_field(hdu: Hdu, name: str) -> Field:
     first = hdu.read_rows(0, 1)[name]
 
     def read_rows(start: int, stop: int) -> np.ndarray:
-        return hdu.read_rows(start, stop)[name]
+        table = hdu.read_rows(start, stop)
+        missing = table.find_missing(name)
+        if missing.ndim == 1 and missing.any():
+            return np.ma.array(table.get_identifiers(name), mask=missing)
+        return table[name]
 
     return Field((hdu.shape[0], *first.shape[1:]), read_rows)
 

@@ -54,7 +54,7 @@ class Spectra:
     Parameters
     ----------
     star : array, (star,)
-        Identifiers, text or int64; unique within the file.
+        Identifiers, text or int64; "" or a negative number where the file has none.
     flux, ivar : array, (star, pixel)
         Flux and its inverse variance, in whatever unit; not yet cleaned.
     wavelength : array, (pixel,)
@@ -101,24 +101,28 @@ class Spectra:
         check_wavelength(self.wavelength)
 
 
-def refuse_repeats(spectra: Spectra, seen: set[object]) -> None:
-    """Refuse a file that holds a star twice.
+def find_nameless(star: np.ndarray) -> np.ndarray:
+    """Return where there is no identifier: bool, (star,)."""
+    if star.dtype.kind in "iu":
+        return star < 0
+    return np.array([str(name).strip() == "" for name in star.tolist()], bool)
+
+
+def take_stars(spectra: Spectra, rows: np.ndarray) -> Spectra:
+    """Return some of the stars.
 
     Parameters
     ----------
     spectra : Spectra
-    seen : set
-        Stars of the file before; those of ``spectra`` are added.
-
-    Raises
-    ------
-    BadFile
+    rows : array of bool, (star,)
     """
-    names = spectra.star.tolist()
-    before = len(seen)
-    seen.update(names)
-    if len(seen) < before + len(names):
-        raise BadFile("a star is in the file twice")
+    parts = {}
+    for name in ("star", "flux", "ivar", "mask", "continuum", "velocity", "key"):
+        values = getattr(spectra, name)
+        if values is not None:
+            parts[name] = values[rows]
+    columns = {name: values[rows] for name, values in spectra.columns.items()}
+    return dataclasses.replace(spectra, columns=columns, **parts)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,9 +110,28 @@ class Table:
         values = np.asarray(self._rows[name])
         if values.dtype.kind == "U":
             return np.strings.strip(values)
+        missing = self.find_missing(name)
+        if missing.any():
+            values = np.where(missing, np.nan, values)
         if values.ndim > 2:
             values = values.reshape(self._n_rows, -1)
         return _to_native_order(values)
+
+    def get_identifiers(self, name: str) -> np.ndarray:
+        """Return a column with -1 where whole numbers are missing: (row,)."""
+        missing = self.find_missing(name)
+        if missing.ndim == 1 and missing.any():
+            values = np.asarray(self._rows[name])
+            return np.where(missing, -1, values.astype(np.int64))
+        return self[name]
+
+    def find_missing(self, name: str) -> np.ndarray:
+        """Return where a column of whole numbers has the one that stands for none (TNULL)."""
+        null = self._rows.columns[name].null
+        stored = self._rows.view(np.ndarray)[self._rows.columns[name].name]
+        if not isinstance(null, int) or stored.dtype.kind not in "iu":
+            return np.zeros(stored.shape, bool)
+        return np.asarray(stored == null)
 
     @functools.cached_property
     def _rows(self) -> fits.FITS_rec:

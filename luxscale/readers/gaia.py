@@ -5,6 +5,7 @@ They are what GaiaXPy's calibrator writes, or the archive's ``xp_sampled_mean_sp
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import os
@@ -31,6 +32,8 @@ _MOST_HEADER = 2**20
 
 _NEEDED = ("source_id", "flux", "flux_error")
 _POSITION = ("ra", "dec")
+#: How tables write that there is nothing.
+_BLANK = ("", "null", "nan", "none", "--")
 _SAMPLING = re.compile(r"sampling:\s*\[(.*?)\]", re.DOTALL)
 #: As ``str`` writes numbers of numpy 2 within a tuple.
 _NUMPY = re.compile(r"np\.float(?:32|64)\(([^()]*)\)")
@@ -80,7 +83,8 @@ def _read_fits(path: str | Path) -> Iterator[Spectra]:
         for block in iterate_blocks(n_stars, BLOCK):
             rows = hdu.read_rows(block.start, block.stop)
             _check_columns(rows.names)
-            star, flux, error = (rows[name] for name in _NEEDED)
+            star = rows.get_identifiers("source_id")
+            flux, error = rows["flux"], rows["flux_error"]
             if star.dtype.kind != "i" or flux.ndim != 2 or error.shape != flux.shape:
                 raise BadFile(
                     f"columns of shapes {star.shape}, {flux.shape}, {error.shape} are no "
@@ -133,7 +137,7 @@ def _read_head(file: IO[bytes]) -> tuple[str, bytes]:
         comments.append(line)
         if sum(map(len, comments)) > _MOST_HEADER:
             raise BadFile("comments without end")
-    return b"".join(comments).decode("latin-1"), line
+    return b"".join(comments).decode("latin-1"), line.removeprefix(codecs.BOM_UTF8)
 
 
 def _read_lines(file: IO[bytes]) -> list[bytes]:
@@ -177,7 +181,7 @@ def _parse_rows(
             na_filter=False,
             encoding="latin-1",
         )
-        star = np.array([int(text) for text in table["source_id"].tolist()], np.int64)
+        star = np.array([_parse_identifier(text) for text in table["source_id"]], np.int64)
         columns = {}
         for name in _POSITION:
             columns[name] = _make_unknown(star)
@@ -187,6 +191,12 @@ def _parse_rows(
         raise BadFile(f"damaged table: {type(error).__name__}: {str(error)[:200]}") from error
     texts = {name: [str(text) for text in table[name].tolist()] for name in ("flux", "flux_error")}
     return star, texts, columns
+
+
+def _parse_identifier(text: str) -> int:
+    """Return the number of a source, -1 where it is left blank."""
+    text = text.strip(' "')
+    return -1 if text.lower() in _BLANK else int(text)
 
 
 def _make_unknown(star: np.ndarray) -> np.ndarray:

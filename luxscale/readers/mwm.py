@@ -104,7 +104,8 @@ def read_mwmvisit(path: str | Path, *, instrument: str, rows: str = "stacked") -
         key = columns.pop("sdss_id")
         spectrum_pk = columns.pop("spectrum_pk")
         pairs = zip(key.tolist(), spectrum_pk.tolist(), strict=True)
-        star = np.array([f"{name}-{number}" for name, number in pairs], object)
+        names = [f"{name}-{number}" if name > 0 else "" for name, number in pairs]
+        star = np.array(names, object)
     yield Spectra(star=star, wavelength=grid, **spectra, key=key, columns=columns)
 
 
@@ -189,8 +190,10 @@ def _read_columns(rows: Table, header: Header) -> Columns:
         "gaia_dr3_source_id": np.full(n_rows, _check_identifier(header.get("GAIA3_ID"))),
         "apogee_id": np.full(n_rows, str(header.get("APOGEEID") or ""), object),
     }
-    if (columns["sdss_id"] <= 0).any() or columns["sdss_id"].dtype.kind != "i":
+    is_named = columns["sdss_id"] > 0
+    if columns["sdss_id"].dtype.kind != "i" or not is_named.any():
         raise BadFile("no sdss_id: which star is it?")
+    columns["sdss_id"] = np.where(is_named, columns["sdss_id"], -1)
     if "mjd" not in rows:
         columns["n_visits"] = _read_number_column(rows, ("n_visits",), -1)
         return columns
@@ -206,7 +209,7 @@ def _read_number_column(
     """Return the column of numbers that has one of these names, by release: (row,)."""
     for name in names:
         if name in rows:
-            values = read_column(rows, name)
+            values = rows.get_identifiers(name)
             if values.shape != (len(rows),) or values.dtype.kind not in "iufb":
                 raise BadFile(f"column {name!r} is not one number a row")
             return values

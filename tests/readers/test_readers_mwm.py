@@ -11,7 +11,6 @@ from astropy.io import fits
 from fitsfiles import mwm_columns, mwm_hdu, shared, write_mwm
 
 from luxscale.readers import FORMATS, BadFile, Spectra
-from luxscale.readers.base import refuse_repeats
 
 KINDS = [
     (kind, instrument) for kind in ("mwmStar", "mwmVisit") for instrument in ("APOGEE", "BOSS")
@@ -161,7 +160,6 @@ def test_flags_that_are_no_bits_have_none(tmp_path):
         ("mwmVisit", {}, {}, "no spectrum by APOGEE"),
         ("mwmStar", {"APOGEE/APO": 1}, {"sdss_id": [-1]}, "no sdss_id"),
         ("mwmVisit", {"APOGEE/APO": 2}, {"in_stack": [False, False]}, "none of the 2 visits"),
-        ("mwmVisit", {"APOGEE/APO": 2}, {"spectrum_pk": [7, 7]}, "twice"),
         ("mwmStar", {"APOGEE/APO": 1}, {"wavelength": np.full((1, 8575), np.nan)}, "wavelengths"),
         (
             "mwmStar",
@@ -174,4 +172,4 @@ def test_flags_that_are_no_bits_have_none(tmp_path):
 def test_what_makes_a_file_bad(kind, counts, columns, reason, tmp_path):
     path = write_mwm(tmp_path / "a.fits", kind, counts, given={"APOGEE/APO": columns})
     with pytest.raises(BadFile, match=reason):
-        refuse_repeats(read(kind, "APOGEE", path), set())
+        read(kind, "APOGEE", path)

@@ -1,0 +1,52 @@
+"""Packed values and missing ones, as netCDF writes them in attributes of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+_MISSING = ("_FillValue", "missing_value")
+_SCALE = ("scale_factor", "add_offset")
+
+
+def unpack(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ma.MaskedArray:
+    """Return what stored numbers mean: masked where missing, in their own unit.
+
+    Parameters
+    ----------
+    values : array
+    attributes : mapping
+        Of the array: ``_FillValue``, ``missing_value``, ``scale_factor``, ``add_offset`` and
+        ``_Unsigned`` count, as the conventions of netCDF have it.
+    """
+    stored = np.asarray(values)
+    if stored.dtype.kind not in "iuf":
+        return np.ma.array(stored)
+    dtype = stored.dtype.newbyteorder("=")
+    if _is_unsigned(attributes) and dtype.kind == "i":
+        dtype = np.dtype(f"u{dtype.itemsize}")
+    numbers = stored.astype(dtype)
+    missing = np.zeros(stored.shape, bool)
+    for name in _MISSING:
+        if name in attributes:
+            for fill in np.ravel(attributes[name]):
+                missing |= numbers == np.asarray(fill).astype(dtype)
+    if any(name in attributes for name in _SCALE):
+        scale, offset = (_read_number(attributes, name) for name in _SCALE)
+        numbers = numbers * (1.0 if scale is None else scale) + (offset or 0.0)
+    return np.ma.array(numbers, mask=missing)
+
+
+def _is_unsigned(attributes: Mapping[str, Any]) -> bool:
+    word = attributes.get("_Unsigned", "false")
+    if isinstance(word, bytes):
+        word = word.decode()
+    return str(word).lower() == "true"
+
+
+def _read_number(attributes: Mapping[str, Any], name: str) -> float | None:
+    if name not in attributes:
+        return None
+    return float(np.ravel(attributes[name])[0])

@@ -1,0 +1,78 @@
+"""Names of files and stars: blank, repeated, the same in several files, no UTF-8."""
+
+import csv
+import os
+
+import numpy as np
+from click.testing import CliRunner
+
+import luxscale as lux
+from luxscale.cli import main
+from luxscale.ingest import ingest
+from luxscale.ingest.paths import make_storable, restore_path
+
+WAVELENGTH = 5000.0 + np.arange(40)
+
+
+def write_npz(path, names=None, n=3, seed=0):
+    path.parent.mkdir(exist_ok=True)
+    rng = np.random.default_rng(seed)
+    flux = rng.normal(1, 0.01, (n, 40))
+    arrays = {"flux": flux, "error": np.full((n, 40), 0.01), "wavelength": WAVELENGTH}
+    if names is not None:
+        arrays["star"] = np.array(names)
+    np.savez(path, **arrays)
+    return path
+
+
+def read_files(files, out, **options):
+    settings = {"recipe": {"continuum": "none"}, "progress": False}
+    return ingest("arrays", files, out, options={"error": "error", **options}, **settings)
+
+
+def test_blank_and_repeated_names_cost_their_rows_alone(tmp_path):
+    path = write_npz(tmp_path / "a.npz", ["a", "", "b", "a", "  ", "c"], n=6)
+    made = read_files([path], tmp_path / "s.zarr", star="star")
+    stars = lux.open_survey(tmp_path / "s.zarr").star.values.tolist()
+    assert sorted(stars) == ["a", "b", "c"]
+    reasons = {star: reason for _, star, reason in made.quarantined}
+    assert reasons.keys() == {"row 1", "row 4", "a"}
+    assert "no identifier" in reasons["row 1"]
+    assert "duplicate" in reasons["a"]
+
+
+def test_files_of_one_name_keep_all_their_stars(tmp_path):
+    files = [write_npz(tmp_path / f / "t.npz", seed=i) for i, f in enumerate("abc")]
+    read_files(files[:2], tmp_path / "s.zarr")
+    made = read_files(files, tmp_path / "s.zarr")
+    assert (made.n_stars, made.quarantined) == (9, [])
+    stars = lux.open_survey(tmp_path / "s.zarr").star.values.tolist()
+    assert len(set(stars)) == 9
+    assert stars[:6] == [f"{file}:{row}" for file in files[:2] for row in range(3)]
+
+
+def test_a_name_that_is_no_utf8(tmp_path):
+    write_npz(tmp_path / "plain.npz", ["a"], n=1)
+    good, bad = (os.fsdecode(os.fsencode(tmp_path) + name) for name in (b"/\xe9.npz", b"/\xff.npz"))
+    os.rename(tmp_path / "plain.npz", good)
+    with open(bad, "w") as file:
+        file.write("no file")
+    options = ["--option", "error=error", "--option", "star=star", "--continuum", "none"]
+    paths = [str(tmp_path / "s.zarr"), str(tmp_path / "q.csv")]
+    given = ["--out", paths[0], "--quarantine", paths[1], "--workers", "0", "--quiet"]
+    done = CliRunner().invoke(main, ["ingest", "arrays", good, bad, *given, *options])
+    assert done.exit_code == 0, done.output
+    assert lux.open_survey(tmp_path / "s.zarr").star.values.tolist() == ["a"]
+    with (tmp_path / "q.csv").open(errors="surrogateescape") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == [bad]
+    assert restore_path(make_storable(good)) == good
+
+
+def test_the_list_of_the_quarantined_is_written_where_no_file_could_be_used(tmp_path):
+    (tmp_path / "a.npz").write_text("no file")
+    given = ["--out", str(tmp_path / "s.zarr"), "--quarantine", str(tmp_path / "q.csv")]
+    more = ["--grid", "5000:5039:1", "--workers", "0", "--quiet"]
+    done = CliRunner().invoke(main, ["ingest", "arrays", str(tmp_path / "a.npz"), *given, *more])
+    assert done.exit_code == 1
+    assert "no file could be used" in done.output
+    assert "a.npz" in (tmp_path / "q.csv").read_text()
