@@ -55,8 +55,9 @@ def find_files(
 
 def _read_list(path: Path) -> list[str]:
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        # names of files may hold bytes that are no UTF-8
+        text = path.read_text("utf-8-sig", errors="surrogateescape")
+    except OSError as error:
         raise InputError(f"{path}: cannot be read as a list of files ({error})") from error
     files = []
     for line in text.splitlines():

@@ -94,16 +94,17 @@ def _name_apart(session: Session, table: pd.DataFrame) -> pd.DataFrame:
     is_made = np.zeros(len(table), bool)
     keys = table[ledger.KEY] if ledger.KEY in table else table["star"]
     stars = zip(table["star"], table["file"], keys, strict=True)
-    for i, (star, file, key) in enumerate(stars):
+    for row, (star, file, key) in enumerate(stars):
         base = paths[file].rpartition("/")[2]
         is_visit = key is not None and str(star).startswith(f"{key}-")
-        is_made[i] = is_visit or str(star).startswith(f"{base}:")
+        is_made[row] = is_visit or str(star).startswith(f"{base}:")
     made = table[is_made]
     path_before = _read_paths_before(session)
     n_files = made.groupby("star")["file"].nunique()
     shared = set(n_files.index[n_files > 1])
     names = table["star"].tolist()
-    for i, star, file in zip(np.flatnonzero(is_made), made["star"], made["file"], strict=True):
+    rows = np.flatnonzero(is_made).tolist()
+    for i, star, file in zip(rows, made["star"], made["file"], strict=True):
         path = paths[file]
         before = path_before.get(star)
         if star in shared or before not in (None, path):

@@ -81,12 +81,14 @@ def read_labels(
         sources = _keep_present(sources, columns, known, settings)
     needed = list_columns(known, settings, sources)
     _check_flags(columns, known, settings, needed)
+    _check_errors(columns, known, sources)
     extra = {name: column for name, column in known.extra.items() if columns.find(column)}
     wanted = [*_list_row_columns(known, settings), *needed, *extra.values()]
     data = columns.read(dict.fromkeys(wanted))
     chosen = choose_rows(data, known, settings, where)
     data = {name: column[chosen.rows] for name, column in data.items()}
-    value, err, missing = read_values(data, known, settings, sources, where)
+    file_units = {name: columns.get_unit(name) for name in needed}
+    value, err, missing = read_values(data, known, settings, sources, where, file_units)
     if not np.isfinite(value).any():
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in missing.items())
         raise InputError(f"{where}: no label of any row is known: {reasons}")
@@ -111,11 +113,14 @@ def read_labels(
 def _keep_present(
     sources: tuple[Source, ...], columns: Columns, catalog: Catalog, settings: LabelSettings
 ) -> tuple[Source, ...]:
-    """Return those of the usual labels that a file has; all of them if it has none."""
+    """Return those of the usual labels that a file has; all of them if it has none.
+
+    Of one that it has, flags and errors are not left out in silence.
+    """
     present = []
     for source in sources:
-        needed = list_columns(catalog, settings, (source,))
-        if all(columns.find(column) for column in needed):
+        values = [catalog.labels[name].column for name in source.needs]
+        if all(columns.find(column) for column in values):
             present.append(source)
     return tuple(present) or sources
 
@@ -135,6 +140,18 @@ def _check_flags(
                 f"{columns.path}: no column {column!r} of flags; value_flags=() reads values "
                 "without flags"
             )
+
+
+def _check_errors(columns: Columns, catalog: Catalog, sources: tuple[Source, ...]) -> None:
+    for source in sources:
+        for name in source.needs:
+            column = catalog.labels[name].err
+            if column is not None and not columns.find(column):
+                taken = ", ".join(s.name for s in sources if s is not source)
+                raise InputError(
+                    f"{columns.path}: no column {column!r} of errors of {source.name!r}; name the "
+                    f"labels to take without it (labels= or --label), of: {taken}"
+                )
 
 
 def _list_row_columns(catalog: Catalog, settings: LabelSettings) -> list[str]:

@@ -51,8 +51,8 @@ class LabelSettings:
         Likewise, label and the column of its error, where that is not ``e_COLUMN``, ``COLUMN_err``
         or ``COLUMN_error``.
     units : mapping of str to str
-        Likewise, label and its unit, where that is not K for teff, dex(cm s-2) for logg, and dex
-        otherwise.
+        Likewise, label and its unit, where that is not K for teff, dex(cm s-2) for logg, and
+        otherwise what the file says of the column, or dex. Columns in another unit are converted.
     sentinels : tuple of float
         Numbers that stand for "missing".
     """

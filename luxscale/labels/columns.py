@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 
 from luxscale.errors import InputError
+from luxscale.labels.parquet import ParquetTable
+from luxscale.labels.text import decode_text, drop_comments, find_separator
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.names import suggest_names
 
@@ -29,6 +31,7 @@ MOST_ROW_BYTES = 4 * 2**20
 #: Formats of astropy by ending.
 _FORMATS = {
     ".csv": "ascii.csv",
+    ".tsv": "ascii.csv",
     ".ecsv": "ascii.ecsv",
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -45,7 +48,7 @@ class Columns:
     ----------
     path : str or Path
         FITS (also with gzip), CSV, ECSV, Parquet or VOTable, by its ending; FITS by its first
-        bytes.
+        bytes. A folder is one of Parquet. What separates columns of CSV is told by the first line.
 
     Attributes
     ----------
@@ -60,10 +63,12 @@ class Columns:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
+        self._table: _FitsTable | _MemoryTable | ParquetTable
+        if self.path.is_dir():
+            self._table = _open_parquet(self.path)
+        elif not self.path.is_file():
             raise InputError(f"{self.path}: no such file")
-        self._table: _FitsTable | _MemoryTable
-        if _is_fits(self.path):
+        elif _is_fits(self.path):
             self._table = _FitsTable.open_first(self.path)
         else:
             self._table = _read_table(self.path)
@@ -96,6 +101,10 @@ class Columns:
             )
         return found
 
+    def get_unit(self, name: str) -> str:
+        """Return the unit that the file states of a column, or ""."""
+        return self._table.get_unit(self.require(name))
+
     def read(self, names: Iterable[str]) -> dict[str, np.ma.MaskedArray]:
         """Return columns by the names asked for: (row, ...), masked where missing in the file.
 
@@ -126,22 +135,44 @@ def _is_fits(path: Path) -> bool:
             raise InputError(f"{path}: damaged gzip file: {error}") from error
 
 
-def _read_table(path: Path) -> _MemoryTable:
-    from astropy.table import Table
+def _open_parquet(path: Path) -> ParquetTable:
+    try:
+        return ParquetTable(path)
+    except ImportError as error:
+        raise InputError(
+            f"{path}: {error}; Parquet needs pip install 'luxscale[export]'"
+        ) from error
+    except Exception as error:  # of damaged files pyarrow raises what it likes
+        raise InputError(f"{path}: no table in it: {type(error).__name__}: {error}") from error
 
+
+def _read_table(path: Path) -> _MemoryTable | ParquetTable:
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     if ending not in _FORMATS:
         raise InputError(f"{path}: not FITS, and its ending is none of {', '.join(_FORMATS)}")
+    if _FORMATS[ending] == "parquet":
+        return _open_parquet(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _MemoryTable(Table.read(path, format=_FORMATS[ending]))
-        except ImportError as error:
-            raise InputError(
-                f"{path}: {error}; Parquet needs pip install 'luxscale[export]'"
-            ) from error
+            return _MemoryTable(_read_with_astropy(path, _FORMATS[ending]))
         except Exception as error:  # of damaged files astropy raises what it likes
             raise InputError(f"{path}: no table in it: {type(error).__name__}: {error}") from error
+
+
+def _read_with_astropy(path: Path, table_format: str) -> Table:
+    from astropy.table import Table
+
+    if not table_format.startswith("ascii."):
+        return Table.read(path, format=table_format)
+    with _open_unpacked(path) as file:
+        text = decode_text(file.read())
+    if table_format == "ascii.ecsv":
+        return Table.read(text.splitlines(), format=table_format)
+    text = drop_comments(text)
+    return Table.read(
+        text.splitlines(), format=table_format, delimiter=find_separator(text), guess=False
+    )
 
 
 class _MemoryTable:
@@ -151,6 +182,10 @@ class _MemoryTable:
         self.table = table
         self.names: list[str] = list(table.colnames)
         self.n_rows = len(table)
+
+    def get_unit(self, name: str) -> str:
+        unit = self.table[name].unit
+        return "" if unit is None else str(unit)
 
     def read(self, names: list[str]) -> dict[str, np.ma.MaskedArray]:
         return {n: np.ma.asarray(self.table[n]) for n in names}
@@ -197,6 +232,9 @@ class _FitsTable:
         if first is None:
             raise InputError(f"{path}: no binary table in this FITS file")
         return first
+
+    def get_unit(self, name: str) -> str:
+        return str(self.columns[name].unit or "")
 
     def read(self, names: list[str]) -> dict[str, np.ma.MaskedArray]:
         parts: dict[str, list[np.ma.MaskedArray]] = {name: [] for name in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from luxscale.errors import InputError
 from luxscale.labels.base import Catalog, Label, LabelSettings
 from luxscale.labels.columns import Columns
+from luxscale.labels.units import parse_unit
 from luxscale.schema.names import suggest_names
 
 NAME = "table"
@@ -38,7 +39,7 @@ def describe_table(settings: LabelSettings, table: Columns) -> Catalog:
     for label, column in settings.columns.items():
         labels[label] = Label(
             column=table.require(column),
-            units=settings.units.get(label, _UNITS.get(label, "dex")),
+            units=_find_unit(label, column, settings, table),
             err=_find_error_column(label, column, settings, table),
         )
     assert settings.key is not None
@@ -51,6 +52,15 @@ def describe_table(settings: LabelSettings, table: Columns) -> Catalog:
         usual=tuple(labels),
         tried="real",
     )
+
+
+def _find_unit(label: str, column: str, settings: LabelSettings, table: Columns) -> str:
+    """Return a label's unit: that asked for, its usual one, or what the file says."""
+    usual = settings.units.get(label) or _UNITS.get(label)
+    if usual:
+        return usual
+    stated = parse_unit(table.get_unit(column))
+    return "dex" if stated is None else str(stated.to_string())
 
 
 def _find_error_column(

@@ -8,9 +8,10 @@ from typing import Any
 from luxscale.errors import InputError
 from luxscale.labels.base import LabelSettings
 from luxscale.schema.names import suggest_names
+from luxscale.schema.placeholders import SENTINELS
 
 #: Settings of one value.
-_SINGLE = ("scale", "min_snr", "key", "snr", "value_flags")
+_SINGLE = ("scale", "min_snr", "key", "snr", "value_flags", "sentinels")
 
 #: Settings of many, given as ``NAME.OF``, and the field they fill.
 _MANY = {
@@ -34,7 +35,8 @@ def parse_settings(
     words : mapping of str to str
         ``scale``, ``min_snr``, ``key``, ``snr``, ``value_flags`` (bits, by commas, or ``none``),
         ``row_flags`` (only ``none``), and ``floor.LABEL``, ``row_flags.COLUMN`` (bits, by commas),
-        ``column.LABEL``, ``error.LABEL``, ``unit.LABEL``.
+        ``column.LABEL``, ``error.LABEL``, ``unit.LABEL``, and ``sentinels`` (numbers that stand for
+        "missing" besides the usual ones, by commas).
 
     Raises
     ------
@@ -65,9 +67,11 @@ def _parse_value(kind: str, name: str, word: str) -> Any:
     if kind in ("value_flags", "row_flags"):
         bits = [] if word == "none" else [bit.strip() for bit in word.split(",")]
         return tuple(bit for bit in bits if bit)
-    if kind not in ("floor", "min_snr"):
+    if kind not in ("floor", "min_snr", "sentinels"):
         return word
     try:
+        if kind == "sentinels":
+            return (*SENTINELS, *map(float, word.split(",")))
         return float(word)
     except ValueError:
         raise InputError(f"{name}={word}: it must be a number") from None

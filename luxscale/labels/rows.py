@@ -56,14 +56,18 @@ def find_flagged(flags: np.ma.MaskedArray, mask: int, where: str) -> np.ndarray:
     known: np.ndarray = np.ma.filled(flags, 0)
     if known.dtype.kind == "f":
         known = np.asarray(np.nan_to_num(known, posinf=0, neginf=0))
-    # signed numbers keep their bits, the sign as bit 63, and -1 as a mask is all of them
-    whole = np.uint64 if known.dtype.kind == "u" else np.int64
-    bits = known.astype(whole).view(np.uint64)
+    if known.dtype.kind == "f":
+        known = known.astype(np.int64)
+    # signed numbers keep their bits, the sign as the last of them, and -1 as a mask is all of them
+    native = known.astype(known.dtype.newbyteorder("="))
+    bits = native.view(f"u{native.dtype.itemsize}").astype(np.uint64)
     return (bits & np.uint64(mask % 2**64)) != 0
 
 
 def read_identifiers(column: np.ma.MaskedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Return identifiers as int64 or as clean text, and which are none: two arrays, (row,).
+
+    Unsigned ones that int64 does not hold are text.
 
     Raises
     ------
@@ -74,6 +78,8 @@ def read_identifiers(column: np.ma.MaskedArray, where: str) -> tuple[np.ndarray,
     data = np.ma.getdata(column)
     is_one_a_row = data.ndim == 1
     if data.dtype.kind in "iu" and is_one_a_row:
+        if data.dtype.kind == "u" and not (missing | (data < 2**63)).all():
+            return data.astype(str).astype(object), missing
         key = data.astype(np.int64)
         return key, missing | (key < 0)
     if data.dtype.kind not in "SUO" or not is_one_a_row:
@@ -170,8 +176,8 @@ def _choose_best(
     again = pd.Series(ordered_key, dtype=key.dtype).duplicated().to_numpy()
     if snr is None and again.any():
         raise InputError(
-            f"{where}: identifier {ordered_key[again][0]!r} is in several rows; say which by "
-            "snr='COLUMN' or --labels-setting snr=COLUMN"
+            f"{where}: identifier {ordered_key[again].tolist()[0]!r} is in several rows; say which "
+            "by snr='COLUMN' or --labels-setting snr=COLUMN, or leave one row of each star"
         )
     return np.sort(order[~again])
 

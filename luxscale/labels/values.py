@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from luxscale.labels.abundances import (
 )
 from luxscale.labels.base import Catalog, Label, LabelSettings
 from luxscale.labels.rows import find_flagged, make_flag_mask
+from luxscale.labels.units import convert_error, convert_unit
 from luxscale.schema.names import suggest_names
 from luxscale.schema.placeholders import is_sentinel
 
@@ -57,6 +59,16 @@ class _Values:
     value: np.ndarray
     err: np.ndarray
     why: np.ndarray
+
+
+class _Inputs(NamedTuple):
+    """What labels are read from: columns, catalogue, settings, the file, and its units."""
+
+    data: Data
+    catalog: Catalog
+    settings: LabelSettings
+    where: str
+    file_units: Mapping[str, str]
 
 
 def find_sources(catalog: Catalog, settings: LabelSettings, where: str) -> tuple[Source, ...]:
@@ -140,14 +152,23 @@ def make_value_mask(catalog: Catalog, settings: LabelSettings) -> int:
 
 
 def read_values(
-    data: Data, catalog: Catalog, settings: LabelSettings, sources: tuple[Source, ...], where: str
+    data: Data,
+    catalog: Catalog,
+    settings: LabelSettings,
+    sources: tuple[Source, ...],
+    where: str,
+    file_units: Mapping[str, str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """Return values and errors of all labels, (row, label), and why values are missing."""
+    """Return values and errors of all labels, (row, label), and why values are missing.
+
+    Columns are converted from ``file_units``, by their names, to the labels' own.
+    """
+    inputs = _Inputs(data, catalog, settings, where, file_units or {})
     n_rows = len(next(iter(data.values())))
     value, err = np.full((2, n_rows, len(sources)), np.nan)
     counts: dict[str, int] = {}
     for i, source in enumerate(sources):
-        found = _read_on_scale(data, catalog, settings, source, where)
+        found = _read_on_scale(inputs, source)
         floor = settings.floors.get(source.name)
         sigma = _add_floor(found.err, floor)
         has_no_error = (found.why == _GIVEN) & ~np.isfinite(sigma)
@@ -162,13 +183,11 @@ def read_values(
     return value, err, counts
 
 
-def _read_on_scale(
-    data: Data, catalog: Catalog, settings: LabelSettings, source: Source, where: str
-) -> _Values:
-    published = _read_published(data, catalog, settings, source.published, where)
+def _read_on_scale(inputs: _Inputs, source: Source) -> _Values:
+    published = _read_published(inputs, source.published)
     if source.iron is None:
         return published
-    iron = _read_published(data, catalog, settings, source.iron, where)
+    iron = _read_published(inputs, source.iron)
     to_x_fe = source.name.endswith("_fe")
     convert = convert_to_x_fe if to_x_fe else convert_to_x_h
     value, err = convert(published.value, published.err, iron.value, iron.err)
@@ -184,10 +203,9 @@ def _add_floor(sigma: np.ndarray, floor: float | None) -> np.ndarray:
     return np.hypot(known, floor)
 
 
-def _read_published(
-    data: Data, catalog: Catalog, settings: LabelSettings, name: str, where: str
-) -> _Values:
+def _read_published(inputs: _Inputs, name: str) -> _Values:
     """Return a label as published; its error is NaN where it is not finite and positive."""
+    data, catalog, settings, where, file_units = inputs
     label = catalog.labels[name]
     value = _read_numbers(data, label, where)
     why = np.where(np.isfinite(value), _GIVEN, _NOT_GIVEN)
@@ -200,6 +218,12 @@ def _read_published(
         why[(why == _GIVEN) & is_flagged] = _FLAGGED
     value = np.where(why == _GIVEN, value, np.nan)
     err = _read_errors(data, label, settings, where)
+    unit = file_units.get(label.column, "")
+    column = f"{where}: column {label.column!r}"
+    value = convert_unit(value, unit, label.units, column)
+    if label.err is not None and label.index is None:
+        unit = file_units.get(label.err) or unit
+        err = convert_error(err, unit, label.units, f"{where}: column {label.err!r}")
     return _Values(value, err, why)
 
 

@@ -66,7 +66,7 @@ class Field:
         values = self.read_rows(start, stop)
         if not np.ma.getmaskarray(values).any():
             return np.ma.getdata(values)
-        return values.astype(float).filled(np.nan)
+        return np.ma.filled(values.astype(float), np.nan)
 
     def read_all(self) -> np.ndarray:
         """Return all of it."""
@@ -237,7 +237,7 @@ def _fill_column(values: np.ma.MaskedArray) -> np.ndarray:
         return np.ma.getdata(values)
     if kind == "i":
         return values.filled(-1)
-    return values.astype(float).filled(np.nan)
+    return np.ma.filled(values.astype(float), np.nan)
 
 
 def _read_wavelength(field: Field) -> np.ndarray:
