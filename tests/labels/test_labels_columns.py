@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -87,11 +88,7 @@ def test_other_formats(ending, tmp_path):
 
 def test_parquet_without_its_library_names_the_extra(tmp_path, monkeypatch):
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
-
-    def missing(*args, **kwargs):
-        raise ImportError("pyarrow is not installed")
-
-    monkeypatch.setattr(Table, "read", missing)
+    monkeypatch.setitem(sys.modules, "pyarrow.dataset", None)
     with pytest.raises(InputError, match=r"pip install 'luxscale\[export\]'"):
         Columns(tmp_path / "t.parquet")
 
