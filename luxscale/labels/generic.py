@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from luxscale.errors import InputError
 from luxscale.labels.base import Catalog, Label, LabelSettings
 from luxscale.labels.columns import Columns
@@ -60,7 +62,11 @@ def _find_unit(label: str, column: str, settings: LabelSettings, table: Columns)
     if usual:
         return usual
     stated = parse_unit(table.get_unit(column))
-    return "dex" if stated is None else str(stated.to_string())
+    if stated is None:
+        return "dex"
+    with contextlib.suppress(ValueError):  # "km s-1", as units of known catalogues are written
+        return str(stated.to_string("fits"))
+    return str(stated)
 
 
 def _find_error_column(
