@@ -50,7 +50,8 @@ class Progress:
         self._rich: RichProgress | None = None
 
     def __enter__(self) -> Progress:
-        if self._enabled and sys.stderr.isatty():
+        # a program without standard error has None in its place
+        if self._enabled and sys.stderr is not None and sys.stderr.isatty():
             count: list[ProgressColumn] = [SpinnerColumn()]
             if self._total:
                 count = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
@@ -109,6 +110,6 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        if self._enabled:
+        if self._enabled and sys.stderr is not None:
             self._spoke = time.monotonic()
             print(f"{self._what}: {text}", file=sys.stderr, flush=True)

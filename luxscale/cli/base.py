@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
+import sys
 from typing import Any
 
 import click
@@ -27,6 +30,24 @@ class _Group(click.Group):
 @click.version_option(package_name="luxscale")
 def main() -> None:
     """Label millions of stellar spectra with the Lux latent-variable model."""
+    _open_streams()
+
+
+def _open_streams() -> None:
+    """Make standard streams that can be written to, whatever the shell has closed.
+
+    A file opened for data would get the number of a closed stream, and with it what libraries in C
+    print there.
+    """
+    while (opened := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(opened)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the program
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

@@ -38,7 +38,7 @@ def find_files(
     InputError
         If a path or pattern leads to no file.
     """
-    wanted = [str(path) for path in paths]
+    wanted = [os.path.expanduser(path) for path in paths]
     if listed:
         wanted += _read_list(Path(listed))
     found = set()

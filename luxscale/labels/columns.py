@@ -62,7 +62,7 @@ class Columns:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self._table: _FitsTable | _MemoryTable | ParquetTable
         if self.path.is_dir():
             self._table = _open_parquet(self.path)

@@ -15,7 +15,7 @@ from luxscale.model.lux import LuxModel, Output, coordinates
 from luxscale.schema import flags
 from luxscale.schema.checks import check_structure
 from luxscale.schema.outputs import OutputSpec, pick_outputs
-from luxscale.schema.standard import is_same_unit, standardize_survey
+from luxscale.schema.standard import find_shifted, is_same_unit, standardize_survey
 from luxscale.schema.variables import CATALOG, STAR
 
 _DOC = {v.name: v.doc for v in CATALOG}
@@ -63,7 +63,7 @@ def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
                 f"{where}: {name!r} has {key} {grid.attrs[key]!r}, the model {ours[key]!r}; "
                 "convert it, or train on this one"
             )
-    far = np.abs(grid.values - coord) > 1e-3 * np.median(np.diff(coord))
+    far = find_shifted(grid.values, coord)
     if far.any():
         i = int(np.argmax(far))
         raise InputError(

@@ -17,6 +17,7 @@ from luxscale.model.designs import (
     make_latent_labels,
     make_windows,
 )
+from luxscale.model.jit import check_jax
 from luxscale.model.kernel import Inferred, infer_arrays
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.problem import Problem, put_on_device
@@ -141,6 +142,7 @@ class Inference:
         labels: Sequence[Output],
         covariance: bool,
     ) -> Inference:
+        check_jax()
         search = not all(map(is_plain, given)) or not model.prior.is_gaussian
         search = search or not all(o.map.features.is_linear for o in labels)
         problem = Problem(

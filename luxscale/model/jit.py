@@ -2,16 +2,70 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from luxscale.errors import InputError, RunError
+
 _ONE_AT_A_TIME = threading.RLock()
+
+#: Whether this thread computes in float64.
+_PRECISION = threading.local()
+
+
+class _Process:
+    """What this process has done with JAX."""
+
+    has_computed = False
+    is_forked = False
+
+
+def _mark_fork() -> None:
+    _Process.is_forked |= _Process.has_computed
+
+
+os.register_at_fork(after_in_child=_mark_fork)
+
+
+def check_jax() -> None:
+    """Check that JAX can compute in this process.
+
+    Raises
+    ------
+    RunError
+        If the process was forked from one that has used JAX: it would wait for good.
+    InputError
+        If JAX has none of the devices that it was told to use.
+    """
+    if _Process.is_forked:
+        raise RunError(
+            "this process was forked from one that has used JAX, whose threads it lacks: anything "
+            "computed here would never end; start processes afresh, by "
+            "multiprocessing.get_context('spawn') or luxscale.cluster.local_cluster"
+        )
+    _find_devices()
+
+
+@functools.cache
+def _find_devices() -> None:
+    platforms = os.environ.get("JAX_PLATFORMS") or jax.config.jax_platforms
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "no such device"
+        raise InputError(
+            f"JAX cannot use the platform {platforms!r} that JAX_PLATFORMS asks for ({reason}); "
+            "unset JAX_PLATFORMS, set it to cpu, or install JAX for that device"
+        ) from error
 
 
 @functools.cache
@@ -29,7 +83,13 @@ def compile_program(**jit_options: Any) -> Callable[[Callable], Callable]:
     deadlock on machines of few cores, for the reason told in `solve`, so every entry into JAX goes
     through here. BLAS gets one thread meanwhile: its threads wait for each other on small
     triangular solves, up to a thousand times longer than these take where another process is busy.
-    XLA's own threads, which do the large products, are not limited.
+    XLA's own threads, which do the large products, are not limited. Arithmetic is in float32 but
+    under `use_float64`, whatever ``jax_enable_x64`` says.
+
+    Raises
+    ------
+    InputError, RunError
+        From what is compiled, see `check_jax`.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -37,16 +97,43 @@ def compile_program(**jit_options: Any) -> Callable[[Callable], Callable]:
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
+            check_jax()
+            _Process.has_computed = True
             with _ONE_AT_A_TIME, _libraries().limit(limits=1, user_api="blas"):
-                return jax.block_until_ready(compiled(*args, **kwargs))
+                if not jax.config.jax_enable_x64 or _is_float64():
+                    return jax.block_until_ready(compiled(*args, **kwargs))
+                # arrays of JAX keep float64 where numpy's become float32
+                args, kwargs = jax.tree.map(_leave_jax, (args, kwargs))
+                with _set_float64(False):
+                    return jax.block_until_ready(compiled(*args, **kwargs))
 
         return run
 
     return decorate
 
 
-def use_float64() -> Any:
-    """Return the context of float64 for this thread, which jax has moved."""
+def _leave_jax(leaf: Any) -> Any:
+    return np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf
+
+
+def _is_float64() -> bool:
+    return getattr(_PRECISION, "is_float64", False)
+
+
+@contextlib.contextmanager
+def use_float64() -> Iterator[None]:
+    """Compute in float64, in this thread."""
+    before = _is_float64()
+    _PRECISION.is_float64 = True
+    try:
+        with _set_float64(True):
+            yield
+    finally:
+        _PRECISION.is_float64 = before
+
+
+def _set_float64(wanted: bool) -> Any:
+    """Return the context of float64 or float32 for this thread, which jax has moved."""
     if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
-    return importlib.import_module("jax.experimental").enable_x64(True)
+        return jax.enable_x64(wanted)
+    return importlib.import_module("jax.experimental").enable_x64(wanted)

@@ -32,6 +32,7 @@ from luxscale.plot.style import (
     style_axes,
 )
 from luxscale.schema.outputs import OutputSpec, Role, pick_outputs
+from luxscale.schema.standard import find_shifted
 from luxscale.schema.stars import find_stars
 from luxscale.schema.variables import STAR
 
@@ -143,7 +144,8 @@ def _predict_spectrum(
     Both are (wavelength,).
     """
     mapped = model[spec.name]
-    if not np.array_equal(np.asarray(mapped.coord, float), x):
+    grid = np.asarray(mapped.coord, float)
+    if grid.shape != x.shape or find_shifted(x, grid).any():
         raise InputError(
             f"the model's {spec.dim} is not the survey's ({len(mapped.coord)} pixels, the survey "
             f"{x.size}); give the survey that was labelled"

@@ -71,10 +71,11 @@ class RunLog:
             written = self._file.write(line)
         except OSError as error:
             self._file.close()
-            print(
-                f"{self._file.name}: cannot be written ({error.strerror}); no log from here on",
-                file=sys.stderr,
-            )
+            if sys.stderr is not None:
+                print(
+                    f"{self._file.name}: cannot be written ({error.strerror}); no log from here on",
+                    file=sys.stderr,
+                )
             return
         self._start = b"" if written == len(line) else b"\n"
 

@@ -233,9 +233,12 @@ def check_unique(stars: np.ndarray, where: str) -> None:
     """
     import pandas as pd
 
-    repeated = pd.Index(stars).duplicated()
+    native = stars
+    if stars.dtype.kind in "iu":
+        native = stars.astype(stars.dtype.newbyteorder("="), copy=False)
+    repeated = pd.Index(native).duplicated()
     if repeated.any():
-        first = stars[int(np.argmax(repeated))]
+        first = native[[int(np.argmax(repeated))]].tolist()[0]
         raise InputError(
             f"{where}: 'star' repeats {first!r} ({int(repeated.sum())} repeated in all); keep one "
             "row of each, e.g. survey.drop_duplicates('star')"

@@ -48,7 +48,7 @@ def standardize_survey(dataset: xr.Dataset) -> xr.Dataset:
     dataset : Dataset
         Backed by Dask, or in memory.
     """
-    dataset = decode_names(dataset)
+    dataset = _turn_identifiers(decode_names(dataset))
     outputs = find_outputs(dataset)
     arrays = {}
     for name in {v for output in outputs for v in output.variables}:
@@ -89,14 +89,50 @@ def decode_names(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign_coords(decoded)
 
 
+def _turn_identifiers(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset whose identifiers are in this machine's byte order."""
+    if STAR not in dataset.coords:
+        return dataset
+    stars = dataset[STAR].variable
+    if stars.dtype.kind not in "iu" or stars.dtype.isnative:
+        return dataset
+    native = stars.astype(stars.dtype.newbyteorder("="))
+    if STAR in dataset.xindexes:
+        dataset = dataset.drop_indexes(STAR)
+    return dataset.assign_coords({STAR: native})
+
+
 def is_same_unit(one: str, other: str) -> bool:
     """Return whether two spellings, such as ``AA`` and ``Angstrom``, mean the same unit."""
-    return _spell_unit(one) == _spell_unit(other)
+    spellings = _spell_unit(one), _spell_unit(other)
+    return spellings[0] == spellings[1] or _parse_unit(spellings[0]) == _parse_unit(spellings[1])
+
+
+def find_shifted(grid: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return where a grid is not the one expected, but for rounding: bool, (pixel,).
+
+    Wavelengths may differ by 0.005 of a pixel, and by the rounding of float32 where they are that.
+    """
+    tolerance = 0.005 * np.gradient(expected.astype(float))
+    if grid.dtype.itemsize < 8:
+        tolerance = tolerance + np.spacing(expected.astype(np.float32))
+    shifted: np.ndarray = np.abs(grid - expected) > tolerance
+    return shifted
 
 
 def _spell_unit(unit: str) -> str:
     spelling = str(unit).strip()
     return _UNITS.get(spelling.lower(), spelling)
+
+
+def _parse_unit(unit: str) -> object:
+    """Return the unit that astropy reads; the text itself if it knows none."""
+    from astropy import units
+
+    try:
+        return units.Unit(unit)
+    except ValueError:
+        return unit
 
 
 def _to_native_floats(array: xr.DataArray) -> xr.DataArray:

@@ -54,6 +54,7 @@ from luxscale.store.atomic import (
     write_then_move,
 )
 from luxscale.store.damage import is_outage
+from luxscale.store.fills import restore_values
 
 __all__ = [
     "CHUNK",
@@ -121,13 +122,14 @@ def open_dataset(
     >>> int((catalog.status == 1).sum()) == catalog.sizes["star"]
     True
     """
+    options: dict[str, Any] = {
+        "chunks": {} if dask else None,
+        "consolidated": False,
+        "create_default_indexes": False,
+    }
     try:
-        dataset = xr.open_zarr(
-            locate(path),
-            chunks={} if dask else None,
-            consolidated=False,
-            create_default_indexes=False,
-        )
+        dataset = xr.open_zarr(locate(path), **options)
+        dataset = restore_values(dataset, path, **options)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.ContainsArrayError):
         raise InputError(f"{path}: no Zarr group there; give the path of a {kind}") from None
     except InputError:

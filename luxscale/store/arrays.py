@@ -37,7 +37,7 @@ def make_absolute(path: str | Path) -> str:
         If it is a URL that luxscale does not read.
     """
     if not s3.is_url(path):
-        return str(Path(path).absolute())
+        return str(Path(path).expanduser().absolute())
     s3.parse(str(path))
     return str(path)
 
@@ -53,7 +53,7 @@ def locate(path: str | Path) -> Any:
         If a URL is none of object storage, or its bucket cannot be reached; see
         `luxscale.store.s3`.
     """
-    return s3.open_url(str(path)) if s3.is_url(path) else str(path)
+    return s3.open_url(str(path)) if s3.is_url(path) else str(Path(path).expanduser())
 
 
 def open_group(path: str | Path, mode: Literal["r", "r+"], group: str = "") -> zarr.Group:

@@ -62,7 +62,7 @@ def is_occupied(path: str | Path) -> bool:
     """Return whether a file, or anything in a directory or under a URL, is there."""
     if s3.is_url(path):
         return s3.is_occupied(str(path))
-    local = Path(path)
+    local = Path(path).expanduser()
     if not local.is_dir():
         return local.is_file()
     return any(_is_content(found) for found in local.iterdir())
@@ -73,7 +73,8 @@ def _holds_nothing_else(path: str | Path) -> bool:
     if s3.is_url(path):
         return True
     known = ("zarr.json", RUN)
-    return not any(f.name not in known and _is_content(f) for f in Path(path).iterdir())
+    files = Path(path).expanduser().iterdir()
+    return not any(f.name not in known and _is_content(f) for f in files)
 
 
 def _is_content(path: Path) -> bool:
@@ -84,7 +85,7 @@ def _is_content(path: Path) -> bool:
 def sweep_partial(path: str | Path) -> None:
     """Remove what Zarr left beside a group's arrays; nobody else may be writing there."""
     if not s3.is_url(path):
-        for left in Path(path).rglob("*.partial"):
+        for left in Path(path).expanduser().rglob("*.partial"):
             if not _is_content(left):
                 left.unlink()
 
@@ -126,7 +127,7 @@ def _check_writable(path: str | Path) -> None:
     """Refuse a place in a local directory that this user may not write to."""
     if s3.is_url(path):
         return
-    folder = Path(path).absolute().parent
+    folder = Path(path).expanduser().absolute().parent
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir():
@@ -150,7 +151,7 @@ def require_local(path: str | Path, kind: str) -> Path:
     """
     if s3.is_url(path):
         raise InputError(f"{path}: {kind}s go to local files; write it here and copy it")
-    return Path(path).resolve()
+    return Path(path).expanduser().resolve()
 
 
 def claim_file(
@@ -261,7 +262,7 @@ def replace_store(path: str | Path) -> Iterator[str | Path]:
         yield path
         return
     # of a link, what it leads to is replaced
-    target = Path(path).resolve()
+    target = Path(path).expanduser().resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     with write_then_move(target) as made:
         yield made

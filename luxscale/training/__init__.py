@@ -213,10 +213,12 @@ def _train(
     precision = chosen.choose_prior(prior)
 
     # here, because the command line asks for the methods before anything is trained
+    from luxscale.model.jit import check_jax
     from luxscale.progress import Progress
     from luxscale.training.calibrate import calibrate
     from luxscale.training.select import check_size, check_windows, read_stars
 
+    check_jax()
     with Progress("training", enabled=progress) as shown:
         shown.stage("reading")
         data = read_stars(survey, outputs, where, shown, label_clip)
