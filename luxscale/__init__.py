@@ -1,6 +1,6 @@
 """Label millions of stellar spectra with the Lux latent-variable model (Horta et al. 2025).
 
-The whole way, from stars with trusted labels to labels of all the others:
+From stars with trusted labels to labels of all the others:
 
 >>> import luxscale as lux
 >>> survey = lux.open_survey("survey.zarr")
@@ -12,8 +12,8 @@ The whole way, from stars with trusted labels to labels of all the others:
 `infer` labels what it is given, lazily; `label_survey` labels a survey of any size into a store, on
 a cluster if there is one. Surveys, models and catalogues are xarray Datasets in Zarr.
 
-The guide is ``luxscale guide`` in a terminal, and Markdown in ``luxscale/guide``: what a survey is,
-survey files, long runs, clusters, what the errors mean, words and symbols. Modules to know besides:
+``luxscale guide`` shows the guide in a terminal: what a survey is, survey files, long runs,
+clusters, what the errors mean, words and symbols. Other public modules:
 ``luxscale.analysis.evaluate``, ``luxscale.analysis.tables`` and ``luxscale.plot`` (how good labels
 are), ``luxscale.analysis.interpret``, ``luxscale.analysis.goodness``,
 ``luxscale.analysis.formal_errors`` and ``luxscale.analysis.precision`` (what a model has learnt),

@@ -101,7 +101,7 @@ def cost_table(runs):
 
 
 def accuracy_table(runs, key, test):
-    """Return a line a label, a column a method that is done.
+    """Return one line per label, a column a method that is done.
 
     What is better than luxscale is in bold.
     """

@@ -17,7 +17,7 @@ _HEADINGS = ("label", "unit", "n", "bias", "RMSE", "robust scatter", "median err
 
 
 def format_table(comparison: xr.Dataset) -> str:
-    """Return what `compare` found as aligned plain text, a line a label.
+    """Return what `compare` found as aligned plain text, one line per label.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def round_to(value: float | None, places: int) -> str:
 
 
 def to_records(comparison: xr.Dataset) -> list[dict[str, Any]]:
-    """Return what `compare` found as a list of dicts, one a label, that JSON can hold.
+    """Return what `compare` found as a list of dicts, one per label, that JSON can hold.
 
     Parameters
     ----------

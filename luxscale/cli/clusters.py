@@ -43,13 +43,13 @@ _COUNT = click.IntRange(1)
 _COMMON: dict[str, dict[str, Any]] = {
     "workers": {
         "type": click.IntRange(0),
-        "help": "Worker processes; 0 works in this process. [default: one a GPU where JAX has "
-        "any, else one a processor; 0 where that is sooner]",
+        "help": "Worker processes; 0: no workers, run in this process. [default: one per GPU if "
+        "JAX finds any, otherwise one per CPU core; 0 for small jobs]",
     },
     "adapt": {
         "callback": _parse_range,
         "metavar": "LEAST:MOST",
-        "help": "Start and stop workers as there is work.",
+        "help": "Start workers when there is work for them, and stop those without work.",
     },
     "dashboard": {
         "type": click.IntRange(1, 65535),
@@ -82,15 +82,15 @@ _SLURM: dict[str, dict[str, Any]] = {
         "help": "Run workers as SLURM jobs; say how many with --workers or --adapt.",
     },
     "job_workers": {"type": _COUNT, "help": "Workers in a job. [default: 1]"},
-    "job_cores": {"type": _COUNT, "help": "Processors of a job. [default: one a worker]"},
-    "job_memory": {"metavar": "SIZE", "help": "Memory of a job. [default: 3GB a worker]"},
+    "job_cores": {"type": _COUNT, "help": "CPU cores of a job. [default: one per worker]"},
+    "job_memory": {"metavar": "SIZE", "help": "Memory of a job. [default: 3GB per worker]"},
     "walltime": {
         "metavar": "TIME",
         "help": "Wall time of a job, as SLURM writes it. [default: 1:00:00]",
     },
     "lifetime": {
         "metavar": "TIME",
-        "help": "Time after which a worker hands its work over and ends, e.g. 50m. [default: 85% "
+        "help": "Time after which a worker passes on its work and exits, e.g. 50m. [default: 85% "
         "of the wall time, or 15 minutes less]",
     },
     "queue": {"metavar": "NAME", "help": "Partition to submit to."},

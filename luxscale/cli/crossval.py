@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from luxscale.crossval.grid import Grid
 
 
-@main.command(short_help="Choose recipe, or sizes and the prior, by cross-validation.")
+@main.command(short_help="Compare recipes or sizes of models on stars left out.")
 @click.argument("survey")
 @click.option(
     "--out", required=True, help="Store of results to write or to continue, a Zarr store."
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "recipes",
     type=click.Choice(NAMES),
     multiple=True,
-    help="A method with its sizes (repeat). [default: all that the stars can carry]",
+    help="Method with its sizes (repeat). [default: all that have enough training stars]",
 )
 @click.option(
     "--latent-dim",
@@ -79,8 +79,8 @@ if TYPE_CHECKING:
 @click.option(
     "--log",
     default=None,
-    help="File to append the log of the run to, a JSON object a line. [default: beside a store on "
-    "this machine, OUT.log.jsonl]",
+    help="File to append the log of the run to, one JSON object per line. [default: beside a "
+    "store on this machine, OUT.log.jsonl]",
 )
 @cluster_options
 @JSON
@@ -105,7 +105,7 @@ def crossval(
     """Choose a recipe, or sizes and the prior of a method, by cross-validation on SURVEY.
 
     Its labelled stars are left out of training in turn. Without --recipe, --method, sizes,
-    --prior or --iterations, the recipes that so many stars can carry are compared. The same command
+    --prior or --iterations, all recipes with enough training stars are compared. The same command
     again resumes.
     Scores are chi2 per value of stars left out of training, medians over the folds.
     """
@@ -153,7 +153,7 @@ def _show_choice(
     labels = cv.label_scores(results, dict(choice.setting))
     go_on = cv.suggest_command(grid, choice)
     best = cv.describe_setting(choice.best)
-    counts = f"{len(records)} settings, {grid.folds} folds, {n_tasks:,} tasks done now"
+    counts = f"{len(records)} settings, {grid.folds} folds, {n_tasks:,} tasks done in this run"
     text = f"""{out}: {counts}
 
 {cv.format_table(records, choice)}

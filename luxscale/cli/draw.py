@@ -59,7 +59,7 @@ def _parse_range(
         "STAR.png]"
     ),
 )
-@click.option("--overwrite", is_flag=True, help="Replace figures that are there.")
+@click.option("--overwrite", is_flag=True, help="Replace existing figures.")
 @JSON
 def plot(
     survey: str, stars: tuple[str, ...], rows: tuple[int, ...], as_json: bool, **given: Any
@@ -67,7 +67,7 @@ def plot(
     """Draw the spectra of STARS of a SURVEY, by identifier, each into a file of its own.
 
     Bad pixels are marked; the title has the star's labels. With a catalogue and its model, the
-    model's spectrum is drawn too, and what is left over, in sigma.
+    model's spectrum and the residuals, in units of the error, are drawn too.
     """
     if not stars and not rows:
         raise click.UsageError("name a star by its identifier, or by its position with --row")

@@ -43,7 +43,7 @@ def export(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write CATALOG as a FITS table or as Parquet, one row a star."""
+    """Write CATALOG as a FITS table or as Parquet, one row per star."""
     from luxscale.export import export_catalog
 
     if bool(survey) != bool(columns):

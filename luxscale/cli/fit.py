@@ -61,7 +61,7 @@ def add_sizes(*, several: bool) -> Callable[[Command], Command]:
     "--latent-dim",
     type=click.IntRange(1),
     default=None,
-    help="Number of latents P. [default: 48, of the curved method 12; The Cannon has one a label]",
+    help="Number of latents P. [default: 48, or 12 for curved; The Cannon has one per label]",
 )
 @click.option(
     "--method",
@@ -95,7 +95,7 @@ def add_sizes(*, several: bool) -> Callable[[Command], Command]:
     multiple=True,
     callback=parse_windows,
     metavar="LABEL=LEAST:GREATEST",
-    help="Infer this label from these wavelengths alone (repeat).",
+    help="Infer this label from these wavelengths only (repeat).",
 )
 @click.option(
     "--stars",
@@ -141,7 +141,8 @@ def add_sizes(*, several: bool) -> Callable[[Command], Command]:
     type=click.FloatRange(0, min_open=True),
     default=LABEL_CLIP,
     show_default=True,
-    help="Standard deviations from what spectra tell beyond which labels are set aside, or inf.",
+    help="Set labels aside that differ from what their spectra tell by more than so many robust "
+    "standard deviations; inf keeps all.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a model at --out.")
 @JSON
@@ -170,8 +171,8 @@ def train(
 ) -> None:
     """Train a model on the stars of SURVEY that have labels.
 
-    Without --recipe, --method, --prior, sizes or another setting such as --iterations, the recipes
-    that so many stars can carry are compared on stars left out, and the best is trained on all.
+    Without --recipe, --method, --prior, sizes or another setting such as --iterations, all recipes
+    with enough training stars are compared on stars left out, and the best is trained on all.
     """
     from luxscale import store
     from luxscale.model.file import FORMAT

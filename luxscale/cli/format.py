@@ -48,7 +48,7 @@ def _describe_survey(facts: dict[str, Any]) -> Iterator[str]:
     stored = _format_size(facts["bytes"]["stored"])
     in_memory = _format_size(facts["bytes"]["in_memory"])
     size = f"{stored} stored, {in_memory} in memory"
-    yield _line("size", f"{size}; {facts['chunk']:,} stars a chunk")
+    yield _line("size", f"{size}; {facts['chunk']:,} stars per chunk")
     yield _line("checked", facts["checked"])
     for name, value in facts["attributes"].items():
         # of an ingest the continuum is described with its settings, below
@@ -166,8 +166,8 @@ def _describe_reading(made: dict[str, Any]) -> Iterator[str]:
     yield _line("bad bits", ", ".join(bits) or "none")
     is_rest_frame = recipe.pop("rest_frame")
     if get_format(made["format"]).velocities:
-        done = "taken out" if is_rest_frame else "left as they were"
-        yield _line("rest frame", f"velocities {done}")
+        done = "shifted to it" if is_rest_frame else "left as observed"
+        yield _line("rest frame", f"spectra {done}")
     continuum = recipe.pop("continuum")
     if continuum != "sines":
         recipe.pop("length")  # the period of sines, which mean nothing to the others

@@ -77,7 +77,7 @@ def _parse_grid(ctx: click.Context, param: click.Parameter, value: str | None) -
 _RANGE: dict[str, Any] = {"multiple": True, "callback": _parse_ranges, "metavar": "LEAST:GREATEST"}
 
 
-@main.command(short_help="Make a survey of survey files, or add files to one.")
+@main.command(short_help="Make a survey from survey files, or add files to one.")
 @click.argument("format")
 @click.argument("files", nargs=-1)
 @click.option("--out", required=True, help="Survey to write or to add to, a Zarr store.")
@@ -123,7 +123,7 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _parse_ranges, "metavar"
     "--continuum",
     type=click.Choice(["none", "file", "scale", "sines", "chebyshev"]),
     default=None,
-    help="How the continuum is taken out. [default: the format's usual]",
+    help="How the continuum is divided out. [default: the format's usual]",
 )
 @click.option(
     "--order", type=click.IntRange(0), default=None, help="Order of sines or Chebyshev polynomials."
@@ -140,7 +140,7 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _parse_ranges, "metavar"
 @click.option(
     "--rest-frame/--as-observed",
     default=None,
-    help="Whether to take a star's velocity out. [default: the format's usual]",
+    help="Shift spectra to the rest frame, or not. [default: the format's usual]",
 )
 @click.option(
     "--grid",
@@ -150,7 +150,7 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _parse_ranges, "metavar"
     help="Pixel centres of the survey. [default: the format's, else the first file's]",
 )
 @click.option(
-    "--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars a chunk."
+    "--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars per chunk."
 )
 @click.option("--retry", is_flag=True, help="Try files again that could not be used.")
 @click.option(
@@ -160,13 +160,13 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _parse_ranges, "metavar"
     help="Write all that the survey could not use to this file, CSV; an earlier list is replaced.",
 )
 @click.option(
-    "--log", default=None, help="File to append the log of the run to, a JSON object a line."
+    "--log", default=None, help="File to append the log of the run to, one JSON object per line."
 )
 @cluster_options
 @JSON
 @QUIET
 def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
-    """Make a survey of FILES of a FORMAT, or add them to one; the same command again resumes.
+    """Make a survey from FILES of a FORMAT, or add them to one; the same command again resumes.
 
     FILES are files, patterns in quotes, and directories. `luxscale formats` lists the formats,
     their options and the bits of their masks.
@@ -268,7 +268,7 @@ def _format_summary(made: Any, labels: Any) -> str:
                 lines.append(f"  {reason:<24}{count:>14,}  {percent:.2f}%")
     if labels is not None:
         labelled = f"{made.n_labelled:,} of {made.n_stars:,} stars have any"
-        lines.append(f"labels  {labelled}; of the catalogue")
+        lines.append(f"labels  {labelled}; counts of the catalogue of labels:")
         lines += [f"  {name:<40}{count:>12,}" for name, count in labels.counts.items() if count]
     return "\n".join([*lines, *_list_quarantined(made.quarantined)])
 

@@ -34,19 +34,22 @@ if TYPE_CHECKING:
     "--region-stars",
     type=click.IntRange(1),
     default=None,
-    help="Stars a task, rounded to whole chunks of the survey.",
+    help="Stars per task, rounded to whole chunks of the survey.",
 )
 @click.option(
-    "--region", type=click.IntRange(0), default=None, help="Do this region alone, in this process."
+    "--region",
+    type=click.IntRange(0),
+    default=None,
+    help="Label this region only, in this process.",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Say what is to be done and what it takes, and do nothing."
+    "--dry-run", is_flag=True, help="Print the work that is left, its memory and time, and stop."
 )
 @click.option(
     "--log",
     default=None,
-    help="File to append the log of the run to, a JSON object a line. [default: beside a catalogue "
-    "on this machine, OUT.log.jsonl]",
+    help="File to append the log of the run to, one JSON object per line. [default: beside a "
+    "catalogue on this machine, OUT.log.jsonl]",
 )
 @cluster_options
 @JSON
@@ -96,7 +99,7 @@ def label(
         ) as client,
     ):
         summary = complete(run, client=client, log=run_log, progress=not quiet)
-    counts = f"{summary.n_stars:,} stars labelled, {summary.n_run:,} of them now"
+    counts = f"{summary.n_stars:,} stars labelled, {summary.n_run:,} of them in this run"
     flagged = [f"  {name:<24}{count:>12,}" for name, count in summary.flags.items()]
     lines = [f"{out}: {counts}, in {summary.seconds:.1f} s", "flags:", *(flagged or ["  none"])]
     show({**dataclasses.asdict(summary), "log": log}, "\n".join(lines), as_json)

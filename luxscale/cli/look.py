@@ -10,7 +10,7 @@ import click
 from luxscale.cli.base import JSON, main, parse_span, select_stars, show
 
 
-@main.command(short_help="Check that a catalogue is complete and its labels right.")
+@main.command(short_help="Check that a catalogue is complete; compare its labels.")
 @click.argument("catalog")
 @click.argument("survey")
 @click.option(
@@ -25,7 +25,7 @@ from luxscale.cli.base import JSON, main, parse_span, select_stars, show
     default=None,
     help="Directory to write figures to.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace figures that are there.")
+@click.option("--overwrite", is_flag=True, help="Replace existing figures.")
 @JSON
 def validate(
     catalog: str,
@@ -67,7 +67,7 @@ def validate(
         sys.exit(1)
 
 
-@main.command(short_help="Say what lies at PATH.")
+@main.command(short_help="Describe the survey, model or catalogue at PATH.")
 @click.argument("path")
 @click.option("--check", is_flag=True, help="Read and check every value of a survey.")
 @click.option(
@@ -77,7 +77,7 @@ def validate(
 )
 @JSON
 def info(path: str, check: bool, quarantine: bool, as_json: bool) -> None:
-    """Say what lies at PATH: a survey, a model, a catalogue or a cross-validation."""
+    """Describe the survey, model, catalogue or cross-validation at PATH."""
     from luxscale.cli.format import format_facts, format_quarantine
     from luxscale.info import describe as look
 

@@ -22,7 +22,7 @@ from luxscale.training.recipes import NAMES
     "--workers",
     type=click.IntRange(1),
     default=None,
-    help="Worker processes. [default: one a processor]",
+    help="Worker processes. [default: one per CPU core]",
 )
 @click.option(
     "--recipe",

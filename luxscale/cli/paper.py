@@ -39,7 +39,7 @@ from luxscale.training.recipes import NAMES
     default=None,
     help="Directory of published files, for the figures that need them.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace figures that are there.")
+@click.option("--overwrite", is_flag=True, help="Replace existing figures.")
 @click.option(
     "--recipe",
     type=click.Choice(NAMES),

@@ -37,11 +37,11 @@ from luxscale.cli.base import JSON, QUIET, main, parse_span, show
 @JSON
 @QUIET
 def report(catalog: str, out: str, as_json: bool, quiet: bool, **given: Any) -> None:
-    """Write what there is to know of CATALOG as one page of HTML.
+    """Describe CATALOG on one self-contained page of HTML.
 
     The page can be read anywhere and attached to a release. With trusted labels it holds the
     agreement with them and the calibration of errors; with survey and model how well spectra are
-    fitted, and the worst of them. It says what is left out. It needs no other file and no network.
+    fitted, and the worst ones. It says what is left out. It needs no other file and no network.
     """
     from luxscale.report import write_report
 

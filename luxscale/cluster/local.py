@@ -45,8 +45,8 @@ def local_cluster(
     Parameters
     ----------
     workers : int, optional
-        Number of processes; if not given, one a GPU where JAX has any, else one a processor. Each
-        runs one task at a time.
+        Number of processes, each of which runs one task at a time; if not given, one per GPU if JAX
+        finds any, otherwise one per CPU core.
     adapt : (int, int), optional
         Least and greatest number of processes, started and stopped as there is work; instead of
         ``workers``.

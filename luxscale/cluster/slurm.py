@@ -34,9 +34,9 @@ class SlurmJobs:
         Workers to keep; between the two, jobs come and go as there is work. Jobs that end are
         replaced.
     workers : int
-        Workers a job; more than one for clusters that allot whole nodes.
+        Workers per job; more than one for clusters that allot whole nodes.
     cores : int, optional
-        Processors a job, shared among its workers; one a worker if not given.
+        CPU cores per job, shared among its workers; one per worker if not given.
     memory : str, optional
         Memory a job, e.g. ``"3GB"``; 3 GB a worker if not given.
     walltime : str

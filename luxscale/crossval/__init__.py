@@ -109,7 +109,7 @@ def cross_validate(
     client : distributed.Client, optional
         Cluster to run on; without one, tasks are done one after another in this process.
     log : str or Path, optional
-        File to append the log of the run to, a JSON object a line.
+        File to append the log of the run to, one JSON object per line.
     progress : bool
         Whether to show progress on standard error.
     **settings

@@ -147,7 +147,7 @@ def predict_left_out(model: LuxModel, stars: xr.Dataset) -> xr.Dataset:
     catalogs = [from_spectra, from_labels]
     spectrum_chi2, n_pixels = _measure_spectra(model, catalogs, stars)
     label_chi2, n_labels = _measure_labels(model, catalogs, stars)
-    # a star without a spectrum counts nowhere: it cannot be predicted both ways
+    # a star without a spectrum counts nowhere: its labels and its spectrum cannot both be predicted
     seen = n_pixels > 0
     seen_rows = seen[:, None]
     by_given = (STAR, "given")

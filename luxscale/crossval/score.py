@@ -270,7 +270,7 @@ def _name_recipe(grid: Grid, setting: Setting) -> list[str]:
 
 
 def to_records(results: xr.Dataset) -> list[dict[str, Any]]:
-    """Return medians over the folds of `scores` as dicts, one a setting, that JSON can hold.
+    """Return medians over the folds of `scores` as dicts, one per setting, that JSON can hold.
 
     Parameters
     ----------

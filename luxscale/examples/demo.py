@@ -24,7 +24,7 @@ _MARK = "luxscale-demo.json"
 _STORES = ("survey", "unlabelled", "model", "catalog")
 _FIGURES = ("labels.png", "kiel.png", "spectra.png")
 
-#: Stars a chunk and a task: small, so that a small survey has regions to share out.
+#: Stars per chunk and a task: small, so that a small survey has regions to share out.
 _CHUNK = 256
 
 
@@ -53,7 +53,7 @@ def run_demo(
     out : str or Path
         Directory to make; an earlier demo's is replaced.
     workers : int, optional
-        Worker processes; one a processor if not given.
+        Worker processes; one per CPU core if not given.
     recipe : str, optional
         As for `luxscale.train`: the best on stars left out if not given.
     progress : bool

@@ -85,7 +85,7 @@ def export_catalog(
     covariance : bool
         Whether to add the labels' covariances, as one column (label, label).
     healpix_order : int, optional
-        Write Parquet by sky position, a file a HEALPix pixel of this order, in the HATS layout,
+        Write Parquet by sky position, one file per HEALPix pixel of this order, in the HATS layout,
         which LSDB opens; needs the columns ``ra`` and ``dec`` [deg]. The fullest pixel is held in
         memory.
     unfinished : bool
@@ -108,10 +108,10 @@ def export_catalog(
 
     Notes
     -----
-    One row a star. A label ``fe_h`` becomes ``fe_h`` and ``fe_h_err``; other columns are ``star``,
-    ``chi2``, ``n_pixels``, ``flags``, ``status`` and the vector ``latent``. Names are of letters,
-    digits and underscores, numbered where they collide; FITS has them in capitals. The whole
-    appears under its name at once, when it is complete.
+    One row per star. A label ``fe_h`` becomes ``fe_h`` and ``fe_h_err``; other columns are
+    ``star``, ``chi2``, ``n_pixels``, ``flags``, ``status`` and the vector ``latent``. Names are of
+    letters, digits and underscores, numbered where they collide; FITS has them in capitals. The
+    file gets its name only when it is complete.
 
     Examples
     --------

@@ -74,7 +74,7 @@ class Column:
 
     @property
     def size(self) -> int:
-        """Values a star."""
+        """Values per star."""
         return int(np.prod(self.shape, dtype=int))
 
     def get_values(self, block: Mapping[str, np.ndarray]) -> Any:

@@ -1,8 +1,8 @@
 """A catalogue as Parquet by sky position, in the HATS layout, which LSDB opens.
 
 There is a file for each HEALPix pixel. Stars come in the survey's order, so they are first
-scattered to a file a pixel, block by block, and then each pixel is read, sorted and written: memory
-holds one block, or the fullest pixel.
+scattered to one file per pixel, block by block, and then each pixel is read, sorted and written:
+memory holds one block, or the fullest pixel.
 """
 
 from __future__ import annotations

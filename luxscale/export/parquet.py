@@ -15,7 +15,7 @@ from luxscale.errors import InputError
 from luxscale.export.columns import Column, Table
 from luxscale.progress import Progress
 
-#: Stars a file: files of some hundred megabytes suit every reader.
+#: Stars per file: files of some hundred megabytes suit every reader.
 PART_STARS = 1_000_000
 
 #: Numbers hardly repeat, so that dictionaries of them only cost.

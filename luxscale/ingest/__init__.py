@@ -98,13 +98,13 @@ def ingest(
     recipe : mapping, optional
         What `luxscale.prepare.Recipe` is to have other than the format's usual.
     chunk : int
-        Stars a chunk.
+        Stars per chunk.
     retry : bool
         Whether files that could not be used before are tried again.
     client : distributed.Client, optional
         Cluster to run on; without one, files are read one after another in this process.
     log : str or Path, optional
-        File to append the log of the run to, a JSON object a line.
+        File to append the log of the run to, one JSON object per line.
     progress : bool
         Whether to show progress on standard error.
 

@@ -26,8 +26,8 @@ def find_files(
         files whose name the format has.
     fmt : Format
     listed : str or Path, optional
-        Text file that names more of them, one a line; relative names start from its directory, and
-        lines that start with ``#`` say nothing.
+        Text file that names more of them, one per line; relative names start from its directory,
+        and lines that start with ``#`` are ignored.
 
     Returns
     -------

@@ -28,7 +28,7 @@ def write_labels(survey: str, table: LabelTable, chunk: int) -> int:
         Path or URL.
     table : LabelTable
     chunk : int
-        Stars a chunk.
+        Stars per chunk.
 
     Returns
     -------

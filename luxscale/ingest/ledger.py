@@ -38,7 +38,7 @@ READING, PACKING, DONE = "reading", "packing", "done"
 #: Stands for a whole file in a list of stars that were refused.
 WHOLE_FILE = ""
 
-#: Rows a chunk of the table of what was refused.
+#: Rows per chunk of the table of what was refused.
 _TABLE_CHUNK = 2**14
 
 _TEXT = np.dtypes.StringDType()

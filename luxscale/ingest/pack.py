@@ -19,7 +19,7 @@ from luxscale.ingest.plan import Piece, Session
 from luxscale.runs.executors import Clock, name_worker
 from luxscale.schema.variables import STAR
 
-#: Stars a chunk of columns, which are small and read whole.
+#: Stars per chunk of columns, which are small and read whole.
 _COLUMN_CHUNK = 2**16
 
 #: Arrays of the spectra.

@@ -49,7 +49,7 @@ class Plan:
         Of the format.
     recipe : Recipe
     chunk : int
-        Stars a chunk.
+        Stars per chunk.
     grid : str
         Checksum of the wavelengths.
     """

@@ -1,6 +1,6 @@
 """The run of an ingest: sessions of files, read in batches, put in order, and accounted for.
 
-Stopped at any moment it goes on where it was; files that are new since then are a session more.
+Stopped at any moment, it resumes where it stopped; files that are new since then are added.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The production run: a task for each region, on a cluster or in a plain loop.
 
 See `luxscale.labelling.plan` and `luxscale.labelling.region`. A run that was interrupted, however,
-goes on where it was. Regions that fail get a second try when all others are done; what fails again
+resumes where it stopped. Regions that fail get a second try when all others are done; what fails
+again
 is named, with the command that tries just those once more.
 """
 
@@ -147,9 +148,9 @@ def label_survey(
     covariance : bool
         Whether to write ``label_cov``.
     region_stars : int, optional
-        Stars a task, rounded to whole chunks of the survey; about 75 MB if not given.
+        Stars per task, rounded to whole chunks of the survey; about 75 MB if not given.
     log : str or Path, optional
-        File to append the log of the run to, a JSON object a line.
+        File to append the log of the run to, one JSON object per line.
     progress : bool
         Whether to show progress on standard error.
 

@@ -46,7 +46,7 @@ _DEFAULT = LabelSettings()
 def read_labels(
     path: str | Path, catalog: str | None = None, *, settings: LabelSettings = _DEFAULT
 ) -> LabelTable:
-    """Read the labels of a catalogue, one row a star.
+    """Read the labels of a catalogue, one row per star.
 
     Rows without identifier, flagged, or below a S/N are left out; then, of rows with the same
     identifier, all but the one of highest S/N (of equal ones, the first). Values that are sentinels
@@ -206,7 +206,7 @@ def _recognize_catalog(columns: Columns) -> Catalog:
             "--labels-format"
         )
     raise InputError(
-        f"{columns.path}: no catalogue that is known ({'; '.join(lacks)}); say which by catalog= "
-        "or --labels-format, or map its columns: key='ID', columns={'teff': 'TEFF_COLUMN', ...} "
-        "or --labels-setting key=ID --labels-setting column.teff=TEFF_COLUMN"
+        f"{columns.path}: unrecognised catalogue layout ({'; '.join(lacks)}); name it by catalog= "
+        "or --labels-format, or say which columns to use: key='ID', columns={'teff': "
+        "'TEFF_COLUMN', ...} or --labels-setting key=ID --labels-setting column.teff=TEFF_COLUMN"
     )

@@ -163,7 +163,7 @@ class Catalog:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelTable:
-    """Labels of stars, one row a star.
+    """Labels of stars, one row per star.
 
     Parameters
     ----------

@@ -207,7 +207,7 @@ class _FitsTable:
         row_bytes = self.dtype.itemsize
         if row_bytes != hdu.header["NAXIS1"] or row_bytes > MOST_ROW_BYTES:
             raise InputError(
-                f"columns take {row_bytes:,} bytes a row, NAXIS1 says {hdu.header['NAXIS1']:,}"
+                f"columns take {row_bytes:,} bytes per row, NAXIS1 says {hdu.header['NAXIS1']:,}"
             )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Which rows of a catalogue count: identifiers, flags, S/N, and one row a star."""
+"""Which rows of a catalogue count: identifiers, flags, S/N, and one row per star."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def _read_snr(column: np.ma.MaskedArray, settings: LabelSettings, where: str) ->
     if column.dtype.kind not in "iuf" or column.ndim > 1:
         raise InputError(
             f"{where}: S/N of type {column.dtype} {column.shape[1:] or ''}; it must be one "
-            "number a row"
+            "number per row"
         )
     snr = np.ma.filled(column.astype(np.float64), np.nan)
     return np.where(is_sentinel(snr, settings.sentinels), np.nan, snr)

@@ -233,7 +233,7 @@ def _read_numbers(data: Data, label: Label, where: str) -> np.ndarray:
         shape = f" of {column.shape[1:]}" if column.ndim > 1 else ""
         raise InputError(
             f"{where}: column {label.column!r} has type {column.dtype}{shape}; a label is one "
-            "number a row"
+            "number per row"
         )
     return np.ma.filled(column.astype(np.float64), np.nan)
 
@@ -258,7 +258,7 @@ def _read_covariance_errors(data: Data, label: Label, where: str) -> np.ndarray:
     n_elements = covariance.shape[1]
     if n_elements != size**2:
         raise InputError(
-            f"{where}: {label.err} has {n_elements} elements a row, no covariance of {size} "
+            f"{where}: {label.err} has {n_elements} elements per row, no covariance of {size} "
             f"in {label.column}"
         )
     diagonal = covariance[:, label.index * (size + 1)]

@@ -213,7 +213,7 @@ class LuxModel:
         write_dataset(self.to_dataset(), path, overwrite=overwrite)
 
     def __repr__(self) -> str:
-        """Return a line an output."""
+        """Return one line per output."""
         lines = [
             f"<LuxModel {self.latent_dim} latents, {self.provenance.method}, "
             f"{self.provenance.n_stars} training stars>"

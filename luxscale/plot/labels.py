@@ -213,7 +213,7 @@ def labels_figure(
     Returns
     -------
     Figure
-        Three panels a row, four where there are many; densities share one colour scale.
+        Three panels per row, four where there are many; densities share one colour scale.
 
     Raises
     ------

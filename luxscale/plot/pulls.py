@@ -89,9 +89,9 @@ def pulls(
     Returns
     -------
     array of Axes, (label, 1 + bin)
-        A row a label, at the left all stars. Histograms have area 1; their first and last bins hold
-        what lies beyond. Each panel says the median and the robust scatter of its pulls, 0 and 1 if
-        errors are right.
+        One row per label, at the left all stars. Histograms have area 1; their first and last bins
+        hold what lies beyond. Each panel says the median and the robust scatter of its pulls, 0 and
+        1 if errors are right.
 
     Raises
     ------

@@ -31,7 +31,7 @@ class Recipe:
     bad : tuple of str
         Names of the mask's bits that make a pixel bad.
     rest_frame : bool
-        Whether the velocity of each star is taken out.
+        Whether spectra are shifted to the rest frame of each star.
     continuum : str
         ``"none"``: the flux is left as it is; ``"file"``: divided by the continuum in the file;
         ``"scale"``: by the mean over its good pixels; ``"sines"``, ``"chebyshev"``: by a weighted

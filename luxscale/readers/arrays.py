@@ -1,6 +1,6 @@
 """Spectra as anyone may have them: named arrays in an HDF5, npz or FITS file.
 
-An array has a row a star; rows are read a block at a time.
+An array has one row per star; rows are read a block at a time.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ def _read_wavelength(field: Field) -> np.ndarray:
     elif len(field.shape) == 1 and field.shape[0] <= MOST_PIXELS:
         values = field.read_all()
     if values.ndim != 1 or values.dtype.kind not in "iuf":
-        raise BadFile(f"wavelength has shape {field.shape}, expected one number a pixel")
+        raise BadFile(f"wavelength has shape {field.shape}, expected one number per pixel")
     return values.astype(float)
 
 
@@ -465,7 +465,7 @@ def _make_column_field(hdu: Hdu, name: str) -> Field:
 FORMATS = (
     Format(
         name="arrays",
-        doc="named arrays, a row a star, in HDF5, npz or FITS",
+        doc="named arrays, one row per star, in HDF5, npz or FITS",
         read=read_arrays,
         bits={"MASKED": 0},
         bad=("MASKED",),

@@ -167,7 +167,7 @@ class Format:
         Whether files give velocities, for their stars are not at rest; others are at rest as they
         are, or say nothing.
     rest_frame : bool
-        Whether these are taken out unless told otherwise.
+        Whether spectra are shifted to the rest frame unless told otherwise.
     options : tuple of Option
     pattern : tuple of str
         How files are named, by which they are found in a directory.

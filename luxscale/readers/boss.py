@@ -129,7 +129,7 @@ def compute_wavelength(loglam: np.ndarray) -> np.ndarray:
 def _read_pixels(coadd: Table, name: str) -> np.ndarray:
     values = read_column(coadd, name)
     if values.ndim != 1 or values.dtype.kind not in "iuf":
-        raise BadFile(f"column {name!r} is not one number a pixel")
+        raise BadFile(f"column {name!r} is not one number per pixel")
     return values[None]
 
 

@@ -1,4 +1,4 @@
-"""Spectra of GALAH: of DR3 four files a star, one of each camera; of DR4 the table of the fit."""
+"""Spectra of GALAH: DR3 has four files per star, one from each camera; DR4 the table of the fit."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def read_dr4(path: str | Path) -> Iterator[Spectra]:
         flux, error, wavelength = (rows[name] for name in ("sob", "uob", "wave"))
         for values in (flux, error, wavelength):
             if values.ndim != 1 or values.dtype.kind != "f" or values.shape != flux.shape:
-                raise BadFile("columns sob, uob and wave should be one number a pixel")
+                raise BadFile("columns sob, uob and wave should be one number per pixel")
         fitted = rows["mob"] if "mob" in rows else np.ones(len(flux), bool)
         if fitted.shape != flux.shape or fitted.dtype.kind != "b":
             raise BadFile("column mob should be true or false for each pixel")
@@ -210,7 +210,7 @@ def read_dr4(path: str | Path) -> Iterator[Spectra]:
 FORMATS = (
     Format(
         name="galah-dr3",
-        doc="GALAH DR3, up to four files a star, one of each camera",
+        doc="GALAH DR3, up to four files per star, one from each camera",
         read=read_dr3,
         grid=GRID,
         medium="air",

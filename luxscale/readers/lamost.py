@@ -182,7 +182,7 @@ def _read_arms_snr(hdus: HduList) -> Columns:
 def _read_arm(rows: Table, mask: str) -> _Pixels:
     """Return the pixels of an arm, ascending.
 
-    Its table has a row a pixel, or from DR9 all of them in one.
+    Its table has one row per pixel, or from DR9 all of them in one.
     """
     if "LOGLAM" in rows:
         names = ("FLUX", "IVAR", "LOGLAM", f"{mask.upper()}MASK")

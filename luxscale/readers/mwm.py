@@ -211,7 +211,7 @@ def _read_number_column(
         if name in rows:
             values = rows.get_identifiers(name)
             if values.shape != (len(rows),) or values.dtype.kind not in "iufb":
-                raise BadFile(f"column {name!r} is not one number a row")
+                raise BadFile(f"column {name!r} is not one number per row")
             return values
     if missing is None:
         raise BadFile(f"table without column {names[0]!r}")

@@ -1,4 +1,4 @@
-"""The log of a run, a JSON object a line: versions, settings, timings, faults."""
+"""The log of a run, one JSON object per line: versions, settings, timings, faults."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ FLAGS = (
     ),
     (
         "prior_dominated",
-        "the data leave more than half of the labels' variance under the prior, or in "
-        "training, on average",
+        "the spectrum constrains the labels by less than half: they stay close to the training "
+        "mean",
     ),
     ("not_settled", "the search for the latents did not end (models that are not linear)"),
     ("unreadable", "the survey's data of this star could not be read: it has no labels"),
@@ -52,7 +52,7 @@ CLEARLY = 2.0
 
 #: CF attributes of a ``flags`` variable.
 ATTRS = {
-    "long_name": "warnings, a bit each",
+    "long_name": "warnings, one bit each",
     "flag_masks": [int(b) for b in BIT.values()],
     "flag_meanings": " ".join(BIT),
     "comment": "; ".join(f"{name}: {doc}" for name, doc in FLAGS),

@@ -13,7 +13,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from luxscale.schema.variables import STAR
 from luxscale.store import s3
 
-#: Stars a chunk, unless the survey says otherwise: about 35 MB of an APOGEE survey's flux.
+#: Stars per chunk, unless the survey says otherwise: about 35 MB of an APOGEE survey's flux.
 CHUNK = 1024
 
 

@@ -47,13 +47,13 @@ def train(
     survey : Dataset
         Training stars; those without any label are left out.
     latent_dim : int, optional
-        Number of latents P; 48 by default, 12 of the curved method. The Cannon has one a label, and
-        takes none.
+        Number of latents P; 48 by default, 12 for the curved method. The Cannon has one per label,
+        and takes none.
     recipe : {"linear", "curved", "cubic", "network", "mixed"}, optional
-        A method with sizes that the number of stars can carry; see ``luxscale.training.recipes``.
-        Where neither it nor anything else of the model is given, those that the stars can carry are
-        compared by the labels of stars left out, and the simplest is chosen that is within one
-        standard error of the best.
+        A method with sizes that suit the number of stars; see ``luxscale.training.recipes``. If
+        nothing of the model is chosen, all recipes with enough training stars are compared by the
+        labels of stars left out, and the simplest one within one standard error of the best is
+        trained.
     outputs : sequence of str, optional
         Outputs to model; all that the survey holds if not given.
     method : {"marginal", "alternating", "curved", "cannon"}, optional

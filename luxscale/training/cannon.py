@@ -93,7 +93,7 @@ def select_complete_stars(
     Raises
     ------
     InputError
-        If there are not more stars that have every label than coefficients a pixel.
+        If there are not more stars that have every label than coefficients per pixel.
     """
     complete = int(find_complete_stars(data).sum())
     incomplete = data.n_stars - complete
@@ -105,13 +105,13 @@ def select_complete_stars(
     if fitted <= terms:
         raise InputError(
             f"{where}: The Cannon needs stars that have every label: {complete} of {data.n_stars} "
-            f"do{in_folds}, for {terms} coefficients a pixel; select fewer labels, e.g. "
+            f"do{in_folds}, for {terms} coefficients per pixel; select fewer labels, e.g. "
             "survey.sel(label=[...]), add stars, or use method 'marginal', which bears missing "
             "labels"
         )
     if fitted < 2 * terms:
         say(
-            f"{fitted:,} stars fit {terms} coefficients a pixel: expect poor labels, and limits "
+            f"{fitted:,} stars fit {terms} coefficients per pixel: expect poor labels, and limits "
             "that flag little"
         )
     if incomplete:

@@ -1,8 +1,8 @@
 """Training labels that contradict their stars' spectra: wrong rows, columns, units or signs.
 
 A label is set aside if regressions on the leading components of the spectra, a linear one and,
-where stars suffice, one with products of two, agree that it is far off, unless labels of the stars
-of most alike spectra reach to it: then the regressions fail, and the label is taken for right.
+where stars suffice, one with products of two, agree that it is far off, unless stars with the most
+similar spectra have labels as far off: then the regressions fail, and the label is taken for right.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEAST_STARS = 30
 #: Most components of spectra, and how many of the first have products; stars for each term.
 _COMPONENTS, _PRODUCTS, _STARS_PER_TERM = 40, 8, 10
 
-#: Stars from which components are found, and stars of alike spectra.
+#: Stars from which components are found, and stars with similar spectra.
 _BASIS_STARS, _NEIGHBOURS = 1000, 8
 
 #: A label whose neighbours' are nearer to it than this, over the distance to the regression's, is
@@ -38,7 +38,7 @@ _NORMAL_90 = 1.645
 #: Share of the pixels that a star must have.
 _LEAST_PIXELS = 0.5
 
-#: Robust standard deviations of a label beyond which alike stars do not speak for it.
+#: Robust standard deviations of a label beyond which similar stars do not support it.
 _BEYOND_ALL = 50.0
 
 #: Robust standard deviations beyond which a component counts as if there.
@@ -179,7 +179,7 @@ def _measure_distance(
 ) -> np.ndarray:
     """Return the distance of each label from what its spectrum tells, in standard deviations.
 
-    The least of the regressions'; 0 where labels of alike spectra are like it.
+    The least of the regressions'; 0 where stars with similar spectra have similar labels.
     """
     from_alike = _measure_distance_from_alike(spectra.scores[rows], values)
     fits = [_regress_robustly(design, values) for design in designs]

@@ -164,9 +164,9 @@ def check_size(data: TrainingData, latent_dim: int, folds: int, where: str) -> N
     stars, features = data.n_stars - left_out, data.n_features
     if latent_dim >= min(stars, features):
         raise InputError(
-            f"{where}: latent_dim={latent_dim} is more than {stars} training stars "
-            f"(folds={folds}) and {features} features can carry; choose fewer than "
-            f"{min(stars, features)}, or add stars"
+            f"{where}: latent_dim={latent_dim} is too large: folds={folds} leaves {stars} "
+            f"stars to train on, with {features} features; choose at most "
+            f"{min(stars, features) - 1}, or add stars"
         )
 
 

@@ -292,7 +292,7 @@ def test_crossval_chooses_and_resumes(made, tmp_path):
         "0:300",
     ]
     first = luxscale(*arguments).stdout
-    assert "2 settings, 2 folds, 4 tasks done now" in first
+    assert "2 settings, 2 folds, 4 tasks done in this run" in first
     again = luxscale(*arguments, "--json").stdout
     report = json.loads(again)
     assert [r["latent_dim"] for r in report["settings"]] == [3, 14]
@@ -433,7 +433,7 @@ def test_a_small_survey_is_labelled_in_this_process(made, tmp_path):
     arguments = ["label", made[0] / "survey.zarr", "--model", made[0] / "model.zarr"]
     done = luxscale(*arguments, "--out", tmp_path / "c.zarr")
     assert "working in this process" in done.stderr
-    assert "500 stars labelled, 500 of them now" in done.stdout
+    assert "500 stars labelled, 500 of them in this run" in done.stdout
 
 
 def test_figures_of_stars_with_like_names_are_files_of_their_own():

@@ -122,7 +122,7 @@ def test_headers_that_lie_about_sizes(path):
     for old, new, said in (
         (b"NAXIS2  =                   50", b"NAXIS2  =            999999999", "truncated"),
         (b"NAXIS2  =                   50", b"NAXIS2  =                  -50", "no rows|damaged"),
-        (b"9E      ", b"9999999E", "bytes a row"),
+        (b"9E      ", b"9999999E", "bytes per row"),
     ):
         assert old in raw
         path.write_bytes(raw.replace(old, new))

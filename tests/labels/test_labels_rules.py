@@ -195,7 +195,7 @@ def test_every_row_and_every_value_is_accounted_for(rows, tmp_path_factory):
         ),
         (
             {"columns": {"teff": "id"}, "errors": {"teff": "e_T"}},
-            "column 'id' has type .*; a label is one number a row",
+            "column 'id' has type .*; a label is one number per row",
         ),
         ({"columns": {"sn": "sn"}}, "no column has errors of 'sn'"),
         ({"key": "T"}, "identifiers of type .*float64.*; they must be text or integers"),

@@ -608,12 +608,12 @@ def same(survey):
         (
             same,
             {"latent_dim": 44},
-            "latent_dim=44 is more than 500 training stars .*44 features.*choose fewer than 44",
+            "latent_dim=44 is too large: folds=. leaves 500 stars .*44 features; choose at most 43",
         ),
         (
             lambda s: s.isel(star=slice(24)),
             {"latent_dim": 12, "folds": 2},
-            r"latent_dim=12 is more than 12 training stars \(folds=2\).*fewer than 12, or add "
+            "latent_dim=12 is too large: folds=2 leaves 12 stars .*; choose at most 11, or add "
             r"stars",
         ),
         (same, {"latent_dim": 0}, "latent_dim is 0; it must be a whole number of at least 1"),
