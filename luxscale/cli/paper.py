@@ -61,10 +61,10 @@ def paper(
 ) -> None:
     """Draw the figures of the paper, all or those of these NUMBERs, from simulated and real giants.
 
-    Figures with one more word after the number, such as 7-xp, show the same of other data. What is
-    made on the way is kept in OUT/work, 2 GB at full size. Figures 12, 13 and 17 need --data;
-    without NUMBERs they are left out where it lacks their files. All take minutes with --fraction
-    0.2, and an hour at most at full size.
+    Figures with a word after the number, such as 7-xp, show the same for other data. Surveys,
+    models and catalogues are kept in OUT/work (2 GB at full size) and reused by later calls.
+    Figures 12, 13 and 17 need --data; without NUMBERs they are left out if their files are missing.
+    All figures take minutes with --fraction 0.2, and at most an hour at full size.
     """
     from luxscale.paper import Study, draw
 

@@ -39,7 +39,7 @@ myst_heading_anchors = 3
 autodoc_typehints = "none"  # types, shapes and units stand in the sections of each docstring
 autodoc_default_options = {"members": True}
 numpydoc_show_class_members = False
-copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_text = r">{3} |\.{3} "
 copybutton_prompt_is_regexp = True
 
 html_theme = "pydata_sphinx_theme"

@@ -241,7 +241,7 @@ def test_a_table_of_no_known_catalogue_says_what_was_tried(tmp_path):
     path = table(tmp_path / "t.fits", id=["a"])
     with pytest.raises(
         InputError,
-        match="allstar-dr17 lacks APOGEE_ID.*galah-dr4 lacks sobject_id.*map its columns",
+        match="allstar-dr17 lacks APOGEE_ID.*galah-dr4 lacks sobject_id.*which columns to use",
     ):
         read_labels(path)
     with pytest.raises(InputError, match="no catalogue 'dr17'; there are: allstar-dr17"):
