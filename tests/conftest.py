@@ -21,22 +21,46 @@ from luxscale.model.priors import GaussianPrior
 LABELS = ("teff", "logg", "fe_h", "mg_fe")
 UNITS = ("K", "dex(cm s-2)", "dex", "dex")
 
+#: Flags of XLA: code is not optimized, and products are of one thread, as every core has a process.
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_multi_thread_eigen=false"
+
+#: Modules that take longest, some by what is slow in them.
+LONGEST = {
+    "test_curved.py",
+    "test_docs.py",
+    "test_ingest.py",
+    "test_kernel.py",
+    "test_notebooks.py",
+    "test_recipes.py",
+    "test_run.py",
+    "test_train.py",
+}
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep what JAX compiles, for the other processes of this run and for later runs.
+    """Make compiling cheap, which is most of what the tests of small models cost.
 
-    Compiling is most of what the tests of small models cost.
+    What JAX compiles is kept, for the other processes of this run and for later runs. Machine code
+    of the default run is made without optimization, as it works on little data; slow tests have
+    the code that users have.
     """
-    if not config.pluginmanager.hasplugin("cacheprovider"):
-        return
-    settings = {
-        "jax_compilation_cache_dir": str(config.cache.mkdir("jax")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
+    settings: dict[str, object] = {}
+    if config.getoption("markexpr") == "not slow":
+        os.environ.setdefault("XLA_FLAGS", QUICK_TO_COMPILE)
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        settings = {
+            "jax_compilation_cache_dir": str(config.cache.mkdir("jax")),
+            "jax_persistent_cache_min_compile_time_secs": 0,
+            "jax_persistent_cache_min_entry_size_bytes": -1,
+        }
     for name, value in settings.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that take longest, lest a process is left with one at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -96,9 +96,9 @@ def split_rows(rows: np.ndarray) -> Iterator[np.ndarray]:
         yield np.resize(block, _BLOCK)
 
 
-@compile_program(static_argnames=("steps",))
+@compile_program()
 def _maximise_posterior(
-    equations: tuple[Equations, ...], mean: Any, precision: Any, z: Any, steps: int
+    equations: tuple[Equations, ...], mean: Any, precision: Any, z: Any, steps: Any
 ) -> tuple[Any, Any]:
     """Return the maximum of each star's posterior, and the covariance there."""
     damping = jnp.full(len(z), posterior.FIRST_DAMPING, z.dtype)
