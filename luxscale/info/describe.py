@@ -116,7 +116,7 @@ def _describe_catalog(path: str | Path) -> dict[str, Any]:
         "labels": catalog["label"].values.tolist(),
         "model": catalog.attrs["model_fingerprint"],
         "version": catalog.attrs["luxscale_version"],
-        "labelled_by": list(catalog.attrs.get("versions", ())) or "unknown",
+        "luxscale_versions": list(catalog.attrs.get("versions", ())) or "unknown",
     }
 
 

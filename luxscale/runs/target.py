@@ -228,10 +228,12 @@ def check_place(
     found = store.read_attributes(path)
     if found is None:
         return False
-    if found.get("format") != store_format:
+    there = found.get("format")
+    if there is None:
+        raise InputError(f"{path} is a Zarr store of another program; choose another path")
+    if there != store_format:
         raise InputError(
-            f"{path}: holds {found.get('format', 'another Zarr store')!r}, not a {kind}; choose "
-            "another path"
+            f"{path} is {store.describe_kind(there)}, not a {kind}; choose another path"
         )
     if found.get("complete") == BEING_MADE:
         return False

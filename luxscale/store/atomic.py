@@ -90,6 +90,13 @@ def sweep_partial(path: str | Path) -> None:
                 left.unlink()
 
 
+def describe_kind(store_format: str) -> str:
+    """Return what messages call a store of a format, with its article."""
+    name = store_format.removeprefix("luxscale-")
+    longer = {"catalog": "a catalogue", "crossval": "a cross-validation"}
+    return longer.get(name, f"a {name}")
+
+
 def claim_place(path: str | Path, kind: str, *, overwrite: bool = False) -> None:
     """Refuse to write where something else lies.
 
@@ -110,9 +117,10 @@ def claim_place(path: str | Path, kind: str, *, overwrite: bool = False) -> None
             "path, or remove it yourself"
         )
     if found != kind:
-        raise InputError(f"{path}: holds {found!r}, not a {kind}; choose another path")
+        kinds = f"{describe_kind(str(found))}, not {describe_kind(kind)}"
+        raise InputError(f"{path} is {kinds}; choose another path")
     if not overwrite:
-        raise InputError(_offer_to_replace(path, f"a {kind} is there already"))
+        raise InputError(_offer_to_replace(path, f"{describe_kind(kind)} is there already"))
     _check_writable(path)
 
 
@@ -179,10 +187,12 @@ def claim_file(
     if not target.parent.is_dir():
         raise InputError(f"{path}: there is no directory {target.parent}; make it first")
     if target.exists():
+        article = "an" if kind.startswith("e") else "a"
         if not is_kind(target):
-            raise InputError(f"{path}: something other than a {kind} is there; choose another path")
+            there = f"something other than {article} {kind} is there"
+            raise InputError(f"{path}: {there}; choose another path")
         if not overwrite:
-            raise InputError(_offer_to_replace(path, f"a {kind} is there already"))
+            raise InputError(_offer_to_replace(path, f"{article} {kind} is there already"))
     _check_writable(target)
     return target
 

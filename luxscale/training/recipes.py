@@ -1,6 +1,6 @@
 """Recipes of training, and the choice between them by stars left out.
 
-A recipe is a method with its sizes. Those that the number of stars can carry are trained on most of
+A recipe is a method with its sizes. Those with enough training stars are trained on most of
 the stars and asked for the labels of the others; what they cost there decides.
 """
 
@@ -113,7 +113,7 @@ class Trial:
 
 
 def list_recipes(n_stars: int, n_labels: int, n_pixels: int) -> tuple[list[Recipe], str]:
-    """Return the recipes that so many training stars can carry, and why others are not among them.
+    """Return the recipes with enough training stars, and why others are not among them.
 
     Parameters
     ----------

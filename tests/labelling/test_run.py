@@ -644,15 +644,15 @@ def test_the_versions_that_labelled_are_kept(stores, tmp_path):
     plan = plan_of(stores, path)
     older, later = (dataclasses.replace(plan, version=v) for v in ("0.0.1", "9.9"))
     run.run_region(older, prepare(older)[0])
-    assert describe(path)["labelled_by"] == ["0.0.1"]
+    assert describe(path)["luxscale_versions"] == ["0.0.1"]
     for each in (plan, plan):
         prepare(each)
-    assert describe(path)["labelled_by"] == ["0.0.1", plan.version]
+    assert describe(path)["luxscale_versions"] == ["0.0.1", plan.version]
     label(stores, path)
     prepare(later)  # finds nothing to do
-    assert describe(path)["labelled_by"] == ["0.0.1", plan.version]
+    assert describe(path)["luxscale_versions"] == ["0.0.1", plan.version]
     del (attributes := zarr.open_group(path, mode="r+").attrs)["versions"]
-    assert "versions" not in attributes and describe(path)["labelled_by"] == "unknown"
+    assert "versions" not in attributes and describe(path)["luxscale_versions"] == "unknown"
 
 
 def test_a_worker_that_is_not_needed_is_not_called_lost(tmp_path, capsys):

@@ -160,7 +160,7 @@ def test_a_survey_or_nothing_is_no_model(small_survey, tmp_path):
 
 
 def test_saving_takes_no_path_in_use_unless_told(small_model, path):
-    with pytest.raises(InputError, match=r"model\.zarr: a luxscale-model is there already"):
+    with pytest.raises(InputError, match=r"model\.zarr: a model is there already"):
         small_model.save(path)
     other = dataclasses.replace(small_model, limits=(1.0, 2.0))
     other.save(path, overwrite=True)

@@ -139,7 +139,7 @@ def place(tmp_path):
 def test_a_place_is_free_its_own_or_refused(tmp_path, place):
     assert not check_place(str(tmp_path / "nothing.zarr"), **KIND)
     assert check_place(str(place), **KIND)
-    with pytest.raises(InputError, match="holds 'luxscale-toy', not a model; choose another path"):
+    with pytest.raises(InputError, match="is a toy, not a model; choose another path"):
         check_place(str(place), **{**KIND, "kind": "model", "store_format": "luxscale-model"})
     changed = {**KIND, "identity": {"size": "4", "colour": "blue"}}
     with pytest.raises(InputError, match="a toy made with another size and colour; choose another"):

@@ -52,12 +52,12 @@ def test_claim(path, small_survey, tmp_path):
     claim_place(tmp_path / "nothing", "luxscale-catalog")
     with pytest.raises(
         InputError,
-        match=r"survey.zarr: holds 'luxscale-survey', not a luxscale-catalog; choose another",
+        match=r"survey.zarr is a survey, not a catalogue; choose another",
     ):
         claim_place(path, "luxscale-catalog", overwrite=True)
     with pytest.raises(
         InputError,
-        match=r"survey.zarr: a luxscale-survey is there already; .* overwrite=True .*--overwrite",
+        match=r"survey.zarr: a survey is there already; .* overwrite=True .*--overwrite",
     ):
         claim_place(path, "luxscale-survey")
     claim_place(path, "luxscale-survey", overwrite=True)

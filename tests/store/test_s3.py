@@ -411,7 +411,7 @@ def test_what_lies_at_a_url_is_left_alone(s3, small_model, small_survey):
         ):
             write(s3)
     store.write_dataset(small_survey, f"{s3}/survey")
-    with pytest.raises(InputError, match="not a luxscale-model; choose another path"):
+    with pytest.raises(InputError, match="not a model; choose another path"):
         small_model.save(f"{s3}/survey", overwrite=True)
     assert get(s3, "deep/notes.txt") == b"mine"
     small_model.save(f"{s3}/sur")  # a neighbour whose key begins alike
@@ -429,7 +429,7 @@ def test_simulated_survey_is_that_on_disk(s3, tmp_path):
     ]
     assert keys(s3) == sorted(names)
     assert all(get(s3, name) == (tmp_path / "s.zarr" / name).read_bytes() for name in names)
-    with pytest.raises(InputError, match="a luxscale-survey is there already; choose another path"):
+    with pytest.raises(InputError, match="a survey is there already; choose another path"):
         simulate_survey(s3, 2, **FEW)
 
 

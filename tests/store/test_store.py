@@ -164,7 +164,7 @@ def test_writing_what_is_chunked_unevenly(small_survey, tmp_path):
 
 def test_writing_replaces_what_was_there_when_told_to(path, small_survey):
     few = small_survey.isel(star=slice(5))[["flux", "flux_ivar"]]
-    with pytest.raises(InputError, match="a luxscale-survey is there already; choose another"):
+    with pytest.raises(InputError, match="a survey is there already; choose another"):
         write_dataset(few, path)
     assert open_survey(path).sizes["star"] == 300
     write_dataset(few, path, overwrite=True)
