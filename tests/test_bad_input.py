@@ -197,7 +197,11 @@ def long_tail(survey):
 
 
 def test_a_long_tail_is_no_reason_to_refuse(training, decoder):
-    assert train(long_tail(training), decoder, folds=1)["label_value"].bounds[3, 1] == 80
+    """Set aside where the spectra contradict it, and trained on where that is asked for."""
+    tail = long_tail(training)
+    assert train(tail, decoder, folds=1)["label_value"].bounds[3, 1] < 2
+    whole = train(tail, decoder, folds=1, label_clip=np.inf)
+    assert whole["label_value"].bounds[3, 1] == 80
 
 
 # training: what is refused
@@ -289,7 +293,7 @@ def nearly_constant(survey):
             "'label_err' = -0.1 .* star 's1-00006', label mg_fe",
         ),
         (lambda s: xr.concat([s.isel(star=[6]), s], "star"), "'star' repeats 's1-00006'"),
-        (lambda s: s.isel(star=[6]), "'teff' has only 1 measurements"),
+        (lambda s: s.isel(star=[6]), "1 star is too few to train on; at least 10 are needed"),
         (
             lambda s: put(s, "flux_ivar", np.s_[:], 0),
             "'flux' holds no pixel that varies between stars",
@@ -399,7 +403,7 @@ def test_an_absurd_flux_has_no_weight_and_is_flagged(clean_models, held_out, dec
 
 
 def test_a_far_flux_that_counts_is_flagged(clean_models, held_out, decoder):
-    put(put(held_out, "flux", (8, 2), 1e5), "flux_ivar", (8, 2), 2500)
+    put(put(held_out, "flux", (8, 2), 10), "flux_ivar", (8, 2), 2500)
     catalog = lux.infer(held_out, clean_models[decoder])
     assert finite(catalog)
     assert raised(catalog, "bad_fit")[8]

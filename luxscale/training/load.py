@@ -100,11 +100,16 @@ def load_training(
     Raises
     ------
     InputError
-        Values that break the contract; a label with too few measurements, or whose measurements are
-        all equal; no pixel with data.
+        Values that break the contract; too few stars; a label with too few measurements, or whose
+        measurements are all equal; no pixel with data.
     """
     specs = tuple(specs)
     stars = np.asarray(survey[STAR].values)
+    if stars.size < LEAST_MEASURED:
+        number = f"{stars.size} star{'s are' if stars.size != 1 else ' is'}"
+        raise InputError(
+            f"{where}: {number} too few to train on; at least {LEAST_MEASURED} are needed"
+        )
     loaded = {}
     for spec in specs:
         if spec.role is not Role.LABELS:

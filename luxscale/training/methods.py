@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LATENT_DIM = 48
 
 #: Robust standard deviations beyond which a label is set aside, see `luxscale.training.screen`.
-LABEL_CLIP = 8.0
+LABEL_CLIP = 6.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

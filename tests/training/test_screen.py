@@ -125,7 +125,7 @@ def test_they_are_counted_and_named(small_survey):
     assert "2 labels contradict the spectra of their stars" in said.getvalue()
     assert "logg of 2 (s1-00003, s1-00008)" in said.getvalue()
     record = json.loads(model.provenance.settings)
-    assert (record["outlying_labels"], record["label_clip"]) == (2, 8.0)
+    assert (record["outlying_labels"], record["label_clip"]) == (2, 6.0)
 
 
 def test_all_may_be_kept(small_survey):
