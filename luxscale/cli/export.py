@@ -12,13 +12,16 @@ from luxscale.cli.base import JSON, QUIET, main, show
 @main.command()
 @click.argument("catalog")
 @click.option(
-    "--out", required=True, help="NAME.fits, a binary table; or NAME.parquet, a directory of files."
+    "--out",
+    required=True,
+    help="NAME.fits, a binary table; NAME.csv, .ecsv or .vot; or NAME.parquet, a directory.",
 )
 @click.option("--survey", default=None, help="Survey that the catalogue was made of, for --column.")
 @click.option(
     "--column", "columns", multiple=True, help="Column of the survey to add, e.g. ra (repeat)."
 )
 @click.option("--covariance", is_flag=True, help="Add covariances of the labels.")
+@click.option("--no-latents", is_flag=True, help="Leave out the latents.")
 @click.option(
     "--healpix-order",
     type=click.IntRange(0, 5),
@@ -37,13 +40,14 @@ def export(
     survey: str | None,
     columns: tuple[str, ...],
     covariance: bool,
+    no_latents: bool,
     healpix_order: int | None,
     unfinished: bool,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write CATALOG as a FITS table or as Parquet, one row per star."""
+    """Write CATALOG as a table of FITS, Parquet, CSV, ECSV or VOTable, one row per star."""
     from luxscale.export import export_catalog
 
     if bool(survey) != bool(columns):
@@ -56,6 +60,7 @@ def export(
         survey=survey,
         columns=columns,
         covariance=covariance,
+        latents=not no_latents,
         healpix_order=healpix_order,
         unfinished=unfinished,
         overwrite=overwrite,

@@ -1,4 +1,4 @@
-"""Catalogues in the formats of other tools: FITS binary tables and Parquet.
+"""Catalogues in the formats of other tools: FITS binary tables, Parquet, and text.
 
 Imports analysis and what it stands on.
 """
@@ -15,7 +15,7 @@ import xarray as xr
 
 from luxscale import store
 from luxscale.errors import InputError
-from luxscale.export import fits, hats, parquet
+from luxscale.export import fits, hats, parquet, tables
 from luxscale.export.columns import Table, make_table
 from luxscale.export.source import Source
 from luxscale.progress import Progress
@@ -29,6 +29,7 @@ _HEADER = 1 << 16
 _WRITERS: dict[str, Callable[..., None]] = {
     ".fits": fits.write_fits,
     ".parquet": parquet.write_parquet,
+    **{suffix: functools.partial(tables.write_table, suffix=suffix) for suffix in tables.FORMATS},
 }
 
 
@@ -65,6 +66,7 @@ def export_catalog(
     survey: str | Path | xr.Dataset | None = None,
     columns: Sequence[str] = (),
     covariance: bool = False,
+    latents: bool = True,
     healpix_order: int | None = None,
     unfinished: bool = False,
     overwrite: bool = False,
@@ -72,18 +74,23 @@ def export_catalog(
 ) -> Export:
     """Write a catalogue as a FITS table or as Parquet, a block of stars at a time.
 
+    CSV, ECSV and VOTable are held in memory.
+
     Parameters
     ----------
     catalog : str, Path or Dataset
         As `label_survey` writes it, or a selection of its stars.
     out : str or Path
-        ``NAME.fits``, a file; or ``NAME.parquet``, a directory of files of about 1,000,000 stars.
+        ``NAME.fits``, ``NAME.csv``, ``NAME.ecsv`` or ``NAME.vot``, a file; or ``NAME.parquet``, a
+        directory of files of about 1,000,000 stars.
     survey : str, Path or Dataset, optional
         Survey with the same stars in the same order.
     columns : sequence of str
         Variables (star, ...) of the survey to add.
     covariance : bool
         Whether to add the labels' covariances, as one column (label, label).
+    latents : bool
+        Whether to add the latents, which take 4 bytes each.
     healpix_order : int, optional
         Write Parquet by sky position, one file per HEALPix pixel of this order, in the HATS layout,
         which LSDB opens; needs the columns ``ra`` and ``dec`` [deg]. The fullest pixel is held in
@@ -134,8 +141,11 @@ def export_catalog(
             survey=None if survey is None else Source.open(survey, "survey"),
             survey_columns=columns,
             covariance=covariance,
+            latents=latents,
             unfinished=unfinished,
         )
+        if target.suffix == ".fits":
+            fits.check_number(table, str(out))
         with store.write_then_move(target) as made:
             with Progress("exporting", table.n_stars, unit="stars", enabled=progress) as shown:
                 write(table, made, shown)
@@ -179,7 +189,8 @@ def _check_target(out: str | Path, overwrite: bool) -> Path:
     if target.suffix not in _WRITERS:
         also = "; compress the .fits afterwards" if target.suffix == ".gz" else ""
         raise InputError(
-            f"{out}: unknown format; name it .fits (one table) or .parquet (a directory){also}"
+            f"{out}: unknown format; name it .fits, .csv, .ecsv or .vot (one table) or .parquet "
+            f"(a directory){also}"
         )
     return store.claim_file(out, "export", _is_export, overwrite=overwrite)
 
@@ -199,5 +210,7 @@ def _names_luxscale(file: Path) -> bool:
     """Return whether a file's header or footer holds the provenance that exports have."""
     with file.open("rb") as content:
         header = content.read(_HEADER)
+        if file.suffix == ".csv":  # which holds names of columns alone
+            return tables.CSV_NAMES in header.split(b"\n", 1)[0]
         content.seek(max(file.stat().st_size - _HEADER, 0))
         return b"luxscale" in header + content.read()

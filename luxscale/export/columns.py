@@ -148,6 +148,7 @@ def make_table(
     survey: Source | None = None,
     survey_columns: Sequence[str] = (),
     covariance: bool = False,
+    latents: bool = True,
     unfinished: bool = False,
 ) -> Table:
     """Lay a catalogue out as a table.
@@ -171,6 +172,8 @@ def make_table(
             "(--unfinished)"
         )
     columns = _list_columns(catalog, survey, survey_columns, covariance)
+    if not latents:
+        columns = tuple(column for column in columns if column.source != "latent")
     variables = {
         c.source: catalog.variables[c.source] for c in columns if not c.source.startswith(_SURVEY)
     }

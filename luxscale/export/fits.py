@@ -39,6 +39,9 @@ _LETTERS = {
 #: Types that are stored as another of the same size.
 _STORED = {"b1": "u1", "u2": "i2", "u4": "i4", "u8": "i8"}
 
+#: Numbers of columns have three digits.
+_MOST_COLUMNS = 999
+
 #: Header keywords of the provenance; what else it holds is written as HISTORY.
 _KEYWORDS = {
     "title": "TITLE",
@@ -71,6 +74,21 @@ def write_fits(table: Table, path: Path, shown: Progress) -> None:
     with fits.open(path, mode="update", memmap=True) as written:
         for hdu in written:
             hdu.add_checksum()
+
+
+def check_number(table: Table, where: str) -> None:
+    """Refuse a table of more columns than FITS has room for.
+
+    Raises
+    ------
+    InputError
+    """
+    n_columns = len(table.columns)
+    if n_columns > _MOST_COLUMNS:
+        raise InputError(
+            f"{where}: {n_columns:,} columns, of which FITS tables hold {_MOST_COLUMNS}; export to "
+            ".parquet"
+        )
 
 
 def _import_fits() -> Any:

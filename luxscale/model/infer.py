@@ -31,6 +31,12 @@ def check_match(
     InputError
         For a missing variable, another wavelength grid, other units or medium, other labels.
     """
+    if STAR not in survey.dims and STAR not in survey.coords:
+        dims = ", ".join(map(str, survey.dims))
+        raise InputError(
+            f"{where}: no dim {STAR!r}; its dims are {dims}: name that of the stars so, by "
+            f".rename(NAME={STAR!r})"
+        )
     used = {v for o in outputs for v in (*o.spec.variables, o.spec.dim, STAR)}
     present = survey[[v for v in survey.variables if v in used]]
     if present.data_vars and survey.sizes.get(STAR):  # an empty selection gives an empty catalogue

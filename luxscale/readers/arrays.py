@@ -299,8 +299,8 @@ def _open_fields(path: Path) -> Iterator[Fields]:
             with h5py.File(path, "r", locking=False) as opened:
                 yield _list_hdf5(opened)
         elif magic.startswith(b"PK"):
-            with zipfile.ZipFile(path) as packed:
-                yield _list_npz(packed)
+            with zipfile.ZipFile(path) as packed, contextlib.ExitStack() as opened_streams:
+                yield _list_npz(packed, opened_streams)
         elif magic.startswith(b"CDF"):
             raise BadFile("netCDF 3, which is not read; write netCDF 4, or HDF5, npz or FITS")
         else:
@@ -368,20 +368,22 @@ def _check_size(name: str, shape: tuple[int, ...], itemsize: int) -> None:
         raise BadFile(f"array {name!r} of shape {shape}, to be read at once, is too large")
 
 
-def _list_npz(packed: zipfile.ZipFile) -> Fields:
+def _list_npz(packed: zipfile.ZipFile, streams: contextlib.ExitStack) -> Fields:
     found: Fields = {}
     for info in packed.infolist():
         if info.filename.endswith(".npy"):
             name = info.filename.removesuffix(".npy")
-            found[name] = functools.partial(_make_npz_field, packed, info)
+            found[name] = functools.partial(_make_npz_field, packed, info, streams)
     return found
 
 
-def _make_npz_field(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> Field:
+def _make_npz_field(
+    packed: zipfile.ZipFile, info: zipfile.ZipInfo, streams: contextlib.ExitStack
+) -> Field:
     """Return an array of an npz file, whose blocks of rows come from the packed stream in turn."""
     name = info.filename.removesuffix(".npy")
     _check_packing(name, info.file_size, info.compress_size)
-    stream = packed.open(info)
+    stream = streams.enter_context(packed.open(info))
     shape, fortran, dtype = _read_npy_header(stream)
     if dtype.hasobject or dtype.kind not in "iufbSU":
         raise BadFile(f"array {name!r} holds {dtype}, neither numbers nor text")
@@ -393,7 +395,8 @@ def _make_npz_field(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> Field:
     def read_rows(start: int, stop: int) -> np.ndarray:
         nonlocal position, stream
         if start < position:  # a packed stream goes forward alone: begin again
-            stream = packed.open(info)
+            stream.close()
+            stream = streams.enter_context(packed.open(info))
             position = 0
             _read_npy_header(stream)
         shape_read: tuple[int, ...] = ()

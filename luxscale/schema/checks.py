@@ -19,7 +19,7 @@ from luxscale.schema.outputs import (
     pick_outputs,
 )
 from luxscale.schema.placeholders import find_placeholders
-from luxscale.schema.variables import STAR, SURVEY
+from luxscale.schema.variables import STAR, SURVEY, suggest_dims
 
 #: A check of values reads at most this many bytes of a variable; a larger one is sampled by whole
 #: chunks.
@@ -105,9 +105,10 @@ def _structure_problems(dataset: xr.Dataset) -> Iterator[str]:
 def _output_problems(dataset: xr.Dataset, output: OutputSpec) -> Iterator[str]:
     value, noise = dataset[output.name], dataset[output.noise]
     if noise.dims != value.dims:
+        remedy = suggest_dims(noise, tuple(map(str, value.dims)))
         yield (
             f"{output.noise!r} has dims {noise.dims}, but {output.name!r} has {value.dims}; they "
-            "must agree"
+            f"must agree: {remedy.replace('OTHER', f'survey[{output.name!r}]')}"
         )
     for array in (value, noise):
         if array.dtype.kind != "f":
@@ -183,7 +184,7 @@ def check_values(dataset: xr.Dataset, outputs: Iterable[OutputSpec], where: str)
             place = _describe_place(dataset, output, n, d)
             raise InputError(
                 f"{where}: {found} at {place}, and {int(bad.sum()) - 1} more like it; "
-                f"{_describe_rule(output)}"
+                f"{_describe_rule(output, noise[n, d])}"
             )
         _refuse_placeholders(dataset, output, where)
 
@@ -215,8 +216,14 @@ def _describe_place(dataset: xr.Dataset, output: OutputSpec, n: int, d: int) -> 
     return f"star {_get_star_name(dataset, n)!r}, {output.dim} {feature}"
 
 
-def _describe_rule(output: OutputSpec) -> str:
+def _describe_rule(output: OutputSpec, noise: float) -> str:
     """Say what the errors of an output must be."""
+    if output.is_ivar and np.isinf(noise):
+        return (
+            "inverse variances must be finite and not negative; of fluxes in units of physics they "
+            f"are beyond float32: divide {output.name!r} by a typical value, and multiply "
+            f"{output.noise!r} by its square"
+        )
     if output.is_ivar:
         return (
             "inverse variances must be finite and not negative, and 0 where the value is not finite"

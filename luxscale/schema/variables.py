@@ -41,7 +41,13 @@ class Variable:
     def problem(self, array: xr.DataArray) -> str | None:
         """Say what is wrong with an array's dims or dtype, or None."""
         if array.dims != self.dims:
-            return f"has dims {array.dims}, expected {self.dims}; write it as .transpose{self.dims}"
+            remedy = suggest_dims(array, self.dims)
+            return f"has dims {array.dims}, expected {self.dims}; {remedy}"
+        if self.name == STAR and array.dtype.kind == "f":
+            return (
+                f"has dtype {array.dtype}, which keeps 15 digits of an identifier at most; read "
+                "the identifiers again as whole numbers or as text"
+            )
         if array.dtype.kind not in self.kinds:
             expected = " or ".join(dict.fromkeys(_KINDS[k] for k in self.kinds))
             return (
@@ -49,6 +55,26 @@ class Variable:
                 f".astype({self.dtype.split()[0]!r})"
             )
         return None
+
+
+def suggest_dims(array: xr.DataArray, expected: tuple[str, ...]) -> str:
+    """Say how an array gets the dims that are expected."""
+    dims = tuple(map(str, array.dims))
+    missing = [dim for dim in expected if dim not in dims]
+    others = [dim for dim in dims if dim not in expected]
+    if not missing and not others:
+        return f"write it as .transpose{expected}"
+    if len(missing) == len(others):
+        names = ", ".join(f"{old}={new!r}" for old, new in zip(others, missing, strict=True))
+        return f"name them so: .rename({names})"
+    if others:
+        return (
+            f"select one of {others[0]!r}, or average: .isel({others[0]}=0) or .mean({others[0]!r})"
+        )
+    dim = missing[0]
+    if dim in array.coords:
+        return f"keep the dim where you select: .sel({dim}=[...]) or .isel({dim}=[0])"
+    return f"repeat it along the dim: .broadcast_like(OTHER), of an array that has {dim!r}"
 
 
 SURVEY = (

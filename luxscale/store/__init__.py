@@ -274,6 +274,8 @@ def write_dataset(
     >>> from luxscale import store
     >>> store.write_dataset(survey.isel(star=slice(0, 10)), "few.zarr")
     """
+    if chunk < 1:
+        raise InputError(f"chunk={chunk}: give the number of stars in a chunk, 1 or more")
     marked = dataset.assign_attrs(format=dataset.attrs.get("format", SURVEY_FORMAT))
     claim_place(path, marked.attrs["format"], overwrite=overwrite)
     if marked.attrs["format"] == SURVEY_FORMAT and STAR in marked and find_outputs(marked):

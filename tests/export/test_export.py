@@ -380,7 +380,7 @@ def test_an_interrupted_export_leaves_what_was_there(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("c.csv", "name it .fits"),
+        ("c.txt", "name it .fits"),
         ("c.fits.gz", "compress the .fits afterwards"),
         ("nowhere/c.fits", "there is no directory"),
         ("taken.fits", "something other"),

@@ -84,7 +84,7 @@ STRUCTURE = {  # what is wrong: (how to make it so, what the message names, what
     "star is a real number": (
         lambda s: s.assign_coords(star=np.arange(s.sizes["star"]) / 2),
         ["'star'", "float64"],
-        ".astype('str')",
+        "read the identifiers again as whole numbers or as text",
     ),
     "wavelength is text": (
         lambda s: s.assign_coords(wavelength=s["wavelength"].astype(str).values),

@@ -1,0 +1,91 @@
+"""A catalogue as CSV, ECSV or VOTable, by astropy, which holds it in memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from luxscale.errors import InputError
+from luxscale.export.columns import Column, Table
+from luxscale.progress import Progress
+
+#: Formats of astropy by ending.
+FORMATS = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".vot": "votable"}
+
+#: Types that VOTable has not, and the smallest that holds their values.
+_SIGNED = {"u2": "i4", "u4": "i8"}
+
+#: Columns that every CSV of an export has, in this order.
+CSV_NAMES = b",chi2,n_pixels,flags,status"
+
+
+def write_table(table: Table, path: Path, shown: Progress, suffix: str) -> None:
+    """Write a table in the format of an ending.
+
+    CSV has a column for each element of a vector, and neither units nor descriptions.
+
+    Raises
+    ------
+    InputError
+        If astropy is missing.
+    """
+    try:
+        from astropy.table import Table as AstropyTable
+    except ImportError as error:
+        raise InputError(
+            f"{suffix} needs the package astropy: pip install 'luxscale[export]'"
+        ) from error
+    parts: dict[str, list[Any]] = {column.name: [] for column in table.columns}
+    done = 0
+    for block in table.read_blocks():
+        for column in table.columns:
+            parts[column.name].append(_get_values(column, block))
+        done += block["status"].size
+        shown.update(done)
+    shown.stage("writing")
+    made = AstropyTable(meta=dict(table.provenance))
+    for column in table.columns:
+        values = np.concatenate(parts[column.name])
+        if suffix == ".vot":
+            values = values.astype(_SIGNED.get(values.dtype.str[1:], values.dtype), copy=False)
+        for name, element in _list_elements(column, values, suffix):
+            made[name] = element
+            made[name].unit = column.unit or None
+            made[name].description = column.doc
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # VOTable knows no dex
+        if suffix == ".vot":
+            _write_votable(made, path)
+        else:
+            made.write(path, format=FORMATS[suffix])
+
+
+def _write_votable(made: Any, path: Path) -> None:
+    """Write a table with its provenance, which astropy leaves out."""
+    from astropy.io.votable import from_table
+
+    votable = from_table(made)
+    votable.description = "; ".join(f"{name}: {value}" for name, value in made.meta.items())
+    votable.to_xml(str(path))
+
+
+def _get_values(column: Column, block: Any) -> np.ndarray:
+    values = column.get_values(block)
+    if column.is_text:
+        return np.array([text or "" for text in values], str)
+    return np.asarray(values)
+
+
+def _list_elements(
+    column: Column, values: np.ndarray, suffix: str
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the columns of the file: of CSV, one for each element of a vector."""
+    if suffix != ".csv" or values.ndim == 1:
+        yield column.name, values
+        return
+    for place in np.ndindex(*values.shape[1:]):
+        yield "_".join([column.name, *map(str, place)]), values[(slice(None), *place)]

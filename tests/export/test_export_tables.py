@@ -1,0 +1,50 @@
+"""Catalogues as CSV, ECSV and VOTable, without latents, and with more columns than FITS has."""
+
+import warnings
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from test_export import make_catalog
+
+from luxscale.errors import InputError
+from luxscale.export import export_catalog
+
+
+def export(catalog, out, **options):
+    return export_catalog(catalog, out, progress=False, **options)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "ecsv", "vot"])
+def test_other_programs_read_it(suffix, tmp_path):
+    catalog = make_catalog(40)
+    path = tmp_path / f"c.{suffix}"
+    export(catalog, path)
+    with pytest.raises(InputError, match="is there already"):
+        export(catalog, path)
+    export(catalog, path, overwrite=True)
+    formats = {"csv": "ascii.csv", "ecsv": "ascii.ecsv", "vot": "votable"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = Table.read(path, format=formats[suffix])
+    assert table["star"][3] == "star 3"
+    np.testing.assert_allclose(table["teff"], catalog.label_value[:, 0])
+    if suffix == "csv":
+        np.testing.assert_allclose(table["latent_2"], catalog.latent[:, 2], rtol=1e-6)
+    else:
+        assert str(table["teff"].unit) == "K"
+        np.testing.assert_allclose(table["latent"], catalog.latent, rtol=1e-6)
+
+
+def test_latents_may_stay_out(tmp_path):
+    made = export(make_catalog(10), tmp_path / "c.csv", latents=False)
+    assert "latent" not in made.columns
+    assert "latent" not in (tmp_path / "c.csv").read_text()
+
+
+def test_more_columns_than_fits_has_are_refused_at_once(tmp_path):
+    names = [f"l{i}" for i in range(510)]
+    catalog = make_catalog(4, labels=names, units=["dex"] * 510)
+    with pytest.raises(InputError, match="columns, of which FITS tables hold 999; export to .parq"):
+        export(catalog, tmp_path / "c.fits")
+    assert not list(tmp_path.iterdir())
