@@ -91,8 +91,8 @@ def test_an_unknown_recipe_or_one_with_sizes_is_refused(small_survey):
         lux.train(small_survey, 4, recipe="linear", progress=False)
 
 
-def test_training_without_options_compares_and_says_so(small_survey, capsys):
-    stars = small_survey
+def test_training_without_options_compares_and_says_so(world, capsys):
+    stars = world.survey(300, seed=1, missing_pixels=0)
     model = lux.train(stars, folds=1)
     said = capsys.readouterr().err
     assert "stars left out of training" in said and "chosen" in said
