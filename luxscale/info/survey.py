@@ -302,8 +302,7 @@ def quarantine(path: str | Path) -> list[dict[str, str]]:
             plan = _read_plan(path)
         if plan is None:
             raise InputError(
-                f"{path}: no survey that `luxscale ingest` made; only of those files are "
-                "quarantined"
+                f"{path} is not a survey made by `luxscale ingest`, so no files are quarantined"
             )
         rows = [
             (path, *row)

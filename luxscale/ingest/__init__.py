@@ -256,8 +256,8 @@ def _find_grid(
             if not first:
                 first = f" (the first, {path}: {str(error) or 'holds no spectrum'})"
     raise InputError(
-        f"no file can be read as {fmt.name}, from which to take the wavelength grid{first}; "
-        "mend that, or give a grid with --grid"
+        f"no file can be read as {fmt.name} to take the wavelength grid from{first}; "
+        "correct the files, or give a grid with --grid"
     )
 
 

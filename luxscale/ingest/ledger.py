@@ -73,9 +73,7 @@ def read_identity(survey: str) -> dict[str, Any] | None:
         found = dict(root[GROUP].attrs).get("identity")
     others = set(root.keys()) - {store.RUN, GROUP}
     if found is None and others:
-        raise InputError(
-            f"{survey}: holds something that no files were ingested into; choose another path"
-        )
+        raise InputError(f"{survey} is not a survey made by `luxscale ingest`; choose another path")
     return found  # type: ignore[return-value]
 
 

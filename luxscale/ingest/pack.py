@@ -229,8 +229,8 @@ def _write_column(
         values = np.full(total - first, missing, dtype)
     elif (values.dtype.kind == "O") != is_text:
         raise InputError(
-            f"{name!r} is text in some files and a number in others, among them those of this "
-            "call; ingest them into surveys of their own"
+            f"{name!r} is text in some files, earlier ones included, and a number in others; "
+            "ingest the two kinds into different surveys"
         )
     if array is None:
         group.create_array(

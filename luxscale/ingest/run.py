@@ -267,7 +267,7 @@ def _run_all(job: Job, items: Sequence[Any], runner: Runner) -> None:
         item, error = next(iter(failed.items()))
         raise RunError(
             f"{job.where}: {len(failed)} of {len(items)} tasks could not be done "
-            f"({job.title} {item.index}: {describe_error(error)}). All others are; mend the cause "
+            f"({job.title} {item.index}: {describe_error(error)}). All others are. Fix the cause "
             "and run the same command again"
         ) from error
 

@@ -261,8 +261,8 @@ def _refuse_incomplete(
         text += _describe_regions(plan, not_done, "could not be done")
     first = min(not_done or unreadable)
     raise RunError(
-        f"{plan.catalog}: {text}All others are done; mend the cause and run the same command "
-        f"again, which does just those, or look at one alone with --region {first}"
+        f"{plan.catalog}: {text}All others are done. Fix the cause and run the same command "
+        f"again, which does only these; --region {first} runs one of them alone"
     ) from next(iter(failed.values()), None)
 
 

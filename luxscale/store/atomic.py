@@ -291,5 +291,5 @@ def explain_writing(path: str | Path) -> Iterator[None]:
     except (OSError, s3.ObjectError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CannotWrite(
-            f"{path}: cannot be written ({reason}); mend that and run the same command again"
+            f"{path}: cannot be written ({reason}); correct that and run the same command again"
         ) from error

@@ -416,7 +416,7 @@ def test_plot_says_what_is_wrong(made, tmp_path):
 def test_info_lists_the_quarantine_of_files_alone(made):
     survey = made[0] / "survey.zarr"
     assert (
-        "no survey that `luxscale ingest` made"
+        "not a survey made by `luxscale ingest`"
         in luxscale("info", survey, "--quarantine", expect=1).stderr
     )
     luxscale("info", survey, "--quarantine", "--check", expect=2)

@@ -258,7 +258,7 @@ def test_damage_is_said_in_a_line(files, tmp_path):
 
 def test_only_files_are_quarantined(survey, tmp_path):
     for path in (survey[0], tmp_path / "none.zarr"):
-        with pytest.raises(InputError, match="no survey that `luxscale ingest` made"):
+        with pytest.raises(InputError, match="not a survey made by `luxscale ingest`"):
             quarantine(path)
 
 

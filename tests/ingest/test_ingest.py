@@ -325,7 +325,7 @@ def test_other_settings_are_refused_and_named(files, tmp_path):
 
 def test_what_no_files_made_is_left_alone(files, tmp_path, small_survey):
     store.write_dataset(small_survey, tmp_path / "s.zarr")
-    with pytest.raises(InputError, match="no files were ingested"):
+    with pytest.raises(InputError, match="not a survey made by `luxscale ingest`"):
         ingest("apstar", found(files)[:1], tmp_path / "s.zarr", progress=False)
 
 
