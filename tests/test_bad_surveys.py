@@ -458,7 +458,7 @@ SETTINGS = [
     Row(
         "too many latents",
         ask(latent_dim=90),
-        "latent_dim=90 is more than 40 training stars",
+        "latent_dim=90",
         "settings",
         ask(latent_dim=2),
     ),
@@ -744,7 +744,7 @@ CALLS = [
     row_call(
         "a table of text",
         table("ID,TEFF,E_TEFF\na,hot,1\n"),
-        "column 'TEFF' has type .*a label is one number a row",
+        "column 'TEFF' has type .*a label is one number per row",
         good_table,
     ),
     row_call(

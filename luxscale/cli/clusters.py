@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.util
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -195,6 +196,11 @@ class Cluster:
             Whether to say on standard error what was chosen.
         """
         report = self.performance_report
+        if report and not os.access(os.path.dirname(os.path.abspath(report)), os.W_OK):
+            raise InputError(
+                f"{report}: its directory is not there or cannot be written to; choose another "
+                "path (--performance-report)"
+            )
         if not needed or self.workers == 0:
             if report:
                 click.echo(f"nothing is left to do: no report {report} is written", err=True)

@@ -205,6 +205,7 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
             finally:  # a run that could use no file, or not all, says which they were
                 if listing:
                     _write_quarantine(listing, quarantine(given["out"]))
+    ingesting.warn_unjoined(target, filled)
     made = ingesting.summarise(target.plan, filled)
     show(dataclasses.asdict(made), _format_summary(made, labels), as_json)
 

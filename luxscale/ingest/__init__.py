@@ -17,10 +17,12 @@ from luxscale import store
 from luxscale.errors import InputError
 from luxscale.ingest import ledger
 from luxscale.ingest.files import find_files
+from luxscale.ingest.labels import describe_unjoined
 from luxscale.ingest.plan import Plan, compute_grid_checksum
 from luxscale.ingest.run import FileSurvey, Filled
 from luxscale.labels import LabelTable
 from luxscale.prepare import check_recipe, default_recipe
+from luxscale.progress import Progress
 from luxscale.readers import BadFile, Format, get_format
 from luxscale.runs.log import RunLog
 from luxscale.runs.target import complete, open_target
@@ -141,7 +143,14 @@ def ingest(
     )
     with RunLog(log) as run_log, open_target(target, progress=progress) as opened:
         filled = complete(opened, client=client, log=run_log, progress=progress)
+    warn_unjoined(target, filled)
     return summarise(target.plan, filled)
+
+
+def warn_unjoined(target: FileSurvey, filled: Filled) -> None:
+    """Say on standard error if a catalogue of labels has none of the survey's stars."""
+    if target.labels is not None and filled.n_labelled == 0:
+        Progress("labels").say(describe_unjoined(target.path, target.labels))
 
 
 def make_target(

@@ -57,6 +57,25 @@ def write_labels(survey: str, table: LabelTable, chunk: int) -> int:
     return n_labelled
 
 
+def describe_unjoined(survey: str, table: LabelTable) -> str:
+    """Say that no star of a survey is in a catalogue, with an identifier of each.
+
+    Parameters
+    ----------
+    survey : str
+        Path or URL.
+    table : LabelTable
+    """
+    group = store.open_group(survey, "r")
+    keys = store.open_array(group, KEY if KEY in group else STAR)
+    ours, theirs = (np.asarray(names[:1]).tolist()[0] for names in (keys, table.key))
+    return (
+        f"WARNING: no star has a label: the survey's are like {ours!r}, the catalogue's like "
+        f"{theirs!r}; name the column of the survey's identifiers (--labels-setting key=COLUMN) "
+        "and run the same command again"
+    )
+
+
 def _create_array(
     group: zarr.Group, name: str, shape: tuple[int, int], chunk: int
 ) -> zarr.Array[Any]:

@@ -76,3 +76,18 @@ def test_the_list_of_the_quarantined_is_written_where_no_file_could_be_used(tmp_
     assert done.exit_code == 1
     assert "no file could be used" in done.output
     assert "a.npz" in (tmp_path / "q.csv").read_text()
+
+
+def test_labels_of_no_star_are_said_with_an_identifier_of_each_side(tmp_path):
+    write_npz(tmp_path / "a.npz", ["a"], n=1)
+    (tmp_path / "t.csv").write_text("ID,TEFF,E_TEFF\n7,4500,30\n")
+    options = ["--option", "error=error", "--option", "star=star", "--continuum", "none"]
+    given = ["--out", str(tmp_path / "s.zarr"), "--workers", "0", "--quiet"]
+    words = ("key=ID", "column.teff=TEFF", "error.teff=E_TEFF")
+    labels = ["--labels", str(tmp_path / "t.csv")]
+    labels += [part for word in words for part in ("--labels-setting", word)]
+    command = ["ingest", "arrays", str(tmp_path / "a.npz"), *given, *options, *labels]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    said = "no star has a label: the survey's are like 'a', the catalogue's like 7"
+    assert said in done.stderr
