@@ -14,6 +14,7 @@ import xarray as xr
 from luxscale import store
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.variables import STAR
+from luxscale.store.fills import open_exactly
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Source:
         if isinstance(given, xr.Dataset):
             return cls(kind, given, given.variables)
         dataset = store.open_dataset(given)
-        without_dask = xr.open_zarr(
+        without_dask = open_exactly(
             store.locate(given), chunks=None, consolidated=False, create_default_indexes=False
         )
         return cls(str(given), dataset, without_dask.variables)

@@ -23,6 +23,7 @@ from luxscale.runs.executors import Clock, describe_error, name_worker
 from luxscale.schema import flags
 from luxscale.schema.status import DONE, UNREADABLE
 from luxscale.store import chunks
+from luxscale.store.fills import open_exactly
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ class Workplace:
 @functools.lru_cache(maxsize=1)
 def open_workplace(plan: Plan) -> Workplace:
     """Open the survey and the catalogue of a plan, once a process."""
-    survey = xr.open_zarr(
+    survey = open_exactly(
         chunks.open_strict(plan.survey),
         chunks=None,
         consolidated=False,

@@ -55,7 +55,7 @@ from luxscale.store.atomic import (
     write_then_move,
 )
 from luxscale.store.damage import is_outage
-from luxscale.store.fills import restore_values
+from luxscale.store.fills import open_exactly
 
 __all__ = [
     "CHUNK",
@@ -130,8 +130,7 @@ def open_dataset(
         "create_default_indexes": False,
     }
     try:
-        dataset = xr.open_zarr(locate(path), **options)
-        dataset = restore_values(dataset, path, **options)
+        dataset = open_exactly(locate(path), **options)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.ContainsArrayError):
         raise InputError(f"{path}: no Zarr group there; give the path of a {kind}") from None
     except InputError:

@@ -7,23 +7,26 @@ from typing import Any
 import xarray as xr
 import zarr
 
-from luxscale.store.arrays import locate
+
+def open_exactly(place: Any, **options: Any) -> xr.Dataset:
+    """Open a Zarr store by xarray, with the values that decoding of fill values would take.
+
+    Parameters
+    ----------
+    place : str or zarr store
+        As `luxscale.store.locate` returns it.
+    **options
+        Of ``xarray.open_zarr``.
+    """
+    return _restore_values(xr.open_zarr(place, **options), place, **options)
 
 
-def restore_values(dataset: xr.Dataset, path: Any, **options: Any) -> xr.Dataset:
+def _restore_values(dataset: xr.Dataset, place: Any, **options: Any) -> xr.Dataset:
     """Return a dataset with the values that decoding of fill values took from it.
 
     Whole numbers of one dim are identifiers, counts and bits: they stay what they are. The fill
     value of Zarr format 2 is 0 unless told otherwise, which marks nothing as missing, unless values
     are packed.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        As xarray opened it.
-    path : str or Path
-    **options
-        With which it was opened.
     """
     filled = {
         str(name): variable
@@ -32,11 +35,11 @@ def restore_values(dataset: xr.Dataset, path: Any, **options: Any) -> xr.Dataset
     }
     names = [name for name, variable in filled.items() if _is_exact(variable)]
     zeros = [name for name, variable in filled.items() if variable.encoding["_FillValue"] in _ZEROS]
-    if zeros and zarr.open_group(locate(path), mode="r").metadata.zarr_format == 2:
+    if zeros and zarr.open_group(place, mode="r").metadata.zarr_format == 2:
         names += zeros
     if not names:
         return dataset
-    stored = xr.open_zarr(locate(path), **options, mask_and_scale=False)
+    stored = xr.open_zarr(place, **options, mask_and_scale=False)
     restored = {}
     for name in names:
         restored[name] = stored[name].variable

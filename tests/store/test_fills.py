@@ -60,3 +60,20 @@ def test_a_path_may_start_at_home(tmp_path, monkeypatch):
     store.write_dataset(survey, "~/t.zarr")
     assert (tmp_path / "t.zarr").is_dir()
     assert lux.open_survey("~/t.zarr").sizes["star"] == 3
+
+
+def test_regions_are_labelled_with_zeros_that_are_zeros(small_survey, small_model, tmp_path):
+    stars = small_survey.isel(star=slice(0, 20)).load()
+    group = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=2)
+    stars.flux_ivar[3, 5] = 0
+    for name in ("flux", "flux_ivar", "wavelength"):
+        array = group.create_array(name, data=stars[name].values)
+        array.attrs.update({**stars[name].attrs, "_ARRAY_DIMENSIONS": list(stars[name].dims)})
+    group.create_array("star", data=np.arange(20)).attrs["_ARRAY_DIMENSIONS"] = ["star"]
+    small_model.save(tmp_path / "m.zarr")
+    paths = [str(tmp_path / f"{name}.zarr") for name in "smc"]
+    lux.label_survey(*paths, progress=False)
+    catalog = store.open_dataset(paths[2])
+    expected = lux.infer(stars, small_model)
+    np.testing.assert_array_equal(catalog.flags, expected.flags)
+    np.testing.assert_allclose(catalog.label_value, expected.label_value, rtol=1e-5)
