@@ -87,11 +87,14 @@ def _structure_problems(dataset: xr.Dataset) -> Iterator[str]:
             )
     if dataset.sizes.get(STAR) == 0:
         yield "it holds no stars"
-    for name, partner in (("flux", "flux_ivar"), ("label_value", "label_err")):
+    for name, partner, constant in (
+        ("flux", "flux_ivar", "flux_ivar = 1 / error**2"),
+        ("label_value", "label_err", "label_err to it"),
+    ):
         if name in dataset and partner not in dataset:
             yield (
-                f"no variable {partner!r}, which {name!r} needs; where all values are equally good "
-                "write a constant"
+                f"no variable {partner!r}, which {name!r} needs; if all values have the same "
+                f"error, set {constant} everywhere"
             )
         if partner in dataset and name not in dataset:
             yield (

@@ -54,12 +54,12 @@ STRUCTURE = {  # what is wrong: (how to make it so, what the message names, what
     "no errors of the flux": (
         lambda s: s.drop_vars("flux_ivar"),
         ["'flux_ivar'", "'flux'"],
-        "write a constant",
+        "if all values have the same error, set ",
     ),
     "no errors of labels": (
         lambda s: s.drop_vars("label_err"),
         ["'label_err'", "'label_value'"],
-        "write a constant",
+        "if all values have the same error, set ",
     ),
     "flux transposed": (
         lambda s: s.assign(flux=s["flux"].transpose("wavelength", "star")),
