@@ -11,5 +11,9 @@ class RunError(RuntimeError):
     """A run that ended before all was done; the message says what is left and how to go on."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in long work; the message says what is done, and how to go on."""
+
+
 class CannotWrite(RunError):
     """A store cannot be written: a run has to end until the cause is mended."""

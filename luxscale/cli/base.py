@@ -11,15 +11,17 @@ from typing import Any
 
 import click
 
+from luxscale.cli.interrupt import end_in_one_line
 from luxscale.errors import InputError, RunError
 
 
 class _Group(click.Group):
-    """Turns errors that luxscale foresees into one line and exit status 1."""
+    """Turns errors that luxscale foresees into one line and exit status 1, Ctrl-C into 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with end_in_one_line():
+                return super().invoke(ctx)
         except (InputError, RunError, OSError) as error:
             raise click.ClickException(str(error)) from error
 

@@ -9,7 +9,7 @@ import click
 
 from luxscale.cli.base import JSON, QUIET, choose_log, main, parse_span, select_stars, show
 from luxscale.cli.clusters import Cluster, cluster_options
-from luxscale.cli.fit import add_sizes
+from luxscale.cli.fit import add_label_clip, add_sizes
 from luxscale.training.methods import list_methods_with_free_latents
 from luxscale.training.recipes import NAMES
 
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     default=None,
     help="Most iterations. [default: the method's]",
 )
+@add_label_clip
 @click.option(
     "--log",
     default=None,
@@ -96,6 +97,7 @@ def crossval(
     stars: slice,
     outputs: tuple[str, ...],
     iterations: int | None,
+    label_clip: float,
     log: str | None,
     cluster: Cluster,
     as_json: bool,
@@ -107,7 +109,7 @@ def crossval(
     Its labelled stars are left out of training in turn. Without --recipe, --method, sizes,
     --prior or --iterations, all recipes with enough training stars are compared. The same command
     again resumes.
-    Scores are chi2 per value of stars left out of training, medians over the folds.
+    Settings are compared by the labels of stars left out of training, pooled over the folds.
     """
     from luxscale import crossval as cv
     from luxscale import store
@@ -129,6 +131,7 @@ def crossval(
         method=method,
         outputs=outputs or None,
         stars=stars,
+        label_clip=label_clip,
         **settings,
     )
     log = choose_log(log, out)
@@ -152,13 +155,22 @@ def _show_choice(
     records = cv.to_records(results)
     labels = cv.label_scores(results, dict(choice.setting))
     go_on = cv.suggest_command(grid, choice)
-    best = cv.describe_setting(choice.best)
+    gain = cv.describe_gain(records, choice)
+    why = "the best"
+    if gain:
+        best = cv.describe_setting(choice.best)
+        why = (
+            "the simplest within one standard error of the best\n"
+            f"the best, {best}, would bring RMSE of {gain}"
+        )
     counts = f"{len(records)} settings, {grid.folds} folds, {n_tasks:,} tasks done in this run"
     text = f"""{out}: {counts}
 
 {cv.format_table(records, choice)}
 
-* the simplest within one standard error of the best, {best}; out of fold:
+* chosen: {why}
+
+the chosen setting, out of fold:
 
 {tables.format_table(labels)}
 
@@ -169,6 +181,7 @@ go on with
         "settings": records,
         "chosen": choice.to_record(),
         "labels": tables.to_records(labels),
+        "gain": gain,
         "next": go_on,
         "log": log,
     }

@@ -48,6 +48,16 @@ def add_sizes(*, several: bool) -> Callable[[Command], Command]:
     return add
 
 
+add_label_clip = click.option(
+    "--label-clip",
+    type=click.FloatRange(0, min_open=True),
+    default=LABEL_CLIP,
+    show_default=True,
+    help="Set labels aside that differ from what their spectra tell by more than so many robust "
+    "standard deviations; inf keeps all.",
+)
+
+
 @main.command()
 @click.argument("survey")
 @click.option("--out", required=True, help="Model to write, a Zarr store.")
@@ -136,14 +146,7 @@ def add_sizes(*, several: bool) -> Callable[[Command], Command]:
     show_default=True,
     help="Folds on which label misfit is measured; 1 measures none.",
 )
-@click.option(
-    "--label-clip",
-    type=click.FloatRange(0, min_open=True),
-    default=LABEL_CLIP,
-    show_default=True,
-    help="Set labels aside that differ from what their spectra tell by more than so many robust "
-    "standard deviations; inf keeps all.",
-)
+@add_label_clip
 @click.option("--overwrite", is_flag=True, help="Replace a model at --out.")
 @JSON
 @QUIET

@@ -20,22 +20,16 @@ from typing import Any
 import xarray as xr
 
 from luxscale.crossval.axes import Task, describe_setting, list_tasks, read_axes
+from luxscale.crossval.choice import Choice, choose, find_axes
 from luxscale.crossval.fold import predict_left_out, run_tasks
 from luxscale.crossval.grid import GIVEN, Grid, make_grid
 from luxscale.crossval.results import FORMAT, Results, is_done
 from luxscale.crossval.saving import guess_saving
-from luxscale.crossval.score import (
-    Choice,
-    choose,
-    find_axes,
-    format_table,
-    label_scores,
-    scores,
-    suggest_command,
-    to_records,
-)
+from luxscale.crossval.score import label_scores, scores, suggest_command
+from luxscale.crossval.table import describe_gain, format_table, to_records
 from luxscale.runs.log import RunLog
 from luxscale.runs.target import complete, open_target
+from luxscale.training.methods import LABEL_CLIP
 
 __all__ = [
     "FORMAT",
@@ -46,6 +40,7 @@ __all__ = [
     "Task",
     "choose",
     "cross_validate",
+    "describe_gain",
     "describe_setting",
     "find_axes",
     "format_table",
@@ -74,6 +69,7 @@ def cross_validate(
     method: str | None = None,
     outputs: Sequence[str] | None = None,
     stars: slice | None = None,
+    label_clip: float = LABEL_CLIP,
     client: Any = None,
     log: str | Path | None = None,
     progress: bool = True,
@@ -106,6 +102,9 @@ def cross_validate(
         As for `luxscale.train`; the method is ``"marginal"`` unless named.
     stars : slice, optional
         Stars of the survey to use, by position.
+    label_clip : float
+        As for `luxscale.train`; each fold's training sets labels aside by itself. Stars left out
+        are compared with all of their labels.
     client : distributed.Client, optional
         Cluster to run on; without one, tasks are done one after another in this process.
     log : str or Path, optional
@@ -152,6 +151,7 @@ def cross_validate(
         method=method,
         outputs=outputs,
         stars=stars,
+        label_clip=label_clip,
         **settings,
     )
     with RunLog(log) as run_log, open_target(Results(grid), progress=progress) as run:

@@ -110,6 +110,7 @@ def _train(grid: Grid, task: Task, stars: xr.Dataset) -> LuxModel:
         outputs=grid.outputs,
         method=recipe.method,
         folds=1,
+        label_clip=grid.label_clip,
         progress=False,
         where=f"{grid.survey} without fold {task.fold}",
         **recipe.settings,

@@ -29,7 +29,9 @@ from luxscale.errors import InputError
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.variables import STAR
 from luxscale.training.methods import (
+    LABEL_CLIP,
     METHODS,
+    check_label_clip,
     complete_settings,
     list_methods_with_free_latents,
     pick_method,
@@ -59,6 +61,8 @@ class Grid:
     outputs : tuple of str
     span : tuple of int
         First star, and the one after the last.
+    label_clip : float
+        As for `luxscale.train`.
     identity : tuple of (name, value)
         What a store must agree on to be continued.
     """
@@ -72,6 +76,7 @@ class Grid:
     outputs: tuple[str, ...]
     span: tuple[int, int]
     identity: tuple[tuple[str, str], ...]
+    label_clip: float = LABEL_CLIP
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -122,6 +127,7 @@ def make_grid(
     method: str | None = None,
     outputs: Sequence[str] | None = None,
     stars: slice | None = None,
+    label_clip: float = LABEL_CLIP,
     **settings: Any,
 ) -> Grid:
     """Check a grid and the survey it is for; the parameters are those of `cross_validate`.
@@ -137,6 +143,7 @@ def make_grid(
     free = not settings and all(value is None for value in given)
     by_recipe = recipes is not None or free
     _check_training(method, by_recipe, priors, folds, settings)
+    label_clip = check_label_clip(label_clip)
     folds = int(folds)
     opened = store.open_survey(where, outputs=outputs)
     specs = pick_outputs(opened, outputs, where)
@@ -161,6 +168,7 @@ def make_grid(
         "method": ", ".join(dict.fromkeys(base.method for base in bases)),
         "outputs": json.dumps(names),
         "settings": json.dumps(fixed, sort_keys=True, default=str),
+        "label_clip": str(label_clip),
     }
     if by_recipe:
         identity["recipe"] = json.dumps([dataclasses.asdict(base) for base in bases])
@@ -174,6 +182,7 @@ def make_grid(
         settings=tuple(fixed.items()),
         outputs=names,
         span=span,
+        label_clip=label_clip,
         identity=tuple(identity.items()),
     )
 

@@ -114,6 +114,7 @@ class Results:
             event="tasks",
             size=len,
             label=lambda tasks: [str(t) for t in tasks],
+            total=len(self.grid.tasks),
         )
 
     def fill(self, pending: Sequence[tuple[Task, ...]], runner: Runner) -> xr.Dataset:

@@ -215,7 +215,9 @@ def finish_session(session: Session, runner: Runner) -> Result:
     """
     if ledger.read_facts(session)["stage"] == ledger.READING:
         _run_all(
-            _make_job(session, run_batch, "reading", "files"), ledger.list_pending(session), runner
+            _make_job(session, run_batch, "reading", "files", session.n_files),
+            ledger.list_pending(session),
+            runner,
         )
     layout = pack.lay_out(session)
     pack.check_files(session, layout)
@@ -228,7 +230,7 @@ def finish_session(session: Session, runner: Runner) -> Result:
             ledger.update_facts(session, stage=ledger.PACKING)
     if n_new:
         pieces = pack.list_pending(session, n_new)
-        _run_all(_make_job(session, pack.run_piece, "writing", "stars"), pieces, runner)
+        _run_all(_make_job(session, pack.run_piece, "writing", "stars", n_new), pieces, runner)
     with store.explain_writing(session.plan.survey):
         ledger.end_session(session, layout)
     paths = ledger.read_files(session)
@@ -241,7 +243,7 @@ def finish_session(session: Session, runner: Runner) -> Result:
     )
 
 
-def _make_job(session: Session, task: Any, title: str, unit: str) -> Job:
+def _make_job(session: Session, task: Any, title: str, unit: str, total: int) -> Job:
     """Return what is done with each batch or piece of a session."""
     return Job(
         task=task,
@@ -251,6 +253,7 @@ def _make_job(session: Session, task: Any, title: str, unit: str) -> Job:
         unit=unit,
         event=title,
         size=lambda item: item.stop - item.start,
+        total=total,
     )
 
 

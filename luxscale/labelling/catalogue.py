@@ -347,5 +347,5 @@ def _describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list
         if name in ("survey", "model"):
             described.append(name)
         else:
-            described.append(f"{name} ({before.get(name)}, now {now[name]})")
+            described.append(f"{name} ({before.get(name)}, now {now.get(name)})")
     return described

@@ -230,6 +230,7 @@ def make_job(plan: Plan) -> Job:
         unit="stars",
         event="region",
         size=lambda region: region.stop - region.start,
+        total=plan.n_stars,
     )
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from luxscale.errors import Interrupted
 from luxscale.progress import Progress
 from luxscale.runs.executors import Executor, InProcess, describe_error
 from luxscale.runs.log import RunLog
@@ -41,6 +42,8 @@ class Job:
         Units of an item.
     label : callable
         What the log calls an item that failed; its index if not given.
+    total : int, optional
+        Units of all items, those done before this run too; of those to do if not given.
     """
 
     task: Callable[[Any, Any], Any]
@@ -51,6 +54,13 @@ class Job:
     event: str
     size: Callable[[Any], int]
     label: Callable[[Any], Any] = operator.attrgetter("index")
+    total: int | None = None
+
+    def describe_stop(self, done: int, n_to_do: int) -> str:
+        """Return what a run that is interrupted says, with so many units of its own done."""
+        total = n_to_do if self.total is None else self.total
+        kept = total - n_to_do + done
+        return f"stopped: {kept:,} of {total:,} {self.unit} done; the same command goes on"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,34 +112,39 @@ class Runner:
         Raises
         ------
         CannotWrite, RunError
+        Interrupted
+            Says how much is done.
         """
         outcomes: list[Any] = []
         failed: dict[Any, BaseException] = dict.fromkeys(items, RuntimeError("not tried"))
         done, started = 0, time.monotonic()
         total = sum(map(job.size, items))
-        with (
-            Progress(job.title, total, unit=job.unit, enabled=self.progress) as shown,
-            self.executor.watch(self.log, shown),
-        ):
-            for remark in remarks:
-                shown.say(remark)
-            for attempt in range(_ROUNDS):
-                for item, result in self.executor.run(job, list(failed)):
-                    self.lock.check()
-                    if isinstance(result, BaseException):
-                        failed[item] = result
-                        self._log_fault(job, item, attempt, result)
-                    else:
-                        del failed[item]
-                        outcomes.append(result)
-                        done += job.size(item)
-                        self.log.write(job.event, **dataclasses.asdict(result))
-                    note = _describe_rate(done, time.monotonic() - started, job.unit)
-                    if attempt:
-                        note += f", {len(failed)} to try again"
-                    shown.update(done, note)
-                if not failed:
-                    break
+        try:
+            with (
+                Progress(job.title, total, unit=job.unit, enabled=self.progress) as shown,
+                self.executor.watch(self.log, shown),
+            ):
+                for remark in remarks:
+                    shown.say(remark)
+                for attempt in range(_ROUNDS):
+                    for item, result in self.executor.run(job, list(failed)):
+                        self.lock.check()
+                        if isinstance(result, BaseException):
+                            failed[item] = result
+                            self._log_fault(job, item, attempt, result)
+                        else:
+                            del failed[item]
+                            outcomes.append(result)
+                            done += job.size(item)
+                            self.log.write(job.event, **dataclasses.asdict(result))
+                        note = _describe_rate(done, time.monotonic() - started, job.unit)
+                        if attempt:
+                            note += f", {len(failed)} to try again"
+                        shown.update(done, note)
+                    if not failed:
+                        break
+        except KeyboardInterrupt:
+            raise Interrupted(job.describe_stop(done, total)) from None
         return outcomes, failed
 
     def _log_fault(self, job: Job, item: Any, attempt: int, error: BaseException) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import zarr
 
 from luxscale import store
-from luxscale.errors import InputError
+from luxscale.errors import InputError, Interrupted
 from luxscale.progress import Progress
 from luxscale.runs.executors import choose_executor, describe_error
 from luxscale.runs.job import Runner
@@ -120,7 +120,24 @@ def open_target(target: _Target, *, progress: bool = True) -> Iterator[OpenRun[_
             store.sweep_partial(target.path)
         # again: another run may have made it before the lock was ours
         pending = target.resume() if target.claim() else target.create()
-        yield OpenRun(target, tuple(pending), lock)
+        with say_what_is_kept():
+            yield OpenRun(target, tuple(pending), lock)
+
+
+@contextlib.contextmanager
+def say_what_is_kept() -> Iterator[None]:
+    """Turn an interrupt that does not say what is done into one that says how to go on.
+
+    Raises
+    ------
+    Interrupted
+    """
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; what is done is kept, and the same command goes on") from None
 
 
 def complete(
@@ -189,8 +206,9 @@ def log_run(run: OpenRun[Target[Any]], runner: Runner) -> Iterator[dict[str, Any
 
 
 def list_changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the names whose values differ from those before, or were not there."""
-    return [name for name in now if before.get(name) != now[name]]
+    """Return the names whose values differ from those before, or are in one of the two alone."""
+    names = dict.fromkeys([*now, *before])
+    return [name for name in names if before.get(name) != now.get(name)]
 
 
 def check_place(

@@ -11,7 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from luxscale.errors import InputError
-from luxscale.training.methods import LABEL_CLIP, check_whole, complete_settings, pick_method
+from luxscale.training.methods import (
+    LABEL_CLIP,
+    check_label_clip,
+    check_whole,
+    complete_settings,
+    pick_method,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -117,8 +123,7 @@ def train(
     """
     check_whole("folds", folds, 1)
     check_whole("seed", seed, 0)
-    if not label_clip > 0:
-        raise InputError(f"label_clip is {label_clip!r}; it must be above 0, or inf to keep all")
+    label_clip = check_label_clip(label_clip)
     free = method is None and latent_dim is None and prior is None and not settings
     if recipe is not None and not free:
         raise InputError(
@@ -129,7 +134,7 @@ def train(
         "outputs": outputs,
         "windows": windows,
         "where": where,
-        "label_clip": float(label_clip),
+        "label_clip": label_clip,
     }
     compared: dict[str, Any] = {}
     if free:

@@ -357,6 +357,19 @@ def check_positive(name: str, value: Any, *, zero: bool = False) -> float:
     return number
 
 
+def check_label_clip(value: Any) -> float:
+    """Return robust standard deviations beyond which labels are set aside.
+
+    Raises
+    ------
+    InputError
+        If it is no number above 0.
+    """
+    if not (isinstance(value, Real) and float(value) > 0):
+        raise InputError(f"label_clip is {value!r}; it must be above 0, or inf to keep all")
+    return float(value)
+
+
 def check_whole(name: str, value: Any, least: int) -> None:
     """Refuse what is not a whole number of at least ``least``.
 

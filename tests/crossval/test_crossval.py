@@ -83,7 +83,7 @@ def test_finds_the_number_of_latents(results):
     assert table.sel(latent_dim=6) > 0.95 * table.sel(latent_dim=4)
     choice = cv.choose(results)
     assert choice.setting == (("latent_dim", 4), ("prior", 1.0))
-    assert choice.best_score <= choice.score == pytest.approx(float(table.sel(latent_dim=4)))
+    assert choice.best_score <= choice.score <= choice.best_score + choice.error
 
 
 def test_the_store_keeps_what_it_says(results, survey):
@@ -172,18 +172,18 @@ def test_scores_are_sums_over_the_fold(results):
 
 def test_one_standard_error_rule(results):
     """P=6 is best; P=4 is worse by less than the error of the difference, P=2 by more."""
-    fold = results["star_fold"].values
-    common, scatter = np.array([0.0, 7.0, 3.0]), np.array([-1.0, 0.0, 1.0])
+    n_stars = results.sizes["star"]
     results["n_labels"][:] = 1
-    for p, score in ((2, 10 + scatter), (4, 9.3 + scatter), (6, [9.0] * 3)):
-        results["label_chi2"].loc[{"latent_dim": p}] = (common + score)[fold][:, None]
-    choice = cv.choose(results)
+    scatter = np.tile([-1.0, 1.0], n_stars)[:n_stars]
+    # the error of a mean difference of so many stars is 1 / sqrt(n) of their scatter
+    for p, extra in ((2, 2.0), (4, 0.5), (6, 0.0)):
+        loss = 3 + (scatter + extra / np.sqrt(n_stars) if extra else 0)
+        results["label_chi2"].loc[{"latent_dim": p}] = np.expm1(loss * np.ones(n_stars))[:, None]
+    choice = cv.choose(results, score="label_chi2")
     assert choice.setting == setting(4, 1.0) and choice.best == setting(6, 1.0)
-    assert choice.score == pytest.approx(12.6333333) and choice.best_score == pytest.approx(
-        12.3333333
-    )
+    assert 0 < choice.score - choice.best_score < choice.error
     results["status"].loc[{"latent_dim": 4, "fold": 0}] = 0
-    assert cv.choose(results).setting == setting(6, 1.0)
+    assert cv.choose(results, score="label_chi2").setting == setting(6, 1.0)
     results["status"][:] = 0
     with pytest.raises(InputError, match="no setting has all its folds done"):
         cv.choose(results)
@@ -252,6 +252,7 @@ def test_a_task_half_written_is_done_again(path, tmp_path):
         ({"stars": slice(0, 150)}, "survey and stars"),
         ({"method": "alternating"}, "method"),
         ({"outputs": ["flux", "label_value"]}, "outputs"),
+        ({"label_clip": np.inf}, "label_clip"),
     ],
 )
 def test_another_run_in_its_place_is_refused(path, out, changed, what):
@@ -281,6 +282,7 @@ def test_another_survey_in_its_place_is_refused(survey, out, tmp_path):
         ({"folds": 1}, "folds is 1"),
         ({"folds": 300}, "too few for 300 folds; take more stars"),
         ({"method": "guess"}, "'guess' is unknown"),
+        ({"label_clip": 0}, "label_clip is 0"),
         ({"iteration": 3}, "no setting 'iteration'"),
         ({"latent_precision": 1.0}, "priors vary"),
         ({"outputs": ["flux"]}, "needs both"),
@@ -432,7 +434,7 @@ def test_table_and_records(results):
     records = cv.to_records(results)
     assert [(r["latent_dim"], r["prior"]) for r in records] == [(2, 1.0), (4, 1.0), (6, 1.0)]
     assert set(records[1]["label_rmse"]) == {"teff", "logg", "fe_h", "mg_fe"}
-    lines = cv.format_table(records, cv.choose(results)).splitlines()
+    lines = cv.format_table(records, cv.choose(results)).splitlines()[:4]
     assert [line.startswith("*") for line in lines] == [False, False, True, False]
     assert len({len(line) for line in lines}) == 1
 

@@ -6,7 +6,7 @@ import json
 import pytest
 import zarr
 
-from luxscale.errors import InputError
+from luxscale.errors import InputError, Interrupted
 from luxscale.runs import target
 from luxscale.runs.log import RunLog
 from luxscale.runs.target import BEING_MADE, check_place, clear_place, complete, open_target
@@ -115,7 +115,7 @@ def test_completed_and_logged(tmp_path):
 def test_what_stopped_it_is_logged(tmp_path):
     log = tmp_path / "log.jsonl"
     with (
-        pytest.raises(KeyboardInterrupt),
+        pytest.raises(Interrupted, match="the same command goes on"),
         RunLog(log) as run_log,
         open_target(Toy(tmp_path / "t.zarr", stop=True), progress=False) as run,
     ):
