@@ -237,7 +237,8 @@ def _train(
             "latent_dim": latent_dim,
             "seed": seed,
             "folds": folds,
-            "prior": precision,
+            # one that was fitted is in the model itself
+            **({} if trained.prior else {"prior": precision}),
             **settings,
             **compared,
             **({"label_clip": label_clip} if math.isfinite(label_clip) else {}),

@@ -178,6 +178,9 @@ def _fit_cannon(
     return train_cannon(data, latent_dim, report=report)
 
 
+#: Components that stand for a spectrum unless given.
+_COMPONENTS = 80
+
 #: Fewest iterations of curved training in which a network learns.
 _NETWORK_ITERATIONS = 8
 
@@ -188,6 +191,12 @@ def _check_curved(settings: Mapping[str, Any]) -> None:
         raise InputError(
             f"cubic={cubic} is more than quadratic={quadratic}: latents with products of three "
             "have those of two; raise quadratic, or lower cubic"
+        )
+    components = settings["components"]
+    if settings["noise"] == "independent" and components != _COMPONENTS:
+        raise InputError(
+            f"components={components} with independent noise, where each pixel stands for itself; "
+            "leave components out, or take noise='correlated'"
         )
     if settings["network"] and settings["iterations"] < _NETWORK_ITERATIONS:
         raise InputError(
@@ -255,7 +264,7 @@ METHODS: dict[str, Method] = {
                 default=0, whole=True, zero=True, size="Units of each layer of a network"
             ),
             "components": Setting(
-                default=80, whole=True, size="Components that stand for a spectrum"
+                default=_COMPONENTS, whole=True, size="Components that stand for a spectrum"
             ),
             "gaussians": Setting(default=80, whole=True, size="Gaussians of the prior"),
             "refine": Setting(

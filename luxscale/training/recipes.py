@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: Names of the recipes, the simplest first.
 NAMES = ("linear", "curved", "cubic", "network", "mixed")
 
+#: How recipes take the noise of pixels.
+INDEPENDENT, CORRELATED = "independent", "correlated"
+
 #: Most stars that a comparison trains on, and that it leaves out.
 _MOST_TRAINED, _MOST_LEFT_OUT = 5000, 1500
 
@@ -68,6 +71,11 @@ class Recipe:
     method: str
     latent_dim: int
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def noise(self) -> str:
+        """How it takes the noise of pixels."""
+        return str(self.settings.get("noise", INDEPENDENT))
 
     @property
     def description(self) -> str:
@@ -132,23 +140,28 @@ def list_recipes(n_stars: int, n_labels: int, n_pixels: int) -> tuple[list[Recip
     )
     if not n_pixels or not n_labels:
         return [linear], "curved recipes need labels and spectra"
+    mixed = _make_mixed(n_stars, n_labels + n_pixels)
     if n_pixels > _MOST_PIXELS:
         return [linear], f"{n_pixels:,} pixels: their noise is taken as independent"
+    independent = [linear]
+    if mixed.latent_dim * _STARS_PER_LATENT <= n_stars:
+        independent.append(mixed)
     latents = _count_latents(n_stars)
     if latents < max(3, min(n_labels, 6)):
-        return [linear], f"{n_stars:,} stars are too few for products of {n_labels} labels"
+        return independent, f"{n_stars:,} stars are too few for products of {n_labels} labels"
     curved = _make_curved("curved", latents, 0, n_stars)
     if n_stars < _CUBIC_FROM:
-        return [linear, curved], f"products of three need {_CUBIC_FROM:,} stars"
-    return [linear, curved, _make_curved("cubic", latents, _CUBIC, n_stars)], ""
+        return [*independent, curved], f"products of three need {_CUBIC_FROM:,} stars"
+    return [*independent, curved, _make_curved("cubic", latents, _CUBIC, n_stars)], ""
 
 
 def find_recipe(name: str, n_stars: int, n_labels: int, n_pixels: int) -> Recipe:
     """Return the recipe of a name, sized for so many stars.
 
-    There are those of `list_recipes`, and two that are not compared: the network, which takes
+    There are those of `list_recipes`, and some that are not compared: the network, which takes
     longer than products of three (on 8,000 Gaia XP giants 162 s to 64 s of one core, and labels of
-    others were no better), and the mixed one, which takes several times as long as the linear one.
+    others were no better), and the mixed one of thousands of pixels, which takes several times as
+    long as the linear one.
 
     Raises
     ------
@@ -159,12 +172,11 @@ def find_recipe(name: str, n_stars: int, n_labels: int, n_pixels: int) -> Recipe
         raise InputError(f"recipe {name!r} is unknown; choose one of {', '.join(NAMES)}")
     recipes, reason = list_recipes(n_stars, n_labels, n_pixels)
     recipes += [_add_network(recipe) for recipe in recipes if recipe.name == "curved"]
-    if n_labels and n_pixels:
+    if name == "mixed" and n_labels and n_pixels:
         mixed = _make_mixed(n_stars, n_labels + n_pixels)
         if mixed.latent_dim * _STARS_PER_LATENT <= n_stars:
-            recipes.append(mixed)
-        elif name == "mixed":
-            reason = f"{n_stars:,} stars are too few for {mixed.latent_dim} latents"
+            return mixed
+        reason = f"{n_stars:,} stars are too few for {mixed.latent_dim} latents"
     for recipe in recipes:
         if recipe.name == name:
             return recipe
@@ -251,7 +263,7 @@ def _make_mixed(n_stars: int, n_features: int) -> Recipe:
     fewest = min(n_stars - -(-n_stars // _SHARE), n_features)
     latents = max(min(_MIXED_LATENTS, fewest - 1), 1)
     settings = {
-        "noise": "independent",
+        "noise": INDEPENDENT,
         "quadratic": min(_MIXED_CURVED, latents),
         "cubic": 0,
         "network": 0,
@@ -262,7 +274,7 @@ def _make_mixed(n_stars: int, n_features: int) -> Recipe:
 
 def _make_curved(name: str, latents: int, cubic: int, n_stars: int) -> Recipe:
     settings = {
-        "noise": "correlated",
+        "noise": CORRELATED,
         "quadratic": latents,
         "cubic": min(cubic, latents),
         "network": 0,

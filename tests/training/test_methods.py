@@ -56,6 +56,11 @@ def test_a_setting_out_of_its_bounds_is_refused(setting, value, message):
     assert complete_settings("alternating", {"tolerance": 0})["tolerance"] == 0
 
 
+def test_components_of_independent_noise_are_refused():
+    with pytest.raises(InputError, match="components=40 with independent noise"):
+        complete_settings("curved", {"components": 40, "noise": "independent"})
+
+
 def test_a_prior_of_its_own_is_not_free():
     assert pick_method("marginal").choose_prior(None) == 1.0
     assert pick_method("marginal").choose_prior(3) == 3.0

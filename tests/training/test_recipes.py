@@ -20,16 +20,20 @@ def make_trial(name, loss):
 
 @pytest.mark.parametrize(
     ("stars", "names"),
-    [(100, ["linear"]), (1000, ["linear", "curved"]), (20_000, ["linear", "curved", "cubic"])],
+    [
+        (100, ["linear"]),
+        (1000, ["linear", "mixed", "curved"]),
+        (20_000, ["linear", "mixed", "curved", "cubic"]),
+    ],
 )
 def test_more_stars_carry_richer_recipes(stars, names):
     found, reason = recipes.list_recipes(stars, 5, 343)
     assert [r.name for r in found] == names
-    assert (reason == "") == (len(names) == 3)
+    assert (reason == "") == (len(names) == 4)
 
 
 def test_sizes_grow_with_the_stars():
-    sizes = [recipes.list_recipes(n, 3, 300)[0][1] for n in (300, 1000, 5000)]
+    sizes = [recipes.find_recipe("curved", n, 3, 300) for n in (300, 1000, 5000)]
     assert [r.latent_dim for r in sizes] == [4, 10, 12]
     assert [r.settings["gaussians"] for r in sizes] == [5, 16, 80]
 
@@ -106,7 +110,7 @@ def test_a_recipe_that_fails_is_left_out_and_said():
     from luxscale.training.compare import compare_recipes
 
     stars = make_survey(300)
-    linear, curved = recipes.list_recipes(300, 3, 50)[0]
+    linear, curved = (recipes.find_recipe(name, 300, 3, 50) for name in ("linear", "curved"))
     said = []
 
     def train(part, recipe):
