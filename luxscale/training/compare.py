@@ -20,7 +20,7 @@ _FARTHEST = 1e3
 
 #: Pixels that one independent value stands for, from which noise counts as correlated. It is 10 of
 #: sampled XP spectra, 2.3 of 100 pixels of APOGEE, 1.05 of simulated independent ones.
-_SHARED = 4.0
+_SHARED = 2.0
 
 #: Turns stars and a recipe into a model.
 Train = Callable[[xr.Dataset, Recipe], LuxModel]
