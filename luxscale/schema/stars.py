@@ -17,90 +17,140 @@ from luxscale.schema.status import find_done
 from luxscale.schema.variables import STAR
 
 
-class StarIndex(xr.Index):
+class _LikePandasIndex(type):
+    """Makes xarray align StarIndex and PandasIndex with each other.
+
+    xarray aligns indexes whose types are equal; these differ only in when they are built.
+    """
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is PandasIndex
+
+    def __hash__(cls) -> int:
+        return hash(PandasIndex)
+
+
+class StarIndex(PandasIndex, metaclass=_LikePandasIndex):
     """Index of star identifiers, read on the first selection by identifier.
 
     Opening a survey of millions, or selecting by position, reads no identifiers; ``sel(star=...)``
-    and alignment of different surveys do. To reindex by names of your own, select with ``sel``.
+    and alignment with other Datasets do. It aligns with an ordinary index as that with its like.
 
     Parameters
     ----------
     variable : Variable, (star,)
     """
 
-    def __init__(self, variable: xr.Variable) -> None:
+    __slots__ = ("_built", "_name", "_variable")
+
+    def __init__(self, variable: xr.Variable, name: Hashable = STAR) -> None:
         self._variable = variable
+        self._name = name
         self._built: PandasIndex | None = None
+        self.dim = variable.dims[0]
+        self.coord_dtype = np.dtype(object) if variable.dtype.kind in "UT" else variable.dtype
 
     @classmethod
     def from_variables(
         cls, variables: Mapping[Any, xr.Variable], *, options: Mapping[str, Any]
     ) -> StarIndex:
         """Make the index of one 1-D coordinate; reads nothing."""
-        (variable,) = variables.values()
-        return cls(variable)
-
-    @property
-    def _dim(self) -> Hashable:
-        return self._variable.dims[0]
+        ((name, variable),) = variables.items()
+        return cls(variable, name)
 
     def _build(self) -> PandasIndex:
         if self._built is None:
-            self._built = PandasIndex(_to_pandas(self._variable.values), self._dim)
+            identifiers = pd.Index(_to_pandas(self._variable.values), name=self._name)
+            self._built = PandasIndex(identifiers, self.dim)
         return self._built
+
+    @property
+    def index(self) -> pd.Index:  # type: ignore[override]
+        """The identifiers as pandas indexes them; read when first asked for."""
+        return self._build().index
 
     def create_variables(
         self, variables: Mapping[Any, xr.Variable] | None = None
-    ) -> dict[Hashable, xr.Variable]:
+    ) -> dict[Hashable, xr.Variable]:  # type: ignore[override]
         """Return the coordinate as it is, unread."""
-        return {self._dim: self._variable}
-
-    def to_pandas_index(self) -> Any:
-        """Return the identifiers as a pandas index."""
-        return self._build().to_pandas_index()
+        return {self._name: self._variable}
 
     def isel(self, indexers: Mapping[Any, Any]) -> StarIndex | None:
         """Select by position."""
-        selected = self._variable.isel({self._dim: indexers[self._dim]})
-        if selected.dims != (self._dim,):
+        selected = self._variable.isel({self.dim: indexers[self.dim]})
+        if selected.dims != (self.dim,):
             return None
-        return type(self)(selected)
+        return type(self)(selected, self._name)
 
-    def sel(self, labels: dict[Any, Any], **options: Any) -> Any:
-        """Select by identifier."""
-        return self._build().sel(labels, **options)
+    def sel(self, labels: dict[Any, Any], method: Any = None, tolerance: Any = None) -> Any:
+        """Select by identifier.
+
+        Raises
+        ------
+        KeyError
+            If there is no such star; names those that are called nearly so.
+        """
+        try:
+            return self._build().sel(labels, method, tolerance)
+        except KeyError:
+            wanted = np.atleast_1d(np.asarray(next(iter(labels.values())), object)).ravel()
+            missing = [star for star in wanted.tolist() if star not in self.index]
+            if not missing or isinstance(next(iter(labels.values())), slice):
+                raise
+            advice = _advise_star(self.index, missing[0])
+        raise KeyError(f"not all values found in index {self._name!r}: {missing[0]!r}; {advice}")
 
     def equals(self, other: xr.Index, **options: Any) -> bool:
         """Return whether both name the same stars in the same order."""
-        if not isinstance(other, StarIndex):
+        if not isinstance(other, PandasIndex):
             return False
-        if self is other or self._variable is other._variable:
-            return True
-        if self._variable.shape != other._variable.shape:
+        if isinstance(other, StarIndex):
+            if self is other or self._variable is other._variable:
+                return True
+            if self._variable.shape != other._variable.shape:
+                return False
+        elif self._variable.shape != other.index.shape:
             return False
-        return self._build().equals(other._build())
+        return bool(self.index.equals(other.index)) and self.dim == other.dim
 
-    def join(self, other: StarIndex, how: str = "inner") -> StarIndex:  # type: ignore[override]
-        """Join two surveys by identifier."""
-        joined = self._build().join(other._build(), how)  # type: ignore[arg-type]
-        return type(self)(xr.Variable((self._dim,), joined.index.values))
-
-    def reindex_like(self, other: StarIndex) -> dict[Hashable, Any]:  # type: ignore[override]
-        """Return where the stars of another survey stand in this one."""
-        return self._build().reindex_like(other._build())
+    def join(self, other: PandasIndex, how: str = "inner") -> PandasIndex:  # type: ignore[override]
+        """Join with the stars of another Dataset, by identifier."""
+        other_built = other._build() if isinstance(other, StarIndex) else other
+        return self._build().join(other_built, how)
 
     @classmethod
     def concat(cls, indexes: Any, dim: Hashable, positions: Any = None) -> StarIndex:
         """Join surveys end to end."""
-        variables = [i._variable for i in indexes]
+        variables = [_get_variable(index) for index in indexes]
         # Dask cannot join its arrays of objects to those in memory
         if not all(v.chunks for v in variables):
             variables = [v.as_numpy() for v in variables]
-        return cls(xr.Variable.concat(variables, dim, positions))
+        return cls(xr.Variable.concat(variables, dim, positions), dim)
 
     def roll(self, shifts: Mapping[Any, int]) -> StarIndex:
         """Shift the stars."""
-        return type(self)(self._variable.roll(shifts))
+        return type(self)(self._variable.roll(shifts), self._name)
+
+    def rename(self, name_dict: Any, dims_dict: Any) -> StarIndex:
+        """Rename the coordinate, or its dim; reads nothing."""
+        name = name_dict.get(self._name, self._name)
+        dim = dims_dict.get(self.dim, self.dim)
+        return type(self)(xr.Variable((dim,), self._variable._data, self._variable.attrs), name)
+
+    def _copy(self, deep: bool = True, memo: Any = None) -> StarIndex:
+        # nothing changes an index, so that a copy may share what it holds
+        copied = type(self)(self._variable, self._name)
+        copied._built = self._built
+        return copied
+
+    def __reduce__(self) -> Any:
+        return type(self), (self._variable, self._name)
+
+    def __getitem__(self, indexer: Any) -> StarIndex:
+        return type(self)(self._variable[indexer], self._name)
+
+    def __repr__(self) -> str:
+        return f"<{self._repr_inline_(80)}>"
 
     def _repr_inline_(self, max_width: int) -> str:
         return "StarIndex (built)" if self._built else "StarIndex (built when asked for)"
@@ -129,13 +179,23 @@ def find_stars(dataset: xr.Dataset, stars: Sequence[Any], where: str) -> np.ndar
     rows = np.asarray(index.get_indexer(wanted))
     if (rows < 0).any():
         missing = stars[int(np.argmax(rows < 0))]
-        near = find_close_names(map(str, index), str(missing))
-        if near:
-            advice = f"did you mean {' or '.join(near)}?"
-        else:
-            advice = f"give identifiers, such as {_give_example(index)}"
-        raise InputError(f"{where}: no star {missing!r}; {advice}")
+        raise InputError(f"{where}: no star {missing!r}; {_advise_star(index, missing)}")
     return rows
+
+
+def _advise_star(index: pd.Index, missing: Any) -> str:
+    """Say which stars may have been meant by an identifier that is not there."""
+    near = find_close_names(map(str, index), str(missing))
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"give identifiers, such as {_give_example(index)}"
+
+
+def _get_variable(index: PandasIndex) -> xr.Variable:
+    """Return the identifiers of an index of either kind, unread where they are."""
+    if isinstance(index, StarIndex):
+        return index._variable
+    return xr.Variable((index.dim,), np.asarray(index.index))
 
 
 def index_stars(dataset: xr.Dataset) -> pd.Index:

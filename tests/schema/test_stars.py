@@ -1,5 +1,7 @@
 """The index of stars behaves like pandas' and reads nothing before it must."""
 
+import pickle
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -38,7 +40,8 @@ def test_opening_and_selecting_by_position_read_nothing():
     survey, reads = lazy()
     part = survey.isel(star=slice(2, 8)).isel(star=[0, 3])
     assert part["x"].values.tolist() == [2, 5]
-    assert "when asked for" in repr(survey)
+    assert "when asked for" in repr(survey.xindexes["star"])
+    assert repr(survey)
     assert not reads
     assert part["star"].values.tolist() == ["s002", "s005"]
     assert reads
@@ -60,8 +63,10 @@ def test_selecting_by_name_keeps_names(stars):
 
 
 def test_a_name_that_is_not_there_raises_key_error(stars):
-    with pytest.raises(KeyError, match="not all values found in index .star"):
+    with pytest.raises(KeyError, match="'nobody'; give identifiers, such as 's000'"):
         stars.sel(star="nobody")
+    with pytest.raises(KeyError, match="'s01'; did you mean s001"):
+        stars.sel(star="s01")
     with pytest.raises(KeyError, match="not all values found in index .star"):
         stars.sel(star=["s001", "nobody"])
 
@@ -135,7 +140,9 @@ def test_equality_compares_names(stars):
     index, other = stars.xindexes["star"], lazy()[0].xindexes["star"]
     assert index.equals(other)
     assert not index.equals(lazy(10, 1)[0].xindexes["star"])
-    assert not index.equals(xr.indexes.PandasIndex(names(10), "star"))
+    assert index.equals(xr.indexes.PandasIndex(names(10), "star"))
+    assert not index.equals(xr.indexes.PandasIndex(names(10, 1), "star"))
+    assert not index.equals(xr.indexes.PandasIndex(names(9), "star"))
 
 
 def test_arithmetic_within_a_survey_reads_nothing():
@@ -163,3 +170,51 @@ def test_integer_names():
     assert dataset.sel(star=20)["x"] == 2
     with pytest.raises(KeyError):
         dataset.sel(star=2)
+
+
+@pytest.fixture
+def ages():
+    """A Dataset of the user's own, with an ordinary index: stars s011 down to s004."""
+    return xr.Dataset({"age": ("star", np.arange(11.0, 3, -1))}, {"star": names(8, 4)[::-1]})
+
+
+@pytest.mark.parametrize("how", ["inner", "left", "right", "outer"])
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_it_joins_with_an_ordinary_index(stars, ages, how, ours_first):
+    pair = (stars, ages) if ours_first else (ages, stars)
+    plain = [part.drop_indexes("star").set_xindex("star") for part in pair]
+    merged = xr.merge(pair, join=how, compat="no_conflicts")
+    expected = xr.merge(plain, join=how, compat="no_conflicts")
+    np.testing.assert_array_equal(merged["star"], expected["star"])
+    for name in ("x", "age"):
+        np.testing.assert_array_equal(merged[name], expected[name])
+    for ours, theirs in zip(xr.align(*pair, join=how), xr.align(*plain, join=how), strict=True):
+        np.testing.assert_array_equal(ours["star"], theirs["star"])
+
+
+def test_arithmetic_and_assignment_match_stars_of_an_ordinary_index(stars, ages):
+    assert (stars["x"] - ages["age"]).values.tolist() == [0.0] * 6
+    assert (ages["age"] - stars["x"]).values.tolist() == [0.0] * 6
+    assigned = stars.assign(age=ages["age"])
+    assert np.isnan(assigned["age"][:4]).all() and (assigned["age"][4:] == assigned["x"][4:]).all()
+    assert stars.reindex(star=["s007", "s099"])["x"].fillna(-1).values.tolist() == [7, -1]
+    assert stars.reindex_like(ages).sizes["star"] == ages.reindex_like(stars).sizes["star"] - 2
+
+
+def test_end_to_end_with_an_ordinary_index(stars, ages):
+    more = ages.rename(age="x").isel(star=slice(2))
+    assert xr.concat([stars, more], "star").sel(star="s011")["x"] == 11
+    assert xr.concat([more, stars], "star").sel(star="s009")["x"] == 9
+
+
+def test_renamed_copied_and_pickled_it_still_finds_stars(stars):
+    assert stars.rename(star="id").sel(id="s003")["x"] == 3
+    assert stars.copy(deep=True).sel(star="s003")["x"] == 3
+    assert pickle.loads(pickle.dumps(stars)).sel(star="s003")["x"] == 3
+
+
+def test_aligning_with_as_many_other_stars_reads_them_once():
+    survey, reads = lazy()
+    other = xr.Dataset({"y": ("star", np.arange(3))}, {"star": names(3, 2)})
+    assert xr.merge([survey, other], join="inner")["x"].values.tolist() == [2, 3, 4]
+    assert len(reads) <= 2
