@@ -249,6 +249,11 @@ def _train(
         return calibrate(model, data, trained, folds, shown, exact_labels=chosen.latents_are_labels)
 
 
+def _take_number(value: Any) -> Any:
+    """Return a NumPy number as one of Python."""
+    return value.item()
+
+
 def _make_model(
     data: TrainingData,
     trained: Trained,
@@ -267,7 +272,7 @@ def _make_model(
         objective=np.array(trained.history),
         provenance=Provenance(
             method=method,
-            settings=json.dumps(record, sort_keys=True),
+            settings=json.dumps(record, sort_keys=True, default=_take_number),
             n_stars=data.n_stars,
             training_checksum=data.checksum(),
         ),

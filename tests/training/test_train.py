@@ -722,6 +722,14 @@ def test_settings_out_of_range_are_refused(small_survey, settings):
         lux.train(small_survey, progress=False, **{"latent_dim": 3, **settings})
 
 
+def test_numbers_of_numpy_are_numbers(small_survey):
+    one, other = (
+        lux.train(small_survey, number(2), iterations=number(1), folds=1, progress=False)
+        for number in (int, np.int64)
+    )
+    assert one.provenance.settings == other.provenance.settings
+
+
 def test_float64_in_physical_units_gives_the_same_labels(small_survey, held_out, small_model):
     """An inverse variance of 1e41 is beyond float32.
 
