@@ -438,7 +438,7 @@ VALUES = [
     Row(
         "a single star",
         lambda s: s.isel(star=[0]),
-        "has only 1 measurements|no pixel that varies",
+        "1 star is too few to train on; at least 10 are needed",
         "train",
     ),
     Row(
@@ -458,7 +458,8 @@ SETTINGS = [
     Row(
         "too many latents",
         ask(latent_dim=90),
-        "latent_dim=90",
+        "latent_dim=90 is too large: folds=1 leaves 40 stars to train on, with 14 features; choose "
+        "at most 13, or add stars",
         "settings",
         ask(latent_dim=2),
     ),

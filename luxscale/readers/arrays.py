@@ -5,75 +5,19 @@ An array has one row per star; rows are read a block at a time.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-import math
 import os
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
 
-import h5py
 import numpy as np
 
-from luxscale.readers.base import (
-    BLOCK,
-    MOST_BYTES,
-    BadFile,
-    Format,
-    Hdu,
-    HduList,
-    Option,
-    Spectra,
-    compute_ivar,
-)
-from luxscale.readers.fitsrows import open_large_fits
-from luxscale.readers.packing import unpack
+from luxscale.readers.base import BLOCK, MOST_BYTES, BadFile, Format, Option, Spectra, compute_ivar
+from luxscale.readers.fields import Field, get_field, open_fields
 from luxscale.schema.blocks import iterate_blocks
 
 #: Pixels that a spectrum may have.
 MOST_PIXELS = 2**20
-
-#: An array that is larger than this, and takes this many times less in its file, is no data.
-_LARGE, _MOST_PACKED = 2**30, 500
-
-
-class Field:
-    """An array of a file: its shape, and a function that reads its rows from one to another.
-
-    Parameters
-    ----------
-    shape : tuple of int
-    read_rows : callable
-        ``read_rows(start, stop)`` returns the rows from ``start``, up to but without ``stop``; of a
-        single value, that. Masked where values are missing.
-    """
-
-    def __init__(self, shape: tuple[int, ...], read_rows: Callable[[int, int], np.ndarray]):
-        self.shape = shape
-        self._read_rows = read_rows
-
-    def read_rows(self, start: int, stop: int) -> np.ma.MaskedArray:
-        """Return some rows, masked where values are missing; a single value as one row."""
-        values = np.ma.asarray(self._read_rows(start, stop))
-        return values if self.shape else values.reshape(1)
-
-    def read_numbers(self, start: int, stop: int) -> np.ndarray:
-        """Return some rows, NaN where numbers are missing."""
-        values = self.read_rows(start, stop)
-        if not np.ma.getmaskarray(values).any():
-            return np.ma.getdata(values)
-        return np.ma.filled(values.astype(float), np.nan)
-
-    def read_all(self) -> np.ndarray:
-        """Return all of it."""
-        return self.read_numbers(0, self.shape[0])
-
-
-Fields = dict[str, Callable[[], Field]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,19 +73,10 @@ def read_arrays(
         raise BadFile("no such file")
     noise = {"error": error} if error else {"ivar": ivar}
     names = {"flux": flux, **noise, "wavelength": wavelength, "star": star, "mask": mask}
-    with _open_fields(Path(path)) as fields, np.errstate(all="ignore"):
-        found = {what: _get_field(fields, name) for what, name in names.items() if name}
-        extra = {name: _get_field(fields, name) for name in columns.split(",") if name}
+    with open_fields(Path(path)) as fields, np.errstate(all="ignore"):
+        found = {what: get_field(fields, name) for what, name in names.items() if name}
+        extra = {name: get_field(fields, name) for name in columns.split(",") if name}
         yield from _read_blocks(found, extra, Path(path).name)
-
-
-def _get_field(fields: Fields, name: str) -> Field:
-    if name not in fields:
-        name = name.lower()  # as FITS names are
-    if name not in fields:
-        there = ", ".join(list(fields)[:50]) or "none"
-        raise BadFile(f"no array {name!r}; there are: {there}")
-    return fields[name]()
 
 
 def _read_blocks(found: dict[str, Field], extra: dict[str, Field], file: str) -> Iterator[Spectra]:
@@ -281,188 +216,6 @@ def _convert_text(values: np.ndarray) -> np.ndarray:
         text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         words.append(text.strip())
     return np.array(words, object).reshape(values.shape)
-
-
-@contextlib.contextmanager
-def _open_fields(path: Path) -> Iterator[Fields]:
-    """Open a file by what it begins with.
-
-    Raises
-    ------
-    BadFile
-        Also for whatever the libraries raise for damaged contents.
-    """
-    with path.open("rb") as file:
-        magic = file.read(8)
-    try:
-        if magic == b"\x89HDF\r\n\x1a\n":
-            with h5py.File(path, "r", locking=False) as opened:
-                yield _list_hdf5(opened)
-        elif magic.startswith(b"PK"):
-            with zipfile.ZipFile(path) as packed, contextlib.ExitStack() as opened_streams:
-                yield _list_npz(packed, opened_streams)
-        elif magic.startswith(b"CDF"):
-            raise BadFile("netCDF 3, which is not read; write netCDF 4, or HDF5, npz or FITS")
-        else:
-            with open_large_fits(path) as hdus:
-                yield _list_fits(hdus)
-    except (BadFile, GeneratorExit):
-        raise
-    except Exception as error:
-        raise BadFile(f"damaged file: {type(error).__name__}: {str(error)[:200]}") from error
-
-
-def _list_hdf5(opened: h5py.File) -> Fields:
-    """Return the datasets of a file and of its groups.
-
-    Links to other files are not followed, nor are loops.
-    """
-    found: Fields = {}
-
-    def add_dataset(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            found[name] = lambda: _make_hdf5_field(name, item)
-
-    opened.visititems(add_dataset)  # meets hard links alone, and each thing once
-    return found
-
-
-def _make_hdf5_field(name: str, item: h5py.Dataset) -> Field:
-    if item.is_virtual or item.external:
-        raise BadFile(f"array {name!r} lies in another file, which is not opened")
-    kind, itemsize = item.dtype.kind, item.dtype.itemsize
-    is_text = kind == "S" or (kind == "O" and h5py.check_string_dtype(item.dtype) is not None)
-    if kind not in "iufb" and not is_text:
-        raise BadFile(f"array {name!r} holds {item.dtype}, neither numbers nor text")
-    _check_packing(name, math.prod(item.shape) * itemsize, item.id.get_storage_size())
-    # reading one value unpacks the whole chunk that it is in
-    chunk_bytes = math.prod(item.chunks or (1,)) * itemsize
-    if chunk_bytes > MOST_BYTES:
-        raise BadFile(
-            f"array {name!r} is in chunks of {chunk_bytes:,} bytes; write it in smaller ones"
-        )
-
-    attributes = dict(item.attrs)
-
-    def read_rows(start: int, stop: int) -> np.ndarray:
-        _check_size(name, (stop - start, *item.shape[1:]), itemsize)
-        values = np.asarray(item[start:stop] if item.shape else item[()])
-        if kind == "O":
-            return np.array(values.tolist(), "S")
-        return unpack(values, attributes)
-
-    return Field(item.shape, read_rows)
-
-
-def _check_packing(name: str, unpacked: int, packed: int) -> None:
-    # a small file that claims gigabytes would fill the memory
-    if unpacked > max(_LARGE, _MOST_PACKED * packed):
-        raise BadFile(
-            f"array {name!r} would be {unpacked:,} bytes, and takes {packed:,} in the file"
-        )
-
-
-def _check_size(name: str, shape: tuple[int, ...], itemsize: int) -> None:
-    n_bytes = math.prod(shape) * itemsize
-    if n_bytes > 2 * MOST_BYTES:
-        raise BadFile(f"array {name!r} of shape {shape}, to be read at once, is too large")
-
-
-def _list_npz(packed: zipfile.ZipFile, streams: contextlib.ExitStack) -> Fields:
-    found: Fields = {}
-    for info in packed.infolist():
-        if info.filename.endswith(".npy"):
-            name = info.filename.removesuffix(".npy")
-            found[name] = functools.partial(_make_npz_field, packed, info, streams)
-    return found
-
-
-def _make_npz_field(
-    packed: zipfile.ZipFile, info: zipfile.ZipInfo, streams: contextlib.ExitStack
-) -> Field:
-    """Return an array of an npz file, whose blocks of rows come from the packed stream in turn."""
-    name = info.filename.removesuffix(".npy")
-    _check_packing(name, info.file_size, info.compress_size)
-    stream = streams.enter_context(packed.open(info))
-    shape, fortran, dtype = _read_npy_header(stream)
-    if dtype.hasobject or dtype.kind not in "iufbSU":
-        raise BadFile(f"array {name!r} holds {dtype}, neither numbers nor text")
-    if fortran and len(shape) > 1:
-        raise BadFile(f"array {name!r} is in Fortran's order; write np.ascontiguousarray of it")
-    row_bytes = math.prod(shape[1:]) * dtype.itemsize
-    position = 0
-
-    def read_rows(start: int, stop: int) -> np.ndarray:
-        nonlocal position, stream
-        if start < position:  # a packed stream goes forward alone: begin again
-            stream.close()
-            stream = streams.enter_context(packed.open(info))
-            position = 0
-            _read_npy_header(stream)
-        shape_read: tuple[int, ...] = ()
-        if shape:
-            shape_read = (stop - start, *shape[1:])
-            _skip_bytes(stream, (start - position) * row_bytes)
-        _check_size(name, shape_read, dtype.itemsize)
-        raw = _read_exactly(stream, math.prod(shape_read) * dtype.itemsize)
-        position = stop
-        values = np.frombuffer(raw, dtype).reshape(shape_read)
-        return values.astype(dtype.newbyteorder("="))
-
-    return Field(shape, read_rows)
-
-
-def _read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(stream)
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    if version not in readers:
-        raise BadFile(f"an array of version {version} of numpy's format")
-    return readers[version](stream, max_header_size=10_000)
-
-
-def _skip_bytes(stream: IO[bytes], size: int) -> None:
-    while size > 0:
-        size -= len(_read_exactly(stream, min(size, 2**20)))
-
-
-def _read_exactly(stream: IO[bytes], size: int) -> bytes:
-    try:
-        raw = stream.read(size)
-    except (EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise BadFile(f"damaged: {error}") from error
-    if len(raw) < size:
-        raise BadFile("truncated: an array ends before it should")
-    return raw
-
-
-def _list_fits(hdus: HduList) -> Fields:
-    """Return the images by name and number, and the columns of the first table."""
-    found: Fields = {}
-    for number, hdu in enumerate(hdus):
-        if hdu.kind == "BINTABLE":
-            names = hdu.read_rows(0, 1).names if hdu.shape[0] else ()
-            for column in names:
-                found.setdefault(column, functools.partial(_make_column_field, hdu, column))
-        elif hdu.shape and all(hdu.shape):
-            for name in {hdu.name.lower(), str(number)} - {""}:
-                found.setdefault(name, functools.partial(Field, hdu.shape, hdu.read_rows))
-    return found
-
-
-def _make_column_field(hdu: Hdu, name: str) -> Field:
-    first = hdu.read_rows(0, 1)[name]
-
-    def read_rows(start: int, stop: int) -> np.ndarray:
-        table = hdu.read_rows(start, stop)
-        missing = table.find_missing(name)
-        if missing.ndim == 1 and missing.any():
-            return np.ma.array(table.get_identifiers(name), mask=missing)
-        return table[name]
-
-    return Field((hdu.shape[0], *first.shape[1:]), read_rows)
 
 
 FORMATS = (

@@ -10,6 +10,7 @@ from luxscale import crossval as cv
 from luxscale.cli import clusters
 from luxscale.cli.clusters import Cluster
 from luxscale.cli.ingest import _guess_saving
+from luxscale.errors import InputError
 from luxscale.training.recipes import Recipe
 
 
@@ -119,3 +120,13 @@ def test_saving_of_a_crossval_follows_stars_pixels_and_latents(small_survey):
     assert guess_crossval(survey, (4, 8)) < clusters._WORKERS_COST
     assert guess_crossval(survey, (8, 16, 32, 48)) > clusters._WORKERS_COST
     assert guess_crossval(survey, (8, 16, 32, 48), workers=1) < 0
+
+
+def test_a_report_without_a_place_is_refused_before_work_begins(started, tmp_path):
+    report = tmp_path / "missing" / "report.html"
+    with (
+        pytest.raises(InputError, match=r"its directory is not there .* \(--performance-report\)"),
+        Cluster(performance_report=str(report), workers=2).client(),
+    ):
+        pass
+    assert started == []

@@ -37,6 +37,23 @@ def test_an_unknown_topic_names_the_nearest():
         guide.page("error")
 
 
+def test_a_word_of_no_title_names_the_pages_that_speak_of_it():
+    with pytest.raises(InputError, match="'training'; pages that speak of it: ") as refused:
+        guide.page("training")
+    named = re.search("speak of it: (.*?);", str(refused.value))[1].split(", ")
+    assert 1 <= len(named) <= 4
+    counts = [len(re.findall(r"\btraining", guide.page(name), re.IGNORECASE)) for name in named]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] > 0
+    assert "pages that speak of it: " in luxscale("guide", "train").stderr
+
+
+@pytest.mark.parametrize("word", ["", "(", "xylophone"])
+def test_a_word_of_no_page_lists_the_topics(word):
+    with pytest.raises(InputError, match=f"no topic .{re.escape(word)}.; topics are from-python"):
+        guide.page(word)
+
+
 def test_without_a_topic_lists_them_all():
     result = luxscale("guide")
     assert result.exit_code == 0

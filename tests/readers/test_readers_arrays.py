@@ -13,8 +13,7 @@ from fitsfiles import shared
 from surveyfiles import build_arrays, spectra_arrays
 
 from luxscale.ingest import ingest
-from luxscale.readers import FORMATS, BadFile
-from luxscale.readers import arrays as reader
+from luxscale.readers import FORMATS, BadFile, fields
 from luxscale.readers.base import BLOCK
 
 ARRAYS = FORMATS["arrays"]
@@ -169,7 +168,7 @@ def _lie(path, old, new) -> None:
 
 
 def test_a_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "_LARGE", 2**20)
+    monkeypatch.setattr(fields, "_LARGE", 2**20)
     arrays = spectra_arrays() | {"flux": np.zeros((200_000, 30), "f4")}
     with pytest.raises(BadFile, match="'flux' would be 24,000,128 bytes, and takes"):
         read(build_arrays(tmp_path / "a.npz", arrays))
