@@ -96,6 +96,12 @@ def parse_windows(
     return windows
 
 
+def format_count(count: int, noun: str) -> str:
+    """Return a count with its noun: "1 star", "2,000 stars"."""
+    ending = "" if count == 1 else "s"
+    return f"{count:,} {noun}{ending}"
+
+
 def select_stars(dataset: Any, stars: slice, path: str) -> Any:
     """Select stars by position.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from luxscale.cli.base import format_count
 from luxscale.errors import InputError
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -236,8 +237,7 @@ class Cluster:
         workers = self.workers or len(cluster.gpus()) or cluster.cpu_count()
         first, _ = self.adapt or (workers, workers)
         if progress:
-            unit = "worker" if first == 1 else "workers"
-            click.echo(f"starting {first} {unit}", err=True)
+            click.echo(f"starting {format_count(first, 'worker')}", err=True)
         return cluster.local_cluster(workers, adapt=self.adapt, dashboard=self.dashboard)
 
 

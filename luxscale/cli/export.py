@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, main, show
+from luxscale.cli.base import JSON, QUIET, format_count, main, show
 
 
 @main.command()
@@ -69,7 +69,7 @@ def export(
     counts = {"not done": made.not_done, "whose data could not be read": made.unreadable}
     left = "".join(f", {n:,} of them {what}" for what, n in counts.items() if n)
     text = (
-        f"{made.path}: {made.rows:,} stars{left}, {len(made.columns)} columns, "
+        f"{made.path}: {format_count(made.rows, 'star')}{left}, {len(made.columns)} columns, "
         f"{made.bytes / 1e6:,.1f} MB"
     )
     show(dataclasses.asdict(made), text, as_json)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from luxscale.cli.base import format_count
+
 #: Characters of the longest bar of a histogram.
 _BAR = 40
 
@@ -14,7 +16,7 @@ def format_facts(facts: dict[str, Any]) -> str:
     if facts["kind"] != "survey":
         lines = [f"{key:<14} {_format_value(value)}" for key, value in facts.items()]
         return "\n".join(lines)
-    title = f"{facts['path']}: survey of {facts['stars']:,} stars"
+    title = f"{facts['path']}: survey of {format_count(facts['stars'], 'star')}"
     describe = _describe_unfinished if "sessions" in facts else _describe_survey
     return "\n".join([title, *describe(facts)])
 
@@ -48,7 +50,7 @@ def _describe_survey(facts: dict[str, Any]) -> Iterator[str]:
     stored = _format_size(facts["bytes"]["stored"])
     in_memory = _format_size(facts["bytes"]["in_memory"])
     size = f"{stored} stored, {in_memory} in memory"
-    yield _line("size", f"{size}; {facts['chunk']:,} stars per chunk")
+    yield _line("size", f"{size}; {format_count(facts['chunk'], 'star')} per chunk")
     yield _line("checked", facts["checked"])
     for name, value in facts["attributes"].items():
         # of an ingest the continuum is described with its settings, below
@@ -63,6 +65,8 @@ def _describe_survey(facts: dict[str, Any]) -> Iterator[str]:
         yield from _describe_snr(facts["snr"])
     if "ingest" in facts:
         yield from _describe_ingest(facts["ingest"])
+    for doubt in facts.get("doubts", ()):
+        yield _line("check", doubt)
 
 
 def _format_size(count: int) -> str:
@@ -80,7 +84,7 @@ def _describe_spectrum(name: str, grid: dict[str, Any], stars: int) -> Iterator[
     missing = f"{_format_percent(grid['missing'])} missing"
     sample = grid["missing_among_stars"]
     if sample < stars:
-        missing += f", counted in {sample:,} stars"
+        missing += f", counted in {format_count(sample, 'star')}"
     yield _line(name, f"{grid['pixels']:,} pixels, {span}; {missing}")
 
 
@@ -96,7 +100,7 @@ def _describe_labels(name: str, output: dict[str, Any], stars: int) -> Iterator[
     count = f"{len(output[kind])} {kind}"
     sample = output["among_stars"]
     if sample < stars:
-        count += f", of {sample:,} stars"
+        count += f", of {format_count(sample, 'star')}"
     yield _line(name, count)
     for label, facts in output[kind].items():
         span = "none measured"
@@ -196,6 +200,6 @@ def _describe_unfinished(facts: dict[str, Any]) -> Iterator[str]:
         if found["stage"] == "reading":
             parts.append(f"{found['batches_done']:,} of {found['batches']:,} batches")
         if found["stars"] is not None:
-            parts.append(f"{found['stars']:,} stars")
+            parts.append(format_count(found["stars"], "star"))
         yield _line(f"session {number}", f"{found['stage']}: {', '.join(parts)}")
     yield from _describe_reading(facts)

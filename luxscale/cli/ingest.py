@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, main, show
+from luxscale.cli.base import JSON, QUIET, format_count, main, show
 from luxscale.cli.clusters import Cluster, cluster_options
 
 #: Lines of the table of what was refused.
@@ -251,7 +251,7 @@ def _read_labels(given: dict[str, Any]) -> Any:
 
 def _format_summary(made: Any, labels: Any) -> str:
     """Return what people want to know of an ingest."""
-    counts = f"{made.n_stars:,} stars, {made.n_new:,} of them new"
+    counts = f"{format_count(made.n_stars, 'star')}, {made.n_new:,} of them new"
     lines = [f"{made.survey}: {counts}, in {made.seconds:.1f} s"]
     if made.n_files:
         refused_files = sum(not star for _, star, _ in made.quarantined)

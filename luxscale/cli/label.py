@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, choose_log, main, show
+from luxscale.cli.base import JSON, QUIET, choose_log, format_count, main, show
 from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.errors import InputError
 
@@ -99,7 +99,9 @@ def label(
         ) as client,
     ):
         summary = complete(run, client=client, log=run_log, progress=not quiet)
-    counts = f"{summary.n_stars:,} stars labelled, {summary.n_run:,} of them in this run"
+    counts = (
+        f"{format_count(summary.n_stars, 'star')} labelled, {summary.n_run:,} of them in this run"
+    )
     flagged = [f"  {name:<24}{count:>12,}" for name, count in summary.flags.items()]
     lines = [f"{out}: {counts}, in {summary.seconds:.1f} s", "flags:", *(flagged or ["  none"])]
     show({**dataclasses.asdict(summary), "log": log}, "\n".join(lines), as_json)
@@ -123,7 +125,7 @@ def _show_estimate(plan: Plan, cluster: Cluster, as_json: bool) -> None:
     memory = todo.worker_bytes / 1e9
     time = f"{todo.seconds:,.0f} s on {todo.cores} cores, {todo.core_seconds:,.0f} s on one"
     lines = [
-        f"to do     {todo.stars:,} of {plan.n_stars:,} stars, in {regions}",
+        f"to do     {todo.stars:,} of {format_count(plan.n_stars, 'star')}, in {regions}",
         f"to read   {read:,.3g} GB",
         f"to write  {write:,.3g} GB before compression",
         f"memory    {memory:.2f} GB a worker",
@@ -151,7 +153,7 @@ def _do_region(plan: Plan, number: int, log: str | None, as_json: bool, *, progr
         show(facts, f"region {number} is done already", as_json)
         return
     times = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in done.seconds.items())
-    lines = [f"{plan.catalog}: region {number} done, {done.stars:,} stars ({times})"]
+    lines = [f"{plan.catalog}: region {number} done, {format_count(done.stars, 'star')} ({times})"]
     for first, last, reason in done.unreadable:
         lines.append(f"stars {first} to {last} could not be read: {reason}")
     show({"catalog": plan.catalog, **dataclasses.asdict(done)}, "\n".join(lines), as_json)

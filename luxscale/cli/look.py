@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from luxscale.cli.base import JSON, main, parse_span, select_stars, show
+from luxscale.cli.base import JSON, format_count, main, parse_span, select_stars, show
 
 
 @main.command(short_help="Check that a catalogue is complete; compare its labels.")
@@ -54,7 +54,7 @@ def validate(
         written = [str(figures / "labels.png")]
     text = "\n".join(
         [
-            f"{catalog}: {state['done']:,} of {state['stars']:,} stars done, "
+            f"{catalog}: {state['done']:,} of {format_count(state['stars'], 'star')} done, "
             f"{state['not_finite']:,} of them without finite labels; the data of "
             f"{state['unreadable']:,} could not be read",
             "",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, main, show
+from luxscale.cli.base import JSON, QUIET, format_count, main, show
 from luxscale.training.recipes import NAMES
 
 
@@ -127,4 +127,4 @@ def simulate(
             overwrite=overwrite,
             progress=lambda done, _: shown.update(done),
         )
-    click.echo(f"{out}: {stars:,} stars")
+    click.echo(f"{out}: {format_count(stars, 'star')}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, main, parse_span, show
+from luxscale.cli.base import JSON, QUIET, format_count, main, parse_span, show
 
 
 @main.command()
@@ -51,5 +51,8 @@ def report(catalog: str, out: str, as_json: bool, quiet: bool, **given: Any) -> 
         )
     made = write_report(catalog, out, progress=not quiet, **given)
     size = made.bytes / 1e6
-    text = f"{made.path}: {made.stars:,} stars, {size:,.2f} MB"
+    stars = format_count(made.stars, "star")
+    if made.compared is not None:
+        stars += f", {made.compared:,} of them compared with trusted labels"
+    text = f"{made.path}: {stars}, {size:,.2f} MB"
     show(dataclasses.asdict(made), text, as_json)

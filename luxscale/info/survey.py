@@ -16,6 +16,7 @@ import xarray as xr
 
 from luxscale import store
 from luxscale.errors import InputError
+from luxscale.info.doubts import find_doubts
 from luxscale.ingest import ledger
 from luxscale.ingest.pack import count_reasons
 from luxscale.ingest.plan import Plan, Session
@@ -78,6 +79,9 @@ def describe_survey(path: str | Path, *, check: bool = False) -> dict[str, Any]:
     plan = _read_plan(path)
     if plan is not None:
         facts["ingest"] = _describe_ingest(plan)
+    doubts = list(find_doubts(facts))
+    if doubts:
+        facts["doubts"] = doubts
     return facts
 
 

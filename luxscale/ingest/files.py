@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from luxscale.errors import InputError
@@ -89,7 +89,8 @@ def _search_directory(top: str, fmt: Format) -> Iterator[str]:
     for folder, folders, names in os.walk(top, followlinks=True):
         folders[:] = [name for name in folders if _visit(os.path.join(folder, name), visited)]
         for name in names:
-            if any(fnmatch(name, pattern) for pattern in fmt.pattern):
+            # fnmatch itself tells capitals apart on some systems alone
+            if any(fnmatchcase(name.lower(), pattern.lower()) for pattern in fmt.pattern):
                 yield os.path.join(folder, name)
 
 

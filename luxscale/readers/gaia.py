@@ -6,6 +6,7 @@ They are what GaiaXPy's calibrator writes, or the archive's ``xp_sampled_mean_sp
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
 import io
 import os
@@ -206,7 +207,8 @@ def _make_unknown(star: np.ndarray) -> np.ndarray:
 def _parse_arrays(texts: Sequence[str], what: str) -> np.ndarray:
     """Return arrays that are written as text in brackets, of either kind, as rows.
 
-    An empty one is a row of NaN. Nothing of the text is evaluated.
+    An empty one is a row of NaN, and so is one among others that holds anything but numbers.
+    Nothing of the text is evaluated.
     """
     bare = [_strip_brackets(text) for text in texts]
     count = np.array([text.count(",") + 1 if text else 0 for text in bare])
@@ -220,13 +222,24 @@ def _parse_arrays(texts: Sequence[str], what: str) -> np.ndarray:
     values = np.full((len(bare), n_columns), np.nan)
     if not n_columns:
         return values
-    raw = io.StringIO("\n".join(text for text in bare if text))
     try:
-        table = pd.read_csv(raw, header=None, dtype=np.float64, skipinitialspace=True)
-        values[has_numbers] = table.to_numpy()
+        values[has_numbers] = _parse_numbers("\n".join(text for text in bare if text))
     except Exception as error:
-        raise BadFile(f"{what} is no array of numbers: {str(error)[:200]}") from error
+        rows = np.flatnonzero(has_numbers).tolist()
+        n_parsed = 0
+        for row in rows:
+            with contextlib.suppress(Exception):
+                values[row] = _parse_numbers(bare[row])[0]
+                n_parsed += 1
+        if not n_parsed:
+            raise BadFile(f"{what} is no array of numbers: {str(error)[:200]}") from error
     return values
+
+
+def _parse_numbers(text: str) -> np.ndarray:
+    """Return lines of numbers with commas between."""
+    table = pd.read_csv(io.StringIO(text), header=None, dtype=np.float64, skipinitialspace=True)
+    return table.to_numpy()
 
 
 def _strip_brackets(text: str) -> str:

@@ -34,11 +34,14 @@ class Report:
         Size of the page.
     stars : int
         Of the catalogue.
+    compared : int, optional
+        Stars compared with trusted labels, where there are any.
     """
 
     path: str
     bytes: int
     stars: int
+    compared: int | None = None
 
 
 def write_report(
@@ -105,10 +108,15 @@ def write_report(
         Progress("report", 100, unit="%", enabled=progress) as steps,
     ):
         inputs = open_inputs(catalog, truth=truth, survey=survey, model=model, log=log)
-        page = make_page(inputs, stars, steps).encode()
+        page, compared = make_page(inputs, stars, steps)
     with store.write_then_move(target) as made:
-        made.write_bytes(page)
-    return Report(str(out), len(page), inputs.catalog.sizes["star"])
+        made.write_bytes(page.encode())
+    return Report(
+        path=str(out),
+        bytes=len(page.encode()),
+        stars=inputs.catalog.sizes["star"],
+        compared=compared,
+    )
 
 
 def _check_target(out: str | Path, overwrite: bool) -> Path:

@@ -58,8 +58,8 @@ class Section:
     missing: tuple[str, ...] = ()
 
 
-def make_page(inputs: Inputs, stars: slice, progress: Progress) -> str:
-    """Return the page.
+def make_page(inputs: Inputs, stars: slice, progress: Progress) -> tuple[str, int | None]:
+    """Return the page, and how many stars are compared with trusted labels.
 
     Parameters
     ----------
@@ -104,7 +104,8 @@ def make_page(inputs: Inputs, stars: slice, progress: Progress) -> str:
         progress.stage(name)
         progress.update(percent)
         sections.append(make_section())
-    return render_page(inputs, state, sections)
+    n_compared = None if compared is None else compared.of
+    return render_page(inputs, state, sections), n_compared
 
 
 def _check_stars(inputs: Inputs, stars: slice) -> None:

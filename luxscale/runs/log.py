@@ -30,6 +30,8 @@ _PACKAGES = (
 class RunLog:
     """Appends events to a file as they happen; a run that is killed leaves all but its last line.
 
+    A file that it made and wrote nothing to, as where the run is refused, is removed.
+
     Parameters
     ----------
     path : str or Path, optional
@@ -45,7 +47,9 @@ class RunLog:
         # unbuffered: a line is one write, whole whichever thread it comes from
         self._file: BinaryIO | None = None
         self._start = b""
+        self._made: Path | None = None
         if path:
+            self._made = None if Path(path).exists() else Path(path)
             self._file = _open_file(Path(path))
         if self._file and _is_cut_short(self._file):
             self._start = b"\n"
@@ -56,6 +60,8 @@ class RunLog:
     def __exit__(self, *_: object) -> None:
         if self._file:
             self._file.close()
+        if self._made and self._made.is_file() and not self._made.stat().st_size:
+            self._made.unlink()
 
     def write(self, event: str, **facts: Any) -> None:
         """Append an event with the time and what is known of it.

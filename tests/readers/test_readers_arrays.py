@@ -12,6 +12,7 @@ from astropy.io import fits
 from fitsfiles import shared
 from surveyfiles import build_arrays, spectra_arrays
 
+from luxscale.errors import InputError
 from luxscale.ingest import ingest
 from luxscale.readers import FORMATS, BadFile, fields
 from luxscale.readers.base import BLOCK
@@ -253,3 +254,12 @@ def test_real_spectra_of_gaia_in_hdf5():
             np.testing.assert_array_equal(block.star, file["catalog/gaiaedr3_source_id"][rows])
             start = rows.stop
         assert start == len(file["flux"]) == 29880
+
+
+def test_a_path_where_no_file_could_be_read_takes_another_format(tmp_path):
+    build_arrays(tmp_path / "a.npz", spectra_arrays(3, 20))
+    for wrong in ("apstar", "lamost-lrs"):
+        with pytest.raises(InputError, match="no file could be used"):
+            ingest(wrong, [tmp_path / "a.npz"], tmp_path / "s.zarr", progress=False)
+    made = ingest("arrays", [tmp_path / "a.npz"], tmp_path / "s.zarr", progress=False)
+    assert made.n_stars == 3

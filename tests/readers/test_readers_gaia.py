@@ -82,6 +82,13 @@ def test_numbers_as_numpy_2_writes_them_and_missing_ones():
     )
 
 
+def test_a_flux_that_is_no_numbers_costs_its_star_alone():
+    found = reader._parse_arrays(["(1,2)", "(1,rubbish)", "", "(3,4)"], "flux")
+    np.testing.assert_array_equal(found, [[1, 2], [np.nan] * 2, [np.nan] * 2, [3, 4]])
+    with pytest.raises(BadFile, match="flux is no array of numbers"):
+        reader._parse_arrays(["(1,rubbish)"], "flux")
+
+
 @pytest.mark.parametrize("name", ["xp.csv", "xp.fits"])
 def test_blocks_of_stars(name, tmp_path):
     arrays = xp_arrays(BLOCK + 5, 7)
@@ -119,8 +126,8 @@ def test_files_of_samplings_are_not_taken_for_spectra(tmp_path):
     assert find_files([tmp_path], XP) == (str(path),)
 
 
-def edited(tmp_path, old, new, name="xp.csv", **options):
-    path = build_xp(tmp_path / name, xp_arrays(2), **options)
+def edited(tmp_path, old, new, name="xp.csv", stars=2, **options):
+    path = build_xp(tmp_path / name, xp_arrays(stars), **options)
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
@@ -136,11 +143,17 @@ def test_what_is_no_file_of_sampled_spectra(tmp_path):
         ("(", "(1.0, ", "343 to 344 numbers, where all should have as many"),
         (", ", ", __import__('os'), ", "343 to 344 numbers"),
         ("(", "(__import__('os'), *", "343 to 344 numbers"),
+    ):
+        with pytest.raises(BadFile, match=reason):
+            read(edited(tmp_path, old, new))
+    for old, new, reason in (
         ('"(', '"((', "flux of the star in row 1 or one after is no array of numbers"),
         (", ", "/0, ", "is no array of numbers"),
     ):
         with pytest.raises(BadFile, match=reason):
-            read(edited(tmp_path, old, new))
+            read(edited(tmp_path, old, new, stars=1))
+        flux = read(edited(tmp_path, old, new)).flux  # one of two: the other is read
+        assert np.isnan(flux[0]).all() and np.isfinite(flux[1]).all()
     path = build_xp(tmp_path / "xp.csv", xp_arrays(1, 7))
     (tmp_path / "xp_sampling.csv").unlink()
     with pytest.raises(BadFile, match="7 pixels, and no file of the sampling beside it"):

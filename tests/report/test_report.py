@@ -20,6 +20,7 @@ from luxscale import store
 from luxscale.analysis.evaluate import compare
 from luxscale.analysis.goodness import residuals
 from luxscale.cli import main
+from luxscale.cli.base import format_count
 from luxscale.errors import InputError
 from luxscale.labelling.run import label_survey
 from luxscale.model.file import load_model
@@ -113,8 +114,23 @@ def whole(made):
 @pytest.fixture(scope="module")
 def bare(made):
     """The report of the catalogue alone."""
-    write_report(made / "catalog.zarr", made / "b.html", progress=False)
+    written = write_report(made / "catalog.zarr", made / "b.html", progress=False)
+    assert written.compared is None
     return (made / "b.html").read_text()
+
+
+def test_the_command_says_how_many_stars_are_compared(made, tmp_path):
+    given = ["--truth", str(made / "survey.zarr"), "--stars", "100:"]
+    out = tmp_path / "a.html"
+    ran = CliRunner().invoke(
+        main, ["report", str(made / "catalog.zarr"), "--out", str(out), *given]
+    )
+    assert ran.exit_code == 0, ran.output
+    assert f"{out}: 300 stars, 200 of them compared with trusted labels, " in ran.stdout
+
+
+def test_one_is_no_plural():
+    assert [format_count(n, "star") for n in (0, 1, 2000)] == ["0 stars", "1 star", "2,000 stars"]
 
 
 def test_the_comparison_is_that_of_evaluate(made, whole):

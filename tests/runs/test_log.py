@@ -41,6 +41,16 @@ def test_folders_on_the_way_are_made(tmp_path):
     assert len(lines(tmp_path / "new" / "folder" / "log")) == 1
 
 
+def test_a_run_that_is_refused_leaves_no_empty_log(tmp_path):
+    with pytest.raises(InputError), runlog.RunLog(tmp_path / "log"):
+        raise InputError("refused")
+    assert not (tmp_path / "log").exists()
+    (tmp_path / "log").touch()  # somebody's own
+    with runlog.RunLog(tmp_path / "log"):
+        pass
+    assert (tmp_path / "log").exists()
+
+
 def test_a_log_that_cannot_be_opened(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(

@@ -1,0 +1,33 @@
+"""What in a survey is allowed and yet looks like a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+#: A lower median of S/N, and a larger share of pixels with huge errors, are worth a look: an
+#: ``ivar`` that holds errors, or is in another unit than the flux, shows so.
+_LEAST_SNR, _MOST_HUGE = 3.0, 0.1
+
+
+def find_doubts(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each thing that looks like a mistake.
+
+    Parameters
+    ----------
+    facts : mapping
+        With ``snr`` and ``ingest`` where they are known, as
+        `luxscale.info.survey.describe_survey` returns them.
+    """
+    median = facts.get("snr", {}).get("median")
+    if median is not None and median < _LEAST_SNR:
+        yield (
+            f"the median S/N is {median:.2g}: if spectra are not that faint, check that ivar is "
+            "1 / error**2, in the unit of the flux"
+        )
+    huge = facts.get("ingest", {}).get("masked", {}).get("reasons", {}).get("huge error", 0.0)
+    if huge > _MOST_HUGE:
+        yield (
+            f"{huge:.0%} of the pixels have huge errors and are masked: check that ivar is "
+            "1 / error**2, in the unit of the flux"
+        )
