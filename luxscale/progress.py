@@ -82,7 +82,8 @@ class Progress:
     def stage(self, name: str) -> None:
         """Begin a named part of the work."""
         self._stage = name
-        self.update(self._done, self._note)
+        # a note is of the stage before
+        self.update(self._done)
 
     def update(self, done: int, note: str = "") -> None:
         """Say how many steps are done, and anything worth knowing."""
@@ -103,10 +104,14 @@ class Progress:
             count = f"{self._done} of {self._total} {self._unit}".strip()
         return ", ".join(filter(None, (self._stage, count, self._note)))
 
-    def report(self, method: str, iteration: int, objective: float) -> None:
-        """Say how an iteration of training ended."""
+    def report(self, iteration: int, most: int, objective: float) -> None:
+        """Say how an iteration of training, of at most so many, ended."""
         number = iteration + 1
-        self.update(number, f"{method} iteration {number}, objective per star {objective:.3f}")
+        self.update(
+            number,
+            f"iteration {number} of at most {most}, log-likelihood per star {objective:.2f} "
+            "(grows, then settles)",
+        )
 
     def say(self, text: str) -> None:
         """Print a line that stays."""

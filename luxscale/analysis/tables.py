@@ -36,7 +36,12 @@ def format_table(comparison: xr.Dataset) -> str:
     >>> print(format_table(compare(catalog, survey)).splitlines()[0])
     label  unit            n    bias    RMSE  robust scatter  median err  pull
     """
-    cells = [_format_cells(record) for record in to_records(comparison)]
+    return format_records(to_records(comparison))
+
+
+def format_records(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return records of `to_records`, or of a model's ``held_out``, as `format_table` does."""
+    cells = [_format_cells(record) for record in records]
     rows = [_HEADINGS, *cells]
     columns = zip(*rows, strict=True)
     widths = [max(map(len, column)) for column in columns]

@@ -220,5 +220,6 @@ def _show_model(trained: LuxModel, out: str, as_json: bool) -> None:
         "stars": trained.provenance.n_stars,
         "outputs": [o.name for o in trained.outputs],
         "objective": [float(x) for x in trained.objective],
+        "held_out": trained.held_out,
     }
     show(result, f"{trained}\nwritten to {out}", as_json)

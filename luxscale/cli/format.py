@@ -14,11 +14,22 @@ _BAR = 40
 def format_facts(facts: dict[str, Any]) -> str:
     """Return facts as text: a survey's in words, others as they are."""
     if facts["kind"] != "survey":
-        lines = [f"{key:<14} {_format_value(value)}" for key, value in facts.items()]
+        plain = {key: value for key, value in facts.items() if key != "held_out"}
+        lines = [f"{key:<14} {_format_value(value)}" for key, value in plain.items()]
+        if "held_out" in facts:
+            lines += _describe_held_out(facts["held_out"])
         return "\n".join(lines)
     title = f"{facts['path']}: survey of {format_count(facts['stars'], 'star')}"
     describe = _describe_unfinished if "sessions" in facts else _describe_survey
     return "\n".join([title, *describe(facts)])
+
+
+def _describe_held_out(records: list[dict[str, Any]]) -> list[str]:
+    """Say how well a model predicted the labels of stars left out of its training."""
+    from luxscale.analysis.tables import format_records
+
+    table = format_records(records).splitlines()
+    return ["labels of stars left out of training", *(f"  {line}" for line in table)]
 
 
 def format_quarantine(rows: list[dict[str, str]]) -> str:

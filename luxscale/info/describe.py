@@ -103,6 +103,7 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
         "version": made.version,
         "fingerprint": loaded.fingerprint,
         **outputs,
+        **({"held_out": loaded.held_out} if loaded.held_out else {}),
     }
 
 

@@ -166,7 +166,9 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
         ) from error
     try:
         entries = json.loads(attrs["outputs"])
-        provenance = {f.name: attrs[f.name] for f in dataclasses.fields(Provenance)}
+        # models of 0.1.0 do not hold what stars left out told
+        known = {"held_out": "[]", **attrs}
+        provenance = {f.name: known[f.name] for f in dataclasses.fields(Provenance)}
         model = LuxModel(
             outputs=tuple(_read_output(dataset, entry, where) for entry in entries),
             objective=dataset["objective"].values,

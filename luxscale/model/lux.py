@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import math
 from importlib.metadata import version
 from pathlib import Path
@@ -116,6 +117,8 @@ class Provenance:
         SHA-256 of the training data as the trainer saw them.
     version : str
         Version of luxscale.
+    held_out : str
+        How well labels of stars left out of training were predicted, JSON; see `LuxModel.held_out`.
     """
 
     method: str
@@ -123,6 +126,7 @@ class Provenance:
     n_stars: int
     training_checksum: str
     version: str = dataclasses.field(default_factory=lambda: version("luxscale"))
+    held_out: str = "[]"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,6 +179,19 @@ class LuxModel:
     def labels(self) -> tuple[Output, ...]:
         """The outputs that catalogues hold."""
         return tuple(o for o in self.outputs if o.is_label)
+
+    @property
+    def held_out(self) -> list[dict[str, Any]]:
+        """How well labels of stars left out of training were predicted, a record for each label.
+
+        ``label``, ``unit``, and in the label's unit what `luxscale.analysis.evaluate.compare`
+        measures: ``n_stars``, ``bias``, ``rmse``, ``robust_scatter``, ``median_err`` (the errors
+        that catalogues give), ``pull``. Then ``formal_err`` and ``training_err``, the medians of
+        the formal error and of the training label's, and ``formal_pull``, the pull with these two
+        alone. None where nothing is known; empty for models that were trained with one fold.
+        """
+        records: list[dict[str, Any]] = json.loads(self.provenance.held_out)
+        return records
 
     @property
     def fingerprint(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from luxscale.errors import InputError
@@ -225,7 +225,7 @@ def _train(
 
     check_jax()
     with Progress("training", enabled=progress) as shown:
-        shown.stage("reading")
+        shown.stage("reading stars")
         data = read_stars(survey, outputs, where, shown, label_clip)
         latent_dim = chosen.choose_latent_dim(data, latent_dim)
         check_size(data, latent_dim, folds, where)
@@ -246,7 +246,25 @@ def _train(
             **dict(data.left_out),
         }
         model = _make_model(data, trained, method, spans, record)
-        return calibrate(model, data, trained, folds, shown, exact_labels=chosen.latents_are_labels)
+        exact = chosen.latents_are_labels
+        model = calibrate(model, data, trained, folds, shown, exact_labels=exact)
+        _show_held_out(model, shown.say, choice_of_latents=not exact)
+        return model
+
+
+def _show_held_out(model: LuxModel, say: Callable[[str], None], *, choice_of_latents: bool) -> None:
+    """Print how well labels of stars left out were predicted, if measured, and what follows."""
+    from luxscale.analysis.tables import format_records
+    from luxscale.training.held_out import advise_on_errors, advise_on_latents
+
+    if not model.held_out:
+        return
+    say("labels of stars left out of training\n" + format_records(model.held_out))
+    advice = advise_on_errors(model.held_out)
+    if choice_of_latents:
+        advice += advise_on_latents(model.latent_dim, model.provenance.n_stars)
+    for line in advice:
+        say(line)
 
 
 def _take_number(value: Any) -> Any:

@@ -92,7 +92,7 @@ def train_alternating(
     solver : {"exact", "jaxopt"}
         The block solves of `luxscale.training.statistics`, or the paper's Gauss-Newton and LBFGS.
     report : callable
-        Called with (method, iteration, objective per star).
+        Called with (iteration, most, objective per star).
 
     Returns
     -------
@@ -123,7 +123,7 @@ def train_alternating(
         latents = steps.latents(new, latents, latent_precision, final)
         objective = _average(latents.objective, data)
         history.append(objective)
-        report("alternating", iteration, objective)
+        report(iteration, iterations + 1, objective)
         gain = objective - last
         _check_risen(gain, objective, values, iteration)
         outputs, turned = turn_to_canonical_gauge(new, latents, data.n_stars, data.informing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from luxscale.model.inference import Inference
 from luxscale.model.lux import LuxModel, Output
 from luxscale.progress import Progress
 from luxscale.schema.windows import Spans
+from luxscale.training import held_out
 from luxscale.training.data import BLOCK, Trained, TrainingData
 from luxscale.training.misfit import measure_misfit
 
@@ -45,7 +47,7 @@ def calibrate(
     *,
     exact_labels: bool,
 ) -> LuxModel:
-    """Put the misfit of labels and the limits of flags, measured out of fold, into a model.
+    """Put what is measured out of fold into a model: misfit and table of labels, limits of flags.
 
     The latents of a fold's stars are those of the whole training; what is regressed on them,
     weights and scatter, is not. That a star's own latents bear on the gauge that others are given
@@ -70,12 +72,16 @@ def calibrate(
     if folds == 1:
         return model
     left_out = _concatenate(measure_each_fold(model, data, trained, folds, shown))
-    labels = zip(model.labels, left_out.labels, strict=True)
-    floors = {output.name: measure_misfit(*residuals) for output, residuals in labels}
+    floors = {}
+    records = []
+    for output, residuals in zip(model.labels, left_out.labels, strict=True):
+        floors[output.name] = measure_misfit(*residuals)
+        records += held_out.measure_labels(output, residuals, floors[output.name])
     return dataclasses.replace(
         model,
         outputs=tuple(_add_floor(o, floors, exact_labels) for o in model.outputs),
         limits=(_set_limit(left_out.chi2), _set_limit(left_out.distance)),
+        provenance=dataclasses.replace(model.provenance, held_out=json.dumps(records)),
     )
 
 
@@ -95,9 +101,9 @@ def measure_each_fold(
     for output in model.outputs:
         windows.update(output.windows)
     parts = []
-    shown.stage("regression without each fold")
+    shown.stage("training again without each fold")
     for k, fit in enumerate(trained.leave_out(rows)):
-        shown.stage(f"fold {k + 1} of {folds}")
+        shown.stage(f"measuring errors on stars left out, fold {k + 1} of {folds}")
         outputs = data.to_model(fit.arrays, trained.kinds, windows, fit.noises)
         part = dataclasses.replace(model, outputs=outputs, prior=fit.prior or model.prior)
         parts.append(_measure(part, data, rows[k]))

@@ -41,7 +41,7 @@ def train_cannon(data: TrainingData, latent_dim: int, *, report: Report) -> Trai
     latent_dim : int
         The number of labels.
     report : callable
-        Called with (method, round, objective per star).
+        Called with (round, most, objective per star).
 
     Returns
     -------
@@ -58,7 +58,7 @@ def train_cannon(data: TrainingData, latent_dim: int, *, report: Report) -> Trai
     for number in range(_ROUNDS):
         outputs = _regress(outputs, latents, complete, data, _STEPS)
         history.append(_compute_objective(outputs, terms, complete, data))
-        report("cannon", number, history[-1])
+        report(number, _ROUNDS, history[-1])
     maps = _make_label_maps(data, latent_dim)
 
     def put_label_maps(regressed: _Outputs) -> _Outputs:

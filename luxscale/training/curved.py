@@ -75,7 +75,7 @@ def train_curved(
     refine : int
         Most steps of refinement on the labels; how many are taken, labels of stars left out say.
     report : callable
-        Called with (method, iteration, objective per star).
+        Called with (iteration, most, objective per star).
 
     Returns
     -------
@@ -123,7 +123,7 @@ def train_curved(
         state, objective = expect(state, tables, steps, heavy=number >= _HEAVY_FROM)
         state = update_prior(state)
         history.append(objective)
-        report("curved", number, objective)
+        report(number, iterations, objective)
     state = maximise(state, tables)
     steps = _choose_steps(state, tables, data, refine) if refine else 0
 

@@ -19,7 +19,7 @@ from luxscale.model.priors import Prior
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.windows import Spans
 
-Report = Callable[[str, int, float], None]
+Report = Callable[[int, int, float], None]
 
 #: Makes a decoder of weights and offset.
 MakeDecoder = Callable[[Any, Any], Decoder]

@@ -58,7 +58,7 @@ def train_marginal(
     tolerance : float
         Stop when an iteration gains less than this in ln evidence per measured value.
     report : callable
-        Called with (method, iteration, objective per star).
+        Called with (iteration, most, objective per star).
 
     Returns
     -------
@@ -88,7 +88,7 @@ def train_marginal(
         latents = solve_latents(outputs, 1.0)
         objective = np.asarray(latents.objective[: data.n_stars], float)
         history.append(float(objective.mean()))
-        report("marginal", iteration, history[-1])
+        report(iteration, iterations, history[-1])
         # scatter is fitted every second time: two iterations together are what gains
         if iteration > 1 and history[-1] - history[-3] < 2 * least_gain:
             break

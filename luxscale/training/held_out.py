@@ -1,0 +1,109 @@
+"""What stars left out of training tell of each label: a table, and advice that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from luxscale.analysis.evaluate import LABEL, UNITS, measure_pairs
+from luxscale.analysis.tables import to_records
+from luxscale.model.lux import Output
+from luxscale.schema.variables import STAR
+
+if TYPE_CHECKING:
+    from luxscale.training.calibrate import Residuals
+
+#: Ratios of scatter to errors that are far from 1: some misfit is usual, a lack of scatter is not.
+_LEAST_PULL, _MOST_PULL = 0.5, 3.0
+
+#: Fewest stars from which such a ratio is told, and fewest for each latent.
+_LEAST_STARS, _STARS_PER_LATENT = 30, 8
+
+
+def measure_labels(output: Output, residuals: Residuals, floor: np.ndarray) -> list[dict[str, Any]]:
+    """Return how well the labels of one output are predicted, a record each.
+
+    Parameters
+    ----------
+    output : Output
+    residuals : Residuals
+        Of the stars of all folds.
+    floor : array, (label,)
+        Misfit, part of the error of a predicted label.
+
+    Returns
+    -------
+    list of dict
+        What `luxscale.analysis.evaluate.compare` measures; ``formal_err`` and ``training_err``,
+        median formal error of the prediction and of the given label; and ``formal_pull``, the pull
+        if only these two errors are counted.
+    """
+    dims = (STAR, LABEL)
+    pairs = xr.Dataset(
+        {
+            "inferred": (dims, residuals.residual),
+            "inferred_err": (dims, np.hypot(residuals.formal, floor)),
+            "truth": (dims, np.zeros_like(residuals.residual)),
+            "truth_err": (dims, residuals.label_err),
+        },
+        {
+            LABEL: np.array(output.coord, object),
+            UNITS: (LABEL, np.array(output.units, object)),
+        },
+        {"truth_name": output.name},
+    )
+    without_misfit = pairs.assign(inferred_err=(dims, residuals.formal))
+    records = to_records(measure_pairs(pairs))
+    formal = to_records(measure_pairs(without_misfit))
+    for m, (record, of_formal) in enumerate(zip(records, formal, strict=True)):
+        known = np.isfinite(residuals.residual[:, m])
+        record["formal_err"] = of_formal["median_err"]
+        record["training_err"] = (
+            float(np.median(residuals.label_err[known, m])) if known.any() else None
+        )
+        record["formal_pull"] = of_formal["pull"]
+    return records
+
+
+def advise_on_errors(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Say for which labels errors are far larger or smaller than the scatter of stars left out.
+
+    Parameters
+    ----------
+    records : sequence of dict
+        From `measure_labels`.
+    """
+    told = [r for r in records if r["n_stars"] >= _LEAST_STARS and r["formal_pull"]]
+    large = [r for r in told if r["formal_pull"] < _LEAST_PULL]
+    small = [r for r in told if r["formal_pull"] > _MOST_PULL]
+    lines = []
+    for record in large:
+        # whichever is larger makes up most of the error
+        of_labels = record["training_err"] >= record["formal_err"]
+        whose = "training labels" if of_labels else "spectra"
+        pull = record["formal_pull"]
+        lines.append(
+            f"{record['label']}: pull {pull:.2f} without misfit: errors of the {whose} look "
+            f"overestimated about {1 / pull:.1f} times"
+        )
+    if small:
+        pulls = ", ".join(f"{r['label']} {r['formal_pull']:.1f} times" for r in small)
+        lines.append(
+            f"labels scatter more than errors of spectra and training labels say ({pulls}): "
+            "errors of the training labels or of the spectra look underestimated, or the model is "
+            "too simple; label_err of catalogues counts the rest as misfit"
+        )
+    return lines
+
+
+def advise_on_latents(latent_dim: int, n_stars: int) -> list[str]:
+    """Say whether there are few stars for so many latents."""
+    if n_stars >= _STARS_PER_LATENT * latent_dim:
+        return []
+    return [
+        f"{latent_dim} latents from {n_stars:,} stars, fewer than {_STARS_PER_LATENT} for each: "
+        "`luxscale crossval` tells whether fewer latents do better; more stars would help"
+    ]
