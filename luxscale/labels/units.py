@@ -36,14 +36,40 @@ def convert_unit(values: np.ndarray, unit: str, wanted: str, where: str) -> np.n
         ) from error
 
 
-def convert_error(values: np.ndarray, unit: str, wanted: str, where: str) -> np.ndarray:
+def convert_error(errors: np.ndarray, unit: str, wanted: str, where: str) -> np.ndarray:
     """Return errors in the unit that is wanted; of logarithms and temperatures, their steps."""
     from astropy import units as u
 
     pair = _find_pair(unit, wanted)
-    if pair is None or isinstance(pair[1], u.function.FunctionUnitBase) or pair[0] == u.deg_C:
-        return values
-    return convert_unit(values, unit, wanted, where)
+    if pair is None or pair[0] == u.deg_C or any(map(_is_logarithmic, pair)):
+        return errors
+    return convert_unit(errors, unit, wanted, where)
+
+
+def crosses_logarithm(unit: str, wanted: str) -> bool:
+    """Return whether one of two units is a logarithm's, such as dex(K), and the other is not."""
+    pair = _find_pair(unit, wanted)
+    return pair is not None and _is_logarithmic(pair[0]) != _is_logarithmic(pair[1])
+
+
+def propagate_error(
+    values: np.ndarray, errors: np.ndarray, unit: str, wanted: str, where: str
+) -> np.ndarray:
+    """Return the errors of values that are converted to a logarithm, or from one.
+
+    Half the interval from value - error to value + error, both in ``unit``.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        high = convert_unit(values + errors, unit, wanted, where)
+        low = convert_unit(values - errors, unit, wanted, where)
+        half: np.ndarray = np.abs(high - low) / 2
+    return half
+
+
+def _is_logarithmic(unit: Any) -> bool:
+    from astropy import units as u
+
+    return isinstance(unit, u.function.FunctionUnitBase)
 
 
 def _find_pair(unit: str, wanted: str) -> tuple[Any, Any] | None:

@@ -17,7 +17,7 @@ from luxscale.labels.abundances import (
 )
 from luxscale.labels.base import Catalog, Label, LabelSettings
 from luxscale.labels.rows import find_flagged, make_flag_mask
-from luxscale.labels.units import convert_error, convert_unit
+from luxscale.labels.units import convert_error, convert_unit, crosses_logarithm, propagate_error
 from luxscale.schema.names import suggest_names
 from luxscale.schema.placeholders import is_sentinel
 
@@ -220,11 +220,15 @@ def _read_published(inputs: _Inputs, name: str) -> _Values:
     err = _read_errors(data, label, settings, where)
     unit = file_units.get(label.column, "")
     column = f"{where}: column {label.column!r}"
-    value = convert_unit(value, unit, label.units, column)
+    converted = convert_unit(value, unit, label.units, column)
     if label.err is not None and label.index is None:
-        unit = file_units.get(label.err) or unit
-        err = convert_error(err, unit, label.units, f"{where}: column {label.err!r}")
-    return _Values(value, err, why)
+        err_unit, err_column = file_units.get(label.err) or unit, f"{where}: column {label.err!r}"
+        if crosses_logarithm(unit, label.units):
+            err = convert_error(err, err_unit, unit, err_column)
+            err = propagate_error(value, err, unit, label.units, column)
+        else:
+            err = convert_error(err, err_unit, label.units, err_column)
+    return _Values(converted, err, why)
 
 
 def _read_numbers(data: Data, label: Label, where: str) -> np.ndarray:

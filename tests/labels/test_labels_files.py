@@ -6,7 +6,7 @@ from astropy import units as u
 from astropy.table import Table
 
 from luxscale.errors import InputError
-from luxscale.labels import parse_settings, read_labels
+from luxscale.labels import LabelSettings, parse_settings, read_labels
 
 MAPPING = {"key": "ID", "column.teff": "TEFF", "error.teff": "E_TEFF"}
 
@@ -125,3 +125,26 @@ def test_further_sentinels(tmp_path):
     path = write_table(tmp_path / "t.fits", TEFF=[-9.99, 4600.0])
     found = read(path, sentinels="-9.99,-7").value[:, 0]
     np.testing.assert_array_equal(found, [np.nan, 4600])
+
+
+@pytest.mark.parametrize("err_unit", ["dex", "", "dex(K)"])
+def test_errors_of_logarithms_become_those_of_values(err_unit, tmp_path):
+    path = tmp_path / "a.ecsv"
+    table = Table({"id": ["a", "b"], "lt": [3.7, 3.6], "e_lt": [0.01, 0.02]})
+    table["lt"].unit = "dex(K)"
+    table["e_lt"].unit = err_unit or None
+    table.write(path)
+    found = read_labels(path, settings=LabelSettings(key="id", columns={"teff": "lt"}))
+    expected = np.log(10) * 10 ** np.array([3.7, 3.6]) * [0.01, 0.02]
+    np.testing.assert_allclose(found.err[:, 0], expected, rtol=1e-3)
+
+
+def test_errors_of_values_become_those_of_logarithms(tmp_path):
+    path = tmp_path / "a.ecsv"
+    table = Table({"id": ["a", "b"], "g": [100.0, 1000.0], "e_g": [1.0, 20.0]})
+    for name in ("g", "e_g"):
+        table[name].unit = "cm s-2"
+    table.write(path)
+    found = read_labels(path, settings=LabelSettings(key="id", columns={"logg": "g"}))
+    np.testing.assert_allclose(found.value[:, 0], [2, 3])
+    np.testing.assert_allclose(found.err[:, 0], np.array([0.01, 0.02]) / np.log(10), rtol=1e-3)
