@@ -107,9 +107,13 @@ def _name_apart(session: Session, table: pd.DataFrame) -> pd.DataFrame:
     for i, star, file in zip(rows, made["star"], made["file"], strict=True):
         path = paths[file]
         before = path_before.get(star)
-        if star in shared or before not in (None, path):
-            name = str(star).removeprefix(path.rpartition("/")[2] + ":")
-            names[i] = f"{path}:{name}"
+        name = str(star).removeprefix(path.rpartition("/")[2] + ":")
+        apart = f"{path}:{name}"
+        # a file that is read again has the names that it got before
+        is_taken = before is not None and before != path
+        is_new_and_shared = before is None and star in shared
+        if apart in path_before.index or is_taken or is_new_and_shared:
+            names[i] = apart
     return table.assign(star=np.array(names, object))
 
 

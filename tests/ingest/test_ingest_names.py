@@ -91,3 +91,23 @@ def test_labels_of_no_star_are_said_with_an_identifier_of_each_side(tmp_path):
     assert done.exit_code == 0, done.output
     said = "no star has a label: the survey's are like 'a', the catalogue's like 7"
     assert said in done.stderr
+
+
+def test_a_file_that_is_read_again_keeps_the_names_of_its_stars(tmp_path):
+    files = [write_npz(tmp_path / f / "t.npz", seed=i) for i, f in enumerate("ab")]
+    arrays = dict(np.load(files[0]))
+    arrays["error"][1] = np.nan
+    np.savez(files[0], **arrays)
+    for number, first in enumerate((files[:1], files)):  # named before the other is there, or not
+        out = tmp_path / f"{number}.zarr"
+        read_files(first, out)
+        made = ingest(
+            "arrays",
+            files,
+            out,
+            options={"error": "error"},
+            recipe={"continuum": "none"},
+            progress=False,
+            retry=True,
+        )
+        assert made.n_stars == 5
