@@ -32,11 +32,28 @@ def unpack(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ma.MaskedArr
     for name in _MISSING:
         if name in attributes:
             for fill in np.ravel(attributes[name]):
-                missing |= numbers == np.asarray(fill).astype(dtype)
+                missing |= _find_equal(numbers, fill)
     if any(name in attributes for name in _SCALE):
         scale, offset = (_read_number(attributes, name) for name in _SCALE)
         numbers = numbers * (1.0 if scale is None else scale) + (offset or 0.0)
     return np.ma.array(numbers, mask=missing)
+
+
+def _find_equal(numbers: np.ndarray, fill: Any) -> np.ndarray:
+    """Return where numbers are a fill value; nowhere if their type does not hold it."""
+    given = np.asarray(fill)
+    if given.dtype.kind not in "iuf":
+        return np.zeros(numbers.shape, bool)
+    if numbers.dtype.kind == "f":
+        return np.asarray(numbers == given.astype(numbers.dtype))
+    if given.dtype.kind == "f" and (not np.isfinite(given) or given != np.floor(given)):
+        return np.zeros(numbers.shape, bool)
+    whole, limits = int(given), np.iinfo(numbers.dtype)
+    if numbers.dtype.kind == "u" and given.dtype.kind == "i" and whole < 0:
+        whole += 2 ** (8 * given.dtype.itemsize)  # the bits of an unsigned one
+    if not limits.min <= whole <= limits.max:
+        return np.zeros(numbers.shape, bool)
+    return np.asarray(numbers == numbers.dtype.type(whole))
 
 
 def _is_unsigned(attributes: Mapping[str, Any]) -> bool:

@@ -113,7 +113,8 @@ def find_shifted(grid: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
     Wavelengths may differ by 0.005 of a pixel, and by the rounding of float32 where they are that.
     """
-    tolerance = 0.005 * np.gradient(expected.astype(float))
+    steps = np.gradient(expected.astype(float)) if expected.size > 1 else np.zeros(1)
+    tolerance = 0.005 * steps
     if grid.dtype.itemsize < 8:
         tolerance = tolerance + np.spacing(expected.astype(np.float32))
     shifted: np.ndarray = np.abs(grid - expected) > tolerance

@@ -31,7 +31,7 @@ def _restore_values(dataset: xr.Dataset, place: Any, **options: Any) -> xr.Datas
     filled = {
         str(name): variable
         for name, variable in dataset.variables.items()
-        if "_FillValue" in variable.encoding and "scale_factor" not in variable.encoding
+        if "_FillValue" in variable.encoding and not _PACKED & variable.encoding.keys()
     }
     names = [name for name, variable in filled.items() if _is_exact(variable)]
     zeros = [name for name, variable in filled.items() if variable.encoding["_FillValue"] in _ZEROS]
@@ -50,6 +50,7 @@ def _restore_values(dataset: xr.Dataset, place: Any, **options: Any) -> xr.Datas
 
 
 _ZEROS = (0, "", b"")
+_PACKED = {"scale_factor", "add_offset"}
 
 
 def _is_exact(variable: xr.Variable) -> bool:

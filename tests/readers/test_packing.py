@@ -121,3 +121,11 @@ def test_a_blank_source_of_gaia_is_no_star(tmp_path):
     (tmp_path / "a.csv").write_text("\ufeff" + text, encoding="utf-8")
     (found,) = FORMATS["gaia-xp"].read(tmp_path / "a.csv")
     assert found.star.tolist() == [11, -1, 22]
+
+
+def test_fill_values_that_a_type_does_not_hold_mark_nothing():
+    stored = np.array([0, -14336, 7], np.int16)
+    for fill in (np.nan, 1e20, 116736, 0.5, "-9999"):  # 116736 is -14336 in 16 bits
+        assert not unpack(stored, {"missing_value": fill}).mask.any()
+    bits = unpack(stored, {"_Unsigned": "true", "_FillValue": np.int16(-14336)})
+    assert bits.mask.tolist() == [False, True, False]

@@ -6,7 +6,7 @@ import xarray as xr
 
 from luxscale.schema.checks import check_structure
 from luxscale.schema.outputs import Role, find_outputs
-from luxscale.schema.standard import decode_names, is_same_unit, standardize_survey
+from luxscale.schema.standard import find_shifted, decode_names, is_same_unit, standardize_survey
 
 
 def set_grid(survey, values, **attrs):
@@ -88,3 +88,9 @@ def test_spellings_of_angstrom(unit):
 def test_units_that_are_not_known_are_compared_as_they_are():
     assert is_same_unit("furlong", "furlong")
     assert not is_same_unit("furlong", "Furlong")
+
+
+def test_a_grid_of_one_pixel_is_compared():
+    one = np.array([5000.0])
+    assert not find_shifted(one, one).any()
+    assert find_shifted(one + 0.1, one).all()

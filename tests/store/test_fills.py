@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 
 import luxscale as lux
 from luxscale import store
+from luxscale.store.fills import open_exactly
 
 
 def write_plainly(path, zarr_format, star, attributes=()):
@@ -77,3 +79,11 @@ def test_regions_are_labelled_with_zeros_that_are_zeros(small_survey, small_mode
     expected = lux.infer(stars, small_model)
     np.testing.assert_array_equal(catalog.flags, expected.flags)
     np.testing.assert_allclose(catalog.label_value, expected.label_value, rtol=1e-5)
+
+
+def test_whole_numbers_with_an_offset_alone_are_unpacked(tmp_path):
+    survey = xr.Dataset({"visits": ("star", np.array([10.0, 11.0, 12.0]))})
+    encoding = {"visits": {"dtype": "i2", "add_offset": 10.0, "_FillValue": -99}}
+    survey.to_zarr(tmp_path / "a.zarr", encoding=encoding, zarr_format=3, consolidated=False)
+    found = open_exactly(str(tmp_path / "a.zarr"), consolidated=False, chunks=None)
+    assert found["visits"].values.tolist() == [10, 11, 12]
