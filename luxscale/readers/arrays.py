@@ -168,6 +168,8 @@ def _fill_column(values: np.ma.MaskedArray) -> np.ndarray:
     kind = values.dtype.kind
     if kind in "US":
         return _convert_text(values.filled(b"" if kind == "S" else ""))
+    if kind == "u":  # float64 would round identifiers
+        return _convert_identifiers(values)
     if not np.ma.getmaskarray(values).any():
         return np.ma.getdata(values)
     if kind == "i":

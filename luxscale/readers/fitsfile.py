@@ -120,10 +120,10 @@ class Table:
     def get_identifiers(self, name: str) -> np.ndarray:
         """Return a column with -1 where whole numbers are missing: (row,)."""
         missing = self.find_missing(name)
-        if missing.ndim == 1 and missing.any():
-            values = np.asarray(self._rows[name])
+        values = np.asarray(self._rows[name])
+        if missing.ndim == 1 and missing.any() and values.dtype.kind in "iu":
             return np.where(missing, -1, values.astype(np.int64))
-        return self[name]
+        return self[name]  # NaN in a column that TSCAL makes one of fractions
 
     def find_missing(self, name: str) -> np.ndarray:
         """Return where a column of whole numbers has the one that stands for none (TNULL)."""

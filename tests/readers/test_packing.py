@@ -129,3 +129,33 @@ def test_fill_values_that_a_type_does_not_hold_mark_nothing():
         assert not unpack(stored, {"missing_value": fill}).mask.any()
     bits = unpack(stored, {"_Unsigned": "true", "_FillValue": np.int16(-14336)})
     assert bits.mask.tolist() == [False, True, False]
+
+
+def test_unsigned_identifiers_with_missing_ones_keep_their_digits(tmp_path):
+    path = write_hdf5(tmp_path / "a.h5", np.ones((2, 6)), np.arange(2), {})
+    gaia = np.array([5853498713190525697, 0], np.uint64)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("gaia", data=gaia).attrs["_FillValue"] = np.uint64(0)
+        file["beyond"] = gaia + np.uint64(2**63)
+    columns = read(path, columns="gaia,beyond").columns
+    assert columns["gaia"].tolist() == [5853498713190525697, -1]
+    assert columns["beyond"].tolist() == [str(5853498713190525697 + 2**63), str(2**63)]
+
+
+def test_scaled_columns_of_fits_with_missing_ones_keep_their_fractions(tmp_path):
+    rows = np.zeros(2, [("flux", ">f4", 6), ("error", ">f4", 6), ("star", "S1"), ("rv", ">i2")])
+    rows["flux"], rows["error"], rows["star"], rows["rv"] = 1, 0.01, [b"a", b"b"], [37, -999]
+    path = tmp_path / "a.fits"
+    grid = fits.ImageHDU(WAVELENGTH, name="wavelength")
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(rows), grid]).writeto(path)
+    cards = b"".join(
+        f"{name:8}= {value:>20}".encode().ljust(80) for name, value in SCALED_CARDS.items()
+    )
+    raw = path.read_bytes()
+    end = raw.index(b"END".ljust(80), 2880)
+    path.write_bytes(raw[:end] + cards + b"END".ljust(80) + raw[end + len(cards) + 80 :])
+    found = read(path, columns="rv").columns["rv"]
+    np.testing.assert_allclose(found, [3.7, np.nan])
+
+
+SCALED_CARDS = {"TSCAL4": "0.1", "TZERO4": "0.0", "TNULL4": "-999"}

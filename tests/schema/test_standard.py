@@ -6,7 +6,7 @@ import xarray as xr
 
 from luxscale.schema.checks import check_structure
 from luxscale.schema.outputs import Role, find_outputs
-from luxscale.schema.standard import find_shifted, decode_names, is_same_unit, standardize_survey
+from luxscale.schema.standard import decode_names, find_shifted, is_same_unit, standardize_survey
 
 
 def set_grid(survey, values, **attrs):
