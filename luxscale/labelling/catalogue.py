@@ -18,10 +18,11 @@ from luxscale.errors import InputError, RunError
 from luxscale.labelling.layout import FORMAT, STAR_ENCODING, lay_out, read_stars
 from luxscale.labelling.marks import describe_changed, load_marks, record_marks
 from luxscale.labelling.plan import Plan, Region
-from luxscale.model.inference import Inference, Result, describe_results, pick_given
+from luxscale.model.inference import Inference, Result, describe_results
 from luxscale.model.lux import LuxModel
 from luxscale.runs.target import check_place, clear_place, list_changed
 from luxscale.schema import flags
+from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.status import DONE, NOT_DONE
 from luxscale.schema.variables import LATENT, STAR
 from luxscale.store import damage
@@ -75,7 +76,10 @@ class Catalogue:
     @functools.cached_property
     def inference(self) -> Inference:
         """The model, prepared to infer from the given outputs."""
-        return Inference.of(self.model, self.plan.given, covariance=self.plan.covariance)
+        prepared = Inference.of(self.model, self.plan.given, covariance=self.plan.covariance)
+        # the survey's errors may have the other form than those the model was trained on
+        survey = store.open_dataset(self.plan.survey, dask=False, kind="survey")
+        return prepared.reading(pick_outputs(survey, self.plan.given, self.plan.survey))
 
     @functools.cached_property
     def results(self) -> tuple[Result, ...]:
@@ -85,8 +89,7 @@ class Catalogue:
     @functools.cached_property
     def input_names(self) -> list[str]:
         """Variables of the survey that a run reads."""
-        outputs = pick_given(self.model, self.plan.given)
-        return [v for o in outputs for v in o.spec.variables]
+        return list(self.inference.variables)
 
     def describe_slow_input(self) -> list[str]:
         """Say which variables that a run reads lie in chunks that are slow to read."""

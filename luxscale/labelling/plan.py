@@ -117,11 +117,11 @@ def make_plan(
         )
     check_covariance(loaded, covariance)
     opened = _open_survey(paths[0], [o.name for o in outputs])
-    check_match(opened, outputs, paths[0])
+    specs = check_match(opened, outputs, paths[0])
     stars = opened[STAR].values
     check_unique(stars, paths[0])
     given_names = tuple(o.name for o in outputs)
-    variables = [v for o in outputs for v in o.spec.variables]
+    variables = [v for spec in specs for v in spec.variables]
     identity = {
         "survey": _compute_checksum(opened[variables], stars),
         "model": str(fingerprint),

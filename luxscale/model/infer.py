@@ -14,7 +14,7 @@ from luxscale.model.inference import Inference, pick_given
 from luxscale.model.lux import LuxModel, Output, coordinates
 from luxscale.schema import flags
 from luxscale.schema.checks import check_structure
-from luxscale.schema.outputs import OutputSpec, pick_outputs
+from luxscale.schema.outputs import OutputSpec, list_partners, pick_outputs
 from luxscale.schema.standard import find_shifted, is_same_unit, standardize_survey
 from luxscale.schema.variables import CATALOG, STAR
 
@@ -37,7 +37,9 @@ def check_match(
             f"{where}: no dim {STAR!r}; its dims are {dims}: name that of the stars so, by "
             f".rename(NAME={STAR!r})"
         )
-    used = {v for o in outputs for v in (*o.spec.variables, o.spec.dim, STAR)}
+    used = {STAR}
+    for output in outputs:
+        used |= {output.name, *list_partners(output.name), output.spec.dim}
     present = survey[[v for v in survey.variables if v in used]]
     if present.data_vars and survey.sizes.get(STAR):  # an empty selection gives an empty catalogue
         check_structure(present, where)

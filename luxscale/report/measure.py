@@ -25,6 +25,7 @@ from luxscale.errors import InputError
 from luxscale.plot.pulls import assign_bins, make_snr_bins
 from luxscale.report.sources import Inputs
 from luxscale.schema.blocks import iterate_blocks, round_to_chunks, spread_evenly
+from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.stars import match_stars
 from luxscale.schema.status import find_done
 from luxscale.schema.variables import STAR
@@ -332,8 +333,9 @@ def measure_fit(
     survey, model = inputs.survey, inputs.model
     assert survey is not None
     assert model is not None
-    names, chunk = list(model[output].spec.variables), store.get_star_chunk(survey)
-    grid = survey[model[output].spec.dim]
+    (spec,) = pick_outputs(survey, output, inputs.survey_where)
+    names, chunk = list(spec.variables), store.get_star_chunk(survey)
+    grid = survey[spec.dim]
     block = max(1, int(_BLOCK_BYTES / (8 * grid.size)))
     finished = find_done(inputs.catalog)
     count, total, squares = np.zeros((3, grid.size))

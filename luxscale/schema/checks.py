@@ -59,8 +59,8 @@ def check_structure(
         pick_outputs(dataset, names, where)
     elif not find_outputs(dataset):
         raise InputError(
-            f"{where}: no output: it needs 'flux' with 'flux_ivar', or 'label_value' with "
-            "'label_err', on (star, ...)"
+            f"{where}: no output: it needs 'flux' with 'flux_ivar' or 'flux_err', or 'label_value' "
+            "with 'label_err', on (star, ...)"
         )
 
 
@@ -87,19 +87,20 @@ def _structure_problems(dataset: xr.Dataset) -> Iterator[str]:
             )
     if dataset.sizes.get(STAR) == 0:
         yield "it holds no stars"
-    for name, partner, constant in (
-        ("flux", "flux_ivar", "flux_ivar = 1 / error**2"),
-        ("label_value", "label_err", "label_err to it"),
+    for name, asked, partners in (
+        ("flux", "'flux_ivar' or 'flux_err'", ("flux_ivar", "flux_err")),
+        ("label_value", "'label_err'", ("label_err",)),
     ):
-        if name in dataset and partner not in dataset:
+        present = [partner for partner in partners if partner in dataset]
+        if name in dataset and not present:
             yield (
-                f"no variable {partner!r}, which {name!r} needs; if all values have the same "
-                f"error, set {constant} everywhere"
+                f"no variable {asked}, which {name!r} needs; if all values have the same "
+                f"error, set {partners[-1]} to it everywhere"
             )
-        if partner in dataset and name not in dataset:
+        if present and name not in dataset:
             yield (
-                f"no variable {name!r}, to which {partner!r} belongs; add it, or leave out "
-                f"{partner!r}"
+                f"no variable {name!r}, to which {present[0]!r} belongs; add it, or leave out "
+                f"{present[0]!r}"
             )
     for output in find_outputs(dataset):
         yield from _output_problems(dataset, output)

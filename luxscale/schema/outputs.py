@@ -74,7 +74,8 @@ class OutputSpec:
                 return noise
             return np.where(np.isnan(noise) & np.isnan(values), 0, noise)
         known = np.isfinite(values) & np.isfinite(noise) & (noise > 0)
-        error = np.where(known, noise, 1)
+        # in float64: the inverse square of a small error is beyond float32
+        error = np.where(known, noise, 1).astype(float)
         # an absurdly small error is an error, not a breach: see blocks.MOST_IVAR
         with np.errstate(over="ignore"):
             ivar = np.minimum((1 / error) ** 2, np.finfo(float).max)
@@ -101,7 +102,8 @@ def find_outputs(dataset: xr.Dataset) -> tuple[OutputSpec, ...]:
         if errors:
             role = find_role(dataset, name)
             found.append(OutputSpec(name=name, dim=dim, noise=errors[0], role=role))
-    return tuple(sorted(found, key=lambda o: (o.is_ivar, o.name)))
+    # in one order whatever form the errors of spectra have
+    return tuple(sorted(found, key=lambda o: (o.is_ivar or o.role is Role.SPECTRUM, o.name)))
 
 
 def find_role(dataset: xr.Dataset, name: str) -> Role:

@@ -108,6 +108,12 @@ SURVEY = (
         dtype="float32",
         doc="inverse variance of the flux; 0 = pixel missing",
     ),
+    Variable(
+        name="flux_err",
+        dims=(STAR, "wavelength"),
+        dtype="float32",
+        doc="in its place: one-sigma error of the flux; NaN = pixel missing",
+    ),
     Variable(name="label_value", dims=(STAR, "label"), dtype="float64", doc="label; NaN = missing"),
     Variable(
         name="label_err",

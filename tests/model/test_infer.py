@@ -395,7 +395,11 @@ def attr(key, value):
             "no variable 'flux', .* has the outputs: label_value",
         ),
         (lambda s: s.drop_vars("flux"), "flux", "no variable 'flux', to which 'flux_ivar' belongs"),
-        (lambda s: s.drop_vars("flux_ivar"), "flux", "no variable 'flux_ivar', which 'flux' needs"),
+        (
+            lambda s: s.drop_vars("flux_ivar"),
+            "flux",
+            "no variable 'flux_ivar' or 'flux_err', which 'flux' needs",
+        ),
         (lambda s: s.transpose(), "flux", "'flux' has dims .*expected .*transpose"),
         (
             lambda s: s.isel(label=[1, 0, 2, 3]),
