@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,6 +107,12 @@ def make_plan(
     ------
     InputError
     """
+    for name, path in (("survey", survey), ("model", model), ("catalog", catalog)):
+        if not isinstance(path, str | os.PathLike):
+            raise InputError(
+                f"{name} is a {type(path).__name__}, not the path of a store; what is in memory is "
+                "labelled by lux.infer(survey, model)"
+            )
     paths = [store.make_absolute(p) for p in (survey, model, catalog)]
     # what a model states is compared with its arrays when it is loaded
     fingerprint = _open_model(paths[1]).attrs.get("fingerprint")

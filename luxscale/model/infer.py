@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
+from luxscale.model.arguments import take_model, take_survey
 from luxscale.model.inference import Inference, pick_given
 from luxscale.model.lux import LuxModel, Output, coordinates
 from luxscale.schema import flags
@@ -17,6 +19,9 @@ from luxscale.schema.checks import check_structure
 from luxscale.schema.outputs import OutputSpec, list_partners, pick_outputs
 from luxscale.schema.standard import find_shifted, is_same_unit, standardize_survey
 from luxscale.schema.variables import CATALOG, STAR
+
+#: How `infer` is called.
+_CALL = "lux.infer(survey, model)"
 
 _DOC = {v.name: v.doc for v in CATALOG}
 
@@ -83,8 +88,8 @@ def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
 
 
 def infer(
-    survey: xr.Dataset,
-    model: LuxModel,
+    survey: xr.Dataset | str | Path,
+    model: LuxModel | str | Path,
     given: str | Sequence[str] = "flux",
     *,
     covariance: bool = False,
@@ -93,9 +98,10 @@ def infer(
 
     Parameters
     ----------
-    survey : Dataset
-        With the given outputs on (star, ...); lazy if it is backed by Dask.
-    model : LuxModel
+    survey : Dataset, str or Path
+        With the given outputs on (star, ...); lazy if it is backed by Dask, as one that is given by
+        its path. One star may come without the dim, as ``survey.isel(star=0)``.
+    model : LuxModel, str or Path
     given : str or sequence of str
         Outputs to infer from: ``"flux"`` for labels from spectra (equation 10), ``"label_value"``
         for spectra from labels (equation 11), or several. Errors of labels that are themselves
@@ -111,7 +117,7 @@ def infer(
     Raises
     ------
     InputError
-        If the survey's outputs or grids are not the model's.
+        If the survey's outputs or grids are not the model's, or survey and model are swapped.
 
     Examples
     --------
@@ -121,8 +127,9 @@ def infer(
     (('star', 'label'), ('star', 'latent'))
     >>> emulated = lux.predict(lux.infer(survey, model, given="label_value"), model, output="flux")
     """
+    model = take_model(model, _CALL)
     inference = Inference.of(model, given, covariance=covariance)
-    survey = standardize_survey(survey)
+    survey = standardize_survey(take_survey(survey, _CALL, given))
     specs = check_match(survey, pick_given(model, given), "survey")
     return decorate_catalog(infer_dataset(survey, inference.reading(specs)), model)
 

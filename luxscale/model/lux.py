@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from luxscale.schema.windows import find_within
 _ARRAYS = ("scatter", "scale", "floor", "used")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Output:
     """One output of a model: what it is, its map from latents, and its noise.
 
@@ -102,6 +103,26 @@ class Output:
         grid = np.asarray(self.coord)
         return np.flatnonzero(find_within(grid, spans))
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that inference depends on."""
+        return _compute_digest([_describe(self)], [self])
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both are the same output, with the same map and noise."""
+        if not isinstance(other, Output):
+            return NotImplemented
+        return self is other or self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        """Return the hash of the fingerprint."""
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        features = f"{self.spec.dim}: {len(self.coord)}"
+        return f"<Output {self.name} ({features}), {self.spec.role.value}, map {self.map.kind}>"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Provenance:
@@ -129,7 +150,7 @@ class Provenance:
     held_out: str = "[]"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class LuxModel:
     """A trained Lux model: latents z, and for each output a map from z and a noise model.
 
@@ -197,13 +218,25 @@ class LuxModel:
     def fingerprint(self) -> str:
         """SHA-256 of all that inference depends on."""
         parts = [self.limits, self.prior.identity, *(_describe(o) for o in self.outputs)]
-        digest = hashlib.sha256(repr(parts).encode())
-        for output in self.outputs:
-            arrays = [getattr(output, name) for name in (*_ARRAYS, "bounds")]
-            arrays += jax.tree.leaves(output.correlation)
-            for array in (*jax.tree.leaves(output.map), *arrays):
-                digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        return _compute_digest(parts, self.outputs)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the outputs."""
+        return (output.name for output in self.outputs)
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is an output of a name."""
+        return any(output.name == name for output in self.outputs)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both infer the same: their fingerprints are equal."""
+        if not isinstance(other, LuxModel):
+            return NotImplemented
+        return self is other or self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        """Return the hash of the fingerprint."""
+        return hash(self.fingerprint)
 
     def to_dataset(self) -> xr.Dataset:
         """Return the model as a labelled Dataset, which `from_dataset` turns back."""
@@ -247,6 +280,17 @@ jax.tree_util.register_dataclass(
 jax.tree_util.register_dataclass(
     LuxModel, ["outputs", "objective"], ["provenance", "limits", "prior"]
 )
+
+
+def _compute_digest(parts: Sequence[Any], outputs: Sequence[Output]) -> str:
+    """Return the SHA-256 of what describes outputs, and of their arrays."""
+    digest = hashlib.sha256(repr(parts).encode())
+    for output in outputs:
+        arrays = [getattr(output, name) for name in (*_ARRAYS, "bounds")]
+        arrays += jax.tree.leaves(output.correlation)
+        for array in (*jax.tree.leaves(output.map), *arrays):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _describe(output: Output) -> tuple:

@@ -20,6 +20,8 @@ from luxscale.training.methods import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import xarray as xr
 
     from luxscale.model.lux import LuxModel
@@ -31,7 +33,7 @@ __all__ = ["train"]
 
 
 def train(
-    survey: xr.Dataset,
+    survey: xr.Dataset | str | Path,
     latent_dim: int | None = None,
     *,
     recipe: str | None = None,
@@ -50,7 +52,7 @@ def train(
 
     Parameters
     ----------
-    survey : Dataset
+    survey : Dataset, str or Path
         Training stars; those without any label are left out.
     latent_dim : int, optional
         Number of latents P; 48 by default, 12 for the curved method. The Cannon has one per label,
@@ -121,6 +123,9 @@ def train(
     >>> model["flux"].scatter.shape == (survey.sizes["wavelength"],)  # the paper's s
     True
     """
+    from luxscale.model.arguments import take_survey
+
+    survey = take_survey(survey, "lux.train(survey)", outputs)
     check_whole("folds", folds, 1)
     check_whole("seed", seed, 0)
     label_clip = check_label_clip(label_clip)
