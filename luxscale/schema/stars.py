@@ -61,7 +61,8 @@ class StarIndex(PandasIndex, metaclass=_LikePandasIndex):
     def _build(self) -> PandasIndex:
         if self._built is None:
             identifiers = pd.Index(_to_pandas(self._variable.values), name=self._name)
-            self._built = PandasIndex(identifiers, self.dim)
+            # what xarray finds for text of pandas is no dtype of NumPy in all of its versions
+            self._built = PandasIndex(identifiers, self.dim, coord_dtype=self.coord_dtype)
         return self._built
 
     @property
@@ -115,8 +116,8 @@ class StarIndex(PandasIndex, metaclass=_LikePandasIndex):
 
     def join(self, other: PandasIndex, how: str = "inner") -> PandasIndex:  # type: ignore[override]
         """Join with the stars of another Dataset, by identifier."""
-        other_built = other._build() if isinstance(other, StarIndex) else other
-        return self._build().join(other_built, how)
+        # with three Datasets, xarray calls this with what two have joined to as self
+        return _get_built(self).join(_get_built(other), how)
 
     @classmethod
     def concat(cls, indexes: Any, dim: Hashable, positions: Any = None) -> StarIndex:
@@ -189,6 +190,11 @@ def _advise_star(index: pd.Index, missing: Any) -> str:
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"give identifiers, such as {_give_example(index)}"
+
+
+def _get_built(index: PandasIndex) -> PandasIndex:
+    """Return the ordinary index that an index of either kind stands for."""
+    return index._build() if isinstance(index, StarIndex) else index
 
 
 def _get_variable(index: PandasIndex) -> xr.Variable:

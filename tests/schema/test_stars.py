@@ -192,6 +192,20 @@ def test_it_joins_with_an_ordinary_index(stars, ages, how, ours_first):
         np.testing.assert_array_equal(ours["star"], theirs["star"])
 
 
+@pytest.mark.parametrize("how", ["inner", "outer"])
+def test_three_join(stars, ages, how):
+    more = xr.Dataset({"mass": ("star", np.arange(5.0, 9))}, {"star": names(4, 5)})
+    parts = [stars, ages, more.drop_indexes("star").set_xindex("star", StarIndex)]
+    plain = [part.drop_indexes("star").set_xindex("star") for part in parts]
+    xr.testing.assert_equal(xr.merge(parts, join=how), xr.merge(plain, join=how))
+
+
+def test_the_type_of_joined_identifiers_is_of_numpy(stars, ages):
+    joined = stars.xindexes["star"].join(ages.xindexes["star"], "inner")
+    assert isinstance(stars.xindexes["star"]._build().coord_dtype, np.dtype)
+    assert isinstance(joined.coord_dtype, np.dtype)
+
+
 def test_arithmetic_and_assignment_match_stars_of_an_ordinary_index(stars, ages):
     assert (stars["x"] - ages["age"]).values.tolist() == [0.0] * 6
     assert (ages["age"] - stars["x"]).values.tolist() == [0.0] * 6
