@@ -33,9 +33,10 @@ def make(survey, tmp_path):
 
 def test_without_a_choice_it_is_the_recipes_that_the_stars_of_the_folds_can_carry(make):
     grid = make(folds=3)
-    assert grid.axes == (("recipe", ("linear", "curved")),)
-    linear, curved = (grid.find_recipe(task.setting) for task in grid.tasks[::-3])
+    assert grid.axes == (("recipe", ("linear", "mixed", "curved")),)
+    linear, mixed, curved = (grid.find_recipe(task.setting) for task in grid.tasks[::-3])
     assert (linear.method, linear.latent_dim, linear.settings) == ("marginal", 48, {})
+    assert (mixed.method, mixed.latent_dim, mixed.settings["quadratic"]) == ("curved", 46, 4)
     # 400 stars in training: 21 terms, 6 Gaussians
     assert (curved.method, curved.latent_dim) == ("curved", 5)
     assert curved.settings["gaussians"] == 6
@@ -90,7 +91,8 @@ def test_what_does_not_go_together_is_refused(make, options, message):
 def test_a_grid_of_the_first_format_is_read(make):
     identity = dict(make(latent_dims=[4, 2], priors=[3.0]).identity)
     assert json.loads(identity["grid"]) == [[2, 4], [3.0]]
-    assert set(identity) == {"survey", "stars", "grid", "folds", "method", "outputs", "settings"}
+    expected = {"survey", "stars", "grid", "folds", "method", "outputs", "settings", "label_clip"}
+    assert set(identity) == expected
     assert cv.read_axes(identity) == (("latent_dim", (2, 4)), ("prior", (3.0,)))
     grid = make(recipes=["curved"], gaussians=[2, 4])
     assert cv.read_axes(dict(grid.identity)) == grid.axes

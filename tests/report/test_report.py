@@ -512,6 +512,7 @@ def test_the_command(made, tmp_path):
         "path": str(tmp_path / "a.html"),
         "bytes": (tmp_path / "a.html").stat().st_size,
         "stars": 300,
+        "compared": None,
     }
     again = run("--quiet")
     assert again.exit_code == 1 and "a report is there already" in again.stderr

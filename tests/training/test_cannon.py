@@ -368,7 +368,7 @@ def test_linear_spectra_and_labels_agree_with_lux(world, held_out):
                 label_value=s["label_value"].where((np.arange(800)[:, None] + np.arange(3)) % 3 > 0)
             ),
             {},
-            "The Cannon needs stars that have every label: 0 of 800 do, for 10 coefficients a "
+            "The Cannon needs stars that have every label: 0 of 800 do, for 10 coefficients per "
             "pixel; select fewer labels",
         ),
         (
