@@ -106,7 +106,7 @@ def measure_losses(results: xr.Dataset, score: str = LABEL_LOSS) -> np.ndarray:
     Raises
     ------
     InputError
-        If there is no such score.
+        If there is no such score, or fewer than two stars have one.
     """
     is_done = list_done(results)
     if score == LABEL_LOSS:
@@ -122,13 +122,19 @@ def measure_losses(results: xr.Dataset, score: str = LABEL_LOSS) -> np.ndarray:
         )
     loss[~is_done] = np.nan
     has_loss = np.isfinite(loss[is_done]).all(axis=0)
+    if has_loss.sum() < 2:
+        raise InputError(
+            f"settings cannot be compared: {has_loss.sum()} stars left out have a {score} at every "
+            "setting, and two are needed; give results with more stars that have labels and spectra"
+        )
     return loss[:, has_loss]
 
 
 def _measure_label_losses(results: xr.Dataset, is_done: np.ndarray) -> np.ndarray:
     """Return the mean over labels of ln(1 + (d / u)^2), u the scatter of the first setting done."""
     names = [name for name, _ in find_axes(results)]
-    seen = results["n_pixels"].transpose(*names, STAR).values.reshape(is_done.size, -1) > 0
+    seen = results["n_pixels"].transpose(*names, STAR).values
+    seen = seen.reshape(is_done.size, seen.shape[-1]) > 0
     parts = []
     for output in find_labels(results):
         trusted = results[f"trusted_{output}"]
@@ -140,6 +146,8 @@ def _measure_label_losses(results: xr.Dataset, is_done: np.ndarray) -> np.ndarra
         # what is no number is as wrong as can be
         difference = np.where(np.isfinite(inferred), inferred - trusted.values, np.inf)
         parts.append(np.where(known, np.abs(difference), np.nan))
+    if not parts:
+        return np.full(seen.shape, np.nan)
     difference = np.concatenate(parts, axis=2)
     has_any = ~np.isnan(difference).all(axis=(0, 1))
     difference = difference[..., has_any]
@@ -160,7 +168,7 @@ def _measure_chi2(results: xr.Dataset, score: str) -> np.ndarray:
     count = results[counted].transpose(*names, STAR).values
     per_value = np.where(count > 0, chi2 / np.maximum(count, 1), np.nan)
     loss: np.ndarray = np.log1p(per_value)
-    return loss.reshape(-1, loss.shape[-1])
+    return loss.reshape(math.prod(loss.shape[:-1]), loss.shape[-1])
 
 
 def choose(results: xr.Dataset, *, score: str = LABEL_LOSS) -> Choice:
@@ -189,7 +197,7 @@ def choose(results: xr.Dataset, *, score: str = LABEL_LOSS) -> Choice:
     Raises
     ------
     InputError
-        If there is no such score, or no setting is done.
+        If there is no such score, no setting is done, or fewer than two stars can be scored.
     """
     results = results.compute(scheduler="synchronous")
     axes = find_axes(results)
