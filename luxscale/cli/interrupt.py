@@ -69,3 +69,10 @@ def end_in_one_line() -> Iterator[None]:
     finally:
         if is_ours and not interrupts.first:
             signal.signal(signal.SIGINT, before)
+
+
+def leave_on_interrupt(status: int) -> None:
+    """Have Ctrl-C end the process at once, and in silence, after its command has ended."""
+    sys.stdout.flush()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(status))

@@ -85,6 +85,22 @@ def test_other_errors_stay_what_they_are():
     assert issubclass(Interrupted, KeyboardInterrupt)
 
 
+ENDED = """
+import atexit, os, signal, sys
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = ["luxscale", "guide", "run"]
+from luxscale.__main__ import run
+run()
+"""
+
+
+def test_an_interrupt_after_the_end_says_nothing():
+    ended = subprocess.run([sys.executable, "-c", ENDED], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "region" in ended.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [1.0, 3.0, 5.0, 8.0])
 def test_workers_leave_one_line_at_any_moment(command, seconds):
