@@ -46,7 +46,7 @@ def to_records(results: xr.Dataset) -> list[dict[str, Any]]:
     list of dict
         Keys of the axes, such as ``latent_dim`` and ``prior``; ``seconds``, median over folds;
         ``label_loss``, ``excess`` over the best and its standard error ``excess_err``, see
-        `luxscale.crossval.choice`; ``label_rmse`` and ``label_pull`` by label, over the stars of
+        `choose`; ``label_rmse`` and ``label_pull`` by label, over the stars of
         all folds; and medians over folds of `scores` such as ``label_chi2_given_spectra``. None
         where a setting is not done.
     """
