@@ -1,9 +1,8 @@
 """The choice between the settings of a cross-validation, by what they cost each star left out.
 
 The loss of a star is the mean over its labels of ln(1 + (d / u)^2), d the label inferred from its
-spectrum less the trusted one, u a scale that all settings share, and d at
-most 10 u. It is pooled over all folds, so
-neither a star far out nor a fold with one decides.
+spectrum less the trusted one, u a scale that all settings share, and d at most 10 u. It is pooled
+over all folds, so neither a star far out nor a fold with one decides.
 """
 
 from __future__ import annotations

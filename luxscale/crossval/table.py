@@ -46,9 +46,9 @@ def to_records(results: xr.Dataset) -> list[dict[str, Any]]:
     list of dict
         Keys of the axes, such as ``latent_dim`` and ``prior``; ``seconds``, median over folds;
         ``label_loss``, ``excess`` over the best and its standard error ``excess_err``, see
-        `choose`; ``label_rmse`` and ``label_pull`` by label, over the stars of
-        all folds; and medians over folds of `scores` such as ``label_chi2_given_spectra``. None
-        where a setting is not done.
+        `choose`; ``label_rmse`` and ``label_pull`` by label, over the stars of all folds; and
+        medians over folds of `scores` such as ``label_chi2_given_spectra``. None where a setting is
+        not done.
     """
     results = results.compute(scheduler="synchronous")
     # of some of the folds the median would not compare: NaN if any is missing

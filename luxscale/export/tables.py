@@ -16,8 +16,8 @@ from luxscale.progress import Progress
 #: Formats of astropy by ending.
 FORMATS = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".vot": "votable"}
 
-#: Types that VOTable has not, and the smallest that holds their values.
-_SIGNED = {"u2": "i4", "u4": "i8"}
+#: Types that VOTable has not, and the smallest of its own that hold their values.
+_VOTABLE_TYPES = {"i1": "i2", "u2": "i4", "u4": "i8"}
 
 #: Columns that every CSV of an export has, in this order.
 CSV_NAMES = b",chi2,n_pixels,flags,status"
@@ -51,7 +51,7 @@ def write_table(table: Table, path: Path, shown: Progress, suffix: str) -> None:
     for column in table.columns:
         values = np.concatenate(parts[column.name])
         if suffix == ".vot":
-            values = values.astype(_SIGNED.get(values.dtype.str[1:], values.dtype), copy=False)
+            values = _convert_for_votable(values)
         for name, element in _list_elements(column, values, suffix):
             made[name] = element
             made[name].unit = column.unit or None
@@ -62,6 +62,15 @@ def write_table(table: Table, path: Path, shown: Progress, suffix: str) -> None:
             _write_votable(made, path)
         else:
             made.write(path, format=FORMATS[suffix])
+
+
+def _convert_for_votable(values: np.ndarray) -> np.ndarray:
+    """Return values in a type that VOTable has; whole numbers beyond its largest become text."""
+    kind = values.dtype.str[1:]
+    if kind != "u8":
+        return values.astype(_VOTABLE_TYPES.get(kind, values.dtype), copy=False)
+    fits = values.size == 0 or values.max() <= np.iinfo(np.int64).max
+    return values.astype(np.int64 if fits else str)
 
 
 def _write_votable(made: Any, path: Path) -> None:

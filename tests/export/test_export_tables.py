@@ -48,3 +48,21 @@ def test_more_columns_than_fits_has_are_refused_at_once(tmp_path):
     with pytest.raises(InputError, match="columns, of which FITS tables hold 999; export to .parq"):
         export(catalog, tmp_path / "c.fits")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([-3, 5, 0, 7], "i1"), [-3, 5, 0, 7]),
+        (np.array([3, 2**60, 0, 7], "u8"), [3, 2**60, 0, 7]),
+        (np.array([3, 2**63, 0, 7], "u8"), ["3", str(2**63), "0", "7"]),
+    ],
+)
+def test_whole_numbers_that_votable_has_not(values, expected, tmp_path):
+    catalog = make_catalog(4)
+    survey = catalog[["chi2"]].assign(number=("star", values))
+    export(catalog, tmp_path / "c.vot", survey=survey, columns=["number"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = Table.read(tmp_path / "c.vot", format="votable")
+    assert table["number"].tolist() == expected
