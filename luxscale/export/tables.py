@@ -17,7 +17,7 @@ from luxscale.progress import Progress
 FORMATS = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".vot": "votable"}
 
 #: Types that VOTable has not, and the smallest of its own that hold their values.
-_VOTABLE_TYPES = {"i1": "i2", "u2": "i4", "u4": "i8"}
+_VOTABLE_TYPES = {"u2": "i4", "u4": "i8"}
 
 #: Columns that every CSV of an export has, in this order.
 CSV_NAMES = b",chi2,n_pixels,flags,status"
