@@ -70,7 +70,8 @@ def write_and_open(survey, model, folder):
 def write_raw_and_open(survey, model, folder):
     """Write a survey as xarray does, and open it with all checks."""
     path = folder / "s.zarr"
-    survey.to_zarr(path, consolidated=False, zarr_format=3, mode="w")
+    text = {name: v.astype(object) for name, v in survey.coords.items() if v.dtype.kind == "U"}
+    survey.assign_coords(text).to_zarr(path, consolidated=False, zarr_format=3, mode="w")
     lux.open_survey(path, check="all")
 
 
