@@ -9,11 +9,14 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from types import FrameType
 
 import click
+
+from luxscale.errors import InputError, RunError
 
 #: Of a command that a signal ended, as shells have it: 128 and the number of the signal.
 STATUS = 128 + signal.SIGINT
@@ -22,6 +25,21 @@ STATUS = 128 + signal.SIGINT
 _CLOSING = 10.0
 
 _AGAIN = "stopped; run the same command again"
+
+#: Packages that run a cluster: what they raise after Ctrl-C comes of its shutting down.
+_CLUSTER = {"asyncio", "concurrent", "distributed", "multiprocessing", "tornado"}
+
+#: What the system says of connections and processes that are cut off.
+_CUT_OFF = (
+    ConnectionError,
+    InterruptedError,
+    TimeoutError,
+    ProcessLookupError,
+    ChildProcessError,
+)
+
+#: What tells the user of something to mend, whatever else was under way.
+_FORESEEN = (InputError, RunError, OSError, MemoryError)
 
 
 class _Interrupts:
@@ -46,9 +64,57 @@ def _silence() -> None:
     threading.excepthook = lambda _: None
 
 
+def _comes_of_interrupt(error: BaseException) -> bool:
+    """Return whether an error after Ctrl-C is of work that it cut off, rather than one to mend."""
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    causes = list(_list_causes(error))
+    if any(map(_is_cut_off, causes)):
+        return True
+    if isinstance(error, _FORESEEN):
+        return False
+    return _passed_an_interrupt(error)
+
+
+def _list_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, that which it was raised from, and so on."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__
+
+
+def _is_cut_off(error: BaseException) -> bool:
+    """Return whether an error is of a cluster that shuts down, or of a library being loaded."""
+    if isinstance(error, _CUT_OFF) or _name_package(type(error).__module__) in _CLUSTER:
+        return True
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    # cut off while it loads, a library may raise what it likes
+    if isinstance(error, ImportError) or any(f.f_code.co_name == "<module>" for f in frames):
+        return True
+    return bool(frames) and _name_package(frames[-1].f_globals.get("__name__", "")) in _CLUSTER
+
+
+def _name_package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _passed_an_interrupt(error: BaseException) -> bool:
+    """Return whether an error was raised while KeyboardInterrupt was handled, or names it."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, KeyboardInterrupt) or "KeyboardInterrupt" in str(found):
+            return True
+        found = found.__cause__ or found.__context__
+    return False
+
+
 @contextlib.contextmanager
 def end_in_one_line() -> Iterator[None]:
-    """End a command that Ctrl-C stops with what is done, on one line of standard error."""
+    """End a command that Ctrl-C stops with what is done, on one line of standard error.
+
+    An error that is not of what Ctrl-C cut off, such as a full disk, stays what it is.
+    """
     interrupts = _Interrupts()
     before = signal.getsignal(signal.SIGINT)
     # what runs in the background ignores it, and only the main thread may set it
@@ -59,8 +125,8 @@ def end_in_one_line() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # cut off while it loads, a library may raise what it likes
-        if not isinstance(error, KeyboardInterrupt) and not interrupts.first:
+        was_interrupted = isinstance(error, KeyboardInterrupt) or interrupts.first
+        if not was_interrupted or not _comes_of_interrupt(error):
             raise
         text = str(error) if isinstance(error, KeyboardInterrupt) else ""
         sys.stdout.flush()

@@ -1,5 +1,8 @@
 """Ctrl-C ends a command with one line that says what is done, and exit status 130."""
 
+import concurrent.futures
+import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -8,19 +11,25 @@ import time
 
 import click
 import pytest
+import xarray as xr
 from click.testing import CliRunner
+from fitsfiles import write_apstar
 
 from luxscale import store
 from luxscale.cli import main
 from luxscale.cli.interrupt import STATUS, end_in_one_line
-from luxscale.errors import Interrupted
-from luxscale.labelling import run
+from luxscale.crossval import results as crossval_results
+from luxscale.errors import CannotWrite, Interrupted, RunError
+from luxscale.ingest import run as ingest_run
+from luxscale.labelling import run as labelling
 
-#: A process in the background would ignore the signal.
+#: A process in the background would ignore the signal; that Python itself starts is no affair of
+#: the command.
 START = """
 import runpy, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.argv[0] = "luxscale"
+print("started", flush=True)
 runpy.run_module("luxscale", run_name="__main__", alter_sys=True)
 """
 
@@ -34,28 +43,62 @@ def command(small_survey, small_model, tmp_path):
     return ["label", paths[0], "--model", paths[1], "--out", paths[2], "--region-stars", "50"]
 
 
-def test_what_is_done_is_said_and_the_same_command_goes_on(command, monkeypatch):
-    do, done = run.run_region, []
+@pytest.fixture
+def crossval(small_survey, tmp_path):
+    """A cross-validation of four tasks."""
+    store.write_dataset(small_survey.isel(star=slice(0, 120)), tmp_path / "s.zarr", chunk=60)
+    sizes = ["--latent-dim", "2", "--latent-dim", "3", "--folds", "2", "--iterations", "2"]
+    return ["crossval", str(tmp_path / "s.zarr"), *sizes, "--out", str(tmp_path / "cv.zarr")]
 
-    def stop_at_third(plan, region):
+
+@pytest.fixture
+def ingest(tmp_path):
+    """An ingest of 12 files."""
+    (tmp_path / "files").mkdir()
+    for i in range(12):
+        write_apstar(tmp_path / "files" / f"apStar-{i:02d}.fits", 1, name=f"2M{i:04d}", seed=i)
+    files = str(tmp_path / "files")
+    return ["ingest", "apstar", files, "--out", str(tmp_path / "i.zarr"), "--chunk", "4"]
+
+
+def interrupt_third(monkeypatch, module, name, options):
+    """Run a command that is interrupted as it begins its third item, and then once more."""
+    do, done = getattr(module, name), []
+
+    def stop_at_third(plan, item):
         if len(done) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        done.append(region)
-        return do(plan, region)
+        done.append(item)
+        return do(plan, item)
 
-    options = [*command, "--workers", "0", "--quiet"]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with foreground():
         with monkeypatch.context() as patch:
-            patch.setattr(run, "run_region", stop_at_third)
+            patch.setattr(module, name, stop_at_third)
             patch.setattr("luxscale.cli.interrupt._silence", lambda: None)
-            stopped = CliRunner().invoke(main, options)
-        again = CliRunner().invoke(main, options)
-    finally:
-        signal.signal(signal.SIGINT, before)
+            stopped = CliRunner().invoke(main, [*options, "--workers", "0", "--quiet"])
+        again = CliRunner().invoke(main, [*options, "--workers", "0", "--quiet"])
     assert (stopped.exit_code, stopped.stdout) == (STATUS, "")
-    assert stopped.stderr == "stopped: 100 of 300 stars done; the same command goes on\n"
-    assert again.exit_code == 0 and "200 of them" in again.stdout
+    assert again.exit_code == 0
+    return stopped.stderr, again.stdout
+
+
+def test_what_is_done_is_said_and_the_same_command_goes_on(command, monkeypatch):
+    stopped, again = interrupt_third(monkeypatch, labelling, "run_region", command)
+    assert stopped == "stopped: 100 of 300 stars done; the same command goes on\n"
+    assert "200 of them" in again
+
+
+@pytest.mark.slow
+def test_a_cross_validation_says_what_is_done_and_goes_on(crossval, monkeypatch):
+    stopped, again = interrupt_third(monkeypatch, crossval_results, "run_tasks", crossval)
+    assert stopped == "stopped: 2 of 4 tasks done; the same command goes on\n"
+    assert "2 tasks done in this run" in again
+
+
+def test_an_ingest_says_what_is_done_and_goes_on(ingest, monkeypatch):
+    stopped, again = interrupt_third(monkeypatch, ingest_run, "run_batch", ingest)
+    assert stopped == "stopped: 2 of 12 files done; the same command goes on\n"
+    assert "12 stars, 12 of them new" in again
 
 
 def import_a_library():
@@ -85,6 +128,98 @@ def test_other_errors_stay_what_they_are():
     assert issubclass(Interrupted, KeyboardInterrupt)
 
 
+def interrupt_and(then):
+    """Be interrupted, and do what a program does when it is."""
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+    except KeyboardInterrupt:
+        then()
+
+
+def forget_interrupt_and(then):
+    """Be interrupted, have it swallowed, as a library may, and do something later."""
+    with contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+    then()
+
+
+def fill_the_disk():
+    raise OSError(errno.ENOSPC, "No space left on device", "catalog.zarr")
+
+
+def fail_to_write():
+    raise CannotWrite("catalog.zarr: the disk is full; make room, and run the same command again")
+
+
+def make_a_mistake():
+    raise KeyError("teff")
+
+
+def lose_the_scheduler():
+    from distributed.client import CancelledError
+
+    try:
+        raise CancelledError("region-1")
+    except CancelledError as error:
+        raise RunError("the Dask scheduler is gone") from error
+
+
+def lose_a_connection():
+    from distributed.comm import CommClosedError
+
+    raise CommClosedError("in <TCP>: Stream is closed")
+
+
+def stop_an_executor():
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    pool.shutdown()
+    pool.submit(print)
+
+
+def load_a_library():
+    exec(compile("1 / 0", "library.py", "exec"), {"__name__": "library"})
+
+
+@contextlib.contextmanager
+def foreground():
+    """Have Ctrl-C do here what it does in a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("then", [fill_the_disk, fail_to_write])
+def test_an_error_to_mend_after_an_interrupt_is_told(then, monkeypatch):
+    monkeypatch.setattr("luxscale.cli.interrupt._silence", lambda: None)
+    monkeypatch.setattr("luxscale.store.open_survey", lambda *_, **__: interrupt_and(then))
+    with foreground():
+        failed = CliRunner().invoke(main, ["train", "s.zarr", "--out", "m.zarr"])
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    assert "catalog.zarr" in failed.stderr and len(failed.stderr.splitlines()) == 1
+    assert failed.stderr.startswith("Error: ")
+
+
+def test_an_error_long_after_an_interrupt_that_was_forgotten_is_told(monkeypatch):
+    monkeypatch.setattr("luxscale.cli.interrupt._silence", lambda: None)
+    with foreground(), pytest.raises(KeyError, match="teff"), end_in_one_line():
+        forget_interrupt_and(make_a_mistake)
+
+
+@pytest.mark.parametrize(
+    "then", [lose_the_scheduler, lose_a_connection, stop_an_executor, load_a_library]
+)
+def test_what_shuts_down_or_is_cut_off_says_nothing(then, monkeypatch, capsys):
+    monkeypatch.setattr("luxscale.cli.interrupt._silence", lambda: None)
+    with foreground(), pytest.raises(click.exceptions.Exit) as ended, end_in_one_line():
+        forget_interrupt_and(then)
+    assert ended.value.exit_code == STATUS
+    assert capsys.readouterr().err == "stopped; run the same command again\n"
+
+
 ENDED = """
 import atexit, os, signal, sys
 atexit.register(os.kill, os.getpid(), signal.SIGINT)
@@ -101,18 +236,64 @@ def test_an_interrupt_after_the_end_says_nothing():
     assert "region" in ended.stdout
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seconds", [1.0, 3.0, 5.0, 8.0])
-def test_workers_leave_one_line_at_any_moment(command, seconds):
-    process = subprocess.Popen(
-        [sys.executable, "-c", START, *command, "--workers", "2", "--quiet"],
+def start(options):
+    return subprocess.Popen(
+        [sys.executable, "-c", START, *options],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # a group of processes of its own, as a shell gives a command
     )
+
+
+def interrupt_after(seconds, options):
+    """Run a command, interrupt it, and check that it ends in one line; return whether it did."""
+    process = start(options)
+    assert process.stdout.readline() == "started\n"
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    if process.returncode:  # on a fast machine it has ended
-        assert process.returncode == STATUS
-        assert len(errors.splitlines()) == 1 and errors.startswith("stopped")
+    if not process.returncode:  # on a fast machine it has ended
+        return False
+    assert process.returncode == STATUS
+    assert len(errors.splitlines()) == 1 and errors.startswith("stopped")
+    return True
+
+
+def finish(options):
+    process = start(options)
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+
+
+def without_clocks(path):
+    opened = store.open_dataset(path).load().drop_attrs()
+    return opened.drop_vars(["seconds", "training_seconds"], errors="ignore")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.1, 3.0, 5.0, 8.0])
+def test_workers_leave_one_line_at_any_moment(command, seconds):
+    interrupt_after(seconds, [*command, "--workers", "2", "--quiet"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("kind", ["ingest", "crossval"])
+def test_interrupts_at_many_moments_change_no_result(kind, workers, request, tmp_path):
+    options = [*request.getfixturevalue(kind), "--workers", workers, "--quiet"]
+    for seconds in (0.1, 2.0, 4.0, 6.0):
+        if not interrupt_after(seconds, options):
+            break
+    finish(options)
+    out = options.index("--out") + 1
+    undisturbed = str(tmp_path / "undisturbed.zarr")
+    finish([*options[:out], undisturbed, *options[out + 1 :]])
+    xr.testing.assert_identical(without_clocks(options[out]), without_clocks(undisturbed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.1, 2.0, 4.0, 6.0])
+def test_training_leaves_one_line_at_any_moment(command, seconds):
+    options = ["train", command[1], "--out", command[1].replace("s.zarr", "trained.zarr")]
+    interrupt_after(seconds, [*options, "--iterations", "3000", "--tolerance", "0", "--quiet"])
