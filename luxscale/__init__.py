@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from luxscale.model.infer import infer
     from luxscale.model.lux import LuxModel
     from luxscale.model.predict import predict, predict_error
+    from luxscale.model.select import select
     from luxscale.store import open_survey
     from luxscale.training import train
 
@@ -65,6 +66,7 @@ __all__ = [
     "open_survey",
     "predict",
     "predict_error",
+    "select",
     "train",
 ]
 
@@ -78,6 +80,7 @@ _HOMES = {
     "open_survey": "luxscale.store",
     "predict": "luxscale.model.predict",
     "predict_error": "luxscale.model.predict",
+    "select": "luxscale.model.select",
     "train": "luxscale.training",
 }
 

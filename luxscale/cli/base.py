@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
-import re
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from luxscale.cli.interrupt import end_in_one_line
 from luxscale.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from luxscale.schema.selection import Selection
+
+Command = Callable[..., Any]
 
 
 class _Group(click.Group):
@@ -70,13 +76,44 @@ def show(result: Any, text: str, as_json: bool) -> None:
     click.echo(text)
 
 
-def parse_span(ctx: click.Context, param: click.Parameter, value: str | None) -> slice:
-    """Read START:STOP, of star positions; either may be left out."""
-    match = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", value or ":")
-    if match is None:
-        raise click.BadParameter("write START:STOP, e.g. 0:5000")
-    start, stop = (int(digits) if digits else None for digits in match.groups())
-    return slice(start, stop)
+def add_selection(purpose: str, *, untrained: bool = False) -> Callable[[Command], Command]:
+    """Add ``--where`` and ``--stars``, which come as one keyword ``selection``.
+
+    Parameters
+    ----------
+    purpose : str
+        What the stars are for, as "Train on these stars only".
+    untrained : bool
+        Whether stars may be those that a model was not trained on.
+    """
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(*args: Any, where: str | None, stars: str | None, **given: Any) -> Any:
+            return command(*args, selection=_read_selection(where, stars, untrained), **given)
+
+        also = ", or untrained: those that the model was not trained on" if untrained else ""
+        stars_help = f"{purpose}: by position or at random, of those that --where leaves{also}."
+        add_stars = click.option("--stars", metavar="START:STOP|random:NUMBER", help=stars_help)
+        add_where = click.option(
+            "--where",
+            metavar="CONDITION",
+            help=f"{purpose}: those that satisfy a condition, as 'snr > 50 and teff < 5000'.",
+        )
+        return add_where(add_stars(run))
+
+    return add
+
+
+def _read_selection(where: str | None, stars: str | None, untrained: bool) -> Selection:
+    from luxscale.schema.selection import FORMS, UNTRAINED, Selection
+
+    if stars == UNTRAINED and not untrained:
+        raise click.BadParameter(f"{UNTRAINED} stars need a model; write {FORMS}")
+    try:
+        return Selection.read(where, stars)
+    except InputError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def parse_windows(
@@ -102,18 +139,18 @@ def format_count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{ending}"
 
 
-def select_stars(dataset: Any, stars: slice, path: str) -> Any:
-    """Select stars by position.
+def select_stars(dataset: Any, selection: Selection, path: str, **given: Any) -> Any:
+    """Select stars as `Selection.take` does.
 
     Raises
     ------
     InputError
-        If there are no such stars; names the positions that there are.
+        If there are none.
     """
-    n_stars = dataset.sizes["star"]
-    start = stars.start or 0
-    stop = stars.stop or n_stars
-    if stop > n_stars or start >= stop:
-        asked = f"{start}:{stars.stop or ''}"
-        raise InputError(f"{path}: --stars asks for {asked}, but it holds stars 0:{n_stars}")
-    return dataset.isel(star=stars)
+    taken = selection.take(dataset, path, **given)
+    if not taken.sizes["star"]:
+        raise InputError(
+            f"{path}: none of its {dataset.sizes['star']:,} stars is left by {selection.text}; "
+            "choose others (--where, --stars)"
+        )
+    return taken

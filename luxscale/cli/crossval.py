@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, choose_log, main, parse_span, select_stars, show
+from luxscale.cli.base import JSON, QUIET, add_selection, choose_log, main, select_stars, show
 from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.cli.fit import add_label_clip, add_sizes
 from luxscale.training.methods import list_methods_with_free_latents
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from luxscale.crossval.grid import Grid
+    from luxscale.schema.selection import Selection
 
 
 @main.command(short_help="Compare recipes or sizes of models on stars left out.")
@@ -61,9 +62,7 @@ if TYPE_CHECKING:
     help="How to train: by maximum marginal likelihood (the default where a size, a prior or "
     "--iterations is given), as in the paper, or with products of latents.",
 )
-@click.option(
-    "--stars", callback=parse_span, metavar="START:STOP", help="Use these stars only, by position."
-)
+@add_selection("Use these stars only")
 @click.option(
     "--output",
     "outputs",
@@ -94,7 +93,7 @@ def crossval(
     priors: tuple[float, ...],
     folds: int,
     method: str | None,
-    stars: slice,
+    selection: Selection,
     outputs: tuple[str, ...],
     iterations: int | None,
     label_clip: float,
@@ -117,7 +116,7 @@ def crossval(
     from luxscale.runs.target import complete, open_target
 
     found = store.open_survey(survey, check="structure", outputs=outputs or None)
-    select_stars(found, stars, survey)  # refuses positions that are not there
+    select_stars(found, selection, survey)  # refuses stars that are not there
     settings: dict[str, Any] = {name: values for name, values in sizes.items() if values}
     if iterations is not None:
         settings["iterations"] = iterations
@@ -130,7 +129,8 @@ def crossval(
         folds=folds,
         method=method,
         outputs=outputs or None,
-        stars=stars,
+        condition=selection.condition,
+        stars=selection.choice.text or None,
         label_clip=label_clip,
         **settings,
     )

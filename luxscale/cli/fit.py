@@ -10,8 +10,9 @@ import click
 from luxscale.cli.base import (
     JSON,
     QUIET,
+    Command,
+    add_selection,
     main,
-    parse_span,
     parse_windows,
     select_stars,
     show,
@@ -24,10 +25,9 @@ from luxscale.training.methods import (
 )
 from luxscale.training.recipes import NAMES
 
-Command = Callable[..., Any]
-
 if TYPE_CHECKING:
     from luxscale.model.lux import LuxModel
+    from luxscale.schema.selection import Selection
 
 
 def add_sizes(*, several: bool) -> Callable[[Command], Command]:
@@ -107,12 +107,7 @@ add_label_clip = click.option(
     metavar="LABEL=LEAST:GREATEST",
     help="Infer this label from these wavelengths only (repeat).",
 )
-@click.option(
-    "--stars",
-    callback=parse_span,
-    metavar="START:STOP",
-    help="Train on these stars only, by position.",
-)
+@add_selection("Train on these stars only")
 @click.option(
     "--output",
     "outputs",
@@ -160,7 +155,7 @@ def train(
     latent_precision: float | None,
     prior: float | None,
     windows: dict[str, list[tuple[float, float]]],
-    stars: slice,
+    selection: Selection,
     outputs: tuple[str, ...],
     iterations: int | None,
     tolerance: float | None,
@@ -183,7 +178,7 @@ def train(
 
     store.claim_place(out, FORMAT, overwrite=overwrite)
     found = store.open_survey(survey, check="structure", outputs=outputs or None)
-    opened = select_stars(found, stars, survey)
+    opened = select_stars(found, selection, survey)
     given = {
         "iterations": iterations,
         "solver": solver,

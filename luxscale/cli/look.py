@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from luxscale.cli.base import JSON, format_count, main, parse_span, select_stars, show
+from luxscale.cli.base import JSON, add_selection, format_count, main, select_stars, show
+
+if TYPE_CHECKING:
+    from luxscale.schema.selection import Selection
 
 
 @main.command(short_help="Check that a catalogue is complete; compare its labels.")
 @click.argument("catalog")
 @click.argument("survey")
+@add_selection("Compare these stars of the catalogue only", untrained=True)
 @click.option(
-    "--stars",
-    callback=parse_span,
-    metavar="START:STOP",
-    help="Compare these stars of the catalogue only, by position.",
+    "--model",
+    default=None,
+    help="Model that the catalogue was made with, for --stars untrained.",
 )
 @click.option(
     "--figures",
@@ -30,21 +34,32 @@ from luxscale.cli.base import JSON, format_count, main, parse_span, select_stars
 def validate(
     catalog: str,
     survey: str,
-    stars: slice,
+    selection: Selection,
+    model: str | None,
     figures: Path | None,
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Check that CATALOG is complete, and compare its labels with those of SURVEY."""
+    """Check that CATALOG is complete, and compare its labels with those of SURVEY.
+
+    A condition names what CATALOG has, or else SURVEY, as snr.
+    """
     from luxscale import plot, store
     from luxscale.analysis.evaluate import check_catalog, compare
     from luxscale.analysis.tables import format_table, to_records
+    from luxscale.model.file import load_model
+    from luxscale.model.predict import check_latents
     from luxscale.store import damage
 
     with damage.locate_damage(catalog):
         labelled, truth = store.open_dataset(catalog), store.open_survey(survey, check="structure")
         state = check_catalog(labelled, catalog)
-        labelled = select_stars(labelled, stars, catalog)
+        trained = None
+        if model is not None:
+            loaded = load_model(model)
+            check_latents(labelled, loaded)
+            trained = loaded.training_stars
+        labelled = select_stars(labelled, selection, catalog, survey=truth, trained=trained)
         comparison = compare(labelled, truth)
     written = []
     if figures:

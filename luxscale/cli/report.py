@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, format_count, main, parse_span, show
+from luxscale.cli.base import JSON, QUIET, add_selection, format_count, main, show
+
+if TYPE_CHECKING:
+    from luxscale.schema.selection import Selection
 
 
 @main.command()
 @click.argument("catalog")
 @click.option("--out", default="report.html", show_default=True, help="Page to write, NAME.html.")
 @click.option("--truth", default=None, help="Survey with trusted labels, to compare with.")
-@click.option(
-    "--stars",
-    callback=parse_span,
-    metavar="START:STOP",
-    help="Compare these stars of the catalogue alone, by position: those not trained on.",
-)
+@add_selection("Compare these stars of the catalogue alone", untrained=True)
 @click.option(
     "--survey",
     default=None,
@@ -36,7 +34,9 @@ from luxscale.cli.base import JSON, QUIET, format_count, main, parse_span, show
 @click.option("--overwrite", is_flag=True, help="Replace a report at --out.")
 @JSON
 @QUIET
-def report(catalog: str, out: str, as_json: bool, quiet: bool, **given: Any) -> None:
+def report(
+    catalog: str, out: str, selection: Selection, as_json: bool, quiet: bool, **given: Any
+) -> None:
     """Describe CATALOG on one self-contained page of HTML.
 
     The page can be read anywhere and attached to a release. With trusted labels it holds the
@@ -45,11 +45,19 @@ def report(catalog: str, out: str, as_json: bool, quiet: bool, **given: Any) -> 
     """
     from luxscale.report import write_report
 
-    if given["truth"] is None and given["stars"] != slice(None):
+    if given["truth"] is None and not selection.takes_all:
         raise click.UsageError(
-            "--stars says which stars to compare; name the survey to compare with, with --truth"
+            "--stars and --where say which stars to compare; name the survey to compare with, with "
+            "--truth"
         )
-    made = write_report(catalog, out, progress=not quiet, **given)
+    made = write_report(
+        catalog,
+        out,
+        condition=selection.condition,
+        stars=selection.choice.text or None,
+        progress=not quiet,
+        **given,
+    )
     size = made.bytes / 1e6
     stars = format_count(made.stars, "star")
     if made.compared is not None:

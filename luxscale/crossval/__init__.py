@@ -68,7 +68,8 @@ def cross_validate(
     folds: int = 5,
     method: str | None = None,
     outputs: Sequence[str] | None = None,
-    stars: slice | None = None,
+    condition: str | None = None,
+    stars: str | slice | None = None,
     label_clip: float = LABEL_CLIP,
     client: Any = None,
     log: str | Path | None = None,
@@ -100,8 +101,10 @@ def cross_validate(
     folds : int
     method, outputs
         As for `luxscale.train`; the method is ``"marginal"`` unless named.
-    stars : slice, optional
-        Stars of the survey to use, by position.
+    condition : str, optional
+        What the stars to use satisfy, as of `luxscale.select`.
+    stars : str or slice, optional
+        Which of these to use, as of `luxscale.select`; a slice takes them by position.
     label_clip : float
         As for `luxscale.train`; each fold's training sets labels aside by itself. Stars left out
         are compared with all of their labels.
@@ -150,6 +153,7 @@ def cross_validate(
         folds=folds,
         method=method,
         outputs=outputs,
+        condition=condition,
         stars=stars,
         label_clip=label_clip,
         **settings,

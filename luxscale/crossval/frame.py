@@ -13,6 +13,7 @@ import xarray as xr
 from luxscale.errors import InputError
 from luxscale.schema.checks import check_unique
 from luxscale.schema.outputs import OutputSpec, Role
+from luxscale.schema.selection import take_rows
 from luxscale.schema.variables import STAR
 from luxscale.training.data import assign_folds
 
@@ -23,7 +24,7 @@ def get_error_name(name: str) -> str:
 
 
 def make_frame(
-    survey: xr.Dataset, specs: Sequence[OutputSpec], span: tuple[int, int], folds: int, where: str
+    survey: xr.Dataset, specs: Sequence[OutputSpec], rows: np.ndarray, folds: int, where: str
 ) -> xr.Dataset:
     """Return what all settings have in common: the stars with labels, their folds and labels.
 
@@ -31,8 +32,8 @@ def make_frame(
     ----------
     survey : Dataset
     specs : sequence of OutputSpec
-    span : (int, int)
-        First star, and the one after the last.
+    rows : array, (star,)
+        Positions of the stars to use, ascending.
     folds : int
     where : str
         Path of the survey, for messages.
@@ -54,22 +55,22 @@ def make_frame(
             "of both kinds (--output), or add those that the survey lacks"
         )
     names = [v for s in label_specs for v in s.variables]
-    labels = survey[names].isel({STAR: slice(*span)}).load(scheduler="synchronous")
+    labels = take_rows(survey[names], rows).load(scheduler="synchronous")
     ivars, has_label = {}, np.zeros(labels.sizes[STAR], bool)
     for spec in label_specs:
         ivar = spec.ivar(labels[spec.name].values, labels[spec.noise].values)
         ivars[spec] = ivar
         has_label |= (ivar > 0).any(axis=1)
-    rows = np.flatnonzero(has_label)
-    if rows.size < folds:
+    labelled = np.flatnonzero(has_label)
+    if labelled.size < folds:
         raise InputError(
-            f"{where}: {rows.size} stars have a label and its error, too few for {folds} folds; "
-            "take more stars (--stars) or fewer folds (--folds)"
+            f"{where}: {labelled.size} stars have a label and its error, too few for {folds} "
+            "folds; take more stars (--stars) or fewer folds (--folds)"
         )
-    stars = np.asarray(labels[STAR].values)[rows]
+    stars = np.asarray(labels[STAR].values)[labelled]
     check_unique(stars, where)
     variables: dict[str, Any] = {
-        "star_row": (STAR, rows + span[0], {"long_name": "position of the star in the survey"}),
+        "star_row": (STAR, rows[labelled], {"long_name": "position of the star in the survey"}),
         "star_fold": (
             STAR,
             assign_folds(stars, folds),  # the rule of training, which looks at names only
@@ -82,7 +83,7 @@ def make_frame(
         trusted = {spec.name: labels[spec.name].values, get_error_name(spec.name): error}
         for name, values in trusted.items():
             doc = {"long_name": f"{name} of the survey"}
-            of_stars = np.asarray(values, float)[rows]
+            of_stars = np.asarray(values, float)[labelled]
             variables[f"trusted_{name}"] = ((STAR, spec.dim), of_stars, doc)
     coords = {k: v for k, v in labels.coords.items() if STAR not in v.dims}
     return xr.Dataset(variables, {**coords, STAR: stars})

@@ -27,6 +27,7 @@ from luxscale.crossval.axes import (
 from luxscale.crossval.frame import compute_checksum, describe_roles, make_frame
 from luxscale.errors import InputError
 from luxscale.schema.outputs import pick_outputs
+from luxscale.schema.selection import Selection, find_span
 from luxscale.schema.variables import STAR
 from luxscale.training.methods import (
     LABEL_CLIP,
@@ -59,8 +60,10 @@ class Grid:
     settings : tuple of (name, value)
         Further settings of the method, the same everywhere.
     outputs : tuple of str
-    span : tuple of int
-        First star, and the one after the last.
+    selection : Selection
+        Stars of the survey to use.
+    n_stars : int
+        How many these are.
     label_clip : float
         As for `luxscale.train`.
     identity : tuple of (name, value)
@@ -74,7 +77,8 @@ class Grid:
     recipes: tuple[Recipe, ...]
     settings: tuple[tuple[str, Any], ...]
     outputs: tuple[str, ...]
-    span: tuple[int, int]
+    selection: Selection
+    n_stars: int
     identity: tuple[tuple[str, str], ...]
     label_clip: float = LABEL_CLIP
 
@@ -126,7 +130,8 @@ def make_grid(
     folds: int = 5,
     method: str | None = None,
     outputs: Sequence[str] | None = None,
-    stars: slice | None = None,
+    condition: str | None = None,
+    stars: str | slice | None = None,
     label_clip: float = LABEL_CLIP,
     **settings: Any,
 ) -> Grid:
@@ -147,11 +152,12 @@ def make_grid(
     folds = int(folds)
     opened = store.open_survey(where, outputs=outputs)
     specs = pick_outputs(opened, outputs, where)
-    span = _find_span(stars, opened.sizes[STAR], where)
-    frame = make_frame(opened, specs, span, folds, where)
+    selection = _read_selection(condition, stars, opened.sizes[STAR], where)
+    rows = selection.find_rows(opened, where)
+    frame = make_frame(opened, specs, rows, folds, where)
     names = tuple(s.name for s in specs)
-    n_stars = frame.sizes[STAR]
-    fewest = n_stars - -(-n_stars // folds)
+    n_labelled = frame.sizes[STAR]
+    fewest = n_labelled - -(-n_labelled // folds)
     if by_recipe:
         bases = _pick_recipes(recipes, (fewest, *measure_sizes(opened, names, where)[1:]))
     else:
@@ -162,7 +168,7 @@ def make_grid(
         _check_recipe(_find_recipe(bases, fixed, setting), min(fewest, n_features), where)
     identity = {
         "survey": compute_checksum(opened, specs, frame),
-        "stars": json.dumps(span),
+        "stars": json.dumps(find_span(rows) or selection.text),
         "grid": write_axes(axes),
         "folds": json.dumps(folds),
         "method": ", ".join(dict.fromkeys(base.method for base in bases)),
@@ -181,7 +187,8 @@ def make_grid(
         recipes=bases,
         settings=tuple(fixed.items()),
         outputs=names,
-        span=span,
+        selection=selection,
+        n_stars=rows.size,
         label_clip=label_clip,
         identity=tuple(identity.items()),
     )
@@ -304,11 +311,15 @@ def _check_recipe(recipe: Recipe, least: int, where: str) -> None:
         )
 
 
-def _find_span(stars: slice | None, n: int, where: str) -> tuple[int, int]:
-    """Return the first of the stars to use and the one after the last."""
-    start, stop, step = (stars or slice(None)).indices(n)
-    if step != 1 or start >= stop:
-        raise InputError(
-            f"{where}: stars={stars} takes none of its {n} stars; give a slice(START, STOP)"
-        )
-    return start, stop
+def _read_selection(
+    condition: str | None, stars: str | slice | None, n: int, where: str
+) -> Selection:
+    """Return which stars to use; a slice may end beyond the last of them."""
+    if isinstance(stars, slice):
+        start, stop, step = stars.indices(n)
+        if step != 1 or start >= stop:
+            raise InputError(
+                f"{where}: stars={stars} takes none of its {n} stars; give a slice(START, STOP)"
+            )
+        stars = slice(start, stop)
+    return Selection.read(condition, stars)

@@ -78,7 +78,8 @@ class Results:
         grid = self.grid
         survey = store.open_dataset(grid.survey)
         specs = pick_outputs(survey, grid.outputs, grid.survey)
-        frame = make_frame(survey, specs, grid.span, grid.folds, grid.survey)
+        rows = grid.selection.find_rows(survey, grid.survey)
+        frame = make_frame(survey, specs, rows, grid.folds, grid.survey)
         frame.attrs |= {
             "title": "cross-validation of Lux models made with luxscale",
             "format": FORMAT,

@@ -41,8 +41,7 @@ def guess_saving(grid: Grid, survey: xr.Dataset, pending: Sequence[Task], worker
     -------
     float
     """
-    start, stop = grid.span
-    n_stars = (stop - start) * (1 - 1 / grid.folds)
+    n_stars = grid.n_stars * (1 - 1 / grid.folds)
     specs = pick_outputs(survey, grid.outputs, grid.survey)
     n_values = sum(survey.sizes[spec.dim] for spec in specs)
     in_turn = at_once = 0.0

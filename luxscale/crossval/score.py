@@ -127,10 +127,11 @@ def label_scores(
 
 def suggest_command(grid: Grid, choice: Choice) -> str:
     """Return the command that trains the chosen setting on the same stars."""
-    start, stop = grid.span
     words = [f"luxscale train {shlex.quote(grid.survey)}"]
     words += _name_recipe(grid, choice.setting)
-    words.append(f"--stars {start}:{stop}")
+    # all of them, too: the survey may grow
+    options = grid.selection.options or [("--stars", f"0:{grid.n_stars}")]
+    words += [f"{option} {shlex.quote(text)}" for option, text in options]
     if grid.label_clip != LABEL_CLIP:
         words.append(f"--label-clip {grid.label_clip:g}")
     for name in grid.outputs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -17,15 +16,13 @@ from luxscale.errors import InputError
 from luxscale.export.source import Source, read_blocks
 from luxscale.schema import flags
 from luxscale.schema.blocks import round_to_chunks
+from luxscale.schema.names import sanitise_name
 from luxscale.schema.outputs import OutputSpec, find_outputs
 from luxscale.schema.status import NOT_DONE, UNREADABLE
 from luxscale.schema.variables import CATALOG, STAR
 
 #: A block aims at this many bytes of table rows; it is what an export holds in memory.
 BLOCK_BYTES = 32 * 2**20
-
-#: Longest name of a column, without suffixes: a FITS card of 80 must hold it.
-_NAME_LENGTH = 48
 
 #: Types that neither format has for a column, and the smallest that holds their values.
 _WIDENED = {"f2": "f4", "i1": "i2"}
@@ -306,14 +303,6 @@ def _number_names(columns: Iterable[Column]) -> Iterator[Column]:
             name = f"{column.name}_{number}"
         taken.add(name)
         yield dataclasses.replace(column, name=name)
-
-
-def sanitise_name(name: str) -> str:
-    """Return a name of a letter, then lower-case ASCII letters, digits and underscores."""
-    plain = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")[:_NAME_LENGTH]
-    if plain[:1].isalpha():
-        return plain
-    return f"c_{plain}".rstrip("_")
 
 
 def _check_stars(catalog: Source, survey: Source, block: int) -> None:

@@ -137,7 +137,7 @@ def _describe_crossval(path: str | Path, held: dict[str, Any]) -> dict[str, Any]
         "method": identity["method"],
         "outputs": json.loads(identity["outputs"]),
         "settings": json.loads(identity["settings"]),
-        "survey_stars": "{}:{}".format(*json.loads(identity["stars"])),
+        "survey_stars": _describe_stars(json.loads(identity["stars"])),
         "tasks": len(tasks),
         "done": done,
         "pending": len(tasks) - done,
@@ -145,6 +145,13 @@ def _describe_crossval(path: str | Path, held: dict[str, Any]) -> dict[str, Any]
     if held["complete"] == 1:
         facts |= _describe_scores(path)
     return facts
+
+
+def _describe_stars(stars: str | list[int]) -> str:
+    """Say which stars a cross-validation uses: a span, or a selection."""
+    if isinstance(stars, str):
+        return stars
+    return ":".join(map(str, stars))
 
 
 def _describe_scores(path: str | Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What users give as a survey and a model: objects, or the paths of their stores."""
+"""What users give as survey, model and catalogue: objects, or the paths of their stores."""
 
 from __future__ import annotations
 
@@ -42,6 +42,32 @@ def take_survey(survey: Any, call: str, outputs: str | Sequence[str] | None = No
     return survey
 
 
+def take_dataset(dataset: Any, call: str) -> xr.Dataset:
+    """Return a survey or catalogue that was given as a Dataset, or as the path of its store.
+
+    Parameters
+    ----------
+    dataset : Dataset, str or Path
+    call : str
+        How the function is called, for messages.
+
+    Raises
+    ------
+    InputError
+        If it is something else, or has no stars.
+    """
+    if isinstance(dataset, str | os.PathLike):
+        dataset = store.open_dataset(os.fspath(dataset), kind="survey or catalogue")
+    if not isinstance(dataset, xr.Dataset):
+        raise InputError(_describe_mistake("dataset", dataset, call))
+    if STAR not in dataset.dims:
+        raise InputError(
+            f"dataset: no dim {STAR!r}; its dims are {', '.join(map(str, dataset.dims))}; give a "
+            f"survey or catalogue, as {call}"
+        )
+    return dataset
+
+
 def take_model(model: Any, call: str) -> LuxModel:
     """Return a model that was given as it is, or as the path of its store.
 
@@ -64,8 +90,5 @@ def take_model(model: Any, call: str) -> LuxModel:
 
 
 def _describe_mistake(name: str, given: Any, call: str) -> str:
-    kinds = {"survey": "a Dataset", "model": "a LuxModel"}
-    return (
-        f"{name} is a {type(given).__name__}, not {kinds[name]} or the path of one; call it as "
-        f"{call}"
-    )
+    kind = "a LuxModel" if name == "model" else "a Dataset"
+    return f"{name} is a {type(given).__name__}, not {kind} or the path of one; call it as {call}"

@@ -166,8 +166,8 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
         ) from error
     try:
         entries = json.loads(attrs["outputs"])
-        # models of 0.1.0 do not hold what stars left out told
-        known = {"held_out": "[]", **attrs}
+        # models of 0.1.0 hold neither what stars left out told nor which stars they were trained on
+        known = {"held_out": "[]", "training_stars": "", **attrs}
         provenance = {f.name: known[f.name] for f in dataclasses.fields(Provenance)}
         model = LuxModel(
             outputs=tuple(_read_output(dataset, entry, where) for entry in entries),

@@ -21,6 +21,7 @@ from luxscale.model.decoders import Decoder
 from luxscale.model.noise import DiagonalNoise, Noise
 from luxscale.model.priors import GaussianPrior, Prior
 from luxscale.schema.outputs import OutputSpec, Role
+from luxscale.schema.sampling import StarSet
 from luxscale.schema.windows import find_within
 
 _ARRAYS = ("scatter", "scale", "floor", "used")
@@ -140,6 +141,8 @@ class Provenance:
         Version of luxscale.
     held_out : str
         How well labels of stars left out of training were predicted, JSON; see `LuxModel.held_out`.
+    training_stars : str
+        Hashes of the identifiers of the training stars; see `LuxModel.training_stars`.
     """
 
     method: str
@@ -148,6 +151,7 @@ class Provenance:
     training_checksum: str
     version: str = dataclasses.field(default_factory=lambda: version("luxscale"))
     held_out: str = "[]"
+    training_stars: str = dataclasses.field(default="", repr=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -213,6 +217,14 @@ class LuxModel:
         """
         records: list[dict[str, Any]] = json.loads(self.provenance.held_out)
         return records
+
+    @property
+    def training_stars(self) -> StarSet:
+        """The set of the training stars, as hashes; empty where the model does not hold them.
+
+        ``model.training_stars.find(survey.star.values)`` says which of a survey's are among them.
+        """
+        return StarSet(self.provenance.training_stars)
 
     @property
     def fingerprint(self) -> str:

@@ -15,6 +15,7 @@ from luxscale.errors import InputError
 from luxscale.progress import Progress
 from luxscale.report.page import make_page
 from luxscale.report.sources import open_inputs
+from luxscale.schema.selection import Selection
 from luxscale.store import damage
 
 __all__ = ["Report", "write_report"]
@@ -49,7 +50,8 @@ def write_report(
     out: str | Path,
     *,
     truth: str | Path | None = None,
-    stars: slice = slice(None),
+    condition: str | None = None,
+    stars: str | slice | None = None,
     survey: str | Path | None = None,
     model: str | Path | None = None,
     log: str | Path | None = None,
@@ -68,9 +70,12 @@ def write_report(
         ``NAME.html``.
     truth : str or Path, optional
         Survey with trusted labels, for agreement and the calibration of errors.
-    stars : slice
-        Stars of the catalogue, by position, that are compared with trusted labels: those that
-        training has not seen.
+    condition : str, optional
+        What stars that are compared with trusted labels satisfy, as of `luxscale.select`. It names
+        what the catalogue has, or else ``truth``.
+    stars : str or slice, optional
+        Which of these are compared, as of `luxscale.select`: ``"untrained"``, those that the model
+        was not trained on; a slice takes them by position. All by default.
     survey, model : str or Path, optional
         What the catalogue was made of, for goodness of fit by wavelength and spectra of the worst
         stars (both), errors against S/N (the survey's ``snr``), and how the model came about. By
@@ -103,12 +108,13 @@ def write_report(
     once, when it is complete.
     """
     target = _check_target(out, overwrite)
+    selection = Selection.read(condition, stars)
     with (
         damage.locate_damage(catalog),
         Progress("report", 100, unit="%", enabled=progress) as steps,
     ):
         inputs = open_inputs(catalog, truth=truth, survey=survey, model=model, log=log)
-        page, compared = make_page(inputs, stars, steps)
+        page, compared = make_page(inputs, selection, steps)
     with store.write_then_move(target) as made:
         made.write_bytes(page.encode())
     return Report(

@@ -169,15 +169,15 @@ def take_sample(inputs: Inputs) -> Sample:
     return Sample(_load_labels(inputs.catalog, rows), done.size, _read_snr(inputs, rows, None))
 
 
-def take_compared_sample(inputs: Inputs, stars: slice = slice(None)) -> Sample:
+def take_compared_sample(inputs: Inputs, stars: np.ndarray | None = None) -> Sample:
     """Draw stars from those that are done and have trusted labels.
 
     Parameters
     ----------
     inputs : Inputs
         With ``truth``.
-    stars : slice
-        Positions in the catalogue to draw from.
+    stars : array, (star,), optional
+        Positions in the catalogue to draw from; all by default.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def take_compared_sample(inputs: Inputs, stars: slice = slice(None)) -> Sample:
     with explain_truth(inputs):
         rows, truth_rows = match_stars(inputs.catalog, inputs.truth)
         chosen = np.zeros(inputs.catalog.sizes[STAR], bool)
-        chosen[stars] = True
+        chosen[slice(None) if stars is None else stars] = True
         common = np.flatnonzero(chosen[rows])
         if not common.size:
             raise InputError(

@@ -12,7 +12,6 @@ from importlib.resources import files
 import jinja2
 import numpy as np
 
-from luxscale.errors import InputError
 from luxscale.progress import Progress
 from luxscale.report import figures, tables
 from luxscale.report.measure import (
@@ -26,7 +25,8 @@ from luxscale.report.measure import (
     take_compared_sample,
     take_sample,
 )
-from luxscale.report.sources import Inputs
+from luxscale.report.sources import Chosen, Inputs, choose_stars
+from luxscale.schema.selection import Selection, take_rows
 from luxscale.schema.variables import STAR
 
 #: What a section of the page shows; figures of a list are small and stand side by side.
@@ -58,14 +58,14 @@ class Section:
     missing: tuple[str, ...] = ()
 
 
-def make_page(inputs: Inputs, stars: slice, progress: Progress) -> tuple[str, int | None]:
+def make_page(inputs: Inputs, selection: Selection, progress: Progress) -> tuple[str, int | None]:
     """Return the page, and how many stars are compared with trusted labels.
 
     Parameters
     ----------
     inputs : Inputs
-    stars : slice
-        Stars that are compared, by position.
+    selection : Selection
+        Stars that are compared.
     progress : Progress
         Of 100 steps.
 
@@ -75,7 +75,7 @@ def make_page(inputs: Inputs, stars: slice, progress: Progress) -> tuple[str, in
         As `luxscale.report.write_report`.
     """
     n_stars = inputs.catalog.sizes[STAR]
-    _check_stars(inputs, stars)
+    chosen = choose_stars(inputs, selection)
     progress.stage("reading the catalogue")
     state = read_state(
         inputs.catalog, inputs.where, lambda read: progress.update(20 * read // n_stars)
@@ -84,14 +84,14 @@ def make_page(inputs: Inputs, stars: slice, progress: Progress) -> tuple[str, in
     sample = take_sample(inputs)
     compared = None
     if inputs.truth is not None:
-        compared = take_compared_sample(inputs, stars)
+        compared = take_compared_sample(inputs, chosen.rows)
 
     def show_chunk(number: int) -> None:
         progress.update(72, f"chunk {number}")
 
     parts: list[tuple[str, int, Callable[[], Section]]] = [
         ("counting", 22, lambda: _make_counts(state, sample)),
-        ("comparing labels", 25, lambda: _make_agreement(inputs, stars, compared)),
+        ("comparing labels", 25, lambda: _make_agreement(inputs, chosen, compared)),
         ("drawing labels", 55, lambda: _make_planes(sample)),
         ("drawing errors", 60, lambda: _make_errors(sample, compared)),
         ("counting flags", 70, lambda: _make_flags(state)),
@@ -106,17 +106,6 @@ def make_page(inputs: Inputs, stars: slice, progress: Progress) -> tuple[str, in
         sections.append(make_section())
     n_compared = None if compared is None else compared.of
     return render_page(inputs, state, sections), n_compared
-
-
-def _check_stars(inputs: Inputs, stars: slice) -> None:
-    """Refuse positions that the catalogue has not."""
-    n_stars = inputs.catalog.sizes[STAR]
-    start = stars.start or 0
-    stop = n_stars if stars.stop is None else stars.stop
-    if stop > n_stars or start >= stop:
-        raise InputError(
-            f"{inputs.where}: it holds stars 0:{n_stars}; choose some of them (--stars)"
-        )
 
 
 def render_page(inputs: Inputs, state: State, sections: list[Section]) -> str:
@@ -183,18 +172,16 @@ _STATISTICS = (
 )
 
 
-def _make_agreement(inputs: Inputs, stars: slice, compared: Sample | None) -> Section:
+def _make_agreement(inputs: Inputs, chosen: Chosen, compared: Sample | None) -> Section:
     section = Section(id="agreement", title="Agreement with trusted labels")
     if compared is None or inputs.truth is None:
         advice = "It needs a survey with trusted labels: add --truth SURVEY."
         return dataclasses.replace(section, missing=(advice,))
     catalog, text = inputs.catalog, _STATISTICS
-    chosen = range(catalog.sizes[STAR])[stars]
     # to select all of them would read all identifiers once more
-    if len(chosen) < catalog.sizes[STAR]:
-        catalog = catalog.isel({STAR: stars})
-        which = f"Compared are stars {chosen.start:,} to {chosen.stop:,} of the catalogue."
-        text = f"{which} {_STATISTICS}"
+    if chosen.text:
+        catalog = take_rows(catalog, chosen.rows)
+        text = f"{chosen.text} {_STATISTICS}"
     with explain_truth(inputs):
         comparison = compare_all(catalog, inputs.truth)
     shown: list[Shown] = [tables.tabulate_agreement(comparison)]

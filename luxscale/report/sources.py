@@ -20,6 +20,7 @@ from luxscale.labelling.marks import find_changed_input
 from luxscale.model.file import FORMAT, load_model
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import check_latents
+from luxscale.schema.selection import Selection, find_span
 from luxscale.schema.status import find_done
 from luxscale.schema.variables import STAR
 from luxscale.store import damage
@@ -136,6 +137,45 @@ def open_inputs(
         truth_where=str(truth),
         names=names | {"trusted labels": _get_name(str(truth))},
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """Stars of a catalogue that are compared with trusted labels.
+
+    Parameters
+    ----------
+    rows : array, (star,)
+        Their positions.
+    text : str
+        Which they are, in a sentence; empty if they are all.
+    """
+
+    rows: np.ndarray
+    text: str = ""
+
+
+def choose_stars(inputs: Inputs, selection: Selection) -> Chosen:
+    """Return the stars that a selection takes.
+
+    Raises
+    ------
+    InputError
+        If there are none, or it asks for what there is not.
+    """
+    trained = None if inputs.model is None else inputs.model.training_stars
+    rows = selection.find_rows(inputs.catalog, inputs.where, survey=inputs.truth, trained=trained)
+    if not rows.size:
+        raise InputError(
+            f"{inputs.where}: no star is left by {selection.text}; choose others (--where, --stars)"
+        )
+    if rows.size == inputs.catalog.sizes[STAR]:
+        return Chosen(rows)
+    span = find_span(rows)
+    which = f"{rows.size:,} stars of the catalogue ({selection.text})"
+    if span is not None:
+        which = f"stars {span[0]:,} to {span[1]:,} of the catalogue"
+    return Chosen(rows, f"Compared are {which}.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Names that are not among those there are: which ones were meant."""
+"""Names: those of columns, and which were meant by one that is not among those there are."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 #: Names that one which is not there is compared with, letter by letter.
@@ -10,6 +11,9 @@ _MOST_COMPARED = 1000
 
 #: Names that a message lists.
 _MOST_LISTED = 20
+
+#: Longest name of a column, without suffixes: a FITS card of 80 must hold it.
+_NAME_LENGTH = 48
 
 
 def find_close_names(names: Iterable[str], wanted: str, most: int = 3) -> list[str]:
@@ -62,3 +66,11 @@ def suggest_names(wanted: str, known: Iterable[str]) -> str:
     if n_more > 0:
         listed += f" and {n_more} more"
     return f"there are: {listed}"
+
+
+def sanitise_name(name: str) -> str:
+    """Return a name of a letter, then lower-case ASCII letters, digits and underscores."""
+    plain = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")[:_NAME_LENGTH]
+    if plain[:1].isalpha():
+        return plain
+    return f"c_{plain}".rstrip("_")

@@ -289,6 +289,7 @@ def _make_model(
 
     from luxscale.model.lux import LuxModel, Provenance
     from luxscale.model.priors import GaussianPrior
+    from luxscale.schema.sampling import StarSet
 
     return LuxModel(
         outputs=data.to_model(trained.arrays, trained.kinds, spans, trained.noises),
@@ -298,6 +299,7 @@ def _make_model(
             settings=json.dumps(record, sort_keys=True, default=_take_number),
             n_stars=data.n_stars,
             training_checksum=data.checksum(),
+            training_stars=StarSet.of(data.stars).text,
         ),
         prior=trained.prior or GaussianPrior(record["prior"]),
     )

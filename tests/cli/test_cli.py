@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 
+import luxscale as lux
 from luxscale import store
 from luxscale.cli import main
 from luxscale.cli.draw import _make_file_names
@@ -259,6 +260,45 @@ def test_stars_beyond_the_survey_are_refused(made, tmp_path):
         assert "0:500" in result.stderr
 
 
+def test_stars_are_chosen_by_a_condition_at_random_or_as_new_to_the_model(made, tmp_path):
+    folder = made[0]
+    survey = store.open_survey(folder / "survey.zarr")
+    bright = lux.select(survey, "teff_err < 60 and snr > 30")
+    assert 150 < bright.sizes["star"] < 500
+    few = ["--latent-dim", 3, "--iterations", 1, "--folds", 1, "--quiet", "--json"]
+    chosen = ["--where", "teff_err < 60 and snr > 30", "--stars", "random:150"]
+    out = tmp_path / "m.zarr"
+    luxscale("train", folder / "survey.zarr", "--out", out, *few, *chosen)
+    trained = lux.load_model(out).training_stars
+    assert len(trained) == 150
+    assert trained.find(lux.select(bright, stars="random:150")["star"].values).all()
+
+    paths = [folder / "catalog.zarr", folder / "survey.zarr"]
+    model = ["--model", folder / "model.zarr"]
+
+    def count(*given):
+        report = json.loads(luxscale("validate", *paths, *given, "--json").stdout)
+        return next(r for r in report["labels"] if r["label"] == "teff")["n_stars"]
+
+    assert count("--stars", "untrained", *model) == 200  # it was trained on 300 of 500
+    condition = "snr > 30 and flags == 0"  # snr is the survey's, flags the catalogue's
+    good = lux.select(paths[0], condition, survey=survey)
+    assert count("--where", condition) == good.sizes["star"]
+    new = lux.select(good, stars="untrained", model=folder / "model.zarr")
+    assert 0 < new.sizes["star"] < good.sizes["star"]
+    assert count("--where", condition, "--stars", "untrained", *model) == new.sizes["star"]
+    with_another = luxscale(
+        "validate", *paths, "--stars", "untrained", "--model", out, expect=1
+    ).stderr
+    assert "not of this model" in with_another
+    assert "--model" in luxscale("validate", *paths, "--stars", "untrained", expect=1).stderr
+    nothing = luxscale("validate", *paths, "--where", "teff > 99999", expect=1).stderr
+    assert "none of its 500 stars is left by where teff > 99999" in nothing
+    wrong = luxscale("validate", *paths, "--where", "tef > 99999", expect=1).stderr
+    assert "similar: teff" in wrong
+    luxscale("train", folder / "survey.zarr", "--out", out, "--stars", "untrained", expect=2)
+
+
 def test_a_damaged_model_is_said_to_be(made, tmp_path):
     shutil.copytree(made[0] / "model.zarr", tmp_path / "m.zarr")
     chunk = next(p for p in (tmp_path / "m.zarr" / "flux_weights" / "c").rglob("*") if p.is_file())
@@ -310,6 +350,7 @@ def test_crossval_chooses_and_resumes(made, tmp_path):
     assert "another folds" in luxscale(*arguments, "--folds", 3, expect=1).stderr
     luxscale(*arguments, "--scheduler", "tcp://127.0.0.1:1", expect=2)
     luxscale(*arguments, "--stars", "0:501", expect=1)
+    luxscale(*arguments, "--stars", "random:501", expect=1)
 
 
 def test_a_region_alone_is_in_the_log(made, tmp_path):

@@ -11,6 +11,7 @@ from luxscale import plot
 from luxscale.cli.fit import train
 from luxscale.crossval.grid import Grid
 from luxscale.errors import InputError
+from luxscale.schema.selection import Selection
 from luxscale.training.recipes import NAMES, Recipe, find_recipe
 
 RECIPES = (
@@ -56,7 +57,8 @@ def make_grid(axes, settings=(), recipes=RECIPES):
         recipes=recipes,
         settings=settings,
         outputs=("flux",),
-        span=(0, 9),
+        selection=Selection.read(None, "0:9"),
+        n_stars=9,
         identity=(),
     )
 

@@ -27,8 +27,10 @@ from luxscale.model.file import load_model
 from luxscale.model.priors import GaussianPrior
 from luxscale.report import figures, measure, tables, write_report
 from luxscale.report.figures import pick_abundance_labels
-from luxscale.report.sources import open_inputs
+from luxscale.report.sources import choose_stars, open_inputs
 from luxscale.schema import flags
+from luxscale.schema.sampling import StarSet
+from luxscale.schema.selection import Selection
 
 HOSTILE = '<img src=x onerror="alert(1)">$x$ & co'
 
@@ -417,11 +419,11 @@ def test_trusted_labels_of_few_stars_in_another_order(made, tmp_path):
         found.truth["label_true"], truth["label_true"][[1, 4, 2, 3, 5, 0]]
     )
     np.testing.assert_array_equal(found.snr, truth["snr"][[1, 4, 2, 3, 5, 0]])
-    assert measure.take_compared_sample(inputs, slice(100, None)).of == 3
+    assert measure.take_compared_sample(inputs, np.arange(100, 300)).of == 3
     with pytest.raises(
         InputError, match=r"truth\.zarr: none of the chosen stars .* choose others \(--stars\)"
     ):
-        measure.take_compared_sample(inputs, slice(251, None))
+        measure.take_compared_sample(inputs, np.arange(251, 300))
 
 
 def test_trusted_labels_of_other_stars_or_of_no_survey_are_refused(made, tmp_path):
@@ -522,6 +524,28 @@ def test_the_command(made, tmp_path):
     assert "Catalogue report" in (tmp_path / "a.html").read_text()
     assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
     assert run("--stars", "0:5").exit_code == 2
+    assert run("--where", "snr > 5").exit_code == 2
+
+
+def test_stars_are_compared_that_satisfy_a_condition_or_are_new_to_the_model(made, tmp_path):
+    survey = store.open_dataset(made / "survey.zarr")
+    model = lux.load_model(made / "model.zarr")
+    trained = StarSet.of(survey["star"].values[::2])
+    known = dataclasses.replace(model.provenance, training_stars=trained.text)
+    dataclasses.replace(model, provenance=known).save(tmp_path / "model.zarr")
+    new = np.arange(300) % 2 == 1
+    limit = float(np.median(survey["snr"]))
+    bright = survey["snr"].values > limit
+    inputs = open_inputs(
+        made / "catalog.zarr", truth=made / "survey.zarr", model=tmp_path / "model.zarr"
+    )
+    condition = f"snr > {limit} and flags >= 0"
+    for given, expected in (((None, "untrained"), new), ((condition, "untrained"), new & bright)):
+        chosen = choose_stars(inputs, Selection.read(*given))
+        np.testing.assert_array_equal(chosen.rows, np.flatnonzero(expected))
+        assert chosen.text.endswith("untrained).")
+    with pytest.raises(InputError, match="no star is left by where snr > 1e9"):
+        choose_stars(inputs, Selection.read("snr > 1e9", None))
 
 
 def test_a_number_that_is_not_known_is_no_number():
