@@ -217,6 +217,7 @@ def test_reduced_chi2_takes_the_stars_that_the_survey_has(small_model, held_out,
     np.testing.assert_allclose(some, whole[[9, 3]], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_curved_stars_of_correlated_noise_have_reduced_chi2_near_one(curved_model, curved_world):
     survey = curved_world.survey(500, seed=9)
     catalog = lux.infer(survey, curved_model)

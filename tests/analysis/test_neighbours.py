@@ -142,6 +142,7 @@ def test_a_catalogue_without_identifiers_and_errors_of_several_stars_are_refused
         latent_covariance(small_model, held_out["flux_ivar"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gaps", [False, True])
 def test_latent_covariance_of_a_curved_star_is_that_of_inference(
     gaussian_curved_model, curved_survey, gaps

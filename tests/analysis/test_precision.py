@@ -194,6 +194,7 @@ def with_linear_maps(model):
     return dataclasses.replace(model, outputs=tuple(outputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gaps", [False, True], ids=["complete", "every third missing"])
 def test_noise_that_pixels_share_is_drawn_as_its_covariance_says(
     gaussian_curved_model, curved_world, gaps
@@ -235,6 +236,7 @@ def test_draws_about_curved_stars_scatter_as_the_formula_of_each_says(curved_mod
     assert (got["noise"].std("star") > 0.1 * got["noise"].mean("star")).all()
 
 
+@pytest.mark.slow
 def test_a_curved_star_without_data_has_no_scatter(curved_model, curved_world):
     stars = curved_world.survey(3, seed=6)
     stars["flux_ivar"][0] = 0

@@ -84,6 +84,7 @@ def test_importing_luxscale_opens_no_device():
     assert done.stdout == "none\n", done.stderr
 
 
+@pytest.mark.slow
 def test_one_worker_a_gpu(two_gpus):
     before = variables()
     with local_cluster() as client:
@@ -137,6 +138,7 @@ def fetch(address):
             return error.code
 
 
+@pytest.mark.slow
 def test_dashboard_on_request_only_and_on_this_machine():
     """Two clusters side by side: neither warns of the other's port."""
     with local_cluster(1) as plain, local_cluster(1, dashboard=free_port()) as shown:
@@ -200,6 +202,7 @@ def test_options_that_do_not_go_together(arguments, message):
     assert message in " ".join(invoke(*arguments, expect=2).stderr.split())
 
 
+@pytest.mark.slow
 def test_performance_report(tmp_path):
     assert (
         "client True" in invoke("--workers", 1, "--performance-report", tmp_path / "r.html").stdout

@@ -148,6 +148,7 @@ def label(stores, out, *options):
     return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
+@pytest.mark.slow
 def test_label_over_tls(secure, certificates, stores, tmp_path):
     options = [x for name, path in certificates.items() for x in (f"--tls-{name}", path)]
     result = label(
@@ -238,6 +239,7 @@ def test_workers_that_will_not_do(tmp_path):
                 process.wait()
 
 
+@pytest.mark.slow
 def test_workers_that_join_later(tmp_path, monkeypatch):
     """A good one with two threads is remarked on once, one of another version is sent away."""
     other = tmp_path / "site" / "luxscale-9.9.dist-info"

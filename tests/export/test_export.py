@@ -308,6 +308,7 @@ def test_unfinished_catalogues(catalog, tmp_path, suffix, small_blocks):
     assert str(np.asarray(table["star"][249]).astype(str)) == "star 249"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["fits", "parquet"])
 def test_memory_does_not_grow_with_the_catalogue(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(columns, "BLOCK_BYTES", 100_000)

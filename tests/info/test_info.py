@@ -262,6 +262,7 @@ def test_only_files_are_quarantined(survey, tmp_path):
             quarantine(path)
 
 
+@pytest.mark.slow
 def test_chunks_that_are_slow_to_read_are_said(small_survey, tmp_path):
     small_survey = small_survey.isel(star=slice(0, 60))
     plain = small_survey.drop_encoding().drop_indexes(list(small_survey.indexes))

@@ -200,6 +200,7 @@ def test_of_a_star_read_twice_the_spectrum_of_higher_snr_stays(tmp_path):
     assert made.n_spectra == made.n_new + len(made.quarantined)
 
 
+@pytest.mark.slow
 def test_duplicates_of_one_batch_are_told_apart(tmp_path):
     paths = [
         write_apstar(tmp_path / f"{i:02d}.fits", f"2M{i // 2:04d}", seed=i, snr=50 + i)
@@ -221,6 +222,7 @@ def test_files_are_added_later_without_a_change_to_whole_chunks(files, tmp_path)
     assert same(out, tmp_path / "at_once.zarr")
 
 
+@pytest.mark.slow
 def test_only_files_that_are_new_count_for_the_choice_of_workers(files, tmp_path):
     paths, out = list(map(str, found(files))), tmp_path / "s.zarr"
     ingest("apstar", paths[:-1], out, progress=False)
@@ -229,6 +231,7 @@ def test_only_files_that_are_new_count_for_the_choice_of_workers(files, tmp_path
         assert target.list_files_to_read(opened.pending) == paths[-1:]
 
 
+@pytest.mark.slow
 def test_text_that_later_files_have_not_is_empty_for_their_stars(tmp_path):
     from astropy.io import fits
 
@@ -370,6 +373,7 @@ def test_labels_are_joined_by_identifier_and_anew(files, tmp_path):
     assert grown.label_value[1, 0] == 5000
 
 
+@pytest.mark.slow
 def test_workers_make_the_same_survey(files, tmp_path):
     paths = found(files)
     ingest("apstar", paths, tmp_path / "alone.zarr", chunk=8, progress=False)
@@ -484,6 +488,7 @@ def test_the_command_accounts_for_every_file(files, tmp_path):
     assert failed.exit_code == 1 and "coadd, visits" in failed.output
 
 
+@pytest.mark.slow
 def test_a_refused_ingest_starts_no_workers(files, tmp_path, monkeypatch):
     out, starts = tmp_path / "s.zarr", []
 

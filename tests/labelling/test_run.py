@@ -340,6 +340,7 @@ def test_a_variable_rewritten_in_other_chunks(stores, small_survey, undisturbed,
     assert_same(tmp_path / "new.zarr", undisturbed)
 
 
+@pytest.mark.slow
 def test_two_clusters_on_one_machine():
     """Neither warns of the other's port, and both listen on this machine only."""
     with local_cluster(1) as first, local_cluster(1) as second:
@@ -470,6 +471,7 @@ def test_faults_and_the_second_try_are_told(stores, tmp_path, monkeypatch, capsy
     )
 
 
+@pytest.mark.slow
 def test_a_survey_that_is_slow_to_read_is_said_to_be(stores, tmp_path, capsys):
     plain = store.open_survey(stores[0]).load().drop_encoding()
     plain = plain.drop_indexes(list(plain.indexes))
@@ -655,6 +657,7 @@ def test_the_versions_that_labelled_are_kept(stores, tmp_path):
     assert "versions" not in attributes and describe(path)["luxscale_versions"] == "unknown"
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_not_needed_is_not_called_lost(tmp_path, capsys):
     path = tmp_path / "log.jsonl"
 
@@ -682,6 +685,7 @@ def until(condition):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_curved_model_labels_a_store_as_it_labels_in_memory(
     curved_model, curved_survey, tmp_path
 ):

@@ -118,6 +118,7 @@ def test_a_program_without_stars_of_its_kind_is_not_run(
     assert np.isfinite(lux.infer(curved_survey, curved_model)["label_value"]).all()
 
 
+@pytest.mark.slow
 def test_labels_of_a_window_come_from_its_pixels(curved_model, curved_survey):
     label = curved_model["label_value"]
     spans = (("fe_h", ((15100.0, 15140.0),)),)

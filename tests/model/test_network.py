@@ -82,6 +82,7 @@ def network_model(curved_model):
     return dataclasses.replace(curved_model, outputs=tuple(outputs))
 
 
+@pytest.mark.slow
 def test_the_file_keeps_the_network(network_model, curved_survey, tmp_path):
     network_model.save(tmp_path / "model.zarr")
     loaded = lux.load_model(tmp_path / "model.zarr")

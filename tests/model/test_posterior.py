@@ -153,6 +153,7 @@ def test_a_term_whose_search_fails_leaves_the_others_alone(problem):
     assert (np.asarray(posterior.find_distance(beside)) < posterior.SETTLED).all()
 
 
+@pytest.mark.slow
 def test_the_search_ends_where_gauss_newton_steps_creep():
     """Residuals that bend with the latent leave a thirtieth of the Gauss-Newton curvature."""
     features = PolynomialFeatures(1, 1)

@@ -44,6 +44,7 @@ def test_the_survey_is_the_simulation_made_once(study, monkeypatch):
     giants.make_parent(study)
 
 
+@pytest.mark.slow
 def test_a_catalogue_is_what_the_model_infers(study):
     for given in ("flux", "label_value"):
         found = giants.infer_catalog(study, "B", given=given).compute()

@@ -396,6 +396,7 @@ def twelve():
     return figure
 
 
+@pytest.mark.slow
 def test_labels_figure_of_twelve_shares_a_colour_scale(twelve):
     panels, bar = twelve.axes[:13], twelve.axes[13]
     assert bar.get_xlabel() == "stars per bin"

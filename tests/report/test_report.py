@@ -566,6 +566,7 @@ def test_the_labels_of_an_abundance_plane(labels, expected):
     assert pick_abundance_labels(labels) == expected
 
 
+@pytest.mark.slow
 def test_survey_and_model_are_those_of_the_log_if_they_are_still_the_same(made, tmp_path):
     for name in ("survey", "model"):
         shutil.copytree(made / f"{name}.zarr", tmp_path / f"{name}.zarr")
@@ -594,6 +595,7 @@ def test_survey_and_model_are_those_of_the_log_if_they_are_still_the_same(made, 
     }
 
 
+@pytest.mark.slow
 def test_a_survey_of_the_same_stars_and_other_flux_is_noticed(made, tmp_path):
     shutil.copytree(made / "survey.zarr", tmp_path / "survey.zarr")
     label_survey(
@@ -648,6 +650,7 @@ def test_chi2_is_called_the_same_in_figure_and_table(made, monkeypatch):
     assert drawn[0].get_xlabel() == r"$\chi^2$ per pixel"
 
 
+@pytest.mark.slow
 def test_a_report_of_a_curved_model(curved_model, curved_survey, tmp_path):
     store.write_dataset(curved_survey, tmp_path / "survey.zarr", chunk=100)
     curved_model.save(tmp_path / "model.zarr")

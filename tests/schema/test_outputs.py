@@ -326,10 +326,10 @@ def test_a_spectrum_of_one_spectrograph_is_predicted_from_the_other(model, test_
 
 
 SUBSETS = [
-    ["flux_boss", "mag"],
+    pytest.param(["flux_boss", "mag"], marks=pytest.mark.slow),
     ["mag", "label_b"],
-    ["label_b"],
-    ["label_b", "flux"],
+    pytest.param(["label_b"], marks=pytest.mark.slow),
+    pytest.param(["label_b", "flux"], marks=pytest.mark.slow),
     [*EVERYTHING],
 ]
 

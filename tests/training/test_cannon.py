@@ -243,6 +243,7 @@ def test_held_out_labels_are_recovered_to_their_errors(calibrated, test_stars):
     assert not (catalog["flags"] & flags.BIT["not_settled"]).any()
 
 
+@pytest.mark.slow
 def test_covariances_have_the_errors_on_their_diagonal(model, test_stars):
     catalog = lux.infer(test_stars, model, covariance=True)
     np.testing.assert_allclose(
@@ -316,6 +317,7 @@ def test_a_production_run_and_a_lazy_one_give_the_same_labels(calibrated, test_s
         np.testing.assert_array_equal(catalog["flags"], expected["flags"])
 
 
+@pytest.mark.slow
 def test_a_window_works_with_it_too(training, test_stars):
     windowed = train(training, windows={"fe_h": [(6010, 6029.5)]}, folds=1)
     changed = test_stars.copy(deep=True)

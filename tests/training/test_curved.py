@@ -69,6 +69,7 @@ def test_the_file_keeps_all_of_it(tmp_path, held_out, curved):
     xr.testing.assert_identical(lux.infer(held_out, again), lux.infer(held_out, curved))
 
 
+@pytest.mark.slow
 def test_the_order_of_stars_and_the_seed_do_not_matter(training_stars, held_out, curved):
     order = np.random.default_rng(4).permutation(training_stars.sizes["star"])
     other = lux.train(
@@ -79,6 +80,7 @@ def test_the_order_of_stars_and_the_seed_do_not_matter(training_stars, held_out,
     assert float(moved.max()) < 1e-2
 
 
+@pytest.mark.slow
 def test_training_bears_gaps(held_out, curved):
     gapped = make_survey(gaps=0.2)
     model = lux.train(gapped, method="curved", folds=1, progress=False, **SIZES)
@@ -120,6 +122,7 @@ def test_an_outlying_star_is_flagged_and_does_not_steer(training_stars, held_out
     assert (caught & int(flags.BIT["bad_fit"]) > 0).all()
 
 
+@pytest.mark.slow
 def test_independent_noise_has_the_scatter_of_its_pixels_and_right_errors():
     training, held_out = (
         with_white_noise(make_survey(n, seed)) for n, seed in ((600, 0), (300, 1))
@@ -188,6 +191,7 @@ def test_what_cannot_be_trained_is_refused_by_name(training_stars, settings, mes
         lux.train(training_stars, method="curved", folds=1, progress=False, **asked)
 
 
+@pytest.mark.slow
 def test_refinement_is_part_of_training_and_of_its_folds(training_stars, held_out, monkeypatch):
     # stars left out want none here, where the model is the truth
     monkeypatch.setattr(refine, "choose_steps", lambda **known: 10)

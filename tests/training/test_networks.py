@@ -74,6 +74,7 @@ def measure_loss(features, stars, equations):
     return total
 
 
+@pytest.mark.slow
 def test_steps_lower_the_expected_loss(stars, equations):
     features = equations[0].features
     by_block = [take(equations, rows) for rows in stars.blocks]

@@ -95,6 +95,7 @@ def test_an_unknown_recipe_or_one_with_sizes_is_refused(small_survey):
         lux.train(small_survey, 4, recipe="linear", progress=False)
 
 
+@pytest.mark.slow
 def test_training_without_options_compares_and_says_so(world, capsys):
     stars = world.survey(300, seed=1, missing_pixels=0)
     model = lux.train(stars, folds=1)
@@ -122,6 +123,7 @@ def test_a_recipe_that_fails_is_left_out_and_said():
     assert only.recipe is linear and "cannot be trained" in said[-1]
 
 
+@pytest.mark.slow
 def test_spectra_of_few_components_and_a_constant_pixel_are_no_obstacle():
     stars = make_survey(300)
     few = stars.copy(deep=True)

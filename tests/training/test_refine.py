@@ -80,6 +80,7 @@ def measure_loss(state, sample, fixed):
     return (weight * rest**2).sum() / known.sum()
 
 
+@pytest.mark.slow
 def test_the_gradient_through_the_search_is_that_of_differences(case, monkeypatch):
     monkeypatch.setattr(refine, "_SEARCH", 60)
     state, sample = case

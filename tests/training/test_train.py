@@ -208,6 +208,7 @@ def labels_apart(a, b, stars):
     return float((np.abs(ours["label_value"] - theirs["label_value"]) / theirs["label_err"]).max())
 
 
+@pytest.mark.slow
 def test_order_of_the_stars_does_not_matter(training, models, method, held_out):
     shuffled = training.isel(star=np.random.default_rng(0).permutation(500))
     close(models[method], fit(shuffled, method=method), 5e-5)
@@ -238,6 +239,7 @@ def test_alternating_reaches_the_same_model_from_any_start(training, models, mon
     close(first, fit(training, method="alternating", tolerance=1e-6), 2e-4)
 
 
+@pytest.mark.slow
 def test_alternating_stops_when_its_objective_rises_no_more(training, models):
     """Agenda 1 ends at the first gain below the tolerance; what follows is agenda 2."""
     values = (training["flux_ivar"] > 0).values.sum() + np.isfinite(
@@ -375,6 +377,7 @@ def test_a_model_with_an_unused_pixel_survives_its_file(training, tmp_path):
 # out-of-fold misfit
 
 
+@pytest.mark.slow
 def test_floors_make_errors_honest_where_the_model_is_wrong(make_world):
     """Spectra that bend with z.
 
@@ -503,6 +506,7 @@ def test_spectra_without_labels_make_a_model(training, held_out):
     assert (residual < 0.5 * held_out["flux"].std("star")).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_errors_of_labels_from_labels_count_their_scatter():
     """Two label sets that agree but for an intrinsic scatter six times the errors.
 
