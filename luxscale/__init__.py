@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         store,
     )
     from luxscale.errors import InputError
+    from luxscale.ingest.memory import read
     from luxscale.labelling.run import label_survey
     from luxscale.model.file import load_model
     from luxscale.model.infer import infer
@@ -66,6 +67,7 @@ __all__ = [
     "open_survey",
     "predict",
     "predict_error",
+    "read",
     "select",
     "train",
 ]
@@ -80,6 +82,7 @@ _HOMES = {
     "open_survey": "luxscale.store",
     "predict": "luxscale.model.predict",
     "predict_error": "luxscale.model.predict",
+    "read": "luxscale.ingest.memory",
     "select": "luxscale.model.select",
     "train": "luxscale.training",
 }

@@ -61,6 +61,13 @@ def stores(tmp_path_factory, _small_survey, _held_out, small_model):
         xr.concat([_small_survey, _held_out], "star", data_vars="minimal"), paths[0], chunk=300
     )
     small_model.save(paths[1])
+    star = _small_survey.isel(star=0)
+    np.savez(
+        folder / "star.npz",
+        flux=star.flux.values,
+        ivar=star.flux_ivar.values,
+        wavelength=star.wavelength.values,
+    )
     lux.label_survey(*paths, progress=False)
     return folder
 

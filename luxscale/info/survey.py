@@ -18,6 +18,7 @@ from luxscale import store
 from luxscale.errors import InputError
 from luxscale.info.doubts import find_doubts
 from luxscale.ingest import ledger
+from luxscale.ingest.layout import WHOLE_FILE
 from luxscale.ingest.pack import count_reasons
 from luxscale.ingest.plan import Plan, Session
 from luxscale.schema.blocks import round_to_chunks
@@ -212,7 +213,7 @@ def _describe_ingest(plan: Plan) -> dict[str, Any]:
     facts = [ledger.read_facts(s) for s in ended]
     files = ledger.list_refused_by_file(plan)
     refused = [(path, star, why) for path, rows in files.items() for star, why in rows]
-    whole = sum(star == ledger.WHOLE_FILE for _, star, _ in refused)
+    whole = sum(star == WHOLE_FILE for _, star, _ in refused)
     # with those that were refused at first and read again later
     ever_refused = [row for session in ended for row in ledger.read_refused(session)]
     n_pixels = ledger.read_grid(plan.survey).size
@@ -240,9 +241,7 @@ def _measure_masked(
     twice, both count.
     """
     unfit = [
-        star
-        for _, star, why in refused
-        if star != ledger.WHOLE_FILE and not why.startswith("duplicate")
+        star for _, star, why in refused if star != WHOLE_FILE and not why.startswith("duplicate")
     ]
     spectra = sum(f["spectra"] for f in facts) - len(unfit)
     total = max(1, spectra * pixels)

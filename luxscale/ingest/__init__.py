@@ -18,12 +18,11 @@ from luxscale.errors import InputError
 from luxscale.ingest import ledger
 from luxscale.ingest.files import find_files
 from luxscale.ingest.labels import describe_unjoined
-from luxscale.ingest.plan import Plan, compute_grid_checksum
+from luxscale.ingest.plan import Plan
 from luxscale.ingest.run import FileSurvey, Filled
+from luxscale.ingest.settings import Settings, make_plan
 from luxscale.labels import LabelTable
-from luxscale.prepare import check_recipe, default_recipe
 from luxscale.progress import Progress
-from luxscale.readers import BadFile, Format, get_format
 from luxscale.runs.log import RunLog
 from luxscale.runs.target import complete, open_target
 
@@ -174,21 +173,12 @@ def make_target(
     InputError
         If one of them is wrong.
     """
-    fmt = get_format(format)
     path = store.make_absolute(survey)
-    all_options = _complete_options(fmt, options or {})
-    full_recipe = default_recipe(fmt, **(recipe or {}))
     paths = [str(Path(f).absolute()) for f in files]
-    pixels = _find_grid(path, fmt, dict(all_options), paths, grid)
-    check_recipe(full_recipe, get_format(format, dict(all_options)), pixels)
-    plan = Plan(
-        survey=path,
-        format=fmt.name,
-        options=all_options,
-        recipe=full_recipe,
-        chunk=_check_chunk(chunk),
-        grid=compute_grid_checksum(pixels),
-    )
+    if grid is None and ledger.read_binding_identity(path) is not None:
+        grid = ledger.read_grid(path)
+    settings = Settings(format=format, options=options or {}, recipe=recipe or {}, grid=grid)
+    plan, pixels = make_plan(path, paths, settings, chunk)
     return FileSurvey(plan=plan, wavelength=pixels, files=paths, labels=labels, retry=retry)
 
 
@@ -209,64 +199,6 @@ def summarise(plan: Plan, filled: Filled) -> Summary:
         masked=dict(masked.most_common()),
         n_pixels=n_new * ledger.get_grid(plan).size,
         seconds=filled.seconds,
-    )
-
-
-def _complete_options(fmt: Format, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return all options of a format, those given and the others as they are by default.
-
-    Raises
-    ------
-    InputError
-    """
-    known = {o.name: o for o in fmt.options}
-    for name, value in given.items():
-        if name not in known:
-            raise InputError(
-                f"format {fmt.name} has no option {name!r}; it has: {', '.join(known) or 'none'}"
-            )
-        choices = known[name].choices
-        if choices and value not in choices:
-            raise InputError(
-                f"option {name} of {fmt.name} is {value!r}; it may be {', '.join(choices)}"
-            )
-    return tuple((name, given.get(name, o.default)) for name, o in known.items())
-
-
-def _check_chunk(chunk: int) -> int:
-    if chunk < 1:
-        raise InputError(f"chunk={chunk}: give the number of stars in a chunk, 1 or more")
-    return chunk
-
-
-def _find_grid(
-    survey: str, fmt: Format, options: dict[str, str], files: list[str], grid: np.ndarray | None
-) -> np.ndarray:
-    """Return the wavelengths of the survey: (wavelength,).
-
-    They are those asked for, those it has, the format's, or those of the first file.
-
-    Raises
-    ------
-    InputError
-    """
-    if grid is not None:
-        return np.asarray(grid, float)
-    if ledger.read_binding_identity(survey) is not None:
-        return ledger.read_grid(survey)
-    if fmt.grid is not None:
-        return fmt.grid
-    first = ""
-    for path in files:
-        try:
-            spectra = next(iter(fmt.read(path, **options)))
-            return np.asarray(spectra.wavelength, float)
-        except (BadFile, OSError, StopIteration) as error:
-            if not first:
-                first = f" (the first, {path}: {str(error) or 'holds no spectrum'})"
-    raise InputError(
-        f"no file can be read as {fmt.name} to take the wavelength grid from{first}; "
-        "correct the files, or give a grid with --grid"
     )
 
 

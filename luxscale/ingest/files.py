@@ -10,6 +10,7 @@ from pathlib import Path
 
 from luxscale.errors import InputError
 from luxscale.readers import Format
+from luxscale.readers.recognise import find_named
 
 
 def find_files(
@@ -51,6 +52,34 @@ def find_files(
             "--files-from"
         )
     return tuple(sorted(found))
+
+
+def find_first(path: str | Path) -> str:
+    """Return a file that is meant, by which the format of all may be recognised.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, a pattern or a directory.
+
+    Raises
+    ------
+    InputError
+        If it leads to no file.
+    """
+    path = os.path.expanduser(path)
+    if os.path.isdir(path):
+        files = sorted(os.path.join(top, name) for top, _, names in os.walk(path) for name in names)
+        named = [file for file in files if find_named(file)]
+        if not named:
+            raise InputError(f"{path}: no file in it is named as those of a format are")
+        return named[0]
+    if glob.has_magic(path) and not os.path.exists(path):
+        matching = sorted(file for file in glob.iglob(path, recursive=True) if os.path.isfile(file))
+        if not matching:
+            raise InputError(f"{path}: matches no file")
+        return matching[0]
+    return path
 
 
 def _read_list(path: Path) -> list[str]:

@@ -8,7 +8,8 @@ import numpy as np
 import zarr
 
 from luxscale import store
-from luxscale.ingest.ledger import GROUP, KEY
+from luxscale.ingest.layout import KEY
+from luxscale.ingest.ledger import GROUP
 from luxscale.labels import LabelTable, join
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.variables import STAR, SURVEY

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import zarr
 
 from luxscale import store
 from luxscale.errors import InputError
+from luxscale.ingest.describe import describe_grid, describe_survey
 from luxscale.ingest.layout import Layout
 from luxscale.ingest.paths import make_storable
 from luxscale.ingest.plan import Batch, Plan, Session, choose_batch_size
@@ -29,14 +29,8 @@ GROUP = "ingest"
 #: Group of a session that holds what batches gave, until it is put in order.
 PARTS = "parts"
 
-#: Column of the identifiers that catalogues know stars by, where these are not ``star``.
-KEY = "catalog_id"
-
 #: Stages of a session.
 READING, PACKING, DONE = "reading", "packing", "done"
-
-#: Stands for a whole file in a list of stars that were refused.
-WHOLE_FILE = ""
 
 #: Rows per chunk of the table of what was refused.
 _TABLE_CHUNK = 2**14
@@ -49,10 +43,7 @@ def create_survey(plan: Plan, grid: np.ndarray) -> None:
     root = zarr.open_group(store.locate(plan.survey), mode="a")
     group = root.create_group(GROUP, overwrite=True)
     wavelength = group.create_array("wavelength", data=grid, chunks=grid.shape, overwrite=True)
-    fmt = get_format(plan.format)
-    options = dict(plan.options)
-    wavelength.attrs["units"] = options.get("units", fmt.units)
-    wavelength.attrs["medium"] = options.get("medium", fmt.medium)
+    wavelength.attrs.update(describe_grid(plan))
     group.attrs["identity"] = plan.identity
     root.attrs["complete"] = 0
 
@@ -272,11 +263,5 @@ def list_refused_by_file(plan: Plan) -> dict[str, tuple[tuple[str, str], ...]]:
 
 def mark_complete(plan: Plan) -> None:
     """Say that a survey is complete, and what it is."""
-    facts: dict[str, Any] = {
-        "title": f"Survey of {plan.format} files",
-        "format": store.SURVEY_FORMAT,
-        "continuum": plan.recipe.continuum,
-        "luxscale_version": version("luxscale"),
-        "complete": 1,
-    }
+    facts = describe_survey(plan) | {"complete": 1}
     store.open_group(plan.survey, "r+").attrs.update(facts)

@@ -14,7 +14,8 @@ import zarr
 from luxscale import store
 from luxscale.errors import InputError
 from luxscale.ingest import ledger
-from luxscale.ingest.layout import Layout
+from luxscale.ingest.describe import describe_spectra
+from luxscale.ingest.layout import SOURCE, Layout, arrange_stars
 from luxscale.ingest.plan import Piece, Session
 from luxscale.runs.executors import Clock, name_worker
 from luxscale.schema.variables import STAR
@@ -25,120 +26,11 @@ _COLUMN_CHUNK = 2**16
 #: Arrays of the spectra.
 _SPECTRA = ("flux", "flux_ivar")
 
-#: Column that names the file of each star.
-SOURCE = "source_file"
-
 
 def lay_out(session: Session) -> Layout:
-    """Decide which of the stars that were read stay.
-
-    A file that failed while it was read gives none. Of a star that was read twice the spectrum with
-    the highest signal-to-noise ratio stays, the first of equals; one that the survey has already
-    stays as it is.
-    """
+    """Decide which of the stars that were read in a session stay; see `arrange_stars`."""
     parts = [ledger.read_part(session, batch.index) or {} for batch in session.batches]
-    masked: collections.Counter[str] = collections.Counter()
-    refused = []
-    frames = []
-    for batch, part in zip(session.batches, parts, strict=True):
-        masked.update(part["masked"])
-        refused += [(int(file), str(star), str(why)) for file, star, why in part["refused"]]
-        frames.append(_make_frame(part["facts"], batch.index))
-    table = pd.concat(frames, ignore_index=True)
-    broken = [file for file, star, _ in refused if star == ledger.WHOLE_FILE]
-    n_read = len(table) + len(refused) - len(broken)
-    table = table[~table["file"].isin(broken)]
-    table = _name_apart(session, table)
-    table = _drop_duplicates(session, table, refused)
-    columns = {str(name): _make_column(table[name].tolist()) for name in table}
-    source = np.stack([columns.pop("batch"), columns.pop("row")], axis=1)
-    return Layout(
-        star=columns.pop(STAR),
-        file=columns.pop("file").astype(int),
-        source=source.astype(int),
-        columns=columns,
-        refused=sorted(refused),
-        masked=dict(masked),
-        n_read=n_read,
-        resampled=sum(part["resampled"] for part in parts),
-    )
-
-
-def _make_frame(facts: dict[str, list[Any]], batch: int) -> pd.DataFrame:
-    """Return the facts of the stars of a batch, and where they are to be found: (star, fact)."""
-    table = pd.DataFrame({"star": [], "file": [], "snr": []} | facts, dtype=object)
-    return table.assign(batch=batch, row=np.arange(len(table))).astype(object)
-
-
-def _make_column(values: list[Any]) -> np.ndarray:
-    """Return a column: (star,), float64, int64 or object; what is missing is NaN, -1 or ""."""
-    known = [value for value in values if not pd.isna(value)]
-    missing: Any = np.nan
-    dtype: Any = np.float64
-    if known and all(isinstance(value, str) for value in known):
-        missing, dtype = "", object
-    elif known and all(isinstance(value, int | np.integer) for value in known):  # bool is one
-        missing, dtype = -1, np.int64
-    elif not all(isinstance(value, int | float | np.integer) for value in known):
-        dtype = object
-    return np.array([missing if pd.isna(value) else value for value in values], dtype)
-
-
-def _name_apart(session: Session, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the stars with names of their own, where a reader made the same for several files.
-
-    A reader sees one file: it calls a star FILE:ROW, or a visit ID-NUMBER. The same name from
-    another file is another spectrum, and gets the path before it.
-    """
-    paths = ledger.read_files(session)
-    is_made = np.zeros(len(table), bool)
-    keys = table[ledger.KEY] if ledger.KEY in table else table["star"]
-    stars = zip(table["star"], table["file"], keys, strict=True)
-    for row, (star, file, key) in enumerate(stars):
-        base = paths[file].rpartition("/")[2]
-        is_visit = key is not None and str(star).startswith(f"{key}-")
-        is_made[row] = is_visit or str(star).startswith(f"{base}:")
-    made = table[is_made]
-    path_before = _read_paths_before(session)
-    n_files = made.groupby("star")["file"].nunique()
-    shared = set(n_files.index[n_files > 1])
-    names = table["star"].tolist()
-    rows = np.flatnonzero(is_made).tolist()
-    for i, star, file in zip(rows, made["star"], made["file"], strict=True):
-        path = paths[file]
-        before = path_before.get(star)
-        name = str(star).removeprefix(path.rpartition("/")[2] + ":")
-        apart = f"{path}:{name}"
-        # a file that is read again has the names that it got before
-        is_taken = before is not None and before != path
-        is_new_and_shared = before is None and star in shared
-        if apart in path_before.index or is_taken or is_new_and_shared:
-            names[i] = apart
-    return table.assign(star=np.array(names, object))
-
-
-def _drop_duplicates(
-    session: Session, table: pd.DataFrame, refused: list[tuple[int, str, str]]
-) -> pd.DataFrame:
-    """Return the stars that are the ones to keep of their name, and put down the others."""
-    path_before = _read_paths_before(session)
-    is_old = table["star"].isin(path_before.index)
-    old = table[is_old]
-    for star, file in zip(old["star"], old["file"], strict=True):
-        reason = f"duplicate: the survey has the star from {path_before[star]}"
-        refused.append((int(file), str(star), reason))
-    table = table[~is_old]
-    snr = table["snr"].astype(float)
-    by_snr = snr.sort_values(ascending=False, kind="stable", na_position="last")
-    best = table.loc[by_snr.index].drop_duplicates("star")
-    is_best = table.index.isin(best.index)
-    worse = table[~is_best]
-    best_file = worse["star"].map(best.set_index("star")["file"])
-    paths = ledger.read_files(session)
-    for star, file, other in zip(worse["star"], worse["file"], best_file, strict=True):
-        reason = f"duplicate: {paths[other]} has the star with S/N as high or higher"
-        refused.append((int(file), str(star), reason))
-    return table[is_best]
+    return arrange_stars(parts, ledger.read_files(session), _read_paths_before(session))
 
 
 def _read_paths_before(session: Session) -> pd.Series:
@@ -189,8 +81,7 @@ def _create_spectra(group: zarr.Group, session: Session, total: int, grid: np.nd
         "wavelength", data=grid, chunks=grid.shape, dimension_names=("wavelength",), overwrite=True
     )
     wavelength.attrs.update(dict(store.open_array(ingested, "wavelength").attrs))
-    docs = (_FLUX[session.plan.recipe.continuum], "inverse variance of the flux")
-    for name, doc in zip(_SPECTRA, docs, strict=True):
+    for name, attributes in describe_spectra(session.plan).items():
         spectra = group.create_array(
             name,
             shape=(total, grid.size),
@@ -200,16 +91,7 @@ def _create_spectra(group: zarr.Group, session: Session, total: int, grid: np.nd
             dimension_names=(STAR, "wavelength"),
             overwrite=True,
         )
-        spectra.attrs["long_name"] = doc
-
-
-_FLUX = {
-    "none": "flux as in the file",
-    "file": "flux over the continuum of the file",
-    "scale": "flux over the star's mean flux",
-    "sines": "flux over a continuum of sines and cosines",
-    "chebyshev": "flux over a continuum of Chebyshev polynomials",
-}
+        spectra.attrs.update(attributes)
 
 
 def _write_column(

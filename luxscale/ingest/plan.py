@@ -10,6 +10,7 @@ import numpy as np
 
 from luxscale.prepare import Recipe
 from luxscale.schema.blocks import iterate_blocks
+from luxscale.schema.preparation import Preparation
 
 #: Batches that a small set of files is shared out in, at least.
 _LEAST_BATCHES = 16
@@ -60,6 +61,12 @@ class Plan:
     recipe: Recipe
     chunk: int
     grid: str
+
+    @property
+    def preparation(self) -> Preparation:
+        """How spectra are prepared, as they say themselves."""
+        identity = self.identity
+        return Preparation(identity["format"], identity["options"], identity["recipe"])
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -94,6 +94,8 @@ def _describe(output: Output) -> dict[str, Any]:
         entry["noise_kind"] = "correlated"
     if np.isfinite(output.dof):
         entry["dof"] = output.dof
+    if output.preparation:
+        entry["preparation"] = output.preparation
     return entry
 
 
@@ -242,6 +244,7 @@ def _read_output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Outp
         windows=tuple(windows),
         correlation=_read_correlation(dataset, entry),
         dof=float(entry.get("dof", np.inf)),
+        preparation=entry.get("preparation", ""),
     )
 
 

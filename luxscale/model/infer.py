@@ -17,6 +17,7 @@ from luxscale.model.lux import LuxModel, Output, coordinates
 from luxscale.schema import flags
 from luxscale.schema.checks import check_structure
 from luxscale.schema.outputs import OutputSpec, list_partners, pick_outputs
+from luxscale.schema.preparation import PREPARATION, list_differences
 from luxscale.schema.standard import find_shifted, is_same_unit, standardize_survey
 from luxscale.schema.variables import CATALOG, STAR
 
@@ -34,7 +35,8 @@ def check_match(
     Raises
     ------
     InputError
-        For a missing variable, another wavelength grid, other units or medium, other labels.
+        For a missing variable, another wavelength grid, other units or medium, other labels,
+        spectra that were prepared in another way.
     """
     if STAR not in survey.dims and STAR not in survey.coords:
         dims = ", ".join(map(str, survey.dims))
@@ -51,6 +53,7 @@ def check_match(
     specs = pick_outputs(survey, [o.name for o in outputs], where)
     for spec, output in zip(specs, outputs, strict=True):
         _check_grid(survey[spec.dim], output, where)
+        _check_preparation(survey[spec.name], output, where)
     return specs
 
 
@@ -84,6 +87,17 @@ def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
             f"{coord.size} pixels, first "
             f"{grid.values[i]} where the model has {coord[i]}; resample {output.name!r} to the "
             "model's grid"
+        )
+
+
+def _check_preparation(spectra: xr.DataArray, output: Output, where: str) -> None:
+    changed = list_differences(spectra.attrs.get(PREPARATION), output.preparation)
+    if changed:
+        raise InputError(
+            f"{where}: {output.name!r} was prepared otherwise than the model's: "
+            f"{'; '.join(changed)}. Read the files as the model's were, by "
+            "lux.read(FILES, like=model) or with these options of `luxscale ingest`, or train on "
+            "spectra like these"
         )
 
 

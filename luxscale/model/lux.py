@@ -56,6 +56,9 @@ class Output:
     dof : float
         Degrees of freedom of the noise, infinite if it is Gaussian; else stars that the model does
         not describe have less weight.
+    preparation : str
+        How the training spectra were prepared, JSON, see ``luxscale.schema.preparation``; "" where
+        the survey did not say.
     """
 
     spec: OutputSpec
@@ -71,6 +74,7 @@ class Output:
     windows: tuple[tuple[str, tuple[tuple[float, float], ...]], ...] = ()
     correlation: CorrelatedNoise | None = None
     dof: float = float("inf")
+    preparation: str = ""
 
     @property
     def name(self) -> str:
@@ -287,7 +291,7 @@ class LuxModel:
 jax.tree_util.register_dataclass(
     Output,
     ["map", "scatter", "scale", "floor", "used", "bounds", "correlation"],
-    ["spec", "coord", "units", "attrs", "windows", "dof"],
+    ["spec", "coord", "units", "attrs", "windows", "dof", "preparation"],
 )
 jax.tree_util.register_dataclass(
     LuxModel, ["outputs", "objective"], ["provenance", "limits", "prior"]

@@ -242,6 +242,7 @@ FORMATS = (
         ),
         pattern=("*.h5", "*.hdf5", "*.npz", "*.fits"),
         many=True,
+        general=True,
         tried="real",
     ),
 )

@@ -176,6 +176,9 @@ class Format:
         several.
     many : bool
         Whether a file holds many stars.
+    general : bool
+        Whether files of other formats may be read as it, too: a file counts as of this format only
+        if it is of no other.
     tried : str
         ``"real"`` where the reader is tested on a real file, ``"description"`` where only on files
         built from the format's official description.
@@ -196,6 +199,7 @@ class Format:
     pattern: tuple[str, ...] = ("*",)
     main: Callable[[str], str] = get_own_file
     many: bool = False
+    general: bool = False
     tried: str = "description"
 
 

@@ -69,6 +69,8 @@ def read_lrs(path: str | Path, *, mask: str = "and", key: str = "obsid") -> Iter
     """
     with open_fits(path) as hdus, np.errstate(all="ignore"):
         header = hdus[0].header
+        if any(name in hdus for name in _ARMS):
+            raise BadFile("it has the arms of a file of the medium resolution")
         if hdus[0].shape:
             pixels = _read_image_rows(hdus, mask)
         else:

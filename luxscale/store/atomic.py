@@ -58,6 +58,14 @@ def read_attributes(path: str | Path) -> dict[str, Any] | None:
     return None
 
 
+def is_store(path: str | Path) -> bool:
+    """Return whether a path is that of a Zarr store, or a URL, rather than of files of data."""
+    if s3.is_url(path):
+        return True
+    local = Path(path).expanduser()
+    return any((local / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
 def is_occupied(path: str | Path) -> bool:
     """Return whether a file, or anything in a directory or under a URL, is there."""
     if s3.is_url(path):

@@ -92,6 +92,8 @@ class TrainingOutput:
         Number of stars, without padding.
     outlying : array of bool, (star, label), optional
         Labels that were set aside.
+    preparation : str
+        How the survey says that spectra were prepared.
     """
 
     spec: OutputSpec
@@ -101,6 +103,7 @@ class TrainingOutput:
     units: tuple[str, ...]
     n_stars: int
     outlying: np.ndarray | None = None
+    preparation: str = ""
 
     @property
     def is_label(self) -> bool:
@@ -190,6 +193,7 @@ class TrainingOutput:
             windows=tuple(own_windows),
             correlation=self._scale_noise(noise.correlation),
             dof=float(noise.dof),
+            preparation=self.preparation,
         )
 
     def _scale_noise(self, noise: CorrelatedNoise | None) -> CorrelatedNoise | None:

@@ -17,6 +17,7 @@ from luxscale.errors import InputError
 from luxscale.model.blocks import MOST_IVAR
 from luxscale.schema.checks import check_values
 from luxscale.schema.outputs import OutputSpec, Role
+from luxscale.schema.preparation import PREPARATION
 from luxscale.schema.variables import STAR
 from luxscale.training.data import BLOCK, Arrays, Spread, TrainingData, TrainingOutput
 from luxscale.training.screen import Spectra, find_outlying_labels
@@ -164,6 +165,7 @@ def _load_output(source: _Source, report: Report, screen: Screen = _keep_all) ->
         units=_read_units(source),
         n_stars=n,
         outlying=table.outlying,
+        preparation=str(source.survey[source.spec.name].attrs.get(PREPARATION, "")),
     )
 
 

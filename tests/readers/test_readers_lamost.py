@@ -162,3 +162,9 @@ def test_what_is_no_file_of_lamost(tmp_path):
 def _without_wavelengths(path):
     fits.PrimaryHDU(np.ones((5, 50), "f4")).writeto(path, overwrite=True)
     return path
+
+
+@pytest.mark.parametrize("layout", ["old", "new"])
+def test_lrs_refuses_files_of_the_medium_resolution(layout, tmp_path):
+    with pytest.raises(BadFile, match="has the arms of a file of the medium resolution"):
+        read("lamost-lrs", build_mrs(tmp_path / "med.fits", layout=layout))
