@@ -116,6 +116,19 @@ def _read_selection(where: str | None, stars: str | None, untrained: bool) -> Se
         raise click.BadParameter(str(error)) from error
 
 
+def parse_pairs(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> dict[str, str]:
+    """Read NAME=VALUE."""
+    pairs = {}
+    for text in value:
+        name, separator, setting = text.partition("=")
+        if not (name and separator):
+            raise click.BadParameter("write NAME=VALUE")
+        pairs[name] = setting
+    return pairs
+
+
 def parse_windows(
     ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 ) -> dict[str, list[tuple[float, float]]]:

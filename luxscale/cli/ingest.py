@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, format_count, main, show
+from luxscale.cli.base import JSON, QUIET, format_count, main, parse_pairs, show
 from luxscale.cli.clusters import Cluster, cluster_options
 
 #: Lines of the table of what was refused.
@@ -31,19 +31,6 @@ _FILE_SECONDS, _BYTE_SECONDS = 2e-3, 2.3e-9
 
 #: Files whose sizes are asked for: more are work for several processes, whatever their sizes.
 _SIZED = 5000
-
-
-def _parse_pairs(
-    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
-) -> dict[str, str]:
-    """Read NAME=VALUE."""
-    pairs = {}
-    for text in value:
-        name, separator, setting = text.partition("=")
-        if not (name and separator):
-            raise click.BadParameter("write NAME=VALUE")
-        pairs[name] = setting
-    return pairs
 
 
 def _parse_ranges(
@@ -102,7 +89,7 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _parse_ranges, "metavar"
 @click.option(
     "--labels-setting",
     multiple=True,
-    callback=_parse_pairs,
+    callback=parse_pairs,
     metavar="NAME=VALUE",
     help="A setting of the labels (repeat).",
 )
@@ -110,7 +97,7 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _parse_ranges, "metavar"
     "--option",
     "options",
     multiple=True,
-    callback=_parse_pairs,
+    callback=parse_pairs,
     metavar="NAME=VALUE",
     help="An option of the format (repeat).",
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, choose_log, format_count, main, show
+from luxscale.cli.base import JSON, QUIET, choose_log, format_count, main, parse_pairs, show
 from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.errors import InputError
 
@@ -19,9 +20,25 @@ if TYPE_CHECKING:
 
 
 @main.command()
-@click.argument("survey")
+@click.argument("inputs", nargs=-1, required=True, metavar="SURVEY | FILE...")
 @click.option("--model", required=True, help="Model, as `luxscale train` writes it.")
-@click.option("--out", required=True, help="Catalogue to write or to continue, a Zarr store.")
+@click.option(
+    "--out", default=None, help="Catalogue of a survey to write or to continue, a Zarr store."
+)
+@click.option(
+    "--format",
+    "file_format",
+    default=None,
+    help="Format of files. [default: the model's, else recognised]",
+)
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    callback=parse_pairs,
+    metavar="NAME=VALUE",
+    help="An option of the format of files (repeat).",
+)
 @click.option(
     "--given",
     multiple=True,
@@ -55,9 +72,43 @@ if TYPE_CHECKING:
 @JSON
 @QUIET
 def label(
+    inputs: tuple[str, ...],
+    model: str,
+    out: str | None,
+    file_format: str | None,
+    options: dict[str, str],
+    cluster: Cluster,
+    as_json: bool,
+    **run: Any,
+) -> None:
+    """Label every star of SURVEY; the same command again resumes.
+
+    Without --out, print the labels of the stars of a few survey FILES.
+    """
+    if out is not None:
+        survey = _require_survey(inputs)
+        _refuse_options(("file_format", "options"), "files; a survey says how it was read")
+        _label_survey(survey, model, out, cluster=cluster, as_json=as_json, **run)
+        return
+    _refuse_survey(inputs)
+    _refuse_options(_FOR_SURVEYS, "a survey, whose catalogue --out names", cluster.given)
+    from luxscale.cli.label_files import label_files
+
+    label_files(
+        inputs,
+        model,
+        given=run["given"],
+        file_format=file_format,
+        options=options,
+        as_json=as_json,
+    )
+
+
+def _label_survey(
     survey: str,
     model: str,
     out: str,
+    *,
     given: tuple[str, ...],
     covariance: bool,
     region_stars: int | None,
@@ -68,7 +119,7 @@ def label(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Label every star of SURVEY; the same command again resumes."""
+    """Label every star of a survey into a catalogue."""
     from luxscale.labelling.catalogue import Catalogue
     from luxscale.labelling.plan import make_plan
     from luxscale.labelling.run import Labelling
@@ -105,6 +156,44 @@ def label(
     flagged = [f"  {name:<24}{count:>12,}" for name, count in summary.flags.items()]
     lines = [f"{out}: {counts}, in {summary.seconds:.1f} s", "flags:", *(flagged or ["  none"])]
     show({**dataclasses.asdict(summary), "log": log}, "\n".join(lines), as_json)
+
+
+#: Parameters that are about a run into a catalogue.
+_FOR_SURVEYS = ("covariance", "region_stars", "region", "dry_run", "log")
+
+
+def _refuse_survey(inputs: Sequence[str]) -> None:
+    from luxscale import store
+
+    for path in inputs:
+        if store.is_store(path):
+            raise click.UsageError(f"{path} is a Zarr store; name its catalogue with --out")
+
+
+def _require_survey(inputs: Sequence[str]) -> str:
+    """Return the survey that is labelled into a catalogue."""
+    if len(inputs) > 1:
+        raise click.UsageError("--out is for one survey; leave it out, and labels are printed")
+    if os.path.isfile(inputs[0]):
+        raise click.UsageError(
+            f"{inputs[0]} is a file: leave out --out, and its labels are printed; a catalogue is "
+            "of a survey, which `luxscale ingest` makes of files"
+        )
+    return inputs[0]
+
+
+def _refuse_options(names: Sequence[str], about: str, others: Sequence[str] = ()) -> None:
+    """Refuse options of the other kind of input, which would have no effect."""
+    ctx = click.get_current_context()
+    typed = click.core.ParameterSource.COMMANDLINE
+    given = []
+    for option in ctx.command.params:
+        name = str(option.name)
+        if name in names and ctx.get_parameter_source(name) is typed:
+            given.append(option.opts[0])
+    given += others
+    if given:
+        raise click.UsageError(f"leave out {', '.join(given)}: of use with {about}")
 
 
 def _guess_saving(plan: Plan, regions: Sequence[Region], workers: int) -> float:

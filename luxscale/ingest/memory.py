@@ -114,12 +114,25 @@ def read(
     """
     few = read_few(paths, format, like=like, options=options, recipe=recipe, grid=grid)
     lost = few.list_lost()
-    if few.survey is None or lost:
-        raise InputError(_describe_lost(lost or few.refused))
-    if few.refused:
-        said = Progress("lux.read")
-        for row in few.refused:
-            said.say(f"left out: {format_refused(row)}")
+    if lost:
+        raise InputError(_describe_lost(lost))
+    survey = require_stars(few)
+    said = Progress("lux.read")
+    for row in few.refused:
+        said.say(f"left out: {format_refused(row)}")
+    return survey
+
+
+def require_stars(few: FewStars) -> xr.Dataset:
+    """Return the stars that could be used.
+
+    Raises
+    ------
+    InputError
+        If there is none; says why.
+    """
+    if few.survey is None:
+        raise InputError(_describe_lost(few.refused))
     return few.survey
 
 

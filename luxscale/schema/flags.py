@@ -71,6 +71,11 @@ def combine(**raised: Any) -> np.ndarray:
     return functools.reduce(np.bitwise_or, bits)
 
 
+def explain(flags: int) -> dict[str, str]:
+    """Return the flags that a star carries, and what each means."""
+    return {name: meaning for name, meaning in FLAGS if flags & int(BIT[name])}
+
+
 def count(flags: np.ndarray) -> dict[str, int]:
     """Return how many stars carry each flag; flags that none carries are left out."""
     counts = {name: int(np.count_nonzero(flags & bit)) for name, bit in BIT.items()}
