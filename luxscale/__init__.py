@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         store,
     )
     from luxscale.errors import InputError
+    from luxscale.export import to_table
     from luxscale.ingest.memory import read
     from luxscale.labelling.run import label_survey
     from luxscale.model.file import load_model
@@ -69,6 +70,7 @@ __all__ = [
     "predict_error",
     "read",
     "select",
+    "to_table",
     "train",
 ]
 
@@ -84,6 +86,7 @@ _HOMES = {
     "predict_error": "luxscale.model.predict",
     "read": "luxscale.ingest.memory",
     "select": "luxscale.model.select",
+    "to_table": "luxscale.export",
     "train": "luxscale.training",
 }
 

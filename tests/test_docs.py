@@ -32,7 +32,7 @@ PAGES = {name: PACKAGE / "guide" / f"{name}.md" for name in guide.topics()}
 ELLIPSIS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 #: Pages whose examples write files: they run twice in one directory.
-WRITING = ("other-tools", "run", "survey")
+WRITING = ("other-tools", "run", "select", "survey")
 
 #: Modules whose docstrings hold examples.
 WITH_EXAMPLES = sorted(p for p in PACKAGE.rglob("*.py") if ">>> " in p.read_text(encoding="utf-8"))
@@ -57,9 +57,10 @@ def stores(tmp_path_factory, _small_survey, _held_out, small_model):
     """The directory that examples run in: a survey, a model of its first 300 stars, a catalogue."""
     folder = tmp_path_factory.mktemp("docs")
     paths = [folder / f"{name}.zarr" for name in ("survey", "model", "catalog")]
-    store.write_dataset(
-        xr.concat([_small_survey, _held_out], "star", data_vars="minimal"), paths[0], chunk=300
-    )
+    survey = xr.concat([_small_survey, _held_out], "star", data_vars="minimal")
+    sky = np.linspace(0, 1, survey.sizes["star"], endpoint=False)
+    survey = survey.assign(ra=("star", 360 * sky), dec=("star", 180 * sky - 90))
+    store.write_dataset(survey, paths[0], chunk=300)
     small_model.save(paths[1])
     star = _small_survey.isel(star=0)
     np.savez(
@@ -157,7 +158,7 @@ def test_commands_of_the_readme_run(tmp_path, monkeypatch):
     assert (tmp_path / "figures" / "labels.png").stat().st_size > 20_000
 
 
-@pytest.mark.parametrize("name", ["errors", "other-tools", "run", "survey"])
+@pytest.mark.parametrize("name", ["errors", "other-tools", "run", "select", "survey"])
 def test_commands_of_the_guide_run(name, here):
     lines = [line for block in blocks(PAGES[name], "bash") for line in block.splitlines()]
     for line in lines:

@@ -20,6 +20,7 @@ from luxscale.errors import RunError
 from luxscale.runs.executors import describe_error
 from luxscale.runs.job import Job, Runner
 from luxscale.runs.target import BEING_MADE, check_place, clear_place
+from luxscale.schema.attributes import pack_attribute
 from luxscale.schema.outputs import pick_outputs
 
 FORMAT = "luxscale-crossval"
@@ -84,7 +85,7 @@ class Results:
             "title": "cross-validation of Lux models made with luxscale",
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "identity": dict(grid.identity),
+            "identity": pack_attribute(dict(grid.identity)),
             "complete": BEING_MADE,
         }
         with store.explain_writing(self.path):

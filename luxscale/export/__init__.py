@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import xarray as xr
+from astropy.table import Table as AstropyTable
 
 from luxscale import store
 from luxscale.errors import InputError
@@ -21,7 +22,7 @@ from luxscale.export.source import Source
 from luxscale.progress import Progress
 from luxscale.store import damage
 
-__all__ = ["Export", "export_catalog"]
+__all__ = ["Export", "export_catalog", "to_table"]
 
 #: Bytes of a file's beginning and end in which provenance is looked for.
 _HEADER = 1 << 16
@@ -79,7 +80,7 @@ def export_catalog(
     Parameters
     ----------
     catalog : str, Path or Dataset
-        As `label_survey` writes it, or a selection of its stars.
+        As `label_survey` or `infer` makes it, or a selection of its stars.
     out : str or Path
         ``NAME.fits``, ``NAME.csv``, ``NAME.ecsv`` or ``NAME.vot``, a file; or ``NAME.parquet``, a
         directory of files of about 1,000,000 stars.
@@ -158,6 +159,58 @@ def export_catalog(
         bytes=size,
         columns=_list_names(table, target.suffix, healpix_order is not None),
     )
+
+
+def to_table(
+    catalog: str | Path | xr.Dataset,
+    *,
+    survey: str | Path | xr.Dataset | None = None,
+    columns: Sequence[str] = (),
+    covariance: bool = False,
+    latents: bool = True,
+    unfinished: bool = False,
+    progress: bool = True,
+) -> AstropyTable:
+    """Return a catalogue as a table of astropy, in memory.
+
+    Parameters
+    ----------
+    catalog : str, Path or Dataset
+        As `label_survey` or `infer` makes it, or a selection of its stars.
+    survey, columns, covariance, latents, unfinished
+        As of `export_catalog`.
+    progress : bool
+        Whether to show progress on standard error.
+
+    Returns
+    -------
+    astropy.table.Table
+        One row per star, with the columns that `export_catalog` writes, their units and
+        descriptions: ``star``, ``teff``, ``teff_err``, ... ``meta`` says where it comes from.
+
+    Raises
+    ------
+    InputError
+        As `export_catalog`.
+
+    Examples
+    --------
+    >>> import luxscale as lux
+    >>> table = lux.to_table(lux.select(catalog, "teff < 4800"), progress=False)
+    >>> table["teff"].unit
+    Unit("K")
+    """
+    with _locate_damage(catalog):
+        table = make_table(
+            Source.open(catalog, "catalogue"),
+            survey=None if survey is None else Source.open(survey, "survey"),
+            survey_columns=columns,
+            covariance=covariance,
+            latents=latents,
+            unfinished=unfinished,
+        )
+        with Progress("reading", table.n_stars, unit="stars", enabled=progress) as shown:
+            return tables.make_astropy_table(table, shown)
 
 
 def _locate_damage(catalog: str | Path | xr.Dataset) -> contextlib.AbstractContextManager[None]:

@@ -15,6 +15,7 @@ from luxscale.analysis.evaluate import require_catalog
 from luxscale.errors import InputError
 from luxscale.export.source import Source, read_blocks
 from luxscale.schema import flags
+from luxscale.schema.attributes import unpack_attribute
 from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.names import sanitise_name
 from luxscale.schema.outputs import OutputSpec, find_outputs
@@ -334,7 +335,8 @@ def _describe_provenance(catalog: xr.Dataset) -> dict[str, str]:
         for name in ("title", "model_fingerprint", "luxscale_version")
         if name in catalog.attrs
     }
-    identity = {f"run_{name}": str(v) for name, v in catalog.attrs.get("identity", {}).items()}
+    run = unpack_attribute(catalog.attrs.get("identity", {}))
+    identity = {f"run_{name}": str(value) for name, value in run.items()}
     return known | identity | {"exported_by": f"luxscale {version('luxscale')}"}
 
 

@@ -13,6 +13,7 @@ import xarray as xr
 
 from luxscale import store
 from luxscale.schema.blocks import iterate_blocks
+from luxscale.schema.status import DONE
 from luxscale.schema.variables import STAR
 from luxscale.store.fills import open_exactly
 
@@ -45,6 +46,10 @@ class Source:
             If there is nothing to open.
         """
         if isinstance(given, xr.Dataset):
+            if kind == "catalogue" and STAR in given.dims and "status" not in given:
+                # what is inferred in memory is done
+                status = np.full(given.sizes[STAR], DONE, np.uint8)
+                given = given.assign(status=(STAR, status))
             return cls(kind, given, given.variables)
         dataset = store.open_dataset(given)
         without_dask = open_exactly(

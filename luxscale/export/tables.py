@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.table import Table as AstropyTable
 
-from luxscale.errors import InputError
 from luxscale.export.columns import Column, Table
 from luxscale.progress import Progress
 
@@ -27,18 +26,21 @@ def write_table(table: Table, path: Path, shown: Progress, suffix: str) -> None:
     """Write a table in the format of an ending.
 
     CSV has a column for each element of a vector, and neither units nor descriptions.
-
-    Raises
-    ------
-    InputError
-        If astropy is missing.
     """
-    try:
-        from astropy.table import Table as AstropyTable
-    except ImportError as error:
-        raise InputError(
-            f"{suffix} needs the package astropy: pip install 'luxscale[export]'"
-        ) from error
+    made = make_astropy_table(table, shown)
+    shown.stage("writing")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # VOTable knows no dex
+        if suffix == ".csv":
+            made = _split_vectors(made)
+        if suffix == ".vot":
+            _write_votable(made, path)
+        else:
+            made.write(path, format=FORMATS[suffix])
+
+
+def make_astropy_table(table: Table, shown: Progress) -> AstropyTable:
+    """Return a table in memory, its columns with units and descriptions."""
     parts: dict[str, list[Any]] = {column.name: [] for column in table.columns}
     done = 0
     for block in table.read_blocks():
@@ -46,22 +48,25 @@ def write_table(table: Table, path: Path, shown: Progress, suffix: str) -> None:
             parts[column.name].append(_get_values(column, block))
         done += block["status"].size
         shown.update(done)
-    shown.stage("writing")
     made = AstropyTable(meta=dict(table.provenance))
     for column in table.columns:
-        values = np.concatenate(parts[column.name])
-        if suffix == ".vot":
-            values = _convert_for_votable(values)
-        for name, element in _list_elements(column, values, suffix):
-            made[name] = element
-            made[name].unit = column.unit or None
-            made[name].description = column.doc
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # VOTable knows no dex
-        if suffix == ".vot":
-            _write_votable(made, path)
-        else:
-            made.write(path, format=FORMATS[suffix])
+        made[column.name] = np.concatenate(parts[column.name])
+        made[column.name].unit = column.unit or None
+        made[column.name].description = column.doc
+    return made
+
+
+def _split_vectors(table: AstropyTable) -> AstropyTable:
+    """Return a table with a column for each element of a vector."""
+    made = AstropyTable(meta=table.meta)
+    for name in table.colnames:
+        values = table[name]
+        if values.ndim == 1:
+            made[name] = values
+            continue
+        for place in np.ndindex(*values.shape[1:]):
+            made["_".join([name, *map(str, place)])] = values[(slice(None), *place)]
+    return made
 
 
 def _convert_for_votable(values: np.ndarray) -> np.ndarray:
@@ -73,10 +78,12 @@ def _convert_for_votable(values: np.ndarray) -> np.ndarray:
     return values.astype(np.int64 if fits else str)
 
 
-def _write_votable(made: Any, path: Path) -> None:
+def _write_votable(made: AstropyTable, path: Path) -> None:
     """Write a table with its provenance, which astropy leaves out."""
     from astropy.io.votable import from_table
 
+    for name in made.colnames:
+        made.replace_column(name, _convert_for_votable(made[name]))
     votable = from_table(made)
     votable.description = "; ".join(f"{name}: {value}" for name, value in made.meta.items())
     votable.to_xml(str(path))
@@ -87,14 +94,3 @@ def _get_values(column: Column, block: Any) -> np.ndarray:
     if column.is_text:
         return np.array([text or "" for text in values], str)
     return np.asarray(values)
-
-
-def _list_elements(
-    column: Column, values: np.ndarray, suffix: str
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the columns of the file: of CSV, one for each element of a vector."""
-    if suffix != ".csv" or values.ndim == 1:
-        yield column.name, values
-        return
-    for place in np.ndindex(*values.shape[1:]):
-        yield "_".join([column.name, *map(str, place)]), values[(slice(None), *place)]

@@ -15,6 +15,7 @@ __all__ = ["page", "topics"]
 _TOPICS = (
     "from-python",
     "survey",
+    "select",
     "files",
     "run",
     "cluster",

@@ -16,6 +16,7 @@ from luxscale.labelling import catalogue as catalogs
 from luxscale.model.file import FORMAT, load_model
 from luxscale.model.lux import Output
 from luxscale.model.priors import MixturePrior, Prior
+from luxscale.schema.attributes import unpack_attribute
 from luxscale.schema.variables import STAR
 from luxscale.store import damage
 
@@ -117,7 +118,7 @@ def _describe_catalog(path: str | Path) -> dict[str, Any]:
         "labels": catalog["label"].values.tolist(),
         "model": catalog.attrs["model_fingerprint"],
         "version": catalog.attrs["luxscale_version"],
-        "luxscale_versions": list(catalog.attrs.get("versions", ())) or "unknown",
+        "luxscale_versions": unpack_attribute(catalog.attrs.get("versions", [])) or "unknown",
     }
 
 
@@ -126,7 +127,7 @@ _PLURALS = {"recipe": "recipes", "latent_dim": "latent_dims", "prior": "priors"}
 
 
 def _describe_crossval(path: str | Path, held: dict[str, Any]) -> dict[str, Any]:
-    identity = held["identity"]
+    identity = unpack_attribute(held["identity"])
     axes = crossval.read_axes(identity)
     tasks = crossval.list_tasks(axes, json.loads(identity["folds"]))
     done = sum(crossval.is_done(path, task) for task in tasks)

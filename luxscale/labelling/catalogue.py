@@ -22,6 +22,7 @@ from luxscale.model.inference import Inference, Result, describe_results
 from luxscale.model.lux import LuxModel
 from luxscale.runs.target import check_place, clear_place, list_changed
 from luxscale.schema import flags
+from luxscale.schema.attributes import pack_attribute, unpack_attribute
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.status import DONE, NOT_DONE
 from luxscale.schema.variables import LATENT, STAR
@@ -276,9 +277,9 @@ class Catalogue:
     def _record_version(self) -> None:
         """Add this luxscale to those that made the catalogue."""
         attributes: Any = self.group.attrs
-        versions = list(attributes.get("versions", ()))
+        versions = unpack_attribute(attributes.get("versions", []))
         if self.plan.version not in versions:
-            attributes["versions"] = [*versions, self.plan.version]
+            attributes["versions"] = pack_attribute([*versions, self.plan.version])
 
     def write_region(
         self, region: Region, arrays: Mapping[str, np.ndarray], status: np.ndarray
@@ -309,7 +310,8 @@ class Catalogue:
     def _refuse_another(self) -> None:
         """Refuse to write into a catalogue that was made anew while a task was under way."""
         # opened again: what is open keeps the attributes that it had
-        identity = store.open_group(self.path, "r").attrs.get("identity")
+        attributes = dict(store.open_group(self.path, "r").attrs)
+        identity = unpack_attribute(attributes.get("identity", {}))
         if identity != dict(self.plan.identity):
             raise InputError(
                 f"{self.path}: is no longer the catalogue of this run; run the same command again"
@@ -336,7 +338,7 @@ class Catalogue:
             counts = flags.count(np.asarray(store.open_array(self.group, "flags")[:]))
         with store.explain_writing(self.path):
             complete = int((status == DONE).all())
-            self.group.attrs.update({"complete": complete, "flag_counts": counts})
+            self.group.attrs.update({"complete": complete, "flag_counts": pack_attribute(counts)})
         return counts
 
 

@@ -15,6 +15,7 @@ from luxscale.model.infer import decorate_catalog
 from luxscale.model.inference import Result
 from luxscale.model.lux import LuxModel
 from luxscale.runs.target import BEING_MADE
+from luxscale.schema.attributes import pack_attribute
 from luxscale.schema.status import DONE, NOT_DONE, UNREADABLE
 from luxscale.schema.variables import CATALOG, STAR
 
@@ -55,8 +56,8 @@ def lay_out(
     catalog.attrs |= {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "identity": dict(plan.identity),
-        "versions": [plan.version],
+        "identity": pack_attribute(dict(plan.identity)),
+        "versions": pack_attribute([plan.version]),
         "complete": BEING_MADE,
     }
     return catalog, encoding

@@ -26,6 +26,7 @@ from luxscale.report.measure import (
     take_sample,
 )
 from luxscale.report.sources import Chosen, Inputs, choose_stars
+from luxscale.schema.attributes import unpack_attribute
 from luxscale.schema.selection import Selection, take_rows
 from luxscale.schema.variables import STAR
 
@@ -326,5 +327,7 @@ def _make_provenance(inputs: Inputs) -> Section:
         model = {k: v for k, v in inputs.model_facts.items() if k not in ("path", "kind")}
         shown.append(tables.tabulate_facts("The model.", model))
     attributes = {k: v for k, v in inputs.catalog.attrs.items() if k != "flag_counts"}
+    for name in attributes.keys() & {"identity", "versions"}:
+        attributes[name] = unpack_attribute(attributes[name])
     shown.append(tables.tabulate_facts("Attributes of the catalogue.", attributes))
     return Section(id="provenance", title="Provenance", shown=tuple(shown), missing=tuple(missing))

@@ -20,6 +20,7 @@ from luxscale.labelling.marks import find_changed_input
 from luxscale.model.file import FORMAT, load_model
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import check_latents
+from luxscale.schema.attributes import unpack_attribute
 from luxscale.schema.selection import Selection, find_span
 from luxscale.schema.status import find_done
 from luxscale.schema.variables import STAR
@@ -76,7 +77,7 @@ class Inputs:
         """Names of the spectra that labels were inferred from; none without survey and model."""
         if self.survey is None or self.model is None:
             return ()
-        given = json.loads(self.catalog.attrs["identity"]["given"])
+        given = json.loads(unpack_attribute(self.catalog.attrs["identity"])["given"])
         return tuple(name for name in given if self.model[name].is_spectrum)
 
 

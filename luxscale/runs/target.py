@@ -19,6 +19,7 @@ from luxscale.progress import Progress
 from luxscale.runs.executors import choose_executor, describe_error
 from luxscale.runs.job import Runner
 from luxscale.runs.log import RunLog, describe_machine
+from luxscale.schema.attributes import unpack_attribute
 from luxscale.store.lock import Lock, hold_lock
 
 #: Value of the attribute ``complete`` until all that a target begins with is written; then 0, and
@@ -255,7 +256,7 @@ def check_place(
         )
     if found.get("complete") == BEING_MADE:
         return False
-    changed = describe_changes(found["identity"], identity)
+    changed = describe_changes(unpack_attribute(found["identity"]), identity)
     if changed:
         raise InputError(
             f"{path}: a {kind} made with another {' and '.join(changed)}; choose another path, or "

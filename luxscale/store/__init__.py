@@ -16,6 +16,7 @@ import zarr
 
 from luxscale.errors import InputError
 from luxscale.progress import Progress
+from luxscale.schema.attributes import pack_attributes
 from luxscale.schema.blocks import spread_blocks
 from luxscale.schema.checks import (
     SAMPLE_BYTES,
@@ -141,7 +142,7 @@ def open_dataset(
         raise InputError(
             f"{path}: cannot be opened ({error}); it is damaged: copy or make it again"
         ) from error
-    dataset = decode_names(dataset)
+    dataset = pack_attributes(decode_names(dataset))
     for name, coord in dataset.coords.items():
         if coord.dims == (name,):
             index = StarIndex if name == STAR else xr.indexes.PandasIndex

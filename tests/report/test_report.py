@@ -286,7 +286,8 @@ def test_provenance_tells_of_model_run_and_catalogue(made, tmp_path):
     assert "secret" not in text
     catalog = xr.open_zarr(made / "catalog.zarr", consolidated=False)
     assert ["fingerprint", catalog.attrs["model_fingerprint"]] in page.table("The model")
-    assert ["identity: survey", catalog.attrs["identity"]["survey"]] in page.table("Attributes")
+    survey = json.loads(catalog.attrs["identity"])["survey"]
+    assert ["identity: survey", survey] in page.table("Attributes")
 
 
 def test_without_truth_survey_and_model_the_page_says_what_is_left_out(bare, whole):
