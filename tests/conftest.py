@@ -11,8 +11,10 @@ import dask
 import jax
 import numpy as np
 import pytest
+import scipy.linalg.cython_lapack  # noqa: F401 - loads the BLAS that is limited below
 import xarray as xr
 from curved import CurvedWorld
+from threadpoolctl import threadpool_limits
 
 import luxscale as lux
 from luxscale.model.decoders import LinearMap
@@ -56,6 +58,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, value in settings.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
+    if hasattr(config, "workerinput"):
+        # every core has a process: threads of BLAS would wait for each other
+        threadpool_limits(limits=1, user_api="blas")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -76,13 +76,21 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def use_one_blas_thread() -> Any:
+    """Return the context in which BLAS has one thread, that which calls it.
+
+    On small matrices its threads wait for each other, for longer than the work takes.
+    """
+    return _libraries().limit(limits=1, user_api="blas")
+
+
 def compile_program(**jit_options: Any) -> Callable[[Callable], Callable]:
     """Compile a function, and run it alone and to completion.
 
     Two JAX programs executing at once (two threads, or one thread and asynchronous dispatch) can
     deadlock on machines of few cores, for the reason told in `solve`, so every entry into JAX goes
-    through here. BLAS gets one thread meanwhile: its threads wait for each other on small
-    triangular solves, up to a thousand times longer than these take where another process is busy.
+    through here. BLAS gets one thread meanwhile: on small triangular solves its threads wait up to
+    a thousand times longer than these take, where another process is busy.
     XLA's own threads, which do the large products, are not limited. Arithmetic is in float32 but
     under `use_float64`, whatever ``jax_enable_x64`` says.
 
@@ -99,7 +107,7 @@ def compile_program(**jit_options: Any) -> Callable[[Callable], Callable]:
         def run(*args: Any, **kwargs: Any) -> Any:
             check_jax()
             _Process.has_computed = True
-            with _ONE_AT_A_TIME, _libraries().limit(limits=1, user_api="blas"):
+            with _ONE_AT_A_TIME, use_one_blas_thread():
                 if not jax.config.jax_enable_x64 or _is_float64():
                     return jax.block_until_ready(compiled(*args, **kwargs))
                 # arrays of JAX keep float64 where numpy's become float32

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model import posterior
-from luxscale.model.jit import compile_program, use_float64
+from luxscale.model.jit import compile_program, use_float64, use_one_blas_thread
 from luxscale.model.observation import Equations
 from luxscale.training import mixture
 from luxscale.training.curved_state import State, Tables
@@ -49,14 +49,18 @@ def update_prior(state: State) -> State:
 
 def maximise(state: State, tables: Tables) -> State:
     """Regress every output on the features, and fit its noise."""
-    columns = [table.list_weights(state.robust_weight) for table in tables]
-    regressors, sums = sum_squares(state.features, state.z, state.covariance, np.hstack(columns))
+    weight = state.robust_weight
+    columns = [table.list_weights(weight) for table in tables]
     ends = np.cumsum([column.shape[1] for column in columns])
     olds = state.fitted or (None,) * len(tables)
-    fitted = []
-    for table, squares, old in zip(tables, np.split(sums, ends[:-1]), olds, strict=True):
-        fitted.append(table.fit(regressors, squares, state.robust_weight, old))
-    return dataclasses.replace(state, fitted=tuple(fitted))
+    with use_one_blas_thread():
+        f, sums = sum_squares(state.features, state.z, state.covariance, np.hstack(columns))
+        squares = np.split(sums, ends[:-1])
+        fitted = tuple(
+            table.fit(f, own, weight, old)
+            for table, own, old in zip(tables, squares, olds, strict=True)
+        )
+    return dataclasses.replace(state, fitted=fitted)
 
 
 def expect(state: State, tables: Tables, steps: int, *, heavy: bool) -> tuple[State, float]:

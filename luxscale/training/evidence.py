@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -108,19 +109,28 @@ def sum_squares(
     regressors : Regressors
     sums : array, (sum, term + 1, term + 1)
     """
-    k = features(z[:1]).shape[-1] + 1
-    sums = np.zeros((weights.shape[1], k, k))
-    first = np.empty((len(z), k))
-    for rows in _split(len(z)):
+    parts = _split(len(z))
+
+    def sum_part(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, spread = find_moments(features, z[rows], covariance[rows])
-        first[rows] = np.hstack([np.ones((len(rows), 1)), mean])
-        both = np.zeros((len(rows), 1 + spread.shape[1], k))
-        both[:, 0] = first[rows]
+        n, k = len(rows), mean.shape[1] + 1
+        both = np.zeros((n, 1 + spread.shape[1], k))
+        both[:, 0] = np.hstack([np.ones((n, 1)), mean])
         both[:, 1:, 1:] = spread
-        products = (both.swapaxes(1, 2) @ both).reshape(len(rows), -1)
-        sums += (weights[rows].T @ products).reshape(sums.shape)
-    regressors = Regressors(features=features, z=z, covariance=covariance, mean=first)
-    return regressors, sums
+        products = (both.swapaxes(1, 2) @ both).reshape(n, -1)
+        return both[:, 0], (weights[rows].T @ products).reshape(-1, k, k)
+
+    means: list[np.ndarray] = []
+    sums: Any = 0
+    # parts are added in their order, however many threads there are
+    with ThreadPoolExecutor() as threads:
+        for mean, part in threads.map(sum_part, parts):
+            means.append(mean)
+            sums = sums + part
+    regressors = Regressors(
+        features=features, z=z, covariance=covariance, mean=np.concatenate(means)
+    )
+    return regressors, np.asarray(sums)
 
 
 def _split(n: int) -> list[np.ndarray]:
