@@ -21,6 +21,7 @@ import xarray as xr
 
 from luxscale.analysis.interpret import feature_ivar, find_unit, group_features, jacobian
 from luxscale.errors import InputError
+from luxscale.model.designs import make_head
 from luxscale.model.lux import LuxModel, Output, coordinates
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.store import CHUNK
@@ -121,8 +122,8 @@ def expected_errors(
         Star at which to linearise, if a map is not linear; by default the average star, z = 0. A
         prior that is a mixture counts as one Gaussian, of its overall covariance.
     floor : bool
-        Whether to add the misfit that training measured, in quadrature, to ``posterior``, as
-        catalogues do.
+        Whether to count in ``posterior`` what training measured on stars left out, the factor on
+        formal errors and the misfit in quadrature, as catalogues do.
 
     Returns
     -------
@@ -162,8 +163,8 @@ def expected_errors(
         parts.append(find_errors(block))
     posterior, noise = (np.concatenate(blocks) for blocks in zip(*parts, strict=True))
     if floor:
-        misfit = np.asarray(target.floor, float)
-        posterior = np.hypot(posterior, misfit)
+        head = make_head(target)
+        posterior = head.find_error((posterior / head.spread) ** 2)
     errors = label_columns({"posterior": posterior, "noise": noise}, dim, target)
     row_coords = {name: c for name, c in rows.coords.items() if c.dims == (dim,)}
     errors = errors.assign_coords(row_coords)

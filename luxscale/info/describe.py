@@ -72,6 +72,16 @@ def _describe_noise(output: Output) -> str:
     return words
 
 
+def _describe_errors(output: Output) -> dict[str, Any]:
+    """Return what stars left out of training added to errors of labels, in their order."""
+    if not output.is_label:
+        return {}
+    found = {"misfit": [float(f"{floor:.4g}") for floor in output.floor]}
+    if output.inflation:
+        found["inflation"] = [float(f"{factor:.4g}") for factor in output.inflation]
+    return found
+
+
 def _describe_prior(prior: Prior) -> str:
     """Say what latents are taken to be before data, in words."""
     if isinstance(prior, MixturePrior):
@@ -90,6 +100,7 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
             **_describe_features(o),
             "map": o.map.features.description,
             "noise": _describe_noise(o),
+            **_describe_errors(o),
         }
         for o in loaded.outputs
     }

@@ -46,6 +46,7 @@ def list_parts(output: Output) -> list[Output]:
             scatter=zero,
             scale=zero + 1,
             floor=zero,
+            inflation=(),
             used=used,
             bounds=np.outer(zero + 1, [-np.inf, np.inf]),
             windows=(),
@@ -103,9 +104,11 @@ def _scale_noise(output: Output, factor: np.ndarray) -> Noise:
 
 def make_head(output: Output) -> Head:
     """Return what predicts an output from latents."""
+    floor = np.asarray(output.floor, float)
     return Head(
         map=jax.tree.map(lambda array: np.asarray(array, float), output.map),
-        floor=np.asarray(output.floor, float),
+        floor=floor,
+        inflation=np.array(output.inflation) if output.inflation else np.ones_like(floor),
         bounds=np.asarray(output.bounds, float),
     )
 

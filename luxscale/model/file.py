@@ -17,12 +17,13 @@ from luxscale.model.decoders import MAPS, read_decoder
 from luxscale.model.lux import _ARRAYS, LuxModel, Output, Provenance, coordinates
 from luxscale.model.priors import read_prior
 from luxscale.schema.outputs import OutputSpec, Role
-from luxscale.schema.variables import LATENT, MODEL
+from luxscale.schema.variables import INFLATION, LATENT, MODEL
 
 FORMAT = "luxscale-model"
 
 
-#: Latest version; 2 has correlated or heavy-tailed noise, which readers of 1 would pass over.
+#: Latest version; 2 has correlated or heavy-tailed noise, or factors on formal errors, which
+#: readers of 1 would pass over.
 FORMAT_VERSION = 2
 
 #: Arrays of correlated noise in a model's file, by their names in `CorrelatedNoise`.
@@ -83,6 +84,16 @@ def _make_correlation(output: Output) -> dict[str, xr.Variable]:
     return variables
 
 
+def _make_inflation(output: Output) -> dict[str, xr.Variable]:
+    """Name and fill the factors on formal errors, if there are any but 1."""
+    if not output.inflation:
+        return {}
+    name = INFLATION.name.format(output=output.name)
+    dims = (output.spec.dim,)
+    attrs = {"long_name": INFLATION.doc.format(output=output.name), "units": "1"}
+    return {name: xr.Variable(dims, np.array(output.inflation), attrs)}
+
+
 def _describe(output: Output) -> dict[str, Any]:
     """Return what the attribute ``outputs`` holds of an output."""
     entry = {
@@ -100,8 +111,10 @@ def _describe(output: Output) -> dict[str, Any]:
 
 
 def _choose_version(model: LuxModel) -> int:
-    plain = all(o.correlation is None and np.isinf(o.dof) for o in model.outputs)
-    return 1 if plain else FORMAT_VERSION
+    for output in model.outputs:
+        if output.correlation is not None or np.isfinite(output.dof) or output.inflation:
+            return FORMAT_VERSION
+    return 1
 
 
 def to_dataset(model: LuxModel) -> xr.Dataset:
@@ -112,6 +125,7 @@ def to_dataset(model: LuxModel) -> xr.Dataset:
         variables.update(_make_variables(output))
         variables.update(_make_map_arrays(output))
         variables.update(_make_correlation(output))
+        variables.update(_make_inflation(output))
         coords.update(coordinates(output))
     variables["objective"] = xr.Variable(
         ("iteration",), np.asarray(model.objective), {"long_name": MODEL[-1].doc}
@@ -245,6 +259,7 @@ def _read_output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Outp
         correlation=_read_correlation(dataset, entry),
         dof=float(entry.get("dof", np.inf)),
         preparation=entry.get("preparation", ""),
+        inflation=_read_inflation(dataset, spec.name),
     )
 
 
@@ -258,6 +273,13 @@ def _check_known(entry: dict[str, Any], where: str) -> None:
                 f"{where}: output {entry['name']!r} has a {what.removesuffix('_kind')} of kind "
                 f"{kind!r}, which this luxscale does not know: upgrade it"
             )
+
+
+def _read_inflation(dataset: xr.Dataset, output: str) -> tuple[float, ...]:
+    name = INFLATION.name.format(output=output)
+    if name not in dataset:
+        return ()
+    return tuple(dataset[name].values.tolist())
 
 
 def _read_correlation(dataset: xr.Dataset, entry: dict[str, Any]) -> CorrelatedNoise | None:

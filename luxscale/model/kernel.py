@@ -63,8 +63,8 @@ def infer_arrays(
     Returns
     -------
     Inferred
-        NumPy arrays. Errors are sqrt(diag(A C A^T) + floor^2), with C the posterior covariance of
-        z.
+        NumPy arrays. Errors are sqrt(inflation^2 diag(A C A^T) + floor^2), with C the posterior
+        covariance of z.
     """
     prepared = [
         bring_in_range(design, Data(value, ivar))
@@ -236,14 +236,11 @@ def _finish(
     """Bring the kernel's results to label units, add floors, raise flags."""
     heads = problem.heads
     value = tuple(found.value for found in labels)
-    err = tuple(
-        np.sqrt(found.variance * head.spread**2 + head.floor**2)
-        for head, found in zip(heads, labels, strict=True)
-    )
+    err = tuple(head.find_error(found.variance) for head, found in zip(heads, labels, strict=True))
     cov: tuple[np.ndarray, ...] = ()
     if covariance:
         cov = tuple(
-            spread * head.spread[:, None] * head.spread + np.diag(head.floor**2)
+            _find_covariance(head, spread)
             for head, spread in zip(heads, posterior.spread, strict=True)
         )
     outside = dominated = np.zeros(len(few), bool)
@@ -274,6 +271,15 @@ def _finish(
         err=err,
         cov=cov,
     )
+
+
+def _find_covariance(head: Head, spread: np.ndarray) -> np.ndarray:
+    """Return covariances of labels as errors have them: (star, label, label)."""
+    variance = np.diagonal(spread, axis1=1, axis2=2)
+    factor = np.sqrt(head.inflate(variance))
+    inflated = spread * factor[:, :, None] * factor[:, None, :]
+    covariance: np.ndarray = inflated * head.spread[:, None] * head.spread
+    return covariance + np.diag(head.floor**2)
 
 
 def _find_outside(head: Head, value: np.ndarray, err: np.ndarray) -> np.ndarray:

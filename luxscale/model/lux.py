@@ -59,6 +59,9 @@ class Output:
     preparation : str
         How the training spectra were prepared, JSON, see ``luxscale.schema.preparation``; "" where
         the survey did not say.
+    inflation : tuple of float
+        Factors on formal errors of labels, which raise none beyond that of a star without data;
+        empty if all are 1.
     """
 
     spec: OutputSpec
@@ -75,6 +78,7 @@ class Output:
     correlation: CorrelatedNoise | None = None
     dof: float = float("inf")
     preparation: str = ""
+    inflation: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -291,7 +295,7 @@ class LuxModel:
 jax.tree_util.register_dataclass(
     Output,
     ["map", "scatter", "scale", "floor", "used", "bounds", "correlation"],
-    ["spec", "coord", "units", "attrs", "windows", "dof", "preparation"],
+    ["spec", "coord", "units", "attrs", "windows", "dof", "inflation", "preparation"],
 )
 jax.tree_util.register_dataclass(
     LuxModel, ["outputs", "objective"], ["provenance", "limits", "prior"]
@@ -316,7 +320,7 @@ def _describe(output: Output) -> tuple:
     # models older than roles had spectra and labels only, and keep their fingerprints
     role = (Role.BANDS.value,) if output.spec.role is Role.BANDS else ()
     heavy = () if math.isinf(output.dof) else (output.dof,)
-    return (*what, *how, *role, *output.map.identity, *heavy)
+    return (*what, *how, *role, *output.map.identity, *heavy, *output.inflation)
 
 
 def coordinates(output: Output) -> dict[str, xr.Variable]:

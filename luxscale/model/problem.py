@@ -91,13 +91,15 @@ class Head:
     Parameters
     ----------
     map : Decoder
-    floor : array, (label,)
+    floor, inflation : array, (label,)
+        See `luxscale.model.lux.Output`.
     bounds : array, (label, 2)
         Least and greatest value in training.
     """
 
     map: Decoder
     floor: Any
+    inflation: Any
     bounds: Any
 
     def predict(self, z: np.ndarray) -> np.ndarray:
@@ -118,6 +120,32 @@ class Head:
             _, rows = find_moments(features, np.zeros((1, p)), np.eye(p)[None])
             spread = np.sqrt(((rows[0] @ weights.T) ** 2).sum(0))
         return np.where(spread > 0, spread, 1)
+
+    def inflate(self, variance: np.ndarray) -> np.ndarray:
+        """Return what formal variances are multiplied by: (star, label).
+
+        The square of ``inflation``, less where that would exceed the variance without data, and
+        at least 1.
+
+        Parameters
+        ----------
+        variance : array, (star, label)
+            In units of ``spread`` squared, which is about the variance without data.
+        """
+        positive = np.maximum(variance, np.finfo(np.float32).tiny)
+        return np.clip(1 / positive, 1.0, self.inflation**2)
+
+    def find_error(self, variance: np.ndarray) -> np.ndarray:
+        """Return the errors that catalogues give: (star, label).
+
+        Parameters
+        ----------
+        variance : array, (star, label)
+            Formal, in units of ``spread`` squared.
+        """
+        inflated = variance * self.inflate(variance)
+        error: np.ndarray = np.sqrt(inflated * self.spread**2 + self.floor**2)
+        return error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +213,7 @@ jax.tree_util.register_dataclass(
     ],
     [],
 )
-jax.tree_util.register_dataclass(Head, ["map", "floor", "bounds"], [])
+jax.tree_util.register_dataclass(Head, ["map", "floor", "inflation", "bounds"], [])
 jax.tree_util.register_dataclass(Window, ["labels", "pixels"], ["head"])
 jax.tree_util.register_dataclass(Problem, ["designs", "heads", "windows", "prior"], ["limits"])
 

@@ -247,6 +247,15 @@ MODEL = (
 )
 
 
+#: Of a model whose factors are not all 1.
+INFLATION = Variable(
+    name="{output}_inflation",
+    dims=("{dim}",),
+    dtype="float64",
+    doc="factor on formal errors of {output}, measured on stars left out of training",
+)
+
+
 def describe_variables(variables: Iterable[Variable]) -> str:
     """Return a Markdown table of the contract, for documentation."""
     rows = [f"| `{v.name}` | ({', '.join(v.dims)}) | {v.dtype} | {v.doc} |" for v in variables]

@@ -260,12 +260,17 @@ def _train(
 def _show_held_out(model: LuxModel, say: Callable[[str], None], *, choice_of_latents: bool) -> None:
     """Print how well labels of stars left out were predicted, if measured, and what follows."""
     from luxscale.analysis.tables import format_records
-    from luxscale.training.held_out import advise_on_errors, advise_on_latents
+    from luxscale.training.held_out import (
+        advise_on_errors,
+        advise_on_latents,
+        describe_inflation,
+    )
 
     if not model.held_out:
         return
     say("labels of stars left out of training\n" + format_records(model.held_out))
-    advice = advise_on_errors(model.held_out)
+    advice = [line for line in (describe_inflation(model.labels),) if line]
+    advice += advise_on_errors(model.held_out)
     if choice_of_latents:
         advice += advise_on_latents(model.latent_dim, model.provenance.n_stars)
     for line in advice:

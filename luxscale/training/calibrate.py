@@ -15,6 +15,7 @@ from luxscale.progress import Progress
 from luxscale.schema.windows import Spans
 from luxscale.training import held_out
 from luxscale.training.data import BLOCK, Trained, TrainingData
+from luxscale.training.inflation import measure_inflation
 from luxscale.training.misfit import measure_misfit
 
 
@@ -47,7 +48,7 @@ def calibrate(
     *,
     exact_labels: bool,
 ) -> LuxModel:
-    """Put what is measured out of fold into a model: misfit and table of labels, limits of flags.
+    """Put what is measured out of fold into a model: errors and table of labels, limits of flags.
 
     The latents of a fold's stars are those of the whole training; what is regressed on them,
     weights and scatter, is not. That a star's own latents bear on the gauge that others are given
@@ -71,15 +72,18 @@ def calibrate(
         return dataclasses.replace(model, outputs=tuple(own))
     if folds == 1:
         return model
-    left_out = _concatenate(measure_each_fold(model, data, trained, folds, shown))
-    floors = {}
+    parts = measure_each_fold(model, data, trained, folds, shown)
+    left_out = _concatenate(parts)
+    measured = {}
     records = []
-    for output, residuals in zip(model.labels, left_out.labels, strict=True):
-        floors[output.name] = measure_misfit(*residuals)
-        records += held_out.measure_labels(output, residuals, floors[output.name])
+    for i, (output, residuals) in enumerate(zip(model.labels, left_out.labels, strict=True)):
+        by_fold = [part.labels[i] for part in parts]
+        widened = _widen_errors(output, residuals, by_fold, exact_labels)
+        records += held_out.measure_labels(widened, residuals)
+        measured[output.name] = widened
     return dataclasses.replace(
         model,
-        outputs=tuple(_add_floor(o, floors, exact_labels) for o in model.outputs),
+        outputs=tuple(measured.get(o.name, o) for o in model.outputs),
         limits=(_set_limit(left_out.chi2), _set_limit(left_out.distance)),
         provenance=dataclasses.replace(model.provenance, held_out=json.dumps(records)),
     )
@@ -165,14 +169,16 @@ def _concatenate(parts: Sequence[LeftOut]) -> LeftOut:
     )
 
 
-def _add_floor(output: Output, floors: dict[str, np.ndarray], exact_labels: bool) -> Output:
+def _widen_errors(
+    output: Output, residuals: Residuals, by_fold: Sequence[Residuals], exact_labels: bool
+) -> Output:
     """Put the misfit of labels into their output, as their scatter too unless they are exact."""
-    if not output.is_label:
-        return output
-    floor = floors[output.name]
+    misfit = measure_misfit(*residuals)
+    inflation, floor = measure_inflation(by_fold, misfit)
     # what spectra cannot tell of labels is their scatter about the model, where labels are given
-    scatter = output.scatter if exact_labels else floor
-    return dataclasses.replace(output, floor=floor, scatter=scatter)
+    scatter = output.scatter if exact_labels else misfit
+    factors = tuple(inflation.tolist()) if (inflation != 1).any() else ()
+    return dataclasses.replace(output, floor=floor, inflation=factors, scatter=scatter)
 
 
 def _set_limit(values: np.ndarray) -> float:

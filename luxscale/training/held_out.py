@@ -10,6 +10,7 @@ import xarray as xr
 
 from luxscale.analysis.evaluate import LABEL, UNITS, measure_pairs
 from luxscale.analysis.tables import to_records
+from luxscale.model.designs import make_head
 from luxscale.model.lux import Output
 from luxscale.schema.variables import STAR
 
@@ -23,16 +24,15 @@ _LEAST_PULL, _MOST_PULL = 0.5, 3.0
 _LEAST_STARS, _STARS_PER_LATENT = 30, 8
 
 
-def measure_labels(output: Output, residuals: Residuals, floor: np.ndarray) -> list[dict[str, Any]]:
+def measure_labels(output: Output, residuals: Residuals) -> list[dict[str, Any]]:
     """Return how well the labels of one output are predicted, a record each.
 
     Parameters
     ----------
     output : Output
+        With its misfit and its factors on formal errors.
     residuals : Residuals
         Of the stars of all folds.
-    floor : array, (label,)
-        Misfit, part of the error of a predicted label.
 
     Returns
     -------
@@ -42,10 +42,12 @@ def measure_labels(output: Output, residuals: Residuals, floor: np.ndarray) -> l
         if only these two errors are counted.
     """
     dims = (STAR, LABEL)
+    head = make_head(output)
+    error = head.find_error((residuals.formal / head.spread) ** 2)
     pairs = xr.Dataset(
         {
             "inferred": (dims, residuals.residual),
-            "inferred_err": (dims, np.hypot(residuals.formal, floor)),
+            "inferred_err": (dims, error),
             "truth": (dims, np.zeros_like(residuals.residual)),
             "truth_err": (dims, residuals.label_err),
         },
@@ -97,6 +99,22 @@ def advise_on_errors(records: Sequence[dict[str, Any]]) -> list[str]:
             "too simple; label_err of catalogues counts the rest as misfit"
         )
     return lines
+
+
+def describe_inflation(outputs: Sequence[Output]) -> str:
+    """Say for which labels formal errors are multiplied, and by how much; empty if for none."""
+    factors = [
+        f"{label} {factor:.2f}"
+        for output in outputs
+        for label, factor in zip(output.coord, output.inflation, strict=False)
+        if factor != 1
+    ]
+    if not factors:
+        return ""
+    return (
+        "the larger the formal errors, the more they fall short of the scatter: label_err of "
+        f"catalogues counts them times {', '.join(factors)}"
+    )
 
 
 def advise_on_latents(latent_dim: int, n_stars: int) -> list[str]:

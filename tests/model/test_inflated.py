@@ -1,0 +1,73 @@
+"""Factors on formal errors: in errors and covariances, in the file, and none beyond the prior."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import luxscale as lux
+from luxscale.analysis.formal_errors import expected_errors
+from luxscale.info.describe import describe
+from luxscale.model.file import FORMAT_VERSION, from_dataset
+
+FACTORS = (1.0, 1.5, 2.0, 1.2)
+
+
+@pytest.fixture(scope="module")
+def inflated(small_model):
+    label = dataclasses.replace(small_model["label_value"], inflation=FACTORS)
+    return dataclasses.replace(small_model, outputs=(label, small_model["flux"]))
+
+
+def infer_errors(survey, model):
+    catalog = lux.infer(survey, model, covariance=True)
+    return catalog["label_err"].values, catalog["label_cov"].values
+
+
+def test_errors_and_covariances_have_the_factors_and_floors(inflated, small_model, held_out):
+    floor2 = np.square(small_model["label_value"].floor)
+    before, cov = infer_errors(held_out, small_model)
+    after, widened = infer_errors(held_out, inflated)
+    expected = (before**2 - floor2) * np.square(FACTORS) + floor2
+    np.testing.assert_allclose(after**2, expected, rtol=1e-6)
+    factors = np.outer(FACTORS, FACTORS)
+    off = ~np.eye(4, dtype=bool)
+    np.testing.assert_allclose(widened[:, off], (cov * factors)[:, off], rtol=1e-6)
+    np.testing.assert_allclose(np.diagonal(widened, axis1=1, axis2=2), after**2, rtol=1e-6)
+    # of a label whose factor is 1, in every bit
+    assert (after[:, 0] == before[:, 0]).all()
+
+
+def test_a_star_without_data_has_the_error_of_the_prior(inflated, small_model, held_out):
+    empty = held_out.isel(star=slice(0, 3)).copy(deep=True)
+    empty["flux_ivar"].values[:] = 0
+    np.testing.assert_allclose(
+        infer_errors(empty, inflated)[0], infer_errors(empty, small_model)[0], rtol=1e-5
+    )
+
+
+def test_expected_errors_are_those_of_catalogues(inflated, held_out):
+    stars = held_out.isel(star=slice(0, 50))
+    expected = expected_errors(inflated, stars["flux_ivar"], floor=True)["posterior"]
+    np.testing.assert_allclose(expected, infer_errors(stars, inflated)[0], rtol=1e-3)
+
+
+def test_factors_survive_the_file_and_are_shown(inflated, small_model, tmp_path):
+    inflated.save(tmp_path / "m.zarr")
+    loaded = lux.load_model(tmp_path / "m.zarr")
+    assert loaded == inflated
+    assert loaded != small_model
+    assert loaded["label_value"].inflation == FACTORS
+    facts = describe(tmp_path / "m.zarr")["label_value"]
+    assert facts["inflation"] == list(FACTORS)
+    np.testing.assert_allclose(facts["misfit"], inflated["label_value"].floor, rtol=1e-3)
+
+
+def test_readers_that_know_no_factors_refuse_them(inflated, small_model):
+    dataset = inflated.to_dataset()
+    assert dataset.attrs["format_version"] == FORMAT_VERSION
+    assert dataset["label_value_inflation"].dims == ("label",)
+    plain = small_model.to_dataset()
+    assert plain.attrs["format_version"] == 1
+    assert "label_value_inflation" not in plain
+    assert from_dataset(plain)["label_value"].inflation == ()
