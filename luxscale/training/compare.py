@@ -65,12 +65,13 @@ def compare_recipes(
             report(f"{recipe.name} cannot be trained on these stars ({error}) and is left out")
             continue
         seconds = time.monotonic() - started
-        difference = _find_differences(left_out, model)
+        catalog = infer(left_out, model, _name_measured(model))
+        difference = _find_differences(left_out, model, catalog)
         scatter = _measure_scatter(difference)
         if unit is None:
             unit = np.where(scatter > 0, scatter, 1)
         loss = np.log1p((np.clip(difference, -_FARTHEST * unit, _FARTHEST * unit) / unit) ** 2)
-        residual = _find_residuals(left_out, model)
+        residual = _find_residuals(left_out, model, catalog)
         noise = noise or _name_noise(residual)
         names = [str(name) for output in model.labels for name in output.coord]
         trials.append(
@@ -85,10 +86,12 @@ def compare_recipes(
     return trials
 
 
-def _find_differences(stars: xr.Dataset, model: LuxModel) -> np.ndarray:
+def _name_measured(model: LuxModel) -> list[str]:
+    return [output.name for output in model.outputs if not output.is_label]
+
+
+def _find_differences(stars: xr.Dataset, model: LuxModel, catalog: xr.Dataset) -> np.ndarray:
     """Return inferred less trusted labels of stars that have any: (star, label)."""
-    given = [o.name for o in model.outputs if not o.is_label]
-    catalog = infer(stars, model, given)
     parts = []
     for output in model.labels:
         trusted = stars[output.name].values
@@ -106,10 +109,15 @@ def _measure_scatter(difference: np.ndarray) -> np.ndarray:
     return np.asarray(1.4826 * np.nanmedian(np.abs(difference - middle), axis=0))
 
 
-def _find_residuals(stars: xr.Dataset, model: LuxModel) -> list[np.ndarray]:
-    """Return residuals over errors of each spectrum, NaN where missing: (star, pixel)."""
+def _find_residuals(stars: xr.Dataset, model: LuxModel, catalog: xr.Dataset) -> list[np.ndarray]:
+    """Return residuals over errors of each spectrum, NaN where missing: (star, pixel).
+
+    The catalogue is from all that is measured; spectra that are not all of it tell by themselves.
+    """
     spectra = [o for o in model.outputs if o.is_spectrum]
-    catalog = infer(stars, model, [o.name for o in spectra])
+    names = [o.name for o in spectra]
+    if names != _name_measured(model):
+        catalog = infer(stars, model, names)
     found = []
     for output in spectra:
         (spec,) = pick_outputs(stars, [output.name], "survey")
