@@ -18,7 +18,9 @@ from luxscale.model.noise import Reduced
 from luxscale.model.observation import Equations, Observation
 
 #: Variance of white noise beside correlated noise, in units of the typical error: so that features
-#: outnumber components.
+#: outnumber components. Labels of XP giants with a third, a half or either end of their pixels
+#: missing differ by less than 3% in scatter and RMSE between 1e-4 and 1e-1; with 1e-6 those that
+#: lack an end are worse by 13% to 23%.
 WHITE = 1e-4
 
 

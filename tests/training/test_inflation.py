@@ -1,6 +1,8 @@
 """Formal errors that are too small get a factor where stars left out say so, and only there."""
 
+import contextlib
 import dataclasses
+import io
 
 import numpy as np
 import pytest
@@ -67,8 +69,10 @@ def measured(world):
     shared = 5 * rng.standard_normal(z.shape) @ world.flux_weights.T
     survey["flux"].values[:] = clean + said * (rng.standard_normal(said.shape) + shared)
     survey["flux_ivar"].values[:] = said**-2
-    model = lux.train(survey.isel(star=slice(0, 600)), 4, iterations=6, progress=False)
-    return model, survey.isel(star=slice(600, None)), said[600:, 0]
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told):
+        model = lux.train(survey.isel(star=slice(0, 600)), 4, iterations=6)
+    return model, survey.isel(star=slice(600, None)), said[600:, 0], told.getvalue()
 
 
 def measure_pulls(model, survey, said):
@@ -81,7 +85,7 @@ def measure_pulls(model, survey, said):
 
 
 def test_errors_are_right_for_bright_and_for_faint_stars(measured):
-    model, survey, said = measured
+    model, survey, said, _ = measured
     label = model["label_value"]
     assert min(label.inflation) > 1.3
     pulls = measure_pulls(model, survey, said)
@@ -95,7 +99,7 @@ def test_errors_are_right_for_bright_and_for_faint_stars(measured):
 
 
 def test_the_table_of_stars_left_out_has_the_errors_of_catalogues(measured):
-    model, survey, _ = measured
+    model, survey, *_ = measured
     catalog = lux.infer(survey, model)
     told = [record["median_err"] for record in model.held_out]
     np.testing.assert_allclose(catalog["label_err"].median("star"), told, rtol=0.2)
@@ -103,6 +107,8 @@ def test_the_table_of_stars_left_out_has_the_errors_of_catalogues(measured):
 
 
 def test_training_says_which_formal_errors_are_multiplied(measured, small_model):
-    said = describe_inflation(measured[0].labels)
-    assert all(f"{label} 2." in said for label in measured[0]["label_value"].coord)
+    model, *_, told = measured
+    said = describe_inflation(model.labels)
+    assert all(f"{label} 2." in said for label in model["label_value"].coord)
+    assert f"training: {said}\n" in told
     assert describe_inflation(small_model.labels) == ""
