@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from luxscale import crossval, store
 from luxscale.analysis.evaluate import check_catalog
 from luxscale.errors import InputError
@@ -15,8 +13,9 @@ from luxscale.info.survey import describe_survey, quarantine
 from luxscale.labelling import catalogue as catalogs
 from luxscale.model.file import FORMAT, load_model
 from luxscale.model.lux import Output
-from luxscale.model.priors import MixturePrior, Prior
+from luxscale.model.summary import describe_noise, describe_prior
 from luxscale.schema.attributes import unpack_attribute
+from luxscale.schema.preparation import Preparation
 from luxscale.schema.variables import STAR
 from luxscale.store import damage
 
@@ -61,17 +60,6 @@ def _describe_features(output: Output) -> dict[str, Any]:
     return {output.spec.role.value: list(output.coord)}
 
 
-def _describe_noise(output: Output) -> str:
-    """Say what noise an output is taken to have, in words."""
-    words = "independent"
-    if output.correlation is not None:
-        n = int(np.size(output.correlation.variance))
-        words = f"correlated, {n} independent components"
-    if np.isfinite(output.dof):
-        words += f"; heavy tails, {output.dof:g} degrees of freedom"
-    return words
-
-
 def _describe_errors(output: Output) -> dict[str, Any]:
     """Return what stars left out of training added to errors of labels, in their order."""
     if not output.is_label:
@@ -82,13 +70,10 @@ def _describe_errors(output: Output) -> dict[str, Any]:
     return found
 
 
-def _describe_prior(prior: Prior) -> str:
-    """Say what latents are taken to be before data, in words."""
-    if isinstance(prior, MixturePrior):
-        return f"mixture of {np.size(prior.weight)} Gaussians"
-    if not prior.is_proper:
-        return "none"
-    return f"Gaussian, mean 0, variance {1 / prior.identity:g}"
+def _describe_preparation(output: Output) -> dict[str, Any]:
+    """Say how the spectra of an output were prepared, where that is known."""
+    known = Preparation.parse(output.preparation)
+    return {} if known is None else {"preparation": known.describe()}
 
 
 def _describe_model(path: str | Path) -> dict[str, Any]:
@@ -99,8 +84,9 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
             "units": ", ".join(dict.fromkeys(o.units)),
             **_describe_features(o),
             "map": o.map.features.description,
-            "noise": _describe_noise(o),
+            "noise": describe_noise(o),
             **_describe_errors(o),
+            **_describe_preparation(o),
         }
         for o in loaded.outputs
     }
@@ -108,7 +94,7 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
     return {
         "kind": "model",
         "latents": loaded.latent_dim,
-        "prior": _describe_prior(loaded.prior),
+        "prior": describe_prior(loaded.prior),
         "method": made.method,
         "training_stars": made.n_stars,
         "settings": json.loads(made.settings),

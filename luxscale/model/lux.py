@@ -282,6 +282,12 @@ class LuxModel:
 
         write_dataset(self.to_dataset(), path, overwrite=overwrite)
 
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        from luxscale.model.summary import format_html
+
+        return format_html(self)
+
     def __repr__(self) -> str:
         """Return one line per output."""
         lines = [

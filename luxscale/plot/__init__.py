@@ -1,6 +1,6 @@
 """Figures of surveys, models and catalogues: Dataset in, Matplotlib axes out.
 
-Imports crossval and what it stands on.
+Imports ingest, crossval and what they stand on.
 
 Figures are made without pyplot, so nothing global changes and no display is needed:
 ``ax.figure.savefig(...)``. Colours can be told apart without seeing red or green, and lines by more
@@ -20,8 +20,9 @@ from luxscale.plot.latents import latents
 from luxscale.plot.pixels import derivative_spectra, information
 from luxscale.plot.pulls import pulls
 from luxscale.plot.reconstructions import reconstructions
+from luxscale.plot.rows import spectrum
 from luxscale.plot.spectrum import spectra
-from luxscale.plot.star import spectrum
+from luxscale.plot.star import star
 from luxscale.plot.style import format_axis_label, format_label
 from luxscale.plot.transfer import beyond, transfer
 from luxscale.plot.windows import mark_windows
@@ -53,5 +54,6 @@ __all__ = [
     "reconstructions",
     "spectra",
     "spectrum",
+    "star",
     "transfer",
 ]
