@@ -10,6 +10,7 @@ import xarray as xr
 
 from luxscale.analysis.stats import reduce_or_nan, robust_scatter
 from luxscale.errors import InputError
+from luxscale.model.arguments import DatasetOrPath, take_catalog, take_survey
 from luxscale.schema import flags
 from luxscale.schema.stars import match_stars
 from luxscale.schema.status import find_done
@@ -28,15 +29,17 @@ STATISTICS = {
 }
 
 
-def compare(catalog: xr.Dataset, truth: xr.Dataset, *, truth_name: str | None = None) -> xr.Dataset:
+def compare(
+    catalog: DatasetOrPath, truth: DatasetOrPath, *, truth_name: str | None = None
+) -> xr.Dataset:
     """Compare inferred labels with trusted ones.
 
     Parameters
     ----------
-    catalog : Dataset
+    catalog : Dataset, str or Path
         Catalogue, as `infer` and `label_survey` make it. Where it has a ``status``, only stars that
         are done count.
-    truth : Dataset
+    truth : Dataset, str or Path
         Survey with the trusted labels. Stars are matched by identifier and labels by name; either
         side may hold more of them, in any order.
     truth_name : str, optional
@@ -71,8 +74,8 @@ def compare(catalog: xr.Dataset, truth: xr.Dataset, *, truth_name: str | None = 
 
 
 def match_labels(
-    catalog: xr.Dataset,
-    truth: xr.Dataset,
+    catalog: DatasetOrPath,
+    truth: DatasetOrPath,
     *,
     truth_name: str | None = None,
     labels: Sequence[str] | None = None,
@@ -97,6 +100,9 @@ def match_labels(
     InputError
         As `compare`, and if one of ``labels`` is missing.
     """
+    call = "match_labels(catalog, truth)"
+    catalog = take_catalog(catalog, call)
+    truth = take_survey(truth, call, name="truth")
     name = _choose_truth(truth, truth_name)
     require_variables(catalog, ("label_value", "label_err"), "catalogue")
     labels = _choose_labels(catalog, truth, labels)

@@ -21,8 +21,9 @@ import xarray as xr
 
 from luxscale.analysis.interpret import feature_ivar, find_unit, group_features, jacobian
 from luxscale.errors import InputError
+from luxscale.model.arguments import ModelOrPath, take_model
 from luxscale.model.designs import make_head
-from luxscale.model.lux import LuxModel, Output, coordinates
+from luxscale.model.lux import Output, coordinates
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.store import CHUNK
 
@@ -35,13 +36,13 @@ KINDS = {
 
 
 def ivar_at_snr(
-    model: LuxModel, snr: Any, output: str = "flux", *, pattern: Any = None
+    model: ModelOrPath, snr: Any, output: str = "flux", *, pattern: Any = None
 ) -> xr.DataArray:
     """Return the inverse variances of the average star's spectrum at given signal-to-noise ratios.
 
     Parameters
     ----------
-    model : LuxModel
+    model : LuxModel, str or Path
     snr : float or sequence of float
         Signal-to-noise ratio: the median over pixels of flux / error.
     output : str
@@ -66,6 +67,7 @@ def ivar_at_snr(
     >>> ivar_at_snr(model, [30, 100]).dims
     ('snr', 'wavelength')
     """
+    model = take_model(model, "ivar_at_snr(model, snr)")
     wanted = model[output]
     ratios = np.asarray(snr, float)
     if ratios.ndim > 1 or not (np.isfinite(ratios) & (ratios > 0)).all():
@@ -101,7 +103,7 @@ def ivar_at_snr(
 
 
 def expected_errors(
-    model: LuxModel,
+    model: ModelOrPath,
     ivar: xr.DataArray,
     *,
     given: str = "flux",
@@ -113,7 +115,7 @@ def expected_errors(
 
     Parameters
     ----------
-    model : LuxModel
+    model : LuxModel, str or Path
     ivar : DataArray, (feature,) or (anything, feature), in any order
         Inverse variances of ``given``: of `ivar_at_snr`, or a survey's ``flux_ivar``; 0 = missing.
     given, of : str
@@ -143,6 +145,7 @@ def expected_errors(
     >>> bool((errors.noise <= errors.posterior).all())
     True
     """
+    model = take_model(model, "expected_errors(model, ivar)")
     source, target = model[given], model[of]
     lead = [dim for dim in ivar.dims if dim != source.spec.dim]
     if len(lead) > 1:

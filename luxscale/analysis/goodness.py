@@ -9,9 +9,16 @@ import xarray as xr
 
 from luxscale.analysis.interpret import find_unit
 from luxscale.errors import InputError
+from luxscale.model.arguments import (
+    DatasetOrPath,
+    ModelOrPath,
+    take_catalog,
+    take_model,
+    take_survey,
+)
 from luxscale.model.infer import check_match, infer_dataset
 from luxscale.model.inference import Inference, pick_given
-from luxscale.model.lux import LuxModel, coordinates
+from luxscale.model.lux import coordinates
 from luxscale.model.predict import predict
 from luxscale.schema.standard import standardize_survey
 from luxscale.schema.stars import index_stars, match_identifiers
@@ -19,9 +26,9 @@ from luxscale.schema.variables import LATENT, STAR
 
 
 def residuals(
-    survey: xr.Dataset,
-    catalog: xr.Dataset,
-    model: LuxModel,
+    survey: DatasetOrPath,
+    catalog: DatasetOrPath,
+    model: ModelOrPath,
     output: str = "flux",
     *,
     scaled: bool = False,
@@ -30,11 +37,11 @@ def residuals(
 
     Parameters
     ----------
-    survey : Dataset
+    survey : Dataset, str or Path
         With ``output`` and its errors; lazy if it is backed by Dask.
-    catalog : Dataset
+    catalog : Dataset, str or Path
         With ``latent``, of the same stars, or of more or fewer in any order; lazy too.
-    model : LuxModel
+    model : LuxModel, str or Path
         The model that the latents were inferred with.
     output : str
     scaled : bool
@@ -67,6 +74,10 @@ def residuals(
     >>> bool(abs(pulls.std() - 1) < 0.1)
     True
     """
+    call = "residuals(survey, catalog, model)"
+    survey = take_survey(survey, call, output)
+    catalog = take_catalog(catalog, call)
+    model = take_model(model, call)
     wanted = model[output]
     survey = standardize_survey(survey)
     (spec,) = check_match(survey, [wanted], "survey")
@@ -115,19 +126,19 @@ def _get_status(catalog: xr.Dataset) -> xr.DataArray:
 
 
 def reduced_chi2(
-    catalog: xr.Dataset,
-    model: LuxModel,
-    survey: xr.Dataset | None = None,
+    catalog: DatasetOrPath,
+    model: ModelOrPath,
+    survey: DatasetOrPath | None = None,
     given: str | list[str] = "flux",
 ) -> xr.DataArray:
     """Return chi2 over its degrees of freedom: about 1 where the model describes the star.
 
     Parameters
     ----------
-    catalog : Dataset
+    catalog : Dataset, str or Path
         With ``chi2`` and ``n_pixels``; lazy if it is backed by Dask.
-    model : LuxModel
-    survey : Dataset, optional
+    model : LuxModel, str or Path
+    survey : Dataset, str or Path, optional
         What the catalogue was inferred from, for exact degrees of freedom; costs another inference.
     given : str or list of str
         Outputs that the catalogue was inferred from; matters with ``survey`` only.
@@ -158,6 +169,11 @@ def reduced_chi2(
     >>> bool(abs(reduced_chi2(catalog, model).mean() - 1) < 0.1)
     True
     """
+    call = "reduced_chi2(catalog, model)"
+    catalog = take_catalog(catalog, call)
+    model = take_model(model, call)
+    if survey is not None:
+        survey = take_survey(survey, call, given)
     for name in ("chi2", "n_pixels"):
         if name not in catalog:
             raise InputError(
@@ -193,7 +209,7 @@ def _reduce(parameters: np.ndarray, chi2: np.ndarray, n: np.ndarray, status: Any
 
 
 def effective_parameters(
-    survey: xr.Dataset, model: LuxModel, given: str | list[str] = "flux"
+    survey: DatasetOrPath, model: ModelOrPath, given: str | list[str] = "flux"
 ) -> xr.DataArray:
     """Return how many parameters the fit spends on each star: P - tr(Lambda C), between 0 and P.
 
@@ -221,6 +237,9 @@ def effective_parameters(
     >>> bool((effective_parameters(survey, model) < model.latent_dim).all())
     True
     """
+    call = "effective_parameters(survey, model)"
+    survey = take_survey(survey, call, given)
+    model = take_model(model, call)
     inference = Inference.of_latents(model, given, covariance=True)
     survey = standardize_survey(survey)
     specs = check_match(survey, pick_given(model, given), "survey")
@@ -236,12 +255,14 @@ def effective_parameters(
     )
 
 
-def select_common_stars(survey: xr.Dataset, catalog: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+def select_common_stars(
+    survey: DatasetOrPath, catalog: DatasetOrPath
+) -> tuple[xr.Dataset, xr.Dataset]:
     """Select the stars that a survey and a catalogue both have, in the catalogue's order.
 
     Parameters
     ----------
-    survey, catalog : Dataset
+    survey, catalog : Dataset, str or Path
         With the coordinate ``star``; lazy or not.
 
     Returns
@@ -255,6 +276,9 @@ def select_common_stars(survey: xr.Dataset, catalog: xr.Dataset) -> tuple[xr.Dat
     InputError
         If no star is in common, or identifiers are missing or repeated.
     """
+    call = "select_common_stars(survey, catalog)"
+    survey = take_survey(survey, call)
+    catalog = take_catalog(catalog, call)
     for dataset, where in ((survey, "survey"), (catalog, "catalogue")):
         if STAR not in dataset.coords:
             raise InputError(

@@ -20,6 +20,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
+from luxscale.model.arguments import ModelOrPath, take_model
 from luxscale.model.lux import LuxModel, Output, coordinates
 
 
@@ -116,7 +117,7 @@ def posterior_covariance(
 
 
 def derivatives(
-    model: LuxModel,
+    model: ModelOrPath,
     of: str = "label_value",
     by: str = "flux",
     *,
@@ -127,7 +128,7 @@ def derivatives(
 
     Parameters
     ----------
-    model : LuxModel
+    model : LuxModel, str or Path
     of, by : str
         Outputs. The default is d label / d flux, equation 13, the stable direction.
     ivar : float or array, (feature of ``by``,), optional
@@ -168,6 +169,7 @@ def derivatives(
     ('label', 'wavelength')
     >>> lines = derivatives(model, ivar=ivar_at_snr(model, 100)).sel(label="mg_fe")
     """
+    model = take_model(model, "derivatives(model)")
     target, source = _pick_outputs(model, of, by)
     a = jacobian(target, latent)
     b = jacobian(source, latent)
@@ -192,13 +194,13 @@ def derivatives(
 
 
 def information(
-    model: LuxModel, ivar: Any, of: str = "label_value", by: str = "flux", *, latent: Any = None
+    model: ModelOrPath, ivar: Any, of: str = "label_value", by: str = "flux", *, latent: Any = None
 ) -> xr.DataArray:
     """Return which pixels inform which label: their shares in the reduction of its variance.
 
     Parameters
     ----------
-    model : LuxModel
+    model : LuxModel, str or Path
     ivar : float or array, (feature of ``by``,)
         Inverse variances of ``by``, 0 = missing; e.g. a star's ``flux_ivar``, or
         `luxscale.analysis.formal_errors.ivar_at_snr`.
@@ -240,6 +242,7 @@ def information(
     >>> bool((share.sum("wavelength") < 1).all())
     True
     """
+    model = take_model(model, "information(model)")
     target, source = _pick_outputs(model, of, by)
     if not model.prior.is_proper:
         raise InputError(

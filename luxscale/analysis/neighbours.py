@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from luxscale.analysis.interpret import feature_ivar, jacobian, posterior_covariance
 from luxscale.errors import InputError
-from luxscale.model.lux import LuxModel
+from luxscale.model.arguments import DatasetOrPath, ModelOrPath, take_catalog, take_model
 from luxscale.progress import Progress
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.stars import index_stars
@@ -30,7 +30,7 @@ _BLOCK = 2048
 
 
 def neighbours(
-    catalog: xr.Dataset,
+    catalog: DatasetOrPath,
     k: int = 10,
     *,
     metric: str | Any = "population",
@@ -42,7 +42,7 @@ def neighbours(
 
     Parameters
     ----------
-    catalog : Dataset
+    catalog : Dataset, str or Path
         With ``variable`` (star, feature), which is read into memory, and ``star``. Stars that lack
         a finite value of any feature, or are not done by their ``status``, have no neighbours and
         are nobody's.
@@ -89,6 +89,7 @@ def neighbours(
     >>> neighbours(xr.Dataset({"latent": z}), 1, metric="plain")["row"].values.ravel()
     array([1, 0, 1])
     """
+    catalog = take_catalog(catalog, "neighbours(catalog)")
     values, usable = _read_values(catalog, variable)
     if not (isinstance(k, Integral) and 1 <= k < usable.size):
         raise InputError(
@@ -121,13 +122,13 @@ def neighbours(
 
 
 def latent_covariance(
-    model: LuxModel, ivar: Any, given: str = "flux", *, latent: Any = None
+    model: ModelOrPath, ivar: Any, given: str = "flux", *, latent: Any = None
 ) -> np.ndarray:
     """Return the covariance of the latents of a star, C = (Lambda + B^T N^-1 B)^-1.
 
     Parameters
     ----------
-    model : LuxModel
+    model : LuxModel, str or Path
     ivar : float or array, (feature of ``given``,)
         Inverse variances, 0 = missing; e.g. a star's ``flux_ivar``, or
         `luxscale.analysis.formal_errors.ivar_at_snr`.
@@ -146,6 +147,7 @@ def latent_covariance(
     InputError
         If the model lacks the output, or ``ivar`` does not fit.
     """
+    model = take_model(model, "latent_covariance(model, ivar)")
     observed = model[given]
     ivar = feature_ivar(observed, ivar)
     if ivar.ndim > 1:

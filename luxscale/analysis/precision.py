@@ -16,6 +16,7 @@ import xarray as xr
 from luxscale.analysis.formal_errors import KINDS, label_columns, make_formula, split_rows
 from luxscale.analysis.interpret import feature_ivar
 from luxscale.errors import InputError
+from luxscale.model.arguments import DatasetOrPath, ModelOrPath, take_model, take_survey
 from luxscale.model.infer import check_match, infer
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.predict import predict
@@ -29,8 +30,8 @@ Formula = Callable[[xr.Dataset, np.ndarray], tuple[xr.Dataset, np.ndarray, np.nd
 
 
 def draw_precision(
-    survey: xr.Dataset,
-    model: LuxModel,
+    survey: DatasetOrPath,
+    model: ModelOrPath,
     n_draws: int = 10,
     seed: int = 0,
     *,
@@ -41,9 +42,9 @@ def draw_precision(
 
     Parameters
     ----------
-    survey : Dataset
+    survey : Dataset, str or Path
         With ``given`` and its errors; read once, chunk by chunk (1,024 stars if it is in memory).
-    model : LuxModel
+    model : LuxModel, str or Path
         Of any kind.
     n_draws : int
         Draws for each star, 2 or more.
@@ -82,6 +83,9 @@ def draw_precision(
     >>> draw_precision(survey.isel(star=slice(0, 100)), model, n_draws=10).draws.dims
     ('star', 'label')
     """
+    call = "draw_precision(survey, model)"
+    survey = take_survey(survey, call, given)
+    model = take_model(model, call)
     source, target = model[given], model[of]
     survey = standardize_survey(survey)
     (spec,) = check_match(survey, [source], "survey")

@@ -8,17 +8,18 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
+from luxscale.model.arguments import DatasetOrPath, ModelOrPath, take_model, take_survey
 from luxscale.model.infer import check_match
 from luxscale.model.inference import Inference, pick_given
 from luxscale.model.kernel import find_terms
-from luxscale.model.lux import LuxModel, coordinates
+from luxscale.model.lux import coordinates
 from luxscale.schema.standard import standardize_survey
 from luxscale.schema.variables import STAR
 
 
 def list_solutions(
-    stars: xr.Dataset,
-    model: LuxModel,
+    stars: DatasetOrPath,
+    model: ModelOrPath,
     output: str = "label_value",
     given: str | Sequence[str] = "flux",
 ) -> xr.Dataset:
@@ -30,9 +31,9 @@ def list_solutions(
 
     Parameters
     ----------
-    stars : Dataset
+    stars : Dataset, str or Path
         A few stars of a survey, in memory after this.
-    model : LuxModel
+    model : LuxModel, str or Path
     output : str
         Labels.
     given : str or sequence of str
@@ -50,6 +51,9 @@ def list_solutions(
         If the output is no labels, the posterior is one Gaussian, or the survey's outputs or grids
         are not the model's.
     """
+    call = "list_solutions(stars, model)"
+    stars = take_survey(stars, call, given, name="stars")
+    model = take_model(model, call)
     names = [o.name for o in model.labels]
     if output not in names:
         raise InputError(f"{output!r} is no output of labels; the model has {', '.join(names)}")

@@ -14,8 +14,16 @@ from luxscale.model.file import load_model
 from luxscale.model.lux import LuxModel
 from luxscale.schema.variables import STAR
 
+#: A survey or catalogue, or where it is stored.
+DatasetOrPath = xr.Dataset | str | os.PathLike
 
-def take_survey(survey: Any, call: str, outputs: str | Sequence[str] | None = None) -> xr.Dataset:
+#: A model, or where it is stored.
+ModelOrPath = LuxModel | str | os.PathLike
+
+
+def take_survey(
+    survey: Any, call: str, outputs: str | Sequence[str] | None = None, name: str = "survey"
+) -> xr.Dataset:
     """Return a survey that was given as a Dataset, or as the path of its store.
 
     One star that was selected without its dim gets the dim again.
@@ -27,6 +35,8 @@ def take_survey(survey: Any, call: str, outputs: str | Sequence[str] | None = No
         How the function is called, for messages.
     outputs : str or sequence of str, optional
         Outputs that are used, all by default.
+    name : str
+        Name of the argument, for messages.
 
     Raises
     ------
@@ -36,7 +46,7 @@ def take_survey(survey: Any, call: str, outputs: str | Sequence[str] | None = No
     if isinstance(survey, str | os.PathLike):
         return store.open_survey(os.fspath(survey), outputs=outputs)
     if not isinstance(survey, xr.Dataset):
-        raise InputError(_describe_mistake("survey", survey, call))
+        raise InputError(_describe_mistake(name, survey, call))
     if STAR in survey.coords and STAR not in survey.dims and not survey[STAR].ndim:
         return survey.expand_dims(STAR)
     return survey
@@ -66,6 +76,27 @@ def take_dataset(dataset: Any, call: str) -> xr.Dataset:
             f"survey or catalogue, as {call}"
         )
     return dataset
+
+
+def take_catalog(catalog: Any, call: str) -> xr.Dataset:
+    """Return a catalogue that was given as a Dataset, or as the path of its store.
+
+    Parameters
+    ----------
+    catalog : Dataset, str or Path
+    call : str
+        How the function is called, for messages.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    if isinstance(catalog, str | os.PathLike):
+        return store.open_dataset(os.fspath(catalog), kind="catalogue")
+    if not isinstance(catalog, xr.Dataset):
+        raise InputError(_describe_mistake("catalog", catalog, call))
+    return catalog
 
 
 def take_model(model: Any, call: str) -> LuxModel:

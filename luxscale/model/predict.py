@@ -8,6 +8,13 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
+from luxscale.model.arguments import (
+    DatasetOrPath,
+    ModelOrPath,
+    take_catalog,
+    take_model,
+    take_survey,
+)
 from luxscale.model.designs import is_plain, list_parts
 from luxscale.model.infer import check_match, infer, infer_dataset
 from luxscale.model.inference import Inference, pick_given
@@ -16,7 +23,7 @@ from luxscale.schema.standard import standardize_survey
 from luxscale.schema.variables import LATENT, STAR
 
 
-def predict(catalog: xr.Dataset, model: LuxModel, output: str = "flux") -> xr.DataArray:
+def predict(catalog: DatasetOrPath, model: ModelOrPath, output: str = "flux") -> xr.DataArray:
     """Predict an output from the latents of a catalogue: equations 1 and 2, y = offset + W z.
 
     Of a model that is not linear the latents are the most probable ones, and this is the output
@@ -24,9 +31,9 @@ def predict(catalog: xr.Dataset, model: LuxModel, output: str = "flux") -> xr.Da
 
     Parameters
     ----------
-    catalog : Dataset
+    catalog : Dataset, str or Path
         With ``latent`` (star, latent), as `infer` and `label_survey` make it; lazy if that is.
-    model : LuxModel
+    model : LuxModel, str or Path
         The model that the latents were inferred with.
     output : str
         ``"flux"`` for model spectra, ``"label_value"`` for labels, or any other output of the
@@ -49,6 +56,9 @@ def predict(catalog: xr.Dataset, model: LuxModel, output: str = "flux") -> xr.Da
     >>> lux.predict(catalog, model).dims  # lazy, as the catalogue is
     ('star', 'wavelength')
     """
+    call = "lux.predict(catalog, model)"
+    catalog = take_catalog(catalog, call)
+    model = take_model(model, call)
     wanted = model[output]
     check_latents(catalog, model)
 
@@ -70,7 +80,10 @@ def predict(catalog: xr.Dataset, model: LuxModel, output: str = "flux") -> xr.Da
 
 
 def predict_error(
-    survey: xr.Dataset, model: LuxModel, output: str = "flux", given: str | Sequence[str] = "flux"
+    survey: DatasetOrPath,
+    model: ModelOrPath,
+    output: str = "flux",
+    given: str | Sequence[str] = "flux",
 ) -> xr.DataArray:
     """Return the one-sigma errors of what is predicted from latents inferred from a survey.
 
@@ -81,9 +94,9 @@ def predict_error(
 
     Parameters
     ----------
-    survey : Dataset
+    survey : Dataset, str or Path
         What the latents are inferred from; lazy if it is backed by Dask.
-    model : LuxModel
+    model : LuxModel, str or Path
     output : str
     given : str or sequence of str
         As in `infer`.
@@ -104,6 +117,9 @@ def predict_error(
     >>> lux.predict_error(survey, model).dims
     ('star', 'wavelength')
     """
+    call = "lux.predict_error(survey, model)"
+    survey = take_survey(survey, call, given)
+    model = take_model(model, call)
     wanted = model[output]
     if wanted.is_label:
         return infer(survey, model, given)[wanted.spec.noise].rename(f"{output}_error")
@@ -138,8 +154,8 @@ def predict_error(
 
 
 def predict_mean(
-    survey: xr.Dataset,
-    model: LuxModel,
+    survey: DatasetOrPath,
+    model: ModelOrPath,
     output: str = "flux",
     given: str | Sequence[str] = "label_value",
 ) -> xr.Dataset:
@@ -150,9 +166,9 @@ def predict_mean(
 
     Parameters
     ----------
-    survey : Dataset
+    survey : Dataset, str or Path
         What the latents are inferred from; lazy if it is backed by Dask.
-    model : LuxModel
+    model : LuxModel, str or Path
     output : str
         An output that is no label; for labels use `infer`.
     given : str or sequence of str
@@ -176,6 +192,9 @@ def predict_mean(
     >>> sorted(spectra.data_vars)
     ['flux', 'flux_error']
     """
+    call = "predict_mean(survey, model)"
+    survey = take_survey(survey, call, given)
+    model = take_model(model, call)
     if model[output].is_label:
         raise InputError(f"{output!r} is labels, whose means are those of luxscale.infer")
     return _infer_output(survey, model, output, given)

@@ -11,6 +11,7 @@ from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 
 from luxscale.analysis.evaluate import label_units, require_variables
+from luxscale.model.arguments import DatasetOrPath, take_catalog
 from luxscale.plot.density import DENSE, draw_stars, find_highest, share_scale
 from luxscale.plot.kiel_diagram import add_kiel, choose_hue, draw_kiel
 from luxscale.plot.style import (
@@ -36,12 +37,14 @@ METALLICITY = ("fe_h", "m_h")
 CROWD, MOST = 500, (0.5, 99.5)
 
 
-def abundances(catalog: xr.Dataset, y: str, x: str | None = None, ax: Axes | None = None) -> Axes:
+def abundances(
+    catalog: DatasetOrPath, y: str, x: str | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw one label against another, by default an abundance against metallicity.
 
     Parameters
     ----------
-    catalog : Dataset
+    catalog : Dataset, str or Path
         With ``label_value`` (star, label). Where it has a ``status``, only stars that are done are
         drawn.
     y : str
@@ -62,6 +65,7 @@ def abundances(catalog: xr.Dataset, y: str, x: str | None = None, ax: Axes | Non
     InputError
         If the catalogue lacks one of the two labels.
     """
+    catalog = take_catalog(catalog, "lux.plot.abundances(catalog, y)")
     new = ax is None
     if ax is None:
         # a density has a colour bar at the right
@@ -136,13 +140,13 @@ def draw_plane(
 
 
 def abundances_figure(
-    catalog: xr.Dataset, labels: Sequence[str] | None = None, x: str | None = None
+    catalog: DatasetOrPath, labels: Sequence[str] | None = None, x: str | None = None
 ) -> Figure:
     """Draw the Kiel diagram and every abundance against metallicity: figure 15.
 
     Parameters
     ----------
-    catalog : Dataset
+    catalog : Dataset, str or Path
         With ``label_value`` (star, label).
     labels : sequence of str, optional
         Abundances to draw; by default all labels in dex but log g and metallicity.
@@ -160,6 +164,7 @@ def abundances_figure(
     InputError
         If a label is missing.
     """
+    catalog = take_catalog(catalog, "lux.plot.abundances_figure(catalog)")
     require_variables(catalog, ["label_value"], "catalogue")
     units = label_units(catalog)
     x = x or choose_metallicity(catalog)
@@ -184,12 +189,12 @@ def _make_axes(n: int, dense: bool) -> np.ndarray:
     return make_grid(make_figure(2.6 * columns, height), n, rows, columns)
 
 
-def diagrams(catalogs: Mapping[str, xr.Dataset], plane: tuple[str, str]) -> Figure:
+def diagrams(catalogs: Mapping[str, DatasetOrPath], plane: tuple[str, str]) -> Figure:
     """Draw the Kiel diagrams of several catalogues, and under them a plane of abundances: figure 8.
 
     Parameters
     ----------
-    catalogs : mapping of str to Dataset
+    catalogs : mapping of str to Dataset, str or Path
         By the name that stands above: what different methods, or a survey, say of the same stars.
     plane : (str, str)
         Labels to draw across and up, e.g. ``("fe_h", "mg_fe")``.
@@ -205,17 +210,19 @@ def diagrams(catalogs: Mapping[str, xr.Dataset], plane: tuple[str, str]) -> Figu
     InputError
         If a catalogue lacks a label.
     """
-    figure = make_figure(2.8 * len(catalogs) + 0.9, 5.9)
-    axes = figure.subplots(2, len(catalogs), squeeze=False)
+    call = "lux.plot.diagrams(catalogs, plane)"
+    opened = {name: take_catalog(catalog, call) for name, catalog in catalogs.items()}
+    figure = make_figure(2.8 * len(opened) + 0.9, 5.9)
+    axes = figure.subplots(2, len(opened), squeeze=False)
     for ax in axes.flat:
         style_axes(ax)
-    shown = list(catalogs.values())
+    shown = list(opened.values())
     span = {name: _find_span(shown, name) for name in ("teff", "logg", *plane)}
     hue = choose_hue(shown[0], METALLICITY[0])
     across, up = plane
     within = span[across], span[up]
     stars, densities = [], []
-    for (name, catalog), top, bottom in zip(catalogs.items(), *axes, strict=True):
+    for (name, catalog), top, bottom in zip(opened.items(), *axes, strict=True):
         stars.append(draw_kiel(catalog, top, "teff", "logg", hue))
         top.set(xlim=span["teff"][::-1], ylim=span["logg"][::-1])
         top.set_title(name, fontsize=TITLE)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 
 from luxscale.analysis.evaluate import label_units, match_labels, require_variables
 from luxscale.analysis.stats import robust_scatter
 from luxscale.analysis.tables import count_decimals, round_to
 from luxscale.errors import InputError
+from luxscale.model.arguments import DatasetOrPath, take_catalog, take_survey
 from luxscale.plot.labels import name_truth
 from luxscale.plot.style import (
     CYCLE,
@@ -31,13 +31,17 @@ MARKERS = "osD^vPX<>"
 
 
 def clusters(
-    catalog: xr.Dataset, truth: xr.Dataset, cluster: np.ndarray, label: str, ax: Axes | None = None
+    catalog: DatasetOrPath,
+    truth: DatasetOrPath,
+    cluster: np.ndarray,
+    label: str,
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw an inferred label of the stars of clusters against the trusted one: figure 11.
 
     Parameters
     ----------
-    catalog, truth : Dataset
+    catalog, truth : Dataset, str or Path
         As in `luxscale.analysis.evaluate.compare`, with the same stars in the same order.
     cluster : array, (star,)
         Which cluster each star is of.
@@ -56,6 +60,9 @@ def clusters(
     InputError
         If the label is missing, or ``cluster`` has the wrong length.
     """
+    call = "lux.plot.clusters(catalog, truth, cluster, label)"
+    catalog = take_catalog(catalog, call)
+    truth = take_survey(truth, call, name="truth")
     pairs = match_labels(catalog, truth, labels=[label])
     inferred = pairs["inferred"].values[:, 0]
     true = pairs["truth"].values[:, 0]
@@ -119,13 +126,13 @@ def _write_summary(ax: Axes, heading: str, off: np.ndarray, scatter: np.ndarray)
 
 
 def cluster_scatter(
-    catalog: xr.Dataset, cluster: np.ndarray, labels: Sequence[str], ax: Axes | None = None
+    catalog: DatasetOrPath, cluster: np.ndarray, labels: Sequence[str], ax: Axes | None = None
 ) -> Axes:
     """Draw the scatter of labels within each cluster against their errors: are these honest.
 
     Parameters
     ----------
-    catalog : Dataset
+    catalog : Dataset, str or Path
         With ``label_value`` and ``label_err`` (star, label).
     cluster : array, (star,)
     labels : sequence of str
@@ -144,6 +151,7 @@ def cluster_scatter(
     InputError
         If a label is missing, or ``cluster`` has the wrong length.
     """
+    catalog = take_catalog(catalog, "lux.plot.cluster_scatter(catalog, cluster, labels)")
     require_variables(catalog, ("label_value", "label_err"), "catalogue")
     rows = find_label_rows(catalog["label"].values.tolist(), labels)
     _check_groups(cluster, catalog.sizes["star"])
@@ -181,13 +189,13 @@ def _choose_marker(i: int) -> tuple[str, str]:
 
 
 def kiel_groups(
-    catalog: xr.Dataset, group: np.ndarray, ax: Axes | None = None, *, title: str = ""
+    catalog: DatasetOrPath, group: np.ndarray, ax: Axes | None = None, *, title: str = ""
 ) -> Axes:
     """Draw the Kiel diagram of stars in a few groups, each of its own colour and marker.
 
     Parameters
     ----------
-    catalog : Dataset
+    catalog : Dataset, str or Path
         With ``label_value`` (star, label), among the labels ``teff`` and ``logg``.
     group : array, (star,)
         What each star belongs to, e.g. the number of its cluster.
@@ -205,6 +213,7 @@ def kiel_groups(
     InputError
         If a label is missing, or ``group`` has the wrong length.
     """
+    catalog = take_catalog(catalog, "lux.plot.kiel_groups(catalog, group)")
     require_variables(catalog, ("label_value",), "catalogue")
     rows = find_label_rows(catalog["label"].values.tolist(), ("teff", "logg"))
     _check_groups(group, catalog.sizes["star"])

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -14,7 +13,13 @@ from matplotlib.ticker import MaxNLocator
 from luxscale.analysis.evaluate import label_units
 from luxscale.analysis.tables import round_to
 from luxscale.errors import InputError
-from luxscale.model.lux import LuxModel
+from luxscale.model.arguments import (
+    DatasetOrPath,
+    ModelOrPath,
+    take_catalog,
+    take_model,
+    take_survey,
+)
 from luxscale.model.predict import predict
 from luxscale.plot.grid import find_pixels
 from luxscale.plot.spectrum import load_stars, read_spectra
@@ -37,9 +42,9 @@ from luxscale.schema.outputs import pick_outputs
 
 
 def doppelgangers(
-    survey: xr.Dataset,
-    catalog: xr.Dataset,
-    model: LuxModel,
+    survey: DatasetOrPath,
+    catalog: DatasetOrPath,
+    model: ModelOrPath,
     pair: Sequence[Any],
     label: str,
     span: tuple[float, float],
@@ -52,9 +57,9 @@ def doppelgangers(
 
     Parameters
     ----------
-    survey, catalog : Dataset
+    survey, catalog : Dataset, str or Path
         The data, and the catalogue whose ``latent`` were inferred from them by the model.
-    model : LuxModel
+    model : LuxModel, str or Path
     pair : (identifier, identifier)
     label : str
         Label in which they differ: the legend has its values.
@@ -78,6 +83,10 @@ def doppelgangers(
     InputError
         If a star, label or output is missing, ``pair`` is none, or no pixel lies in ``span``.
     """
+    call = "lux.plot.doppelgangers(survey, catalog, model, pair, ...)"
+    survey = take_survey(survey, call, output)
+    catalog = take_catalog(catalog, call)
+    model = take_model(model, call)
     if len(pair) != 2:
         raise InputError(f"{len(pair)} stars; give two that resemble each other")
     (spec,) = pick_outputs(survey, output, "survey")

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from luxscale.analysis.evaluate import LABEL, label_units
 from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
+from luxscale.model.arguments import DatasetOrPath, take_catalog
 from luxscale.plot.pulls import assign_bins, make_snr_bins
 from luxscale.plot.style import (
     MODEL,
@@ -26,7 +27,7 @@ from luxscale.schema.variables import STAR
 
 
 def errors_by_snr(
-    catalog: xr.Dataset,
+    catalog: DatasetOrPath,
     snr: np.ndarray,
     pairs: xr.Dataset | None = None,
     axes: Any = None,
@@ -37,7 +38,7 @@ def errors_by_snr(
 
     Parameters
     ----------
-    catalog : Dataset
+    catalog : Dataset, str or Path
         With ``label_err`` (star, label), in memory.
     snr : array, (star,)
     pairs : Dataset, optional
@@ -59,6 +60,7 @@ def errors_by_snr(
     InputError
         If the S/N of no star is known, the stars are not as many, or ``axes`` has the wrong size.
     """
+    catalog = take_catalog(catalog, "lux.plot.errors_by_snr(catalog, snr)")
     sizes = {snr.size, catalog.sizes[STAR]}
     if pairs is not None:
         sizes.add(pairs.sizes[STAR])

@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from luxscale.analysis.evaluate import label_units, require_variables
 from luxscale.errors import InputError
+from luxscale.model.arguments import DatasetOrPath, take_catalog
 from luxscale.plot.density import DENSE
 from luxscale.plot.style import (
     GRADIENT,
@@ -34,7 +35,7 @@ MOST_POINTS = 50_000
 
 
 def kiel(
-    catalog: xr.Dataset,
+    catalog: DatasetOrPath,
     ax: Axes | None = None,
     teff: str = "teff",
     logg: str = "logg",
@@ -44,7 +45,7 @@ def kiel(
 
     Parameters
     ----------
-    catalog : Dataset
+    catalog : Dataset, str or Path
         With ``label_value`` (star, label). Where it has a ``status``, only stars that are done are
         drawn.
     ax : Axes, optional
@@ -70,6 +71,7 @@ def kiel(
     >>> ax = plot.kiel(catalog)
     >>> ax.figure.savefig("kiel.png")
     """
+    catalog = take_catalog(catalog, "lux.plot.kiel(catalog)")
     hue = choose_hue(catalog, color)
     if ax is None:
         ax = make_axes(4.2 if hue else 3.6, 3.6)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from luxscale.analysis.evaluate import label_units, match_labels, measure_pairs
 from luxscale.analysis.tables import count_decimals, round_to
+from luxscale.model.arguments import DatasetOrPath, take_catalog, take_survey
 from luxscale.plot.abundances import draw_plane
 from luxscale.plot.density import DENSE, draw_stars, share_scale
 from luxscale.plot.kiel_diagram import add_kiel
@@ -30,12 +31,14 @@ from luxscale.plot.style import (
 )
 
 
-def one_to_one(catalog: xr.Dataset, truth: xr.Dataset, label: str, ax: Axes | None = None) -> Axes:
+def one_to_one(
+    catalog: DatasetOrPath, truth: DatasetOrPath, label: str, ax: Axes | None = None
+) -> Axes:
     """Draw an inferred label against the trusted one: a panel of figure 7.
 
     Parameters
     ----------
-    catalog, truth : Dataset
+    catalog, truth : Dataset, str or Path
         Catalogue and survey, as in `luxscale.analysis.evaluate.compare`.
     label : str
     ax : Axes, optional
@@ -59,6 +62,9 @@ def one_to_one(catalog: xr.Dataset, truth: xr.Dataset, label: str, ax: Axes | No
     >>> from luxscale import plot
     >>> ax = plot.one_to_one(catalog, survey, "teff")
     """
+    call = "lux.plot.one_to_one(catalog, truth, label)"
+    catalog = take_catalog(catalog, call)
+    truth = take_survey(truth, call, name="truth")
     pairs = match_labels(catalog, truth, labels=[label])
     new = ax is None
     if ax is None:
@@ -190,8 +196,8 @@ def _format_number(value: float, places: int) -> str:
 
 
 def labels_figure(
-    catalog: xr.Dataset,
-    truth: xr.Dataset,
+    catalog: DatasetOrPath,
+    truth: DatasetOrPath,
     labels: Sequence[str] | None = None,
     *,
     kiel: bool = True,
@@ -201,7 +207,7 @@ def labels_figure(
 
     Parameters
     ----------
-    catalog, truth : Dataset
+    catalog, truth : Dataset, str or Path
         As in `luxscale.analysis.evaluate.compare`.
     labels : sequence of str, optional
         Labels to draw, all that both have by default.
@@ -220,6 +226,9 @@ def labels_figure(
     InputError
         If no star or no label is in common, or one that is named is missing.
     """
+    call = "lux.plot.labels_figure(catalog, truth)"
+    catalog = take_catalog(catalog, call)
+    truth = take_survey(truth, call, name="truth")
     pairs = match_labels(catalog, truth, labels=labels)
     names = pairs["label"].values.tolist()
     have = label_units(catalog)

@@ -12,6 +12,7 @@ from matplotlib.figure import FigureBase
 
 from luxscale.analysis.evaluate import label_units, require_variables
 from luxscale.errors import InputError
+from luxscale.model.arguments import DatasetOrPath, take_catalog
 from luxscale.plot.style import (
     GRADIENT,
     TEXT,
@@ -29,7 +30,7 @@ from luxscale.schema.variables import STAR
 
 def latents(
     embedding: xr.DataArray,
-    catalog: xr.Dataset,
+    catalog: DatasetOrPath,
     labels: Sequence[str] | None = None,
     figure: FigureBase | None = None,
 ) -> np.ndarray:
@@ -40,7 +41,7 @@ def latents(
     embedding : DataArray, (star, component)
         Two coordinates of each star of the catalogue, in its order, e.g. from
         ``luxscale.paper.latents.embed``. If ``component`` has coordinates, they name the axes.
-    catalog : Dataset
+    catalog : Dataset, str or Path
         With ``label_value`` (star, label).
     labels : sequence of str, optional
         All by default.
@@ -57,6 +58,7 @@ def latents(
     InputError
         If a label is missing, or the embedding is not one of these stars.
     """
+    catalog = take_catalog(catalog, "lux.plot.latents(embedding, catalog)")
     require_variables(catalog, ["label_value"], "catalogue")
     rows = find_label_rows(catalog["label"].values.tolist(), labels)
     if embedding.shape != (catalog.sizes[STAR], 2):

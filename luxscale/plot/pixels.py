@@ -13,7 +13,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
 from luxscale.analysis import interpret
-from luxscale.model.lux import LuxModel, Output, coordinates
+from luxscale.model.arguments import ModelOrPath, take_model
+from luxscale.model.lux import Output, coordinates
 from luxscale.plot.grid import check_spectrum, find_pixels, set_grid_limits
 from luxscale.plot.style import (
     BAND,
@@ -41,7 +42,7 @@ SHARES = "cividis"
 
 
 def derivative_spectra(
-    model: LuxModel,
+    model: ModelOrPath,
     labels: Sequence[str] | None = None,
     span: tuple[float, float] | None = None,
     axes: Any = None,
@@ -55,7 +56,7 @@ def derivative_spectra(
 
     Parameters
     ----------
-    model : LuxModel
+    model : LuxModel, str or Path
     labels : sequence of str, optional
         Labels to draw, from top to bottom; all by default.
     span : pair of float, optional
@@ -86,6 +87,7 @@ def derivative_spectra(
     >>> axes = plot.derivative_spectra(model, ["teff", "mg_fe"], (15_110, 15_160))
     >>> axes[0].figure.savefig("derivatives.png")
     """
+    model = take_model(model, "lux.plot.derivative_spectra(model)")
     spectrum = _predict_spectrum(model[output], latent)
     inside = _choose_pixels(spectrum, span)
     label = model[of]
@@ -108,7 +110,7 @@ def derivative_spectra(
 
 
 def information(
-    model: LuxModel,
+    model: ModelOrPath,
     ivar: Any,
     labels: Sequence[str] | None = None,
     span: tuple[float, float] | None = None,
@@ -122,7 +124,7 @@ def information(
 
     Parameters
     ----------
-    model : LuxModel
+    model : LuxModel, str or Path
     ivar : float or array, (wavelength,)
         Inverse variances of a typical star's spectrum, e.g. from
         `luxscale.analysis.formal_errors.ivar_at_snr`.
@@ -151,6 +153,7 @@ def information(
     >>> from luxscale import plot
     >>> axes = plot.information(model, survey.flux_ivar.isel(star=0).compute())
     """
+    model = take_model(model, "lux.plot.information(model, ivar)")
     spectrum = _predict_spectrum(model[output], latent)
     inside = _choose_pixels(spectrum, span)
     shares = interpret.information(model, ivar, of, output, latent=latent).values

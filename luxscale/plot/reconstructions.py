@@ -6,10 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.ticker import MaxNLocator
 
-from luxscale.model.lux import LuxModel
+from luxscale.model.arguments import (
+    DatasetOrPath,
+    ModelOrPath,
+    take_catalog,
+    take_model,
+    take_survey,
+)
 from luxscale.model.predict import predict
 from luxscale.plot.grid import check_spectrum, find_pixels
 from luxscale.plot.spectrum import (
@@ -37,9 +42,9 @@ _LINES = ("-", "--", ":", "-.")
 
 
 def reconstructions(
-    survey: xr.Dataset,
-    catalogs: Mapping[str, xr.Dataset],
-    model: LuxModel,
+    survey: DatasetOrPath,
+    catalogs: Mapping[str, DatasetOrPath],
+    model: ModelOrPath,
     stars: Any,
     spans: Sequence[tuple[float, float]],
     *,
@@ -49,11 +54,11 @@ def reconstructions(
 
     Parameters
     ----------
-    survey : Dataset
-    catalogs : mapping of str to Dataset
+    survey : Dataset, str or Path
+    catalogs : mapping of str to Dataset, str or Path
         By what the legend says: catalogues of the same stars by the same model, e.g. inferred from
         spectra, and from labels.
-    model : LuxModel
+    model : LuxModel, str or Path
     stars : identifier or sequence of identifiers
     spans : sequence of (least, greatest)
         Stretches of the spectrum, each a column, in the unit of the grid.
@@ -72,6 +77,9 @@ def reconstructions(
     InputError
         If a star or output is missing, the output is not a spectrum, or a stretch holds no pixel.
     """
+    call = "lux.plot.reconstructions(survey, catalogs, model, ...)"
+    survey = take_survey(survey, call, output)
+    model = take_model(model, call)
     stars = list_stars(stars)
     (spec,) = pick_outputs(survey, output, "survey")
     check_spectrum(output, model[output].is_spectrum)
@@ -81,7 +89,7 @@ def reconstructions(
     flux, ivar = read_spectra(found, spec)
     decoded = {}
     for name, catalog in catalogs.items():
-        known = load_stars(catalog, stars, "catalogue")
+        known = load_stars(take_catalog(catalog, call), stars, "catalogue")
         decoded[name] = predict(known, model, output).values
     scatter = np.asarray(model[output].scatter)
     axes = _make_axes(len(stars), [int(pixels.sum()) for pixels in stretches])

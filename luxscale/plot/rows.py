@@ -10,6 +10,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from luxscale.errors import InputError
+from luxscale.model.arguments import (
+    DatasetOrPath,
+    ModelOrPath,
+    take_catalog,
+    take_model,
+    take_survey,
+)
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict
 from luxscale.plot.grid import check_spectrum, set_grid_limits
@@ -51,10 +58,10 @@ _MOST_PIECES = 8
 
 
 def spectrum(
-    survey: xr.Dataset,
+    survey: DatasetOrPath,
     star: Any,
-    catalog: xr.Dataset | None = None,
-    model: LuxModel | None = None,
+    catalog: DatasetOrPath | None = None,
+    model: ModelOrPath | None = None,
     *,
     axes: Any = None,
     output: str = "flux",
@@ -64,11 +71,11 @@ def spectrum(
 
     Parameters
     ----------
-    survey : Dataset
+    survey : Dataset, str or Path
     star : identifier
-    catalog : Dataset, optional
+    catalog : Dataset, str or Path, optional
         Catalogue whose ``latent`` were inferred from the survey by the model.
-    model : LuxModel, optional
+    model : LuxModel, str or Path, optional
         With a catalogue.
     axes : array of Axes, (row,) or (2 * row,), optional
         Top to bottom; with a model, two for each row: spectrum and residual. New by default.
@@ -95,6 +102,12 @@ def spectrum(
     >>> from luxscale import plot
     >>> axes = plot.spectrum(survey, survey.star.values[0], catalog, model)
     """
+    call = "lux.plot.spectrum(survey, star)"
+    survey = take_survey(survey, call, output)
+    if catalog is not None:
+        catalog = take_catalog(catalog, call)
+    if model is not None:
+        model = take_model(model, call)
     if (catalog is None) != (model is None):
         raise InputError(
             "a model's spectrum needs the model and a catalogue made with it; give both, or none"

@@ -12,7 +12,13 @@ from matplotlib.ticker import MaxNLocator
 
 from luxscale.analysis.evaluate import label_units
 from luxscale.analysis.tables import count_decimals, round_to
-from luxscale.model.lux import LuxModel
+from luxscale.model.arguments import (
+    DatasetOrPath,
+    ModelOrPath,
+    take_catalog,
+    take_model,
+    take_survey,
+)
 from luxscale.model.predict import predict
 from luxscale.plot.grid import check_spectrum
 from luxscale.plot.style import (
@@ -39,9 +45,9 @@ TITLE_LABELS = 4
 
 
 def spectra(
-    survey: xr.Dataset,
-    catalog: xr.Dataset,
-    model: LuxModel,
+    survey: DatasetOrPath,
+    catalog: DatasetOrPath,
+    model: ModelOrPath,
     stars: Any,
     axes: Any = None,
     output: str = "flux",
@@ -50,9 +56,9 @@ def spectra(
 
     Parameters
     ----------
-    survey, catalog : Dataset
+    survey, catalog : Dataset, str or Path
         The data, and the catalogue whose ``latent`` were inferred from them.
-    model : LuxModel
+    model : LuxModel, str or Path
     stars : identifier or sequence of identifiers
     axes : array of Axes, (2 * star,), optional
         For each star one for the spectrum and one for the residual; new by default.
@@ -76,6 +82,10 @@ def spectra(
     >>> from luxscale import plot
     >>> axes = plot.spectra(survey, catalog, model, survey.star.values[:3])
     """
+    call = "lux.plot.spectra(survey, catalog, model, stars)"
+    survey = take_survey(survey, call, output)
+    catalog = take_catalog(catalog, call)
+    model = take_model(model, call)
     stars = list_stars(stars)
     check_spectrum(output, model[output].is_spectrum)
     (spec,) = pick_outputs(survey, output, "survey")

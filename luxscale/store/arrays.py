@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from luxscale.errors import InputError
 from luxscale.schema.variables import STAR
 from luxscale.store import s3
 
@@ -34,8 +36,9 @@ def make_absolute(path: str | Path) -> str:
     Raises
     ------
     InputError
-        If it is a URL that luxscale does not read.
+        If it is no path, or a URL that luxscale does not read.
     """
+    _require_path(path)
     if not s3.is_url(path):
         return str(Path(path).expanduser().absolute())
     s3.parse(str(path))
@@ -50,10 +53,20 @@ def locate(path: str | Path) -> Any:
     Raises
     ------
     InputError
-        If a URL is none of object storage, or its bucket cannot be reached; see
-        `luxscale.store.s3`.
+        If it is no path, or a URL that is none of object storage or whose bucket cannot be
+        reached; see `luxscale.store.s3`.
     """
+    _require_path(path)
     return s3.open_url(str(path)) if s3.is_url(path) else str(Path(path).expanduser())
+
+
+def _require_path(path: Any) -> None:
+    """Refuse what is no path, such as a Dataset where its store is to be named."""
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(
+            f"a {type(path).__name__} is given where the path of a store is asked for; give the "
+            "path (store.write_dataset, or save of a model, writes what is in memory)"
+        )
 
 
 def open_group(path: str | Path, mode: Literal["r", "r+"], group: str = "") -> zarr.Group:

@@ -4,18 +4,33 @@ import re
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import luxscale as lux
-from luxscale import store
+from luxscale import crossval, plot, store
+from luxscale.analysis.evaluate import compare, match_labels
+from luxscale.analysis.goodness import effective_parameters, reduced_chi2, residuals
 from luxscale.errors import InputError
+from luxscale.model.predict import predict_mean
+from luxscale.report import write_report
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory, _held_out, small_model):
-    """Paths of a survey and a model."""
+def folder(tmp_path_factory, _held_out, small_model):
+    """A survey, a model and a catalogue."""
     folder = tmp_path_factory.mktemp("arguments")
-    store.write_dataset(_held_out.isel(star=slice(0, 40)), folder / "survey.zarr")
+    few = _held_out.isel(star=slice(0, 40))
+    store.write_dataset(few, folder / "survey.zarr")
     small_model.save(folder / "model.zarr")
+    catalog = lux.infer(few, small_model).assign(status=("star", np.ones(40, "u1")))
+    catalog.attrs["format"] = "luxscale-catalog"
+    store.write_dataset(catalog, folder / "catalog.zarr")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def paths(folder):
+    """Paths of a survey and a model."""
     return folder / "survey.zarr", folder / "model.zarr"
 
 
@@ -29,6 +44,58 @@ def test_infer_takes_paths(paths, held_out, small_model, kind):
 def test_train_takes_a_path(paths):
     model = lux.train(str(paths[0]), 2, folds=1, progress=False)
     assert model == lux.train(lux.open_survey(paths[0]), 2, folds=1, progress=False)
+
+
+def test_predict_and_compare_take_paths(folder):
+    names = ("survey", "model", "catalog")
+    survey, model, catalog = paths = [str(folder / f"{name}.zarr") for name in names]
+    objects = [lux.open_survey(survey), lux.load_model(model), store.open_dataset(catalog)]
+    functions = {
+        lux.predict: (2, 1),
+        lux.predict_error: (0, 1),
+        predict_mean: (0, 1),
+        compare: (2, 0),
+        match_labels: (2, 0),
+        residuals: (0, 2, 1),
+        reduced_chi2: (2, 1),
+        effective_parameters: (0, 1),
+    }
+    for function, wanted in functions.items():
+        by_path = function(*(paths[i] for i in wanted))
+        xr.testing.assert_equal(by_path, function(*(objects[i] for i in wanted)))
+
+
+def test_figures_take_paths(folder):
+    survey, model, catalog = (folder / f"{name}.zarr" for name in ("survey", "model", "catalog"))
+    star = store.open_dataset(survey)["star"].values[3]
+    drawn = [
+        plot.kiel(catalog),
+        plot.abundances(catalog, "mg_fe"),
+        plot.one_to_one(catalog, survey, "teff"),
+        *plot.spectrum(survey, star, catalog, model),
+        *plot.spectra(survey, catalog, model, star),
+        *plot.reconstructions(survey, {"a": catalog}, model, star, [(15100, 15140)]).flat,
+        *plot.diagrams({"a": catalog, "b": str(catalog)}, ("fe_h", "mg_fe")).axes,
+    ]
+    assert all(ax.has_data() for ax in drawn)
+
+
+def test_an_object_where_a_path_is_needed_is_named(folder, held_out, small_model, tmp_path):
+    asked = "is given where the path of a store is asked for; give the path"
+    calls = [
+        lambda: crossval.cross_validate(held_out, tmp_path / "cv.zarr", progress=False),
+        lambda: write_report(held_out, tmp_path / "a.html", progress=False),
+        lambda: write_report(
+            folder / "catalog.zarr", tmp_path / "a.html", truth=held_out, progress=False
+        ),
+        lambda: lux.load_model(small_model),
+        lambda: lux.open_survey(held_out),
+        lambda: store.open_dataset(held_out),
+        lambda: lux.to_table(small_model, progress=False),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match=f"a (Dataset|LuxModel) {asked}"):
+            call()
 
 
 def test_one_star_gets_its_dim(held_out, small_model, paths):
@@ -48,6 +115,26 @@ def test_swapped_arguments_are_named(held_out, small_model, tmp_path):
         (lambda: lux.infer(small_model, held_out), swapped),
         (lambda: lux.infer(small_model, small_model), "survey is a LuxModel, not a Dataset"),
         (lambda: lux.infer(held_out["flux"], small_model), "survey is a DataArray, not a Dataset"),
+        (
+            lambda: lux.predict(small_model, held_out),
+            "catalog is a LuxModel, not a Dataset .* call it as lux.predict(catalog, model)",
+        ),
+        (
+            lambda: lux.predict_error(small_model, held_out),
+            "survey is a LuxModel, .* call it as lux.predict_error(survey, model)",
+        ),
+        (
+            lambda: plot.spectrum(small_model, "s2-00000"),
+            "survey is a LuxModel, .* call it as lux.plot.spectrum(survey, star)",
+        ),
+        (
+            lambda: plot.spectra(held_out, small_model, held_out, "s2-00000"),
+            "catalog is a LuxModel, .* lux.plot.spectra(survey, catalog, model, stars)",
+        ),
+        (
+            lambda: compare(held_out, small_model),
+            "truth is a LuxModel, .* call it as match_labels(catalog, truth)",
+        ),
         (lambda: lux.train(small_model), "survey is a LuxModel, .* lux.train(survey)"),
         (
             lambda: lux.label_survey(held_out, small_model, tmp_path / "c.zarr"),
