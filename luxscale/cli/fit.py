@@ -142,30 +142,36 @@ add_label_clip = click.option(
     help="Folds on which label misfit is measured; 1 measures none.",
 )
 @add_label_clip
+@click.option(
+    "--initial",
+    help="Go on from this model, on the same stars or others, which may have more labels and "
+    "outputs; or from a checkpoint.",
+)
+@click.option(
+    "--checkpoint",
+    help="Write the model so far here every minute and on Ctrl-C, a Zarr store.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a model at --out.")
 @JSON
 @QUIET
 def train(
     survey: str,
     out: str,
+    initial: str | None,
+    checkpoint: str | None,
     recipe: str | None,
     latent_dim: int | None,
     method: str | None,
-    solver: str | None,
-    latent_precision: float | None,
     prior: float | None,
     windows: dict[str, list[tuple[float, float]]],
     selection: Selection,
     outputs: tuple[str, ...],
-    iterations: int | None,
-    tolerance: float | None,
-    noise: str | None,
     folds: int,
     label_clip: float,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
-    **sizes: int | None,
+    **given: Any,
 ) -> None:
     """Train a model on the stars of SURVEY that have labels.
 
@@ -179,25 +185,19 @@ def train(
     store.claim_place(out, FORMAT, overwrite=overwrite)
     found = store.open_survey(survey, check="structure", outputs=outputs or None)
     opened = select_stars(found, selection, survey)
-    given = {
-        "iterations": iterations,
-        "solver": solver,
-        "latent_precision": latent_precision,
-        "tolerance": tolerance,
-        "noise": noise,
-        **sizes,
-    }
-    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    settings = {name: value for name, value in given.items() if value is not None}
     trained = fit(
         opened,
         latent_dim,
         recipe=recipe,
         outputs=outputs or None,
         method=method,
-        windows=windows,
+        windows=windows or None,
         prior=prior,
         folds=folds,
         label_clip=label_clip,
+        initial=initial,
+        checkpoint=checkpoint,
         progress=not quiet,
         where=survey,
         **settings,

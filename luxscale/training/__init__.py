@@ -5,18 +5,15 @@ Imports analysis and what it stands on.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from luxscale.errors import InputError
+from luxscale.errors import InputError, Interrupted
 from luxscale.training.methods import (
     LABEL_CLIP,
     check_label_clip,
     check_whole,
-    complete_settings,
-    pick_method,
 )
 
 if TYPE_CHECKING:
@@ -25,8 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from luxscale.model.lux import LuxModel
-    from luxscale.schema.windows import Spans
-    from luxscale.training.data import Trained, TrainingData
+    from luxscale.training.fitting import Request
     from luxscale.training.recipes import Recipe
 
 __all__ = ["train"]
@@ -43,6 +39,8 @@ def train(
     prior: float | None = None,
     folds: int = 5,
     label_clip: float = LABEL_CLIP,
+    initial: LuxModel | str | Path | None = None,
+    checkpoint: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
     where: str = "survey",
@@ -84,6 +82,14 @@ def train(
         Labels that differ from what the spectra of their stars tell by more than so many robust
         standard deviations are set aside, counted and named; ``math.inf`` keeps all. See
         ``luxscale.training.screen``.
+    initial : LuxModel, str or Path, optional
+        Model to go on from, with its method, sizes and windows: on the same stars or others, which
+        have its outputs and labels and may have more. What was interrupted goes on to the
+        iterations that it was asked for. See ``luxscale.training.initial``.
+    checkpoint : str or Path, optional
+        Where the model of the last complete iteration is written every minute and on Ctrl-C, which
+        then raises `luxscale.errors.Interrupted`. It infers as any does, with formal errors. An
+        earlier checkpoint that is there is replaced.
     seed : int
         Recorded with the model. The same data gives the same model whatever it is: what is random
         in a method, the start of ``"alternating"``, is drawn the same way each time.
@@ -114,7 +120,10 @@ def train(
     Raises
     ------
     InputError
-        If the data break the contract or carry no such model; names variable, star or label.
+        If the data break the contract or carry no such model; names variable, star or label. If
+        they or settings do not go with ``initial``, or ``checkpoint`` holds something else.
+    Interrupted
+        On Ctrl-C once the stars are read; says where the model so far is.
 
     Examples
     --------
@@ -123,188 +132,119 @@ def train(
     >>> model["flux"].scatter.shape == (survey.sizes["wavelength"],)  # the paper's s
     True
     """
-    from luxscale.model.arguments import take_survey
+    # here, because the command line asks for the methods before anything is trained
+    from luxscale.model.arguments import take_model, take_survey
+    from luxscale.training.checkpoint import claim_checkpoint
+    from luxscale.training.fitting import Request, fit_model
 
     survey = take_survey(survey, "lux.train(survey)", outputs)
     check_whole("folds", folds, 1)
     check_whole("seed", seed, 0)
-    label_clip = check_label_clip(label_clip)
     free = method is None and latent_dim is None and prior is None and not settings
-    if recipe is not None and not free:
+    _check_recipe(recipe, initial, free)
+    claim_checkpoint(checkpoint)
+    request = Request(
+        outputs=outputs,
+        method=method or "marginal",
+        latent_dim=latent_dim,
+        settings=settings,
+        windows=windows,
+        prior=prior,
+        folds=folds,
+        seed=seed,
+        label_clip=check_label_clip(label_clip),
+        where=where,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+    if initial is not None:
+        request = _inherit(request, take_model(initial, "lux.train(survey, initial=model)"), method)
+    elif free:
+        request = _choose_recipe(survey, recipe, request)
+    return fit_model(survey, request)
+
+
+def _check_recipe(recipe: str | None, initial: object, free: bool) -> None:
+    """Refuse a recipe beside what it names."""
+    if recipe is None:
+        return
+    if initial is not None:
+        raise InputError(
+            f"recipe={recipe!r}, and initial has a recipe already; leave one of them out"
+        )
+    if not free:
         raise InputError(
             f"recipe={recipe!r} names method and sizes; leave out method, latent_dim, prior and "
             "settings, or the recipe"
         )
-    model_options: dict[str, Any] = {
-        "outputs": outputs,
-        "windows": windows,
-        "where": where,
-        "label_clip": label_clip,
-    }
-    compared: dict[str, Any] = {}
-    if free:
-        chosen, compared = _choose_recipe(survey, recipe, model_options, progress)
-        method, latent_dim, settings = chosen.method, chosen.latent_dim, dict(chosen.settings)
-    return _train(
-        survey,
-        latent_dim,
-        method=method or "marginal",
-        prior=prior,
-        folds=folds,
-        seed=seed,
-        progress=progress,
-        settings=settings,
-        compared=compared,
-        **model_options,
+
+
+def _inherit(request: Request, initial: LuxModel, method: str | None) -> Request:
+    """Return a request with what the model has that it goes on from."""
+    from luxscale.training.initial import inherit
+
+    inherited = inherit(
+        initial,
+        method=method,
+        latent_dim=request.latent_dim,
+        settings=request.settings,
+        windows=request.windows,
+        prior=request.prior,
+    )
+    return dataclasses.replace(
+        request,
+        method=inherited.method,
+        latent_dim=initial.latent_dim,
+        settings=inherited.settings,
+        windows=inherited.windows,
+        prior=inherited.prior,
+        initial=inherited,
     )
 
 
-def _choose_recipe(
-    survey: xr.Dataset, name: str | None, model_options: Mapping[str, Any], progress: bool
-) -> tuple[Recipe, dict[str, Any]]:
-    """Return the recipe of a name, or that which is best on stars left out, and what to record."""
+def _choose_recipe(survey: xr.Dataset, name: str | None, request: Request) -> Request:
+    """Return a request for the recipe of a name, or for that which is best on stars left out."""
     from luxscale.progress import Progress
     from luxscale.training.compare import compare_recipes
+    from luxscale.training.fitting import fit_model
     from luxscale.training.recipes import choose, find_recipe, format_trials, list_recipes
     from luxscale.training.select import measure_sizes, select_labelled
 
-    outputs, where = model_options["outputs"], model_options["where"]
+    outputs, where = request.outputs, request.where
     stars = select_labelled(survey, outputs, where)
     sizes = measure_sizes(stars, outputs, where)
     if name is not None:
-        return find_recipe(name, *sizes), {"recipe": name}
+        return _take_recipe(request, find_recipe(name, *sizes))
     recipes, reason = list_recipes(*sizes)
-    with Progress("recipes", enabled=progress) as shown:
+    with Progress("recipes", enabled=request.progress) as shown:
         if reason:
             shown.say(reason)
         if len(recipes) == 1:
-            return recipes[0], {"recipe": recipes[0].name}
+            return _take_recipe(request, recipes[0])
+        quick = dataclasses.replace(request, folds=1, seed=0, progress=False, checkpoint=None)
 
         def train_part(part: xr.Dataset, recipe: Recipe) -> LuxModel:
-            return _train(
-                part,
-                recipe.latent_dim,
-                method=recipe.method,
-                prior=None,
-                folds=1,
-                seed=0,
-                progress=False,
-                settings=dict(recipe.settings),
-                compared={},
-                **model_options,
-            )
+            return fit_model(part, _take_recipe(quick, recipe))
 
-        trials = compare_recipes(stars, recipes, train_part, shown.say)
+        try:
+            trials = compare_recipes(stars, recipes, train_part, shown.say)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "stopped while recipes were compared, of which nothing is kept; run the same "
+                "command again, or name one with --recipe (recipe=)"
+            ) from None
         chosen = choose(trials)
         shown.say("stars left out of training\n" + format_trials(trials, chosen))
     losses = {trial.recipe.name: round(float(trial.loss.mean()), 4) for trial in trials}
-    return chosen.recipe, {"recipe": chosen.recipe.name, "compared": losses}
+    return _take_recipe(request, chosen.recipe, compared=losses)
 
 
-def _train(
-    survey: xr.Dataset,
-    latent_dim: int | None,
-    *,
-    outputs: Sequence[str] | None,
-    method: str,
-    windows: Mapping[str, Sequence[tuple[float, float]]] | None,
-    prior: float | None,
-    folds: int,
-    seed: int,
-    progress: bool,
-    where: str,
-    label_clip: float,
-    settings: dict[str, Any],
-    compared: dict[str, Any],
-) -> LuxModel:
-    """Train with a method; ``compared`` is put on record beside the settings."""
-    settings = complete_settings(method, settings)
-    chosen = pick_method(method)
-    precision = chosen.choose_prior(prior)
-
-    # here, because the command line asks for the methods before anything is trained
-    from luxscale.model.jit import check_jax
-    from luxscale.progress import Progress
-    from luxscale.training.calibrate import calibrate
-    from luxscale.training.select import check_size, check_windows, read_stars
-
-    check_jax()
-    with Progress("training", enabled=progress) as shown:
-        shown.stage("reading stars")
-        data = read_stars(survey, outputs, where, shown, label_clip)
-        latent_dim = chosen.choose_latent_dim(data, latent_dim)
-        check_size(data, latent_dim, folds, where)
-        spans = check_windows(data, windows or {})
-        data = chosen.select_stars(data, latent_dim, folds, where, shown.say)
-        shown.stage("")
-        trained = chosen.fit(data, latent_dim, shown.report, settings)
-        record = {
-            "latent_dim": latent_dim,
-            "seed": seed,
-            "folds": folds,
-            # one that was fitted is in the model itself
-            **({} if trained.prior else {"prior": precision}),
-            **settings,
-            **compared,
-            **({"label_clip": label_clip} if math.isfinite(label_clip) else {}),
-            "windows": spans,
-            **dict(data.left_out),
-        }
-        model = _make_model(data, trained, method, spans, record)
-        exact = chosen.latents_are_labels
-        model = calibrate(model, data, trained, folds, shown, exact_labels=exact)
-        _show_held_out(model, shown.say, choice_of_latents=not exact)
-        return model
-
-
-def _show_held_out(model: LuxModel, say: Callable[[str], None], *, choice_of_latents: bool) -> None:
-    """Print how well labels of stars left out were predicted, if measured, and what follows."""
-    from luxscale.analysis.tables import format_records
-    from luxscale.training.held_out import (
-        advise_on_errors,
-        advise_on_latents,
-        describe_inflation,
-    )
-
-    if not model.held_out:
-        return
-    say("labels of stars left out of training\n" + format_records(model.held_out))
-    advice = [line for line in (describe_inflation(model.labels),) if line]
-    advice += advise_on_errors(model.held_out)
-    if choice_of_latents:
-        advice += advise_on_latents(model.latent_dim, model.provenance.n_stars)
-    for line in advice:
-        say(line)
-
-
-def _take_number(value: Any) -> Any:
-    """Return a NumPy number as one of Python."""
-    return value.item()
-
-
-def _make_model(
-    data: TrainingData,
-    trained: Trained,
-    method: str,
-    spans: Mapping[str, Spans],
-    record: Mapping[str, Any],
-) -> LuxModel:
-    """Return what was trained as a model; ``record`` says how."""
-    import numpy as np
-
-    from luxscale.model.lux import LuxModel, Provenance
-    from luxscale.model.priors import GaussianPrior
-    from luxscale.schema.sampling import StarSet
-
-    return LuxModel(
-        outputs=data.to_model(trained.arrays, trained.kinds, spans, trained.noises),
-        objective=np.array(trained.history),
-        provenance=Provenance(
-            method=method,
-            settings=json.dumps(record, sort_keys=True, default=_take_number),
-            n_stars=data.n_stars,
-            training_checksum=data.checksum(),
-            training_stars=StarSet.of(data.stars).text,
-        ),
-        prior=trained.prior or GaussianPrior(record["prior"]),
+def _take_recipe(request: Request, recipe: Recipe, **record: Any) -> Request:
+    """Return a request for a recipe, which is put on record."""
+    return dataclasses.replace(
+        request,
+        method=recipe.method,
+        latent_dim=recipe.latent_dim,
+        settings=dict(recipe.settings),
+        compared={"recipe": recipe.name, **record},
     )

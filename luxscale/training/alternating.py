@@ -22,6 +22,7 @@ Where the paper is left:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap
 from luxscale.training.data import Arrays, Fit, Report, Trained, TrainingData
 from luxscale.training.gauge import turn_to_canonical_gauge
+from luxscale.training.initial import Start
 from luxscale.training.latents import Latents, solve_latents
 from luxscale.training.regression import extrapolate_step, leave_out_each, regress_weights
 
@@ -76,6 +78,7 @@ def train_alternating(
     latent_precision: float,
     solver: str,
     report: Report,
+    start: Start | None = None,
 ) -> Trained:
     """Fit A, B, z and s by the paper's two agendas.
 
@@ -92,7 +95,9 @@ def train_alternating(
     solver : {"exact", "jaxopt"}
         The block solves of `luxscale.training.statistics`, or the paper's Gauss-Newton and LBFGS.
     report : callable
-        Called with (iteration, most, objective per star).
+        See `Report`.
+    start : Start, optional
+        What to go on from.
 
     Returns
     -------
@@ -108,14 +113,15 @@ def train_alternating(
     steps = _pick_steps(solver)
     everyone = data.mark_stars()
     values = data.values_per_star()
-    outputs, latents = _start(data, latent_dim)
-    history: list[float] = []
+    outputs, latents = _begin(data, latent_dim, steps, latent_precision, start)
+    history = start.history if start else []
+    iteration = first = start.number if start else 0
+    most = first + iterations
     last = -np.inf
     gain = np.inf
-    iteration = 0
     final = False
     while not final:
-        final = iteration == iterations or gain < tolerance * values
+        final = iteration == most or gain < tolerance * values
         new = steps.weights(outputs, latents, everyone, data, final)
         if iteration and not final:
             pairs = zip(outputs, new, strict=True)
@@ -123,7 +129,6 @@ def train_alternating(
         latents = steps.latents(new, latents, latent_precision, final)
         objective = _average(latents.objective, data)
         history.append(objective)
-        report(iteration, iterations + 1, objective)
         gain = objective - last
         _check_risen(gain, objective, values, iteration)
         outputs, turned = turn_to_canonical_gauge(new, latents, data.n_stars, data.informing)
@@ -132,17 +137,18 @@ def train_alternating(
         longer = _average_length2(turned, data) - _average_length2(latents, data)
         last = objective - 0.5 * latent_precision * longer
         latents = turned
+        take = functools.partial(_describe, outputs, tuple(history))
+        report(iteration, most + 1, objective, take)
         iteration += 1
 
     def leave_out(folds: Sequence[np.ndarray]) -> Iterable[Fit]:
         return steps.leave_out(outputs, latents, folds, data)
 
-    return Trained(
-        arrays=outputs,
-        history=history,
-        leave_out=leave_out,
-        kinds=(LinearMap,) * len(outputs),
-    )
+    return _describe(outputs, history)._replace(leave_out=leave_out)
+
+
+def _describe(outputs: _Outputs, history: Sequence[float]) -> Trained:
+    return Trained(outputs, list(history), kinds=(LinearMap,) * len(outputs))
 
 
 def _pick_steps(solver: str) -> Steps:
@@ -199,6 +205,32 @@ def _leave_out(
 ) -> Iterable[Fit]:
     starts = [o.weights for o in outputs]
     return leave_out_each(outputs, latents, starts, folds)
+
+
+def _begin(
+    data: TrainingData,
+    latent_dim: int,
+    steps: Steps,
+    precision: float,
+    start: Start | None,
+) -> tuple[_Outputs, Latents]:
+    """Return the outputs and latents before the first iteration."""
+    begun, latents = _start(data, latent_dim)
+    if start is None:
+        return begun, latents
+    known = []
+    for output, new, fitted in zip(start.make_arrays(), begun, data.informing, strict=True):
+        known.append(output if fitted else output._replace(scatter=new.scatter))
+    latents = steps.latents(tuple(known), latents, precision, False)
+    everyone = data.mark_stars()
+
+    def regress_new(i: int) -> Arrays:
+        scatter_steps = _SCATTER_STEPS if data.informing[i] else 0
+        zero = np.zeros_like(begun[i].weights)
+        return regress_weights(begun[i], latents, zero, everyone, scatter_steps=scatter_steps)
+
+    outputs = start.begin_linear(known, regress_new)
+    return outputs, steps.latents(outputs, latents, precision, False)
 
 
 def _start(data: TrainingData, latent_dim: int) -> tuple[_Outputs, Latents]:

@@ -12,6 +12,7 @@ A star that lacks a label cannot be used, nor can errors of labels: that is what
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -32,7 +33,9 @@ _RIDGE = 1e-4
 _Outputs = tuple[Arrays, ...]
 
 
-def train_cannon(data: TrainingData, latent_dim: int, *, report: Report) -> Trained:
+def train_cannon(
+    data: TrainingData, latent_dim: int, *, report: Report, start: None = None
+) -> Trained:
     """Fit The Cannon.
 
     Parameters
@@ -41,7 +44,9 @@ def train_cannon(data: TrainingData, latent_dim: int, *, report: Report) -> Trai
     latent_dim : int
         The number of labels.
     report : callable
-        Called with (round, most, objective per star).
+        See `Report`.
+    start : None
+        It has nothing to go on from.
 
     Returns
     -------
@@ -54,16 +59,22 @@ def train_cannon(data: TrainingData, latent_dim: int, *, report: Report) -> Trai
     complete = find_complete_stars(data)
     outputs = tuple(_start(o, terms.shape[1]) for o in data.arrays)
     history: list[float] = []
-    outputs = _regress(outputs, latents, complete, data, 0)
-    for number in range(_ROUNDS):
-        outputs = _regress(outputs, latents, complete, data, _STEPS)
-        history.append(_compute_objective(outputs, terms, complete, data))
-        report(number, _ROUNDS, history[-1])
     maps = _make_label_maps(data, latent_dim)
+    kinds = tuple(LinearMap if o.is_label else PolynomialMap.quadratic for o in data.outputs)
 
     def put_label_maps(regressed: _Outputs) -> _Outputs:
         names = [o.spec.name for o in data.outputs]
         return tuple(maps.get(name, o) for name, o in zip(names, regressed, strict=True))
+
+    def describe(regressed: _Outputs, objectives: Sequence[float]) -> Trained:
+        return Trained(put_label_maps(regressed), list(objectives), kinds)
+
+    outputs = _regress(outputs, latents, complete, data, 0)
+    for number in range(_ROUNDS):
+        outputs = _regress(outputs, latents, complete, data, _STEPS)
+        history.append(_compute_objective(outputs, terms, complete, data))
+        take = functools.partial(describe, outputs, tuple(history))
+        report(number, _ROUNDS, history[-1], take)
 
     def leave_out(folds: Sequence[np.ndarray]) -> Iterator[Fit]:
         for fold in folds:
@@ -72,8 +83,7 @@ def train_cannon(data: TrainingData, latent_dim: int, *, report: Report) -> Trai
             # scatter too: with many coefficients that of stars that were fitted is too small
             yield Fit(put_label_maps(_regress(outputs, latents, others, data, _STEPS)))
 
-    kinds = tuple(LinearMap if o.is_label else PolynomialMap.quadratic for o in data.outputs)
-    return Trained(put_label_maps(outputs), history, leave_out, kinds)
+    return describe(outputs, history)._replace(leave_out=leave_out)
 
 
 def select_complete_stars(

@@ -17,17 +17,20 @@ On request steps down what inferred labels miss follow (`luxscale.training.refin
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from luxscale.errors import InputError
+from luxscale.model.priors import MixturePrior
 from luxscale.training import mixture
-from luxscale.training.curved_features import pick_learner
+from luxscale.training.curved_features import Learner, Products, pick_learner
 from luxscale.training.curved_noise import NOISES
 from luxscale.training.curved_state import Shape, State, Tables
 from luxscale.training.curved_steps import expect, maximise, standardise, update_prior
 from luxscale.training.data import Fit, Report, Trained, TrainingData
+from luxscale.training.initial import Start
 
 #: Iterations under one Gaussian.
 _PLAIN = 6
@@ -58,6 +61,7 @@ def train_curved(
     gaussians: int,
     refine: int,
     report: Report,
+    start: Start | None = None,
 ) -> Trained:
     """Fit curved maps, noise and prior.
 
@@ -75,7 +79,9 @@ def train_curved(
     refine : int
         Most steps of refinement on the labels; how many are taken, labels of stars left out say.
     report : callable
-        Called with (iteration, most, objective per star).
+        See `Report`.
+    start : Start, optional
+        What to go on from.
 
     Returns
     -------
@@ -88,11 +94,6 @@ def train_curved(
         If there is nothing but labels, refinement is asked for with independent noise, or a network
         or refinement and optax is not installed.
     """
-    if not data.measured:
-        raise InputError(
-            "the curved method needs spectra or bands, and these outputs are labels alone; name "
-            "others in outputs, or use method 'marginal'"
-        )
     shape = Shape(
         latent_dim=latent_dim,
         quadratic=min(quadratic, latent_dim),
@@ -102,28 +103,24 @@ def train_curved(
         gaussians=gaussians,
     )
     learner = pick_learner(shape)
-    kind = NOISES[noise]
-    if refine and not kind.can_refine:
-        raise InputError(
-            f"refine={refine} is for correlated noise, and this is {noise}; leave one of them out"
-        )
-    tables = kind.load(data, shape)
-    state = kind.find_start(data, tables, shape)
-    history: list[float] = []
-    for number in range(iterations):
-        if number < _PLAIN:
-            state = standardise(state)
-        elif number == _PLAIN:
-            prior = mixture.fit_mixture(state.z, state.covariance, shape.gaussians)
-            state = learner.begin(dataclasses.replace(state, prior=prior))
-        if number > _PLAIN:
-            state = learner.improve(state, tables)
-        state = maximise(state, tables)
-        steps = _STEPS if number else _FIRST_STEPS
-        state, objective = expect(state, tables, steps, heavy=number >= _HEAVY_FROM)
-        state = update_prior(state)
+    _check(data, refine, noise)
+    tables = NOISES[noise].load(data, shape)
+    if start is None:
+        state = NOISES[noise].find_start(data, tables, shape)
+    else:
+        state = _resume(start, tables)
+    first = start.number if start else 0
+    history = start.history if start else []
+    describe = functools.partial(_make_trained, data, tables, learner)
+    for number in range(first, first + iterations):
+        state, objective = _iterate(state, tables, number, learner, shape)
         history.append(objective)
-        report(number, iterations, objective)
+        report(
+            number,
+            first + iterations,
+            objective,
+            functools.partial(describe, state, tuple(history)),
+        )
     state = maximise(state, tables)
     steps = _choose_steps(state, tables, data, refine) if refine else 0
 
@@ -135,9 +132,66 @@ def train_curved(
             yield _describe(data, tables, part)
 
     refined = _refine(state, tables, data, np.arange(data.n_stars), steps=steps, horizon=refine)
-    fit = _describe(data, tables, refined)
-    makers = [learner.finish(refined)] * len(data.outputs)
-    return Trained(fit.arrays, history, leave_out, tuple(makers), fit.prior, fit.noises)
+    return describe(refined, history)._replace(leave_out=leave_out)
+
+
+def _make_trained(
+    data: TrainingData,
+    tables: Tables,
+    learner: Learner,
+    state: State,
+    history: Sequence[float],
+) -> Trained:
+    """Return what is trained with a state, but for its folds."""
+    fit = _describe(data, tables, state)
+    # a network joins when the prior becomes a mixture
+    now = learner if state.prior else Products()
+    kinds = (now.finish(state),) * len(data.outputs)
+    return Trained(fit.arrays, list(history), kinds=kinds, prior=fit.prior, noises=fit.noises)
+
+
+def _check(data: TrainingData, refine: int, noise: str) -> None:
+    """Refuse data without spectra, and refinement with noise that it does not know."""
+    if not data.measured:
+        raise InputError(
+            "the curved method needs spectra or bands, and these outputs are labels alone; name "
+            "others in outputs, or use method 'marginal'"
+        )
+    if refine and not NOISES[noise].can_refine:
+        raise InputError(
+            f"refine={refine} is for correlated noise, and this is {noise}; leave one of them out"
+        )
+
+
+def _iterate(
+    state: State, tables: Tables, number: int, learner: Learner, shape: Shape
+) -> tuple[State, float]:
+    """Take an iteration; return the log-likelihood per star, too."""
+    if number < _PLAIN:
+        state = standardise(state)
+    elif number == _PLAIN:
+        prior = mixture.fit_mixture(state.z, state.covariance, shape.gaussians)
+        state = learner.begin(dataclasses.replace(state, prior=prior))
+    if number > _PLAIN:
+        state = learner.improve(state, tables)
+    state = maximise(state, tables)
+    steps = _STEPS if number else _FIRST_STEPS
+    state, objective = expect(state, tables, steps, heavy=number >= _HEAVY_FROM)
+    return update_prior(state), objective
+
+
+def _resume(start: Start, tables: Tables) -> State:
+    """Return the latents under a model, and what follows from them."""
+    z, covariance = start.find_latents()
+    prior = start.model.prior
+    state = State(
+        features=start.model.outputs[0].map.features,
+        z=z,
+        covariance=covariance,
+        robust_weight=np.ones(len(z)),
+        prior=prior if isinstance(prior, MixturePrior) else None,
+    )
+    return maximise(state, tables)
 
 
 def _refine(

@@ -19,8 +19,6 @@ from luxscale.model.priors import Prior
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.windows import Spans
 
-Report = Callable[[int, int, float], None]
-
 #: Makes a decoder of weights and offset.
 MakeDecoder = Callable[[Any, Any], Decoder]
 
@@ -321,16 +319,21 @@ class Trained(NamedTuple):
     """What a trainer returns.
 
     arrays: trained outputs in scaled units; history: objective per star after each iteration;
-    leave_out: what returns, for the stars of each fold (positions), what the others give at the
-    latents found; kinds: map of each output; prior and noises as in `Fit`.
+    kinds: map of each output; leave_out: what returns, for the stars of each fold (positions), what
+    the others give at the latents found; prior and noises as in `Fit`.
     """
 
     arrays: tuple[Arrays, ...]
     history: list[float]
-    leave_out: Callable[[Sequence[np.ndarray]], Iterable[Fit]]
     kinds: tuple[MakeDecoder, ...]
+    leave_out: Callable[[Sequence[np.ndarray]], Iterable[Fit]] = lambda _: ()
     prior: Prior | None = None
     noises: tuple[NoiseExtras, ...] = ()
+
+
+#: Called after each iteration with its number, the most that there are, the objective per star, and
+#: what returns the parameters as they then are.
+Report = Callable[[int, int, float, Callable[[], Trained]], None]
 
 
 def assign_folds(stars: np.ndarray, folds: int) -> np.ndarray:

@@ -8,6 +8,7 @@ z)^2]; then weights and latents are brought back to the canonical gauge, which k
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ import numpy as np
 from luxscale.model.decoders import LinearMap
 from luxscale.training.data import LEAST_SCATTER, Arrays, Fit, Report, Trained, TrainingData
 from luxscale.training.gauge import turn_to_canonical_gauge
+from luxscale.training.initial import Start
 from luxscale.training.latents import Latents, solve_latents
 from luxscale.training.regression import extrapolate_step, leave_out_each, regress_weights
 
@@ -45,7 +47,13 @@ _FOLDS = 5
 
 
 def train_marginal(
-    data: TrainingData, latent_dim: int, *, iterations: int, tolerance: float, report: Report
+    data: TrainingData,
+    latent_dim: int,
+    *,
+    iterations: int,
+    tolerance: float,
+    report: Report,
+    start: Start | None = None,
 ) -> Trained:
     """Fit weights and scatter by maximum marginal likelihood.
 
@@ -58,7 +66,9 @@ def train_marginal(
     tolerance : float
         Stop when an iteration gains less than this in ln evidence per measured value.
     report : callable
-        Called with (iteration, most, objective per star).
+        See `Report`.
+    start : Start, optional
+        What to go on from.
 
     Returns
     -------
@@ -67,16 +77,12 @@ def train_marginal(
     """
     informing = data.informing
     everyone = data.mark_stars()
-    latents = Latents.certain(find_principal_latents(data, latent_dim))
-    scatters = measure_label_scatter(data, latents.mean[: data.n_stars])
-    started = []
-    for arrays, scatter in zip(data.arrays, scatters, strict=True):
-        start = _start(arrays, scatter, latent_dim)
-        started.append(regress(start, latents, everyone, 0))
-    outputs = tuple(started)
+    outputs, latents = _begin(data, latent_dim, start)
     least_gain = tolerance * data.values_per_star()
-    history: list[float] = []
-    for iteration in range(iterations):
+    first = start.number if start else 0
+    most = first + iterations
+    history = start.history if start else []
+    for iteration in range(first, most):
         steps = _count_scatter_steps(iteration)
         regressed = []
         for output, fitted in zip(outputs, informing, strict=True):
@@ -88,9 +94,9 @@ def train_marginal(
         latents = solve_latents(outputs, 1.0)
         objective = np.asarray(latents.objective[: data.n_stars], float)
         history.append(float(objective.mean()))
-        report(iteration, iterations, history[-1])
+        report(iteration, most, history[-1], functools.partial(_describe, outputs, tuple(history)))
         # scatter is fitted every second time: two iterations together are what gains
-        if iteration > 1 and history[-1] - history[-3] < 2 * least_gain:
+        if len(history) > 2 and history[-1] - history[-3] < 2 * least_gain:
             break
     outputs, _ = turn_to_canonical_gauge(outputs, latents, data.n_stars, informing)
 
@@ -99,12 +105,36 @@ def train_marginal(
         zero = [np.zeros_like(o.weights) for o in outputs]
         return leave_out_each(outputs, final, zero, folds)
 
-    return Trained(
-        arrays=outputs,
-        history=history,
-        leave_out=leave_out,
-        kinds=(LinearMap,) * len(outputs),
-    )
+    return _describe(outputs, history)._replace(leave_out=leave_out)
+
+
+def _describe(outputs: tuple[Arrays, ...], history: Sequence[float]) -> Trained:
+    return Trained(outputs, list(history), kinds=(LinearMap,) * len(outputs))
+
+
+def _begin(
+    data: TrainingData, latent_dim: int, start: Start | None
+) -> tuple[tuple[Arrays, ...], Latents]:
+    """Return the outputs and latents before the first iteration."""
+    everyone = data.mark_stars()
+    latents = Latents.certain(find_principal_latents(data, latent_dim))
+    scatters = measure_label_scatter(data, latents.mean[: data.n_stars])
+    begun = []
+    for arrays, scatter in zip(data.arrays, scatters, strict=True):
+        begun.append(_start(arrays, scatter, latent_dim))
+    if start is None:
+        return tuple(regress(output, latents, everyone, 0) for output in begun), latents
+    known = []
+    for output, new, fitted in zip(start.make_arrays(), begun, data.informing, strict=True):
+        # that of labels is measured, and their misfit has taken its place in the model
+        known.append(output if fitted else output._replace(scatter=new.scatter))
+    latents = solve_latents(tuple(known), 1.0)
+
+    def regress_new(i: int) -> Arrays:
+        return regress(begun[i], latents, everyone, _FIRST_STEPS if data.informing[i] else 0)
+
+    outputs = start.begin_linear(known, regress_new)
+    return outputs, solve_latents(outputs, 1.0)
 
 
 def _count_scatter_steps(iteration: int) -> int:

@@ -6,6 +6,7 @@ Importing this loads nothing heavy: the command line asks it before anything is 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
@@ -15,6 +16,7 @@ from luxscale.errors import InputError
 
 if TYPE_CHECKING:
     from luxscale.training.data import Report, Trained, TrainingData
+    from luxscale.training.initial import Start
 
 #: Number of latents unless given.
 LATENT_DIM = 48
@@ -39,6 +41,8 @@ class Setting:
         Its values, where it is no number.
     size : str
         What it is the number of, where it is a size of the model.
+    kept : bool
+        Whether a training that goes on from a model has to have the model's value.
     """
 
     default: Any
@@ -46,6 +50,7 @@ class Setting:
     zero: bool = False
     choices: tuple[str, ...] = ()
     size: str = ""
+    kept: bool = False
 
     def check(self, name: str, value: Any) -> None:
         """Refuse a value that the setting cannot have.
@@ -86,7 +91,8 @@ class Method:
     title : str
         Its name in messages.
     fit : callable
-        ``fit(data, latent_dim, report, settings)`` returns what it found, `Trained`.
+        ``fit(data, latent_dim, report, settings, start)`` returns what it found, `Trained`; it goes
+        on from ``start``, if that is given.
     settings : mapping of str to Setting
     latents_are_labels : bool
         Whether the latents are the labels themselves, taken as exact: it then needs labels and what
@@ -106,7 +112,7 @@ class Method:
     """
 
     title: str
-    fit: Callable[[TrainingData, int, Report, dict[str, Any]], Trained]
+    fit: Callable[[TrainingData, int, Report, dict[str, Any], Start | None], Trained]
     settings: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
     latents_are_labels: bool = False
     prior: float | None = None
@@ -154,28 +160,23 @@ class Method:
         return self.prior
 
 
-def _fit_marginal(
-    data: TrainingData, latent_dim: int, report: Report, settings: dict[str, Any]
-) -> Trained:
-    from luxscale.training.marginal import train_marginal
+def _load(name: str) -> Callable[..., Trained]:
+    """Return the training function of a module of its name, which is loaded when it is called."""
 
-    return train_marginal(data, latent_dim, report=report, **settings)
+    def fit(
+        data: TrainingData,
+        latent_dim: int,
+        report: Report,
+        settings: dict[str, Any],
+        start: Start | None,
+    ) -> Trained:
+        module = importlib.import_module(f"luxscale.training.{name}")
+        trained: Trained = getattr(module, f"train_{name}")(
+            data, latent_dim, report=report, start=start, **settings
+        )
+        return trained
 
-
-def _fit_alternating(
-    data: TrainingData, latent_dim: int, report: Report, settings: dict[str, Any]
-) -> Trained:
-    from luxscale.training.alternating import train_alternating
-
-    return train_alternating(data, latent_dim, report=report, **settings)
-
-
-def _fit_cannon(
-    data: TrainingData, latent_dim: int, report: Report, settings: dict[str, Any]
-) -> Trained:
-    from luxscale.training.cannon import train_cannon
-
-    return train_cannon(data, latent_dim, report=report)
+    return fit
 
 
 #: Components that stand for a spectrum unless given.
@@ -212,14 +213,6 @@ def _count_curved(latent_dim: int, settings: Mapping[str, Any]) -> int:
     return int(latent_dim + products + every["network"])
 
 
-def _fit_curved(
-    data: TrainingData, latent_dim: int, report: Report, settings: dict[str, Any]
-) -> Trained:
-    from luxscale.training.curved import train_curved
-
-    return train_curved(data, latent_dim, report=report, **settings)
-
-
 def _select_complete_stars(
     data: TrainingData, latent_dim: int, folds: int, where: str, say: Callable[[str], None]
 ) -> TrainingData:
@@ -232,7 +225,7 @@ def _select_complete_stars(
 METHODS: dict[str, Method] = {
     "marginal": Method(
         title="the marginal method",
-        fit=_fit_marginal,
+        fit=_load("marginal"),
         settings={
             "iterations": Setting(default=30, whole=True),
             "tolerance": Setting(default=2e-5, zero=True),
@@ -240,7 +233,7 @@ METHODS: dict[str, Method] = {
     ),
     "alternating": Method(
         title="the alternating method",
-        fit=_fit_alternating,
+        fit=_load("alternating"),
         settings={
             "iterations": Setting(default=30, whole=True),
             "tolerance": Setting(default=2e-3, zero=True),
@@ -250,23 +243,36 @@ METHODS: dict[str, Method] = {
     ),
     "curved": Method(
         title="the curved method",
-        fit=_fit_curved,
+        fit=_load("curved"),
         settings={
             "iterations": Setting(default=24, whole=True),
-            "noise": Setting(default="correlated", choices=("correlated", "independent")),
+            "noise": Setting(
+                default="correlated", choices=("correlated", "independent"), kept=True
+            ),
             "quadratic": Setting(
-                default=12, whole=True, zero=True, size="First latents that have products of two"
+                default=12,
+                whole=True,
+                zero=True,
+                size="First latents that have products of two",
+                kept=True,
             ),
             "cubic": Setting(
-                default=0, whole=True, zero=True, size="First latents that have products of three"
+                default=0,
+                whole=True,
+                zero=True,
+                size="First latents that have products of three",
+                kept=True,
             ),
             "network": Setting(
-                default=0, whole=True, zero=True, size="Units of each layer of a network"
+                default=0, whole=True, zero=True, size="Units of each layer of a network", kept=True
             ),
             "components": Setting(
-                default=_COMPONENTS, whole=True, size="Components that stand for a spectrum"
+                default=_COMPONENTS,
+                whole=True,
+                size="Components that stand for a spectrum",
+                kept=True,
             ),
-            "gaussians": Setting(default=80, whole=True, size="Gaussians of the prior"),
+            "gaussians": Setting(default=80, whole=True, size="Gaussians of the prior", kept=True),
             "refine": Setting(
                 default=0, whole=True, zero=True, size="Most steps of refinement on the labels"
             ),
@@ -279,7 +285,7 @@ METHODS: dict[str, Method] = {
     # its prior is ten times wider than the spread of the training labels
     "cannon": Method(
         title="The Cannon",
-        fit=_fit_cannon,
+        fit=_load("cannon"),
         latents_are_labels=True,
         prior=1e-2,
         select_stars=_select_complete_stars,

@@ -27,9 +27,13 @@ TRAINERS = {
 }
 
 
+#: What every trainer is called with beside its settings.
+GIVEN = {"data", "latent_dim", "report", "start"}
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_settings_are_what_the_trainer_takes(name):
-    taken = set(inspect.signature(TRAINERS[name]).parameters) - {"data", "latent_dim", "report"}
+    taken = set(inspect.signature(TRAINERS[name]).parameters) - GIVEN
     assert set(METHODS[name].settings) == taken
 
 

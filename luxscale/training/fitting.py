@@ -1,0 +1,186 @@
+"""One training: stars are read, a method fits, and stars left out tell how good it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from luxscale.analysis.tables import format_records
+from luxscale.model.jit import check_jax
+from luxscale.model.lux import LuxModel, Provenance
+from luxscale.model.priors import GaussianPrior
+from luxscale.progress import Progress
+from luxscale.schema.sampling import StarSet
+from luxscale.schema.windows import Spans
+from luxscale.training.calibrate import calibrate
+from luxscale.training.checkpoint import Checkpoint
+from luxscale.training.data import Trained, TrainingData
+from luxscale.training.held_out import advise_on_errors, advise_on_latents, describe_inflation
+from luxscale.training.initial import Inherited, find_start
+from luxscale.training.methods import Method, complete_settings, pick_method
+from luxscale.training.select import check_size, check_windows, read_stars
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be trained, and how; see `luxscale.train`.
+
+    Parameters
+    ----------
+    outputs : sequence of str, optional
+    method : str
+    latent_dim : int, optional
+    settings : mapping
+        Of the method.
+    windows : mapping of label to sequence of (least, greatest), optional
+    prior : float, optional
+    folds, seed : int
+    label_clip : float
+    where : str
+        Name of the survey in messages.
+    progress : bool
+    compared : mapping
+        What is put on record beside the settings.
+    initial : Inherited, optional
+        What it goes on from.
+    checkpoint : str or Path, optional
+    """
+
+    outputs: Sequence[str] | None
+    method: str
+    latent_dim: int | None
+    settings: Mapping[str, Any]
+    windows: Mapping[str, Sequence[tuple[float, float]]] | None
+    prior: float | None
+    folds: int
+    seed: int
+    label_clip: float
+    where: str
+    progress: bool
+    compared: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    initial: Inherited | None = None
+    checkpoint: str | Path | None = None
+
+
+def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
+    """Train a model as asked.
+
+    Raises
+    ------
+    InputError
+    Interrupted
+        Says where the model so far is, if there is a checkpoint.
+    """
+    settings = complete_settings(request.method, request.settings)
+    method = pick_method(request.method)
+    precision = method.choose_prior(request.prior)
+    check_jax()
+    with Progress("training", enabled=request.progress) as shown:
+        data, latent_dim = _read(survey, request, method, shown)
+        spans = check_windows(data, request.windows or {})
+        start = find_start(request.initial, data, request.where)
+        record = _make_record(
+            data, request, latent_dim=latent_dim, settings=settings, prior=precision, spans=spans
+        )
+
+        def make_model(trained: Trained, **more: Any) -> LuxModel:
+            return _make_model(data, trained, request.method, spans, {**record, **more})
+
+        exact = method.latents_are_labels
+        checkpoint = Checkpoint(request.checkpoint, make_model, shown, goes_on=not exact)
+        with checkpoint.keep_on_interrupt():
+            trained = method.fit(data, latent_dim, checkpoint.report, settings, start)
+            model = make_model(trained)
+            model = calibrate(model, data, trained, request.folds, shown, exact_labels=exact)
+        _show_held_out(model, shown.say, choice_of_latents=not exact)
+        return model
+
+
+def _read(
+    survey: xr.Dataset, request: Request, method: Method, shown: Progress
+) -> tuple[TrainingData, int]:
+    """Return the stars that a method can use, and the number of latents."""
+    shown.stage("reading stars")
+    where = request.where
+    data = read_stars(survey, request.outputs, where, shown, request.label_clip)
+    latent_dim = method.choose_latent_dim(data, request.latent_dim)
+    check_size(data, latent_dim, request.folds, where)
+    data = method.select_stars(data, latent_dim, request.folds, where, shown.say)
+    shown.stage("")
+    return data, latent_dim
+
+
+def _make_record(
+    data: TrainingData,
+    request: Request,
+    *,
+    latent_dim: int,
+    settings: Mapping[str, Any],
+    prior: float,
+    spans: Mapping[str, Spans],
+) -> dict[str, Any]:
+    """Return what is put on record of a training."""
+    clip = request.label_clip
+    begun = request.initial.describe() if request.initial else {}
+    return {
+        "latent_dim": latent_dim,
+        "seed": request.seed,
+        "folds": request.folds,
+        "prior": prior,
+        **settings,
+        **request.compared,
+        **begun,
+        **({"label_clip": clip} if math.isfinite(clip) else {}),
+        "windows": spans,
+        **dict(data.left_out),
+    }
+
+
+def _make_model(
+    data: TrainingData,
+    trained: Trained,
+    method: str,
+    spans: Mapping[str, Spans],
+    record: Mapping[str, Any],
+) -> LuxModel:
+    """Return what was trained as a model; ``record`` says how."""
+    prior = trained.prior or GaussianPrior(record["prior"])
+    # one that was fitted is in the model itself
+    kept = {name: v for name, v in record.items() if name != "prior" or not trained.prior}
+    return LuxModel(
+        outputs=data.to_model(trained.arrays, trained.kinds, spans, trained.noises),
+        objective=np.array(trained.history),
+        provenance=Provenance(
+            method=method,
+            settings=json.dumps(kept, sort_keys=True, default=_take_number),
+            n_stars=data.n_stars,
+            training_checksum=data.checksum(),
+            training_stars=StarSet.of(data.stars).text,
+        ),
+        prior=prior,
+    )
+
+
+def _take_number(value: Any) -> Any:
+    """Return a NumPy number as one of Python."""
+    return value.item()
+
+
+def _show_held_out(model: LuxModel, say: Callable[[str], None], *, choice_of_latents: bool) -> None:
+    """Print how well labels of stars left out were predicted, if measured, and what follows."""
+    if not model.held_out:
+        return
+    say("labels of stars left out of training\n" + format_records(model.held_out))
+    advice = [line for line in (describe_inflation(model.labels),) if line]
+    advice += advise_on_errors(model.held_out)
+    if choice_of_latents:
+        advice += advise_on_latents(model.latent_dim, model.provenance.n_stars)
+    for line in advice:
+        say(line)
