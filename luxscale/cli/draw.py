@@ -27,7 +27,7 @@ def _parse_range(
 
 
 @main.command(short_help="Draw the spectra of stars of a survey.")
-@click.argument("survey")
+@click.argument("survey", metavar="SURVEY | FILE")
 @click.argument("stars", nargs=-1)
 @click.option(
     "--row",
@@ -39,9 +39,9 @@ def _parse_range(
 @click.option(
     "--catalog",
     default=None,
-    help="Catalogue, to draw the model's spectrum of a star; with --model.",
+    help="Catalogue made with the model, whose latents are then not inferred again.",
 )
-@click.option("--model", default=None, help="Model that the catalogue was made with.")
+@click.option("--model", default=None, help="Model, whose spectrum of a star is drawn too.")
 @click.option(
     "--range",
     "span",
@@ -66,13 +66,11 @@ def plot(
 ) -> None:
     """Draw the spectra of STARS of a SURVEY, by identifier, each into a file of its own.
 
-    Bad pixels are marked; the title has the star's labels. With a catalogue and its model, the
-    model's spectrum and the residuals, in units of the error, are drawn too.
+    Bad pixels are marked; the title has the star's labels. With a model, its spectrum and the
+    residuals, in units of the error, are drawn too. The star of a survey FILE needs no name.
     """
-    if not stars and not rows:
-        raise click.UsageError("name a star by its identifier, or by its position with --row")
-    if (given["catalog"] is None) != (given["model"] is None):
-        raise click.UsageError("the model's spectrum needs both --catalog and --model")
+    if given["catalog"] is not None and given["model"] is None:
+        raise click.UsageError("the spectrum of a catalogue's star needs --model, too")
     if given["out"] is not None and len(stars) + len(rows) > 1:
         raise click.UsageError(
             "--out is for one star; leave it out, and each is drawn into STAR.png"
@@ -80,29 +78,34 @@ def plot(
     from luxscale import plot as plots
     from luxscale import store
     from luxscale.model.file import load_model
+    from luxscale.plot.star import open_stars
     from luxscale.schema.variables import STAR
     from luxscale.store import damage
 
-    opened = store.open_survey(survey, check="structure")
+    model = None if given["model"] is None else load_model(given["model"])
+    opened = open_stars(survey, model, check="structure")
+    if not stars and not rows:
+        if opened.sizes[STAR] != 1:
+            raise click.UsageError("name a star by its identifier, or by its position with --row")
+        rows = (0,)
     with damage.explain_damage(survey):
         positions = _find_positions(opened, survey, stars, rows)
         names = opened[STAR][positions].values.tolist()
     paths = [given["out"]] if given["out"] else _make_file_names(names)
     targets = [store.claim_figure(path, overwrite=given["overwrite"]) for path in paths]
-    model = catalog = None
+    catalog = None
     if given["catalog"]:
-        model = load_model(given["model"])
         catalog = _open_catalog(given["catalog"], model)
     written = []
     for row, name, path, target in zip(positions, names, paths, targets, strict=True):
         with damage.explain_damage(survey):
             star = opened.isel({STAR: [row]}).compute()
-        labelled = None
-        if catalog is not None:
+        how = {"output": given["output"], "span": given["span"]}
+        if catalog is None:
+            axes = plots.star(star, name, model, **how)
+        else:
             labelled = _find_in_catalog(catalog, row, name, given["catalog"])
-        axes = plots.spectrum(
-            star, name, labelled, model, output=given["output"], span=given["span"]
-        )
+            axes = plots.spectrum(star, name, labelled, model, **how)
         _check_ending(axes[0].figure, path)
         store.save_figure(axes[0].figure, target)
         written.append(str(path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -64,7 +64,7 @@ def star(
     """
     if model is not None:
         model = take_model(model, _CALL)
-    opened = _open_stars(survey, model, output)
+    opened = open_stars(survey, model)
     if star is None:
         star = _take_only_star(opened)
     one = opened.isel({STAR: find_stars(opened, [star], "survey")}).compute()
@@ -72,12 +72,29 @@ def star(
     return spectrum(one, star, catalog, model, axes=axes, output=output, span=span)
 
 
-def _open_stars(survey: Any, model: LuxModel | None, output: str) -> xr.Dataset:
-    """Return a survey that is given as it is, by its path or by that of a survey file."""
-    is_path = isinstance(survey, str | os.PathLike)
-    if is_path and Path(survey).is_file() and not store.is_store(survey):
+def open_stars(
+    survey: Any, model: LuxModel | None, check: Literal["sample", "structure"] = "sample"
+) -> xr.Dataset:
+    """Return a survey that is given as it is, by its path or by that of a survey file.
+
+    Parameters
+    ----------
+    survey : Dataset, str or Path
+    model : LuxModel, optional
+        Whose spectra those of a file are to be like.
+    check : {"sample", "structure"}
+        What to check of a survey that is given by its path.
+
+    Raises
+    ------
+    InputError
+        As `luxscale.read` and `luxscale.open_survey`.
+    """
+    if not isinstance(survey, str | os.PathLike):
+        return take_survey(survey, _CALL)
+    if Path(survey).is_file() and not store.is_store(survey):
         return read(survey, like=model)
-    return take_survey(survey, _CALL, output)
+    return store.open_survey(survey, check=check)
 
 
 def _take_only_star(survey: xr.Dataset) -> Any:

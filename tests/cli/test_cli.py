@@ -445,7 +445,7 @@ def test_plot_says_what_is_wrong(made, tmp_path):
     )
     for arguments in (
         [survey],
-        [survey, last, "--model", made[0] / "model.zarr"],
+        [survey, last, "--catalog", made[0] / "catalog.zarr"],
         [survey, last, "--row", 1, "--out", tmp_path / "a.png"],
         [survey, last, "--range", "a:b"],
         [survey, "--row", -1],
