@@ -92,9 +92,10 @@ def open_stars(
     """
     if not isinstance(survey, str | os.PathLike):
         return take_survey(survey, _CALL)
-    if Path(survey).is_file() and not store.is_store(survey):
-        return read(survey, like=model)
-    return store.open_survey(survey, check=check)
+    path = os.fspath(survey)
+    if Path(path).is_file() and not store.is_store(path):
+        return read(path, like=model)
+    return store.open_survey(path, check=check)
 
 
 def _take_only_star(survey: xr.Dataset) -> Any:
