@@ -128,7 +128,7 @@ def test_heavy_tails_keep_an_outlying_star_from_being_sure(problem):
 
 
 def test_a_search_that_does_not_end_says_so(problem, monkeypatch):
-    monkeypatch.setattr(posterior, "STEPS", 1)
+    monkeypatch.setattr(posterior, "FIRST_STEPS", 1)
     found = find(problem, rounds=1)
     assert (np.asarray(posterior.find_distance(found)) > posterior.SETTLED).any()
 

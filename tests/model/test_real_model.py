@@ -60,11 +60,14 @@ def posterior(model, stars):
     variance = np.einsum(
         "lp,npl->nl", a, np.linalg.solve(precision, np.broadcast_to(a.T, (len(z), *a.T.shape)))
     )
+    # a factor on the formal error, which does not raise it beyond that without data
+    inflation = file["label_value_inflation"].values if "label_value_inflation" in file else 1.0
+    raised = np.clip((a**2).sum(1) / variance, 1, inflation**2) * variance
     return {
         "latent": z,
         "latent_err": np.sqrt(np.diagonal(np.linalg.inv(precision), axis1=1, axis2=2)),
         "label_value": get["label_value_offset"] + z @ a.T,
-        "label_err": np.sqrt(variance + get["label_value_floor"] ** 2),
+        "label_err": np.sqrt(raised + get["label_value_floor"] ** 2),
         "formal": np.sqrt(variance),
         "chi2": np.sum(weight * (residual - z @ b.T) ** 2, 1),
         "n_pixels": good.sum(1),
