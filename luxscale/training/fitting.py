@@ -86,12 +86,13 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
         data, latent_dim = _read(survey, request, method, shown)
         spans = check_windows(data, request.windows or {})
         start = find_start(request.initial, data, request.where)
+        stars = _gather_stars(data, request.initial)
         record = _make_record(
             data, request, latent_dim=latent_dim, settings=settings, prior=precision, spans=spans
         )
 
         def make_model(trained: Trained, **more: Any) -> LuxModel:
-            return _make_model(data, trained, request.method, spans, {**record, **more})
+            return _make_model(data, trained, request.method, spans, {**record, **more}, stars)
 
         exact = method.latents_are_labels
         checkpoint = Checkpoint(request.checkpoint, make_model, shown, goes_on=not exact)
@@ -143,12 +144,25 @@ def _make_record(
     }
 
 
+def _gather_stars(data: TrainingData, initial: Inherited | None) -> StarSet:
+    """Return all stars that a model has seen, with those of the one that training goes on from.
+
+    None, if that does not know its own.
+    """
+    stars = StarSet.of(data.stars)
+    if initial is None:
+        return stars
+    before = initial.model.training_stars
+    return stars | before if before.text else before
+
+
 def _make_model(
     data: TrainingData,
     trained: Trained,
     method: str,
     spans: Mapping[str, Spans],
     record: Mapping[str, Any],
+    stars: StarSet,
 ) -> LuxModel:
     """Return what was trained as a model; ``record`` says how."""
     prior = trained.prior or GaussianPrior(record["prior"])
@@ -162,7 +176,7 @@ def _make_model(
             settings=json.dumps(kept, sort_keys=True, default=_take_number),
             n_stars=data.n_stars,
             training_checksum=data.checksum(),
-            training_stars=StarSet.of(data.stars).text,
+            training_stars=stars.text,
         ),
         prior=prior,
     )

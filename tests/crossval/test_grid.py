@@ -5,9 +5,11 @@ import json
 import pytest
 from simulated_curves import make_survey
 
+import luxscale as lux
 from luxscale import crossval as cv
 from luxscale import store
 from luxscale.errors import InputError
+from luxscale.info.describe import describe
 from luxscale.runs.target import open_target
 
 
@@ -119,3 +121,24 @@ def test_a_changed_role_is_noticed(stars, tmp_path):
     named["other"].attrs["role"] = "bands"
     store.write_dataset(named, path, overwrite=True)
     assert results.__class__(cv.make_grid(path, out, latent_dims=[4])).claim()
+
+
+def test_stars_are_those_of_a_condition_and_a_draw(make, stars, survey):
+    grid = make(method="marginal", folds=2, condition="isfinite(teff)", stars="random:300")
+    text = "where isfinite(teff), random:300"
+    assert json.loads(dict(grid.identity)["stars"]) == text
+    assert grid.n_stars == 300
+    with open_target(cv.Results(grid), progress=False):
+        frame = store.open_dataset(grid.out)
+    drawn = lux.select(survey, "isfinite(teff)", stars="random:300")
+    assert frame["star"].values.tolist() == drawn["star"].values.tolist()
+    rows = frame["star_row"].values
+    assert stars["star"].values[rows].tolist() == drawn["star"].values.tolist()
+    assert describe(grid.out)["survey_stars"] == text
+    setting = grid.tasks[0].setting
+    choice = cv.Choice(setting=setting, score=1.0, best=setting, best_score=1.0)
+    command = cv.suggest_command(grid, choice)
+    assert "--where 'isfinite(teff)' --stars random:300" in command
+    # a span is the same cross-validation however it is written
+    spans = [make(method="marginal", stars=each) for each in (slice(0, 300), "0:300", ":300")]
+    assert len({span.identity for span in spans}) == 1

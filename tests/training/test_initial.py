@@ -105,6 +105,8 @@ def test_other_stars_are_taken_up_from_a_model(model, others, world):
     more = fit(others, initial=model, iterations=6)
     anew = fit(others, P)
     assert len(more.objective) <= 6 and more.provenance.n_stars == 400
+    # what the first model has seen, the second has
+    assert len(more.training_stars) == len(model.training_stars) + len(anew.training_stars)
     assert (rmse(more, left_out) < 1.02 * rmse(anew, left_out)).all()
 
 
