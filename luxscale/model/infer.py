@@ -97,7 +97,8 @@ def _check_preparation(spectra: xr.DataArray, output: Output, where: str) -> Non
             f"{where}: {output.name!r} was prepared otherwise than the model's: "
             f"{'; '.join(changed)}. Read the files as the model's were, by "
             "lux.read(FILES, like=model) or with these options of `luxscale ingest`, or train on "
-            "spectra like these"
+            "spectra like these. If they are alike all the same, remove the attribute "
+            f"{PREPARATION!r} of {output.name!r}"
         )
 
 

@@ -93,7 +93,7 @@ def open_stars(
     if not isinstance(survey, str | os.PathLike):
         return take_survey(survey, _CALL)
     path = os.fspath(survey)
-    if Path(path).is_file() and not store.is_store(path):
+    if Path(path).expanduser().is_file():
         return read(path, like=model)
     return store.open_survey(path, check=check)
 

@@ -101,7 +101,7 @@ def test_a_file_of_many_stars_is_what_an_ingest_makes_of_it(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_real_files_are_what_an_ingest_makes_of_them(name, tmp_path):
-    path = shared(name)
+    path = shared(name).resolve()
     read = lux.read(path)
     fmt = json.loads(read.flux.attrs["preparation"])["format"]
     ingest(fmt, [path], tmp_path / "s.zarr", progress=False)
@@ -138,10 +138,18 @@ def test_labels_of_a_file_are_those_of_the_survey(arrays, survey, model, tmp_pat
         np.testing.assert_allclose(found[name], stored[name], rtol=1e-5)
 
 
-def test_spectra_prepared_otherwise_are_refused_with_the_cure(arrays, model):
+def test_spectra_prepared_otherwise_are_refused_with_the_cure(arrays, model, tmp_path):
     other = lux.read(arrays[1], recipe={"continuum": "none"})
-    with pytest.raises(InputError, match="continuum is 'none', the model's 'scale'.*like=model"):
+    refusal = "continuum is 'none', the model's 'scale'.*like=model"
+    with pytest.raises(InputError, match=refusal):
         lux.infer(other, model)
+    store.write_dataset(other, tmp_path / "s.zarr")
+    model.save(tmp_path / "m.zarr")
+    with pytest.raises(InputError, match=refusal):
+        lux.label_survey(tmp_path / "s.zarr", tmp_path / "m.zarr", tmp_path / "c.zarr")
+    assert not (tmp_path / "c.zarr").exists()
+    other.flux.attrs.pop("preparation")
+    lux.infer(other, model)
     # which pixels are bad makes no other flux
     lux.infer(lux.read(arrays[1], like=model, recipe={"most_error": None}), model)
 

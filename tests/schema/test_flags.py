@@ -169,3 +169,9 @@ def test_a_label_is_outside_beyond_twice_its_error(model, stars, errors, expecte
             raised(lux.infer(star, dataclasses.replace(model, outputs=outputs)), JUDGED[2])
             == expected
         ), side
+
+
+def test_flags_of_a_star_are_explained():
+    raised = flags.BIT["few_pixels"] | flags.BIT["two_solutions"]
+    assert list(flags.explain(int(raised))) == ["few_pixels", "two_solutions"]
+    assert flags.explain(0) == {}

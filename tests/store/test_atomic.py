@@ -14,6 +14,7 @@ from luxscale.store.atomic import (
     claim_figure,
     claim_file,
     claim_place,
+    is_store,
     read_attributes,
     write_then_move,
 )
@@ -200,3 +201,12 @@ def test_a_text_that_ends_like_a_figure_is_none(tmp_path):
     (tmp_path / "thesis.pdf").write_text("mine")
     with pytest.raises(InputError, match="something other than a figure is there"):
         claim_figure(tmp_path / "thesis.pdf", overwrite=True)
+
+
+def test_stores_are_told_from_files_and_folders(path, tmp_path):
+    (tmp_path / "a.fits").touch()
+    zarr.open_group(str(tmp_path / "old.zarr"), mode="w", zarr_format=2)
+    assert is_store(path)
+    assert is_store(tmp_path / "old.zarr")
+    assert is_store("s3://bucket/survey.zarr")
+    assert not any(map(is_store, (tmp_path, tmp_path / "a.fits", tmp_path / "none")))
