@@ -20,9 +20,16 @@ from typing import Any
 import xarray as xr
 
 from luxscale.crossval.axes import Task, describe_setting, list_tasks, read_axes
-from luxscale.crossval.choice import Choice, choose, find_axes
+from luxscale.crossval.choice import Choice, choose, find_axes, take_all_stars
 from luxscale.crossval.fold import predict_left_out, run_tasks
 from luxscale.crossval.grid import GIVEN, Grid, make_grid
+from luxscale.crossval.learning import (
+    SHARES,
+    advise_on_stars,
+    format_curve,
+    list_curve,
+    measure_learning_curve,
+)
 from luxscale.crossval.results import FORMAT, Results, is_done
 from luxscale.crossval.saving import guess_saving
 from luxscale.crossval.score import label_scores, scores, suggest_command
@@ -34,26 +41,32 @@ from luxscale.training.methods import LABEL_CLIP
 __all__ = [
     "FORMAT",
     "GIVEN",
+    "SHARES",
     "Choice",
     "Grid",
     "Results",
     "Task",
+    "advise_on_stars",
     "choose",
     "cross_validate",
     "describe_gain",
     "describe_setting",
     "find_axes",
+    "format_curve",
     "format_table",
     "guess_saving",
     "is_done",
     "label_scores",
+    "list_curve",
     "list_tasks",
     "make_grid",
+    "measure_learning_curve",
     "predict_left_out",
     "read_axes",
     "run_tasks",
     "scores",
     "suggest_command",
+    "take_all_stars",
     "to_records",
 ]
 
@@ -65,6 +78,7 @@ def cross_validate(
     recipes: Sequence[str] | None = None,
     latent_dims: Sequence[int] | None = None,
     priors: Sequence[float] | None = None,
+    shares: Sequence[float] | None = None,
     folds: int = 5,
     method: str | None = None,
     outputs: Sequence[str] | None = None,
@@ -98,6 +112,9 @@ def cross_validate(
         Omega; 1 by default. With method ``"alternating"`` it is the training's
         ``latent_precision`` too; ``"marginal"`` trains with 1 whatever it is, once. The curved
         method fits its prior, and takes none.
+    shares : sequence of float, optional
+        Shares of the stars of the other folds to train on, 1 among them: the points of a learning
+        curve, see `measure_learning_curve`. Each holds the stars of the smaller ones.
     folds : int
     method, outputs
         As for `luxscale.train`; the method is ``"marginal"`` unless named.
@@ -122,7 +139,7 @@ def cross_validate(
     Dataset
         On the axes of the grid and further dims, lazy. The axes are (latent_dim, prior) of a method
         with a free prior, (latent_dim,) of another, (recipe,) of recipes, and then the settings
-        that vary. Out of fold: ``label_value``, ``label_err``
+        that vary and ``share``. Out of fold: ``label_value``, ``label_err``
         (star, label), predicted from the spectrum, with formal errors; ``spectrum_chi2``,
         ``label_chi2`` (given, star), with latents from spectra or from labels; ``n_pixels``,
         ``n_labels`` (star,). Of each fold: ``objective``, ``training_seconds``, ``seconds``,
@@ -150,6 +167,7 @@ def cross_validate(
         recipes=recipes,
         latent_dims=latent_dims,
         priors=priors,
+        shares=shares,
         folds=folds,
         method=method,
         outputs=outputs,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from luxscale.training.methods import list_sizes
 
 #: Axes that are no settings of a method.
-RECIPE, LATENT_DIM, PRIOR = "recipe", "latent_dim", "prior"
+RECIPE, LATENT_DIM, PRIOR, SHARE = "recipe", "latent_dim", "prior", "share"
 
 #: Axes of the grid of a method whose prior is free and that varies no other setting.
 PLAIN = (LATENT_DIM, PRIOR)
@@ -25,6 +25,11 @@ class Task(NamedTuple):
 
     setting: Setting
     fold: int
+
+    @property
+    def share(self) -> float:
+        """Of the stars of the other folds, how many are trained on."""
+        return float(dict(self.setting).get(SHARE, 1.0))
 
     @property
     def group(self) -> str:
@@ -53,6 +58,7 @@ _MEANINGS = {
     RECIPE: "Recipe",
     LATENT_DIM: "Number of latents P",
     PRIOR: "Precision of the prior on latents, 1 / variance",
+    SHARE: "Share of the stars of the other folds that is trained on",
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.analysis.stats import MAD_TO_SIGMA
-from luxscale.crossval.axes import PRIOR, Axes, Setting, list_settings
+from luxscale.crossval.axes import PRIOR, SHARE, Axes, Setting, list_settings
 from luxscale.crossval.frame import get_error_name
 from luxscale.errors import InputError
 from luxscale.schema.variables import STAR
@@ -78,6 +78,13 @@ def find_labels(results: xr.Dataset) -> list[str]:
         if error != name and error in trusted:
             found.append(name)
     return found
+
+
+def take_all_stars(results: xr.Dataset) -> xr.Dataset:
+    """Return the results of settings that train on all stars there are, of a learning curve too."""
+    if SHARE not in results.dims:
+        return results
+    return results.sel({SHARE: 1.0}, drop=True)
 
 
 def list_done(results: xr.Dataset) -> np.ndarray:
@@ -182,7 +189,8 @@ def choose(results: xr.Dataset, *, score: str = LABEL_LOSS) -> Choice:
     Parameters
     ----------
     results : Dataset
-        As `cross_validate` returns and keeps it; settings with all folds done count.
+        As `cross_validate` returns and keeps it; settings with all folds done count, of those with
+        several shares that of all stars.
     score : str
         What is to be small: ``"label_loss"``, of labels inferred from spectra, whatever their
         errors; or ln(1 + chi2 per value) of ``"label_chi2"``, ``"spectrum_chi2"`` or
@@ -198,7 +206,7 @@ def choose(results: xr.Dataset, *, score: str = LABEL_LOSS) -> Choice:
     InputError
         If there is no such score, no setting is done, or fewer than two stars can be scored.
     """
-    results = results.compute(scheduler="synchronous")
+    results = take_all_stars(results).compute(scheduler="synchronous")
     axes = find_axes(results)
     is_done = list_done(results)
     loss = measure_losses(results, score)[is_done]

@@ -15,6 +15,7 @@ from luxscale import store
 from luxscale.crossval.axes import PRIOR, Task
 from luxscale.crossval.frame import get_error_name
 from luxscale.crossval.grid import Grid
+from luxscale.crossval.learning import take_share
 from luxscale.model.infer import infer
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.predict import is_linear_between, predict, predict_mean
@@ -69,7 +70,8 @@ def _train_and_predict(grid: Grid, tasks: Sequence[Task]) -> float:
     frame = store.open_dataset(grid.out)
     rows = frame["star_row"].values
     left_out = frame["star_fold"].values == tasks[0].fold
-    training_stars = _read_stars(grid, rows[~left_out])
+    taken = take_share(frame[STAR].values[~left_out], tasks[0].share)
+    training_stars = _read_stars(grid, rows[~left_out][taken])
     model = _train(grid, tasks[0], training_stars)
     training_seconds = time.monotonic() - started
     stars = _read_stars(grid, rows[left_out])

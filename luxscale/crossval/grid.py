@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from luxscale import store
 from luxscale.crossval.axes import (
     LATENT_DIM,
     PRIOR,
     RECIPE,
+    SHARE,
     Axes,
     Setting,
     Task,
@@ -24,14 +22,15 @@ from luxscale.crossval.axes import (
     list_tasks,
     write_axes,
 )
+from luxscale.crossval.axis_values import is_several, make_axes, make_shares
 from luxscale.crossval.frame import compute_checksum, describe_roles, make_frame
+from luxscale.crossval.learning import count_share
 from luxscale.errors import InputError
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.selection import Selection, find_span
 from luxscale.schema.variables import STAR
 from luxscale.training.methods import (
     LABEL_CLIP,
-    METHODS,
     check_label_clip,
     complete_settings,
     list_methods_with_free_latents,
@@ -97,7 +96,7 @@ class Grid:
         for task in tasks:
             recipe = self.find_recipe(task.setting)
             sizes = tuple(recipe.settings.items())
-            key = (recipe.name, recipe.latent_dim, sizes, task.fold)
+            key = (recipe.name, recipe.latent_dim, sizes, task.share, task.fold)
             groups.setdefault(key, []).append(task)
         return [tuple(group) for group in groups.values()]
 
@@ -114,6 +113,7 @@ def _find_recipe(
     recipe = next(r for r in recipes if r.name == name)
     latent_dim = values.pop(LATENT_DIM, recipe.latent_dim)
     prior = values.pop(PRIOR, None)
+    values.pop(SHARE, None)
     if prior is not None and "latent_precision" in pick_method(recipe.method).settings:
         values["latent_precision"] = prior
     every = {**recipe.settings, **settings, **values}
@@ -127,6 +127,7 @@ def make_grid(
     recipes: Sequence[str] | None = None,
     latent_dims: Sequence[int] | None = None,
     priors: Sequence[float] | None = None,
+    shares: Sequence[float] | None = None,
     folds: int = 5,
     method: str | None = None,
     outputs: Sequence[str] | None = None,
@@ -142,7 +143,7 @@ def make_grid(
     InputError
     """
     where, out = store.make_absolute(survey), store.make_absolute(out)
-    varied = {name: value for name, value in settings.items() if _is_several(value)}
+    varied = {name: value for name, value in settings.items() if is_several(value)}
     fixed = {name: value for name, value in settings.items() if name not in varied}
     given = (method, latent_dims, priors)
     free = not settings and all(value is None for value in given)
@@ -162,24 +163,9 @@ def make_grid(
         bases = _pick_recipes(recipes, (fewest, *measure_sizes(opened, names, where)[1:]))
     else:
         bases = (_make_base(method or "marginal"),)
-    axes = _make_axes(bases, by_recipe, latent_dims, priors, varied)
+    axes = make_axes(bases, by_recipe, latent_dims, priors, varied) + make_shares(shares)
     n_features = sum(opened.sizes[s.dim] for s in specs)
-    for setting in list_settings(axes):
-        _check_recipe(_find_recipe(bases, fixed, setting), min(fewest, n_features), where)
-    identity = {
-        "survey": compute_checksum(opened, specs, frame),
-        "stars": json.dumps(find_span(rows) or selection.text),
-        "grid": write_axes(axes),
-        "folds": json.dumps(folds),
-        "method": ", ".join(dict.fromkeys(base.method for base in bases)),
-        "outputs": json.dumps(names),
-        "settings": json.dumps(fixed, sort_keys=True, default=str),
-        "label_clip": str(label_clip),
-    }
-    if by_recipe:
-        identity["recipe"] = json.dumps([dataclasses.asdict(base) for base in bases])
-    identity |= describe_roles(specs)
-    return Grid(
+    grid = Grid(
         survey=where,
         out=out,
         axes=axes,
@@ -190,8 +176,33 @@ def make_grid(
         selection=selection,
         n_stars=rows.size,
         label_clip=label_clip,
-        identity=tuple(identity.items()),
+        identity=(),
     )
+    for setting in list_settings(axes):
+        least = min(count_share(fewest, dict(setting).get(SHARE, 1.0)), n_features)
+        _check_recipe(grid.find_recipe(setting), least, where)
+    identity = {
+        "survey": compute_checksum(opened, specs, frame),
+        "stars": json.dumps(find_span(rows) or selection.text),
+        **_identify_trainings(grid, by_recipe),
+        **describe_roles(specs),
+    }
+    return dataclasses.replace(grid, identity=tuple(identity.items()))
+
+
+def _identify_trainings(grid: Grid, by_recipe: bool) -> dict[str, str]:
+    """Return what the identity of a store says of its trainings."""
+    identity = {
+        "grid": write_axes(grid.axes),
+        "folds": json.dumps(grid.folds),
+        "method": ", ".join(dict.fromkeys(base.method for base in grid.recipes)),
+        "outputs": json.dumps(grid.outputs),
+        "settings": json.dumps(dict(grid.settings), sort_keys=True, default=str),
+        "label_clip": str(grid.label_clip),
+    }
+    if by_recipe:
+        identity["recipe"] = json.dumps([dataclasses.asdict(base) for base in grid.recipes])
+    return identity
 
 
 def _make_base(method: str) -> Recipe:
@@ -210,69 +221,6 @@ def _pick_recipes(names: Sequence[str] | None, sizes: tuple[int, int, int]) -> t
 
 def _rank_recipe(name: str) -> int:
     return NAMES.index(name) if name in NAMES else len(NAMES)
-
-
-def _make_axes(
-    bases: Sequence[Recipe],
-    by_recipe: bool,
-    latent_dims: Sequence[int] | None,
-    priors: Sequence[float] | None,
-    varied: Mapping[str, Sequence[Any]],
-) -> Axes:
-    """Return what varies, in the order of the results' dims."""
-    axes: dict[str, tuple[Any, ...]] = {}
-    if by_recipe:
-        axes[RECIPE] = tuple(base.name for base in bases)
-    elif latent_dims is None:
-        latent_dims = [bases[0].latent_dim]
-    if latent_dims is not None:
-        axes[LATENT_DIM] = _sort_numbers(
-            "latent_dims", latent_dims, _is_count, "whole numbers, 1 or more", int
-        )
-    if not by_recipe and pick_method(bases[0].method).prior is None:
-        axes[PRIOR] = _sort_numbers(
-            "priors", priors or (1.0,), _is_precision, "positive numbers", float
-        )
-    known = [name for method in METHODS.values() for name in method.settings]
-    for name in dict.fromkeys([*known, *varied]):
-        if name in varied:
-            axes[name] = _sort_numbers(name, varied[name], _is_number, "numbers", _make_plain)
-    return tuple(axes.items())
-
-
-def _sort_numbers(
-    name: str,
-    values: Sequence[Any],
-    is_good: Callable[[Any], bool],
-    wanted: str,
-    kind: Callable[[Any], Any],
-) -> tuple[Any, ...]:
-    """Return numbers in order and of one type, and refuse repeated ones and those of no use."""
-    are_good = all(map(is_good, values))
-    is_repeated = len(set(values)) < len(values)
-    if not len(values) or is_repeated or not are_good:
-        raise InputError(f"{name} is {list(values)}; give {wanted}, each once")
-    return tuple(map(kind, sorted(values)))
-
-
-def _is_several(value: Any) -> bool:
-    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real)
-
-
-def _make_plain(value: Any) -> int | float:
-    return int(value) if isinstance(value, Integral) else float(value)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and int(value) >= 1
-
-
-def _is_precision(value: Any) -> bool:
-    return math.isfinite(value) and value > 0
 
 
 def _check_training(
@@ -306,8 +254,9 @@ def _check_recipe(recipe: Recipe, least: int, where: str) -> None:
     complete_settings(recipe.method, recipe.settings)
     if recipe.latent_dim >= least:
         raise InputError(
-            f"{where}: {recipe.latent_dim} latents are too many for the stars (less a fold) and "
-            f"features that there are; choose fewer than {least}"
+            f"{where}: {recipe.latent_dim} latents are too many for the stars (less a fold, and "
+            "the least share of a learning curve) and features that there are; choose fewer than "
+            f"{least}, or greater shares"
         )
 
 

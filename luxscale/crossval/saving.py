@@ -48,10 +48,11 @@ def guess_saving(grid: Grid, survey: xr.Dataset, pending: Sequence[Task], worker
     sizes = set()
     for group in grid.group_by_training(pending):
         recipe = grid.find_recipe(group[0].setting)
+        n_trained = n_stars * group[0].share
         terms = pick_method(recipe.method).count_terms(recipe.latent_dim, recipe.settings)
         sizes.add(terms)
-        in_turn += _TASK_SECONDS + _SOLVE_SECONDS * n_stars * terms**3
+        in_turn += _TASK_SECONDS + _SOLVE_SECONDS * n_trained * terms**3
         n_products = recipe.latent_dim * (recipe.latent_dim + 1) / 2
-        at_once += _PRODUCT_SECONDS * n_stars * n_values * n_products
+        at_once += _PRODUCT_SECONDS * n_trained * n_values * n_products
     one_process = in_turn + at_once / min(workers, _PRODUCT_CORES)
     return one_process - (in_turn + at_once) / workers - _COMPILE_SECONDS * len(sizes)

@@ -19,6 +19,7 @@ from luxscale.crossval.choice import (
     find_labels,
     list_done,
     measure_losses,
+    take_all_stars,
 )
 from luxscale.crossval.grid import GIVEN
 from luxscale.crossval.score import label_scores, scores
@@ -39,7 +40,8 @@ def to_records(results: xr.Dataset) -> list[dict[str, Any]]:
     Parameters
     ----------
     results : Dataset
-        As `cross_validate` returns and keeps it.
+        As `cross_validate` returns and keeps it; where there are several shares, that of all stars
+        counts.
 
     Returns
     -------
@@ -50,7 +52,7 @@ def to_records(results: xr.Dataset) -> list[dict[str, Any]]:
         medians over folds of `scores` such as ``label_chi2_given_spectra``. None where a setting is
         not done.
     """
-    results = results.compute(scheduler="synchronous")
+    results = take_all_stars(results).compute(scheduler="synchronous")
     # of some of the folds the median would not compare: NaN if any is missing
     middle = scores(results).median("fold", skipna=False)
     seconds = results["seconds"].median("fold")

@@ -156,7 +156,7 @@ def _describe_scores(path: str | Path) -> dict[str, Any]:
     """Return medians over the folds by setting, given spectra, and the setting to choose."""
     results = store.open_dataset(path).compute()
     records = crossval.to_records(results)
-    axes = crossval.find_axes(results)
+    axes = crossval.find_axes(crossval.take_all_stars(results))
     choice = crossval.choose(results)
     facts: dict[str, Any] = {"stars": results.sizes[STAR]}
     for score in ("label_chi2", "spectrum_chi2"):

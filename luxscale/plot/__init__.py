@@ -17,6 +17,7 @@ from luxscale.plot.fit import fit_by_pixel
 from luxscale.plot.kiel_diagram import kiel
 from luxscale.plot.labels import labels_figure, one_to_one
 from luxscale.plot.latents import latents
+from luxscale.plot.learning import learning_curve
 from luxscale.plot.pixels import derivative_spectra, information
 from luxscale.plot.pulls import pulls
 from luxscale.plot.reconstructions import reconstructions
@@ -47,6 +48,7 @@ __all__ = [
     "kiel_groups",
     "labels_figure",
     "latents",
+    "learning_curve",
     "mark_windows",
     "one_to_one",
     "precision",
