@@ -236,6 +236,11 @@ def test_an_interrupt_after_the_end_says_nothing():
     assert "region" in ended.stdout
 
 
+#: A training that does not end by itself.
+ENDLESS = ["--method", "curved", "--latent-dim", "3", "--quadratic", "3", "--components", "8"]
+ENDLESS += ["--gaussians", "2", "--iterations", "100000"]
+
+
 def start(options):
     return subprocess.Popen(
         [sys.executable, "-c", START, *options],
@@ -296,4 +301,22 @@ def test_interrupts_at_many_moments_change_no_result(kind, workers, request, tmp
 @pytest.mark.parametrize("seconds", [0.1, 2.0, 4.0, 6.0])
 def test_training_leaves_one_line_at_any_moment(command, seconds):
     options = ["train", command[1], "--out", command[1].replace("s.zarr", "trained.zarr")]
-    interrupt_after(seconds, [*options, "--iterations", "3000", "--tolerance", "0", "--quiet"])
+    interrupt_after(seconds, [*options, *ENDLESS, "--quiet"])
+
+
+@pytest.mark.slow
+def test_a_training_that_was_interrupted_goes_on_from_its_checkpoint(command, tmp_path):
+    part, out = str(tmp_path / "part.zarr"), str(tmp_path / "trained.zarr")
+    options = ["train", command[1], "--out", out]
+    process = start([*options, *ENDLESS, "--checkpoint", part])
+    for line in process.stderr:
+        if "training: iteration" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == STATUS
+    said = errors.splitlines()[-1]
+    assert f"its model is in {part}, and training goes on from it with --initial {part}" in said
+    done = int(said.split("iteration ")[1].split()[0])
+    finish([*options, "--initial", part, "--iterations", "3", "--quiet"])
+    assert store.open_dataset(out).sizes["iteration"] == done + 3
