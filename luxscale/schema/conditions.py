@@ -81,8 +81,7 @@ def find_satisfying(
         If it is no condition, or names what is not there.
     """
     where = f"{where}: condition {_shorten(condition)!r}"
-    tree = _parse(condition, where)
-    names = _list_names(tree)
+    tree, names = _parse(condition, where)
     if not names:
         raise InputError(f"{where}: it names nothing of a star; write it as {_EXAMPLE!r}")
     found = read_quantities(dataset, names, where, survey)
@@ -96,15 +95,18 @@ def _shorten(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _parse(condition: str, where: str) -> ast.expr:
+def _parse(condition: str, where: str) -> tuple[ast.expr, list[str]]:
+    """Return the syntax of a condition, and the quantities that it names, each once."""
     if len(condition) > _LONGEST:
         raise InputError(f"{where}: it has {len(condition):,} letters, at most {_LONGEST:,} do")
     try:
-        return ast.parse(condition.strip(), mode="eval").body
+        tree = ast.parse(condition.strip(), mode="eval").body
+        return tree, _list_names(tree)
     except SyntaxError as error:
         raise InputError(f"{where}: {error.msg}; write it as {_EXAMPLE!r}") from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"{where}: cannot be read ({error}); write a simpler one") from None
+        reason = str(error) or "it is nested too deeply"
+        raise InputError(f"{where}: cannot be read ({reason}); write a simpler one") from None
 
 
 def _list_names(tree: ast.expr) -> list[str]:
