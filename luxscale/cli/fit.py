@@ -183,6 +183,8 @@ def train(
     from luxscale.training import train as fit
 
     store.claim_place(out, FORMAT, overwrite=overwrite)
+    if checkpoint and store.make_absolute(checkpoint) == store.make_absolute(out):
+        raise click.UsageError("--checkpoint is --out; choose another path for the checkpoint")
     found = store.open_survey(survey, check="structure", outputs=outputs or None)
     opened = select_stars(found, selection, survey)
     settings = {name: value for name, value in given.items() if value is not None}

@@ -18,7 +18,8 @@ from luxscale.training.data import Trained
 #: Seconds between two writings, for the case that nothing can be written at the end.
 _EVERY = 60.0
 
-#: What a model's settings say of the training that it was kept of: the iterations that were done.
+#: What a model's settings say of the training that it was kept of: the iterations that it did, of
+#: those that it was asked for.
 INTERRUPTED = "interrupted_after"
 
 
@@ -51,6 +52,8 @@ class Checkpoint:
     make_model : callable
         Turns what was trained, and what is to be put on record, into a model.
     shown : Progress
+    first : int
+        Iterations that were done before this training.
     goes_on : bool
         Whether training can go on from the model.
     """
@@ -61,9 +64,11 @@ class Checkpoint:
         make_model: Callable[..., LuxModel],
         shown: Progress,
         *,
+        first: int = 0,
         goes_on: bool = True,
     ) -> None:
         self._path = path
+        self._first = first
         self._goes_on = goes_on
         self._make_model = make_model
         self._shown = shown
@@ -84,7 +89,7 @@ class Checkpoint:
         if self._path is None or self._last is None:
             return
         done, _, take = self._last
-        model = self._make_model(take(), **{INTERRUPTED: done})
+        model = self._make_model(take(), **{INTERRUPTED: done - self._first})
         with store.explain_writing(self._path):
             model.save(self._path, overwrite=True)
         self._written = time.monotonic()

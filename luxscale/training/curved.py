@@ -167,16 +167,18 @@ def _iterate(
     state: State, tables: Tables, number: int, learner: Learner, shape: Shape
 ) -> tuple[State, float]:
     """Take an iteration; return the log-likelihood per star, too."""
-    if number < _PLAIN:
+    # a model that training goes on from may have its mixture after few iterations on other stars
+    if state.prior is not None:
+        state = learner.improve(state, tables)
+    elif number < _PLAIN:
         state = standardise(state)
-    elif number == _PLAIN:
+    else:
         prior = mixture.fit_mixture(state.z, state.covariance, shape.gaussians)
         state = learner.begin(dataclasses.replace(state, prior=prior))
-    if number > _PLAIN:
-        state = learner.improve(state, tables)
     state = maximise(state, tables)
     steps = _STEPS if number else _FIRST_STEPS
-    state, objective = expect(state, tables, steps, heavy=number >= _HEAVY_FROM)
+    heavy = number >= _HEAVY_FROM or state.prior is not None
+    state, objective = expect(state, tables, steps, heavy=heavy)
     return update_prior(state), objective
 
 

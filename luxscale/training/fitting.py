@@ -95,7 +95,10 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
             return _make_model(data, trained, request.method, spans, {**record, **more}, stars)
 
         exact = method.latents_are_labels
-        checkpoint = Checkpoint(request.checkpoint, make_model, shown, goes_on=not exact)
+        first = start.number if start else 0
+        checkpoint = Checkpoint(
+            request.checkpoint, make_model, shown, first=first, goes_on=not exact
+        )
         with checkpoint.keep_on_interrupt():
             trained = method.fit(data, latent_dim, checkpoint.report, settings, start)
             model = make_model(trained)

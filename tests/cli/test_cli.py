@@ -208,6 +208,7 @@ def test_failures_are_one_line_and_status_1(made, tmp_path):
         ["nonsense"],
         ["simulate", "x", "--stars", "0"],
         ["train", "s", "--out", "m", "--stars", "a:b"],
+        ["train", "s", "--out", "m.zarr", "--checkpoint", "./m.zarr"],
     ],
 )
 def test_usage_errors_are_status_2(arguments):

@@ -9,7 +9,7 @@ from simulated_curves import SPREAD, make_survey
 
 import luxscale as lux
 from luxscale.errors import InputError, Interrupted
-from luxscale.training import checkpoint
+from luxscale.training import checkpoint, curved
 from luxscale.training.checkpoint import Checkpoint
 
 P = 4
@@ -36,7 +36,7 @@ def model(stars):
 
 
 def interrupt(monkeypatch, survey, done, path, **settings):
-    """Train until Ctrl-C comes after an iteration; return what is said, and kept."""
+    """Train until Ctrl-C comes after an iteration; return what is said."""
     report = Checkpoint.report
 
     def stop(self, iteration, *rest):
@@ -88,6 +88,37 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_stopped(
     assert record["initial"] == kept.fingerprint and "interrupted_after" not in record
     np.testing.assert_allclose(gone_on.objective, whole.objective, rtol=1e-6)
     assert_like(gone_on, whole, 1e-4)
+
+
+@pytest.mark.parametrize("method", ["marginal", "alternating"])
+def test_iterations_are_those_that_were_asked_for_however_often_it_is_stopped(
+    method, stars, monkeypatch, tmp_path
+):
+    path = tmp_path / "part.zarr"
+    asked = {"method": method, "latent_dim": P, "iterations": 7}
+    whole = fit(stars, **asked, tolerance=0)
+    interrupt(monkeypatch, stars, 2, path, **asked, tolerance=0)
+    for done in (4, 5):
+        interrupt(monkeypatch, stars, done, path, initial=path, tolerance=0)
+    gone_on = fit(stars, initial=path, tolerance=0)
+    assert len(gone_on.objective) == len(whole.objective)
+    # of a model that was finished, too
+    interrupt(monkeypatch, stars, len(whole.objective) + 1, path, initial=whole, tolerance=0)
+    kept = json.loads(lux.load_model(path).provenance.settings)
+    assert kept["interrupted_after"] == 1
+
+
+def test_a_mixture_is_gone_on_from_after_few_iterations_on_other_stars(monkeypatch):
+    first = fit(make_survey(200), method="curved", **{**CURVED, "iterations": 7})
+    few = fit(make_survey(200, seed=2), initial=first, iterations=1)
+    assert len(few.objective) == 1
+
+    def begin_anew(state):
+        raise AssertionError("the latents are brought to another prior")
+
+    monkeypatch.setattr(curved, "standardise", begin_anew)
+    more = fit(make_survey(200, seed=3), initial=few, iterations=1)
+    assert not more.prior.is_gaussian
 
 
 @pytest.mark.parametrize("method", ["marginal", "alternating"])
