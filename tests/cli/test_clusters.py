@@ -11,6 +11,7 @@ from luxscale.cli import clusters
 from luxscale.cli.clusters import Cluster
 from luxscale.cli.ingest import _guess_saving
 from luxscale.errors import InputError
+from luxscale.schema.selection import Selection
 from luxscale.training.recipes import Recipe
 
 
@@ -106,7 +107,8 @@ def guess_crossval(survey, latent_dims, folds=5, workers=2):
         recipes=(Recipe(name="marginal", method="marginal", latent_dim=48),),
         settings=(),
         outputs=("flux", "label_value"),
-        span=(0, survey.sizes["star"]),
+        selection=Selection(),
+        n_stars=survey.sizes["star"],
         identity=(),
     )
     return cv.guess_saving(grid, survey, tasks, workers)
