@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,18 @@ def write_table(table: Table, path: Path, shown: Progress, suffix: str) -> None:
             made.write(path, format=FORMATS[suffix])
 
 
+def _read_blocks(table: Table) -> Iterable[Mapping[str, np.ndarray]]:
+    """Return the blocks of a table, an empty one if it has no stars."""
+    if table.n_stars:
+        return table.read_blocks()
+    return [{name: variable.values for name, variable in table.variables.items()}]
+
+
 def make_astropy_table(table: Table, shown: Progress) -> AstropyTable:
     """Return a table in memory, its columns with units and descriptions."""
     parts: dict[str, list[Any]] = {column.name: [] for column in table.columns}
     done = 0
-    for block in table.read_blocks():
+    for block in _read_blocks(table):
         for column in table.columns:
             parts[column.name].append(_get_values(column, block))
         done += block["status"].size

@@ -197,18 +197,29 @@ def read_few(
     )
 
 
+def _describe_no_path(given: object) -> str:
+    return (
+        f"files: {type(given).__name__} is no path; give paths of files, a pattern or a directory"
+    )
+
+
 def _iterate_paths(paths: str | Path | Iterable[str | Path]) -> Iterator[str]:
     """Yield paths of files, patterns and directories.
 
     Raises
     ------
     InputError
-        If there is none, or one is a store of luxscale.
+        If there is none, one is no path, or one is a store of luxscale.
     """
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        raise InputError(_describe_no_path(given))
+    given = list(given)
     if not given:
         raise InputError("no files given; name files, a pattern or a directory")
     for path in given:
+        if not isinstance(path, str | os.PathLike):
+            raise InputError(_describe_no_path(path))
         path = os.fspath(path)
         if store.is_store(path):
             raise InputError(f"{path}: a Zarr store, no survey file; open it with lux.open_survey")

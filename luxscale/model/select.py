@@ -98,5 +98,10 @@ def _read_mask(dataset: xr.Dataset, mask: xr.DataArray) -> np.ndarray:
             f"condition is a DataArray {mask.dims} of {mask.dtype} and size {mask.size}; give one "
             f"of bool on ({STAR},), a value for each of the {dataset.sizes[STAR]} stars"
         )
+    if STAR in mask.coords and not np.array_equal(mask[STAR].values, dataset[STAR].values):
+        raise InputError(
+            "condition is a DataArray of other stars, or of these in another order; bring it in "
+            "order by mask.reindex(star=dataset.star, fill_value=False)"
+        )
     values: np.ndarray = np.asarray(mask.values)
     return values

@@ -21,6 +21,7 @@ from luxscale.schema.quantities import Value, read_quantities
 _NUMBER = np.dtype(float)
 
 _EXAMPLE = "fe_h < -1 and flags == 0"
+_EXAMPLE_IN = "star in ['s1-00003', 's2-00007']"
 
 #: Conditions are not longer than this: far more than anybody writes, far less than Python parses.
 _LONGEST = 100_000
@@ -212,7 +213,7 @@ class _Evaluation(ast.NodeVisitor):
     def _compare(self, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> Truth:
         if isinstance(sign, ast.In | ast.NotIn):
             if not isinstance(right, ast.List | ast.Tuple | ast.Set):
-                raise self._refuse(f"give a list after 'in', as star in ['{_EXAMPLE[:2]}', ...]")
+                raise self._refuse(f"give a list after 'in', as {_EXAMPLE_IN}")
             equal = [self._compare(left, ast.Eq(), each) for each in right.elts]
             among = Truth(
                 _reduce(operator.or_, [part.true for part in equal], False),
@@ -266,8 +267,7 @@ class _Evaluation(ast.NodeVisitor):
         """Return a number or text."""
         if isinstance(node.value, bool) or not isinstance(node.value, int | float | str):
             return self.generic_visit(node)  # type: ignore[no-any-return]
-        is_huge = isinstance(node.value, int) and node.value >= 2**63
-        return Value(_to_float(node.value) if is_huge else node.value, np.True_)
+        return Value(node.value, np.True_)
 
 
 def _reduce(join: Callable[[Any, Any], Any], parts: list[Any], start: Any = None) -> Any:
@@ -288,7 +288,18 @@ def _match_kinds(left: Value, right: Value) -> tuple[Value, Value]:
         return Value(int(left.values), left.known), right
     if _is_identifier(right, left):
         return left, Value(int(right.values), right.known)
-    return left, right
+    return _limit(left, right), _limit(right, left)
+
+
+def _limit(number: Value, other: Value) -> Value:
+    """Return a number of which a whole one stays so beside whole numbers alone.
+
+    NumPy compares these exactly, and with floats none that is too large for one.
+    """
+    is_whole = isinstance(number.values, int)
+    if is_whole and getattr(other.values, "dtype", _NUMBER).kind == "f":
+        return Value(_to_float(number.values), number.known)
+    return number
 
 
 def _is_identifier(text: Value, numbers: Value) -> bool:

@@ -178,6 +178,9 @@ def _find(
         raise InputError(f"{where}: {name!r} may be any of several: write {' or '.join(full)}")
     if name in dataset.variables:
         dims = dataset.variables[name].dims
+        if dims == (STAR,):
+            dtype = dataset.variables[name].dtype
+            raise InputError(f"{where}: {name!r} is {dtype}; what is compared is numbers or text")
         raise InputError(f"{where}: {name!r} {dims} is not one value for each star")
     plain = [other for other in known if "." not in other]
     raise InputError(f"{where}: nothing is called {name!r}; {suggest_names(name, plain)}")
@@ -193,7 +196,7 @@ def _compute(made: Mapping[str, xr.Variable]) -> dict[str, np.ndarray]:
 def _standardize(array: np.ndarray) -> np.ndarray:
     """Return text as objects, and all else in this machine's byte order."""
     if array.dtype.kind == "S":
-        array = np.char.decode(array)
+        array = np.char.decode(array, "utf-8", "backslashreplace")
     if array.dtype.kind in "UT":
         return array.astype(object)
     return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import re
 from typing import Any, Protocol
 
@@ -112,6 +113,16 @@ def _read_stars(dataset: xr.Dataset, rows: np.ndarray) -> np.ndarray:
     return stars
 
 
+def _read_slice(given: slice) -> Span:
+    try:
+        start, stop = (
+            None if bound is None else operator.index(bound) for bound in (given.start, given.stop)
+        )
+    except TypeError:
+        raise InputError(f"stars {given!r}: give whole numbers, e.g. slice(0, 5000)") from None
+    return Span(start, stop)
+
+
 def read_choice(given: str | slice | None) -> Choice:
     """Return the choice that is written so; all stars by default.
 
@@ -123,7 +134,7 @@ def read_choice(given: str | slice | None) -> Choice:
     if given is None:
         return Span()
     if isinstance(given, slice) and given.step in (None, 1):
-        return Span(given.start, given.stop)
+        return _read_slice(given)
     if given == UNTRAINED:
         return Untrained()
     span = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", given) if isinstance(given, str) else None

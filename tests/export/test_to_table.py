@@ -59,3 +59,11 @@ def test_labels_as_frames_of_pandas(tmp_path):
         long = each.label_value.to_dataframe()
         assert long.loc[("star 7", "fe_h"), "label_value"] == float(catalog.label_value[7, 1])
         assert long.loc[("star 7", "fe_h"), "label_units"] == "dex"
+
+
+def test_no_stars_are_an_empty_table(tmp_path):
+    catalog = make_catalog(40)
+    none = to_table(lux.select(catalog, "teff < -1e9"))
+    assert len(none) == 0 and none.colnames == to_table(catalog).colnames
+    assert none["latent"].shape == (0, *catalog.latent.shape[1:])
+    export_catalog(lux.select(catalog, "teff < -1e9"), tmp_path / "c.csv", progress=False)

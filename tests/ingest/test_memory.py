@@ -225,6 +225,9 @@ def test_stars_of_a_file_that_cannot_be_used_are_left_out_and_named(tmp_path, ca
     ("paths", "message"),
     [
         ([], "no files given"),
+        (None, "NoneType is no path"),
+        ([5], "int is no path"),
+        (xr.Dataset({"flux": 1}), "Dataset is no path"),
         ("nothing-*.fits", r"nothing-\*\.fits: matches no file"),
         (".", r"\.: no file in it is named as those of a format are"),
     ],

@@ -83,3 +83,11 @@ def test_what_is_no_survey_is_said(small_model):
         lux.select(small_model, "snr > 1")
     with pytest.raises(InputError, match="no dim 'star'"):
         lux.select(xr.Dataset(), "snr > 1")
+
+
+def test_a_mask_of_stars_in_another_order_is_refused(held_out):
+    mask = (held_out["snr"] > 50).isel(star=slice(None, None, -1))
+    with pytest.raises(InputError, match=r"another order; bring it in order by mask\.reindex"):
+        lux.select(held_out, mask)
+    ordered = mask.reindex(star=held_out.star, fill_value=False)
+    assert lux.select(held_out, ordered).equals(lux.select(held_out, "snr > 50"))

@@ -178,3 +178,21 @@ def test_what_is_no_condition_is_said(catalog, condition, message):
 
 def test_powers_of_numbers_take_no_time(catalog):
     assert not find_satisfying(catalog, "teff > 9 ** 9 ** 9 ** 9", "catalogue").any()
+
+
+def test_whole_numbers_of_every_size_are_compared_exactly():
+    stars = np.uint64(2**63) + np.arange(3, dtype="u8")
+    survey = xr.Dataset({"snr": ("star", [1.0, 2.0, 3.0])}, {"star": stars})
+    for condition in (f"star == {2**63 + 1}", f"star in [{2**63 + 1}]", f"star == '{2**63 + 1}'"):
+        assert find_satisfying(survey, condition, "s").tolist() == [False, True, False]
+    assert find_satisfying(survey, f"star < {10**400} and snr < {10**400}", "s").all()
+
+
+def test_text_that_is_none_and_times():
+    survey = xr.Dataset(
+        {"name": ("star", [b"a", b"\xff"]), "seen": ("star", np.zeros(2, "M8[ns]"))},
+        {"star": [1, 2]},
+    )
+    assert find_satisfying(survey, "name == 'a'", "s").tolist() == [True, False]
+    with pytest.raises(InputError, match="'seen' is datetime64"):
+        find_satisfying(survey, "seen > 1", "s")

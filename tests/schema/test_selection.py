@@ -104,3 +104,9 @@ def test_spans_keep_chunks_whole(survey):
     assert take_rows(chunked, np.arange(5, 15)).chunks["star"] == (5, 5)
     assert find_span(np.array([3, 5])) is None
     assert take_rows(chunked, np.array([], int)).sizes["star"] == 0
+
+
+def test_slices_are_of_whole_numbers(survey):
+    assert find(survey, None, slice(np.int64(2), 4)) == [2, 3]
+    with pytest.raises(InputError, match="give whole numbers"):
+        find(survey, None, slice(0, 2.5))
