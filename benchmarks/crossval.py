@@ -23,7 +23,6 @@ import jax
 import numpy as np
 
 from luxscale import crossval as cv
-from luxscale.cli.base import parse_span
 from luxscale.cli.clusters import Cluster
 from luxscale.runs.target import complete, open_target
 
@@ -70,9 +69,7 @@ def extrapolate(seconds):
 
 @click.command(help=__doc__.splitlines()[0])
 @click.argument("survey")
-@click.option(
-    "--stars", callback=parse_span, metavar="START:STOP", help="Use these stars only, by position."
-)
+@click.option("--stars", metavar="START:STOP|random:NUMBER", help="Use these stars only.")
 @click.option(
     "--method",
     type=click.Choice(["alternating", "marginal"]),
@@ -117,10 +114,9 @@ def main(survey, stars, method, workers, out, only_latent_dim, only_omega, only_
             stars=stars,
         )
         processor = platform.processor() or platform.machine()
-        first, last = grid.span
         click.echo(
             f"{processor}, {os.cpu_count()} processors, jax {jax.__version__}, "
-            f"{last - first:,} stars, method {method}, {len(grid.tasks)} tasks"
+            f"{grid.n_stars:,} stars, method {method}, {len(grid.tasks)} tasks"
         )
         if part:
             dims = [int(p) for p in only_latent_dim] or LATENT_DIMS
