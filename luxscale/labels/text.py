@@ -27,12 +27,37 @@ def decode_text(raw: bytes) -> str:
 
 
 def drop_comments(text: str) -> str:
-    """Return a table of comma-separated values without blank lines and comments before it."""
+    """Return a table of comma-separated values without blank lines and comments before it.
+
+    A comment that names the columns of the numbers below it, as some programs write, stays as their
+    first line.
+    """
     lines = text.splitlines(keepends=True)
+    before = ""
     for number, line in enumerate(lines):
-        if line.strip() and not line.startswith("#"):
-            return "".join(lines[number:])
+        if line.startswith("#"):
+            before = line.lstrip("#").lstrip()
+        elif line.strip():
+            names = [before] if _names_columns(before, line) else []
+            return "".join(names + lines[number:])
     return text
+
+
+def _names_columns(comment: str, line: str) -> bool:
+    """Return whether a comment names as many columns as the line below it has, one a number."""
+    separator = find_separator(line)
+    fields = line.split(separator)
+    if len(fields) < 2 or len(comment.split(separator)) != len(fields):
+        return False
+    return any(map(_is_number, fields))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def find_separator(text: str) -> str:

@@ -148,3 +148,17 @@ def test_errors_of_values_become_those_of_logarithms(tmp_path):
     found = read_labels(path, settings=LabelSettings(key="id", columns={"logg": "g"}))
     np.testing.assert_allclose(found.value[:, 0], [2, 3])
     np.testing.assert_allclose(found.err[:, 0], np.array([0.01, 0.02]) / np.log(10), rtol=1e-3)
+
+
+@pytest.mark.parametrize("before", ["# ID,", "#ID,", "# by hand\n# ID,", "# one, two, three\nID,"])
+def test_a_comment_that_names_the_columns_is_their_first_line(before, tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text(f"{before}TEFF,E_TEFF\na,4500,30\nb,4600,40\n")
+    assert read(path).value.tolist() == [[4500.0], [4600.0]]
+
+
+def test_text_in_another_encoding_is_said(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_bytes("ID,TEFF,NOTE\na,4500,\xe9toile\n".encode("latin1"))
+    with pytest.raises(InputError, match=r"labels\.csv: byte 20 is no UTF-8.*iconv"):
+        read(path)
