@@ -158,8 +158,8 @@ def _read_table(path: Path) -> _MemoryTable | ParquetTable:
             return _MemoryTable(_read_with_astropy(path, _FORMATS[ending]))
         except UnicodeDecodeError as error:
             raise InputError(
-                f"{path}: byte {error.start} is no UTF-8, in which text has to be; write the table "
-                "as UTF-8, e.g. by iconv -f latin1 -t utf-8"
+                f"{path}: no table in it: byte {error.start} is no UTF-8, as text has to be; write "
+                "it as UTF-8, e.g. by iconv -f latin1 -t utf-8"
             ) from error
         except Exception as error:  # of damaged files astropy raises what it likes
             raise InputError(f"{path}: no table in it: {type(error).__name__}: {error}") from error

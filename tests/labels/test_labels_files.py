@@ -160,5 +160,7 @@ def test_a_comment_that_names_the_columns_is_their_first_line(before, tmp_path):
 def test_text_in_another_encoding_is_said(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_bytes("ID,TEFF,NOTE\na,4500,\xe9toile\n".encode("latin1"))
-    with pytest.raises(InputError, match=r"labels\.csv: byte 20 is no UTF-8.*iconv"):
+    with pytest.raises(
+        InputError, match=r"labels\.csv: no table in it: byte 20 is no UTF-8.*iconv"
+    ):
         read(path)
