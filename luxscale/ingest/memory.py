@@ -74,7 +74,7 @@ def read(
     recipe: Mapping[str, Any] | None = None,
     grid: np.ndarray | None = None,
 ) -> xr.Dataset:
-    """Read a star, or a few, from survey files into memory, prepared as `ingest` would.
+    """Read a star, or a few, from survey files into memory, prepared as ``luxscale ingest`` would.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ def train(
         iterations that it was asked for. See ``luxscale.training.initial``.
     checkpoint : str or Path, optional
         Where the model of the last complete iteration is written every minute and on Ctrl-C, which
-        then raises `luxscale.errors.Interrupted`. It infers as any does, with formal errors. An
+        then raises ``luxscale.errors.Interrupted``. It infers as any does, with formal errors. An
         earlier checkpoint that is there is replaced.
     seed : int
         Recorded with the model. The same data gives the same model whatever it is: what is random
