@@ -102,7 +102,8 @@ def _measure_output(chosen: xr.Dataset, output: str, shares: tuple[float, ...]) 
     dim = str(trusted.dims[1])
     inferred = chosen[output].transpose(SHARE, STAR, dim).values
     has_error = np.isfinite(chosen[f"trusted_{get_error_name(output)}"].values)
-    seen = (chosen["n_pixels"].transpose(SHARE, STAR).values > 0).all(axis=0)
+    n_pixels = chosen["n_pixels"].transpose(SHARE, STAR).values
+    seen = np.asarray((n_pixels > 0).all(axis=0))
     square = (inferred - trusted.values) ** 2
     known = has_error & seen[:, None] & np.isfinite(square).all(axis=0)
     square = np.where(known, square, 0)

@@ -18,6 +18,9 @@ from luxscale.errors import InputError, RunError
 
 _ONE_AT_A_TIME = threading.RLock()
 
+#: Its attributes are made as jax loads, and not all versions declare them.
+_CONFIG: Any = jax.config
+
 #: Whether this thread computes in float64.
 _PRECISION = threading.local()
 
@@ -57,7 +60,7 @@ def check_jax() -> None:
 
 @functools.cache
 def _find_devices() -> None:
-    platforms = os.environ.get("JAX_PLATFORMS") or jax.config.jax_platforms
+    platforms = os.environ.get("JAX_PLATFORMS") or _CONFIG.jax_platforms
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
@@ -108,7 +111,7 @@ def compile_program(**jit_options: Any) -> Callable[[Callable], Callable]:
             check_jax()
             _Process.has_computed = True
             with _ONE_AT_A_TIME, use_one_blas_thread():
-                if not jax.config.jax_enable_x64 or _is_float64():
+                if not _CONFIG.jax_enable_x64 or _is_float64():
                     return jax.block_until_ready(compiled(*args, **kwargs))
                 # arrays of JAX keep float64 where numpy's become float32
                 args, kwargs = jax.tree.map(_leave_jax, (args, kwargs))

@@ -238,7 +238,7 @@ def find_start(inherited: Inherited | None, data: TrainingData, where: str) -> S
     known = []
     for output in data.outputs:
         _, ivar = output.read_table()
-        is_known = ~(ivar > 0).any(axis=0)
+        is_known = np.asarray(~(ivar > 0).any(axis=0))
         if output.spec.name in model:
             of_model = model[output.spec.name]
             is_known[_find_places(output, of_model)] |= np.asarray(of_model.used, bool)
