@@ -42,19 +42,25 @@ def format_table(comparison: xr.Dataset) -> str:
 def format_records(records: Sequence[Mapping[str, Any]]) -> str:
     """Return records of `to_records`, or of a model's ``held_out``, as `format_table` does."""
     cells = [_format_cells(record) for record in records]
-    rows = [_HEADINGS, *cells]
-    columns = zip(*rows, strict=True)
-    widths = [max(map(len, column)) for column in columns]
-    lines = [_align_cells(row, widths) for row in rows]
+    return align_rows([_HEADINGS, *cells], n_words=2)
+
+
+def align_rows(rows: Sequence[Sequence[str]], n_words: int = 0) -> str:
+    """Return rows of cells as lines of aligned columns.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of str
+    n_words : int
+        First columns that stand to the left; figures, the others, stand to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for cells in rows:
+        words = map(str.ljust, cells[:n_words], widths[:n_words])
+        figures = map(str.rjust, cells[n_words:], widths[n_words:])
+        lines.append("  ".join([*words, *figures]).rstrip())
     return "\n".join(lines)
-
-
-def _align_cells(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Join the cells of a row: label and unit to the left, figures to the right."""
-    words = map(str.ljust, cells[:2], widths[:2])
-    figures = map(str.rjust, cells[2:], widths[2:])
-    line = "  ".join([*words, *figures])
-    return line.rstrip()
 
 
 def _format_cells(record: Mapping[str, Any]) -> tuple[str, ...]:

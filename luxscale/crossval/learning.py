@@ -6,7 +6,6 @@ their identifiers, so that each share holds all smaller ones.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,11 +14,12 @@ import numpy as np
 import xarray as xr
 
 from luxscale.analysis.evaluate import LABEL
-from luxscale.analysis.tables import count_decimals, round_to
+from luxscale.analysis.tables import align_rows, count_decimals, round_to
 from luxscale.crossval.axes import SHARE
 from luxscale.crossval.choice import find_axes, find_labels
 from luxscale.crossval.frame import get_error_name
 from luxscale.errors import InputError
+from luxscale.schema.sampling import draw_stars
 from luxscale.schema.variables import STAR
 
 #: Shares of the training stars that a learning curve has unless others are asked for.
@@ -34,11 +34,8 @@ _LEGEND = (
 
 def take_share(stars: np.ndarray, share: float) -> np.ndarray:
     """Return which of the stars make a share of them, whatever their order: bool, (star,)."""
-    names = [str(star) for star in stars.tolist()]
-    keys = [(hashlib.sha256(name.encode()).digest(), name) for name in names]
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    taken = np.zeros(len(keys), bool)
-    taken[order[: count_share(len(keys), share)]] = True
+    taken = np.zeros(stars.size, bool)
+    taken[draw_stars(stars, count_share(stars.size, share))] = True
     return taken
 
 
@@ -189,9 +186,7 @@ def format_curve(curve: xr.Dataset) -> str:
         for i, value in enumerate(rmse[:-1]):
             row += [round_to(value, places), _format_percent(curve, "excess", (i, k))]
         rows.append([*row, round_to(rmse[-1], places), _format_percent(curve, "gain", k)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([*lines, "", *_LEGEND])
+    return "\n".join([align_rows(rows), "", *_LEGEND])
 
 
 def _format_percent(curve: xr.Dataset, name: str, at: Any) -> str:

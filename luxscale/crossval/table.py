@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.analysis.evaluate import LABEL
-from luxscale.analysis.tables import count_decimals, round_to
+from luxscale.analysis.tables import align_rows, count_decimals, round_to
 from luxscale.crossval.axes import format_value, list_settings, name_axis
 from luxscale.crossval.choice import (
     Choice,
@@ -146,9 +146,7 @@ def format_table(records: Sequence[Mapping[str, Any]], choice: Choice | None = N
             rows[-1].append(round_to(record["label_rmse"][label], places[label]))
             rows[-1].append(round_to(record["label_pull"][label], 2))
         rows[-1].append(round_to(record["seconds"], 1))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([*lines, "", *_LEGEND])
+    return "\n".join([align_rows(rows), "", *_LEGEND])
 
 
 def _count_places(records: Sequence[Mapping[str, Any]], label: str) -> int:

@@ -154,21 +154,26 @@ class _Evaluation(ast.NodeVisitor):
 
     def _visit(self, node: ast.expr) -> Truth | Value:
         try:
-            return self.visit(node)  # type: ignore[no-any-return]
+            result: Truth | Value = self.visit(node)
         except RecursionError:
             raise self._refuse("it is nested too deeply; write a simpler one") from None
+        return result
 
     def _refuse(self, problem: str) -> InputError:
         return InputError(f"{self.where}: {problem}")
 
     def generic_visit(self, node: ast.AST) -> Any:
         """Refuse what is not allowed."""
+        raise self._forbid(node)
+
+    def _forbid(self, node: ast.AST) -> InputError:
+        """Return what is said of a part that is not allowed."""
         text = ast.unparse(node)
         for sign in (node, getattr(node, "op", None)):
             if type(sign) in _WORDS:
                 word = _WORDS[type(sign)]
-                raise self._refuse(f"{text}: write {word!r}, with comparisons in parentheses")
-        raise self._refuse(
+                return self._refuse(f"{text}: write {word!r}, with comparisons in parentheses")
+        return self._refuse(
             f"{text!r} cannot be part of one; there are comparisons, and, or, not, in, numbers, "
             "text, + - * / **, abs and isfinite"
         )
@@ -188,7 +193,7 @@ class _Evaluation(ast.NodeVisitor):
             part = self.decide(node.operand)
             return Truth(part.false, part.true)
         if isinstance(node.op, ast.Invert):
-            return self.generic_visit(node)  # type: ignore[no-any-return]
+            raise self._forbid(node)
         value = self.measure_number(node.operand)
         sign = -1 if isinstance(node.op, ast.USub) else 1
         return Value(sign * _to_number(value.values), value.known)
@@ -196,7 +201,7 @@ class _Evaluation(ast.NodeVisitor):
     def visit_BinOp(self, node: ast.BinOp) -> Value:
         """Add, subtract, multiply, divide, or raise to a power, as floats."""
         if type(node.op) not in _ARITHMETIC:
-            return self.generic_visit(node)  # type: ignore[no-any-return]
+            raise self._forbid(node)
         left, right = (self.measure_number(side) for side in (node.left, node.right))
         operate = _ARITHMETIC[type(node.op)]
         values = operate(_to_float(left.values), _to_float(right.values))
@@ -238,7 +243,7 @@ class _Evaluation(ast.NodeVisitor):
         """Call ``abs`` or ``isfinite``."""
         name = ast.unparse(node.func)
         if name not in ("abs", "isfinite") or len(node.args) != 1 or node.keywords:
-            return self.generic_visit(node)  # type: ignore[no-any-return]
+            raise self._forbid(node)
         if name == "abs":
             value = self.measure_number(node.args[0])
             return Value(np.abs(_to_number(value.values)), value.known)
@@ -266,7 +271,7 @@ class _Evaluation(ast.NodeVisitor):
     def visit_Constant(self, node: ast.Constant) -> Value:
         """Return a number or text."""
         if isinstance(node.value, bool) or not isinstance(node.value, int | float | str):
-            return self.generic_visit(node)  # type: ignore[no-any-return]
+            raise self._forbid(node)
         return Value(node.value, np.True_)
 
 

@@ -204,6 +204,9 @@ def choose(trials: Sequence[Trial]) -> Trial:
 
 def format_trials(trials: Sequence[Trial], chosen: Trial) -> str:
     """Return a table of what was compared, and what was chosen."""
+    # here, because the command line asks for the names of recipes before anything else is loaded
+    from luxscale.analysis.tables import align_rows
+
     names = list(trials[0].scatter)
     head = ["recipe", "loss", *names, "spectra", "seconds", ""]
     rows = [head]
@@ -219,12 +222,8 @@ def format_trials(trials: Sequence[Trial], chosen: Trial) -> str:
                 mark,
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        lines.append("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)))
     notes = [f"{t.recipe.name}: {t.recipe.description}" for t in trials]
-    return "\n".join([*(line.rstrip() for line in lines), *notes])
+    return "\n".join([align_rows(rows), *notes])
 
 
 def split_stars(stars: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
