@@ -42,19 +42,42 @@ _CUT_OFF = (
 _FORESEEN = (InputError, RunError, OSError, MemoryError)
 
 
+#: Seconds after which an interrupt that was lost is raised again.
+_PAUSE = 0.05
+
+
 class _Interrupts:
-    """Counts Ctrl-C: the first is raised, those that come while the command closes up are not."""
+    """Counts Ctrl-C: the first is raised, those that come while the command closes up are not.
+
+    Python drops an exception that is raised where none can pass, as in a callback of the garbage
+    collector; the first is raised again until it passes.
+    """
 
     def __init__(self) -> None:
         self.first = 0.0
+        self._is_lost = False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         if not self.first:
             self.first = time.monotonic()
             _silence()
+            sys.unraisablehook = self._see_dropped
+            raise KeyboardInterrupt
+        if self._is_lost:
+            self._is_lost = False
             raise KeyboardInterrupt
         if time.monotonic() - self.first > _CLOSING:
             os._exit(STATUS)
+
+    def _see_dropped(self, dropped: sys.UnraisableHookArgs) -> None:
+        if isinstance(dropped.exc_value, KeyboardInterrupt):
+            self._is_lost = True
+            threading.Timer(_PAUSE, _interrupt_main_thread).start()
+
+
+def _interrupt_main_thread() -> None:
+    # not by `_thread.interrupt_main`, which wakes no thread that waits
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def _silence() -> None:

@@ -28,6 +28,9 @@ _SETTINGS = {
     "distributed.worker.memory.pause": False,
 }
 
+#: What the resource tracker does not say.
+_UNSAID = "ignore::UserWarning:multiprocessing.resource_tracker"
+
 #: Seconds that a worker which ends waits for the answer to its last heartbeat; its nanny, with less
 #: patience, kills it before.
 _LAST_HEARTBEAT = 10.0
@@ -163,7 +166,7 @@ class _Cluster(LocalCluster):
         # Ctrl-C is for the main process, which ends the run and with it the workers. This thread
         # starts their processes, which inherit what it blocks; the resource tracker, when it
         # starts, would lift the block.
-        resource_tracker.ensure_running()
+        start_resource_tracker()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         await self
 
@@ -179,6 +182,12 @@ class _Cluster(LocalCluster):
                 for name, spec in made.items()
             }
         return made
+
+
+def start_resource_tracker() -> None:
+    """Start the process that tidies up after workers that are killed, in silence."""
+    with environment({"PYTHONWARNINGS": _UNSAID}):
+        resource_tracker.ensure_running()
 
 
 def pin_to_free_gpu(

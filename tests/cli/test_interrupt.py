@@ -220,6 +220,27 @@ def test_what_shuts_down_or_is_cut_off_says_nothing(then, monkeypatch, capsys):
     assert capsys.readouterr().err == "stopped; run the same command again\n"
 
 
+class InterruptedAsItGoes:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+
+def drop_an_interrupt():
+    InterruptedAsItGoes()
+    time.sleep(10)
+    raise AssertionError("it goes on")
+
+
+def test_an_interrupt_that_is_dropped_is_raised_again(monkeypatch):
+    """As in a callback of the garbage collector, from which no exception gets out."""
+    monkeypatch.setattr("luxscale.cli.interrupt._silence", lambda: None)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with foreground(), pytest.raises(click.exceptions.Exit) as ended, end_in_one_line():
+        drop_an_interrupt()
+    assert ended.value.exit_code == STATUS
+
+
 ENDED = """
 import atexit, os, signal, sys
 atexit.register(os.kill, os.getpid(), signal.SIGINT)
@@ -251,13 +272,22 @@ def start(options):
     )
 
 
+def read_to_the_end(process, seconds):
+    """Return what a process says on standard error; one that does not end is killed."""
+    try:
+        return process.communicate(timeout=seconds)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise AssertionError(f"still running: {process.communicate()}") from None
+
+
 def interrupt_after(seconds, options):
     """Run a command, interrupt it, and check that it ends in one line; return whether it did."""
     process = start(options)
     assert process.stdout.readline() == "started\n"
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    errors = read_to_the_end(process, 60)
     if not process.returncode:  # on a fast machine it has ended
         return False
     assert process.returncode == STATUS
@@ -267,7 +297,7 @@ def interrupt_after(seconds, options):
 
 def finish(options):
     process = start(options)
-    _, errors = process.communicate(timeout=120)
+    errors = read_to_the_end(process, 120)
     assert (process.returncode, errors) == (0, "")
 
 
@@ -313,7 +343,7 @@ def test_a_training_that_was_interrupted_goes_on_from_its_checkpoint(command, tm
         if "training: iteration" in line:
             break
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    errors = read_to_the_end(process, 60)
     assert process.returncode == STATUS
     said = errors.splitlines()[-1]
     assert f"its model is in {part}, and training goes on from it with --initial {part}" in said

@@ -350,3 +350,16 @@ def test_ctrl_c_ends_workers_in_silence(moment, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert (output.splitlines()[-1], errors) == ("interrupted", "")
+
+
+TIDIED = """
+from multiprocessing import resource_tracker
+from luxscale.cluster.local import start_resource_tracker
+start_resource_tracker()
+resource_tracker.register("/luxscale-left-by-a-worker", "semaphore")
+"""
+
+
+def test_what_killed_workers_leave_is_tidied_up_in_silence():
+    ended = subprocess.run([sys.executable, "-c", TIDIED], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
