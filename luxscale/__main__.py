@@ -1,15 +1,44 @@
 """``python -m luxscale``: the command line."""
 
+import atexit
+import os
+import signal
 import sys
+
+#: Exit status of a command that Ctrl-C stopped.
+_STOPPED = 130
+
+
+class _End:
+    """What happens last: a process that was stopped ends before Python takes itself apart.
+
+    A library that was stopped while it loaded may crash as it is unloaded.
+    """
+
+    status = 0
+
+    def leave(self) -> None:
+        # what is finished is not stopped any more
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if self.status == _STOPPED:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(_STOPPED)
 
 
 def run() -> None:
     """Run the command that was given, and end this process."""
+    end = _End()
+    atexit.register(end.leave)  # what is registered first is called last
     try:
         _run_command()
     except KeyboardInterrupt:  # before the command line, which says more, was loaded
         print("stopped; run the same command again", file=sys.stderr)
-        sys.exit(130)
+        end.status = _STOPPED
+        sys.exit(_STOPPED)
+    except SystemExit as ended:
+        end.status = int(ended.code or 0)
+        raise
 
 
 def _run_command() -> None:

@@ -257,6 +257,30 @@ def test_an_interrupt_after_the_end_says_nothing():
     assert "region" in ended.stdout
 
 
+STOPPED = """
+import os
+from luxscale import __main__ as program
+
+class HalfLoaded:
+    def __del__(self):
+        os._exit(11)
+
+half_loaded = HalfLoaded()
+
+def stop():
+    raise KeyboardInterrupt
+
+program._run_command = stop
+program.run()
+"""
+
+
+def test_a_process_that_was_stopped_does_not_take_itself_apart():
+    """Libraries that were stopped while they loaded crash as they are unloaded."""
+    ended = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (STATUS, "stopped; run the same command again\n")
+
+
 #: A training that does not end by itself.
 ENDLESS = ["--method", "curved", "--latent-dim", "3", "--quadratic", "3", "--components", "8"]
 ENDLESS += ["--gaussians", "2", "--iterations", "100000"]
