@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import dask
@@ -25,6 +27,9 @@ UNITS = ("K", "dex(cm s-2)", "dex", "dex")
 
 #: Flags of XLA: code is not optimized, and products are of one thread, as every core has a process.
 QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_multi_thread_eigen=false"
+
+#: Objects that are made before the collector looks for garbage among them: Python looks at 700.
+GARBAGE = 20_000
 
 #: Modules that take longest, some by what is slow in them.
 LONGEST = {
@@ -61,6 +66,21 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         # every core has a process: threads of BLAS would wait for each other
         threadpool_limits(limits=1, user_api="blas")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """Import what is tested without a collection of garbage, and leave it out of those to come.
+
+    All of it stays, and to look through a million objects again and again takes seconds.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+        gc.set_threshold(GARBAGE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -120,7 +120,9 @@ def scheduler_killed(bench: Bench, result: Result) -> None:
 
 def worker_stalled(bench: Bench, result: Result) -> None:
     """A worker stops for good, as one does whose file system hangs."""
-    with bench.start("stalled", DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="10s") as command:
+    preload = repr([str(Path(__file__).with_name("impatient_scheduler.py"))])
+    impatient = {"DASK_DISTRIBUTED__SCHEDULER__PRELOAD": preload, "WORKER_TTL": "10"}
+    with bench.start("stalled", **impatient) as command:
         command.wait_for(bench.rng.randint(2, N_CHUNKS // 2))
         bench.rng.choice(command.workers()).send_signal(signal.SIGSTOP)
         result.injected += 1

@@ -57,7 +57,7 @@ def poll(condition: Callable[[], object], what: str) -> None:
     while not condition():
         if time.monotonic() > until:
             raise TimeoutError(f"waited {PATIENCE:g} s for {what}")
-        time.sleep(0.01)
+        time.sleep(0.03)
 
 
 def _slow() -> dict[str, str]:

@@ -8,7 +8,7 @@ import zarr
 import luxscale as lux
 from luxscale import store
 
-N_STARS, CHUNK = 120, 20
+N_STARS, CHUNK = 60, 20
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ LAYOUTS = {
     "spectra in chunks of features": {"flux": (20, 9), "flux_ivar": (20, 7)},
     "errors in chunks of other stars": {"flux": (20, 40), "flux_ivar": (50, 40)},
     "both, and stars not aligned": {"flux": (30, 11), "flux_ivar": (17, 40)},
-    "one chunk": {"flux": (120, 40), "flux_ivar": (120, 40)},
+    "one chunk": {"flux": (60, 40), "flux_ivar": (60, 40)},
     "a chunk a star": {"flux": (1, 40), "flux_ivar": (1, 40)},
 }
 

@@ -1,6 +1,7 @@
 import dataclasses
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,26 @@ from luxscale.store import chunks
 CHUNK, N_STARS = 20, 120
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory, _small_survey, small_model):
+    """A folder of a survey, a model and a catalogue to fill: two regions of three chunks."""
+    folder = tmp_path_factory.mktemp("region")
+    survey = _small_survey.isel(star=slice(0, N_STARS))
+    store.write_dataset(survey, folder / "s.zarr", chunk=CHUNK)
+    small_model.save(folder / "m.zarr")
+    Catalogue(plan_in(folder)).create()
+    return folder
+
+
 @pytest.fixture
-def plan(tmp_path, small_survey, small_model):
-    """A catalogue to fill: two regions of three chunks."""
-    store.write_dataset(small_survey.isel(star=slice(0, N_STARS)), tmp_path / "s.zarr", chunk=CHUNK)
-    small_model.save(tmp_path / "m.zarr")
-    plan = make_plan(*(tmp_path / f"{x}.zarr" for x in "smc"), region_stars=3 * CHUNK)
-    Catalogue(plan).create()
-    return plan
+def plan(tmp_path, begun):
+    """The plan of a copy of them."""
+    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
+    return plan_in(tmp_path)
+
+
+def plan_in(folder):
+    return make_plan(*(folder / f"{x}.zarr" for x in "smc"), region_stars=3 * CHUNK)
 
 
 def chunk_file(plan, name, number):
