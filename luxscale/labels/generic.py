@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 from luxscale.errors import InputError
 from luxscale.labels.base import Catalog, Label, LabelSettings
 from luxscale.labels.columns import Columns
-from luxscale.labels.units import parse_unit
+from luxscale.labels.units import is_linear, parse_unit
 from luxscale.schema.names import suggest_names
 
 NAME = "table"
 DOC = "any table astropy reads, with a mapping of labels to columns"
+
+#: Names of columns of logarithms, and of their errors.
+_LOGARITHM = re.compile(r"(e_)?(log|lg)(10)?_?[a-z]+", re.IGNORECASE)
 
 _UNITS = {"teff": "K", "logg": "dex(cm s-2)"}
 
@@ -39,11 +43,14 @@ def describe_table(settings: LabelSettings, table: Columns) -> Catalog:
                 raise InputError(f"{table.path}: {given} name {label!r}; {hint}")
     labels = {}
     for label, column in settings.columns.items():
-        labels[label] = Label(
+        found = Label(
             column=table.require(column),
             units=_find_unit(label, column, settings, table),
             err=_find_error_column(label, column, settings, table),
         )
+        if label not in settings.units:
+            _check_names(label, found, table)
+        labels[label] = found
     assert settings.key is not None
     return Catalog(
         name=NAME,
@@ -67,6 +74,24 @@ def _find_unit(label: str, column: str, settings: LabelSettings, table: Columns)
     with contextlib.suppress(ValueError):  # "km s-1", as units of known catalogues are written
         return str(stated.to_string("fits"))
     return str(stated)
+
+
+def _check_names(label: str, found: Label, table: Columns) -> None:
+    """Refuse a column that is a logarithm by its name alone, of a label that is none."""
+    if not is_linear(found.units):
+        return
+    for column in (found.column, found.err):
+        if column is None or parse_unit(table.get_unit(column)) is not None:
+            continue
+        if _LOGARITHM.fullmatch(column):
+            raise InputError(
+                f"{table.path}: column {column!r} is a logarithm by its name, and {label!r} is in "
+                f"{found.units}; state the column's unit in the file, such as dex({found.units}), "
+                f"or take the column as a label log_{label} in dex: columns={{'log_{label}': "
+                f"{column!r}}} or --labels-setting column.log_{label}={column}. If it is none, say "
+                f"so by units={{{label!r}: {found.units!r}}} or --labels-setting "
+                f"unit.{label}={found.units}"
+            )
 
 
 def _find_error_column(

@@ -17,7 +17,7 @@ from luxscale.labels.abundances import (
 )
 from luxscale.labels.base import Catalog, Label, LabelSettings
 from luxscale.labels.rows import find_flagged, make_flag_mask
-from luxscale.labels.units import convert_error, convert_unit, crosses_logarithm, propagate_error
+from luxscale.labels.units import ErrorUnits, convert_error, convert_unit
 from luxscale.schema.names import suggest_names
 from luxscale.schema.placeholders import is_sentinel
 
@@ -180,6 +180,10 @@ def read_values(
         for reason, n in zip(_REASONS, n_by_reason, strict=True):
             if reason and n:
                 counts[f"{source.name}: {reason}"] = int(n)
+        label = catalog.labels[source.published]
+        if _get_error_units(label, inputs.file_units).is_in_dex:
+            made = f"{source.name}: error in dex, made one in {label.units}"
+            counts[made] = int(is_given.sum())
     return value, err, counts
 
 
@@ -222,13 +226,14 @@ def _read_published(inputs: _Inputs, name: str) -> _Values:
     column = f"{where}: column {label.column!r}"
     converted = convert_unit(value, unit, label.units, column)
     if label.err is not None and label.index is None:
-        err_unit, err_column = file_units.get(label.err) or unit, f"{where}: column {label.err!r}"
-        if crosses_logarithm(unit, label.units):
-            err = convert_error(err, err_unit, unit, err_column)
-            err = propagate_error(value, err, unit, label.units, column)
-        else:
-            err = convert_error(err, err_unit, label.units, err_column)
+        units = _get_error_units(label, file_units)
+        err = convert_error(value, err, units, (column, f"{where}: column {label.err!r}"))
     return _Values(converted, err, why)
+
+
+def _get_error_units(label: Label, file_units: Mapping[str, str]) -> ErrorUnits:
+    errors = "" if label.err is None else file_units.get(label.err, "")
+    return ErrorUnits(file_units.get(label.column, ""), errors, label.units)
 
 
 def _read_numbers(data: Data, label: Label, where: str) -> np.ndarray:

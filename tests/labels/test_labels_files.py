@@ -150,6 +150,48 @@ def test_errors_of_values_become_those_of_logarithms(tmp_path):
     np.testing.assert_allclose(found.err[:, 0], np.array([0.01, 0.02]) / np.log(10), rtol=1e-3)
 
 
+def write_units(path, units, **columns):
+    table = Table({"id": ["a", "b"], **columns})
+    for name, unit in units.items():
+        table[name].unit = unit
+    table.write(path)
+    return path
+
+
+@pytest.mark.parametrize("err_unit", ["dex", "dex(K)"])
+def test_errors_in_dex_beside_linear_values_become_linear(err_unit, tmp_path):
+    columns = {"t": [5000.0, 4000.0], "e_t": [0.01, 0.02]}
+    path = write_units(tmp_path / "a.ecsv", {"e_t": err_unit}, **columns)
+    found = read_labels(path, settings=LabelSettings(key="id", columns={"teff": "t"}))
+    expected = np.log(10) * np.array([5000, 4000]) * [0.01, 0.02]
+    np.testing.assert_allclose(found.err[:, 0], expected, rtol=1e-3)
+    assert found.counts["teff: error in dex, made one in K"] == 2
+
+
+def test_linear_errors_beside_logarithms_are_refused(tmp_path):
+    columns = {"g": [2.5, 2.0], "e_g": [0.1, 0.1]}
+    path = write_units(tmp_path / "a.ecsv", {"g": "dex(cm s-2)", "e_g": "cm s-2"}, **columns)
+    with pytest.raises(InputError, match=r"'e_g' is in 'cm / s2', .* write the errors in dex"):
+        read_labels(path, settings=LabelSettings(key="id", columns={"logg": "g"}))
+
+
+def test_errors_of_degrees_are_kelvin(tmp_path):
+    columns = {"t": [4000.0, 5000.0], "e_t": [20.0, 30.0]}
+    path = write_units(tmp_path / "a.ecsv", {"t": "deg_C", "e_t": "K"}, **columns)
+    found = read_labels(path, settings=LabelSettings(key="id", columns={"teff": "t"}))
+    np.testing.assert_allclose(found.err[:, 0], [20, 30])
+
+
+@pytest.mark.parametrize(("column", "error"), [("logTeff", "e_t"), ("t", "e_log_t")])
+def test_columns_of_logarithms_by_name_are_refused_for_linear_labels(column, error, tmp_path):
+    path = write_units(tmp_path / "a.ecsv", {}, **{column: [3.7, 3.6], error: [0.1, 0.1]})
+    given = {"key": "id", "columns": {"teff": column}, "errors": {"teff": error}}
+    with pytest.raises(InputError, match=r"is a logarithm by its name, and 'teff' is in K; state"):
+        read_labels(path, settings=LabelSettings(**given))
+    said = read_labels(path, settings=LabelSettings(**given, units={"teff": "K"}))
+    assert said.value[0, 0] == 3.7
+
+
 @pytest.mark.parametrize("before", ["# ID,", "#ID,", "# by hand\n# ID,", "# one, two, three\nID,"])
 def test_a_comment_that_names_the_columns_is_their_first_line(before, tmp_path):
     path = tmp_path / "labels.csv"
