@@ -13,6 +13,9 @@ from luxscale.analysis.evaluate import STATISTICS, label_units
 #: Statistics in the units of the label.
 _IN_UNITS = ("bias", "rmse", "robust_scatter", "median_err")
 
+#: Letters of a line, where tables are folded.
+_WIDTH = 100
+
 _HEADINGS = ("label", "unit", "n", "bias", "RMSE", "robust scatter", "median err", "pull")
 
 
@@ -61,6 +64,42 @@ def align_rows(rows: Sequence[Sequence[str]], n_words: int = 0) -> str:
         figures = map(str.rjust, cells[n_words:], widths[n_words:])
         lines.append("  ".join([*words, *figures]).rstrip())
     return "\n".join(lines)
+
+
+def fold_rows(
+    rows: Sequence[Sequence[str]], groups: Sequence[int], *, repeated: int = 1, n_words: int = 0
+) -> str:
+    """Return rows of cells as aligned columns, folded into several tables where they are too wide.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of str
+    groups : sequence of int
+        How many of the columns after those that are repeated stay together, in their order.
+    repeated : int
+        First columns, which every table has.
+    n_words : int
+        As of `align_rows`.
+    """
+    tables: list[list[int]] = []
+    columns = first = list(range(repeated))
+    start = repeated
+    for size in groups:
+        group = list(range(start, start + size))
+        start += size
+        if columns != first and _measure_width(rows, columns + group) > _WIDTH:
+            tables.append(columns)
+            columns = first
+        columns = columns + group
+    tables.append(columns)
+    return "\n\n".join(
+        align_rows([[row[i] for i in columns] for row in rows], n_words) for columns in tables
+    )
+
+
+def _measure_width(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> int:
+    widths = [max(len(row[i]) for row in rows) for i in columns]
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def _format_cells(record: Mapping[str, Any]) -> tuple[str, ...]:

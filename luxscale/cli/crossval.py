@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 from luxscale.cli.base import JSON, QUIET, add_selection, choose_log, main, select_stars, show
 from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.cli.fit import add_label_clip, add_sizes
-from luxscale.training.methods import list_methods_with_free_latents
+from luxscale.training.methods import LABEL_CLIP, list_methods_with_free_latents
 from luxscale.training.recipes import NAMES
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def crossval(
     method: str | None,
     selection: Selection,
     outputs: tuple[str, ...],
-    label_clip: float,
+    label_clip: float | None,
     log: str | None,
     cluster: Cluster,
     as_json: bool,
@@ -150,7 +151,7 @@ def crossval(
         outputs=outputs or None,
         condition=selection.condition,
         stars=selection.choice.text or None,
-        label_clip=label_clip,
+        label_clip=LABEL_CLIP if label_clip is None else label_clip,
         **settings,
     )
     log = choose_log(log, out)
@@ -239,10 +240,8 @@ def _explain_choice(choice: Choice, gain: str) -> str:
     if not gain:
         return "the best"
     best = cv.describe_setting(choice.best)
-    return (
-        "the simplest within one standard error of the best\n"
-        f"the best, {best}, would bring RMSE of {gain}"
-    )
+    gains = textwrap.fill(f"the best, {best}, would bring RMSE of {gain}", 100)
+    return f"the simplest within one standard error of the best\n{gains}"
 
 
 def _describe_curve(
@@ -256,7 +255,7 @@ def _describe_curve(
 
     curve = cv.measure_learning_curve(results, dict(choice.setting))
     advice = cv.advise_on_stars(curve)
-    text = f"\nits learning curve:\n\n{cv.format_curve(curve)}\n{advice}\n"
+    text = f"\nits learning curve:\n\n{cv.format_curve(curve)}\n{textwrap.fill(advice, 100)}\n"
     found: dict[str, Any] = {"learning_curve": cv.list_curve(curve), "more_stars": advice}
     if figure is not None:
         store.save_figure(plot.learning_curve(curve)[0].get_figure(root=True), figure)

@@ -18,6 +18,7 @@ from luxscale.cli.base import (
     show,
 )
 from luxscale.training.methods import (
+    FOLDS,
     LABEL_CLIP,
     METHODS,
     list_methods_with,
@@ -51,10 +52,9 @@ def add_sizes(*, several: bool) -> Callable[[Command], Command]:
 add_label_clip = click.option(
     "--label-clip",
     type=click.FloatRange(0, min_open=True),
-    default=LABEL_CLIP,
-    show_default=True,
+    default=None,
     help="Set labels aside that differ from what their spectra tell by more than so many robust "
-    "standard deviations; inf keeps all.",
+    f"standard deviations; inf keeps all. [default: {LABEL_CLIP:g}]",
 )
 
 
@@ -137,15 +137,14 @@ add_label_clip = click.option(
 @click.option(
     "--folds",
     type=click.IntRange(1),
-    default=5,
-    show_default=True,
-    help="Folds on which label misfit is measured; 1 measures none.",
+    default=None,
+    help=f"Folds on which label misfit is measured; 1 measures none. [default: {FOLDS}]",
 )
 @add_label_clip
 @click.option(
     "--initial",
     help="Go on from this model, on the same stars or others, which may have more labels and "
-    "outputs; or from a checkpoint.",
+    "outputs; or from a checkpoint. Its settings are kept.",
 )
 @click.option(
     "--checkpoint",
@@ -166,8 +165,8 @@ def train(
     windows: dict[str, list[tuple[float, float]]],
     selection: Selection,
     outputs: tuple[str, ...],
-    folds: int,
-    label_clip: float,
+    folds: int | None,
+    label_clip: float | None,
     overwrite: bool,
     as_json: bool,
     quiet: bool,

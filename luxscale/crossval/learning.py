@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.analysis.evaluate import LABEL
-from luxscale.analysis.tables import align_rows, count_decimals, round_to
+from luxscale.analysis.tables import count_decimals, fold_rows, round_to
 from luxscale.crossval.axes import SHARE
 from luxscale.crossval.choice import find_axes, find_labels
 from luxscale.crossval.frame import get_error_name
@@ -186,7 +186,8 @@ def format_curve(curve: xr.Dataset) -> str:
         for i, value in enumerate(rmse[:-1]):
             row += [round_to(value, places), _format_percent(curve, "excess", (i, k))]
         rows.append([*row, round_to(rmse[-1], places), _format_percent(curve, "gain", k)])
-    return "\n".join([align_rows(rows), "", *_LEGEND])
+    groups = [2] * len(counts)
+    return "\n".join([fold_rows(rows, groups, repeated=2), "", *_LEGEND])
 
 
 def _format_percent(curve: xr.Dataset, name: str, at: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.analysis.evaluate import LABEL
-from luxscale.analysis.tables import align_rows, count_decimals, round_to
+from luxscale.analysis.tables import count_decimals, fold_rows, round_to
 from luxscale.crossval.axes import format_value, list_settings, name_axis
 from luxscale.crossval.choice import (
     Choice,
@@ -146,7 +146,8 @@ def format_table(records: Sequence[Mapping[str, Any]], choice: Choice | None = N
             rows[-1].append(round_to(record["label_rmse"][label], places[label]))
             rows[-1].append(round_to(record["label_pull"][label], 2))
         rows[-1].append(round_to(record["seconds"], 1))
-    return "\n".join([align_rows(rows), "", *_LEGEND])
+    groups = [1, 1, *[2] * len(labels), 1]
+    return "\n".join([fold_rows(rows, groups, repeated=1 + len(axes)), "", *_LEGEND])
 
 
 def _count_places(records: Sequence[Mapping[str, Any]], label: str) -> int:

@@ -18,7 +18,6 @@ from luxscale import store
 from luxscale.errors import InputError
 from luxscale.export import fits, hats, parquet, tables
 from luxscale.export.columns import Table, make_table
-from luxscale.export.source import Source
 from luxscale.progress import Progress
 from luxscale.store import damage
 
@@ -138,9 +137,9 @@ def export_catalog(
         write = functools.partial(hats.write_hats, order=healpix_order, name=target.stem)
     with _locate_damage(catalog):
         table = make_table(
-            Source.open(catalog, "catalogue"),
-            survey=None if survey is None else Source.open(survey, "survey"),
-            survey_columns=columns,
+            catalog,
+            survey=survey,
+            columns=columns,
             covariance=covariance,
             latents=latents,
             unfinished=unfinished,
@@ -202,9 +201,9 @@ def to_table(
     """
     with _locate_damage(catalog):
         table = make_table(
-            Source.open(catalog, "catalogue"),
-            survey=None if survey is None else Source.open(survey, "survey"),
-            survey_columns=columns,
+            catalog,
+            survey=survey,
+            columns=columns,
             covariance=covariance,
             latents=latents,
             unfinished=unfinished,

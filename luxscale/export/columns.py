@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,15 +142,15 @@ def _blank(values: np.ndarray, done: np.ndarray, name: str) -> np.ndarray:
 
 
 def make_table(
-    catalog: Source,
+    catalog: str | Path | xr.Dataset,
     *,
-    survey: Source | None = None,
-    survey_columns: Sequence[str] = (),
-    covariance: bool = False,
-    latents: bool = True,
-    unfinished: bool = False,
+    survey: str | Path | xr.Dataset | None,
+    columns: Sequence[str],
+    covariance: bool,
+    latents: bool,
+    unfinished: bool,
 ) -> Table:
-    """Lay a catalogue out as a table.
+    """Lay a catalogue out as a table; see `luxscale.export.export_catalog`.
 
     Reads ``status``, and identifiers to compare with the survey's.
 
@@ -159,35 +160,37 @@ def make_table(
         If there is no finished catalogue, a column is missing or cannot be expressed, or the survey
         has other stars.
     """
-    require_catalog(catalog.dataset, catalog.where)
-    n_stars = catalog.dataset.sizes[STAR]
-    status = catalog.variables["status"].values
+    source = Source.open(catalog, "catalogue")
+    beside = None if survey is None else Source.open(survey, "survey")
+    require_catalog(source.dataset, source.where)
+    n_stars = source.dataset.sizes[STAR]
+    status = source.variables["status"].values
     n_not_done = int(np.count_nonzero(status == NOT_DONE))
     if n_not_done and not unfinished:
         raise InputError(
-            f"{catalog.where}: {n_not_done:,} of {n_stars:,} stars are not done; finish it with "
+            f"{source.where}: {n_not_done:,} of {n_stars:,} stars are not done; finish it with "
             "`luxscale label`, or export it as it is, these stars with status 0 and no values "
             "(--unfinished)"
         )
-    columns = _list_columns(catalog, survey, survey_columns, covariance)
+    found = _list_columns(source, beside, columns, covariance)
     if not latents:
-        columns = tuple(column for column in columns if column.source != "latent")
+        found = tuple(column for column in found if column.source != "latent")
     variables = {
-        c.source: catalog.variables[c.source] for c in columns if not c.source.startswith(_SURVEY)
+        c.source: source.variables[c.source] for c in found if not c.source.startswith(_SURVEY)
     }
-    block = _get_block(catalog.dataset, columns)
-    if survey is not None:
-        _check_stars(catalog, survey, block)
-        variables |= {f"{_SURVEY}{name}": survey.variables[name] for name in survey_columns}
+    block = _get_block(source.dataset, found)
+    if beside is not None:
+        _check_stars(source, beside, block)
+        variables |= {f"{_SURVEY}{name}": beside.variables[name] for name in columns}
     return Table(
-        columns=columns,
+        columns=found,
         variables=variables,
         n_stars=n_stars,
         n_not_done=n_not_done,
         n_unreadable=int(np.count_nonzero(status == UNREADABLE)),
         block=block,
-        provenance=_describe_provenance(catalog.dataset),
-        flags=_list_flags(catalog.dataset),
+        provenance=_describe_provenance(source.dataset),
+        flags=_list_flags(source.dataset),
     )
 
 

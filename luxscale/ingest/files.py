@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from luxscale.errors import InputError
@@ -118,8 +117,7 @@ def _search_directory(top: str, fmt: Format) -> Iterator[str]:
     for folder, folders, names in os.walk(top, followlinks=True):
         folders[:] = [name for name in folders if _visit(os.path.join(folder, name), visited)]
         for name in names:
-            # fnmatch itself tells capitals apart on some systems alone
-            if any(fnmatchcase(name.lower(), pattern.lower()) for pattern in fmt.pattern):
+            if fmt.match_name(name):
                 yield os.path.join(folder, name)
 
 

@@ -22,6 +22,7 @@ from luxscale.ingest.layout import SOURCE, Layout, arrange_stars
 from luxscale.ingest.paths import make_storable, restore_path
 from luxscale.ingest.plan import Plan
 from luxscale.ingest.settings import Settings, make_plan
+from luxscale.model.file import FORMAT
 from luxscale.progress import Progress
 from luxscale.readers import get_format
 from luxscale.schema.stars import StarIndex
@@ -222,8 +223,16 @@ def _iterate_paths(paths: str | Path | Iterable[str | Path]) -> Iterator[str]:
             raise InputError(_describe_no_path(path))
         path = os.fspath(path)
         if store.is_store(path):
-            raise InputError(f"{path}: a Zarr store, no survey file; open it with lux.open_survey")
+            raise InputError(f"{path}: {_describe_store(path)}")
         yield path
+
+
+def _describe_store(path: str) -> str:
+    """Return what a store is, and what opens it."""
+    found = str((store.read_attributes(path) or {}).get("format", ""))
+    what = store.describe_kind(found) if found.startswith("luxscale-") else "a Zarr store"
+    opener = {"": "open_survey", store.SURVEY_FORMAT: "open_survey", FORMAT: "load_model"}
+    return f"{what}, no survey file; open it with lux.{opener.get(found, 'store.open_dataset')}"
 
 
 def _read_all(plan: Plan, grid: np.ndarray, files: Sequence[str]) -> Gathered:

@@ -1,6 +1,6 @@
 """Labels from catalogues, joined to stars by identifier.
 
-Imports schema and what it stands on.
+Imports readers and what it stands on.
 
 Flags, sentinels, errors and duplicates are seen to when a catalogue is read.
 """
@@ -57,7 +57,8 @@ def read_labels(
     Parameters
     ----------
     path : str or Path
-        FITS (also with gzip), CSV, ECSV, Parquet (``pip install 'luxscale[export]'``) or VOTable.
+        FITS, CSV, ECSV, VOTable (each also compressed, .gz or .bz2), Parquet (``pip install
+        'luxscale[export]'``), or named arrays in npz or HDF5.
     catalog : str, optional
         Name of a catalogue that ``luxscale formats`` lists, or ``"table"``; recognised by its
         columns if not given.

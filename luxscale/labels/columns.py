@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from luxscale.errors import InputError
+from luxscale.labels.arrays import ArrayTable
 from luxscale.labels.parquet import ParquetTable
 from luxscale.labels.text import decode_text, drop_comments, find_separator
+from luxscale.readers.compressed import UNPACK_ERRORS, remove_ending, unpack_stream
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.names import suggest_names
 
@@ -40,6 +39,9 @@ _FORMATS = {
     ".xml": "votable",
 }
 
+#: Endings of files of named arrays.
+_ARRAYS = (".npz", ".h5", ".hdf5")
+
 
 class Columns:
     """A table in a file.
@@ -47,8 +49,9 @@ class Columns:
     Parameters
     ----------
     path : str or Path
-        FITS (also with gzip), CSV, ECSV, Parquet or VOTable, by its ending; FITS by its first
-        bytes. A folder is one of Parquet. What separates columns of CSV is told by the first line.
+        CSV, ECSV, Parquet, VOTable, npz or HDF5, by its ending; FITS by its first bytes. Text and
+        FITS may be compressed (.gz, .bz2). A folder is one of Parquet. What separates columns of
+        CSV is told by the first line.
 
     Attributes
     ----------
@@ -63,7 +66,7 @@ class Columns:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
-        self._table: _FitsTable | _MemoryTable | ParquetTable
+        self._table: _FitsTable | _MemoryTable | ParquetTable | ArrayTable
         if self.path.is_dir():
             self._table = _open_parquet(self.path)
         elif not self.path.is_file():
@@ -119,20 +122,12 @@ class Columns:
         return {name: found[column] for name, column in wanted.items()}
 
 
-def _open_unpacked(path: Path) -> BinaryIO:
-    with path.open("rb") as file:
-        is_packed = file.read(2) == b"\x1f\x8b"
-    if is_packed:
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    return path.open("rb")
-
-
 def _is_fits(path: Path) -> bool:
-    with _open_unpacked(path) as file:
+    with path.open("rb") as packed, unpack_stream(packed) as file:
         try:
             return file.read(9) == b"SIMPLE  ="
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path}: damaged gzip file: {error}") from error
+        except UNPACK_ERRORS as error:
+            raise InputError(f"{path}: damaged compressed file: {error}") from error
 
 
 def _open_parquet(path: Path) -> ParquetTable:
@@ -146,10 +141,13 @@ def _open_parquet(path: Path) -> ParquetTable:
         raise InputError(f"{path}: no table in it: {type(error).__name__}: {error}") from error
 
 
-def _read_table(path: Path) -> _MemoryTable | ParquetTable:
-    ending = Path(path.name.removesuffix(".gz")).suffix.lower()
+def _read_table(path: Path) -> _MemoryTable | ParquetTable | ArrayTable:
+    ending = Path(remove_ending(path.name)).suffix.lower()
+    if ending in _ARRAYS:
+        return ArrayTable(path)
     if ending not in _FORMATS:
-        raise InputError(f"{path}: not FITS, and its ending is none of {', '.join(_FORMATS)}")
+        known = ", ".join([*_FORMATS, *_ARRAYS])
+        raise InputError(f"{path}: not FITS, and its ending is none of {known}")
     if _FORMATS[ending] == "parquet":
         return _open_parquet(path)
     with warnings.catch_warnings():
@@ -170,7 +168,7 @@ def _read_with_astropy(path: Path, table_format: str) -> Table:
 
     if not table_format.startswith("ascii."):
         return Table.read(path, format=table_format)
-    with _open_unpacked(path) as file:
+    with path.open("rb") as packed, unpack_stream(packed) as file:
         text = decode_text(file.read())
     if table_format == "ascii.ecsv":
         return Table.read(text.splitlines(), format=table_format)
@@ -252,7 +250,7 @@ class _FitsTable:
     def _read_blocks(self) -> Iterator[np.ndarray]:
         row_bytes = self.dtype.itemsize
         block_rows = max(BLOCK_BYTES // row_bytes, 1)
-        with contextlib.closing(_open_unpacked(self.path)) as file:
+        with self.path.open("rb") as packed, unpack_stream(packed) as file:
             file.seek(self.start)
             for rows in iterate_blocks(self.n_rows, block_rows):
                 n_rows = rows.stop - rows.start
@@ -262,7 +260,7 @@ class _FitsTable:
     def _read_bytes(self, file: BinaryIO, size: int) -> bytes:
         try:
             raw = file.read(size)
-        except (OSError, EOFError, zlib.error) as error:
+        except UNPACK_ERRORS as error:
             raise InputError(f"{self.path}: damaged: {error}") from error
         if len(raw) < size:
             raise InputError(

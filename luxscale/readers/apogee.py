@@ -222,7 +222,7 @@ FORMATS = (
         bits=BITS,
         bad=BAD,
         continuum="chebyshev",
-        pattern=("apStar-*.fits", "apStar-*.fits.gz", "asStar-*.fits", "asStar-*.fits.gz"),
+        pattern=("apStar-*.fits", "asStar-*.fits"),
         options=(
             Option(
                 "rows",
@@ -238,7 +238,7 @@ FORMATS = (
         doc="APOGEE spectra over the continuum of ASPCAP (SDSS DR10 to DR17)",
         read=read_aspcapstar,
         grid=GRID,
-        pattern=("aspcapStar-*.fits", "aspcapStar-*.fits.gz"),
+        pattern=("aspcapStar-*.fits",),
         tried="real",
     ),
 )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
+from luxscale.readers.compressed import remove_ending
 from luxscale.readers.fitsfile import (
     MOST_BYTES,
     BadFile,
@@ -170,7 +172,8 @@ class Format:
         Whether spectra are shifted to the rest frame unless told otherwise.
     options : tuple of Option
     pattern : tuple of str
-        How files are named, by which they are found in a directory.
+        How files are named, by which they are found in a directory; compressed ones have another
+        ending in addition.
     main : callable
         Of a file's path, returns that of the file by which its star is read, where a star has
         several.
@@ -201,6 +204,12 @@ class Format:
     many: bool = False
     general: bool = False
     tried: str = "description"
+
+    def match_name(self, name: str) -> list[str]:
+        """Return which of the patterns a file's name has, in capitals or not, compressed or not."""
+        # fnmatch itself tells capitals apart on some systems alone
+        plain = remove_ending(name.lower())
+        return [pattern for pattern in self.pattern if fnmatchcase(plain, pattern.lower())]
 
 
 def check_wavelength(wavelength: np.ndarray) -> None:

@@ -178,7 +178,7 @@ FORMATS = (
         bad=BAD,
         continuum="chebyshev",
         velocities=True,
-        pattern=("spec-*.fits", "spec-*.fits.gz"),
+        pattern=("spec-*.fits",),
         options=(
             Option("mask", "and", ("and", "or"), "bits set in all exposures of a pixel, or in any"),
         ),

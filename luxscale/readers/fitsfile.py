@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gzip
 import io
 import math
 import string
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from luxscale.errors import InputError
+from luxscale.readers.compressed import UNPACK_ERRORS, read_unpacked
 
 #: A file of one star that is larger is not of its format: sixty visits of APOGEE take 30 MB.
 MOST_BYTES = 128 * 2**20
@@ -287,7 +286,7 @@ class HduList:
 
 @contextlib.contextmanager
 def open_fits(path: str | Path) -> Iterator[HduList]:
-    """Open a FITS file of one star, plain or compressed by gzip, read whole.
+    """Open a FITS file of one star, plain or compressed by gzip or bzip2, read whole.
 
     Raises
     ------
@@ -297,7 +296,7 @@ def open_fits(path: str | Path) -> Iterator[HduList]:
     """
     try:
         raw = _read_bytes(Path(path))
-    except (OSError, EOFError, zlib.error) as error:
+    except UNPACK_ERRORS as error:
         raise BadFile(f"cannot be read: {type(error).__name__}: {error}") from error
     if not raw:
         raise BadFile("empty file")
@@ -333,12 +332,9 @@ def _read_bytes(path: Path) -> bytes:
         raise BadFile("no such file")
     if path.stat().st_size > MOST_BYTES:
         raise BadFile(_TOO_LARGE)
-    raw = path.read_bytes()
-    if raw.startswith(b"\x1f\x8b"):
-        with gzip.open(path) as packed:
-            raw = packed.read(MOST_BYTES + 1)
-        if len(raw) > MOST_BYTES:
-            raise BadFile(_TOO_LARGE)
+    raw = read_unpacked(path, MOST_BYTES)
+    if len(raw) > MOST_BYTES:
+        raise BadFile(_TOO_LARGE)
     return raw
 
 

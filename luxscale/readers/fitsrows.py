@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from luxscale.readers.compressed import is_compressed
 from luxscale.readers.fitsfile import BadFile, HduList, open_fits, raise_bad_file
 
 
@@ -34,7 +35,7 @@ class _Bytes:
 def open_large_fits(path: str | Path) -> Iterator[HduList]:
     """Open a FITS file of any size, of which `Hdu.read_rows` reads some.
 
-    One compressed by gzip may be as large as a file of one star, see `open_fits`.
+    One compressed by gzip or bzip2 may be as large as a file of one star, see `open_fits`.
 
     Raises
     ------
@@ -43,7 +44,7 @@ def open_large_fits(path: str | Path) -> Iterator[HduList]:
     if not Path(path).is_file():
         raise BadFile("no such file")
     with Path(path).open("rb") as file:
-        if file.read(2) == b"\x1f\x8b":
+        if is_compressed(file.read(3)):
             with open_fits(path) as hdus:
                 yield hdus
             return

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import gzip
 import io
 import os
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 import numpy as np
 import pandas as pd
 
 from luxscale.readers.base import BLOCK, BadFile, Format, Hdu, Spectra, compute_ivar
+from luxscale.readers.compressed import UNPACK_ERRORS, remove_ending, unpack_stream
 from luxscale.readers.fitsrows import open_large_fits
 from luxscale.schema.blocks import iterate_blocks
 
@@ -51,7 +50,7 @@ def read_xp(path: str | Path) -> Iterator[Spectra]:
     BadFile
     """
     try:
-        with Path(path).open("rb") as file, _open_unpacked(file) as content:
+        with Path(path).open("rb") as file, unpack_stream(file) as content:
             is_fits = content.read(9) == b"SIMPLE  ="
             if not is_fits:
                 content.seek(0)
@@ -60,16 +59,8 @@ def read_xp(path: str | Path) -> Iterator[Spectra]:
             yield from _read_fits(path)
     except (FileNotFoundError, IsADirectoryError):
         raise BadFile("no such file") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except UNPACK_ERRORS as error:
         raise BadFile(f"cannot be unpacked: {error}") from error
-
-
-def _open_unpacked(file: IO[bytes]) -> IO[bytes]:
-    magic = file.read(2)
-    file.seek(0)
-    if magic == b"\x1f\x8b":
-        return cast("IO[bytes]", gzip.open(file))
-    return file
 
 
 def _read_fits(path: str | Path) -> Iterator[Spectra]:
@@ -287,7 +278,7 @@ def _read_sampling_file(path: Path) -> np.ndarray | None:
 
 
 def _split_suffix(name: str) -> tuple[str, str]:
-    stem, dot, suffix = name.removesuffix(".gz").rpartition(".")
+    stem, dot, suffix = remove_ending(name).rpartition(".")
     return stem, dot + suffix
 
 
@@ -328,7 +319,7 @@ FORMATS = (
         grid=GRID,
         units="nm",
         continuum="scale",
-        pattern=("*.csv", "*.csv.gz", "*.ecsv", "*.ecsv.gz", "*.fits"),
+        pattern=("*.csv", "*.ecsv", "*.fits"),
         main=find_spectra_file,
         many=True,
     ),

@@ -274,7 +274,7 @@ FORMATS = (
         continuum="chebyshev",
         options=_OPTIONS,
         velocities=True,
-        pattern=("spec-*.fits", "spec-*.fits.gz"),
+        pattern=("spec-*.fits",),
         tried="real",
     ),
     Format(
@@ -288,6 +288,6 @@ FORMATS = (
         rest_frame=False,
         options=_OPTIONS,
         velocities=True,
-        pattern=("med-*.fits", "med-*.fits.gz"),
+        pattern=("med-*.fits",),
     ),
 )

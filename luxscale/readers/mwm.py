@@ -237,7 +237,7 @@ def _make_format(
         bits=bits,
         bad=bad,
         continuum="file",
-        pattern=(f"{kind}-*.fits", f"{kind}-*.fits.gz"),
+        pattern=(f"{kind}-*.fits",),
         options=options,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 
 from luxscale.errors import InputError
 from luxscale.readers import FORMATS, Format
@@ -72,10 +71,10 @@ def find_named(path: str) -> list[Format]:
     They are those with names of their own, and only if there are none, those that have nothing but
     an ending in common.
     """
-    name = os.path.basename(path).lower()
+    name = os.path.basename(path)
     own, by_ending = [], []
     for fmt in FORMATS.values():
-        patterns = [p.lower() for p in fmt.pattern if fnmatchcase(name, p.lower())]
+        patterns = fmt.match_name(name)
         if any(not pattern.startswith("*.") for pattern in patterns):
             own.append(fmt)
         elif patterns:

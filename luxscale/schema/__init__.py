@@ -1,4 +1,4 @@
 """What a survey, a model and a catalogue are: names, dims, dtypes, flags. No files, no JAX.
 
-Imports errors and what it stands on.
+Imports errors, progress and what they stand on.
 """

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
+from luxscale.schema.operators import find_misspelt
 from luxscale.schema.quantities import Value, read_quantities
 
 #: What a number without a dtype counts as.
@@ -104,7 +105,8 @@ def _parse(condition: str, where: str) -> tuple[ast.expr, list[str]]:
         tree = ast.parse(condition.strip(), mode="eval").body
         return tree, _list_names(tree)
     except SyntaxError as error:
-        raise InputError(f"{where}: {error.msg}; write it as {_EXAMPLE!r}") from None
+        advice = find_misspelt(condition) or "write it"
+        raise InputError(f"{where}: {error.msg}; {advice} as {_EXAMPLE!r}") from None
     except (ValueError, RecursionError, MemoryError) as error:
         reason = str(error) or "it is nested too deeply"
         raise InputError(f"{where}: cannot be read ({reason}); write a simpler one") from None

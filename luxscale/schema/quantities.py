@@ -176,13 +176,15 @@ def _find(
     full = [other for other in known if other.endswith(f".{name}")]
     if full:
         raise InputError(f"{where}: {name!r} may be any of several: write {' or '.join(full)}")
+    plain = [other for other in known if "." not in other]
     if name in dataset.variables:
         dims = dataset.variables[name].dims
         if dims == (STAR,):
             dtype = dataset.variables[name].dtype
             raise InputError(f"{where}: {name!r} is {dtype}; what is compared is numbers or text")
-        raise InputError(f"{where}: {name!r} {dims} is not one value for each star")
-    plain = [other for other in known if "." not in other]
+        raise InputError(
+            f"{where}: {name!r} {dims} is not one value for each star; {suggest_names(name, plain)}"
+        )
     raise InputError(f"{where}: nothing is called {name!r}; {suggest_names(name, plain)}")
 
 

@@ -11,9 +11,15 @@ import hashlib
 
 import numpy as np
 
+from luxscale.progress import Progress
+from luxscale.schema.blocks import iterate_blocks
+
 #: Bytes of a hash that a set keeps: eight letters of base 64, and among 10 million stars and a set
 #: of 10,000 a chance of 1 in 2,800 that any is taken for another.
 _KEPT = 6
+
+#: Stars that are hashed at once, and beyond which progress is shown: these take a few seconds.
+_BLOCK, _PROMPT = 100_000, 1_000_000
 
 
 def hash_stars(stars: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -25,11 +31,18 @@ def hash_stars(stars: np.ndarray, seed: int = 0) -> np.ndarray:
     seed : int
         Another one gives hashes that have nothing to do with these.
     """
-    salt = seed.to_bytes(8, "big")
-    digests = [
-        hashlib.blake2b(str(star).encode(), digest_size=8, salt=salt).digest()
-        for star in stars.tolist()
-    ]
+    empty = hashlib.blake2b(digest_size=8, salt=seed.to_bytes(8, "big"))
+
+    def digest(star: object) -> bytes:
+        hashed = empty.copy()  # faster than one from the start
+        hashed.update(str(star).encode())
+        return hashed.digest()
+
+    digests: list[bytes] = []
+    with Progress("hashing", stars.size, unit="stars", enabled=stars.size > _PROMPT) as shown:
+        for rows in iterate_blocks(stars.size, _BLOCK):
+            digests.extend(map(digest, stars[rows].tolist()))
+            shown.update(rows.stop)
     return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
 
 

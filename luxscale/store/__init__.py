@@ -1,6 +1,6 @@
 """Surveys and other stores on disk: how they open, and how arrays are laid out.
 
-Imports progress, schema and what they stand on.
+Imports schema and what it stands on.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ def open_dataset(
     try:
         dataset = open_exactly(locate(path), **options)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.ContainsArrayError):
-        raise InputError(f"{path}: no Zarr group there; give the path of a {kind}") from None
+        raise InputError(
+            f"{path}: no Zarr group there; give the path of a {kind}{_suggest_reader(path)}"
+        ) from None
     except InputError:
         raise
     except (ValueError, KeyError, TypeError) as error:
@@ -150,6 +152,13 @@ def open_dataset(
         elif STAR not in coord.dims:
             dataset[name].load()
     return dataset
+
+
+def _suggest_reader(path: str | Path) -> str:
+    """Return what opens a file that is no store; empty if it is none."""
+    if s3.is_url(path) or not Path(path).expanduser().is_file():
+        return ""
+    return ". It is a file: xarray.open_dataset opens netCDF, lux.read a few survey files"
 
 
 def open_survey(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from luxscale.errors import InputError, Interrupted
 from luxscale.training.methods import (
+    FOLDS,
     LABEL_CLIP,
     check_label_clip,
     check_whole,
@@ -37,8 +38,8 @@ def train(
     method: str | None = None,
     windows: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     prior: float | None = None,
-    folds: int = 5,
-    label_clip: float = LABEL_CLIP,
+    folds: int | None = None,
+    label_clip: float | None = None,
     initial: LuxModel | str | Path | None = None,
     checkpoint: str | Path | None = None,
     seed: int = 0,
@@ -75,13 +76,14 @@ def train(
         Precision of the Gaussian prior on the latents at the test step, in the gauge where those of
         the training stars have variance 1; 1 by default. The Cannon has a wide one of its own, the
         curved method fits one, and both take none.
-    folds : int
+    folds : int, optional
         Misfit of the labels, and the limits of flags, are measured on each fold of the stars with
-        weights regressed on the others; 1 measures nothing, and errors are then formal only.
-    label_clip : float
+        weights regressed on the others; 1 measures nothing, and errors are then formal only. 5 by
+        default, or those of ``initial``.
+    label_clip : float, optional
         Labels that differ from what the spectra of their stars tell by more than so many robust
-        standard deviations are set aside, counted and named; ``math.inf`` keeps all. See
-        ``luxscale.training.screen``.
+        standard deviations are set aside, counted and named; ``math.inf`` keeps all. By
+        default 6, or that of ``initial``. See ``luxscale.training.screen``.
     initial : LuxModel, str or Path, optional
         Model to go on from, with its method, sizes and windows: on the same stars or others, which
         have its outputs and labels and may have more. What was interrupted goes on to the
@@ -138,7 +140,8 @@ def train(
     from luxscale.training.fitting import Request, fit_model
 
     survey = take_survey(survey, "lux.train(survey)", outputs)
-    check_whole("folds", folds, 1)
+    if folds is not None:
+        check_whole("folds", folds, 1)
     check_whole("seed", seed, 0)
     free = method is None and latent_dim is None and prior is None and not settings
     _check_recipe(recipe, initial, free)
@@ -150,15 +153,16 @@ def train(
         settings=settings,
         windows=windows,
         prior=prior,
-        folds=folds,
+        folds=FOLDS if folds is None else folds,
         seed=seed,
-        label_clip=check_label_clip(label_clip),
+        label_clip=LABEL_CLIP if label_clip is None else check_label_clip(label_clip),
         where=where,
         progress=progress,
         checkpoint=checkpoint,
     )
     if initial is not None:
-        request = _inherit(request, take_model(initial, "lux.train(survey, initial=model)"), method)
+        model = take_model(initial, "lux.train(survey, initial=model)")
+        request = _inherit(request, model, method=method, folds=folds, label_clip=label_clip)
     elif free:
         request = _choose_recipe(survey, recipe, request)
     return fit_model(survey, request)
@@ -179,8 +183,15 @@ def _check_recipe(recipe: str | None, initial: object, free: bool) -> None:
         )
 
 
-def _inherit(request: Request, initial: LuxModel, method: str | None) -> Request:
-    """Return a request with what the model has that it goes on from."""
+def _inherit(
+    request: Request,
+    initial: LuxModel,
+    *,
+    method: str | None,
+    folds: int | None,
+    label_clip: float | None,
+) -> Request:
+    """Return a request with what the model has that it goes on from, and was not given."""
     from luxscale.training.initial import inherit
 
     inherited = inherit(
@@ -191,6 +202,10 @@ def _inherit(request: Request, initial: LuxModel, method: str | None) -> Request
         windows=request.windows,
         prior=request.prior,
     )
+    if folds is None and inherited.folds is not None:
+        request = dataclasses.replace(request, folds=inherited.folds)
+    if label_clip is None and inherited.label_clip is not None:
+        request = dataclasses.replace(request, label_clip=inherited.label_clip)
     return dataclasses.replace(
         request,
         method=inherited.method,
@@ -198,6 +213,7 @@ def _inherit(request: Request, initial: LuxModel, method: str | None) -> Request
         settings=inherited.settings,
         windows=inherited.windows,
         prior=inherited.prior,
+        compared=inherited.compared,
         initial=inherited,
     )
 

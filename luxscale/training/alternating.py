@@ -30,11 +30,12 @@ import numpy as np
 
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap
-from luxscale.training.data import Arrays, Fit, Report, Trained, TrainingData
+from luxscale.training.data import Arrays, Fit, Trained, TrainingData
 from luxscale.training.gauge import turn_to_canonical_gauge
 from luxscale.training.initial import Start
 from luxscale.training.latents import Latents, solve_latents
 from luxscale.training.regression import extrapolate_step, leave_out_each, regress_weights
+from luxscale.training.reporting import Report
 
 #: Least scatter of labels where spectra are given too, in units of their spread.
 LEAST_LABEL_SCATTER = 5e-3

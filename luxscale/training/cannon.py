@@ -20,9 +20,10 @@ import numpy as np
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap, PolynomialMap
 from luxscale.model.features import quadratic_features
-from luxscale.training.data import Arrays, Fit, Report, Trained, TrainingData
+from luxscale.training.data import Arrays, Fit, Trained, TrainingData
 from luxscale.training.latents import Latents, log_likelihood
 from luxscale.training.regression import regress_weights
+from luxscale.training.reporting import Report
 
 #: Rounds of scatter and weights: each pixel's scatter changes the weights of its stars little.
 _ROUNDS, _STEPS = 4, 8

@@ -75,7 +75,7 @@ class Checkpoint:
         self._written = time.monotonic()
         self._last: tuple[int, int, Callable[[], Trained]] | None = None
 
-    def report(
+    def __call__(
         self, iteration: int, most: int, objective: float, take: Callable[[], Trained]
     ) -> None:
         """Show an iteration that has ended, and keep it."""
@@ -83,6 +83,11 @@ class Checkpoint:
         self._last = (iteration + 1, most, take)
         if self._path is not None and time.monotonic() - self._written > _EVERY:
             self._write()
+
+    def tell(self, text: str) -> None:
+        """Show how far work has come that is no iteration."""
+        done = self._last[0] if self._last else 0
+        self._shown.update(done, text)
 
     def _write(self) -> None:
         """Write the model of the last iteration, if there are both a place and an iteration."""

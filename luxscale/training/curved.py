@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -29,8 +29,9 @@ from luxscale.training.curved_features import Learner, Products, pick_learner
 from luxscale.training.curved_noise import NOISES
 from luxscale.training.curved_state import Shape, State, Tables
 from luxscale.training.curved_steps import expect, maximise, standardise, update_prior
-from luxscale.training.data import Fit, Report, Trained, TrainingData
+from luxscale.training.data import Fit, Trained, TrainingData
 from luxscale.training.initial import Start
+from luxscale.training.reporting import Report
 
 #: Iterations under one Gaussian.
 _PLAIN = 6
@@ -122,16 +123,19 @@ def train_curved(
             functools.partial(describe, state, tuple(history)),
         )
     state = maximise(state, tables)
-    steps = _choose_steps(state, tables, data, refine) if refine else 0
+    steps = _choose_steps(state, tables, data, refine, report.tell) if refine else 0
+
+    def refine_part(part: State, rows: np.ndarray) -> State:
+        return _refine(part, tables, data, rows, steps=steps, horizon=refine, tell=report.tell)
 
     def leave_out(folds: Sequence[np.ndarray]) -> Iterator[Fit]:
         for fold in folds:
             others = np.setdiff1d(np.arange(data.n_stars), fold)
             part = _refit(state, tables, others)
-            part = _refine(part, tables, data, others, steps=steps, horizon=refine)
+            part = refine_part(part, others)
             yield _describe(data, tables, part)
 
-    refined = _refine(state, tables, data, np.arange(data.n_stars), steps=steps, horizon=refine)
+    refined = refine_part(state, np.arange(data.n_stars))
     return describe(refined, history)._replace(leave_out=leave_out)
 
 
@@ -204,6 +208,7 @@ def _refine(
     *,
     steps: int,
     horizon: int,
+    tell: Callable[[str], None],
 ) -> State:
     """Refine the parameters on some of the stars, of which the state is."""
     if not steps:
@@ -211,10 +216,20 @@ def _refine(
     # here, for optax takes half a second to load
     from luxscale.training.refine import Sample, refine
 
-    return refine(state, Sample.of(data, tables, rows), steps=steps, horizon=horizon)
+    def watch(number: int, _: Callable[[], State]) -> None:
+        tell(f"refinement, step {number} of {steps}")
+
+    sample = Sample.of(data, tables, rows)
+    return refine(state, sample, steps=steps, horizon=horizon, watch=watch)
 
 
-def _choose_steps(state: State, tables: Tables, data: TrainingData, horizon: int) -> int:
+def _choose_steps(
+    state: State,
+    tables: Tables,
+    data: TrainingData,
+    horizon: int,
+    tell: Callable[[str], None],
+) -> int:
     """Return how many steps of refinement serve the labels of a fifth of the stars, left out."""
     from luxscale.training.refine import Sample, choose_steps
 
@@ -226,6 +241,7 @@ def _choose_steps(state: State, tables: Tables, data: TrainingData, horizon: int
         seen=_take_state(state, left_out),
         left_out=Sample.of(data, tables, left_out),
         horizon=horizon,
+        tell=tell,
     )
 
 

@@ -331,11 +331,6 @@ class Trained(NamedTuple):
     noises: tuple[NoiseExtras, ...] = ()
 
 
-#: Called after each iteration with its number, the most that there are, the objective per star, and
-#: what returns the parameters as they then are.
-Report = Callable[[int, int, float, Callable[[], Trained]], None]
-
-
 def assign_folds(stars: np.ndarray, folds: int) -> np.ndarray:
     """Return the fold of each star: (star,).
 

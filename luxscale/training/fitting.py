@@ -100,7 +100,7 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
             request.checkpoint, make_model, shown, first=first, goes_on=not exact
         )
         with checkpoint.keep_on_interrupt():
-            trained = method.fit(data, latent_dim, checkpoint.report, settings, start)
+            trained = method.fit(data, latent_dim, checkpoint, settings, start)
             model = make_model(trained)
             model = calibrate(model, data, trained, request.folds, shown, exact_labels=exact)
         _show_held_out(model, shown.say, choice_of_latents=not exact)

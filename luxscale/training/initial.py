@@ -23,6 +23,9 @@ from luxscale.training.methods import pick_method
 
 Windows = Mapping[str, Sequence[tuple[float, float]]]
 
+#: What a model's record says of its recipe, and of the losses of all that were compared.
+_COMPARED = ("recipe", "compared")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inherited:
@@ -35,12 +38,20 @@ class Inherited:
         Of the method: those that were given, and the model's own for what belongs to it.
     windows : mapping
     prior : float, optional
+    folds : int, optional
+    label_clip : float, optional
+        Both as the model was trained with; None where it does not say.
+    compared : mapping
+        What its record says of its recipe, and of those that it was chosen among.
     """
 
     model: LuxModel
     settings: Mapping[str, Any]
     windows: Windows
     prior: float | None
+    folds: int | None
+    label_clip: float | None
+    compared: Mapping[str, Any]
 
     @property
     def method(self) -> str:
@@ -104,6 +115,9 @@ def inherit(
         settings={**kept, **_count_the_rest(record), **settings},
         windows=own,
         prior=prior,
+        folds=record.get("folds"),
+        label_clip=record.get("label_clip"),
+        compared={name: record[name] for name in _COMPARED if name in record},
     )
 
 

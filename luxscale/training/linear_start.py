@@ -21,6 +21,7 @@ from luxscale.training.curved_state import Shape, State
 from luxscale.training.data import BLOCK, Arrays, TrainingData
 from luxscale.training.latents import Latents, solve_latents
 from luxscale.training.marginal import train_marginal
+from luxscale.training.reporting import Silence
 
 #: Iterations of the linear model at most, and the gain of one with which it ends.
 _ITERATIONS, _TOLERANCE = 8, 2e-4
@@ -33,7 +34,7 @@ def find_linear_start(data: TrainingData, shape: Shape) -> State:
         shape.latent_dim,
         iterations=_ITERATIONS,
         tolerance=_TOLERANCE,
-        report=lambda *_: None,
+        report=Silence(),
     )
     latents = solve_latents(trained.arrays, 1.0)
     n, p = data.n_stars, shape.latent_dim

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from luxscale.model.decoders import LinearMap
-from luxscale.training.data import LEAST_SCATTER, Arrays, Fit, Report, Trained, TrainingData
+from luxscale.training.data import LEAST_SCATTER, Arrays, Fit, Trained, TrainingData
 from luxscale.training.gauge import turn_to_canonical_gauge
 from luxscale.training.initial import Start
 from luxscale.training.latents import Latents, solve_latents
 from luxscale.training.regression import extrapolate_step, leave_out_each, regress_weights
+from luxscale.training.reporting import Report
 
 #: Fisher-scoring steps of the scatter: the first must find it, later ones, every second iteration,
 #: follow it.

@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 from luxscale.errors import InputError
 
 if TYPE_CHECKING:
-    from luxscale.training.data import Report, Trained, TrainingData
+    from luxscale.training.data import Trained, TrainingData
     from luxscale.training.initial import Start
+    from luxscale.training.reporting import Report
 
 #: Number of latents unless given.
 LATENT_DIM = 48
 
 #: Robust standard deviations beyond which a label is set aside, see `luxscale.training.screen`.
 LABEL_CLIP = 6.0
+
+#: Folds on which misfit of the labels is measured.
+FOLDS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

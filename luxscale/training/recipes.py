@@ -205,7 +205,7 @@ def choose(trials: Sequence[Trial]) -> Trial:
 def format_trials(trials: Sequence[Trial], chosen: Trial) -> str:
     """Return a table of what was compared, and what was chosen."""
     # here, because the command line asks for the names of recipes before anything else is loaded
-    from luxscale.analysis.tables import align_rows
+    from luxscale.analysis.tables import fold_rows
 
     names = list(trials[0].scatter)
     head = ["recipe", "loss", *names, "spectra", "seconds", ""]
@@ -223,7 +223,8 @@ def format_trials(trials: Sequence[Trial], chosen: Trial) -> str:
             ]
         )
     notes = [f"{t.recipe.name}: {t.recipe.description}" for t in trials]
-    return "\n".join([align_rows(rows), *notes])
+    groups = [1] * (len(head) - 3)
+    return "\n".join([fold_rows(rows, [*groups, 2]), *notes])
 
 
 def split_stars(stars: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:

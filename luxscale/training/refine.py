@@ -15,6 +15,7 @@ weights of all outputs, and of each component of a spectrum ln of a factor on it
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -52,8 +53,8 @@ _LOOK = 10
 #: Least curvature, in that of Gauss-Newton, at which the whole second derivative is trusted.
 _CLEAR = 0.1
 
-#: Called with the number of steps taken and the parameters.
-Watch = Callable[[int, State], None]
+#: Called with the number of steps taken, and what returns the parameters.
+Watch = Callable[[int, Callable[[], State]], None]
 
 
 class _Change(NamedTuple):
@@ -116,7 +117,15 @@ class Sample:
         return blind
 
 
-def choose_steps(*, part: State, known: Sample, seen: State, left_out: Sample, horizon: int) -> int:
+def choose_steps(
+    *,
+    part: State,
+    known: Sample,
+    seen: State,
+    left_out: Sample,
+    horizon: int,
+    tell: Callable[[str], None] = lambda _: None,
+) -> int:
     """Return after how many steps the labels of stars left out are best, 0 if none helps.
 
     Parameters
@@ -128,12 +137,15 @@ def choose_steps(*, part: State, known: Sample, seen: State, left_out: Sample, h
         prior many would end in other minima.
     horizon : int
         Most steps.
+    tell : callable, optional
+        Is told how far it has come.
     """
     missed = {0: _measure_misses(dataclasses.replace(seen, fitted=part.fitted), left_out)}
 
-    def look(number: int, changed: State) -> None:
+    def look(number: int, apply: Callable[[], State]) -> None:
+        tell(f"choosing the steps of refinement, step {number} of {horizon}")
         if number % _LOOK == 0 or number == horizon:
-            now = dataclasses.replace(seen, fitted=changed.fitted)
+            now = dataclasses.replace(seen, fitted=apply().fitted)
             missed[number] = _measure_misses(now, left_out)
 
     refine(part, known, steps=horizon, horizon=horizon, watch=look)
@@ -158,7 +170,7 @@ def refine(
     steps, horizon : int
         How many, and after how many the rate is 0.
     watch : callable, optional
-        Called after each step.
+        Called after each step with its number, and what returns the state.
 
     Raises
     ------
@@ -188,7 +200,7 @@ def refine(
             update, memory = optimiser.update(gradient, memory)
             changes = jax.tree.map(lambda a, b: np.asarray(a + b), changes, update)
         if watch is not None:
-            watch(number + 1, _apply(state, sizes, changes))
+            watch(number + 1, functools.partial(_apply, state, sizes, changes))
     return _apply(state, sizes, changes)
 
 

@@ -1,12 +1,13 @@
 """Comparisons as text and records."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from luxscale.analysis.tables import count_decimals, format_table, to_records
+from luxscale.analysis.tables import count_decimals, fold_rows, format_table, to_records
 
 
 @pytest.fixture
@@ -32,6 +33,18 @@ def test_table(comparison):
         "fe_h   dex      5  -0.0004  0.0371          0.0351      0.0333  0.95",
         "vsini  -        0        -       -               -           -     -",
     ]
+
+
+def test_wide_tables_are_folded_between_groups_of_columns():
+    pairs = [f"{what} of {k}" for k in range(9) for what in ("RMSE", "pull")]
+    rows = [["*", "P", *pairs, "s"], ["", "48", *["1"] * 18, "2"]]
+    tables = fold_rows(rows, [2] * 9 + [1], repeated=2).split("\n\n")
+    assert [len(table.splitlines()) for table in tables] == [2] * len(tables)
+    assert max(len(line) for table in tables for line in table.splitlines()) <= 100
+    assert [table.split()[:2] for table in tables] == [["*", "P"]] * len(tables)
+    heads = [table.splitlines()[0].split("  ")[2:] for table in tables]
+    assert list(itertools.chain(*heads)) == [*pairs, "s"]
+    assert all(head[0].startswith("RMSE") for head in heads)
 
 
 @pytest.mark.parametrize(

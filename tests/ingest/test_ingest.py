@@ -408,10 +408,15 @@ def test_files_are_found_by_name_pattern_list_and_directory(files, tmp_path):
 
 
 def test_a_star_with_a_file_a_camera_is_found_once(tmp_path):
-    for camera in "234":
-        (tmp_path / f"131216001101001{camera}.fits").touch()
-    found = find_files([tmp_path], get_format("galah-dr3"))
-    assert found == (str(tmp_path / "1312160011010012.fits"),)
+    for ending in ("", ".gz", ".BZ2"):
+        folder = tmp_path / f"with{ending}"
+        folder.mkdir()
+        for camera in "234":
+            (folder / f"131216001101001{camera}.fits{ending}").touch()
+    for ending in ("", ".gz"):
+        found = find_files([tmp_path / f"with{ending}"], get_format("galah-dr3"))
+        assert found == (str(tmp_path / f"with{ending}" / f"1312160011010012.fits{ending}"),)
+    assert find_files([tmp_path / "with.BZ2"], get_format("galah-dr3"))
 
 
 def test_every_format_says_how_its_files_are_named():

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from fitsfiles import APSTAR, SEEDS, SPEC, shared, write_apstar, write_mwm
 from surveyfiles import build_arrays, build_xp, xp_arrays
 
@@ -240,8 +241,11 @@ def test_what_leads_to_no_file(paths, message, tmp_path, monkeypatch):
 
 def test_stores_and_too_many_files_are_refused_with_the_way(survey, tmp_path):
     store.write_dataset(survey.isel(star=slice(0, 3)), tmp_path / "s.zarr")
-    with pytest.raises(InputError, match=r"a Zarr store, no survey file; open it with lux\.open_s"):
+    with pytest.raises(InputError, match=r"a survey, no survey file; open it with lux\.open_s"):
         lux.read(tmp_path / "s.zarr")
+    zarr.create_group(tmp_path / "m.zarr", attributes={"format": "luxscale-model"})
+    with pytest.raises(InputError, match=r"a model, no survey file; open it with lux\.load_model"):
+        lux.read(tmp_path / "m.zarr")
     many = [tmp_path / f"{i}.fits" for i in range(MOST_FILES + 1)]
     with pytest.raises(InputError, match=r"1,001 files; at most 1,000 .*`luxscale ingest apstar"):
         lux.read(many, "apstar")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import importlib.util
 import sys
 
+import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -109,7 +111,7 @@ def test_what_is_no_table(tmp_path):
         ("words.txt", "its ending is none of .csv"),
         ("bad.csv", "no table in it"),
         ("bad.ecsv", "no table in it"),
-        ("bad.fits.gz", "damaged gzip"),
+        ("bad.fits.gz", "damaged compressed file"),
         ("none.csv", "no rows"),
         ("gone.fits", "no such file"),
     ):
@@ -152,3 +154,48 @@ def test_a_damaged_gzip_file_is_refused(path):
         path.with_name("t.fits.gz").write_bytes(data)
         with pytest.raises(InputError, match="damaged|truncated"):
             Columns(path.with_name("t.fits.gz")).read(["Name", "cov"])
+
+
+@pytest.mark.parametrize("ending", ["fits", "csv", "ecsv", "vot"])
+@pytest.mark.parametrize(("packer", "suffix"), [(gzip, ".gz"), (bz2, ".bz2")])
+def test_compressed_tables_are_read_as_what_they_hold(ending, packer, suffix, tmp_path):
+    plain = tmp_path / f"t.{ending}"
+    Table({"a": [1.5, 2.5], "b": [3, 4]}).write(
+        plain, **({"format": "votable"} if ending == "vot" else {})
+    )
+    packed = tmp_path / f"t.{ending}{suffix}"
+    packed.write_bytes(packer.compress(plain.read_bytes()))
+    assert Columns(packed).read(["a"])["a"].tolist() == [1.5, 2.5]
+
+
+def test_named_arrays_are_a_table(tmp_path):
+    made = {
+        "id": np.array([b"a", b"b", b"c"]),
+        "labels": np.array([[5000.0, 2.0], [4000.0, 1.0], [4500.0, np.nan]]),
+        "names": np.array(["teff", "logg"]),
+        "flux": np.ones((3, 1500)),
+        "errors": np.full((3, 3), 0.1),
+        "wavelength": np.arange(1500.0),
+    }
+    np.savez(tmp_path / "t.npz", **made, pickled=np.array([{}, {}, {}], object))
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        for name, values in made.items():
+            file[name] = values.astype("S") if values.dtype.kind == "U" else values
+    for path in (tmp_path / "t.npz", tmp_path / "t.h5"):
+        table = Columns(path)
+        assert table.n_rows == 3
+        assert {"id", "teff", "logg", "errors[2]"} <= set(table.names)
+        found = table.read(["teff", "ID", "errors[2]"])
+        assert found["teff"].tolist() == [5000, 4000, 4500]
+        assert found["ID"].tolist() == [b"a", b"b", b"c"]
+        assert found["errors[2]"].tolist() == [0.1] * 3
+    with pytest.raises(InputError, match=r"t.npz: array 'pickled' holds object, neither numbers"):
+        Columns(tmp_path / "t.npz").read(["pickled"])
+
+
+def test_files_of_no_arrays_are_refused(tmp_path):
+    np.savez(tmp_path / "none.npz")
+    (tmp_path / "bad.npz").write_bytes(b"PK no zip")
+    for name, said in (("none.npz", "no rows"), ("bad.npz", "damaged file")):
+        with pytest.raises(InputError, match=said):
+            Columns(tmp_path / name)

@@ -56,6 +56,12 @@ def test_a_lazy_mask_selects(paths):
         lux.select(catalog, [True])
 
 
+def test_a_file_that_is_no_store_is_said_to_be_one(tmp_path):
+    (tmp_path / "c.nc").write_bytes(b"CDF")
+    with pytest.raises(InputError, match=r"c.nc: no Zarr group .*: xarray.open_dataset opens netC"):
+        lux.select(tmp_path / "c.nc", "teff < 5000")
+
+
 def test_training_stars_are_known_to_the_model(paths, world, held_out):
     drawn = lux.select(held_out, stars="random:200")
     model = lux.train(drawn, 3, folds=1, iterations=1, progress=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 
 import numpy as np
@@ -50,13 +51,13 @@ def test_a_sampling_of_ones_own(name, tmp_path):
     np.testing.assert_array_equal(spectra.wavelength, sampling)
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_what_the_archive_gives(packed, tmp_path):
+@pytest.mark.parametrize("packer", [None, gzip, bz2])
+def test_what_the_archive_gives(packer, tmp_path):
     arrays = xp_arrays(3)
     path = build_xp(tmp_path / "XpSampledMeanSpectrum_000000-003111.csv", arrays, archive=True)
-    if packed:
-        raw, path = path.read_bytes(), path.with_suffix(".csv.gz")
-        path.write_bytes(gzip.compress(raw))
+    if packer:
+        raw, path = path.read_bytes(), path.with_suffix(".csv.packed")
+        path.write_bytes(packer.compress(raw))
     spectra = read(path)
     same_values(spectra, arrays)
     assert (

@@ -5,7 +5,8 @@ import pytest
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.schema.sampling import StarSet, draw_stars
+from luxscale.schema import sampling
+from luxscale.schema.sampling import StarSet, draw_stars, hash_stars
 from luxscale.schema.selection import Selection, find_span, read_choice, take_rows
 
 
@@ -36,6 +37,15 @@ def test_draws_depend_on_identifiers_alone(survey):
     assert find(survey, None, "random:8:1") != drawn
     chosen = find(survey, "snr >= 10", "random:8")
     assert len(chosen) == 8 and min(chosen) >= 10
+
+
+def test_draws_of_many_stars_show_progress_and_are_the_same(monkeypatch, capsys):
+    stars = np.arange(25)
+    expected = hash_stars(stars)
+    monkeypatch.setattr(sampling, "_PROMPT", 20)
+    monkeypatch.setattr(sampling, "_BLOCK", 10)
+    np.testing.assert_array_equal(hash_stars(stars), expected)
+    assert "hashing: done in" in capsys.readouterr().err
 
 
 def test_draws_are_the_same_for_ever():

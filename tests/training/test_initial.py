@@ -1,5 +1,6 @@
 """Training goes on from a model: as if it had not stopped, and with labels and outputs added."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -37,7 +38,7 @@ def model(stars):
 
 def interrupt(monkeypatch, survey, done, path, **settings):
     """Train until Ctrl-C comes after an iteration; return what is said."""
-    report = Checkpoint.report
+    report = Checkpoint.__call__
 
     def stop(self, iteration, *rest):
         report(self, iteration, *rest)
@@ -45,7 +46,7 @@ def interrupt(monkeypatch, survey, done, path, **settings):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "report", stop)
+        patch.setattr(Checkpoint, "__call__", stop)
         with pytest.raises(Interrupted) as stopped:
             fit(survey, checkpoint=path, **settings)
     return str(stopped.value)
@@ -263,3 +264,17 @@ def test_windows_stay_those_of_the_model(stars):
     assert more["label_value"].windows == first["label_value"].windows
     again = fit(stars, initial=first, iterations=2, windows=windows)
     xr.testing.assert_identical(again.to_dataset(), more.to_dataset())
+
+
+def test_what_is_not_given_is_as_the_model_has_it(model, stars):
+    record = json.loads(model.provenance.settings)
+    known = {"recipe": "linear", "compared": {"linear": 0.5}, "label_clip": 8.0, "folds": 2}
+    provenance = dataclasses.replace(
+        model.provenance, settings=json.dumps({**record, **known}, sort_keys=True)
+    )
+    initial = dataclasses.replace(model, provenance=provenance)
+    more = lux.train(stars, initial=initial, iterations=1, progress=False)
+    gone_on = json.loads(more.provenance.settings)
+    assert {name: gone_on[name] for name in known} == known
+    given = fit(stars, initial=initial, iterations=1, label_clip=7.0)
+    assert json.loads(given.provenance.settings)["label_clip"] == 7

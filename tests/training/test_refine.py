@@ -137,7 +137,9 @@ def test_no_step_is_taken_that_stars_left_out_do_not_want(case):
     part, known = take(state, sample, np.setdiff1d(np.arange(N), rows))
     seen, left_out = take(state, sample, rows)
     choose = {"part": part, "known": known, "seen": seen, "horizon": 20}
-    assert refine.choose_steps(left_out=left_out, **choose) > 0
+    told = []
+    assert refine.choose_steps(left_out=left_out, **choose, tell=told.append) > 0
+    assert told[-1].startswith("choosing the steps of refinement, step ")
     # labels of the stars left out that are those of the model as it is
     miss = refine._measure_misses(dataclasses.replace(seen, fitted=part.fitted), left_out)
     spectra, labels = left_out.tables
