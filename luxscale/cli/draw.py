@@ -86,7 +86,12 @@ def plot(
     opened = open_stars(survey, model, check="structure")
     if not stars and not rows:
         if opened.sizes[STAR] != 1:
-            raise click.UsageError("name a star by its identifier, or by its position with --row")
+            names = opened[STAR][:3].values.tolist()
+            more = ", ..." if opened.sizes[STAR] > len(names) else ""
+            raise click.UsageError(
+                f"{survey} has {opened.sizes[STAR]:,} stars; name a star by its identifier "
+                f"({', '.join(map(str, names))}{more}), or by its position with --row"
+            )
         rows = (0,)
     with damage.explain_damage(survey):
         positions = _find_positions(opened, survey, stars, rows)

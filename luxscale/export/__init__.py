@@ -64,7 +64,7 @@ def export_catalog(
     out: str | Path,
     *,
     survey: str | Path | xr.Dataset | None = None,
-    columns: Sequence[str] = (),
+    columns: str | Sequence[str] = (),
     covariance: bool = False,
     latents: bool = True,
     healpix_order: int | None = None,
@@ -85,7 +85,7 @@ def export_catalog(
         directory of files of about 1,000,000 stars.
     survey : str, Path or Dataset, optional
         Survey with the same stars in the same order.
-    columns : sequence of str
+    columns : str or sequence of str
         Variables (star, ...) of the survey to add.
     covariance : bool
         Whether to add the labels' covariances, as one column (label, label).
@@ -164,7 +164,7 @@ def to_table(
     catalog: str | Path | xr.Dataset,
     *,
     survey: str | Path | xr.Dataset | None = None,
-    columns: Sequence[str] = (),
+    columns: str | Sequence[str] = (),
     covariance: bool = False,
     latents: bool = True,
     unfinished: bool = False,

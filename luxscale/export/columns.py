@@ -19,7 +19,7 @@ from luxscale.schema import flags
 from luxscale.schema.attributes import unpack_attribute
 from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.names import sanitise_name
-from luxscale.schema.outputs import OutputSpec, find_outputs
+from luxscale.schema.outputs import OutputSpec, find_outputs, list_names
 from luxscale.schema.status import NOT_DONE, UNREADABLE
 from luxscale.schema.variables import CATALOG, STAR
 
@@ -145,7 +145,7 @@ def make_table(
     catalog: str | Path | xr.Dataset,
     *,
     survey: str | Path | xr.Dataset | None,
-    columns: Sequence[str],
+    columns: str | Sequence[str],
     covariance: bool,
     latents: bool,
     unfinished: bool,
@@ -172,7 +172,8 @@ def make_table(
             "`luxscale label`, or export it as it is, these stars with status 0 and no values "
             "(--unfinished)"
         )
-    found = _list_columns(source, beside, columns, covariance)
+    wanted = list_names(columns)
+    found = _list_columns(source, beside, wanted, covariance)
     if not latents:
         found = tuple(column for column in found if column.source != "latent")
     variables = {
@@ -181,7 +182,7 @@ def make_table(
     block = _get_block(source.dataset, found)
     if beside is not None:
         _check_stars(source, beside, block)
-        variables |= {f"{_SURVEY}{name}": beside.variables[name] for name in columns}
+        variables |= {f"{_SURVEY}{name}": beside.variables[name] for name in wanted}
     return Table(
         columns=found,
         variables=variables,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale import store
+from luxscale.errors import InputError
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.status import DONE
 from luxscale.schema.variables import STAR
@@ -51,11 +53,16 @@ class Source:
                 status = np.full(given.sizes[STAR], DONE, np.uint8)
                 given = given.assign(status=(STAR, status))
             return cls(kind, given, given.variables)
-        dataset = store.open_dataset(given)
+        if not isinstance(given, str | os.PathLike):
+            raise InputError(
+                f"the {kind} is a {type(given).__name__}, not a Dataset or the path of one"
+            )
+        path = os.fspath(given)
+        dataset = store.open_dataset(path, kind=kind)
         without_dask = open_exactly(
-            store.locate(given), chunks=None, consolidated=False, create_default_indexes=False
+            store.locate(path), chunks=None, consolidated=False, create_default_indexes=False
         )
-        return cls(str(given), dataset, without_dask.variables)
+        return cls(path, dataset, without_dask.variables)
 
 
 def read_blocks(

@@ -117,7 +117,10 @@ def choose_settings(path: str, format: str | None, example: Example | None) -> S
         recipe = {name: known.recipe[name] for name in _OF_ANY_FORMAT if name in known.recipe}
         if fmt.velocities and "rest_frame" in known.recipe:
             recipe["rest_frame"] = known.recipe["rest_frame"]
-    _check_wavelengths(fmt.name, options, example)
+    try:
+        _check_wavelengths(fmt.name, options, example)
+    except InputError as error:
+        raise InputError(f"{path}: {error}" if path else str(error)) from None
     return Settings(format=fmt.name, options=options, recipe=recipe, grid=example.grid)
 
 

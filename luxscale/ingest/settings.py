@@ -110,7 +110,12 @@ def _find_grid(
     InputError
     """
     if grid is not None:
-        return np.asarray(grid, float)
+        try:
+            return np.asarray(grid, float)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"grid is {grid!r}; give the wavelengths of the pixels, an array of numbers"
+            ) from None
     if fmt.grid is not None:
         return fmt.grid
     first = ""

@@ -21,7 +21,7 @@ from luxscale.model.jit import check_jax
 from luxscale.model.kernel import Inferred, infer_arrays
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.problem import Problem, put_on_device
-from luxscale.schema.outputs import OutputSpec
+from luxscale.schema.outputs import OutputSpec, list_names
 from luxscale.schema.variables import CATALOG, LATENT, STAR
 
 
@@ -242,7 +242,7 @@ def pick_given(model: LuxModel, given: str | Sequence[str]) -> tuple[Output, ...
     InputError
         If the model lacks one, or none is named.
     """
-    names = [given] if isinstance(given, str) else list(given)
+    names = list_names(given)
     if not names or len(set(names)) < len(names):
         raise InputError(
             f"given={names} names no output, or one twice; name each once, e.g. given='flux'"

@@ -11,6 +11,7 @@ from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 
 from luxscale.analysis.evaluate import label_units, require_variables
+from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog
 from luxscale.plot.density import DENSE, draw_stars, find_highest, share_scale
 from luxscale.plot.kiel_diagram import add_kiel, choose_hue, draw_kiel
@@ -211,6 +212,11 @@ def diagrams(catalogs: Mapping[str, DatasetOrPath], plane: tuple[str, str]) -> F
         If a catalogue lacks a label.
     """
     call = "lux.plot.diagrams(catalogs, plane)"
+    if not isinstance(catalogs, Mapping) or not catalogs:
+        raise InputError(
+            f"catalogs is a {type(catalogs).__name__}; give a dict, name -> catalogue, with one or "
+            f"more of them: {call}"
+        )
     opened = {name: take_catalog(catalog, call) for name, catalog in catalogs.items()}
     figure = make_figure(2.8 * len(opened) + 0.9, 5.9)
     axes = figure.subplots(2, len(opened), squeeze=False)

@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from scipy import stats
 
 from luxscale.errors import InputError
+from luxscale.plot.given import require_array
 from luxscale.plot.style import (
     CENTRAL,
     DATA,
@@ -70,7 +71,8 @@ def chi2(
     InputError
         If no star has a value.
     """
-    values = keep_finite(reduced.values)
+    require_array("reduced", reduced, "chi2 of each star, as luxscale.analysis.goodness has it")
+    values = keep_finite(np.asarray(reduced))
     if not values.size:
         raise InputError("no star has a reduced chi2; give a catalogue of stars that are done")
     if limit is not None and not np.isfinite(limit):

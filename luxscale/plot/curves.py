@@ -27,6 +27,7 @@ from luxscale.crossval.axes import (
     name_axis,
 )
 from luxscale.errors import InputError
+from luxscale.plot.given import require_result
 from luxscale.plot.style import (
     CYCLE,
     DATA,
@@ -88,6 +89,7 @@ def precision(
     >>> stars = precision.draw_precision(survey.isel(star=slice(0, 100)), model, n_draws=2)
     >>> axes = plot.precision(precision.precision_by_snr(stars, [30, 40, 60, 80]))
     """
+    require_result(binned, ["precision"], "luxscale.analysis.precision.precision_by_snr")
     table = binned["precision"]
     dim = str(table.dims[2])
     names = binned[dim].values
@@ -174,6 +176,7 @@ def crossval(
     for name in names:
         if name not in _SCORES:
             raise InputError(f"{name!r} is no score to draw; take {', '.join(_SCORES)}")
+    require_result(scores, ["given", *names], "luxscale.crossval.scores")
     given = scores["given"].values.tolist()
     new = axes is None
     axes = _make_grid(axes, len(names), len(given))

@@ -13,6 +13,7 @@ from luxscale.analysis.evaluate import LABEL, label_units
 from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog
+from luxscale.plot.given import require_array
 from luxscale.plot.pulls import assign_bins, make_snr_bins
 from luxscale.plot.style import (
     MODEL,
@@ -61,7 +62,8 @@ def errors_by_snr(
         If the S/N of no star is known, the stars are not as many, or ``axes`` has the wrong size.
     """
     catalog = take_catalog(catalog, "lux.plot.errors_by_snr(catalog, snr)")
-    sizes = {snr.size, catalog.sizes[STAR]}
+    require_array("snr", snr, "S/N of each star")
+    sizes = {np.size(snr), catalog.sizes[STAR]}
     if pairs is not None:
         sizes.add(pairs.sizes[STAR])
     if len(sizes) > 1:

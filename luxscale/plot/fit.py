@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.ticker import MaxNLocator
 
+from luxscale.plot.given import require_result
 from luxscale.plot.style import (
     MODEL,
     POINT,
@@ -53,6 +54,7 @@ def fit_by_pixel(table: xr.Dataset, axes: Any = None) -> np.ndarray:
     InputError
         If ``axes`` has the wrong size.
     """
+    require_result(table, _PANELS, "luxscale.report.measure.measure_fit")
     grid = table[table["chi2"].dims[0]]
     axes = _make_axes(axes)
     for ax, (name, (text, right, reach)) in zip(axes, _PANELS.items(), strict=True):

@@ -13,6 +13,7 @@ from matplotlib.figure import FigureBase
 from luxscale.analysis.evaluate import label_units, require_variables
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog
+from luxscale.plot.given import require_array
 from luxscale.plot.style import (
     GRADIENT,
     TEXT,
@@ -61,6 +62,7 @@ def latents(
     catalog = take_catalog(catalog, "lux.plot.latents(embedding, catalog)")
     require_variables(catalog, ["label_value"], "catalogue")
     rows = find_label_rows(catalog["label"].values.tolist(), labels)
+    require_array("embedding", embedding, "two coordinates of each star")
     if embedding.shape != (catalog.sizes[STAR], 2):
         raise InputError(
             f"the embedding has shape {embedding.shape}; give two coordinates for each of the "

@@ -11,6 +11,7 @@ from matplotlib import axes as plt
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from luxscale.analysis.evaluate import LABEL
+from luxscale.plot.given import require_result
 from luxscale.plot.style import (
     DATA,
     MODEL,
@@ -46,6 +47,7 @@ def learning_curve(
     InputError
         If there is no such label, or ``axes`` has the wrong size.
     """
+    require_result(curve, ["n_stars", "rmse"], "luxscale.crossval.measure_learning_curve")
     rows = find_label_rows(curve[LABEL].values.tolist(), labels)
     new = axes is None
     axes = make_panels(axes, len(rows), 4, (2.0, 1.8))

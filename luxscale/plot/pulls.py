@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from luxscale.analysis.evaluate import LABEL
 from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
+from luxscale.plot.given import require_result
 from luxscale.plot.style import (
     BAND,
     DATA,
@@ -98,6 +99,8 @@ def pulls(
     InputError
         If ``axes`` has the wrong size, or no S/N is known.
     """
+    names = ("inferred", "inferred_err", "truth", "truth_err")
+    require_result(pairs, names, "luxscale.analysis.evaluate.match_labels")
     titles = ["all stars"]
     members = [np.ones(pairs.sizes[STAR], bool)]
     if snr is not None:

@@ -101,5 +101,7 @@ def open_stars(
 def _take_only_star(survey: xr.Dataset) -> Any:
     n_stars = survey.sizes[STAR]
     if n_stars != 1:
-        raise InputError(f"the survey has {n_stars:,} stars; name one: {_CALL}")
+        names = ", ".join(map(str, survey[STAR][:3].values.tolist()))
+        more = ", ..." if n_stars > 3 else ""
+        raise InputError(f"the survey has {n_stars:,} stars; name one: {_CALL}, of {names}{more}")
     return survey[STAR].values.tolist()[0]

@@ -292,6 +292,8 @@ def find_label_rows(have: Sequence[Any], labels: Sequence[str] | None) -> list[i
         return list(range(len(names)))
     wanted = [labels] if isinstance(labels, str) else list(labels)
     for name in wanted:
+        if not isinstance(name, str):
+            raise InputError(f"a label is a {type(name).__name__}; there are {', '.join(names)}")
         if name not in names:
             raise InputError(f"no label {name!r}; there are {', '.join(names)}")
     return [names.index(name) for name in wanted]

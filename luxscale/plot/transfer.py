@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from luxscale.errors import InputError
+from luxscale.plot.given import require_result
 from luxscale.plot.style import (
     DATA,
     MODEL,
@@ -50,12 +50,8 @@ def transfer(shares: xr.Dataset, ax: Axes | None = None) -> Axes:
     InputError
         If a variable is missing.
     """
-    for name in (*_SHARES, "chance"):
-        if name not in shares:
-            raise InputError(
-                f"no variable {name!r} (label,); give what luxscale.paper.transfer.measure_shares "
-                "returns"
-            )
+    names = (*_SHARES, "chance")
+    require_result(shares, names, "luxscale.paper.transfer.measure_shares")
     ax = ax or make_axes(7.2, 3.2)
     labels = shares["label"].values.tolist()
     x = np.arange(len(labels))

@@ -104,6 +104,11 @@ class Table:
             raise BadFile(f"table without column {name!r}")
         column_format = self._rows.columns[name].format
         kind = column_format.lstrip(string.digits)[:1]
+        if kind in "PQ":
+            raise BadFile(
+                f"column {name!r} holds arrays of varying length, which are not read; take the "
+                "table as CSV, or write arrays of one length"
+            )
         if kind not in _KINDS:
             raise BadFile(f"column {name!r} is of a kind ({kind}) that no spectrum is in")
         values = np.asarray(self._rows[name])

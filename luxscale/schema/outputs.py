@@ -133,8 +133,18 @@ def find_role(dataset: xr.Dataset, name: str) -> Role:
 
 
 def list_names(names: str | Iterable[str]) -> list[str]:
-    """Return one name, or several, as a list."""
-    return [names] if isinstance(names, str) else list(names)
+    """Return one name, or several, as a list.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if isinstance(names, str):
+        return [names]
+    if not isinstance(names, Iterable):
+        raise InputError(f"{names!r} is no name; give one as text, or a list of them")
+    return list(names)
 
 
 def pick_outputs(

@@ -175,6 +175,12 @@ def find_stars(dataset: xr.Dataset, stars: Sequence[Any], where: str) -> np.ndar
     """
     index = index_stars(dataset)
     wanted = list(stars)
+    for star in wanted:
+        if not np.isscalar(star):
+            raise InputError(
+                f"{where}: a star is named by its identifier, such as {_give_example(index)}, "
+                f"and not by a {type(star).__name__}"
+            )
     if index.dtype.kind in "iu":
         wanted = [int(star) if str(star).isdecimal() else star for star in stars]
     rows = np.asarray(index.get_indexer(wanted))

@@ -94,6 +94,11 @@ __all__ = [
 #: Value of a survey's attribute ``format``.
 SURVEY_FORMAT = "luxscale-survey"
 
+#: Stores of luxscale that hold no stars' data.
+_NO_SURVEYS = ("luxscale-model", "luxscale-crossval")
+
+_CHECKS = ("structure", "sample", "all")
+
 
 def open_dataset(
     path: str | Path, *, dask: bool = True, kind: str = "survey, model or catalogue"
@@ -198,7 +203,13 @@ def open_survey(
     ('star', 'wavelength')
 
     """
-    survey = standardize_survey(open_dataset(path, kind="survey"))
+    if check not in _CHECKS:
+        raise InputError(f"check={check!r}: choose one of {', '.join(_CHECKS)}")
+    opened = open_dataset(path, kind="survey")
+    found = str(opened.attrs.get("format", ""))
+    if found in _NO_SURVEYS:
+        raise InputError(f"{path}: {describe_kind(found)}, not a survey; give the path of one")
+    survey = standardize_survey(opened)
     if survey.attrs.get("complete") == 0:
         raise InputError(
             f"{path}: files are being read into it, or were when that was stopped; run the "

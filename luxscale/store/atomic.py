@@ -165,6 +165,8 @@ def require_local(path: str | Path, kind: str) -> Path:
     ------
     InputError
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"the path of the {kind} is a {type(path).__name__}; give it as text")
     if s3.is_url(path):
         raise InputError(f"{path}: {kind}s go to local files; write it here and copy it")
     return Path(path).expanduser().resolve()

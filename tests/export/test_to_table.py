@@ -67,3 +67,13 @@ def test_no_stars_are_an_empty_table(tmp_path):
     assert len(none) == 0 and none.colnames == to_table(catalog).colnames
     assert none["latent"].shape == (0, *catalog.latent.shape[1:])
     export_catalog(lux.select(catalog, "teff < -1e9"), tmp_path / "c.csv", progress=False)
+
+
+def test_what_is_no_catalogue_is_said():
+    for given in (3, None):
+        with pytest.raises(InputError, match="the catalogue is a .*, not a Dataset or the path"):
+            lux.to_table(given, progress=False)
+    catalog = make_catalog(4)
+    for out in (None, catalog):
+        with pytest.raises(InputError, match="the path of the export is a .*; give it as text"):
+            export_catalog(catalog, out, progress=False)

@@ -10,10 +10,11 @@ import luxscale as lux
 from luxscale import crossval as cv
 from luxscale import store
 from luxscale.cli.format import format_facts
+from luxscale.errors import InputError
 from luxscale.info.describe import describe
 from luxscale.runs.target import open_target
 from luxscale.schema import flags
-from luxscale.schema.outputs import Role
+from luxscale.schema.outputs import Role, list_names
 
 P, D, BOSS, N = 4, 40, 24, 900
 RNG = np.random.default_rng(8)
@@ -379,3 +380,8 @@ def test_the_model_of_five_outputs_survives_its_file(model, test_stars, tmp_path
         lux.infer(survey, loaded, given=["flux", "mag"]),
         lux.infer(survey, model, given=["flux", "mag"]),
     )
+
+
+def test_names_that_are_none_are_said():
+    with pytest.raises(InputError, match="3 is no name; give one as text, or a list of them"):
+        list_names(3)

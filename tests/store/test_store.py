@@ -199,3 +199,11 @@ def test_opening_a_large_survey_reads_no_identifiers(small_survey, tmp_path, mon
         chunk.write_bytes(b"junk")
     monkeypatch.setattr(store, "SAMPLE_BYTES", 1000)  # as if the survey were large
     assert open_survey(tmp_path / "s.zarr").sizes["star"] == 300
+
+
+def test_what_is_no_survey_is_said_to_be_what_it_is(path, small_model, tmp_path):
+    small_model.save(tmp_path / "model.zarr")
+    with pytest.raises(InputError, match="model.zarr: a model, not a survey; give the path of one"):
+        open_survey(tmp_path / "model.zarr")
+    with pytest.raises(InputError, match="check='al': choose one of structure, sample, all"):
+        open_survey(path, check="al")
