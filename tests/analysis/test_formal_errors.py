@@ -116,7 +116,10 @@ def test_errors_of_one_spectrum_have_no_further_dim(small_model):
         )
 
 
-@pytest.mark.parametrize("gaps", [False, True], ids=["complete", "every third missing"])
+GAPS = pytest.param(True, marks=pytest.mark.slow, id="every third missing")
+
+
+@pytest.mark.parametrize("gaps", [pytest.param(False, id="complete"), GAPS])
 def test_curved_stars_scatter_and_err_as_the_formulas_say(
     gaussian_curved_model, curved_world, gaps
 ):

@@ -70,6 +70,14 @@ def files(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def undisturbed(files, tmp_path_factory):
+    """The survey of all the files, made at once."""
+    out = tmp_path_factory.mktemp("undisturbed") / "s.zarr"
+    ingest("apstar", found(files), out, chunk=8, progress=False)
+    return out
+
+
 def found(folder):
     return find_files([folder], APSTAR)
 
@@ -210,7 +218,7 @@ def test_duplicates_of_one_batch_are_told_apart(tmp_path):
     assert made.n_stars == 17 and [p for p, _, _ in made.quarantined] == list(map(str, paths[::2]))
 
 
-def test_files_are_added_later_without_a_change_to_whole_chunks(files, tmp_path):
+def test_files_are_added_later_without_a_change_to_whole_chunks(files, undisturbed, tmp_path):
     paths, out = found(files), tmp_path / "s.zarr"
     ingest("apstar", paths[:13], out, chunk=8, progress=False)
     whole = out / "flux" / "c" / "0" / "0"
@@ -218,8 +226,7 @@ def test_files_are_added_later_without_a_change_to_whole_chunks(files, tmp_path)
     made = ingest("apstar", paths, out, chunk=8, progress=False)
     assert (made.n_new, made.n_stars, made.n_files) == (7, 20, 7)
     assert (whole.stat().st_mtime_ns, whole.read_bytes()) == before
-    ingest("apstar", paths, tmp_path / "at_once.zarr", chunk=8, progress=False)
-    assert same(out, tmp_path / "at_once.zarr")
+    assert same(out, undisturbed)
 
 
 @pytest.mark.slow
@@ -278,8 +285,12 @@ def test_files_that_were_mended_are_read_when_asked_for(files, tmp_path):
     assert quarantine(tmp_path / "s.zarr") == []
 
 
-@pytest.mark.parametrize("stopped", ["batch", "layout", "piece", "end"])
-def test_a_run_that_was_stopped_goes_on(files, tmp_path, monkeypatch, stopped):
+#: Moments between those of a batch and of a piece, and after both.
+MORE_MOMENTS = [pytest.param(name, marks=pytest.mark.slow) for name in ("layout", "end")]
+
+
+@pytest.mark.parametrize("stopped", ["batch", "piece", *MORE_MOMENTS])
+def test_a_run_that_was_stopped_goes_on(files, undisturbed, tmp_path, monkeypatch, stopped):
     class Stop(BaseException):
         pass
 
@@ -309,8 +320,7 @@ def test_a_run_that_was_stopped_goes_on(files, tmp_path, monkeypatch, stopped):
     made = ingest("apstar", paths, out, chunk=8, progress=False)
     assert made.n_new == 20
     assert len(read) == {"batch": 9}.get(stopped, 0)  # of ten batches one was done
-    ingest("apstar", paths, tmp_path / "undisturbed.zarr", chunk=8, progress=False)
-    assert same(out, tmp_path / "undisturbed.zarr")
+    assert same(out, undisturbed)
 
 
 def test_other_settings_are_refused_and_named(files, tmp_path):

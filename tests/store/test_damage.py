@@ -20,6 +20,9 @@ from luxscale.store import chunks, damage
 
 CHUNK, N_STARS = 20, 110  # the last chunk is not full
 
+#: One variable more of whole numbers, as the status is.
+MORE = pytest.param("n_pixels", marks=pytest.mark.slow)
+
 FILLED = ["chi2", "flags", "label_err", "label_value", "latent", "n_pixels", "status"]
 
 
@@ -72,7 +75,7 @@ def spoil(path, name, number, how):
 
 
 @pytest.mark.parametrize("how", [empty, zeros, garbage])
-@pytest.mark.parametrize("name", ["status", "label_value", "n_pixels"])
+@pytest.mark.parametrize("name", ["status", "label_value", MORE])
 def test_labelled_again(whole, damaged, tmp_path, capsys, name, how):
     spoil(damaged, name, 3, how)
     log = tmp_path / "log.jsonl"
@@ -162,7 +165,7 @@ def test_what_was_kept_of_the_input(whole, damaged, harm):
     assert zarr.open_group(damaged, mode="r")["run/flux"].shape == (6, 2)
 
 
-@pytest.mark.parametrize("name", ["n_pixels", "status"])
+@pytest.mark.parametrize("name", ["status", MORE])
 @pytest.mark.parametrize("harm", [empty, zeros, os.remove])
 def test_metadata(whole, damaged, name, harm):
     harm(damaged / name / "zarr.json")
