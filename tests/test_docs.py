@@ -34,6 +34,9 @@ ELLIPSIS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 #: Pages whose examples write files: they run twice in one directory.
 WRITING = ("other-tools", "run", "select", "survey")
 
+#: Pages whose examples train models of several kinds.
+LONG = ("from-python", "understand")
+
 #: Modules whose docstrings hold examples.
 WITH_EXAMPLES = sorted(p for p in PACKAGE.rglob("*.py") if ">>> " in p.read_text(encoding="utf-8"))
 
@@ -101,7 +104,7 @@ def blocks(path, language):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n == "understand" else ()) for n in PAGES]
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in PAGES]
 )
 def test_examples_of_the_guide_run(name, here):
     assert all(block.startswith(">>> ") for block in blocks(PAGES[name], "python"))
