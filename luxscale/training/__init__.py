@@ -138,8 +138,10 @@ def train(
     from luxscale.model.arguments import take_model, take_survey
     from luxscale.training.checkpoint import claim_checkpoint
     from luxscale.training.fitting import Request, fit_model
+    from luxscale.training.select import refuse_catalog
 
     survey = take_survey(survey, "lux.train(survey)", outputs)
+    refuse_catalog(survey, where)
     if folds is not None:
         check_whole("folds", folds, 1)
     check_whole("seed", seed, 0)

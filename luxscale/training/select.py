@@ -16,9 +16,9 @@ import xarray as xr
 from luxscale.errors import InputError
 from luxscale.progress import Progress
 from luxscale.schema.checks import check_structure, check_unique
-from luxscale.schema.outputs import OutputSpec, Role, pick_outputs
+from luxscale.schema.outputs import OutputSpec, Role, find_outputs, pick_outputs
 from luxscale.schema.standard import standardize_survey
-from luxscale.schema.variables import STAR
+from luxscale.schema.variables import LATENT, STAR
 from luxscale.schema.windows import Spans, find_within
 from luxscale.training.data import TrainingData
 from luxscale.training.load import load_training
@@ -89,6 +89,20 @@ def _report_outlying(data: TrainingData, clip: float, shown: Progress) -> int:
             f"deviations, and are set aside: {'; '.join(parts)}"
         )
     return number
+
+
+def refuse_catalog(survey: xr.Dataset, where: str) -> None:
+    """Refuse a catalogue in place of a survey: it has latents, and labels alone.
+
+    Raises
+    ------
+    InputError
+    """
+    has_labels_alone = all(output.role is Role.LABELS for output in find_outputs(survey))
+    if LATENT in survey.dims and "chi2" in survey.variables and has_labels_alone:
+        raise InputError(
+            f"{where}: a catalogue, whose labels are inferred; train on a survey, which has spectra"
+        )
 
 
 def select_labelled(survey: xr.Dataset, outputs: Sequence[str] | None, where: str) -> xr.Dataset:

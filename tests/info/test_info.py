@@ -300,3 +300,9 @@ def test_a_curved_model_says_what_it_is(curved_model, small_model, tmp_path):
     facts = describe(tmp_path / "linear.zarr")
     assert facts["prior"] == "Gaussian, mean 0, variance 1"
     assert (facts["flux"]["map"], facts["flux"]["noise"]) == ("linear", "independent")
+
+
+def test_a_file_is_said_to_be_no_store(tmp_path):
+    (tmp_path / "a.fits").write_bytes(b"SIMPLE  =")
+    with pytest.raises(InputError, match="a.fits: a file, no store of luxscale; `luxscale plot`"):
+        describe(tmp_path / "a.fits")

@@ -39,7 +39,6 @@ def test_a_file_of_two_formats_has_to_be_told(tmp_path):
     [
         ("apStar-x.fits", APSTAR.read_bytes()[:30_000], "apStar-x.fits: truncated: HDU"),
         ("spec-x.fits", b"", "spec-x.fits: empty file. "),
-        ("none.fits", None, "none.fits: no such file. "),
         ("notes.txt", b"hello", "notes.txt: not recognised as a file of any format. "),
         ("x.csv", b"source_id,bp_coefficients\n1,2\n", "x.csv: continuous spectra, as coeff"),
     ],
@@ -48,13 +47,17 @@ def test_what_is_not_recognised_is_told_by_the_formats_of_its_name(
     name, content, expected, tmp_path
 ):
     path = tmp_path / name
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         recognise_format(str(path))
     message = str(caught.value)
     assert message.removeprefix(f"{tmp_path}/").startswith(expected)
     assert message.endswith(f"name that by format= (--format): {', '.join(FORMATS)}")
+
+
+def test_a_file_that_is_not_there_is_of_no_format(tmp_path):
+    with pytest.raises(InputError, match="none.fits: no such file$"):
+        recognise_format(str(tmp_path / "none.fits"))
 
 
 def test_names_that_only_share_an_ending_count_where_there_are_no_others():

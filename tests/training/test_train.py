@@ -772,3 +772,9 @@ def test_the_same_data_give_the_same_model_for_any_seed(method, world):
         fit(world.survey(300, seed=5), method=method, seed=s, latent_dim=6) for s in (0, 1)
     )
     assert first.fingerprint == second.fingerprint
+
+
+def test_a_catalogue_in_place_of_a_survey_is_refused(small_model, held_out):
+    catalog = lux.infer(held_out.isel(star=slice(0, 20)), small_model)
+    with pytest.raises(InputError, match="survey: a catalogue, whose labels are inferred; train"):
+        fit(catalog)
