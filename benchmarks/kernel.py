@@ -39,6 +39,7 @@ def random_problem(stars, pixels, latents, labels, rng):
     head = Head(
         map=LinearMap(rng.standard_normal((labels, latents)), np.zeros(labels)),
         floor=np.zeros(labels),
+        inflation=np.ones(labels),
         bounds=np.full((labels, 2), np.nan),
     )
     flux = rng.standard_normal((stars, pixels)).astype("f4")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jax.scipy.linalg import solve_triangular
 
 from luxscale.model import correlation, linalg
 from luxscale.model.features import Features
+from luxscale.model.median import find_median
 from luxscale.model.noise import Reduced
 from luxscale.model.observation import Equations, Observation
 
@@ -45,6 +46,7 @@ class CorrelatedNoise:
     shapes: Any
     unit: Any
     variance: Any
+    has_level: ClassVar[bool] = True
 
     @property
     def scatter(self) -> np.ndarray:
@@ -90,8 +92,7 @@ class CorrelatedNoise:
         """Return t^2, the median of (error / unit)^2 over what is measured: (star,)."""
         known = (ivar > 0) & (self.unit > 0)
         ratio = 1 / jnp.where(known, ivar * self.unit**2, 1)
-        level = jnp.nanmedian(jnp.where(known, ratio, jnp.nan), 1)
-        return jnp.where(known.any(1), level, 1)
+        return jnp.where(known.any(1), find_median(ratio, known), 1)
 
     def observe(
         self, ivar: Any, r: Any, reduced: Reduced, features: Features, complete: bool

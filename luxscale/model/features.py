@@ -25,6 +25,10 @@ class Features(Protocol):
         """Whether phi(z) = z, so that the minimum of chi-square needs no search."""
 
     @property
+    def is_quadratic(self) -> bool:
+        """Whether they are `PolynomialFeatures` without products of three."""
+
+    @property
     def description(self) -> str:
         """What they are, in words."""
 
@@ -40,6 +44,7 @@ class LinearFeatures:
     """phi(z) = z."""
 
     is_linear: ClassVar[bool] = True
+    is_quadratic: ClassVar[bool] = False
     description: ClassVar[str] = "linear"
 
     def __call__(self, z: Any) -> Any:
@@ -74,6 +79,35 @@ class PolynomialFeatures:
     def n_terms(self) -> int:
         """Number of features K."""
         return len(_list_terms(self)) - 1
+
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether there are no products of three."""
+        return not self.cubic
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """Members i >= j of (1, z) that each feature is the product of: (2, term)."""
+        return np.array(_list_terms(self)[1:], np.int32).T[1:]
+
+    def split_weights(self, weights: Any) -> tuple[Any, Any]:
+        """Return w and Q with W phi = w^T z + z^T Q z, where there are no products of three.
+
+        Returns
+        -------
+        linear : array, (feature, latent)
+        products : array, (feature, latent, latent)
+            Symmetric.
+        """
+        p = self.latent_dim
+        place = np.full((p, p), weights.shape[1])
+        times = np.zeros((p, p))
+        i, j = self.pairs[:, p:] - 1
+        place[i, j] = place[j, i] = np.arange(p, self.n_terms)
+        times[i, j] = times[j, i] = np.where(i == j, 1, 0.5)
+        library = jnp if isinstance(weights, jax.Array) else np
+        padded = library.pad(weights, ((0, 0), (0, 1)))
+        return weights[:, :p], padded[:, place] * times.astype(weights.dtype)
 
     def __call__(self, z: Any) -> Any:
         """Return the features: (..., latent) -> (..., term)."""

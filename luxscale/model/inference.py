@@ -19,6 +19,7 @@ from luxscale.model.designs import (
 )
 from luxscale.model.jit import check_jax
 from luxscale.model.kernel import Inferred, infer_arrays
+from luxscale.model.landmarks import make_landmarks
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.problem import Problem, put_on_device
 from luxscale.schema.outputs import OutputSpec, list_names
@@ -145,12 +146,15 @@ class Inference:
         check_jax()
         search = not all(map(is_plain, given)) or not model.prior.is_gaussian
         search = search or not all(o.map.features.is_linear for o in labels)
+        designs = put_on_device([make_design(o, search) for o in given])
+        prior = model.prior.prepare(model.latent_dim)
         problem = Problem(
-            designs=put_on_device([make_design(o, search) for o in given]),
+            designs=designs,
             heads=tuple(make_head(o) for o in labels),
             windows=tuple(make_windows(labels, given)),
-            prior=model.prior.prepare(model.latent_dim),
+            prior=prior,
             limits=model.limits,
+            landmarks=make_landmarks(designs, prior),
         )
         return cls(
             problem=problem,

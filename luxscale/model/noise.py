@@ -7,7 +7,7 @@ feature, and makes `DiagonalNoise` of it.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,10 @@ _FEW = 2
 
 class Noise(Protocol):
     """What inference asks of the noise of an output; N is its covariance for one star."""
+
+    @property
+    def has_level(self) -> bool:
+        """Whether N of stars without gaps differs by the level of their errors alone."""
 
     @property
     def scatter(self) -> Any:
@@ -91,6 +95,7 @@ class DiagonalNoise:
     """
 
     scatter: Any = 0.0
+    has_level: ClassVar[bool] = False
 
     def weigh(self, ivar: Any) -> Any:
         """Return 1 / (sigma^2 + s^2), the weight of a value in equation 4: (star, feature).

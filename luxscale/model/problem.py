@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -13,6 +13,9 @@ from luxscale.model.decoders import Decoder
 from luxscale.model.features import Features, find_moments, linear_features
 from luxscale.model.noise import Noise, Reduced
 from luxscale.model.priors import Prior
+
+if TYPE_CHECKING:
+    from luxscale.model.landmarks import Landmarks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,6 +184,8 @@ class Problem:
         Prepared for the kernel.
     limits : tuple of float
         Chi2 per pixel and squared length of the latents at which flags begin, infinite for never.
+    landmarks : Landmarks, optional
+        Where latents have to be searched for, of stars that differ by the level of noise alone.
     """
 
     designs: tuple[Design, ...]
@@ -188,6 +193,7 @@ class Problem:
     windows: tuple[Window, ...]
     prior: Prior
     limits: tuple[float, float] = (np.inf, np.inf)
+    landmarks: Landmarks | None = None
 
     @property
     def is_linear(self) -> bool:
@@ -215,7 +221,9 @@ jax.tree_util.register_dataclass(
 )
 jax.tree_util.register_dataclass(Head, ["map", "floor", "inflation", "bounds"], [])
 jax.tree_util.register_dataclass(Window, ["labels", "pixels"], ["head"])
-jax.tree_util.register_dataclass(Problem, ["designs", "heads", "windows", "prior"], ["limits"])
+jax.tree_util.register_dataclass(
+    Problem, ["designs", "heads", "windows", "prior", "landmarks"], ["limits"]
+)
 
 
 def put_on_device(designs: Sequence[Design]) -> tuple[Design, ...]:

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model import linalg
 from luxscale.model.blocks import Data, Posterior, Target, clean_data, find_sound_ivar, run_blocks
-from luxscale.model.features import find_moments
 from luxscale.model.jit import compile_program, use_float64
+from luxscale.model.landmarks import Landmarks
+from luxscale.model.levels import reduce_spectra, search_levels
+from luxscale.model.moments import find_label_moments
 from luxscale.model.posterior import (
     FEW_ROUNDS,
     ROUNDS,
@@ -78,11 +79,9 @@ def _mix(target: Target, modes: Mode, share: Any, covariance: bool) -> tuple[Any
     """
 
     def find(mode: Mode) -> tuple[Any, Any]:
-        mean, rows = find_moments(target.features, mode.latent, mode.covariance)
-        spread = linalg.dot(rows, target.weights.T)
-        if covariance:
-            return linalg.dot(mean, target.weights.T), linalg.square(spread)
-        return linalg.dot(mean, target.weights.T), jnp.sum(spread * spread, 1)
+        return find_label_moments(
+            target.features, target.weights, mode.latent, mode.covariance, full=covariance
+        )
 
     means, variances = jax.lax.map(find, modes)
     weight = share[..., None]
@@ -145,7 +144,13 @@ def _list_terms(
     ]
     modes = find_modes(observations, [d.dof for d in designs], prior)
     (target,) = targets
-    mean, variance = jax.lax.map(lambda mode: _find_label_moments(target, mode), modes)
+
+    def find(mode: Mode) -> tuple[Any, Any]:
+        return find_label_moments(
+            target.features, target.weights, mode.latent, mode.covariance, full=False
+        )
+
+    mean, variance = jax.lax.map(find, modes)
     return Terms(weigh_modes(modes).T, mean.swapaxes(0, 1), variance.swapaxes(0, 1))
 
 
@@ -155,13 +160,6 @@ def list_terms(problem: Problem, data: Sequence[Data], target: Target) -> Terms:
     prior = problem.prior.gaussians()
     with use_float64():
         return run_blocks(_list_terms, problem, data, [target], prior, n=n, covariance=False)
-
-
-def _find_label_moments(target: Target, mode: Mode) -> tuple[Any, Any]:
-    """Return mean and variance of labels under one term: (star, label)."""
-    mean, rows = find_moments(target.features, mode.latent, mode.covariance)
-    spread = linalg.dot(rows, target.weights.T)
-    return linalg.dot(mean, target.weights.T), jnp.sum(spread * spread, 1)
 
 
 def _replace_rows(rows: np.ndarray, whole: np.ndarray, part: np.ndarray) -> np.ndarray:
@@ -174,30 +172,55 @@ def _replace_rows(rows: np.ndarray, whole: np.ndarray, part: np.ndarray) -> np.n
 def search_stars(
     problem: Problem, data: Sequence[Data], targets: Sequence[Target], *, covariance: bool
 ) -> Posterior:
-    """Search for the latents of stars, those with gaps apart from the others."""
+    """Search for the latents of stars: no star depends on the others.
+
+    Those whose noise differs by its level alone share the tables of `luxscale.model.landmarks`; the
+    others have programs of their own, without gaps and with them. Those for which the search is
+    long are searched for again.
+    """
     n = data[0].value.shape[0]
+    prior = problem.prior.gaussians()
     complete = np.ones(n, bool)
     for design, given in zip(problem.designs, data, strict=True):
         complete &= design.noise.find_complete(find_sound_ivar(design, given))
     whole, gapped = np.flatnonzero(complete), np.flatnonzero(~complete)
-    prior = problem.prior.gaussians()
+    parts: list[_Part] = []
+    if problem.landmarks is not None and whole.size:
+        reduced = reduce_spectra(problem, _select_stars(data, whole))
+        alike = Landmarks.find_levels(reduced.level) >= 0
+        if alike.any():
+            reduced = jax.tree.map(lambda array: array[alike], reduced)
+            found = search_levels(problem, reduced, targets, covariance=covariance)
+            parts.append((_search_complete, whole[alike], found))
+        whole = whole[~alike]
 
     def search(program: Callable[..., Posterior], rows: np.ndarray, rounds: int) -> Posterior:
-        some = [Data(value[rows], ivar[rows]) for value, ivar in data]
         run = functools.partial(program, rounds=rounds)
+        some = _select_stars(data, rows)
         return run_blocks(run, problem, some, targets, prior, n=rows.size, covariance=covariance)
 
-    # no star depends on the others of its block: those with gaps have a program of their own, and
-    # those for which the search is long are searched for again
-    parts = [(_search_complete, whole), (_search_with_gaps, gapped)]
-    # without stars of its kind, a program need not be compiled
-    parts = [(program, rows) for program, rows in parts if rows.size] or parts[:1]
-    results = [search(program, rows, FEW_ROUNDS) for program, rows in parts]
-    place = np.argsort(np.concatenate([rows for _, rows in parts]))
+    for program, rows in ((_search_complete, whole), (_search_with_gaps, gapped)):
+        # without stars of its kind, a program need not be compiled
+        if rows.size:
+            parts.append((program, rows, search(program, rows, FEW_ROUNDS)))
+    if not parts:
+        return search(_search_complete, whole, FEW_ROUNDS)
+    place = np.argsort(np.concatenate([rows for _, rows, _ in parts]))
+    results = [result for *_, result in parts]
     found = jax.tree.map(lambda *arrays: np.concatenate(arrays)[place], *results)
-    for program, rows in parts:
+    for program, rows, _ in parts:
         again = rows[~found.settled[rows]]
         if again.size:
             longer = search(program, again, ROUNDS)
             found = jax.tree.map(functools.partial(_replace_rows, again), found, longer)
     return found
+
+
+#: The general program of some stars, which they are, and what was found for them.
+_Part = tuple[Callable[..., Posterior], np.ndarray, Posterior]
+
+
+def _select_stars(data: Sequence[Data], rows: np.ndarray) -> list[Data]:
+    if rows.size == len(data[0].value):
+        return list(data)
+    return [Data(value[rows], ivar[rows]) for value, ivar in data]

@@ -1,0 +1,92 @@
+"""Time the search for latents of a curved model, and compare its labels with those of all terms.
+
+    python benchmarks/giants.py DIR model.zarr
+    python benchmarks/search.py DIR model.zarr
+
+Labels real Gaia XP giants that the model was not trained on, none of them test stars, by the search
+term by term, by the same with every Gaussian of the prior tried for every star, and by the general
+search, which stars with gaps have. Prints stars per second of processor time, the share of stars
+that were searched for again, robust scatter and RMSE, and how far labels are from those of all
+Gaussians, in units of their errors.
+"""
+
+import contextlib
+import dataclasses
+import time
+from pathlib import Path
+from unittest import mock
+
+import click
+import numpy as np
+from giants import find_scatter, make_survey
+from peers.spectra import XP_TEST, XP_TRAINING, read_xp
+
+import luxscale as lux
+from luxscale.model import levels, search
+from luxscale.model.inference import Inference
+
+QUANTILES = (0.5, 0.9, 0.99, 0.999)
+
+
+def prepare(model):
+    """Yield the ways to search: name, inference, and what to change meanwhile."""
+    by_terms = Inference.of(model)
+    problem = dataclasses.replace(by_terms.problem, landmarks=None)
+    everything = mock.patch.multiple(levels, TRIED=10**9, LIKELY=np.inf)
+    yield "every Gaussian", by_terms, everything
+    yield "term by term", by_terms, contextlib.nullcontext()
+    yield "general", dataclasses.replace(by_terms, problem=problem), contextlib.nullcontext()
+
+
+def measure(inference, data, first):
+    """Return the labels, seconds of processor time, and the share of stars searched for again."""
+    inference.infer({name: array[:first] for name, array in data.items()})  # compiles
+    again = []
+    run = search.run_blocks
+
+    def count(program, *args, n, **kwargs):
+        # stars that have been searched for already come back to the general program
+        if getattr(program, "keywords", {}).get("rounds") == search.ROUNDS:
+            again.append(n)
+        return run(program, *args, n=n, **kwargs)
+
+    with mock.patch.object(search, "run_blocks", count):
+        start = time.process_time()
+        found = inference.infer(data)
+        seconds = time.process_time() - start
+    return found, seconds, sum(again) / len(data[inference.variables[0]])
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path, exists=True))
+@click.option("--number", default=6000, show_default=True, help="Most stars.")
+@click.option("--training", default=XP_TRAINING, show_default=True, help="Training stars.")
+def main(folder, model_path, number, training):
+    survey = make_survey(read_xp(folder / "xp_apogee.h5"))
+    first_test = survey.sizes["star"] - XP_TEST
+    survey = survey.isel(star=slice(training, min(training + number, first_test)))
+    model = lux.load_model(model_path)
+    truth, names = survey["label_value"].values, model["label_value"].coord
+    click.echo(f"{len(truth):,} stars; of {', '.join(names)}:")
+    whole = None
+    for name, inference, change in prepare(model):
+        data = {variable: survey[variable].values for variable in inference.variables}
+        with change:
+            found, seconds, again = measure(inference, data, 400)
+        miss = found["label_value"] - truth
+        click.echo(f"{name}: {len(truth) / seconds:,.0f} stars/s, {again:.1%} searched for again")
+        for word, values in (
+            ("scatter", find_scatter(miss)),
+            ("RMSE", np.sqrt(np.nanmean(miss**2, 0))),
+        ):
+            click.echo(f"  {word:8}" + " ".join(f"{value:8.4g}" for value in values))
+        whole = whole or found
+        away = abs(found["label_value"] - whole["label_value"]) / whole["label_err"]
+        parts = np.quantile(away.max(1), QUANTILES)
+        words = [f"{q:.1%}: {x:.4f}" for q, x in zip(QUANTILES, parts, strict=True)]
+        click.echo(f"  from every Gaussian's, the worst label: {', '.join(words)}")
+
+
+if __name__ == "__main__":
+    main()

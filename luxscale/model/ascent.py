@@ -1,0 +1,197 @@
+"""The terms of a posterior one by one, where stars differ by the level of their noise alone.
+
+The equations are those of `luxscale.model.posterior`. What is different is which terms are tried,
+all that `luxscale.model.landmarks` holds possible instead of those whose means are near, and that a
+term takes as many steps as it needs: terms of all stars stand in one list, and each step is taken
+by those that still move and still matter.
+
+Arrays of compiled functions have the term last: 12 latents of one star fill no vector register.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from luxscale.model import linalg
+from luxscale.model.features import PolynomialFeatures
+from luxscale.model.jit import compile_program
+from luxscale.model.landmarks import Landmarks
+from luxscale.model.posterior import find_robust_weight, log_likelihood
+from luxscale.model.priors import Gaussians
+
+#: Terms of the series for Newton's step, and by what factor the gain it promises may differ from
+#: that of Gauss-Newton's, which is taken otherwise.
+_SERIES, _LONGEST = 3, 5
+
+
+class Common(NamedTuple):
+    """What all stars share: weights (value, term) and noise's variances (value,), nu, the prior."""
+
+    weights: Any
+    variance: Any
+    dof: Any
+    prior: Gaussians
+    features: PolynomialFeatures
+    landmarks: Landmarks
+
+
+class Terms(NamedTuple):
+    """Terms of stars: components (term, value), level (term,), gaussian (term,), latent."""
+
+    components: Any
+    level: Any
+    gaussian: Any
+    latent: Any
+
+
+class Found(NamedTuple):
+    """What a step finds at the latents of terms: see `take_step`."""
+
+    step: Any
+    distance: Any
+    energy: Any
+    log_weight: Any
+    chi2: Any
+    covariance: Any
+
+
+@compile_program()
+def screen(common: Common, place: Any, level: Any, components: Any) -> tuple[Any, Any]:
+    """Return ln evidence of each Gaussian, linearised at its mean, and q of `landmarks`.
+
+    Parameters
+    ----------
+    common : Common
+    place : int
+        Of the stars' level in the grid.
+    level : float
+        t^2 there.
+    components : array, (star, value)
+
+    Returns
+    -------
+    log_evidence : array, (star, gaussian)
+    q : array, (star, gaussian, latent)
+    """
+    table = common.landmarks
+    k, p = common.prior.mean.shape
+    q = linalg.dot(components, table.project[place].T) - table.shift[place]
+    q = q.reshape(-1, k, p)
+    weight = 1 / (level + common.variance)
+    weighted = table.spectra * weight
+    constant = jnp.sum(weighted * table.spectra, 1)
+    chi2 = jnp.sum(components**2 * weight, 1, keepdims=True) + constant
+    chi2 = chi2 - 2 * linalg.dot(components, weighted.T) - jnp.sum(q * q, 2)
+    likelihood = log_likelihood(common.dof, components.shape[1], jnp.maximum(chi2, 0))
+    return table.log_norm[place] + likelihood, q
+
+
+@compile_program()
+def take_step(common: Common, terms: Terms) -> Found:
+    """Return the next step of terms, and what they are worth where they are.
+
+    Returns
+    -------
+    Found
+        step (term, latent); distance, its squared length in sigma; energy, -ln p(data, z);
+        log_weight, ln omega at the end of the step, and chi2; covariance (term, latent, latent).
+    """
+    x = common.prior
+    z, mean = terms.latent.T, x.mean[terms.gaussian].T
+    precision = jnp.moveaxis(x.precision[terms.gaussian], 0, 2)
+    # a component a row
+    weight = 1 / (terms.level + common.variance[:, None])
+    products = _multiply_pairs(z)
+    phi = products[_place_terms(common.features)]
+    residual = terms.components.T - linalg.dot(common.weights, phi)
+    weighted = weight * residual
+    chi2 = jnp.sum(residual * weighted, 0)
+    n = residual.shape[0]
+    factor = find_robust_weight(common.dof, n, chi2)
+    linear, bend = _split_slope(common.features, linalg.dot(common.weights.T, weighted * factor))
+    away = z - mean
+    held = _apply(precision, away)
+    downhill = linear + _apply(bend, z) - held
+    shape = linalg.dot(common.landmarks.coefficients, weight * factor)
+    basis = (shape[:, None] * products).reshape(-1, z.shape[1])
+    hessian = linalg.dot(common.landmarks.gram, basis)[linalg.packed_index(len(z))[2]] + precision
+    covariance, log_det = invert(hessian)
+    step = _apply(covariance, downhill)
+    # Newton's step, as a series in what Gauss-Newton's matrix lacks
+    better = step
+    for _ in range(_SERIES):
+        better = step + _apply(covariance, _apply(bend, better))
+    plain, bent = jnp.sum(step * downhill, 0), jnp.sum(better * downhill, 0)
+    is_near = (bent > plain / _LONGEST) & (bent < plain * _LONGEST)
+    step, distance = jnp.where(is_near, better, step), jnp.where(is_near, bent, plain)
+    energy = 0.5 * jnp.sum(away * held, 0) - log_likelihood(common.dof, n, chi2)
+    log_weight = x.log_weight[terms.gaussian] - energy - 0.5 * log_det + 0.5 * distance
+    return Found(
+        step=step.T,
+        distance=distance,
+        energy=energy,
+        log_weight=log_weight,
+        chi2=chi2,
+        covariance=jnp.moveaxis(covariance, 2, 0),
+    )
+
+
+def _multiply_pairs(z: Any) -> Any:
+    """Return the products of two of (1, z), by row of the lower triangle: (product, term)."""
+    x = jnp.concatenate([jnp.ones_like(z[:1]), z])
+    i, j, _ = linalg.packed_index(len(x))
+    return x[i] * x[j]
+
+
+def _place_terms(features: PolynomialFeatures) -> np.ndarray:
+    """Return where features stand among the products of two of (1, z)."""
+    place: np.ndarray = linalg.packed_index(features.latent_dim + 1)[2]
+    i, j = features.pairs
+    return place[i, j]
+
+
+def _split_slope(features: PolynomialFeatures, by_term: Any) -> tuple[Any, Any]:
+    """Return w and 2 Q of v^T phi = w^T z + z^T Q z: (latent, term), (latent, latent, term)."""
+    p = features.latent_dim
+    place = np.full((p, p), features.n_terms, np.int32)
+    i, j = features.pairs[:, p:] - 1
+    place[i, j] = place[j, i] = np.arange(p, features.n_terms)
+    padded = jnp.concatenate([by_term, jnp.zeros_like(by_term[:1])])
+    twice = (1 + np.eye(p, dtype=np.float32))[:, :, None]
+    return by_term[:p], padded[place] * twice
+
+
+def _apply(matrix: Any, vectors: Any) -> Any:
+    # a sum over an axis in the middle takes XLA five times as long
+    return sum(matrix[:, i] * vectors[i] for i in range(len(vectors)))
+
+
+def invert(hessian: Any) -> tuple[Any, Any]:
+    """Return the inverse of positive definite matrices, and ln |H|, term last.
+
+    Row by row: each turn exchanges one unknown with its right-hand side in all equations.
+    """
+    diagonal = jnp.diagonal(hessian).T
+    scale = jax.lax.rsqrt(diagonal)
+    scaled = hessian * scale[:, None] * scale
+    rows = jnp.arange(len(scale))[:, None]
+
+    def exchange(k: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
+        matrix, log_det = state
+        row = matrix[k]
+        pivot = row[k]
+        divided = row / pivot
+        is_k = rows == k
+        new = jnp.where(is_k, -1 / pivot, divided)
+        matrix = matrix - row[:, None] * divided
+        matrix = jnp.where(is_k[:, None], new, matrix)
+        matrix = jnp.where(is_k, new[:, None], matrix)
+        return matrix, log_det + jnp.log(pivot)
+
+    begin = (scaled, jnp.zeros_like(scale[0]))
+    matrix, log_det = jax.lax.fori_loop(0, len(scale), exchange, begin)
+    return -matrix * scale[:, None] * scale, log_det - 2 * jnp.sum(jnp.log(scale), 0)

@@ -1,0 +1,154 @@
+"""What of a search for latents is the same for all stars whose noise differs by its level alone.
+
+With noise of independent components, variances t^2 + s_d^2, a star is its level t and the
+components c of its spectrum. Prepared once, for a grid of levels, is the spectrum linearised at the
+mean mu_k of each Gaussian of the prior, with M = 1 / (t^2 + s^2) and J the slope there:
+
+    A_k = J^T M J + S_k^-1 = L L^T,  q_k = L^-1 J^T M (c - W phi(mu_k))
+    ln evidence_k = ln pi_k - ln |S_k| / 2 - ln |L| - (r^T M r - q_k^T q_k) / 2
+    z_k = mu_k + L^-T q_k, about the maximum under that Gaussian
+
+For the steps that follow, J^T M J of all stars is one matrix product: M is a sum of few shapes,
+J^T diag(shape) J a sum over products of two of (1, z).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from luxscale.model.priors import Prior
+from luxscale.model.problem import Design
+
+#: ln t^2 of the grid: errors from a twentieth of those of the training stars to thirty times.
+_LEVELS = np.arange(-6.0, 8.0)
+
+#: Shapes that M is a sum of, to 0.1% in the range of the grid.
+_SHAPES = 6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Landmarks:
+    """Tables for a search, in float32; see the module.
+
+    Parameters
+    ----------
+    project : array, (level, gaussian * latent, value)
+        L^-1 J^T M.
+    shift : array, (level, gaussian * latent)
+        The same times W phi(mu).
+    spectra : array, (gaussian, value)
+        W phi(mu).
+    log_norm : array, (level, gaussian)
+        ln pi - ln |S| / 2 - ln |L|.
+    back : array, (level, gaussian, latent, latent)
+        L^-T.
+    coefficients : array, (shape, value)
+        What M is multiplied by for its coefficients.
+    gram : array, (pair of latents, shape * product)
+        J^T diag(shape) J, packed, for each product of two of (1, z).
+    """
+
+    project: Any
+    shift: Any
+    spectra: Any
+    log_norm: Any
+    back: Any
+    coefficients: Any
+    gram: Any
+
+    @staticmethod
+    def find_levels(level: np.ndarray) -> np.ndarray:
+        """Return where levels t^2 stand in the grid, -1 if outside it: (star,)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            place = np.rint(np.log(level) - _LEVELS[0])
+        inside = (place >= 0) & (place < len(_LEVELS))
+        return np.where(inside, place, -1).astype(int)
+
+
+jax.tree_util.register_dataclass(
+    Landmarks,
+    ["project", "shift", "spectra", "log_norm", "back", "coefficients", "gram"],
+    [],
+)
+
+
+def find_level(place: Any) -> Any:
+    """Return t^2 at a place in the grid."""
+    return np.exp(_LEVELS[0] + place)
+
+
+def make_landmarks(designs: Sequence[Design], prior: Prior) -> Landmarks | None:
+    """Return the tables of a search, or None if stars differ by more than the level of noise.
+
+    Parameters
+    ----------
+    designs : sequence of Design
+    prior : Prior
+        Prepared for the kernel.
+    """
+    if len(designs) != 1:
+        return None
+    (design,) = designs
+    reduced = design.reduced
+    if reduced is None or not design.noise.has_level or not design.features.is_quadratic:
+        return None
+    log_weight, mean, precision = (np.asarray(a, float) for a in prior.gaussians())
+    weights = np.asarray(reduced.weights, float)
+    noise: Any = design.noise
+    variance = np.asarray(noise.variance, float)
+    k, p = mean.shape
+    by_product = _list_slopes(design.features, weights, p)
+    ones = np.ones((k, 1))
+    slopes = np.einsum("km,mpd->kpd", np.hstack([ones, mean]), by_product)
+    spectra = np.asarray(design.features(mean)) @ weights.T
+    found: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("project", "shift", "log_norm", "back")
+    }
+    for place in range(len(_LEVELS)):
+        weighted = slopes / (find_level(place) + variance)
+        half = np.linalg.cholesky(weighted @ slopes.swapaxes(1, 2) + precision)
+        inverse = np.linalg.inv(half)
+        project = inverse @ weighted
+        diagonal = np.diagonal(half, axis1=1, axis2=2)
+        found["project"].append(project.reshape(k * p, -1))
+        found["shift"].append((project @ spectra[..., None]).ravel())
+        found["log_norm"].append(log_weight - np.log(diagonal).sum(1))
+        found["back"].append(inverse.swapaxes(1, 2))
+    coefficients, gram = _make_gram(by_product, variance)
+    arrays = {name: np.array(parts) for name, parts in found.items()}
+    arrays.update(spectra=spectra, coefficients=coefficients, gram=gram)
+    tables = Landmarks(**{name: a.astype(np.float32) for name, a in arrays.items()})
+    on_device: Landmarks = jax.block_until_ready(jax.device_put(tables))
+    return on_device
+
+
+def _list_slopes(features: Any, weights: np.ndarray, p: int) -> np.ndarray:
+    """Return the slopes of the spectrum, (product, latent, value), for each of (1, z)."""
+    base = np.asarray(features.jacobian(np.zeros(p))).T
+    rows = [base] + [np.asarray(features.jacobian(one)).T - base for one in np.eye(p)]
+    return np.array(rows) @ weights.T
+
+
+def _make_gram(by_product: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return coefficients and gram of `Landmarks`."""
+    level = np.exp(np.linspace(_LEVELS[0], _LEVELS[-1], 100))
+    shapes = 1 / (level[:, None] + variance)
+    shapes /= shapes.mean(1, keepdims=True)
+    _, _, basis = np.linalg.svd(shapes, full_matrices=False)
+    basis = basis[:_SHAPES]
+    n, p, _ = by_product.shape
+    i, j = np.tril_indices(n)
+    a, b = np.tril_indices(p)
+    parts = []
+    for shape in basis:
+        products = np.einsum("mpd,nqd->mnpq", by_product * shape, by_product, optimize=True)
+        # each product of two stands for both orders
+        both = (products + products.transpose(1, 0, 2, 3))[i, j]
+        both *= np.where(i == j, 0.5, 1)[:, None, None]
+        parts.append(both[:, a, b].T)
+    return basis, np.concatenate(parts, 1)

@@ -1,0 +1,75 @@
+"""Term by term, labels are those of the search that knows nothing of levels."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from luxscale.model import levels
+from luxscale.model.blocks import Data
+from luxscale.model.inference import Inference
+from luxscale.model.landmarks import Landmarks
+from luxscale.schema import flags
+
+
+@pytest.fixture(scope="module")
+def stars(curved_world):
+    """Stars of very different levels of noise, as inference takes them."""
+    parts = [curved_world.survey(60, seed=i, level=x) for i, x in enumerate((0.3, 1.0, 4.0))]
+    names = ("flux", "flux_ivar")
+    return {name: np.concatenate([part[name].values for part in parts]) for name in names}
+
+
+@pytest.fixture(scope="module")
+def plain(curved_model):
+    """Inference by the general search."""
+    found = Inference.of(curved_model)
+    return dataclasses.replace(found, problem=dataclasses.replace(found.problem, landmarks=None))
+
+
+@pytest.fixture(scope="module")
+def expected(plain, stars):
+    return plain.infer(stars)
+
+
+def compare(got, expected, least=0.03):
+    """Check labels against others, in units of their errors."""
+    miss = abs(got["label_value"] - expected["label_value"]) / expected["label_err"]
+    assert np.quantile(miss, 0.98) < least
+    ratio = got["label_err"] / expected["label_err"]
+    assert np.quantile(abs(ratio - 1), 0.98) < 0.03
+    assert (got["flags"] == expected["flags"]).mean() > 0.97
+
+
+def test_labels_are_those_of_the_general_search(curved_model, stars, expected):
+    got = Inference.of(curved_model).infer(stars)
+    compare(got, expected)
+    np.testing.assert_allclose(got["chi2"], expected["chi2"], rtol=0.02, atol=0.1)
+    np.testing.assert_array_equal(got["n_pixels"], expected["n_pixels"])
+
+
+def test_what_has_not_settled_is_searched_for_again(curved_model, stars, expected, monkeypatch):
+    monkeypatch.setattr(levels, "STEPS", 1)
+    got = Inference.of(curved_model).infer(stars)
+    compare(got, expected)
+    assert not (got["flags"] & flags.BIT["not_settled"]).any()
+
+
+def test_stars_of_unusual_levels_take_the_general_search(curved_model, stars, expected):
+    strange = {name: array.copy() for name, array in stars.items()}
+    strange["flux_ivar"][::2] *= 1e-9
+    got = Inference.of(curved_model).infer(strange)
+    assert np.isfinite(got["label_value"]).all()
+    compare({k: v[1::2] for k, v in got.items()}, {k: v[1::2] for k, v in expected.items()})
+    data = [Data(strange["flux"], strange["flux_ivar"])]
+    level = levels.reduce_spectra(Inference.of(curved_model).problem, data).level
+    assert (Landmarks.find_levels(level)[::2] == -1).all()
+
+
+def test_only_terms_of_some_evidence_are_tried(monkeypatch):
+    monkeypatch.setattr(levels, "TRIED", 3)
+    evidence = np.array([[0.0, -1, -2, -3], [0, -50, -60, -1], [np.nan] * 4])
+    star, gaussian = levels._choose_terms(evidence)
+    assert star.tolist()[:5] == [0, 0, 0, 1, 1]
+    assert gaussian.tolist()[:5] == [0, 1, 2, 0, 3]
+    assert 2 in star  # what is no number is tried, and not lost
