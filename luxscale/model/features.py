@@ -86,9 +86,14 @@ class PolynomialFeatures:
         return not self.cubic
 
     @property
+    def members(self) -> np.ndarray:
+        """Members i >= j of (1, z), and one more or the 1, that each feature is: (3, term)."""
+        return np.array(_list_terms(self)[1:], np.int32).T
+
+    @property
     def pairs(self) -> np.ndarray:
         """Members i >= j of (1, z) that each feature is the product of: (2, term)."""
-        return np.array(_list_terms(self)[1:], np.int32).T[1:]
+        return self.members[1:]
 
     def split_weights(self, weights: Any) -> tuple[Any, Any]:
         """Return w and Q with W phi = w^T z + z^T Q z, where there are no products of three.
@@ -109,9 +114,24 @@ class PolynomialFeatures:
         padded = library.pad(weights, ((0, 0), (0, 1)))
         return weights[:, :p], padded[:, place] * times.astype(weights.dtype)
 
+    def find_mean(self, z: Any, covariance: Any) -> Any:
+        """Return the mean of phi(z), z ~ N(m, C): (star, latent), (..., latent) -> (star, term).
+
+        With x = (1, m), it is x_i x_j x_k + x_i C_jk + x_j C_ik + x_k C_ij, the 1 having no
+        variance.
+        """
+        library = jnp if isinstance(z, jax.Array) else np
+        x = library.concatenate([library.ones_like(z[..., :1]), z], -1)
+        c = library.pad(covariance, ((0, 0), (1, 0), (1, 0)))
+        i, j, k = self.members
+        mean = self(z) + x[:, i] * c[:, j, k]
+        if not self.cubic:
+            return mean
+        return mean + x[:, j] * c[:, i, k] + x[:, k] * c[:, i, j]
+
     def __call__(self, z: Any) -> Any:
         """Return the features: (..., latent) -> (..., term)."""
-        return _multiply_out(z, np.array(_list_terms(self)[1:], np.int32).T)
+        return _multiply_out(z, self.members)
 
     def slopes(self, z: Any, weights: Any) -> Any:
         """Return d(W phi)/dz: z (star, latent), W (feature, term) -> (star, latent, feature)."""
@@ -192,6 +212,14 @@ def quadratic_features(z: Any) -> Any:
     return PolynomialFeatures(z.shape[-1], z.shape[-1])(z)
 
 
+def find_mean(features: Callable[[Any], Any], z: Any, covariance: Any) -> Any:
+    """Return the mean of phi(z) alone, for z ~ N(m, C): see `find_moments`."""
+    if isinstance(features, PolynomialFeatures):
+        return features.find_mean(z, covariance)
+    mean, _ = find_moments(features, z, covariance)
+    return mean
+
+
 def find_moments(features: Callable[[Any], Any], z: Any, covariance: Any) -> tuple[Any, Any]:
     """Return the mean of phi(z), and rows R of its covariance R^T R, for z ~ N(m, C).
 
@@ -211,15 +239,32 @@ def find_moments(features: Callable[[Any], Any], z: Any, covariance: Any) -> tup
     rows : array, (star, 2 latent, term)
     """
     library = jnp if isinstance(z, jax.Array) else np
+    half = library.linalg.cholesky(covariance).swapaxes(-1, -2)
+    if isinstance(features, PolynomialFeatures) and not features.cubic:
+        return features.find_mean(z, covariance), _find_quadratic_rows(features, z, half)
     root3, root12, root18 = np.sqrt([3, 12, 18]).astype(z.dtype)
-    half = library.linalg.cholesky(covariance)
-    step = root3 * half.swapaxes(-1, -2)
+    step = root3 * half
     middle = features(z)
     up = features(z[:, None] + step)
     down = features(z[:, None] - step)
     bend = up + down - 2 * middle[:, None]
     rows = [(up - down) / root12, bend / root18]
     return middle + bend.sum(1) / 6, library.concatenate(rows, 1)
+
+
+def _find_quadratic_rows(features: PolynomialFeatures, z: Any, half: Any) -> Any:
+    """Return the rows for products of two, of which the differences are known.
+
+    phi(m + L) - phi(m - L) is 2 (L_i m_j + m_i L_j), and the second difference 2 L_i L_j.
+    """
+    library = jnp if isinstance(z, jax.Array) else np
+    _, i, j = features.members[:, features.latent_dim :] - 1
+    half_i, half_j, of_mean = half[..., i], half[..., j], z[:, None]
+    slopes = half_i * of_mean[..., j] + half_j * of_mean[..., i]
+    bend = np.sqrt(2).astype(z.dtype) * half_i * half_j
+    first = library.concatenate([half, slopes], -1)
+    second = library.concatenate([library.zeros_like(half), bend], -1)
+    return library.concatenate([first, second], 1)
 
 
 jax.tree_util.register_dataclass(LinearFeatures, [], [])

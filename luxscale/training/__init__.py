@@ -109,10 +109,9 @@ def train(
         of a spectrum share a part, or ``"independent"``, with a fitted scatter of each pixel);
         ``quadratic``, ``cubic`` (curved: of how many of the first latents there are products of
         two, and of three); ``network`` (curved: units of each hidden layer of a network beside
-        them, none if 0; needs the extra of that name); ``components`` (curved: that stand for a
-        spectrum); ``gaussians`` (curved: of the prior); ``refine`` (curved, correlated noise: most
-        gradient steps on the labels that spectra alone tell; stars left out say how many are
-        taken).
+        them, none if 0); ``components`` (curved: that stand for a spectrum); ``gaussians`` (curved:
+        of the prior); ``refine`` (curved, correlated noise: most gradient steps on the labels that
+        spectra alone tell; stars left out say how many are taken).
 
     Returns
     -------
@@ -242,7 +241,7 @@ def _choose_recipe(survey: xr.Dataset, name: str | None, request: Request) -> Re
         quick = dataclasses.replace(request, folds=1, seed=0, progress=False, checkpoint=None)
 
         def train_part(part: xr.Dataset, recipe: Recipe) -> LuxModel:
-            return fit_model(part, _take_recipe(quick, recipe))
+            return fit_model(part, _take_recipe(quick, recipe.unrefined))
 
         try:
             trials = compare_recipes(stars, recipes, train_part, shown.say)

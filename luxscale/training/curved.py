@@ -11,7 +11,8 @@ M-step; in the later ones z ~ sum_k pi_k N(mu_k, S_k), fitted along (`luxscale.t
   inverse of the matrix there; under the mixture with the Gaussian that it is near the star.
 - M-step: regression on E[f] with E[f f^T], f = (1, phi), both from N(z, C).
 
-On request steps down what inferred labels miss follow (`luxscale.training.refine`).
+Steps down what inferred labels miss follow, as many as serve stars left out
+(`luxscale.training.refine`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 from luxscale.errors import InputError
 from luxscale.model.priors import MixturePrior
 from luxscale.training import mixture
+from luxscale.training import refine as refinement
 from luxscale.training.curved_features import Learner, Products, pick_learner
 from luxscale.training.curved_noise import NOISES
 from luxscale.training.curved_state import Shape, State, Tables
@@ -92,8 +94,7 @@ def train_curved(
     Raises
     ------
     InputError
-        If there is nothing but labels, refinement is asked for with independent noise, or a network
-        or refinement and optax is not installed.
+        If there is nothing but labels, or refinement is asked for with independent noise.
     """
     shape = Shape(
         latent_dim=latent_dim,
@@ -213,14 +214,13 @@ def _refine(
     """Refine the parameters on some of the stars, of which the state is."""
     if not steps:
         return state
-    # here, for optax takes half a second to load
-    from luxscale.training.refine import Sample, refine
 
-    def watch(number: int, _: Callable[[], State]) -> None:
+    def watch(number: int, _: Callable[[], State]) -> bool:
         tell(f"refinement, step {number} of {steps}")
+        return True
 
-    sample = Sample.of(data, tables, rows)
-    return refine(state, sample, steps=steps, horizon=horizon, watch=watch)
+    sample = refinement.Sample.of(data, tables, rows)
+    return refinement.refine(state, sample, steps=steps, horizon=horizon, watch=watch)
 
 
 def _choose_steps(
@@ -231,15 +231,13 @@ def _choose_steps(
     tell: Callable[[str], None],
 ) -> int:
     """Return how many steps of refinement serve the labels of a fifth of the stars, left out."""
-    from luxscale.training.refine import Sample, choose_steps
-
     fold = data.assign_folds(_SHARE_LEFT_OUT)
     left_out, others = np.flatnonzero(fold == 0), np.flatnonzero(fold != 0)
-    return choose_steps(
+    return refinement.choose_steps(
         part=_refit(state, tables, others),
-        known=Sample.of(data, tables, others),
+        known=refinement.Sample.of(data, tables, others),
         seen=_take_state(state, left_out),
-        left_out=Sample.of(data, tables, left_out),
+        left_out=refinement.Sample.of(data, tables, left_out),
         horizon=horizon,
         tell=tell,
     )

@@ -88,14 +88,5 @@ class Network:
 
 
 def pick_learner(shape: Shape) -> Learner:
-    """Return how the features of a shape are fitted.
-
-    Raises
-    ------
-    InputError
-        If that needs a package that is not installed.
-    """
-    if not shape.units:
-        return Products()
-    networks.load_optax()
-    return Network(shape.units)
+    """Return how the features of a shape are fitted."""
+    return Network(shape.units) if shape.units else Products()

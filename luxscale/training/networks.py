@@ -9,17 +9,14 @@ regression that follows has the rest.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale.errors import InputError
 from luxscale.model import linalg
 from luxscale.model.features import PolynomialFeatures, find_moments
 from luxscale.model.jit import compile_program, use_float64
@@ -64,24 +61,6 @@ def make_network(products: PolynomialFeatures, units: int) -> NetworkFeatures:
     return NetworkFeatures(products, tuple(layers))
 
 
-@functools.cache
-def load_optax() -> ModuleType:
-    """Import optax.
-
-    Raises
-    ------
-    InputError
-        If it is not installed.
-    """
-    try:
-        import optax
-    except ImportError as error:
-        raise InputError(
-            "networks and refinement need the package optax: pip install 'luxscale[network]'"
-        ) from error
-    return optax
-
-
 def descend(
     features: NetworkFeatures, memory: Any, stars: Stars, equations: Sequence[Sequence[Equations]]
 ) -> tuple[NetworkFeatures, Any]:
@@ -101,10 +80,12 @@ def descend(
     features : NetworkFeatures
     memory : pytree
     """
+    import optax  # half a second
+
     parts = []
     with use_float64():
         if memory is None:
-            memory = load_optax().adam(_RATE).init(features.layers)
+            memory = optax.adam(_RATE).init(features.layers)
         for rows, of_block in zip(stars.blocks, equations, strict=True):
             z, covariance = stars.z[rows], stars.covariance[rows]
             gram, pull = _reduce(features.products, tuple(of_block), z, covariance)
@@ -162,7 +143,8 @@ def _descend(
     *stars : array, (block, star, ...)
         z, covariance, and what `_reduce` returns.
     """
-    optax = load_optax()
+    import optax
+
     z, _, gram, _ = stars
     known = jnp.concatenate([jnp.ones_like(z[..., :1]), products(z)], -1)
     weighted = known * jnp.trace(gram, axis1=2, axis2=3)[..., None]

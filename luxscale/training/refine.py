@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,15 +24,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model import linalg, posterior
-from luxscale.model.decoders import find_moments
-from luxscale.model.features import Features
+from luxscale.model.features import Features, find_mean, find_moments
 from luxscale.model.jit import compile_program, use_float64
 from luxscale.model.observation import Equations
 from luxscale.training.curved_state import State, Tables
 from luxscale.training.curved_steps import expect, find_local_prior
 from luxscale.training.data import TrainingData, assign_folds
 from luxscale.training.evidence import Evidence, Fitted
-from luxscale.training.networks import load_optax
 from luxscale.training.tables import Table
 
 #: First rate of the steps, in units of the size of a row of weights; it falls to 0.
@@ -53,8 +51,11 @@ _LOOK = 10
 #: Least curvature, in that of Gauss-Newton, at which the whole second derivative is trusted.
 _CLEAR = 0.1
 
-#: Called with the number of steps taken, and what returns the parameters.
-Watch = Callable[[int, Callable[[], State]], None]
+#: Looks without a gain after which no more steps are taken.
+_PATIENCE = 2
+
+#: Called with the number of steps taken, and what returns the parameters; says whether to go on.
+Watch = Callable[[int, Callable[[], State]], bool]
 
 
 class _Change(NamedTuple):
@@ -140,20 +141,28 @@ def choose_steps(
     tell : callable, optional
         Is told how far it has come.
     """
-    missed = {0: _measure_misses(dataclasses.replace(seen, fitted=part.fitted), left_out)}
+    before = _measure_misses(dataclasses.replace(seen, fitted=part.fitted), left_out)
+    unit = np.maximum(np.nanmedian(np.abs(before), axis=0), 1e-12)
+    loss = {0: _measure_loss(before / unit)}
 
-    def look(number: int, apply: Callable[[], State]) -> None:
+    def look(number: int, apply: Callable[[], State]) -> bool:
         tell(f"choosing the steps of refinement, step {number} of {horizon}")
-        if number % _LOOK == 0 or number == horizon:
-            now = dataclasses.replace(seen, fitted=apply().fitted)
-            missed[number] = _measure_misses(now, left_out)
+        if number % _LOOK and number != horizon:
+            return True
+        miss = _measure_misses(dataclasses.replace(seen, fitted=apply().fitted), left_out)
+        loss[number] = _measure_loss(miss / unit)
+        return number - _find_least(loss) < _PATIENCE * _LOOK
 
     refine(part, known, steps=horizon, horizon=horizon, watch=look)
-    unit = np.maximum(np.nanmedian(np.abs(missed[0]), axis=0), 1e-12)
-    loss = {}
-    for number, miss in missed.items():
-        of_label = np.log1p((miss / unit) ** 2)
-        loss[number] = float(np.nanmean(of_label))
+    return _find_least(loss)
+
+
+def _measure_loss(miss: np.ndarray) -> float:
+    return float(np.nanmean(np.log1p(miss**2)))
+
+
+def _find_least(loss: Mapping[int, float]) -> int:
+    """Return the number of steps with the least loss, the fewest of them."""
     return min(loss, key=lambda number: (loss[number], number))
 
 
@@ -170,17 +179,13 @@ def refine(
     steps, horizon : int
         How many, and after how many the rate is 0.
     watch : callable, optional
-        Called after each step with its number, and what returns the state.
-
-    Raises
-    ------
-    InputError
-        If optax is not installed.
+        Called after each step; the last is that after which it returns False.
     """
+    import optax  # half a second
+
     batches = _make_batches(sample)
     if not steps or not batches:
         return state
-    optax = load_optax()
     blind = _forget_labels(state, sample)
     z, covariance = blind.z.copy(), blind.covariance.copy()
     changes = tuple(
@@ -199,8 +204,10 @@ def refine(
             gradient, z[rows], covariance[rows] = found
             update, memory = optimiser.update(gradient, memory)
             changes = jax.tree.map(lambda a, b: np.asarray(a + b), changes, update)
-        if watch is not None:
-            watch(number + 1, functools.partial(_apply, state, sizes, changes))
+        if watch is not None and not watch(
+            number + 1, functools.partial(_apply, state, sizes, changes)
+        ):
+            break
     return _apply(state, sizes, changes)
 
 
@@ -228,7 +235,7 @@ def _forget_labels(state: State, sample: Sample) -> State:
 def _measure_misses(state: State, sample: Sample) -> np.ndarray:
     """Return inferred less given labels, NaN where none is given: (star, label)."""
     blind = _forget_labels(state, sample)
-    mean, _ = find_moments(state.features, blind.z, blind.covariance)
+    mean = find_mean(state.features, blind.z, blind.covariance)
     misses = []
     for table, fitted, is_label in zip(sample.tables, state.fitted, sample.is_label, strict=True):
         if is_label:
@@ -299,7 +306,7 @@ def _find_gradient(
         variances.append(jnp.sum(of_labels**2, 1))
 
     def measure(heads: Sequence[_Head], z: Any) -> Any:
-        moments, _ = find_moments(features, z, covariance)
+        moments = find_mean(features, z, covariance)
         total, count = jnp.zeros(()), jnp.zeros(())
         for head, variance in zip(heads, variances, strict=True):
             known = head.ivar > 0

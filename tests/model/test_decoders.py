@@ -10,6 +10,7 @@ import pytest
 from luxscale.model.decoders import LinearMap, PolynomialMap, read_decoder
 from luxscale.model.features import (
     PolynomialFeatures,
+    find_mean,
     find_moments,
     linear_features,
     quadratic_features,
@@ -88,3 +89,16 @@ def test_moments_of_products_of_two_are_those_of_a_gaussian():
     np.testing.assert_allclose(rows[0].T @ rows[0], np.cov(draws.T), atol=1.5e-2)
     in_jax, _ = find_moments(features, jnp.asarray(z), jnp.asarray((root @ root.T)[None]))
     np.testing.assert_allclose(in_jax, mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cubic", [0, 2])
+def test_moments_of_products_are_those_of_points(cubic):
+    rng = np.random.default_rng(6)
+    features = PolynomialFeatures(4, 3, cubic)
+    z, roots = rng.standard_normal((5, 4)), rng.standard_normal((5, 4, 4))
+    covariance = roots @ roots.swapaxes(1, 2)
+    known = find_moments(features, z, covariance)
+    of_points = find_moments(lambda z: features(z), z, covariance)
+    for found, expected in zip(known, of_points, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(find_mean(features, z, covariance), known[0], rtol=1e-9, atol=1e-9)

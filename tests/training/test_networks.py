@@ -1,7 +1,6 @@
 """A network's layers go down the expected loss of the regression, and are the same every time."""
 
 import functools
-import sys
 
 import jax
 import numpy as np
@@ -14,8 +13,6 @@ from luxscale.model.features import PolynomialFeatures, find_moments
 from luxscale.model.jit import use_float64
 from luxscale.model.observation import Equations
 from luxscale.training import networks, recipes
-
-pytest.importorskip("optax")
 
 N, P, D, UNITS = 40, 2, 5, 4
 
@@ -149,13 +146,6 @@ def test_a_recipe_of_that_name_is_not_compared():
     assert "network" not in [r.name for r in recipes.list_recipes(20_000, 5, 343)[0]]
     with pytest.raises(InputError, match="recipe 'network' does not fit"):
         recipes.find_recipe("network", 60, 5, 343)
-
-
-def test_what_is_not_installed_is_named(training_stars, monkeypatch):
-    monkeypatch.setitem(sys.modules, "optax", None)
-    networks.load_optax.cache_clear()
-    with pytest.raises(InputError, match=r"pip install 'luxscale\[network\]'"):
-        train(training_stars, network=4)
 
 
 def test_a_network_needs_iterations_to_learn_in(training_stars):
