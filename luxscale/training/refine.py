@@ -42,8 +42,11 @@ _FACTOR_RATE = 10.0
 #: Stars of a step.
 _BATCH = 1000
 
-#: Steps of the search for latents in a step of refinement; rounds of it to forget the labels.
-_SEARCH, _ROUNDS = 3, 4
+#: Steps of the search for latents in a step of refinement.
+_SEARCH = 2
+
+#: Steps of a round of it to forget the labels, and rounds.
+_FORGETTING, _ROUNDS = 3, 4
 
 #: Steps after which labels of stars left out are looked at.
 _LOOK = 10
@@ -228,7 +231,7 @@ def _forget_labels(state: State, sample: Sample) -> State:
     """Return the state with the latents that all but labels tell."""
     blind = sample.without_labels
     for _ in range(_ROUNDS):
-        state, _ = expect(state, blind, _SEARCH, heavy=True)
+        state, _ = expect(state, blind, _FORGETTING, heavy=True)
     return state
 
 
