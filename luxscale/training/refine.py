@@ -24,8 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model import linalg, posterior
-from luxscale.model.features import Features, find_mean, find_moments
+from luxscale.model.features import Features, find_mean
 from luxscale.model.jit import compile_program, use_float64
+from luxscale.model.moments import find_label_moments
 from luxscale.model.observation import Equations
 from luxscale.training.curved_state import State, Tables
 from luxscale.training.curved_steps import expect, find_local_prior
@@ -302,11 +303,10 @@ def _find_gradient(
     z, _ = posterior.search(equations, mean, precision, batch.z, damping, _SEARCH)
     hessian, _ = posterior.linearise(equations, mean, precision, z)
     covariance, _ = posterior.invert(hessian)
-    _, spread = find_moments(features, z, covariance)
     variances = []
     for head in heads:
-        of_labels = linalg.dot(spread, head.weights[:, 1:].T)
-        variances.append(jnp.sum(of_labels**2, 1))
+        found = find_label_moments(features, head.weights[:, 1:], z, covariance, full=False)
+        variances.append(found[1])
 
     def measure(heads: Sequence[_Head], z: Any) -> Any:
         moments = find_mean(features, z, covariance)

@@ -145,4 +145,14 @@ def test_no_step_is_taken_that_stars_left_out_do_not_want(case):
     spectra, labels = left_out.tables
     perfect = dataclasses.replace(labels, values=labels.values + np.nan_to_num(miss))
     as_it_is = dataclasses.replace(left_out, tables=[spectra, perfect])
-    assert refine.choose_steps(left_out=as_it_is, **choose) == 0
+    assert refine.choose_steps(left_out=as_it_is, **choose, tell=told.append) == 0
+
+
+def test_no_more_steps_are_tried_when_two_looks_gain_nothing(case, monkeypatch):
+    state, sample = case
+    losses = iter([1.0, 0.9, 0.95, 0.9, 0.5])
+    monkeypatch.setattr(refine, "_measure_loss", lambda _: next(losses))
+    told = []
+    chosen = {"part": state, "known": sample, "seen": state, "left_out": sample, "horizon": 90}
+    assert refine.choose_steps(**chosen, tell=told.append) == 10
+    assert told[-1] == "choosing the steps of refinement, step 30 of 90"
