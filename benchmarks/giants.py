@@ -1,6 +1,6 @@
 """Look at a model of real Gaia XP giants from every side, on giants that it was not trained on.
 
-    python benchmarks/giants.py DIR model.zarr --recipe curved --refine 60
+    python benchmarks/giants.py DIR model.zarr --recipe curved --refine 0
     python benchmarks/giants.py DIR model.zarr --stars test
 
 Trains where MODEL does not exist yet. Giants and training stars are those of `peers/spectra.py`.
@@ -64,8 +64,8 @@ def read_magnitudes(path, seed=0):
 
 
 def train(survey, recipe, refine):
-    """Return a model by a recipe, or by those that luxscale compares, refined or not."""
-    if not refine:
+    """Return a model by a recipe, or by those that luxscale compares; with other refinement."""
+    if refine is None:
         return lux.train(survey, recipe=recipe, progress=False)
     sizes = (survey.sizes["star"], survey.sizes["label"], survey.sizes["wavelength"])
     found = find_recipe(recipe, *sizes)
@@ -122,13 +122,13 @@ def measure_spectra(model, survey):
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
 @click.option("--recipe", type=click.Choice(NAMES), help="Compared if not given.")
-@click.option("--refine", default=0, show_default=True, help="Most steps; with --recipe.")
+@click.option("--refine", type=int, help="Most steps, in place of the recipe's; with --recipe.")
 @click.option("--training", default=XP_TRAINING, show_default=True, help="Training stars.")
 @click.option(
     "--stars", type=click.Choice(["validation", "test"]), default="validation", show_default=True
 )
 def main(folder, model_path, recipe, refine, training, stars):
-    if refine and not recipe:
+    if refine is not None and not recipe:
         raise click.UsageError("--refine needs --recipe")
     path = folder / "xp_apogee.h5"
     survey = make_survey(read_xp(path))
