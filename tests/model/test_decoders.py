@@ -28,7 +28,8 @@ def test_slope_is_that_of_the_map():
         (quadratic(z + step * e)[0] - quadratic(z - step * e)[0]) / (2 * step) for e in np.eye(3)
     ]
     np.testing.assert_allclose(quadratic.jacobian(z[0]).T, expected, rtol=1e-4, atol=1e-4)
-    got = quadratic.features.slopes(jnp.asarray(z), jnp.asarray(weights, jnp.float32))
+    slopes = jax.jit(quadratic.features.slopes)
+    got = slopes(jnp.asarray(z), jnp.asarray(weights, jnp.float32))
     np.testing.assert_allclose(got[0], expected, rtol=1e-4, atol=1e-4)
 
 
@@ -43,7 +44,7 @@ def test_maps_know_their_latents_and_agree_between_numpy_and_jax(kind, p):
     }[kind]
     terms = features(z)
     assert isinstance(terms, np.ndarray)
-    np.testing.assert_allclose(features(jnp.asarray(z)), terms, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(features)(z), terms, rtol=1e-6)
     entry = {"map": kind}
     if kind == "polynomial":
         entry["features"] = dataclasses.asdict(features)
@@ -72,9 +73,10 @@ def test_slopes_are_those_of_automatic_differentiation(q, r):
     features = PolynomialFeatures(3, q, r)
     made = PolynomialMap(rng.standard_normal((4, features.n_terms)), np.zeros(4), features)
     z = rng.standard_normal(3)
-    expected = jax.jacfwd(lambda x: made(x[None])[0])(jnp.asarray(z, jnp.float32))
+    differentiate = jax.jit(jax.jacfwd(lambda x: made(x[None])[0]))
+    expected = differentiate(jnp.asarray(z, jnp.float32))
     np.testing.assert_allclose(made.jacobian(z), expected, rtol=1e-4, atol=1e-4)
-    slopes = features.slopes(jnp.asarray(z[None], jnp.float32), jnp.asarray(made.weights))
+    slopes = jax.jit(features.slopes)(z[None].astype("f4"), made.weights)
     np.testing.assert_allclose(slopes[0].T, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -87,7 +89,7 @@ def test_moments_of_products_of_two_are_those_of_a_gaussian():
     np.testing.assert_allclose(mean[0], draws.mean(0), atol=3e-3)
     # the product of both latents lacks what is curved across them
     np.testing.assert_allclose(rows[0].T @ rows[0], np.cov(draws.T), atol=1.5e-2)
-    in_jax, _ = find_moments(features, jnp.asarray(z), jnp.asarray((root @ root.T)[None]))
+    in_jax, _ = jax.jit(find_moments, static_argnums=0)(features, z, (root @ root.T)[None])
     np.testing.assert_allclose(in_jax, mean, rtol=1e-5)
 
 

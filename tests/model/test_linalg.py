@@ -16,6 +16,20 @@ from luxscale.model.jit import compile_program
 WHOLE = st.integers(-1000, 1000).map(float)  # products of whole numbers are exact in float32
 FEW = settings(max_examples=25, deadline=None)  # the first call with a shape compiles
 
+# a program each, where step by step every operation would be compiled for itself
+normal_equations, pack, pack_symmetric, quadratic_form, solve, square = (
+    compile_program()(getattr(linalg, name))
+    for name in (
+        "normal_equations",
+        "pack",
+        "pack_symmetric",
+        "quadratic_form",
+        "solve",
+        "square",
+    )
+)
+unpack = compile_program(static_argnums=1)(linalg.unpack)
+
 
 @pytest.fixture
 def problem():
@@ -55,58 +69,58 @@ def test_packed_index_runs_over_the_lower_triangle_by_row(p):
 @given(hnp.arrays(np.float32, st.sampled_from([(1, 1), (2, 3), (3, 6)]), elements=WHOLE))
 def test_unpacked_products_are_outer_products(x):
     outer = np.array([np.outer(row, row) for row in x], np.float32)
-    np.testing.assert_array_equal(linalg.unpack(linalg.pack(jnp.asarray(x)), x.shape[1]), outer)
+    np.testing.assert_array_equal(unpack(pack(jnp.asarray(x)), x.shape[1]), outer)
 
 
 @FEW
 @given(hnp.arrays(np.float32, st.sampled_from([(1, 1, 1), (2, 3, 3), (2, 6, 6)]), elements=WHOLE))
 def test_packing_symmetric_matrices_loses_nothing(c):
     symmetric = np.float32(0.5) * c + np.float32(0.5) * c.swapaxes(1, 2)
-    packed = linalg.pack_symmetric(jnp.asarray(symmetric))
+    packed = pack_symmetric(jnp.asarray(symmetric))
     p = c.shape[1]
     assert packed.shape == (len(c), p * (p + 1) // 2)
-    np.testing.assert_array_equal(linalg.unpack(packed, p), symmetric)
+    np.testing.assert_array_equal(unpack(packed, p), symmetric)
 
 
 def test_quadratic_form_counts_off_diagonal_elements_twice(normal, problem):
     h, x = normal[0], problem[2]
     expected = np.array([[xd @ c @ xd for xd in x.astype(float)] for c in h])
-    got = linalg.quadratic_form(linalg.pack_symmetric(jnp.asarray(h, jnp.float32)), jnp.asarray(x))
+    got = quadratic_form(pack_symmetric(jnp.asarray(h, jnp.float32)), jnp.asarray(x))
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
 def test_normal_equations_agree_with_loops(problem, normal):
     w, r, x = map(jnp.asarray, problem)
-    h, rhs = linalg.normal_equations(w, r, x, linalg.pack(x).T)
-    np.testing.assert_allclose(linalg.unpack(h, 5), normal[0], rtol=1e-4, atol=1e-4)
+    h, rhs = normal_equations(w, r, x, pack(x).T)
+    np.testing.assert_allclose(unpack(h, 5), normal[0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(rhs, normal[1], rtol=1e-4, atol=1e-4)
 
 
 def test_solve_gives_solution_covariance_and_determinant(normal):
     h, rhs = normal
     a = np.random.default_rng(1).standard_normal((3, 5))
-    got = linalg.solve(*(jnp.asarray(x, jnp.float32) for x in (h, rhs, a.T)))
+    got = solve(*(jnp.asarray(x, jnp.float32) for x in (h, rhs, a.T)))
     np.testing.assert_allclose(
         got.x, np.linalg.solve(h, rhs[..., None])[..., 0], rtol=1e-3, atol=1e-4
     )
     expected = np.array([a @ np.linalg.inv(m) @ a.T for m in h])
-    np.testing.assert_allclose(linalg.square(got.half), expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(square(got.half), expected, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(got.log_det, np.linalg.slogdet(h)[1], rtol=1e-5)
 
 
 def test_targets_may_differ_between_stars(normal):
     h, rhs = normal
     a = np.random.default_rng(1).standard_normal((7, 5, 2))
-    got = linalg.solve(*(jnp.asarray(x, jnp.float32) for x in (h, rhs, a)))
+    got = solve(*(jnp.asarray(x, jnp.float32) for x in (h, rhs, a)))
     expected = np.array([t.T @ np.linalg.inv(m) @ t for m, t in zip(h, a, strict=True)])
-    np.testing.assert_allclose(linalg.square(got.half), expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(square(got.half), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_solve_bears_latents_of_very_different_scale():
     """Scaling to unit diagonal first: float32 alone would lose a condition number of 1e12."""
     grade = np.array([1e6, 1.0, 1e-6])
     h = (np.eye(3) + 0.3) * grade[:, None] * grade
-    x = linalg.solve(jnp.asarray(h[None], jnp.float32), jnp.asarray(grade[None], jnp.float32)).x
+    x = solve(jnp.asarray(h[None], jnp.float32), jnp.asarray(grade[None], jnp.float32)).x
     np.testing.assert_allclose(np.asarray(x)[0] * grade, np.full(3, 1 / 1.9), rtol=1e-5)
 
 
@@ -115,10 +129,10 @@ def test_a_singular_matrix_is_solved_and_its_neighbours_are_left_alone(normal):
     x = np.random.default_rng(0).standard_normal((2, 5))
     h = np.concatenate([h, (x.T @ x)[None] + 1e-9 * np.eye(5)])
     rhs = np.concatenate([rhs, (x.T @ np.ones(2))[None]])
-    got = linalg.solve(jnp.asarray(h, jnp.float32), jnp.asarray(rhs, jnp.float32)).x
+    got = solve(jnp.asarray(h, jnp.float32), jnp.asarray(rhs, jnp.float32)).x
     np.testing.assert_allclose(x @ got[-1], np.ones(2), atol=0.01)
     assert np.abs(got[-1]).max() < 10
-    alone = linalg.solve(jnp.asarray(h[:-1], jnp.float32), jnp.asarray(rhs[:-1], jnp.float32)).x
+    alone = solve(jnp.asarray(h[:-1], jnp.float32), jnp.asarray(rhs[:-1], jnp.float32)).x
     np.testing.assert_array_equal(got[:-1], alone)
 
 
