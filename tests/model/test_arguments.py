@@ -91,11 +91,12 @@ def test_an_object_where_a_path_is_needed_is_named(folder, held_out, small_model
         lambda: lux.load_model(small_model),
         lambda: lux.open_survey(held_out),
         lambda: store.open_dataset(held_out),
-        lambda: lux.to_table(small_model, progress=False),
     ]
     for call in calls:
         with pytest.raises(InputError, match=f"a (Dataset|LuxModel) {asked}"):
             call()
+    with pytest.raises(InputError, match="the catalogue is a LuxModel, not a Dataset"):
+        lux.to_table(small_model, progress=False)
 
 
 def test_one_star_gets_its_dim(held_out, small_model, paths):

@@ -133,9 +133,10 @@ def test_numbers_that_are_written_otherwise_than_they_are_meant(tmp_path):
             )
             assert rows[name].dtype.isnative
         assert rows["u"].dtype == np.uint32
-        for name in ("heap", "bits"):
-            with pytest.raises(BadFile, match=f"{name}.* is of a kind"):
-                rows[name]
+        with pytest.raises(BadFile, match="'heap' holds arrays of varying length, .* as CSV"):
+            rows["heap"]
+        with pytest.raises(BadFile, match="bits.* is of a kind"):
+            rows["bits"]
         with pytest.raises(BadFile, match="without column 'nought'"):
             read_column(rows, "nought")
         with pytest.raises(BadFile, match="no image"):
@@ -161,7 +162,7 @@ def test_a_compressed_image_is_taken_for_the_table_that_it_is_in(tmp_path):
     with open_fits(path) as hdus:
         with pytest.raises(BadFile, match="no image"):
             read_image(hdus, 1)
-        with pytest.raises(BadFile, match=r"of a kind \(P\)"):
+        with pytest.raises(BadFile, match="holds arrays of varying length"):
             read_table(hdus, 1)["COMPRESSED_DATA"]
 
 
