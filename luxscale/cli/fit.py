@@ -54,7 +54,9 @@ add_label_clip = click.option(
     type=click.FloatRange(0, min_open=True),
     default=None,
     help="Set labels aside that differ from what their spectra tell by more than so many robust "
-    f"standard deviations; inf keeps all. [default: {LABEL_CLIP:g}]",
+    "standard deviations, and keep groups of 3 or more with larger errors; inf keeps all as they "
+    "are. "
+    f"[default: {LABEL_CLIP:g}]",
 )
 
 

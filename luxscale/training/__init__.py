@@ -82,8 +82,9 @@ def train(
         default, or those of ``initial``.
     label_clip : float, optional
         Labels that differ from what the spectra of their stars tell by more than so many robust
-        standard deviations are set aside, counted and named; ``math.inf`` keeps all. By
-        default 6, or that of ``initial``. See ``luxscale.training.screen``.
+        standard deviations are set aside, and groups of labels that do by 3 or more kept with
+        larger errors, counted and named; ``math.inf`` keeps all as they are. By default 6, or that
+        of ``initial``. See ``luxscale.training.screen``.
     initial : LuxModel, str or Path, optional
         Model to go on from, with its method, sizes and windows: on the same stars or others, which
         have its outputs and labels and may have more. What was interrupted goes on to the

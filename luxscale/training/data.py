@@ -88,8 +88,8 @@ class TrainingOutput:
         Unit of the grid, or of each named feature.
     n_stars : int
         Number of stars, without padding.
-    outlying : array of bool, (star, label), optional
-        Labels that were set aside.
+    outlying, widened : array of bool, (star, label), optional
+        Labels that were set aside, and that were kept with larger errors.
     preparation : str
         How the survey says that spectra were prepared.
     """
@@ -101,6 +101,7 @@ class TrainingOutput:
     units: tuple[str, ...]
     n_stars: int
     outlying: np.ndarray | None = None
+    widened: np.ndarray | None = None
     preparation: str = ""
 
     @property

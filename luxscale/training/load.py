@@ -6,7 +6,7 @@ What cannot be trained on is refused by name.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -20,7 +20,7 @@ from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.preparation import PREPARATION
 from luxscale.schema.variables import STAR
 from luxscale.training.data import BLOCK, Arrays, Spread, TrainingData, TrainingOutput
-from luxscale.training.screen import Spectra, find_outlying_labels
+from luxscale.training.screen import Screen, keep_all, make_screen
 from luxscale.training.spread import PixelMoments, compute_spread, find_farthest
 
 #: A label measured in fewer stars says nothing on its own misfit.
@@ -38,9 +38,6 @@ _FARTHEST_PIXEL = 1e6
 _ROWS, _PART = 1024, 128
 
 Report = Callable[[str], None]
-
-#: Marks labels that are not to be trained on, given values and errors, (star, label).
-Screen = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class _Source(NamedTuple):
@@ -66,7 +63,7 @@ class _Table(NamedTuple):
 
     values, ivar : (star, feature), divided by ``unit``; spread, farthest : (feature,), farthest
     being the distance from the centre, in units of the spread, at which a value is refused;
-    outlying : (star, label), which labels were set aside.
+    outlying, widened : (star, label), which labels were set aside, and given larger errors.
     """
 
     values: np.ndarray
@@ -75,6 +72,7 @@ class _Table(NamedTuple):
     spread: Spread
     farthest: np.ndarray
     outlying: np.ndarray | None = None
+    widened: np.ndarray | None = None
 
 
 def load_training(
@@ -115,26 +113,14 @@ def load_training(
     for spec in specs:
         if spec.role is not Role.LABELS:
             loaded[spec.name] = _load_output(_Source(survey, spec, where), report)
-    screen = _make_screen(list(loaded.values()), stars, clip)
+    screen = make_screen(list(loaded.values()), stars, clip)
     for spec in specs:
         if spec.role is Role.LABELS:
             loaded[spec.name] = _load_output(_Source(survey, spec, where), report, screen)
     return TrainingData(tuple(loaded[spec.name] for spec in specs), stars)
 
 
-def _make_screen(measured: Sequence[TrainingOutput], stars: np.ndarray, clip: float) -> Screen:
-    """Return what marks labels that contradict the spectra: none, where there are no spectra."""
-    if not measured or math.isinf(clip):
-        return _keep_all
-    spectra = Spectra(measured, stars)
-    return lambda values, errors: find_outlying_labels(values, errors, spectra, clip)
-
-
-def _keep_all(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    return np.zeros(values.shape, bool)
-
-
-def _load_output(source: _Source, report: Report, screen: Screen = _keep_all) -> TrainingOutput:
+def _load_output(source: _Source, report: Report, screen: Screen = keep_all) -> TrainingOutput:
     n = source.n_stars
     d = source.features.size
     padded = n + -n % BLOCK
@@ -165,6 +151,7 @@ def _load_output(source: _Source, report: Report, screen: Screen = _keep_all) ->
         units=_read_units(source),
         n_stars=n,
         outlying=table.outlying,
+        widened=table.widened,
         preparation=str(source.survey[source.spec.name].attrs.get(PREPARATION, "")),
     )
 
@@ -211,7 +198,7 @@ def _read_spectra(source: _Source, values: np.ndarray, ivar: np.ndarray, report:
 
 
 def _read_named(source: _Source, report: Report, screen: Screen) -> _Table:
-    """Read labels or bands, in float64, and set aside labels that the screen marks."""
+    """Read labels or bands, in float64, and heed what the screen says against labels."""
     shape = (source.n_stars, source.features.size)
     values = np.full(shape, np.nan)
     ivar = np.full(shape, np.nan)
@@ -220,7 +207,9 @@ def _read_named(source: _Source, report: Report, screen: Screen) -> _Table:
         ivar[rows] = w
     known = ivar > 0
     errors = 1 / np.sqrt(np.where(known, ivar, np.nan))
-    outlying = screen(np.where(known, values, np.nan), errors)
+    outlying, least_errors = screen(np.where(known, values, np.nan), errors)
+    widened = known & (errors < least_errors)
+    ivar[widened] = 1 / least_errors[widened] ** 2
     ivar[outlying] = 0
     known &= ~outlying
     spread = compute_spread(values, known)
@@ -240,6 +229,7 @@ def _read_named(source: _Source, report: Report, screen: Screen) -> _Table:
         spread=spread,
         farthest=find_farthest(values, known, spread),
         outlying=outlying,
+        widened=widened,
     )
 
 

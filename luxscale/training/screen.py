@@ -1,134 +1,98 @@
 """Training labels that contradict their stars' spectra: wrong rows, columns, units or signs.
 
-A label is set aside if regressions on the leading components of the spectra, a linear one and,
-where stars suffice, one with products of two, agree that it is far off, unless stars with the most
-similar spectra have labels as far off: then the regressions fail, and the label is taken for right.
+A label is set aside if a regression on the leading components of the spectra, on the labels of all
+other stars (`luxscale.training.robust_regression`), says that it is off by more than the clip.
+Unless stars with the most similar spectra are off likewise: then the regression fails, and the
+label is taken for right.
+
+Two kinds of labels are doubtful, and kept with errors as large as they are off, so that no star
+draws what is learnt by more than about one standard deviation: groups that are off by less than the
+clip, but more of them than chance explains; and labels, beyond the clip or as far off as such a
+group, of stars that none is similar to, of which regressions say little and which draw most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from luxscale.analysis.stats import MAD_TO_SIGMA
-from luxscale.model.features import PolynomialFeatures
-from luxscale.training.data import TrainingOutput, assign_folds
-from luxscale.training.methods import LABEL_CLIP
+from luxscale.training.data import TrainingOutput
+from luxscale.training.principal_spectra import LEAST_STARS, Spectra
+from luxscale.training.robust_regression import (
+    PRODUCTS,
+    LeftOut,
+    find_slopes,
+    predict_left_out,
+)
 
-#: Fewest stars with a label in which its scatter can be told.
-LEAST_STARS = 30
+#: Stars with similar spectra, and how many of them may be off further than a label, at either end.
+_NEIGHBOURS, _FURTHER = 8, 2
 
-#: Most components of spectra, and how many of the first have products; stars for each term.
-_COMPONENTS, _PRODUCTS, _STARS_PER_TERM = 40, 8, 10
+#: Distance of the nearest spectrum, in the median of all, beyond which no other star is similar.
+_ISOLATED = 4.0
 
-#: Stars from which components are found, and stars with similar spectra.
-_BASIS_STARS, _NEIGHBOURS = 1000, 8
+#: A label whose residual differs from its neighbours' by less than this part of it is like theirs.
+_LIKE = 0.7
 
-#: A label whose neighbours' are nearer to it than this, over the distance to the regression's, is
-#: like theirs.
-_LIKE = 0.5
-
-#: Degrees of freedom of the weights in regressions, and how often they are found anew.
-_DOF, _ROUNDS = 4.0, 8
-
-#: What 90% of a normal distribution lies within, in sigma.
-_NORMAL_90 = 1.645
-
-#: Share of the pixels that a star must have.
-_LEAST_PIXELS = 0.5
+#: Standard deviations beyond which labels of a group are doubtful; fewest of a group, and their
+#: least share of all; largest share of it that chance may explain (Benjamini & Hochberg 1995).
+GROUP_CLIP = 3.0
+_LEAST_GROUP, _LEAST_SHARE, _MOST_BY_CHANCE = 4, 0.01, 0.1
 
 #: Robust standard deviations of a label beyond which similar stars do not support it.
 _BEYOND_ALL = 50.0
-
-#: Robust standard deviations beyond which a component counts as if there.
-_FARTHEST = 10.0
-
-#: Stars whose spectra are worked on at once.
-_BLOCK = 512
 
 #: Largest share of a label that may be set aside: a label of which more is far off is of another
 #: kind, a class or a count, than regressions predict.
 _MOST = 0.1
 
-#: Pull of slopes to 0, per star.
-_RIDGE = 1e-3
+
+class Screened(NamedTuple):
+    """What the spectra say against labels: (star, label).
+
+    outlying : bool, which are to be set aside; least_errors : what the errors of others are at
+    least, 0 unless one is doubtful.
+    """
+
+    outlying: np.ndarray
+    least_errors: np.ndarray
 
 
-class Spectra:
-    """Leading components of the training spectra, and predictions from them.
+#: Says which labels are not to be trained on as they are, given values and errors: (star, label).
+Screen = Callable[[np.ndarray, np.ndarray], Screened]
+
+
+def make_screen(measured: Sequence[TrainingOutput], stars: np.ndarray, clip: float) -> Screen:
+    """Return what screens labels: it keeps all, where there are no spectra.
 
     Parameters
     ----------
-    outputs : sequence of TrainingOutput
+    measured : sequence of TrainingOutput
         What is measured, rather than labels.
     stars : array, (star,)
         Identifiers.
+    clip : float
+        As for `screen_labels`; infinite keeps all.
     """
-
-    def __init__(self, outputs: Sequence[TrainingOutput], stars: np.ndarray) -> None:
-        tables = [output.read_table() for output in outputs]
-        n = stars.size
-        n_pixels = sum(output.size for output in outputs)
-        known = np.zeros(n)
-        for _, ivar in tables:
-            known += (ivar > 0).sum(1)
-        self.usable = known >= _LEAST_PIXELS * n_pixels
-        self._tables = tables
-        self._vectors = self._find_vectors(stars)
-        scores = np.zeros((n, self._vectors.shape[1]))
-        for rows, x in self._read_blocks(np.arange(n)):
-            scores[rows] = x @ self._vectors
-        if scores.shape[1]:
-            size = MAD_TO_SIGMA * np.median(np.abs(scores[self.usable]), axis=0)
-            size[size == 0] = 1
-            self._vectors = self._vectors / size
-            # a star with an absurd pixel has not much more say than others
-            scores = np.clip(scores / size, -_FARTHEST, _FARTHEST)
-        self.scores = scores
-
-    def _read_blocks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield values of some stars, 0 where missing: (star, pixel)."""
-        for block in np.array_split(rows, len(rows) // _BLOCK + 1):
-            yield block, np.hstack([values[block] for values, _ in self._tables]).astype(float)
-
-    def _find_vectors(self, stars: np.ndarray) -> np.ndarray:
-        """Return the leading directions in the space of pixels: (pixel, component)."""
-        usable = np.flatnonzero(self.usable)
-        if usable.size < LEAST_STARS:
-            return np.zeros((sum(values.shape[1] for values, _ in self._tables), 0))
-        groups = max(1, usable.size // _BASIS_STARS)
-        # by their names, for the order of the stars is of no matter
-        rows = usable[assign_folds(stars[usable], groups) == 0]
-        x = np.vstack([block for _, block in self._read_blocks(rows)])
-        length = np.sqrt((x**2).sum(1))
-        bound = np.median(length)
-        x *= (bound / np.maximum(length, bound))[:, None]
-        sizes, sides = np.linalg.eigh(x @ x.T)
-        number = min(_COMPONENTS, usable.size // _STARS_PER_TERM)
-        number = min(number, int((sizes > 1e-6 * sizes[-1]).sum()))
-        leading = slice(sizes.size - number, sizes.size)
-        vectors: np.ndarray = x.T @ (sides[:, leading] / np.sqrt(sizes[leading]))
-        return vectors[:, ::-1]
-
-    def propagate_errors(self, slopes: np.ndarray) -> np.ndarray:
-        """Return the variance of the first scores @ slopes from errors of spectra: (star,)."""
-        square = (self._vectors[:, : slopes.size] @ slopes) ** 2
-        variance = np.zeros(len(self.scores))
-        start = 0
-        for _, ivar in self._tables:
-            stop = start + ivar.shape[1]
-            for rows in np.array_split(np.arange(len(ivar)), len(ivar) // _BLOCK + 1):
-                error2 = 1 / np.where(ivar[rows] > 0, ivar[rows], np.inf)
-                variance[rows] += error2 @ square[start:stop]
-            start = stop
-        return variance
+    if not measured or math.isinf(clip):
+        return keep_all
+    spectra = Spectra(measured, stars)
+    return lambda values, errors: screen_labels(values, errors, spectra, clip)
 
 
-def find_outlying_labels(
+def keep_all(values: np.ndarray, errors: np.ndarray) -> Screened:
+    """Return that nothing is said against any label: values, errors (star, label)."""
+    return Screened(np.zeros(values.shape, bool), np.zeros(errors.shape))
+
+
+def screen_labels(
     values: np.ndarray, errors: np.ndarray, spectra: Spectra, clip: float
-) -> np.ndarray:
-    """Return which labels contradict the spectra of their stars: (star, label) bool.
+) -> Screened:
+    """Return which labels contradict the spectra of their stars, and which may.
 
     Parameters
     ----------
@@ -139,99 +103,158 @@ def find_outlying_labels(
         Robust standard deviations of the residuals, the label's own error and that of the spectrum
         included, beyond which a label is outlying.
     """
-    found = np.zeros(values.shape, bool)
+    screened = keep_all(values, errors)
+    columns = []
     for i in range(values.shape[1]):
-        rows = np.flatnonzero(np.isfinite(values[:, i]) & spectra.usable)
-        if rows.size < LEAST_STARS or not spectra.scores.shape[1] or not _varies(values[rows, i]):
-            continue
-        designs = _make_designs(spectra.scores[rows])
-        with np.errstate(over="ignore", invalid="ignore"):
-            distance = _measure_distance(values[rows, i], errors[rows, i], rows, designs, spectra)
-        outlying = ~(distance <= clip)
-        if outlying.mean() <= _MOST:
-            found[rows, i] = outlying
-    return found
+        column = _scale_column(values[:, i], errors[:, i], spectra)
+        if column is not None:
+            columns.append((i, column))
+    if not columns:
+        return screened
+    # of all labels at once, for spectra are large
+    slopes = [find_slopes(c.values, c.error2, spectra.scores[c.rows]) for _, c in columns]
+    of_spectra = spectra.propagate_errors(np.array(slopes).T)
+    for (i, column), variance in zip(columns, of_spectra.T, strict=True):
+        complete = column._replace(error2=column.error2 + variance[column.rows])
+        offsets = _measure_offsets(complete, spectra.scores[column.rows])
+        outlying, doubtful = _judge(offsets, clip)
+        screened.outlying[column.rows, i] = outlying
+        least = np.where(doubtful, offsets.size * column.scale, 0)
+        screened.least_errors[column.rows, i] = least
+    return screened
 
 
-def _varies(values: np.ndarray) -> bool:
-    """Return whether fewer than half of the values are the same, so that they have a scatter."""
-    return bool(np.median(np.abs(values - np.median(values))) > 0)
+class _Column(NamedTuple):
+    """A label of the stars that have it, from its median, in units of its scatter.
 
-
-def _make_designs(scores: np.ndarray) -> list[np.ndarray]:
-    """Return what labels are regressed on: the scores, and with products where stars suffice."""
-    n = len(scores)
-    scores = scores[:, : max(n // _STARS_PER_TERM - 1, 1)]
-    linear = np.hstack([np.ones((n, 1)), scores])
-    curved = min(_PRODUCTS, scores.shape[1])
-    products = PolynomialFeatures(curved, curved)(scores[:, :curved])[:, curved:]
-    if (linear.shape[1] + products.shape[1]) * _STARS_PER_TERM > n:
-        return [linear]
-    return [linear, np.hstack([linear, products])]
-
-
-def _measure_distance(
-    values: np.ndarray,
-    errors: np.ndarray,
-    rows: np.ndarray,
-    designs: Sequence[np.ndarray],
-    spectra: Spectra,
-) -> np.ndarray:
-    """Return the distance of each label from what its spectrum tells, in standard deviations.
-
-    The least of the regressions'; 0 where stars with similar spectra have similar labels.
+    rows : (star,), positions; values, error2 : (star,); scale : the robust standard deviation.
     """
-    from_alike = _measure_distance_from_alike(spectra.scores[rows], values)
-    fits = [_regress_robustly(design, values) for design in designs]
-    slopes = fits[0][0][1:]
-    own = errors**2 + spectra.propagate_errors(slopes)[rows]
-    distances = []
-    for _, residual in fits:
-        residual = np.abs(residual)
-        # both are sigma of a normal distribution; where regressions fail, tails are longer
-        of_half, of_most = np.quantile(residual, [0.5, 0.9])
-        scatter = max(MAD_TO_SIGMA * of_half, of_most / _NORMAL_90)
-        distance = residual / np.sqrt(scatter**2 + own)
-        distances.append(np.where(from_alike < _LIKE * residual, 0, distance))
-    least: np.ndarray = np.min(distances, axis=0)
-    return least
+
+    rows: np.ndarray
+    values: np.ndarray
+    error2: np.ndarray
+    scale: float
 
 
-def _regress_robustly(design: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return coefficients and residuals of a regression in which far values count little."""
-    residual = values - np.median(values)
-    scatter = MAD_TO_SIGMA * np.median(np.abs(residual))
-    weight = (np.abs(residual) <= 2 * LABEL_CLIP * scatter).astype(float)
-    usual = np.where(weight > 0, values, np.median(values))
-    ridge = _RIDGE * len(values) * np.eye(design.shape[1])
-    ridge[0, 0] = 0
-    for _ in range(_ROUNDS):
-        weighted = weight[:, None] * design
-        normal = design.T @ weighted + ridge
-        slopes = np.linalg.solve(normal, weighted.T @ usual)
-        residual = values - design @ slopes
-        scatter = MAD_TO_SIGMA * np.median(np.abs(residual))
-        if scatter == 0:
-            break
-        weight = 1 / (1 + (residual / scatter) ** 2 / _DOF)
-        # far values have no weight to speak of, and would overflow
-        usual = np.where(weight > 1e-9, values, usual)
-    return slopes, residual
+def _scale_column(values: np.ndarray, errors: np.ndarray, spectra: Spectra) -> _Column | None:
+    """Return a label scaled, None if nothing can be told of it."""
+    rows = np.flatnonzero(np.isfinite(values) & spectra.usable)
+    if rows.size < LEAST_STARS or not spectra.scores.shape[1]:
+        return None
+    center = np.median(values[rows])
+    scale = float(MAD_TO_SIGMA * np.median(np.abs(values[rows] - center)))
+    if scale == 0:  # half of the values are the same: they have no scatter
+        return None
+    with np.errstate(over="ignore"):
+        return _Column(rows, (values[rows] - center) / scale, (errors[rows] / scale) ** 2, scale)
 
 
-def _measure_distance_from_alike(scores: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return how far labels lie beyond all but two, at either end, of the most alike stars'.
+class _Offsets(NamedTuple):
+    """How far each label is from what its spectrum and the other stars tell: (star,).
 
-    Those far from all labels are far from these too, though wrong ones may be among them.
+    size : in robust standard deviations of the label; distance : in those of the offset, at most
+    size where isolated; excess : in those that it had if the others told all of the label; isolated
+    : whether no star is similar, so that regressions say little.
     """
+
+    size: np.ndarray
+    distance: np.ndarray
+    excess: np.ndarray
+    isolated: np.ndarray
+
+
+def _judge(offsets: _Offsets, clip: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return which labels are set aside, and which others are doubtful: (star,) bool.
+
+    None, if these are too many.
+    """
+    outlying = (offsets.distance > clip) & ~offsets.isolated
+    outlying &= outlying.mean() <= _MOST
+    bound = find_group_clip(np.where(offsets.isolated, 0, offsets.distance), clip)
+    doubtful = offsets.distance > bound
+    if bound < clip:  # there are wrong ones: that others say little is no excuse
+        doubtful |= offsets.isolated & (offsets.excess > bound)
+    doubtful &= ~outlying
+    return outlying, doubtful & (doubtful.mean() <= _MOST)
+
+
+def find_group_clip(distance: np.ndarray, clip: float) -> float:
+    """Return the standard deviations beyond which few labels are explained by chance.
+
+    At most the clip, and that where there is no group.
+
+    Parameters
+    ----------
+    distance : array, (star,)
+        In standard deviations, of a normal distribution by chance.
+    clip : float
+    """
+    import scipy.special
+
+    # those beyond the clip are no reason to doubt those nearer
+    far = np.sort(distance[(distance > GROUP_CLIP) & (distance <= clip)])[::-1]
+    by_chance = distance.size * scipy.special.erfc(far / np.sqrt(2))
+    number = np.arange(1, far.size + 1)
+    least = max(_LEAST_GROUP, _LEAST_SHARE * distance.size)
+    groups = (by_chance <= _MOST_BY_CHANCE * number) & (number >= least)
+    if not groups.any():
+        return clip
+    # beyond is meant: the last of the group as well
+    return min(clip, float(np.nextafter(far[groups][-1], 0)))
+
+
+def _measure_offsets(column: _Column, scores: np.ndarray) -> _Offsets:
+    """Return how far each label is from what the less distant of two regressions tells.
+
+    One is without products, one with them. It counts for none if it is off as labels of stars with
+    similar spectra are, after either.
+    """
+    # those far from all labels are not alike, for wrong ones may be among their neighbours
+    near = np.abs(column.values) <= _BEYOND_ALL
+    neighbours = _find_neighbours(scores)
+    told, alike = [], np.zeros(near.shape, bool)
+    for products in (False, True):
+        told.append(predict_left_out(column.values, column.error2, scores, products=products))
+        alike |= _find_alike(told[-1], neighbours.stars) & near
+    linear, curved = told
+    size = np.minimum(np.abs(linear.residual), np.abs(curved.residual))
+    distance = np.where(alike, 0, np.minimum(linear.distance, curved.distance))
+    isolated = neighbours.isolated & near
+    return _Offsets(
+        size=size,
+        # regressions say little of these: the scatter of all labels is what is known
+        distance=np.where(isolated, np.minimum(distance, size), distance),
+        excess=np.minimum(linear.excess, curved.excess),
+        isolated=isolated,
+    )
+
+
+class _Neighbours(NamedTuple):
+    """Stars with the most similar spectra.
+
+    stars : (star, neighbour), positions; isolated : (star,), whether none is similar, so that
+    regressions say little.
+    """
+
+    stars: np.ndarray
+    isolated: np.ndarray
+
+
+def _find_neighbours(scores: np.ndarray) -> _Neighbours:
+    """Return the stars with the most similar leading components."""
     import scipy.spatial
 
-    near = scores[:, :_PRODUCTS]
-    number = min(_NEIGHBOURS, len(values) - 1)
-    _, neighbours = scipy.spatial.cKDTree(near).query(near, k=number + 1)
-    theirs = np.sort(values[neighbours[:, 1:]], axis=1)
-    below, above = theirs[:, 2] - values, values - theirs[:, -3]
-    distance = np.maximum(np.maximum(below, above), 0)
-    from_all = np.abs(values - np.median(values))
-    scatter = MAD_TO_SIGMA * np.median(from_all)
-    return np.where(from_all > _BEYOND_ALL * scatter, from_all, distance)
+    near = scores[:, :PRODUCTS]
+    number = min(_NEIGHBOURS, len(near) - 1)
+    spacing, stars = scipy.spatial.cKDTree(near).query(near, k=number + 1)
+    nearest = spacing[:, 1]
+    return _Neighbours(stars[:, 1:], nearest > _ISOLATED * np.median(nearest))
+
+
+def _find_alike(told: LeftOut, neighbours: np.ndarray) -> np.ndarray:
+    """Return whose residuals lie near those of the most similar spectra: (star,) bool."""
+    theirs = np.sort(told.residual[neighbours], axis=1)
+    below = theirs[:, _FURTHER] - told.residual
+    above = told.residual - theirs[:, -1 - _FURTHER]
+    alike: np.ndarray = np.maximum(below, above) < _LIKE * np.abs(told.residual)
+    return alike

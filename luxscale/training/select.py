@@ -22,8 +22,9 @@ from luxscale.schema.variables import LATENT, STAR
 from luxscale.schema.windows import Spans, find_within
 from luxscale.training.data import TrainingData
 from luxscale.training.load import load_training
+from luxscale.training.screen import GROUP_CLIP
 
-#: Stars of set-aside labels that are named, per label.
+#: Stars of marked labels that are named, per label.
 _NAMED = 3
 
 
@@ -65,30 +66,43 @@ def read_stars(
             survey = survey.isel({STAR: np.flatnonzero(known)})
     check_unique(survey[STAR].values, where)
     data = load_training(survey, specs, where, lambda text: shown.update(0, text), clip)
-    number = _report_outlying(data, clip, shown)
-    if number:
-        left_out["outlying_labels"] = number
+    left_out |= _report_outlying(data, clip, shown)
     return dataclasses.replace(data, left_out=tuple(left_out.items()))
 
 
-def _report_outlying(data: TrainingData, clip: float, shown: Progress) -> int:
-    """Say which labels were set aside, and return how many."""
+def _report_outlying(data: TrainingData, clip: float, shown: Progress) -> dict[str, int]:
+    """Say which labels were set aside or given larger errors, and return how many."""
+    outlying, names = _list_marked(data, "outlying")
+    if outlying:
+        shown.say(
+            f"{outlying} labels contradict the spectra of their stars by more than {clip:g} "
+            f"standard deviations and are set aside: {names}"
+        )
+    widened, names = _list_marked(data, "widened")
+    if widened:
+        shown.say(
+            f"{widened} labels are of groups that are off by more than "
+            f"{min(clip, GROUP_CLIP):g} standard deviations, or as doubtful, and are kept with "
+            f"larger errors: {names}"
+        )
+    found = {"outlying_labels": outlying, "widened_labels": widened}
+    return {what: number for what, number in found.items() if number}
+
+
+def _list_marked(data: TrainingData, mark: str) -> tuple[int, str]:
+    """Return how many labels have a mark, and of which stars."""
     number, parts = 0, []
     for output in data.labels:
-        if output.outlying is None:
+        marked = getattr(output, mark)
+        if marked is None:
             continue
-        for name, outlying in zip(output.grid.values.tolist(), output.outlying.T, strict=True):
-            stars = [str(star) for star in data.stars[outlying][:_NAMED].tolist()]
+        for name, column in zip(output.grid.values.tolist(), marked.T, strict=True):
+            stars = [str(star) for star in data.stars[column][:_NAMED].tolist()]
             if stars:
-                number += int(outlying.sum())
-                more = ", ..." if outlying.sum() > _NAMED else ""
-                parts.append(f"{name} of {int(outlying.sum())} ({', '.join(stars)}{more})")
-    if parts:
-        shown.say(
-            f"{number} labels contradict the spectra of their stars by more than {clip:g} standard "
-            f"deviations, and are set aside: {'; '.join(parts)}"
-        )
-    return number
+                number += int(column.sum())
+                more = ", ..." if column.sum() > _NAMED else ""
+                parts.append(f"{name} of {int(column.sum())} ({', '.join(stars)}{more})")
+    return number, "; ".join(parts)
 
 
 def refuse_catalog(survey: xr.Dataset, where: str) -> None:
