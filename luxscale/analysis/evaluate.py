@@ -12,6 +12,7 @@ from luxscale.analysis.stats import reduce_or_nan, robust_scatter
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog, take_survey
 from luxscale.schema import flags
+from luxscale.schema.outputs import is_catalog
 from luxscale.schema.stars import match_stars
 from luxscale.schema.status import find_done
 from luxscale.schema.variables import CATALOG, STAR
@@ -57,7 +58,7 @@ def compare(
     Raises
     ------
     InputError
-        If no star or no label is in common, or a variable is missing.
+        If no star or no label is in common, a variable is missing, or ``truth`` is a catalogue.
 
     Examples
     --------
@@ -103,6 +104,10 @@ def match_labels(
     call = "match_labels(catalog, truth)"
     catalog = take_catalog(catalog, call)
     truth = take_survey(truth, call, name="truth")
+    if is_catalog(truth):
+        raise InputError(
+            "truth: a catalogue, whose labels are inferred; give a survey, which has trusted ones"
+        )
     name = _choose_truth(truth, truth_name)
     require_variables(catalog, ("label_value", "label_err"), "catalogue")
     labels = _choose_labels(catalog, truth, labels)

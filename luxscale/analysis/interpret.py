@@ -62,7 +62,7 @@ def feature_ivar(output: Output, ivar: Any) -> np.ndarray:
     Raises
     ------
     InputError
-        If it is of another shape, or holds what is no inverse variance.
+        If it is no array of numbers, is of another shape, or holds what is no inverse variance.
     """
     n, dim = len(output.coord), output.spec.dim
     if isinstance(ivar, xr.DataArray):
@@ -71,7 +71,12 @@ def feature_ivar(output: Output, ivar: Any) -> np.ndarray:
                 f"ivar has dims {ivar.dims}; it needs {dim!r}, the dim of {output.name!r}"
             )
         ivar = ivar.transpose(..., dim)
-    values = np.asarray(ivar, float)
+    try:
+        values = np.asarray(ivar, float)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"ivar is a {type(ivar).__name__}; give numbers, such as a star's {output.name}_ivar"
+        ) from None
     if values.ndim == 0:
         values = np.full(n, values)
     if values.shape[-1] != n:

@@ -53,12 +53,19 @@ def format_label(label: str) -> str:
     str
         With mathematics in TeX, as Matplotlib takes it.
 
+    Raises
+    ------
+    InputError
+        If it is no name.
+
     Examples
     --------
     >>> from luxscale.plot import format_label
     >>> format_label("mg_fe"), format_label("vsini")
     ('[Mg/Fe]', 'vsini')
     """
+    if not isinstance(label, str):
+        raise InputError(f"label is a {type(label).__name__}; give its name, such as 'fe_h'")
     if label in _PRETTY:
         return _PRETTY[label]
     ratio = _RATIO.fullmatch(label)

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from luxscale.plot.given import require_result
+from luxscale.errors import InputError
+from luxscale.plot.given import require_array, require_result
 from luxscale.plot.style import (
     DATA,
     MODEL,
@@ -100,7 +101,19 @@ def beyond(inferred: np.ndarray, true: np.ndarray, label: str, ax: Axes | None =
         With the 1:1 line and the correlation; without any, the label was inferred from the others
         alone; with one, from more than these others, which may be lines of its element or
         correlation with something else.
+
+    Raises
+    ------
+    InputError
+        If the residuals are no arrays of one size.
     """
+    for name, given in (("inferred", inferred), ("true", true)):
+        require_array(name, given, "residuals of the label, for each star")
+    inferred, true = np.asarray(inferred), np.asarray(true)
+    if inferred.shape != true.shape:
+        raise InputError(
+            f"inferred has shape {inferred.shape}, true {true.shape}; give the same stars"
+        )
     known = np.isfinite(inferred) & np.isfinite(true)
     inferred, true = inferred[known], true[known]
     ax = ax or make_axes(3.6, 3.6)

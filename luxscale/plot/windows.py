@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
+from luxscale.errors import InputError
 from luxscale.plot.style import CYCLE, DATA, TEXT
 
 
@@ -29,7 +32,15 @@ def mark_windows(
     color : color
     level : float
         How high the shade reaches, as a fraction of the axes.
+
+    Raises
+    ------
+    InputError
+        If there are no axes, or a window is no pair of numbers.
     """
+    if not isinstance(ax, Axes):
+        raise InputError(f"ax is a {type(ax).__name__}; give the axes of a spectrum")
+    windows = _take_windows(windows)
     low, high = sorted(ax.get_xlim())
     seen = []
     for least, greatest in windows:
@@ -58,3 +69,14 @@ def mark_windows(
             color=DATA,
             zorder=4,
         )
+
+
+def _take_windows(windows: Any) -> list[tuple[float, float]]:
+    advice = "give pairs of wavelengths, such as [(15110, 15112)]"
+    if not isinstance(windows, np.ndarray | list | tuple):
+        raise InputError(f"windows is a {type(windows).__name__}; {advice}")
+    try:
+        pairs = np.array(windows, float).reshape(len(windows), 2)
+    except (TypeError, ValueError):
+        raise InputError(f"windows are {windows!r}; {advice}") from None
+    return [(float(least), float(greatest)) for least, greatest in pairs]

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.schema.variables import STAR
+from luxscale.schema.variables import LATENT, STAR
 
 
 class Role(enum.StrEnum):
@@ -104,6 +104,12 @@ def find_outputs(dataset: xr.Dataset) -> tuple[OutputSpec, ...]:
             found.append(OutputSpec(name=name, dim=dim, noise=errors[0], role=role))
     # in one order whatever form the errors of spectra have
     return tuple(sorted(found, key=lambda o: (o.is_ivar or o.role is Role.SPECTRUM, o.name)))
+
+
+def is_catalog(dataset: xr.Dataset) -> bool:
+    """Return whether a Dataset is a catalogue rather than a survey: latents, and labels alone."""
+    has_labels_alone = all(output.role is Role.LABELS for output in find_outputs(dataset))
+    return LATENT in dataset.dims and "chi2" in dataset.variables and has_labels_alone
 
 
 def find_role(dataset: xr.Dataset, name: str) -> Role:

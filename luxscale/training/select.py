@@ -16,9 +16,9 @@ import xarray as xr
 from luxscale.errors import InputError
 from luxscale.progress import Progress
 from luxscale.schema.checks import check_structure, check_unique
-from luxscale.schema.outputs import OutputSpec, Role, find_outputs, pick_outputs
+from luxscale.schema.outputs import OutputSpec, Role, is_catalog, pick_outputs
 from luxscale.schema.standard import standardize_survey
-from luxscale.schema.variables import LATENT, STAR
+from luxscale.schema.variables import STAR
 from luxscale.schema.windows import Spans, find_within
 from luxscale.training.data import TrainingData
 from luxscale.training.load import load_training
@@ -112,8 +112,7 @@ def refuse_catalog(survey: xr.Dataset, where: str) -> None:
     ------
     InputError
     """
-    has_labels_alone = all(output.role is Role.LABELS for output in find_outputs(survey))
-    if LATENT in survey.dims and "chi2" in survey.variables and has_labels_alone:
+    if is_catalog(survey):
         raise InputError(
             f"{where}: a catalogue, whose labels are inferred; train on a survey, which has spectra"
         )

@@ -281,3 +281,11 @@ def test_check_catalog_refuses_others():
         check_catalog(draw(3)[0], "c.zarr")
     with pytest.raises(InputError, match=r"c\.zarr: 'flags' has dtype float64"):
         check_catalog(catalogue().assign(flags=("star", np.zeros(6))), "c.zarr")
+
+
+def test_a_catalogue_is_not_the_truth():
+    labelled = catalogue()
+    with pytest.raises(
+        InputError, match="truth: a catalogue, whose labels are inferred; give a survey"
+    ):
+        compare(labelled, labelled)

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from luxscale import plot
 from luxscale.errors import InputError
@@ -41,5 +42,29 @@ def test_what_is_no_array():
     ):
         with pytest.raises(InputError, match=f"{name} is a Dataset; give an array: "):
             draw()
+    with pytest.raises(InputError, match="inferred is a Dataset; give an array: residuals"):
+        plot.beyond(catalog, catalog, "teff")
+    with pytest.raises(InputError, match=r"inferred has shape \(3,\), true \(4,\)"):
+        plot.beyond(np.zeros(3), np.zeros(4), "teff")
     with pytest.raises(InputError, match="catalogs is a list; give a dict, name -> catalogue"):
         plot.diagrams([catalog], ("teff", "logg"))
+
+
+def test_what_is_no_label_and_no_window():
+    ax = Figure().add_subplot()
+    given = xr.Dataset()
+    for draw, message in (
+        (lambda: plot.format_label(given), "label is a Dataset; give its name, such as 'fe_h'"),
+        (lambda: plot.format_axis_label(given, "K"), "label is a Dataset; give its name"),
+        (lambda: plot.mark_windows(given, [(1, 2)]), "ax is a Dataset; give the axes"),
+        (lambda: plot.mark_windows(ax, given), "windows is a Dataset; give pairs of wavelengths"),
+        (lambda: plot.mark_windows(ax, (1, 2)), r"windows are \(1, 2\); give pairs"),
+    ):
+        with pytest.raises(InputError, match=message):
+            draw()
+
+
+@pytest.mark.parametrize("given", [xr.Dataset(), "survey.zarr"])
+def test_what_is_no_inverse_variance(given, small_model):
+    with pytest.raises(InputError, match="ivar is a .*; give numbers, such as a star's flux_ivar"):
+        plot.information(small_model, given)
