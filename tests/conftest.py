@@ -74,11 +74,11 @@ def pytest_collection(session: pytest.Session) -> Iterator[None]:
 
     All of it stays, and to look through a million objects again and again takes seconds.
     """
-    gc.disable()
+    # not gc.disable(): what Dask finds as it is imported it goes back to after each slice
+    gc.set_threshold(0)
     try:
         return (yield)
     finally:
-        gc.enable()
         gc.freeze()
         gc.set_threshold(GARBAGE)
 

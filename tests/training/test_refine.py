@@ -10,6 +10,7 @@ from luxscale.model import posterior
 from luxscale.model.decoders import find_moments
 from luxscale.model.features import PolynomialFeatures
 from luxscale.model.jit import use_float64
+from luxscale.model.moments import find_label_moments
 from luxscale.training import refine
 from luxscale.training.component_noise import NoiseParts
 from luxscale.training.components import Components, Gaps
@@ -91,9 +92,9 @@ def test_the_gradient_through_the_search_is_that_of_differences(case, monkeypatc
     with use_float64():
         batch = refine._gather(state, sample, np.arange(N))
         gradient, z, covariance = refine._find_gradient(batch, sizes, changes, FEATURES)
-        _, rows = find_moments(FEATURES, z, covariance)
-        spread = np.asarray(rows) @ state.fitted[1].weights[:, 1:].T
-        fixed = covariance, (spread**2).sum(1)
+        of_labels = state.fitted[1].weights[:, 1:]
+        _, spread = find_label_moments(FEATURES, of_labels, z, covariance, full=False)
+        fixed = covariance, np.asarray(spread)
         step = 1e-5
         for output, name, place in ((0, 0, (2, 3)), (0, 0, (1, 0)), (0, 1, (4,)), (1, 0, (1, 2))):
             losses = []
