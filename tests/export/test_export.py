@@ -1,4 +1,5 @@
 import builtins
+import gc
 import json
 import tracemalloc
 
@@ -308,7 +309,17 @@ def test_unfinished_catalogues(catalog, tmp_path, suffix, small_blocks):
     assert str(np.asarray(table["star"][249]).astype(str)) == "star 249"
 
 
+@pytest.fixture
+def prompt_collection():
+    """Have garbage collected as soon as in a program, which is not as late as in tests."""
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("prompt_collection")
 @pytest.mark.parametrize("suffix", ["fits", "parquet"])
 def test_memory_does_not_grow_with_the_catalogue(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(columns, "BLOCK_BYTES", 100_000)
