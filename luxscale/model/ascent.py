@@ -29,13 +29,10 @@ _SERIES, _LONGEST = 3, 5
 
 
 class Common(NamedTuple):
-    """What all stars share: weights (value, term) and noise's variances (value,), nu, the prior."""
+    """What all stars share: nu, the prior, and tables of the spectrum."""
 
-    weights: Any
-    variance: Any
     dof: Any
     prior: Gaussians
-    features: PolynomialFeatures
     landmarks: Landmarks
 
 
@@ -81,7 +78,7 @@ def screen(common: Common, place: Any, level: Any, components: Any) -> tuple[Any
     k, p = common.prior.mean.shape
     q = linalg.dot(components, table.project[place].T) - table.shift[place]
     q = q.reshape(-1, k, p)
-    weight = 1 / (level + common.variance)
+    weight = 1 / (level + table.variance)
     weighted = table.spectra * weight
     constant = jnp.sum(weighted * table.spectra, 1)
     chi2 = jnp.sum(components**2 * weight, 1, keepdims=True) + constant
@@ -100,25 +97,25 @@ def take_step(common: Common, terms: Terms) -> Found:
         step (term, latent); distance, its squared length in sigma; energy, -ln p(data, z);
         log_weight, ln omega at the end of the step, and chi2; covariance (term, latent, latent).
     """
-    x = common.prior
+    x, table = common.prior, common.landmarks
     z, mean = terms.latent.T, x.mean[terms.gaussian].T
     precision = jnp.moveaxis(x.precision[terms.gaussian], 0, 2)
     # a component a row
-    weight = 1 / (terms.level + common.variance[:, None])
+    weight = 1 / (terms.level + table.variance[:, None])
     products = _multiply_pairs(z)
-    phi = products[_place_terms(common.features)]
-    residual = terms.components.T - linalg.dot(common.weights, phi)
+    phi = products[_place_terms(table.features)]
+    residual = terms.components.T - linalg.dot(table.weights, phi)
     weighted = weight * residual
     chi2 = jnp.sum(residual * weighted, 0)
     n = residual.shape[0]
     factor = find_robust_weight(common.dof, n, chi2)
-    linear, bend = _split_slope(common.features, linalg.dot(common.weights.T, weighted * factor))
+    linear, bend = _split_slope(table.features, linalg.dot(table.weights.T, weighted * factor))
     away = z - mean
     held = _apply(precision, away)
     downhill = linear + _apply(bend, z) - held
-    shape = linalg.dot(common.landmarks.coefficients, weight * factor)
+    shape = linalg.dot(table.coefficients, weight * factor)
     basis = (shape[:, None] * products).reshape(-1, z.shape[1])
-    hessian = linalg.dot(common.landmarks.gram, basis)[linalg.packed_index(len(z))[2]] + precision
+    hessian = linalg.dot(table.gram, basis)[linalg.packed_index(len(z))[2]] + precision
     covariance, log_det = invert(hessian)
     step = _apply(covariance, downhill)
     # Newton's step, as a series in what Gauss-Newton's matrix lacks
@@ -157,12 +154,9 @@ def _place_terms(features: PolynomialFeatures) -> np.ndarray:
 def _split_slope(features: PolynomialFeatures, by_term: Any) -> tuple[Any, Any]:
     """Return w and 2 Q of v^T phi = w^T z + z^T Q z: (latent, term), (latent, latent, term)."""
     p = features.latent_dim
-    place = np.full((p, p), features.n_terms, np.int32)
-    i, j = features.pairs[:, p:] - 1
-    place[i, j] = place[j, i] = np.arange(p, features.n_terms)
     padded = jnp.concatenate([by_term, jnp.zeros_like(by_term[:1])])
     twice = (1 + np.eye(p, dtype=np.float32))[:, :, None]
-    return by_term[:p], padded[place] * twice
+    return by_term[:p], padded[features.places] * twice
 
 
 def _apply(matrix: Any, vectors: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,11 @@ class CorrelatedNoise:
     shapes: Any
     unit: Any
     variance: Any
-    has_level: ClassVar[bool] = True
+
+    @property
+    def level_variance(self) -> Any:
+        """What is added to t^2: (component,)."""
+        return self.variance
 
     @property
     def scatter(self) -> np.ndarray:

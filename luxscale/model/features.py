@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +23,6 @@ class Features(Protocol):
     @property
     def is_linear(self) -> bool:
         """Whether phi(z) = z, so that the minimum of chi-square needs no search."""
-
-    @property
-    def is_quadratic(self) -> bool:
-        """Whether they are `PolynomialFeatures` without products of three."""
 
     @property
     def description(self) -> str:
@@ -44,7 +40,6 @@ class LinearFeatures:
     """phi(z) = z."""
 
     is_linear: ClassVar[bool] = True
-    is_quadratic: ClassVar[bool] = False
     description: ClassVar[str] = "linear"
 
     def __call__(self, z: Any) -> Any:
@@ -81,11 +76,6 @@ class PolynomialFeatures:
         return len(_list_terms(self)) - 1
 
     @property
-    def is_quadratic(self) -> bool:
-        """Whether there are no products of three."""
-        return not self.cubic
-
-    @property
     def members(self) -> np.ndarray:
         """Members i >= j of (1, z), and one more or the 1, that each feature is: (3, term)."""
         return np.array(_list_terms(self)[1:], np.int32).T
@@ -94,6 +84,15 @@ class PolynomialFeatures:
     def pairs(self) -> np.ndarray:
         """Members i >= j of (1, z) that each feature is the product of: (2, term)."""
         return self.members[1:]
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where products of two latents stand, ``n_terms`` if they do not: (latent, latent)."""
+        p = self.latent_dim
+        places = np.full((p, p), self.n_terms, np.int32)
+        i, j = self.pairs[:, p:] - 1
+        places[i, j] = places[j, i] = np.arange(p, self.n_terms)
+        return places
 
     def split_weights(self, weights: Any) -> tuple[Any, Any]:
         """Return w and Q with W phi = w^T z + z^T Q z, where there are no products of three.
@@ -105,14 +104,10 @@ class PolynomialFeatures:
             Symmetric.
         """
         p = self.latent_dim
-        place = np.full((p, p), weights.shape[1])
-        times = np.zeros((p, p))
-        i, j = self.pairs[:, p:] - 1
-        place[i, j] = place[j, i] = np.arange(p, self.n_terms)
-        times[i, j] = times[j, i] = np.where(i == j, 1, 0.5)
+        times = (1 + np.eye(p)) / 2
         library = jnp if isinstance(weights, jax.Array) else np
         padded = library.pad(weights, ((0, 0), (0, 1)))
-        return weights[:, :p], padded[:, place] * times.astype(weights.dtype)
+        return weights[:, :p], padded[:, self.places] * times.astype(weights.dtype)
 
     def find_mean(self, z: Any, covariance: Any) -> Any:
         """Return the mean of phi(z), z ~ N(m, C): (star, latent), (..., latent) -> (star, term).
@@ -212,6 +207,11 @@ def quadratic_features(z: Any) -> Any:
     return PolynomialFeatures(z.shape[-1], z.shape[-1])(z)
 
 
+def is_quadratic(features: object) -> TypeGuard[PolynomialFeatures]:
+    """Return whether features are products of two latents at most, and these themselves."""
+    return isinstance(features, PolynomialFeatures) and not features.cubic
+
+
 def find_mean(features: Callable[[Any], Any], z: Any, covariance: Any) -> Any:
     """Return the mean of phi(z) alone, for z ~ N(m, C): see `find_moments`."""
     if isinstance(features, PolynomialFeatures):
@@ -240,7 +240,7 @@ def find_moments(features: Callable[[Any], Any], z: Any, covariance: Any) -> tup
     """
     library = jnp if isinstance(z, jax.Array) else np
     half = library.linalg.cholesky(covariance).swapaxes(-1, -2)
-    if isinstance(features, PolynomialFeatures) and not features.cubic:
+    if is_quadratic(features):
         return features.find_mean(z, covariance), _find_quadratic_rows(features, z, half)
     root3, root12, root18 = np.sqrt([3, 12, 18]).astype(z.dtype)
     step = root3 * half

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from luxscale.model.features import PolynomialFeatures, is_quadratic
 from luxscale.model.priors import Prior
 from luxscale.model.problem import Design
 
@@ -37,6 +38,10 @@ class Landmarks:
 
     Parameters
     ----------
+    features : PolynomialFeatures
+        phi, products of two.
+    weights, variance : array, (value, term) and (value,)
+        W and s^2.
     project : array, (level, gaussian * latent, value)
         L^-1 J^T M.
     shift : array, (level, gaussian * latent)
@@ -53,6 +58,9 @@ class Landmarks:
         J^T diag(shape) J, packed, for each product of two of (1, z).
     """
 
+    features: PolynomialFeatures
+    weights: Any
+    variance: Any
     project: Any
     shift: Any
     spectra: Any
@@ -72,7 +80,7 @@ class Landmarks:
 
 jax.tree_util.register_dataclass(
     Landmarks,
-    ["project", "shift", "spectra", "log_norm", "back", "coefficients", "gram"],
+    [field.name for field in dataclasses.fields(Landmarks)],
     [],
 )
 
@@ -95,17 +103,17 @@ def make_landmarks(designs: Sequence[Design], prior: Prior) -> Landmarks | None:
         return None
     (design,) = designs
     reduced = design.reduced
-    if reduced is None or not design.noise.has_level or not design.features.is_quadratic:
+    variance, features = design.noise.level_variance, design.features
+    if reduced is None or variance is None or not is_quadratic(features):
         return None
     log_weight, mean, precision = (np.asarray(a, float) for a in prior.gaussians())
     weights = np.asarray(reduced.weights, float)
-    noise: Any = design.noise
-    variance = np.asarray(noise.variance, float)
+    variance = np.asarray(variance, float)
     k, p = mean.shape
-    by_product = _list_slopes(design.features, weights, p)
+    by_product = _list_slopes(features, weights, p)
     ones = np.ones((k, 1))
     slopes = np.einsum("km,mpd->kpd", np.hstack([ones, mean]), by_product)
-    spectra = np.asarray(design.features(mean)) @ weights.T
+    spectra = np.asarray(features(mean)) @ weights.T
     found: dict[str, list[np.ndarray]] = {
         name: [] for name in ("project", "shift", "log_norm", "back")
     }
@@ -121,8 +129,10 @@ def make_landmarks(designs: Sequence[Design], prior: Prior) -> Landmarks | None:
         found["back"].append(inverse.swapaxes(1, 2))
     coefficients, gram = _make_gram(by_product, variance)
     arrays = {name: np.array(parts) for name, parts in found.items()}
-    arrays.update(spectra=spectra, coefficients=coefficients, gram=gram)
-    tables = Landmarks(**{name: a.astype(np.float32) for name, a in arrays.items()})
+    arrays.update(weights=weights, variance=variance, spectra=spectra)
+    arrays.update(coefficients=coefficients, gram=gram)
+    single = {name: array.astype(np.float32) for name, array in arrays.items()}
+    tables = Landmarks(features=features, **single)
     on_device: Landmarks = jax.block_until_ready(jax.device_put(tables))
     return on_device
 

@@ -120,13 +120,14 @@ class _Ascent:
 
 def search_levels(
     problem: Problem,
+    landmarks: Landmarks,
     reduced: Reduced,
     targets: Sequence[Target],
     *,
     covariance: bool,
 ) -> Posterior:
     """Search for the latents of stars whose level is in the grid of the landmarks."""
-    common = _make_common(problem)
+    common = _make_common(problem, landmarks)
     ascent = _begin(common, reduced)
     active = np.arange(len(ascent.star))
     for _ in range(STEPS):
@@ -139,17 +140,9 @@ def search_levels(
     return _sum_terms(ascent, moving, reduced, targets, covariance)
 
 
-def _make_common(problem: Problem) -> Common:
+def _make_common(problem: Problem, landmarks: Landmarks) -> Common:
     (design,) = problem.designs
-    landmarks: Any = problem.landmarks
-    common = Common(
-        weights=design.reduced.weights,  # type: ignore[union-attr]
-        variance=design.noise.variance,  # type: ignore[attr-defined]
-        dof=design.dof,
-        prior=problem.prior.gaussians(),
-        features=design.features,  # type: ignore[arg-type]
-        landmarks=landmarks,
-    )
+    common = Common(design.dof, problem.prior.gaussians(), landmarks)
     return Common(*jax.device_put(tuple(common)))
 
 

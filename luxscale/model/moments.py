@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from luxscale.model import linalg
-from luxscale.model.features import Features, find_moments
+from luxscale.model.features import Features, find_moments, is_quadratic
 
 
 def find_label_moments(
@@ -37,7 +37,7 @@ def find_label_moments(
     mean : array, (star, label)
     spread : array, (star, label), or (star, label, label)
     """
-    if not features.is_quadratic:
+    if not is_quadratic(features):
         mean, rows = find_moments(features, z, covariance)
         half = linalg.dot(rows, weights.T)
         spread = linalg.square(half) if full else jnp.sum(half * half, 1)

@@ -30,7 +30,6 @@ class NetworkFeatures:
     products: PolynomialFeatures
     layers: tuple[tuple[Any, Any], ...]
     is_linear: ClassVar[bool] = False
-    is_quadratic: ClassVar[bool] = False
 
     @property
     def latent_dim(self) -> int:

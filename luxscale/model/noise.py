@@ -25,8 +25,11 @@ class Noise(Protocol):
     """What inference asks of the noise of an output; N is its covariance for one star."""
 
     @property
-    def has_level(self) -> bool:
-        """Whether N of stars without gaps differs by the level of their errors alone."""
+    def level_variance(self) -> Any | None:
+        """s^2 where N of stars without gaps is t^2 + s^2 but for their level t^2, None elsewhere.
+
+        Of the components that the spectrum is reduced to: (value,).
+        """
 
     @property
     def scatter(self) -> Any:
@@ -95,7 +98,7 @@ class DiagonalNoise:
     """
 
     scatter: Any = 0.0
-    has_level: ClassVar[bool] = False
+    level_variance: ClassVar[None] = None
 
     def weigh(self, ivar: Any) -> Any:
         """Return 1 / (sigma^2 + s^2), the weight of a value in equation 4: (star, feature).

@@ -12,7 +12,6 @@ import numpy as np
 
 from luxscale.model.blocks import Data, Posterior, Target, clean_data, find_sound_ivar, run_blocks
 from luxscale.model.jit import compile_program, use_float64
-from luxscale.model.landmarks import Landmarks
 from luxscale.model.levels import reduce_spectra, search_levels
 from luxscale.model.moments import find_label_moments
 from luxscale.model.posterior import (
@@ -185,12 +184,13 @@ def search_stars(
         complete &= design.noise.find_complete(find_sound_ivar(design, given))
     whole, gapped = np.flatnonzero(complete), np.flatnonzero(~complete)
     parts: list[_Part] = []
-    if problem.landmarks is not None and whole.size:
+    landmarks = problem.landmarks
+    if landmarks is not None and whole.size:
         reduced = reduce_spectra(problem, _select_stars(data, whole))
-        alike = Landmarks.find_levels(reduced.level) >= 0
+        alike = landmarks.find_levels(reduced.level) >= 0
         if alike.any():
             reduced = jax.tree.map(lambda array: array[alike], reduced)
-            found = search_levels(problem, reduced, targets, covariance=covariance)
+            found = search_levels(problem, landmarks, reduced, targets, covariance=covariance)
             parts.append((_search_complete, whole[alike], found))
         whole = whole[~alike]
 

@@ -135,7 +135,7 @@ def train(
     True
     """
     # here, because the command line asks for the methods before anything is trained
-    from luxscale.model.arguments import take_model, take_survey
+    from luxscale.model.arguments import take_survey
     from luxscale.training.checkpoint import claim_checkpoint
     from luxscale.training.fitting import Request, fit_model
     from luxscale.training.select import refuse_catalog
@@ -163,8 +163,7 @@ def train(
         checkpoint=checkpoint,
     )
     if initial is not None:
-        model = take_model(initial, "lux.train(survey, initial=model)")
-        request = _inherit(request, model, method=method, folds=folds, label_clip=label_clip)
+        request = _inherit(request, initial, method=method, folds=folds, label_clip=label_clip)
     elif free:
         request = _choose_recipe(survey, recipe, request)
     return fit_model(survey, request)
@@ -187,15 +186,17 @@ def _check_recipe(recipe: str | None, initial: object, free: bool) -> None:
 
 def _inherit(
     request: Request,
-    initial: LuxModel,
+    given: LuxModel | str | Path,
     *,
     method: str | None,
     folds: int | None,
     label_clip: float | None,
 ) -> Request:
     """Return a request with what the model has that it goes on from, and was not given."""
+    from luxscale.model.arguments import take_model
     from luxscale.training.initial import inherit
 
+    initial = take_model(given, "lux.train(survey, initial=model)")
     inherited = inherit(
         initial,
         method=method,

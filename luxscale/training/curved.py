@@ -107,22 +107,15 @@ def train_curved(
     learner = pick_learner(shape)
     _check(data, refine, noise)
     tables = NOISES[noise].load(data, shape)
-    if start is None:
-        state = NOISES[noise].find_start(data, tables, shape)
-    else:
-        state = _resume(start, tables)
+    state = _resume(start, tables) if start else NOISES[noise].find_start(data, tables, shape)
     first = start.number if start else 0
+    last = first + iterations
     history = start.history if start else []
     describe = functools.partial(_make_trained, data, tables, learner)
-    for number in range(first, first + iterations):
+    for number in range(first, last):
         state, objective = _iterate(state, tables, number, learner, shape)
         history.append(objective)
-        report(
-            number,
-            first + iterations,
-            objective,
-            functools.partial(describe, state, tuple(history)),
-        )
+        report(number, last, objective, functools.partial(describe, state, tuple(history)))
     state = maximise(state, tables)
     steps = _choose_steps(state, tables, data, refine, report.tell) if refine else 0
 

@@ -11,9 +11,7 @@ from luxscale.model.jit import compile_program
 def common(curved_model):
     problem = Inference.of(curved_model).problem
     (design,) = problem.designs
-    parts = (design.reduced.weights, design.noise.variance, design.dof)
-    rest = (problem.prior.gaussians(), design.features, problem.landmarks)
-    return Common(*parts, *rest)
+    return Common(design.dof, problem.prior.gaussians(), problem.landmarks)
 
 
 @pytest.fixture
@@ -22,9 +20,9 @@ def terms(common):
     rng = np.random.default_rng(5)
     gaussian = np.arange(8, dtype=np.int32) % 4
     z = common.prior.mean[gaussian] + 0.3 * rng.standard_normal((8, 3))
-    values = common.features(z) @ np.asarray(common.weights).T
+    values = common.landmarks.features(z) @ np.asarray(common.landmarks.weights).T
     level = rng.uniform(0.3, 3, 8)
-    error = np.sqrt(level[:, None] + np.asarray(common.variance))
+    error = np.sqrt(level[:, None] + np.asarray(common.landmarks.variance))
     values = values + error * rng.standard_normal(values.shape)
     start = z + 0.1 * rng.standard_normal(z.shape)
     return Terms(values.astype("f4"), level.astype("f4"), gaussian, start.astype("f4"))
@@ -32,8 +30,11 @@ def terms(common):
 
 def measure_energy(common, terms, star, z):
     """Return -ln p(data, z) of one term, in float64."""
-    weights, variance = np.asarray(common.weights, float), np.asarray(common.variance, float)
-    residual = terms.components[star] - common.features(z[None])[0] @ weights.T
+    weights, variance = (
+        np.asarray(common.landmarks.weights, float),
+        np.asarray(common.landmarks.variance, float),
+    )
+    residual = terms.components[star] - common.landmarks.features(z[None])[0] @ weights.T
     chi2 = (residual**2 / (terms.level[star] + variance)).sum()
     nu, k = float(common.dof), terms.gaussian[star]
     away = z - common.prior.mean[k]
