@@ -77,7 +77,7 @@ def _check_recomputed(command: Command, pending: set[int], result: Result) -> No
 def workers_killed(bench: Bench, result: Result) -> None:
     """Random workers are killed, again and again; some while they start."""
     with bench.start("workers") as command:
-        for target in sorted(bench.rng.sample(range(1, N_CHUNKS - 4), bench.kills)):
+        for target in sorted(bench.rng.sample(range(1, N_CHUNKS - 4), max(20, bench.kills))):
             command.wait_for(target)
             time.sleep(bench.rng.uniform(0, 8 * SLOW_WRITE))
             poll(lambda: command.workers() or command.ended, "a worker to kill")
@@ -409,7 +409,7 @@ def table(results: list[Result]) -> str:
     type=click.IntRange(10),
     default=10,
     show_default=True,
-    help="Times that a client is killed, and a worker.",
+    help="Times that a client is killed.",
 )
 @click.option(
     "--only",
