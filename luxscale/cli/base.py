@@ -59,6 +59,15 @@ def _open_streams() -> None:
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+ROUND = click.option(
+    "--round",
+    "rounding",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    default=None,
+    metavar="FRACTION",
+    help="Round flux to within this fraction of its error and ivar to 1%, for fewer bytes: 0.01 "
+    "halves them. [default: neither]",
+)
 QUIET = click.option("--quiet", is_flag=True, help="Show no progress.")
 
 

@@ -187,10 +187,13 @@ def _describe_reading(made: dict[str, Any]) -> Iterator[str]:
     if continuum != "sines":
         recipe.pop("length")  # the period of sines, which mean nothing to the others
     most_error = recipe.pop("most_error", None)
+    rounding = recipe.pop("rounding", None)
     settings = ", ".join(f"{name} {_format_setting(value)}" for name, value in recipe.items())
     yield _line("continuum", continuum + _in_brackets(settings))
     if most_error is not None:
         yield _line("huge error", f"above {most_error:g} times the typical flux")
+    if rounding is not None:
+        yield _line("rounded", f"flux to {rounding:g} of its error, ivar to 1%")
 
 
 def _in_brackets(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, format_count, main, parse_pairs, show
+from luxscale.cli.base import JSON, QUIET, ROUND, format_count, main, parse_pairs, show
 from luxscale.cli.clusters import Cluster, cluster_options
 
 #: Lines of the table of what was refused.
@@ -136,6 +136,7 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _parse_ranges, "metavar"
     default=None,
     help="Pixel centres of the survey. [default: the format's, else the first file's]",
 )
+@ROUND
 @click.option(
     "--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars per chunk."
 )
@@ -208,7 +209,7 @@ def _guess_saving(files: Sequence[str], workers: int) -> float:
 
 def _choose_recipe(given: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of the recipe that were given."""
-    names = ("continuum", "order", "length", "chips", "continuum_pixels", "rest_frame")
+    names = ("continuum", "order", "length", "chips", "continuum_pixels", "rest_frame", "rounding")
     chosen = {name: given[name] for name in names if given[name] not in (None, ())}
     bad = given["bad"]
     if bad == ("none",):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, format_count, main, show
+from luxscale.cli.base import JSON, QUIET, ROUND, format_count, main, show
 from luxscale.training.recipes import NAMES
 
 
@@ -93,6 +93,7 @@ Open the catalogue:
     "--bad-pixels", type=float, default=0.03, show_default=True, help="Fraction of pixels missing."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of what is random.")
+@ROUND
 @click.option(
     "--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars per chunk."
 )
@@ -106,6 +107,7 @@ def simulate(
     missing_labels: float,
     bad_pixels: float,
     seed: int,
+    rounding: float | None,
     chunk: int,
     overwrite: bool,
     quiet: bool,
@@ -123,6 +125,7 @@ def simulate(
             missing_labels=missing_labels,
             bad_pixels=bad_pixels,
             seed=seed,
+            rounding=rounding,
             chunk=chunk,
             overwrite=overwrite,
             progress=lambda done, _: shown.update(done),

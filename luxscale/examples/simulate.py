@@ -5,9 +5,7 @@ ships, in a reduced form, with the package. A star depends on the seed and its n
 of different size or chunking agree star by star, bit for bit on one machine.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from numbers import Integral
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,17 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from luxscale.errors import InputError
-from luxscale.examples.giants import LABELS, draw_labels, load_emulator, render
+from luxscale.examples.drawing import (
+    REPORTED,
+    UNITS,
+    Settings,
+    draw_blocks,
+    is_count,
+    regroup,
+    require,
+)
+from luxscale.examples.giants import load_emulator
+from luxscale.prepare.rounding import ROUNDING, describe_rounding
 from luxscale.store import (
     SURVEY_FORMAT,
     claim_place,
@@ -31,27 +38,6 @@ from luxscale.store import (
 __all__ = ["simulate", "simulate_survey"]
 
 TITLE = "Simulated survey of red giants"
-BLOCK = 256  # stars that share one random generator; part of what a seed means
-BAD_RUN = 4  # pixels lost together, as to a cosmic ray or a sky line
-MIN_FLUX = 0.05  # the noise of a saturated line does not vanish
-
-UNITS = {"teff": "K", "logg": "dex(cm s-2)"}  # the others are in dex
-LABEL_ERRORS = {"teff": 20.0, "logg": 0.05, "m_h": 0.02}  # about those of ASPCAP
-ABUNDANCE_ERROR = 0.04
-REPORTED = (
-    "teff",
-    "logg",
-    "m_h",
-    "c_m",
-    "n_m",
-    "o_m",
-    "mg_m",
-    "al_m",
-    "si_m",
-    "ca_m",
-    "mn_m",
-    "ni_m",
-)
 # what is drawn for a star: dims, dtype, meaning
 FIELDS: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "star": (("star",), str, "seed and number of the star"),
@@ -76,6 +62,7 @@ def simulate(
     missing_labels: float = 0.1,
     bad_pixels: float = 0.03,
     seed: int = 0,
+    rounding: float | None = None,
 ) -> xr.Dataset:
     """
     Simulate a survey of red giants in memory.
@@ -95,6 +82,9 @@ def simulate(
         Fraction of pixels that are bad, in runs of at least four.
     seed : int
         Seed of everything random, 0 or more.
+    rounding : float, optional
+        Flux is rounded to within this fraction of its error and ivar to 1%, see
+        `luxscale.prepare.round_spectra`; neither by default.
 
     Returns
     -------
@@ -131,12 +121,14 @@ def simulate(
         missing_labels=missing_labels,
         bad_pixels=bad_pixels,
         seed=seed,
+        rounding=rounding,
     )
     (stars,) = regroup(draw_blocks(settings), n_stars, n_stars)
     variables = {}
     for name, values in stars.items():
         dims, _, meaning = FIELDS[name]
-        variables[name] = (dims, values, {"long_name": meaning})
+        noted = {"long_name": meaning, **note_rounding(name, settings)}
+        variables[name] = (dims, values, noted)
     return make_frame(settings).assign(variables)
 
 
@@ -149,6 +141,7 @@ def simulate_survey(
     missing_labels: float = 0.1,
     bad_pixels: float = 0.03,
     seed: int = 0,
+    rounding: float | None = None,
     chunk: int = 1024,
     overwrite: bool = False,
     progress: Callable[[int, int], object] | None = None,
@@ -165,7 +158,7 @@ def simulate_survey(
     ----------
     path : str or Path
         Zarr directory or URL to write, in format 3.
-    n_stars, snr, n_pixels, missing_labels, bad_pixels, seed
+    n_stars, snr, n_pixels, missing_labels, bad_pixels, seed, rounding
         As in `simulate`.
     chunk : int
         Stars in a chunk. The stars do not depend on it.
@@ -195,6 +188,7 @@ def simulate_survey(
         missing_labels=missing_labels,
         bad_pixels=bad_pixels,
         seed=seed,
+        rounding=rounding,
     )
     require(is_count(chunk), f"chunk is {chunk!r}: give the number of stars in a chunk, 1 or more")
     if s3.is_url(path):
@@ -223,136 +217,12 @@ def find_partial(path: Path) -> str:
     return str(partial)
 
 
-def require(condition: bool, message: str) -> None:
-    """Raise InputError with `message` unless `condition`."""
-    if not condition:
-        raise InputError(message)
-
-
-def is_count(value: object, least: int = 1) -> bool:
-    """Return whether `value` is an integer of at least `least`."""
-    if not isinstance(value, Integral):
-        return False
-    return int(value) >= least
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What is simulated; the arguments of `simulate`, checked."""
-
-    n_stars: int
-    snr: tuple[float, float]
-    n_pixels: int | None
-    missing_labels: float
-    bad_pixels: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        require(
-            is_count(self.n_stars), f"n_stars is {self.n_stars!r}: give a whole number, 1 or more"
-        )
-        require(is_count(self.seed, 0), f"seed is {self.seed!r}: give a whole number, 0 or more")
-        require(
-            self.n_pixels is None or is_count(self.n_pixels),
-            f"n_pixels is {self.n_pixels!r}: give a whole number, 1 or more, or None for the "
-            "emulator's own",
-        )
-        require(
-            np.shape(self.snr) == (2,) and 0 < self.snr[0] <= self.snr[1] < np.inf,
-            f"snr is {self.snr!r}: give the lowest and the highest, with 0 < lowest <= highest",
-        )
-        for name in ("missing_labels", "bad_pixels"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"{name} is {value!r}: give a fraction, 0 or more and below 1")
-
-
-def draw_measured(
-    true: np.ndarray, missing: float, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Return label values and errors (star, label) as a catalogue would give them."""
-    sigma = np.array([LABEL_ERRORS.get(name, ABUNDANCE_ERROR) for name in REPORTED])
-    is_missing = rng.random(true.shape) < missing
-    gaps = np.where(is_missing, np.nan, 1.0)
-    noise = rng.normal(size=true.shape)
-    value = true + sigma * noise
-    return {
-        "label_value": value * gaps,
-        "label_err": sigma * gaps,
-        "label_true": true,
-    }
-
-
-def draw_bad(shape: tuple[int, int], fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Return which pixels (star, wavelength) are bad, `fraction` of them.
-
-    They are in runs of BAD_RUN that may overlap.
-    """
-    n_stars, n_pixels = shape
-    # a pixel is good if none of the runs that would cover it starts
-    start_rate = 1 - (1 - fraction) ** (1 / BAD_RUN)
-    drawn = rng.random((n_stars, n_pixels + BAD_RUN - 1), dtype="f4")
-    starts = drawn < start_rate
-    covers = [starts[:, i : i + n_pixels] for i in range(BAD_RUN)]
-    return np.any(np.stack(covers), axis=0)
-
-
-def draw_spectra(
-    flux: np.ndarray, snr: np.ndarray, bad: float, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Return noisy flux and its inverse variance (star, wavelength) around a noiseless `flux`."""
-    signal = np.maximum(flux, np.float32(MIN_FLUX))
-    variance = signal / snr[:, None] ** 2
-    noise = rng.standard_normal(flux.shape, dtype="f4")
-    noisy = flux + noise * np.sqrt(variance)
-    good = ~draw_bad(flux.shape, bad, rng)
-    return {"flux": noisy * good, "flux_ivar": good / variance}
-
-
-def draw_blocks(settings: Settings) -> Iterator[dict[str, np.ndarray]]:
-    """Yield blocks of BLOCK stars, in order.
-
-    The last one is whole too, so that its stars do not depend on n_stars.
-    """
-    emulator = load_emulator(settings.n_pixels)
-    columns = [LABELS.index(name) for name in REPORTED]
-    n_blocks = -(-settings.n_stars // BLOCK)
-    for block in range(n_blocks):
-        seeds = np.random.SeedSequence([settings.seed, block])
-        # the order of draws is part of what a seed means
-        rng = np.random.default_rng(seeds)
-        labels = draw_labels(BLOCK, emulator["sample"], rng)
-        snr = rng.uniform(*settings.snr, BLOCK).astype("f4")
-        measured = draw_measured(labels[:, columns], settings.missing_labels, rng)
-        noiseless = render(labels, emulator)
-        spectra = draw_spectra(noiseless, snr, settings.bad_pixels, rng)
-        first = block * BLOCK
-        names = [f"sim-{settings.seed}-{i:08d}" for i in range(first, first + BLOCK)]
-        yield {
-            "star": np.array(names, object),
-            "snr": snr,
-            **measured,
-            **spectra,
-        }
-
-
-def regroup(
-    blocks: Iterator[dict[str, np.ndarray]], n_stars: int, size: int
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the first `n_stars` stars of `blocks`, in groups of `size`; the last may be smaller."""
-    parts: list[dict[str, np.ndarray]] = []
-    n_drawn = 0
-    for done in range(0, n_stars, size):
-        wanted = min(size, n_stars - done)
-        while n_drawn < wanted:
-            parts.append(next(blocks))
-            n_drawn += BLOCK
-        joined = {}
-        for name in parts[0]:
-            joined[name] = np.concatenate([part[name] for part in parts])
-        yield {name: values[:wanted] for name, values in joined.items()}
-        left = {name: values[wanted:] for name, values in joined.items()}
-        parts = [left]
-        n_drawn -= wanted
+def note_rounding(name: str, settings: Settings) -> dict[str, str]:
+    """Return the attribute that says to what a variable was rounded; empty if it was not."""
+    if settings.rounding is None or name not in ("flux", "flux_ivar"):
+        return {}
+    of_flux, of_ivar = describe_rounding(settings.rounding)
+    return {ROUNDING: of_flux if name == "flux" else of_ivar}
 
 
 def make_frame(settings: Settings) -> xr.Dataset:
@@ -399,7 +269,7 @@ def create_store(path: str, settings: Settings, chunk: int) -> dict[str, zarr.Ar
             dtype=dtype,
             compressors=compressors,
             dimension_names=dims,
-            attributes={"long_name": meaning},
+            attributes={"long_name": meaning, **note_rounding(name, settings)},
         )
     return arrays
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from luxscale import store
 from luxscale.ingest.plan import Plan
+from luxscale.prepare.rounding import ROUNDING, describe_rounding
 from luxscale.readers import get_format
 from luxscale.schema.preparation import PREPARATION
 
@@ -32,7 +33,10 @@ def describe_survey(plan: Plan) -> dict[str, Any]:
 def describe_spectra(plan: Plan) -> dict[str, dict[str, Any]]:
     """Return the attributes of flux and ivar, by the names of the variables."""
     flux = {"long_name": _FLUX[plan.recipe.continuum], PREPARATION: str(plan.preparation)}
-    return {"flux": flux, "flux_ivar": {"long_name": "inverse variance of the flux"}}
+    ivar = {"long_name": "inverse variance of the flux"}
+    if plan.recipe.rounding is not None:
+        flux[ROUNDING], ivar[ROUNDING] = describe_rounding(plan.recipe.rounding)
+    return {"flux": flux, "flux_ivar": ivar}
 
 
 def describe_grid(plan: Plan) -> dict[str, Any]:

@@ -10,15 +10,9 @@ from matplotlib.figure import Figure
 
 import luxscale as lux
 from luxscale import plot
+from luxscale.examples.drawing import REPORTED, Settings, draw_measured, draw_spectra
 from luxscale.examples.giants import LABELS, TRENDS, draw_labels, load_emulator, render
-from luxscale.examples.simulate import (
-    FIELDS,
-    REPORTED,
-    Settings,
-    draw_measured,
-    draw_spectra,
-    make_frame,
-)
+from luxscale.examples.simulate import FIELDS, make_frame
 from luxscale.paper import giants, samples
 from luxscale.paper.base import Study, register_figure
 from luxscale.paper.panels import make_panels

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from luxscale import plot
 from luxscale.crossval import choose, cross_validate, scores
 from luxscale.errors import InputError
-from luxscale.examples.simulate import REPORTED, simulate_survey
+from luxscale.examples.drawing import REPORTED
+from luxscale.examples.simulate import simulate_survey
 from luxscale.paper.base import Study, register_figure
 from luxscale.training.methods import pick_method
 from luxscale.training.recipes import find_recipe

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 import luxscale as lux
 from luxscale import plot
 from luxscale.analysis.evaluate import compare
+from luxscale.examples.drawing import REPORTED
 from luxscale.examples.giants import LABELS, load_emulator, render
-from luxscale.examples.simulate import REPORTED
 from luxscale.model.lux import LuxModel
 from luxscale.paper import giants
 from luxscale.paper.base import Study, register_figure

@@ -2,7 +2,7 @@
 
 Imports model, readers and what they stand on.
 
-Masks, velocity, grid and continuum are seen to in that order.
+Masks, velocity, grid, continuum and rounding are seen to in that order.
 
 Bad pixels become inverse variance 0, counted by reason, and their flux 0. A star's velocity is
 taken out by dividing its wavelengths by 1 + v/c; flux per pixel is left as it is. Spectra on the
@@ -33,10 +33,19 @@ from luxscale.prepare.resample import (
     find_segments,
     rebin_pixels,
 )
+from luxscale.prepare.rounding import round_spectra
 from luxscale.readers.base import BadFile, Format, Spectra
 from luxscale.schema.blocks import iterate_blocks
 
-__all__ = ["Prepared", "Recipe", "check_recipe", "continuum_pixels", "default_recipe", "prepare"]
+__all__ = [
+    "Prepared",
+    "Recipe",
+    "check_recipe",
+    "continuum_pixels",
+    "default_recipe",
+    "prepare",
+    "round_spectra",
+]
 
 #: More pixels than any spectrum of a survey has; arrays of so many would fill the memory.
 _MOST_PIXELS = 2**20
@@ -121,6 +130,8 @@ def prepare(
         n_resampled += int(is_resampled[kept].sum())
         for row, reason in why.items():
             refused[rows.start + row] = reason
+    if recipe.rounding is not None:
+        flux, ivar = round_spectra(flux, ivar, recipe.rounding)
     # the first code is that of good pixels
     n_masked = n_by_code[1:].tolist()
     return Prepared(

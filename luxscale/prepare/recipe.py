@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from luxscale.errors import InputError
+from luxscale.prepare.rounding import check_rounding
 from luxscale.readers.base import Format
 
 Ranges = tuple[tuple[float, float], ...]
@@ -52,6 +53,9 @@ class Recipe:
         weighted by ivar, so that such pixels do not change it) is bad; None: no error is too large.
         At the default of 10 it held no information, and large errors that stand for bad pixels are
         far above it.
+    rounding : float, optional
+        Flux is rounded to within this fraction of its error, and ivar to 1%, see `round_spectra`;
+        None: neither.
     """
 
     bad: tuple[str, ...]
@@ -62,6 +66,7 @@ class Recipe:
     chips: Ranges = ()
     continuum_pixels: Ranges | None = None
     most_error: float | None = 10.0
+    rounding: float | None = None
 
     @property
     def fits(self) -> bool:
@@ -148,6 +153,7 @@ def _check_numbers(recipe: Recipe) -> None:
     _check_positive("length", recipe.length)
     if recipe.most_error is not None:
         _check_positive("most_error", recipe.most_error)
+    check_rounding(recipe.rounding)
     for (_, high), (low, _) in itertools.pairwise(recipe.chips):
         if low < high:
             raise InputError(

@@ -8,8 +8,9 @@ import xarray as xr
 import zarr
 
 from luxscale.errors import InputError
+from luxscale.examples.drawing import BAD_RUN, BLOCK, REPORTED
 from luxscale.examples.giants import LABELS, load_emulator, render, run_networks
-from luxscale.examples.simulate import BAD_RUN, BLOCK, REPORTED, simulate, simulate_survey
+from luxscale.examples.simulate import simulate, simulate_survey
 
 FEW = {"n_pixels": 120}  # enough where only the bookkeeping is tested
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from luxscale.examples.drawing import REPORTED
 from luxscale.examples.giants import LABELS, load_emulator, render
-from luxscale.examples.simulate import REPORTED, simulate
+from luxscale.examples.simulate import simulate
 from luxscale.paper.synthetic import ERROR, describe_pull, measure_pull, split_stars, synthesise
 
 
