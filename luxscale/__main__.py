@@ -45,7 +45,9 @@ def _run_command() -> None:
     # here, for Ctrl-C may come meanwhile
     from luxscale.cli import main
     from luxscale.cli.interrupt import leave_on_interrupt
+    from luxscale.model.programs import keep_programs
 
+    keep_programs()
     try:
         main(prog_name="luxscale")
     except SystemExit as end:

@@ -15,6 +15,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from luxscale.errors import InputError, RunError
+from luxscale.model import programs
 
 _ONE_AT_A_TIME = threading.RLock()
 
@@ -55,11 +56,13 @@ def check_jax() -> None:
             "computed here would never end; start processes afresh, by "
             "multiprocessing.get_context('spawn') or luxscale.cluster.local_cluster"
         )
-    _find_devices()
+    _prepare_jax()
 
 
 @functools.cache
-def _find_devices() -> None:
+def _prepare_jax() -> None:
+    """Find JAX's devices, and the programs that are kept for it; once in a process."""
+    programs.open_programs(_CONFIG)
     platforms = os.environ.get("JAX_PLATFORMS") or _CONFIG.jax_platforms
     try:
         jax.devices()
@@ -112,15 +115,28 @@ def compile_program(**jit_options: Any) -> Callable[[Callable], Callable]:
             _Process.has_computed = True
             with _ONE_AT_A_TIME, use_one_blas_thread():
                 if not _CONFIG.jax_enable_x64 or _is_float64():
-                    return jax.block_until_ready(compiled(*args, **kwargs))
+                    return _complete(compiled, args, kwargs)
                 # arrays of JAX keep float64 where numpy's become float32
                 args, kwargs = jax.tree.map(_leave_jax, (args, kwargs))
                 with _set_float64(False):
-                    return jax.block_until_ready(compiled(*args, **kwargs))
+                    return _complete(compiled, args, kwargs)
 
         return run
 
     return decorate
+
+
+def _complete(compiled: Callable, args: Any, kwargs: Any) -> Any:
+    """Run a program to its end; once more where it may be a kept one that is damaged."""
+    try:
+        return jax.block_until_ready(compiled(*args, **kwargs))
+    except Exception as error:
+        if not programs.are_open(_CONFIG):
+            raise
+        programs.forget_programs(_CONFIG)
+        result = jax.block_until_ready(compiled(*args, **kwargs))
+        programs.tell_forgotten(_CONFIG, error)
+        return result
 
 
 def _leave_jax(leaf: Any) -> Any:
