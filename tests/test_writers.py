@@ -1,17 +1,22 @@
 """One rule for all that writes: nothing is overwritten that was not offered.
 
-What is there is refused; ``overwrite`` replaces what the same writer wrote, and nothing else.
+What is there is refused; ``overwrite`` replaces what the same writer wrote, and nothing else. A run
+that resumes goes on with its own; what is renewed without asking is only what its kind is.
 """
 
+import contextlib
 import functools
 
+import click
 import pytest
 from click.testing import CliRunner
+from surveyfiles import build_arrays
 
 import luxscale as lux
 from luxscale import store
 from luxscale.cli import main
 from luxscale.errors import InputError
+from luxscale.examples import demo
 from luxscale.examples.simulate import simulate_survey
 from luxscale.export import export_catalog
 from luxscale.paper import FIGURES, Study, draw
@@ -37,6 +42,9 @@ def stores(tmp_path_factory, _small_survey, small_model):
     lux.label_survey(
         folder / "survey.zarr", folder / "model.zarr", folder / "catalog.zarr", progress=False
     )
+    arrays = {"flux": few.flux.values, "ivar": few.flux_ivar.values}
+    build_arrays(folder / "stars.npz", {**arrays, "wavelength": few.wavelength.values})
+    cross_validate(folder, folder / "crossval.zarr")
     return folder
 
 
@@ -83,26 +91,169 @@ def validate(stores, out, **how):
     run("validate", catalog, survey, "--figures", out.parent, *_flags(**how))
 
 
-WRITERS = {
+def label(stores, out, *options):
+    survey, model = stores / "survey.zarr", stores / "model.zarr"
+    run("label", survey, "--model", model, "--out", out, "--workers", 0, "--quiet", *options)
+
+
+def ingest(stores, out, *options):
+    how = ["--continuum", "none", "--workers", 0, "--quiet"]
+    run("ingest", "arrays", stores / "stars.npz", "--out", out, *how, *options)
+
+
+def cross_validate(stores, out, *options):
+    sizes = ["--latent-dim", 2, "--iterations", 1, "--folds", 2, "--share", 0.9]
+    run(
+        "crossval",
+        stores / "survey.zarr",
+        "--out",
+        out,
+        *sizes,
+        "--workers",
+        0,
+        "--quiet",
+        *options,
+    )
+
+
+def draw_curve(stores, out, **how):
+    cross_validate(stores, stores / "crossval.zarr", "--figure", out, *_flags(**how))
+
+
+def make_demo(stores, out):
+    run("demo", "--out", out, "--recipe", "linear", "--quiet")
+
+
+def checkpoint(stores, out):
+    sizes = ["--latent-dim", 2, "--iterations", 2, "--folds", 1, "--quiet"]
+    model = [*sizes, "--out", stores / "other.zarr", "--overwrite"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("luxscale.training.checkpoint._EVERY", -1)  # as after a minute
+        run("train", stores / "survey.zarr", *model, "--checkpoint", out)
+
+
+def list_quarantine(stores, out):
+    ingest(stores, stores / "ingested.zarr", "--quarantine", out)
+
+
+def log_ingest(stores, out):
+    ingest(stores, stores / "ingested.zarr", "--log", out)
+
+
+def log_label(stores, out):
+    label(stores, stores / "catalog.zarr", "--log", out)
+
+
+def log_crossval(stores, out):
+    cross_validate(stores, stores / "crossval.zarr", "--log", out)
+
+
+#: Writers that replace what they wrote when told to, by command and parameter, or by function.
+REPLACING = {
     "write_dataset": (write_dataset, "out.zarr"),
     "save": (save_model, "out.zarr"),
-    "train": (train, "out.zarr"),
-    "simulate": (simulate, "out.zarr"),
-    "FITS": (export, "out.fits"),
-    "Parquet": (export, "out.parquet"),
-    "report": (report, "out.html"),
-    "plot": (plot, "out.png"),
-    "validate": (validate, "labels.png"),
-    "paper": (draw_paper, "figure-1.png"),
+    "train out": (train, "out.zarr"),
+    "simulate out": (simulate, "out.zarr"),
+    "export out": (export, "out.fits"),
+    "export out, Parquet": (export, "out.parquet"),
+    "export out, CSV": (export, "out.csv"),
+    "export out, ECSV": (export, "out.ecsv"),
+    "export out, VOTable": (export, "out.vot"),
+    "report out": (report, "out.html"),
+    "plot out": (plot, "out.png"),
+    "validate figures": (validate, "labels.png"),
+    "paper out": (draw_paper, "figure-1.png"),
+    "crossval figure": (draw_curve, "out.png"),
 }
 
+#: Runs that the same command goes on with, and an option that asks for something else.
+RESUMING = {
+    "label out": (label, "out.zarr", ["--covariance"]),
+    "ingest out": (ingest, "out.zarr", ["--grid", "15100:15150:2"]),
+    "crossval out": (cross_validate, "out.zarr", ["--folds", 3]),
+}
 
-@pytest.fixture(params=WRITERS)
-def writer(request, stores, tmp_path, monkeypatch):
-    """A function that writes, where it writes, and the only thing in its directory."""
+#: What the same command renews or adds to, as its help says: its own alone.
+RENEWING = {
+    "demo out": (make_demo, "out"),
+    "train checkpoint": (checkpoint, "out.zarr"),
+    "ingest quarantine": (list_quarantine, "out.csv"),
+    "ingest log": (log_ingest, "out.jsonl"),
+    "label log": (log_label, "out.jsonl"),
+    "crossval log": (log_crossval, "out.jsonl"),
+}
+
+#: Dask's report of a run; earlier ones are replaced.
+REPORTED = {
+    "label performance_report": label,
+    "ingest performance_report": ingest,
+    "crossval performance_report": cross_validate,
+}
+
+WRITERS = {**REPLACING, **{name: found[:2] for name, found in RESUMING.items()}, **RENEWING}
+
+#: Kinds of the stores that are written, for those that find one of another kind.
+KINDS = {
+    "write_dataset": "survey",
+    "save": "model",
+    "train out": "model",
+    "simulate out": "survey",
+    "label out": "catalog",
+    "ingest out": "ingested",
+    "crossval out": "crossval",
+    "train checkpoint": "checkpoint",
+}
+
+#: Parameters of commands, in text, that name what is read or say how; `job_folder` is shared.
+NOT_WRITTEN = (
+    *("survey", "catalog", "model", "truth", "data", "path", "inputs", "files", "files_from"),
+    *("labels", "initial", "stars", "where", "numbers", "topic", "windows", "span", "outputs"),
+    *("output", "columns", "format", "labels_format", "file_format", "label_names"),
+    *("labels_setting", "options", "bad", "chips", "continuum_pixels", "grid", "given", "adapt"),
+    *("scheduler", "tls_ca", "tls_cert", "tls_key", "job_memory", "walltime", "lifetime", "queue"),
+    *("account", "directive", "interface", "job_folder"),
+)
+
+
+def test_every_writer_of_the_command_line_is_here():
+    """A parameter that takes text either is read, or names what is written, and is in the walk."""
+    found = set()
+    for name, command in main.commands.items():
+        for parameter in command.params:
+            is_text = isinstance(parameter.type, click.Path | click.types.StringParamType)
+            is_flag = getattr(parameter, "is_flag", False)
+            if is_text and not is_flag and parameter.name not in NOT_WRITTEN:
+                found.add(f"{name} {parameter.name}")
+    found.remove("report log")  # which is read
+    walked = {name.partition(",")[0] for name in [*WRITERS, *REPORTED]}
+    assert found == walked - {"write_dataset", "save"}
+
+
+@pytest.fixture
+def small(monkeypatch, _small_survey):
+    """A demo of a few stars in this process, and a figure of the paper that shows nothing."""
+    entry = Entry(number="1", title="one", needs=(), draw=draw_nothing)
+    monkeypatch.setitem(FIGURES, "1", entry)
+    monkeypatch.setattr(demo, "xp_giants", _small_survey.isel(star=slice(80)).copy)
+    monkeypatch.setattr(demo, "local_cluster", contextlib.nullcontext)
+
+
+@pytest.fixture
+def writer(request, stores, tmp_path, small):
+    """A function that writes, and where it writes, the only thing in its directory."""
     write, name = WRITERS[request.param]
-    monkeypatch.setitem(FIGURES, "1", Entry(number="1", title="one", needs=(), draw=draw_nothing))
     return functools.partial(write, stores, tmp_path / name), tmp_path / name
+
+
+def walk(*names):
+    """Run a test for each of some writers."""
+    return pytest.mark.parametrize("writer", names, indirect=True)
+
+
+def list_ways(write):
+    """Return the ways to call a writer: with ``overwrite`` too, where it has that."""
+    can_replace = any(write.func is function for function, _ in REPLACING.values())
+    return [{}, {"overwrite": True}] if can_replace else [{}]
 
 
 def draw_nothing(study):
@@ -117,6 +268,7 @@ def read(place):
     return {str(f.relative_to(place)): f.read_bytes() for f in files if f.is_file()}
 
 
+@walk(*REPLACING)
 def test_what_was_written_is_replaced_only_when_told_to(writer):
     write, place = writer
     write()
@@ -129,37 +281,67 @@ def test_what_was_written_is_replaced_only_when_told_to(writer):
     assert [p.name for p in place.parent.iterdir()] == [place.name]
 
 
+@pytest.mark.parametrize("name", RESUMING)
+def test_a_run_goes_on_with_its_own_and_is_refused_with_other_settings(name, stores, tmp_path):
+    write, place, other = RESUMING[name]
+    write(stores, tmp_path / place)
+    written = read(tmp_path / place)
+    write(stores, tmp_path / place)
+    assert read(tmp_path / place) == written
+    with pytest.raises(InputError, match=rf"{place}: .* another path"):
+        write(stores, tmp_path / place, *other)
+    assert read(tmp_path / place) == written
+
+
+@walk(pytest.param("demo out", marks=pytest.mark.slow), *sorted(set(RENEWING) - {"demo out"}))
+def test_the_same_command_renews_its_own(writer):
+    write, place = writer
+    write()
+    written = read(place)
+    write()
+    assert set(read(place)) == set(written)
+    assert [p.name for p in place.parent.iterdir()] == [place.name]
+
+
+@walk(*WRITERS)
 def test_a_directory_of_the_users_is_left_alone(writer):
     write, place = writer
     place.mkdir()
     (place / "notes.txt").write_text("mine")
-    for how in ({}, {"overwrite": True}):
+    for how in list_ways(write):
         with pytest.raises(InputError, match=rf"{place.name}: something other than .* is there"):
             write(**how)
     assert read(place) == {"notes.txt": b"mine"}
 
 
 # a figure of the same name and ending is taken for an earlier one
-@pytest.mark.parametrize(
-    "writer", sorted(set(WRITERS) - {"plot", "validate", "paper"}), indirect=True
-)
+@walk(*sorted(set(WRITERS) - {"plot out", "validate figures", "paper out"}))
 def test_a_file_of_the_users_is_left_alone(writer):
     write, place = writer
     place.write_text("mine")
-    for how in ({}, {"overwrite": True}):
+    for how in list_ways(write):
         with pytest.raises(InputError, match=rf"{place.name}: something other than .* is there"):
             write(**how)
     assert place.read_text() == "mine"
 
 
-@pytest.mark.parametrize("other", ["survey.zarr", "model.zarr", "catalog.zarr"])
-@pytest.mark.parametrize("name", ["write_dataset", "save", "train", "simulate"])
+@pytest.mark.parametrize("name", REPORTED)
+def test_dasks_report_is_not_written_over_a_file_of_the_users(name, stores, tmp_path):
+    (tmp_path / "out.html").write_text("<html>mine</html>")
+    how = ["--performance-report", tmp_path / "out.html", "--workers", 1]
+    with pytest.raises(InputError, match=r"out\.html: something other than a performance report"):
+        REPORTED[name](stores, tmp_path / "out.zarr", *how)
+    assert (tmp_path / "out.html").read_text() == "<html>mine</html>"
+
+
+@pytest.mark.parametrize("other", ["survey", "model", "catalog", "crossval"])
+@pytest.mark.parametrize("name", KINDS)
 def test_a_store_of_another_kind_is_left_alone(name, other, stores):
-    write, _ = WRITERS[name]
-    is_same = (name in ("save", "train")) == (other == "model.zarr") and other != "catalog.zarr"
-    if is_same:
+    if KINDS[name] == other:
         return
-    before = read(stores / other)
-    with pytest.raises(InputError, match=rf"{other} is a \w+, not a \w+; choose another path"):
-        write(stores, stores / other, overwrite=True)
-    assert read(stores / other) == before
+    write, _ = WRITERS[name]
+    before = read(stores)
+    how = {"overwrite": True} if name in REPLACING else {}
+    with pytest.raises(InputError, match=rf"{other}\.zarr:? .* (is|not) .*; choose another path"):
+        write(stores, stores / f"{other}.zarr", **how)
+    assert read(stores) == before

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import importlib.util
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,9 @@ import click
 
 from luxscale.cli.base import format_count
 from luxscale.errors import InputError
+
+#: Title of the page that Dask writes.
+_TITLE = b"<title>Dask Performance Report</title>"
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -63,7 +65,7 @@ _COMMON: dict[str, dict[str, Any]] = {
     "performance_report": {
         "type": click.Path(dir_okay=False),
         "metavar": "FILE.html",
-        "help": "Write Dask's report of the run.",
+        "help": "Write Dask's report of the run; an earlier one is replaced.",
     },
 }
 _EXISTING: dict[str, dict[str, Any]] = {
@@ -197,11 +199,10 @@ class Cluster:
             Whether to say on standard error what was chosen.
         """
         report = self.performance_report
-        if report and not os.access(os.path.dirname(os.path.abspath(report)), os.W_OK):
-            raise InputError(
-                f"{report}: its directory is not there or cannot be written to; choose another "
-                "path (--performance-report)"
-            )
+        if report:
+            from luxscale.store import claim_file
+
+            claim_file(report, "performance report", _is_report, overwrite=True)
         if not needed or self.workers == 0:
             if report:
                 click.echo(f"nothing is left to do: no report {report} is written", err=True)
@@ -341,6 +342,10 @@ def _write_report(path: str | None) -> contextlib.AbstractContextManager[Any]:
 
     report: contextlib.AbstractContextManager[Any] = performance_report(filename=path)
     return report
+
+
+def _is_report(path: Path) -> bool:
+    return path.is_file() and _TITLE in path.read_bytes()
 
 
 def _require_bokeh(asked: Any) -> None:

@@ -143,7 +143,7 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _parse_ranges, "metavar"
 @click.option("--retry", is_flag=True, help="Try files again that could not be used.")
 @click.option(
     "--quarantine",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     default=None,
     help="Write all that the survey could not use to this file, CSV; an earlier list is replaced.",
 )

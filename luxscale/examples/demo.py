@@ -15,13 +15,22 @@ from luxscale.analysis.evaluate import compare
 from luxscale.cluster import local_cluster
 from luxscale.errors import InputError
 from luxscale.examples.samples import xp_giants
+from luxscale.labelling.layout import FORMAT as CATALOG_FORMAT
 from luxscale.labelling.run import Summary, label_survey
+from luxscale.model.file import FORMAT as MODEL_FORMAT
 from luxscale.model.lux import LuxModel
 from luxscale.schema.variables import STAR
 from luxscale.training import train
 
 _MARK = "luxscale-demo.json"
-_STORES = ("survey", "unlabelled", "model", "catalog")
+
+#: What the demo writes beside its figures, and the kind of each.
+_STORES = {
+    "survey": store.SURVEY_FORMAT,
+    "unlabelled": store.SURVEY_FORMAT,
+    "model": MODEL_FORMAT,
+    "catalog": CATALOG_FORMAT,
+}
 _FIGURES = ("labels.png", "kiel.png", "spectra.png")
 
 #: Stars per chunk and a task: small, so that a small survey has regions to share out.
@@ -65,21 +74,23 @@ def run_demo(
     Raises
     ------
     InputError
-        If ``out`` holds something else.
+        If ``out`` holds something else, or something else has the name of what the demo writes.
     """
-    folder = _make_folder(Path(out))
+    folder = _claim_folder(Path(out))
     survey_path, unlabelled_path, model_path, catalog_path = (
         folder / f"{name}.zarr" for name in _STORES
     )
-    store.write_dataset(xp_giants(), survey_path, chunk=_CHUNK)
+    store.write_dataset(xp_giants(), survey_path, chunk=_CHUNK, overwrite=True)
     survey = store.open_survey(survey_path, check="all")
     half = survey.sizes[STAR] // 2
     known = survey.isel({STAR: slice(0, half)})
     others = survey.isel({STAR: slice(half, None)})
     unlabelled = others.drop_vars(["label_value", "label_err", "label", "label_units"])
-    store.write_dataset(unlabelled, unlabelled_path, chunk=_CHUNK)
+    store.write_dataset(unlabelled, unlabelled_path, chunk=_CHUNK, overwrite=True)
     model = train(known, recipe=recipe, progress=progress, where=str(survey_path))
-    model.save(model_path)
+    model.save(model_path, overwrite=True)
+    if catalog_path.exists():  # of an earlier demo; a catalogue is not written over
+        shutil.rmtree(catalog_path)
     with local_cluster(workers) as client:
         summary = label_survey(
             unlabelled_path,
@@ -102,37 +113,27 @@ def run_demo(
     )
 
 
-def _make_folder(out: Path) -> Path:
-    """Make the folder of a demo, and remove what an earlier demo left there.
+def _claim_folder(out: Path) -> Path:
+    """Make the folder of a demo, or take up that of an earlier one; what is not ours stays.
 
     Raises
     ------
     InputError
-        If something else lies there.
+        If something else lies there, or where the demo writes in it.
     """
-    if out.exists():
-        is_demo = (out / _MARK).exists()
-        is_empty = out.is_dir() and not any(out.iterdir())
-        if not is_demo and not is_empty:
-            raise InputError(
-                f"{out}: holds something other than an earlier demo; choose another directory "
-                "with --out"
-            )
-        _remove_demo(out)
+    is_free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    if not is_free and not (out / _MARK).is_file():
+        raise InputError(
+            f"{out}: something other than a demo is there; choose another directory with --out"
+        )
+    for name, kind in _STORES.items():
+        store.claim_place(out / f"{name}.zarr", kind, overwrite=True)
     out.mkdir(parents=True, exist_ok=True)
+    for name in _FIGURES:
+        store.claim_figure(out / name, overwrite=True)
     mark = json.dumps({"made_by": "luxscale demo"})
     (out / _MARK).write_text(mark + "\n")
     return out.absolute()
-
-
-def _remove_demo(folder: Path) -> None:
-    """Remove what a demo makes; what else lies there is the user's."""
-    for name in _STORES:
-        path = folder / f"{name}.zarr"
-        if path.is_dir():
-            shutil.rmtree(path)
-    for name in _FIGURES:
-        (folder / name).unlink(missing_ok=True)
 
 
 def _draw_figures(

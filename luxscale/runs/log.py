@@ -14,6 +14,9 @@ from typing import Any, BinaryIO
 
 from luxscale.errors import InputError
 
+#: How the lines of a log begin.
+_BEGINNING = b'{"time": "'
+
 _PACKAGES = (
     "luxscale",
     "jax",
@@ -40,7 +43,7 @@ class RunLog:
     Raises
     ------
     InputError
-        If it cannot be opened.
+        If it cannot be opened, or something other than a log is there.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -89,11 +92,24 @@ class RunLog:
 def _open_file(path: Path) -> BinaryIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_other_files(path)
         return open(path, "a+b", buffering=0)
     except OSError as error:
         raise InputError(
             f"{path}: the log cannot be written ({error.strerror}); choose another file (--log)"
         ) from error
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Refuse to append to what no run wrote; a device, as the terminal, holds nothing."""
+    is_other = path.is_dir()
+    if path.is_file():
+        with path.open("rb") as file:
+            is_other = not _BEGINNING.startswith(file.read(len(_BEGINNING)))
+    if is_other:
+        raise InputError(
+            f"{path}: something other than a log is there; choose another file (--log)"
+        )
 
 
 def _is_cut_short(file: BinaryIO) -> bool:

@@ -204,9 +204,9 @@ def test_options_that_do_not_go_together(arguments, message):
 
 @pytest.mark.slow
 def test_performance_report(tmp_path):
-    assert (
-        "client True" in invoke("--workers", 1, "--performance-report", tmp_path / "r.html").stdout
-    )
+    for _ in range(2):  # an earlier one is replaced
+        done = invoke("--workers", 1, "--performance-report", tmp_path / "r.html")
+        assert "client True" in done.stdout
     assert "getpid" in (tmp_path / "r.html").read_text()
 
 

@@ -59,6 +59,15 @@ def test_python_of_the_readme_runs(demo, monkeypatch, capsys):
 
 def test_leaves_other_directories_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(InputError, match="choose another directory"):
+    with pytest.raises(InputError, match="something other than a demo is there; choose another"):
         run_demo(tmp_path, progress=False)
     assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_leaves_what_has_the_name_of_a_store_alone(tmp_path):
+    (tmp_path / "luxscale-demo.json").touch()
+    (tmp_path / "catalog.zarr").mkdir()
+    (tmp_path / "catalog.zarr" / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match=r"catalog\.zarr: something other than .* is there"):
+        run_demo(tmp_path, progress=False)
+    assert (tmp_path / "catalog.zarr" / "thesis.tex").read_text() == "precious"

@@ -60,7 +60,7 @@ def test_a_log_that_cannot_be_opened(tmp_path):
 
 
 def test_goes_on_after_a_line_that_was_cut_short(tmp_path):
-    (tmp_path / "log").write_text('{"event": "start"}\n{"event": "reg')
+    (tmp_path / "log").write_text('{"time": "", "event": "start"}\n{"event": "reg')
     with runlog.RunLog(tmp_path / "log") as log:
         log.write("start")
     first, cut, again = (tmp_path / "log").read_text().splitlines()
@@ -68,6 +68,13 @@ def test_goes_on_after_a_line_that_was_cut_short(tmp_path):
         json.loads(first)["event"] == json.loads(again)["event"] == "start"
         and cut == '{"event": "reg'
     )
+
+
+def test_a_file_that_is_no_log_is_left_as_it_is(tmp_path):
+    (tmp_path / "log").write_text("mine")
+    with pytest.raises(InputError, match=r"log: something other than a log is there; .* \(--log\)"):
+        runlog.RunLog(tmp_path / "log")
+    assert (tmp_path / "log").read_text() == "mine"
 
 
 def test_lines_of_several_threads_stay_whole(tmp_path):
