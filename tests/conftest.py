@@ -48,12 +48,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make compiling cheap, which is most of what the tests of small models cost.
 
     What JAX compiles is kept, for the other processes of this run and for later runs. Machine code
-    of the default run is made without optimization, as it works on little data; slow tests have
-    the code that users have.
+    of the default run is made without optimization, as it works on little data, and files are left
+    to the system to put on its disk; slow tests have the code that users have.
     """
     settings: dict[str, object] = {}
     if config.getoption("markexpr") == "not slow":
         os.environ.setdefault("XLA_FLAGS", QUICK_TO_COMPILE)
+        os.fsync = lambda descriptor: None  # the power does not fail, and a disk is waited for
     if config.pluginmanager.hasplugin("cacheprovider"):
         settings = {
             "jax_compilation_cache_dir": str(config.cache.mkdir("jax")),

@@ -548,36 +548,24 @@ def test_a_full_disk_is_said_and_the_run_goes_on_after(files, tmp_path, monkeypa
 @pytest.mark.slow
 @pytest.mark.once
 def test_kills_at_random_moments_change_nothing(files, tmp_path):
-    paths, out = found(files), tmp_path / "s.zarr"
-    ingest("apstar", paths, tmp_path / "undisturbed.zarr", chunk=4, progress=False)
-    command = [
-        sys.executable,
-        "-c",
-        "from luxscale.cli import main; main()",
-        "ingest",
-        "apstar",
-        str(files),
-        "--out",
-        str(out),
-        "--chunk",
-        "4",
-    ]
+    command = [sys.executable, "-c", "from luxscale.cli import main; main()", "ingest", "apstar"]
+    command += [str(files), "--chunk", "4", "--workers", "0", "--quiet", "--out"]
+    undisturbed, out = tmp_path / "undisturbed.zarr", tmp_path / "s.zarr"
+    started = time.monotonic()
+    subprocess.run([*command, str(undisturbed)], stdout=subprocess.DEVNULL, check=True)
+    seconds = time.monotonic() - started
     rng, kills = np.random.default_rng(0), 0
-    for _ in range(40):
-        process = subprocess.Popen(
-            [*command, "--workers", "0", "--quiet"], stdout=subprocess.DEVNULL
-        )
+    while kills < 4:
+        process = subprocess.Popen([*command, str(out)], stdout=subprocess.DEVNULL)
         try:
-            if process.wait(rng.uniform(1.5, 4.5)) == 0:
-                break
+            assert process.wait(seconds * rng.uniform(0.4, 1)) == 0
+            shutil.rmtree(out)  # it has ended: from the beginning
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             kills += 1
-            time.sleep(0.1)
-    assert kills >= 3
-    ingest("apstar", paths, out, chunk=4, progress=False)
-    assert same(out, tmp_path / "undisturbed.zarr")
+    ingest("apstar", found(files), out, chunk=4, progress=False)
+    assert same(out, undisturbed)
     assert not (out / "ingest" / "0" / "parts").exists()
 
 
