@@ -25,6 +25,20 @@ def cast(name, dtype):
 
 SHAPES = [
     Row(
+        "both kinds of errors",
+        lambda s: s.assign(flux_err=s.flux_ivar**-0.5),
+        r"both 'flux_ivar' and 'flux_err' say the errors of 'flux'; keep one: .*'flux_err'",
+        "infer",
+        drop("flux_err"),
+    ),
+    Row(
+        "both kinds of errors of labels",
+        lambda s: s.assign(label_value_err=s.label_err),
+        "both 'label_value_err' and 'label_err' say the errors of 'label_value'; keep one",
+        "train",
+        drop("label_value_err"),
+    ),
+    Row(
         "flux transposed",
         transpose("flux"),
         r"'flux' has dims \('wavelength', 'star'\).*"

@@ -161,7 +161,6 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
     """
     from luxscale import ingest as ingesting
     from luxscale import store
-    from luxscale.info.survey import quarantine
     from luxscale.readers import get_format
     from luxscale.runs.log import RunLog
     from luxscale.runs.target import complete, open_target
@@ -187,12 +186,11 @@ def ingest(cluster: Cluster, as_json: bool, quiet: bool, **given: Any) -> None:
     with RunLog(given["log"]) as log, open_target(target, progress=not quiet) as run:
         left = target.list_files_to_read(run.pending)
         saving = functools.partial(_guess_saving, left)
-        with cluster.client(needed=bool(left), saving=saving, progress=not quiet) as client:
-            try:
-                filled = complete(run, client=client, log=log, progress=not quiet)
-            finally:  # a run that could use no file, or not all, says which they were
-                if listing:
-                    _write_quarantine(listing, quarantine(given["out"]))
+        with (
+            cluster.client(needed=bool(left), saving=saving, progress=not quiet) as client,
+            _list_quarantine(listing, given["out"]),
+        ):
+            filled = complete(run, client=client, log=log, progress=not quiet)
     ingesting.warn_unjoined(target, filled)
     made = ingesting.summarise(target.plan, filled)
     show(dataclasses.asdict(made), _format_summary(made, labels), as_json)
@@ -282,6 +280,23 @@ def _is_quarantine(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.readline().decode(errors="replace").strip() == ",".join(_QUARANTINE)
+
+
+@contextlib.contextmanager
+def _list_quarantine(path: Path | None, survey: str) -> Iterator[None]:
+    """Write what the survey could not use to a file, if one is named, however the run ends."""
+    from luxscale.errors import NoUsableFile
+    from luxscale.info.survey import quarantine
+
+    rows = None
+    try:
+        yield
+    except NoUsableFile as error:
+        rows = [dict(zip(_QUARANTINE, row, strict=True)) for row in error.quarantined]
+        raise
+    finally:
+        if path:
+            _write_quarantine(path, quarantine(survey) if rows is None else rows)
 
 
 def _write_quarantine(path: Path, rows: list[dict[str, str]]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from luxscale import store
-from luxscale.errors import InputError, RunError
+from luxscale.errors import InputError, NoUsableFile, RunError
 from luxscale.ingest import ledger, pack
 from luxscale.ingest.batch import run_batch
 from luxscale.ingest.labels import forget_new, write_labels
@@ -21,6 +21,10 @@ from luxscale.ingest.plan import Plan, Session
 from luxscale.labels import LabelTable
 from luxscale.runs.executors import describe_error
 from luxscale.runs.job import Job, Runner
+from luxscale.runs.target import clear_place
+
+#: Refused files that an error names.
+_LISTED = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,8 +142,8 @@ class FileSurvey:
 
         Raises
         ------
-        InputError
-            If not one file could be used.
+        NoUsableFile
+            If not one file could be used; nothing is kept then.
         CannotWrite, RunError
         """
         results = [finish_session(session, runner) for session in pending]
@@ -148,7 +152,7 @@ class FileSurvey:
             results.append(finish_session(session, runner))
         n_stars = count_stars(self.plan)
         if not n_stars:
-            raise InputError(f"{self.path}: no file could be used; {_describe_refused(results)}")
+            raise self._abandon()
         n_labelled = None
         with store.explain_writing(self.path):
             if self.labels is not None:
@@ -157,6 +161,14 @@ class FileSurvey:
         return Filled(
             results=results, n_stars=n_stars, n_labelled=n_labelled, seconds=runner.seconds
         )
+
+    def _abandon(self) -> NoUsableFile:
+        """Remove a survey without stars, and return the error that says why it has none."""
+        refused = ledger.list_refused_by_file(self.plan)
+        quarantined = [(file, *row) for file, rows in refused.items() for row in rows]
+        with store.explain_writing(self.path):
+            clear_place(self.path)
+        return NoUsableFile(_describe_refused(self.path, quarantined), quarantined)
 
     def describe_start(self, pending: Sequence[Session]) -> dict[str, Any]:
         """Return what the log says at the start of a run."""
@@ -275,10 +287,16 @@ def _run_all(job: Job, items: Sequence[Any], runner: Runner) -> None:
         ) from error
 
 
-def _describe_refused(results: list[Result]) -> str:
-    """Say why the first file was refused."""
-    refused = [q for r in results for q in r.quarantined]
-    if not refused:
-        return "run the same command with files of the format"
-    path, _, reason = refused[0]
-    return f"the first of {len(refused)}: {path}: {reason}. Is the format right?"
+def _describe_refused(survey: str, quarantined: Sequence[tuple[str, str, str]]) -> str:
+    """Say which files were refused and why, the first of them."""
+    head = f"{survey}: no file could be used, and nothing is written"
+    if not quarantined:
+        return f"{head}; run the same command with files of the format"
+    lines = [f"{head}. Is the format right?"]
+    for path, star, reason in quarantined[:_LISTED]:
+        name = f"{path}, star {star}" if star else path
+        lines.append(f"  {name}: {reason}")
+    more = len(quarantined) - _LISTED
+    if more > 0:
+        lines.append(f"  ... and {more:,} more; --quarantine FILE.csv lists all")
+    return "\n".join(lines)

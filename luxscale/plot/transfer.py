@@ -105,7 +105,7 @@ def beyond(inferred: np.ndarray, true: np.ndarray, label: str, ax: Axes | None =
     Raises
     ------
     InputError
-        If the residuals are no arrays of one size.
+        If the residuals are no arrays of one size, or both are known of fewer than two stars.
     """
     for name, given in (("inferred", inferred), ("true", true)):
         require_array(name, given, "residuals of the label, for each star")
@@ -116,6 +116,11 @@ def beyond(inferred: np.ndarray, true: np.ndarray, label: str, ax: Axes | None =
         )
     known = np.isfinite(inferred) & np.isfinite(true)
     inferred, true = inferred[known], true[known]
+    if true.size < 2:
+        raise InputError(
+            f"{label}: inferred and true are both known of fewer than two stars; give residuals of "
+            "more"
+        )
     ax = ax or make_axes(3.6, 3.6)
     low, high = find_limits(np.concatenate([inferred, true]), False)
     edge = max(-low, high)

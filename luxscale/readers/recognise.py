@@ -27,7 +27,7 @@ def recognise_format(path: str) -> Format:
         If no format fits, or several do; lists them.
     """
     if not os.path.isfile(path):
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path or '(an empty path)'}: no such file")
     reasons = {fmt.name: explain_misfit(path, fmt) for fmt in FORMATS.values()}
     fitting = [fmt for fmt in FORMATS.values() if reasons[fmt.name] is None]
     special = [fmt for fmt in fitting if not fmt.general]

@@ -20,7 +20,7 @@ from luxscale.runs.executors import choose_executor, describe_error
 from luxscale.runs.job import Runner
 from luxscale.runs.log import RunLog, describe_machine
 from luxscale.schema.attributes import unpack_attribute
-from luxscale.store.lock import Lock, hold_lock
+from luxscale.store.lock import Lock, hold_lock, remove_unmade
 
 #: Value of the attribute ``complete`` until all that a target begins with is written; then 0, and
 #: 1 when nothing is pending.
@@ -116,13 +116,16 @@ def open_target(target: _Target, *, progress: bool = True) -> Iterator[OpenRun[_
         If the target's path holds something else, or another run is under way into it.
     """
     target.claim()  # before the lock is made, which would lie in somebody else's store
-    with hold_lock(target.path, Progress(target.title, enabled=progress).say) as lock:
-        with store.explain_writing(target.path):
-            store.sweep_partial(target.path)
-        # again: another run may have made it before the lock was ours
-        pending = target.resume() if target.claim() else target.create()
-        with say_what_is_kept():
-            yield OpenRun(target, tuple(pending), lock)
+    try:
+        with hold_lock(target.path, Progress(target.title, enabled=progress).say) as lock:
+            with store.explain_writing(target.path):
+                store.sweep_partial(target.path)
+            # again: another run may have made it before the lock was ours
+            pending = target.resume() if target.claim() else target.create()
+            with say_what_is_kept():
+                yield OpenRun(target, tuple(pending), lock)
+    finally:
+        remove_unmade(target.path)
 
 
 @contextlib.contextmanager
@@ -266,7 +269,8 @@ def check_place(
 
 
 def clear_place(path: str) -> None:
-    """Remove all of a store but its lock, where a run was stopped while it made the store."""
+    """Remove all of a store but its lock, where a run was stopped before it made the store."""
     group = zarr.open_group(store.locate(path), mode="a")
     for name in set(group.keys()) - {store.RUN}:
         del group[name]
+    group.attrs.clear()

@@ -108,6 +108,12 @@ def _structure_problems(dataset: xr.Dataset) -> Iterator[str]:
 
 def _output_problems(dataset: xr.Dataset, output: OutputSpec) -> Iterator[str]:
     value, noise = dataset[output.name], dataset[output.noise]
+    others = [p for p in list_partners(output.name) if p in dataset and p != output.noise]
+    if others:
+        yield (
+            f"both {output.noise!r} and {others[0]!r} say the errors of {output.name!r}; keep one: "
+            f"survey.drop_vars({others[0]!r})"
+        )
     if noise.dims != value.dims:
         remedy = suggest_dims(noise, tuple(map(str, value.dims)))
         yield (

@@ -67,6 +67,8 @@ def _require_path(path: Any) -> None:
             f"a {type(path).__name__} is given where the path of a store is asked for; give the "
             "path (store.write_dataset, or save of a model, writes what is in memory)"
         )
+    if not str(path).strip():
+        raise InputError(f"{str(path)!r} is given as the path of a store; give one that has a name")
 
 
 def open_group(path: str | Path, mode: Literal["r", "r+"], group: str = "") -> zarr.Group:

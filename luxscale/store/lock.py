@@ -25,7 +25,8 @@ from zarr.core.sync import sync
 
 from luxscale.errors import InputError, RunError
 from luxscale.store.arrays import locate
-from luxscale.store.atomic import RUN, explain_writing
+from luxscale.store.atomic import RUN, explain_writing, read_attributes
+from luxscale.store.s3 import is_url
 
 #: Seconds between signs of life, and for how long another run watches for one before it takes over.
 BEAT, PATIENCE = 5.0, 20.0
@@ -67,6 +68,23 @@ def hold_lock(path: str, say: Callable[[str], None] | None = None) -> Iterator[L
         yield lock
     finally:
         lock.release()
+
+
+def remove_unmade(path: str) -> None:
+    """Remove a local store in which there is nothing but the place of a lock that nobody holds."""
+    if is_url(path) or read_attributes(path) is not None:
+        return
+    place = Path(path)
+    held = {file.relative_to(place) for file in place.rglob("*")}
+    lock = Path(_KEY).parent
+    if held != {Path("zarr.json"), Path(RUN), Path(RUN, "zarr.json"), lock}:
+        return
+    # the directory of a lock goes first: that of a run which begins just now is not empty
+    with contextlib.suppress(OSError):
+        (place / lock).rmdir()
+        for group in (place / RUN, place):
+            (group / "zarr.json").unlink()
+            group.rmdir()
 
 
 class Lock:

@@ -2,6 +2,7 @@ import contextlib
 import csv
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from luxscale import store
 from luxscale.cli import main
 from luxscale.cli.clusters import Cluster
 from luxscale.cluster import local_cluster
-from luxscale.errors import InputError, RunError
+from luxscale.errors import InputError, NoUsableFile, RunError
 from luxscale.info.describe import describe
 from luxscale.info.survey import quarantine
 from luxscale.ingest import find_files, ingest, ledger, make_grid, make_target, run
@@ -344,8 +345,12 @@ def test_what_no_files_made_is_left_alone(files, tmp_path, small_survey):
 
 def test_files_of_another_format_are_said_and_the_right_one_works_after(files, tmp_path):
     paths, out = found(files)[:2], tmp_path / "s.zarr"
-    with pytest.raises(InputError, match="Is the format right"):
+    with pytest.raises(NoUsableFile, match="Is the format right") as raised:
         ingest("aspcapstar", paths, out, progress=False)
+    assert [path for path, _, _ in raised.value.quarantined] == list(map(str, paths))
+    assert all(f"{path}: {why}" in str(raised.value) for path, _, why in raised.value.quarantined)
+    assert pickle.loads(pickle.dumps(raised.value)).quarantined == raised.value.quarantined
+    assert list(tmp_path.iterdir()) == []
     assert ingest("apstar", paths, out, progress=False).n_stars == 2
 
 

@@ -76,6 +76,7 @@ def test_the_list_of_the_quarantined_is_written_where_no_file_could_be_used(tmp_
     assert done.exit_code == 1
     assert "no file could be used" in done.output
     assert "a.npz" in (tmp_path / "q.csv").read_text()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npz", "q.csv"]
 
 
 def test_labels_of_no_star_are_said_with_an_identifier_of_each_side(tmp_path):

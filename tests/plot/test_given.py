@@ -46,6 +46,8 @@ def test_what_is_no_array():
         plot.beyond(catalog, catalog, "teff")
     with pytest.raises(InputError, match=r"inferred has shape \(3,\), true \(4,\)"):
         plot.beyond(np.zeros(3), np.zeros(4), "teff")
+    with pytest.raises(InputError, match="mg_fe: inferred and true are both known of fewer than"):
+        plot.beyond(np.array([0.1, np.nan]), np.array([np.nan, 0.2]), "mg_fe")
     with pytest.raises(InputError, match="catalogs is a list; give a dict, name -> catalogue"):
         plot.diagrams([catalog], ("teff", "logg"))
 

@@ -29,6 +29,7 @@ class Toy:
 
     def create(self):
         self.asked.append("create")
+        zarr.open_group(self.path, mode="a").attrs["format"] = "toy"
         return [0, 1, 2]
 
     def resume(self):
@@ -54,6 +55,13 @@ def test_made_where_nothing_is(tmp_path):
         assert zarr.open_group(toy.path, path="run/lock", mode="r").attrs["pid"]
     assert toy.asked == ["claim", "claim", "create"]
     assert "lock" not in zarr.open_group(toy.path, path="run", mode="r")
+
+
+def test_nothing_is_left_of_what_was_not_made(tmp_path):
+    toy = Toy(tmp_path / "t.zarr", begun=True)  # which begins with nothing there
+    with open_target(toy, progress=False):
+        pass
+    assert not (tmp_path / "t.zarr").exists()
 
 
 def test_taken_up_where_it_was_begun(tmp_path):
