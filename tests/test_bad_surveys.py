@@ -3,7 +3,9 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 from bad_surveys import DO, Row, attrs, chain, change, coord, drop, make_survey, put
 
 import luxscale as lux
@@ -21,6 +23,11 @@ def transpose(name):
 
 def cast(name, dtype):
     return lambda s: s.assign({name: s[name].astype(dtype)})
+
+
+def name_by_text(survey):
+    named = survey.reset_index("star")
+    return named.assign_coords(star=[str(star) for star in survey.star.values])
 
 
 SHAPES = [
@@ -116,6 +123,17 @@ SHAPES = [
         "open",
         drop("label_err"),
     ),
+    Row(
+        "wavelengths that are log10",
+        lambda s: s.assign_coords(
+            wavelength=("wavelength", np.log10(s.wavelength.values), s.wavelength.attrs)
+        ),
+        r"'wavelength' of 3.69897 to 3.69992 Angstrom looks like log10; write .assign_coords",
+        "train",
+        lambda s: s.assign_coords(
+            wavelength=("wavelength", 10**s.wavelength.values, s.wavelength.attrs)
+        ),
+    ),
     Row("without wavelengths", lambda s: s.drop_vars("wavelength"), "wavelength", "open"),
     Row(
         "without names of labels",
@@ -188,6 +206,24 @@ STARS = [
         "'star' has dtype float64, which keeps 15 digits.*whole numbers or as text",
         "infer",
         coord("star", lambda v: v.astype(int)),
+    ),
+    Row(
+        "identifiers of numbers and text",
+        lambda s: s.assign_coords(star=np.array([7, *s.star.values[1:]], object)),
+        "'star' holds int and text; name all stars by text",
+        "open",
+        name_by_text,
+    ),
+    Row(
+        "identifiers of two levels",
+        lambda s: s.drop_vars("star").assign_coords(
+            xr.Coordinates.from_pandas_multiindex(
+                pd.MultiIndex.from_product([range(4), range(10)], names=["field", "fibre"]), "star"
+            )
+        ),
+        "'star' holds tuple; name all stars by text",
+        "open",
+        name_by_text,
     ),
     Row(
         "identifiers of dates",
@@ -389,7 +425,7 @@ VALUES = [
     Row(
         "an infinite ivar",
         put("flux_ivar", ONE, np.inf),
-        "beyond float32: divide 'flux' by a typical value",
+        "infinite where an error is 0: write 0 where nothing is known",
         "open",
         lambda s: s.assign(flux_ivar=s.flux_ivar.where(np.isfinite(s.flux_ivar), 0)),
     ),
@@ -581,7 +617,7 @@ FILES = [
     Row(
         "wavelengths that descend in a file",
         spectra(wavelength=5000.0 - np.arange(8)),
-        "wavelengths that do not ascend",
+        "wavelengths that descend; write these and all arrays of pixels in reverse",
         "file",
         spectra(),
     ),

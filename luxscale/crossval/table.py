@@ -28,8 +28,8 @@ _LEGEND = (
     "loss: mean over stars left out of ln(1 + (error / scale)^2) of labels given the spectrum, of "
     "a scale that all settings share",
     "excess: loss less that of the best, with one standard error of paired stars",
-    "RMSE of each label on stars left out, in its unit; pull: robust scatter of error / stated "
-    "error, 1 where errors are right",
+    "RMSE of each label on stars left out, in its unit; pull: robust scatter of error / formal "
+    "error, of spectra and training labels; what is above 1 training adds to errors, as misfit",
     "s/task: seconds that a fold takes, median",
 )
 

@@ -16,6 +16,7 @@ from luxscale.ingest.settings import Settings
 from luxscale.model.file import FORMAT, load_model
 from luxscale.model.lux import LuxModel
 from luxscale.readers import get_format
+from luxscale.readers.base import Format
 from luxscale.readers.recognise import explain_misfit, recognise_format
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.preparation import PREPARATION, Preparation
@@ -87,7 +88,12 @@ def take_example(like: Any) -> Example:
     raise InputError(f"like is a {type(like).__name__}, not a model, a survey or the path of one")
 
 
-def choose_settings(path: str, format: str | None, example: Example | None) -> Settings:  # noqa: A002
+def choose_settings(
+    path: str,
+    format: str | None,  # noqa: A002
+    example: Example | None,
+    given: Mapping[str, str] | None = None,
+) -> Settings:
     """Return how files are read, as far as their format and an example tell.
 
     Parameters
@@ -97,6 +103,8 @@ def choose_settings(path: str, format: str | None, example: Example | None) -> S
     format : str, optional
     example : Example, optional
         Its format comes first, if the file can be read in it.
+    given : mapping, optional
+        Options of the format that are asked for; they come before those of the example.
 
     Raises
     ------
@@ -108,15 +116,16 @@ def choose_settings(path: str, format: str | None, example: Example | None) -> S
         format = _recognise(path, known)  # noqa: A001
     fmt = get_format(format)
     if example is None:
-        return Settings(format=fmt.name, options={}, recipe={})
-    options: Mapping[str, str] = {}
+        return Settings(format=fmt.name, options=dict(given or {}), recipe={})
+    options: dict[str, str] = {}
     recipe: dict[str, Any] = {}
     if known is not None and known.format == fmt.name:
-        options, recipe = known.options, dict(known.recipe)
+        options, recipe = dict(known.options), dict(known.recipe)
     elif known is not None:
         recipe = {name: known.recipe[name] for name in _OF_ANY_FORMAT if name in known.recipe}
         if fmt.velocities and "rest_frame" in known.recipe:
             recipe["rest_frame"] = known.recipe["rest_frame"]
+    options |= given or {}
     try:
         _check_wavelengths(fmt.name, options, example)
     except InputError as error:
@@ -144,5 +153,16 @@ def _check_wavelengths(name: str, options: Mapping[str, str], example: Example) 
         if not is_same_unit(theirs, ours):
             raise InputError(
                 f"wavelengths of {name} have {what} {ours!r}, those of the {example.what} "
-                f"{theirs!r}: its spectra are of another kind"
+                f"{theirs!r}: its spectra are of another kind{_suggest_option(fmt, what, theirs)}"
             )
+
+
+def _suggest_option(fmt: Format, what: str, theirs: str) -> str:
+    """Return the option that says otherwise of a format's wavelengths; empty if it has none."""
+    choices = {option.name: option.choices or () for option in fmt.options}.get(what, ())
+    if theirs not in choices:
+        return ""
+    return (
+        f"; if these are in {theirs} too, say --option {what}={theirs} "
+        f"(options={{{what!r}: {theirs!r}}})"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,18 @@ def describe_unjoined(survey: str, table: LabelTable) -> str:
     group = store.open_group(survey, "r")
     keys = store.open_array(group, KEY if KEY in group else STAR)
     ours, theirs = (np.asarray(names[:1]).tolist()[0] for names in (keys, table.key))
+    remedy = (
+        "name the catalogue's column of the survey's identifiers (--labels-setting key=COLUMN) and "
+        "run the same command again"
+    )
+    if re.search(r":\d+$", str(ours)):
+        remedy = (
+            "stars are called FILE:ROW where nothing names them: name the array of identifiers "
+            "(--option star=NAME) in a new survey"
+        )
     return (
         f"WARNING: no star has a label: the survey's are like {ours!r}, the catalogue's like "
-        f"{theirs!r}; name the column of the survey's identifiers (--labels-setting key=COLUMN) "
-        "and run the same command again"
+        f"{theirs!r}; {remedy}"
     )
 
 

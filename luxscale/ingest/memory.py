@@ -169,10 +169,10 @@ def read_few(
     named = list(_iterate_paths(paths))
     example = None if like is None else take_example(like)
     first = "" if format else find_first(named[0])
-    found = choose_settings(first, format, example)
+    found = choose_settings(first, format, example, options)
     settings = Settings(
         format=found.format,
-        options={**found.options, **(options or {})},
+        options=found.options,
         recipe={**found.recipe, **(recipe or {})},
         grid=found.grid if grid is None else grid,
     )

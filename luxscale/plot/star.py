@@ -62,6 +62,8 @@ def star(
     >>> axes = lux.plot.star("survey.zarr", "s1-00007", model)
     >>> axes = lux.plot.star("star.npz", model=model)
     """
+    if isinstance(star, xr.Dataset | LuxModel):
+        raise InputError(f"star is a {type(star).__name__}, not an identifier; call it as {_CALL}")
     if model is not None:
         model = take_model(model, _CALL)
     opened = open_stars(survey, model)

@@ -15,6 +15,8 @@ import numpy as np
 from luxscale.readers.base import BLOCK, MOST_BYTES, BadFile, Format, Option, Spectra, compute_ivar
 from luxscale.readers.fields import Field, get_field, open_fields
 from luxscale.schema.blocks import iterate_blocks
+from luxscale.schema.standard import is_logarithmic
+from luxscale.schema.variables import STAR
 
 #: Pixels that a spectrum may have.
 MOST_PIXELS = 2**20
@@ -61,7 +63,8 @@ def read_arrays(
 
     A file of one star may have them (pixel,). In FITS, an array is an image HDU by its name or
     number, or a column of the only table; one that is the same in all rows will do as the
-    wavelength. Where no array has the identifiers, a star is called FILE:ROW. ``units`` and
+    wavelength. Identifiers are those of the array ``star`` if no other is named; where there is
+    none, a star is called FILE:ROW. ``units`` and
     ``medium`` are for those who use the wavelengths, which stay as they are.
 
     Raises
@@ -74,6 +77,8 @@ def read_arrays(
     noise = {"error": error} if error else {"ivar": ivar}
     names = {"flux": flux, **noise, "wavelength": wavelength, "star": star, "mask": mask}
     with open_fields(Path(path)) as fields, np.errstate(all="ignore"):
+        if not star and STAR in fields:
+            names["star"] = STAR
         found = {what: get_field(fields, name) for what, name in names.items() if name}
         extra = {name: get_field(fields, name) for name in columns.split(",") if name}
         yield from _read_blocks(found, extra, Path(path).name)
@@ -191,7 +196,12 @@ def _read_wavelength(field: Field) -> np.ndarray:
         values = field.read_all()
     if values.ndim != 1 or values.dtype.kind not in "iuf":
         raise BadFile(f"wavelength has shape {field.shape}, expected one number per pixel")
-    return values.astype(float)
+    values = values.astype(float)
+    if is_logarithmic(values):
+        raise BadFile(
+            f"wavelengths {values[0]:.6g} to {values[-1]:.6g} look like log10; write 10**wavelength"
+        )
+    return values
 
 
 def _make_row_names(file: str, start: int, stop: int) -> np.ndarray:
@@ -234,7 +244,7 @@ FORMATS = (
             Option(
                 "wavelength", "wavelength", None, "name of the wavelengths, the same for all stars"
             ),
-            Option("star", "", None, "name of the identifiers; without, FILE:ROW"),
+            Option("star", "", None, "name of the identifiers; by default star, else FILE:ROW"),
             Option("mask", "", None, "name of what is not 0 where a pixel is bad"),
             Option("columns", "", None, "names of other columns to keep, by commas"),
             Option("units", "Angstrom", ("Angstrom", "nm"), "unit of the wavelengths"),

@@ -227,7 +227,15 @@ def check_wavelength(wavelength: np.ndarray) -> None:
         and (wavelength[1:] > wavelength[:-1]).all()
         and np.isfinite(wavelength[-1])
     ):
-        raise BadFile("wavelengths that do not ascend, or are not finite")
+        raise BadFile(_describe_wavelength(wavelength))
+
+
+def _describe_wavelength(wavelength: np.ndarray) -> str:
+    if (wavelength[1:] < wavelength[:-1]).all():
+        return (
+            "wavelengths that descend; write these and all arrays of pixels in reverse, [..., ::-1]"
+        )
+    return "wavelengths that do not ascend, or are not finite"
 
 
 def compute_ivar(error: np.ndarray) -> np.ndarray:

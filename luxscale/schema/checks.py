@@ -19,6 +19,7 @@ from luxscale.schema.outputs import (
     pick_outputs,
 )
 from luxscale.schema.placeholders import find_placeholders
+from luxscale.schema.standard import is_logarithmic, is_same_unit
 from luxscale.schema.variables import STAR, SURVEY, suggest_dims
 
 #: A check of values reads at most this many bytes of a variable; a larger one is sampled by whole
@@ -173,6 +174,12 @@ def _grid_problems(grid: xr.DataArray, output: OutputSpec) -> Iterator[str]:
             f"{output.dim!r} has no 'units' attribute; set e.g. .{output.dim}.attrs['units'] = "
             "'Angstrom'"
         )
+    if is_same_unit(grid.attrs.get("units", ""), "Angstrom") and is_logarithmic(values):
+        yield (
+            f"{output.dim!r} of {values[0]:.6g} to {values[-1]:.6g} Angstrom looks like log10; "
+            f"write .assign_coords({output.dim}=({output.dim!r}, 10**survey.{output.dim}.values, "
+            f"survey.{output.dim}.attrs))"
+        )
     if grid.attrs.get("medium", "vacuum") not in ("vacuum", "air"):
         yield f"{output.dim!r} has medium {grid.attrs['medium']!r}; it must be 'vacuum' or 'air'"
 
@@ -194,7 +201,7 @@ def check_values(dataset: xr.Dataset, outputs: Iterable[OutputSpec], where: str)
             place = _describe_place(dataset, output, n, d)
             raise InputError(
                 f"{where}: {found} at {place}, and {int(bad.sum()) - 1} more like it; "
-                f"{_describe_rule(output, noise[n, d])}"
+                f"{_describe_rule(output, noise[n, d], values[n, d])}"
             )
         _refuse_placeholders(dataset, output, where)
 
@@ -226,8 +233,13 @@ def _describe_place(dataset: xr.Dataset, output: OutputSpec, n: int, d: int) -> 
     return f"star {_get_star_name(dataset, n)!r}, {output.dim} {feature}"
 
 
-def _describe_rule(output: OutputSpec, noise: float) -> str:
+def _describe_rule(output: OutputSpec, noise: float, value: float) -> str:
     """Say what the errors of an output must be."""
+    if output.is_ivar and np.isinf(noise) and not 0 < abs(value) < 1e-10:
+        return (
+            "inverse variances must be finite and not negative; 1 / error**2 is infinite where an "
+            "error is 0: write 0 where nothing is known"
+        )
     if output.is_ivar and np.isinf(noise):
         return (
             "inverse variances must be finite and not negative; of fluxes in units of physics they "
@@ -259,6 +271,24 @@ def check_unique(stars: np.ndarray, where: str) -> None:
         raise InputError(
             f"{where}: 'star' repeats {first!r} ({int(repeated.sum())} repeated in all); keep one "
             "row of each, e.g. survey.drop_duplicates('star')"
+        )
+
+
+def check_kind(stars: xr.DataArray, where: str) -> None:
+    """Refuse identifiers of several kinds, or of one that no store holds.
+
+    Raises
+    ------
+    InputError
+    """
+    if stars.dtype.kind != "O" or stars.chunks:
+        return
+    kinds = {"text" if isinstance(s, str) else type(s).__name__ for s in stars.values.tolist()}
+    if kinds - {"text"} and (len(kinds) > 1 or kinds == {"tuple"}):
+        raise InputError(
+            f"{where}: 'star' holds {' and '.join(sorted(kinds))}; name all stars by text, e.g. "
+            "survey.reset_index('star').assign_coords(star=[str(star) for star in "
+            "survey.star.values])"
         )
 
 

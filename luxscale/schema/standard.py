@@ -108,6 +108,14 @@ def is_same_unit(one: str, other: str) -> bool:
     return spellings[0] == spellings[1] or _parse_unit(spellings[0]) == _parse_unit(spellings[1])
 
 
+def is_logarithmic(grid: np.ndarray) -> bool:
+    """Return whether wavelengths are log10 of Angstrom by their values: 316 to 316,000 of these.
+
+    Those of no spectrum of stars are a few Angstrom.
+    """
+    return bool(grid.size > 1 and grid.min() > 2.5 and grid.max() < 5.5)
+
+
 def find_shifted(grid: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Return where a grid is not the one expected, but for rounding: bool, (pixel,).
 

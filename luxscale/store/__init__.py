@@ -21,6 +21,7 @@ from luxscale.schema.blocks import spread_blocks
 from luxscale.schema.checks import (
     SAMPLE_BYTES,
     SAMPLE_CHUNKS,
+    check_kind,
     check_structure,
     check_unique,
     check_values,
@@ -252,6 +253,7 @@ def check_contents(
     InputError
     """
     specs = pick_outputs(survey, outputs, where)
+    check_kind(survey[STAR], where)
     n_stars, size = survey.sizes[STAR], get_star_chunk(survey)
     most = -(-n_stars // size)
     if sample:

@@ -4,6 +4,7 @@ import csv
 import os
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 import luxscale as lux
@@ -79,10 +80,19 @@ def test_the_list_of_the_quarantined_is_written_where_no_file_could_be_used(tmp_
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npz", "q.csv"]
 
 
-def test_labels_of_no_star_are_said_with_an_identifier_of_each_side(tmp_path):
-    write_npz(tmp_path / "a.npz", ["a"], n=1)
+@pytest.mark.parametrize(
+    ("name", "ours", "remedy"),
+    [
+        ("star", "a", "column of the survey's identifiers (--labels-setting key=COLUMN)"),
+        ("id", "a.npz:0", "array of identifiers (--option star=NAME) in a new survey"),
+    ],
+)
+def test_labels_of_no_star_are_said_with_an_identifier_of_each_side(tmp_path, name, ours, remedy):
+    arrays = dict(np.load(write_npz(tmp_path / "a.npz", ["a"], n=1)))
+    arrays[name] = arrays.pop("star")
+    np.savez(tmp_path / "a.npz", **arrays)
     (tmp_path / "t.csv").write_text("ID,TEFF,E_TEFF\n7,4500,30\n")
-    options = ["--option", "error=error", "--option", "star=star", "--continuum", "none"]
+    options = ["--option", "error=error", "--continuum", "none"]
     given = ["--out", str(tmp_path / "s.zarr"), "--workers", "0", "--quiet"]
     words = ("key=ID", "column.teff=TEFF", "error.teff=E_TEFF")
     labels = ["--labels", str(tmp_path / "t.csv")]
@@ -90,8 +100,9 @@ def test_labels_of_no_star_are_said_with_an_identifier_of_each_side(tmp_path):
     command = ["ingest", "arrays", str(tmp_path / "a.npz"), *given, *options, *labels]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
-    said = "no star has a label: the survey's are like 'a', the catalogue's like 7"
+    said = f"no star has a label: the survey's are like {ours!r}, the catalogue's like 7; "
     assert said in done.stderr
+    assert remedy in done.stderr
 
 
 def test_a_file_that_is_read_again_keeps_the_names_of_its_stars(tmp_path):

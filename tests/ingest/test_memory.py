@@ -183,6 +183,21 @@ def test_wavelengths_of_another_kind_are_refused(tmp_path):
         lux.read(APSTAR, like=like)
 
 
+def test_what_is_said_of_wavelengths_counts_where_an_example_is_given(tmp_path):
+    like = lux.read(APSTAR).isel(star=0)
+    like.wavelength.attrs["medium"] = "air"
+    del like.flux.attrs["preparation"]
+    arrays = {"flux": like.flux.values, "ivar": like.flux_ivar.values}
+    path = build_arrays(tmp_path / "a.npz", arrays | {"wavelength": like.wavelength.values})
+    like = like.expand_dims("star")
+    with pytest.raises(
+        InputError, match=r"say --option medium=air \(options=\{'medium': 'air'\}\)"
+    ):
+        lux.read(path, like=like)
+    read = lux.read(path, like=like, options={"medium": "air"})
+    assert read.wavelength.attrs["medium"] == "air"
+
+
 def test_folders_patterns_and_grids(tmp_path):
     for i in range(3):
         write_apstar(tmp_path / f"apStar-{i}.fits", name=f"2M{i}")

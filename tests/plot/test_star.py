@@ -46,3 +46,5 @@ def test_a_star_has_to_be_named_where_there_are_several(small_survey):
         plot.star(small_survey, "nobody")
     with pytest.raises(InputError, match="model is a int, not a LuxModel"):
         plot.star(small_survey, "nobody", 3)
+    with pytest.raises(InputError, match=r"star is a Dataset, not an identifier; call it as"):
+        plot.star("s1-00007", small_survey)

@@ -95,6 +95,27 @@ def test_the_unit_and_medium_are_options():
     }
 
 
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_identifiers_are_those_of_the_array_star_where_none_is_named(name, tmp_path):
+    arrays = spectra_arrays()
+    arrays["star"] = arrays.pop("name")
+    path = build_arrays(tmp_path / name, arrays)
+    assert read(path).star.tolist() == [f"star {i}" for i in range(4)]
+    np.testing.assert_array_equal(read(path, star="id").star, arrays["id"])
+
+
+def test_wavelengths_that_are_log10_or_descend_are_refused_with_the_remedy(tmp_path):
+    arrays = spectra_arrays()
+    logarithms = build_arrays(
+        tmp_path / "a.npz", arrays | {"wavelength": np.log10(arrays["wavelength"])}
+    )
+    with pytest.raises(BadFile, match=r"3\.60206 to 3\.69897 look like log10; write 10\*\*wave"):
+        read(logarithms)
+    reverse = build_arrays(tmp_path / "b.npz", arrays | {"wavelength": arrays["wavelength"][::-1]})
+    with pytest.raises(BadFile, match=r"that descend; write these .* in reverse, \[\.\.\., ::-1\]"):
+        read(reverse)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_missing_or_of_the_wrong_shape_is_named(name, tmp_path):
     arrays = spectra_arrays()
