@@ -76,9 +76,19 @@ def find_first(path: str | Path) -> str:
     if glob.has_magic(path) and not os.path.exists(path):
         matching = sorted(file for file in glob.iglob(path, recursive=True) if os.path.isfile(file))
         if not matching:
-            raise InputError(f"{path}: matches no file")
+            raise InputError(_describe_unmatched(path))
         return matching[0]
     return path
+
+
+def _describe_unmatched(path: str) -> str:
+    folder = os.path.dirname(path)
+    if "[" in folder and os.path.isdir(folder):
+        return (
+            f"{path}: matches no file, since brackets are part of the pattern; write "
+            f"'{os.path.join(glob.escape(folder), os.path.basename(path))}'"
+        )
+    return f"{path}: matches no file"
 
 
 def _read_list(path: Path) -> list[str]:
@@ -106,7 +116,7 @@ def _expand_path(path: str, fmt: Format) -> Iterator[str]:
     elif glob.has_magic(path) and not os.path.exists(path):
         found = [file for file in glob.iglob(path, recursive=True) if os.path.isfile(file)]
         if not found:
-            raise InputError(f"{path}: matches no file")
+            raise InputError(_describe_unmatched(path))
         yield from found
     else:
         yield path  # a file that is not there is one more bad file

@@ -154,6 +154,11 @@ def _check_columns(names: Sequence[str]) -> None:
         raise BadFile(
             "BP and RP apart, from GaiaXPy's convert: its calibrate makes one spectrum of them"
         )
+    if "wavelength" in names and "source_id" not in names:
+        raise BadFile(
+            "the spectrum of one star, a row per wavelength; download from the archive's Datalink "
+            "with data structure RAW, which has a row per star"
+        )
     for name in _NEEDED:
         if name not in names:
             raise BadFile(f"no column {name!r}; there are: {', '.join(list(names)[:20])}")
@@ -223,7 +228,11 @@ def _parse_arrays(texts: Sequence[str], what: str) -> np.ndarray:
                 values[row] = _parse_numbers(bare[row])[0]
                 n_parsed += 1
         if not n_parsed:
-            raise BadFile(f"{what} is no array of numbers: {str(error)[:200]}") from error
+            reason = str(error)[:200]
+            if bare[rows[0]].count(" ") > bare[rows[0]].count(","):
+                reason = "commas are missing between them, as where pandas writes arrays of NumPy"
+                reason += ", rounded; write lists, table.flux.map(list), or FITS"
+            raise BadFile(f"{what} is no array of numbers: {reason}") from error
     return values
 
 

@@ -1,5 +1,10 @@
 """Files are found once, however their folders are linked."""
 
+import re
+
+import pytest
+
+from luxscale.errors import InputError
 from luxscale.ingest.files import find_files
 from luxscale.readers import get_format
 
@@ -23,3 +28,14 @@ def test_capitals_of_endings_do_not_matter(tmp_path):
     )
     assert find_files([tmp_path], get_format("arrays")) == both
     assert find_files([tmp_path], get_format("apstar")) == both[1:]
+
+
+def test_a_pattern_that_needs_its_brackets_escaped_says_how_it_is_written(tmp_path):
+    folder = tmp_path / "night [1]"
+    folder.mkdir()
+    path = folder / "apStar-0.fits"
+    path.touch()
+    with pytest.raises(InputError, match="brackets are part of the pattern; write '(.*)'") as told:
+        find_files([f"{folder}/*.fits"], get_format("apstar"))
+    (pattern,) = re.findall("'(.*)'", str(told.value))
+    assert find_files([pattern], get_format("apstar")) == (str(path),)

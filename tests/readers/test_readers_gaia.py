@@ -88,6 +88,10 @@ def test_a_flux_that_is_no_numbers_costs_its_star_alone():
     np.testing.assert_array_equal(found, [[1, 2], [np.nan] * 2, [np.nan] * 2, [3, 4]])
     with pytest.raises(BadFile, match="flux is no array of numbers"):
         reader._parse_arrays(["(1,rubbish)"], "flux")
+    with pytest.raises(
+        BadFile, match=r"flux is no array of numbers: commas are missing.*map\(list"
+    ):
+        reader._parse_arrays(["[1.5e-16 2.5e-16]"], "flux")
 
 
 @pytest.mark.parametrize("name", ["xp.csv", "xp.fits"])
@@ -139,6 +143,7 @@ def test_what_is_no_file_of_sampled_spectra(tmp_path):
     for old, new, reason in (
         ("flux_error", "error", "no column 'flux_error'; there are: source_id, flux, error"),
         ("source_id,flux", "bp_coefficients,flux", "continuous spectra"),
+        ("source_id,flux", "wavelength,flux", "spectrum of one star.* structure RAW"),
         ("source_id", "source_id,xp", "BP and RP apart"),
         ("4472832130942575872", "star", "damaged table"),
         ("(", "(1.0, ", "343 to 344 numbers, where all should have as many"),
