@@ -25,9 +25,6 @@ NAMES = (
 #: Bytes of a notebook with its figures, which are stored at 60 dpi or less.
 MOST_BYTES = 600_000
 
-#: What it shows is text.
-WITHOUT_FIGURES = ("cluster",)
-
 #: Seconds a cell may take, on a busy machine.
 PATIENCE = 300
 
@@ -56,7 +53,7 @@ def test_notebook_is_valid_and_holds_its_outputs(name):
         ast.parse(TransformerManager().transform_cell(cell.source))
     outputs = [o for cell in code(notebook) for o in cell.outputs]
     figures = [o for o in outputs if "image/png" in o.get("data", {})]
-    assert outputs and bool(figures) == (name not in WITHOUT_FIGURES)
+    assert figures
     assert (FOLDER / f"{name}.ipynb").stat().st_size < MOST_BYTES
 
 
