@@ -35,6 +35,7 @@ GARBAGE = 20_000
 LONGEST = {
     "test_curved.py",
     "test_docs.py",
+    "test_faults.py",
     "test_ingest.py",
     "test_kernel.py",
     "test_notebooks.py",

@@ -372,5 +372,5 @@ def test_a_training_that_was_interrupted_goes_on_from_its_checkpoint(command, tm
     said = errors.splitlines()[-1]
     assert f"its model is in {part}, and training goes on from it with --initial {part}" in said
     done = int(said.split("iteration ")[1].split()[0])
-    finish([*options, "--initial", part, "--iterations", "3", "--quiet"])
+    finish([*options, "--initial", part, "--iterations", "3", "--folds", "1", "--quiet"])
     assert store.open_dataset(out).sizes["iteration"] == done + 3

@@ -292,7 +292,7 @@ from luxscale.cluster import local_cluster
 distributed.scheduler.heartbeat_interval = lambda n: 0.01
 
 if __name__ == "__main__":
-    for _ in range(20):
+    for _ in range(8):
         with local_cluster(2) as client:
             client.gather(client.map(time.sleep, [0.05] * 8, pure=False))
 """
