@@ -42,8 +42,7 @@ def update_prior(state: State) -> State:
     """Fit the mixture to the latents as they are, if there is one."""
     if state.prior is None:
         return state
-    pooled = mixture.pool(state.prior)
-    prior = mixture.update_mixture(state.prior, state.z, state.covariance, pooled)
+    prior = mixture.update_mixture(state.prior, state.z, state.covariance)
     return dataclasses.replace(state, prior=prior)
 
 

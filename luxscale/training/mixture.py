@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from luxscale.model import linalg
 from luxscale.model.priors import MixturePrior
 
 #: Stars' worth of the pooled covariance in the covariance of each Gaussian.
@@ -29,40 +30,40 @@ def fit_mixture(z: np.ndarray, covariance: np.ndarray, gaussians: int) -> Mixtur
     """
     overall = np.cov(z.T, bias=True).reshape(covariance.shape[1:]) + covariance.mean(0)
     prior = MixturePrior(weight=np.ones(1), mean=z.mean(0)[None], covariance=overall[None])
+    second = _pack_squares(z, covariance)
     while len(prior.weight) < gaussians:
         prior = _split(prior, gaussians)
         for _ in range(_ROUNDS):
-            prior = update_mixture(prior, z, covariance, pool(prior))
+            prior = _update(prior, z, second)
     for _ in range(_LAST_ROUNDS if gaussians > 1 else 0):
-        prior = update_mixture(prior, z, covariance, pool(prior))
+        prior = _update(prior, z, second)
     return prior
 
 
-def pool(prior: MixturePrior) -> np.ndarray:
-    """Return the mean covariance of the Gaussians: (latent, latent)."""
-    return np.tensordot(prior.weight, prior.covariance, axes=1)
-
-
-def update_mixture(
-    prior: MixturePrior, z: np.ndarray, covariance: np.ndarray, pooled: np.ndarray
-) -> MixturePrior:
+def update_mixture(prior: MixturePrior, z: np.ndarray, covariance: np.ndarray) -> MixturePrior:
     """Take one step of expectation-maximisation.
 
     mu_k = sum r z / n_k, S_k = (sum r [(z - mu_k)(z - mu_k)^T + C] + s S_0) / (n_k + s),
-    pi_k ~ n_k + 1, with r the responsibilities, n_k their sum, s `SHRINKAGE`, S_0 ``pooled``.
+    pi_k ~ n_k + 1, with r the responsibilities, n_k their sum, s `SHRINKAGE`, S_0 the mean
+    covariance of the Gaussians as they were.
     """
-    k, p = prior.mean.shape
-    share = find_responsibilities(prior, z, covariance)
+    return _update(prior, z, _pack_squares(z, covariance))
+
+
+def _update(prior: MixturePrior, z: np.ndarray, second: np.ndarray) -> MixturePrior:
+    """Take one step, with the second moments of each star packed."""
+    p = z.shape[1]
+    pooled = np.tensordot(prior.weight, prior.covariance, axes=1)
+    share = _find_shares(prior, z, second)
     n = share.sum(0)
     first = share.T @ z
     # the mean of hardly any stars stays where it is
     enough = (n > p / 2)[:, None]
     mean = np.where(enough, first / np.maximum(n, 1e-300)[:, None], prior.mean)
-    second = z[:, :, None] * z[:, None] + covariance
-    second = (share.T @ second.reshape(len(z), -1)).reshape(k, p, p)
+    squares = linalg.unpack(share.T @ second, p)
     cross = first[:, :, None] * mean[:, None]
     square = mean[:, :, None] * mean[:, None]
-    scatter = second - cross - cross.swapaxes(1, 2) + n[:, None, None] * square
+    scatter = squares - cross - cross.swapaxes(1, 2) + n[:, None, None] * square
     total = (scatter + SHRINKAGE * pooled) / (n + SHRINKAGE)[:, None, None]
     return MixturePrior(
         weight=(n + 1) / (n + 1).sum(),
@@ -73,11 +74,22 @@ def update_mixture(
 
 def find_responsibilities(prior: MixturePrior, z: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """Return r_nk ~ pi_k N(z_n | mu_k, S_k) exp(-tr(S_k^-1 C_n) / 2): (star, gaussian)."""
+    return _find_shares(prior, z, _pack_squares(z, covariance))
+
+
+def _pack_squares(z: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Return E[z_i z_j], j <= i, of each star: (star, pair)."""
+    i, j, _ = linalg.packed_index(z.shape[1])
+    return np.asarray(z[:, i] * z[:, j] + covariance[:, i, j])
+
+
+def _find_shares(prior: MixturePrior, z: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the responsibilities from the second moments of each star, packed."""
     log_weight, mean, precision = prior.expand()
     pull = np.einsum("kpq,kq->kp", precision, mean)
-    squares = z[:, :, None] * z[:, None]
-    second = (squares + covariance).reshape(len(z), -1)
-    flat = precision.reshape(len(mean), -1)
+    i, j, _ = linalg.packed_index(z.shape[1])
+    # off-diagonal elements are packed once
+    flat = precision[:, i, j] * np.where(i == j, 1, 2)
     distance = second @ flat.T - 2 * z @ pull.T
     log_share = log_weight - 0.5 * (distance + (pull * mean).sum(1))
     share = np.exp(log_share - log_share.max(1, keepdims=True))

@@ -59,7 +59,6 @@ def test_a_gaussian_without_stars_stays_where_it_is(clusters):
         mixture.MixturePrior(weight=prior.weight, mean=mean, covariance=prior.covariance),
         z,
         covariance,
-        mixture.pool(prior),
     )
     assert lonely.mean[0].tolist() == [500.0, 500.0]
     assert np.isfinite(lonely.covariance).all()
