@@ -108,7 +108,8 @@ def measure_each_fold(
     shown.stage("training again without each fold")
     for k, fit in enumerate(trained.leave_out(rows)):
         shown.stage(f"measuring errors on stars left out, fold {k + 1} of {folds}")
-        outputs = data.to_model(fit.arrays, trained.kinds, windows, fit.noises)
+        kinds = fit.kinds or trained.kinds
+        outputs = data.to_model(fit.arrays, kinds, windows, fit.noises)
         part = dataclasses.replace(model, outputs=outputs, prior=fit.prior or model.prior)
         parts.append(_measure(part, data, rows[k]))
     return parts

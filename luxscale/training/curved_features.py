@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from luxscale.model.decoders import NetworkMap, PolynomialMap
 from luxscale.training import networks
 from luxscale.training.curved_state import Shape, State, Tables
-from luxscale.training.curved_steps import split_rows
+from luxscale.training.curved_steps import maximise, split_rows
 from luxscale.training.data import MakeDecoder
 
 
 class Learner(Protocol):
     """How features are fitted."""
 
+    @property
+    def fold_iterations(self) -> int:
+        """Iterations in which the stars of a fold are forgotten."""
+
     def begin(self, state: State) -> State:
         """Return the state with features that learn, once the latents turn no more."""
 
     def improve(self, state: State, tables: Tables) -> State:
         """Return the state with better features, before each regression from then on."""
+
+    def forget(self, state: State, tables: Tables) -> State:
+        """Return the state, of some of the stars, with features that know of no others."""
 
     def finish(self, state: State) -> MakeDecoder:
         """Return what makes a map of weights and offset."""
@@ -30,11 +37,18 @@ class Learner(Protocol):
 class Products:
     """Products of latents, which are what they are."""
 
+    #: With three, misfits differ by 3 to 9%.
+    fold_iterations = 1
+
     def begin(self, state: State) -> State:
         """Return the state as it is."""
         return state
 
     def improve(self, state: State, tables: Tables) -> State:
+        """Return the state as it is."""
+        return state
+
+    def forget(self, state: State, tables: Tables) -> State:
         """Return the state as it is."""
         return state
 
@@ -55,6 +69,10 @@ class Network:
     """
 
     units: int
+
+    #: Of new layers. Pulls of 2,500 other XP giants are 0.92 to 1.08; with 4 they are 0.94 to 1.12,
+    #: and where folds keep the layers of all stars 0.96 to 1.13.
+    fold_iterations: ClassVar[int] = 8
 
     def begin(self, state: State) -> State:
         """Return the state with a network of which outputs know nothing yet."""
@@ -80,6 +98,16 @@ class Network:
         features: Any = state.features
         features, memory = networks.descend(features, state.memory, stars, equations)
         return dataclasses.replace(state, features=features, memory=memory)
+
+    def forget(self, state: State, tables: Tables) -> State:
+        """Return the state with new layers, on whose units the outputs are regressed."""
+        features: Any = state.features
+        products = features.products
+        fitted = []
+        for one in state.fitted:
+            fitted.append(dataclasses.replace(one, weights=one.weights[:, : 1 + products.n_terms]))
+        known = dataclasses.replace(state, features=products, fitted=tuple(fitted), memory=None)
+        return maximise(self.begin(known), tables)
 
     def finish(self, state: State) -> MakeDecoder:
         """Return what makes a map of weights and offset."""

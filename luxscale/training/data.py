@@ -308,12 +308,13 @@ class Fit(NamedTuple):
     """Parameters from some of the stars.
 
     arrays: outputs in scaled units; prior: that of the latents, if it is fitted too; noises: of
-    each output, if it is more than a scatter.
+    each output, if it is more than a scatter; kinds: map of each output, if it is fitted too.
     """
 
     arrays: tuple[Arrays, ...]
     prior: Prior | None = None
     noises: tuple[NoiseExtras, ...] = ()
+    kinds: tuple[MakeDecoder, ...] = ()
 
 
 class Trained(NamedTuple):

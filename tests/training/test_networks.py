@@ -1,6 +1,7 @@
 """A network's layers go down the expected loss of the regression, and are the same every time."""
 
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -12,7 +13,10 @@ from luxscale.errors import InputError
 from luxscale.model.features import PolynomialFeatures, find_moments
 from luxscale.model.jit import use_float64
 from luxscale.model.observation import Equations
-from luxscale.training import networks, recipes
+from luxscale.progress import Progress
+from luxscale.training import methods, networks, recipes
+from luxscale.training.reporting import Silence
+from luxscale.training.select import read_stars
 
 N, P, D, UNITS = 40, 2, 5, 4
 
@@ -138,6 +142,20 @@ def test_the_order_of_stars_does_not_matter(training_stars, trained):
     ours, theirs = (m["flux"].map.features.layers for m in (trained, other))
     for one, two in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+def test_folds_learn_layers_of_their_own(training_stars):
+    data = read_stars(training_stars, None, "survey", Progress("training", enabled=False))
+    sizes = {"quadratic": 1, "components": 12, "gaussians": 2, "iterations": 8, "network": 4}
+    settings = methods.complete_settings("curved", sizes)
+    trained = methods.pick_method("curved").fit(data, 3, Silence(), settings, None)
+    halves = np.split(np.arange(400), 2)
+    found = []
+    for fit in (trained, *trained.leave_out(halves)):
+        (output, *_), (kind, *_) = fit.arrays, fit.kinds
+        found.append(kind(output.weights, output.offset).features.layers[0][0])
+    for i, j in itertools.combinations(range(3), 2):
+        assert np.abs(found[i] - found[j]).max() > 1e-3
 
 
 def test_a_recipe_of_that_name_is_not_compared():
