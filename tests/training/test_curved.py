@@ -91,6 +91,37 @@ def test_training_bears_gaps(held_out, curved):
         assert catalog.n_pixels.values.max() <= 12
 
 
+def test_arms_that_are_outputs_have_noise_levels_of_their_own(training_stars, held_out):
+    """An arm that is all noise counts for nothing; within one spectrum its level passes unseen."""
+    few = {"latent_dim": 3, "quadratic": 3, "components": 12, "gaussians": 1, "iterations": 7}
+    arms = lux.train(split_arms(training_stars), method="curved", folds=1, progress=False, **few)
+    whole = lux.train(training_stars, method="curved", folds=1, progress=False, **few)
+    stream = np.random.default_rng(5)
+    ivar = held_out.flux_ivar.values.copy()
+    ivar[:, 30:] /= 100**2
+    drawn = [arms["flux_red"].noise.draw_errors(one, stream) for one in ivar[:, 30:]]
+    spoilt = held_out.assign(flux_ivar=(held_out.flux.dims, ivar), flux=held_out.flux.copy())
+    spoilt.flux[:, 30:] += np.array(drawn)
+
+    blue = lux.infer(split_arms(held_out), arms, given="flux_blue")
+    both = lux.infer(split_arms(spoilt), arms, given=["flux_blue", "flux_red"])
+    moved = np.abs(both.label_value - blue.label_value) / blue.label_err
+    assert float(moved.median()) < 0.05
+    unseen, _ = errors_of(whole, spoilt)
+    seen = (both.label_value.values - held_out.label_true.values) / SPREAD
+    assert np.median(np.abs(unseen)) > 3 * np.median(np.abs(seen))
+
+
+def split_arms(stars):
+    """The first 30 pixels and the others as two outputs."""
+    arms = stars.drop_vars(["flux", "flux_ivar", "wavelength"])
+    for name, pixels in (("blue", slice(0, 30)), ("red", slice(30, None))):
+        part = stars.isel(wavelength=pixels).rename(wavelength=f"wavelength_{name}")
+        arms[f"flux_{name}"] = part.flux
+        arms[f"flux_{name}_ivar"] = part.flux_ivar
+    return arms
+
+
 def test_missing_labels_are_no_obstacle(training_stars, held_out, curved):
     rng = np.random.default_rng(6)
     missing = rng.random(training_stars.label_value.shape) < 0.3
