@@ -6,8 +6,12 @@ Examples run, names and links exist, parameters match.
 import dataclasses
 import doctest
 import importlib
+import json
 import re
 import shlex
+import socket
+import urllib.error
+import urllib.request
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +34,19 @@ PACKAGE = Path(lux.__file__).parent
 README = ROOT / "README.md"
 PAGES = {name: PACKAGE / "guide" / f"{name}.md" for name in guide.topics()}
 ELLIPSIS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+#: Pages and notebooks.
+DOCUMENTS = sorted(
+    path
+    for pattern in (
+        "*.md",
+        "benchmarks/*.md",
+        "luxscale/**/*.md",
+        "tests/**/*.md",
+        "notebooks/*.ipynb",
+    )
+    for path in ROOT.glob(pattern)
+)
 
 #: Pages whose examples write files: they run twice in one directory.
 WRITING = ("other-tools", "run", "select", "survey")
@@ -245,11 +262,62 @@ def test_names_in_the_guide_exist(path):
         assert has_name(importlib.import_module(full), name), f"{module}.{name}"
 
 
-@pytest.mark.parametrize("path", [README, *PAGES.values()], ids=lambda p: p.stem)
+def read_text(path):
+    """Return the text of a page, or of a notebook, without code."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    return re.sub(r"^ *```.*?^ *```|`[^`\n]+`", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def find_links(path):
+    """Return where the links of a page lead, and the addresses that stand in its text."""
+    text = read_text(path)
+    addresses = re.findall(r"https?://[^\s)>\]]+[\w/]", text)
+    return re.findall(r"\]\(([^)\s]+)\)", text) + addresses
+
+
+def list_anchors(path):
+    """Return the anchors of a page's headings, as GitHub and the site make them."""
+    text = path.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ +(.*?) *$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path):
-    links = re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
-    for link in links:
-        assert link.startswith("https://") or (path.parent / link).is_file(), link
+    for link in find_links(path):
+        if re.match(r"https?://", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), link
+        assert not anchor or anchor in list_anchors(target), link
+
+
+@pytest.mark.slow
+@pytest.mark.once
+def test_links_to_other_sites_lead_somewhere():
+    """Where there is a network; sites that refuse programs, or are slow, count as answering."""
+    try:
+        urllib.request.urlopen("https://arxiv.org", timeout=10).close()
+    except OSError as error:
+        pytest.skip(f"links to other sites are not checked: arxiv.org does not answer ({error})")
+    gone = []
+    for link in sorted({link for path in DOCUMENTS for link in find_links(path)}):
+        if not link.startswith("http"):
+            continue
+        asked = urllib.request.Request(link, headers={"User-Agent": "Mozilla/5.0"})
+        try:
+            urllib.request.urlopen(asked, timeout=30).close()
+        except urllib.error.HTTPError as error:
+            gone += [link] if error.code in (404, 410) else []
+        except urllib.error.URLError as error:
+            gone += [link] if isinstance(error.reason, socket.gaierror) else []
+        except OSError:
+            continue
+    assert gone == []
 
 
 @pytest.mark.parametrize("path", [README, *PAGES.values()], ids=lambda p: p.stem)
