@@ -158,8 +158,9 @@ class _Cluster(LocalCluster):
             raise
         except RuntimeError as error:
             raise RunError(
-                f"a worker process ended while it started ({error}); see that the machine has "
-                f"memory for {n} of them, and run the same command again"
+                f"a worker process ended while it started ({error}); in a script, start workers "
+                f"below `if __name__ == '__main__':`, since each imports it; else see that the "
+                f"machine has memory for {n} of them, and run the same command again"
             ) from error
 
     async def _start_workers(self) -> None:

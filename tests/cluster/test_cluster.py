@@ -240,7 +240,9 @@ def test_a_worker_that_ends_while_it_starts(monkeypatch):
 
     monkeypatch.setattr(Nanny, "instantiate", dies)
     with pytest.raises(
-        RunError, match="a worker process ended while it started .* run the same command again"
+        RunError,
+        match="a worker process ended while it started .* below `if __name__ == '__main__':`.* run "
+        "the same command again",
     ):
         local_cluster(1).__enter__()
 

@@ -444,6 +444,7 @@ def test_parquet_by_sky_position_is_a_hats_catalogue(catalog, survey, tmp_path, 
     common = pyarrow.parquet.read_schema(path / "dataset" / "_common_metadata")
     assert common.equals(pyarrow.parquet.read_schema(files[0]), check_metadata=True)
     assert common.names == list(made.columns)
+    assert len(pd.read_parquet(path / "dataset")) == 250  # as the guide says
     facts = dict(line.split("=") for line in (path / "hats.properties").read_text().splitlines())
     assert (
         facts["hats_nrows"] == "250"
