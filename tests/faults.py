@@ -346,7 +346,9 @@ def changed_beneath(bench: Bench, result: Result) -> None:
     chunk = bench.rng.randrange(N_CHUNKS) * CHUNK
     flux = zarr.open_group(survey, mode="r+")["flux"]
     flux[chunk : chunk + CHUNK] = flux[chunk : chunk + CHUNK] * np.float32(1.01)
-    refused("the survey changed under it")
+    again = lux.label_survey(survey, bench.model, out, region_stars=CHUNK, progress=False)
+    result.injected += 1
+    result.expect(again.n_run == CHUNK, f"changed chunk: {again.n_run} stars done again")
 
 
 def _checksum(path: Path) -> str:
@@ -354,6 +356,36 @@ def _checksum(path: Path) -> str:
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(str(file.relative_to(path)).encode() + file.read_bytes())
     return digest.hexdigest()
+
+
+def survey_grows(bench: Bench, result: Result) -> None:
+    """The survey gets more stars between commands that are killed at random moments."""
+    survey = bench.folder / "growing.zarr"
+    shutil.copytree(bench.survey, survey)
+    whole = contents(bench.survey)
+    arrays = [
+        array
+        for _, array in zarr.open_group(survey, mode="r+").arrays()
+        if array.metadata.dimension_names[0] == "star"
+    ]
+    n_stars = N_CHUNKS * CHUNK
+    sizes = [n_stars // 3 + 7, 2 * n_stars // 3 + 11, n_stars]
+    for array in arrays:
+        array.resize((sizes[0], *array.shape[1:]))
+    for before, size in zip(sizes, [*sizes[1:], None], strict=True):
+        for _ in range(max(2, bench.kills // 4)):
+            with bench.start("growing", survey=survey) as command:
+                if bench.rng.random() < 0.5:  # while it starts, or makes room
+                    time.sleep(bench.rng.uniform(0, bench.before_work))
+                else:
+                    command.wait_for(bench.rng.randint(0, 3))
+                command.kill()
+                result.injected += 1
+        for array in arrays:
+            if size is not None:
+                array.append(whole[array.name.strip("/")][before:size])
+    with bench.start("growing", survey=survey) as command:
+        bench.finish("growing", result, command)
 
 
 KINDS = {
@@ -370,6 +402,7 @@ KINDS = {
         permission_lost,
         two_runs,
         changed_beneath,
+        survey_grows,
     )
 }
 

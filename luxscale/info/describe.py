@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import xarray as xr
+
 from luxscale import crossval, store
 from luxscale.analysis.evaluate import check_catalog
 from luxscale.errors import InputError
 from luxscale.info.survey import describe_survey, quarantine
 from luxscale.labelling import catalogue as catalogs
+from luxscale.labelling.growth import GROWN
 from luxscale.model.file import FORMAT, load_model
 from luxscale.model.lux import Output
 from luxscale.model.summary import describe_noise, describe_prior
@@ -121,7 +125,14 @@ def _describe_catalog(path: str | Path) -> dict[str, Any]:
         "model": catalog.attrs["model_fingerprint"],
         "version": catalog.attrs["luxscale_version"],
         "luxscale_versions": unpack_attribute(catalog.attrs.get("versions", [])) or "unknown",
+        **_describe_growth(catalog),
     }
+
+
+def _describe_growth(catalog: xr.Dataset) -> dict[str, Any]:
+    """Return how many stars the survey had when they were labelled, each time it had grown."""
+    grown = np.atleast_1d(catalog.attrs.get(GROWN, [])).tolist()
+    return {"grown_from": grown} if grown else {}
 
 
 #: Names of the axes of a grid where all their values are listed.

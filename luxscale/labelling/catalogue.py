@@ -15,14 +15,17 @@ import zarr
 
 from luxscale import store
 from luxscale.errors import InputError, RunError
-from luxscale.labelling.layout import FORMAT, STAR_ENCODING, lay_out, read_stars
-from luxscale.labelling.marks import describe_changed, load_marks, record_marks
+from luxscale.labelling.growth import describe_survey, make_room
+from luxscale.labelling.layout import FORMAT, lay_out
+from luxscale.labelling.marks import compare_marks, record_marks
 from luxscale.labelling.plan import Plan, Region
+from luxscale.labelling.stars import find_wrong_stars, read_stars, write_stars
 from luxscale.model.inference import Inference, Result, describe_results
 from luxscale.model.lux import LuxModel
 from luxscale.runs.target import check_place, clear_place, list_changed
 from luxscale.schema import flags
 from luxscale.schema.attributes import pack_attribute, unpack_attribute
+from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.status import DONE, NOT_DONE
 from luxscale.schema.variables import LATENT, STAR
@@ -52,11 +55,14 @@ class Catalogue:
     ----------
     damaged : list of Damage
         Chunks that `resume` found damaged, to be done again.
+    n_added, n_changed : int
+        Stars that `resume` found new in the survey, and those whose data changed.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.path = plan.catalog
+        self.n_added = self.n_changed = 0
         self.damaged: list[damage.Damage] = []
 
     @functools.cached_property
@@ -109,8 +115,23 @@ class Catalogue:
             kind="catalogue",
             store_format=FORMAT,
             identity=dict(self.plan.identity),
-            describe_changes=_describe_changes,
+            describe_changes=self._describe_changes,
         )
+
+    def _describe_changes(self, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+        """Return what is not as it was, settings with their values; more stars are no change."""
+        changed = list_changed(before, now)
+        if "given" in changed:  # what counts of a survey are the outputs that are given
+            changed = [name for name in changed if name != "survey"]
+        described = []
+        for name in changed:
+            if name == "survey":
+                described += describe_survey(self.plan, before[name])
+            elif name == "model":
+                described.append(name)
+            else:
+                described.append(f"{name} ({before.get(name)}, now {now.get(name)})")
+        return described
 
     def create(self) -> tuple[Region, ...]:
         """Write metadata, coordinates and identity; return all regions as pending."""
@@ -131,19 +152,24 @@ class Catalogue:
         return self.plan.regions
 
     def resume(self) -> tuple[Region, ...]:
-        """Repair what is damaged, and return the regions that are pending.
+        """Make room for stars that are new, repair what is damaged, and return what is pending.
+
+        Regions of stars whose data changed since they were labelled are among it.
 
         Raises
         ------
         InputError
-            If the survey changed under what is done.
+            If data of stars that are done are not there any more.
         CannotWrite
         """
+        with store.explain_writing(self.path):
+            self.n_added = make_room(self.group, self.plan)
         self.repair()
-        pending = self.list_pending()
-        marks = self.check_input(pending)
-        if pending:
-            with store.explain_writing(self.path):
+        marks, changed = self._compare_input(self.list_pending())
+        with store.explain_writing(self.path):
+            self._forget(changed)
+            pending = self.list_pending()
+            if pending:
                 record_marks(self.group, marks)
                 self._record_version()
         return pending
@@ -168,35 +194,14 @@ class Catalogue:
     def _repair_stars(self) -> None:
         """Write the identifiers anew where they cannot be read, or are not the survey's."""
         stars = read_stars(self.plan)
-        reason = self._find_wrong_stars(stars)
+        reason = find_wrong_stars(self.group, stars)
         if not reason:
             return
-        array = self.group.create_array(
-            STAR,
-            shape=stars.shape,
-            chunks=stars.shape,
-            dtype=np.dtypes.StringDType() if stars.dtype.kind == "O" else stars.dtype,
-            dimension_names=(STAR,),
-            overwrite=True,
-            **STAR_ENCODING,
-        )
-        array[:] = stars.astype(array.dtype)
+        write_stars(self.group, stars)
         whole = damage.Damage(
             variable=STAR, chunk=0, start=0, stop=self.plan.n_stars, reason=reason
         )
         self.damaged.append(whole)
-
-    def _find_wrong_stars(self, stars: np.ndarray) -> str:
-        """Return why the identifiers that are there will not do; empty if they are these."""
-        try:
-            there = np.asarray(store.open_array(self.group, STAR)[:])
-        except Exception as error:  # codecs raise what they like
-            if store.is_outage(error) and not isinstance(error, KeyError):
-                raise
-            return f"{type(error).__name__}: {error}"
-        if np.array_equal(there.astype(stars.dtype), stars):
-            return ""
-        return "not the identifiers of the survey"
 
     def read_status(self) -> np.ndarray:
         """Return the status of every star: (star,), uint8.
@@ -210,7 +215,9 @@ class Catalogue:
             If an array is not there, or its metadata cannot be read.
         """
         with damage.explain_damage(self.path):
-            status = damage.read_readable(store.open_array(self.group, "status"), NOT_DONE)
+            found = damage.read_readable(store.open_array(self.group, "status"), NOT_DONE)
+            status = np.full(self.plan.n_stars, NOT_DONE, found.dtype)
+            status[: found.size] = found
             for name in _ALWAYS_FILLED:
                 rows = get_chunk_rows(store.open_array(self.group, name))
                 sizes = read_sizes(self.group, name, 0, self.plan.n_stars)
@@ -221,8 +228,11 @@ class Catalogue:
 
     def list_pending(self) -> tuple[Region, ...]:
         """Return the regions of which any star is not done, or could not be read."""
-        status = self.read_status()
-        return tuple(r for r in self.plan.regions if (status[r.start : r.stop] != DONE).any())
+        return self._list_regions(self.read_status() != DONE)
+
+    def _list_regions(self, wanted: np.ndarray) -> tuple[Region, ...]:
+        """Return the regions that have any of the stars that are wanted."""
+        return tuple(r for r in self.plan.regions if wanted[r.start : r.stop].any())
 
     def preview_pending(self) -> tuple[Region, ...]:
         """Return the regions that a run would do, without a change to anything.
@@ -235,39 +245,39 @@ class Catalogue:
         if not self.claim():
             return self.plan.regions
         pending = self.list_pending()
-        self.check_input(pending)
-        return pending
+        _, changed = self._compare_input(pending)
+        return self._list_regions((self.read_status() != DONE) | changed)
 
-    def check_input(self, pending: Sequence[Region]) -> dict[str, np.ndarray]:
-        """Refuse a survey whose chunks changed under stars that are done.
+    def _compare_input(self, pending: Sequence[Region]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return the marks of the survey's chunks, and which stars that are done have other data.
 
         Those that are still to be read may have been mended.
 
         Returns
         -------
-        dict of str to array, (chunk, 2)
-            The marks of the chunks now, by variable.
+        marks : dict of str to array, (chunk, 2)
+            By variable.
+        changed : array, (star,)
 
         Raises
         ------
         InputError
+            If chunks are not there any more: labels that nothing replaces are kept.
         """
         done = np.ones(self.plan.n_stars, bool)
         for region in pending:
             done[region.start : region.stop] = False
-        kept = store.open_group(self.path, "r", store.RUN)
         marks = self._read_marks()
-        for name, now in marks.items():
-            before = load_marks(self.path, kept, name)
-            if before is None:
-                continue
-            changed = describe_changed(store.open_array(self.survey, name), before, now, done)
-            if changed:
-                raise InputError(
-                    f"{self.path}: the survey changed under it: {changed}; choose another path, "
-                    "or remove it and start again"
-                )
-        return marks
+        return marks, compare_marks(self.survey, self.path, marks, done)
+
+    def _forget(self, changed: np.ndarray) -> None:
+        """Mark stars whose data changed as not done."""
+        self.n_changed = int(changed.sum())
+        status = store.open_array(self.group, "status")
+        for block in iterate_blocks(changed.size, self.plan.chunk):
+            if changed[block].any():
+                found = np.asarray(status[block])
+                status[block] = np.where(changed[block], NOT_DONE, found).astype(found.dtype)
 
     def _read_marks(self) -> dict[str, np.ndarray]:
         """Return the marks of each chunk of what a run reads, by variable."""
@@ -340,17 +350,3 @@ class Catalogue:
             complete = int((status == DONE).all())
             self.group.attrs.update({"complete": complete, "flag_counts": pack_attribute(counts)})
         return counts
-
-
-def _describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return what is not as it was, settings with their values."""
-    changed = list_changed(before, now)
-    if "given" in changed:  # what counts of a survey are the outputs that are given
-        changed = [name for name in changed if name != "survey"]
-    described = []
-    for name in changed:
-        if name in ("survey", "model"):
-            described.append(name)
-        else:
-            described.append(f"{name} ({before.get(name)}, now {now.get(name)})")
-    return described

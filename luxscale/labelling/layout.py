@@ -11,6 +11,7 @@ import xarray as xr
 
 from luxscale import store
 from luxscale.labelling.plan import Plan
+from luxscale.labelling.stars import STAR_ENCODING, read_stars
 from luxscale.model.infer import decorate_catalog
 from luxscale.model.inference import Result
 from luxscale.model.lux import LuxModel
@@ -22,26 +23,17 @@ from luxscale.schema.variables import CATALOG, STAR
 FORMAT = "luxscale-catalog"
 FORMAT_VERSION = 1
 
-#: Identifiers carry a checksum, as the arrays that regions fill do.
-STAR_ENCODING: dict[str, Any] = {"compressors": store.make_codecs(np.dtype(np.uint8))}
-
-
-def read_stars(plan: Plan) -> np.ndarray:
-    """Return the stars of the survey, as they are written: (star,), int64 or object."""
-    stars: np.ndarray = store.open_dataset(plan.survey)[STAR].values
-    return stars if stars.dtype.kind in "iu" else stars.astype(object)
-
 
 def lay_out(
     plan: Plan, model: LuxModel, results: Sequence[Result]
 ) -> tuple[xr.Dataset, dict[Any, dict[str, Any]]]:
     """Return an empty catalogue, lazy, and how its arrays are stored."""
     status = Result(name="status", dims=(STAR,), shape=(), dtype=np.dtype(np.uint8))
-    rows = min(plan.chunk, plan.n_stars)
     variables: dict[str, Any] = {}
     encoding: dict[Any, dict[str, Any]] = {STAR: STAR_ENCODING}
     for result in (*results, status):
-        name, chunks = result.name, (rows, *result.shape)
+        # of a survey that grows the chunks have room
+        name, chunks = result.name, (plan.chunk, *result.shape)
         empty = da.zeros((plan.n_stars, *result.shape), dtype=result.dtype, chunks=chunks)
         variables[name] = (result.dims, empty)
         encoding[name] = {"chunks": chunks, "compressors": store.make_codecs(result.dtype)}

@@ -36,7 +36,7 @@ def record_marks(catalogue: zarr.Group, marks: dict[str, np.ndarray], *, new: bo
     """
     group = catalogue.require_group(store.RUN)
     for name, values in marks.items():
-        if new or name not in group:
+        if new or name not in group or store.open_array(group, name).shape != values.shape:
             group.create_array(name, data=values, chunks=values.shape, overwrite=True)
         else:
             store.open_array(group, name)[:] = values
@@ -78,39 +78,89 @@ def load_marks(path: str, group: zarr.Group, name: str) -> np.ndarray | None:
     return found
 
 
-def describe_changed(
+def find_changed(
     array: zarr.Array, before: np.ndarray, now: np.ndarray, done: np.ndarray
-) -> str:
-    """Say which chunks of a variable changed after some of their stars were labelled.
+) -> np.ndarray:
+    """Find the chunks of a variable that changed after some of their stars were labelled.
 
     Parameters
     ----------
     array : Array
         The variable of the survey.
     before, now : array, (chunk, 2)
-        Marks of its chunks, see `luxscale.store.chunks.read_marks`.
+        Marks of its chunks, see `luxscale.store.chunks.read_marks`; of fewer chunks before, where
+        the survey has grown.
     done : array, (star,)
         Where the catalogue has labels.
 
     Returns
     -------
-    str
-        Empty if none changed.
+    array, (chunk of stars,), bool
     """
-    rows = get_chunk_rows(array)
-    has_done = np.add.reduceat(done, np.arange(0, done.size, rows)) > 0
-    differs = np.ones(has_done.size, bool)
-    if before.shape == now.shape:
-        # a chunk of stars has several rows of marks where features are in chunks too
-        differs = (before != now).reshape(has_done.size, -1).any(axis=1)
-    changed = np.flatnonzero(has_done & differs)
-    if not changed.size:
+    starts = np.arange(0, done.size, get_chunk_rows(array))
+    has_done = np.add.reduceat(done, starts) > 0
+    # a chunk of stars has several rows of marks where features are in chunks too
+    marks_now = now.reshape(starts.size, -1)
+    n_known = min(before.size // marks_now.shape[1], starts.size)
+    marks_before = before.ravel()[: n_known * marks_now.shape[1]].reshape(n_known, -1)
+    differs = np.ones(starts.size, bool)
+    differs[:n_known] = (marks_before != marks_now[:n_known]).any(axis=1)
+    changed: np.ndarray = has_done & differs
+    return changed
+
+
+def compare_marks(
+    survey: zarr.Group, catalog: str, marks: dict[str, np.ndarray], done: np.ndarray
+) -> np.ndarray:
+    """Find the stars whose data are others than those that they were labelled from.
+
+    Parameters
+    ----------
+    survey : Group
+    catalog : str
+        Path or URL of the catalogue, which keeps the marks that there were.
+    marks : dict of str to array, (chunk, 2)
+        By variable, as they are now.
+    done : array, (star,)
+        Where the catalogue has labels.
+
+    Returns
+    -------
+    array, (star,), bool
+
+    Raises
+    ------
+    InputError
+        If chunks are not there any more: labels that nothing replaces are kept.
+    """
+    kept = store.open_group(catalog, "r", store.RUN)
+    stars = np.zeros_like(done)
+    for name, now in marks.items():
+        before = load_marks(catalog, kept, name)
+        if before is None:
+            continue
+        array = store.open_array(survey, name)
+        changed = find_changed(array, before, now, done)
+        is_gone = changed & (now[:, 0].reshape(changed.size, -1) <= 0).any(axis=1)
+        if is_gone.any():
+            raise InputError(
+                f"{catalog}: {describe_changed(array, is_gone, done.size)}, are missing from the "
+                "survey; put them back, and run the same command again. The catalogue keeps the "
+                "labels"
+            )
+        stars |= np.repeat(changed, get_chunk_rows(array))[: done.size]
+    return stars
+
+
+def describe_changed(array: zarr.Array, changed: np.ndarray, n_stars: int) -> str:
+    """Say how many chunks of a variable changed, and which is the first; empty if none did."""
+    if not changed.any():
         return ""
-    first = int(changed[0])
-    start, stop = first * rows, min((first + 1) * rows, done.size)
+    rows, first = get_chunk_rows(array), int(np.argmax(changed))
+    start, stop = first * rows, min((first + 1) * rows, n_stars)
     return (
-        f"{changed.size} chunks of {array.basename!r} from which it has labels, first chunk "
-        f"{first} (stars {start} to {stop}), are not what they were"
+        f"{changed.sum()} chunks of {array.basename!r} from which it has labels, first chunk "
+        f"{first} (stars {start} to {stop})"
     )
 
 
@@ -146,7 +196,8 @@ def find_changed_input(survey: str, catalog: str, done: np.ndarray) -> str:
         if before is None:
             continue
         now = read_marks(theirs, name, 0, done.size)
-        changed = describe_changed(store.open_array(theirs, name), before, now, done)
-        if changed:
-            return changed
+        array = store.open_array(theirs, name)
+        changed = find_changed(array, before, now, done)
+        if changed.any():
+            return f"{describe_changed(array, changed, done.size)}, are not what they were"
     return ""

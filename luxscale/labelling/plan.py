@@ -22,6 +22,7 @@ from luxscale.model.lux import LuxModel
 from luxscale.runs.executors import VERSION
 from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.checks import check_unique
+from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.variables import STAR
 
 #: Bytes of input that a region aims at, in whole chunks: 1,024 APOGEE spectra with their errors.
@@ -83,6 +84,14 @@ class Plan:
         """
         return _load_model(self.model, self.fingerprint)
 
+    def compute_checksum(self, n_stars: int) -> str:
+        """Return the checksum that the survey had when it had so many stars, the first."""
+        opened = store.open_survey(self.survey, check="structure", outputs=self.given)
+        specs = pick_outputs(opened, self.given, self.survey)
+        variables = [v for spec in specs for v in spec.variables]
+        first = opened[variables].isel({STAR: slice(n_stars)})
+        return compute_checksum(first, opened[STAR].values[:n_stars])
+
     @property
     def regions(self) -> tuple[Region, ...]:
         """All regions, in order."""
@@ -130,12 +139,12 @@ def make_plan(
     given_names = tuple(o.name for o in outputs)
     variables = [v for spec in specs for v in spec.variables]
     identity = {
-        "survey": _compute_checksum(opened[variables], stars),
+        "survey": compute_checksum(opened[variables], stars),
         "model": str(fingerprint),
         "given": json.dumps(given_names),
         "covariance": json.dumps(covariance),
     }
-    chunk = store.get_star_chunk(opened)
+    chunk = _get_stored_chunk(opened[variables])
     if region_stars is None:
         star_bytes = sum(opened[v][:1].nbytes for v in variables)
         region_stars = choose_region_size(stars.size, chunk, star_bytes)
@@ -202,7 +211,16 @@ def _open_survey(path: str, outputs: Sequence[str]) -> xr.Dataset:
     return survey
 
 
-def _compute_checksum(survey: xr.Dataset, stars: np.ndarray) -> str:
+def _get_stored_chunk(survey: xr.Dataset) -> int:
+    """Return the stars that a chunk of the survey has room for, be it the only one and not full."""
+    room = []
+    for variable in survey.data_vars.values():
+        chunks = variable.encoding.get("preferred_chunks", {})
+        room.append(chunks.get(STAR, 0))
+    return max(store.get_star_chunk(survey), *room)
+
+
+def compute_checksum(survey: xr.Dataset, stars: np.ndarray) -> str:
     """Return the SHA-256 of a survey's stars, grids and layout.
 
     Not of its flux, which is too large to read twice.

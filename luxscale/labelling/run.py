@@ -89,6 +89,13 @@ class Labelling:
         self.log_damage(runner.log)
         plan, damaged = self.catalogue.plan, self.catalogue.damaged
         remarks = []
+        if self.catalogue.n_added:
+            remarks.append(f"the survey has {self.catalogue.n_added:,} more stars than it had")
+        if self.catalogue.n_changed:
+            remarks.append(
+                f"{self.catalogue.n_changed:,} stars whose chunks in the survey changed are "
+                "labelled again"
+            )
         if damaged:
             remarks.append(
                 f"{len(damaged)} chunks of the catalogue are damaged and done again: {damaged[0]}"
@@ -139,8 +146,8 @@ def label_survey(
     Parameters
     ----------
     survey, model, catalog : str or Path
-        Zarr stores. The catalogue is made, or continued if it is of the same survey, model and
-        settings.
+        Zarr stores. The catalogue is made, or continued if it is of the same survey, as it was or
+        grown, and of the same model and settings.
     client : distributed.Client, optional
         Cluster to run on; without one, regions are done one after another in this process.
     given : str or sequence of str
@@ -168,8 +175,9 @@ def label_survey(
 
     Notes
     -----
-    A survey counts as the same if its stars, its grids, the layout of the given outputs and, of the
-    chunks that were read, the size and the last eight bytes are; its flux is not read twice to find
+    A survey counts as the same if its stars, its grids and the layout of the given outputs are, and
+    as grown if it has more stars behind those. Stars are labelled that are new, and again those of
+    a chunk of which the size or the last eight bytes changed; its flux is not read twice to find
     out. Surveys that luxscale writes have a checksum there. In one without checksums, or in shards,
     whose ends only say where things lie, a change that keeps size and end of a chunk is not
     noticed.

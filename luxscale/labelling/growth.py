@@ -1,0 +1,70 @@
+"""A catalogue grows with its survey: stars that were added at its end are labelled, no others."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import zarr
+
+from luxscale import store
+from luxscale.labelling.plan import Plan
+from luxscale.labelling.stars import describe_other_stars, read_stars, write_stars
+from luxscale.schema.attributes import pack_attribute, unpack_attribute
+from luxscale.schema.variables import STAR
+from luxscale.store import damage
+from luxscale.store.chunks import get_chunk_rows
+
+#: Attribute of a catalogue whose survey has grown: how many stars it had before, each time.
+GROWN = "grown"
+
+
+def describe_survey(plan: Plan, before: str) -> list[str]:
+    """Say in what a survey is another than the one that a catalogue was begun with.
+
+    Parameters
+    ----------
+    plan : Plan
+    before : str
+        Checksum of the survey that the catalogue was begun with.
+
+    Returns
+    -------
+    list of str
+        Nothing if the survey has the same stars, and more behind them.
+    """
+    group = store.open_group(plan.catalog, "r")
+    status = store.open_array(group, "status")
+    n_before, rows = status.shape[0], get_chunk_rows(status)
+    if n_before < plan.n_stars and plan.compute_checksum(n_before) == before:
+        if rows == plan.chunk:
+            return []
+        return [f"layout (chunks of {rows:,} stars, where the survey's have {plan.chunk:,})"]
+    with contextlib.suppress(Exception):  # identifiers that cannot be read tell nothing
+        there = np.asarray(store.open_array(group, STAR)[:])
+        return [describe_other_stars(there, read_stars(plan))]
+    return ["survey"]
+
+
+def make_room(group: zarr.Group, plan: Plan) -> int:
+    """Lengthen a catalogue to the stars of its survey; return how many are new.
+
+    What the catalogue is of is written first, so a run that is killed meanwhile is taken up here.
+    """
+    n_before = store.open_array(group, "status").shape[0]
+    identity = dict(plan.identity)
+    if unpack_attribute(group.attrs["identity"]) != identity:
+        grown = [*group.attrs.get(GROWN, []), n_before]  # type: ignore[misc]
+        group.attrs.update({GROWN: grown, "complete": 0, "identity": pack_attribute(identity)})
+    filled = damage.list_filled(group)
+    # ``status`` last: it says how far this has come
+    for name in sorted(filled, key=lambda name: name == "status"):
+        array = store.open_array(group, name)
+        if array.shape[0] < plan.n_stars:
+            array.resize((plan.n_stars, *array.shape[1:]))
+    stars = read_stars(plan)
+    with contextlib.suppress(Exception):  # what cannot be read is repaired as what is damaged
+        there = np.asarray(store.open_array(group, STAR)[:]).astype(stars.dtype)
+        if there.size < stars.size and np.array_equal(there, stars[: there.size]):
+            write_stars(group, stars)
+    return plan.n_stars - n_before

@@ -1,0 +1,251 @@
+"""Catalogues grow with their surveys: what is new or changed is labelled, the rest stays."""
+
+import shutil
+
+import numpy as np
+import pytest
+import zarr
+
+import luxscale as lux
+from luxscale import store
+from luxscale.info.describe import describe
+from luxscale.labelling import growth
+from luxscale.labelling.catalogue import Catalogue
+from luxscale.labelling.estimate import estimate_run
+from luxscale.labelling.plan import make_plan
+
+CHUNK = 20
+
+
+@pytest.fixture(scope="module")
+def stars(_small_survey):
+    return _small_survey.isel(star=slice(0, 110))
+
+
+@pytest.fixture(scope="module")
+def model(small_model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.zarr"
+    small_model.save(path)
+    return path
+
+
+@pytest.fixture
+def survey(stars, tmp_path):
+    """A survey of 70 stars, whose last chunk is half full."""
+    path = tmp_path / "survey.zarr"
+    store.write_dataset(stars.isel(star=slice(0, 70)), path, chunk=CHUNK)
+    return path
+
+
+def append(survey, stars):
+    """Add stars behind those of a survey."""
+    for name, array in zarr.open_group(survey, mode="r+").arrays():
+        if array.metadata.dimension_names[0] == "star":
+            array.append(stars[name].values.astype(array.dtype))
+
+
+def label(survey, model, catalog):
+    return lux.label_survey(survey, model, catalog, region_stars=CHUNK, progress=False)
+
+
+def read_arrays(path):
+    group = zarr.open_group(path, mode="r")
+    return {name: np.asarray(array[:]) for name, array in group.arrays()}
+
+
+def read_files(path):
+    return {f.relative_to(path): f.read_bytes() for f in path.rglob("*") if f.is_file()}
+
+
+def assert_same(first, second):
+    one, two = read_arrays(first), read_arrays(second)
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, two[name], err_msg=name)
+    for name in ("flux", "flux_ivar"):
+        kept, new = (zarr.open_array(path / store.RUN / name, mode="r") for path in (first, second))
+        np.testing.assert_array_equal(kept[:], new[:], err_msg=name)
+
+
+@pytest.fixture
+def grown(survey, stars, model, tmp_path):
+    """Return a survey of 110 stars and the catalogue that its first 70 have."""
+    catalog = tmp_path / "catalog.zarr"
+    label(survey, model, catalog)
+    append(survey, stars.isel(star=slice(70, None)))
+    return survey, catalog
+
+
+def test_new_stars_are_labelled_and_the_others_stay(grown, model, tmp_path):
+    survey, catalog = grown
+    before = read_files(catalog)
+    # the chunk that was half full is another now
+    assert label(survey, model, catalog).n_run == 50
+    label(survey, model, tmp_path / "new.zarr")
+    assert_same(catalog, tmp_path / "new.zarr")
+    after = read_files(catalog)
+    for number in range(3):
+        kept = [path for path in before if path.parts[1:3] == ("c", str(number))]
+        kept = [path for path in kept if path.parts[0] != "star"]
+        assert kept
+        assert all(before[path] == after[path] for path in kept)
+    attributes = zarr.open_group(catalog, mode="r").attrs
+    assert attributes["grown"] == [70]
+    assert attributes["complete"] == 1
+
+
+def test_a_survey_grows_more_than_once(survey, stars, model, tmp_path):
+    catalog = tmp_path / "catalog.zarr"
+    label(survey, model, catalog)
+    for first, last in ((70, 75), (75, 80), (80, 110)):
+        append(survey, stars.isel(star=slice(first, last)))
+        label(survey, model, catalog)
+    label(survey, model, tmp_path / "new.zarr")
+    assert_same(catalog, tmp_path / "new.zarr")
+    assert describe(catalog)["grown_from"] == [70, 75, 80]
+    assert "grown_from" not in describe(tmp_path / "new.zarr")
+
+
+def test_a_catalogue_that_was_not_complete_grows(survey, stars, model, tmp_path):
+    catalog = tmp_path / "catalog.zarr"
+    plan = make_plan(survey, model, catalog, region_stars=CHUNK)
+    Catalogue(plan).create()
+    append(survey, stars.isel(star=slice(70, None)))
+    assert label(survey, model, catalog).n_run == 110
+    label(survey, model, tmp_path / "new.zarr")
+    assert_same(catalog, tmp_path / "new.zarr")
+
+
+def test_a_catalogue_of_less_than_a_chunk_grows(stars, model, tmp_path):
+    survey, catalog = tmp_path / "survey.zarr", tmp_path / "catalog.zarr"
+    store.write_dataset(stars, survey, chunk=CHUNK)
+    for _, array in zarr.open_group(survey, mode="r+").arrays():
+        if array.metadata.dimension_names[0] == "star":
+            array.resize((7, *array.shape[1:]))
+    assert label(survey, model, catalog).n_run == 7
+    append(survey, stars.isel(star=slice(7, None)))
+    assert label(survey, model, catalog).n_run == 110
+    label(survey, model, tmp_path / "new.zarr")
+    assert_same(catalog, tmp_path / "new.zarr")
+
+
+@pytest.mark.parametrize("moment", ["identity", "first array", "last array", "stars", "marks"])
+def test_growing_is_taken_up_wherever_it_was_cut_off(grown, model, tmp_path, monkeypatch, moment):
+    survey, catalog = grown
+
+    class Cut(Exception):
+        pass
+
+    resized = []
+
+    def resize(array, shape, before=zarr.Array.resize):
+        if moment == "first array" or (moment == "last array" and "status" in array.path):
+            raise Cut
+        resized.append(array.path)
+        before(array, shape)
+
+    def cut(*args, **options):
+        raise Cut
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zarr.Array, "resize", resize)
+        if moment == "identity":
+            patched.setattr(growth.damage, "list_filled", cut)
+        elif moment == "stars":
+            patched.setattr("luxscale.labelling.growth.read_stars", cut)
+        elif moment == "marks":
+            patched.setattr("luxscale.labelling.catalogue.record_marks", cut)
+        with pytest.raises(Cut):
+            label(survey, model, catalog)
+    plan = make_plan(survey, model, catalog, region_stars=CHUNK)
+    assert estimate_run(plan).stars == 50
+    assert label(survey, model, catalog).n_run == 50
+    label(survey, model, tmp_path / "new.zarr")
+    assert_same(catalog, tmp_path / "new.zarr")
+    assert zarr.open_group(catalog, mode="r").attrs["grown"] == [70]
+
+
+def test_a_dry_run_says_how_much_is_new_and_changes_nothing(grown, model):
+    survey, catalog = grown
+    before = read_files(catalog)
+    todo = estimate_run(make_plan(survey, model, catalog, region_stars=CHUNK))
+    assert (todo.stars, todo.regions) == (50, 3)
+    assert read_files(catalog) == before
+
+
+def test_stars_whose_data_changed_are_labelled_again(grown, stars, model, tmp_path, capsys):
+    survey, catalog = grown
+    label(survey, model, catalog)
+    flux = zarr.open_group(survey, mode="r+")["flux"]
+    flux[25] = flux[25] * np.float32(1.01)
+    again = lux.label_survey(survey, model, catalog, region_stars=CHUNK)
+    assert again.n_run == CHUNK
+    assert (
+        "20 stars whose chunks in the survey changed are labelled again" in capsys.readouterr().err
+    )
+    label(survey, model, tmp_path / "new.zarr")
+    assert_same(catalog, tmp_path / "new.zarr")
+    assert label(survey, model, catalog).n_run == 0
+
+
+def test_a_run_says_how_many_stars_are_new(grown, model, capsys):
+    lux.label_survey(grown[0], model, grown[1], region_stars=CHUNK)
+    assert "the survey has 40 more stars than it had" in capsys.readouterr().err
+
+
+def test_labels_of_data_that_are_gone_are_kept(grown, model, monkeypatch):
+    survey, catalog = grown
+    # of a larger survey not every chunk is looked at
+    monkeypatch.setattr(store, "check_contents", lambda *args, **options: None)
+    label(survey, model, catalog)
+    before = read_arrays(catalog)
+    shutil.rmtree(survey / "flux/c/1")
+    with pytest.raises(lux.InputError, match=r"1 chunks of 'flux' .* first chunk 1 .*are missing"):
+        label(survey, model, catalog)
+    for name, values in read_arrays(catalog).items():
+        np.testing.assert_array_equal(values, before[name])
+
+
+def swap(stars):
+    order = np.arange(stars.sizes["star"])
+    order[[3, 9]] = order[[9, 3]]
+    return stars.isel(star=order)
+
+
+def rename(stars):
+    names = stars["star"].values.copy()
+    names[3] = "renamed"
+    return stars.assign_coords(star=names)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (swap, r"star 3 was (\S+) and is (\S+): stars may be added at the end"),
+        (rename, r"star 3 was (\S+) and is renamed: stars may be added at the end"),
+        (lambda stars: stars.isel(star=slice(1, None)), r"star 0 was (\S+) and is (\S+)"),
+        (lambda stars: stars.isel(star=slice(0, 60)), r"of 70 stars, now 60: (\S+) and later are"),
+    ],
+    ids=["reordered", "renamed", "removed", "cut off"],
+)
+@pytest.mark.parametrize("n_stars", [70, 110])
+def test_other_stars_are_refused_by_name(survey, stars, model, tmp_path, change, told, n_stars):
+    catalog = tmp_path / "catalog.zarr"
+    label(survey, model, catalog)
+    before = read_files(catalog)
+    changed = change(stars.isel(star=slice(0, n_stars)))
+    store.write_dataset(changed, survey, chunk=CHUNK, overwrite=True)
+    with pytest.raises(lux.InputError, match=f"made with another survey .{told}"):
+        label(survey, model, catalog)
+    assert read_files(catalog) == before
+
+
+def test_a_catalogue_whose_chunks_leave_no_room_is_refused(grown, model):
+    survey, catalog = grown
+    group = zarr.open_group(catalog, mode="r+")
+    status = np.asarray(group["status"][:])
+    group.create_array(
+        "status", data=status, chunks=(70,), dimension_names=("star",), overwrite=True
+    )
+    with pytest.raises(lux.InputError, match=r"another layout \(chunks of 70 stars"):
+        label(survey, model, catalog)
