@@ -360,7 +360,7 @@ def _checksum(path: Path) -> str:
 
 def survey_grows(bench: Bench, result: Result) -> None:
     """The survey gets more stars between commands that are killed at random moments."""
-    survey = bench.folder / "growing.zarr"
+    survey = bench.folder / "nightly.zarr"
     shutil.copytree(bench.survey, survey)
     whole = contents(bench.survey)
     arrays = [
