@@ -50,6 +50,10 @@ _UNITS = 32
 #: prior, with stars for each.
 _MIXED_LATENTS, _MIXED_CURVED, _WIDE_GAUSSIANS, _STARS_PER_WIDE_GAUSSIAN = 46, 4, 20, 200
 
+#: Iterations of the mixed recipe: twice as many take twice as long, and labels of other simulated
+#: giants (4,000 to train on, twelve labels) have an RMSE larger by 0.2%.
+_MIXED_ITERATIONS = 12
+
 #: Stars from which products of three are tried.
 _CUBIC_FROM = 8000
 
@@ -275,6 +279,7 @@ def _make_mixed(n_stars: int, n_features: int) -> Recipe:
     fewest = min(n_stars - -(-n_stars // _SHARE), n_features)
     latents = max(min(_MIXED_LATENTS, fewest - 1), 1)
     settings = {
+        "iterations": _MIXED_ITERATIONS,
         "noise": INDEPENDENT,
         "quadratic": min(_MIXED_CURVED, latents),
         "cubic": 0,

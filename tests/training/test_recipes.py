@@ -64,7 +64,8 @@ def test_the_mixed_recipe_has_a_name_and_sizes_that_few_stars_carry():
     assert (few.latent_dim, few.settings["gaussians"]) == (11, 1)
     with pytest.raises(InputError, match="40 stars are too few for 11 latents"):
         recipes.find_recipe("mixed", 40, 2, 10)
-    assert methods.complete_settings("curved", few.settings)["components"] == 80
+    settings = methods.complete_settings("curved", few.settings)
+    assert (settings["components"], settings["iterations"]) == (80, 12)
     with pytest.raises(InputError, match="need labels and spectra"):
         recipes.find_recipe("mixed", 1000, 0, 300)
 
