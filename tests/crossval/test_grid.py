@@ -38,8 +38,8 @@ def test_without_a_choice_it_is_the_recipes_that_the_stars_of_the_folds_can_carr
     assert grid.axes == (("recipe", ("linear", "mixed", "curved")),)
     linear, mixed, curved = (grid.find_recipe(task.setting) for task in grid.tasks[::-3])
     assert (linear.method, linear.latent_dim, linear.settings) == ("marginal", 48, {})
-    assert (mixed.method, mixed.latent_dim, mixed.settings["quadratic"]) == ("curved", 46, 4)
-    # 400 stars in training: 21 terms, 6 Gaussians
+    assert (mixed.method, mixed.latent_dim, mixed.settings["quadratic"]) == ("curved", 52, 4)
+    # 400 stars in training: 21 terms, 6 Gaussians; 53 features
     assert (curved.method, curved.latent_dim) == ("curved", 5)
     assert curved.settings["gaussians"] == 6
     assert str(grid.tasks[0]) == "recipe=curved, fold 0"

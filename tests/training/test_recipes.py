@@ -56,9 +56,9 @@ def test_what_data_cannot_carry_is_said(sizes, reason):
 
 def test_the_mixed_recipe_has_a_name_and_sizes_that_few_stars_carry():
     many = recipes.find_recipe("mixed", 4000, 12, 8575)
-    assert (many.latent_dim, many.settings["gaussians"]) == (46, 20)
+    assert (many.latent_dim, many.settings["gaussians"]) == (54, 20)
     assert many.description == (
-        "46 latents, products of two of the first 4, independent noise, 20 Gaussians"
+        "54 latents, products of two of the first 4, independent noise, 20 Gaussians"
     )
     few = recipes.find_recipe("mixed", 100, 2, 10)
     assert (few.latent_dim, few.settings["gaussians"]) == (11, 1)
