@@ -40,6 +40,8 @@ class Outcome:
         Time to ``read``, ``infer`` and ``write``.
     worker : str
         Host and process.
+    fell_back : int
+        Stars for which the fast way to labels was not good enough, so that they took the exact one.
     """
 
     region: int
@@ -47,6 +49,7 @@ class Outcome:
     unreadable: tuple[tuple[int, int, str], ...]
     seconds: dict[str, float]
     worker: str
+    fell_back: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,7 @@ def run_region(plan: Plan, region: Region) -> Outcome:
     pieces = list(_read_pieces(place, region.start, region.stop))
     clock.mark("read")
     results, status, unreadable = [], [], []
+    fell_back = 0
     for start, stop, data in pieces:
         n = stop - start
         if isinstance(data, str):
@@ -100,7 +104,9 @@ def run_region(plan: Plan, region: Region) -> Outcome:
             results.append(_make_unreadable(inference, n))
             status.append(np.full(n, UNREADABLE, np.uint8))
         else:
-            results.append(inference.infer(data))
+            found, count = inference.infer_and_count(data)
+            results.append(found)
+            fell_back += count
             status.append(np.full(n, DONE, np.uint8))
     del pieces
     clock.mark("infer")
@@ -113,6 +119,7 @@ def run_region(plan: Plan, region: Region) -> Outcome:
         unreadable=tuple(unreadable),
         seconds=clock.seconds,
         worker=name_worker(),
+        fell_back=fell_back,
     )
 
 

@@ -48,12 +48,26 @@ class Target(NamedTuple):
     features: Features
 
 
+class Weighed(NamedTuple):
+    """What is made of the data of a block of stars.
+
+    weights and residuals (star, feature) of each output; wrong and n_values (star,) of all: see
+    `weigh_data`.
+    """
+
+    weights: tuple[Any, ...]
+    residuals: tuple[Any, ...]
+    wrong: Any
+    n_values: Any
+
+
 class Posterior(NamedTuple):
     """What the compiled kernel returns: (star, ...).
 
     spread holds the variances (star, label) of each target, or the covariances. Where the latents
     were searched for, mean holds the targets less their offset, (star, label), in units of their
-    spread, and apart says whether there are two solutions, (star,).
+    spread, and apart says whether there are two solutions, (star,). fell_back says for which stars
+    the fast one of two ways was not good enough, (star,).
     """
 
     latent: Any
@@ -62,16 +76,15 @@ class Posterior(NamedTuple):
     wrong: Any
     settled: Any
     spread: tuple[Any, ...]
-    mean: tuple[Any, ...] = ()
-    apart: Any = False
+    mean: tuple[Any, ...]
+    apart: Any
+    fell_back: Any
 
 
-def _check(design: Design, data: Data) -> tuple[Any, Any, Any, Any]:
-    """Return inverse variances, residuals, which values are sound, and how many are not."""
-    ivar = data.ivar
+def _check(design: Design, data: Data) -> tuple[Any, Any, Any]:
+    """Return inverse variances, residuals, and which values are sound."""
     residual = data.value * design.unit - design.offset
-    good = _mark_sound(residual, ivar)
-    return ivar, residual, good, jnp.sum(~good, 1)
+    return data.ivar, residual, _mark_sound(residual, data.ivar)
 
 
 def _mark_sound(residual: Any, ivar: Any) -> Any:
@@ -91,12 +104,12 @@ def find_sound_ivar(design: Design, data: Data) -> np.ndarray:
 
 def clean_data(design: Design, data: Data) -> tuple[Any, Any, Any]:
     """Return inverse variances, 0 where a value is of no use, and residuals; see `weigh_data`."""
-    ivar, residual, good, wrong = _check(design, data)
+    ivar, residual, good = _check(design, data)
     ivar = jnp.where(good, ivar * design.ivar_unit, 0)
-    return ivar, jnp.where(ivar > 0, residual, 0), wrong
+    return ivar, jnp.where(ivar > 0, residual, 0), jnp.sum(~good, 1)
 
 
-def weigh_data(design: Any, data: Data) -> tuple[Any, Any, Any]:
+def weigh_data(design: Any, data: Data) -> tuple[Any, Any, Any, Any]:
     """Return what the kernel makes of the data of one output.
 
     Returns
@@ -105,12 +118,33 @@ def weigh_data(design: Any, data: Data) -> tuple[Any, Any, Any]:
         Residuals about the offset, 0 where there is no weight.
     wrong : array, (star,)
         Number of values that break the contract.
+    n_values : array, (star,)
+        Number of values that have a weight.
     """
-    ivar, residual, good, wrong = _check(design, data)
+    ivar, residual, good = _check(design, data)
     weight = design.noise.weigh(ivar * design.ivar_unit)
     weight = jnp.where(good, weight, 0)
     residual = jnp.where(weight > 0, residual, 0)
-    return weight, residual, wrong
+    wrong, n_values = _count_both(~good, weight > 0)
+    return weight, residual, wrong, n_values
+
+
+def weigh_outputs(designs: Sequence[Any], data: Sequence[Data]) -> Weighed:
+    """Return what the kernel makes of the data of all outputs."""
+    weights, residuals, wrong, n_values = zip(*map(weigh_data, designs, data), strict=True)
+    return Weighed(weights, residuals, sum(wrong), sum(n_values))
+
+
+def _count_both(first: Any, second: Any) -> tuple[Any, Any]:
+    """Return how many of two marks each star has, in one pass over its features: (star,)."""
+
+    def add(one: Any, other: Any) -> tuple[Any, Any]:
+        return one[0] + other[0], one[1] + other[1]
+
+    marks = first.astype(np.int32), second.astype(np.int32)
+    zero = np.int32(0)
+    counts: tuple[Any, Any] = jax.lax.reduce(marks, (zero, zero), add, (1,))
+    return counts
 
 
 def bring_in_range(design: Design, data: Data) -> tuple[Design, Data]:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from luxscale.model import linalg
+from luxscale.model.components import find_components, is_worthwhile
 from luxscale.model.decoders import LinearMap
 from luxscale.model.lux import Output
 from luxscale.model.noise import DiagonalNoise, Noise
@@ -93,6 +94,22 @@ def make_design(output: Output, search: bool) -> Design:
         reduced=reduced,
         dof=np.float32(output.dof),
     )
+
+
+def add_components(design: Design, heads: Sequence[Head]) -> Design:
+    """Return the design with the components of its normal matrices, if they make it faster."""
+    labels = np.concatenate([h.map.weights / h.spread[:, None] for h in heads])
+    n_features, latent_dim = design.weights.shape
+    if not is_worthwhile(n_features, latent_dim, len(labels)):
+        return design
+    components = find_components(
+        np.asarray(design.weights),
+        np.asarray(design.packed),
+        scatter=np.asarray(design.noise.scatter),
+        ivar_unit=np.asarray(design.ivar_unit),
+        labels=labels,
+    )
+    return dataclasses.replace(design, components=components)
 
 
 def _scale_noise(output: Output, factor: np.ndarray) -> Noise:

@@ -10,6 +10,7 @@ import numpy as np
 
 from luxscale.errors import InputError
 from luxscale.model.designs import (
+    add_components,
     is_plain,
     list_parts,
     make_design,
@@ -146,11 +147,13 @@ class Inference:
         check_jax()
         search = not all(map(is_plain, given)) or not model.prior.is_gaussian
         search = search or not all(o.map.features.is_linear for o in labels)
-        designs = put_on_device([make_design(o, search) for o in given])
+        heads = tuple(make_head(o) for o in labels)
+        made = [make_design(o, search) for o in given]
+        designs = put_on_device(made if search else [add_components(d, heads) for d in made])
         prior = model.prior.prepare(model.latent_dim)
         problem = Problem(
             designs=designs,
-            heads=tuple(make_head(o) for o in labels),
+            heads=heads,
             windows=tuple(make_windows(labels, given)),
             prior=prior,
             limits=model.limits,
@@ -206,9 +209,27 @@ class Inference:
         dict of str to array, (star, ...)
             The `results`.
         """
+        return self.infer_and_count(data)[0]
+
+    def infer_and_count(self, data: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:
+        """Infer latents and labels of stars, and count those that the fast way is not right for.
+
+        Parameters
+        ----------
+        data : mapping of str to array, (star, feature)
+            As in `infer`.
+
+        Returns
+        -------
+        dict of str to array, (star, ...)
+            The `results`.
+        int
+            Stars that took the exact way after the fast one (`luxscale.model.gaussian`).
+        """
         values = [data[spec.name] for spec in self.given]
         ivars = [spec.ivar(data[spec.name], data[spec.noise]) for spec in self.given]
-        return self.infer_from_ivars(values, ivars)
+        inferred = infer_arrays(self.problem, values, ivars, covariance=self.covariance)
+        return self._name_results(inferred), int(inferred.fell_back.sum())
 
     def infer_from_ivars(
         self, values: Sequence[np.ndarray], ivars: Sequence[np.ndarray]
@@ -226,6 +247,9 @@ class Inference:
             The `results`.
         """
         inferred = infer_arrays(self.problem, values, ivars, covariance=self.covariance)
+        return self._name_results(inferred)
+
+    def _name_results(self, inferred: Inferred) -> dict[str, np.ndarray]:
         names = [result.name for result in self.results]
         return dict(zip(names, _flatten(inferred), strict=True))
 

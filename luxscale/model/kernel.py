@@ -6,20 +6,20 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model import linalg
-from luxscale.model.blocks import Data, Posterior, Target, bring_in_range, run_blocks, weigh_data
-from luxscale.model.jit import compile_program
-from luxscale.model.priors import GaussianPrior
+from luxscale.model.blocks import Data, Posterior, Target, bring_in_range
+from luxscale.model.gaussian import solve_stars
 from luxscale.model.problem import Design, Head, Problem, Window, put_on_device
 from luxscale.model.search import Terms, list_terms, search_stars
 from luxscale.schema import flags
 
 
 class Inferred(NamedTuple):
-    """Results for a block of stars; tuples hold one array per head."""
+    """Results for a block of stars; tuples hold one array per head.
+
+    fell_back says for which the fast way to the posterior was not good enough.
+    """
 
     latent: Any
     chi2: Any
@@ -28,6 +28,7 @@ class Inferred(NamedTuple):
     value: tuple[Any, ...]
     err: tuple[Any, ...]
     cov: tuple[Any, ...]
+    fell_back: Any
 
 
 class _Labels(NamedTuple):
@@ -135,51 +136,9 @@ def _solve(
     problem: Problem, data: Sequence[Data], targets: Sequence[Target], *, covariance: bool
 ) -> Posterior:
     """Run the compiled kernel over blocks of stars."""
-    n = data[0].value.shape[0]
     if problem.is_linear:
-        return run_blocks(
-            _kernel, problem, data, targets, problem.prior, n=n, covariance=covariance
-        )
+        return solve_stars(problem, data, targets, covariance=covariance)
     return search_stars(problem, data, targets, covariance=covariance)
-
-
-@compile_program(static_argnames=("covariance",))
-def _kernel(
-    designs: tuple[Any, ...],
-    data: tuple[Data, ...],
-    targets: tuple[Target, ...],
-    prior: GaussianPrior,
-    covariance: bool,
-) -> Posterior:
-    """Equation 10: the posterior of z for a block of stars, and what follows from it."""
-    weights, residuals, wrong = zip(*map(weigh_data, designs, data), strict=True)
-    parts = [
-        d.noise.normal_equations(w, r, d.weights, d.packed)
-        for d, w, r in zip(designs, weights, residuals, strict=True)
-    ]
-    h, rhs = sum(f for f, _ in parts), sum(g for _, g in parts)
-    hessian = linalg.unpack(h, rhs.shape[1]) + prior.hessian()
-    slopes = [t.weights.T for t in targets]
-    directions = jnp.concatenate(slopes, -1) if slopes else None
-    solution = linalg.solve(hessian, rhs, directions)
-    z = solution.x
-    chi2 = sum(
-        d.noise.chi2(w, r - linalg.dot(d.features(z), d.weights.T))
-        for d, w, r in zip(designs, weights, residuals, strict=True)
-    )
-    n_values = sum(jnp.sum(w > 0, 1) for w in weights)
-    edges = np.cumsum([t.weights.shape[0] for t in targets])[:-1]
-    halves = jnp.split(solution.half, edges, -1) if targets else []
-    spread = [linalg.square(half) if covariance else jnp.sum(half * half, 1) for half in halves]
-    return Posterior(
-        latent=z,
-        chi2=chi2,
-        n_values=n_values,
-        wrong=sum(wrong),
-        settled=jnp.ones(len(z), bool),
-        spread=tuple(spread),
-        apart=jnp.zeros(len(z), bool),
-    )
 
 
 class _WindowResult(NamedTuple):
@@ -270,6 +229,7 @@ def _finish(
         value=value,
         err=err,
         cov=cov,
+        fell_back=posterior.fell_back,
     )
 
 

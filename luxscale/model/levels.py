@@ -265,6 +265,7 @@ def _sum_terms(
         spread=tuple(spread),
         mean=tuple(means),
         apart=apart,
+        fell_back=np.zeros_like(apart),
     )
 
 

@@ -107,6 +107,14 @@ def solve(h: jax.Array, rhs: jax.Array, targets: jax.Array | None = None) -> Sol
     return Solution(x=x[..., 0] / scale, half=half[..., 1:], log_det=log_det)
 
 
+def invert_root(h: jax.Array) -> jax.Array:
+    """Return R with R^T R = H^-1 for a batch of matrices: (N, P, P); NaN of one not positive."""
+    scale = jnp.sqrt(_diagonal(h))
+    chol = jnp.linalg.cholesky(h / (scale[..., :, None] * scale[..., None, :]))
+    eye = jnp.broadcast_to(jnp.eye(h.shape[-1], dtype=h.dtype), h.shape)
+    return solve_triangular(chol, eye, lower=True) / scale[..., None, :]
+
+
 def _diagonal(matrices: jax.Array) -> jax.Array:
     return jnp.diagonal(matrices, axis1=-2, axis2=-1)
 

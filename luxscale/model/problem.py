@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from luxscale.model import linalg
+from luxscale.model.components import Components
 from luxscale.model.decoders import Decoder
 from luxscale.model.features import Features, find_moments, linear_features
 from luxscale.model.noise import Noise, Reduced
@@ -39,6 +41,8 @@ class Design:
         The weights as the noise takes them, where latents have to be searched for.
     dof : float
         Degrees of freedom of the noise, infinite if it is Gaussian.
+    components : Components, optional
+        Where the products are so many that the normal matrix is better approximated.
     """
 
     weights: Any
@@ -50,6 +54,7 @@ class Design:
     features: Features = linear_features
     reduced: Reduced | None = None
     dof: Any = np.inf
+    components: Components | None = None
 
     def take(self, pixels: Any) -> Design:
         """Return the design of some of the features."""
@@ -61,7 +66,15 @@ class Design:
             noise=self.noise.select(pixels),
             unit=self.unit[pixels],
             ivar_unit=self.ivar_unit[pixels],
+            components=None,
         )
+
+    def approximate_equations(self, w: Any, r: Any) -> tuple[Any, Any]:
+        """Return X^T diag(w) X, packed and approximate, and X^T diag(w) r: (star, K), (star, P)."""
+        if self.components is None:
+            return linalg.normal_equations(w, r, self.weights, self.packed)
+        sums = linalg.dot(w, self.components.sums)
+        return linalg.dot(sums, self.components.matrices), linalg.dot(w * r, self.weights)
 
     @property
     def n_used(self) -> int:
@@ -216,6 +229,7 @@ jax.tree_util.register_dataclass(
         "features",
         "reduced",
         "dof",
+        "components",
     ],
     [],
 )

@@ -64,6 +64,7 @@ def _search(
         spread=tuple(spread),
         mean=tuple(means),
         apart=apart,
+        fell_back=jnp.zeros_like(apart),
     )
 
 

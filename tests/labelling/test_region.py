@@ -15,6 +15,7 @@ from luxscale.labelling import plan as planning
 from luxscale.labelling import region
 from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import make_plan
+from luxscale.model.inference import Inference
 from luxscale.schema import flags
 from luxscale.store import chunks
 
@@ -55,6 +56,13 @@ def corrupt(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
     path.write_bytes(data)
+
+
+def test_counts_stars_for_which_the_fast_way_was_not_good_enough(plan, monkeypatch):
+    infer = Inference.infer_and_count
+    monkeypatch.setattr(Inference, "infer_and_count", lambda *args: (infer(*args)[0], 7))
+    outcomes = [region.run_region(plan, each) for each in plan.regions]
+    assert [outcome.fell_back for outcome in outcomes] == [7, 7]
 
 
 def test_says_what_it_did_and_who_and_how_long(plan):

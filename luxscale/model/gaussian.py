@@ -1,0 +1,146 @@
+"""The posterior of linear models, which is one Gaussian: two ways to it.
+
+The exact way makes the normal matrix H of every star, for which it multiplies all weights with all
+products of the model's columns. Where that is most of the work, the fast way makes an H_0 that is
+nearly H (`luxscale.model.components`), and solves the exact equations with it by iterative
+refinement: each step computes what is left of them from the residuals, to float32's last digit, and
+solves that with H_0. Latents are exact to a tolerance; covariances are H_0^-1. Each step also says
+how far H_0 is from H. A star for which either is too far goes the exact way.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from luxscale.model import linalg
+from luxscale.model.blocks import (
+    Data,
+    Posterior,
+    Target,
+    Weighed,
+    run_blocks,
+    weigh_outputs,
+)
+from luxscale.model.jit import compile_program
+from luxscale.model.priors import GaussianPrior
+from luxscale.model.problem import Problem
+from luxscale.model.refine import System, refine
+
+
+class _Approximate(NamedTuple):
+    """A posterior of the fast way, and of which stars it is good enough: (star,)."""
+
+    posterior: Posterior
+    good: Any
+
+
+def solve_stars(
+    problem: Problem, data: Sequence[Data], targets: Sequence[Target], *, covariance: bool
+) -> Posterior:
+    """Return the posterior of z of every star of a linear model."""
+    n = data[0].value.shape[0]
+    run = functools.partial(run_blocks, problem=problem, targets=targets, prior=problem.prior)
+    if all(d.components is None for d in problem.designs):
+        return run(solve_exactly, data=data, n=n, covariance=covariance)
+    found: _Approximate = run(_solve_approximately, data=data, n=n, covariance=covariance)
+    rest = np.flatnonzero(~found.good)
+    if not rest.size:
+        return found.posterior
+    some = [Data(value[rest], ivar[rest]) for value, ivar in data]
+    exact = run(solve_exactly, data=some, n=rest.size, covariance=covariance)
+    replace = functools.partial(_replace_rows, rest)
+    posterior: Posterior = jax.tree.map(replace, found.posterior, exact)
+    return posterior._replace(fell_back=~found.good)
+
+
+def _replace_rows(rows: np.ndarray, whole: np.ndarray, part: np.ndarray) -> np.ndarray:
+    out = np.array(whole)
+    out[rows] = part
+    return out
+
+
+@compile_program(static_argnames=("covariance",))
+def solve_exactly(
+    designs: tuple[Any, ...],
+    data: tuple[Data, ...],
+    targets: tuple[Target, ...],
+    prior: GaussianPrior,
+    covariance: bool,
+) -> Posterior:
+    """Equation 10: the posterior of z for a block of stars, and what follows from it."""
+    weighed = weigh_outputs(designs, data)
+    parts = [
+        d.noise.normal_equations(w, r, d.weights, d.packed)
+        for d, w, r in zip(designs, weighed.weights, weighed.residuals, strict=True)
+    ]
+    h, rhs = sum(f for f, _ in parts), sum(g for _, g in parts)
+    hessian = linalg.unpack(h, rhs.shape[1]) + prior.hessian()
+    solution = linalg.solve(hessian, rhs, _join(targets, rhs.shape[1]))
+    chi2 = sum(
+        d.noise.chi2(w, r - linalg.dot(d.features(solution.x), d.weights.T))
+        for d, w, r in zip(designs, weighed.weights, weighed.residuals, strict=True)
+    )
+    return _describe(weighed, solution.x, chi2, _find_spread(solution.half, targets, covariance))
+
+
+@compile_program(static_argnames=("covariance",))
+def _solve_approximately(
+    designs: tuple[Any, ...],
+    data: tuple[Data, ...],
+    targets: tuple[Target, ...],
+    prior: GaussianPrior,
+    covariance: bool,
+) -> _Approximate:
+    """Refine the solution of approximate normal equations; see the module."""
+    weighed = weigh_outputs(designs, data)
+    parts = [
+        d.approximate_equations(w, r)
+        for d, w, r in zip(designs, weighed.weights, weighed.residuals, strict=True)
+    ]
+    h, rhs = sum(f for f, _ in parts), sum(g for _, g in parts)
+    inverse = linalg.invert_root(linalg.unpack(h, rhs.shape[1]) + prior.hessian())
+    slopes = _join(targets, rhs.shape[1])
+    half = linalg.dot(inverse, slopes)
+    error = jnp.sqrt(jnp.sum(half * half, 1))
+    system = System(designs, weighed, prior, inverse, slopes, error)
+    end = refine(system, rhs)
+    # H_0 for H is good enough for the last change
+    z = end.z + end.change
+    chi2 = end.chi2 - jnp.sum(end.change * (end.pull + prior.precision * z), 1)
+    chi2 = jnp.maximum(chi2, 0)
+    posterior = _describe(weighed, z, chi2, _find_spread(half, targets, covariance))
+    return _Approximate(posterior, end.good)
+
+
+def _join(targets: Sequence[Target], latent_dim: int) -> Any:
+    """Return the directions of all labels in the space of latents: (latent, label)."""
+    slopes = [t.weights.T for t in targets]
+    return jnp.concatenate(slopes, -1) if slopes else jnp.zeros((latent_dim, 0))
+
+
+def _find_spread(half: Any, targets: Sequence[Target], covariance: bool) -> tuple[Any, ...]:
+    """Return the variances, or covariances, of each target."""
+    edges = np.cumsum([t.weights.shape[0] for t in targets])[:-1]
+    halves = jnp.split(half, edges, -1) if targets else []
+    return tuple(linalg.square(h) if covariance else jnp.sum(h * h, 1) for h in halves)
+
+
+def _describe(weighed: Weighed, z: Any, chi2: Any, spread: tuple[Any, ...]) -> Posterior:
+    no = jnp.zeros(len(z), bool)
+    return Posterior(
+        latent=z,
+        chi2=chi2,
+        n_values=weighed.n_values,
+        wrong=weighed.wrong,
+        settled=jnp.ones(len(z), bool),
+        spread=spread,
+        mean=(),
+        apart=no,
+        fell_back=no,
+    )

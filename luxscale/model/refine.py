@@ -1,0 +1,203 @@
+"""Conjugate gradients on the exact normal equations, with nearly their inverse to go by.
+
+For a block of stars; see `luxscale.model.gaussian`. What latents leave of the equations is measured
+from the residuals of the spectrum, at every step.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from luxscale.model import linalg
+from luxscale.model.blocks import Weighed
+from luxscale.model.priors import GaussianPrior
+
+#: How far from the solution a label may be, in units of its error. All latents together may be ten
+#: times as far: |dz| = (dz^T H dz)^1/2, which no label exceeds.
+TOLERANCE = 1e-3
+
+#: Steps after which a star goes the exact way, and the share of the error that a step may leave.
+MOST_STEPS = 6
+_MOST_LEFT = 0.5
+
+#: Stars of a block that take their last steps on their own.
+FEW = 16
+
+#: How far H_0 may be from H for errors of labels to be right to 1%: for each label, the root mean
+#: square over steps of an element of its row of H_0^-1/2 (H - H_0) H_0^-1/2, of which each step
+#: shows one. The label's error differs by half of the row's element on the diagonal, which is less.
+MOST_OFF = 0.011
+
+#: Times that root mean square, what a label may be off by after one more step.
+_CLEARLY = 5
+
+
+class System(NamedTuple):
+    """Equations of a block of stars, and an approximate solution of them.
+
+    inverse is R, with R^T R = H_0^-1: (star, latent, latent); slopes (latent, label), of labels
+    whose errors are error (star, label).
+    """
+
+    designs: tuple[Any, ...]
+    weighed: Weighed
+    prior: GaussianPrior
+    inverse: Any
+    slopes: Any
+    error: Any
+
+    def solve(self, rest: Any) -> tuple[Any, Any]:
+        """Return dz = H_0^-1 rest, and its length (dz^T H_0 dz)^1/2."""
+        white = _multiply(self.inverse, rest)
+        change = _multiply(self.inverse.swapaxes(1, 2), white)
+        return change, jnp.linalg.norm(white, axis=1)
+
+    def measure(self, z: Any) -> Any:
+        """Return what latents leave of the equations of the data: (star, latent)."""
+        return sum(
+            linalg.dot(w * (r - linalg.dot(z, d.weights.T)), d.weights) for d, w, r in self.outputs
+        )
+
+    def measure_chi2(self, z: Any) -> Any:
+        """Return chi-square of latents: (star,)."""
+        return sum(d.noise.chi2(w, r - linalg.dot(z, d.weights.T)) for d, w, r in self.outputs)
+
+    @property
+    def outputs(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Design, weights and residuals of each output."""
+        return zip(self.designs, self.weighed.weights, self.weighed.residuals, strict=True)
+
+
+class Step(NamedTuple):
+    """Where the refinement of a block of stars is: (star, ...).
+
+    number, of steps; z, with its chi2, and what it leaves of the equations of the data (pull);
+    change, what H_0 makes of that, and its size; direction, where to go next; left, the most that a
+    step left of the size before; off, the sums over steps of the squares that `MOST_OFF` limits;
+    active, whether to go on; good, whether z + change is the solution.
+    """
+
+    number: Any
+    z: Any
+    chi2: Any
+    pull: Any
+    change: Any
+    size: Any
+    direction: Any
+    left: Any
+    off: Any
+    active: Any
+    good: Any
+
+
+def refine(system: System, rhs: Any) -> Step:
+    """Take steps to the solution, until none of the stars needs or deserves another."""
+    z, size = system.solve(rhs)
+    zero, no = jnp.zeros_like(size), jnp.zeros(size.shape, bool)
+    nowhere = jnp.zeros_like(z)
+    off = jnp.zeros_like(system.error)
+    start = Step(zero, nowhere, zero, rhs, z, size, z, zero, off, ~no, no)
+    first = _take_step(system, start, system.measure_chi2(z))
+    most = _go_on(system, first, least=FEW)
+    # the last of a block would make all of it wait
+    end: Step = jax.lax.while_loop(
+        lambda now: now.active.any(), functools.partial(_finish_few, system), most
+    )
+    return end
+
+
+def _go_on(system: System, now: Step, least: int) -> Step:
+    """Take steps while more than so many stars need one."""
+    step: Step = jax.lax.while_loop(
+        lambda now: now.active.sum() > least, functools.partial(_take_step, system), now
+    )
+    return step
+
+
+def _finish_few(system: System, now: Step) -> Step:
+    """Take all the steps that some of the stars need, without the others."""
+    n = len(now.z)
+    rows = jnp.nonzero(now.active, size=min(FEW, n), fill_value=n)[0]
+
+    def take(array: Any) -> Any:
+        return array.at[rows].get(mode="clip")
+
+    weighed = jax.tree.map(take, system.weighed)
+    few = system._replace(weighed=weighed, inverse=take(system.inverse), error=take(system.error))
+    step = jax.tree.map(take, now)
+    step = _go_on(few, step._replace(active=step.active & (rows < n)), least=0)
+    found: Step = jax.tree.map(lambda whole, part: whole.at[rows].set(part, mode="drop"), now, step)
+    return found
+
+
+def _take_step(system: System, now: Step, chi2: Any = None) -> Step:
+    """Take a step; a star that is done stays as it is, whatever others need.
+
+    The first goes to H_0^-1 rhs, whose chi2 is measured.
+    """
+    number = now.number + 1
+    z = now.z + now.direction
+    pull = system.measure(z)
+    is_first = chi2 is not None
+    if not is_first:
+        z, pull, chi2 = _find_best(system, now, pull)
+    change, size = system.solve(pull - system.prior.precision * z)
+    ratio = _divide(size, now.size)
+    along = _divide(linalg.dot(change, system.slopes) / system.error, now.size[:, None])
+    left = jnp.maximum(now.left, ratio)
+    off = now.off + along**2
+    # one or two steps say little
+    close = (off <= (jnp.maximum(number, 3) * MOST_OFF**2)[:, None]).all(1)
+    # false of NaN
+    hopeful = (left < _MOST_LEFT) & close
+    mean = jnp.sum(off, 1) / (number * max(off.shape[1], 1))
+    typical = jnp.maximum(jnp.sqrt(mean), left / (2 * np.sqrt(z.shape[1])))
+    near = (_CLEARLY * typical * size < TOLERANCE) & (left * size < 10 * TOLERANCE)
+    conjugate = 0 if is_first else (ratio**2)[:, None] * now.direction
+    found = Step(
+        number=number,
+        z=z,
+        chi2=chi2,
+        pull=pull,
+        change=change,
+        size=size,
+        direction=change + conjugate,
+        left=left,
+        off=off,
+        active=now.active & hopeful & ~near & (number < MOST_STEPS),
+        good=hopeful & near,
+    )
+
+    def keep(new: Any, old: Any) -> Any:
+        return jnp.where(now.active.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
+
+    step: Step = jax.tree.map(keep, found, now)
+    return step
+
+
+def _find_best(system: System, now: Step, pull: Any) -> tuple[Any, Any, Any]:
+    """Return z, pull and chi2 at the best length of a step, from the pull at its end.
+
+    The pull is linear between both ends, and chi2 changes by its mean: nothing more is measured.
+    """
+    fall = now.pull - pull + system.prior.precision * now.direction
+    length = _divide(now.size**2, jnp.sum(now.direction * fall, 1))[:, None]
+    best = now.pull + length * (pull - now.pull)
+    chi2 = now.chi2 - jnp.sum(length * now.direction * (now.pull + best), 1)
+    return now.z + length * now.direction, best, chi2
+
+
+def _divide(x: Any, y: Any) -> Any:
+    """Return x / y, 0 where y is."""
+    return jnp.where(y == 0, 0, x / jnp.where(y == 0, 1, y))
+
+
+def _multiply(matrices: Any, vectors: Any) -> Any:
+    """Return M_n v_n: (star, P, P) and (star, P) -> (star, P)."""
+    return linalg.dot(matrices, vectors[..., None])[..., 0]

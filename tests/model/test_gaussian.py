@@ -1,0 +1,263 @@
+"""Two ways to the posterior of linear models: the fast one has the answers of the exact one."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+
+import luxscale as lux
+from luxscale.examples.giants import draw_labels, load_emulator, render
+from luxscale.examples.simulate import draw_bad
+from luxscale.model.decoders import LinearMap
+from luxscale.model.inference import Inference
+from luxscale.model.lux import LuxModel, Output, Provenance
+from luxscale.schema import flags
+from luxscale.schema.outputs import OutputSpec, Role
+
+PIXELS, LATENTS, STARS = 3600, 48, 150
+NAMES = ("teff", "logg", "m_h", "c_m")
+PROVENANCE = Provenance(method="none", settings="{}", n_stars=4, training_checksum="", version="0")
+
+
+@pytest.fixture(scope="module")
+def giants():
+    """A model of giants that is made of their principal components."""
+    emulator = load_emulator(PIXELS)
+    known = draw_labels(600, emulator["sample"], np.random.default_rng(5))
+    flux = render(known, emulator).astype(float)
+    rest = flux - flux.mean(0)
+    z = np.linalg.eigh(rest @ rest.T)[1][:, ::-1][:, :LATENTS] * np.sqrt(600)
+    weights = rest.T @ z / 600
+    scatter = 1e-3 + (rest - z @ weights.T).std(0)
+    slopes = np.linalg.lstsq(z, known - known.mean(0), rcond=None)[0].T[: len(NAMES)]
+    outputs = (
+        make_output("label_value label label_err", Role.LABELS, NAMES, slopes, known.mean(0)[:4]),
+        make_output(
+            "flux wavelength flux_ivar",
+            Role.SPECTRUM,
+            tuple((4000 + np.arange(PIXELS)).tolist()),
+            weights,
+            flux.mean(0),
+            scatter,
+        ),
+    )
+    return LuxModel(outputs=outputs, objective=np.zeros(1), provenance=PROVENANCE)
+
+
+def make_output(names, role, coord, weights, offset, scatter=0.0):
+    n = len(coord)
+    is_spectrum = role is Role.SPECTRUM
+    return Output(
+        spec=OutputSpec(*names.split(), role),
+        coord=coord,
+        units=("Angstrom",) if is_spectrum else ("",) * n,
+        attrs=(("medium", "vacuum"),) if is_spectrum else (),
+        map=LinearMap(weights, offset),
+        scatter=np.zeros(n) + scatter,
+        scale=np.sqrt((weights**2).sum(1)),
+        floor=np.zeros(n),
+        used=np.ones(n, bool),
+        bounds=np.outer(np.ones(n), [-np.inf, np.inf]),
+    )
+
+
+def draw(change, seed=1):
+    """Return flux and inverse variance of giants, whose errors are changed before noise is drawn.
+
+    As a survey has them: S/N 30 to 200, variance in proportion to flux, 3% of pixels bad.
+    """
+    rng = np.random.default_rng(seed)
+    emulator = load_emulator(PIXELS)
+    flux = render(draw_labels(STARS, emulator["sample"], rng), emulator).astype(float)
+    snr = np.exp(rng.uniform(np.log(30), np.log(200), (STARS, 1)))
+    good = ~draw_bad(flux.shape, 0.03, rng)
+    ivar = change(good * snr**2 / np.maximum(flux, 0.05), rng)
+    sigma = np.divide(1, np.sqrt(ivar), out=np.zeros_like(ivar), where=ivar > 0)
+    noisy = flux + sigma * rng.standard_normal(flux.shape)
+    return np.where(ivar > 0, noisy, np.nan).astype("f4"), ivar.astype("f4")
+
+
+def keep(ivar, _):
+    return ivar
+
+
+def vary_along_the_spectrum(ivar, rng):
+    """As LAMOST has them: far better in the red, uncertain errors, 9% of pixels bad, any S/N."""
+    curve = 10 ** np.linspace(-1, 0.5, PIXELS) * (1 + 0.3 * np.sin(np.arange(PIXELS) / 300))
+    guess = np.exp(0.2 * rng.standard_normal(ivar.shape))
+    good = ~draw_bad(ivar.shape, 0.06, rng)
+    return ivar * curve * guess * good * 10 ** rng.uniform(-2, 0.5, (STARS, 1))
+
+
+def drop_chips(ivar, rng):
+    edges = [0, 1100, 2300, PIXELS]
+    ivar = ivar.copy()
+    for star in ivar:
+        chip = rng.integers(3)
+        star[edges[chip] : edges[chip + 1]] = 0
+    return ivar
+
+
+def leave_one_pixel(ivar, rng):
+    left = np.zeros_like(ivar)
+    left[np.arange(STARS), rng.integers(PIXELS, size=STARS)] = 1e4
+    return left
+
+
+def scatter_over_six_decades(ivar, rng):
+    return ivar * 10 ** rng.uniform(-4.5, 1.5, ivar.shape)
+
+
+def take_away(ivar, _):
+    return 0 * ivar
+
+
+# how many stars at most go the exact way, and how many at least
+CASES = {
+    keep: (0, 0),
+    vary_along_the_spectrum: (0.02, 0),
+    drop_chips: (1, 0.02),
+    leave_one_pixel: (1, 0.5),
+    scatter_over_six_decades: (1, 0.9),
+    take_away: (0, 0),
+}
+
+
+@pytest.mark.parametrize("change", CASES, ids=lambda change: change.__name__)
+def test_answers_are_those_of_float64(giants, change, float64_reference):
+    flux, ivar = draw(change)
+    got, fell_back = Inference.of(giants).infer_and_count({"flux": flux, "flux_ivar": ivar})
+    expected = float64_reference(giants, "flux", np.nan_to_num(flux), ivar)
+    away = abs(got["label_value"] - expected["value"]) / expected["err"]
+    assert np.quantile(away, 0.999) < 1e-3
+    assert away.max() < 0.01
+    np.testing.assert_allclose(got["label_err"], expected["err"], rtol=0.01)
+    np.testing.assert_allclose(got["chi2"], expected["chi2"], rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(got["n_pixels"], expected["n_pixels"])
+    most, least = CASES[change]
+    assert least <= fell_back / STARS <= most
+
+
+def catalogue(flux, ivar):
+    return xr.Dataset(
+        {"flux": (("star", "wavelength"), flux), "flux_ivar": (("star", "wavelength"), ivar)},
+        coords={
+            "star": [f"s{i}" for i in range(len(flux))],
+            "wavelength": (
+                "wavelength",
+                4000.0 + np.arange(PIXELS),
+                {"units": "Angstrom", "medium": "vacuum"},
+            ),
+        },
+    )
+
+
+def test_a_star_does_not_depend_on_its_company(giants):
+    easy, hard = draw(keep), draw(drop_chips)
+    inference = Inference.of(giants)
+
+    def infer(stars):
+        return inference.infer({"flux": stars[0], "flux_ivar": stars[1]})
+
+    alone = infer([array[:60] for array in easy])
+    mixed = infer([np.concatenate([b[:70], a[:60]]) for a, b in zip(easy, hard, strict=True)])
+    away = (mixed["label_value"][70:] - alone["label_value"]) / alone["label_err"]
+    assert abs(away).max() < 1e-3
+    np.testing.assert_allclose(mixed["label_err"][70:], alone["label_err"], rtol=1e-5)
+    again = infer([array[:60] for array in easy])
+    for name, array in alone.items():
+        np.testing.assert_array_equal(again[name], array)
+
+
+def test_chunks_change_no_more_than_rounding(giants, no_compute):
+    survey = catalogue(*draw(vary_along_the_spectrum))
+    whole = lux.infer(survey, giants)
+    with no_compute():
+        lazy = lux.infer(survey.chunk(star=40), giants)
+    lazy = lazy.compute()
+    assert abs((lazy["label_value"] - whole["label_value"]) / whole["label_err"]).max() < 1e-3
+    np.testing.assert_allclose(lazy["label_err"], whole["label_err"], rtol=1e-5)
+    np.testing.assert_array_equal(lazy["flags"], whole["flags"])
+
+
+def test_latents_that_do_nothing(giants, float64_reference):
+    flux = giants["flux"]
+    weights = flux.map.weights * (np.arange(LATENTS) < 40)
+    idle = dataclasses.replace(flux, map=LinearMap(weights, flux.map.offset))
+    model = dataclasses.replace(giants, outputs=(giants["label_value"], idle))
+    flux, ivar = draw(keep)
+    got, fell_back = Inference.of(model).infer_and_count({"flux": flux, "flux_ivar": ivar})
+    expected = float64_reference(model, "flux", np.nan_to_num(flux), ivar)
+    assert (abs(got["label_value"] - expected["value"]) / expected["err"]).max() < 1e-3
+    np.testing.assert_allclose(got["label_err"], expected["err"], rtol=0.01)
+    assert fell_back == 0
+
+
+def test_covariances_are_those_of_the_errors(giants, float64_reference):
+    flux, ivar = draw(keep)
+    got = lux.infer(catalogue(flux, ivar), giants, covariance=True)
+    expected = float64_reference(giants, "flux", np.nan_to_num(flux), ivar)
+    size = expected["err"][:, :, None] * expected["err"][:, None, :]
+    assert (abs(got["label_cov"].values - expected["label_cov"]) < 0.02 * size).all()
+
+
+def test_latents_have_their_errors(giants, float64_reference):
+    flux, ivar = draw(keep)
+    got = Inference.of_latents(giants).infer({"flux": flux, "flux_ivar": ivar})
+    expected = float64_reference(giants, "flux", np.nan_to_num(flux), ivar)
+    error = np.sqrt(np.diagonal(expected["cov"], axis1=1, axis2=2))
+    assert (abs(got["latent_value"] - expected["latent"]) / error).max() < 0.01
+    np.testing.assert_allclose(got["latent_err"], error, rtol=0.01)
+
+
+def test_values_that_break_the_contract_are_flagged_and_left_out(giants):
+    flux, ivar = draw(keep)
+    clean = Inference.of(giants).infer({"flux": flux, "flux_ivar": ivar * (np.arange(PIXELS) > 9)})
+    ivar[:, :10] = [np.nan, np.inf, -1, -np.inf, 1, 1, 1, np.nan, -1, 1]
+    flux[:, :10] = [1, 1, 1, 1, np.nan, np.inf, -np.inf, np.nan, 1, 1e30]
+    got = Inference.of(giants).infer({"flux": flux, "flux_ivar": ivar})
+    assert (got["flags"] & flags.BIT["invalid_values"] > 0).all()
+    away = (got["label_value"] - clean["label_value"]) / clean["label_err"]
+    assert abs(away).max() < 1e-3
+    np.testing.assert_array_equal(got["n_pixels"], clean["n_pixels"])
+
+
+def test_labels_beside_the_spectrum_and_windows(giants):
+    flux, ivar = draw(keep)
+    data = {"flux": flux, "flux_ivar": ivar}
+    exact = without_components(Inference.of(giants, ["flux", "label_value"]))
+    known = np.tile(giants["label_value"].map.offset, (STARS, 1))
+    data |= {"label_value": known, "label_err": 0.1 * abs(known) + 0.1}
+    both = Inference.of(giants, ["flux", "label_value"]).infer(data)
+    assert_same(both, exact.infer(data))
+    label = dataclasses.replace(giants["label_value"], windows=(("m_h", ((5000.0, 6000.0),)),))
+    windowed = dataclasses.replace(giants, outputs=(label, giants["flux"]))
+    assert_same(
+        Inference.of(windowed).infer(data), without_components(Inference.of(windowed)).infer(data)
+    )
+
+
+def without_components(inference):
+    """Return the same inference by the exact way alone."""
+    designs = inference.problem.designs
+    assert any(d.components is not None for d in designs)
+    plain = tuple(dataclasses.replace(d, components=None) for d in designs)
+    return dataclasses.replace(
+        inference, problem=dataclasses.replace(inference.problem, designs=plain)
+    )
+
+
+def assert_same(got, expected):
+    away = (got["label_value"] - expected["label_value"]) / expected["label_err"]
+    assert abs(away).max() < 2e-3
+    np.testing.assert_allclose(got["label_err"], expected["label_err"], rtol=0.01)
+    np.testing.assert_array_equal(got["n_pixels"], expected["n_pixels"])
+
+
+def test_where_products_are_cheap_there_is_one_way(giants, small_model, monkeypatch):
+    assert Inference.of(giants).problem.designs[0].components is not None
+    assert Inference.of(small_model).problem.designs[0].components is None
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert Inference.of(giants).problem.designs[0].components is None
