@@ -50,29 +50,45 @@ class _Interrupts:
     """Counts Ctrl-C: the first is raised, those that come while the command closes up are not.
 
     Python drops an exception that is raised where none can pass, as in a callback of the garbage
-    collector; the first is raised again until it passes.
+    collector, and a library that is cut off while it loads may crash: the first is raised again, or
+    later, until it has passed.
     """
 
     def __init__(self) -> None:
         self.first = 0.0
-        self._is_lost = False
+        self._is_due = False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         if not self.first:
             self.first = time.monotonic()
+            self._is_due = True
             _silence()
             sys.unraisablehook = self._see_dropped
+        is_late = time.monotonic() - self.first > _CLOSING
+        if self._is_due and not _is_importing(frame):
+            self._is_due = False
             raise KeyboardInterrupt
-        if self._is_lost:
-            self._is_lost = False
-            raise KeyboardInterrupt
-        if time.monotonic() - self.first > _CLOSING:
+        if is_late:
             os._exit(STATUS)
+        if self._is_due:
+            self._come_again()
 
     def _see_dropped(self, dropped: sys.UnraisableHookArgs) -> None:
         if isinstance(dropped.exc_value, KeyboardInterrupt):
-            self._is_lost = True
-            threading.Timer(_PAUSE, _interrupt_main_thread).start()
+            self._is_due = True
+            self._come_again()
+
+    def _come_again(self) -> None:
+        threading.Timer(_PAUSE, _interrupt_main_thread).start()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Return whether a frame is, or was called by, one that loads a module."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _interrupt_main_thread() -> None:

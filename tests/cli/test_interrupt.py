@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import errno
+import importlib
 import os
 import signal
 import subprocess
@@ -328,6 +329,24 @@ def finish(options):
 def without_clocks(path):
     opened = store.open_dataset(path).load().drop_attrs()
     return opened.drop_vars(["seconds", "training_seconds"], errors="ignore")
+
+
+def load_then_wait():
+    importlib.import_module("loading_slowly")
+    time.sleep(60)
+
+
+def test_a_library_that_loads_is_not_cut_off(monkeypatch, tmp_path):
+    """What is written in C may crash, at once or as it is unloaded."""
+    lines = "import os, signal, time", "os.kill(os.getpid(), signal.SIGINT)", "time.sleep(0.3)"
+    (tmp_path / "loading_slowly.py").write_text("\n".join([*lines, "done = True"]))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr("luxscale.cli.interrupt._silence", lambda: None)
+    with foreground(), pytest.raises(click.exceptions.Exit) as ended, end_in_one_line():
+        load_then_wait()
+    assert ended.value.exit_code == STATUS
+    assert sys.modules.pop("loading_slowly").done
 
 
 @pytest.mark.slow
