@@ -21,8 +21,8 @@ import click
 import jax
 import numpy as np
 
+from luxscale.examples.drawing import draw_bad
 from luxscale.examples.giants import draw_labels, load_emulator, render
-from luxscale.examples.simulate import draw_bad
 from luxscale.model import linalg
 from luxscale.model.blocks import Data, run_blocks, weigh_outputs
 from luxscale.model.decoders import LinearMap

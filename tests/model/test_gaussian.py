@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 
 import luxscale as lux
+from luxscale.examples.drawing import draw_bad
 from luxscale.examples.giants import draw_labels, load_emulator, render
-from luxscale.examples.simulate import draw_bad
 from luxscale.model.decoders import LinearMap
 from luxscale.model.inference import Inference
 from luxscale.model.lux import LuxModel, Output, Provenance
