@@ -16,6 +16,7 @@ from luxscale.schema.outputs import is_catalog
 from luxscale.schema.stars import match_stars
 from luxscale.schema.status import find_done
 from luxscale.schema.variables import CATALOG, STAR
+from luxscale.store import describe_kind
 
 LABEL, UNITS = "label", "label_units"
 
@@ -268,9 +269,15 @@ def require_catalog(catalog: xr.Dataset, where: str) -> None:
                 raise InputError(f"{where}: {variable.name!r} {problem}")
         elif variable.required:
             raise InputError(
-                f"{where}: no variable {variable.name!r} ({variable.doc}); give a catalogue "
-                "made by luxscale.label_survey"
+                f"{where}: {_describe_other(catalog)}no variable {variable.name!r} "
+                f"({variable.doc}); give a catalogue made by luxscale.label_survey"
             )
+
+
+def _describe_other(dataset: xr.Dataset) -> str:
+    """Return what a dataset that is no catalogue says that it is; empty if nothing."""
+    said = str(dataset.attrs.get("format", ""))
+    return f"it is {describe_kind(said)}, with " if said.startswith("luxscale-") else ""
 
 
 def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from luxscale.model import linalg
 from luxscale.model.blocks import (
+    BLOCK,
     Data,
     Posterior,
     Target,
@@ -31,6 +32,9 @@ from luxscale.model.jit import compile_program
 from luxscale.model.priors import GaussianPrior
 from luxscale.model.problem import Problem
 from luxscale.model.refine import System, refine
+
+#: Where fewer than this of the first block's stars are well enough described, no other is tried.
+_WORTH_TRYING = 0.5
 
 
 class _Approximate(NamedTuple):
@@ -48,15 +52,25 @@ def solve_stars(
     run = functools.partial(run_blocks, problem=problem, targets=targets, prior=problem.prior)
     if all(d.components is None for d in problem.designs):
         return run(solve_exactly, data=data, n=n, covariance=covariance)
-    found: _Approximate = run(_solve_approximately, data=data, n=n, covariance=covariance)
+    approximate = functools.partial(run, _solve_approximately, covariance=covariance)
+    found: _Approximate = approximate(data=_take(data, slice(BLOCK)), n=min(n, BLOCK))
+    if found.good.mean() < _WORTH_TRYING:
+        exact = run(solve_exactly, data=data, n=n, covariance=covariance)
+        return exact._replace(fell_back=np.ones(n, bool))
+    if n > BLOCK:
+        others = approximate(data=_take(data, slice(BLOCK, None)), n=n - BLOCK)
+        found = jax.tree.map(lambda *parts: np.concatenate(parts), found, others)
     rest = np.flatnonzero(~found.good)
     if not rest.size:
         return found.posterior
-    some = [Data(value[rest], ivar[rest]) for value, ivar in data]
-    exact = run(solve_exactly, data=some, n=rest.size, covariance=covariance)
+    exact = run(solve_exactly, data=_take(data, rest), n=rest.size, covariance=covariance)
     replace = functools.partial(_replace_rows, rest)
     posterior: Posterior = jax.tree.map(replace, found.posterior, exact)
     return posterior._replace(fell_back=~found.good)
+
+
+def _take(data: Sequence[Data], rows: Any) -> list[Data]:
+    return [Data(value[rows], ivar[rows]) for value, ivar in data]
 
 
 def _replace_rows(rows: np.ndarray, whole: np.ndarray, part: np.ndarray) -> np.ndarray:
