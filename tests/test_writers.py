@@ -325,6 +325,17 @@ def test_a_file_of_the_users_is_left_alone(writer):
     assert place.read_text() == "mine"
 
 
+@walk(*WRITERS)
+def test_nothing_is_written_into_a_store(writer, stores):
+    write, place = writer
+    inside = place.parent / "survey.zarr"
+    write_dataset(stores, inside)
+    written = read(inside)
+    with pytest.raises(InputError, match="lies in a survey; choose a path outside of it"):
+        write.func(stores, inside / place.name)
+    assert read(inside) == written
+
+
 @pytest.mark.parametrize("name", REPORTED)
 def test_dasks_report_is_not_written_over_a_file_of_the_users(name, stores, tmp_path):
     (tmp_path / "out.html").write_text("<html>mine</html>")

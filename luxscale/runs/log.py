@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from luxscale.errors import InputError
+from luxscale.store import refuse_within_stores
 
 #: How the lines of a log begin.
 _BEGINNING = b'{"time": "'
@@ -90,6 +91,7 @@ class RunLog:
 
 
 def _open_file(path: Path) -> BinaryIO:
+    refuse_within_stores(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _refuse_other_files(path)

@@ -115,6 +115,7 @@ def open_target(target: _Target, *, progress: bool = True) -> Iterator[OpenRun[_
     InputError
         If the target's path holds something else, or another run is under way into it.
     """
+    store.refuse_within_stores(target.path)
     target.claim()  # before the lock is made, which would lie in somebody else's store
     try:
         with hold_lock(target.path, Progress(target.title, enabled=progress).say) as lock:

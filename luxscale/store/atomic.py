@@ -139,10 +139,26 @@ def _offer_to_replace(path: str | Path, found: str) -> str:
     )
 
 
-def _check_writable(path: str | Path) -> None:
-    """Refuse a place in a local directory that this user may not write to."""
+def refuse_within_stores(path: str | Path) -> None:
+    """Refuse a place within a store of luxscale; other Zarr groups may hold stores.
+
+    Raises
+    ------
+    InputError
+    """
     if s3.is_url(path):
         return
+    for folder in filter(is_store, Path(path).expanduser().absolute().parents):
+        kind = str((read_attributes(folder) or {}).get("format"))
+        if kind.startswith("luxscale-"):
+            raise InputError(f"{path} lies in {describe_kind(kind)}; choose a path outside of it")
+
+
+def _check_writable(path: str | Path) -> None:
+    """Refuse a place in a store, or in a local directory that this user may not write to."""
+    if s3.is_url(path):
+        return
+    refuse_within_stores(path)
     folder = Path(path).expanduser().absolute().parent
     while not folder.exists():
         folder = folder.parent
