@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -176,3 +176,36 @@ def select_stars(dataset: Any, selection: Selection, path: str, **given: Any) ->
             "choose others (--where, --stars)"
         )
     return taken
+
+
+def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how survey files are read."""
+    add_format = click.option(
+        "--format",
+        "file_format",
+        default=None,
+        help="Format of files. [default: the model's, else recognised]",
+    )
+    add_options = click.option(
+        "--option",
+        "options",
+        multiple=True,
+        callback=parse_pairs,
+        metavar="NAME=VALUE",
+        help="An option of the format of files (repeat).",
+    )
+    return add_format(add_options(function))
+
+
+def refuse_options(names: Sequence[str], about: str, others: Sequence[str] = ()) -> None:
+    """Refuse options of the other kind of input, which would have no effect."""
+    ctx = click.get_current_context()
+    typed = click.core.ParameterSource.COMMANDLINE
+    given = []
+    for option in ctx.command.params:
+        name = str(option.name)
+        if name in names and ctx.get_parameter_source(name) is typed:
+            given.append(option.opts[0])
+    given += others
+    if given:
+        raise click.UsageError(f"leave out {', '.join(given)}: of use with {about}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from luxscale.cli.base import JSON, main, show
+from luxscale.cli.base import JSON, file_options, main, refuse_options, show
 from luxscale.errors import InputError
 
 
@@ -42,6 +42,7 @@ def _parse_range(
     help="Catalogue made with the model, whose latents are then not inferred again.",
 )
 @click.option("--model", default=None, help="Model, whose spectrum of a star is drawn too.")
+@file_options
 @click.option(
     "--range",
     "span",
@@ -83,7 +84,11 @@ def plot(
     from luxscale.store import damage
 
     model = None if given["model"] is None else load_model(given["model"])
-    opened = open_stars(survey, model, check="structure")
+    if not Path(survey).expanduser().is_file():
+        refuse_options(("file_format", "options"), "files; a survey says how it was read")
+    opened = open_stars(
+        survey, model, check="structure", format=given["file_format"], options=given["options"]
+    )
     if not stars and not rows:
         if opened.sizes[STAR] != 1:
             names = opened[STAR][:3].values.tolist()

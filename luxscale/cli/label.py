@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from luxscale.cli.base import JSON, QUIET, choose_log, format_count, main, parse_pairs, show
+from luxscale.cli.base import (
+    JSON,
+    QUIET,
+    choose_log,
+    file_options,
+    format_count,
+    main,
+    refuse_options,
+    show,
+)
 from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.errors import InputError
 
@@ -25,20 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out", default=None, help="Catalogue of a survey to write or to continue, a Zarr store."
 )
-@click.option(
-    "--format",
-    "file_format",
-    default=None,
-    help="Format of files. [default: the model's, else recognised]",
-)
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    callback=parse_pairs,
-    metavar="NAME=VALUE",
-    help="An option of the format of files (repeat).",
-)
+@file_options
 @click.option(
     "--given",
     multiple=True,
@@ -87,11 +83,11 @@ def label(
     """
     if out is not None:
         survey = _require_survey(inputs)
-        _refuse_options(("file_format", "options"), "files; a survey says how it was read")
+        refuse_options(("file_format", "options"), "files; a survey says how it was read")
         _label_survey(survey, model, out, cluster=cluster, as_json=as_json, **run)
         return
     _refuse_survey(inputs)
-    _refuse_options(_FOR_SURVEYS, "a survey, whose catalogue --out names", cluster.given)
+    refuse_options(_FOR_SURVEYS, "a survey, whose catalogue --out names", cluster.given)
     from luxscale.cli.label_files import label_files
 
     label_files(
@@ -180,20 +176,6 @@ def _require_survey(inputs: Sequence[str]) -> str:
             "of a survey, which `luxscale ingest` makes of files"
         )
     return inputs[0]
-
-
-def _refuse_options(names: Sequence[str], about: str, others: Sequence[str] = ()) -> None:
-    """Refuse options of the other kind of input, which would have no effect."""
-    ctx = click.get_current_context()
-    typed = click.core.ParameterSource.COMMANDLINE
-    given = []
-    for option in ctx.command.params:
-        name = str(option.name)
-        if name in names and ctx.get_parameter_source(name) is typed:
-            given.append(option.opts[0])
-    given += others
-    if given:
-        raise click.UsageError(f"leave out {', '.join(given)}: of use with {about}")
 
 
 def _guess_saving(plan: Plan, regions: Sequence[Region], workers: int) -> float:

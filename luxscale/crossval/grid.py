@@ -29,6 +29,7 @@ from luxscale.errors import InputError
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.selection import Selection, find_span
 from luxscale.schema.variables import STAR
+from luxscale.training.load import LEAST_MEASURED
 from luxscale.training.methods import (
     LABEL_CLIP,
     check_label_clip,
@@ -179,8 +180,8 @@ def make_grid(
         identity=(),
     )
     for setting in list_settings(axes):
-        least = min(count_share(fewest, dict(setting).get(SHARE, 1.0)), n_features)
-        _check_recipe(grid.find_recipe(setting), least, where)
+        n_left = count_share(fewest, dict(setting).get(SHARE, 1.0))
+        _check_recipe(grid.find_recipe(setting), n_left, n_features, where)
     identity = {
         "survey": compute_checksum(opened, specs, frame),
         "stars": json.dumps(find_span(rows) or selection.text),
@@ -249,9 +250,16 @@ def _check_training(
         chosen.choose_prior(prior)
 
 
-def _check_recipe(recipe: Recipe, least: int, where: str) -> None:
-    """Refuse settings that a method does not have, and more latents than data can carry."""
+def _check_recipe(recipe: Recipe, n_stars: int, n_features: int, where: str) -> None:
+    """Refuse settings that a method does not have, too few stars, and too many latents for data."""
     complete_settings(recipe.method, recipe.settings)
+    if n_stars < LEAST_MEASURED:
+        raise InputError(
+            f"{where}: {n_stars} labelled stars are too few to train on (less a fold, and the "
+            f"least share of a learning curve); at least {LEAST_MEASURED} are needed: take more "
+            "stars, or greater shares (--share)"
+        )
+    least = min(n_stars, n_features)
     if recipe.latent_dim >= least:
         raise InputError(
             f"{where}: {recipe.latent_dim} latents are too many for the stars (less a fold, and "

@@ -75,7 +75,10 @@ def star(
 
 
 def open_stars(
-    survey: Any, model: LuxModel | None, check: Literal["sample", "structure"] = "sample"
+    survey: Any,
+    model: LuxModel | None,
+    check: Literal["sample", "structure"] = "sample",
+    **reading: Any,
 ) -> xr.Dataset:
     """Return a survey that is given as it is, by its path or by that of a survey file.
 
@@ -86,6 +89,8 @@ def open_stars(
         Whose spectra those of a file are to be like.
     check : {"sample", "structure"}
         What to check of a survey that is given by its path.
+    **reading
+        How to read a file: ``format`` and ``options`` of `luxscale.read`.
 
     Raises
     ------
@@ -96,7 +101,7 @@ def open_stars(
         return take_survey(survey, _CALL)
     path = os.fspath(survey)
     if Path(path).expanduser().is_file():
-        return read(path, like=model)
+        return read(path, like=model, **reading)
     return store.open_survey(path, check=check)
 
 

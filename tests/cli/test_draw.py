@@ -34,6 +34,17 @@ def test_the_star_of_a_file_needs_no_name(here):
     assert (here / figure).stat().st_size > 10_000
 
 
+def test_a_file_is_read_as_the_refusal_says(here, small_survey, small_model):
+    medium = small_survey.wavelength.attrs["medium"]
+    other = {"air": "vacuum", "vacuum": "air"}[medium]
+    option = ["--option", f"medium={other}"]
+    shown = luxscale("plot", "x.npz", "--model", "model.zarr", *option, expect=1).output
+    assert f"say --option medium={medium}" in shown
+    luxscale("plot", "x.npz", "--model", "model.zarr", "--option", f"medium={medium}")
+    shown = luxscale("plot", "survey.zarr", "--row", 0, *option, expect=2).output
+    assert "leave out --option: of use with files" in shown
+
+
 def test_a_model_needs_no_catalogue(here):
     luxscale("plot", "survey.zarr", "--row", 1, "--model", "model.zarr", "--out", "with.png")
     luxscale("plot", "survey.zarr", "--row", 1, "--out", "without.png")

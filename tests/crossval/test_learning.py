@@ -132,10 +132,12 @@ def test_what_is_no_learning_curve_is_refused_by_name(small_survey, tmp_path):
         ([0.5, 0.7], "1 among them"),
         ([1.0], "give two or more"),
         ([0.5, 2.0], "numbers above 0"),
-        ([0.05, 1.0], "4 latents are too many .* least share .* choose fewer than 2, or greater"),
+        ([0.05, 1.0], "2 labelled stars are too few .* least share .* 10 are needed: .*greater"),
     ):
         with pytest.raises(InputError, match=message):
             cv.make_grid(tmp_path / "s.zarr", tmp_path / "c.zarr", latent_dims=[4], shares=shares)
+    with pytest.raises(InputError, match="20 latents are too many .* choose fewer than .* greater"):
+        cv.make_grid(tmp_path / "s.zarr", tmp_path / "c.zarr", latent_dims=[20], shares=[0.4, 1.0])
 
 
 def test_a_figure_is_of_a_learning_curve(small_survey, tmp_path):
