@@ -115,28 +115,15 @@ def compile_program(**jit_options: Any) -> Callable[[Callable], Callable]:
             _Process.has_computed = True
             with _ONE_AT_A_TIME, use_one_blas_thread():
                 if not _CONFIG.jax_enable_x64 or _is_float64():
-                    return _complete(compiled, args, kwargs)
+                    return jax.block_until_ready(compiled(*args, **kwargs))
                 # arrays of JAX keep float64 where numpy's become float32
                 args, kwargs = jax.tree.map(_leave_jax, (args, kwargs))
                 with _set_float64(False):
-                    return _complete(compiled, args, kwargs)
+                    return jax.block_until_ready(compiled(*args, **kwargs))
 
         return run
 
     return decorate
-
-
-def _complete(compiled: Callable, args: Any, kwargs: Any) -> Any:
-    """Run a program to its end; once more where it may be a kept one that is damaged."""
-    try:
-        return jax.block_until_ready(compiled(*args, **kwargs))
-    except Exception as error:
-        if not programs.are_open(_CONFIG):
-            raise
-        programs.forget_programs(_CONFIG)
-        result = jax.block_until_ready(compiled(*args, **kwargs))
-        programs.tell_forgotten(_CONFIG, error)
-        return result
 
 
 def _leave_jax(leaf: Any) -> Any:

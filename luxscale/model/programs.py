@@ -9,8 +9,8 @@ import contextlib
 import hashlib
 import os
 import platform
-import shutil
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,26 @@ from typing import Any
 #: where it is not set, or empty, none are kept.
 PROGRAMS = "LUXSCALE_PROGRAMS"
 
-#: Bytes of all programs from which on they are made anew.
+#: Bytes of all programs from which on the oldest half is removed.
 _MOST_BYTES = 2**30
 
-#: Where Linux says what a processor can do.
+#: Ends of the names of programs, and of those that are being written.
+_COMPLETE, _PARTIAL = ".program", ".partial"
+
+#: Where Linux says what a processor is and can do, and the words for it.
 _CPU = Path("/proc/cpuinfo")
+_CPU_WORDS = ("vendor_id", "cpu family", "model", "flags", "CPU", "Features")
+
+#: Bits of the mode of a directory into which others than its owner may write.
+_OTHERS_WRITE = 0o022
 
 
 def keep_programs() -> None:
     """Have this process, and the workers that it starts, keep programs; unless told otherwise."""
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    os.environ.setdefault(PROGRAMS, str(Path(cache).expanduser() / "luxscale"))
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    # a user without a home has no such directory
+    root = str(Path(cache, "luxscale")) if Path(cache).is_absolute() else ""
+    os.environ.setdefault(PROGRAMS, root)
 
 
 def open_programs(config: Any) -> None:
@@ -48,65 +57,130 @@ def open_programs(config: Any) -> None:
     root = os.environ.get(PROGRAMS)
     if not root or config.jax_compilation_cache_dir:
         return
-    place = Path(root) / f"jax-{version('jaxlib')}-{_describe_processor()}"
+    place = Path(root).absolute() / f"jax-{version('jaxlib')}-{_describe_processor()}"
     try:
-        if _count_bytes(Path(root)) > _MOST_BYTES:
-            shutil.rmtree(root)
-        place.mkdir(parents=True, exist_ok=True)
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise PermissionError(f"[Errno 13] Permission denied: '{place}'")
+        _make_private(place)
+        _remove_old(place.parent)
     except OSError as error:
-        _say(f"compiled programs cannot be kept ({error}); set {PROGRAMS} to another directory")
-        os.environ[PROGRAMS] = ""  # the workers need not say it too
+        _say_unkept(error)
         return
-    config.update("jax_compilation_cache_dir", str(place))
+    from jax._src import compilation_cache
+
+    # JAX's own would show others what is half written, and run what is damaged
+    compilation_cache._cache = Programs(place)  # type: ignore[assignment]
     config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    # JAX would warn of a damaged program whenever it is read, and leave it there
-    config.update("jax_raise_persistent_cache_errors", True)
 
 
-def are_open(config: Any) -> bool:
-    """Return whether this process reads and writes programs by `open_programs`."""
-    root, place = os.environ.get(PROGRAMS), config.jax_compilation_cache_dir
-    if not (root and place and config.jax_enable_compilation_cache):
-        return False
-    return Path(root) in Path(place).parents
+class Programs:
+    """The programs in a directory: files that begin with a checksum, and appear when complete.
+
+    What JAX asks of its cache. Any of them may go at any time.
+
+    Parameters
+    ----------
+    place : Path
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._path = place
+        self._is_kept = True
+        self._has_told = False
+
+    def get(self, key: str) -> bytes | None:
+        """Return a program; None if there is none, or it is damaged."""
+        file = self._path / f"{key}{_COMPLETE}"
+        try:
+            content = file.read_bytes()
+        except OSError:
+            return None
+        size = hashlib.sha256().digest_size
+        program = content[size:]
+        if content[:size] == hashlib.sha256(program).digest():
+            return program
+        with contextlib.suppress(OSError):
+            file.unlink()
+        if not self._has_told:
+            self._has_told = True
+            _say(f"a compiled program in {self._path} is damaged; it is compiled again")
+        return None
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keep a program."""
+        if not self._is_kept:
+            return
+        try:
+            _make_private(self._path)  # again, where somebody removed it
+            _write(self._path / f"{key}{_COMPLETE}", hashlib.sha256(value).digest() + value)
+        except OSError as error:
+            self._is_kept = False
+            _say_unkept(error)
 
 
-def forget_programs(config: Any) -> None:
-    """Remove the programs of processes like this one, and keep no more."""
-    from jax.experimental.compilation_cache import compilation_cache
+def _make_private(place: Path) -> None:
+    """Make a directory and that above it, which nobody else may write to: programs are run.
 
-    config.update("jax_enable_compilation_cache", False)
-    compilation_cache.reset_cache()
-    with contextlib.suppress(OSError):
-        shutil.rmtree(config.jax_compilation_cache_dir)
+    Raises
+    ------
+    OSError
+    """
+    for folder in (place.parent, place):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+        if found.st_uid != os.getuid() or found.st_mode & _OTHERS_WRITE:
+            raise PermissionError(f"{folder} is not this user's alone to write to")
 
 
-def tell_forgotten(config: Any, error: Exception) -> None:
-    """Say that programs were made anew."""
-    reason = (str(error).splitlines() or [""])[0]
-    _say(
-        f"a compiled program in {config.jax_compilation_cache_dir} cannot be read or written "
-        f"({type(error).__name__}: {reason}); those there were removed, and are compiled again"
-    )
+def _write(file: Path, content: bytes) -> None:
+    """Write a file that appears when it is complete.
+
+    Raises
+    ------
+    OSError
+    """
+    descriptor, name = tempfile.mkstemp(suffix=_PARTIAL, dir=file.parent)
+    try:
+        with open(descriptor, "wb") as made:
+            made.write(content)
+        os.replace(name, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _remove_old(root: Path) -> None:
+    """Remove the oldest programs where all take too many bytes; others may do so meanwhile."""
+    found = []
+    for file in root.glob("jax-*/*"):
+        if file.suffix in (_COMPLETE, _PARTIAL):
+            with contextlib.suppress(FileNotFoundError):
+                about = file.stat()
+                found.append((about.st_mtime, about.st_size, file))
+    total = sum(size for _, size, _ in found)
+    if total <= _MOST_BYTES:
+        return
+    for _, size, file in sorted(found):
+        file.unlink(missing_ok=True)
+        total -= size
+        if total <= _MOST_BYTES // 2:
+            return
 
 
 def _describe_processor() -> str:
-    """Return a name for what the processor can do and how many threads programs have."""
-    can = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):
-        lines = _CPU.read_text().splitlines()
-        can = next(line for line in lines if line.startswith(("flags", "Features")))
+    """Return a name for the processor, what it can do, and how many threads programs have."""
+    about = [platform.machine(), platform.processor(), os.environ.get("XLA_FLAGS", "")]
+    with contextlib.suppress(OSError):
+        first, _, _ = _CPU.read_text().partition("\n\n")
+        about += [line for line in first.splitlines() if line.startswith(_CPU_WORDS)]
     affinity = getattr(os, "sched_getaffinity", None)
     available = len(affinity(0)) if affinity else os.cpu_count() or 1
     threads = os.environ.get("NPROC") or str(available)
-    words = f"{platform.machine()} {can} {os.environ.get('XLA_FLAGS', '')}"
-    return f"{hashlib.sha256(words.encode()).hexdigest()[:12]}-{threads}"
+    return f"{hashlib.sha256(' '.join(about).encode()).hexdigest()[:12]}-{threads}"
 
 
-def _count_bytes(root: Path) -> int:
-    return sum(file.stat().st_size for file in root.glob("*/*"))
+def _say_unkept(error: OSError) -> None:
+    _say(f"compiled programs cannot be kept ({error}); set {PROGRAMS} to another directory")
+    os.environ[PROGRAMS] = ""  # workers that start from now on need not say it too
 
 
 def _say(text: str) -> None:
