@@ -316,6 +316,8 @@ def _check_stars(catalog: Source, survey: Source, block: int) -> None:
     advice = "give the survey that the catalogue was made of, with its stars in the same order"
     if theirs is None or theirs.shape != ours.shape:
         n_theirs = 0 if theirs is None else theirs.size
+        if n_theirs > ours.size:
+            advice = f"if it has grown, run the same `luxscale label` again first; else {advice}"
         raise InputError(
             f"{survey.where}: it names {n_theirs:,} stars, the catalogue {ours.size:,}; {advice}"
         )

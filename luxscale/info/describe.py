@@ -132,7 +132,7 @@ def _describe_catalog(path: str | Path) -> dict[str, Any]:
 def _describe_growth(catalog: xr.Dataset) -> dict[str, Any]:
     """Return how many stars the survey had when they were labelled, each time it had grown."""
     grown = np.atleast_1d(catalog.attrs.get(GROWN, [])).tolist()
-    return {"grown_from": grown} if grown else {}
+    return {"grown_from": grown[:-1]} if grown else {}
 
 
 #: Names of the axes of a grid where all their values are listed.

@@ -171,6 +171,7 @@ class Catalogue:
             pending = self.list_pending()
             if pending:
                 record_marks(self.group, marks)
+                self.group.attrs["complete"] = 0
                 self._record_version()
         return pending
 
@@ -271,13 +272,14 @@ class Catalogue:
         return marks, compare_marks(self.survey, self.path, marks, done)
 
     def _forget(self, changed: np.ndarray) -> None:
-        """Mark stars whose data changed as not done."""
+        """Mark stars whose data changed as not done, on the disk before the new marks are."""
         self.n_changed = int(changed.sum())
         status = store.open_array(self.group, "status")
         for block in iterate_blocks(changed.size, self.plan.chunk):
             if changed[block].any():
                 found = np.asarray(status[block])
                 status[block] = np.where(changed[block], NOT_DONE, found).astype(found.dtype)
+                flush_chunks(self.group, ["status"], block.start, block.stop)
 
     def _read_marks(self) -> dict[str, np.ndarray]:
         """Return the marks of each chunk of what a run reads, by variable."""

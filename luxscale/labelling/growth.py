@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import numpy as np
 import zarr
@@ -15,7 +16,7 @@ from luxscale.schema.variables import STAR
 from luxscale.store import damage
 from luxscale.store.chunks import get_chunk_rows
 
-#: Attribute of a catalogue whose survey has grown: how many stars it had before, each time.
+#: Attribute of a catalogue whose survey has grown: how many stars it had at first, and each time.
 GROWN = "grown"
 
 
@@ -35,7 +36,9 @@ def describe_survey(plan: Plan, before: str) -> list[str]:
     """
     group = store.open_group(plan.catalog, "r")
     status = store.open_array(group, "status")
-    n_before, rows = status.shape[0], get_chunk_rows(status)
+    rows = get_chunk_rows(status)
+    # a run that was killed may not have made room yet for the stars that the checksum is of
+    n_before = _read_sizes(group)[-1]
     if n_before < plan.n_stars and plan.compute_checksum(n_before) == before:
         if rows == plan.chunk:
             return []
@@ -54,7 +57,7 @@ def make_room(group: zarr.Group, plan: Plan) -> int:
     n_before = store.open_array(group, "status").shape[0]
     identity = dict(plan.identity)
     if unpack_attribute(group.attrs["identity"]) != identity:
-        grown = [*group.attrs.get(GROWN, []), n_before]  # type: ignore[misc]
+        grown = [*_read_sizes(group), plan.n_stars]
         group.attrs.update({GROWN: grown, "complete": 0, "identity": pack_attribute(identity)})
     filled = damage.list_filled(group)
     # ``status`` last: it says how far this has come
@@ -68,3 +71,9 @@ def make_room(group: zarr.Group, plan: Plan) -> int:
         if there.size < stars.size and np.array_equal(there, stars[: there.size]):
             write_stars(group, stars)
     return plan.n_stars - n_before
+
+
+def _read_sizes(group: zarr.Group) -> list[int]:
+    """Return how many stars the survey had at first, and each time that it had grown."""
+    sizes: Any = group.attrs.get(GROWN)
+    return sizes or [store.open_array(group, "status").shape[0]]

@@ -20,11 +20,15 @@ _COMMENT = (
 )
 
 
+#: End of the name of marks that take the place of others, of another number of chunks.
+_NEXT = ".next"
+
+
 def record_marks(catalogue: zarr.Group, marks: dict[str, np.ndarray], *, new: bool = False) -> None:
     """Write the marks of each variable into a catalogue.
 
-    Each array is one chunk, written in place: a run that is killed meanwhile leaves the old marks
-    or the new.
+    A run that is killed meanwhile leaves the old marks or the new: each array is one chunk, written
+    in place, or first beside it where the survey has more chunks.
 
     Parameters
     ----------
@@ -32,16 +36,41 @@ def record_marks(catalogue: zarr.Group, marks: dict[str, np.ndarray], *, new: bo
     marks : dict of str to array, (chunk, 2)
         By variable of the survey.
     new : bool
-        Whether to replace those that are there.
+        Whether the catalogue is being made, and has none.
     """
     group = catalogue.require_group(store.RUN)
     for name, values in marks.items():
-        if new or name not in group or store.open_array(group, name).shape != values.shape:
-            group.create_array(name, data=values, chunks=values.shape, overwrite=True)
-        else:
+        if new:
+            _create(group, name, values)
+            continue
+        if name + _NEXT in group:
+            _take_over(group, name)
+        if name in group and store.open_array(group, name).shape == values.shape:
             store.open_array(group, name)[:] = values
+        else:
+            _create(group, name + _NEXT, values)
+            _take_over(group, name)
     if new:
         group.attrs["comment"] = _COMMENT
+
+
+def _create(group: zarr.Group, name: str, values: np.ndarray) -> None:
+    group.create_array(name, data=values, chunks=values.shape, overwrite=True)
+
+
+def _take_over(group: zarr.Group, name: str) -> None:
+    """Put marks in the place that they were written beside, if they are whole."""
+    if _is_whole(group, name + _NEXT):
+        _create(group, name, np.asarray(store.open_array(group, name + _NEXT)[:]))
+    del group[name + _NEXT]
+
+
+def _is_whole(group: zarr.Group, name: str) -> bool:
+    """Return whether marks are there; Zarr reads a chunk that is not as zeros."""
+    if name not in group:
+        return False
+    n_chunks = store.open_array(group, name).shape[0]
+    return bool(read_sizes(group, name, 0, n_chunks).min() > 0)
 
 
 def load_marks(path: str, group: zarr.Group, name: str) -> np.ndarray | None:
@@ -61,12 +90,12 @@ def load_marks(path: str, group: zarr.Group, name: str) -> np.ndarray | None:
     InputError
         If they cannot be read.
     """
-    if name not in group:
+    place = name + _NEXT if _is_whole(group, name + _NEXT) else name
+    if place not in group:
         return None
-    array = store.open_array(group, name)
+    array = store.open_array(group, place)
     ((_, _, found),) = damage.read_pieces(array, 0, array.shape[0])
-    # Zarr reads a chunk that is not there as zeros
-    if read_sizes(group, name, 0, array.shape[0]).min() <= 0:
+    if not _is_whole(group, place):
         found = "it is not there"
     if isinstance(found, str):
         kept = f"{store.RUN}/{name}"

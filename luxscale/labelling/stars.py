@@ -16,8 +16,11 @@ STAR_ENCODING: dict[str, Any] = {"compressors": store.make_codecs(np.dtype(np.ui
 
 
 def read_stars(plan: Plan) -> np.ndarray:
-    """Return the stars of the survey, as they are written: (star,), int64 or object."""
-    stars: np.ndarray = store.open_dataset(plan.survey)[STAR].values
+    """Return the stars of the survey, as they are written: (star,), int64 or object.
+
+    Those that it got since it was planned are left out.
+    """
+    stars: np.ndarray = store.open_dataset(plan.survey)[STAR].values[: plan.n_stars]
     return stars if stars.dtype.kind in "iu" else stars.astype(object)
 
 

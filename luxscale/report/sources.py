@@ -272,7 +272,13 @@ def _open_survey(path: str | Path, catalog: xr.Dataset, catalog_where: str) -> x
     survey = store.open_survey(path, check="structure")
     with damage.explain_damage(str(path)):
         stars = np.asarray(survey[STAR].values)
-    if stars.size != catalog.sizes[STAR] or not np.array_equal(stars, catalog[STAR].values):
+    n_more = stars.size - catalog.sizes[STAR]
+    if n_more > 0 and np.array_equal(stars[:-n_more], catalog[STAR].values):
+        raise InputError(
+            f"{path}: has {n_more:,} stars behind those of {catalog_where}; run the same `luxscale "
+            "label` again, which labels them, or give none (--survey)"
+        )
+    if n_more or not np.array_equal(stars, catalog[STAR].values):
         raise InputError(
             f"{path}: its stars are not those of {catalog_where}, in the same order; give the "
             "survey that was labelled"

@@ -1,5 +1,6 @@
 """Catalogues grow with their surveys: what is new or changed is labelled, the rest stays."""
 
+import contextlib
 import shutil
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_new_stars_are_labelled_and_the_others_stay(grown, model, tmp_path):
         assert kept
         assert all(before[path] == after[path] for path in kept)
     attributes = zarr.open_group(catalog, mode="r").attrs
-    assert attributes["grown"] == [70]
+    assert attributes["grown"] == [70, 110]
     assert attributes["complete"] == 1
 
 
@@ -162,7 +163,7 @@ def test_growing_is_taken_up_wherever_it_was_cut_off(grown, model, tmp_path, mon
     assert label(survey, model, catalog).n_run == 50
     label(survey, model, tmp_path / "new.zarr")
     assert_same(catalog, tmp_path / "new.zarr")
-    assert zarr.open_group(catalog, mode="r").attrs["grown"] == [70]
+    assert zarr.open_group(catalog, mode="r").attrs["grown"] == [70, 110]
 
 
 def test_a_dry_run_says_how_much_is_new_and_changes_nothing(grown, model):
@@ -249,3 +250,77 @@ def test_a_catalogue_whose_chunks_leave_no_room_is_refused(grown, model):
     )
     with pytest.raises(lux.InputError, match=r"another layout \(chunks of 70 stars"):
         label(survey, model, catalog)
+
+
+class Cut(Exception):
+    pass
+
+
+def cut(*args, **options):
+    raise Cut
+
+
+@pytest.mark.parametrize("target", ["damage.list_filled", "write_stars"])
+def test_a_survey_that_grows_again_after_growing_was_cut_off(
+    survey, stars, model, tmp_path, monkeypatch, target
+):
+    catalog = tmp_path / "catalog.zarr"
+    label(survey, model, catalog)
+    append(survey, stars.isel(star=slice(70, 90)))
+    with monkeypatch.context() as patched:
+        patched.setattr(f"luxscale.labelling.growth.{target}", cut)
+        with contextlib.suppress(Cut):
+            label(survey, model, catalog)
+    append(survey, stars.isel(star=slice(90, None)))
+    label(survey, model, catalog)
+    label(survey, model, tmp_path / "new.zarr")
+    assert_same(catalog, tmp_path / "new.zarr")
+    assert describe(catalog)["grown_from"] == [70, 90]
+
+
+@pytest.mark.parametrize("moment", ["made", "written"])
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_marks_are_taken_up_wherever_their_writing_was_cut_off(
+    grown, model, tmp_path, monkeypatch, moment, number
+):
+    survey, catalog = grown
+    made = []
+
+    def create(group, name, before=zarr.Group.create_array, **options):
+        if group.basename != store.RUN:
+            return before(group, name, **options)
+        made.append(name)
+        if len(made) <= number:
+            return before(group, name, **options)
+        if moment == "made":
+            values = options.pop("data")
+            before(group, name, shape=values.shape, dtype=values.dtype, **options)
+        else:
+            before(group, name, **options)
+        raise Cut
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zarr.Group, "create_array", create)
+        with pytest.raises(Cut):
+            label(survey, model, catalog)
+    flux = zarr.open_group(survey, mode="r+")["flux"]
+    flux[25] = flux[25] * np.float32(1.01)
+    assert label(survey, model, catalog).n_run == 50 + CHUNK
+    label(survey, model, tmp_path / "new.zarr")
+    assert_same(catalog, tmp_path / "new.zarr")
+    assert not list((catalog / store.RUN).glob("*.next"))
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_survey_that_grows_while_a_run_begins(survey, stars, model, tmp_path, is_new):
+    catalog = tmp_path / "catalog.zarr"
+    plan = make_plan(survey, model, catalog, region_stars=CHUNK)
+    if not is_new:
+        Catalogue(plan).create()
+    append(survey, stars.isel(star=slice(70, 110)))
+    begin = Catalogue(plan).create if is_new else Catalogue(plan).resume
+    assert len(begin()) == 4
+    assert store.open_dataset(catalog).sizes["star"] == 70
+    assert label(survey, model, catalog).n_run == 110
+    label(survey, model, tmp_path / "new.zarr")
+    assert_same(catalog, tmp_path / "new.zarr")
