@@ -92,4 +92,6 @@ def _keep_bits(values: np.ndarray) -> np.ndarray:
     is_odd = (bits >> dropped) & np.uint32(1)
     kept = (bits + half + is_odd) >> dropped << dropped
     rounded: np.ndarray = kept.view(np.float32)
-    return np.where(np.isfinite(values) & np.isfinite(rounded), rounded, values)
+    # of the smallest numbers, and those that would overflow, the last bits count
+    is_normal = (values >= np.finfo(np.float32).tiny) & np.isfinite(rounded)
+    return np.where(np.isfinite(values) & is_normal, rounded, values)

@@ -133,3 +133,10 @@ def test_files_are_rounded_on_request(tmp_path):
         ingest("apstar", [FILE], survey, progress=False)
     told = CliRunner().invoke(main, ["info", str(survey)])
     assert "rounded" in told.output and "flux to 0.01 of its error, ivar to 1%" in told.output
+
+
+def test_the_smallest_weights_stay():
+    ivar = np.float32([[1e-45, 1e-40, 1e-38, 3e38]])
+    _, weights = round_spectra(np.ones_like(ivar), ivar, 0.5)
+    np.testing.assert_array_equal(weights[:, :3], ivar[:, :3])
+    np.testing.assert_allclose(weights, ivar, rtol=2.0**-7)
