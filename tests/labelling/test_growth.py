@@ -8,7 +8,7 @@ import pytest
 import zarr
 
 import luxscale as lux
-from luxscale import store
+from luxscale import report, store
 from luxscale.info.describe import describe
 from luxscale.labelling import growth
 from luxscale.labelling.catalogue import Catalogue
@@ -187,6 +187,14 @@ def test_stars_whose_data_changed_are_labelled_again(grown, stars, model, tmp_pa
     label(survey, model, tmp_path / "new.zarr")
     assert_same(catalog, tmp_path / "new.zarr")
     assert label(survey, model, catalog).n_run == 0
+
+
+def test_readers_of_a_survey_that_has_grown_say_what_to_do(grown, tmp_path):
+    survey, catalog = grown
+    with pytest.raises(lux.InputError, match="has 40 stars behind those of .*`luxscale label`"):
+        report.write_report(catalog, tmp_path / "r.html", survey=survey, progress=False)
+    with pytest.raises(lux.InputError, match="110 stars, the catalogue 70; if it has grown"):
+        lux.to_table(catalog, survey=survey, columns=["star"])
 
 
 def test_a_run_says_how_many_stars_are_new(grown, model, capsys):
