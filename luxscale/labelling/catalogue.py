@@ -126,7 +126,8 @@ class Catalogue:
         described = []
         for name in changed:
             if name == "survey":
-                described += describe_survey(self.plan, before[name])
+                with damage.explain_damage(self.path):
+                    described += describe_survey(self.plan, before[name])
             elif name == "model":
                 described.append(name)
             else:
@@ -162,7 +163,7 @@ class Catalogue:
             If data of stars that are done are not there any more.
         CannotWrite
         """
-        with store.explain_writing(self.path):
+        with store.explain_writing(self.path), damage.explain_damage(self.path):
             self.n_added = make_room(self.group, self.plan)
         self.repair()
         marks, changed = self._compare_input(self.list_pending())

@@ -98,6 +98,8 @@ def make_design(output: Output, search: bool) -> Design:
 
 def add_components(design: Design, heads: Sequence[Head]) -> Design:
     """Return the design with the components of its normal matrices, if they make it faster."""
+    if not heads:
+        return design
     labels = np.concatenate([h.map.weights / h.spread[:, None] for h in heads])
     n_features, latent_dim = design.weights.shape
     if not is_worthwhile(n_features, latent_dim, len(labels)):
