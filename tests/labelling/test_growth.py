@@ -134,7 +134,7 @@ def test_a_catalogue_of_less_than_a_chunk_grows(stars, model, tmp_path):
 def test_growing_is_taken_up_wherever_it_was_cut_off(grown, model, tmp_path, monkeypatch, moment):
     survey, catalog = grown
 
-    class Cut(Exception):
+    class Cut(BaseException):
         pass
 
     resized = []
@@ -260,7 +260,7 @@ def test_a_catalogue_whose_chunks_leave_no_room_is_refused(grown, model):
         label(survey, model, catalog)
 
 
-class Cut(Exception):
+class Cut(BaseException):
     pass
 
 
