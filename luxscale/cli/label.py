@@ -197,6 +197,7 @@ def _show_estimate(plan: Plan, cluster: Cluster, as_json: bool) -> None:
     time = f"{todo.seconds:,.0f} s on {todo.cores} cores, {todo.core_seconds:,.0f} s on one"
     lines = [
         f"to do     {todo.stars:,} of {format_count(plan.n_stars, 'star')}, in {regions}",
+        f"grown     {todo.new_stars:,} stars are new, the data of {todo.changed_stars:,} changed",
         f"to read   {read:,.3g} GB",
         f"to write  {write:,.3g} GB before compression",
         f"memory    {memory:.2f} GB a worker",

@@ -56,7 +56,8 @@ class Catalogue:
     damaged : list of Damage
         Chunks that `resume` found damaged, to be done again.
     n_added, n_changed : int
-        Stars that `resume` found new in the survey, and those whose data changed.
+        Stars that `resume` or `preview_pending` found new in the survey, and those whose data
+        changed.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -246,8 +247,11 @@ class Catalogue:
         """
         if not self.claim():
             return self.plan.regions
+        with damage.explain_damage(self.path):
+            there = store.open_array(store.open_group(self.path, "r"), "status").shape[0]
         pending = self.list_pending()
         _, changed = self._compare_input(pending)
+        self.n_added, self.n_changed = self.plan.n_stars - there, int(changed.sum())
         return self._list_regions((self.read_status() != DONE) | changed)
 
     def _compare_input(self, pending: Sequence[Region]) -> tuple[dict[str, np.ndarray], np.ndarray]:

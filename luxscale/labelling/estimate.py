@@ -40,6 +40,8 @@ class Estimate:
     ----------
     stars, regions : int
         That are pending.
+    new_stars, changed_stars : int
+        Those that the survey had not when the catalogue was made, and those whose data changed.
     region_stars : int
         Stars in a region.
     read_bytes : int
@@ -56,6 +58,8 @@ class Estimate:
     """
 
     stars: int
+    new_stars: int
+    changed_stars: int
     regions: int
     region_stars: int
     read_bytes: int
@@ -115,6 +119,8 @@ def estimate_run(plan: Plan, cores: int | None = None) -> Estimate:
     region_bytes = plan.region_stars * _count_input_bytes(catalogue)
     return Estimate(
         stars=stars,
+        new_stars=catalogue.n_added,
+        changed_stars=catalogue.n_changed,
         regions=len(pending),
         region_stars=plan.region_stars,
         read_bytes=_count_stored_bytes(catalogue, pending),

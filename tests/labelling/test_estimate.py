@@ -140,7 +140,8 @@ def test_a_dry_run_counts_stars_whose_data_changed(stores, tmp_path):
     flux[100:] = flux[100:] * np.float32(1.5)  # not done yet
     assert estimate_run(plan).regions == 2
     flux[20:40] = flux[20:40] * np.float32(1.5)
-    assert estimate_run(plan).regions == 3
+    todo = estimate_run(plan)
+    assert (todo.regions, todo.new_stars, todo.changed_stars) == (3, 0, 20)
 
 
 def test_workers_save_time_on_many_stars_alone(small_model):

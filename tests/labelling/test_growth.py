@@ -171,6 +171,7 @@ def test_a_dry_run_says_how_much_is_new_and_changes_nothing(grown, model):
     before = read_files(catalog)
     todo = estimate_run(make_plan(survey, model, catalog, region_stars=CHUNK))
     assert (todo.stars, todo.regions) == (50, 3)
+    assert (todo.new_stars, todo.changed_stars) == (40, 0)
     assert read_files(catalog) == before
 
 
