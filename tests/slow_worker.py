@@ -17,7 +17,7 @@ from luxscale.model.inference import Inference
 
 def dask_setup(worker):
     """Change what tasks of this process do."""
-    write, infer = zarr.Array.__setitem__, Inference.infer
+    write, infer = zarr.Array.__setitem__, Inference.infer_and_count
 
     def write_slowly(array, *item):
         time.sleep(float(os.environ["SLOW_WRITE"]))
@@ -30,4 +30,4 @@ def dask_setup(worker):
             raise MemoryError(error.strerror) from error
         return infer(*arguments)
 
-    zarr.Array.__setitem__, Inference.infer = write_slowly, infer_in_more
+    zarr.Array.__setitem__, Inference.infer_and_count = write_slowly, infer_in_more
