@@ -289,5 +289,6 @@ FORMATS = (
         options=_OPTIONS,
         velocities=True,
         pattern=("med-*.fits",),
+        tried="real",
     ),
 )
