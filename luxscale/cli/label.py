@@ -195,9 +195,11 @@ def _show_estimate(plan: Plan, cluster: Cluster, as_json: bool) -> None:
     read, write = todo.read_bytes / 1e9, todo.write_bytes / 1e9
     memory = todo.worker_bytes / 1e9
     time = f"{todo.seconds:,.0f} s on {todo.cores} cores, {todo.core_seconds:,.0f} s on one"
-    lines = [
-        f"to do     {todo.stars:,} of {format_count(plan.n_stars, 'star')}, in {regions}",
-        f"grown     {todo.new_stars:,} stars are new, the data of {todo.changed_stars:,} changed",
+    lines = [f"to do     {todo.stars:,} of {format_count(plan.n_stars, 'star')}, in {regions}"]
+    if todo.new_stars or todo.changed_stars:
+        new, changed = f"{todo.new_stars:,}", f"{todo.changed_stars:,}"
+        lines.append(f"grown     {new} stars are new, the data of {changed} changed")
+    lines += [
         f"to read   {read:,.3g} GB",
         f"to write  {write:,.3g} GB before compression",
         f"memory    {memory:.2f} GB a worker",

@@ -15,14 +15,14 @@ import zarr
 
 from luxscale import store
 from luxscale.errors import InputError, RunError
-from luxscale.labelling.growth import describe_survey, make_room
+from luxscale.labelling.growth import describe_changes, make_room
 from luxscale.labelling.layout import FORMAT, lay_out
 from luxscale.labelling.marks import compare_marks, record_marks
 from luxscale.labelling.plan import Plan, Region
 from luxscale.labelling.stars import find_wrong_stars, read_stars, write_stars
 from luxscale.model.inference import Inference, Result, describe_results
 from luxscale.model.lux import LuxModel
-from luxscale.runs.target import check_place, clear_place, list_changed
+from luxscale.runs.target import check_place, clear_place
 from luxscale.schema import flags
 from luxscale.schema.attributes import pack_attribute, unpack_attribute
 from luxscale.schema.blocks import iterate_blocks
@@ -116,24 +116,8 @@ class Catalogue:
             kind="catalogue",
             store_format=FORMAT,
             identity=dict(self.plan.identity),
-            describe_changes=self._describe_changes,
+            describe_changes=functools.partial(describe_changes, self.plan),
         )
-
-    def _describe_changes(self, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-        """Return what is not as it was, settings with their values; more stars are no change."""
-        changed = list_changed(before, now)
-        if "given" in changed:  # what counts of a survey are the outputs that are given
-            changed = [name for name in changed if name != "survey"]
-        described = []
-        for name in changed:
-            if name == "survey":
-                with damage.explain_damage(self.path):
-                    described += describe_survey(self.plan, before[name])
-            elif name == "model":
-                described.append(name)
-            else:
-                described.append(f"{name} ({before.get(name)}, now {now.get(name)})")
-        return described
 
     def create(self) -> tuple[Region, ...]:
         """Write metadata, coordinates and identity; return all regions as pending."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import zarr
 
 from luxscale import store
 from luxscale.labelling.plan import Plan
-from luxscale.labelling.stars import describe_other_stars, read_stars, write_stars
+from luxscale.labelling.stars import (
+    describe_other_stars,
+    is_beginning,
+    read_identifiers,
+    read_stars,
+    write_stars,
+)
+from luxscale.runs.target import list_changed
 from luxscale.schema.attributes import pack_attribute, unpack_attribute
-from luxscale.schema.variables import STAR
 from luxscale.store import damage
 from luxscale.store.chunks import get_chunk_rows
 
@@ -20,7 +25,36 @@ from luxscale.store.chunks import get_chunk_rows
 GROWN = "grown"
 
 
-def describe_survey(plan: Plan, before: str) -> list[str]:
+def describe_changes(plan: Plan, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Say what is not as it was when a catalogue was begun; more stars are no change.
+
+    Parameters
+    ----------
+    plan : Plan
+    before, now : mapping of str to str
+        What the catalogue is of, and what the plan is of.
+
+    Returns
+    -------
+    list of str
+        Settings with their values.
+    """
+    changed = list_changed(before, now)
+    if "given" in changed:  # what counts of a survey are the outputs that are given
+        changed = [name for name in changed if name != "survey"]
+    described = []
+    for name in changed:
+        if name == "survey":
+            with damage.explain_damage(plan.catalog):
+                described += _describe_survey(plan, before[name])
+        elif name == "model":
+            described.append(name)
+        else:
+            described.append(f"{name} ({before.get(name)}, now {now.get(name)})")
+    return described
+
+
+def _describe_survey(plan: Plan, before: str) -> list[str]:
     """Say in what a survey is another than the one that a catalogue was begun with.
 
     Parameters
@@ -43,10 +77,10 @@ def describe_survey(plan: Plan, before: str) -> list[str]:
         if rows == plan.chunk:
             return []
         return [f"layout (chunks of {rows:,} stars, where the survey's have {plan.chunk:,})"]
-    with contextlib.suppress(Exception):  # identifiers that cannot be read tell nothing
-        there = np.asarray(store.open_array(group, STAR)[:])
-        return [describe_other_stars(there, read_stars(plan))]
-    return ["survey"]
+    there = read_identifiers(group)
+    if isinstance(there, str):  # what cannot be read tells nothing
+        return ["survey"]
+    return [describe_other_stars(there, read_stars(plan))]
 
 
 def make_room(group: zarr.Group, plan: Plan) -> int:
@@ -65,11 +99,10 @@ def make_room(group: zarr.Group, plan: Plan) -> int:
         array = store.open_array(group, name)
         if array.shape[0] < plan.n_stars:
             array.resize((plan.n_stars, *array.shape[1:]))
-    stars = read_stars(plan)
-    with contextlib.suppress(Exception):  # what cannot be read is repaired as what is damaged
-        there = np.asarray(store.open_array(group, STAR)[:]).astype(stars.dtype)
-        if there.size < stars.size and np.array_equal(there, stars[: there.size]):
-            write_stars(group, stars)
+    stars, there = read_stars(plan), read_identifiers(group)
+    # what cannot be read, or is not of the survey, is repaired as what is damaged
+    if not isinstance(there, str) and is_beginning(there, stars):
+        write_stars(group, stars)
     return plan.n_stars - n_before
 
 

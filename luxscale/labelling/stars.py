@@ -38,17 +38,30 @@ def write_stars(group: zarr.Group, stars: np.ndarray) -> None:
     array[:] = stars.astype(array.dtype)
 
 
-def find_wrong_stars(group: zarr.Group, stars: np.ndarray) -> str:
-    """Return why the identifiers of a catalogue will not do; empty if they are these."""
+def read_identifiers(group: zarr.Group) -> np.ndarray | str:
+    """Return the identifiers that a catalogue has: (star,); or why they cannot be read."""
     try:
-        there = np.asarray(store.open_array(group, STAR)[:])
+        return np.asarray(store.open_array(group, STAR)[:])
     except Exception as error:  # codecs raise what they like
         if store.is_outage(error) and not isinstance(error, KeyError):
             raise
         return f"{type(error).__name__}: {error}"
+
+
+def find_wrong_stars(group: zarr.Group, stars: np.ndarray) -> str:
+    """Return why the identifiers of a catalogue will not do; empty if they are these."""
+    there = read_identifiers(group)
+    if isinstance(there, str):
+        return there
     if np.array_equal(there.astype(stars.dtype), stars):
         return ""
     return "not the identifiers of the survey"
+
+
+def is_beginning(there: np.ndarray, stars: np.ndarray) -> bool:
+    """Whether a catalogue's identifiers are the first of a survey's, which has more."""
+    first = stars[: there.size]
+    return there.size < stars.size and np.array_equal(there.astype(object), first.astype(object))
 
 
 def describe_other_stars(there: np.ndarray, stars: np.ndarray) -> str:
@@ -62,7 +75,8 @@ def describe_other_stars(there: np.ndarray, stars: np.ndarray) -> str:
         Those of the survey, which do not begin with the former.
     """
     n = min(there.size, stars.size)
-    differs = there[:n].astype(stars.dtype) != stars[:n]
+    # text beside numbers is no error here
+    differs = there[:n].astype(object) != stars[:n].astype(object)
     if differs.any():
         first = int(differs.argmax())
         return (

@@ -64,8 +64,10 @@ def open_programs(config: Any) -> None:
     except OSError as error:
         _say_unkept(error)
         return
-    from jax._src import compilation_cache
-
+    try:
+        from jax._src import compilation_cache
+    except ImportError:  # it is JAX's to move: programs are then compiled anew, as without this
+        return
     # JAX's own would show others what is half written, and run what is damaged
     compilation_cache._cache = Programs(place)  # type: ignore[assignment]
     config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

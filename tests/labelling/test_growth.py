@@ -14,6 +14,7 @@ from luxscale.labelling import growth
 from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.estimate import estimate_run
 from luxscale.labelling.plan import make_plan
+from luxscale.labelling.stars import describe_other_stars
 
 CHUNK = 20
 
@@ -248,6 +249,28 @@ def test_other_stars_are_refused_by_name(survey, stars, model, tmp_path, change,
     with pytest.raises(lux.InputError, match=f"made with another survey .{told}"):
         label(survey, model, catalog)
     assert read_files(catalog) == before
+
+
+def test_text_in_place_of_numbers_is_named():
+    told = describe_other_stars(np.array(["a", "b"], object), np.array([1, 2, 3]))
+    assert told.startswith("survey (star 0 was a and is 1: stars may be added at the end")
+
+
+def test_an_outage_is_not_taken_for_another_survey(grown, model, monkeypatch):
+    """Identifiers that cannot be read for now say nothing of the survey."""
+    survey, catalog = grown
+    label(survey, model, catalog)
+    store.write_dataset(lux.open_survey(survey).isel(star=slice(1, 60)), survey, overwrite=True)
+    before = store.open_array
+
+    def open_array(group, name):
+        if name == "star":
+            raise ConnectionError("the store does not answer")
+        return before(group, name)
+
+    monkeypatch.setattr("luxscale.labelling.stars.store.open_array", open_array)
+    with pytest.raises(ConnectionError, match="does not answer"):
+        label(survey, model, catalog)
 
 
 def test_a_catalogue_whose_chunks_leave_no_room_is_refused(grown, model):
