@@ -90,13 +90,7 @@ def plot(
         survey, model, check="structure", format=given["file_format"], options=given["options"]
     )
     if not stars and not rows:
-        if opened.sizes[STAR] != 1:
-            names = opened[STAR][:3].values.tolist()
-            more = ", ..." if opened.sizes[STAR] > len(names) else ""
-            raise click.UsageError(
-                f"{survey} has {opened.sizes[STAR]:,} stars; name a star by its identifier "
-                f"({', '.join(map(str, names))}{more}), or by its position with --row"
-            )
+        _require_one_star(opened, survey)
         rows = (0,)
     with damage.explain_damage(survey):
         positions = _find_positions(opened, survey, stars, rows)
@@ -120,6 +114,20 @@ def plot(
         store.save_figure(axes[0].figure, target)
         written.append(str(path))
     show({"figures": written}, "\n".join(written), as_json)
+
+
+def _require_one_star(survey: Any, path: str) -> None:
+    """Refuse a survey of several stars, of which none is named."""
+    from luxscale.schema.variables import STAR
+
+    n_stars = survey.sizes[STAR]
+    if n_stars != 1:
+        names = survey[STAR][:3].values.tolist()
+        more = ", ..." if n_stars > len(names) else ""
+        raise click.UsageError(
+            f"{path} has {n_stars:,} stars; name a star by its identifier "
+            f"({', '.join(map(str, names))}{more}), or by its position with --row"
+        )
 
 
 def _find_positions(

@@ -146,12 +146,9 @@ def make_grid(
     where, out = store.make_absolute(survey), store.make_absolute(out)
     varied = {name: value for name, value in settings.items() if is_several(value)}
     fixed = {name: value for name, value in settings.items() if name not in varied}
-    given = (method, latent_dims, priors)
-    free = not settings and all(value is None for value in given)
-    by_recipe = recipes is not None or free
-    _check_training(method, by_recipe, priors, folds, settings)
+    folds = _check_folds(folds)
+    by_recipe = _check_method(method, recipes, latent_dims, priors, settings)
     label_clip = check_label_clip(label_clip)
-    folds = int(folds)
     opened = store.open_survey(where, outputs=outputs)
     specs = pick_outputs(opened, outputs, where)
     selection = _read_selection(condition, stars, opened.sizes[STAR], where)
@@ -179,9 +176,7 @@ def make_grid(
         label_clip=label_clip,
         identity=(),
     )
-    for setting in list_settings(axes):
-        n_left = count_share(fewest, dict(setting).get(SHARE, 1.0))
-        _check_recipe(grid.find_recipe(setting), n_left, n_features, where)
+    _check_recipes(grid, fewest, n_features)
     identity = {
         "survey": compute_checksum(opened, specs, frame),
         "stars": json.dumps(find_span(rows) or selection.text),
@@ -189,6 +184,23 @@ def make_grid(
         **describe_roles(specs),
     }
     return dataclasses.replace(grid, identity=tuple(identity.items()))
+
+
+def _check_method(
+    method: str | None,
+    recipes: Sequence[str] | None,
+    latent_dims: Sequence[int] | None,
+    priors: Sequence[float] | None,
+    settings: Mapping[str, Any],
+) -> bool:
+    """Check what says how to train, and return whether that is by recipes.
+
+    It is where recipes are named, and where nothing is said at all.
+    """
+    given = (method, latent_dims, priors)
+    by_recipe = recipes is not None or (not settings and all(value is None for value in given))
+    _check_training(method, by_recipe, priors, settings)
+    return by_recipe
 
 
 def _identify_trainings(grid: Grid, by_recipe: bool) -> dict[str, str]:
@@ -224,16 +236,19 @@ def _rank_recipe(name: str) -> int:
     return NAMES.index(name) if name in NAMES else len(NAMES)
 
 
+def _check_folds(folds: int) -> int:
+    if not isinstance(folds, Integral) or int(folds) < 2:
+        raise InputError(f"folds is {folds!r}; it must be a whole number of at least 2")
+    return int(folds)
+
+
 def _check_training(
     method: str | None,
     by_recipe: bool,
     priors: Sequence[float] | None,
-    folds: int,
     settings: Mapping[str, Any],
 ) -> None:
-    """Refuse folds, a method or settings that cannot be cross-validated."""
-    if not isinstance(folds, Integral) or int(folds) < 2:
-        raise InputError(f"folds is {folds!r}; it must be a whole number of at least 2")
+    """Refuse a method or settings that cannot be cross-validated."""
     if "latent_precision" in settings:
         raise InputError("latent_precision is what priors vary; leave it out")
     if by_recipe:
@@ -248,6 +263,13 @@ def _check_training(
         )
     for prior in priors or ():
         chosen.choose_prior(prior)
+
+
+def _check_recipes(grid: Grid, fewest: int, n_features: int) -> None:
+    """Refuse what cannot be trained with the stars that its folds and shares leave."""
+    for setting in list_settings(grid.axes):
+        n_left = count_share(fewest, dict(setting).get(SHARE, 1.0))
+        _check_recipe(grid.find_recipe(setting), n_left, n_features, grid.survey)
 
 
 def _check_recipe(recipe: Recipe, n_stars: int, n_features: int, where: str) -> None:

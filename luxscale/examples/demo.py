@@ -81,7 +81,7 @@ def run_demo(
         folder / f"{name}.zarr" for name in _STORES
     )
     store.write_dataset(xp_giants(), survey_path, chunk=_CHUNK, overwrite=True)
-    survey = store.open_survey(survey_path, check="all")
+    survey = store.open_survey(survey_path)
     half = survey.sizes[STAR] // 2
     known = survey.isel({STAR: slice(0, half)})
     others = survey.isel({STAR: slice(half, None)})

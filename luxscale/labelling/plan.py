@@ -116,13 +116,10 @@ def make_plan(
     ------
     InputError
     """
-    for name, path in (("survey", survey), ("model", model), ("catalog", catalog)):
-        if not isinstance(path, str | os.PathLike):
-            raise InputError(
-                f"{name} is a {type(path).__name__}, not the path of a store; what is in memory is "
-                "labelled by lux.infer(survey, model)"
-            )
-    paths = [store.make_absolute(p) for p in (survey, model, catalog)]
+    paths = [
+        _take_path(path, name)
+        for name, path in (("survey", survey), ("model", model), ("catalog", catalog))
+    ]
     # what a model states is compared with its arrays when it is loaded
     fingerprint = _open_model(paths[1]).attrs.get("fingerprint")
     loaded = _load_model(paths[1], fingerprint)
@@ -163,6 +160,15 @@ def make_plan(
         region_stars=region_stars,
         identity=tuple(identity.items()),
     )
+
+
+def _take_path(path: str | Path, name: str) -> str:
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(
+            f"{name} is a {type(path).__name__}, not the path of a store; what is in memory is "
+            "labelled by lux.infer(survey, model)"
+        )
+    return store.make_absolute(path)
 
 
 def _open_model(path: str) -> xr.Dataset:

@@ -102,16 +102,7 @@ def spectrum(
     >>> from luxscale import plot
     >>> axes = plot.spectrum(survey, survey.star.values[0], catalog, model)
     """
-    call = "lux.plot.spectrum(survey, star)"
-    survey = take_survey(survey, call, output)
-    if catalog is not None:
-        catalog = take_catalog(catalog, call)
-    if model is not None:
-        model = take_model(model, call)
-    if (catalog is None) != (model is None):
-        raise InputError(
-            "a model's spectrum needs the model and a catalogue made with it; give both, or none"
-        )
+    survey, catalog, model = _take(survey, catalog, model, output)
     (spec,) = pick_outputs(survey, output, "survey")
     check_spectrum(output, spec.role is Role.SPECTRUM)
     grid = survey[spec.dim]
@@ -147,6 +138,23 @@ def spectrum(
     )
     axes[-1].set_xlabel(format_grid_name(grid))
     return axes
+
+
+def _take(
+    survey: DatasetOrPath, catalog: DatasetOrPath | None, model: ModelOrPath | None, output: str
+) -> tuple[xr.Dataset, xr.Dataset | None, LuxModel | None]:
+    """Open what `spectrum` is given: a survey, and a catalogue and its model or neither."""
+    call = "lux.plot.spectrum(survey, star)"
+    survey = take_survey(survey, call, output)
+    if catalog is not None:
+        catalog = take_catalog(catalog, call)
+    if model is not None:
+        model = take_model(model, call)
+    if (catalog is None) != (model is None):
+        raise InputError(
+            "a model's spectrum needs the model and a catalogue made with it; give both, or none"
+        )
+    return survey, catalog, model
 
 
 def _predict_spectrum(
