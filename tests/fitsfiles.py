@@ -23,6 +23,7 @@ from surveyfiles import (
 #: Real files that ship with the tests, and more of them beside the repository on some machines.
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "fixtures"
+FILES = SHARED.parent / "files"
 
 APSTAR = DATA / "apStar-dr17-2M19485057+5005279.fits"
 SPEC = DATA / "spec-3586-55181-0500.fits"
@@ -36,6 +37,14 @@ def shared(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"no {name} beside the repository")
     return path
+
+
+def find_real(name: str) -> Path:
+    """Return a real file by its name, which may not ship with the tests; skip where it is not."""
+    for path in (DATA / name, *FILES.glob(f"*/{name}")):
+        if path.exists():
+            return path
+    pytest.skip(f"no {name} beside the repository")
 
 
 #: Columns of DR20 by kind of file and instrument, ``name:TFORM``; ``*`` is the number of pixels.

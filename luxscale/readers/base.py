@@ -16,16 +16,14 @@ import numpy as np
 from luxscale.readers.compressed import remove_ending
 from luxscale.readers.fitsfile import (
     MOST_BYTES,
-    BadFile,
     Hdu,
     HduList,
-    Header,
-    Table,
     open_fits,
     read_column,
     read_image,
     read_table,
 )
+from luxscale.readers.fitstable import BadFile, Header, Table
 
 __all__ = [
     "BLOCK",

@@ -11,9 +11,8 @@ import contextlib
 import functools
 import io
 import math
-import string
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,9 @@ from astropy.utils.exceptions import AstropyWarning
 
 from luxscale.errors import InputError
 from luxscale.readers.compressed import UNPACK_ERRORS, read_unpacked
+from luxscale.readers.fitstable import BadFile, Header, Table, to_native_order
+from luxscale.readers.heap import Heap
+from luxscale.readers.tiles import is_compressed_image, read_image_shape, unpack_image
 
 #: A file of one star that is larger is not of its format: sixty visits of APOGEE take 30 MB.
 MOST_BYTES = 128 * 2**20
@@ -30,126 +32,10 @@ MOST_BYTES = 128 * 2**20
 BLOCK_BYTES = 2880
 MOST_HEADER_BYTES = 400 * BLOCK_BYTES
 MOST_HDUS = 1000
-#: The standard has up to 999 of both; no spectrum has as many axes.
-MOST_AXES, MOST_COLUMNS = 9, 999
-
-#: What columns are read: numbers, text, true or false; no single bits, complex numbers, or arrays
-#: of variable length.
-_KINDS = "LBIJKEDA"
+#: The standard has up to 999; no spectrum has as many.
+MOST_AXES = 9
 
 _TOO_LARGE = f"more than {MOST_BYTES / 1e6:,.0f} MB are no spectrum of one star"
-
-
-class BadFile(InputError):
-    """A file that cannot be used; the message is the reason, without the file's name."""
-
-
-class Header(Mapping[str, Any]):
-    """Keywords of a header and their values: text, int, float, bool, None.
-
-    None stands for what is left blank, or is no value: some real files have NAN there without
-    quotes.
-    """
-
-    def __init__(self, cards: fits.Header):
-        self._cards = cards
-
-    def __getitem__(self, key: str) -> Any:
-        try:
-            value = self._cards[key]
-        except fits.VerifyError:
-            return None
-        if isinstance(value, fits.card.Undefined):
-            return None
-        return value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(self._cards))
-
-    def __len__(self) -> int:
-        return len(set(self._cards))
-
-    def get_count(self, key: str, default: int | None = None, most: float = math.inf) -> int:
-        """Return a number of things, refused if negative, fractional or beyond a limit."""
-        value = self.get(key, default)
-        if type(value) is not int or not 0 <= value <= most:
-            raise BadFile(f"damaged FITS header: {key} = {value!r}")
-        return value
-
-
-class Table:
-    """Rows of a binary table, whose columns are taken by name, in any case of letters.
-
-    ``table["FLUX"]`` is (row,), or (row, element) of an array column. Astropy takes some 0.2 ms a
-    column to set up a table, even if one of them is asked for; of an empty table none is.
-    """
-
-    def __init__(self, header: Header, raw: bytes):
-        self._raw = raw
-        self._width = header.get_count("NAXIS1")
-        self._n_rows = header.get_count("NAXIS2")
-        n_columns = header.get_count("TFIELDS", most=MOST_COLUMNS)
-        names = [str(header.get(f"TTYPE{i}") or "") for i in range(1, n_columns + 1)]
-        #: Names of the columns, in lower case.
-        self.names = tuple(name.lower() for name in names)
-
-    def __len__(self) -> int:
-        return self._n_rows
-
-    def __contains__(self, name: str) -> bool:
-        return name.lower() in self.names
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self:
-            raise BadFile(f"table without column {name!r}")
-        column_format = self._rows.columns[name].format
-        kind = column_format.lstrip(string.digits)[:1]
-        if kind in "PQ":
-            raise BadFile(
-                f"column {name!r} holds arrays of varying length, which are not read; take the "
-                "table as CSV, or write arrays of one length"
-            )
-        if kind not in _KINDS:
-            raise BadFile(f"column {name!r} is of a kind ({kind}) that no spectrum is in")
-        values = np.asarray(self._rows[name])
-        if values.dtype.kind == "U":
-            return np.strings.strip(values)
-        missing = self.find_missing(name)
-        if missing.any():
-            values = np.where(missing, np.nan, values)
-        if values.ndim > 2:
-            values = values.reshape(self._n_rows, -1)
-        return _to_native_order(values)
-
-    def get_identifiers(self, name: str) -> np.ndarray:
-        """Return a column with -1 where whole numbers are missing: (row,)."""
-        missing = self.find_missing(name)
-        values = np.asarray(self._rows[name])
-        if missing.ndim == 1 and missing.any() and values.dtype.kind in "iu":
-            return np.where(missing, -1, values.astype(np.int64))
-        return self[name]  # NaN in a column that TSCAL makes one of fractions
-
-    def find_missing(self, name: str) -> np.ndarray:
-        """Return where a column of whole numbers has the one that stands for none (TNULL)."""
-        null = self._rows.columns[name].null
-        stored = self._rows.view(np.ndarray)[self._rows.columns[name].name]
-        if not isinstance(null, int) or stored.dtype.kind not in "iu":
-            return np.zeros(stored.shape, bool)
-        return np.asarray(stored == null)
-
-    @functools.cached_property
-    def _rows(self) -> fits.FITS_rec:
-        hdu = fits.BinTableHDU.fromstring(self._raw, uint=True)
-        columns_width = hdu.columns.dtype.itemsize
-        if columns_width != self._width:
-            raise BadFile(
-                f"damaged FITS table: rows of {self._width:,} bytes, columns of {columns_width:,}"
-            )
-        return hdu.data
-
-
-def _to_native_order(values: np.ndarray) -> np.ndarray:
-    return values.astype(values.dtype.newbyteorder("="))
 
 
 class Hdu:
@@ -168,6 +54,9 @@ class Hdu:
         header.get_count("PCOUNT", 0)
         self.name = str(header.get("EXTNAME") or "").strip()
         self.kind = str(header.get("XTENSION", "IMAGE")).strip()
+        self._is_packed = is_compressed_image(header)
+        if self._is_packed:
+            self.kind, self.shape = "IMAGE", read_image_shape(header, MOST_AXES)
         self._data = start + length
         self._end = self._data + self._cards.data_size
         #: Where the next one starts.
@@ -193,7 +82,7 @@ class Hdu:
                 f"{len(self._raw):,}"
             )
         padded = self._raw[self._start : self.end]  # astropy looks for the padding
-        return self._read(self.header, padded)
+        return self._read(self.header, padded, self.shape)
 
     def read_rows(self, start: int, stop: int) -> Any:
         """Return some rows of the `Table`, or of the image along its first axis, reading no others.
@@ -203,15 +92,18 @@ class Hdu:
         BadFile
             If the file does not hold them, or they are more than `MOST_BYTES`.
         """
-        row_size = math.prod(self.shape[1:])
-        width = row_size * abs(self.header["BITPIX"]) // 8
         n_rows = stop - start
+        if not self.shape or not 0 <= start < stop <= self.shape[0]:
+            raise BadFile(f"HDU {self.name!r} of shape {self.shape} has no rows {start} to {stop}")
+        if self._is_packed and len(self.shape) != 2:
+            return self.data[start:stop]
+        n_axes = self.header["NAXIS"]
+        row_size = math.prod(self.header[f"NAXIS{i}"] for i in range(1, n_axes))
+        width = row_size * abs(self.header["BITPIX"]) // 8
         n_bytes = n_rows * width
-        is_there = self.shape and 0 <= start < stop <= self.shape[0]
-        if not is_there or not 0 < n_bytes <= MOST_BYTES:
+        if not 0 < n_bytes <= MOST_BYTES:
             raise BadFile(
-                f"HDU {self.name!r} of shape {self.shape} has no rows {start} to {stop}, or "
-                "too long ones"
+                f"HDU {self.name!r} of shape {self.shape} has too long rows, or empty ones"
             )
         first_byte = self._data + start * width
         raw = self._raw[first_byte : first_byte + n_bytes]
@@ -219,20 +111,30 @@ class Hdu:
             raise BadFile(f"truncated: HDU {self.name!r} should have {self.shape[0]:,} rows")
         # for astropy, as an HDU that has these rows alone
         cards = self._cards.copy()
-        cards.update({f"NAXIS{len(self.shape)}": n_rows, "PCOUNT": 0})
+        cards.update({f"NAXIS{n_axes}": n_rows, "PCOUNT": 0})
         padded = raw.ljust(_round_to_blocks(n_bytes), b"\0")
-        return self._read(Header(cards), cards.tostring().encode() + padded)
+        shape = (n_rows, *self.shape[1:])
+        return self._read(Header(cards), cards.tostring().encode() + padded, shape)
 
-    def _read(self, header: Header, raw: bytes) -> Any:
+    def _read(self, header: Header, raw: bytes, shape: tuple[int, ...]) -> Any:
+        if self._is_packed:
+            return unpack_image(header, Table(header, raw, self._find_heap()), shape)
         if self.kind == "BINTABLE":
-            return Table(header, raw)
+            return Table(header, raw, self._find_heap())
         if not self.is_image:
             raise BadFile(f"HDU {self.name!r} is a {self.kind}, which no spectra are in")
         hdu_class = fits.ImageHDU if "XTENSION" in header else fits.PrimaryHDU
         data = hdu_class.fromstring(raw, uint=True).data
         if data is None:
             return np.zeros(0)
-        return _to_native_order(data)
+        return to_native_order(data)
+
+    def _find_heap(self) -> Heap:
+        """Return where the table keeps arrays of varying length: behind its rows, up to its end."""
+        n_rows_bytes = self.header["NAXIS1"] * self.header["NAXIS2"]
+        n_before = self.header.get_count("THEAP", n_rows_bytes)
+        size = max(self._end - self._data - n_before, 0)
+        return Heap(self._raw, self._data + n_before, size)
 
 
 def _read_cards(raw: bytes, start: int) -> tuple[fits.Header, int]:

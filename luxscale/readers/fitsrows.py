@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from luxscale.readers.compressed import is_compressed
-from luxscale.readers.fitsfile import BadFile, HduList, open_fits, raise_bad_file
+from luxscale.readers.fitsfile import HduList, open_fits, raise_bad_file
+from luxscale.readers.fitstable import BadFile
 
 
 class _Bytes:

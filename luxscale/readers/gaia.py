@@ -331,5 +331,6 @@ FORMATS = (
         pattern=("*.csv", "*.ecsv", "*.fits"),
         main=find_spectra_file,
         many=True,
+        tried="real",
     ),
 )

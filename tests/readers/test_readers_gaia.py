@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import bz2
 import gzip
 
 import numpy as np
+import pandas as pd
 import pytest
 from astropy.io import fits
+from fitsfiles import DATA
 from surveyfiles import build_xp, xp_arrays
 
 from luxscale.ingest import find_files
@@ -192,3 +195,24 @@ def test_what_is_no_table_of_gaiaxpy(tmp_path):
     )
     with pytest.raises(BadFile, match="truncated"):
         read(path)
+
+
+@pytest.mark.parametrize("ending", ["csv", "fits"])
+def test_real_files_of_the_archive(ending):
+    """FITS of the archive has arrays of varying length; both are read by astropy and ast, too."""
+    path = DATA / f"XP_SAMPLED_RAW_dr3int6.{ending}"
+    if ending == "fits":
+        table = fits.getdata(path)
+    else:
+        texts = pd.read_csv(path)
+        table = {
+            name: texts[name].map(ast.literal_eval if "flux" in name else int) for name in texts
+        } | {name: texts[name] for name in ("ra", "dec")}
+    spectra = read(path)
+    flux, error = (np.stack([np.array(row) for row in table[n]]) for n in ("flux", "flux_error"))
+    assert spectra.star.tolist() == list(table["source_id"])
+    np.testing.assert_array_equal(spectra.flux, flux)
+    np.testing.assert_allclose(spectra.ivar, error.astype(float) ** -2.0, rtol=1e-7)
+    np.testing.assert_array_equal(spectra.wavelength, XP.grid)
+    for name in ("ra", "dec"):
+        assert spectra.columns[name].tolist() == list(table[name])
