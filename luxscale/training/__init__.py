@@ -226,8 +226,15 @@ def _choose_recipe(survey: xr.Dataset, name: str | None, request: Request) -> Re
     from luxscale.progress import Progress
     from luxscale.training.compare import compare_recipes
     from luxscale.training.fitting import fit_model
-    from luxscale.training.recipes import choose, find_recipe, format_trials, list_recipes
+    from luxscale.training.recipes import (
+        choose,
+        find_pixel_step,
+        find_recipe,
+        format_trials,
+        list_recipes,
+    )
     from luxscale.training.select import measure_sizes, select_labelled
+    from luxscale.training.thinning import thin_pixels
 
     outputs, where = request.outputs, request.where
     stars = select_labelled(survey, outputs, where)
@@ -235,6 +242,8 @@ def _choose_recipe(survey: xr.Dataset, name: str | None, request: Request) -> Re
     if name is not None:
         return _take_recipe(request, find_recipe(name, *sizes))
     recipes, reason = list_recipes(*sizes)
+    step = find_pixel_step(sizes[-1])
+    thinned = thin_pixels(stars, outputs, where, step, request.windows or {})
     with Progress("recipes", enabled=request.progress) as shown:
         if reason:
             shown.say(reason)
@@ -246,16 +255,17 @@ def _choose_recipe(survey: xr.Dataset, name: str | None, request: Request) -> Re
             return fit_model(part, _take_recipe(quick, recipe.unrefined))
 
         try:
-            trials = compare_recipes(stars, recipes, train_part, shown.say)
+            trials = compare_recipes(thinned, recipes, train_part, shown.say)
         except KeyboardInterrupt:
             raise Interrupted(
                 "stopped while recipes were compared, of which nothing is kept; run the same "
                 "command again, or name one with --recipe (recipe=)"
             ) from None
         chosen = choose(trials)
-        shown.say("stars left out of training\n" + format_trials(trials, chosen))
+        shown.say("stars left out of training\n" + format_trials(trials, chosen, step))
     losses = {trial.recipe.name: round(float(trial.loss.mean()), 4) for trial in trials}
-    return _take_recipe(request, chosen.recipe, compared=losses)
+    thinning = {"compared_pixel_step": step} if step > 1 else {}
+    return _take_recipe(request, chosen.recipe, compared=losses, **thinning)
 
 
 def _take_recipe(request: Request, recipe: Recipe, **record: Any) -> Request:

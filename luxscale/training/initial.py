@@ -23,8 +23,9 @@ from luxscale.training.methods import pick_method
 
 Windows = Mapping[str, Sequence[tuple[float, float]]]
 
-#: What a model's record says of its recipe, and of the losses of all that were compared.
-_COMPARED = ("recipe", "compared")
+#: What a model's record says of its recipe, of the losses of all that were compared, and on one
+#: pixel in how many.
+_COMPARED = ("recipe", "compared", "compared_pixel_step")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

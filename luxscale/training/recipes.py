@@ -59,7 +59,7 @@ _MIXED_ITERATIONS = 12
 _CUBIC_FROM = 8000
 
 #: Pixels beyond which noise is taken as independent: it is where few numbers make many pixels that
-#: it is not.
+#: it is not. Recipes are compared on no more, so that this takes no longer than the training.
 _MOST_PIXELS = 2000
 
 
@@ -158,11 +158,11 @@ def list_recipes(n_stars: int, n_labels: int, n_pixels: int) -> tuple[list[Recip
     if not n_pixels or not n_labels:
         return [linear], "curved recipes need labels and spectra"
     mixed = _make_mixed(n_stars, n_labels + n_pixels)
-    if n_pixels > _MOST_PIXELS:
-        return [linear], f"{n_pixels:,} pixels: their noise is taken as independent"
     independent = [linear]
     if mixed.latent_dim * _STARS_PER_LATENT <= n_stars:
         independent.append(mixed)
+    if n_pixels > _MOST_PIXELS:
+        return independent, f"{n_pixels:,} pixels: their noise is taken as independent"
     latents = _count_latents(n_stars)
     if latents < max(3, min(n_labels, 6)):
         return independent, f"{n_stars:,} stars are too few for products of {n_labels} labels"
@@ -175,10 +175,9 @@ def list_recipes(n_stars: int, n_labels: int, n_pixels: int) -> tuple[list[Recip
 def find_recipe(name: str, n_stars: int, n_labels: int, n_pixels: int) -> Recipe:
     """Return the recipe of a name, sized for so many stars.
 
-    There are those of `list_recipes`, and some that are not compared: the network, which takes
-    longer than products of three (on 8,000 Gaia XP giants 162 s to 64 s of one core, and labels of
-    others were no better), and the mixed one of thousands of pixels, which takes several times as
-    long as the linear one.
+    There are those of `list_recipes`, and one that is not compared: the network, which takes longer
+    than products of three (on 8,000 Gaia XP giants 162 s to 64 s of one core, and labels of others
+    were no better).
 
     Raises
     ------
@@ -191,8 +190,6 @@ def find_recipe(name: str, n_stars: int, n_labels: int, n_pixels: int) -> Recipe
     recipes += [_add_network(recipe) for recipe in recipes if recipe.name == "curved"]
     if name == "mixed" and n_labels and n_pixels:
         mixed = _make_mixed(n_stars, n_labels + n_pixels)
-        if mixed.latent_dim * _STARS_PER_LATENT <= n_stars:
-            return mixed
         reason = f"{n_stars:,} stars are too few for {mixed.latent_dim} latents"
     for recipe in recipes:
         if recipe.name == name:
@@ -201,6 +198,11 @@ def find_recipe(name: str, n_stars: int, n_labels: int, n_pixels: int) -> Recipe
         f"recipe {name!r} does not fit these data: {reason}; choose "
         f"{' or '.join(r.name for r in recipes)}, or give method and sizes yourself"
     )
+
+
+def find_pixel_step(n_pixels: int) -> int:
+    """Return one in how many pixels recipes are compared on; 1 for all of them."""
+    return max(-(-n_pixels // _MOST_PIXELS), 1)
 
 
 def choose(trials: Sequence[Trial]) -> Trial:
@@ -219,8 +221,8 @@ def choose(trials: Sequence[Trial]) -> Trial:
     return best
 
 
-def format_trials(trials: Sequence[Trial], chosen: Trial) -> str:
-    """Return a table of what was compared, and what was chosen."""
+def format_trials(trials: Sequence[Trial], chosen: Trial, step: int = 1) -> str:
+    """Return a table of what was compared, on one pixel in ``step``, and what was chosen."""
     # here, because the command line asks for the names of recipes before anything else is loaded
     from luxscale.analysis.tables import fold_rows
 
@@ -240,6 +242,8 @@ def format_trials(trials: Sequence[Trial], chosen: Trial) -> str:
             ]
         )
     notes = [f"{t.recipe.name}: {t.recipe.description}" for t in trials]
+    if step > 1:
+        notes.append(f"compared on one pixel in {step}; the one chosen is trained on all")
     groups = [1] * (len(head) - 3)
     return "\n".join([fold_rows(rows, [*groups, 2]), *notes])
 

@@ -207,10 +207,25 @@ def check_windows(
     InputError
         If one is of no label, or holds no pixel.
     """
-    if not isinstance(windows, Mapping):
-        raise InputError(f"windows is {windows!r}; give a dict, label -> [(least, greatest), ...]")
     grids = [o.grid.values for o in data.outputs if o.is_spectrum]
     labels = [str(name) for o in data.labels for name in o.grid.values]
+    return read_windows(windows, labels, grids)
+
+
+def read_windows(
+    windows: Mapping[str, Sequence[tuple[float, float]]],
+    labels: Sequence[str],
+    grids: Sequence[np.ndarray],
+) -> dict[str, Spans]:
+    """Return windows of some of the labels, each of which holds pixels of a grid.
+
+    Raises
+    ------
+    InputError
+        If one is of no label, or holds no pixel.
+    """
+    if not isinstance(windows, Mapping):
+        raise InputError(f"windows is {windows!r}; give a dict, label -> [(least, greatest), ...]")
     for label in windows:
         if label not in labels:
             raise InputError(

@@ -43,7 +43,7 @@ def test_sizes_grow_with_the_stars():
     [
         ((1000, 0, 300), "need labels and spectra"),
         ((1000, 3, 0), "need labels and spectra"),
-        ((1000, 3, 8575), "taken as independent"),
+        ((300, 3, 8575), "taken as independent"),
         ((60, 3, 300), "too few"),
     ],
 )
@@ -70,6 +70,14 @@ def test_the_mixed_recipe_has_a_name_and_sizes_that_few_stars_carry():
         recipes.find_recipe("mixed", 1000, 0, 300)
 
 
+def test_thousands_of_pixels_are_compared_on_some_of_them_by_recipes_of_independent_noise():
+    found, reason = recipes.list_recipes(4000, 12, 8575)
+    assert [r.name for r in found] == ["linear", "mixed"] and "taken as independent" in reason
+    assert found[1] == recipes.find_recipe("mixed", 4000, 12, 8575)
+    steps = [recipes.find_pixel_step(n) for n in (0, 343, 2000, 2001, 8575)]
+    assert steps == [1, 1, 1, 2, 5]
+
+
 def test_the_simplest_within_one_standard_error_is_chosen():
     rng = np.random.default_rng(0)
     base = rng.random(400)
@@ -87,6 +95,9 @@ def test_the_table_says_what_was_chosen():
     assert linear.split() == ["linear", "1.500", "50", "1", "2"]
     assert curved.split()[-1] == "chosen"
     assert notes[0] == "linear: linear, 3 latents, independent noise"
+    *table, said = recipes.format_trials(trials, trials[1], step=5).splitlines()
+    assert table == [head, linear, curved, *notes]
+    assert said == "compared on one pixel in 5; the one chosen is trained on all"
 
 
 def test_an_unknown_recipe_or_one_with_sizes_is_refused(small_survey):
@@ -106,6 +117,20 @@ def test_training_without_options_compares_and_says_so(world, capsys):
     assert record["recipe"] in record["compared"]
     named = lux.train(stars, recipe=record["recipe"], folds=1, progress=False)
     np.testing.assert_array_equal(named.objective, model.objective)
+
+
+@pytest.mark.slow
+def test_recipes_are_compared_on_fewer_pixels_and_trained_on_all(world, capsys, monkeypatch):
+    monkeypatch.setattr(recipes, "_MOST_PIXELS", 80)
+    stars = type(world).make(d=160).survey(400, seed=1, missing_pixels=0)
+    model = lux.train(stars, folds=1)
+    assert "compared on one pixel in 2;" in capsys.readouterr().err
+    record = json.loads(model.provenance.settings)
+    assert (list(record["compared"]), record["compared_pixel_step"]) == (["linear", "mixed"], 2)
+    assert model["flux"].coord == tuple(stars.wavelength.values)
+    named = lux.train(stars, recipe=record["recipe"], folds=1, progress=False)
+    np.testing.assert_array_equal(named.objective, model.objective)
+    assert "compared_pixel_step" not in json.loads(named.provenance.settings)
 
 
 def test_a_recipe_that_fails_is_left_out_and_said():
