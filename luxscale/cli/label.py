@@ -26,6 +26,7 @@ from luxscale.errors import InputError
 
 if TYPE_CHECKING:
     from luxscale.labelling.plan import Plan, Region
+    from luxscale.labelling.run import Summary
 
 
 @main.command()
@@ -54,6 +55,12 @@ if TYPE_CHECKING:
     type=click.IntRange(0),
     default=None,
     help="Label this region only, in this process.",
+)
+@click.option(
+    "--relabel",
+    is_flag=True,
+    help="Label all stars anew, with another model or other settings, beside the catalogue at "
+    "--out, and replace it when that is complete.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Print the work that is left, its memory and time, and stop."
@@ -109,6 +116,7 @@ def _label_survey(
     covariance: bool,
     region_stars: int | None,
     region: int | None,
+    relabel: bool,
     dry_run: bool,
     log: str | None,
     cluster: Cluster,
@@ -118,7 +126,8 @@ def _label_survey(
     """Label every star of a survey into a catalogue."""
     from luxscale.labelling.catalogue import Catalogue
     from luxscale.labelling.plan import make_plan
-    from luxscale.labelling.run import Labelling
+    from luxscale.labelling.relabel import plan_beside
+    from luxscale.labelling.run import Labelling, replace_old
     from luxscale.runs.log import RunLog
     from luxscale.runs.target import complete, open_target
 
@@ -129,6 +138,8 @@ def _label_survey(
     plan = make_plan(
         survey, model, out, given=given, covariance=covariance, region_stars=region_stars
     )
+    if relabel:
+        plan = plan_beside(plan)
     if dry_run:
         _show_estimate(plan, cluster, as_json)
         return
@@ -136,16 +147,22 @@ def _label_survey(
     if region is not None:
         _do_region(plan, region, log, as_json, progress=not quiet)
         return
-    with (
-        RunLog(log) as run_log,
-        open_target(Labelling(Catalogue(plan)), progress=not quiet) as run,
-        cluster.client(
-            needed=bool(run.pending),
-            saving=functools.partial(_guess_saving, plan, run.pending),
-            progress=not quiet,
-        ) as client,
-    ):
-        summary = complete(run, client=client, log=run_log, progress=not quiet)
+    with RunLog(log) as run_log:
+        with (
+            open_target(Labelling(Catalogue(plan)), progress=not quiet) as run,
+            cluster.client(
+                needed=bool(run.pending),
+                saving=functools.partial(_guess_saving, plan, run.pending),
+                progress=not quiet,
+            ) as client,
+        ):
+            summary = complete(run, client=client, log=run_log, progress=not quiet)
+        summary = replace_old(plan, summary, run_log)
+    _show_summary(summary, out, log, as_json)
+
+
+def _show_summary(summary: Summary, out: str, log: str | None, as_json: bool) -> None:
+    """Print how a run ended."""
     counts = (
         f"{format_count(summary.n_stars, 'star')} labelled, {summary.n_run:,} of them in this run"
     )
@@ -155,7 +172,7 @@ def _label_survey(
 
 
 #: Parameters that are about a run into a catalogue.
-_FOR_SURVEYS = ("covariance", "region_stars", "region", "dry_run", "log")
+_FOR_SURVEYS = ("covariance", "region_stars", "region", "relabel", "dry_run", "log")
 
 
 def _refuse_survey(inputs: Sequence[str]) -> None:
@@ -199,13 +216,16 @@ def _show_estimate(plan: Plan, cluster: Cluster, as_json: bool) -> None:
     if todo.new_stars or todo.changed_stars:
         new, changed = f"{todo.new_stars:,}", f"{todo.changed_stars:,}"
         lines.append(f"grown     {new} stars are new, the data of {changed} changed")
+    if plan.replaces:
+        lines.append(f"replaces  {plan.replaces}, when {plan.catalog} is complete")
     lines += [
         f"to read   {read:,.3g} GB",
         f"to write  {write:,.3g} GB before compression",
         f"memory    {memory:.2f} GB a worker",
         f"time      {time}, as measured now",
     ]
-    show(dataclasses.asdict(todo), "\n".join(lines), as_json)
+    facts = {**dataclasses.asdict(todo), "catalog": plan.catalog, "replaces": plan.replaces or None}
+    show(facts, "\n".join(lines), as_json)
 
 
 def _do_region(plan: Plan, number: int, log: str | None, as_json: bool, *, progress: bool) -> None:

@@ -30,6 +30,7 @@ from luxscale.store import (
     locate,
     make_codecs,
     move_over,
+    moves,
     open_group,
     read_attributes,
     s3,
@@ -193,12 +194,12 @@ def simulate_survey(
     require(is_count(chunk), f"chunk is {chunk!r}: give the number of stars in a chunk, 1 or more")
     if s3.is_url(path):
         url = str(path)
-        if not s3.is_held_back(url):
+        if not moves.is_held_back(url):
             claim_place(url, SURVEY_FORMAT, overwrite=overwrite)
         arrays = create_store(url, settings, min(chunk, n_stars))
-        s3.hold_back(url)
+        moves.hold_back(url)
         write_stars(arrays, settings, chunk, progress)
-        s3.release(url)
+        moves.release(url)
     else:
         claim_place(path, SURVEY_FORMAT, overwrite=overwrite)
         partial = find_partial(Path(path))

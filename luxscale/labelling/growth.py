@@ -24,6 +24,9 @@ from luxscale.store.chunks import get_chunk_rows
 #: Attribute of a catalogue whose survey has grown: how many stars it had at first, and each time.
 GROWN = "grown"
 
+#: What to do where a newer model is to label all stars of a catalogue.
+_ANEW = "to replace its labels, relabel=True, on the command line --relabel"
+
 
 def describe_changes(plan: Plan, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Say what is not as it was when a catalogue was begun; more stars are no change.
@@ -48,7 +51,7 @@ def describe_changes(plan: Plan, before: Mapping[str, str], now: Mapping[str, st
             with damage.explain_damage(plan.catalog):
                 described += _describe_survey(plan, before[name])
         elif name == "model":
-            described.append(name)
+            described.append(f"{name} ({_ANEW})")
         else:
             described.append(f"{name} ({before.get(name)}, now {now.get(name)})")
     return described

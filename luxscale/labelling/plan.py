@@ -56,6 +56,8 @@ class Plan:
         What a catalogue must agree on to be continued.
     version : str
         Of luxscale.
+    replaces : str
+        Catalogue whose place this one takes when it is complete; empty if none.
     """
 
     survey: str
@@ -68,6 +70,7 @@ class Plan:
     region_stars: int
     identity: tuple[tuple[str, str], ...]
     version: str = VERSION
+    replaces: str = ""
 
     @property
     def fingerprint(self) -> str:

@@ -2,8 +2,7 @@
 
 See `luxscale.labelling.plan` and `luxscale.labelling.region`. A run that was interrupted, however,
 resumes where it stopped. Regions that fail get a second try when all others are done; what fails
-again
-is named, with the command that tries just those once more.
+again is named, with the command that tries just those once more.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from luxscale.errors import RunError
 from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import Plan, Region, make_plan
 from luxscale.labelling.region import Outcome, run_region
+from luxscale.labelling.relabel import plan_beside, take_place
 from luxscale.runs.executors import describe_error
 from luxscale.runs.job import Job, Runner
 from luxscale.runs.log import RunLog
@@ -89,6 +89,8 @@ class Labelling:
         self.log_damage(runner.log)
         plan, damaged = self.catalogue.plan, self.catalogue.damaged
         remarks = []
+        if plan.replaces:
+            remarks.append(f"made beside {plan.replaces}, which it replaces when it is complete")
         if self.catalogue.n_added:
             remarks.append(f"the survey has {self.catalogue.n_added:,} more stars than it had")
         if self.catalogue.n_changed:
@@ -138,6 +140,7 @@ def label_survey(
     given: str | Sequence[str] = "flux",
     covariance: bool = False,
     region_stars: int | None = None,
+    relabel: bool = False,
     log: str | Path | None = None,
     progress: bool = True,
 ) -> Summary:
@@ -156,6 +159,10 @@ def label_survey(
         Whether to write ``label_cov``.
     region_stars : int, optional
         Stars per task, rounded to whole chunks of the survey; about 75 MB if not given.
+    relabel : bool
+        Whether the catalogue is of another model or other settings, and is to be replaced: the new
+        one is made beside it, at ``CATALOG.new``, and takes its place when it is complete. Called
+        again, that resumes too.
     log : str or Path, optional
         File to append the log of the run to, one JSON object per line.
     progress : bool
@@ -182,6 +189,10 @@ def label_survey(
     whose ends only say where things lie, a change that keeps size and end of a chunk is not
     noticed.
 
+    A catalogue that is replaced stays whole until then. On a local file system the two exchange
+    their places at once, where the system can (not on NFS: nothing is there between two renames).
+    Objects cannot be renamed: while they are copied there is no catalogue at the URL.
+
     On a local file system what a region wrote is on the disk before it counts as done. A catalogue
     that is taken up is read and its checksums checked: regions of which a chunk is damaged are done
     again.
@@ -196,9 +207,27 @@ def label_survey(
     plan = make_plan(
         survey, model, catalog, given=given, covariance=covariance, region_stars=region_stars
     )
-    target = Labelling(Catalogue(plan))
-    with RunLog(log) as run_log, open_target(target, progress=progress) as run:
-        return complete(run, client=client, log=run_log, progress=progress)
+    if relabel:
+        plan = plan_beside(plan)
+    with RunLog(log) as run_log:
+        with open_target(Labelling(Catalogue(plan)), progress=progress) as run:
+            summary = complete(run, client=client, log=run_log, progress=progress)
+        return replace_old(plan, summary, run_log)
+
+
+def replace_old(plan: Plan, summary: Summary, log: RunLog) -> Summary:
+    """Put a catalogue in the place of the one that it replaces, if it replaces any.
+
+    Returns
+    -------
+    Summary
+        Of the catalogue where it is now.
+    """
+    if not plan.replaces:
+        return summary
+    take_place(plan)
+    log.write("replaced", catalog=plan.replaces)
+    return dataclasses.replace(summary, catalog=plan.replaces)
 
 
 def run_one_region(run: OpenRun[Labelling], region: Region, log: RunLog) -> Outcome | None:

@@ -49,7 +49,6 @@ from luxscale.store.atomic import (
     explain_writing,
     is_occupied,
     is_store,
-    move_over,
     read_attributes,
     refuse_within_stores,
     replace_store,
@@ -60,6 +59,7 @@ from luxscale.store.atomic import (
 )
 from luxscale.store.damage import is_outage
 from luxscale.store.fills import open_exactly
+from luxscale.store.moves import move_over, move_store
 
 __all__ = [
     "CHUNK",
@@ -79,6 +79,7 @@ __all__ = [
     "make_absolute",
     "make_codecs",
     "move_over",
+    "move_store",
     "open_array",
     "open_dataset",
     "open_group",

@@ -20,6 +20,7 @@ import zarr
 from luxscale.errors import CannotWrite, InputError
 from luxscale.store import s3
 from luxscale.store.arrays import locate, open_group
+from luxscale.store.moves import move_over
 
 #: Names of files that Zarr writes to before it moves them into place.
 _PARTIAL = re.compile(r"[^.]+\.[0-9a-f]{4,}\.partial")
@@ -264,26 +265,6 @@ def write_then_move(target: Path) -> Iterator[Path]:
         if target.exists() and not was_there:
             raise InputError(f"{target}: was made by somebody else meanwhile; choose another path")
         move_over(made, target)
-
-
-def move_over(made: Path, target: Path) -> None:
-    """Move a file or directory to its target, on one file system, in place of what is there.
-
-    If that fails, what is there stays.
-    """
-    if not target.exists() or not (target.is_dir() or made.is_dir()):
-        os.replace(made, target)
-        return
-    # only a file can be replaced, and by a file: what was there goes with the scratch
-    prefix = f".{target.name}.old-"
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as scratch:
-        old = Path(scratch) / "old"
-        os.replace(target, old)
-        try:
-            os.replace(made, target)
-        except BaseException:
-            os.replace(old, target)
-            raise
 
 
 @contextlib.contextmanager

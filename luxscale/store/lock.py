@@ -34,7 +34,10 @@ BEAT, PATIENCE = 5.0, 20.0
 #: Tokens of the locks that this process holds.
 _OURS: set[str] = set()
 
-_KEY = f"{RUN}/lock/zarr.json"
+#: Group of a store that is its lock.
+LOCK = f"{RUN}/lock"
+
+_KEY = f"{LOCK}/zarr.json"
 
 #: Start of a process that is not there, or of any where the system has no /proc.
 _UNKNOWN = "unknown"

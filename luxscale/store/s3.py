@@ -47,9 +47,6 @@ _YES = ("1", "true", "yes", "on")
 #: boto3 renews them.
 _CREDENTIALS_TTL = datetime.timedelta(minutes=10)
 
-#: The root metadata of a store that is being made: without ``zarr.json`` it is no Zarr group yet.
-_ROOT, _HELD_BACK = "zarr.json", "zarr.json.partial"
-
 _SETTINGS = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN, where there is "
     "one), or AWS_PROFILE for a "
@@ -190,10 +187,25 @@ def connect(url: str) -> Any:
     return _connect_once(url, os.getpid(), hash(tuple(sorted(settings))))
 
 
+def open_bucket(url: str) -> tuple[Any, str]:
+    """Return the obstore store of a URL's whole bucket, and the key of the URL in it.
+
+    Raises
+    ------
+    InputError
+        See `connect`.
+    """
+    connect(url)
+    bucket, key = parse(url)
+    options = {**_PATIENT, "allow_http": True}
+    obstore = import_obstore(os.getpid())
+    return obstore.store.S3Store(**_read_access(), bucket=bucket, client_options=options), key
+
+
 @functools.lru_cache(maxsize=64)
 def _connect_once(url: str, process: int, environment: int) -> Any:
     bucket, key = parse(url)
-    obstore = _import_obstore(process)
+    obstore = import_obstore(process)
     settings = {**_read_access(), "bucket": bucket, "prefix": key}
     quick = obstore.store.S3Store(
         **settings,
@@ -202,14 +214,14 @@ def _connect_once(url: str, process: int, environment: int) -> Any:
     )
     with explain_errors(url):
         # nothing is there: the answer is short
-        next(iter(obstore.list(quick, f"{_HELD_BACK}/")), None)
+        next(iter(obstore.list(quick, "zarr.json.partial/")), None)
     return obstore.store.S3Store(**settings, client_options={**_PATIENT, "allow_http": True})
 
 
 _user: int | None = None  # the process in which obstore has run
 
 
-def _import_obstore(process: int) -> Any:
+def import_obstore(process: int) -> Any:
     """Import obstore, and refuse a process that was forked after its threads had started.
 
     It would hang there.
@@ -282,7 +294,7 @@ def explain_errors(url: str) -> Iterator[None]:
 
     The server's words are left out: they may quote a request.
     """
-    obstore = _import_obstore(os.getpid())
+    obstore = import_obstore(os.getpid())
     try:
         yield
     except obstore.exceptions.BaseError as error:
@@ -325,31 +337,4 @@ def is_occupied(url: str) -> bool:
     """Return whether any object lies under a URL."""
     store = connect(url)
     with explain_errors(url):
-        return any(_import_obstore(os.getpid()).list(store))
-
-
-def hold_back(url: str) -> None:
-    """Take the Zarr group at a URL from view until it is complete.
-
-    Its root metadata gets another name.
-    """
-    _rename(url, _ROOT, _HELD_BACK)
-
-
-def release(url: str) -> None:
-    """Let a Zarr group appear that was held back."""
-    _rename(url, _HELD_BACK, _ROOT)
-
-
-def is_held_back(url: str) -> bool:
-    """Return whether a Zarr group at a URL was held back, and never released."""
-    store = connect(url)
-    with explain_errors(url), contextlib.suppress(FileNotFoundError):
-        return bool(_import_obstore(os.getpid()).head(store, _HELD_BACK))
-    return False
-
-
-def _rename(url: str, old: str, new: str) -> None:
-    store = connect(url)
-    with explain_errors(url):
-        _import_obstore(os.getpid()).rename(store, old, new)
+        return any(import_obstore(os.getpid()).list(store))

@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 from luxscale.errors import InputError
-from luxscale.store import open_survey, write_dataset
+from luxscale.store import moves, open_survey, write_dataset
 from luxscale.store.atomic import (
     claim_figure,
     claim_file,
@@ -168,6 +168,7 @@ def test_a_move_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
         move(source, target)
 
     monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(moves, "_exchange", lambda first, second: False)
     with pytest.raises(OSError, match="no"), write_then_move(tmp_path / "a") as made:
         write_folder(made, "new")
     assert (tmp_path / "a" / "part").read_text() == "old"

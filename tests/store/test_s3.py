@@ -476,6 +476,86 @@ def test_survey_is_labelled_from_and_into_object_storage_as_on_disk(
     assert f"{tmp_path}" not in repr(dict(remote.attrs)) and remote.attrs["complete"] == 1
 
 
+def read_all(url):
+    """Return the arrays of a catalogue."""
+    group = zarr.open_group(store.locate(url), mode="r")
+    assert group.attrs["complete"] == 1
+    return {name: array[...] for name, array in group.arrays()}
+
+
+def assert_equal(first, second):
+    assert first.keys() == second.keys()
+    for name, values in first.items():
+        np.testing.assert_array_equal(values, second[name], err_msg=name)
+
+
+@pytest.mark.slow
+@empty_folders
+def test_a_catalogue_grows_in_object_storage(s3, held_out, small_model):
+    survey, model, catalog = (f"{s3}/{name}" for name in ("survey", "model", "catalog"))
+    small_model.save(model)
+    store.write_dataset(held_out.isel(star=slice(0, 70)), survey, chunk=20)
+    how = {"region_stars": 20, "progress": False}
+    assert lux.label_survey(survey, model, catalog, **how).n_run == 70
+    # the identifiers, and the marks of the survey's chunks, are one chunk each
+    chunks = [key for key in keys(catalog) if "/c/0" in key and key[:4] not in ("star", "run/")]
+    before = {key: get(catalog, key) for key in chunks}
+    for name, array in zarr.open_group(store.locate(survey), mode="r+").arrays():
+        if array.metadata.dimension_names[0] == "star":
+            array.append(held_out[name].values[70:110].astype(array.dtype))
+    assert lux.label_survey(survey, model, catalog, **how).n_run == 50
+    assert before and all(get(catalog, key) == value for key, value in before.items())
+    lux.label_survey(survey, model, f"{s3}/new", **how)
+    assert_equal(read_all(catalog), read_all(f"{s3}/new"))
+
+
+@pytest.mark.slow
+@empty_folders
+@pytest.mark.parametrize("step", ["removing", "copying", "last copy", "clearing"])
+def test_a_catalogue_is_replaced_in_object_storage_wherever_that_was_cut_off(
+    s3, held_out, small_model, monkeypatch, step
+):
+    survey, catalog, right = (f"{s3}/{name}" for name in ("survey", "catalog", "right"))
+    store.write_dataset(held_out.isel(star=slice(0, 40)), survey, chunk=20)
+    small_model.save(f"{s3}/model")
+    other = lux.train(held_out.isel(star=slice(0, 200)), 3, folds=2, iterations=1, progress=False)
+    other.save(f"{s3}/other")
+    how = {"progress": False, "region_stars": 20}
+    lux.label_survey(survey, f"{s3}/model", catalog, **how)
+    lux.label_survey(survey, f"{s3}/other", right, **how)
+    obstore = objects.import_obstore(os.getpid())
+
+    class Cut(BaseException):
+        pass
+
+    def copy(bucket, source, target, call=obstore.copy):
+        if step == "copying" or (step == "last copy" and target.endswith("catalog/zarr.json")):
+            raise Cut
+        call(bucket, source, target)
+
+    def delete(place, key, call=obstore.delete):
+        removed.append(key)
+        if len(removed) == {"removing": 3, "clearing": n_keys + 3}.get(step):
+            raise Cut
+        call(place, key)
+
+    removed, n_keys = [], len(keys(catalog))
+    with monkeypatch.context() as patched:
+        patched.setattr(obstore, "copy", copy)
+        patched.setattr(obstore, "delete", delete)
+        with pytest.raises(Cut):
+            lux.label_survey(survey, f"{s3}/other", catalog, relabel=True, **how)
+    if step != "clearing":
+        assert_equal(read_all(f"{catalog}.new"), read_all(right))
+        with pytest.raises(InputError):
+            store.open_dataset(catalog)["label_value"]
+    again = lux.label_survey(survey, f"{s3}/other", catalog, relabel=True, **how)
+    assert (again.catalog, again.n_run) == (catalog, 0)
+    assert_equal(read_all(catalog), read_all(right))
+    if step != "clearing":
+        assert not keys(f"{catalog}.new")
+
+
 def test_commands_take_urls(s3, small_survey, tmp_path):
     survey, model, catalog = (f"{s3}/{name}" for name in ("survey", "model", "catalog"))
     store.write_dataset(small_survey, survey, chunk=100)
