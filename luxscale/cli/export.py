@@ -29,6 +29,13 @@ from luxscale.cli.base import JSON, QUIET, format_count, main, show
     help="Partition Parquet by sky position, in the HATS layout; needs --column ra --column dec.",
 )
 @click.option(
+    "--healpix-margin",
+    type=float,
+    default=None,
+    metavar="ARCSEC",
+    help="Add a margin cache of this width, for matches across the borders of files.",
+)
+@click.option(
     "--unfinished", is_flag=True, help="Export stars that are not done too, without values."
 )
 @click.option("--overwrite", is_flag=True, help="Replace an export at --out.")
@@ -42,6 +49,7 @@ def export(
     covariance: bool,
     no_latents: bool,
     healpix_order: int | None,
+    healpix_margin: float | None,
     unfinished: bool,
     overwrite: bool,
     as_json: bool,
@@ -62,6 +70,7 @@ def export(
         covariance=covariance,
         latents=not no_latents,
         healpix_order=healpix_order,
+        healpix_margin=healpix_margin,
         unfinished=unfinished,
         overwrite=overwrite,
         progress=not quiet,

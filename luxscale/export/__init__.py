@@ -68,6 +68,7 @@ def export_catalog(
     covariance: bool = False,
     latents: bool = True,
     healpix_order: int | None = None,
+    healpix_margin: float | None = None,
     unfinished: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -93,8 +94,12 @@ def export_catalog(
         Whether to add the latents, which take 4 bytes each.
     healpix_order : int, optional
         Write Parquet by sky position, one file per HEALPix pixel of this order, in the HATS layout,
-        which LSDB opens; needs the columns ``ra`` and ``dec`` [deg]. The fullest pixel is held in
-        memory.
+        which LSDB opens; needs the columns ``ra`` and ``dec`` [deg]. A pixel of more than 500,000
+        stars is divided into finer ones.
+    healpix_margin : float, optional
+        Width [arcsec], up to 100, of a margin cache to write with it: for each file, the stars of
+        others that lie this close (and some up to four times as far), which LSDB needs for matches
+        across the borders of files.
     unfinished : bool
         Whether to export a catalogue of which stars are not done: their values are NaN, counts and
         flags 0, ``status`` 0.
@@ -134,7 +139,14 @@ def export_catalog(
                 f"{out}: only Parquet is partitioned by sky position; name it .parquet "
                 "(--healpix-order)"
             )
-        write = functools.partial(hats.write_hats, order=healpix_order, name=target.stem)
+        write = functools.partial(
+            hats.write_hats, order=healpix_order, margin=healpix_margin, name=target.stem
+        )
+    elif healpix_margin is not None:
+        raise InputError(
+            "healpix_margin: a margin is of files by sky position; give their order, too "
+            "(--healpix-order)"
+        )
     with _locate_damage(catalog):
         table = make_table(
             catalog,
@@ -253,7 +265,7 @@ def _is_export(target: Path) -> bool:
         return target.is_file() and _names_luxscale(target)
     if not target.is_dir():
         return False
-    if not all(f.suffix == ".parquet" or f.name in hats.NAMES for f in target.iterdir()):
+    if not (all(f.suffix == ".parquet" for f in target.iterdir()) or hats.is_hats(target)):
         return False
     return any(_names_luxscale(f) for f in sorted(target.rglob("*.parquet"))[:1])
 

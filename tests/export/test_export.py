@@ -470,10 +470,16 @@ def test_sky_positions_that_cannot_be_are_refused(catalog, survey, tmp_path):
         export(catalog, tmp_path / "c.parquet", healpix_order=1, **asked)
     with pytest.raises(lux.InputError, match="healpix_order=6: choose 0 to 5"):
         export(catalog, tmp_path / "c.parquet", healpix_order=6, **asked)
+    with pytest.raises(lux.InputError, match="healpix_margin=101: give a width in arcsec above 0"):
+        export(catalog, tmp_path / "c.parquet", healpix_order=1, healpix_margin=101, **asked)
+    with pytest.raises(lux.InputError, match="give their order, too"):
+        export(catalog, tmp_path / "c.parquet", healpix_margin=10, **asked)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("options", [{}, {"healpix_order": 1}])
+@pytest.mark.parametrize(
+    "options", [{}, {"healpix_order": 1}, {"healpix_order": 1, "healpix_margin": 10.0}]
+)
 def test_no_stars_at_all(catalog, survey, tmp_path, options):
     survey["dec"] = survey["ra"] * 0
     asked = {"survey": survey.isel(star=[]), "columns": ["ra", "dec"]}
