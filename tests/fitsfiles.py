@@ -11,6 +11,7 @@ import pytest
 from astropy.io import fits
 from surveyfiles import (
     build_arrays,
+    build_desi,
     build_galah_dr3,
     build_galah_dr4,
     build_lrs,
@@ -244,6 +245,10 @@ SEEDS: dict[str, Seeds] = {
     ],
     "galah-dr3": lambda tmp: [build_galah_dr3(tmp, cameras="3")["3"]],
     "galah-dr4": lambda tmp: [build_galah_dr4(tmp / "170418003701205_allstar_fit_spectrum.fits")],
+    "desi": lambda tmp: [
+        build_desi(tmp / "coadd-main-bright-1.fits"),
+        build_desi(tmp / "spectra-main-bright-1.fits", kind="spectra", cameras="BZ"),
+    ],
     "gaia-xp": lambda tmp: [
         build_xp(tmp / f"xp.{kind}", xp_arrays(3)) for kind in ("csv", "ecsv", "fits")
     ],

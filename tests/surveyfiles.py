@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,63 @@ def build_galah_dr4(path: Path, *, fitted: bool = True, seed: int = 0) -> Path:
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(
         path, overwrite=True
     )
+    return path
+
+
+#: First pixel on the grid of 3600 + 0.8 i Angstrom of each camera, and how many it has.
+DESI = {"B": (0, 2751), "R": (2700, 2326), "Z": (4900, 2881)}
+
+
+def build_desi(
+    path: Path,
+    *,
+    cameras: str = "BRZ",
+    kind: str = "coadd",
+    target: Sequence[int] = (39633297352951412, 39633300968442591, 39633297352951500, -1695072),
+    objtype: Sequence[str] = ("TGT", "TGT", "SKY", ""),
+    seed: int = 0,
+) -> Path:
+    """Write a file of DESI, of which the first target is of the Milky Way Survey."""
+    rng = np.random.default_rng(seed)
+    n = len(target)
+    columns = [
+        fits.Column("TARGETID", "K", array=np.array(target)),
+        fits.Column("TARGET_RA", "D", array=215 + np.arange(n)),
+        fits.Column("TARGET_DEC", "D", array=53 + np.arange(n)),
+        fits.Column("OBJTYPE", "3A", array=np.array(objtype)),
+        fits.Column("REF_ID", "K", array=5853498713190525696 + np.arange(n)),
+        fits.Column("REF_CAT", "2A", array=np.array(["G2", "", "G2", ""] + [""] * n)[:n]),
+        fits.Column("DESI_TARGET", "K", array=np.where(np.arange(n) == 0, 2**61, 1)),
+        fits.Column("MWS_TARGET", "K", array=np.where(np.arange(n) == 0, 2**8, 0)),
+    ]
+    if kind == "coadd":
+        columns.append(fits.Column("COADD_NUMEXP", "I", array=1 + np.arange(n)))
+        columns.append(fits.Column("COADD_FIBERSTATUS", "J", array=np.arange(n)))
+    else:
+        columns.append(fits.Column("EXPID", "J", array=85502 + np.arange(n)))
+    hdus = fits.HDUList(
+        [fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns, name="FIBERMAP")]
+    )
+    for name in cameras:
+        first, n_pixels = DESI[name]
+        wavelength = 3600 + 0.8 * (first + np.arange(n_pixels))
+        shape = (n, n_pixels)
+        mask = np.where(rng.random(shape) < 0.05, rng.choice([1, 4, 512], shape), 0)
+        lines = np.exp(-0.5 * (np.arange(-5, 6) / 1.2)[:, None] ** 2) * np.ones(n_pixels)
+        arrays = {
+            "WAVELENGTH": wavelength,
+            "FLUX": rng.uniform(50, 100, shape).astype("f4"),
+            "IVAR": (rng.uniform(0.5, 2, shape) * (rng.random(shape) > 0.02)).astype("f4"),
+            "MASK": mask.astype("u4"),
+            "RESOLUTION": np.tile(lines, (n, 1, 1)).astype("f4"),
+        }
+        for what, array in arrays.items():
+            hdus.append(fits.ImageHDU(array, name=f"{name}_{what}"))
+        if kind == "coadd":  # both ways of writing masks are in use
+            packed = fits.CompImageHDU(arrays["MASK"], compression_type="GZIP_1")
+            packed.name = f"{name}_MASK"
+            hdus[f"{name}_MASK"] = packed
+    hdus.writeto(path, overwrite=True)
     return path
 
 

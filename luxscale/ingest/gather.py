@@ -6,6 +6,7 @@ A file that cannot be used costs itself alone: it is put down with the reason.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from luxscale.ingest.paths import restore_path
 from luxscale.ingest.plan import Plan
 from luxscale.prepare import Prepared, prepare
 from luxscale.readers import BadFile, Spectra, get_format
-from luxscale.readers.base import find_nameless, take_stars
+from luxscale.readers.base import explain_unfit, take_stars
 
 #: Stars that are prepared together.
 _BLOCK = 256
@@ -124,7 +125,7 @@ def read_blocks(
     files : iterable of (number, path)
         Paths in the form in which they are stored.
     part : Gathered
-        Where files, and stars without a name, are put down that cannot be used.
+        Where files, and rows that are no stars, are put down that cannot be used.
     """
     block: list[Loose] = []
     n_stars = 0
@@ -145,10 +146,10 @@ def _read_files(plan: Plan, files: Iterable[tuple[int, str]], part: Gathered) ->
         n_stars = 0
         try:
             for spectra in fmt.read(restore_path(path), **options):
-                named = _refuse_nameless(spectra, n_stars, number, part)
+                usable = _refuse_unfit(spectra, n_stars, number, part)
                 n_stars += len(spectra.star)
-                if len(named.star):
-                    yield number, named
+                if len(usable.star):
+                    yield number, usable
             if not n_stars:
                 raise BadFile("holds no spectrum")
         except BadFile as error:
@@ -159,14 +160,15 @@ def _read_files(plan: Plan, files: Iterable[tuple[int, str]], part: Gathered) ->
             part.refuse(number, WHOLE_FILE, f"cannot be read: {_describe_damage(error)}")
 
 
-def _refuse_nameless(spectra: Spectra, first: int, number: int, part: Gathered) -> Spectra:
-    """Return the stars that have an identifier, and put down the others by their rows."""
-    nameless = find_nameless(spectra.star)
-    if not nameless.any():
+def _refuse_unfit(spectra: Spectra, first: int, number: int, part: Gathered) -> Spectra:
+    """Return the stars that can be used, and put down the others by their rows."""
+    reason = explain_unfit(spectra)
+    is_fit = reason == ""
+    for row in np.flatnonzero(~is_fit):
+        part.refuse(number, f"row {first + row}", str(reason[row]))
+    if is_fit.all() and spectra.unfit is None:
         return spectra
-    for row in np.flatnonzero(nameless):
-        part.refuse(number, f"row {first + row}", "no identifier: the file leaves it blank")
-    return take_stars(spectra, ~nameless)
+    return dataclasses.replace(take_stars(spectra, is_fit), unfit=None)
 
 
 def _describe_damage(error: Exception) -> str:

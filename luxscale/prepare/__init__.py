@@ -180,7 +180,7 @@ def _take_rows(spectra: Spectra, rows: slice) -> Spectra:
     for name in ("star", "flux", "ivar", "mask", "continuum", "velocity"):
         array = getattr(spectra, name)
         parts[name] = None if array is None else array[rows]
-    return dataclasses.replace(spectra, **parts, key=None, columns={})
+    return dataclasses.replace(spectra, **parts, key=None, unfit=None, columns={})
 
 
 @np.errstate(all="ignore")

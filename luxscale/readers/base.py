@@ -68,6 +68,8 @@ class Spectra:
         frame.
     key : array, (star,), optional
         Identifiers that catalogues know the stars by, where these are not ``star``.
+    unfit : array of str, (star,), optional
+        Why a row is no spectrum of a star that can be used, "" of those that are.
     columns : mapping of str to array, (star,)
         A few facts of each star: ``snr``, ``ra``, ``dec``, ...; NaN, -1 or "" where the file does
         not say.
@@ -81,6 +83,7 @@ class Spectra:
     continuum: np.ndarray | None = None
     velocity: np.ndarray | None = None
     key: np.ndarray | None = None
+    unfit: np.ndarray | None = None
     columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -91,7 +94,12 @@ class Spectra:
                 raise BadFile(
                     f"{name} has shape {array.shape}, expected {(n_stars, n_pixels)}: stars, pixels"
                 )
-        per_star = [("velocity", self.velocity), ("key", self.key), *self.columns.items()]
+        per_star = [
+            ("velocity", self.velocity),
+            ("key", self.key),
+            ("unfit", self.unfit),
+            *self.columns.items(),
+        ]
         for name, array in per_star:
             if array is not None and array.shape != (n_stars,):
                 raise BadFile(
@@ -108,6 +116,18 @@ def find_nameless(star: np.ndarray) -> np.ndarray:
     return np.array([str(name).strip() == "" for name in star.tolist()], bool)
 
 
+def explain_unfit(spectra: Spectra) -> np.ndarray:
+    """Return why stars cannot be used, "" of those that can: (star,).
+
+    Besides what the reader says, these have no identifier.
+    """
+    nameless = find_nameless(spectra.star)
+    reason = np.where(nameless, "no identifier: the file leaves it blank", "").astype(object)
+    if spectra.unfit is None:
+        return reason
+    return np.where(spectra.unfit == "", reason, spectra.unfit)
+
+
 def take_stars(spectra: Spectra, rows: np.ndarray) -> Spectra:
     """Return some of the stars.
 
@@ -117,7 +137,7 @@ def take_stars(spectra: Spectra, rows: np.ndarray) -> Spectra:
     rows : array of bool, (star,)
     """
     parts = {}
-    for name in ("star", "flux", "ivar", "mask", "continuum", "velocity", "key"):
+    for name in ("star", "flux", "ivar", "mask", "continuum", "velocity", "key", "unfit"):
         values = getattr(spectra, name)
         if values is not None:
             parts[name] = values[rows]

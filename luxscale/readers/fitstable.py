@@ -86,8 +86,6 @@ class Table:
         return name.lower() in self.names
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self:
-            raise BadFile(f"table without column {name!r}")
         kind = self._get_kind(name)
         if kind is None:
             return self._read_heap_column(name)
@@ -124,13 +122,15 @@ class Table:
 
     def read_packed(self, name: str) -> list[bytes]:
         """Return what the heap holds for each row of a column, byte for byte."""
-        if name not in self or self._get_kind(name) is not None:
+        if self._get_kind(name) is not None:
             raise BadFile(f"column {name!r} holds no arrays of varying length")
         _, rows = self._read_heap(name)
         return rows
 
     def _get_kind(self, name: str) -> str | None:
         """Return the letter of a column's kind, None if its arrays lie in the heap."""
+        if name not in self:
+            raise BadFile(f"table without column {name!r}")
         column_format = self._rows.columns[name].format
         if _IN_HEAP.match(column_format):
             return None
