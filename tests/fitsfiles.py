@@ -27,6 +27,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "fixtures"
 FILES = SHARED.parent / "files"
 
 APSTAR = DATA / "apStar-dr17-2M19485057+5005279.fits"
+APVISIT = DATA / "apVisit-r13-9518-57729-104.fits"
 SPEC = DATA / "spec-3586-55181-0500.fits"
 
 APOGEE_PIXELS, BOSS_PIXELS = 8575, 4648
@@ -229,6 +230,7 @@ SEEDS: dict[str, Seeds] = {
     "aspcapstar": lambda tmp: [
         write_aspcapstar(tmp / f"{key}.fits", id_in=key) for key in ("OBJ", "APOGEE_ID")
     ],
+    "apvisit": lambda tmp: [APVISIT],
     "spec": lambda tmp: [SPEC],
     "mwmstar-apogee": lambda tmp: [
         write_mwm(tmp / "a.fits", "mwmStar", {"APOGEE/APO": 1, "APOGEE/LCO": 1})

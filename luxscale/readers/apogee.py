@@ -79,7 +79,7 @@ def read_apstar(path: str | Path, *, rows: str = "coadd") -> Iterator[Spectra]:
         n_spectra = len(flux)
         columns = {
             "snr": _read_snr(header, visit),
-            **_read_position(header, n_spectra),
+            **read_position(header, n_spectra),
             "n_visits": np.full(n_spectra, _read_n_visits(header)),
         }
         name = read_identifier(header, "OBJID")
@@ -141,7 +141,7 @@ def read_aspcapstar(path: str | Path) -> Iterator[Spectra]:
         wavelength = read_log_grid(header, hdus[1].header, flux.shape[1])
         star = np.array([_read_aspcap_identifier(hdus)], object)
         snr = np.array([read_number(header, "SNR")])
-        columns = {"snr": snr, **_read_position(header, 1)}
+        columns = {"snr": snr, **read_position(header, 1)}
     yield Spectra(
         star=star,
         flux=flux,
@@ -205,8 +205,8 @@ def read_identifier(header: Header, key: str) -> str:
     return name
 
 
-def _read_position(header: Header, n_rows: int) -> dict[str, np.ndarray]:
-    """Return the star's coordinates, the same in all rows: (row,)."""
+def read_position(header: Header, n_rows: int) -> dict[str, np.ndarray]:
+    """Return the star's coordinates by a header, the same in all rows: (row,)."""
     return {
         "ra": np.full(n_rows, read_number(header, "RA")),
         "dec": np.full(n_rows, read_number(header, "DEC")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +10,16 @@ import numpy as np
 
 from luxscale.readers.base import BadFile, Format, HduList, Option, Spectra, Table
 from luxscale.readers.boss import LIGHT
+from luxscale.readers.desi_cameras import (
+    CAMERAS,
+    GRID,
+    Columns,
+    find_camera,
+    join_cameras,
+    read_resolution,
+)
 from luxscale.readers.fitsrows import open_large_fits
 from luxscale.schema.blocks import iterate_blocks
-
-#: Vacuum Angstrom. All cameras have pixels of this grid, on which they overlap.
-START, STEP = 3600.0, 0.8
-GRID = START + STEP * np.arange(7781)
-
-CAMERAS = "BRZ"
 
 #: Bits of the mask; all of them are of pixels not to be used.
 BITS = {
@@ -40,21 +41,6 @@ _STAR_BITS = (33, 34, 35, 61)
 
 #: Targets that are read at once: with the resolution some 400 kB each.
 _BLOCK = 128
-
-#: Full width at half maximum of a Gaussian over its standard deviation.
-_FWHM = 2.3548200450309493
-
-Columns = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Camera:
-    """Where a camera's pixels stand on `GRID`, and the numbers of diagonals of its resolution."""
-
-    name: str
-    pixels: slice
-    wavelength: np.ndarray
-    n_diagonals: int
 
 
 def read_desi(
@@ -79,18 +65,18 @@ def read_desi(
         if "FIBERMAP" not in hdus:
             raise BadFile("no FIBERMAP in it: no file of DESI")
         n_rows = _count_rows(hdus)
-        cameras = [_find_camera(hdus, name, n_rows) for name in CAMERAS]
+        cameras = [find_camera(hdus, name, n_rows) for name in CAMERAS]
         found = [camera for camera in cameras if camera]
         if not found:
             raise BadFile("no camera in it: neither B_FLUX, R_FLUX nor Z_FLUX")
         redshifts = _read_redshifts(path)
         for block in iterate_blocks(n_rows, _BLOCK):
             fibers = hdus["FIBERMAP"].read_rows(block.start, block.stop)
-            spectra = _join_cameras(hdus, found, block)
+            spectra = join_cameras(hdus, found, block)
             target = _read_targets(fibers)
             columns = _read_columns(fibers)
             columns["n_cameras"] = np.full(len(fibers), len(found))
-            columns.update(_read_resolution(hdus, found, block))
+            columns.update(read_resolution(hdus, found, block))
             exposures = _name_exposures(fibers, target) if rows == "exposures" else None
             yield Spectra(
                 **spectra,
@@ -108,117 +94,6 @@ def _count_rows(hdus: HduList) -> int:
     if hdu.kind != "BINTABLE" or not hdu.shape[0]:
         raise BadFile("FIBERMAP is no table with rows")
     return hdu.shape[0]
-
-
-def _find_camera(hdus: HduList, name: str, n_rows: int) -> _Camera | None:
-    if f"{name}_FLUX" not in hdus:
-        return None
-    hdu = hdus[f"{name}_WAVELENGTH"]
-    if not hdu.is_image or len(hdu.shape) != 1 or not 2 <= hdu.shape[0] <= len(GRID):
-        raise BadFile(f"{name}_WAVELENGTH of shape {hdu.shape} is no grid")
-    wavelength = hdu.data.astype(float)
-    first = round(float(wavelength[0] - START) / STEP) if np.isfinite(wavelength[0]) else -1
-    pixels = slice(first, first + len(wavelength))
-    is_there = first >= 0 and pixels.stop <= len(GRID)
-    if not is_there or not (np.abs(wavelength - GRID[pixels]) < STEP / 100).all():
-        raise BadFile(
-            f"wavelengths of camera {name} that are not {START:g} + {STEP:g} i Angstrom, on which "
-            "cameras are joined"
-        )
-    for what in ("FLUX", "IVAR"):
-        shape = hdus[f"{name}_{what}"].shape
-        if shape != (n_rows, len(wavelength)):
-            raise BadFile(
-                f"{name}_{what} has shape {shape}, expected {(n_rows, len(wavelength))}: the rows "
-                "of FIBERMAP, and wavelengths"
-            )
-    return _Camera(name, pixels, GRID[pixels], _count_diagonals(hdus, name, wavelength, n_rows))
-
-
-def _count_diagonals(hdus: HduList, name: str, wavelength: np.ndarray, n_rows: int) -> int:
-    """Return how many diagonals the resolution of a camera has, 0 if the file has none."""
-    if f"{name}_RESOLUTION" not in hdus:
-        return 0
-    shape = hdus[f"{name}_RESOLUTION"].shape
-    if len(shape) != 3 or (shape[0], shape[2]) != (n_rows, len(wavelength)) or shape[1] > 99:
-        raise BadFile(f"{name}_RESOLUTION has shape {shape}, expected targets, diagonals, pixels")
-    return shape[1]
-
-
-def _join_cameras(hdus: HduList, cameras: list[_Camera], block: slice) -> Columns:
-    """Return flux, ivar and mask of a block of targets on the common grid: (star, pixel)."""
-    shape = (block.stop - block.start, len(GRID))
-    weighted = {is_good: np.zeros(shape) for is_good in (True, False)}
-    weight = {is_good: np.zeros(shape) for is_good in (True, False)}
-    bits = np.zeros(shape, np.int64)
-    for camera in cameras:
-        flux, ivar = (_read_rows(hdus, camera, what, block) for what in ("FLUX", "IVAR"))
-        mask = np.zeros(flux.shape, np.int64)
-        if f"{camera.name}_MASK" in hdus:
-            mask = _read_rows(hdus, camera, "MASK", block).astype(np.int64)
-        usable = np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
-        for is_good in (True, False):
-            chosen = usable & ((mask == 0) == is_good)
-            weighted[is_good][:, camera.pixels] += np.where(chosen, flux * ivar, 0)
-            weight[is_good][:, camera.pixels] += np.where(chosen, ivar, 0)
-        bits[:, camera.pixels] |= mask
-    # a bad pixel of one camera does not spoil the good one of another
-    has_good = weight[True] > 0
-    ivar = np.where(has_good, weight[True], weight[False])
-    flux = np.where(has_good, weighted[True], weighted[False])
-    return {
-        "flux": np.where(ivar > 0, flux / ivar, 0),
-        "ivar": ivar,
-        "mask": np.where(has_good, 0, bits),
-    }
-
-
-def _read_rows(hdus: HduList, camera: _Camera, what: str, block: slice) -> np.ndarray:
-    values = hdus[f"{camera.name}_{what}"].read_rows(block.start, block.stop)
-    shape = (block.stop - block.start, len(camera.wavelength))
-    kinds = "iu" if what == "MASK" else "iuf"
-    if (
-        not isinstance(values, np.ndarray)
-        or values.shape != shape
-        or values.dtype.kind not in kinds
-    ):
-        raise BadFile(f"{camera.name}_{what} holds no number for each pixel")
-    return values if what == "MASK" else values.astype(float)
-
-
-def _read_resolution(hdus: HduList, cameras: list[_Camera], block: slice) -> Columns:
-    """Return the median resolving power of each camera by its matrix, NaN without: (star,)."""
-    columns = {
-        f"resolution_{name.lower()}": np.full(block.stop - block.start, np.nan) for name in CAMERAS
-    }
-    for camera in cameras:
-        if camera.n_diagonals:
-            diagonals = hdus[f"{camera.name}_RESOLUTION"].read_rows(block.start, block.stop)
-            columns[f"resolution_{camera.name.lower()}"] = compute_resolution(
-                diagonals, camera.wavelength
-            )
-    return columns
-
-
-def compute_resolution(diagonals: np.ndarray, wavelength: np.ndarray) -> np.ndarray:
-    """Return the median of wavelength / FWHM over pixels, NaN where a fibre has none: (star,).
-
-    Parameters
-    ----------
-    diagonals : array, (star, diagonal, pixel)
-        Of the matrices that spread light over neighbouring pixels.
-    wavelength : array, (pixel,)
-    """
-    offset = np.arange(diagonals.shape[1]) - diagonals.shape[1] // 2
-    total = diagonals.sum(1, dtype=float)
-    mean = np.einsum("d,sdp->sp", offset, diagonals) / total
-    variance = np.einsum("d,sdp->sp", offset**2, diagonals) / total - mean**2
-    fwhm = _FWHM * STEP * np.sqrt(np.where(variance > 0, variance, np.nan))
-    power = np.where(total > 0, wavelength / fwhm, np.nan)
-    known = np.isfinite(power).any(1)
-    found = np.full(len(power), np.nan)
-    found[known] = np.nanmedian(power[known], axis=1)
-    return found
 
 
 def _read_targets(fibers: Table) -> np.ndarray:

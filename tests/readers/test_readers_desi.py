@@ -14,6 +14,7 @@ from surveyfiles import DESI, build_desi
 from luxscale.ingest import ingest
 from luxscale.readers import FORMATS, BadFile
 from luxscale.readers import desi as reader
+from luxscale.readers.desi_cameras import compute_resolution
 from luxscale.store import open_survey
 
 NAME = "coadd-main-bright-1.fits"
@@ -78,7 +79,7 @@ def test_the_real_file():
             expected = hdus[f"{name}_wavelength"].data[middle] / (2.35482 * 0.8 * sigma)
             found = spectra.columns[f"resolution_{name}"]
             assert found[1] == pytest.approx(expected, rel=0.2)  # of all pixels
-            one = reader.compute_resolution(
+            one = compute_resolution(
                 diagonals[None, :, middle : middle + 1],
                 hdus[f"{name}_wavelength"].data[middle : middle + 1],
             )
