@@ -77,7 +77,12 @@ class Inference:
 
     @classmethod
     def of(
-        cls, model: LuxModel, given: str | Sequence[str] = "flux", *, covariance: bool = False
+        cls,
+        model: LuxModel,
+        given: str | Sequence[str] = "flux",
+        *,
+        covariance: bool = False,
+        exactly: bool = False,
     ) -> Inference:
         """Prepare the inference of a model's labels.
 
@@ -87,6 +92,9 @@ class Inference:
         given : str or sequence of str
             Outputs to infer from.
         covariance : bool
+        exactly : bool
+            Whether to go the exact way always, which needs no preparation: it pays below some
+            thousands of stars.
 
         Raises
         ------
@@ -94,7 +102,8 @@ class Inference:
             If the model lacks an output, or covariances are not defined between its labels.
         """
         check_covariance(model, covariance)
-        return cls._prepare(model, pick_given(model, given), model.labels, covariance)
+        outputs = pick_given(model, given)
+        return cls._prepare(model, outputs, model.labels, covariance, exactly)
 
     @classmethod
     def of_latents(
@@ -143,13 +152,16 @@ class Inference:
         given: Sequence[Output],
         labels: Sequence[Output],
         covariance: bool,
+        exactly: bool = False,
     ) -> Inference:
         check_jax()
         search = not all(map(is_plain, given)) or not model.prior.is_gaussian
         search = search or not all(o.map.features.is_linear for o in labels)
         heads = tuple(make_head(o) for o in labels)
         made = [make_design(o, search) for o in given]
-        designs = put_on_device(made if search else [add_components(d, heads) for d in made])
+        if not (search or exactly):
+            made = [add_components(design, heads) for design in made]
+        designs = put_on_device(made)
         prior = model.prior.prepare(model.latent_dim)
         problem = Problem(
             designs=designs,

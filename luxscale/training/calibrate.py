@@ -119,7 +119,7 @@ def _measure(model: LuxModel, data: TrainingData, rows: np.ndarray) -> LeftOut:
     """Infer stars from all that is measured of them, and compare with their labels."""
     names = [o.spec.name for o in data.measured]
     centers = [o.spread.center for o in data.measured]
-    inference = Inference.of(model, names).for_scaled_data(centers)
+    inference = Inference.of(model, names, exactly=True).for_scaled_data(centers)
     tables = [o.read_table() for o in data.measured]
     parts = []
     for start in range(0, rows.size, BLOCK):

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.analysis.tables import format_records
-from luxscale.model.jit import check_jax
+from luxscale.model.jit import check_jax, use_one_blas_thread
 from luxscale.model.lux import LuxModel, Provenance
 from luxscale.model.priors import GaussianPrior
 from luxscale.progress import Progress
@@ -82,7 +82,8 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
     method = pick_method(request.method)
     precision = method.choose_prior(request.prior)
     check_jax()
-    with Progress("training", enabled=request.progress) as shown:
+    # what is not compiled has small matrices, or few
+    with use_one_blas_thread(), Progress("training", enabled=request.progress) as shown:
         data, latent_dim = _read(survey, request, method, shown)
         spans = check_windows(data, request.windows or {})
         start = find_start(request.initial, data, request.where)

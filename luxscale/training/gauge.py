@@ -92,8 +92,8 @@ def _compute_covariance(latents: Latents, n_stars: int) -> np.ndarray:
     cov = np.cov(z.T, bias=True).reshape(p, p)
     if not latents.has_covariance:
         return cov
-    packed = np.asarray(latents.cov[:n_stars], float)
-    mean_packed = packed.mean(0)
+    packed = np.asarray(latents.cov)[:n_stars]
+    mean_packed = packed.mean(0, dtype=float)
     i, j = np.tril_indices(p)
     extra = np.zeros((p, p))
     extra[i, j] = mean_packed

@@ -10,6 +10,7 @@ from the others, are likelier with it by more than one standard error.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -129,6 +130,7 @@ def _fit(stars: _Stars, dof: float, most: float) -> tuple[_Law, float]:
     return _Law(factor2, misfit2, dof), float(found.fun)
 
 
+@functools.cache
 def _find_scale(dof: float) -> float:
     """Return the robust variance of a Student t."""
     quartile = stats.t.ppf(0.75, dof) / stats.norm.ppf(0.75)

@@ -256,6 +256,16 @@ def assert_same(got, expected):
     np.testing.assert_array_equal(got["n_pixels"], expected["n_pixels"])
 
 
+def test_few_stars_may_go_the_exact_way_without_preparation(giants):
+    flux, ivar = draw(keep)
+    data = {"flux": flux, "flux_ivar": ivar}
+    exact = Inference.of(giants, exactly=True)
+    assert exact.problem.designs[0].components is None
+    expected = without_components(Inference.of(giants)).infer(data)
+    for name, array in exact.infer(data).items():
+        np.testing.assert_array_equal(array, expected[name])
+
+
 def test_where_products_are_cheap_there_is_one_way(giants, small_model, monkeypatch):
     assert Inference.of(giants).problem.designs[0].components is not None
     assert Inference.of(small_model).problem.designs[0].components is None
