@@ -252,7 +252,7 @@ SEEDS: dict[str, Seeds] = {
         build_desi(tmp / "spectra-main-bright-1.fits", kind="spectra", cameras="BZ"),
     ],
     "gaia-xp": lambda tmp: [
-        build_xp(tmp / f"xp.{kind}", xp_arrays(3)) for kind in ("csv", "ecsv", "fits")
+        build_xp(tmp / f"xp.{kind}", xp_arrays(3)) for kind in ("csv", "ecsv", "fits", "vot")
     ],
     "arrays": lambda tmp: [
         build_arrays(tmp / f"arrays.{kind}", spectra_arrays())

@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 from astropy.io import fits
+from astropy.table import Table
 
 LAMOST_HEADER = {
     "RA": 99.316263,
@@ -234,6 +235,10 @@ def build_xp(
     """Write sampled XP spectra as GaiaXPy does, by the name's ending, or as the archive does."""
     star, flux, error = arrays
     wavelength = 336 + 2.0 * np.arange(343) if sampling is None else sampling
+    if path.suffix == ".vot":
+        table = Table({"source_id": star, "flux": flux, "flux_error": error})
+        table.write(path, format="votable", tabledata_format="binary2", overwrite=True)
+        return path
     if path.suffix == ".fits":
         columns = [fits.Column("source_id", "K", array=star)]
         columns += [fits.Column("flux", f"{len(wavelength)}D", array=flux)]

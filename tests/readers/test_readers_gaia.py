@@ -15,7 +15,7 @@ from surveyfiles import build_xp, xp_arrays
 
 from luxscale.ingest import find_files
 from luxscale.readers import FORMATS, BadFile
-from luxscale.readers import gaia as reader
+from luxscale.readers import gaia_text as reader
 from luxscale.readers.base import BLOCK
 
 XP = FORMATS["gaia-xp"]
@@ -82,19 +82,19 @@ def test_columns_apart_by_spaces(tmp_path):
 def test_numbers_as_numpy_2_writes_them_and_missing_ones():
     text = "(np.float64(1.25e-17), np.float32(2.0), nan, null)"
     np.testing.assert_array_equal(
-        reader._parse_arrays([text], "flux"), [[1.25e-17, 2, np.nan, np.nan]]
+        reader.parse_arrays([text], "flux"), [[1.25e-17, 2, np.nan, np.nan]]
     )
 
 
 def test_a_flux_that_is_no_numbers_costs_its_star_alone():
-    found = reader._parse_arrays(["(1,2)", "(1,rubbish)", "", "(3,4)"], "flux")
+    found = reader.parse_arrays(["(1,2)", "(1,rubbish)", "", "(3,4)"], "flux")
     np.testing.assert_array_equal(found, [[1, 2], [np.nan] * 2, [np.nan] * 2, [3, 4]])
     with pytest.raises(BadFile, match="flux is no array of numbers"):
-        reader._parse_arrays(["(1,rubbish)"], "flux")
+        reader.parse_arrays(["(1,rubbish)"], "flux")
     with pytest.raises(
         BadFile, match=r"flux is no array of numbers: commas are missing.*map\(list"
     ):
-        reader._parse_arrays(["[1.5e-16 2.5e-16]"], "flux")
+        reader.parse_arrays(["[1.5e-16 2.5e-16]"], "flux")
 
 
 @pytest.mark.parametrize("name", ["xp.csv", "xp.fits"])
