@@ -207,6 +207,7 @@ KINDS = {
 #: Parameters of commands, in text, that name what is read or say how; `job_folder` is shared.
 NOT_WRITTEN = (
     *("survey", "catalog", "model", "truth", "data", "path", "inputs", "files", "files_from"),
+    *("other",),  # of validate, a survey or a catalogue
     *("labels", "initial", "stars", "where", "numbers", "topic", "windows", "span", "outputs"),
     *("output", "columns", "format", "labels_format", "file_format", "label_names"),
     *("labels_setting", "options", "bad", "chips", "continuum_pixels", "grid", "given", "adapt"),

@@ -107,18 +107,19 @@ def match_labels(
     truth = take_survey(truth, call, name="truth")
     if is_catalog(truth):
         raise InputError(
-            "truth: a catalogue, whose labels are inferred; give a survey, which has trusted ones"
+            "truth: a catalogue, whose labels are inferred; give a survey, which has trusted ones "
+            "(compare_catalogs of luxscale.analysis.changes takes two catalogues)"
         )
     name = _choose_truth(truth, truth_name)
     require_variables(catalog, ("label_value", "label_err"), "catalogue")
-    labels = _choose_labels(catalog, truth, labels)
+    labels = require_common_labels(catalog, truth, ("catalogue", "survey"), labels)
     rows, truth_rows = match_stars(catalog, truth)
-    inferred, inferred_err = _read_labels(catalog, ["label_value", "label_err"], labels, rows)
+    inferred, inferred_err = read_labels(catalog, ["label_value", "label_err"], labels, rows)
     err_name = f"{name.removesuffix('_value')}_err"
     if err_name in truth:
-        trusted, trusted_err = _read_labels(truth, [name, err_name], labels, truth_rows)
+        trusted, trusted_err = read_labels(truth, [name, err_name], labels, truth_rows)
     else:
-        (trusted,) = _read_labels(truth, [name], labels, truth_rows)
+        (trusted,) = read_labels(truth, [name], labels, truth_rows)
         trusted_err = np.zeros_like(trusted)
     # either side may lack units; where both have them, the catalogue's count
     units = label_units(truth)
@@ -234,11 +235,27 @@ def label_units(dataset: xr.Dataset) -> dict[str, str]:
     return dict(zip(names, units, strict=True))
 
 
-def _choose_labels(
-    catalog: xr.Dataset, truth: xr.Dataset, wanted: Sequence[str] | None
+def require_common_labels(
+    first: xr.Dataset,
+    second: xr.Dataset,
+    names: tuple[str, str],
+    wanted: Sequence[str] | None = None,
 ) -> list[str]:
-    ours = list(label_units(catalog))
-    theirs = list(label_units(truth))
+    """Return the labels that two datasets have in common, or those of them that are wanted.
+
+    Parameters
+    ----------
+    first, second : Dataset
+    names : tuple of str
+        What messages call the two.
+    wanted : sequence of str, optional
+
+    Raises
+    ------
+    InputError
+    """
+    ours = list(label_units(first))
+    theirs = list(label_units(second))
     common = [name for name in ours if name in theirs]
     if wanted is None:
         wanted = common
@@ -249,7 +266,8 @@ def _choose_labels(
     if missing:
         problem = f"label {missing[0]!r} is not in both"
     raise InputError(
-        f"{problem}: the catalogue has {', '.join(ours)}; the survey has {', '.join(theirs)}; "
+        f"{problem}: the {names[0]} has {', '.join(ours)}; the {names[1]} has "
+        f"{', '.join(theirs)}; "
         "rename one side's with .assign_coords(label=[...])"
     )
 
@@ -316,7 +334,7 @@ def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
     }
 
 
-def _read_labels(
+def read_labels(
     dataset: xr.Dataset, names: Sequence[str], labels: Sequence[str], rows: np.ndarray
 ) -> list[np.ndarray]:
     """Return variables as float64 arrays (star, label).

@@ -18,6 +18,7 @@ from luxscale.cli import (  # noqa: F401 - each adds its commands
     make,
     paper,
     report,
+    validate,
 )
 from luxscale.cli.base import main
 

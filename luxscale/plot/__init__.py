@@ -8,6 +8,7 @@ than colour.
 """
 
 from luxscale.plot.abundances import abundances, abundances_figure, diagrams
+from luxscale.plot.changes import changes
 from luxscale.plot.chi2 import chi2
 from luxscale.plot.clusters import cluster_scatter, clusters, kiel_groups
 from luxscale.plot.curves import crossval, precision
@@ -32,6 +33,7 @@ __all__ = [
     "abundances",
     "abundances_figure",
     "beyond",
+    "changes",
     "chi2",
     "cluster_scatter",
     "clusters",
