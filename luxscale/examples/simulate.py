@@ -31,9 +31,9 @@ from luxscale.store import (
     make_codecs,
     move_over,
     moves,
+    objects,
     open_group,
     read_attributes,
-    s3,
 )
 
 __all__ = ["simulate", "simulate_survey"]
@@ -192,7 +192,7 @@ def simulate_survey(
         rounding=rounding,
     )
     require(is_count(chunk), f"chunk is {chunk!r}: give the number of stars in a chunk, 1 or more")
-    if s3.is_url(path):
+    if objects.is_url(path):
         url = str(path)
         if not moves.is_held_back(url):
             claim_place(url, SURVEY_FORMAT, overwrite=overwrite)

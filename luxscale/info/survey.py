@@ -25,7 +25,7 @@ from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.checks import SAMPLE_BYTES
 from luxscale.schema.outputs import OutputSpec, Role, find_outputs
 from luxscale.schema.variables import STAR
-from luxscale.store import chunks, damage, s3
+from luxscale.store import chunks, damage, objects
 
 #: Stars of which labels are read, at most, and the stretches that they lie in.
 _MOST_STARS, _STRETCHES = 1_000_000, 16
@@ -193,7 +193,7 @@ def measure_stored(path: str | Path) -> int:
 
     In object storage, that of its arrays.
     """
-    if s3.is_url(path):
+    if objects.is_url(path):
         group = store.open_group(path, "r")
         return sum(array.nbytes_stored() for _, array in group.arrays())
     files = (file for file in Path(path).rglob("*") if file.is_file())

@@ -12,7 +12,7 @@ from luxscale.labelling.plan import Plan
 from luxscale.labelling.stars import describe_other_stars, read_identifiers, read_stars
 from luxscale.runs.target import BEING_MADE
 from luxscale.schema.attributes import unpack_attribute
-from luxscale.store import s3
+from luxscale.store import objects
 from luxscale.store.lock import LOCK, hold_lock
 
 #: End of the path at which the new catalogue is made.
@@ -30,7 +30,7 @@ def plan_beside(plan: Plan) -> Plan:
         If there is no catalogue to replace, or it is of other stars.
     """
     place = plan.catalog
-    if not s3.is_url(place):
+    if not objects.is_url(place):
         # of a link, what it leads to is replaced
         place = str(Path(place).resolve())
     beside = dataclasses.replace(plan, catalog=place + _BESIDE, replaces=place)
@@ -46,7 +46,7 @@ def _is_made_so(path: str, plan: Plan) -> bool:
     """Return whether a catalogue lies at a path that is of a plan's model and settings."""
     try:
         attributes = store.read_attributes(path) or {}
-    except s3.ObjectError:
+    except objects.ObjectError:
         raise
     except InputError:  # what is no Zarr group is no catalogue
         return False
@@ -98,7 +98,7 @@ def take_place(plan: Plan) -> None:
     CannotWrite
     """
     old = plan.replaces
-    if not s3.is_url(old) and not Path(old).exists():  # cut off between two renames
+    if not objects.is_url(old) and not Path(old).exists():  # cut off between two renames
         with store.explain_writing(old):
             store.move_store(plan.catalog, old, keep="")
         return

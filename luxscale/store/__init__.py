@@ -30,7 +30,7 @@ from luxscale.schema.outputs import find_outputs, pick_outputs
 from luxscale.schema.standard import decode_names, standardize_survey
 from luxscale.schema.stars import StarIndex
 from luxscale.schema.variables import STAR, SURVEY, describe_variables
-from luxscale.store import s3
+from luxscale.store import objects
 from luxscale.store.arrays import (
     CHUNK,
     get_star_chunk,
@@ -165,7 +165,7 @@ def open_dataset(
 
 def _suggest_reader(path: str | Path) -> str:
     """Return what opens a file that is no store; empty if it is none."""
-    if s3.is_url(path) or not Path(path).expanduser().is_file():
+    if objects.is_url(path) or not Path(path).expanduser().is_file():
         return ""
     return ". It is a file: xarray.open_dataset opens netCDF, lux.read a few survey files"
 
@@ -308,7 +308,7 @@ def write_dataset(
     if marked.attrs["format"] == SURVEY_FORMAT and STAR in marked and find_outputs(marked):
         check_contents(standardize_survey(marked), str(path), sample=True)
     # errors of object storage say what is wrong themselves
-    explained = contextlib.nullcontext() if s3.is_url(path) else explain_writing(path)
+    explained = contextlib.nullcontext() if objects.is_url(path) else explain_writing(path)
     with explained, replace_store(path) as place:
         write_arrays(marked, place, chunk)
 

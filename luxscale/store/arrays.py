@@ -13,7 +13,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from luxscale.errors import InputError
 from luxscale.schema.variables import STAR
-from luxscale.store import s3
+from luxscale.store import objects
 
 #: Stars per chunk, unless the survey says otherwise: about 35 MB of an APOGEE survey's flux.
 CHUNK = 1024
@@ -39,9 +39,9 @@ def make_absolute(path: str | Path) -> str:
         If it is no path, or a URL that luxscale does not read.
     """
     _require_path(path)
-    if not s3.is_url(path):
+    if not objects.is_url(path):
         return str(Path(path).expanduser().absolute())
-    s3.parse(str(path))
+    objects.parse(str(path))
     return str(path)
 
 
@@ -54,10 +54,10 @@ def locate(path: str | Path) -> Any:
     ------
     InputError
         If it is no path, or a URL that is none of object storage or whose bucket cannot be
-        reached; see `luxscale.store.s3`.
+        reached; see `luxscale.store.objects`.
     """
     _require_path(path)
-    return s3.open_url(str(path)) if s3.is_url(path) else str(Path(path).expanduser())
+    return objects.open_url(str(path)) if objects.is_url(path) else str(Path(path).expanduser())
 
 
 def _require_path(path: Any) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import zarr
 
 from luxscale.errors import CannotWrite, InputError
-from luxscale.store import s3
+from luxscale.store import objects
 from luxscale.store.arrays import locate, open_group
 from luxscale.store.moves import move_over
 
@@ -61,7 +61,7 @@ def read_attributes(path: str | Path) -> dict[str, Any] | None:
 
 def is_store(path: str | Path) -> bool:
     """Return whether a path is that of a Zarr store, or a URL, rather than of files of data."""
-    if s3.is_url(path):
+    if objects.is_url(path):
         return True
     local = Path(path).expanduser()
     return any((local / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
@@ -69,8 +69,8 @@ def is_store(path: str | Path) -> bool:
 
 def is_occupied(path: str | Path) -> bool:
     """Return whether a file, or anything in a directory or under a URL, is there."""
-    if s3.is_url(path):
-        return s3.is_occupied(str(path))
+    if objects.is_url(path):
+        return objects.is_occupied(str(path))
     local = Path(path).expanduser()
     if not local.is_dir():
         return local.is_file()
@@ -79,7 +79,7 @@ def is_occupied(path: str | Path) -> bool:
 
 def _holds_nothing_else(path: str | Path) -> bool:
     """Return whether a local group has no files beside those of Zarr and of a run."""
-    if s3.is_url(path):
+    if objects.is_url(path):
         return True
     known = ("zarr.json", RUN)
     files = Path(path).expanduser().iterdir()
@@ -93,7 +93,7 @@ def _is_content(path: Path) -> bool:
 
 def sweep_partial(path: str | Path) -> None:
     """Remove what Zarr left beside a group's arrays; nobody else may be writing there."""
-    if not s3.is_url(path):
+    if not objects.is_url(path):
         for left in Path(path).expanduser().rglob("*.partial"):
             if not _is_content(left):
                 left.unlink()
@@ -147,7 +147,7 @@ def refuse_within_stores(path: str | Path) -> None:
     ------
     InputError
     """
-    if s3.is_url(path):
+    if objects.is_url(path):
         return
     for folder in filter(is_store, Path(path).expanduser().absolute().parents):
         kind = str((read_attributes(folder) or {}).get("format"))
@@ -157,7 +157,7 @@ def refuse_within_stores(path: str | Path) -> None:
 
 def _check_writable(path: str | Path) -> None:
     """Refuse a place in a store, or in a local directory that this user may not write to."""
-    if s3.is_url(path):
+    if objects.is_url(path):
         return
     refuse_within_stores(path)
     folder = Path(path).expanduser().absolute().parent
@@ -184,7 +184,7 @@ def require_local(path: str | Path, kind: str) -> Path:
     """
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"the path of the {kind} is a {type(path).__name__}; give it as text")
-    if s3.is_url(path):
+    if objects.is_url(path):
         raise InputError(f"{path}: {kind}s go to local files; write it here and copy it")
     return Path(path).expanduser().resolve()
 
@@ -274,7 +274,7 @@ def replace_store(path: str | Path) -> Iterator[str | Path]:
     A local store is written beside its place and moved there when it is complete. Objects cannot be
     moved: under a URL what is there is removed, and the store is written where it will lie.
     """
-    if s3.is_url(path):
+    if objects.is_url(path):
         zarr.open_group(locate(path), mode="w", zarr_format=3)
         yield path
         return
@@ -295,7 +295,7 @@ def explain_writing(path: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, s3.ObjectError) as error:
+    except (OSError, objects.ObjectError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CannotWrite(
             f"{path}: cannot be written ({reason}); correct that and run the same command again"

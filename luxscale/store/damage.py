@@ -18,7 +18,7 @@ import zarr
 from luxscale.errors import InputError
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.variables import STAR
-from luxscale.store import s3
+from luxscale.store import objects
 from luxscale.store.arrays import open_array, open_group
 from luxscale.store.chunks import get_chunk_rows
 
@@ -40,7 +40,7 @@ _AWAY = {
 #: Other errors of a store that is out of reach. KeyError is Zarr's of an array that is not there: a
 #: survey that was moved, or whose file system is gone.
 _OUTAGES = (
-    s3.ObjectError,
+    objects.ObjectError,
     PermissionError,
     ConnectionError,
     TimeoutError,
@@ -186,7 +186,7 @@ def explain_damage(path: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, OSError, MemoryError, s3.ObjectError):
+    except (InputError, OSError, MemoryError, objects.ObjectError):
         raise
     except Exception as error:  # as above
         what = f"{type(error).__name__}: {error}"

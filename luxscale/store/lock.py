@@ -26,7 +26,7 @@ from zarr.core.sync import sync
 from luxscale.errors import InputError, RunError
 from luxscale.store.arrays import locate
 from luxscale.store.atomic import RUN, explain_writing, read_attributes
-from luxscale.store.s3 import is_url
+from luxscale.store.objects import is_url
 
 #: Seconds between signs of life, and for how long another run watches for one before it takes over.
 BEAT, PATIENCE = 5.0, 20.0

@@ -9,7 +9,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from luxscale.store import s3
+from luxscale.store import objects
 
 #: Of ``renameat2``: paths are relative to the working directory; the two places are exchanged.
 _AT_FDCWD, _EXCHANGE = -100, 2
@@ -76,7 +76,7 @@ def move_store(made: str, target: str, *, keep: str) -> None:
     keep : str
         Part of the target under a URL that stays, with a slash at its end: where its lock is.
     """
-    if not s3.is_url(target):
+    if not objects.is_url(target):
         move_over(Path(made), Path(target))
         return
     _delete_objects(target, keep=keep, root_first=True)
@@ -85,17 +85,17 @@ def move_store(made: str, target: str, *, keep: str) -> None:
 
 
 def _copy_objects(source: str, target: str) -> None:
-    bucket, start = s3.open_bucket(source)
-    _, end = s3.open_bucket(target)
-    obstore = s3.import_obstore(os.getpid())
-    with s3.explain_errors(target):
+    bucket, start = objects.open_bucket(source)
+    _, end = objects.open_bucket(target)
+    obstore = objects.import_obstore(os.getpid())
+    with objects.explain_errors(target):
         for key in _list_keys(source, root_first=False):
             obstore.copy(bucket, f"{start}/{key}", f"{end}/{key}")
 
 
 def _delete_objects(url: str, *, keep: str, root_first: bool) -> None:
-    store, obstore = s3.connect(url), s3.import_obstore(os.getpid())
-    with s3.explain_errors(url):
+    store, obstore = objects.connect(url), objects.import_obstore(os.getpid())
+    with objects.explain_errors(url):
         for key in _list_keys(url, root_first=root_first):
             if not keep or not key.startswith(keep):
                 with contextlib.suppress(FileNotFoundError):
@@ -104,9 +104,9 @@ def _delete_objects(url: str, *, keep: str, root_first: bool) -> None:
 
 def _list_keys(url: str, *, root_first: bool) -> list[str]:
     """Return the keys of all objects under a URL; the root metadata of a store first, or last."""
-    store = s3.connect(url)
-    with s3.explain_errors(url):
-        batches = s3.import_obstore(os.getpid()).list(store)
+    store = objects.connect(url)
+    with objects.explain_errors(url):
+        batches = objects.import_obstore(os.getpid()).list(store)
         found = [item["path"] for batch in batches for item in batch]
     return sorted(found, key=lambda key: ((key == _ROOT) != root_first, key))
 
@@ -126,13 +126,13 @@ def release(url: str) -> None:
 
 def is_held_back(url: str) -> bool:
     """Return whether a Zarr group at a URL was held back, and never released."""
-    store = s3.connect(url)
-    with s3.explain_errors(url), contextlib.suppress(FileNotFoundError):
-        return bool(s3.import_obstore(os.getpid()).head(store, _HELD_BACK))
+    store = objects.connect(url)
+    with objects.explain_errors(url), contextlib.suppress(FileNotFoundError):
+        return bool(objects.import_obstore(os.getpid()).head(store, _HELD_BACK))
     return False
 
 
 def _rename(url: str, old: str, new: str) -> None:
-    store = s3.connect(url)
-    with s3.explain_errors(url):
-        s3.import_obstore(os.getpid()).rename(store, old, new)
+    store = objects.connect(url)
+    with objects.explain_errors(url):
+        objects.import_obstore(os.getpid()).rename(store, old, new)

@@ -27,7 +27,7 @@ from luxscale.cli import main
 from luxscale.cluster import local_cluster
 from luxscale.errors import InputError
 from luxscale.examples.simulate import simulate, simulate_survey
-from luxscale.store import s3 as objects
+from luxscale.store import objects
 
 KEY, SECRET = "key-of-the-tests", "secret-of-the-tests"
 READER = ("key-of-a-reader", "secret-of-a-reader")
@@ -180,7 +180,7 @@ def get(url, key):
         "s3://lux/a//survey.zarr",
         "s3://lux/../survey.zarr",
         "s3:/lux/survey.zarr",
-        "gs://lux/survey.zarr",
+        "gcs://lux/survey.zarr",
         "https://me:hidden@lux.s3.amazonaws.com/survey.zarr",
     ],
 )
@@ -594,3 +594,17 @@ def test_commands_take_urls(s3, small_survey, tmp_path):
         model,
     )
     assert (tmp_path / "star.png").stat().st_size > 10_000
+
+
+# other services
+
+
+def test_the_interface_of_google_reads_what_was_written(server, s3, no_settings, small_survey):
+    # this server has what Google's XML interface shares with S3: reading
+    url = f"s3://public/{s3.rsplit('/', 1)[1]}"
+    store.write_dataset(small_survey, url)
+    account = {"gcs_base_url": server, "disable_oauth": True}
+    account |= dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+    no_settings.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account))
+    opened = store.open_survey("gs" + url.removeprefix("s3"))
+    xr.testing.assert_identical(opened.load(), store.open_survey(url).load())

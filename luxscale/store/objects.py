@@ -1,14 +1,11 @@
-"""Stores in object storage, at ``s3://BUCKET/KEY``: how they are reached, and what goes wrong.
+"""Stores in object storage, at ``s3://BUCKET/KEY``, ``gs://...`` or ``az://...``.
 
-Endpoint, region and credentials come from where every S3 program takes them: the environment and
-the files of ``~/.aws``, on each machine its own. A store is known by its URL alone, so nothing
-secret is ever in a task, an attribute or a message.
+A store is known by its URL alone, so nothing secret is ever in a task, an attribute or a message.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import functools
 import os
 import re
@@ -19,8 +16,11 @@ import zarr.storage
 from zarr.abc.store import Store
 
 from luxscale.errors import InputError
+from luxscale.store.services import SERVICES, Service
 
-_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9._-]{1,253}[a-z0-9])/(?P<key>[^?#]*[^?#/])/*")
+_URL = re.compile(
+    r"(?P<scheme>s3|gs|az)://(?P<bucket>[a-z0-9][a-z0-9._-]{1,253}[a-z0-9])/(?P<key>[^?#]*[^?#/])/*"
+)
 
 #: For the first request of a process, which tells whether the storage answers at all: a few
 #: seconds.
@@ -31,27 +31,8 @@ _QUICK_RETRIES = 1
 #: a minute.
 _PATIENT = {"connect_timeout": "5s", "timeout": "5min"}
 
-#: What S3 answers when it does not accept credentials, as opposed to what they may do.
-_REFUSED = (
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "InvalidToken",
-    "ExpiredToken",
-    "InvalidClientTokenId",
-    "RequestTimeTooSkewed",
-)
-
-_YES = ("1", "true", "yes", "on")
-
-#: Time after which credentials are asked for again: below the 15 minutes before their end at which
-#: boto3 renews them.
-_CREDENTIALS_TTL = datetime.timedelta(minutes=10)
-
-_SETTINGS = (
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN, where there is "
-    "one), or AWS_PROFILE for a "
-    "profile in ~/.aws, on every machine that works; AWS_SKIP_SIGNATURE=true for a public bucket"
-)
+#: What services answer where there is no bucket or container.
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 
 
 class ObjectError(InputError):
@@ -60,7 +41,8 @@ class ObjectError(InputError):
 
 def is_url(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is meant as a URL, if only as `pathlib` has merged its slashes."""
-    return "://" in str(path) or str(path).startswith("s3:/")
+    merged = tuple(f"{scheme}:/" for scheme in SERVICES)
+    return "://" in str(path) or str(path).startswith(merged)
 
 
 def parse(url: str) -> tuple[str, str]:
@@ -69,17 +51,35 @@ def parse(url: str) -> tuple[str, str]:
     Raises
     ------
     InputError
-        If it is not ``s3://BUCKET/KEY``; the message does not repeat it, for it may hold
-        credentials.
+        If it is not ``s3://BUCKET/KEY``, or of another service alike; the message does not repeat
+        it, for it may hold credentials.
     """
     found = _URL.fullmatch(url)
     if found and not {"", ".", ".."} & set(found["key"].split("/")):
         return found["bucket"], found["key"]
     scheme = url.split(":")[0]
     raise InputError(
-        f"{scheme}:...: luxscale reads and writes local paths and s3://BUCKET/KEY, written as text "
-        "and without credentials, '?' or '#'; credentials come from the environment"
+        f"{scheme}:...: luxscale reads and writes local paths and s3://BUCKET/KEY, gs://BUCKET/KEY "
+        "and az://CONTAINER/KEY, written as text and without credentials, '?' or '#'; credentials "
+        "come from the environment"
     )
+
+
+def find_scheme(url: str) -> str:
+    """Return the scheme of a URL of object storage: ``s3``, ``gs`` or ``az``."""
+    parse(url)
+    return url.split(":", 1)[0]
+
+
+def find_service(url: str) -> Service:
+    """Return the service of a URL.
+
+    Raises
+    ------
+    InputError
+        See `parse`.
+    """
+    return SERVICES[find_scheme(url)]
 
 
 class Objects(zarr.storage.ObjectStore):
@@ -91,7 +91,7 @@ class Objects(zarr.storage.ObjectStore):
     Parameters
     ----------
     url : str
-        ``s3://BUCKET/KEY``.
+        ``s3://BUCKET/KEY``, or of another service.
     read_only : bool
     """
 
@@ -167,7 +167,7 @@ def open_url(url: str) -> Objects:
     InputError
         See `connect`.
     """
-    url = "s3://{}/{}".format(*parse(url))
+    url = "{}://{}/{}".format(find_scheme(url), *parse(url))
     connect(url)
     return Objects(url)
 
@@ -183,7 +183,8 @@ def connect(url: str) -> Any:
         If the URL, the credentials or the endpoint cannot be used, or there is no such bucket:
         within seconds.
     """
-    settings = [(name, value) for name, value in os.environ.items() if name.startswith("AWS_")]
+    variables = find_service(url).variables
+    settings = [item for item in os.environ.items() if item[0].startswith(variables)]
     return _connect_once(url, os.getpid(), hash(tuple(sorted(settings))))
 
 
@@ -196,26 +197,30 @@ def open_bucket(url: str) -> tuple[Any, str]:
         See `connect`.
     """
     connect(url)
-    bucket, key = parse(url)
-    options = {**_PATIENT, "allow_http": True}
-    obstore = import_obstore(os.getpid())
-    return obstore.store.S3Store(**_read_access(), bucket=bucket, client_options=options), key
+    _, key = parse(url)
+    return _make_store(import_obstore(os.getpid()), url, _PATIENT, prefix=None), key
 
 
 @functools.lru_cache(maxsize=64)
 def _connect_once(url: str, process: int, environment: int) -> Any:
-    bucket, key = parse(url)
+    _, key = parse(url)
     obstore = import_obstore(process)
-    settings = {**_read_access(), "bucket": bucket, "prefix": key}
-    quick = obstore.store.S3Store(
-        **settings,
-        client_options={**_QUICK, "allow_http": True},
-        retry_config={"max_retries": _QUICK_RETRIES},
-    )
+    retries = {"max_retries": _QUICK_RETRIES}
+    quick = _make_store(obstore, url, _QUICK, prefix=key, retry_config=retries)
     with explain_errors(url):
         # nothing is there: the answer is short
         next(iter(obstore.list(quick, "zarr.json.partial/")), None)
-    return obstore.store.S3Store(**settings, client_options={**_PATIENT, "allow_http": True})
+    return _make_store(obstore, url, _PATIENT, prefix=key)
+
+
+def _make_store(obstore: Any, url: str, options: dict[str, str], **more: Any) -> Any:
+    """Return a store of obstore for a URL's service and bucket."""
+    service, (bucket, _) = find_service(url), parse(url)
+    make = getattr(obstore.store, service.store)
+    with explain_errors(url):
+        return make(
+            bucket, client_options={**options, "allow_http": True}, **service.read_access(), **more
+        )
 
 
 _user: int | None = None  # the process in which obstore has run
@@ -232,7 +237,7 @@ def import_obstore(process: int) -> Any:
         import obstore.store
     except ImportError:
         raise InputError(
-            "object storage (s3://...) needs an extra: pip install 'luxscale[s3]'"
+            "object storage (s3://, gs://, az://) needs an extra: pip install 'luxscale[s3]'"
         ) from None
     if _user not in (None, process):
         raise InputError(
@@ -241,51 +246,6 @@ def import_obstore(process: int) -> Any:
         )
     _user = process
     return obstore
-
-
-def _read_access() -> dict[str, Any]:
-    """Return endpoint, region and credentials, as the environment and ``~/.aws`` give them."""
-    import boto3
-    import botocore.exceptions
-    import botocore.session
-    from obstore.auth.boto3 import Boto3CredentialProvider
-
-    try:
-        profile = botocore.session.get_session()
-        region = os.environ.get("AWS_REGION") or profile.get_config_variable("region")
-        access = {"region": region or "us-east-1"}
-        endpoint = _find_endpoint(profile.get_scoped_config())
-        if endpoint:
-            access["endpoint"] = endpoint
-        if os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in _YES:
-            return {**access, "skip_signature": True}
-        if profile.get_credentials() is None:
-            raise InputError(f"there are no credentials for object storage; {_SETTINGS}")
-        provider = Boto3CredentialProvider(
-            boto3.Session(botocore_session=profile), ttl=_CREDENTIALS_TTL
-        )
-        provider()
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-        raise InputError(
-            f"credentials for object storage cannot be had ({type(error).__name__}); {_SETTINGS}"
-        ) from None
-    return {**access, "credential_provider": provider}
-
-
-def _find_endpoint(profile: dict[str, Any]) -> str | None:
-    """Return the URL of the S3 server; None for Amazon's."""
-    found = [
-        os.environ.get("AWS_ENDPOINT_URL_S3"),
-        os.environ.get("AWS_ENDPOINT_URL"),
-        profile.get("endpoint_url"),
-    ]
-    endpoint = next(filter(None, found), None)
-    if endpoint and not re.fullmatch(r"https?://[^/@?#\s]+/?", endpoint):
-        raise InputError(
-            "the endpoint of S3 (AWS_ENDPOINT_URL) is not http://HOST:PORT or "
-            "https://HOST:PORT; correct it"
-        )
-    return endpoint
 
 
 @contextlib.contextmanager
@@ -297,7 +257,9 @@ def explain_errors(url: str) -> Iterator[None]:
     obstore = import_obstore(os.getpid())
     try:
         yield
-    except obstore.exceptions.BaseError as error:
+    except (obstore.exceptions.BaseError, FileNotFoundError) as error:
+        if isinstance(error, FileNotFoundError) and _find_code(str(error)) not in _NO_BUCKET:
+            raise
         raise ObjectError(f"{url}: {_explain_answer(url, str(error))}") from None
 
 
@@ -312,12 +274,15 @@ def _find_code(message: str) -> str:
 
 def _explain_answer(url: str, message: str) -> str:
     """Say what an error of obstore means, and what to do."""
-    answer = _find_code(message)
-    if answer == "NoSuchBucket":
+    answer, service = _find_code(message), find_service(url)
+    if answer in _NO_BUCKET:
         bucket, _ = parse(url)
-        return f"there is no bucket {bucket!r}; make it, or correct the URL or AWS_ENDPOINT_URL"
-    if answer in _REFUSED:
-        return f"the credentials are not accepted ({answer}); {_SETTINGS}"
+        return (
+            f"there is no {service.bucket} {bucket!r}; make it, or correct the URL or "
+            f"{service.endpoint}"
+        )
+    if answer in service.refused:
+        return f"the credentials are not accepted ({answer}); {service.settings}"
     if answer == "AccessDenied" or "403" in answer:
         return (
             f"access is denied ({answer}); these credentials need the right to list, read, write "
@@ -328,8 +293,8 @@ def _explain_answer(url: str, message: str) -> str:
     found = re.search(r"https?://[^/\s]+", message)
     server = found[0] if found else "the server"
     return (
-        f"{server} cannot do what is asked ({answer}); check that it is up, and AWS_ENDPOINT_URL, "
-        "then run the same again"
+        f"{server} cannot do what is asked ({answer}); check that it is up, and "
+        f"{service.endpoint}, then run the same again"
     )
 
 
