@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from surveyfiles import (
     build_lrs,
     build_mrs,
     build_xp,
+    build_xp_continuous,
     spectra_arrays,
     xp_arrays,
+    xp_coefficients,
 )
 
 #: Real files that ship with the tests, and more of them beside the repository on some machines.
@@ -254,6 +257,14 @@ SEEDS: dict[str, Seeds] = {
     "gaia-xp": lambda tmp: [
         build_xp(tmp / f"xp.{kind}", xp_arrays(3)) for kind in ("csv", "ecsv", "fits", "vot")
     ],
+    "gaia-xp-continuous": lambda tmp: [
+        build_xp_continuous(tmp / f"xpc.{kind}", xp_coefficients(2))
+        for kind in ("csv", "ecsv", "fits", "vot")
+    ],
+    "gaia-xp-coefficients": lambda tmp: [
+        build_xp_continuous(tmp / f"xpk.{kind}", xp_coefficients(2))
+        for kind in ("fits", "csv", "vot")
+    ],
     "arrays": lambda tmp: [
         build_arrays(tmp / f"arrays.{kind}", spectra_arrays())
         for kind in ("h5", "npz", "table.fits", "fits")
@@ -261,4 +272,11 @@ SEEDS: dict[str, Seeds] = {
     "mwmvisit-boss": lambda tmp: [
         write_mwm(tmp / "vb.fits", "mwmVisit", {"BOSS/APO": 3, "APOGEE/APO": 1})
     ],
+}
+
+#: Those that can be read with what is installed.
+READABLE = {
+    name: seeds
+    for name, seeds in SEEDS.items()
+    if name != "gaia-xp-continuous" or importlib.util.find_spec("gaiaxpy")
 }

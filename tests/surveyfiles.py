@@ -272,6 +272,69 @@ def build_xp(
     return path
 
 
+def xp_coefficients(n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return what a table of continuous XP spectra holds, by column; as of DR3."""
+    rng = np.random.default_rng(seed)
+    columns = {
+        "source_id": 5853498713190525696 + np.arange(n),
+        "solution_id": np.full(n, 4545469030156206080),
+    }
+    for band, basis in (("bp", 56), ("rp", 57)):
+        draws = rng.normal(size=(n, 55, 400)) + rng.normal(size=(n, 1, 400))
+        correlations = np.stack([np.corrcoef(draw) for draw in draws])
+        scale = 1e5 / (1 + np.arange(55.0)) ** 2
+        columns |= {
+            f"{band}_basis_function_id": np.full(n, basis, "i2"),
+            f"{band}_n_parameters": np.full(n, 55, "i2"),
+            f"{band}_standard_deviation": rng.uniform(1, 1.3, n).astype("f4"),
+            f"{band}_coefficients": scale * rng.uniform(0.5, 1, (n, 55)),
+            f"{band}_coefficient_errors": rng.uniform(10, 50, (n, 55)).astype("f4"),
+            f"{band}_coefficient_correlations": correlations[:, *np.tril_indices(55, -1)].astype(
+                "f4"
+            ),
+        }
+    return columns
+
+
+def build_xp_continuous(path: Path, columns: dict[str, np.ndarray]) -> Path:
+    """Write continuous XP spectra by the name's ending, arrays that are all NaN as empty ones."""
+    arrays = [name for name, values in columns.items() if values.ndim == 2]
+    if path.suffix == ".vot":
+        Table(columns).write(path, format="votable", tabledata_format="binary2", overwrite=True)
+        return path
+    if path.suffix == ".fits":
+        forms = {"i2": "I", "i8": "K", "f4": "E", "f8": "D"}
+        made = []
+        for name, values in columns.items():
+            kind = forms[values.dtype.str[1:]]
+            if name in arrays:
+                rows = np.empty(len(values), object)
+                for i, row in enumerate(values):
+                    rows[i] = row[:0] if np.isnan(row).all() else row
+                made.append(fits.Column(name, f"P{kind}()", array=rows))
+            else:
+                made.append(fits.Column(name, kind, array=values))
+        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(made)]).writeto(
+            path, overwrite=True
+        )
+        return path
+    brackets = "[]" if path.suffix == ".ecsv" else "()"
+    lines = [",".join(columns)]
+    for i in range(len(columns["source_id"])):
+        cells = []
+        for name, values in columns.items():
+            if name not in arrays:
+                cells.append(str(values[i]))
+            elif np.isnan(values[i]).all():
+                cells.append("")
+            else:
+                cells.append(f'"{_as_text(values[i], brackets)}"')
+        lines.append(",".join(cells))
+    head = ["# %ECSV 1.0", "# ---", "# delimiter: ','"] if brackets == "[]" else []
+    path.write_text("\n".join([*head, *lines, ""]))
+    return path
+
+
 def spectra_arrays(n: int = 4, n_pixels: int = 30, seed: int = 0) -> dict[str, np.ndarray]:
     """Return arrays of some stars by name."""
     rng = np.random.default_rng(seed)

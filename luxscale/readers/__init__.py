@@ -10,7 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from luxscale.errors import InputError
-from luxscale.readers import apogee, apvisit, arrays, boss, desi, gaia, galah, lamost, mwm
+from luxscale.readers import (
+    apogee,
+    apvisit,
+    arrays,
+    boss,
+    desi,
+    gaia,
+    gaia_continuous,
+    galah,
+    lamost,
+    mwm,
+)
 from luxscale.readers.base import BadFile, Format, Option, Spectra
 
 __all__ = ["FORMATS", "BadFile", "Format", "Option", "Spectra", "get_format"]
@@ -18,7 +29,7 @@ __all__ = ["FORMATS", "BadFile", "Format", "Option", "Spectra", "get_format"]
 #: Every format, by name.
 FORMATS: dict[str, Format] = {
     f.name: f
-    for module in (apogee, apvisit, boss, mwm, lamost, galah, desi, gaia, arrays)
+    for module in (apogee, apvisit, boss, mwm, lamost, galah, desi, gaia, gaia_continuous, arrays)
     for f in module.FORMATS
 }
 

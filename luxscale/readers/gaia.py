@@ -67,7 +67,7 @@ def describe_rows(rows: XpRows) -> dict[str, np.ndarray]:
 def _check_columns(names: Sequence[str]) -> None:
     if "bp_coefficients" in names:
         raise BadFile(
-            "continuous spectra, as coefficients: let GaiaXPy's calibrate sample them first"
+            "continuous spectra, as coefficients: gaia-xp-continuous samples them, by GaiaXPy"
         )
     if "xp" in names:
         raise BadFile(

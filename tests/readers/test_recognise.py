@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from fitsfiles import APSTAR, SEEDS, write_mwm
+from fitsfiles import APSTAR, READABLE, SEEDS, write_mwm
 
 from luxscale.errors import InputError
 from luxscale.readers import FORMATS
@@ -17,7 +17,7 @@ def make_files(name, folder):
     return SEEDS[name](folder)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [name for name in READABLE if name != "gaia-xp-coefficients"])
 def test_every_format_is_recognised(name, tmp_path):
     for path in make_files(name, tmp_path):
         assert recognise_format(str(path)).name == name
@@ -40,7 +40,7 @@ def test_a_file_of_two_formats_has_to_be_told(tmp_path):
         ("apStar-x.fits", APSTAR.read_bytes()[:30_000], "apStar-x.fits: truncated: HDU"),
         ("spec-x.fits", b"", "spec-x.fits: empty file. "),
         ("notes.txt", b"hello", "notes.txt: not recognised as a file of any format. "),
-        ("x.csv", b"source_id,bp_coefficients\n1,2\n", "x.csv: continuous spectra, as coeff"),
+        ("x.csv", b"source_id,bp_coefficients\n1,2\n", "x.csv: as gaia-xp, continuous spectra, as"),
     ],
 )
 def test_what_is_not_recognised_is_told_by_the_formats_of_its_name(
@@ -62,5 +62,10 @@ def test_a_file_that_is_not_there_is_of_no_format(tmp_path):
 
 def test_names_that_only_share_an_ending_count_where_there_are_no_others():
     assert [fmt.name for fmt in find_named("a/spec-1-2-3.fits")] == ["spec", "lamost-lrs"]
-    assert [fmt.name for fmt in find_named("a/b.fits")] == ["gaia-xp", "arrays"]
+    assert [fmt.name for fmt in find_named("a/b.fits")] == [
+        "gaia-xp",
+        "gaia-xp-continuous",
+        "gaia-xp-coefficients",
+        "arrays",
+    ]
     assert find_named("a/b.txt") == []
