@@ -10,14 +10,20 @@ from luxscale.cli.base import format_count
 #: Characters of the longest bar of a histogram.
 _BAR = 40
 
+#: Runs of a catalogue that are listed, and spans of stars of each.
+_RUNS, _SPANS = 12, 3
+
 
 def format_facts(facts: dict[str, Any]) -> str:
     """Return facts as text: a survey's in words, others as they are."""
     if facts["kind"] != "survey":
-        plain = {key: value for key, value in facts.items() if key != "held_out"}
+        tables = ("held_out", "runs")
+        plain = {key: value for key, value in facts.items() if key not in tables}
         lines = [f"{key:<14} {_format_value(value)}" for key, value in plain.items()]
         if "held_out" in facts:
             lines += _describe_held_out(facts["held_out"])
+        if "runs" in facts:
+            lines += _describe_runs(facts["runs"])
         return "\n".join(lines)
     title = f"{facts['path']}: survey of {format_count(facts['stars'], 'star')}"
     describe = _describe_unfinished if "sessions" in facts else _describe_survey
@@ -30,6 +36,26 @@ def _describe_held_out(records: list[dict[str, Any]]) -> list[str]:
 
     table = format_records(records).splitlines()
     return ["labels of stars left out of training", *(f"  {line}" for line in table)]
+
+
+def _describe_runs(runs: list[dict[str, Any]]) -> list[str]:
+    """Say which run labelled which stars of a catalogue, of many runs the last."""
+    from luxscale.analysis.tables import align_rows
+
+    rows = [("started", "version", "model", "where", "stars")]
+    for run in runs[-_RUNS:]:
+        spans = run.get("where", [])
+        where = ", ".join(spans[:_SPANS])
+        if len(spans) > _SPANS:
+            where += f" and {len(spans) - _SPANS:,} more"
+        words = (run.get(name, "unknown")[:20] for name in ("started", "version", "model"))
+        rows.append((*words, where or "-", f"{run['stars']:,}"))
+    title = "runs, and the stars that each labelled"
+    earlier = runs[:-_RUNS]
+    if earlier:
+        stars = sum(run["stars"] for run in earlier)
+        title += f"; {len(earlier):,} earlier ones labelled {format_count(stars, 'star')}"
+    return [title, *(f"  {line}" for line in align_rows(rows, n_words=4).splitlines())]
 
 
 def format_quarantine(rows: list[dict[str, str]]) -> str:

@@ -15,11 +15,13 @@ from luxscale.errors import InputError
 from luxscale.info.survey import describe_survey, quarantine
 from luxscale.labelling import catalogue as catalogs
 from luxscale.labelling.growth import GROWN
+from luxscale.labelling.history import count_runs, read_runs
 from luxscale.model.file import FORMAT, load_model
 from luxscale.model.lux import Output
 from luxscale.model.summary import describe_noise, describe_prior
 from luxscale.schema.attributes import unpack_attribute
 from luxscale.schema.preparation import Preparation
+from luxscale.schema.status import find_done
 from luxscale.schema.variables import STAR
 from luxscale.store import damage
 
@@ -126,6 +128,7 @@ def _describe_catalog(path: str | Path) -> dict[str, Any]:
         "version": catalog.attrs["luxscale_version"],
         "luxscale_versions": unpack_attribute(catalog.attrs.get("versions", [])) or "unknown",
         **_describe_growth(catalog),
+        "runs": count_runs(read_runs(store.open_group(path, "r")), find_done(catalog)),
     }
 
 

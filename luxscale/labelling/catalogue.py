@@ -16,6 +16,7 @@ import zarr
 from luxscale import store
 from luxscale.errors import InputError, RunError
 from luxscale.labelling.growth import describe_changes, make_room
+from luxscale.labelling.history import record_run
 from luxscale.labelling.layout import FORMAT, lay_out
 from luxscale.labelling.marks import compare_marks, record_marks
 from luxscale.labelling.plan import Plan, Region
@@ -134,6 +135,7 @@ class Catalogue:
                 zarr_format=3,
             )
             record_marks(self.group, marks, new=True)
+            record_run(self.group, self.plan, self.plan.regions)
             self.group.attrs["complete"] = 0
         return self.plan.regions
 
@@ -157,6 +159,7 @@ class Catalogue:
             pending = self.list_pending()
             if pending:
                 record_marks(self.group, marks)
+                record_run(self.group, self.plan, pending)
                 self.group.attrs["complete"] = 0
                 self._record_version()
         return pending
