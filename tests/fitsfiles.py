@@ -182,6 +182,45 @@ def write_mwm(
     return path
 
 
+#: Columns of astraStarASPCAP, of some 300; ``*`` is the number of pixels.
+ASTRA_COLUMNS = """
+    release:4A sdss_id:K telescope:6A snr:E spectrum_pk_id:K task_pk:K v_astra:5A wavelength:*E
+    model_flux:*E continuum:*E model_flux_mg_h:*E teff:E e_teff:E mg_h:E rchi2:E result_flags:K
+"""
+
+
+def write_astrastar(
+    path: Path, counts: dict[str, int], *, name: str = "mwmStar-0.6.0-99560000.fits"
+) -> Path:
+    """Write an astraStarASPCAP file with so many fits in each HDU, and its mwmStar file beside."""
+    hdus = fits.HDUList([fits.PrimaryHDU()])
+    for seed, hdu in enumerate(("BOSS/APO", "BOSS/LCO", "APOGEE/APO", "APOGEE/LCO")):
+        instrument, site = hdu.split("/")
+        n, rng = counts.get(hdu, 0), np.random.default_rng(100 + seed)
+        start, step, n_pixels = CRVAL[instrument]
+        width = n_pixels if n else 0
+        made: dict[str, Any] = {
+            "sdss_id": np.full(n, 99560000),
+            "telescope": [f"{site.lower()}25m"] * n,
+            "rchi2": rng.uniform(0.8, 2, n),
+            "wavelength": np.tile(10 ** (start + step * np.arange(n_pixels)), (n, 1))[:, :width],
+            "model_flux": rng.uniform(0.7, 1, (n, width)),
+            "continuum": rng.uniform(80, 90, (n, width)),
+        }
+        columns = []
+        for item in ASTRA_COLUMNS.split():
+            column, form = item.split(":")
+            array = made.get(column)
+            if array is None and "A" not in form:
+                array = np.zeros((n, width) if form == "*E" else n)
+            form = f"{width}E" if form == "*E" else form
+            columns.append(fits.Column(column, form, array=array if n else None))
+        hdus.append(fits.BinTableHDU.from_columns(columns, nrows=n, name=hdu))
+    hdus.writeto(path, overwrite=True)
+    write_mwm(path.with_name(name), "mwmStar", counts)
+    return path
+
+
 def write_apstar(
     path: Path, n_visits: int = 3, *, name: str = "2M00000000+0000000", seed: int = 0
 ) -> Path:
@@ -239,6 +278,16 @@ SEEDS: dict[str, Seeds] = {
         write_mwm(tmp / "a.fits", "mwmStar", {"APOGEE/APO": 1, "APOGEE/LCO": 1})
     ],
     "mwmstar-boss": lambda tmp: [write_mwm(tmp / "b.fits", "mwmStar", {"BOSS/LCO": 1})],
+    "astrastar-apogee": lambda tmp: [
+        write_astrastar(tmp / "astraStarASPCAP-0.6.0-99560000.fits", {"APOGEE/APO": 1})
+    ],
+    "astrastar-boss": lambda tmp: [
+        write_astrastar(
+            tmp / "astraStarSlam-0.6.0-99560001.fits",
+            {"BOSS/LCO": 1},
+            name="mwmStar-0.6.0-99560001.fits",
+        )
+    ],
     "mwmvisit-apogee": lambda tmp: [
         write_mwm(tmp / "va.fits", "mwmVisit", {"APOGEE/APO": 2, "APOGEE/LCO": 1})
     ],

@@ -7,6 +7,7 @@ import gzip
 import json
 import multiprocessing
 import resource
+import shutil
 import signal
 import warnings
 from collections.abc import Callable
@@ -241,6 +242,8 @@ def _child(names: tuple[str, ...], seed: int, n: int, tmp: Path) -> None:
             find_samples("bp", alone=False)  # once for all, however slow the machine
         seeds = [(path.name, path.read_bytes()) for path in SEEDS[name](tmp)]
         (tmp / f"damaged-{name}").mkdir(exist_ok=True)
+        for sound in tmp.glob("mwmStar-*.fits"):  # which fits are read with
+            shutil.copy(sound, tmp / f"damaged-{name}" / sound.name)
         for i in range(n):
             file_name, raw = seeds[i % len(seeds)]
             kind, damaged = mutate(raw, rng)

@@ -14,6 +14,7 @@ from luxscale.readers import (
     apogee,
     apvisit,
     arrays,
+    astra,
     boss,
     desi,
     gaia,
@@ -29,7 +30,19 @@ __all__ = ["FORMATS", "BadFile", "Format", "Option", "Spectra", "get_format"]
 #: Every format, by name.
 FORMATS: dict[str, Format] = {
     f.name: f
-    for module in (apogee, apvisit, boss, mwm, lamost, galah, desi, gaia, gaia_continuous, arrays)
+    for module in (
+        apogee,
+        apvisit,
+        boss,
+        mwm,
+        astra,
+        lamost,
+        galah,
+        desi,
+        gaia,
+        gaia_continuous,
+        arrays,
+    )
     for f in module.FORMATS
 }
 

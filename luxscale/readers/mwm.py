@@ -43,8 +43,10 @@ MOST_ROWS = 1000
 Columns = dict[str, np.ndarray]
 
 
-def read_mwmstar(path: str | Path, *, instrument: str) -> Iterator[Spectra]:
-    """Read an mwmStar file: the star's stacked spectrum.
+def read_mwmstar(path: str | Path, *, instrument: str, flux: str = "observed") -> Iterator[Spectra]:
+    """Read an mwmStar file: the star's stacked spectrum, or the model that fits it best.
+
+    The model is that by which the file's continuum was found, times this.
 
     A star observed from both observatories has two, of different line spread: the one of higher S/N
     is read, and the column ``n_spectra`` says how many there are.
@@ -55,19 +57,43 @@ def read_mwmstar(path: str | Path, *, instrument: str) -> Iterator[Spectra]:
         Also if the instrument has not observed the star.
     """
     with open_fits(path) as hdus:
-        spectra, columns = _read_instrument(hdus, instrument, "wavelength", "mjd")
+        spectra, columns = read_instrument(hdus, instrument, "wavelength", "mjd")
         n_spectra = len(columns["snr"])
         columns["n_spectra"] = np.full(n_spectra, n_spectra)
         known_snr = np.nan_to_num(columns["snr"], nan=-np.inf)
         best = [int(np.argmax(known_snr))]
-        spectra, columns = _take_rows(spectra, best), _take_rows(columns, best)
+        spectra, columns = take_rows(spectra, best), take_rows(columns, best)
         star = columns.pop("sdss_id")
         grid = INSTRUMENTS[instrument][0]
-        wavelength = _restore_grid(spectra.pop("wavelength")[0], grid)
+        wavelength = restore_grid(spectra.pop("wavelength")[0], grid)
+        spectra["flux"] = choose_flux(flux, spectra, spectra.pop("rectified_model"))
     yield Spectra(star=star, wavelength=wavelength, **spectra, columns=columns)
 
 
-def _restore_grid(wavelength: np.ndarray, grid: np.ndarray) -> np.ndarray:
+def choose_flux(which: str, spectra: Columns, model: np.ndarray | None) -> np.ndarray:
+    """Return the flux of spectra as observed, or of their best fits.
+
+    Parameters
+    ----------
+    which : str
+        ``"observed"`` or ``"model"``.
+    spectra : dict of str to array, (star, pixel)
+    model : array, (star, pixel), optional
+        Over the continuum of the spectra.
+
+    Raises
+    ------
+    BadFile
+        If there is no model.
+    """
+    if which == "observed":
+        return spectra["flux"]
+    if model is None:
+        raise BadFile("no best fit in it: leave out flux=model")
+    return model * spectra["continuum"]
+
+
+def restore_grid(wavelength: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """Return the instrument's grid where wavelengths are that but for rounding: (pixel,)."""
     if len(wavelength) == len(grid):
         is_grid = np.allclose(wavelength, grid, rtol=ROUNDING, atol=0)
@@ -90,7 +116,7 @@ def read_mwmvisit(path: str | Path, *, instrument: str, rows: str = "stacked") -
         Also if the instrument has no such visits of the star.
     """
     with open_fits(path) as hdus:
-        spectra, columns = _read_instrument(hdus, instrument, "mjd", "wavelength")
+        spectra, columns = read_instrument(hdus, instrument, "mjd", "wavelength")
         grid = INSTRUMENTS[instrument][0]
         n_visits, n_pixels = spectra["flux"].shape
         if n_pixels != len(grid):
@@ -100,7 +126,7 @@ def read_mwmvisit(path: str | Path, *, instrument: str, rows: str = "stacked") -
             selected = np.flatnonzero(columns["in_stack"] != 0)
         if not len(selected):
             raise BadFile(f"none of the {n_visits} visits went into the stack; rows=all reads them")
-        spectra, columns = _take_rows(spectra, selected), _take_rows(columns, selected)
+        spectra, columns = take_rows(spectra, selected), take_rows(columns, selected)
         key = columns.pop("sdss_id")
         spectrum_pk = columns.pop("spectrum_pk")
         pairs = zip(key.tolist(), spectrum_pk.tolist(), strict=True)
@@ -109,12 +135,16 @@ def read_mwmvisit(path: str | Path, *, instrument: str, rows: str = "stacked") -
     yield Spectra(star=star, wavelength=grid, **spectra, key=key, columns=columns)
 
 
-def _read_instrument(
+def read_instrument(
     hdus: HduList, instrument: str, with_column: str, without: str
 ) -> tuple[Columns, Columns]:
     """Return the spectra of an instrument and what is known of them.
 
     Those of one observatory come after those of the other.
+
+    Raises
+    ------
+    BadFile
     """
     spectra, columns = [], []
     for name in (f"{instrument}/APO", f"{instrument}/LCO"):
@@ -147,19 +177,22 @@ def _join_parts(parts: list[Columns]) -> Columns:
     return joined
 
 
-def _take_rows(columns: Columns, rows: Any) -> Columns:
+def take_rows(columns: Columns, rows: Any) -> Columns:
+    """Return some rows of all columns."""
     return {name: values[rows] for name, values in columns.items()}
 
 
 def _read_spectra(rows: Table, with_column: str) -> Columns:
     names = ["flux", "ivar", "continuum", "pixel_flags"]
     if with_column == "wavelength":
-        names.append("wavelength")
+        names += ["wavelength", "nmf_rectified_model_flux"]
     spectra = {name: read_column(rows, name) for name in names}
     for name, values in spectra.items():
         if values.ndim != 2 or values.dtype.kind not in "iuf":
             raise BadFile(f"column {name!r} of shape {values.shape} holds no spectra")
     spectra["mask"] = _convert_bits(spectra.pop("pixel_flags"))
+    if with_column == "wavelength":
+        spectra["rectified_model"] = spectra.pop("nmf_rectified_model_flux")
     return spectra
 
 
@@ -246,9 +279,14 @@ _ROWS = Option(
     "rows", "stacked", ("stacked", "all"), "visits that went into the star's stack, or all of them"
 )
 
+#: What stands in a survey as the flux.
+FLUX = Option(
+    "flux", "observed", ("observed", "model"), "the star's, or that of the best fit to it"
+)
+
 FORMATS = (
     *(
-        _make_format("mwmStar", "combined per star", read_mwmstar, instrument)
+        _make_format("mwmStar", "combined per star", read_mwmstar, instrument, FLUX)
         for instrument in INSTRUMENTS
     ),
     *(
