@@ -17,6 +17,7 @@ from luxscale.schema.stars import match_stars
 from luxscale.schema.status import find_done
 from luxscale.schema.variables import CATALOG, STAR
 from luxscale.store import describe_kind
+from luxscale.store.fills import GROWING
 
 LABEL, UNITS = "label", "label_units"
 
@@ -310,9 +311,8 @@ def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``stars`` and ``done`` (int); ``unreadable``, of how many the data could not be read;
-        ``not_finite``, how many that are done lack a finite label or error; and ``flags``, how many
-        that are done carry each flag.
+        ``stars`` (also those of a growth that was cut off), ``done``; ``unreadable``, without data;
+        ``not_finite``, done without a finite label or error; ``flags``, of how many that are done.
 
     Raises
     ------
@@ -326,7 +326,7 @@ def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
     finite = has_labels & has_errors
     unreadable = catalog["status"].values == 2
     return {
-        "stars": done.size,
+        "stars": int(catalog.attrs.get(GROWING, done.size)),
         "done": int(done.sum()),
         "unreadable": int(unreadable.sum()),
         "not_finite": int((done & ~finite).sum()),

@@ -59,6 +59,8 @@ class Catalogue:
     n_added, n_changed : int
         Stars that `resume` or `preview_pending` found new in the survey, and those whose data
         changed.
+    gone : list of str
+        Data that they found missing, of stars that are done.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -66,6 +68,7 @@ class Catalogue:
         self.path = plan.catalog
         self.n_added = self.n_changed = 0
         self.damaged: list[damage.Damage] = []
+        self.gone: list[str] = []
 
     @functools.cached_property
     def model(self) -> LuxModel:
@@ -146,8 +149,6 @@ class Catalogue:
 
         Raises
         ------
-        InputError
-            If data of stars that are done are not there any more.
         CannotWrite
         """
         with store.explain_writing(self.path), damage.explain_damage(self.path):
@@ -251,17 +252,13 @@ class Catalogue:
         marks : dict of str to array, (chunk, 2)
             By variable.
         changed : array, (star,)
-
-        Raises
-        ------
-        InputError
-            If chunks are not there any more: labels that nothing replaces are kept.
         """
         done = np.ones(self.plan.n_stars, bool)
         for region in pending:
             done[region.start : region.stop] = False
         marks = self._read_marks()
-        return marks, compare_marks(self.survey, self.path, marks, done)
+        changed, self.gone = compare_marks(self.survey, self.path, marks, done)
+        return marks, changed
 
     def _forget(self, changed: np.ndarray) -> None:
         """Mark stars whose data changed as not done, on the disk before the new marks are."""

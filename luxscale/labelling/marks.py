@@ -140,8 +140,11 @@ def find_changed(
 
 def compare_marks(
     survey: zarr.Group, catalog: str, marks: dict[str, np.ndarray], done: np.ndarray
-) -> np.ndarray:
+) -> tuple[np.ndarray, list[str]]:
     """Find the stars whose data are others than those that they were labelled from.
+
+    Labels of data that are not there any more, which nothing replaces, count as they were; in
+    ``marks`` those chunks get back the marks that they had.
 
     Parameters
     ----------
@@ -155,15 +158,12 @@ def compare_marks(
 
     Returns
     -------
-    array, (star,), bool
-
-    Raises
-    ------
-    InputError
-        If chunks are not there any more: labels that nothing replaces are kept.
+    changed : array, (star,), bool
+    gone : list of str
+        Says for each variable which chunks are not there any more.
     """
     kept = store.open_group(catalog, "r", store.RUN)
-    stars = np.zeros_like(done)
+    stars, gone = np.zeros_like(done), []
     for name, now in marks.items():
         before = load_marks(catalog, kept, name)
         if before is None:
@@ -172,13 +172,12 @@ def compare_marks(
         changed = find_changed(array, before, now, done)
         is_gone = changed & (now[:, 0].reshape(changed.size, -1) <= 0).any(axis=1)
         if is_gone.any():
-            raise InputError(
-                f"{catalog}: {describe_changed(array, is_gone, done.size)}, are missing from the "
-                "survey; put them back, and run the same command again. The catalogue keeps the "
-                "labels"
-            )
-        stars |= np.repeat(changed, get_chunk_rows(array))[: done.size]
-    return stars
+            gone.append(describe_changed(array, is_gone, done.size))
+            rows = np.flatnonzero(np.repeat(is_gone, len(now) // is_gone.size))
+            rows = rows[rows < len(before)]
+            now[rows] = before[rows]
+        stars |= np.repeat(changed & ~is_gone, get_chunk_rows(array))[: done.size]
+    return stars, gone
 
 
 def describe_changed(array: zarr.Array, changed: np.ndarray, n_stars: int) -> str:

@@ -98,6 +98,8 @@ class Labelling:
                 f"{self.catalogue.n_changed:,} stars whose chunks in the survey changed are "
                 "labelled again"
             )
+        for gone in self.catalogue.gone:
+            remarks.append(f"{gone}, are missing from the survey; those labels are kept")
         if damaged:
             remarks.append(
                 f"{len(damaged)} chunks of the catalogue are damaged and done again: {damaged[0]}"
@@ -118,8 +120,8 @@ class Labelling:
         """Return what the log says at the start of a run that has these regions to do."""
         plan = self.catalogue.plan
         settings = dataclasses.asdict(plan) | {"identity": dict(plan.identity)}
-        slow = self.catalogue.describe_slow_input()
-        return {"plan": settings, "regions": len(pending), "slow": slow}
+        slow, gone = self.catalogue.describe_slow_input(), self.catalogue.gone
+        return {"plan": settings, "regions": len(pending), "slow": slow, "gone": gone}
 
     def describe_end(self, pending: Sequence[Region], summary: Summary) -> dict[str, Any]:
         """Return what the log says at the end of a run."""

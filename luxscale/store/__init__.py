@@ -58,7 +58,7 @@ from luxscale.store.atomic import (
     write_then_move,
 )
 from luxscale.store.damage import is_outage
-from luxscale.store.fills import open_exactly
+from luxscale.store.fills import open_exactly, refuse_growing
 from luxscale.store.moves import move_over, move_store
 
 __all__ = [
@@ -122,7 +122,8 @@ def open_dataset(
     -------
     Dataset
         A survey, a model or a catalogue as it is stored; the index of ``star`` is built when it is
-        first used.
+        first used. Where stars are being added, or adding them was cut off, those that were there
+        before; the attribute ``growing`` is how many there will be.
 
     Raises
     ------
@@ -219,6 +220,8 @@ def open_survey(
             f"{path}: files are being read into it, or were when that was stopped; run the "
             "same `luxscale ingest` again"
         )
+    if found != "luxscale-catalog":
+        refuse_growing(survey, str(path))
     check_structure(survey, str(path), outputs)
     if check != "structure":
         check_contents(survey, str(path), sample=check == "sample", outputs=outputs)

@@ -6,11 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import zarr
+from click.testing import CliRunner
 
 import luxscale as lux
 from luxscale import report, store
+from luxscale.cli import main
 from luxscale.info.describe import describe
-from luxscale.labelling import growth
+from luxscale.labelling import growth, region
 from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.estimate import estimate_run
 from luxscale.labelling.plan import make_plan
@@ -39,10 +41,10 @@ def survey(stars, tmp_path):
     return path
 
 
-def append(survey, stars):
-    """Add stars behind those of a survey."""
+def append(survey, stars, skip=""):
+    """Add stars behind those of a survey; one array may be left as it is."""
     for name, array in zarr.open_group(survey, mode="r+").arrays():
-        if array.metadata.dimension_names[0] == "star":
+        if name != skip and array.metadata.dimension_names[0] == "star":
             array.append(stars[name].values.astype(array.dtype))
 
 
@@ -204,17 +206,90 @@ def test_a_run_says_how_many_stars_are_new(grown, model, capsys):
     assert "the survey has 40 more stars than it had" in capsys.readouterr().err
 
 
-def test_labels_of_data_that_are_gone_are_kept(grown, model, monkeypatch):
-    survey, catalog = grown
-    # of a larger survey not every chunk is looked at
+@pytest.fixture
+def unchecked(monkeypatch):
+    """As in a larger survey, of which not every chunk is looked at before a run."""
     monkeypatch.setattr(store, "check_contents", lambda *args, **options: None)
-    label(survey, model, catalog)
+
+
+def test_labels_of_data_that_are_gone_are_kept(grown, model, tmp_path, capsys, unchecked):
+    survey, catalog = grown
     before = read_arrays(catalog)
+    shutil.move(survey / "flux/c/1", tmp_path / "away")
+    summary = lux.label_survey(survey, model, catalog, region_stars=CHUNK)
+    assert summary.n_run == 50  # what is new goes on
+    told = capsys.readouterr().err
+    assert "1 chunks of 'flux' from which it has labels, first chunk 1 (stars 20 to 40)" in told
+    assert "are missing from the survey; those labels are kept" in told
+    after = read_arrays(catalog)
+    for name, values in before.items():
+        if values.ndim and values.shape[0] == 70:
+            np.testing.assert_array_equal(after[name][:60], values[:60], err_msg=name)
+    # back as it was it is no change; as others it is one
+    shutil.move(tmp_path / "away", survey / "flux/c/1")
+    assert label(survey, model, catalog).n_run == 0
     shutil.rmtree(survey / "flux/c/1")
-    with pytest.raises(lux.InputError, match=r"1 chunks of 'flux' .* first chunk 1 .*are missing"):
+    label(survey, model, catalog)
+    shutil.copytree(survey / "flux/c/2", survey / "flux/c/1")
+    assert label(survey, model, catalog).n_run == CHUNK
+
+
+def test_a_catalogue_opens_while_it_grows(grown, model, monkeypatch, tmp_path):
+    survey, catalog = grown
+    before = store.open_dataset(catalog).load()
+    with monkeypatch.context() as patched:
+        resized = []
+
+        def resize(array, shape, call=zarr.Array.resize):
+            if len(resized) == 3:
+                raise Cut
+            resized.append(array.path)
+            call(array, shape)
+
+        patched.setattr(zarr.Array, "resize", resize)
+        with pytest.raises(Cut):
+            label(survey, model, catalog)
+    now = store.open_dataset(catalog)
+    assert (now.attrs["growing"], now.sizes["star"]) == (110, 70)
+    for name, values in before.variables.items():
+        np.testing.assert_array_equal(now[name].values, values.values, err_msg=name)
+    assert (describe(catalog)["stars"], describe(catalog)["done"]) == (110, 70)
+    told = CliRunner().invoke(main, ["validate", str(catalog), str(survey)])
+    assert told.exit_code == 1
+    assert f"{catalog}: 70 of 110 stars done" in told.stdout
+    assert label(survey, model, catalog).n_run == 50
+    assert "growing" not in store.open_dataset(catalog).attrs
+
+
+@pytest.mark.parametrize("name", ["flux", "star", "label_err"])
+def test_a_survey_whose_growing_was_cut_off_between_arrays_is_refused(
+    survey, stars, model, tmp_path, name
+):
+    catalog = tmp_path / "catalog.zarr"
+    label(survey, model, catalog)
+    before = read_files(catalog)
+    new = stars.isel(star=slice(70, None))
+    append(survey, new, skip=name)
+    with pytest.raises(lux.InputError, match="have 110 stars, others only 70: .*finish"):
         label(survey, model, catalog)
-    for name, values in read_arrays(catalog).items():
-        np.testing.assert_array_equal(values, before[name])
+    assert read_files(catalog) == before
+    array = zarr.open_group(survey, mode="r+")[name]
+    array.append(new[name].values.astype(array.dtype))
+    assert label(survey, model, catalog).n_run == 50
+
+
+def test_regions_are_done_while_the_survey_grows_between_arrays(survey, stars, model, tmp_path):
+    """Workers that open the survey while stars are being added find those of the plan."""
+    catalog = tmp_path / "catalog.zarr"
+    plan = make_plan(survey, model, catalog, region_stars=CHUNK)
+    regions = Catalogue(plan).create()
+    append(survey, stars.isel(star=slice(70, None)), skip="flux_ivar")
+    region.open_workplace.cache_clear()
+    for each in regions[:3]:
+        region.run_region(plan, each)
+    right = lux.infer(stars.isel(star=slice(0, 60)), lux.load_model(model))
+    found = store.open_dataset(catalog).isel(star=slice(0, 60))
+    np.testing.assert_allclose(found["label_value"], right["label_value"], rtol=1e-6)
 
 
 def swap(stars):
