@@ -17,6 +17,7 @@ _TOPICS = (
     "survey",
     "select",
     "files",
+    "archive",
     "run",
     "cluster",
     "object-storage",
