@@ -1,7 +1,12 @@
 """Time the run at scale: kernel, Zarr to Zarr, memory, millions of stars, tasks, reading.
 
     python benchmarks/scale.py --work DIR --out results.json
+    python benchmarks/scale.py --work DIR --only product --only command
 
+`product` and `command` give ratios to the matrix product of the kernel's exact way alone, which is
+measured before and after each run: by all workers at once, whose run it is compared with, and by
+this process, whose threads share it. Processor seconds a star, of all processes together, are
+compared too: beside other work that ratio is the one to trust.
 Needs about 8 GB of disk for the 3,000,000 XP spectra (`--only` leaves parts out, `--xp-stars` makes
 it fewer). Rates of Zarr to Zarr are of a cluster that is up and has compiled: a short run of the
 same shape comes before.
@@ -11,13 +16,18 @@ import json
 import os
 import platform
 import re
+import resource
 import shutil
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import click
+import numpy as np
 from kernel import measure as measure_kernel
 from surveys import CHUNK, make
 
@@ -64,6 +74,106 @@ def measure_labelling(client, survey, model, folder):
         "stars_per_s": round(summary.n_run / summary.seconds),
         "us_a_star": parts,
     }
+
+
+def multiply(pixels, latents, seconds):
+    """Multiply weights of stars with all products of two latents; return stars, wall and CPU s."""
+    import jax
+
+    from luxscale.model import linalg
+
+    rng = np.random.default_rng(0)
+    weights = rng.random((CHUNK, pixels), dtype="f4")
+    packed = jax.numpy.asarray(rng.random((latents * (latents + 1) // 2, pixels), dtype="f4"))
+    product = jax.jit(lambda w, packed: linalg.dot(w, packed.T))
+    product(weights, packed).block_until_ready()  # compiles
+    started, cpu_started, stars = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - started < seconds:
+        product(weights, packed).block_until_ready()
+        stars += CHUNK
+    return stars, time.perf_counter() - started, time.process_time() - cpu_started
+
+
+def measure_cpu():
+    """Return the processor seconds of this process."""
+    return time.process_time()
+
+
+def compare_with_product(client, survey, model, folder, rounds):
+    """Label a survey on a warm cluster between products alone; return medians of their ratios."""
+    size = store.open_dataset(model).sizes
+
+    def multiply_on_workers():
+        found = client.run(multiply, size["wavelength"], size["latent"], 2.0).values()
+        rate = sum(stars / seconds for stars, seconds, _ in found)
+        return rate, 1e6 * sum(cpu for *_, cpu in found) / sum(stars for stars, *_ in found)
+
+    ratios, products = [], [multiply_on_workers()]
+    for _ in range(rounds):
+        before = sum(client.run(measure_cpu).values())
+        run = measure_labelling(client, survey, model, folder)
+        cpu = 1e6 * (sum(client.run(measure_cpu).values()) - before) / run["stars"]
+        products.append(multiply_on_workers())
+        rate, product_cpu = np.mean(products[-2:], axis=0)
+        ratios.append(
+            {
+                "stars_per_s": run["stars_per_s"],
+                "product_per_s": round(rate),
+                "ratio": round(run["stars_per_s"] / rate, 2),
+                "cpu_us_a_star": round(cpu, 1),
+                "product_cpu_us": round(product_cpu, 1),
+                "cpu_ratio": round(product_cpu / cpu, 2),
+                "wall_us_a_star": run["us_a_star"],
+            }
+        )
+    return sorted(ratios, key=lambda found: found["ratio"])[len(ratios) // 2]
+
+
+def measure_product(work, rounds, **_):
+    """Compare 100,352 stars of 8,575 pixels on 2 workers with the product alone in both."""
+    warm, _ = make("apogee", work / "warm", 2 * CHUNK)
+    large, model = make("apogee", work / "apogee100k", 98 * CHUNK)
+    with local_cluster(2) as client:
+        measure_labelling(client, warm, model, work)
+        yield "100,352 stars, 2 workers", compare_with_product(client, large, model, work, rounds)
+
+
+def run_command(survey, model, catalog, *options, **environment):
+    """Run `luxscale label` in a new process; return its wall and processor seconds."""
+    clear_path(catalog)
+    command = [sys.executable, "-m", "luxscale", "label", survey, "--model", model]
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(
+        [*command, "--out", catalog, "--quiet", *options],
+        env=os.environ | environment,
+        check=True,
+        capture_output=True,
+    )
+    seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, used
+
+
+def measure_command(work, rounds, **_):
+    """Measure `luxscale label` of 20,480 stars, a whole command, beside the product alone."""
+    stars = 20 * CHUNK
+    survey, model = make("apogee", work / "apogee20k", stars)
+    catalog = work / "catalog.zarr"
+    size = store.open_dataset(model).sizes
+    with tempfile.TemporaryDirectory() as empty:
+        first = run_command(survey, model, catalog, LUXSCALE_PROGRAMS=empty)
+    yield "nothing compiled before", {"seconds": round(first[0], 1), "cpu_s": round(first[1], 1)}
+    for name, options in (("as chosen", ()), ("2 workers", ("--workers", "2"))):
+        run_command(survey, model, catalog, *options)
+        found = []
+        for _ in range(rounds):
+            n, wall, cpu = multiply(size["wavelength"], size["latent"], 2.0)
+            seconds, used = run_command(survey, model, catalog, *options)
+            found.append((seconds, used, stars * wall / n / seconds, stars * cpu / n / used))
+        names = ("seconds", "cpu_s", "ratio", "cpu_ratio")
+        medians = np.median(found, axis=0)
+        yield name, {key: round(float(value), 2) for key, value in zip(names, medians, strict=True)}
 
 
 def measure_workers(workers, survey, model, folder, rounds):
@@ -173,7 +283,13 @@ def measure_tasks(work, **_):
             yield f"{count:,} tasks", found
 
 
-PARTS = {"apogee": measure_apogee, "xp": measure_xp, "tasks": measure_tasks}
+PARTS = {
+    "apogee": measure_apogee,
+    "product": measure_product,
+    "command": measure_command,
+    "xp": measure_xp,
+    "tasks": measure_tasks,
+}
 
 
 @click.command(help=__doc__.splitlines()[0])

@@ -135,3 +135,19 @@ def test_help_on_the_package_shows_its_functions():
 def test_public_functions_can_be_pickled():
     for name in lux.__all__:
         assert pickle.loads(pickle.dumps(getattr(lux, name))) is getattr(lux, name)
+
+
+def test_a_run_without_workers_loads_no_cluster():
+    _, modules = loaded_after(
+        "import luxscale.labelling.run, luxscale.labelling.estimate, luxscale.cli.clusters\n"
+        "from luxscale.cluster import cpu_count"
+    )
+    assert "distributed" not in modules
+
+
+def test_the_names_of_the_cluster_are_there_all_the_same():
+    from luxscale import cluster
+
+    assert all(callable(getattr(cluster, name)) for name in cluster.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'locl_cluster'"):
+        _ = cluster.locl_cluster

@@ -124,6 +124,7 @@ def _label_survey(
     quiet: bool,
 ) -> None:
     """Label every star of a survey into a catalogue."""
+    from luxscale.cluster.environment import keep_freed_memory
     from luxscale.labelling.catalogue import Catalogue
     from luxscale.labelling.plan import make_plan
     from luxscale.labelling.relabel import plan_beside
@@ -135,6 +136,7 @@ def _label_survey(
         raise click.UsageError(
             f"--region works in this process: leave out {', '.join(cluster.given)}"
         )
+    keep_freed_memory()  # of a region, for the next
     plan = make_plan(
         survey, model, out, given=given, covariance=covariance, region_stars=region_stars
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import subprocess
@@ -25,6 +26,18 @@ _MALLOC = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
 }
+
+
+#: The same as numbers of glibc's `mallopt`, which takes no more than an int.
+_MALLOPT = {-8: 1, -4: 0, -1: 2**31 - 1}
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep the memory that it frees, as workers do; where the system lets it."""
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in _MALLOPT.items():
+            mallopt(parameter, value)
 
 
 def worker_environment(threads: int) -> dict[str, str]:

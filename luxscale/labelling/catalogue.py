@@ -27,7 +27,7 @@ from luxscale.runs.target import check_place, clear_place
 from luxscale.schema import flags
 from luxscale.schema.attributes import pack_attribute, unpack_attribute
 from luxscale.schema.blocks import iterate_blocks
-from luxscale.schema.outputs import pick_outputs
+from luxscale.schema.outputs import OutputSpec, pick_outputs
 from luxscale.schema.status import DONE, NOT_DONE
 from luxscale.schema.variables import LATENT, STAR
 from luxscale.store import damage
@@ -89,9 +89,13 @@ class Catalogue:
     def inference(self) -> Inference:
         """The model, prepared to infer from the given outputs."""
         prepared = Inference.of(self.model, self.plan.given, covariance=self.plan.covariance)
-        # the survey's errors may have the other form than those the model was trained on
+        return prepared.reading(self._given)
+
+    @functools.cached_property
+    def _given(self) -> tuple[OutputSpec, ...]:
+        """What is inferred from; the survey's errors may have another form than the model's."""
         survey = store.open_dataset(self.plan.survey, dask=False, kind="survey")
-        return prepared.reading(pick_outputs(survey, self.plan.given, self.plan.survey))
+        return pick_outputs(survey, self.plan.given, self.plan.survey)
 
     @functools.cached_property
     def results(self) -> tuple[Result, ...]:
@@ -101,7 +105,7 @@ class Catalogue:
     @functools.cached_property
     def input_names(self) -> list[str]:
         """Variables of the survey that a run reads."""
-        return list(self.inference.variables)
+        return [name for spec in self._given for name in spec.variables]
 
     def describe_slow_input(self) -> list[str]:
         """Say which variables that a run reads lie in chunks that are slow to read."""
@@ -268,7 +272,7 @@ class Catalogue:
             if changed[block].any():
                 found = np.asarray(status[block])
                 status[block] = np.where(changed[block], NOT_DONE, found).astype(found.dtype)
-                flush_chunks(self.group, ["status"], block.start, block.stop)
+                flush_chunks([status], block.start, block.stop)
 
     def _read_marks(self) -> dict[str, np.ndarray]:
         """Return the marks of each chunk of what a run reads, by variable."""
@@ -304,9 +308,15 @@ class Catalogue:
         with store.explain_writing(self.path):
             self._refuse_another()
             for name, values in arrays.items():
-                store.open_array(self.group, name)[stars] = values
-            flush_chunks(self.group, arrays, region.start, region.stop)
-            store.open_array(self.group, "status")[stars] = status
+                self._arrays[name][stars] = values
+            flush_chunks([self._arrays[name] for name in arrays], region.start, region.stop)
+            self._arrays["status"][stars] = status
+
+    @functools.cached_property
+    def _arrays(self) -> dict[str, zarr.Array[Any]]:
+        """What regions fill; room for all stars has been made."""
+        names = [*(result.name for result in self.results), "status"]
+        return {name: store.open_array(self.group, name) for name in names}
 
     def _refuse_another(self) -> None:
         """Refuse to write into a catalogue that was made anew while a task was under way."""

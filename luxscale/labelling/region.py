@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ class Outcome:
     unreadable : tuple of (start, stop, reason)
         Stars whose data could not be read, by position.
     seconds : dict of str to float
-        Time to ``read``, ``infer`` and ``write``.
+        Time to ``read``, ``infer`` and ``write``; what was read ahead counts while it is waited
+        for.
     worker : str
         Host and process.
     fell_back : int
@@ -52,6 +54,10 @@ class Outcome:
     fell_back: int = 0
 
 
+#: Stars from start to stop: their data by variable, or why they cannot be read.
+_Piece = tuple[int, int, dict[str, np.ndarray] | str]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Workplace:
     """What a process keeps open to label regions of a plan.
@@ -62,11 +68,16 @@ class Workplace:
     survey : Dataset
         Without Dask: a region is one read. A chunk that is missing raises.
     catalogue : Catalogue
+    reader : ThreadPoolExecutor
+        Reads ahead.
     """
 
     plan: Plan
     survey: xr.Dataset
     catalogue: Catalogue
+    reader: ThreadPoolExecutor = dataclasses.field(
+        default_factory=functools.partial(ThreadPoolExecutor, 1)
+    )
 
 
 @functools.lru_cache(maxsize=1)
@@ -81,10 +92,23 @@ def open_workplace(plan: Plan) -> Workplace:
     return Workplace(plan=plan, survey=survey, catalogue=Catalogue(plan))
 
 
-def run_region(plan: Plan, region: Region) -> Outcome:
+def read_ahead(plan: Plan, region: Region) -> Future[list[_Piece]]:
+    """Begin to read a region, in the background; what comes of it is for `run_region`."""
+    place = open_workplace(plan)
+    return place.reader.submit(_read_region, place, region)
+
+
+def run_region(plan: Plan, region: Region, ahead: Future[list[_Piece]] | None = None) -> Outcome:
     """Label one region and write it.
 
     Nothing of the region counts as done until its ``status`` is written, which is last.
+
+    Parameters
+    ----------
+    plan : Plan
+    region : Region
+    ahead : Future, optional
+        What `read_ahead` began; without it, the region is read now.
 
     Raises
     ------
@@ -93,7 +117,7 @@ def run_region(plan: Plan, region: Region) -> Outcome:
     clock = Clock()
     place = open_workplace(plan)
     inference = place.catalogue.inference
-    pieces = list(_read_pieces(place, region.start, region.stop))
+    pieces = _read_region(place, region) if ahead is None else ahead.result()
     clock.mark("read")
     results, status, unreadable = [], [], []
     fell_back = 0
@@ -123,9 +147,13 @@ def run_region(plan: Plan, region: Region) -> Outcome:
     )
 
 
+def _read_region(place: Workplace, region: Region) -> list[_Piece]:
+    return list(_read_pieces(place, region.start, region.stop))
+
+
 def _read_pieces(
     place: Workplace, start: int, stop: int, *, again: bool = True
-) -> Iterator[tuple[int, int, dict[str, np.ndarray] | str]]:
+) -> Iterator[_Piece]:
     """Yield pieces of the stars ``start`` to ``stop``: their data, or why it cannot be read.
 
     All stars are one piece. Only where they cannot be read together, each chunk of the survey is
@@ -136,7 +164,7 @@ def _read_pieces(
     data: dict[str, np.ndarray] = {}
     name = ""
     try:
-        for name in place.catalogue.inference.variables:
+        for name in place.catalogue.input_names:
             data[name] = np.asarray(place.survey[name][start:stop].values)
         yield start, stop, data
     except Exception as error:  # codecs raise what they like

@@ -15,7 +15,7 @@ from typing import Any
 from luxscale.errors import RunError
 from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import Plan, Region, make_plan
-from luxscale.labelling.region import Outcome, run_region
+from luxscale.labelling.region import Outcome, read_ahead, run_region
 from luxscale.labelling.relabel import plan_beside, take_place
 from luxscale.runs.executors import describe_error
 from luxscale.runs.job import Job, Runner
@@ -263,6 +263,7 @@ def make_job(plan: Plan) -> Job:
     """Return what is done with each region."""
     return Job(
         task=run_region,
+        begin=read_ahead,
         plan=plan,
         where=plan.catalog,
         title="labelling",

@@ -164,12 +164,12 @@ def bring_in_range(design: Design, data: Data) -> tuple[Design, Data]:
     return dataclasses.replace(design, unit=one, ivar_unit=used), in_range
 
 
-def _cut_block(array: np.ndarray, start: int) -> np.ndarray:
+def _cut_block(array: np.ndarray, start: int, size: int) -> np.ndarray:
     """Return a block of stars in float32."""
-    part = array[start : start + BLOCK]
+    part = array[start : start + size]
     # stars without data fill the last block: a new shape would compile again
-    if len(part) < BLOCK:
-        part = np.pad(part, ((0, BLOCK - len(part)), (0, 0)))
+    if len(part) < size:
+        part = np.pad(part, ((0, size - len(part)), (0, 0)))
     with np.errstate(over="ignore"):  # what is infinite in float32 gets no weight, and a flag
         return np.asarray(part, np.float32)
 
@@ -183,11 +183,12 @@ def run_blocks(
     *,
     n: int,
     covariance: bool,
+    size: int = BLOCK,
 ) -> _Found:
     """Run a compiled kernel over blocks of one size; n is the number of stars."""
     parts = []
-    for start in range(0, max(n, 1), BLOCK):
-        block = [Data(*(_cut_block(array, start) for array in given)) for given in data]
+    for start in range(0, max(n, 1), size):
+        block = [Data(*(_cut_block(array, start, size) for array in given)) for given in data]
         result = kernel(
             problem.designs,
             tuple(block),

@@ -36,6 +36,9 @@ from luxscale.model.refine import System, refine
 #: Where fewer than this of the first block's stars are well enough described, no other is tried.
 _WORTH_TRYING = 0.5
 
+#: Stars of a block that go the exact way after the fast one; they are few of a region.
+_FEW = 32
+
 
 class _Approximate(NamedTuple):
     """A posterior of the fast way, and of which stars it is good enough: (star,)."""
@@ -63,7 +66,9 @@ def solve_stars(
     rest = np.flatnonzero(~found.good)
     if not rest.size:
         return found.posterior
-    exact = run(solve_exactly, data=_take(data, rest), n=rest.size, covariance=covariance)
+    exact = run(
+        solve_exactly, data=_take(data, rest), n=rest.size, covariance=covariance, size=_FEW
+    )
     replace = functools.partial(_replace_rows, rest)
     posterior: Posterior = jax.tree.map(replace, found.posterior, exact)
     return posterior._replace(fell_back=~found.good)

@@ -18,7 +18,7 @@ from luxscale.model.designs import (
     make_latent_labels,
     make_windows,
 )
-from luxscale.model.jit import check_jax
+from luxscale.model.jit import check_jax, use_one_blas_thread
 from luxscale.model.kernel import Inferred, infer_arrays
 from luxscale.model.landmarks import make_landmarks
 from luxscale.model.lux import LuxModel, Output
@@ -160,7 +160,8 @@ class Inference:
         heads = tuple(make_head(o) for o in labels)
         made = [make_design(o, search) for o in given]
         if not (search or exactly):
-            made = [add_components(design, heads) for design in made]
+            with use_one_blas_thread():
+                made = [add_components(design, heads) for design in made]
         designs = put_on_device(made)
         prior = model.prior.prepare(model.latent_dim)
         problem = Problem(

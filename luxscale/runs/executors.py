@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.metadata
+import itertools
 import os
 import socket
 import time
@@ -98,9 +99,14 @@ class InProcess:
 
     def run(self, job: Job, items: Sequence[Any]) -> Iterator[Attempt]:
         """Do items; see `Executor.run`."""
-        for item in items:
+        begun: tuple[Any, ...] = ()
+        for item, following in itertools.zip_longest(items, items[1:]):
+            own, begun = begun, ()
+            if job.begin is not None and following is not None:
+                with contextlib.suppress(Exception):  # the task will meet it too
+                    begun = (job.begin(job.plan, following),)
             try:
-                yield item, job.task(job.plan, item)
+                yield item, job.task(job.plan, item, *own)
             except CannotWrite:
                 raise
             except Exception as error:

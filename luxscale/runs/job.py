@@ -42,11 +42,14 @@ class Job:
         Units of an item.
     label : callable
         What the log calls an item that failed; its index if not given.
+    begin : callable, optional
+        ``begin(plan, item)`` begins, in the background, what a task waits for, and returns what is
+        then its third argument: for the item that comes next in the same process.
     total : int, optional
         Units of all items, those done before this run too; of those to do if not given.
     """
 
-    task: Callable[[Any, Any], Any]
+    task: Callable[..., Any]
     plan: Any
     where: str
     title: str
@@ -54,6 +57,7 @@ class Job:
     event: str
     size: Callable[[Any], int]
     label: Callable[[Any], Any] = operator.attrgetter("index")
+    begin: Callable[[Any, Any], Any] | None = None
     total: int | None = None
 
     def describe_stop(self, done: int, n_to_do: int) -> str:

@@ -203,11 +203,12 @@ def check_values(dataset: xr.Dataset, outputs: Iterable[OutputSpec], where: str)
                 f"{where}: {found} at {place}, and {int(bad.sum()) - 1} more like it; "
                 f"{_describe_rule(output, noise[n, d], values[n, d])}"
             )
-        _refuse_placeholders(dataset, output, where)
+        _refuse_placeholders(dataset, output, values, noise, where)
 
 
-def _refuse_placeholders(dataset: xr.Dataset, output: OutputSpec, where: str) -> None:
-    values, noise = (np.asarray(dataset[v].values) for v in output.variables)
+def _refuse_placeholders(
+    dataset: xr.Dataset, output: OutputSpec, values: np.ndarray, noise: np.ndarray, where: str
+) -> None:
     known = noise > 0
     is_grid = output.role is Role.SPECTRUM
     placeholders = find_placeholders(values, known & np.isfinite(values), each=not is_grid)

@@ -12,6 +12,7 @@ import itertools
 import math
 import os
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -188,21 +189,26 @@ def count_groups(group: zarr.Group, names: Iterable[str]) -> int:
     return sum(sync(_gather(lambda place, key: place.exists(key), group.store, keys)))
 
 
-def flush_chunks(group: zarr.Group, names: Iterable[str], start: int, stop: int) -> None:
-    """Have the system put the chunks that hold some of the stars on its disk.
+def flush_chunks(arrays: Iterable[zarr.Array[Any]], start: int, stop: int) -> None:
+    """Have the system put the chunks of arrays that hold some of the stars on its disk.
 
     Zarr leaves that to the system, which at a power failure may have kept what was written last and
     not the rest. Object storage has done so by itself.
     """
-    for name in names:
-        place, keys = _list_keys(open_array(group, name), start, stop)
-        if not isinstance(place, zarr.storage.LocalStore):
-            return
-        for key in keys.ravel():
-            with contextlib.suppress(
-                FileNotFoundError
-            ):  # a chunk of fill values alone is not stored
-                _fsync(place.root / key)
+    files = []
+    for array in arrays:
+        place, keys = _list_keys(array, start, stop)
+        if isinstance(place, zarr.storage.LocalStore):
+            files += [place.root / key for key in keys.ravel()]
+    # at once: one write of the file system's journal serves many
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(threads.map(_flush, files))
+
+
+def _flush(path: Path) -> None:
+    # a chunk of fill values alone is not stored
+    with contextlib.suppress(FileNotFoundError):
+        _fsync(path)
 
 
 def _fsync(path: Path) -> None:

@@ -66,11 +66,11 @@ def interrupt_third(monkeypatch, module, name, options):
     """Run a command that is interrupted as it begins its third item, and then once more."""
     do, done = getattr(module, name), []
 
-    def stop_at_third(plan, item):
+    def stop_at_third(plan, item, *begun):
         if len(done) == 2:
             os.kill(os.getpid(), signal.SIGINT)
         done.append(item)
-        return do(plan, item)
+        return do(plan, item, *begun)
 
     with foreground():
         with monkeypatch.context() as patch:

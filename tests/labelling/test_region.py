@@ -75,6 +75,22 @@ def test_says_what_it_did_and_who_and_how_long(plan):
     assert filled(plan, "status").tolist() == [0] * 60 + [1] * 60
 
 
+def test_what_was_read_ahead_gives_the_same_bits(plan):
+    corrupt(chunk_file(plan, "flux", 1))
+    names = ("label_value", "label_err", "latent", "chi2", "flags", "status")
+    outcome = region.run_region(plan, plan.regions[0])
+    expected = [filled(plan, name)[:60] for name in names]
+    for name in names:
+        shutil.rmtree(Path(plan.catalog, name, "c"))
+    ahead = region.read_ahead(plan, plan.regions[0])
+    ahead.result()
+    shutil.rmtree(Path(plan.survey, "flux", "c"))  # nothing is read again
+    again = region.run_region(plan, plan.regions[0], ahead)
+    assert again.unreadable == outcome.unreadable != ()
+    for name, values in zip(names, expected, strict=True):
+        np.testing.assert_array_equal(filled(plan, name)[:60], values)
+
+
 @pytest.mark.parametrize("name", ["flux", "flux_ivar"])
 def test_one_bad_chunk_costs_its_own_stars_only(plan, name, small_survey, small_model):
     corrupt(chunk_file(plan, name, 1))

@@ -90,11 +90,11 @@ def test_the_old_catalogue_stays_whole_while_regions_are_done(stores, catalog, m
     before = read_files(catalog)
     done = []
 
-    def run_region(plan, region, call=run.run_region):
+    def run_region(plan, region, *ahead, call=run.run_region):
         if len(done) == number:
             raise Cut
         done.append(region)
-        return call(plan, region)
+        return call(plan, region, *ahead)
 
     with monkeypatch.context() as patched:
         patched.setattr(run, "run_region", run_region)

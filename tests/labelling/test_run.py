@@ -180,8 +180,8 @@ def test_a_killed_client_resumes_bit_for_bit(stores, undisturbed, tmp_path):
     script = textwrap.dedent("""
         import sys, time
         from luxscale.labelling import run
-        def slow(plan, region, do=run.run_region):
-            done = do(plan, region)
+        def slow(plan, region, *ahead, do=run.run_region):
+            done = do(plan, region, *ahead)
             time.sleep(0.3)
             return done
         run.run_region = slow
@@ -206,10 +206,10 @@ def test_a_killed_client_resumes_bit_for_bit(stores, undisturbed, tmp_path):
 def test_regions_that_fail_are_named_and_the_rest_is_done(stores, tmp_path, monkeypatch):
     do = run.run_region
 
-    def fails(plan, region):
+    def fails(plan, region, *ahead):
         if region.index == 3:
             raise OSError("disk on fire")
-        return do(plan, region)
+        return do(plan, region, *ahead)
 
     monkeypatch.setattr(run, "run_region", fails)
     with pytest.raises(
@@ -451,11 +451,11 @@ def test_a_small_survey_is_cut_into_its_chunks(stores, tmp_path):
 def test_faults_and_the_second_try_are_told(stores, tmp_path, monkeypatch, capsys):
     do, tries = run.run_region, []
 
-    def fails_once(plan, region):
+    def fails_once(plan, region, *ahead):
         tries.append(region.index)
         if tries.count(2) == 1 and region.index == 2:
             raise OSError("disk on fire")
-        return do(plan, region)
+        return do(plan, region, *ahead)
 
     monkeypatch.setattr(run, "run_region", fails_once)
     monkeypatch.setattr(progress, "_EVERY", 0.0)
@@ -490,7 +490,7 @@ def test_a_survey_that_is_slow_to_read_is_said_to_be(stores, tmp_path, capsys):
 
 
 def test_a_run_that_ends_early_says_so_in_its_log(stores, tmp_path, monkeypatch):
-    def full(plan, region):
+    def full(plan, region, *ahead):
         raise CannotWrite("c.zarr: cannot be written")
 
     monkeypatch.setattr(run, "run_region", full)

@@ -67,6 +67,33 @@ def test_what_fails_is_tried_once_more_when_all_others_are_done(tmp_path):
     assert [e["item"] for e in events if e["event"] == "toy"] == [1, 3, 0]
 
 
+def test_the_next_item_is_begun_while_one_is_done():
+    events = []
+
+    def begin(plan, item):
+        events.append(("begin", item.index))
+        if item.index == 2:
+            raise OSError("is away")
+        return f"begun {item.index}"
+
+    def task(plan, item, begun=None):
+        events.append(("do", item.index, begun))
+        return Done(item.index)
+
+    job = dataclasses.replace(make_job(task), begin=begin)
+    found = list(InProcess().run(job, [Item(i) for i in range(4)]))
+    assert [result.item for _, result in found] == [0, 1, 2, 3]
+    assert events == [
+        ("begin", 1),
+        ("do", 0, None),
+        ("begin", 2),
+        ("do", 1, "begun 1"),
+        ("begin", 3),
+        ("do", 2, None),  # the task is left to say what is wrong
+        ("do", 3, "begun 3"),
+    ]
+
+
 def test_a_run_that_lost_its_lock_ends():
     done = []
 

@@ -134,5 +134,5 @@ def test_a_change_in_any_chunk_of_features_changes_the_marks_of_its_stars(tiled)
 def test_chunks_of_features_are_flushed(tiled, monkeypatch):
     flushed = []
     monkeypatch.setattr(chunks, "_fsync", lambda path: flushed.append(str(path)))
-    chunks.flush_chunks(tiled, ["flux"], 20, 40)
+    chunks.flush_chunks([tiled["flux"]], 20, 40)
     assert flushed == [tile_of(tiled, 1, feature) for feature in range(4)]
