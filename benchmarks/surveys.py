@@ -91,8 +91,13 @@ def make_apogee(folder, stars):
         lux.train(training, 48, folds=2, iterations=4).save(folder / "model.zarr")
     source = simulate_apogee(DISTINCT, seed=0)
     survey = folder / "survey.zarr"
+    link_chunks(survey, create_survey(survey, source, stars, CHUNK), source, stars)
+
+
+def link_chunks(survey, arrays, source, stars):
+    """Write the distinct chunks of the arrays of a survey, and link the others to them."""
     distinct = DISTINCT // CHUNK
-    for array in create_survey(survey, source, stars, CHUNK):
+    for array in arrays:
         array[: min(DISTINCT, stars)] = source[array.path].values[:stars]
         chunks = survey / array.path / "c"
         for i in range(distinct, stars // CHUNK):

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         report,
         store,
     )
+    from luxscale.chunked import train_survey
     from luxscale.errors import InputError
     from luxscale.export import to_table
     from luxscale.ingest.memory import read
@@ -72,6 +73,7 @@ __all__ = [
     "select",
     "to_table",
     "train",
+    "train_survey",
 ]
 
 #: Module of each public name.
@@ -88,6 +90,7 @@ _HOMES = {
     "select": "luxscale.model.select",
     "to_table": "luxscale.export",
     "train": "luxscale.training",
+    "train_survey": "luxscale.chunked",
 }
 
 #: Modules that ``import luxscale`` alone is enough for.

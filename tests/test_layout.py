@@ -19,7 +19,7 @@ FLOORS = (
     ("model",),
     ("runs", "cluster", "readers", "labels", "prepare"),
     ("analysis", "training"),
-    ("labelling", "ingest", "crossval"),
+    ("labelling", "ingest", "crossval", "chunked"),
     ("export", "plot", "info"),
     ("examples",),
     ("paper", "report"),

@@ -14,9 +14,11 @@ from luxscale.cli.base import (
     add_selection,
     main,
     parse_windows,
+    refuse_options,
     select_stars,
     show,
 )
+from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.training.methods import (
     FOLDS,
     LABEL_CLIP,
@@ -153,6 +155,28 @@ add_label_clip = click.option(
     help="Write the model so far here every minute and on Ctrl-C, a Zarr store.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a model at --out.")
+@click.option(
+    "--chunked",
+    is_flag=True,
+    help="Train a linear model on more stars than memory holds, chunk by chunk; the same command "
+    "again goes on.",
+)
+@click.option(
+    "--region-stars",
+    type=click.IntRange(1),
+    default=None,
+    help="Stars per task of --chunked, rounded to whole chunks of the survey.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Print the memory and bytes that --chunked needs, and stop."
+)
+@click.option(
+    "--log",
+    default=None,
+    help="File to append the log of --chunked to, one JSON object per line. [default: beside the "
+    "model, OUT.log.jsonl]",
+)
+@cluster_options
 @JSON
 @QUIET
 def train(
@@ -160,6 +184,8 @@ def train(
     out: str,
     initial: str | None,
     checkpoint: str | None,
+    chunked: bool,
+    cluster: Cluster,
     recipe: str | None,
     latent_dim: int | None,
     method: str | None,
@@ -169,6 +195,9 @@ def train(
     outputs: tuple[str, ...],
     folds: int | None,
     label_clip: float | None,
+    region_stars: int | None,
+    dry_run: bool,
+    log: str | None,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
@@ -184,26 +213,49 @@ def train(
     from luxscale.training import train as fit
 
     store.claim_place(out, FORMAT, overwrite=overwrite)
+    settings = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = {
+        "recipe": recipe,
+        "outputs": outputs or None,
+        "method": method,
+        "windows": windows or None,
+        "prior": prior,
+        "folds": folds,
+        "label_clip": label_clip,
+        "where": survey,
+        **settings,
+    }
+    if chunked:
+        refuse_options(("initial", "checkpoint"), "training in memory; this one goes on by itself")
+        from luxscale.cli.chunked import train_chunked
+
+        trained = train_chunked(
+            survey,
+            out,
+            selection,
+            {"latent_dim": latent_dim, "region_stars": region_stars, **options},
+            cluster=cluster,
+            dry_run=dry_run,
+            log=log,
+            overwrite=overwrite,
+            as_json=as_json,
+            progress=not quiet,
+        )
+        if trained is not None:
+            _show_model(trained, out, as_json)
+        return
+    refuse_options(("region_stars", "dry_run", "log"), "--chunked", cluster.given)
     if checkpoint and store.make_absolute(checkpoint) == store.make_absolute(out):
         raise click.UsageError("--checkpoint is --out; choose another path for the checkpoint")
     found = store.open_survey(survey, check="structure", outputs=outputs or None)
     opened = select_stars(found, selection, survey)
-    settings = {name: value for name, value in given.items() if value is not None}
     trained = fit(
         opened,
         latent_dim,
-        recipe=recipe,
-        outputs=outputs or None,
-        method=method,
-        windows=windows or None,
-        prior=prior,
-        folds=folds,
-        label_clip=label_clip,
         initial=initial,
         checkpoint=checkpoint,
         progress=not quiet,
-        where=survey,
-        **settings,
+        **options,
     )
     trained.save(out, overwrite=overwrite)
     _show_model(trained, out, as_json)

@@ -40,6 +40,14 @@ def keep_freed_memory() -> None:
             mallopt(parameter, value)
 
 
+def count_threads() -> int:
+    """Return the threads that this process may compute with."""
+    for name in XLA_THREADS:
+        if os.environ.get(name, "").isdecimal():
+            return max(1, int(os.environ[name]))
+    return cpu_count()
+
+
 def worker_environment(threads: int) -> dict[str, str]:
     """Return the environment variables of a worker; they must be set before its process starts.
 

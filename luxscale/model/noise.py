@@ -231,9 +231,7 @@ class DiagonalNoise:
         """
 
         def step(_: int, s2: Any) -> Any:
-            w = _weigh(ivar, s2)
-            information = jnp.sum(w * w, axis=0)
-            slope = jnp.sum(w * (w * q - 1) * (ivar > 0), axis=0)
+            slope, information = sum_slopes(q, ivar, s2)
             # a feature without data stays where it is
             change = slope / jnp.where(information > 0, information, 1)
             return jnp.maximum(s2 + change, least**2)
@@ -242,6 +240,25 @@ class DiagonalNoise:
 
 
 jax.tree_util.register_dataclass(DiagonalNoise, ["scatter"], [])
+
+
+def sum_slopes(q: Any, ivar: Any, s2: Any) -> tuple[Any, Any]:
+    """Return what a step of `DiagonalNoise.fit` needs of the stars, at scatter^2: (feature,).
+
+    Parameters
+    ----------
+    q, ivar : array, (star, feature)
+    s2 : array, (feature,)
+
+    Returns
+    -------
+    slope, information : array, (feature,)
+        sum_n (w^2 q - w) and sum_n w^2.
+    """
+    w = _weigh(ivar, s2)
+    information = jnp.sum(w * w, axis=0)
+    slope = jnp.sum(w * (w * q - 1) * (ivar > 0), axis=0)
+    return slope, information
 
 
 def _weigh(ivar: Any, scatter2: Any) -> Any:

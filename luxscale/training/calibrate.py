@@ -73,7 +73,21 @@ def calibrate(
     if folds == 1:
         return model
     parts = measure_each_fold(model, data, trained, folds, shown)
-    left_out = _concatenate(parts)
+    return put_misfit(model, parts, exact_labels=exact_labels)
+
+
+def put_misfit(model: LuxModel, parts: Sequence[LeftOut], *, exact_labels: bool) -> LuxModel:
+    """Put into a model what the stars of each fold tell.
+
+    Parameters
+    ----------
+    model : LuxModel
+    parts : sequence of LeftOut
+        Of each fold.
+    exact_labels : bool
+        As for `calibrate`.
+    """
+    left_out = concatenate(parts)
     measured = {}
     records = []
     for i, (output, residuals) in enumerate(zip(model.labels, left_out.labels, strict=True)):
@@ -111,11 +125,11 @@ def measure_each_fold(
         kinds = fit.kinds or trained.kinds
         outputs = data.to_model(fit.arrays, kinds, windows, fit.noises)
         part = dataclasses.replace(model, outputs=outputs, prior=fit.prior or model.prior)
-        parts.append(_measure(part, data, rows[k]))
+        parts.append(measure_left_out(part, data, rows[k]))
     return parts
 
 
-def _measure(model: LuxModel, data: TrainingData, rows: np.ndarray) -> LeftOut:
+def measure_left_out(model: LuxModel, data: TrainingData, rows: np.ndarray) -> LeftOut:
     """Infer stars from all that is measured of them, and compare with their labels."""
     names = [o.spec.name for o in data.measured]
     centers = [o.spread.center for o in data.measured]
@@ -154,7 +168,8 @@ def _measure(model: LuxModel, data: TrainingData, rows: np.ndarray) -> LeftOut:
     )
 
 
-def _concatenate(parts: Sequence[LeftOut]) -> LeftOut:
+def concatenate(parts: Sequence[LeftOut]) -> LeftOut:
+    """Return what is said of several sets of stars as of one."""
     labels = []
     for of_output in zip(*(part.labels for part in parts), strict=True):
         residuals = Residuals(

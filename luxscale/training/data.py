@@ -128,6 +128,11 @@ class TrainingOutput:
         ivar = np.asarray(self.arrays.ivar)
         return values[: self.n_stars], ivar[: self.n_stars]
 
+    def find_used(self) -> np.ndarray:
+        """Return which features any star has: (feature,) bool."""
+        _, ivar = self.read_table()
+        return np.asarray((ivar > 0).any(axis=0))
+
     def read_physical(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return values and inverse variances of some stars, (star, feature), in survey units."""
         values, ivar = self.read_table()
@@ -159,8 +164,7 @@ class TrainingOutput:
         """
         noise = noise or NoiseExtras()
         scale = self.spread.scale
-        _, ivar = self.read_table()
-        used = np.any(ivar > 0, axis=0)
+        used = self.find_used()
         weights = np.asarray(arrays.weights, float) * scale[:, None]
         offset = self.spread.center + scale * np.asarray(arrays.offset, float)
         # a feature that no star has predicts nothing

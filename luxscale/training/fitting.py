@@ -87,13 +87,13 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
         data, latent_dim = _read(survey, request, method, shown)
         spans = check_windows(data, request.windows or {})
         start = find_start(request.initial, data, request.where)
-        stars = _gather_stars(data, request.initial)
-        record = _make_record(
+        stars = gather_stars(data, request.initial)
+        record = make_record(
             data, request, latent_dim=latent_dim, settings=settings, prior=precision, spans=spans
         )
 
         def make_model(trained: Trained, **more: Any) -> LuxModel:
-            return _make_model(data, trained, request.method, spans, {**record, **more}, stars)
+            return build_model(data, trained, request.method, spans, {**record, **more}, stars)
 
         exact = method.latents_are_labels
         first = start.number if start else 0
@@ -104,7 +104,7 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
             trained = method.fit(data, latent_dim, checkpoint, settings, start)
             model = make_model(trained)
             model = calibrate(model, data, trained, request.folds, shown, exact_labels=exact)
-        _show_held_out(model, shown.say, choice_of_latents=not exact)
+        show_held_out(model, shown.say, choice_of_latents=not exact)
         return model
 
 
@@ -122,7 +122,7 @@ def _read(
     return data, latent_dim
 
 
-def _make_record(
+def make_record(
     data: TrainingData,
     request: Request,
     *,
@@ -148,7 +148,7 @@ def _make_record(
     }
 
 
-def _gather_stars(data: TrainingData, initial: Inherited | None) -> StarSet:
+def gather_stars(data: TrainingData, initial: Inherited | None) -> StarSet:
     """Return all stars that a model has seen, with those of the one that training goes on from.
 
     None, if that does not know its own.
@@ -160,7 +160,7 @@ def _gather_stars(data: TrainingData, initial: Inherited | None) -> StarSet:
     return stars | before if before.text else before
 
 
-def _make_model(
+def build_model(
     data: TrainingData,
     trained: Trained,
     method: str,
@@ -191,7 +191,7 @@ def _take_number(value: Any) -> Any:
     return value.item()
 
 
-def _show_held_out(model: LuxModel, say: Callable[[str], None], *, choice_of_latents: bool) -> None:
+def show_held_out(model: LuxModel, say: Callable[[str], None], *, choice_of_latents: bool) -> None:
     """Print how well labels of stars left out were predicted, if measured, and what follows."""
     if not model.held_out:
         return

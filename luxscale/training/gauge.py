@@ -43,6 +43,39 @@ def turn_to_canonical_gauge(
     z = np.asarray(latents.mean, float)
     mean = z[:n_stars].mean(0)
     covariance = _compute_covariance(latents, n_stars)
+    mean_weights = [
+        compute_mean_weight(output) if informs else None
+        for output, informs in zip(outputs, informing, strict=True)
+    ]
+    new, turn = turn_outputs(outputs, mean, covariance, mean_weights)
+    turned = (z - mean) @ turn
+    means = Latents.certain(turned.astype(np.float32))
+    return new, means._replace(objective=latents.objective)
+
+
+def turn_outputs(
+    outputs: Sequence[Arrays],
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    mean_weights: Sequence[np.ndarray | None],
+) -> tuple[tuple[Arrays, ...], np.ndarray]:
+    """Turn weights into the canonical gauge of latents of this mean and covariance.
+
+    Parameters
+    ----------
+    outputs : sequence of Arrays
+    mean : array, (latent,)
+    covariance : array, (latent, latent)
+    mean_weights : sequence of array (feature,) or None
+        Mean over the stars of the weights of an output's values, up to a factor that all share;
+        None where an output does not set the gauge.
+
+    Returns
+    -------
+    outputs : tuple of Arrays
+    turn : array, (latent, latent)
+        What turns latents, less their mean: they stand left of it.
+    """
     variances, vectors = np.linalg.eigh(covariance)
     greatest = variances[-1]
     scale = np.sqrt(np.maximum(variances, greatest * _LEAST_VARIANCE))
@@ -50,7 +83,7 @@ def turn_to_canonical_gauge(
     whitening = vectors * scale
     old_weights = [np.asarray(o.weights, float) for o in outputs]
     weights = [w @ whitening for w in old_weights]
-    rotation = _find_rotation(outputs, weights, informing)
+    rotation = _find_rotation(weights, mean_weights)
     new = []
     for output, old, whitened in zip(outputs, old_weights, weights, strict=True):
         # what the mean of the latents predicted goes into the offset
@@ -62,26 +95,24 @@ def turn_to_canonical_gauge(
                 offset=np.asarray(offset, np.float32),
             )
         )
-    turned = (z - mean) @ (vectors / scale) @ rotation
-    means = Latents.certain(turned.astype(np.float32))
-    return tuple(new), means._replace(objective=latents.objective)
+    return tuple(new), (vectors / scale) @ rotation
 
 
 def _find_rotation(
-    outputs: Sequence[Arrays], weights: Sequence[np.ndarray], informing: Sequence[bool]
+    weights: Sequence[np.ndarray], mean_weights: Sequence[np.ndarray | None]
 ) -> np.ndarray:
     """Return the rotation that makes the information diagonal and descending: (latent, latent)."""
-    informed = [i for i, informs in enumerate(informing) if informs]
     n_latents = weights[0].shape[1]
     information = np.zeros((n_latents, n_latents))
-    for i in informed:
-        mean_weight = compute_mean_weight(outputs[i])[:, None]
-        of_output = weights[i].T @ (mean_weight * weights[i])
-        information = information + of_output
+    informing = []
+    for of_output, mean_weight in zip(weights, mean_weights, strict=True):
+        if mean_weight is not None:
+            information = information + of_output.T @ (mean_weight[:, None] * of_output)
+            informing.append(of_output)
     _, vectors = np.linalg.eigh(information)
     # eigenvalues ascend, latents shall descend
     descending = vectors[:, ::-1]
-    return _orient(descending, weights[informed[0]])
+    return _orient(descending, informing[0])
 
 
 def _compute_covariance(latents: Latents, n_stars: int) -> np.ndarray:

@@ -104,11 +104,7 @@ def load_training(
     """
     specs = tuple(specs)
     stars = np.asarray(survey[STAR].values)
-    if stars.size < LEAST_MEASURED:
-        number = f"{stars.size} star{'s are' if stars.size != 1 else ' is'}"
-        raise InputError(
-            f"{where}: {number} too few to train on; at least {LEAST_MEASURED} are needed"
-        )
+    check_number(stars.size, where)
     loaded = {}
     for spec in specs:
         if spec.role is not Role.LABELS:
@@ -118,6 +114,88 @@ def load_training(
         if spec.role is Role.LABELS:
             loaded[spec.name] = _load_output(_Source(survey, spec, where), report, screen)
     return TrainingData(tuple(loaded[spec.name] for spec in specs), stars)
+
+
+def check_number(n_stars: int, where: str) -> None:
+    """Refuse too few stars to train on.
+
+    Raises
+    ------
+    InputError
+    """
+    if n_stars < LEAST_MEASURED:
+        number = f"{n_stars} star{'s are' if n_stars != 1 else ' is'}"
+        raise InputError(
+            f"{where}: {number} too few to train on; at least {LEAST_MEASURED} are needed"
+        )
+
+
+def load_named(
+    survey: xr.Dataset,
+    spec: OutputSpec,
+    where: str,
+    report: Report = lambda _: None,
+    screen: Screen = keep_all,
+) -> TrainingOutput:
+    """Read labels or bands of the training stars, as `load_training` does."""
+    return _load_output(_Source(survey, spec, where), report, screen)
+
+
+def measure_pixels(
+    survey: xr.Dataset, spec: OutputSpec, where: str
+) -> tuple[PixelMoments, float | None]:
+    """Return the moments of the pixels of some stars, and a typical flux of the first of them."""
+    source = _Source(survey, spec, where)
+    moments = PixelMoments(source.features.size)
+    unit = None
+    for _, y, w in _read_parts(source, lambda _: None):
+        known = w > 0
+        moments.add(y, known)
+        unit = unit or _find_unit(y, known)
+    return moments, unit
+
+
+def make_spread(moments: PixelMoments, spec: OutputSpec, where: str) -> Spread:
+    """Return centre and scale of the pixels of a spectrum.
+
+    Raises
+    ------
+    InputError
+        If none varies.
+    """
+    spread = moments.compute_spread()
+    if not moments.count.any() or spread.scale[0] == 0:
+        raise InputError(
+            f"{where}: {spec.name!r} holds no pixel that varies between stars; check {spec.noise!r}"
+        )
+    return spread
+
+
+def load_spectra(
+    survey: xr.Dataset, spec: OutputSpec, where: str, spread: Spread, unit: float, padded: int
+) -> TrainingOutput:
+    """Read spectra of some of the training stars, of which centre and scale are known.
+
+    Parameters
+    ----------
+    survey : Dataset
+        These stars.
+    spec, where
+        As for `load_training`.
+    spread : Spread
+    unit : float
+        A typical flux.
+    padded : int
+        Stars that there is room for.
+    """
+    source = _Source(survey, spec, where)
+    shape = (padded, source.features.size)
+    values, ivar = _allocate_aligned(shape), _allocate_aligned(shape)
+    for rows, y, w in _read_parts(source, lambda _: None):
+        _put_spectra(values, ivar, rows, y, w, unit)
+    table = _tabulate_spectra(values, ivar, unit, spread)
+    _scale_table(source, table, values, ivar)
+    return _make_output(source, table, values, ivar)
 
 
 def _load_output(source: _Source, report: Report, screen: Screen = keep_all) -> TrainingOutput:
@@ -134,33 +212,50 @@ def _load_output(source: _Source, report: Report, screen: Screen = keep_all) -> 
     usable = _scale_table(source, table, values, ivar)
     # errors of spectra may be too large, or too small, to be used
     if not ivar.any() or (is_spectrum and not usable):
-        raise InputError(
-            f"{source.where}: all errors of {source.spec.name!r} are beyond any use; check "
-            f"{source.spec.noise!r}"
-        )
+        refuse_errors(source.spec, source.where)
+    return _make_output(source, table, values, ivar)
+
+
+def refuse_errors(spec: OutputSpec, where: str) -> None:
+    """Refuse data of which no error is of use.
+
+    Raises
+    ------
+    InputError
+    """
+    raise InputError(
+        f"{where}: all errors of {spec.name!r} are beyond any use; check {spec.noise!r}"
+    )
+
+
+def _make_output(
+    source: _Source, table: _Table, values: np.ndarray, ivar: np.ndarray
+) -> TrainingOutput:
+    """Return an output of arrays that were scaled."""
     arrays = Arrays.empty(
         values=jax.device_put(values),
         ivar=jax.device_put(ivar),
-        d=d,
+        d=values.shape[1],
     )
     return TrainingOutput(
         spec=source.spec,
         arrays=arrays,
         spread=table.spread,
         grid=source.survey[source.spec.dim],
-        units=_read_units(source),
-        n_stars=n,
+        units=read_units(source.survey, source.spec),
+        n_stars=source.n_stars,
         outlying=table.outlying,
         widened=table.widened,
         preparation=str(source.survey[source.spec.name].attrs.get(PREPARATION, "")),
     )
 
 
-def _read_units(source: _Source) -> tuple[str, ...]:
-    grid = source.survey[source.spec.dim]
-    if source.spec.role is Role.SPECTRUM:
+def read_units(survey: xr.Dataset, spec: OutputSpec) -> tuple[str, ...]:
+    """Return the unit of the grid of a spectrum, or of each label or band."""
+    grid = survey[spec.dim]
+    if spec.role is Role.SPECTRUM:
         return (str(grid.attrs["units"]),)
-    units = source.survey.coords.get(f"{grid.name}_units")
+    units = survey.coords.get(f"{grid.name}_units")
     if units is None:
         return ("",) * grid.size
     return tuple(map(str, units.values))
@@ -173,28 +268,33 @@ def _read_spectra(source: _Source, values: np.ndarray, ivar: np.ndarray, report:
     for rows, y, w in _read_parts(source, report):
         known = w > 0
         moments.add(y, known)
-        if unit is None and known.any():
-            # float32 ends at 1e38, and flux may be 1e-17 of its unit
-            typical = np.median(np.abs(y[known]))
-            unit = float(typical) or 1.0
-        scale = unit or 1.0
-        values[rows] = np.where(known, y / scale, 0)
-        with np.errstate(over="ignore"):
-            ivar[rows] = np.where(known, w * float(scale) ** 2, 0)
-    spread = moments.compute_spread()
-    has_data = moments.count.any()
-    if not has_data or spread.scale[0] == 0:
-        raise InputError(
-            f"{source.where}: {source.spec.name!r} holds no pixel that varies between stars; check "
-            f"{source.spec.noise!r}"
-        )
-    return _Table(
-        values=values,
-        ivar=ivar,
-        unit=unit or 1.0,
-        spread=spread,
-        farthest=np.full(source.features.size, _FARTHEST_PIXEL),
-    )
+        unit = unit or _find_unit(y, known)
+        _put_spectra(values, ivar, rows, y, w, unit or 1.0)
+    spread = make_spread(moments, source.spec, source.where)
+    return _tabulate_spectra(values, ivar, unit or 1.0, spread)
+
+
+def _find_unit(y: np.ndarray, known: np.ndarray) -> float | None:
+    """Return a typical flux, None where none is known."""
+    if not known.any():
+        return None
+    # float32 ends at 1e38, and flux may be 1e-17 of its unit
+    return float(np.median(np.abs(y[known]))) or 1.0
+
+
+def _put_spectra(
+    values: np.ndarray, ivar: np.ndarray, rows: slice, y: np.ndarray, w: np.ndarray, unit: float
+) -> None:
+    """Put flux and inverse variances of some stars in their place, in a unit."""
+    known = w > 0
+    values[rows] = np.where(known, y / unit, 0)
+    with np.errstate(over="ignore"):
+        ivar[rows] = np.where(known, w * float(unit) ** 2, 0)
+
+
+def _tabulate_spectra(values: np.ndarray, ivar: np.ndarray, unit: float, spread: Spread) -> _Table:
+    farthest = np.full(values.shape[1], _FARTHEST_PIXEL)
+    return _Table(values=values, ivar=ivar, unit=unit, spread=spread, farthest=farthest)
 
 
 def _read_named(source: _Source, report: Report, screen: Screen) -> _Table:

@@ -28,7 +28,7 @@ _FIRST_STEPS, _STEPS = 8, 2
 
 #: Factor by which each M-step is overshot, which leaves EM convergent: 12 iterations then come as
 #: far as 16 without.
-_RELAX = 1.5
+RELAX = 1.5
 
 #: Scatter from which spectra and bands start, and labels where there is nothing else, in units of
 #: their spread.
@@ -41,7 +41,7 @@ _SEED = 20250203
 _EXTRA = 10
 
 #: Rounds of the subspace iteration.
-_ROUNDS = 6
+ROUNDS = 6
 
 #: Folds by which the scatter of labels is measured.
 _FOLDS = 5
@@ -84,20 +84,19 @@ def train_marginal(
     most = first + iterations
     history = start.history if start else []
     for iteration in range(first, most):
-        steps = _count_scatter_steps(iteration)
+        steps = count_scatter_steps(iteration)
         regressed = []
         for output, fitted in zip(outputs, informing, strict=True):
             new = regress(output, latents, everyone, steps if fitted else 0)
             if iteration:
-                new = extrapolate_step(output, new, _RELAX)
+                new = extrapolate_step(output, new, RELAX)
             regressed.append(new)
         outputs, _ = turn_to_canonical_gauge(tuple(regressed), latents, data.n_stars, informing)
         latents = solve_latents(outputs, 1.0)
         objective = np.asarray(latents.objective[: data.n_stars], float)
         history.append(float(objective.mean()))
-        report(iteration, most, history[-1], functools.partial(_describe, outputs, tuple(history)))
-        # scatter is fitted every second time: two iterations together are what gains
-        if len(history) > 2 and history[-1] - history[-3] < 2 * least_gain:
+        report(iteration, most, history[-1], functools.partial(describe, outputs, tuple(history)))
+        if has_converged(history, least_gain):
             break
     outputs, _ = turn_to_canonical_gauge(outputs, latents, data.n_stars, informing)
 
@@ -106,10 +105,11 @@ def train_marginal(
         zero = [np.zeros_like(o.weights) for o in outputs]
         return leave_out_each(outputs, final, zero, folds)
 
-    return _describe(outputs, history)._replace(leave_out=leave_out)
+    return describe(outputs, history)._replace(leave_out=leave_out)
 
 
-def _describe(outputs: tuple[Arrays, ...], history: Sequence[float]) -> Trained:
+def describe(outputs: tuple[Arrays, ...], history: Sequence[float]) -> Trained:
+    """Return linear outputs as what a trainer returns."""
     return Trained(outputs, list(history), kinds=(LinearMap,) * len(outputs))
 
 
@@ -122,7 +122,7 @@ def _begin(
     scatters = measure_label_scatter(data, latents.mean[: data.n_stars])
     begun = []
     for arrays, scatter in zip(data.arrays, scatters, strict=True):
-        begun.append(_start(arrays, scatter, latent_dim))
+        begun.append(begin_output(arrays, scatter, latent_dim))
     if start is None:
         return tuple(regress(output, latents, everyone, 0) for output in begun), latents
     known = []
@@ -138,7 +138,14 @@ def _begin(
     return outputs, solve_latents(outputs, 1.0)
 
 
-def _count_scatter_steps(iteration: int) -> int:
+def has_converged(history: Sequence[float], least_gain: float) -> bool:
+    """Return whether iterations gain too little in log evidence per star to go on."""
+    # scatter is fitted every second time: two iterations together are what gains
+    return len(history) > 2 and history[-1] - history[-3] < 2 * least_gain
+
+
+def count_scatter_steps(iteration: int) -> int:
+    """Return the Fisher-scoring steps of the scatter in an iteration."""
     if iteration == 0:
         return _FIRST_STEPS
     return 0 if iteration % 2 else _STEPS
@@ -156,7 +163,8 @@ def regress(output: Arrays, latents: Latents, stars: np.ndarray, steps: int) -> 
     )
 
 
-def _start(output: Arrays, scatter: np.ndarray, latent_dim: int) -> Arrays:
+def begin_output(output: Arrays, scatter: np.ndarray, latent_dim: int) -> Arrays:
+    """Return an output before its first regression, with the scatter that it starts from."""
     d = output.values.shape[1]
     return output._replace(
         weights=np.zeros((d, latent_dim), np.float32),
@@ -181,11 +189,9 @@ def find_principal_latents(data: TrainingData, latent_dim: int) -> np.ndarray:
     sizes = [v.shape[1] for v in values]
     n = values[0].shape[0]
     d = sum(sizes)
-    width = min(latent_dim + _EXTRA, data.n_stars, d)
-    rng = np.random.default_rng(_SEED)
-    basis = rng.standard_normal((d, width)).astype(np.float32)
+    basis = draw_basis(d, latent_dim, data.n_stars)
     edges = np.cumsum(sizes)[:-1]
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         # to the space of stars and back, an output at a time: no joint matrix of all is made
         parts = zip(values, roots, np.split(basis, edges), strict=True)
         projected = sum(y @ (root * b) for y, root, b in parts)
@@ -201,6 +207,13 @@ def find_principal_latents(data: TrainingData, latent_dim: int) -> np.ndarray:
     z = np.zeros((n, latent_dim), np.float32)
     z[:, : components.shape[1]] = components
     return z
+
+
+def draw_basis(d: int, latent_dim: int, n_stars: int) -> np.ndarray:
+    """Return what the subspace iteration starts from: (feature, component)."""
+    width = min(latent_dim + _EXTRA, n_stars, d)
+    rng = np.random.default_rng(_SEED)
+    return rng.standard_normal((d, width)).astype(np.float32)
 
 
 def _compute_root_mean_ivar(arrays: Arrays) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -28,30 +29,93 @@ _FARTHEST = 10.0
 _BLOCK = 512
 
 
-class Spectra:
-    """Leading components of the training spectra, and predictions from them.
+class Source(Protocol):
+    """The training spectra, wherever they are."""
+
+    @property
+    def n_pixels(self) -> int:
+        """Number of pixels and bands."""
+
+    def count_known(self) -> np.ndarray:
+        """Return how many of them each star has: (star,)."""
+
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values of some stars, 0 where missing, and which are known: (star, pixel)."""
+
+    def project(self, vectors: np.ndarray) -> np.ndarray:
+        """Return the scores of all stars on directions (pixel, component): (star, component)."""
+
+    def sum_errors(self, square: np.ndarray) -> np.ndarray:
+        """Return sum_d sigma_nd^2 square_dk: (pixel, k) -> (star, k)."""
+
+
+class Tables:
+    """Training spectra in memory: a `Source`.
 
     Parameters
     ----------
     outputs : sequence of TrainingOutput
         What is measured, rather than labels.
+    """
+
+    def __init__(self, outputs: Sequence[TrainingOutput]) -> None:
+        self._tables = [output.read_table() for output in outputs]
+        self._n_stars = outputs[0].n_stars
+        self.n_pixels = sum(output.size for output in outputs)
+
+    def count_known(self) -> np.ndarray:
+        """Return how many values each star has: (star,)."""
+        known = np.zeros(self._n_stars)
+        for _, ivar in self._tables:
+            known += (ivar > 0).sum(1)
+        return known
+
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values of some stars, 0 where missing, and which are known: (star, pixel)."""
+        values = np.hstack([values[rows] for values, _ in self._tables])
+        return values, np.hstack([ivar[rows] > 0 for _, ivar in self._tables])
+
+    def project(self, vectors: np.ndarray) -> np.ndarray:
+        """Return scores, gaps being filled by what the components make of them."""
+        vectors = vectors.astype(np.float32)
+        scores = np.zeros((self._n_stars, vectors.shape[1]))
+        for rows in _split(self._n_stars):
+            x, known = self.read(rows)
+            of_block = x @ vectors
+            for _ in range(_FILLS):
+                missed = np.where(known, x - of_block @ vectors.T, 0)
+                of_block += missed @ vectors
+            scores[rows] = of_block
+        return scores
+
+    def sum_errors(self, square: np.ndarray) -> np.ndarray:
+        """Return sum_d sigma_nd^2 square_dk: (pixel, k) -> (star, k)."""
+        total = np.zeros((self._n_stars, square.shape[1]))
+        start = 0
+        for _, ivar in self._tables:
+            stop = start + ivar.shape[1]
+            for rows in _split(self._n_stars):
+                error2 = 1 / np.where(ivar[rows] > 0, ivar[rows], np.inf)
+                total[rows] += error2 @ square[start:stop]
+            start = stop
+        return total
+
+
+class Spectra:
+    """Leading components of the training spectra, and predictions from them.
+
+    Parameters
+    ----------
+    source : Source
     stars : array, (star,)
         Identifiers.
     """
 
-    def __init__(self, outputs: Sequence[TrainingOutput], stars: np.ndarray) -> None:
-        tables = [output.read_table() for output in outputs]
-        n = stars.size
-        n_pixels = sum(output.size for output in outputs)
-        known = np.zeros(n)
-        for _, ivar in tables:
-            known += (ivar > 0).sum(1)
-        self.usable = known >= _LEAST_PIXELS * n_pixels
-        self._tables = tables
+    def __init__(self, source: Source, stars: np.ndarray) -> None:
+        self._source = source
+        self.usable = source.count_known() >= _LEAST_PIXELS * source.n_pixels
         self._vectors = self._find_vectors(stars)
-        scores = np.zeros((n, self._vectors.shape[1]))
-        for rows, x, known in self._read_blocks(np.arange(n)):
-            scores[rows] = self._project(x, known)
+        scores = source.project(self._vectors)
         if scores.shape[1]:
             size = MAD_TO_SIGMA * np.median(np.abs(scores[self.usable]), axis=0)
             size[size == 0] = 1
@@ -60,32 +124,16 @@ class Spectra:
             scores = np.clip(scores / size, -_FARTHEST, _FARTHEST)
         self.scores = scores
 
-    def _read_blocks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-        """Yield rows of some stars, values, 0 where missing, and which are known: (star, pixel)."""
-        for block in np.array_split(rows, len(rows) // _BLOCK + 1):
-            values = np.hstack([values[block] for values, _ in self._tables])
-            yield block, values, np.hstack([ivar[block] > 0 for _, ivar in self._tables])
-
-    def _project(self, x: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """Return the scores of spectra, gaps being filled by what the components make of them."""
-        vectors = self._vectors.astype(np.float32)
-        scores = x @ vectors
-        for _ in range(_FILLS):
-            missed = np.where(known, x - scores @ vectors.T, 0)
-            scores += missed @ vectors
-        return scores
-
     def _find_vectors(self, stars: np.ndarray) -> np.ndarray:
         """Return the leading directions in the space of pixels: (pixel, component)."""
         usable = np.flatnonzero(self.usable)
         if usable.size < LEAST_STARS:
-            return np.zeros((sum(values.shape[1] for values, _ in self._tables), 0))
+            return np.zeros((self._source.n_pixels, 0))
         groups = max(1, usable.size // _BASIS_STARS)
         # by their names, for the order of the stars is of no matter
         rows = usable[assign_folds(stars[usable], groups) == 0]
-        blocks = list(self._read_blocks(rows))
-        x = np.vstack([block for _, block, _ in blocks]).astype(float)
-        known = np.vstack([block for _, _, block in blocks])
+        x, known = self._source.read(rows)
+        x = x.astype(float)
         most = min(_COMPONENTS, usable.size // _STARS_PER_COMPONENT)
         vectors = _find_leading(x, most)
         for _ in range(_FILLS):
@@ -98,16 +146,11 @@ class Spectra:
 
         Of scores @ slopes.
         """
-        square = ((self._vectors @ slopes) ** 2).astype(np.float32)
-        variance = np.zeros((len(self.scores), slopes.shape[1]))
-        start = 0
-        for _, ivar in self._tables:
-            stop = start + ivar.shape[1]
-            for rows in np.array_split(np.arange(len(ivar)), len(ivar) // _BLOCK + 1):
-                error2 = 1 / np.where(ivar[rows] > 0, ivar[rows], np.inf)
-                variance[rows] += error2 @ square[start:stop]
-            start = stop
-        return variance
+        return self._source.sum_errors(((self._vectors @ slopes) ** 2).astype(np.float32))
+
+
+def _split(n_stars: int) -> list[np.ndarray]:
+    return np.array_split(np.arange(n_stars), n_stars // _BLOCK + 1)
 
 
 def _find_leading(x: np.ndarray, most: int) -> np.ndarray:

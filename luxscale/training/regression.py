@@ -58,8 +58,8 @@ def regress_weights(
         offset=np.array(output.offset, np.float32),
         scatter=np.array(output.scatter, np.float32),
     )
-    for i in _list_tiles(len(out.offset), tile):
-        statistics, scatter = _expect_tile(
+    for i in list_tiles(len(out.offset), tile):
+        statistics, scatter = expect_tile(
             output,
             latents,
             moments,
@@ -69,14 +69,14 @@ def regress_weights(
             scatter_steps=scatter_steps,
         )
         weights, offset = maximise(statistics, _cut_rows(start, i, tile), ridge)
-        _put_tile(out.weights, i, weights)
-        _put_tile(out.offset, i, offset)
-        _put_tile(out.scatter, i, scatter)
+        put_tile(out.weights, i, weights)
+        put_tile(out.offset, i, offset)
+        put_tile(out.scatter, i, scatter)
     return out
 
 
 @compile_program(static_argnames=("tile", "scatter_steps"))
-def _expect_tile(
+def expect_tile(
     output: Arrays,
     latents: Latents,
     moments: Moments,
@@ -87,22 +87,22 @@ def _expect_tile(
     scatter_steps: int,
 ) -> tuple[Statistics, Any]:
     """Return the statistics of a tile of features, and its scatter, which is fitted first."""
-    values = _cut_columns(output.values, i, tile)
-    ivar = _cut_columns(output.ivar, i, tile)
-    weights = _cut_columns(output.weights, i, tile, axis=0)
-    offset = _cut_columns(output.offset, i, tile, axis=0)
-    scatter = _cut_columns(output.scatter, i, tile, axis=0)
-    noise = DiagonalNoise(scatter)
-    ivar = ivar * stars[:, None]
+    part = cut_tile(output, i, tile)
+    ivar = part.ivar * stars[:, None]
+    noise = part.noise
     if scatter_steps:
-        # E[(y - model)^2], with what the latents' own uncertainty adds
-        predicted = linalg.dot(latents.mean, weights.T)
-        square = (values - offset - predicted) ** 2
-        if latents.has_covariance:
-            square += linalg.quadratic_form(latents.cov, weights)
-        noise = noise.fit(square, ivar, scatter_steps, LEAST_SCATTER)
-    statistics = expect(values, noise.weigh(ivar), moments)
+        noise = noise.fit(find_squares(part, latents), ivar, scatter_steps, LEAST_SCATTER)
+    statistics = expect(part.values, noise.weigh(ivar), moments)
     return statistics, noise.scatter
+
+
+def find_squares(output: Arrays, latents: Latents) -> Any:
+    """Return E[(y - model)^2], with what the latents' own uncertainty adds: (star, feature)."""
+    predicted = linalg.dot(latents.mean, output.weights.T)
+    square = (output.values - output.offset - predicted) ** 2
+    if latents.has_covariance:
+        square += linalg.quadratic_form(latents.cov, output.weights)
+    return square
 
 
 def extrapolate_step(old: Arrays, new: Arrays, factor: float) -> Arrays:
@@ -178,14 +178,14 @@ def regress_folds(
         own_weights = np.array(start, np.float32)
         own_offset = np.array(output.offset)
         out.append(output._replace(weights=own_weights, offset=own_offset))
-    for i in _list_tiles(d, tile):
+    for i in list_tiles(d, tile):
         others = _expect_others(output, by_fold, members, present, i, tile=tile)
         pull = _cut_rows(start, i, tile)
         for k, of_fold in enumerate(out):
             statistics = jax.tree.map(lambda a, k=k: a[k], others)
             weights, offset = maximise(statistics, pull, RIDGE)
-            _put_tile(of_fold.weights, i, weights)
-            _put_tile(of_fold.offset, i, offset)
+            put_tile(of_fold.weights, i, weights)
+            put_tile(of_fold.offset, i, offset)
     return out
 
 
@@ -236,13 +236,24 @@ def _sum_others(folds: Any) -> Any:
     )
 
 
-def _list_tiles(d: int, tile: int) -> Iterator[int]:
+def list_tiles(d: int, tile: int) -> Iterator[int]:
     """Return where tiles of features start.
 
     The last one overlaps that before it, so that all are of one size.
     """
     last = max(d - tile, 0)
     return (min(i, last) for i in range(0, d, tile))
+
+
+def cut_tile(output: Arrays, i: Any, tile: int) -> Arrays:
+    """Return an output of one tile of features, filled up with features without data."""
+    return Arrays(
+        values=_cut_columns(output.values, i, tile),
+        ivar=_cut_columns(output.ivar, i, tile),
+        weights=_cut_columns(output.weights, i, tile, axis=0),
+        offset=_cut_columns(output.offset, i, tile, axis=0),
+        scatter=_cut_columns(output.scatter, i, tile, axis=0),
+    )
 
 
 def _cut_columns(x: Any, i: Any, tile: int, axis: int = 1) -> Any:
@@ -260,6 +271,6 @@ def _cut_rows(x: Any, i: int, tile: int) -> np.ndarray:
     return np.pad(part, ((0, lacking), (0, 0)))
 
 
-def _put_tile(whole: Any, i: int, part: Any) -> None:
+def put_tile(whole: Any, i: int, part: Any) -> None:
     """Put what was found of a tile in its place, without what fills a narrow output up."""
     whole[i : i + len(part)] = part[: len(whole)]

@@ -21,7 +21,7 @@ import numpy as np
 
 from luxscale.analysis.stats import MAD_TO_SIGMA
 from luxscale.training.data import TrainingOutput
-from luxscale.training.principal_spectra import LEAST_STARS, Spectra
+from luxscale.training.principal_spectra import LEAST_STARS, Source, Spectra, Tables
 from luxscale.training.robust_regression import (
     PRODUCTS,
     LeftOut,
@@ -80,7 +80,12 @@ def make_screen(measured: Sequence[TrainingOutput], stars: np.ndarray, clip: flo
     """
     if not measured or math.isinf(clip):
         return keep_all
-    spectra = Spectra(measured, stars)
+    return screen_by(Tables(measured), stars, clip)
+
+
+def screen_by(source: Source, stars: np.ndarray, clip: float) -> Screen:
+    """Return what screens labels by spectra; the parameters are those of `make_screen`."""
+    spectra = Spectra(source, stars)
     return lambda values, errors: screen_labels(values, errors, spectra, clip)
 
 

@@ -60,17 +60,17 @@ def read_stars(
     labels = [s for s in specs if s.role is Role.LABELS]
     left_out: dict[str, int] = {}
     if labels:
-        known, left_out = _find_labelled(survey, labels, where)
-        _report_left_out(known, left_out["labels_without_errors"], shown)
+        known, left_out = find_labelled(survey, labels, where)
+        report_left_out(known, left_out["labels_without_errors"], shown)
         if not known.all():
             survey = survey.isel({STAR: np.flatnonzero(known)})
     check_unique(survey[STAR].values, where)
     data = load_training(survey, specs, where, lambda text: shown.update(0, text), clip)
-    left_out |= _report_outlying(data, clip, shown)
+    left_out |= report_outlying(data, clip, shown)
     return dataclasses.replace(data, left_out=tuple(left_out.items()))
 
 
-def _report_outlying(data: TrainingData, clip: float, shown: Progress) -> dict[str, int]:
+def report_outlying(data: TrainingData, clip: float, shown: Progress) -> dict[str, int]:
     """Say which labels were set aside or given larger errors, and return how many."""
     outlying, names = _list_marked(data, "outlying")
     if outlying:
@@ -131,7 +131,7 @@ def select_labelled(survey: xr.Dataset, outputs: Sequence[str] | None, where: st
     labels = [s for s in pick_outputs(survey, outputs, where) if s.role is Role.LABELS]
     if not labels:
         return survey
-    known, _ = _find_labelled(survey, labels, where)
+    known, _ = find_labelled(survey, labels, where)
     return survey.isel({STAR: np.flatnonzero(known)})
 
 
@@ -145,7 +145,7 @@ def measure_sizes(
     return survey.sizes[STAR], labels, pixels
 
 
-def _find_labelled(
+def find_labelled(
     survey: xr.Dataset, labels: Sequence[OutputSpec], where: str
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Return which stars have a label with its error, and what is to be left out."""
@@ -167,7 +167,8 @@ def _find_labelled(
     }
 
 
-def _report_left_out(known: np.ndarray, without_errors: int, shown: Progress) -> None:
+def report_left_out(known: np.ndarray, without_errors: int, shown: Progress) -> None:
+    """Say how many stars have no label, and how many labels no error."""
     if not known.all():
         shown.say(f"{int((~known).sum()):,} of {known.size:,} stars have no label and are left out")
     if without_errors:
@@ -183,12 +184,22 @@ def check_size(data: TrainingData, latent_dim: int, folds: int, where: str) -> N
     ------
     InputError
     """
-    if folds > data.n_stars:
+    check_sizes(data.n_stars, data.n_features, latent_dim, folds, where)
+
+
+def check_sizes(n_stars: int, features: int, latent_dim: int, folds: int, where: str) -> None:
+    """Refuse what `check_size` does, of data that are not read yet.
+
+    Raises
+    ------
+    InputError
+    """
+    if folds > n_stars:
         raise InputError(
-            f"{where}: folds={folds} is more than its {data.n_stars} training stars; choose fewer"
+            f"{where}: folds={folds} is more than its {n_stars} training stars; choose fewer"
         )
-    left_out = -(-data.n_stars // folds) if folds > 1 else 0
-    stars, features = data.n_stars - left_out, data.n_features
+    left_out = -(-n_stars // folds) if folds > 1 else 0
+    stars = n_stars - left_out
     if latent_dim >= min(stars, features):
         raise InputError(
             f"{where}: latent_dim={latent_dim} is too large: folds={folds} leaves {stars} "

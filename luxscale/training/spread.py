@@ -52,6 +52,32 @@ class PixelMoments:
         self._least = np.minimum(self._least, least)
         self._greatest = np.maximum(self._greatest, greatest)
 
+    def merge(self, other: PixelMoments) -> None:
+        """Count in the stars of another."""
+        new = (self.count == 0) & (other.count > 0)
+        self._pivot[new] = other._pivot[new]
+        shift = other._pivot - self._pivot
+        # squares about another value
+        self._square += other._square + shift * (2 * other._sum + other.count * shift)
+        self._sum += other._sum + other.count * shift
+        self.count += other.count
+        self._least = np.minimum(self._least, other._least)
+        self._greatest = np.maximum(self._greatest, other._greatest)
+
+    def to_array(self) -> np.ndarray:
+        """Return all there is to it: (6, pixel), float64."""
+        parts = (self.count, self._pivot, self._sum, self._square, self._least, self._greatest)
+        return np.stack([np.asarray(part, float) for part in parts])
+
+    @classmethod
+    def from_array(cls, array: np.ndarray) -> PixelMoments:
+        """Return the moments that `to_array` returned."""
+        moments = cls(array.shape[1])
+        moments.count = array[0].astype(int)
+        moments._pivot, moments._sum, moments._square = (row.copy() for row in array[1:4])
+        moments._least, moments._greatest = (row.copy() for row in array[4:])
+        return moments
+
     def compute_spread(self) -> Spread:
         """Return the mean of each pixel, and one scale for all.
 
@@ -59,12 +85,14 @@ class PixelMoments:
         """
         some = self.count > 0
         count = np.maximum(self.count, 1)
-        scale = np.sqrt(self._square / count)
+        about_pivot = self._sum / count
+        # whichever stars the pivot is of
+        scale = np.sqrt(np.maximum(self._square / count - about_pivot**2, 0))
         typical = 1.0
         if some.any():
             typical = float(np.median(scale[some]))
         return Spread(
-            center=self._pivot + self._sum / count,
+            center=self._pivot + about_pivot,
             scale=np.full(count.size, typical),
             least=np.where(some, self._least, 0.0),
             greatest=np.where(some, self._greatest, 0.0),

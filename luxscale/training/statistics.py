@@ -11,6 +11,7 @@ through the tiles.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -81,7 +82,9 @@ def compute_moments(latents: Latents) -> Moments:
     return Moments(first, jnp.concatenate([products, first], 1))
 
 
-def expect(values: Any, weights: Any, moments: Moments) -> Statistics:
+def expect(
+    values: Any, weights: Any, moments: Moments, dot: Callable[[Any, Any], Any] = linalg.dot
+) -> Statistics:
     """Sum over stars what the regression of a tile of features needs.
 
     Parameters
@@ -91,12 +94,14 @@ def expect(values: Any, weights: Any, moments: Moments) -> Statistics:
         1 / (sigma^2 + s^2), 0 where a value is missing or the star takes no part.
     moments : Moments
         Of the latents of these stars.
+    dot : callable
+        Product of matrices, of whichever library the arrays are.
     """
     return Statistics(
-        normal=linalg.dot(weights.T, moments.second),
-        right=linalg.dot((weights * values).T, moments.first),
-        weight=jnp.sum(weights, 0),
-        count=jnp.sum(weights > 0, 0, dtype=weights.dtype),
+        normal=dot(weights.T, moments.second),
+        right=dot((weights * values).T, moments.first),
+        weight=weights.sum(0),
+        count=(weights > 0).sum(0, dtype=weights.dtype),
     )
 
 

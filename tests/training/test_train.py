@@ -420,7 +420,7 @@ def test_one_fold_measures_nothing(models):
 
 def test_misfit_is_measured_on_stars_that_the_weights_have_not_seen(training, monkeypatch):
     fitted, left_out = [], []
-    to_model, measure = TrainingData.to_model, calibrate._measure
+    to_model, measure = TrainingData.to_model, calibrate.measure_left_out
 
     def recorded_outputs(data, arrays, *rest):
         fitted.append(arrays)
@@ -431,7 +431,7 @@ def test_misfit_is_measured_on_stars_that_the_weights_have_not_seen(training, mo
         return measure(model, data, rows)
 
     monkeypatch.setattr(TrainingData, "to_model", recorded_outputs)
-    monkeypatch.setattr(calibrate, "_measure", recorded_measure)
+    monkeypatch.setattr(calibrate, "measure_left_out", recorded_measure)
     fit(training, folds=4)
     assert sorted(np.concatenate(left_out).tolist()) == list(range(500))  # each star once
     assert [rows.size for rows in left_out] == [125] * 4

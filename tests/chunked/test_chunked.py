@@ -1,0 +1,274 @@
+"""Training over chunks gives the model of training in memory, whoever does what, and when."""
+
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import luxscale as lux
+from luxscale import store
+from luxscale.chunked import folder as folders
+from luxscale.chunked import make_training, run_training
+from luxscale.chunked.estimate import check_memory, estimate_training
+from luxscale.chunked.plan import cut_regions
+from luxscale.cli import main
+from luxscale.cluster import local_cluster
+from luxscale.errors import InputError, Interrupted, RunError
+
+CHUNK, LATENTS, SETTINGS = 32, 4, {"iterations": 6, "tolerance": 0.0}
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory, _small_survey):
+    """A survey of ten chunks, one of which has no label, nor has every fifth star."""
+    path = tmp_path_factory.mktemp("chunked") / "survey.zarr"
+    dataset = _small_survey.copy(deep=True)
+    for rows in (slice(None, None, 5), slice(64, 96)):
+        dataset["label_value"][rows] = np.nan
+    store.write_dataset(dataset, path, chunk=CHUNK)
+    return path
+
+
+def train(survey, out, **options):
+    options = {**SETTINGS, "region_stars": CHUNK, "progress": False, **options}
+    return lux.train_survey(survey, out, LATENTS, **options)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(survey, tmp_path_factory):
+    """The model that is trained in this process, in one go."""
+    return train(survey, tmp_path_factory.mktemp("undisturbed") / "model.zarr")
+
+
+def assert_same(one, other):
+    assert one.fingerprint == other.fingerprint
+
+
+def test_the_model_is_that_of_training_in_memory(survey, undisturbed):
+    opened = lux.open_survey(survey)
+    model = lux.train(opened, LATENTS, progress=False, **SETTINGS)
+    ours, theirs = (lux.infer(opened, m).load() for m in (undisturbed, model))
+    error = theirs["label_err"]
+    assert (np.abs(ours["label_value"] - theirs["label_value"]) < 0.01 * error).all()
+    np.testing.assert_allclose(ours["label_err"], error, rtol=1e-3)
+    np.testing.assert_allclose(undisturbed.objective, model.objective, rtol=1e-5)
+    np.testing.assert_allclose(undisturbed.limits, model.limits, rtol=1e-3)
+    for a, b in zip(undisturbed.outputs, model.outputs, strict=True):
+        np.testing.assert_allclose(a.scatter, b.scatter, rtol=1e-3, atol=1e-6)
+        np.testing.assert_array_equal(a.used, b.used)
+        np.testing.assert_allclose(a.bounds, b.bounds)
+    assert undisturbed.provenance.training_stars == model.provenance.training_stars
+    assert undisturbed.held_out[0]["n_stars"] == model.held_out[0]["n_stars"]
+
+
+def test_labels_that_contradict_spectra_are_set_aside(survey, tmp_path):
+    spoilt = lux.open_survey(survey).load()
+    spoilt["label_value"].loc[{"label": "teff"}][1::50] += 4000
+    store.write_dataset(spoilt, tmp_path / "s.zarr", chunk=CHUNK)
+    ours = train(tmp_path / "s.zarr", tmp_path / "m.zarr")
+    theirs = lux.train(tmp_path / "s.zarr", LATENTS, progress=False, **SETTINGS)
+    for model in (ours, theirs):
+        assert '"outlying_labels": 5' in model.provenance.settings
+
+
+def test_who_does_what_and_the_size_of_regions_do_not_matter(survey, undisturbed, tmp_path):
+    with local_cluster(2) as client:
+        assert_same(train(survey, tmp_path / "m.zarr", client=client), undisturbed)
+    assert not (tmp_path / "m.zarr.training").exists()
+    larger = train(survey, tmp_path / "larger.zarr", region_stars=3 * CHUNK)
+    np.testing.assert_allclose(larger.objective, undisturbed.objective, rtol=1e-5)
+
+
+def stop_after(monkeypatch, number):
+    """Let the run end, as by Ctrl-C, when it has written so many parts."""
+    write, count = folders._write_arrays, iter(range(number))
+
+    def write_or_stop(target, found):
+        if next(count, None) is None:
+            raise KeyboardInterrupt
+        write(target, found)
+
+    monkeypatch.setattr(folders, "_write_arrays", write_or_stop)
+
+
+@pytest.mark.parametrize("number", [3, 40, 150, 260, 330])
+def test_interrupted_anywhere_it_goes_on_bit_for_bit(
+    survey, undisturbed, tmp_path, monkeypatch, number
+):
+    stop_after(monkeypatch, number)
+    with pytest.raises(Interrupted, match="the same command goes on"):
+        train(survey, tmp_path / "m.zarr")
+    monkeypatch.undo()
+    assert not (tmp_path / "m.zarr").exists()
+    assert_same(train(survey, tmp_path / "m.zarr"), undisturbed)
+
+
+def test_a_killed_client_goes_on_bit_for_bit(survey, undisturbed, tmp_path):
+    script = textwrap.dedent("""
+        import sys, luxscale as lux
+        lux.train_survey(*sys.argv[1:], 4, iterations=6, tolerance=0.0, region_stars=32)
+    """)
+    out = tmp_path / "m.zarr"
+    process = subprocess.Popen([sys.executable, "-c", script, str(survey), str(out)])
+    state, deadline = tmp_path / "m.zarr.training" / "state-3.npz", time.monotonic() + 120
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert state.exists()
+    assert_same(train(survey, out), undisturbed)
+
+
+@pytest.mark.slow
+def test_killed_workers_cost_nothing(survey, undisturbed, tmp_path):
+    with local_cluster(2) as client:
+
+        def kill():
+            for _ in range(3):
+                time.sleep(2)
+                os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        trained = train(survey, tmp_path / "m.zarr", client=client)
+        thread.join()
+    assert_same(trained, undisturbed)
+
+
+def test_parts_that_fail_are_named_and_the_rest_is_kept(survey, undisturbed, tmp_path, monkeypatch):
+    compute = folders._write_arrays
+
+    def fail(target, found):
+        if target.name == "2" and target.parent.name == "sums":
+            raise OSError("disk on fire")
+        compute(target, found)
+
+    monkeypatch.setattr(folders, "_write_arrays", fail)
+    with pytest.raises(RunError, match=r"1 of 9 parts.*part 2: .*disk on fire.*same command again"):
+        train(survey, tmp_path / "m.zarr")
+    monkeypatch.undo()
+    assert_same(train(survey, tmp_path / "m.zarr"), undisturbed)
+
+
+def test_work_of_another_training_is_refused(survey, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 3)
+    with pytest.raises(Interrupted):
+        train(survey, tmp_path / "m.zarr")
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="a training made with another settings"):
+        train(survey, tmp_path / "m.zarr", iterations=7)
+
+
+def test_damaged_values_are_named(survey, tmp_path):
+    damaged = tmp_path / "s.zarr"
+    shutil.copytree(survey, damaged)
+    array = store.open_group(damaged, "r+")["flux_ivar"]
+    array[101, 7] = -1
+    with pytest.raises(RunError, match=r"'flux_ivar' = -1.0.*star 's1-00101'"):
+        train(damaged, tmp_path / "m.zarr")
+    assert not (tmp_path / "m.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"recipe": "curved"}, "recipe 'curved' is trained in memory only.*--stars random:20000"),
+        ({"method": "alternating"}, "method 'alternating' is trained in memory only"),
+        ({"outputs": ["flux"]}, "needs labels and spectra"),
+        ({"stars": "0:40"}, "latent_dim=48 is too large.*32 training"),
+        ({"stars": "0:11"}, "8 stars are too few"),
+        ({"condition": "snr < 0"}, "no star has a label|none of its"),
+        ({"quadratic": 3}, "has no setting 'quadratic'"),
+        ({"folds": 0}, "folds is 0"),
+        ({"region_stars": 0}, "region_stars=0"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(
+    survey, tmp_path, options, message
+):
+    latent_dim = 48 if "stars" in options else None
+    with pytest.raises(InputError, match=message):
+        lux.train_survey(survey, tmp_path / "m.zarr", latent_dim, progress=False, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_survey_without_labels_is_refused(survey, tmp_path):
+    opened = lux.open_survey(survey).load()
+    opened["label_value"][:] = np.nan
+    store.write_dataset(opened, tmp_path / "s.zarr", chunk=CHUNK)
+    with pytest.raises(InputError, match="no star has a label and its error"):
+        train(tmp_path / "s.zarr", tmp_path / "m.zarr")
+    assert not (tmp_path / "m.zarr.training").exists()
+
+
+def test_a_model_under_a_url_is_refused(survey):
+    with pytest.raises(InputError, match="go to local files"):
+        train(survey, "s3://bucket/model.zarr")
+
+
+class Client:
+    """A client whose second worker has little memory."""
+
+    def scheduler_info(self, n_workers):
+        return {"workers": {"tcp://a": {"memory_limit": 8e9}, "tcp://b": {"memory_limit": 3e8}}}
+
+
+def test_a_worker_that_lacks_memory_is_named(survey, tmp_path):
+    prepared = make_training(survey, tmp_path / "m.zarr", LATENTS, **SETTINGS)
+    with pytest.raises(InputError, match=r"worker tcp://b has 0.30 GB.*--region-stars"):
+        check_memory(Client(), prepared.plan)
+    with pytest.raises(InputError, match="tcp://b"):
+        run_training(prepared, tmp_path / "m.zarr", client=Client())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_what_is_needed_and_writes_nothing(survey, tmp_path):
+    out = tmp_path / "m.zarr"
+    arguments = ["train", str(survey), "--out", str(out), "--chunked", "--dry-run"]
+    shown = CliRunner().invoke(main, [*arguments, "--region-stars", "64", "--latent-dim", "4"])
+    assert shown.exit_code == 0, shown.output
+    assert "stars     216, in 5 regions of 9 chunks" in shown.output
+    assert "GB a worker however many stars" in shown.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_of_a_worker_does_not_depend_on_the_number_of_stars(survey, tmp_path):
+    prepared = make_training(survey, tmp_path / "m.zarr", LATENTS, **SETTINGS)
+    plan = prepared.plan
+    many = dataclasses.replace(
+        plan, n_stars=10**7, bounds=tuple(range(0, 10**7 + 1, plan.regions[0].size))
+    )
+    few, of_many = (estimate_training(dataclasses.replace(prepared, plan=p)) for p in (plan, many))
+    assert few.worker_bytes == of_many.worker_bytes
+    assert few.client_bytes < of_many.client_bytes
+
+
+def test_the_command_trains_and_refuses_what_is_of_the_other_way(survey, undisturbed, tmp_path):
+    out = tmp_path / "m.zarr"
+    base = ["train", str(survey), "--out", str(out), "--latent-dim", "4"]
+    settings = ["--iterations", "6", "--tolerance", "0", "--region-stars", "32", "--quiet"]
+    refused = CliRunner().invoke(main, [*base, "--chunked", "--checkpoint", "c.zarr"])
+    assert refused.exit_code == 2
+    assert "--checkpoint" in refused.output
+    refused = CliRunner().invoke(main, [*base, "--workers", "2"])
+    assert refused.exit_code == 2
+    assert "--workers: of use with --chunked" in refused.output
+    done = CliRunner().invoke(main, [*base, "--chunked", "--workers", "0", *settings])
+    assert done.exit_code == 0, done.output
+    assert_same(lux.load_model(out), undisturbed)
+
+
+def test_regions_share_no_chunk():
+    rows = np.array([0, 1, 5, 10, 11, 12, 25, 26, 39])
+    assert cut_regions(rows, 10, 3) == (0, 3, 6, 9)
+    assert cut_regions(rows, 10, 4) == (0, 6, 9)
+    assert cut_regions(rows, 10, 100) == (0, 9)
