@@ -47,7 +47,7 @@ def train(
     where: str = "survey",
     **settings: Any,
 ) -> LuxModel:
-    """Train a Lux model, in memory.
+    """Train a Lux model, in memory; on more stars than that holds there is `luxscale.train_survey`.
 
     Parameters
     ----------

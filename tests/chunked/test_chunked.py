@@ -1,6 +1,7 @@
 """Training over chunks gives the model of training in memory, whoever does what, and when."""
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ from luxscale.cli import main
 from luxscale.cluster import local_cluster
 from luxscale.errors import InputError, Interrupted, RunError
 
-CHUNK, LATENTS, SETTINGS = 32, 4, {"iterations": 6, "tolerance": 0.0}
+CHUNK, LATENTS, SETTINGS = 32, 4, {"iterations": 3, "tolerance": 0.0, "folds": 2}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_labels_that_contradict_spectra_are_set_aside(survey, tmp_path):
     ours = train(tmp_path / "s.zarr", tmp_path / "m.zarr")
     theirs = lux.train(tmp_path / "s.zarr", LATENTS, progress=False, **SETTINGS)
     for model in (ours, theirs):
-        assert '"outlying_labels": 5' in model.provenance.settings
+        assert json.loads(model.provenance.settings)["outlying_labels"] == 6
 
 
 def test_who_does_what_and_the_size_of_regions_do_not_matter(survey, undisturbed, tmp_path):
@@ -100,7 +101,7 @@ def stop_after(monkeypatch, number):
     monkeypatch.setattr(folders, "_write_arrays", write_or_stop)
 
 
-@pytest.mark.parametrize("number", [3, 40, 150, 260, 330])
+@pytest.mark.parametrize("number", [3, 100, 190])
 def test_interrupted_anywhere_it_goes_on_bit_for_bit(
     survey, undisturbed, tmp_path, monkeypatch, number
 ):
@@ -115,11 +116,11 @@ def test_interrupted_anywhere_it_goes_on_bit_for_bit(
 def test_a_killed_client_goes_on_bit_for_bit(survey, undisturbed, tmp_path):
     script = textwrap.dedent("""
         import sys, luxscale as lux
-        lux.train_survey(*sys.argv[1:], 4, iterations=6, tolerance=0.0, region_stars=32)
+        lux.train_survey(*sys.argv[1:], 4, iterations=3, tolerance=0.0, folds=2, region_stars=32)
     """)
     out = tmp_path / "m.zarr"
     process = subprocess.Popen([sys.executable, "-c", script, str(survey), str(out)])
-    state, deadline = tmp_path / "m.zarr.training" / "state-3.npz", time.monotonic() + 120
+    state, deadline = tmp_path / "m.zarr.training" / "state-2.npz", time.monotonic() + 120
     while not state.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -153,7 +154,7 @@ def test_parts_that_fail_are_named_and_the_rest_is_kept(survey, undisturbed, tmp
         compute(target, found)
 
     monkeypatch.setattr(folders, "_write_arrays", fail)
-    with pytest.raises(RunError, match=r"1 of 9 parts.*part 2: .*disk on fire.*same command again"):
+    with pytest.raises(RunError, match=r"1 of 5 parts.*part 2: .*disk on fire.*same command again"):
         train(survey, tmp_path / "m.zarr")
     monkeypatch.undo()
     assert_same(train(survey, tmp_path / "m.zarr"), undisturbed)
@@ -184,7 +185,7 @@ def test_damaged_values_are_named(survey, tmp_path):
         ({"recipe": "curved"}, "recipe 'curved' is trained in memory only.*--stars random:20000"),
         ({"method": "alternating"}, "method 'alternating' is trained in memory only"),
         ({"outputs": ["flux"]}, "needs labels and spectra"),
-        ({"stars": "0:40"}, "latent_dim=48 is too large.*32 training"),
+        ({"stars": "0:40"}, "latent_dim=48 is too large.*leaves 25 stars"),
         ({"stars": "0:11"}, "8 stars are too few"),
         ({"condition": "snr < 0"}, "no star has a label|none of its"),
         ({"quadratic": 3}, "has no setting 'quadratic'"),
@@ -212,7 +213,7 @@ def test_a_survey_without_labels_is_refused(survey, tmp_path):
 
 def test_a_model_under_a_url_is_refused(survey):
     with pytest.raises(InputError, match="go to local files"):
-        train(survey, "s3://bucket/model.zarr")
+        make_training(survey, "s3://bucket/model.zarr", LATENTS)
 
 
 class Client:
@@ -236,7 +237,7 @@ def test_a_dry_run_says_what_is_needed_and_writes_nothing(survey, tmp_path):
     arguments = ["train", str(survey), "--out", str(out), "--chunked", "--dry-run"]
     shown = CliRunner().invoke(main, [*arguments, "--region-stars", "64", "--latent-dim", "4"])
     assert shown.exit_code == 0, shown.output
-    assert "stars     216, in 5 regions of 9 chunks" in shown.output
+    assert "stars     215, in 3 regions of 9 chunks" in shown.output
     assert "GB a worker however many stars" in shown.output
     assert list(tmp_path.iterdir()) == []
 
@@ -255,7 +256,17 @@ def test_memory_of_a_worker_does_not_depend_on_the_number_of_stars(survey, tmp_p
 def test_the_command_trains_and_refuses_what_is_of_the_other_way(survey, undisturbed, tmp_path):
     out = tmp_path / "m.zarr"
     base = ["train", str(survey), "--out", str(out), "--latent-dim", "4"]
-    settings = ["--iterations", "6", "--tolerance", "0", "--region-stars", "32", "--quiet"]
+    settings = [
+        "--iterations",
+        "3",
+        "--tolerance",
+        "0",
+        "--folds",
+        "2",
+        "--region-stars",
+        "32",
+        "--quiet",
+    ]
     refused = CliRunner().invoke(main, [*base, "--chunked", "--checkpoint", "c.zarr"])
     assert refused.exit_code == 2
     assert "--checkpoint" in refused.output
