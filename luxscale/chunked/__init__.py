@@ -82,7 +82,7 @@ def train_survey(
     Examples
     --------
     >>> import luxscale as lux
-    >>> model = lux.train_survey("survey.zarr", "chunked.zarr", 4, progress=False)
+    >>> model = lux.train_survey("survey.zarr", "far.zarr", 4, iterations=2, progress=False)
     >>> model.latent_dim
     4
     """

@@ -17,7 +17,7 @@ from luxscale.chunked.folder import Found, has_part, load_part, load_step
 from luxscale.chunked.plan import Plan, Region, Tile
 from luxscale.chunked.scatter import Window, place_nodes, sum_at_nodes
 from luxscale.chunked.stars import iterate_batches, load_batch
-from luxscale.cluster import count_threads
+from luxscale.cluster.environment import count_threads
 from luxscale.model.noise import DiagonalNoise
 from luxscale.training.data import Arrays, TrainingData
 from luxscale.training.latents import Latents, solve_latents
