@@ -1,6 +1,6 @@
 """Training on more stars than memory holds: chunk by chunk, in this process or on a Dask cluster.
 
-Imports labelling and what it stands on.
+Imports training, labelling and what they stand on.
 
 One iteration of expectation-maximisation is a sum over stars. Each region of the survey, some whole
 chunks, is a task that reads its stars and writes their sums to a file; each tile of features is a
