@@ -1,4 +1,4 @@
-"""FITS files of one star, by astropy, whose headers are checked before astropy acts on them.
+"""FITS files of one star, whose headers and tables astropy reads after their claims were checked.
 
 Astropy takes whatever time and memory a header asks for: it goes through as many axes, columns and
 bytes as that says. So each header is first held against the file, which is read whole and of
@@ -34,6 +34,11 @@ MOST_HEADER_BYTES = 400 * BLOCK_BYTES
 MOST_HDUS = 1000
 #: The standard has up to 999; no spectrum has as many.
 MOST_AXES = 9
+
+#: Keywords of images whose numbers mean others than those that stand there.
+_MEANINGS = ("BSCALE", "BZERO", "BLANK")
+
+_IMAGE_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 _TOO_LARGE = f"more than {MOST_BYTES / 1e6:,.0f} MB are no spectrum of one star"
 
@@ -81,6 +86,8 @@ class Hdu:
                 f"truncated: HDU {self.name!r} should end at byte {self._end:,} of "
                 f"{len(self._raw):,}"
             )
+        if self._is_plain:
+            return self._convert_pixels(self._raw[self._data : self._end], self.shape)
         padded = self._raw[self._start : self.end]  # astropy looks for the padding
         return self._read(self.header, padded, self.shape)
 
@@ -109,12 +116,29 @@ class Hdu:
         raw = self._raw[first_byte : first_byte + n_bytes]
         if len(raw) < n_bytes:
             raise BadFile(f"truncated: HDU {self.name!r} should have {self.shape[0]:,} rows")
+        shape = (n_rows, *self.shape[1:])
+        if self._is_plain:
+            return self._convert_pixels(raw, shape)
         # for astropy, as an HDU that has these rows alone
         cards = self._cards.copy()
         cards.update({f"NAXIS{n_axes}": n_rows, "PCOUNT": 0})
         padded = raw.ljust(_round_to_blocks(n_bytes), b"\0")
-        shape = (n_rows, *self.shape[1:])
         return self._read(Header(cards), cards.tostring().encode() + padded, shape)
+
+    @functools.cached_property
+    def _is_plain(self) -> bool:
+        """Whether the numbers of an image stand as they are meant, which needs no astropy."""
+        is_stored = self.is_image and not self._is_packed
+        return is_stored and not any(name in self.header for name in _MEANINGS)
+
+    def _convert_pixels(self, raw: bytes, shape: tuple[int, ...]) -> np.ndarray:
+        if not shape:
+            return np.zeros(0)
+        bits = self.header.get("BITPIX")
+        if bits not in _IMAGE_TYPES:
+            raise BadFile(f"damaged FITS header: BITPIX = {bits!r}")
+        values = np.frombuffer(raw, _IMAGE_TYPES[bits], math.prod(shape))
+        return to_native_order(values.reshape(shape))
 
     def _read(self, header: Header, raw: bytes, shape: tuple[int, ...]) -> Any:
         if self._is_packed:

@@ -228,12 +228,23 @@ def test_files_of_more_headers_than_a_star_has(tmp_path):
 
 
 def test_whatever_astropy_makes_of_a_file_is_said_without_a_warning(tmp_path):
+    raw = SPEC.read_bytes()
+    assert b"TFORM1  = " in raw
+    (tmp_path / "a.fits").write_bytes(raw.replace(b"TFORM1  = ", b"TFORX1  = ", 1))
+    with (
+        pytest.raises(BadFile, match="damaged FITS file: "),
+        open_fits(tmp_path / "a.fits") as hdus,
+    ):
+        read_table(hdus, 1)["flux"]
+
+
+def test_pixels_of_no_such_kind(tmp_path):
     raw = APSTAR.read_bytes()
     (tmp_path / "a.fits").write_bytes(
         raw.replace(b"BITPIX  =                  -64", b"BITPIX  =                  -63", 1)
     )
     with (
-        pytest.raises(BadFile, match="damaged FITS file: "),
+        pytest.raises(BadFile, match="damaged FITS header: BITPIX = -63"),
         open_fits(tmp_path / "a.fits") as hdus,
     ):
         read_image(hdus, 1)
