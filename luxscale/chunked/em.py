@@ -21,7 +21,7 @@ from luxscale.chunked.passes import (
     take_parameters,
 )
 from luxscale.chunked.scatter import FIRST, LATER, begin_fit, go_on
-from luxscale.chunked.spectra import FindLatents, find_principal
+from luxscale.chunked.start import FindLatents, find_components
 from luxscale.training.data import Arrays, Fit, Trained
 from luxscale.training.gauge import turn_outputs
 from luxscale.training.marginal import (
@@ -138,7 +138,7 @@ class Em:
     def _begin(self) -> None:
         """Find the parameters before the first iteration."""
         folder, plan = self.folder, self.folder.plan
-        find_principal(folder)
+        find_components(folder)
 
         def find_start() -> Found:
             folder.run(FindLatents(plan=plan), plan.regions, "start, latents")

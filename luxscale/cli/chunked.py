@@ -48,6 +48,7 @@ def train_chunked(
     """
     from luxscale.chunked import make_training, run_training
     from luxscale.chunked.estimate import guess_saving
+    from luxscale.cluster.environment import keep_freed_memory
 
     prepared = make_training(
         survey,
@@ -60,6 +61,7 @@ def train_chunked(
         _show_estimate(prepared, as_json)
         return None
     saving = functools.partial(guess_saving, prepared.plan.n_stars)
+    keep_freed_memory()  # of a batch, for the next
     with cluster.client(saving=saving, progress=progress) as client:
         return run_training(
             prepared,
