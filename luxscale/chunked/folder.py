@@ -11,6 +11,7 @@ import functools
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,6 +56,8 @@ class Outcome:
     index : int
         Of its item.
     seconds : dict of str to float
+    cpu : float
+        Processor seconds.
     worker : str
         Host and process.
     """
@@ -62,12 +65,13 @@ class Outcome:
     stage: str
     index: int
     seconds: dict[str, float]
+    cpu: float
     worker: str
 
 
 def run_stage(stage: Stage, item: Any) -> Outcome:
     """Do an item of a stage, and write what was found."""
-    clock = Clock()
+    clock, started = Clock(), time.process_time()
     target = stage.plan.path / _PARTS / stage.name / str(item.index)
     if not target.exists():
         # threads of BLAS round sums by their number
@@ -76,7 +80,13 @@ def run_stage(stage: Stage, item: Any) -> Outcome:
         clock.mark("compute")
         _write_arrays(target, found)
         clock.mark("write")
-    return Outcome(stage=stage.name, index=item.index, seconds=clock.seconds, worker=name_worker())
+    return Outcome(
+        stage=stage.name,
+        index=item.index,
+        seconds=clock.seconds,
+        cpu=round(time.process_time() - started, 3),
+        worker=name_worker(),
+    )
 
 
 def _write_arrays(target: Path, found: Found) -> None:

@@ -80,15 +80,21 @@ class Expect:
         """Return the sums over a region; none, if it has no star of the fold."""
         total: Found = {}
         for positions in iterate_batches(self.plan, region, self.fold):
-            data = load_batch(self.plan, positions)
-            for name, array in self._sum_batch(data).items():
-                if name in total:
-                    total[name] += array
-                else:
-                    total[name] = array
+            if self.statistics and not total:
+                total["statistics"] = self._allocate_statistics()
+            found = self._sum_batch(load_batch(self.plan, positions), total.get("statistics"))
+            for name, array in found.items():
+                total[name] = total[name] + array if name in total else array
         return total
 
-    def _sum_batch(self, data: TrainingData) -> Found:
+    def _allocate_statistics(self) -> np.ndarray:
+        """Return zeros for the sums of the regression, `pack_statistics`: (tile, feature, sum)."""
+        widest = max(tile.size for tile in self.plan.tiles)
+        columns = count_columns(self.plan.latent_dim)
+        return np.zeros((len(self.plan.tiles), widest, columns), np.float32)
+
+    def _sum_batch(self, data: TrainingData, statistics: np.ndarray | None) -> Found:
+        """Return the sums over a batch, but those of the regression, to which it adds."""
         outputs = take_parameters(data.arrays, load_step(self.plan.folder, self.state))
         if self.latents == PRINCIPAL:
             latents = Latents.certain(find_principal(self.plan, data))
@@ -103,8 +109,8 @@ class Expect:
                 found[f"weight-{i}"] = weights[: data.n_stars].sum(0)
             if informs and self.window:
                 found[f"slopes-{i}"] = self._sum_slopes(i, outputs[i], latents, stars)
-        if self.statistics:
-            found["statistics"] = self._sum_statistics(outputs, latents, stars)
+        if statistics is not None:
+            self._add_statistics(statistics, outputs, latents, stars)
         return found
 
     def _sum_slopes(
@@ -121,25 +127,23 @@ class Expect:
                 found[:, :, tile.start : tile.start + TILE] = part[..., : tile.size]
         return found
 
-    def _sum_statistics(
-        self, outputs: Sequence[Arrays], latents: Latents, stars: np.ndarray
-    ) -> np.ndarray:
-        """Return the sums of the regression, `pack_statistics`: (tile, feature, sum)."""
+    def _add_statistics(
+        self, total: np.ndarray, outputs: Sequence[Arrays], latents: Latents, stars: np.ndarray
+    ) -> None:
+        """Add the sums of the regression over a batch: (tile, feature, sum)."""
         moments = Moments(*map(np.asarray, compute_moments(latents)))
 
-        def expect_tile(tile: Tile) -> np.ndarray:
+        def add_tile(tile: Tile) -> None:
             output, features = outputs[tile.output], slice(tile.start, tile.start + tile.size)
             ivar = np.asarray(output.ivar)[:, features] * stars[:, None]
             weights = DiagonalNoise(output.scatter[features]).weigh(ivar)
             values = np.asarray(output.values)[:, features]
-            return pack_statistics(expect(values, weights, moments, np.matmul))
+            statistics = expect(values, weights, moments, np.matmul)
+            total[tile.index, : tile.size] += pack_statistics(statistics)
 
         # XLA splits a sum over stars by its threads, and rounds it by their number
         with ThreadPoolExecutor(count_threads()) as threads:
-            parts = list(threads.map(expect_tile, self.plan.tiles))
-        widest = max(tile.size for tile in self.plan.tiles)
-        lacking = [widest - len(part) for part in parts]
-        return np.stack([np.pad(p, ((0, n), (0, 0))) for p, n in zip(parts, lacking, strict=True)])
+            list(threads.map(add_tile, self.plan.tiles))
 
 
 def find_principal(plan: Plan, data: TrainingData) -> np.ndarray:
@@ -170,6 +174,11 @@ def pack_statistics(statistics: Statistics) -> np.ndarray:
     columns = [statistics.normal, statistics.right]
     columns += [x[:, None] for x in (statistics.weight, statistics.count)]
     return np.concatenate([np.asarray(column) for column in columns], 1)
+
+
+def count_columns(latent_dim: int) -> int:
+    """Return the sums of a feature: of products, of right-hand sides, of weights, and the count."""
+    return (latent_dim + 1) * (latent_dim + 2) // 2 + latent_dim + 3
 
 
 def unpack_statistics(packed: np.ndarray, latent_dim: int) -> Statistics:

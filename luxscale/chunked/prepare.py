@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale import store
+from luxscale.chunked.passes import count_columns
 from luxscale.chunked.plan import Plan, cut_regions
 from luxscale.errors import InputError
 from luxscale.labelling.plan import compute_checksum
@@ -173,8 +174,7 @@ def _choose_region_size(
 
 def count_sum_bytes(sizes: Sequence[int], latent_dim: int) -> int:
     """Return the bytes of the sums of the regression, float32."""
-    products = (latent_dim + 1) * (latent_dim + 2) // 2
-    return 4 * sum(sizes) * (products + latent_dim + 3)
+    return 4 * sum(sizes) * count_columns(latent_dim)
 
 
 def _get_chunk(survey: str, variables: Sequence[str]) -> int:
