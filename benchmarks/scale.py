@@ -114,7 +114,7 @@ def compare_with_product(client, survey, model, folder, rounds):
         run = measure_labelling(client, survey, model, folder)
         cpu = 1e6 * (sum(client.run(measure_cpu).values()) - before) / run["stars"]
         products.append(multiply_on_workers())
-        rate, product_cpu = np.mean(products[-2:], axis=0)
+        rate, product_cpu = np.mean(products[-2:], axis=0).tolist()
         ratios.append(
             {
                 "stars_per_s": run["stars_per_s"],
