@@ -89,20 +89,24 @@ class _Table:
 
     def feed(self, chunk: bytes) -> list[Row]:
         """Take more of the file; return the rows that are complete."""
-        try:
-            self._parser.Parse(chunk, False)
-        except expat.ExpatError as error:
-            if not self.is_complete:
-                raise BadFile(f"damaged VOTable: {error}") from error
+        self._parse(chunk, False)
         if self._binary is not None:
             self._decode_stream()
         return self.take_rows()
 
     def feed_end(self) -> None:
+        """Say that there is no more of the file."""
+        self._parse(b"", True)
+
+    def _parse(self, chunk: bytes, is_end: bool) -> None:
         try:
-            self._parser.Parse(b"", True)
-        except expat.ExpatError as error:
-            raise BadFile(f"damaged or truncated VOTable: {error}") from error
+            self._parser.Parse(chunk, is_end)
+        except BadFile:
+            raise
+        except (expat.ExpatError, LookupError, ValueError) as error:  # of encodings there are not
+            if not self.is_complete:
+                what = "damaged or truncated" if is_end else "damaged"
+                raise BadFile(f"{what} VOTable: {error}") from error
 
     def take_rows(self) -> list[Row]:
         rows, self._rows = self._rows, []

@@ -140,6 +140,7 @@ FIELD = '<FIELD name="x" datatype="{}" arraysize="{}"/>'
         (f"{HEAD}<BINARY>{STREAM}{pack(ROWS)[:24]}</STREAM></BINARY>{TAIL}", "ends within a row"),
         (f"{HEAD}<FITS extnum='1'>", "give the FITS file itself"),
         (HEAD + WRITTEN["binary"], "truncated VOTable"),
+        ("<?xml version='1.0' encoding='utfq8'?><a/>", "damaged VOTable: unknown encoding: utfq8"),
         ("<?xml version='1.0'?><a><b></a>", "damaged VOTable: mismatched tag"),
     ],
 )
