@@ -7,72 +7,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 import jax
 import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.model.blocks import MOST_IVAR
 from luxscale.schema.checks import check_values
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.preparation import PREPARATION
 from luxscale.schema.variables import STAR
 from luxscale.training.data import BLOCK, Arrays, Spread, TrainingData, TrainingOutput
+from luxscale.training.scaling import (
+    MOST_ERROR,
+    PART,
+    ROWS,
+    OutputSource,
+    Table,
+    allocate_aligned,
+    list_slices,
+    scale_table,
+)
 from luxscale.training.screen import Screen, keep_all, make_screen
 from luxscale.training.spread import PixelMoments, compute_spread, find_farthest
 
 #: A label measured in fewer stars says nothing on its own misfit.
 LEAST_MEASURED = 10
 
-#: Errors beyond this many times the spread of a feature say nothing, and near the end of float32
-#: they do harm.
-_MOST_ERROR = 1e6
-
 #: Distance of a pixel from its mean, in units of its spread, beyond which others lose their digits.
 _FARTHEST_PIXEL = 1e6
 
-#: Stars read at once, and worked on at once: temporaries of so few stay in the cache, and are not
-#: paged in anew.
-_ROWS, _PART = 1024, 128
-
 Report = Callable[[str], None]
-
-
-class _Source(NamedTuple):
-    """An output of a survey, and the name of the survey in messages."""
-
-    survey: xr.Dataset
-    spec: OutputSpec
-    where: str
-
-    @property
-    def n_stars(self) -> int:
-        return int(self.survey.sizes[STAR])
-
-    @property
-    def features(self) -> np.ndarray:
-        """Wavelengths, or names."""
-        values: np.ndarray = self.survey[self.spec.dim].values
-        return values
-
-
-class _Table(NamedTuple):
-    """An output as it was read.
-
-    values, ivar : (star, feature), divided by ``unit``; spread, farthest : (feature,), farthest
-    being the distance from the centre, in units of the spread, at which a value is refused;
-    outlying, widened : (star, label), which labels were set aside, and given larger errors.
-    """
-
-    values: np.ndarray
-    ivar: np.ndarray
-    unit: float
-    spread: Spread
-    farthest: np.ndarray
-    outlying: np.ndarray | None = None
-    widened: np.ndarray | None = None
 
 
 def load_training(
@@ -108,11 +73,11 @@ def load_training(
     loaded = {}
     for spec in specs:
         if spec.role is not Role.LABELS:
-            loaded[spec.name] = _load_output(_Source(survey, spec, where), report)
+            loaded[spec.name] = _load_output(OutputSource(survey, spec, where), report)
     screen = make_screen(list(loaded.values()), stars, clip)
     for spec in specs:
         if spec.role is Role.LABELS:
-            loaded[spec.name] = _load_output(_Source(survey, spec, where), report, screen)
+            loaded[spec.name] = _load_output(OutputSource(survey, spec, where), report, screen)
     return TrainingData(tuple(loaded[spec.name] for spec in specs), stars)
 
 
@@ -138,14 +103,14 @@ def load_named(
     screen: Screen = keep_all,
 ) -> TrainingOutput:
     """Read labels or bands of the training stars, as `load_training` does."""
-    return _load_output(_Source(survey, spec, where), report, screen)
+    return _load_output(OutputSource(survey, spec, where), report, screen)
 
 
 def measure_pixels(
     survey: xr.Dataset, spec: OutputSpec, where: str
 ) -> tuple[PixelMoments, float | None]:
     """Return the moments of the pixels of some stars, and a typical flux of the first of them."""
-    source = _Source(survey, spec, where)
+    source = OutputSource(survey, spec, where)
     moments = PixelMoments(source.features.size)
     unit = None
     for _, y, w in _read_parts(source, lambda _: None):
@@ -188,28 +153,28 @@ def load_spectra(
     padded : int
         Stars that there is room for.
     """
-    source = _Source(survey, spec, where)
+    source = OutputSource(survey, spec, where)
     shape = (padded, source.features.size)
-    values, ivar = _allocate_aligned(shape), _allocate_aligned(shape)
+    values, ivar = allocate_aligned(shape), allocate_aligned(shape)
     for rows, y, w in _read_parts(source, lambda _: None):
         _put_spectra(values, ivar, rows, y, w, unit)
     table = _tabulate_spectra(values, ivar, unit, spread)
-    _scale_table(source, table, values, ivar)
+    scale_table(source, table, values, ivar)
     return _make_output(source, table, values, ivar)
 
 
-def _load_output(source: _Source, report: Report, screen: Screen = keep_all) -> TrainingOutput:
+def _load_output(source: OutputSource, report: Report, screen: Screen = keep_all) -> TrainingOutput:
     n = source.n_stars
     d = source.features.size
     padded = n + -n % BLOCK
-    values = _allocate_aligned((padded, d))
-    ivar = _allocate_aligned((padded, d))
+    values = allocate_aligned((padded, d))
+    ivar = allocate_aligned((padded, d))
     is_spectrum = source.spec.role is Role.SPECTRUM
     if is_spectrum:  # too large to be in memory twice
         table = _read_spectra(source, values, ivar, report)
     else:
         table = _read_named(source, report, screen)
-    usable = _scale_table(source, table, values, ivar)
+    usable = scale_table(source, table, values, ivar)
     # errors of spectra may be too large, or too small, to be used
     if not ivar.any() or (is_spectrum and not usable):
         refuse_errors(source.spec, source.where)
@@ -229,7 +194,7 @@ def refuse_errors(spec: OutputSpec, where: str) -> None:
 
 
 def _make_output(
-    source: _Source, table: _Table, values: np.ndarray, ivar: np.ndarray
+    source: OutputSource, table: Table, values: np.ndarray, ivar: np.ndarray
 ) -> TrainingOutput:
     """Return an output of arrays that were scaled."""
     arrays = Arrays.empty(
@@ -261,7 +226,9 @@ def read_units(survey: xr.Dataset, spec: OutputSpec) -> tuple[str, ...]:
     return tuple(map(str, units.values))
 
 
-def _read_spectra(source: _Source, values: np.ndarray, ivar: np.ndarray, report: Report) -> _Table:
+def _read_spectra(
+    source: OutputSource, values: np.ndarray, ivar: np.ndarray, report: Report
+) -> Table:
     """Read spectra into float32 arrays, in units of a typical flux."""
     moments = PixelMoments(source.features.size)
     unit = None
@@ -292,12 +259,12 @@ def _put_spectra(
         ivar[rows] = np.where(known, w * float(unit) ** 2, 0)
 
 
-def _tabulate_spectra(values: np.ndarray, ivar: np.ndarray, unit: float, spread: Spread) -> _Table:
+def _tabulate_spectra(values: np.ndarray, ivar: np.ndarray, unit: float, spread: Spread) -> Table:
     farthest = np.full(values.shape[1], _FARTHEST_PIXEL)
-    return _Table(values=values, ivar=ivar, unit=unit, spread=spread, farthest=farthest)
+    return Table(values=values, ivar=ivar, unit=unit, spread=spread, farthest=farthest)
 
 
-def _read_named(source: _Source, report: Report, screen: Screen) -> _Table:
+def _read_named(source: OutputSource, report: Report, screen: Screen) -> Table:
     """Read labels or bands, in float64, and heed what the screen says against labels."""
     shape = (source.n_stars, source.features.size)
     values = np.full(shape, np.nan)
@@ -315,14 +282,14 @@ def _read_named(source: _Source, report: Report, screen: Screen) -> _Table:
     spread = compute_spread(values, known)
     with np.errstate(over="ignore"):
         scaled = ivar * spread.scale**2
-    useful = scaled >= _MOST_ERROR**-2
+    useful = scaled >= MOST_ERROR**-2
     _check_measured(
         source,
         measured=known.sum(0),
         useful=useful.sum(0),
         spread=spread,
     )
-    return _Table(
+    return Table(
         values=values,
         ivar=ivar,
         unit=1.0,
@@ -333,48 +300,18 @@ def _read_named(source: _Source, report: Report, screen: Screen) -> _Table:
     )
 
 
-def _scale_table(source: _Source, table: _Table, values: np.ndarray, ivar: np.ndarray) -> bool:
-    """Put a table, centred and in units of its spread, into arrays, which may be its own.
-
-    Returns whether any error is neither too large nor too small.
-
-    Raises
-    ------
-    InputError
-        If a value is too far from the others.
-    """
-    center = table.spread.center / table.unit
-    scale = table.spread.scale
-    # the table is in its unit already: factors from there to the spread
-    with np.errstate(over="ignore"):
-        factor = table.unit / scale
-        ivar_factor = (scale / table.unit) ** 2
-    usable = False
-    for rows in _list_slices(source.n_stars, _PART):
-        y = table.values[rows]
-        with np.errstate(over="ignore"):
-            scaled = table.ivar[rows] * ivar_factor
-            known = scaled >= _MOST_ERROR**-2
-            values[rows] = np.where(known, (y - center) * factor, 0)
-        # beyond, the least scatter is all that counts, and float32 near its end
-        bounded = np.minimum(scaled, MOST_IVAR)
-        ivar[rows] = np.where(known, bounded, 0)
-        within = known & (scaled < MOST_IVAR)
-        usable |= bool(within.any())
-        _check_distance(source, values[rows], table.farthest, rows.start)
-    return usable
-
-
-def _read_parts(source: _Source, report: Report) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+def _read_parts(
+    source: OutputSource, report: Report
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Read values and inverse variances in chunks, and yield them in smaller parts."""
     spec = source.spec
     n = source.n_stars
-    for chunk in _list_slices(n, _ROWS):
+    for chunk in list_slices(n, ROWS):
         selected = source.survey[list(spec.variables)].isel({STAR: chunk})
         block = selected.load()
         check_values(block, [spec], source.where)
         data, noise = (block[v].values for v in spec.variables)
-        for part in _list_slices(chunk.stop - chunk.start, _PART):
+        for part in list_slices(chunk.stop - chunk.start, PART):
             start = chunk.start + part.start
             stop = chunk.start + part.stop
             # without a name for ivar, which may be a view and would hold the chunk
@@ -384,40 +321,8 @@ def _read_parts(source: _Source, report: Report) -> Iterator[tuple[slice, np.nda
         del selected, block, data, noise
 
 
-def _list_slices(stop: int, size: int) -> Iterator[slice]:
-    return (slice(i, min(i + size, stop)) for i in range(0, stop, size))
-
-
-def _check_distance(source: _Source, values: np.ndarray, farthest: np.ndarray, start: int) -> None:
-    """Refuse values that leave no digit to the others or are no measurements."""
-    distance = np.abs(values) / farthest
-    # the farthest, for it may have drawn the mean away from all others
-    n, k = np.unravel_index(int(np.argmax(distance)), distance.shape)
-    if distance[n, k] < 1:
-        return
-    star = source.survey[STAR].values[start + int(n)]
-    feature = source.features[k]
-    missing = "0" if source.spec.is_ivar else "NaN"
-    raise InputError(
-        f"{source.where}: {source.spec.name!r} at star {str(star)!r}, {source.spec.dim} {feature}, "
-        "is absurdly far from those of the other stars; where it is missing, "
-        f"{source.spec.noise!r} must be {missing}"
-    )
-
-
-def _allocate_aligned(shape: tuple[int, int]) -> np.ndarray:
-    """Return zeros that the CPU backend of JAX uses as they are, without a copy.
-
-    They must not change after that.
-    """
-    size = 4 * shape[0] * shape[1]
-    raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(np.float32).reshape(shape)
-
-
 def _check_measured(
-    source: _Source, measured: np.ndarray, useful: np.ndarray, spread: Spread
+    source: OutputSource, measured: np.ndarray, useful: np.ndarray, spread: Spread
 ) -> None:
     """Refuse labels or bands that too few stars have, or that do not vary."""
     spec = source.spec
@@ -437,7 +342,7 @@ def _check_measured(
             )
         if useful[i] < LEAST_MEASURED:
             raise InputError(
-                f"{feature} has errors beyond {_MOST_ERROR:.0e} times its spread, "
+                f"{feature} has errors beyond {MOST_ERROR:.0e} times its spread, "
                 f"{spread.scale[i]:.3g}, in {measured[i] - useful[i]} of {measured[i]} "
                 "measurements, too few are left to learn from: "
                 f"check {spec.noise!r}, or {leave_out}"
