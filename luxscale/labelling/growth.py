@@ -11,7 +11,7 @@ from luxscale import store
 from luxscale.labelling.plan import Plan
 from luxscale.labelling.stars import (
     describe_other_stars,
-    is_beginning,
+    has_first,
     read_identifiers,
     read_stars,
     write_stars,
@@ -74,16 +74,20 @@ def _describe_survey(plan: Plan, before: str) -> list[str]:
     group = store.open_group(plan.catalog, "r")
     status = store.open_array(group, "status")
     rows = get_chunk_rows(status)
+    layout = f"layout (chunks of {rows:,} stars, where the survey's have {plan.chunk:,})"
     # a run that was killed may not have made room yet for the stars that the checksum is of
     n_before = _read_sizes(group)[-1]
     if n_before < plan.n_stars and plan.compute_checksum(n_before) == before:
-        if rows == plan.chunk:
-            return []
-        return [f"layout (chunks of {rows:,} stars, where the survey's have {plan.chunk:,})"]
+        return [] if rows == plan.chunk else [layout]
     there = read_identifiers(group)
     if isinstance(there, str):  # what cannot be read tells nothing
         return ["survey"]
-    return [describe_other_stars(there, read_stars(plan))]
+    stars = read_stars(plan)
+    if not has_first(there, stars):
+        return [describe_other_stars(there, stars)]
+    if rows != plan.chunk:
+        return [layout]
+    return ["survey (its stars are the same, its grids or the kinds of its arrays are not)"]
 
 
 def make_room(group: zarr.Group, plan: Plan) -> int:
@@ -104,7 +108,7 @@ def make_room(group: zarr.Group, plan: Plan) -> int:
             array.resize((plan.n_stars, *array.shape[1:]))
     stars, there = read_stars(plan), read_identifiers(group)
     # what cannot be read, or is not of the survey, is repaired as what is damaged
-    if not isinstance(there, str) and is_beginning(there, stars):
+    if not isinstance(there, str) and there.size < stars.size and has_first(there, stars):
         write_stars(group, stars)
     return plan.n_stars - n_before
 

@@ -9,7 +9,7 @@ from luxscale import store
 from luxscale.errors import InputError
 from luxscale.labelling.layout import FORMAT
 from luxscale.labelling.plan import Plan
-from luxscale.labelling.stars import describe_other_stars, read_identifiers, read_stars
+from luxscale.labelling.stars import describe_other_stars, has_first, read_identifiers, read_stars
 from luxscale.runs.target import BEING_MADE
 from luxscale.schema.attributes import unpack_attribute
 from luxscale.store import objects
@@ -80,8 +80,7 @@ def _require_same_stars(plan: Plan) -> None:
             "choose another path"
         )
     stars = read_stars(plan)
-    first = stars[: there.size].astype(object)
-    if there.size != first.size or (there.astype(object) != first).any():
+    if not has_first(there, stars):
         raise InputError(
             f"{plan.catalog}: a catalogue of another {describe_other_stars(there, stars)}; choose "
             "another path"

@@ -58,10 +58,10 @@ def find_wrong_stars(group: zarr.Group, stars: np.ndarray) -> str:
     return "not the identifiers of the survey"
 
 
-def is_beginning(there: np.ndarray, stars: np.ndarray) -> bool:
-    """Whether a catalogue's identifiers are the first of a survey's, which has more."""
+def has_first(there: np.ndarray, stars: np.ndarray) -> bool:
+    """Whether a catalogue's identifiers are the first of a survey's, or all of them."""
     first = stars[: there.size]
-    return there.size < stars.size and np.array_equal(there.astype(object), first.astype(object))
+    return np.array_equal(there.astype(object), first.astype(object))
 
 
 def describe_other_stars(there: np.ndarray, stars: np.ndarray) -> str:

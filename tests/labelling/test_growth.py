@@ -326,6 +326,31 @@ def test_other_stars_are_refused_by_name(survey, stars, model, tmp_path, change,
     assert read_files(catalog) == before
 
 
+@pytest.mark.parametrize("n_stars", [70, 110])
+def test_another_layout_is_named(survey, stars, model, tmp_path, n_stars):
+    catalog = tmp_path / "catalog.zarr"
+    label(survey, model, catalog)
+    before = read_files(catalog)
+    store.write_dataset(stars.isel(star=slice(0, n_stars)), survey, chunk=15, overwrite=True)
+    with pytest.raises(lux.InputError, match=r"layout .chunks of 20 stars, where .* have 15"):
+        label(survey, model, catalog)
+    whole = stars.isel(star=slice(0, n_stars))
+    store.write_dataset(
+        whole.assign(flux=whole.flux.astype("f8")), survey, chunk=20, overwrite=True
+    )
+    with pytest.raises(lux.InputError, match="its stars are the same, its grids or the kinds"):
+        label(survey, model, catalog)
+    shifted = whole.assign_coords(wavelength=whole.wavelength.values + 3)
+    store.write_dataset(shifted, survey, chunk=20, overwrite=True)
+    with pytest.raises(lux.InputError, match="wavelength"):
+        label(survey, model, catalog)
+    few = whole.drop_vars(["flux", "flux_ivar"]).rename(label_value="x", label_err="x_err")
+    store.write_dataset(few, survey, chunk=20, overwrite=True)
+    with pytest.raises(lux.InputError, match="no variable 'flux'"):
+        label(survey, model, catalog)
+    assert read_files(catalog) == before
+
+
 def test_text_in_place_of_numbers_is_named():
     told = describe_other_stars(np.array(["a", "b"], object), np.array([1, 2, 3]))
     assert told.startswith("survey (star 0 was a and is 1: stars may be added at the end")
@@ -431,3 +456,31 @@ def test_a_survey_that_grows_while_a_run_begins(survey, stars, model, tmp_path, 
     assert label(survey, model, catalog).n_run == 110
     label(survey, model, tmp_path / "new.zarr")
     assert_same(catalog, tmp_path / "new.zarr")
+
+
+def test_a_survey_in_shards_grows(survey, stars, model, tmp_path):
+    group = zarr.open_group(survey, mode="r+")
+    for name in ("flux", "flux_ivar"):
+        old = group[name]
+        values, attributes = np.asarray(old[:]), dict(old.attrs)
+        sharded = group.create_array(
+            name,
+            shape=values.shape,
+            dtype=values.dtype,
+            chunks=(5, values.shape[1]),
+            shards=(CHUNK, values.shape[1]),
+            dimension_names=("star", "wavelength"),
+            overwrite=True,
+        )
+        sharded[:] = values
+        sharded.attrs.update(attributes)
+    catalog = tmp_path / "catalog.zarr"
+    label(survey, model, catalog)
+    before = read_arrays(catalog)
+    append(survey, stars.isel(star=slice(70, None)))
+    assert label(survey, model, catalog).n_run == 50
+    label(survey, model, tmp_path / "new.zarr")
+    assert_same(catalog, tmp_path / "new.zarr")
+    np.testing.assert_array_equal(
+        read_arrays(catalog)["label_value"][:60], before["label_value"][:60]
+    )
