@@ -9,7 +9,6 @@ a star was lost or differs, or a run did not behave.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import random
 import resource
 import shutil
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+import faults_growth
 import numpy as np
 import psutil
 import zarr
@@ -33,6 +33,7 @@ from faults_bench import (
     Command,
     Result,
     Scheduler,
+    checksum,
     contents,
     differ,
     poll,
@@ -326,7 +327,7 @@ def changed_beneath(bench: Bench, result: Result) -> None:
     shutil.copytree(bench.survey, survey)
     with bench.start("changed", survey=survey) as command:
         bench.finish("changed", result, command)
-    before = _checksum(out)
+    before = checksum(out)
     other = bench.folder / "other.zarr"
     stars = lux.open_survey(bench.survey).isel(star=slice(0, 512))
     lux.train(stars, LATENT_DIM, folds=2, iterations=2, progress=False).save(other)
@@ -338,7 +339,7 @@ def changed_beneath(bench: Bench, result: Result) -> None:
             result.expect(False, f"{what}: not refused")
         except InputError as error:
             result.expect(what in str(error), f"{what}: {error}")
-        result.expect(_checksum(out) == before, f"{what}: the catalogue was changed")
+        result.expect(checksum(out) == before, f"{what}: the catalogue was changed")
 
     refused("another model", model=other)
     refused("another given", given="label_value")
@@ -349,43 +350,6 @@ def changed_beneath(bench: Bench, result: Result) -> None:
     again = lux.label_survey(survey, bench.model, out, region_stars=CHUNK, progress=False)
     result.injected += 1
     result.expect(again.n_run == CHUNK, f"changed chunk: {again.n_run} stars done again")
-
-
-def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(str(file.relative_to(path)).encode() + file.read_bytes())
-    return digest.hexdigest()
-
-
-def survey_grows(bench: Bench, result: Result) -> None:
-    """The survey gets more stars between commands that are killed at random moments."""
-    survey = bench.folder / "nightly.zarr"
-    shutil.copytree(bench.survey, survey)
-    whole = contents(bench.survey)
-    arrays = [
-        array
-        for _, array in zarr.open_group(survey, mode="r+").arrays()
-        if array.metadata.dimension_names[0] == "star"
-    ]
-    n_stars = N_CHUNKS * CHUNK
-    sizes = [n_stars // 3 + 7, 2 * n_stars // 3 + 11, n_stars]
-    for array in arrays:
-        array.resize((sizes[0], *array.shape[1:]))
-    for before, size in zip(sizes, [*sizes[1:], None], strict=True):
-        for _ in range(max(2, bench.kills // 4)):
-            with bench.start("growing", survey=survey) as command:
-                if bench.rng.random() < 0.5:  # while it starts, or makes room
-                    time.sleep(bench.rng.uniform(0, bench.before_work))
-                else:
-                    command.wait_for(bench.rng.randint(0, 3))
-                command.kill()
-                result.injected += 1
-        for array in arrays:
-            if size is not None:
-                array.append(whole[array.name.strip("/")][before:size])
-    with bench.start("growing", survey=survey) as command:
-        bench.finish("growing", result, command)
 
 
 KINDS = {
@@ -402,7 +366,7 @@ KINDS = {
         permission_lost,
         two_runs,
         changed_beneath,
-        survey_grows,
+        *faults_growth.KINDS,
     )
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import random
@@ -278,6 +279,14 @@ class Bench:
 def contents(path: Path) -> dict[str, np.ndarray]:
     """Every array of a catalogue."""
     return {name: np.asarray(array[:]) for name, array in zarr.open_group(path, mode="r").arrays()}
+
+
+def checksum(path: Path) -> str:
+    """Return what tells whether any file of a store changed."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(str(file.relative_to(path)).encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
