@@ -16,7 +16,7 @@ from luxscale.crossval.axes import PRIOR, Task
 from luxscale.crossval.frame import get_error_name
 from luxscale.crossval.grid import Grid
 from luxscale.crossval.learning import take_share
-from luxscale.model.infer import infer
+from luxscale.model.infer import infer_few
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.predict import is_linear_between, predict, predict_mean
 from luxscale.model.priors import GaussianPrior
@@ -145,8 +145,8 @@ def predict_left_out(model: LuxModel, stars: xr.Dataset) -> xr.Dataset:
     """
     spectra = [o for o in model.outputs if not o.is_label]
     labels = model.labels
-    from_spectra = infer(stars, model, given=[o.name for o in spectra])
-    from_labels = infer(stars, model, given=[o.name for o in labels])
+    from_spectra = infer_few(stars, model, [o.name for o in spectra])
+    from_labels = infer_few(stars, model, [o.name for o in labels])
     catalogs = [from_spectra, from_labels]
     spectrum_chi2, n_pixels = _measure_spectra(model, catalogs, stars)
     label_chi2, n_labels = _measure_labels(model, catalogs, stars)

@@ -144,6 +144,20 @@ def infer(
     """
     model = take_model(model, _CALL)
     inference = Inference.of(model, given, covariance=covariance)
+    return _infer_with(inference, survey, model, given)
+
+
+def infer_few(survey: xr.Dataset, model: LuxModel, given: str | Sequence[str]) -> xr.Dataset:
+    """Infer as `infer` does, without what only pays for more than some thousands of stars."""
+    return _infer_with(Inference.of(model, given, exactly=True), survey, model, given)
+
+
+def _infer_with(
+    inference: Inference,
+    survey: xr.Dataset | str | Path,
+    model: LuxModel,
+    given: str | Sequence[str],
+) -> xr.Dataset:
     survey = standardize_survey(take_survey(survey, _CALL, given))
     specs = check_match(survey, pick_given(model, given), "survey")
     return decorate_catalog(infer_dataset(survey, inference.reading(specs)), model)

@@ -34,7 +34,9 @@ from luxscale.training.data import Arrays, Fit, Trained, TrainingData
 from luxscale.training.gauge import turn_to_canonical_gauge
 from luxscale.training.initial import Start
 from luxscale.training.latents import Latents, solve_latents
+from luxscale.training.latents_near import LatentSolver
 from luxscale.training.regression import extrapolate_step, leave_out_each, regress_weights
+from luxscale.training.regression_near import WeightSolver
 from luxscale.training.reporting import Report
 
 #: Least scatter of labels where spectra are given too, in units of their spread.
@@ -111,7 +113,7 @@ def train_alternating(
     InputError
         If the objective falls, or jaxopt is not installed.
     """
-    steps = _pick_steps(solver)
+    steps = _pick_steps(solver, data, latent_precision)
     everyone = data.mark_stars()
     values = data.values_per_star()
     outputs, latents = _begin(data, latent_dim, steps, latent_precision, start)
@@ -152,12 +154,47 @@ def _describe(outputs: _Outputs, history: Sequence[float]) -> Trained:
     return Trained(outputs, list(history), kinds=(LinearMap,) * len(outputs))
 
 
-def _pick_steps(solver: str) -> Steps:
+def _pick_steps(solver: str, data: TrainingData, latent_precision: float) -> Steps:
     if solver == "jaxopt":
         from luxscale.training.jaxopt import jaxopt_steps
 
         return jaxopt_steps()
-    return Steps(_solve_weights, _solve_latents, _leave_out)
+    exact = _ExactSteps(data, latent_precision)
+    return Steps(exact.solve_weights, exact.solve_latents, _leave_out)
+
+
+class _ExactSteps:
+    """Block solves, from what the iteration before found as soon as there is one."""
+
+    def __init__(self, data: TrainingData, precision: float) -> None:
+        self._weights = WeightSolver()
+        self._latents = LatentSolver(data.n_stars, precision, marginal=False)
+        self._has_begun = False
+
+    def solve_weights(
+        self,
+        outputs: _Outputs,
+        latents: Latents,
+        stars: np.ndarray,
+        data: TrainingData,
+        final: bool,
+    ) -> _Outputs:
+        """Take the a- and b-step, after the s-step of what informs latents if ``final``."""
+        solve = self._weights.solve if self._has_begun else regress_weights
+        new = []
+        for output, fitted in zip(outputs, data.informing, strict=True):
+            steps = _SCATTER_STEPS if final and fitted else 0
+            new.append(solve(output, latents, output.weights, stars, scatter_steps=steps))
+        return tuple(new)
+
+    def solve_latents(
+        self, outputs: _Outputs, latents: Latents, precision: float, final: bool
+    ) -> Latents:
+        """Take the z-step."""
+        if self._has_begun:
+            return self._latents.solve(outputs, latents.mean)
+        self._has_begun = True
+        return solve_latents(outputs, precision, marginal=False)
 
 
 def _average(per_star: np.ndarray, data: TrainingData) -> float:
@@ -184,21 +221,6 @@ def _check_risen(gain: float, objective: float, values: float, iteration: int) -
             "more than float32 can carry; check the smallest errors and the largest, or train "
             "with fewer latents, a larger latent_precision or method 'marginal'"
         )
-
-
-def _solve_weights(
-    outputs: _Outputs, latents: Latents, stars: np.ndarray, data: TrainingData, final: bool
-) -> _Outputs:
-    """Take the a- and b-step, after the s-step of what informs latents if ``final``."""
-    new = []
-    for output, fitted in zip(outputs, data.informing, strict=True):
-        steps = _SCATTER_STEPS if final and fitted else 0
-        new.append(regress_weights(output, latents, output.weights, stars, scatter_steps=steps))
-    return tuple(new)
-
-
-def _solve_latents(outputs: _Outputs, latents: Latents, precision: float, final: bool) -> Latents:
-    return solve_latents(outputs, precision, marginal=False)
 
 
 def _leave_out(

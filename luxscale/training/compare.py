@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import xarray as xr
 
-from luxscale.model.infer import infer
+from luxscale.model.infer import infer_few
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict
 from luxscale.schema.outputs import pick_outputs
@@ -65,7 +65,7 @@ def compare_recipes(
             report(f"{recipe.name} cannot be trained on these stars ({error}) and is left out")
             continue
         seconds = time.monotonic() - started
-        catalog = infer(left_out, model, _name_measured(model))
+        catalog = infer_few(left_out, model, _name_measured(model))
         difference = _find_differences(left_out, model, catalog)
         scatter = _measure_scatter(difference)
         if unit is None:
@@ -117,7 +117,7 @@ def _find_residuals(stars: xr.Dataset, model: LuxModel, catalog: xr.Dataset) -> 
     spectra = [o for o in model.outputs if o.is_spectrum]
     names = [o.name for o in spectra]
     if names != _name_measured(model):
-        catalog = infer(stars, model, names)
+        catalog = infer_few(stars, model, names)
     found = []
     for output in spectra:
         (spec,) = pick_outputs(stars, [output.name], "survey")

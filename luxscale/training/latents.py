@@ -57,7 +57,7 @@ def solve_latents(outputs: tuple[Arrays, ...], prior: float, marginal: bool = Tr
     packed = [linalg.pack(o.weights).T for o in outputs]
 
     def solve_block(i: Any) -> Latents:
-        stars = [_slice_stars(o, i, BLOCK) for o in outputs]
+        stars = [slice_stars(o, i, BLOCK) for o in outputs]
         return _solve_stars(
             stars,
             packed,
@@ -73,7 +73,7 @@ def solve_latents(outputs: tuple[Arrays, ...], prior: float, marginal: bool = Tr
     return Latents(*joined)
 
 
-def _slice_stars(output: Arrays, index: Any, size: int) -> Arrays:
+def slice_stars(output: Arrays, index: Any, size: int) -> Arrays:
     """Return one block of stars of an output."""
     first = index * size
     return output._replace(

@@ -19,7 +19,9 @@ from luxscale.training.data import LEAST_SCATTER, Arrays, Fit, Trained, Training
 from luxscale.training.gauge import turn_to_canonical_gauge
 from luxscale.training.initial import Start
 from luxscale.training.latents import Latents, solve_latents
+from luxscale.training.latents_near import LatentSolver
 from luxscale.training.regression import extrapolate_step, leave_out_each, regress_weights
+from luxscale.training.regression_near import WeightSolver
 from luxscale.training.reporting import Report
 
 #: Fisher-scoring steps of the scatter: the first must find it, later ones, every second iteration,
@@ -83,25 +85,28 @@ def train_marginal(
     first = start.number if start else 0
     most = first + iterations
     history = start.history if start else []
+    weight_solver, latent_solver = WeightSolver(), LatentSolver(data.n_stars, 1.0)
     for iteration in range(first, most):
         steps = count_scatter_steps(iteration)
         regressed = []
         for output, fitted in zip(outputs, informing, strict=True):
-            new = regress(output, latents, everyone, steps if fitted else 0)
+            zero = np.zeros_like(output.weights)
+            new = weight_solver.solve(output, latents, zero, everyone, steps if fitted else 0)
             if iteration:
                 new = extrapolate_step(output, new, RELAX)
             regressed.append(new)
-        outputs, _ = turn_to_canonical_gauge(tuple(regressed), latents, data.n_stars, informing)
-        latents = solve_latents(outputs, 1.0)
+        new_outputs = tuple(regressed)
+        outputs, turned = turn_to_canonical_gauge(new_outputs, latents, data.n_stars, informing)
+        latents = latent_solver.solve(outputs, turned.mean)
         objective = np.asarray(latents.objective[: data.n_stars], float)
         history.append(float(objective.mean()))
         report(iteration, most, history[-1], functools.partial(describe, outputs, tuple(history)))
         if has_converged(history, least_gain):
             break
-    outputs, _ = turn_to_canonical_gauge(outputs, latents, data.n_stars, informing)
+    outputs, turned = turn_to_canonical_gauge(outputs, latents, data.n_stars, informing)
 
     def leave_out(folds: Sequence[np.ndarray]) -> list[Fit]:
-        final = solve_latents(outputs, 1.0)
+        final = latent_solver.solve(outputs, turned.mean)
         zero = [np.zeros_like(o.weights) for o in outputs]
         return leave_out_each(outputs, final, zero, folds)
 

@@ -68,7 +68,7 @@ def regress_weights(
             tile=tile,
             scatter_steps=scatter_steps,
         )
-        weights, offset = maximise(statistics, _cut_rows(start, i, tile), ridge)
+        weights, offset = maximise(statistics, cut_rows(start, i, tile), ridge)
         put_tile(out.weights, i, weights)
         put_tile(out.offset, i, offset)
         put_tile(out.scatter, i, scatter)
@@ -180,7 +180,7 @@ def regress_folds(
         out.append(output._replace(weights=own_weights, offset=own_offset))
     for i in list_tiles(d, tile):
         others = _expect_others(output, by_fold, members, present, i, tile=tile)
-        pull = _cut_rows(start, i, tile)
+        pull = cut_rows(start, i, tile)
         for k, of_fold in enumerate(out):
             statistics = jax.tree.map(lambda a, k=k: a[k], others)
             weights, offset = maximise(statistics, pull, RIDGE)
@@ -265,7 +265,8 @@ def _cut_columns(x: Any, i: Any, tile: int, axis: int = 1) -> Any:
     return jnp.pad(part, padding)
 
 
-def _cut_rows(x: Any, i: int, tile: int) -> np.ndarray:
+def cut_rows(x: Any, i: int, tile: int) -> np.ndarray:
+    """Return the rows of one tile, a narrow output's filled up with 0."""
     part = np.asarray(x, np.float32)[i : i + tile]
     lacking = tile - len(part)
     return np.pad(part, ((0, lacking), (0, 0)))

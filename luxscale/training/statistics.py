@@ -125,17 +125,34 @@ def maximise(statistics: Statistics, start: Any, ridge: float) -> tuple[Any, Any
     offset : array, (feature,)
     """
     p = start.shape[1]
+    diagonal, pull = find_ridge(statistics.weight, statistics.count, start, ridge)
+    normal = linalg.unpack(statistics.normal, p + 1)
+    h = normal + diagonal[:, :, None] * jnp.eye(p + 1)
+    x = linalg.solve(h, statistics.right + pull).x
+    return x[:, :p], x[:, p]
+
+
+def find_ridge(weight: Any, count: Any, start: Any, ridge: float) -> tuple[Any, Any]:
+    """Return what `maximise` adds to normal equations.
+
+    Parameters
+    ----------
+    weight, count
+        As in `Statistics`.
+    start, ridge
+        As for `maximise`.
+
+    Returns
+    -------
+    diagonal, right : array, (feature, latent + 1)
+    """
+    p = start.shape[1]
     is_weight = jnp.arange(p + 1) < p
     shrink = jnp.where(is_weight, ridge, _OFFSET_RIDGE)
-    strength = statistics.weight / jnp.maximum(statistics.count, 1)
+    strength = weight / jnp.maximum(count, 1)
     # a feature without data still needs a matrix that can be solved
     strength = jnp.where(strength > 0, strength, 1)[:, None]
-    normal = linalg.unpack(statistics.normal, p + 1)
-    diagonal = (strength * shrink)[:, :, None] * jnp.eye(p + 1)
-    h = normal + diagonal
     # the weights are pulled to their start, the offset to 0
     of_weights = strength * ridge * start
     of_offset = jnp.zeros_like(strength)
-    pull = jnp.concatenate([of_weights, of_offset], 1)
-    x = linalg.solve(h, statistics.right + pull).x
-    return x[:, :p], x[:, p]
+    return strength * shrink, jnp.concatenate([of_weights, of_offset], 1)

@@ -1,0 +1,77 @@
+"""Normal matrices of many rows that are nearly right, from few sums.
+
+The matrix of a row is a sum over the other axis of its weights times packed products,
+H_n = sum_d w_nd p_d with K = P (P + 1) / 2 numbers: those of stars sum over pixels the products of
+the model's weights, those of pixels sum over stars the second moments of latents. Those of some
+rows are made in full. Their leading principal directions V, in units in which the typical one is
+about 1, take most of any other: H_n V V^T, for which the few sums w_n (p V) are enough.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from luxscale.model import linalg
+from luxscale.model.components import Components
+from luxscale.model.jit import compile_program
+
+#: Rows that are made in full, for each component.
+_SAMPLES = 4
+
+#: Least information on a latent, as a fraction of the greatest, that sets its unit.
+_LEAST = 1e-12
+
+
+def pick_rows(n: int, count: int) -> np.ndarray:
+    """Return positions of rows to make in full, for so many components: spread over all."""
+    number = min(n, _SAMPLES * count)
+    places = (np.arange(number) + 0.5) * (n / number)
+    return places.astype(int)
+
+
+class Directions(NamedTuple):
+    """Leading directions of normal matrices, by which products are summed and matrices made.
+
+    taken (K, component), made (component, K): H V V^T is (H taken) made.
+    """
+
+    taken: Any
+    made: Any
+
+
+def find_directions(sample: Any, latent_dim: int, count: int) -> Directions:
+    """Return the leading principal directions of normal matrices.
+
+    Parameters
+    ----------
+    sample : array, (row, K)
+        Those of some rows; those of 0 say nothing.
+    latent_dim : int
+        P.
+    count : int
+        Number of directions.
+    """
+    i, j, table = linalg.packed_index(latent_dim)
+    matrices = np.asarray(sample, float)
+    level = np.trace(matrices[:, table], axis1=1, axis2=2)
+    matrices = matrices[level > 0] / level[level > 0, None]
+    diagonal = matrices[:, np.diagonal(table)].mean(0)
+    unit = 1 / np.sqrt(np.maximum(diagonal, _LEAST * diagonal.max()))
+    # so that the length of a packed matrix is its Frobenius norm
+    scale = unit[i] * unit[j] * np.where(i == j, 1, np.sqrt(2))
+    scaled = matrices * scale
+    sizes, sides = np.linalg.eigh(scaled @ scaled.T)
+    leading = np.flatnonzero(sizes > _LEAST * sizes[-1])[::-1][:count]
+    directions = np.zeros((len(i), count))
+    directions[:, : leading.size] = scaled.T @ (sides[:, leading] / np.sqrt(sizes[leading]))
+    taken = (scale[:, None] * directions).astype(np.float32)
+    made = (directions / scale[:, None]).T.astype(np.float32)
+    return Directions(taken, made)
+
+
+@compile_program()
+def approximate(products: Any, directions: Directions) -> Components:
+    """Return the sums, and what to make of them, of products (feature, K) of each feature."""
+    return Components(linalg.dot(products, directions.taken), directions.made)
