@@ -307,11 +307,11 @@ def test_label_errors_that_float32_cannot_carry_count_as_the_least_that_it_can()
 
 
 def test_an_objective_that_falls_is_refused(training, monkeypatch):
-    def shrinking(outputs, latents, precision, final):
+    def shrinking(_, outputs, latents, precision, final):
         z = alternating.solve_latents(outputs, precision, marginal=False)
         return z._replace(objective=z.objective - (100 if latents.objective.any() else 0))
 
-    monkeypatch.setattr(alternating, "_solve_latents", shrinking)
+    monkeypatch.setattr(alternating._ExactSteps, "solve_latents", shrinking)
     with pytest.raises(
         InputError, match=r"objective fell by .* at iteration [1-9].*check the smallest errors"
     ):
