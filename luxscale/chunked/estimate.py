@@ -15,15 +15,15 @@ from luxscale.schema.outputs import Role
 from luxscale.store import chunks
 from luxscale.training.marginal import ROUNDS, count_scatter_steps
 
-#: Memory of a process before it reads: Python, JAX, Dask. Measured, as all of these; see
-#: benchmarks/chunked.py.
-_BASE_BYTES = 0.45e9
+#: Memory of a worker before it reads, and of the client: Python, JAX, Dask, programs. These, and
+#: those below, are fitted to what benchmarks/chunked.py measures.
+_BASE_BYTES, _CLIENT_BYTES = 0.5e9, 0.9e9
 
 #: Copies, of the stored chunks that are read at once, of a batch in float32, and of the sums.
-_CHUNK_COPIES, _BATCH_COPIES, _SUM_COPIES = 2.0, 3.0, 3.0
+_CHUNK_COPIES, _BATCH_COPIES, _SUM_COPIES = 4.0, 7.0, 6.0
 
 #: Bytes of a star on the client: its name, and for each label and latent.
-_NAME_BYTES, _LABEL_BYTES, _LATENT_BYTES = 400, 250, 40
+_NAME_BYTES, _LABEL_BYTES, _LATENT_BYTES = 300, 120, 10
 
 #: Components of spectra that labels are screened by, on the client.
 _COMPONENTS = 40
@@ -143,7 +143,7 @@ def _count_client_bytes(plan: Plan) -> int:
     )
     latents = plan.latent_dim + _COMPONENTS
     star_bytes = _NAME_BYTES + _LABEL_BYTES * named + _LATENT_BYTES * latents
-    return int(_BASE_BYTES + plan.n_stars * star_bytes)
+    return int(_CLIENT_BYTES + plan.n_stars * star_bytes)
 
 
 def _count_stored_bytes(prepared: Prepared) -> int:

@@ -34,7 +34,7 @@ class Window(NamedTuple):
 _LEAST = 2 * np.log(LEAST_SCATTER)
 
 #: Of the first fit, which starts from a guess; and of later ones, that follow.
-FIRST, LATER = Window(7.0, 32), Window(2.0, 12)
+FIRST, LATER = Window(7.0, 32), Window(4.0, 20)
 
 
 def place_nodes(window: Window, center: np.ndarray) -> np.ndarray:
