@@ -104,6 +104,13 @@ add_label_clip = click.option(
     help="Precision of the prior on latents at the test step. [default: 1]",
 )
 @click.option(
+    "--nuisance",
+    multiple=True,
+    metavar="NAME:WIDTH,...",
+    help="Infer with each star what its spectrum has beside it (repeat): continuum:DEGREE, "
+    "velocity:WIDTHkm/s, resolution:WIDTH:POWER, TEMPLATES.npz; linear models only.",
+)
+@click.option(
     "--window",
     "windows",
     multiple=True,
@@ -190,6 +197,7 @@ def train(
     latent_dim: int | None,
     method: str | None,
     prior: float | None,
+    nuisance: tuple[str, ...],
     windows: dict[str, list[tuple[float, float]]],
     selection: Selection,
     outputs: tuple[str, ...],
@@ -227,6 +235,7 @@ def train(
     }
     if chunked:
         refuse_options(("initial", "checkpoint"), "training in memory; this one goes on by itself")
+        refuse_options(("nuisance",), "training in memory, which measures errors with them")
         from luxscale.cli.chunked import train_chunked
 
         trained = train_chunked(
@@ -252,6 +261,7 @@ def train(
     trained = fit(
         opened,
         latent_dim,
+        nuisance=nuisance or None,
         initial=initial,
         checkpoint=checkpoint,
         progress=not quiet,

@@ -24,6 +24,7 @@ _TOPICS = (
     "other-tools",
     "understand",
     "errors",
+    "nuisances",
     "paper",
     "glossary",
 )

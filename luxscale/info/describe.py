@@ -96,6 +96,7 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
             **_describe_features(o),
             "map": o.map.features.description,
             "noise": describe_noise(o),
+            **({"nuisances": o.nuisances.describe()} if o.nuisances else {}),
             **_describe_errors(o),
             **_describe_preparation(o),
         }

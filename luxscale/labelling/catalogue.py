@@ -100,7 +100,7 @@ class Catalogue:
     @functools.cached_property
     def results(self) -> tuple[Result, ...]:
         """What inference fills."""
-        return describe_results(self.model, self.plan.covariance)
+        return describe_results(self.model, self.plan.given, self.plan.covariance)
 
     @functools.cached_property
     def input_names(self) -> list[str]:

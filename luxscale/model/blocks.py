@@ -67,7 +67,8 @@ class Posterior(NamedTuple):
     spread holds the variances (star, label) of each target, or the covariances. Where the latents
     were searched for, mean holds the targets less their offset, (star, label), in units of their
     spread, and apart says whether there are two solutions, (star,). fell_back says for which stars
-    the fast one of two ways was not good enough, (star,).
+    the fast one of two ways was not good enough, (star,). nuisance holds the coefficients of
+    nuisances in units of their prior widths, and their errors: (star, nuisance) each, or nothing.
     """
 
     latent: Any
@@ -79,6 +80,7 @@ class Posterior(NamedTuple):
     mean: tuple[Any, ...]
     apart: Any
     fell_back: Any
+    nuisance: tuple[Any, ...] = ()
 
 
 def _check(design: Design, data: Data) -> tuple[Any, Any, Any]:

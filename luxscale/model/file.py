@@ -15,6 +15,7 @@ from luxscale.errors import InputError
 from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import MAPS, read_decoder
 from luxscale.model.lux import _ARRAYS, LuxModel, Output, Provenance, coordinates
+from luxscale.model.nuisances import Nuisances
 from luxscale.model.priors import read_prior
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import INFLATION, LATENT, MODEL
@@ -23,8 +24,8 @@ FORMAT = "luxscale-model"
 
 
 #: Latest version; 2 has correlated or heavy-tailed noise, or factors on formal errors, which
-#: readers of 1 would pass over.
-FORMAT_VERSION = 2
+#: readers of 1 would pass over; 3 has nuisances.
+FORMAT_VERSION = 3
 
 #: Arrays of correlated noise in a model's file, by their names in `CorrelatedNoise`.
 _CORRELATION = {
@@ -94,6 +95,16 @@ def _make_inflation(output: Output) -> dict[str, xr.Variable]:
     return {name: xr.Variable(dims, np.array(output.inflation), attrs)}
 
 
+def _make_templates(output: Output) -> dict[str, xr.Variable]:
+    """Name and fill the variable of an output's templates, if it has any."""
+    if output.nuisances is None or not output.nuisances.templates:
+        return {}
+    dims = (f"{output.name}_template", output.spec.dim)
+    attrs = {"long_name": f"templates beside {output.name}", "units": f"as {output.name}"}
+    patterns = np.asarray(output.nuisances.patterns, float)
+    return {f"{output.name}_patterns": xr.Variable(dims, patterns, attrs)}
+
+
 def _describe(output: Output) -> dict[str, Any]:
     """Return what the attribute ``outputs`` holds of an output."""
     entry = {
@@ -107,13 +118,17 @@ def _describe(output: Output) -> dict[str, Any]:
         entry["dof"] = output.dof
     if output.preparation:
         entry["preparation"] = output.preparation
+    if output.nuisances is not None:
+        entry["nuisances"] = output.nuisances.entry
     return entry
 
 
 def _choose_version(model: LuxModel) -> int:
+    if any(output.nuisances is not None for output in model.outputs):
+        return FORMAT_VERSION
     for output in model.outputs:
         if output.correlation is not None or np.isfinite(output.dof) or output.inflation:
-            return FORMAT_VERSION
+            return 2
     return 1
 
 
@@ -126,6 +141,7 @@ def to_dataset(model: LuxModel) -> xr.Dataset:
         variables.update(_make_map_arrays(output))
         variables.update(_make_correlation(output))
         variables.update(_make_inflation(output))
+        variables.update(_make_templates(output))
         coords.update(coordinates(output))
     variables["objective"] = xr.Variable(
         ("iteration",), np.asarray(model.objective), {"long_name": MODEL[-1].doc}
@@ -260,6 +276,7 @@ def _read_output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Outp
         dof=float(entry.get("dof", np.inf)),
         preparation=entry.get("preparation", ""),
         inflation=_read_inflation(dataset, spec.name),
+        nuisances=_read_nuisances(dataset, entry),
     )
 
 
@@ -280,6 +297,15 @@ def _read_inflation(dataset: xr.Dataset, output: str) -> tuple[float, ...]:
     if name not in dataset:
         return ()
     return tuple(dataset[name].values.tolist())
+
+
+def _read_nuisances(dataset: xr.Dataset, entry: dict[str, Any]) -> Nuisances | None:
+    held = entry.get("nuisances")
+    if held is None:
+        return None
+    if not held.get("templates"):
+        return Nuisances.of_entry(held)
+    return Nuisances.of_entry(held, dataset[f"{entry['name']}_patterns"].values)
 
 
 def _read_correlation(dataset: xr.Dataset, entry: dict[str, Any]) -> CorrelatedNoise | None:

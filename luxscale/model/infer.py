@@ -225,9 +225,25 @@ def decorate_catalog(catalog: xr.Dataset, model: LuxModel) -> xr.Dataset:
     for name in catalog.variables:  # `latent`, named as its dim, is no data variable to xarray
         if name in _DOC and name != STAR:
             catalog[name].attrs = {"long_name": _DOC[str(name)]}
+    catalog = _describe_nuisances(catalog, model)
     catalog["flags"].attrs = flags.ATTRS
     return catalog.assign_attrs(
         title="stellar labels inferred with luxscale",
         model_fingerprint=model.fingerprint,
         luxscale_version=model.provenance.version,
     )
+
+
+def _describe_nuisances(catalog: xr.Dataset, model: LuxModel) -> xr.Dataset:
+    """Say what the coefficients of nuisances are, and their units."""
+    for output in model.outputs:
+        if output.nuisances is None:
+            continue
+        kinds = zip(output.nuisances.names, output.nuisances.units, strict=True)
+        for name, unit in kinds:
+            if name not in catalog:
+                continue  # inferred from other outputs
+            what = f"nuisance {name} of {output.name}"
+            catalog[name].attrs = {"long_name": what, "units": unit}
+            catalog[f"{name}_err"].attrs = {"long_name": f"error of {what}", "units": unit}
+    return catalog

@@ -18,6 +18,7 @@ from luxscale.model.designs import (
     make_latent_labels,
     make_windows,
 )
+from luxscale.model.distort import distort
 from luxscale.model.jit import check_jax, use_one_blas_thread
 from luxscale.model.kernel import Inferred, infer_arrays
 from luxscale.model.landmarks import make_landmarks
@@ -159,7 +160,8 @@ class Inference:
         search = search or not all(o.map.features.is_linear for o in labels)
         heads = tuple(make_head(o) for o in labels)
         made = [make_design(o, search) for o in given]
-        if not (search or exactly):
+        made, distortion = distort(made, given, search)
+        if not (search or exactly or distortion):
             with use_one_blas_thread():
                 made = [add_components(design, heads) for design in made]
         designs = put_on_device(made)
@@ -171,11 +173,12 @@ class Inference:
             prior=prior,
             limits=model.limits,
             landmarks=make_landmarks(designs, prior),
+            distortion=distortion,
         )
         return cls(
             problem=problem,
             given=tuple(o.spec for o in given),
-            results=_lay_out(model.latent_dim, labels, covariance),
+            results=_lay_out(model.latent_dim, labels, covariance, given),
             covariance=covariance,
         )
 
@@ -270,9 +273,11 @@ class Inference:
 jax.tree_util.register_dataclass(Inference, ["problem"], ["given", "results", "covariance"])
 
 
-def describe_results(model: LuxModel, covariance: bool = False) -> tuple[Result, ...]:
+def describe_results(
+    model: LuxModel, given: str | Sequence[str], covariance: bool = False
+) -> tuple[Result, ...]:
     """Return the variables of a catalogue that inference with a model fills, in their order."""
-    return _lay_out(model.latent_dim, model.labels, covariance)
+    return _lay_out(model.latent_dim, model.labels, covariance, pick_given(model, given))
 
 
 def pick_given(model: LuxModel, given: str | Sequence[str]) -> tuple[Output, ...]:
@@ -310,11 +315,14 @@ def check_covariance(model: LuxModel, covariance: bool) -> None:
 def _flatten(inferred: Inferred) -> tuple[np.ndarray, ...]:
     """Return the arrays of `Inferred` in the order of `_lay_out`."""
     per_star = (inferred.latent, inferred.chi2, inferred.n_pixels, inferred.flags)
-    return (*per_star, *inferred.value, *inferred.err, *inferred.cov)
+    of_nuisances = (*inferred.nuisance, *inferred.nuisance_err)
+    return (*per_star, *inferred.value, *inferred.err, *inferred.cov, *of_nuisances)
 
 
-def _lay_out(latent_dim: int, labels: Sequence[Output], covariance: bool) -> tuple[Result, ...]:
-    """Describe the results: of the star, then values, errors and covariances of labels."""
+def _lay_out(
+    latent_dim: int, labels: Sequence[Output], covariance: bool, given: Sequence[Output]
+) -> tuple[Result, ...]:
+    """Describe the results: of the star, values, errors and covariances of labels, nuisances."""
     specs = [(o.spec, len(o.coord)) for o in labels]
     results = [
         _describe(LATENT, (LATENT,), (latent_dim,)),
@@ -333,6 +341,9 @@ def _lay_out(latent_dim: int, labels: Sequence[Output], covariance: bool) -> tup
             )
             for spec, size in specs
         ]
+    nuisances = [name for o in given if o.nuisances is not None for name in o.nuisances.names]
+    results += [_describe(name) for name in nuisances]
+    results += [_describe(f"{name}_err") for name in nuisances]
     return tuple(results)
 
 

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from luxscale.model.blocks import Data, Posterior, Target, bring_in_range
+from luxscale.model.distortion import BEYOND
 from luxscale.model.gaussian import solve_stars
+from luxscale.model.marginalise import solve_with_nuisances
 from luxscale.model.problem import Design, Head, Problem, Window, put_on_device
 from luxscale.model.search import Terms, list_terms, search_stars
 from luxscale.schema import flags
@@ -18,7 +20,8 @@ from luxscale.schema import flags
 class Inferred(NamedTuple):
     """Results for a block of stars; tuples hold one array per head.
 
-    fell_back says for which the fast way to the posterior was not good enough.
+    fell_back says for which the fast way to the posterior was not good enough; nuisance holds the
+    coefficient of each nuisance, and nuisance_err their errors.
     """
 
     latent: Any
@@ -29,6 +32,8 @@ class Inferred(NamedTuple):
     err: tuple[Any, ...]
     cov: tuple[Any, ...]
     fell_back: Any
+    nuisance: tuple[Any, ...] = ()
+    nuisance_err: tuple[Any, ...] = ()
 
 
 class _Labels(NamedTuple):
@@ -136,6 +141,8 @@ def _solve(
     problem: Problem, data: Sequence[Data], targets: Sequence[Target], *, covariance: bool
 ) -> Posterior:
     """Run the compiled kernel over blocks of stars."""
+    if problem.distortion is not None:
+        return solve_with_nuisances(problem, data, targets, covariance=covariance)
     if problem.is_linear:
         return solve_stars(problem, data, targets, covariance=covariance)
     return search_stars(problem, data, targets, covariance=covariance)
@@ -159,11 +166,12 @@ def _solve_window(
     """Infer the labels of a window from its pixels alone."""
     designs, inside = [], []
     for design, given, pixels in zip(problem.designs, data, window.pixels, strict=True):
-        if problem.is_linear:
+        if problem.is_linear and problem.distortion is None:
             designs.append(design.take(pixels))
             inside.append(Data(given.value[:, pixels], given.ivar[:, pixels]))
         else:
-            # noise that is shared between pixels is that of a star without the others
+            # noise that is shared between pixels is that of a star without the others, and spectra
+            # that are shifted rest on those outside
             designs.append(design)
             outside = np.ones(given.ivar.shape[1], bool)
             outside[pixels] = False
@@ -220,7 +228,9 @@ def _finish(
         prior_dominated=dominated,
         not_settled=~posterior.settled,
         two_solutions=posterior.apart,
+        nuisance_beyond_prior=_find_beyond(posterior),
     )
+    coefficients, errors = _find_coefficients(problem, posterior)
     return Inferred(
         latent=z,
         chi2=chi2,
@@ -230,7 +240,28 @@ def _finish(
         err=err,
         cov=cov,
         fell_back=posterior.fell_back,
+        nuisance=coefficients,
+        nuisance_err=errors,
     )
+
+
+def _find_beyond(posterior: Posterior) -> np.ndarray:
+    """Return which stars have a nuisance clearly beyond its prior: (star,)."""
+    beyond = np.zeros(len(posterior.n_values), bool)
+    if posterior.nuisance:
+        beyond = (np.abs(posterior.nuisance[0]) > BEYOND).any(1)
+    return beyond
+
+
+def _find_coefficients(
+    problem: Problem, posterior: Posterior
+) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """Return the coefficient of each nuisance, and its errors, in their units: (star,)."""
+    if problem.distortion is None:
+        return (), ()
+    widths = np.asarray(problem.distortion.widths, float)
+    coefficients, errors = (tuple((found * widths).T) for found in posterior.nuisance)
+    return coefficients, errors
 
 
 def _find_covariance(head: Head, spread: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from luxscale.errors import InputError
 from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import Decoder
 from luxscale.model.noise import DiagonalNoise, Noise
+from luxscale.model.nuisances import Nuisances
 from luxscale.model.priors import GaussianPrior, Prior
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.sampling import StarSet
@@ -62,6 +63,8 @@ class Output:
     inflation : tuple of float
         Factors on formal errors of labels, which raise none beyond that of a star without data;
         empty if all are 1.
+    nuisances : Nuisances, optional
+        What spectra have beside their star, which is inferred with its latents.
     """
 
     spec: OutputSpec
@@ -79,6 +82,7 @@ class Output:
     dof: float = float("inf")
     preparation: str = ""
     inflation: tuple[float, ...] = ()
+    nuisances: Nuisances | None = None
 
     @property
     def name(self) -> str:
@@ -302,7 +306,7 @@ class LuxModel:
 
 jax.tree_util.register_dataclass(
     Output,
-    ["map", "scatter", "scale", "floor", "used", "bounds", "correlation"],
+    ["map", "scatter", "scale", "floor", "used", "bounds", "correlation", "nuisances"],
     ["spec", "coord", "units", "attrs", "windows", "dof", "inflation", "preparation"],
 )
 jax.tree_util.register_dataclass(
@@ -315,7 +319,7 @@ def _compute_digest(parts: Sequence[Any], outputs: Sequence[Output]) -> str:
     digest = hashlib.sha256(repr(parts).encode())
     for output in outputs:
         arrays = [getattr(output, name) for name in (*_ARRAYS, "bounds")]
-        arrays += jax.tree.leaves(output.correlation)
+        arrays += jax.tree.leaves((output.correlation, output.nuisances))
         for array in (*jax.tree.leaves(output.map), *arrays):
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
@@ -328,7 +332,8 @@ def _describe(output: Output) -> tuple:
     # models older than roles had spectra and labels only, and keep their fingerprints
     role = (Role.BANDS.value,) if output.spec.role is Role.BANDS else ()
     heavy = () if math.isinf(output.dof) else (output.dof,)
-    return (*what, *how, *role, *output.map.identity, *heavy, *output.inflation)
+    beside = () if output.nuisances is None else (output.nuisances.identity,)
+    return (*what, *how, *role, *output.map.identity, *heavy, *output.inflation, *beside)
 
 
 def coordinates(output: Output) -> dict[str, xr.Variable]:

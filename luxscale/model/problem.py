@@ -17,6 +17,7 @@ from luxscale.model.noise import Noise, Reduced
 from luxscale.model.priors import Prior
 
 if TYPE_CHECKING:
+    from luxscale.model.distortion import Distortion
     from luxscale.model.landmarks import Landmarks
 
 
@@ -199,6 +200,8 @@ class Problem:
         Chi2 per pixel and squared length of the latents at which flags begin, infinite for never.
     landmarks : Landmarks, optional
         Where latents have to be searched for, of stars that differ by the level of noise alone.
+    distortion : Distortion, optional
+        Nuisances of a given output, of a linear model.
     """
 
     designs: tuple[Design, ...]
@@ -207,6 +210,7 @@ class Problem:
     prior: Prior
     limits: tuple[float, float] = (np.inf, np.inf)
     landmarks: Landmarks | None = None
+    distortion: Distortion | None = None
 
     @property
     def is_linear(self) -> bool:
@@ -236,7 +240,7 @@ jax.tree_util.register_dataclass(
 jax.tree_util.register_dataclass(Head, ["map", "floor", "inflation", "bounds"], [])
 jax.tree_util.register_dataclass(Window, ["labels", "pixels"], ["head"])
 jax.tree_util.register_dataclass(
-    Problem, ["designs", "heads", "windows", "prior", "landmarks"], ["limits"]
+    Problem, ["designs", "heads", "windows", "prior", "landmarks", "distortion"], ["limits"]
 )
 
 

@@ -39,6 +39,10 @@ FLAGS = (
         "labels far from each other explain the data as well; values are means, and errors hold "
         "both",
     ),
+    (
+        "nuisance_beyond_prior",
+        "the velocity or another nuisance lies beyond three widths of its prior: labels may be off",
+    ),
 )
 
 BIT = {name: np.uint16(1 << i) for i, (name, _) in enumerate(FLAGS)}

@@ -38,6 +38,7 @@ def train(
     method: str | None = None,
     windows: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     prior: float | None = None,
+    nuisance: str | Path | Sequence[str | Path] | None = None,
     folds: int | None = None,
     label_clip: float | None = None,
     initial: LuxModel | str | Path | None = None,
@@ -76,6 +77,12 @@ def train(
         Precision of the Gaussian prior on the latents at the test step, in the gauge where those of
         the training stars have variance 1; 1 by default. The Cannon has a wide one of its own, the
         curved method fits one, and both take none.
+    nuisance : str, Path or sequence of them, optional
+        What spectra have beside their star, inferred with the latents of each star and marginalised
+        at the test step, of linear models: ``"continuum:DEGREE[:WIDTH]"``,
+        ``"velocity:WIDTHkm/s"``, ``"resolution:WIDTH:POWER"``, and an .npz file of templates, in
+        one str with commas or several. See ``luxscale.model.nuisances``. Training itself takes
+        spectra as they are: those of its stars should be at rest, with a good continuum.
     folds : int, optional
         Misfit of the labels, and the limits of flags, are measured on each fold of the stars with
         weights regressed on the others; 1 measures nothing, and errors are then formal only. 5 by
@@ -138,6 +145,7 @@ def train(
     from luxscale.model.arguments import take_survey
     from luxscale.training.checkpoint import claim_checkpoint
     from luxscale.training.fitting import Request, fit_model
+    from luxscale.training.nuisances import ask_for_nuisances
     from luxscale.training.select import refuse_catalog
 
     survey = take_survey(survey, "lux.train(survey)", outputs)
@@ -147,6 +155,9 @@ def train(
     check_whole("seed", seed, 0)
     free = method is None and latent_dim is None and prior is None and not settings
     _check_recipe(recipe, initial, free)
+    asked = None
+    if nuisance is not None:
+        asked = ask_for_nuisances(nuisance, survey, outputs, where)
     claim_checkpoint(checkpoint)
     request = Request(
         outputs=outputs,
@@ -161,10 +172,13 @@ def train(
         where=where,
         progress=progress,
         checkpoint=checkpoint,
+        nuisances=asked,
     )
     if initial is not None:
         request = _inherit(request, initial, method=method, folds=folds, label_clip=label_clip)
     elif free:
+        if asked and recipe is None:
+            recipe = "linear"  # the only one that takes them
         request = _choose_recipe(survey, recipe, request)
     return fit_model(survey, request)
 
@@ -195,6 +209,7 @@ def _inherit(
     """Return a request with what the model has that it goes on from, and was not given."""
     from luxscale.model.arguments import take_model
     from luxscale.training.initial import inherit
+    from luxscale.training.nuisances import inherit_nuisances
 
     initial = take_model(given, "lux.train(survey, initial=model)")
     inherited = inherit(
@@ -218,6 +233,7 @@ def _inherit(
         prior=inherited.prior,
         compared=inherited.compared,
         initial=inherited,
+        nuisances=request.nuisances or inherit_nuisances(initial),
     )
 
 

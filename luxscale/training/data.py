@@ -15,6 +15,7 @@ from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import Decoder
 from luxscale.model.lux import Output
 from luxscale.model.noise import DiagonalNoise
+from luxscale.model.nuisances import Nuisances
 from luxscale.model.priors import Prior
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.windows import Spans
@@ -92,6 +93,8 @@ class TrainingOutput:
         Labels that were set aside, and that were kept with larger errors.
     preparation : str
         How the survey says that spectra were prepared.
+    nuisances : Nuisances, optional
+        What the model is to have beside latents.
     """
 
     spec: OutputSpec
@@ -103,6 +106,7 @@ class TrainingOutput:
     outlying: np.ndarray | None = None
     widened: np.ndarray | None = None
     preparation: str = ""
+    nuisances: Nuisances | None = None
 
     @property
     def is_label(self) -> bool:
@@ -197,6 +201,7 @@ class TrainingOutput:
             correlation=self._scale_noise(noise.correlation),
             dof=float(noise.dof),
             preparation=self.preparation,
+            nuisances=self.nuisances,
         )
 
     def _scale_noise(self, noise: CorrelatedNoise | None) -> CorrelatedNoise | None:

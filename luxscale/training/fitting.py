@@ -25,6 +25,7 @@ from luxscale.training.data import Trained, TrainingData
 from luxscale.training.held_out import advise_on_errors, advise_on_latents, describe_inflation
 from luxscale.training.initial import Inherited, find_start
 from luxscale.training.methods import Method, complete_settings, pick_method
+from luxscale.training.nuisances import Asked, check_method
 from luxscale.training.select import check_size, check_windows, read_stars
 
 
@@ -51,6 +52,7 @@ class Request:
     initial : Inherited, optional
         What it goes on from.
     checkpoint : str or Path, optional
+    nuisances : Asked, optional
     """
 
     outputs: Sequence[str] | None
@@ -67,6 +69,7 @@ class Request:
     compared: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     initial: Inherited | None = None
     checkpoint: str | Path | None = None
+    nuisances: Asked | None = None
 
 
 def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
@@ -80,6 +83,8 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
     """
     settings = complete_settings(request.method, request.settings)
     method = pick_method(request.method)
+    if request.nuisances is not None:
+        check_method(request.method)
     precision = method.choose_prior(request.prior)
     check_jax()
     # what is not compiled has small matrices, or few
@@ -118,6 +123,8 @@ def _read(
     latent_dim = method.choose_latent_dim(data, request.latent_dim)
     check_size(data, latent_dim, request.folds, where)
     data = method.select_stars(data, latent_dim, request.folds, where, shown.say)
+    if request.nuisances is not None:
+        data = request.nuisances.put_into(data)
     shown.stage("")
     return data, latent_dim
 

@@ -98,6 +98,8 @@ class Method:
         ``fit(data, latent_dim, report, settings, start)`` returns what it found, `Trained`; it goes
         on from ``start``, if that is given.
     settings : mapping of str to Setting
+    is_linear : bool
+        Whether its models are linear, of independent noise.
     latents_are_labels : bool
         Whether the latents are the labels themselves, taken as exact: it then needs labels and what
         is measured, and the number of latents is not free.
@@ -118,6 +120,7 @@ class Method:
     title: str
     fit: Callable[[TrainingData, int, Report, dict[str, Any], Start | None], Trained]
     settings: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
+    is_linear: bool = False
     latents_are_labels: bool = False
     prior: float | None = None
     latent_dim: int = LATENT_DIM
@@ -230,6 +233,7 @@ METHODS: dict[str, Method] = {
     "marginal": Method(
         title="the marginal method",
         fit=_load("marginal"),
+        is_linear=True,
         settings={
             "iterations": Setting(default=30, whole=True),
             "tolerance": Setting(default=2e-5, zero=True),
@@ -238,6 +242,7 @@ METHODS: dict[str, Method] = {
     "alternating": Method(
         title="the alternating method",
         fit=_load("alternating"),
+        is_linear=True,
         settings={
             "iterations": Setting(default=30, whole=True),
             "tolerance": Setting(default=2e-3, zero=True),

@@ -31,7 +31,7 @@ def test_results_are_as_described_and_those_of_infer(small_model, held_out, give
         assert array[0].nbytes == result.bytes_per_star
         assert catalog[result.name].dims == result.dims
         np.testing.assert_array_equal(catalog[result.name].values, array)
-    assert inference.results == describe_results(small_model, covariance)
+    assert inference.results == describe_results(small_model, given, covariance)
 
 
 def test_it_reads_values_and_errors_of_each_given_output(small_model):
