@@ -21,7 +21,7 @@ from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.names import sanitise_name
 from luxscale.schema.outputs import OutputSpec, find_outputs, list_names
 from luxscale.schema.status import NOT_DONE, UNREADABLE
-from luxscale.schema.variables import CATALOG, STAR
+from luxscale.schema.variables import CATALOG, NUISANCE_OF, STAR
 
 #: A block aims at this many bytes of table rows; it is what an export holds in memory.
 BLOCK_BYTES = 32 * 2**20
@@ -222,6 +222,7 @@ def _list_catalog_columns(catalog: Source, covariance: bool) -> Iterator[Column]
     docs = {v.name: v.doc for v in CATALOG} | {"flags": str(flags.ATTRS["long_name"])}
     for name in (STAR, "chi2", "n_pixels", "flags", "status", "latent"):
         yield _make_column(name, catalog, docs[name])
+    yield from _list_nuisance_columns(catalog)
     outputs = find_outputs(catalog.dataset)
     if covariance:
         for output in outputs:
@@ -234,6 +235,14 @@ def _list_catalog_columns(catalog: Source, covariance: bool) -> Iterator[Column]
             yield _make_column(name, catalog, docs.get(name, "covariance of the output"))
     for output in outputs:
         yield from _list_label_columns(catalog.dataset, output)
+
+
+def _list_nuisance_columns(catalog: Source) -> Iterator[Column]:
+    """Yield a column for the coefficient of each nuisance and one for its error."""
+    for name, variable in catalog.variables.items():
+        if NUISANCE_OF in variable.attrs:
+            column = _make_column(str(name), catalog, variable.attrs["long_name"])
+            yield dataclasses.replace(column, unit=variable.attrs["units"])
 
 
 def _list_label_columns(catalog: xr.Dataset, output: OutputSpec) -> Iterator[Column]:

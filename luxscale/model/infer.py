@@ -19,7 +19,7 @@ from luxscale.schema.checks import check_structure
 from luxscale.schema.outputs import OutputSpec, list_partners, pick_outputs
 from luxscale.schema.preparation import PREPARATION, list_differences
 from luxscale.schema.standard import find_shifted, is_same_unit, standardize_survey
-from luxscale.schema.variables import CATALOG, STAR
+from luxscale.schema.variables import CATALOG, NUISANCE_OF, STAR
 
 #: How `infer` is called.
 _CALL = "lux.infer(survey, model)"
@@ -244,6 +244,7 @@ def _describe_nuisances(catalog: xr.Dataset, model: LuxModel) -> xr.Dataset:
             if name not in catalog:
                 continue  # inferred from other outputs
             what = f"nuisance {name} of {output.name}"
-            catalog[name].attrs = {"long_name": what, "units": unit}
-            catalog[f"{name}_err"].attrs = {"long_name": f"error of {what}", "units": unit}
+            attrs = {"units": unit, NUISANCE_OF: output.name}
+            catalog[name].attrs = {"long_name": what, **attrs}
+            catalog[f"{name}_err"].attrs = {"long_name": f"one-sigma error of {what}", **attrs}
     return catalog

@@ -256,6 +256,10 @@ INFLATION = Variable(
 )
 
 
+#: Attribute of a catalogue's nuisances, the output that has them.
+NUISANCE_OF = "nuisance_of"
+
+
 def describe_variables(variables: Iterable[Variable]) -> str:
     """Return a Markdown table of the contract, for documentation."""
     rows = [f"| `{v.name}` | ({', '.join(v.dims)}) | {v.dtype} | {v.doc} |" for v in variables]
