@@ -47,7 +47,7 @@ def find_directions(sample: Any, latent_dim: int, count: int) -> Directions:
     Parameters
     ----------
     sample : array, (row, K)
-        Those of some rows; those of 0 say nothing.
+        Those of some rows; those of 0 say nothing, and where all are, there is no direction.
     latent_dim : int
         P.
     count : int
@@ -56,6 +56,9 @@ def find_directions(sample: Any, latent_dim: int, count: int) -> Directions:
     i, j, table = linalg.packed_index(latent_dim)
     matrices = np.asarray(sample, float)
     level = np.trace(matrices[:, table], axis1=1, axis2=2)
+    if not (level > 0).any():
+        nothing = np.zeros((len(i), count), np.float32)
+        return Directions(nothing, nothing.T)
     matrices = matrices[level > 0] / level[level > 0, None]
     diagonal = matrices[:, np.diagonal(table)].mean(0)
     unit = 1 / np.sqrt(np.maximum(diagonal, _LEAST * diagonal.max()))

@@ -9,6 +9,7 @@ from luxscale.examples.simulate import simulate
 from luxscale.model import components, linalg
 from luxscale.progress import Progress
 from luxscale.training import latents_near, marginal, regression_near
+from luxscale.training.approximation import pick_rows
 from luxscale.training.data import BLOCK
 from luxscale.training.gauge import turn_to_canonical_gauge
 from luxscale.training.latents import solve_latents
@@ -135,6 +136,24 @@ def test_what_no_direction_describes_goes_the_exact_way(begun, near_pays):
     for array, expected in zip(found, exact, strict=True):
         np.testing.assert_array_equal(array, expected)
     assert not solver._is_useful
+
+
+def test_rows_beside_a_sample_without_data_go_the_exact_way(begun, near_pays):
+    data, outputs, near, latents = begun
+    everyone = data.mark_stars()
+    hidden = []
+    for output in outputs:
+        ivar = np.array(output.ivar)
+        ivar[pick_rows(STARS, LATENTS)] = 0
+        ivar[:, pick_rows(ivar.shape[1], LATENTS // 2)] = 0
+        hidden.append(output._replace(ivar=ivar))
+    found, exact = LatentSolver(STARS, 1.0).solve(tuple(hidden), near), solve_latents(hidden, 1.0)
+    np.testing.assert_allclose(found.mean, exact.mean, atol=5e-3)
+    (output,) = (o for o, is_given in zip(hidden, data.informing, strict=True) if is_given)
+    zero = np.zeros_like(output.weights)
+    expected = regress_weights(output, latents, zero, everyone)
+    regressed = WeightSolver().solve(output, latents, zero, everyone)
+    np.testing.assert_allclose(regressed.weights, expected.weights, atol=5e-3)
 
 
 def test_some_stars_go_the_exact_way(begun, near_pays):
