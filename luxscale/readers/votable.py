@@ -19,8 +19,8 @@ import numpy as np
 from luxscale.readers.fitstable import BadFile
 
 _CHUNK = 2**16
-#: Bytes that a row, or the description of all columns, may have.
-_MOST_ROW, _MOST_FIELDS = 4 * 2**20, 2000
+#: Bytes that a row, or a tag or comment, may have; columns; elements within each other.
+_MOST_ROW, _MOST_FIELDS, _MOST_DEPTH = 4 * 2**20, 2000, 100
 
 #: Types of elements; True and False, text and single bits are passed over.
 _TYPES = {
@@ -80,6 +80,7 @@ class _Table:
         self._size = 0
         self._binary: bytearray | None = None
         self._has_flags = False
+        self._depth = self._n_bytes = 0
         self._parser = expat.ParserCreate()
         self._parser.buffer_text = True
         self._parser.StartElementHandler = self._start
@@ -99,6 +100,7 @@ class _Table:
         self._parse(b"", True)
 
     def _parse(self, chunk: bytes, is_end: bool) -> None:
+        self._n_bytes += len(chunk)
         try:
             self._parser.Parse(chunk, is_end)
         except BadFile:
@@ -107,6 +109,9 @@ class _Table:
             if not self.is_complete:
                 what = "damaged or truncated" if is_end else "damaged"
                 raise BadFile(f"{what} VOTable: {error}") from error
+        # what has no end so far, which the parser keeps
+        if self._n_bytes - self._parser.CurrentByteIndex > _MOST_ROW:
+            raise BadFile(f"a VOTable with a tag or comment of more than {_MOST_ROW:,} bytes")
 
     def take_rows(self) -> list[Row]:
         rows, self._rows = self._rows, []
@@ -116,6 +121,9 @@ class _Table:
         raise BadFile("a VOTable that declares entities, which none needs")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth > _MOST_DEPTH:
+            raise BadFile(f"a VOTable of more than {_MOST_DEPTH} elements within each other")
         if self.is_complete:
             return
         tag = name.rpartition(":")[2]
@@ -159,6 +167,7 @@ class _Table:
             raise BadFile(f"a row of more than {_MOST_ROW:,} bytes")
 
     def _end(self, name: str) -> None:
+        self._depth -= 1
         tag = name.rpartition(":")[2]
         if self.is_complete:
             return
@@ -236,6 +245,8 @@ class _Table:
                     field, values.astype(dtype.newbyteorder("=")), is_null
                 )
             at += n_bytes
+        if at == start:
+            raise BadFile("damaged VOTable: rows of 0 bytes")
         return row, at
 
 

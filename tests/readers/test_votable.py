@@ -94,6 +94,14 @@ def test_what_astropy_writes_of_a_real_file(way, packed, tmp_path):
         np.testing.assert_array_equal(spectra.columns[name], expected.columns[name])
 
 
+def test_long_tables_and_texts_are_no_long_tags():
+    text = f"<DESCRIPTION>{'y' * 5_000_000}<![CDATA[{'y' * 5_000_000}]]></DESCRIPTION>"
+    packed = pack([("", 1, np.arange(10_000), 2.0)] * 120)
+    assert len(packed) > 4 * 2**20
+    rows = read(f"{HEAD}{text}<BINARY>{STREAM}{packed}</STREAM></BINARY>{TAIL}")
+    assert [row["flux"].size for row in rows] == [10_000] * 120
+
+
 def test_masked_sources_have_no_name(tmp_path):
     star = MaskedColumn([5, 6], mask=[False, True])
     columns = {"source_id": star, "flux": np.ones((2, 343)), "flux_error": np.ones((2, 343))}
@@ -138,6 +146,13 @@ FIELD = '<FIELD name="x" datatype="{}" arraysize="{}"/>'
         (f"{HEAD}<BINARY>{STREAM}????</STREAM></BINARY>{TAIL}", "damaged VOTable: Only base64"),
         (f"{HEAD}<BINARY>{STREAM}{'/////w==' * 1}</STREAM></BINARY>{TAIL}", "4,294,967,295 elem"),
         (f"{HEAD}<BINARY>{STREAM}{pack(ROWS)[:24]}</STREAM></BINARY>{TAIL}", "ends within a row"),
+        (
+            f"<VOTABLE><TABLE>{FIELD.format('long', 0)}<BINARY>{STREAM}AAAA</STREAM>",
+            "rows of 0 bytes",
+        ),
+        ("<VOTABLE>" * 101, "more than 100 elements within each other"),
+        (f"{HEAD}<!--{'-y' * 2_500_000}", "a tag or comment of more than 4,194,304 bytes"),
+        (f"{HEAD}<FIELD name='{'y' * 5_000_000}", "a tag or comment of more than 4,194,304 bytes"),
         (f"{HEAD}<FITS extnum='1'>", "give the FITS file itself"),
         (HEAD + WRITTEN["binary"], "truncated VOTable"),
         ("<?xml version='1.0' encoding='utfq8'?><a/>", "damaged VOTable: unknown encoding: utfq8"),
