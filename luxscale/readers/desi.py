@@ -140,7 +140,8 @@ def _find_stars(fibers: Table) -> np.ndarray:
         if bits.shape != is_star.shape or bits.dtype.kind not in "iu":
             raise BadFile(f"{name} in FIBERMAP holds no bits")
         found = True
-        is_star |= ((bits.astype(np.int64) & star_bits) if is_program else bits) != 0
+        known = np.where(fibers.find_missing(name), 0, bits.astype(np.int64))
+        is_star |= (known & (star_bits if is_program else -1)) != 0
     if not found:
         raise BadFile(
             "neither MWS_TARGET nor DESI_TARGET in FIBERMAP, by which stars are told; the option "

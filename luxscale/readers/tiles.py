@@ -32,6 +32,8 @@ def read_image_shape(header: Header, most_axes: int) -> tuple[int, ...]:
 def unpack_image(header: Header, rows: Table, shape: tuple[int, ...]) -> np.ndarray:
     """Return an image, or some of its rows, of the rows of the table: of the given shape.
 
+    Whole numbers that are missing (BLANK) are NaN.
+
     Raises
     ------
     BadFile
@@ -47,7 +49,11 @@ def unpack_image(header: Header, rows: Table, shape: tuple[int, ...]) -> np.ndar
     if header["ZCMPTYPE"] == "GZIP_2":  # the bytes of one significance together
         raw = raw.reshape(n_rows, dtype.itemsize, -1).swapaxes(1, 2).ravel()
     values = raw.view(dtype).astype(dtype.newbyteorder("=")).reshape(shape)
-    return scale_values(values, header.get("BSCALE"), header.get("BZERO"))
+    scaled = scale_values(values, header.get("BSCALE"), header.get("BZERO"))
+    blank = header.get("BLANK", header.get("ZBLANK"))
+    if type(blank) is int and dtype.kind in "iu" and (values == blank).any():
+        return np.where(values == blank, np.nan, scaled)
+    return scaled
 
 
 def _find_type(header: Header, rows: Table, shape: tuple[int, ...]) -> np.dtype:
@@ -65,7 +71,10 @@ def _find_type(header: Header, rows: Table, shape: tuple[int, ...]) -> np.dtype:
 
 
 def _unpack_line(packed: bytes, n_bytes: int) -> bytes:
-    unpacked = zlib.decompressobj(_GZIP_BITS).decompress(packed, n_bytes + 1)
+    stream = zlib.decompressobj(_GZIP_BITS)
+    unpacked = stream.decompress(packed, n_bytes + 1)
     if len(unpacked) != n_bytes:
         raise BadFile(f"damaged image: a row of {len(unpacked):,} bytes, expected {n_bytes:,}")
+    if not stream.eof:
+        raise BadFile("damaged image: a row that ends before its checksum")
     return unpacked

@@ -15,6 +15,7 @@ from luxscale.ingest import ingest
 from luxscale.readers import FORMATS, BadFile
 from luxscale.readers import desi as reader
 from luxscale.readers.desi_cameras import compute_resolution
+from luxscale.readers.fitsrows import open_large_fits
 from luxscale.store import open_survey
 
 NAME = "coadd-main-bright-1.fits"
@@ -124,6 +125,18 @@ def test_sky_fibres_and_what_is_no_star_are_put_down(tmp_path):
     ]
     done = ingest("desi", [path], tmp_path / "a.zarr", options={"targets": "all"}, progress=False)
     assert (done.n_new, len(done.quarantined)) == (2, 2)
+
+
+def test_a_target_without_bits_is_no_star(tmp_path):
+    path = build_desi(tmp_path / NAME, objtype=["TGT"] * 4)
+    with fits.open(path, mode="update") as hdus:
+        bits = hdus["FIBERMAP"].columns
+        bits["DESI_TARGET"].null = bits["MWS_TARGET"].null = 999999
+        hdus["FIBERMAP"].data["DESI_TARGET"][1:3] = 999999
+        hdus["FIBERMAP"].data["MWS_TARGET"][1:3] = 999999
+    with open_large_fits(path) as hdus:
+        assert hdus["FIBERMAP"].read_rows(0, 4).find_missing("MWS_TARGET").sum() == 2
+    assert [bool(reason) for reason in read(path).unfit] == [False, True, True, True]
 
 
 def test_a_target_of_several_exposures(tmp_path):

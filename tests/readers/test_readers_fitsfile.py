@@ -7,6 +7,7 @@ import pytest
 from astropy.io import fits
 from fitsfiles import APSTAR, DATA, FILES, SHARED, SPEC, shared
 
+from luxscale.readers import fitsfile
 from luxscale.readers.base import (
     BadFile,
     Header,
@@ -16,6 +17,7 @@ from luxscale.readers.base import (
     read_image,
     read_table,
 )
+from luxscale.readers.fitsrows import open_large_fits
 
 BESIDE = [*SHARED.glob("*/*.fits"), *FILES.glob("*/*.fits*")]
 REAL = [*sorted(DATA.glob("*.fits")), *sorted(p for p in BESIDE if not (DATA / p.name).exists())]
@@ -180,6 +182,42 @@ def test_images_compressed_by_gzip(method, dtype, tmp_path):
         np.testing.assert_array_equal(read_image(hdus, "A"), image)
         np.testing.assert_array_equal(hdus["A"].read_rows(2, 5), image[2:5])
         assert hdus["A"].data.dtype == image.dtype
+
+
+def test_missing_numbers_of_a_compressed_image(tmp_path):
+    image, path = np.array([[1, 2, -5], [3, -5, 4]], "i4"), tmp_path / "packed.fits"
+    packed = fits.CompImageHDU(image, compression_type="GZIP_1", tile_shape=(1, 3), name="A")
+    packed.header["BLANK"] = -5
+    fits.HDUList([fits.PrimaryHDU(), packed]).writeto(path)
+    with open_fits(path) as hdus, fits.open(path) as theirs:
+        np.testing.assert_array_equal(read_image(hdus, "A"), theirs["A"].data)
+        assert np.isnan(hdus["A"].data).sum() == 2
+
+
+def test_a_compressed_row_that_is_cut_off(tmp_path):
+    path = tmp_path / "packed.fits"
+    packed = fits.CompImageHDU(np.zeros((1, 1000), "u1"), compression_type="GZIP_1")
+    fits.HDUList([fits.PrimaryHDU(), packed]).writeto(path)
+    with fits.open(path, disable_image_compression=True) as hdus:
+        start, stored = hdus[1]._data_offset, hdus[1].data["COMPRESSED_DATA"][0].size
+    raw = path.read_bytes()
+    count = np.array(stored, ">i4").tobytes()
+    assert raw[start : start + 4] == count
+    path.write_bytes(raw[:start] + np.array(stored - 4, ">i4").tobytes() + raw[start + 4 :])
+    with open_fits(path) as hdus, pytest.raises(BadFile, match="ends before its checksum"):
+        read_image(hdus, 1)
+
+
+def test_what_is_too_large_is_not_read_whole(tmp_path, monkeypatch):
+    path = tmp_path / "large.fits"
+    small, large = np.zeros(10), np.zeros((50, 1000), "u1")
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(small), fits.ImageHDU(large)]).writeto(path)
+    monkeypatch.setattr(fitsfile, "MOST_BYTES", 20_000)
+    with open_large_fits(path) as hdus:
+        assert hdus[1].data.shape == (10,)
+        assert hdus[2].read_rows(10, 20).shape == (10, 1000)
+        with pytest.raises(BadFile, match="of 50,000 bytes is too large to be read whole"):
+            _ = hdus[2].data
 
 
 def test_images_compressed_otherwise_are_to_be_unpacked(tmp_path):
