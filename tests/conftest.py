@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import dask
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -27,6 +28,10 @@ UNITS = ("K", "dex(cm s-2)", "dex", "dex")
 
 #: Flags of XLA: code is not optimized, and products are of one thread, as every core has a process.
 QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_multi_thread_eigen=false"
+
+# Tests are not timed: beside others an example may take any time.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 #: Objects that are made before the collector looks for garbage among them: Python looks at 700.
 GARBAGE = 20_000

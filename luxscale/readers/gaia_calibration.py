@@ -149,8 +149,11 @@ def _describe_band(given: dict[str, np.ndarray | None], band: str) -> dict[str, 
 
 def _calibrate(table: pd.DataFrame) -> np.ndarray:
     """Return the samples of rows by GaiaXPy: (pixel, row)."""
-    # it prints, and warns of settings of libraries
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    import matplotlib as mpl
+
+    # it prints, warns of settings of libraries, and makes matplotlib write by LaTeX from then on
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    with mpl.rc_context(), warnings.catch_warnings(), quiet:
         warnings.simplefilter("ignore")
         try:
             from gaiaxpy import calibrate

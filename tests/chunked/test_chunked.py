@@ -101,7 +101,7 @@ def stop_after(monkeypatch, number):
     monkeypatch.setattr(folders, "_write_arrays", write_or_stop)
 
 
-@pytest.mark.parametrize("number", [3, 80, 130])
+@pytest.mark.parametrize("number", [3, 60, 100])
 def test_interrupted_anywhere_it_goes_on_bit_for_bit(
     survey, undisturbed, tmp_path, monkeypatch, number
 ):

@@ -334,7 +334,7 @@ def test_a_variable_rewritten_in_other_chunks(stores, small_survey, undisturbed,
         dimension_names=dims,
         overwrite=True,
     )
-    with pytest.raises(InputError, match="made with another survey; choose another path"):
+    with pytest.raises(InputError, match="made with another survey .*kinds of its arrays are not"):
         label(damaged, tmp_path / "c.zarr")
     label(damaged, tmp_path / "new.zarr")
     assert_same(tmp_path / "new.zarr", undisturbed)

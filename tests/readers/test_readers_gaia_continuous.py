@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import subprocess
+import sys
 import warnings
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -28,7 +31,7 @@ def read(path, kind="continuous"):
 
 
 def calibrate(path, capsys):
-    with warnings.catch_warnings():
+    with mpl.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from gaiaxpy import calibrate
 
@@ -181,3 +184,15 @@ def test_correlations_are_the_upper_triangle_by_columns():
         True,
         False,
     ]
+
+
+@needs_gaiaxpy
+def test_reading_leaves_the_settings_of_figures_as_they_are():
+    script = f"""
+import matplotlib as mpl
+from luxscale.readers import FORMATS
+list(FORMATS["gaia-xp-continuous"].read({str(DATA / "XP_CONTINUOUS_RAW.csv")!r}))
+print(mpl.rcParams["text.usetex"])
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("False\n", "")
