@@ -161,6 +161,13 @@ add_label_clip = click.option(
     "--checkpoint",
     help="Write the model so far here every minute and on Ctrl-C, a Zarr store.",
 )
+@click.option(
+    "--unlabelled",
+    type=click.IntRange(1),
+    default=None,
+    help="So many stars without labels take part, with less weight, in recipe curved, the default "
+    "then, or cubic; otherwise they are left out.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a model at --out.")
 @click.option(
     "--chunked",
@@ -191,6 +198,7 @@ def train(
     out: str,
     initial: str | None,
     checkpoint: str | None,
+    unlabelled: int | None,
     chunked: bool,
     cluster: Cluster,
     recipe: str | None,
@@ -236,6 +244,7 @@ def train(
     if chunked:
         refuse_options(("initial", "checkpoint"), "training in memory; this one goes on by itself")
         refuse_options(("nuisance",), "training in memory, which measures errors with them")
+        refuse_options(("unlabelled",), "training in memory")
         from luxscale.cli.chunked import train_chunked
 
         trained = train_chunked(
@@ -264,6 +273,7 @@ def train(
         nuisance=nuisance or None,
         initial=initial,
         checkpoint=checkpoint,
+        unlabelled=unlabelled or 0,
         progress=not quiet,
         **options,
     )

@@ -43,6 +43,7 @@ def train(
     label_clip: float | None = None,
     initial: LuxModel | str | Path | None = None,
     checkpoint: str | Path | None = None,
+    unlabelled: int = 0,
     seed: int = 0,
     progress: bool = True,
     where: str = "survey",
@@ -53,7 +54,7 @@ def train(
     Parameters
     ----------
     survey : Dataset, str or Path
-        Training stars; those without any label are left out.
+        Training stars; those without any label are left out, but for ``unlabelled`` of them.
     latent_dim : int, optional
         Number of latents P; 48 by default, 12 for the curved method. The Cannon has one per label,
         and takes none.
@@ -100,6 +101,10 @@ def train(
         Where the model of the last complete iteration is written every minute and on Ctrl-C, which
         then raises ``luxscale.errors.Interrupted``. It infers as any does, with formal errors. An
         earlier checkpoint that is there is replaced.
+    unlabelled : int
+        So many stars without labels take part, drawn by their names: they help to find the map of
+        spectra where labels are few. Recipes ``"curved"``, which is then taken uncompared if none
+        is named, and ``"cubic"``, sized for all the stars.
     seed : int
         Recorded with the model. The same data gives the same model whatever it is: what is random
         in a method, the start of ``"alternating"``, is drawn the same way each time.
@@ -153,6 +158,7 @@ def train(
     if folds is not None:
         check_whole("folds", folds, 1)
     check_whole("seed", seed, 0)
+    check_whole("unlabelled", unlabelled, 0)
     free = method is None and latent_dim is None and prior is None and not settings
     _check_recipe(recipe, initial, free)
     asked = None
@@ -173,6 +179,7 @@ def train(
         progress=progress,
         checkpoint=checkpoint,
         nuisances=asked,
+        unlabelled=unlabelled,
     )
     if initial is not None:
         request = _inherit(request, initial, method=method, folds=folds, label_clip=label_clip)
@@ -240,6 +247,7 @@ def _inherit(
 def _choose_recipe(survey: xr.Dataset, name: str | None, request: Request) -> Request:
     """Return a request for the recipe of a name, or for that which is best on stars left out."""
     from luxscale.progress import Progress
+    from luxscale.schema.variables import STAR
     from luxscale.training.compare import compare_recipes
     from luxscale.training.fitting import fit_model
     from luxscale.training.recipes import (
@@ -255,6 +263,9 @@ def _choose_recipe(survey: xr.Dataset, name: str | None, request: Request) -> Re
     outputs, where = request.outputs, request.where
     stars = select_labelled(survey, outputs, where)
     sizes = measure_sizes(stars, outputs, where)
+    if request.unlabelled:
+        others = min(request.unlabelled, survey.sizes[STAR] - stars.sizes[STAR])
+        return _take_recipe(request, find_recipe(name or "curved", *sizes, unlabelled=others))
     if name is not None:
         return _take_recipe(request, find_recipe(name, *sizes))
     recipes, reason = list_recipes(*sizes)

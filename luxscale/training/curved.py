@@ -105,6 +105,7 @@ def train_curved(
     _check(data, refine, noise)
     tables = NOISES[noise].load(data, shape)
     state = _resume(start, tables) if start else NOISES[noise].find_start(data, tables, shape)
+    state = dataclasses.replace(state, is_labelled=data.is_labelled)
     first = start.number if start else 0
     last = first + iterations
     history = start.history if start else []
@@ -167,7 +168,8 @@ def _iterate(
     elif number < _PLAIN:
         state = standardise(state)
     else:
-        prior = mixture.fit_mixture(state.z, state.covariance, shape.gaussians)
+        rows = state.labelled
+        prior = mixture.fit_mixture(state.z[rows], state.covariance[rows], shape.gaussians)
         state = learner.begin(dataclasses.replace(state, prior=prior))
     state = maximise(state, tables)
     steps = _STEPS if number else _FIRST_STEPS
@@ -200,7 +202,7 @@ def _refine(
     horizon: int,
     tell: Callable[[str], None],
 ) -> State:
-    """Refine the parameters on some of the stars, of which the state is."""
+    """Refine the parameters on some of the stars, of which the state is: those with labels."""
     if not steps:
         return state
 
@@ -208,8 +210,12 @@ def _refine(
         tell(f"refinement, step {number} of {steps}")
         return True
 
-    sample = refinement.Sample.of(data, tables, rows)
-    return refinement.refine(state, sample, steps=steps, horizon=horizon, watch=watch)
+    known = state.labelled
+    sample = refinement.Sample.of(data, tables, rows[known])
+    refined = refinement.refine(
+        state.take(known), sample, steps=steps, horizon=horizon, watch=watch
+    )
+    return dataclasses.replace(state, fitted=refined.fitted)
 
 
 def _choose_steps(
@@ -222,11 +228,14 @@ def _choose_steps(
 ) -> int:
     """Return how many steps of refinement serve the labels of a fifth of the stars, left out."""
     fold = data.assign_folds(_SHARE_LEFT_OUT)
-    left_out, others = np.flatnonzero(fold == 0), np.flatnonzero(fold != 0)
+    others = np.flatnonzero(fold != 0)
+    left_out = np.intersect1d(state.labelled, np.flatnonzero(fold == 0))
+    part = _refit(state, tables, others, learner)
+    known = part.labelled
     return refinement.choose_steps(
-        part=_refit(state, tables, others, learner),
-        known=refinement.Sample.of(data, tables, others),
-        seen=_take_state(state, left_out),
+        part=part.take(known),
+        known=refinement.Sample.of(data, tables, others[known]),
+        seen=state.take(left_out),
         left_out=refinement.Sample.of(data, tables, left_out),
         horizon=horizon,
         tell=tell,
@@ -236,22 +245,12 @@ def _choose_steps(
 def _refit(state: State, tables: Tables, rows: np.ndarray, learner: Learner) -> State:
     """Go on for a few iterations without the other stars, so that what they taught is forgotten."""
     some = [table.take(rows) for table in tables]
-    part = learner.forget(_take_state(state, rows), some)
+    part = learner.forget(state.take(rows), some)
     for _ in range(learner.fold_iterations):
         part = learner.improve(part, some)
         part = maximise(update_prior(part), some)
         part, _ = expect(part, some, _STEPS, heavy=True)
     return maximise(update_prior(part), some)
-
-
-def _take_state(state: State, rows: np.ndarray) -> State:
-    """Return the state of some of the stars."""
-    return dataclasses.replace(
-        state,
-        z=state.z[rows],
-        covariance=state.covariance[rows],
-        robust_weight=state.robust_weight[rows],
-    )
 
 
 def _describe(data: TrainingData, tables: Tables, state: State, learner: Learner) -> Fit:

@@ -20,6 +20,10 @@ from luxscale.training.tables import Table
 #: Factor on the catalogue's errors of the training labels.
 LABEL_ERROR = 1.2
 
+#: Weight of a star without labels in what is fitted to spectra, where one with labels has 1: with 1
+#: latents turn to what spectra alone need. Of 1,250 giants with labels and 5,000 without.
+UNLABELLED_SHARE = 0.1
+
 
 class NoiseKind(Protocol):
     """How the noise of spectra is taken.
@@ -46,7 +50,10 @@ class Correlated:
 
     def load(self, data: TrainingData, shape: Shape) -> Tables:
         """Return the data of each output."""
-        return [_load_correlated(output, shape) for output in data.outputs]
+        share = None
+        if data.is_labelled is not None:
+            share = np.where(data.is_labelled, 1, UNLABELLED_SHARE)
+        return [_load_correlated(output, shape, share) for output in data.outputs]
 
     def find_start(self, data: TrainingData, tables: Tables, shape: Shape) -> State:
         """Begin with the labels as latents."""
@@ -76,10 +83,10 @@ class Independent:
         return find_linear_start(data, shape)
 
 
-def _load_correlated(output: TrainingOutput, shape: Shape) -> Evidence:
+def _load_correlated(output: TrainingOutput, shape: Shape, share: np.ndarray | None) -> Evidence:
     values, ivar = (array.astype(float) for array in output.read_table())
     if output.is_spectrum:
-        return Spectra(components.find_components(values, ivar, shape.components))
+        return Spectra(components.find_components(values, ivar, shape.components), share)
     if output.is_label:
         ivar = ivar / LABEL_ERROR**2
     return Table(values=values, ivar=ivar, scatter=np.zeros(output.size))

@@ -60,6 +60,9 @@ class State:
         N(0, I) if not there.
     memory : pytree, optional
         What the descent of features that learn goes on from.
+    is_labelled : array, (star,), optional
+        The stars that the prior is fitted to; all if not given. Those without labels may lie where
+        another spectrum looks alike, and a prior that follows them keeps them there.
     """
 
     features: Features
@@ -69,6 +72,25 @@ class State:
     fitted: tuple[Fitted, ...] = ()
     prior: MixturePrior | None = None
     memory: Any = None
+    is_labelled: np.ndarray | None = None
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Positions of the stars that the prior is fitted to."""
+        if self.is_labelled is None:
+            return np.arange(len(self.z))
+        return np.flatnonzero(self.is_labelled)
+
+    def take(self, rows: np.ndarray) -> State:
+        """Return the state of some of the stars."""
+        known = self.is_labelled
+        return dataclasses.replace(
+            self,
+            z=self.z[rows],
+            covariance=self.covariance[rows],
+            robust_weight=self.robust_weight[rows],
+            is_labelled=None if known is None else known[rows],
+        )
 
 
 Tables = Sequence[Evidence]

@@ -42,7 +42,8 @@ def update_prior(state: State) -> State:
     """Fit the mixture to the latents as they are, if there is one."""
     if state.prior is None:
         return state
-    prior = mixture.update_mixture(state.prior, state.z, state.covariance)
+    rows = state.labelled
+    prior = mixture.update_mixture(state.prior, state.z[rows], state.covariance[rows])
     return dataclasses.replace(state, prior=prior)
 
 

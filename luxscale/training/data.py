@@ -222,11 +222,14 @@ class TrainingData:
         Identifiers.
     left_out : tuple of (what, number)
         What of the survey takes no part.
+    is_labelled : array, (star,), optional
+        Which stars have labels, where others take part; all if not given.
     """
 
     outputs: tuple[TrainingOutput, ...]
     stars: np.ndarray
     left_out: tuple[tuple[str, int], ...] = ()
+    is_labelled: np.ndarray | None = None
 
     @property
     def n_stars(self) -> int:

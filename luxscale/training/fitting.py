@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.analysis.tables import format_records
+from luxscale.errors import InputError
 from luxscale.model.jit import check_jax, use_one_blas_thread
 from luxscale.model.lux import LuxModel, Provenance
 from luxscale.model.priors import GaussianPrior
@@ -26,6 +27,7 @@ from luxscale.training.held_out import advise_on_errors, advise_on_latents, desc
 from luxscale.training.initial import Inherited, find_start
 from luxscale.training.methods import Method, complete_settings, pick_method
 from luxscale.training.nuisances import Asked, check_method
+from luxscale.training.recipes import CORRELATED
 from luxscale.training.select import check_size, check_windows, read_stars
 
 
@@ -53,6 +55,8 @@ class Request:
         What it goes on from.
     checkpoint : str or Path, optional
     nuisances : Asked, optional
+    unlabelled : int
+        Stars without labels that take part.
     """
 
     outputs: Sequence[str] | None
@@ -70,6 +74,7 @@ class Request:
     initial: Inherited | None = None
     checkpoint: str | Path | None = None
     nuisances: Asked | None = None
+    unlabelled: int = 0
 
 
 def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
@@ -86,6 +91,11 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
     if request.nuisances is not None:
         check_method(request.method)
     precision = method.choose_prior(request.prior)
+    if request.unlabelled and (settings.get("noise") != CORRELATED or settings["network"]):
+        raise InputError(
+            f"unlabelled={request.unlabelled} is for products of latents with correlated noise; "
+            "leave it out, or choose recipe 'curved' or 'cubic'"
+        )
     check_jax()
     # what is not compiled has small matrices, or few
     with use_one_blas_thread(), Progress("training", enabled=request.progress) as shown:
@@ -119,7 +129,8 @@ def _read(
     """Return the stars that a method can use, and the number of latents."""
     shown.stage("reading stars")
     where = request.where
-    data = read_stars(survey, request.outputs, where, shown, request.label_clip)
+    clip, unlabelled = request.label_clip, request.unlabelled
+    data = read_stars(survey, request.outputs, where, shown, clip, unlabelled)
     latent_dim = method.choose_latent_dim(data, request.latent_dim)
     check_size(data, latent_dim, request.folds, where)
     data = method.select_stars(data, latent_dim, request.folds, where, shown.say)
@@ -150,6 +161,7 @@ def make_record(
         **request.compared,
         **begun,
         **({"label_clip": clip} if math.isfinite(clip) else {}),
+        **({"unlabelled": request.unlabelled} if request.unlabelled else {}),
         "windows": spans,
         **dict(data.left_out),
     }

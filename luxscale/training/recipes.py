@@ -172,12 +172,17 @@ def list_recipes(n_stars: int, n_labels: int, n_pixels: int) -> tuple[list[Recip
     return [*independent, curved, _make_curved("cubic", latents, _CUBIC, n_stars)], ""
 
 
-def find_recipe(name: str, n_stars: int, n_labels: int, n_pixels: int) -> Recipe:
+def find_recipe(
+    name: str, n_stars: int, n_labels: int, n_pixels: int, unlabelled: int = 0
+) -> Recipe:
     """Return the recipe of a name, sized for so many stars.
 
     There are those of `list_recipes`, and one that is not compared: the network, which takes longer
     than products of three (on 8,000 Gaia XP giants 162 s to 64 s of one core, and labels of others
     were no better).
+
+    With so many stars ``unlabelled`` beside, it is sized for all, but for its refinement, which is
+    on labels.
 
     Raises
     ------
@@ -186,6 +191,11 @@ def find_recipe(name: str, n_stars: int, n_labels: int, n_pixels: int) -> Recipe
     """
     if name not in NAMES:
         raise InputError(f"recipe {name!r} is unknown; choose one of {', '.join(NAMES)}")
+    if unlabelled:
+        found = find_recipe(name, n_stars + unlabelled, n_labels, n_pixels)
+        if "refine" in found.settings:
+            found = found._replace_settings(refine=_count_steps(n_stars))
+        return found
     recipes, reason = list_recipes(n_stars, n_labels, n_pixels)
     recipes += [_add_network(recipe) for recipe in recipes if recipe.name == "curved"]
     if name == "mixed" and n_labels and n_pixels:
@@ -302,9 +312,14 @@ def _make_curved(name: str, latents: int, cubic: int, n_stars: int) -> Recipe:
         "network": 0,
         "components": min(_COMPONENTS, max(n_stars // _STARS_PER_COMPONENT, latents)),
         "gaussians": min(_GAUSSIANS, max(n_stars // _STARS_PER_GAUSSIAN, 1)),
-        "refine": _STEPS_PER_1000 * round(n_stars / 1000) if n_stars >= _REFINED_FROM else 0,
+        "refine": _count_steps(n_stars),
     }
     return Recipe(name=name, method="curved", latent_dim=latents, settings=settings)
+
+
+def _count_steps(n_stars: int) -> int:
+    """Return how many steps of refinement so many labelled stars may take."""
+    return _STEPS_PER_1000 * round(n_stars / 1000) if n_stars >= _REFINED_FROM else 0
 
 
 def _add_network(curved: Recipe) -> Recipe:

@@ -17,6 +17,7 @@ from luxscale.errors import InputError
 from luxscale.progress import Progress
 from luxscale.schema.checks import check_structure, check_unique
 from luxscale.schema.outputs import OutputSpec, Role, is_catalog, pick_outputs
+from luxscale.schema.sampling import draw_stars
 from luxscale.schema.standard import standardize_survey
 from luxscale.schema.variables import STAR
 from luxscale.schema.windows import Spans, find_within
@@ -34,6 +35,7 @@ def read_stars(
     where: str,
     shown: Progress,
     clip: float = math.inf,
+    unlabelled: int = 0,
 ) -> TrainingData:
     """Read the stars that have a label, all where none are asked for.
 
@@ -48,26 +50,46 @@ def read_stars(
         Is told what is left out.
     clip : float
         See `load_training`.
+    unlabelled : int
+        Stars without a label that are read, too: at most so many, drawn by their names.
 
     Raises
     ------
     InputError
-        If the survey breaks the contract, or no star has a label.
+        If the survey breaks the contract, no star has a label, or all that are to have none.
     """
     survey = standardize_survey(survey)
     check_structure(survey, where, outputs)
     specs = pick_outputs(survey, outputs, where)
     labels = [s for s in specs if s.role is Role.LABELS]
     left_out: dict[str, int] = {}
+    is_labelled = None
     if labels:
         known, left_out = find_labelled(survey, labels, where)
-        report_left_out(known, left_out["labels_without_errors"], shown)
-        if not known.all():
-            survey = survey.isel({STAR: np.flatnonzero(known)})
+        taken = known
+        if unlabelled:
+            taken = known | _draw_unlabelled(survey[STAR].values, known, unlabelled, where)
+            is_labelled = known[taken]
+            left_out["stars_without_labels"] = int((~taken).sum())
+        report_left_out(taken, left_out["labels_without_errors"], shown)
+        if not taken.all():
+            survey = survey.isel({STAR: np.flatnonzero(taken)})
     check_unique(survey[STAR].values, where)
     data = load_training(survey, specs, where, lambda text: shown.update(0, text), clip)
     left_out |= report_outlying(data, clip, shown)
-    return dataclasses.replace(data, left_out=tuple(left_out.items()))
+    return dataclasses.replace(data, left_out=tuple(left_out.items()), is_labelled=is_labelled)
+
+
+def _draw_unlabelled(stars: np.ndarray, known: np.ndarray, number: int, where: str) -> np.ndarray:
+    """Return which of the stars without labels take part: bool, (star,)."""
+    if known.all():
+        raise InputError(
+            f"{where}: unlabelled={number}, and all its stars have labels; leave unlabelled out"
+        )
+    others = np.flatnonzero(~known)
+    taken = np.zeros(stars.size, bool)
+    taken[others[draw_stars(stars[others], number)]] = True
+    return taken
 
 
 def report_outlying(data: TrainingData, clip: float, shown: Progress) -> dict[str, int]:

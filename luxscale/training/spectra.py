@@ -21,9 +21,12 @@ class Spectra:
     Parameters
     ----------
     components : Components
+    share : array, (star,), optional
+        Weight of each star in what is fitted; 1 if not given.
     """
 
     components: Components
+    share: np.ndarray | None = None
 
     @property
     def has_gaps(self) -> np.ndarray:
@@ -34,7 +37,8 @@ class Spectra:
 
     def take(self, rows: np.ndarray) -> Spectra:
         """Return the data of some of the stars."""
-        return Spectra(self.components.take(rows))
+        share = None if self.share is None else self.share[rows]
+        return Spectra(self.components.take(rows), share)
 
     def standardise(self) -> np.ndarray:
         """Return the components weighted by the noise level of their stars: (star, component)."""
@@ -46,8 +50,11 @@ class Spectra:
         """Return the weights of the stars in the sum of each bin of noise level: (star, bin)."""
         n = len(robust_weight)
         weights = np.zeros((n, len(self.components.bin_level)))
-        weights[np.arange(n), self.components.bins] = robust_weight
+        weights[np.arange(n), self.components.bins] = self._weigh(robust_weight)
         return weights
+
+    def _weigh(self, robust_weight: np.ndarray) -> np.ndarray:
+        return robust_weight if self.share is None else self.share * robust_weight
 
     def fit(
         self,
@@ -63,16 +70,18 @@ class Spectra:
             noise = old.noise
             values, filled = component_noise.complete(data, noise, first @ old.weights.T)
         n_bins, d = len(data.bin_level), values.shape[1]
+        weight = self._weigh(robust_weight)
         right = np.zeros((n_bins, first.shape[1], d))
         square = np.zeros((n_bins, d, d))
         for i in range(n_bins):
             rows = data.bins == i
-            g = robust_weight[rows, None]
+            g = weight[rows, None]
             right[i] = (g * first[rows]).T @ values[rows]
             square[i] = (g * values[rows]).T @ values[rows]
         if filled is not None:
-            np.add.at(square, data.bins[data.gaps.rows], filled)
-        count = np.bincount(data.bins, minlength=n_bins).astype(float)
+            share = self._weigh(np.ones(len(values)))[data.gaps.rows]
+            np.add.at(square, data.bins[data.gaps.rows], share[:, None, None] * filled)
+        count = np.bincount(data.bins, self.share, minlength=n_bins).astype(float)
         sums = component_noise.Sums(normal=squares, right=right, square=square, count=count)
         weights, noise = component_noise.maximise(sums, data.bin_level, noise)
         return Fitted(weights=weights, noise=noise)
