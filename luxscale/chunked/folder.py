@@ -203,8 +203,8 @@ class Folder:
             item, error = min(failed.items(), key=lambda pair: pair[0].index)
             raise RunError(
                 f"{self.plan.where}: {len(failed)} of {len(items)} parts of the training could not "
-                f"be done ({title}); part {item.index}: {describe_error(error)}. All others are "
-                "kept: fix the cause and run the same command again"
+                f"be done ({title}); part {item.index}: {describe_error(error).rstrip('.')}. All "
+                "others are kept: fix the cause and run the same command again"
             ) from error
 
     def drop(self, *stages: str) -> None:

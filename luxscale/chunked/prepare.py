@@ -135,7 +135,7 @@ def prepare(
         bounds=cut_regions(rows, chunk, round_to_chunks(region_stars, chunk)),
         identity=(),
     )
-    identity = _identify(opened[variables], survey, labels, request, selection, plan)
+    identity = _identify(opened[variables], survey, request, selection, rows, plan)
     return Prepared(
         plan=dataclasses.replace(plan, identity=tuple(identity.items())),
         request=request,
@@ -186,9 +186,9 @@ def _get_chunk(survey: str, variables: Sequence[str]) -> int:
 def _identify(
     opened: xr.Dataset,
     survey: str,
-    labels: Sequence[OutputSpec],
     request: Request,
     selection: Selection,
+    rows: np.ndarray,
     plan: Plan,
 ) -> dict[str, str]:
     """Return what a folder must agree on to be continued."""
@@ -210,6 +210,7 @@ def _identify(
         "data": marks.hexdigest(),
         "outputs": json.dumps([spec.name for spec in plan.outputs]),
         "stars": selection.text,
-        "settings": json.dumps(settings, sort_keys=True, default=str),
+        "rows": hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest(),
+        **{name: json.dumps(value, default=str) for name, value in settings.items()},
         "regions": json.dumps(plan.bounds),
     }

@@ -10,10 +10,13 @@ import xarray as xr
 
 from luxscale.chunked.folder import Found, load_step
 from luxscale.chunked.plan import Plan, Region, split
+from luxscale.errors import InputError
+from luxscale.runs.executors import describe_error
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.standard import standardize_survey
 from luxscale.schema.variables import STAR
 from luxscale.store import chunks
+from luxscale.store.damage import is_outage
 from luxscale.store.fills import open_exactly
 from luxscale.training.data import Arrays, Spread, TrainingData, TrainingOutput
 from luxscale.training.load import load_spectra, read_units
@@ -66,12 +69,35 @@ class Place:
             kept, chunk = self._last.get(name, (-1, np.empty(0)))
             if kept != number:
                 self._last.pop(name, None)
-                chunk = self.survey[name].variable[number * size : (number + 1) * size].values
+                chunk = self._read_chunk(name, number)
                 self._last[name] = (number, chunk)
             within = rows[numbers == number] - number * size
             is_whole = within.size == len(chunk)
             parts.append(chunk if is_whole else chunk[within])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _read_chunk(self, name: str, number: int) -> np.ndarray:
+        """Return a chunk of a variable.
+
+        Raises
+        ------
+        InputError
+            If it is damaged or missing.
+        """
+        variable = self.survey[name].variable
+        start = number * self._plan.chunk
+        stop = min(start + self._plan.chunk, variable.shape[0])
+        try:
+            values: np.ndarray = variable[start:stop].values
+        except Exception as error:  # codecs raise what they like
+            if is_outage(error):
+                raise
+            raise InputError(
+                f"{self._plan.where}: {name!r} of stars {start} to {stop} (chunk {number}) cannot "
+                f"be read: {describe_error(error).rstrip('.')}; repair it, or train on other stars "
+                "(stars, on the command line --stars)"
+            ) from error
+        return values
 
 
 @functools.lru_cache(maxsize=1)

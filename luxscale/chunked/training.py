@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from luxscale.model.jit import check_jax, use_one_blas_thread
 from luxscale.model.lux import LuxModel
 from luxscale.progress import Progress
 from luxscale.runs.job import Runner
-from luxscale.runs.target import check_place
+from luxscale.runs.target import check_place, list_changed
 from luxscale.schema.attributes import pack_attribute
 from luxscale.training.calibrate import put_misfit
 from luxscale.training.data import Trained
@@ -35,6 +35,31 @@ from luxscale.training.select import check_windows, report_left_out, report_outl
 
 #: Value of the attribute ``format`` of a folder.
 FORMAT = "luxscale-training"
+
+#: Checksums of an identity in words; all but the first follow from others too.
+_IN_WORDS = {
+    "survey": "survey (its stars, grids or layout are not what they were)",
+    "data": "state of the survey (chunks of its data are not what they were)",
+    "rows": "choice of stars (others of them are selected, or have labels, than were)",
+    "regions": "division into regions (region_stars, on the command line --region-stars)",
+}
+_FOLLOWING = ("data", "rows", "regions")
+
+
+def describe_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Say in what a training is another than that which a folder holds: causes, if there are any.
+
+    Parameters
+    ----------
+    before, now : mapping of str to str
+        What the folder is of, and what the training is of.
+    """
+    changed = list_changed(before, now)
+    told = [name for name in changed if name not in _FOLLOWING] or changed[:1]
+    return [
+        _IN_WORDS.get(name, f"{name} ({before.get(name) or 'all'}, now {now.get(name) or 'all'})")
+        for name in told
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +93,7 @@ class Training:
             kind="training",
             store_format=FORMAT,
             identity=dict(self.prepared.plan.identity),
+            describe_changes=describe_changes,
         )
 
     def create(self) -> tuple[()]:

@@ -45,7 +45,9 @@ _NAMES = {"dataset", "partition_info.csv", _PROPERTIES}
 
 
 def is_hats(path: Path) -> bool:
-    """Return whether a directory holds what `write_hats` writes, and nothing else."""
+    """Return whether a path is a directory of what `write_hats` writes, and of nothing else."""
+    if not path.is_dir():
+        return False
     names = {entry.name for entry in path.iterdir()}
     if _COLLECTION not in names:
         return names == _NAMES

@@ -112,7 +112,7 @@ def read_azure_access() -> dict[str, Any]:
     InputError
         If there is none: a URL names the container alone.
     """
-    names = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_ACCOUNT_NAME", "AZURE_STORAGE_CONNECTION_STRING")
+    names = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_ACCOUNT_NAME")
     if not any(os.environ.get(name) for name in names):
         raise InputError(f"there is no account of Azure's storage; {_AZURE_SETTINGS}")
     return {}

@@ -45,9 +45,23 @@ def train(survey, out, **options):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(survey, tmp_path_factory):
-    """The model that is trained in this process, in one go."""
-    return train(survey, tmp_path_factory.mktemp("undisturbed") / "model.zarr")
+def whole_run(survey, tmp_path_factory):
+    """The model that is trained in this process, in one go, and how many parts that writes."""
+    write, parts = folders._write_arrays, []
+
+    def write_and_count(target, found):
+        parts.append(target)
+        write(target, found)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folders, "_write_arrays", write_and_count)
+        model = train(survey, tmp_path_factory.mktemp("undisturbed") / "model.zarr")
+    return model, len(parts)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(whole_run):
+    return whole_run[0]
 
 
 def assert_same(one, other):
@@ -101,11 +115,12 @@ def stop_after(monkeypatch, number):
     monkeypatch.setattr(folders, "_write_arrays", write_or_stop)
 
 
-@pytest.mark.parametrize("number", [3, 60, 100])
+@pytest.mark.parametrize("share", [0.03, 0.6, 0.98])
 def test_interrupted_anywhere_it_goes_on_bit_for_bit(
-    survey, undisturbed, tmp_path, monkeypatch, number
+    survey, whole_run, tmp_path, monkeypatch, share
 ):
-    stop_after(monkeypatch, number)
+    undisturbed, n_parts = whole_run
+    stop_after(monkeypatch, int(share * n_parts))
     with pytest.raises(Interrupted, match="the same command goes on"):
         train(survey, tmp_path / "m.zarr")
     monkeypatch.undo()
@@ -165,8 +180,44 @@ def test_work_of_another_training_is_refused(survey, tmp_path, monkeypatch):
     with pytest.raises(Interrupted):
         train(survey, tmp_path / "m.zarr")
     monkeypatch.undo()
-    with pytest.raises(InputError, match="a training made with another settings"):
-        train(survey, tmp_path / "m.zarr", iterations=7)
+    for options, message in (
+        ({"iterations": 7}, r"made with another iterations \(3, now 7\); choose"),
+        ({"seed": 1, "folds": 3}, r"another folds \(2, now 3\) and seed \(0, now 1\); choose"),
+        ({"stars": "0:200"}, r"made with another stars \(all, now 0:200\); choose"),
+        ({"region_stars": 64}, r"another division into regions \(region_stars"),
+    ):
+        with pytest.raises(InputError, match=message):
+            train(survey, tmp_path / "m.zarr", **options)
+
+
+def test_work_on_data_that_were_others_is_refused(survey, tmp_path, monkeypatch):
+    copy, out = tmp_path / "s.zarr", tmp_path / "m.zarr"
+    shutil.copytree(survey, copy)
+    stop_after(monkeypatch, 3)
+    with pytest.raises(Interrupted):
+        train(copy, out, condition="snr > 0")
+    monkeypatch.undo()
+    group = store.open_group(copy, "r+")
+    snr = group["snr"][3]
+    group["snr"][3] = 0.0
+    with pytest.raises(InputError, match="another choice of stars"):
+        train(copy, out, condition="snr > 0")
+    group["snr"][3] = snr
+    group["flux"][7] = 1.0
+    with pytest.raises(InputError, match="another state of the survey"):
+        train(copy, out, condition="snr > 0")
+
+
+@pytest.mark.parametrize("damage", [b"no chunk", None])
+def test_damaged_chunks_are_named(survey, tmp_path, damage):
+    copy = tmp_path / "s.zarr"
+    shutil.copytree(survey, copy)
+    chunk = copy / "flux" / "c" / "3" / "0"
+    chunk.unlink()
+    if damage:
+        chunk.write_bytes(damage)
+    with pytest.raises(RunError, match=r"'flux' of stars 96 to 128 \(chunk 3\) cannot be read"):
+        train(copy, tmp_path / "m.zarr")
 
 
 def test_damaged_values_are_named(survey, tmp_path):

@@ -397,12 +397,16 @@ def test_an_interrupted_export_leaves_what_was_there(
         ("nowhere/c.fits", "there is no directory"),
         ("taken.fits", "something other"),
         ("taken.parquet", "something other"),
+        ("collected.parquet", "something other"),
     ],
 )
 def test_paths_that_are_refused(catalog, tmp_path, name, message):
     (tmp_path / "taken.fits").mkdir()
     (tmp_path / "taken.parquet").mkdir()
     (tmp_path / "taken.parquet" / "zarr.json").write_text("{}")
+    (tmp_path / "collected.parquet").mkdir()
+    for file in ("collection.properties", "notes"):
+        (tmp_path / "collected.parquet" / file).write_text("of another")
     with pytest.raises(lux.InputError, match=message):
         export(catalog, tmp_path / name, overwrite=True)
     with pytest.raises(lux.InputError, match="local"):

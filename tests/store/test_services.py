@@ -103,6 +103,13 @@ def azure(tmp_path, no_account):
         process.wait()
 
 
+def test_a_connection_string_which_nothing_reads_is_no_account(no_account):
+    no_account.setenv("AZURE_STORAGE_CONNECTION_STRING", f"AccountName={ACCOUNT};AccountKey={KEY}")
+    with pytest.raises(InputError, match="set AZURE_STORAGE_ACCOUNT_NAME") as refused:
+        store.open_survey("az://lux/s.zarr")
+    assert KEY not in str(refused.value)
+
+
 @pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.timeout(600)
