@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ _MOST_DEGREE = 10
 SYNTAX = "continuum:DEGREE[:WIDTH], velocity:WIDTHkm/s, resolution:WIDTH:POWER, TEMPLATES.npz"
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+#: What loading templates raises where a file is empty, damaged or has one array without a name.
+_LOAD_ERRORS = (OSError, EOFError, TypeError, ValueError, BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,13 +167,21 @@ def read_nuisances(given: str | Path | Sequence[str | Path], grid: np.ndarray) -
     if not found:
         raise InputError(f"nuisance is empty; write {SYNTAX}, or leave it out")
     made = Nuisances(**found)
-    taken = {v.name for v in CATALOG} | {*made.names[: -len(made.templates) or None]}
-    for name in made.templates:
-        if name in taken or f"{name}_err" in taken:
+    _check_names(made)
+    return made
+
+
+def _check_names(nuisances: Nuisances) -> None:
+    """Refuse templates by whose names a catalogue would have two variables of one name."""
+    of_catalog = {v.name for v in CATALOG}
+    n_others = len(nuisances.names) - len(nuisances.templates)
+    errors = {f"{name}_err" for name in nuisances.names}
+    taken = of_catalog | errors | {*nuisances.names[:n_others]}
+    for name in nuisances.templates:
+        if name in taken or f"{name}_err" in of_catalog:
             raise InputError(
                 f"template {name!r} has the name of another variable of a catalogue; rename it"
             )
-    return made
 
 
 def _split(given: str | Path | Sequence[str | Path]) -> list[str]:
@@ -232,7 +244,7 @@ def _read_templates(path: str, grid: np.ndarray) -> tuple[tuple[str, ...], np.nd
             arrays = {name: held[name] for name in held.files}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file of templates") from None
-    except (OSError, ValueError, BadZipFile) as error:
+    except _LOAD_ERRORS as error:
         raise InputError(f"{path}: no templates can be read of it ({error})") from error
     wavelength = arrays.pop("wavelength", None)
     if wavelength is None or not arrays:

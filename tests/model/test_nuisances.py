@@ -1,5 +1,7 @@
 """How nuisances are written, what is refused, and that a model's file holds them."""
 
+import io
+
 import numpy as np
 import pytest
 from distorted import GRID, N_PIXELS, make_model
@@ -80,6 +82,10 @@ def test_what_is_written_otherwise_is_refused(text, message):
         ({"wavelength": GRID, "sky": 0 * PATTERN}, "template 'sky' is 0 everywhere"),
         ({"wavelength": GRID, "sky 1": PATTERN}, "template 'sky 1': call it by letters"),
         ({"wavelength": GRID, "chi2": PATTERN}, "template 'chi2' has the name of another"),
+        (
+            {"wavelength": GRID, "sky": PATTERN, "sky_err": PATTERN},
+            "template 'sky_err' has the name of another",
+        ),
         ({"wavelength": GRID, "sky": np.array([{}] * N_PIXELS)}, "no templates can be read"),
     ],
 )
@@ -88,11 +94,41 @@ def test_templates_that_are_none_are_named(write, arrays, message):
         read_nuisances(write(**arrays), GRID)
 
 
-def test_a_file_that_is_no_npz_is_named(tmp_path):
+def pack_array(array):
+    held = io.BytesIO()
+    np.save(held, array)
+    return held.getvalue()
+
+
+def write_damaged(path):
+    np.savez_compressed(path, wavelength=GRID, sky=np.random.default_rng(0).random(N_PIXELS))
+    raw = bytearray(path.read_bytes())
+    data = raw.index(b"sky.npy") + 40
+    raw[data : data + 60] = b"\x07" * 60
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "write_file",
+    [
+        lambda path: path.write_text("sky"),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(pack_array(PATTERN)),
+        write_damaged,
+    ],
+)
+def test_a_file_that_is_no_npz_is_named(write_file, tmp_path):
     path = tmp_path / "t.npz"
-    path.write_text("sky")
+    write_file(path)
     with pytest.raises(InputError, match=r"t\.npz: no templates can be read"):
         read_nuisances(path, GRID)
+
+
+def test_a_template_that_has_the_name_of_a_nuisance_error(write):
+    path = write(wavelength=GRID, velocity_err=PATTERN)
+    assert read_nuisances(path, GRID).names == ("velocity_err",)
+    with pytest.raises(InputError, match="template 'velocity_err' has the name of another"):
+        read_nuisances([path, "velocity:5"], GRID)
 
 
 def test_a_model_keeps_them(tmp_path):
