@@ -92,7 +92,8 @@ def sample_bands(bands: dict[str, BandRows]) -> tuple[np.ndarray, np.ndarray]:
     for name, rows in bands.items():
         # both bands are merged in the range where they overlap
         samples = find_samples(name, alone=len(bands) == 1)
-        flux = flux + rows.coefficients @ samples.T
+        # BLAS would sum a row in an order that depends on how many there are
+        flux = flux + np.einsum("rc,pc->rp", rows.coefficients, samples)
         variance = variance + _compute_variance(rows, samples)
     return flux, np.sqrt(variance)
 

@@ -186,6 +186,23 @@ def test_correlations_are_the_upper_triangle_by_columns():
     ]
 
 
+def test_samples_of_a_source_do_not_depend_on_those_beside_it(monkeypatch):
+    rng = np.random.default_rng(0)
+    samples = rng.standard_normal((343, 55))
+    monkeypatch.setattr(calibration, "find_samples", lambda band, alone: samples)
+    rows = calibration.BandRows(
+        rng.standard_normal((300, 55)),
+        rng.random((300, 55)),
+        0.01 * rng.standard_normal((300, calibration.N_CORRELATIONS)),
+    )
+    together = calibration.sample_bands({"bp": rows})
+    for part in (slice(0, 1), slice(5, 12), slice(60, 200)):
+        some = (rows.coefficients[part], rows.errors[part], rows.correlations[part])
+        alone = calibration.sample_bands({"bp": calibration.BandRows(*some)})
+        for found, of_all in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(found, of_all[part])
+
+
 @needs_gaiaxpy
 def test_reading_leaves_the_settings_of_figures_as_they_are():
     script = f"""
