@@ -24,7 +24,7 @@ from luxscale.store.chunks import get_chunk_rows
 #: Attribute of a catalogue whose survey has grown: how many stars it had at first, and each time.
 GROWN = "grown"
 
-#: What to do where a newer model is to label all stars of a catalogue.
+#: What to do where a newer model, or other settings, are to label all stars of a catalogue.
 _ANEW = "to replace its labels, relabel=True, on the command line --relabel"
 
 
@@ -53,7 +53,7 @@ def describe_changes(plan: Plan, before: Mapping[str, str], now: Mapping[str, st
         elif name == "model":
             described.append(f"{name} ({_ANEW})")
         else:
-            described.append(f"{name} ({before.get(name)}, now {now.get(name)})")
+            described.append(f"{name} ({before.get(name)}, now {now.get(name)}; {_ANEW})")
     return described
 
 
