@@ -79,7 +79,7 @@ class _Table:
         self._text: list[str] | None = None  # of the cell or stream that is being read
         self._size = 0
         self._binary: bytearray | None = None
-        self._has_flags = False
+        self._has_flags = self._is_in_field = False
         self._depth = self._n_bytes = 0
         self._parser = expat.ParserCreate()
         self._parser.buffer_text = True
@@ -129,7 +129,8 @@ class _Table:
         tag = name.rpartition(":")[2]
         if tag == "FIELD":
             self._add_field(attributes)
-        elif tag == "VALUES" and self.fields and "null" in attributes:
+            self._is_in_field = True
+        elif tag == "VALUES" and self._is_in_field and "null" in attributes:
             self.fields[-1].null = attributes["null"]
         elif tag == "TR":
             self._cells, self._size = [], 0
@@ -182,6 +183,8 @@ class _Table:
             if self._binary:
                 raise BadFile("truncated: a VOTable that ends within a row")
             self._text = None
+        elif tag == "FIELD":
+            self._is_in_field = False
         elif tag == "TABLE":
             self.is_complete = True
 

@@ -74,6 +74,13 @@ def test_what_is_missing():
     assert row["source_id"].size == 0 and row["flux"].tolist() == [1] and np.isnan(row["ra"])
 
 
+def test_what_stands_for_a_missing_parameter_is_of_no_column():
+    parameter = '<PARAM name="x" datatype="double" value="1"><VALUES null="217.5"/></PARAM>'
+    head = HEAD.replace("<DATA>", f"{parameter}<DATA>")
+    first, _ = read(head + WRITTEN["tabledata"] + TAIL)
+    assert first["ra"].tolist() == [217.5]
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("packed", [False, True])
 def test_what_astropy_writes_of_a_real_file(way, packed, tmp_path):
