@@ -81,14 +81,14 @@ class Hdu:
         BadFile
             If the file does not hold it, or it is more than `MOST_BYTES`.
         """
-        n_bytes = self._end - self._data
-        if n_bytes > MOST_BYTES:
-            raise BadFile(f"HDU {self.name!r} of {n_bytes:,} bytes is too large to be read whole")
         if self._end > len(self._raw):
             raise BadFile(
                 f"truncated: HDU {self.name!r} should end at byte {self._end:,} of "
                 f"{len(self._raw):,}"
             )
+        n_bytes = self._end - self._data
+        if n_bytes > MOST_BYTES:
+            raise BadFile(f"HDU {self.name!r} of {n_bytes:,} bytes is too large to be read whole")
         if self._is_plain:
             return self._convert_pixels(self._raw[self._data : self._end], self.shape)
         padded = self._raw[self._start : self.end]  # astropy looks for the padding
