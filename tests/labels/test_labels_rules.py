@@ -149,7 +149,7 @@ ROW = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(ROW, min_size=1, max_size=12))
 def test_every_row_and_every_value_is_accounted_for(rows, tmp_path_factory):
     name, sn, t, err, flag = (list(c) for c in zip(*rows, strict=True))

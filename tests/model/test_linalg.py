@@ -14,7 +14,7 @@ from luxscale.model import linalg
 from luxscale.model.jit import compile_program
 
 WHOLE = st.integers(-1000, 1000).map(float)  # products of whole numbers are exact in float32
-FEW = settings(max_examples=25, deadline=None)  # the first call with a shape compiles
+FEW = settings(max_examples=25)
 
 # a program each, where step by step every operation would be compiled for itself
 normal_equations, pack, pack_symmetric, quadratic_form, solve, square = (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from luxscale.model.noise import DiagonalNoise
 
-FEW = settings(max_examples=25, deadline=None)  # the first call with a shape compiles
+FEW = settings(max_examples=25)
 
 
 @FEW

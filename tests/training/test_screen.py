@@ -44,7 +44,7 @@ def test_ordinary_labels_are_kept(small_survey):
     number=st.floats(allow_nan=False, allow_infinity=False, width=64),
     share=st.sampled_from([0.01, 0.03]),
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_what_is_left_lies_within_the_clip(_small_survey, number, share):
     """Whatever some labels are replaced by: they are found, or lie among the others."""
     assume(not is_sentinel(np.array(number), EVERY_SENTINEL))  # refused
