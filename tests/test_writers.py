@@ -82,6 +82,11 @@ def train(stores, out, **how):
     run("train", survey, "--out", out, *sizes, *_flags(**how))
 
 
+def train_chunked(stores, out, *options):
+    sizes = ["--latent-dim", 2, "--iterations", 1, "--folds", 1, "--quiet"]
+    run("train", stores / "survey.zarr", "--out", out, "--chunked", *sizes, *options)
+
+
 def plot(stores, out, **how):
     run("plot", stores / "survey.zarr", "--row", 0, "--out", out, *_flags(**how))
 
@@ -148,6 +153,10 @@ def log_crossval(stores, out):
     cross_validate(stores, stores / "crossval.zarr", "--log", out)
 
 
+def log_train(stores, out):
+    train_chunked(stores, stores / "chunked.zarr", "--overwrite", "--workers", 0, "--log", out)
+
+
 #: Writers that replace what they wrote when told to, by command and parameter, or by function.
 REPLACING = {
     "write_dataset": (write_dataset, "out.zarr"),
@@ -181,6 +190,7 @@ RENEWING = {
     "ingest log": (log_ingest, "out.jsonl"),
     "label log": (log_label, "out.jsonl"),
     "crossval log": (log_crossval, "out.jsonl"),
+    "train log": (log_train, "out.jsonl"),
 }
 
 #: Dask's report of a run; earlier ones are replaced.
@@ -188,6 +198,7 @@ REPORTED = {
     "label performance_report": label,
     "ingest performance_report": ingest,
     "crossval performance_report": cross_validate,
+    "train performance_report": train_chunked,
 }
 
 WRITERS = {**REPLACING, **{name: found[:2] for name, found in RESUMING.items()}, **RENEWING}
@@ -208,6 +219,7 @@ KINDS = {
 NOT_WRITTEN = (
     *("survey", "catalog", "model", "truth", "data", "path", "inputs", "files", "files_from"),
     *("other",),  # of validate, a survey or a catalogue
+    *("nuisance",),  # of train, with files of templates
     *("labels", "initial", "stars", "where", "numbers", "topic", "windows", "span", "outputs"),
     *("output", "columns", "format", "labels_format", "file_format", "label_names"),
     *("labels_setting", "options", "bad", "chips", "continuum_pixels", "grid", "given", "adapt"),
