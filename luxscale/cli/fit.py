@@ -229,7 +229,6 @@ def train(
     from luxscale.training import train as fit
 
     store.claim_place(out, FORMAT, overwrite=overwrite)
-    settings = {name: value for name, value in given.items() if value is not None}
     options: dict[str, Any] = {
         "recipe": recipe,
         "outputs": outputs or None,
@@ -239,12 +238,10 @@ def train(
         "folds": folds,
         "label_clip": label_clip,
         "where": survey,
-        **settings,
+        **{name: value for name, value in given.items() if value is not None},
     }
     if chunked:
-        refuse_options(("initial", "checkpoint"), "training in memory; this one goes on by itself")
-        refuse_options(("nuisance",), "training in memory, which measures errors with them")
-        refuse_options(("unlabelled",), "training in memory")
+        _refuse_options_in_memory()
         from luxscale.cli.chunked import train_chunked
 
         trained = train_chunked(
@@ -263,8 +260,7 @@ def train(
             _show_model(trained, out, as_json)
         return
     refuse_options(("region_stars", "dry_run", "log"), "--chunked", cluster.given)
-    if checkpoint and store.make_absolute(checkpoint) == store.make_absolute(out):
-        raise click.UsageError("--checkpoint is --out; choose another path for the checkpoint")
+    _check_checkpoint(checkpoint, out)
     found = store.open_survey(survey, check="structure", outputs=outputs or None)
     opened = select_stars(found, selection, survey)
     trained = fit(
@@ -279,6 +275,20 @@ def train(
     )
     trained.save(out, overwrite=overwrite)
     _show_model(trained, out, as_json)
+
+
+def _refuse_options_in_memory() -> None:
+    """Refuse, for training over chunks, the options that only training in memory has."""
+    refuse_options(("initial", "checkpoint"), "training in memory; this one goes on by itself")
+    refuse_options(("nuisance",), "training in memory, which measures errors with them")
+    refuse_options(("unlabelled",), "training in memory")
+
+
+def _check_checkpoint(checkpoint: str | None, out: str) -> None:
+    from luxscale import store
+
+    if checkpoint and store.make_absolute(checkpoint) == store.make_absolute(out):
+        raise click.UsageError("--checkpoint is --out; choose another path for the checkpoint")
 
 
 def _show_model(trained: LuxModel, out: str, as_json: bool) -> None:
