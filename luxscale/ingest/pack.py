@@ -63,7 +63,7 @@ def write_layout(session: Session, layout: Layout) -> None:
         _create_spectra(group, session, total, grid)
     paths = np.array(ledger.read_files(session), object)
     columns = {STAR: layout.star, SOURCE: paths[layout.file], **layout.columns}
-    for name, array in group.arrays():
+    for name, array in store.list_arrays(group):
         if getattr(array.metadata, "dimension_names", None) == (STAR,):
             columns.setdefault(name, None)  # of earlier sessions alone
     for name, values in columns.items():

@@ -34,6 +34,7 @@ from luxscale.store import objects
 from luxscale.store.arrays import (
     CHUNK,
     get_star_chunk,
+    list_arrays,
     locate,
     make_absolute,
     make_codecs,
@@ -75,6 +76,7 @@ __all__ = [
     "is_occupied",
     "is_outage",
     "is_store",
+    "list_arrays",
     "locate",
     "make_absolute",
     "make_codecs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,6 +85,17 @@ def open_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     found = group[name]
     assert isinstance(found, zarr.Array)
     return found.with_config({"write_empty_chunks": True})
+
+
+def list_arrays(group: zarr.Group) -> list[tuple[str, zarr.Array[Any]]]:
+    """Return the arrays of a group, by name.
+
+    A process that is killed while it writes metadata leaves a part of them, which is no array.
+    """
+    with warnings.catch_warnings():
+        left_over = r"Object at .*\.partial is not recognized"
+        warnings.filterwarnings("ignore", left_over, UserWarning)
+        return list(group.arrays())
 
 
 def get_star_chunk(dataset: xr.Dataset) -> int:

@@ -19,7 +19,7 @@ from luxscale.errors import InputError
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.variables import STAR
 from luxscale.store import objects
-from luxscale.store.arrays import open_array, open_group
+from luxscale.store.arrays import list_arrays, open_array, open_group
 from luxscale.store.chunks import get_chunk_rows
 
 #: Chunks that are read at once in search of damage.
@@ -138,7 +138,7 @@ def find_damage(group: zarr.Group, names: Iterable[str]) -> Iterator[Damage]:
 def list_filled(group: zarr.Group) -> list[str]:
     """Return the arrays of a catalogue that its regions fill."""
     filled = []
-    for name, array in group.arrays():
+    for name, array in list_arrays(group):
         dims = getattr(array.metadata, "dimension_names", None)
         if dims and dims[0] == STAR and name != STAR:
             filled.append(name)
@@ -161,7 +161,7 @@ def locate_damage(path: str | Path) -> Iterator[None]:
         if is_outage(error):
             raise
         group = open_group(path, "r")
-        names = [name for name, array in group.arrays() if array.ndim]
+        names = [name for name, array in list_arrays(group) if array.ndim]
         found = next(find_damage(group, names), None)
         if found is None:
             raise

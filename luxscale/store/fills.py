@@ -9,6 +9,7 @@ import zarr
 
 from luxscale.errors import InputError
 from luxscale.schema.variables import STAR
+from luxscale.store.arrays import list_arrays
 
 #: Attribute of a Dataset of which some arrays have more stars than others: the most.
 GROWING = "growing"
@@ -55,7 +56,7 @@ def _open_common(place: Any, **options: Any) -> xr.Dataset:
 def _read_star_sizes(place: Any) -> dict[str, int]:
     """Return how many stars each array has."""
     sizes: dict[str, int] = {}
-    for name, array in zarr.open_group(place, mode="r").arrays():
+    for name, array in list_arrays(zarr.open_group(place, mode="r")):
         dims: Any = getattr(array.metadata, "dimension_names", None)
         dims = dims or array.attrs.get("_ARRAY_DIMENSIONS")
         if dims and dims[0] == STAR:

@@ -1,6 +1,7 @@
 """Arrays are laid out in chunks of stars."""
 
 import pytest
+import zarr
 
 import luxscale as lux
 from luxscale import store
@@ -20,3 +21,13 @@ def test_a_path_without_a_name_is_refused(path):
         lux.open_survey(path)
     with pytest.raises(InputError, match="' is given as the path of a store; give one that has"):
         lux.label_survey(path, "model.zarr", "catalog.zarr", progress=False)
+
+
+def test_parts_of_metadata_that_a_kill_left_are_no_arrays(tmp_path):
+    group = zarr.open_group(tmp_path / "s.zarr", mode="w")
+    group.create_array("flux", shape=(3,), dtype="f4")
+    (tmp_path / "s.zarr" / "zarr.0f0f.partial").write_text("{")
+    assert [name for name, _ in store.list_arrays(group)] == ["flux"]
+    (tmp_path / "s.zarr" / "notes").mkdir()
+    with pytest.warns(UserWarning, match="notes is not recognized"):
+        store.list_arrays(group)
