@@ -4,10 +4,9 @@
     python benchmarks/giants.py DIR model.zarr --stars test
 
 Trains where MODEL does not exist yet. Giants and training stars are those of `peers/spectra.py`.
-Prints seconds of training; of each label robust scatter, RMSE, the factors on formal errors and on
-those of APOGEE, and the pull in thirds of S/N and of magnitude: with both factors, with APOGEE's
-errors as they are given, and with these and one misfit for all stars; chi2, flags and the robust
-scatter of spectra that are predicted from labels.
+Prints seconds of training; of each label robust scatter, RMSE, the factor on formal errors, and the
+pull in thirds of S/N and of magnitude, also with one misfit for all stars in its place; chi2, flags
+and the robust scatter of spectra that are predicted from labels.
 """
 
 import dataclasses
@@ -83,25 +82,21 @@ def describe_labels(model, survey, brightness):
     truth, truth_err = survey["label_value"].values, survey["label_err"].values
     catalog = lux.infer(survey, model)
     miss = catalog["label_value"].values - truth
-    told = np.array([record.get("training_err_factor", 1) for record in model.held_out])
     pulls = []
-    for found, factor in ((catalog, told), (catalog, 1), (lux.infer(survey, without), 1)):
-        pull = miss / np.hypot(found["label_err"].values, factor * truth_err)
+    for found in (catalog, lux.infer(survey, without)):
+        pull = miss / np.hypot(found["label_err"].values, truth_err)
         pulls.append([find_scatter(pull)[None], *(find_thirds(pull, b) for b in brightness)])
     rmse, scatter = np.sqrt(np.nanmean(miss**2, 0)), find_scatter(miss)
     factors = label.inflation or np.ones(len(label.coord))
-    yield (
-        "label    scatter     RMSE   factors  misfit | pulls: all | S/N, faint first | G "
-        "|| as given || one misfit"
-    )
+    yield "label    scatter     RMSE  factor  misfit | pulls: all | S/N, faint first | G || before"
     for m, name in enumerate(label.coord):
-        columns = " || ".join(
+        now, before = (
             " | ".join(" ".join(f"{p:.2f}" for p in part[:, m]) for part in parts)
             for parts in pulls
         )
         yield (
-            f"{name:8} {scatter[m]:7.4g} {rmse[m]:8.4g}  {factors[m]:.2f} {told[m]:.2f} "
-            f"{label.floor[m]:7.4g} | {columns}"
+            f"{name:8} {scatter[m]:7.4g} {rmse[m]:8.4g}  {factors[m]:6.2f} {label.floor[m]:7.4g} | "
+            f"{now} || {before}"
         )
     raised = {name: n for name, n in flags.count(catalog["flags"].values).items() if n}
     reduced = np.median(catalog["chi2"] / catalog["n_pixels"])

@@ -224,10 +224,8 @@ class LuxModel:
         ``label``, ``unit``, and in the label's unit what `luxscale.analysis.evaluate.compare`
         measures: ``n_stars``, ``bias``, ``rmse``, ``robust_scatter``, ``median_err`` (the errors
         that catalogues give), ``pull``. Then ``formal_err`` and ``training_err``, the medians of
-        the formal error and of the training label's; ``training_err_factor``, below 1 where stars
-        left out show the latter to be too large, in which case ``pull`` counts it so; and
-        ``formal_pull``, the pull with these two errors alone, as they are given. None where nothing
-        is known; empty for models that were trained with one fold.
+        the formal error and of the training label's, and ``formal_pull``, the pull with these two
+        alone. None where nothing is known; empty for models that were trained with one fold.
         """
         records: list[dict[str, Any]] = json.loads(self.provenance.held_out)
         return records

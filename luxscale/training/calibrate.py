@@ -92,8 +92,8 @@ def put_misfit(model: LuxModel, parts: Sequence[LeftOut], *, exact_labels: bool)
     records = []
     for i, (output, residuals) in enumerate(zip(model.labels, left_out.labels, strict=True)):
         by_fold = [part.labels[i] for part in parts]
-        widened, label_factor = _widen_errors(output, residuals, by_fold, exact_labels)
-        records += held_out.measure_labels(widened, residuals, label_factor)
+        widened = _widen_errors(output, residuals, by_fold, exact_labels)
+        records += held_out.measure_labels(widened, residuals)
         measured[output.name] = widened
     return dataclasses.replace(
         model,
@@ -187,18 +187,14 @@ def concatenate(parts: Sequence[LeftOut]) -> LeftOut:
 
 def _widen_errors(
     output: Output, residuals: Residuals, by_fold: Sequence[Residuals], exact_labels: bool
-) -> tuple[Output, np.ndarray]:
-    """Put the misfit of labels into their output, as their scatter too unless they are exact.
-
-    Return the factor on the errors of the given labels, too.
-    """
+) -> Output:
+    """Put the misfit of labels into their output, as their scatter too unless they are exact."""
     misfit = measure_misfit(*residuals)
-    inflation, floor, label_factor = measure_inflation(by_fold, misfit)
+    inflation, floor = measure_inflation(by_fold, misfit)
     # what spectra cannot tell of labels is their scatter about the model, where labels are given
     scatter = output.scatter if exact_labels else misfit
     factors = tuple(inflation.tolist()) if (inflation != 1).any() else ()
-    widened = dataclasses.replace(output, floor=floor, inflation=factors, scatter=scatter)
-    return widened, label_factor
+    return dataclasses.replace(output, floor=floor, inflation=factors, scatter=scatter)
 
 
 def _set_limit(values: np.ndarray) -> float:

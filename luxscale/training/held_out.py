@@ -24,9 +24,7 @@ _LEAST_PULL, _MOST_PULL = 0.5, 3.0
 _LEAST_STARS, _STARS_PER_LATENT = 30, 8
 
 
-def measure_labels(
-    output: Output, residuals: Residuals, label_factor: np.ndarray
-) -> list[dict[str, Any]]:
+def measure_labels(output: Output, residuals: Residuals) -> list[dict[str, Any]]:
     """Return how well the labels of one output are predicted, a record each.
 
     Parameters
@@ -35,15 +33,13 @@ def measure_labels(
         With its misfit and its factors on formal errors.
     residuals : Residuals
         Of the stars of all folds.
-    label_factor : array, (label,)
-        On errors of the given labels, in the pull.
 
     Returns
     -------
     list of dict
         What `luxscale.analysis.evaluate.compare` measures; ``formal_err`` and ``training_err``,
-        median formal error of the prediction and of the given label; ``training_err_factor``, that
-        on the latter; and ``formal_pull``, the pull if only these two errors are counted, as given.
+        median formal error of the prediction and of the given label; and ``formal_pull``, the pull
+        if only these two errors are counted.
     """
     dims = (STAR, LABEL)
     head = make_head(output)
@@ -53,7 +49,7 @@ def measure_labels(
             "inferred": (dims, residuals.residual),
             "inferred_err": (dims, error),
             "truth": (dims, np.zeros_like(residuals.residual)),
-            "truth_err": (dims, label_factor * residuals.label_err),
+            "truth_err": (dims, residuals.label_err),
         },
         {
             LABEL: np.array(output.coord, object),
@@ -61,9 +57,7 @@ def measure_labels(
         },
         {"truth_name": output.name},
     )
-    without_misfit = pairs.assign(
-        inferred_err=(dims, residuals.formal), truth_err=(dims, residuals.label_err)
-    )
+    without_misfit = pairs.assign(inferred_err=(dims, residuals.formal))
     records = to_records(measure_pairs(pairs))
     formal = to_records(measure_pairs(without_misfit))
     for m, (record, of_formal) in enumerate(zip(records, formal, strict=True)):
@@ -72,7 +66,6 @@ def measure_labels(
         record["training_err"] = (
             float(np.median(residuals.label_err[known, m])) if known.any() else None
         )
-        record["training_err_factor"] = float(label_factor[m])
         record["formal_pull"] = of_formal["pull"]
     return records
 
@@ -86,8 +79,7 @@ def advise_on_errors(records: Sequence[dict[str, Any]]) -> list[str]:
         From `measure_labels`.
     """
     told = [r for r in records if r["n_stars"] >= _LEAST_STARS and r["formal_pull"]]
-    overstated = [r for r in told if r.get("training_err_factor", 1) < 1]
-    large = [r for r in told if r["formal_pull"] < _LEAST_PULL and r not in overstated]
+    large = [r for r in told if r["formal_pull"] < _LEAST_PULL]
     small = [r for r in told if r["formal_pull"] > _MOST_PULL]
     lines = []
     for record in large:
@@ -98,13 +90,6 @@ def advise_on_errors(records: Sequence[dict[str, Any]]) -> list[str]:
         lines.append(
             f"{record['label']}: pull {pull:.2f} without misfit: errors of the {whose} look "
             f"overestimated about {1 / pull:.1f} times"
-        )
-    if overstated:
-        factors = ", ".join(f"{r['label']} {1 / r['training_err_factor']:.1f}" for r in overstated)
-        lines.append(
-            "stars with small formal errors scatter less than errors of the training labels say, "
-            f"which look overestimated ({factors} times): label_err of catalogues, and the pulls "
-            "above, are measured as if they were smaller by that"
         )
     if small:
         pulls = ", ".join(f"{r['label']} {r['formal_pull']:.1f} times" for r in small)
