@@ -128,6 +128,7 @@ def test_interrupted_anywhere_it_goes_on_bit_for_bit(
     assert_same(train(survey, tmp_path / "m.zarr"), undisturbed)
 
 
+@pytest.mark.slow
 def test_a_killed_client_goes_on_bit_for_bit(survey, undisturbed, tmp_path):
     script = textwrap.dedent("""
         import sys, luxscale as lux

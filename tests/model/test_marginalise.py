@@ -154,6 +154,7 @@ def test_stars_without_data_are_average():
     assert np.isfinite(catalog.label_value).all()
 
 
+@pytest.mark.slow
 def test_covariances_are_those_of_errors():
     survey, _ = observe(20, velocity=3.0, seed=10)
     catalog = lux.infer(survey, make_model(EVERY), covariance=True)
@@ -161,6 +162,7 @@ def test_covariances_are_those_of_errors():
     np.testing.assert_allclose(np.sqrt(variance), catalog.label_err, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_other_outputs_help_and_have_no_nuisances():
     survey, z = observe(20, velocity=3.0, seed=10)
     model = make_model(EVERY)

@@ -165,7 +165,9 @@ def test_some_stars_go_the_exact_way(begun, near_pays):
     assert np.isfinite(np.asarray(found.mean)).all()
 
 
-@pytest.mark.parametrize("method", ["marginal", "alternating"])
+@pytest.mark.parametrize(
+    "method", ["marginal", pytest.param("alternating", marks=pytest.mark.slow)]
+)
 def test_trainings_give_the_same_labels(survey, near_pays, monkeypatch, method):
     settings = {"method": method, "progress": False, "folds": 2}
     near = lux.train(survey, LATENTS, **settings)
