@@ -42,7 +42,7 @@ class Change:
     Parameters
     ----------
     labels : Dataset
-        `STATISTICS` (label,), in the label's units.
+        ``STATISTICS`` (label,), in the label's units.
     stars : dict of str to int
         ``compared``; ``not_done`` in one of the two; in the ``old`` or in the ``new`` alone.
     labels_alone : dict of str to list of str

@@ -59,7 +59,8 @@ def expand_correlations(triangles: np.ndarray) -> np.ndarray:
     matrices = np.zeros((len(triangles), N_COEFFICIENTS, N_COEFFICIENTS))
     matrices[:, *lower] = triangles
     matrices += matrices.swapaxes(1, 2)
-    matrices[:, *np.diag_indices(N_COEFFICIENTS)] = 1
+    diagonal = np.arange(N_COEFFICIENTS)
+    matrices[:, diagonal, diagonal] = 1
     return matrices
 
 
