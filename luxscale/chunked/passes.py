@@ -191,8 +191,8 @@ def unpack_statistics(packed: np.ndarray, latent_dim: int) -> Statistics:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Maximise:
-    """Weights and offsets of a tile of features from the sums over all regions: a `Stage`.
+class _OfSums:
+    """What is made of a tile of features from the sums over all regions.
 
     Parameters
     ----------
@@ -205,6 +205,11 @@ class Maximise:
     plan: Plan
     name: str
     sums: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Maximise(_OfSums):
+    """Weights and offsets of a tile of features from the sums over all regions: a `Stage`."""
 
     def compute(self, tile: Tile) -> Found:
         """Return weights and offsets."""
@@ -212,20 +217,8 @@ class Maximise:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SumFold:
-    """The sums over all regions for a tile of features: a `Stage`.
-
-    Parameters
-    ----------
-    plan : Plan
-    name : str
-    sums : str
-        Stage that took them.
-    """
-
-    plan: Plan
-    name: str
-    sums: str
+class SumFold(_OfSums):
+    """The sums over all regions for a tile of features: a `Stage`."""
 
     def compute(self, tile: Tile) -> Found:
         """Return the sums, in float64."""

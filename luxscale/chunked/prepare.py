@@ -16,6 +16,7 @@ from luxscale.chunked.passes import count_columns
 from luxscale.chunked.plan import Plan, cut_regions
 from luxscale.errors import InputError
 from luxscale.labelling.plan import compute_checksum
+from luxscale.runs.executors import VERSION
 from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.checks import check_unique
 from luxscale.schema.outputs import OutputSpec, Role, pick_outputs
@@ -206,6 +207,7 @@ def _identify(
         "windows": request.windows,
     }
     return {
+        "version": VERSION,
         "survey": compute_checksum(opened, opened[STAR].values),
         "data": marks.hexdigest(),
         "outputs": json.dumps([spec.name for spec in plan.outputs]),

@@ -51,7 +51,8 @@ def read_desi(
     Where cameras overlap, their good pixels are averaged by inverse variance; where none is good,
     bits of all cameras stay set. Of a camera that the file lacks, pixels have no inverse variance.
     Wavelengths are barycentric; the velocity is ``c Z`` of the redrock file beside, which has the
-    file's name but for ``redrock`` in place of ``coadd`` or ``spectra``, and is unknown without.
+    file's name but for ``redrock`` in place of ``coadd`` or ``spectra``. It is unknown without that
+    file, and of targets of which redrock warns (ZWARN).
 
     Fibres on the sky or on no target are told as such, and so are targets that were not chosen as
     stars (``targets="stars"``): neither for the Milky Way Survey nor as standards. A target of
@@ -192,7 +193,10 @@ def _read_count(fibers: Table, *names: str) -> np.ndarray:
 
 
 def _read_redshifts(path: str | Path) -> dict[int, float]:
-    """Return the redshifts of targets by the redrock file beside, none where it is not there."""
+    """Return the redshifts of targets by the redrock file beside, none where it is not there.
+
+    NaN where redrock warns of it.
+    """
     folder, name = os.path.split(path)
     for kind in ("coadd-", "spectra-"):
         beside = os.path.join(folder, name.replace(kind, "redrock-", 1))
@@ -207,6 +211,8 @@ def _read_redshifts(path: str | Path) -> dict[int, float]:
             target, redshift = rows.get_identifiers("TARGETID"), _read_number(rows, "Z")
             if target.shape != redshift.shape:
                 raise BadFile("TARGETID is not one number per row")
+            if "ZWARN" in rows:
+                redshift = np.where(_read_number(rows, "ZWARN") == 0, redshift, np.nan)
             return dict(zip(target.tolist(), redshift.tolist(), strict=True))
     except BadFile as error:
         raise BadFile(f"{os.path.basename(beside)} beside it: {error}") from error

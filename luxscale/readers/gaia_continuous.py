@@ -48,10 +48,7 @@ def read_continuous(path: str | Path) -> Iterator[Spectra]:
     ------
     BadFile
     """
-    for rows in _read_rows(path):
-        bands = {band: _take_band(rows, band) for band in BANDS}
-        has = {band: _find_complete(bands[band]) for band in BANDS}
-        unfit = _explain_unfit(rows, bands, has)
+    for rows, bands, has, unfit in _read_bands(path):
         for band in BANDS:
             _explain_correlations(unfit, band, bands[band], has[band])
         flux = np.full((len(rows.star), len(GRID)), np.nan)
@@ -83,10 +80,7 @@ def read_coefficients(path: str | Path) -> Iterator[Spectra]:
     ------
     BadFile
     """
-    for rows in _read_rows(path):
-        bands = {band: _take_band(rows, band) for band in BANDS}
-        has = {band: _find_complete(bands[band]) for band in BANDS}
-        unfit = _explain_unfit(rows, bands, has)
+    for rows, bands, has, unfit in _read_bands(path):
         for band in BANDS:
             is_lacking = ~has[band] & (unfit == "")
             unfit[is_lacking] = (
@@ -107,8 +101,15 @@ def read_coefficients(path: str | Path) -> Iterator[Spectra]:
         )
 
 
-def _read_rows(path: str | Path) -> Iterator[XpRows]:
-    return read_table_rows(path, Columns(arrays=_ARRAYS, numbers=_NUMBERS, check=_check_columns))
+def _read_bands(
+    path: str | Path,
+) -> Iterator[tuple[XpRows, dict[str, BandRows], dict[str, np.ndarray], np.ndarray]]:
+    """Yield rows, what they say of each band, which bands are complete, and why rows are unfit."""
+    columns = Columns(arrays=_ARRAYS, numbers=_NUMBERS, check=_check_columns)
+    for rows in read_table_rows(path, columns):
+        bands = {band: _take_band(rows, band) for band in BANDS}
+        has = {band: _find_complete(bands[band]) for band in BANDS}
+        yield rows, bands, has, _explain_unfit(rows, bands, has)
 
 
 def _check_columns(names: Sequence[str]) -> None:

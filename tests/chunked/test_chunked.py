@@ -1,6 +1,7 @@
 """Training over chunks gives the model of training in memory, whoever does what, and when."""
 
 import dataclasses
+import importlib
 import json
 import os
 import shutil
@@ -189,6 +190,17 @@ def test_work_of_another_training_is_refused(survey, tmp_path, monkeypatch):
     ):
         with pytest.raises(InputError, match=message):
             train(survey, tmp_path / "m.zarr", **options)
+
+
+def test_work_of_another_version_is_refused(survey, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 3)
+    with pytest.raises(Interrupted):
+        train(survey, tmp_path / "m.zarr")
+    monkeypatch.undo()
+    module = importlib.import_module("luxscale.chunked.prepare")
+    monkeypatch.setattr(module, "VERSION", "99")
+    with pytest.raises(InputError, match=r"version \(0.*, now 99\)"):
+        train(survey, tmp_path / "m.zarr")
 
 
 def test_work_on_data_that_were_others_is_refused(survey, tmp_path, monkeypatch):

@@ -172,6 +172,12 @@ def test_redshifts_of_the_redrock_file_beside(tmp_path):
     velocity = read(path).velocity
     np.testing.assert_allclose(velocity[:2], [29.9792458, 149896.229])
     assert np.isnan(velocity[2:]).all()
+    columns.append(fits.Column("ZWARN", "K", array=np.array([4, 0])))
+    table = fits.BinTableHDU.from_columns(columns, name="REDSHIFTS")
+    table.writeto(beside, overwrite=True)
+    velocity = read(path).velocity
+    np.testing.assert_allclose(velocity[0], 29.9792458)
+    assert np.isnan(velocity[1:]).all()  # of one of them redrock warns
     beside.write_bytes(b"rubbish")
     with pytest.raises(BadFile, match="redrock-main-bright-1.fits beside it: not a FITS file"):
         read(path)
