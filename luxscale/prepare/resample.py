@@ -133,7 +133,7 @@ def rebin_pixels(pixels: Pixels, wavelength: np.ndarray, grid: np.ndarray, outsi
     known = share >= LEAST_GOOD
     good_share = np.where(known, share, 1)
     safe_variance = np.where(known, variance, 1)
-    # flux and variance are of the whole pixel, the bad part as 0: over its good part they are larger
+    # flux and variance are of whole pixels, the bad part as 0: of the good part they are larger
     mean_flux = flux / good_share
     mean_ivar = good_share**2 / safe_variance
     # correlated neighbours must not count what they share twice
@@ -191,7 +191,7 @@ def _compute_overlap(grid: np.ndarray, wavelength: np.ndarray) -> tuple[csr_arra
     edges = np.union1d(new, old)
     row = np.searchsorted(new, edges[:-1], side="right") - 1
     column = np.searchsorted(old, edges[:-1], side="right") - 1
-    is_in_both = (0 <= row) & (row < len(grid)) & (0 <= column) & (column < len(wavelength))
+    is_in_both = (row >= 0) & (row < len(grid)) & (column >= 0) & (column < len(wavelength))
     parts = np.diff(edges)[is_in_both]
     places = row[is_in_both], column[is_in_both]
     overlap = csr_array((parts, places), shape=(len(grid), len(wavelength)))

@@ -217,7 +217,7 @@ FORMATS = (
     Format(
         name="apstar",
         doc="APOGEE spectra combined per star (SDSS DR10 to DR17)",
-        read=read_apstar,
+        reader=read_apstar,
         grid=GRID,
         bits=BITS,
         bad=BAD,
@@ -236,7 +236,7 @@ FORMATS = (
     Format(
         name="aspcapstar",
         doc="APOGEE spectra over the continuum of ASPCAP (SDSS DR10 to DR17)",
-        read=read_aspcapstar,
+        reader=read_aspcapstar,
         grid=GRID,
         pattern=("aspcapStar-*.fits",),
         tried="real",

@@ -100,7 +100,7 @@ FORMATS = (
     Format(
         name="apvisit",
         doc="single visits of APOGEE, three detectors, not at rest (SDSS DR10 to DR19)",
-        read=read_apvisit,
+        reader=read_apvisit,
         grid=GRID,
         bits=BITS,
         bad=BAD,

@@ -76,7 +76,7 @@ def read_arrays(
         raise BadFile("no such file")
     noise = {"error": error} if error else {"ivar": ivar}
     names = {"flux": flux, **noise, "wavelength": wavelength, "star": star, "mask": mask}
-    with open_fields(Path(path)) as fields, np.errstate(all="ignore"):
+    with open_fields(Path(path)) as fields:
         if not star and STAR in fields:
             names["star"] = STAR
         found = {what: get_field(fields, name) for what, name in names.items() if name}
@@ -234,7 +234,7 @@ FORMATS = (
     Format(
         name="arrays",
         doc="named arrays, one row per star, in HDF5, npz or FITS",
-        read=read_arrays,
+        reader=read_arrays,
         bits={"MASKED": 0},
         bad=("MASKED",),
         options=(

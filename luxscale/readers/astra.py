@@ -129,7 +129,7 @@ FORMATS = tuple(
     Format(
         name=f"astrastar-{instrument}".lower(),
         doc=f"{instrument} spectra over the continuum of a pipeline's fit (SDSS DR19, DR20)",
-        read=functools.partial(read_astrastar, instrument=instrument),
+        reader=functools.partial(read_astrastar, instrument=instrument),
         grid=grid,
         bits=bits,
         bad=bad,

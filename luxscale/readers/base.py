@@ -7,11 +7,14 @@ A reader changes nothing: no mask is applied, no pixel moved, no sentinel replac
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.utils.exceptions import AstropyWarning
 
 from luxscale.readers.compressed import remove_ending
 from luxscale.readers.fitsfile import (
@@ -170,8 +173,9 @@ class Format:
         As given to ``luxscale ingest``.
     doc : str
         One line for people.
-    read : callable
-        ``read(path, **options)`` yields `Spectra`, at most `BLOCK` stars at once; raises `BadFile`.
+    reader : callable
+        ``reader(path, **options)`` yields `Spectra`, at most `BLOCK` stars at once; raises
+        `BadFile`.
     grid : array, (pixel,), optional
         The grid that surveys of this format have unless told otherwise; None: that of the first
         file.
@@ -207,7 +211,7 @@ class Format:
 
     name: str
     doc: str
-    read: Callable[..., Iterator[Spectra]]
+    reader: Callable[..., Iterator[Spectra]]
     grid: np.ndarray | None = None
     units: str = "Angstrom"
     medium: str = "vacuum"
@@ -222,6 +226,25 @@ class Format:
     many: bool = False
     general: bool = False
     tried: str = "description"
+
+    def read(self, path: str | Path, **options: str) -> Iterator[Spectra]:
+        """Yield the spectra of a file, at most `BLOCK` stars at once.
+
+        What NumPy and astropy warn of is not shown while it is read; what is done with a block
+        before the next is asked for keeps the settings of its own.
+
+        Raises
+        ------
+        BadFile
+        """
+        blocks = self.reader(path, **options)
+        while True:
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", AstropyWarning)
+                block = next(blocks, None)
+            if block is None:
+                return
+            yield block
 
     def match_name(self, name: str) -> list[str]:
         """Return which of the patterns a file's name has, in capitals or not, compressed or not."""

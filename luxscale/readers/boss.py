@@ -172,7 +172,7 @@ FORMATS = (
     Format(
         name="spec",
         doc="optical SDSS and BOSS spectra, spec-PLATE-MJD-FIBER (SDSS DR9 to DR17)",
-        read=read_spec,
+        reader=read_spec,
         grid=GRID,
         bits=BITS,
         bad=BAD,

@@ -1,11 +1,13 @@
-"""Files that are compressed as a whole, by gzip or bzip2: opened as what they hold."""
+"""Files that may be compressed as a whole, by gzip or bzip2: opened as what they hold."""
 
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
+import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -46,6 +48,42 @@ def read_unpacked(path: Path, most: int) -> bytes:
     """
     with path.open("rb") as file, unpack_stream(file) as content:
         return content.read(most + 1)
+
+
+class FileBytes:
+    """A file on disk, as bytes that are read where they are asked for."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        length = max(stop - start, 0)
+        return os.pread(self._file.fileno(), length, start)
+
+    def startswith(self, what: bytes, start: int = 0) -> bool:
+        """Return whether the bytes from one on are these."""
+        return self[start : start + len(what)] == what
+
+
+@contextlib.contextmanager
+def open_bytes(path: Path, most: int) -> Iterator[bytes | FileBytes]:
+    """Open a file as bytes: unpacked, at most so many and one more, if it is compressed.
+
+    Raises
+    ------
+    OSError, EOFError, zlib.error
+        If it cannot be read, see `UNPACK_ERRORS`.
+    """
+    with path.open("rb", buffering=0) as file:
+        if is_compressed(os.pread(file.fileno(), 3, 0)):
+            yield read_unpacked(path, most)
+        else:
+            yield FileBytes(file)
 
 
 def remove_ending(name: str) -> str:

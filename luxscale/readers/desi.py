@@ -18,7 +18,7 @@ from luxscale.readers.desi_cameras import (
     join_cameras,
     read_resolution,
 )
-from luxscale.readers.fitsrows import open_large_fits
+from luxscale.readers.fitsfile import open_large_fits
 from luxscale.schema.blocks import iterate_blocks
 
 #: Bits of the mask; all of them are of pixels not to be used.
@@ -62,7 +62,7 @@ def read_desi(
     ------
     BadFile
     """
-    with open_large_fits(path) as hdus, np.errstate(all="ignore"):
+    with open_large_fits(path) as hdus:
         if "FIBERMAP" not in hdus:
             raise BadFile("no FIBERMAP in it: no file of DESI")
         n_rows = _count_rows(hdus)
@@ -226,7 +226,7 @@ FORMATS = (
     Format(
         name="desi",
         doc="coadds and spectra of DESI, three cameras on one grid (EDR, DR1)",
-        read=read_desi,
+        reader=read_desi,
         grid=GRID,
         bits=BITS,
         bad=tuple(BITS),

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from luxscale.readers.base import MOST_BYTES, BadFile, Hdu, HduList
-from luxscale.readers.fitsrows import open_large_fits
+from luxscale.readers.fitsfile import open_large_fits
 from luxscale.readers.packing import unpack
 
 #: An array that is larger than this, and takes this many times less in its file, is no data.

@@ -1,8 +1,8 @@
-"""FITS files of one star, whose headers and tables astropy reads after their claims were checked.
+"""FITS files, whose headers and tables astropy reads after their claims were checked.
 
 Astropy takes whatever time and memory a header asks for: it goes through as many axes, columns and
-bytes as that says. So each header is first held against the file, which is read whole and of
-bounded size. Whatever astropy raises, then, is the file's fault.
+bytes as that says. So each header is first held against the file, of which as much is read as is
+asked for, and no more than has bounds. Whatever astropy raises, then, is the file's fault.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ import contextlib
 import functools
 import io
 import math
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 
 from luxscale.errors import InputError
-from luxscale.readers.compressed import UNPACK_ERRORS, read_unpacked
+from luxscale.readers.compressed import UNPACK_ERRORS, FileBytes, open_bytes
 from luxscale.readers.fitstable import BadFile, Header, Table, to_native_order
 from luxscale.readers.heap import Heap
 from luxscale.readers.tiles import is_compressed_image, read_image_shape, unpack_image
@@ -46,7 +44,7 @@ _TOO_LARGE = f"more than {MOST_BYTES / 1e6:,.0f} MB are no spectrum of one star"
 class Hdu:
     """A header and the data that follow it."""
 
-    def __init__(self, raw: bytes, start: int):
+    def __init__(self, raw: bytes | FileBytes, start: int):
         self._raw, self._start = raw, start
         self._cards, length = _read_cards(raw, start)
         self.header = header = Header(self._cards)
@@ -164,7 +162,7 @@ class Hdu:
         return Heap(self._raw, self._data + n_before, size)
 
 
-def _read_cards(raw: bytes, start: int) -> tuple[fits.Header, int]:
+def _read_cards(raw: bytes | FileBytes, start: int) -> tuple[fits.Header, int]:
     """Return the header at a byte, and how many bytes it takes."""
     try:
         # nearly all headers are short, and a long slice is a long copy
@@ -183,7 +181,7 @@ def _round_to_blocks(n_bytes: int) -> int:
 class HduList:
     """The HDUs of a file, by number or name; those behind the one asked for are not looked at."""
 
-    def __init__(self, raw: bytes):
+    def __init__(self, raw: bytes | FileBytes):
         self._raw = raw
         self._hdus: list[Hdu] = []
 
@@ -220,7 +218,9 @@ class HduList:
 
 @contextlib.contextmanager
 def open_fits(path: str | Path) -> Iterator[HduList]:
-    """Open a FITS file of one star, plain or compressed by gzip or bzip2, read whole.
+    """Open a FITS file of one star, plain or compressed by gzip or bzip2.
+
+    Of a plain one no more is read than is asked for.
 
     Raises
     ------
@@ -228,48 +228,59 @@ def open_fits(path: str | Path) -> Iterator[HduList]:
         If it cannot be read, is empty, too large, or no FITS file; also for whatever else the use
         of it raises.
     """
-    try:
-        raw = _read_bytes(Path(path))
-    except UNPACK_ERRORS as error:
-        raise BadFile(f"cannot be read: {type(error).__name__}: {error}") from error
-    if not raw:
-        raise BadFile("empty file")
-    if not raw.startswith(b"SIMPLE  ="):
-        raise BadFile("not a FITS file")
-    with raise_bad_file():
-        yield HduList(raw)
+    with _open_hdus(path, MOST_BYTES) as hdus:
+        yield hdus
 
 
 @contextlib.contextmanager
-def raise_bad_file() -> Iterator[None]:
-    """Make a `BadFile` of whatever is raised, of which astropy has many kinds.
+def open_large_fits(path: str | Path) -> Iterator[HduList]:
+    """Open a FITS file of any size, of which `Hdu.read_rows` reads some rows.
 
-    What astropy warns of is not shown.
+    One compressed by gzip or bzip2 may be as large as a file of one star, see `open_fits`.
 
     Raises
     ------
     BadFile
     """
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", AstropyWarning)
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:
-            raise BadFile(f"damaged FITS file: {type(error).__name__}: {error}") from error
+    with _open_hdus(path, math.inf) as hdus:
+        yield hdus
 
 
-def _read_bytes(path: Path) -> bytes:
-    """Return a file's contents, unpacked; of what unpacks to too much, no more than shows it."""
-    if not path.is_file():
+@contextlib.contextmanager
+def _open_hdus(path: str | Path, most: float) -> Iterator[HduList]:
+    """Open a FITS file of at most so many bytes."""
+    if not Path(path).is_file():
         raise BadFile("no such file")
-    if path.stat().st_size > MOST_BYTES:
-        raise BadFile(_TOO_LARGE)
-    raw = read_unpacked(path, MOST_BYTES)
-    if len(raw) > MOST_BYTES:
-        raise BadFile(_TOO_LARGE)
-    return raw
+    with contextlib.ExitStack() as stack:
+        try:
+            raw = stack.enter_context(open_bytes(Path(path), MOST_BYTES))
+        except UNPACK_ERRORS as error:
+            raise BadFile(f"cannot be read: {type(error).__name__}: {error}") from error
+        is_unpacked = isinstance(raw, bytes)
+        if len(raw) > (MOST_BYTES if is_unpacked else most):
+            raise BadFile(_TOO_LARGE)
+        if not len(raw):
+            raise BadFile("empty file")
+        with _raise_bad_file():
+            if not raw.startswith(b"SIMPLE  =", 0):
+                raise BadFile("not a FITS file")
+            yield HduList(raw)
+
+
+@contextlib.contextmanager
+def _raise_bad_file() -> Iterator[None]:
+    """Make a `BadFile` of whatever is raised, of which astropy has many kinds.
+
+    Raises
+    ------
+    BadFile
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise BadFile(f"damaged FITS file: {type(error).__name__}: {error}") from error
 
 
 def read_image(hdus: HduList, index: int | str) -> np.ndarray:

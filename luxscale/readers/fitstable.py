@@ -48,6 +48,9 @@ class Header(Mapping[str, Any]):
             return None
         return value
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._cards
+
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(self._cards))
 

@@ -140,7 +140,7 @@ FORMATS = (
     Format(
         name="gaia-xp",
         doc="sampled XP spectra of Gaia, from GaiaXPy or the archive (CSV, ECSV, FITS, VOTable)",
-        read=read_xp,
+        reader=read_xp,
         grid=GRID,
         units="nm",
         continuum="scale",

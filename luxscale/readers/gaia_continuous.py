@@ -205,7 +205,7 @@ FORMATS = (
     Format(
         name="gaia-xp-continuous",
         doc="continuous XP spectra of Gaia DR3, sampled by GaiaXPy (CSV, ECSV, FITS, VOTable)",
-        read=read_continuous,
+        reader=read_continuous,
         grid=GRID,
         units="nm",
         continuum="scale",
@@ -216,7 +216,7 @@ FORMATS = (
     Format(
         name="gaia-xp-coefficients",
         doc="continuous XP spectra of Gaia DR3 as their 110 coefficients, over their brightness",
-        read=read_coefficients,
+        reader=read_coefficients,
         grid=NUMBERS,
         units="1",
         continuum="file",

@@ -15,7 +15,7 @@ import numpy as np
 
 from luxscale.readers.base import BLOCK, BadFile, Hdu, Table
 from luxscale.readers.compressed import UNPACK_ERRORS, unpack_stream
-from luxscale.readers.fitsrows import open_large_fits
+from luxscale.readers.fitsfile import open_large_fits
 from luxscale.readers.gaia_rows import SOLUTION, SOURCE, Columns, XpRows, join_arrays
 from luxscale.readers.gaia_text import parse_arrays, read_text
 from luxscale.readers.votable import Row, read_votable
@@ -47,7 +47,7 @@ def read_table_rows(path: str | Path, columns: Columns) -> Iterator[XpRows]:
 
 
 def _read_fits(path: str | Path, columns: Columns) -> Iterator[XpRows]:
-    with open_large_fits(path) as hdus, np.errstate(all="ignore"):
+    with open_large_fits(path) as hdus:
         hdu = hdus[1]
         if hdu.kind != "BINTABLE" or len(hdu.shape) != 2:
             raise BadFile("no table in HDU 1")

@@ -115,7 +115,7 @@ def _find_known(values: list[float]) -> float:
 
 def _read_camera(path: str, kind: str, camera: str) -> _Camera:
     try:
-        with open_fits(path) as hdus, np.errstate(all="ignore"):
+        with open_fits(path) as hdus:
             relative_error = _read_line(hdus[1]).astype(float)
             if hdus[1].name.lower() == "normalized":
                 raise BadFile(
@@ -181,7 +181,7 @@ def read_dr4(path: str | Path) -> Iterator[Spectra]:
     ------
     BadFile
     """
-    with open_fits(path) as hdus, np.errstate(all="ignore"):
+    with open_fits(path) as hdus:
         rows = read_table(hdus, 1)
         flux, error, wavelength = (rows[name] for name in ("sob", "uob", "wave"))
         for values in (flux, error, wavelength):
@@ -211,7 +211,7 @@ FORMATS = (
     Format(
         name="galah-dr3",
         doc="GALAH DR3, up to four files per star, one from each camera",
-        read=read_dr3,
+        reader=read_dr3,
         grid=GRID,
         medium="air",
         options=(
@@ -229,7 +229,7 @@ FORMATS = (
     Format(
         name="galah-dr4",
         doc="GALAH DR4, tables of the pipeline's fit",
-        read=read_dr4,
+        reader=read_dr4,
         grid=GRID,
         medium="air",
         bits={"NOT_FITTED": 0},

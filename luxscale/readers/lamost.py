@@ -67,7 +67,7 @@ def read_lrs(path: str | Path, *, mask: str = "and", key: str = "obsid") -> Iter
     ------
     BadFile
     """
-    with open_fits(path) as hdus, np.errstate(all="ignore"):
+    with open_fits(path) as hdus:
         header = hdus[0].header
         if any(name in hdus for name in _ARMS):
             raise BadFile("it has the arms of a file of the medium resolution")
@@ -145,7 +145,7 @@ def read_mrs(path: str | Path, *, mask: str = "and", key: str = "obsid") -> Iter
     ------
     BadFile
     """
-    with open_fits(path) as hdus, np.errstate(all="ignore"):
+    with open_fits(path) as hdus:
         header = hdus[0].header
         names = [name for name in _ARMS if name in hdus]
         if not names:
@@ -267,7 +267,7 @@ FORMATS = (
     Format(
         name="lamost-lrs",
         doc="LAMOST at low resolution, layouts to DR8 and from DR9",
-        read=read_lrs,
+        reader=read_lrs,
         grid=LRS_GRID,
         bits=BITS,
         bad=BAD,
@@ -280,7 +280,7 @@ FORMATS = (
     Format(
         name="lamost-mrs",
         doc="coadds of LAMOST at medium resolution, both arms, layouts to DR8 and from DR9",
-        read=read_mrs,
+        reader=read_mrs,
         grid=MRS_GRID,
         bits=BITS,
         bad=BAD,

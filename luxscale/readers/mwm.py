@@ -265,7 +265,7 @@ def _make_format(
     return Format(
         name=f"{kind}-{instrument}".lower(),
         doc=f"{instrument} spectra of SDSS-V's Milky Way Mapper, {doc} (SDSS DR19, DR20)",
-        read=functools.partial(read, instrument=instrument),
+        reader=functools.partial(read, instrument=instrument),
         grid=grid,
         bits=bits,
         bad=bad,

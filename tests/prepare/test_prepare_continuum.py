@@ -177,7 +177,7 @@ def test_a_chip_with_few_good_pixels_has_no_continuum_and_others_do():
 def test_where_the_continuum_is_not_positive_there_is_none():
     x = np.interp(GRID, GRID[[0, -1]], [-0.2, 1])
     flux = np.stack([x, x + 1]) * 100
-    format_ = Format(name="line", doc="", read=lambda path: iter(()))
+    format_ = Format(name="line", doc="", reader=lambda path: iter(()))
     recipe = default_recipe(format_, continuum="chebyshev", order=1, chips=[(GRID[0], GRID[-1])])
     prepared = prepare(
         Spectra(star=np.arange(2), flux=flux, ivar=np.ones(flux.shape), wavelength=GRID),

@@ -15,7 +15,7 @@ from luxscale.ingest import ingest
 from luxscale.readers import FORMATS, BadFile
 from luxscale.readers import desi as reader
 from luxscale.readers.desi_cameras import compute_resolution
-from luxscale.readers.fitsrows import open_large_fits
+from luxscale.readers.fitsfile import open_large_fits
 from luxscale.store import open_survey
 
 NAME = "coadd-main-bright-1.fits"

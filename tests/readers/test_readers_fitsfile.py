@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -17,7 +19,7 @@ from luxscale.readers.base import (
     read_image,
     read_table,
 )
-from luxscale.readers.fitsrows import open_large_fits
+from luxscale.readers.fitsfile import open_large_fits
 
 BESIDE = [*SHARED.glob("*/*.fits"), *FILES.glob("*/*.fits*")]
 REAL = [*sorted(DATA.glob("*.fits")), *sorted(p for p in BESIDE if not (DATA / p.name).exists())]
@@ -218,6 +220,24 @@ def test_what_is_too_large_is_not_read_whole(tmp_path, monkeypatch):
         assert hdus[2].read_rows(10, 20).shape == (10, 1000)
         with pytest.raises(BadFile, match="of 50,000 bytes is too large to be read whole"):
             _ = hdus[2].data
+
+
+def test_no_more_is_read_than_is_asked_for(tmp_path, monkeypatch):
+    path = tmp_path / "apStar.fits"
+    more = fits.ImageHDU(np.ones(10**6))
+    hdus = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.ones(10)), more])
+    hdus.writeto(path)
+    n_read = []
+
+    def count(descriptor, size, offset):
+        n_read.append(size)
+        return pread(descriptor, size, offset)
+
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", count)
+    with open_fits(path) as opened:
+        np.testing.assert_array_equal(read_image(opened, 1), np.ones((1, 10)))
+    assert 0 < sum(n_read) < path.stat().st_size / 10
 
 
 def test_images_compressed_otherwise_are_to_be_unpacked(tmp_path):

@@ -9,7 +9,7 @@ from astropy.io import fits
 from luxscale.readers import heap
 from luxscale.readers.arrays import read_arrays
 from luxscale.readers.base import BadFile, open_fits, read_table
-from luxscale.readers.fitsrows import open_large_fits
+from luxscale.readers.fitsfile import open_large_fits
 
 LENGTHS = (3, 0, 5)
 TYPES = {"B": "u1", "I": "i2", "J": "i4", "K": "i8", "E": "f4", "D": "f8", "L": "?"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import warnings
 
 import numpy as np
 import pytest
@@ -18,6 +19,19 @@ def test_every_format_has_sound_files_to_damage(tmp_path):
     for name, seeds in READABLE.items():
         for path in seeds(tmp_path):
             assert sum(len(spectra.star) for spectra in FORMATS[name].read(path)), name
+
+
+@pytest.mark.parametrize("name", ["apstar", "desi", "gaia-xp", "arrays"])
+def test_settings_stay_those_of_who_asks_for_blocks(name, tmp_path):
+    *_, path = SEEDS[name](tmp_path)
+    with np.errstate(over="print", divide="raise"), warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        before = np.geterr(), list(warnings.filters)
+        blocks = FORMATS[name].read(path)
+        next(blocks)
+        assert (np.geterr(), list(warnings.filters)) == before
+        blocks.close()
+        assert (np.geterr(), list(warnings.filters)) == before
 
 
 def outcomes_of(outcomes: dict[str, int], name: str) -> set[str]:
