@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         report,
         store,
     )
+    from luxscale.analysis.repeats import measure_repeats
     from luxscale.chunked import train_survey
     from luxscale.errors import InputError
     from luxscale.export import to_table
@@ -66,6 +67,7 @@ __all__ = [
     "infer",
     "label_survey",
     "load_model",
+    "measure_repeats",
     "open_survey",
     "predict",
     "predict_error",
@@ -83,6 +85,7 @@ _HOMES = {
     "infer": "luxscale.model.infer",
     "label_survey": "luxscale.labelling.run",
     "load_model": "luxscale.model.file",
+    "measure_repeats": "luxscale.analysis.repeats",
     "open_survey": "luxscale.store",
     "predict": "luxscale.model.predict",
     "predict_error": "luxscale.model.predict",

@@ -80,6 +80,8 @@ def stores(tmp_path_factory, _small_survey, _held_out, small_model):
     survey = xr.concat([_small_survey, _held_out], "star", data_vars="minimal")
     sky = np.linspace(0, 1, survey.sizes["star"], endpoint=False)
     survey = survey.assign(ra=("star", 360 * sky), dec=("star", 180 * sky - 90))
+    pairs = [f"o{i // 2}" for i in range(sky.size)]
+    survey = survey.assign(object=("star", np.array(pairs, object)))
     store.write_dataset(survey, paths[0], chunk=300)
     small_model.save(paths[1])
     star = _small_survey.isel(star=0)

@@ -17,6 +17,7 @@ from luxscale.cli import (  # noqa: F401 - each adds its commands
     look,
     make,
     paper,
+    repeats,
     report,
     validate,
 )

@@ -164,6 +164,15 @@ class Head:
         error: np.ndarray = np.sqrt(inflated * self.spread**2 + self.floor**2)
         return error
 
+    def find_formal(self, error: np.ndarray) -> np.ndarray:
+        """Return the formal errors behind those that catalogues give: (star, label).
+
+        Of a star of which data say next to nothing, whose factor is less, they are too small.
+        """
+        inflated = np.sqrt(np.maximum(error**2 - self.floor**2, 0))
+        formal: np.ndarray = inflated / self.inflation
+        return formal
+
 
 @dataclasses.dataclass(frozen=True)
 class Window:

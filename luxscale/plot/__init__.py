@@ -22,6 +22,7 @@ from luxscale.plot.learning import learning_curve
 from luxscale.plot.pixels import derivative_spectra, information
 from luxscale.plot.pulls import pulls
 from luxscale.plot.reconstructions import reconstructions
+from luxscale.plot.repeats import repeats
 from luxscale.plot.rows import spectrum
 from luxscale.plot.spectrum import spectra
 from luxscale.plot.star import star
@@ -56,6 +57,7 @@ __all__ = [
     "precision",
     "pulls",
     "reconstructions",
+    "repeats",
     "spectra",
     "spectrum",
     "star",

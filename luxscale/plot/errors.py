@@ -9,12 +9,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from luxscale.analysis.bins import assign_bins, make_bins
 from luxscale.analysis.evaluate import LABEL, label_units
 from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog
 from luxscale.plot.given import require_array
-from luxscale.plot.pulls import assign_bins, make_snr_bins
 from luxscale.plot.style import (
     MODEL,
     POINT,
@@ -70,7 +70,7 @@ def errors_by_snr(
         raise InputError(
             "S/N, catalogue and pairs differ in their number of stars; give those of the same stars"
         )
-    edges = make_snr_bins(snr, bins)
+    edges = make_bins(snr, bins)
     at = assign_bins(snr, edges)
     members = [at == i for i in range(edges.size - 1)]
     x = np.array([_find_median(snr[inside]) for inside in members])

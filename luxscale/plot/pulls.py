@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from luxscale.analysis.bins import assign_bins, make_bins
 from luxscale.analysis.evaluate import LABEL
 from luxscale.analysis.stats import robust_scatter
-from luxscale.errors import InputError
 from luxscale.plot.given import require_result
 from luxscale.plot.style import (
     BAND,
@@ -32,42 +32,6 @@ from luxscale.schema.variables import STAR
 REACH = 5.0
 
 _EDGES = np.linspace(-REACH, REACH, 41)
-
-
-def make_snr_bins(snr: np.ndarray, n: int = 4) -> np.ndarray:
-    """Return the edges of bins of S/N with about as many stars each: (bin + 1,), ascending.
-
-    Parameters
-    ----------
-    snr : array, (star,)
-        What is not finite is left out.
-    n : int
-        Bins, fewer where stars share their S/N.
-
-    Raises
-    ------
-    InputError
-        If no S/N is finite.
-    """
-    known = keep_finite(snr)
-    if not known.size:
-        raise InputError("no S/N is finite; give stars with a known 'snr'")
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, n + 1)))
-    if edges.size == 1:  # all stars share one S/N: a bin that holds it
-        return np.array([edges[0], np.nextafter(edges[0], np.inf)])
-    return edges
-
-
-def assign_bins(snr: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the bin of each star, -1 where it is in none: (star,) int.
-
-    The last bin holds its upper edge.
-    """
-    last = edges.size - 2
-    at = np.searchsorted(edges, snr, side="right") - 1
-    at = np.where(snr == edges[-1], last, at)
-    inside = np.isfinite(snr) & (at >= 0) & (at <= last)
-    return np.where(inside, at, -1)
 
 
 def pulls(
@@ -104,7 +68,7 @@ def pulls(
     titles = ["all stars"]
     members = [np.ones(pairs.sizes[STAR], bool)]
     if snr is not None:
-        edges = make_snr_bins(snr, bins)
+        edges = make_bins(snr, bins)
         at = assign_bins(snr, edges)
         titles += [f"S/N {low:.3g} to {high:.3g}" for low, high in itertools.pairwise(edges)]
         members += [at == i for i in range(edges.size - 1)]

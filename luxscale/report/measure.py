@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale import store
+from luxscale.analysis.bins import assign_bins, make_bins
 from luxscale.analysis.evaluate import (
     LABEL,
     check_catalog,
@@ -22,7 +23,6 @@ from luxscale.analysis.evaluate import (
 from luxscale.analysis.goodness import residuals
 from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
-from luxscale.plot.pulls import assign_bins, make_snr_bins
 from luxscale.report.sources import Inputs
 from luxscale.schema.blocks import iterate_blocks, round_to_chunks, spread_evenly
 from luxscale.schema.outputs import pick_outputs
@@ -301,7 +301,7 @@ def compare_by_snr(sample: Sample) -> list[tuple[float, float, xr.Dataset]]:
     pairs = sample.pairs
     assert pairs is not None
     assert sample.snr is not None
-    edges = make_snr_bins(sample.snr, SNR_BINS)
+    edges = make_bins(sample.snr, SNR_BINS)
     numbers = assign_bins(sample.snr, edges)
     bins = []
     for i, (least, greatest) in enumerate(itertools.pairwise(edges.tolist())):

@@ -3,8 +3,9 @@ import pytest
 import xarray as xr
 
 from luxscale import plot
+from luxscale.analysis.bins import assign_bins, make_bins
 from luxscale.errors import InputError
-from luxscale.plot.pulls import REACH, assign_bins, make_snr_bins
+from luxscale.plot.pulls import REACH
 
 
 def pairs(n, scale, labels=("teff", "fe_h")):
@@ -28,17 +29,17 @@ def pairs(n, scale, labels=("teff", "fe_h")):
 
 def test_bins_of_snr_hold_as_many_stars_each():
     snr = np.r_[np.random.default_rng(0).uniform(10, 300, 1000), np.nan]
-    edges = make_snr_bins(snr, 4)
+    edges = make_bins(snr, 4)
     counts = np.bincount(assign_bins(snr, edges)[:-1], minlength=4)
     assert counts.tolist() == [250] * 4 and assign_bins(snr, edges)[-1] == -1
     assert assign_bins(np.array([edges[0] - 1, edges[-1] + 1]), edges).tolist() == [-1, -1]
 
 
 def test_stars_of_one_snr_share_a_bin():
-    edges = make_snr_bins(np.full(5, 70.0), 4)
+    edges = make_bins(np.full(5, 70.0), 4)
     assert assign_bins(np.full(5, 70.0), edges).tolist() == [0] * 5
     with pytest.raises(InputError, match="no S/N is finite"):
-        make_snr_bins(np.full(3, np.nan))
+        make_bins(np.full(3, np.nan))
 
 
 def test_histograms_have_area_one_and_follow_the_unit_gaussian_if_errors_are_right():

@@ -1,0 +1,207 @@
+"""Visits of stars that were observed more than once: which they are, and how far they are apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from luxscale.analysis.evaluate import label_units, read_labels, require_variables
+from luxscale.errors import InputError
+from luxscale.schema.quantities import list_quantities, read_quantities
+from luxscale.schema.sampling import draw_stars
+from luxscale.schema.status import find_done
+
+#: By what visits are put into bins, where it is known.
+OVER = ("snr", "teff")
+
+#: Labels that are held at once, at most; of more, stars are drawn.
+MOST_LABELS = 3_000_000
+
+#: Share of a visit below which the others say nothing of it.
+_LEAST_SHARE = 1e-9
+
+
+class Deviations(NamedTuple):
+    """How far visits are from the mean of their star: (visit, label).
+
+    pull : deviation from the weighted mean, over the error of that; NaN where there is no other
+    visit. share : 1 less the weight of the visit in the mean, 0 where there is no other; over the
+    visits of a star they add up to one less than there are.
+    """
+
+    pull: np.ndarray
+    share: np.ndarray
+
+
+def find_deviations(value: np.ndarray, err: np.ndarray, star: np.ndarray) -> Deviations:
+    """Compare each visit with the weighted mean of its star.
+
+    The deviation from a mean that holds the visit itself has the variance err^2 (1 - h), with h the
+    weight of the visit in it: of two visits alike, half of the error's. Divided by its root, it is
+    of variance 1 if errors are right, however few visits there are.
+
+    Parameters
+    ----------
+    value, err : array, (visit, label)
+        Visits without a finite value or a positive, finite error are left out.
+    star : array of int, (visit,)
+        The star of each visit, from 0.
+
+    Returns
+    -------
+    Deviations
+    """
+    usable = find_usable(value, err)
+    ivar = np.where(usable, 1 / np.where(usable, err, 1) ** 2, 0)
+    known = np.where(usable, value, 0)
+    total = _sum_by_star(ivar, star)[star]
+    divisor = np.where(usable, total, 1)
+    weight = ivar / divisor
+    share = np.where(usable, 1 - weight, 0)
+    share[share < _LEAST_SHARE] = 0
+    deviation = known - _sum_by_star(weight * known, star)[star]
+    compared = share > 0
+    sigma = np.sqrt(np.where(compared, share, 1)) * np.where(compared, err, 1)
+    return Deviations(np.where(compared, deviation / sigma, np.nan), share)
+
+
+def find_usable(value: np.ndarray, err: np.ndarray) -> np.ndarray:
+    """Return which labels are known with an error: (visit, label) bool."""
+    usable: np.ndarray = np.isfinite(value) & np.isfinite(err) & (err > 0)
+    return usable
+
+
+def _sum_by_star(values: np.ndarray, star: np.ndarray) -> np.ndarray:
+    """Return sums over the visits of each star: (visit, label) -> (star, label)."""
+    size = int(star.max(initial=-1)) + 1
+    columns = [np.bincount(star, column, size) for column in values.T]
+    return np.stack(columns, axis=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """Visits of stars that a catalogue has more than once.
+
+    Parameters
+    ----------
+    value, err : array, (visit, label)
+    star : array of int, (visit,)
+        The star of each visit, from 0.
+    quantities : dict of str to array, (visit,)
+        What visits are put into bins by; NaN where unknown.
+    units : dict of str to str
+        Unit of each label.
+    counts : dict of str to int
+        ``repeated`` stars in all, and ``drawn`` of them; stars observed ``once``; rows that are
+        ``not_done``, and ``without_star``.
+    """
+
+    value: np.ndarray
+    err: np.ndarray
+    star: np.ndarray
+    quantities: dict[str, np.ndarray]
+    units: dict[str, str]
+    counts: dict[str, int]
+
+
+def read_repeats(
+    catalog: xr.Dataset,
+    by: str,
+    where: str,
+    *,
+    survey: xr.Dataset | None = None,
+    over: Sequence[str] | None = None,
+    most_labels: int = MOST_LABELS,
+) -> Repeats:
+    """Read the visits of stars that a catalogue has more than once.
+
+    Parameters
+    ----------
+    catalog : Dataset
+        A row for each visit.
+    by : str
+        Column that is the same for all visits of a star, in the catalogue or its survey.
+    where : str
+        What messages call the catalogue.
+    survey : Dataset, optional
+        Has what the catalogue lacks.
+    over : sequence of str, optional
+        Columns or labels to read beside; by default those of ``OVER`` that are there.
+    most_labels : int
+        Labels that are held at once, at most. Stars of more are drawn by what ``by`` calls them.
+
+    Raises
+    ------
+    InputError
+        If a column is not there, or no star has two visits.
+    """
+    require_variables(catalog, ("label_value", "label_err"), where)
+    if over is None:
+        there = {**list_quantities(catalog), **({} if survey is None else list_quantities(survey))}
+        over = [name for name in OVER if name in there]
+    units = label_units(catalog)
+    rows, star, counts = _find_visits(catalog, by, where, survey, most_labels // len(units))
+    read = read_quantities(catalog, over, where, survey) if over else {}
+    quantities = {}
+    for name, found in read.items():
+        column, known = found.values[rows], found.known[rows]
+        if column.dtype.kind not in "biuf":
+            raise InputError(f"{where}: {name!r} is text; bins need numbers, name another column")
+        quantities[name] = np.where(known, column.astype(float), np.nan)
+    value, err = read_labels(catalog, ["label_value", "label_err"], list(units), rows)
+    return Repeats(
+        value=value,
+        err=err,
+        star=star,
+        quantities=quantities,
+        units=units,
+        counts=counts,
+    )
+
+
+def _find_visits(
+    catalog: xr.Dataset, by: str, where: str, survey: xr.Dataset | None, most: int
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Return the rows of visits, the star of each, and counts of what is left out."""
+    column = read_quantities(catalog, [by], where, survey)[by]
+    done = find_done(catalog)
+    known = np.broadcast_to(column.known, done.shape) & (column.values != "")
+    rows = np.flatnonzero(done & known)
+    codes, stars = pd.factorize(column.values[rows])
+    visits = np.bincount(codes, minlength=len(stars))
+    again = np.flatnonzero(visits > 1)
+    counts = {
+        "repeated": again.size,
+        "drawn": again.size,
+        "once": len(stars) - again.size,
+        "not_done": int((~done).sum()),
+        "without_star": int((done & ~known).sum()),
+    }
+    if not again.size:
+        raise InputError(f"{where}: {_explain_none(column.values, by, rows, counts)}")
+    if visits[again].sum() > most:
+        counts["drawn"] = max(1, int(most / visits[again].mean()))
+        again = again[draw_stars(np.asarray(stars)[again], counts["drawn"])]
+    number = np.full(len(stars), -1)
+    number[again] = np.arange(again.size)
+    star = number[codes]
+    taken = star >= 0
+    return rows[taken], star[taken], counts
+
+
+def _explain_none(values: np.ndarray, by: str, rows: np.ndarray, counts: dict[str, int]) -> str:
+    """Say why no star has two visits, and what to do."""
+    left_out = f"{counts['not_done']:,} rows are not done, {counts['without_star']:,} have no {by}"
+    if not rows.size:
+        return f"no row that is done has a {by!r} ({left_out}); finish it, or name another column"
+    (first,) = values[rows[:1]].tolist()
+    return (
+        f"no star has two visits that are done: each of {rows.size:,} rows has a {by!r} of its "
+        f"own, as row {rows[0]} has {first!r} ({left_out}); name a column that all visits of a "
+        "star share"
+    )
