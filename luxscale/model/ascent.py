@@ -109,19 +109,21 @@ def take_step(common: Common, terms: Terms) -> Found:
     chi2 = jnp.sum(residual * weighted, 0)
     n = residual.shape[0]
     factor = find_robust_weight(common.dof, n, chi2)
-    linear, bend = _split_slope(table.features, linalg.dot(table.weights.T, weighted * factor))
+    slopes = _split_slope(table.features, linalg.dot(table.weights.T, weighted * factor))
+    linear, bend = _compute_once(slopes)
     away = z - mean
     held = _apply(precision, away)
-    downhill = linear + _apply(bend, z) - held
+    downhill, held = _compute_once((linear + _apply(bend, z) - held, held))
     shape = linalg.dot(table.coefficients, weight * factor)
     basis = (shape[:, None] * products).reshape(-1, z.shape[1])
     hessian = linalg.dot(table.gram, basis)[linalg.packed_index(len(z))[2]] + precision
-    covariance, log_det = invert(hessian)
-    step = _apply(covariance, downhill)
+    covariance, log_det = _compute_once(invert(_compute_once(hessian)))
+    step = _compute_once(_apply(covariance, downhill))
     # Newton's step, as a series in what Gauss-Newton's matrix lacks
     better = step
     for _ in range(_SERIES):
-        better = step + _apply(covariance, _apply(bend, better))
+        lacking = _compute_once(_apply(bend, better))
+        better = _compute_once(step + _apply(covariance, lacking))
     plain, bent = jnp.sum(step * downhill, 0), jnp.sum(better * downhill, 0)
     is_near = (bent > plain / _LONGEST) & (bent < plain * _LONGEST)
     step, distance = jnp.where(is_near, better, step), jnp.where(is_near, bent, plain)
@@ -135,6 +137,11 @@ def take_step(common: Common, terms: Terms) -> Found:
         chi2=chi2,
         covariance=jnp.moveaxis(covariance, 2, 0),
     )
+
+
+#: Keeps XLA from computing an array anew for each element of the sums that take it, which more than
+#: half of a step's time went into.
+_compute_once = jax.lax.optimization_barrier
 
 
 def _multiply_pairs(z: Any) -> Any:

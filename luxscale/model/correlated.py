@@ -87,10 +87,9 @@ class CorrelatedNoise:
         projected = self.projection @ weights
         return Reduced(projected.astype(np.float32), projection.T, empty.T, empty)
 
-    def find_complete(self, ivar: np.ndarray) -> np.ndarray:
+    def find_complete(self, ivar: Any) -> Any:
         """Return which stars have every feature that takes part: (star,)."""
-        taking_part = np.asarray(self.unit) > 0
-        return np.asarray(((ivar > 0) | ~taking_part).all(1))
+        return ((ivar > 0) | ~(self.unit > 0)).all(1)
 
     def measure_level(self, ivar: Any) -> Any:
         """Return t^2, the median of (error / unit)^2 over what is measured: (star,)."""

@@ -31,6 +31,7 @@ class _Process:
 
     has_computed = False
     is_forked = False
+    is_alone = False
 
 
 def _mark_fork() -> None:
@@ -90,6 +91,24 @@ def use_one_blas_thread() -> Any:
     return _libraries().limit(limits=1, user_api="blas")
 
 
+@contextlib.contextmanager
+def run_alone() -> Iterator[None]:
+    """Let no other thread run a program meanwhile, and BLAS have one thread.
+
+    Each program does so itself; around many short ones it is done once.
+    """
+    with _ONE_AT_A_TIME:
+        if _Process.is_alone:
+            yield
+            return
+        with use_one_blas_thread():
+            _Process.is_alone = True
+            try:
+                yield
+            finally:
+                _Process.is_alone = False
+
+
 def compile_program(**jit_options: Any) -> Callable[[Callable], Callable]:
     """Compile a function, and run it alone and to completion.
 
@@ -113,7 +132,7 @@ def compile_program(**jit_options: Any) -> Callable[[Callable], Callable]:
         def run(*args: Any, **kwargs: Any) -> Any:
             check_jax()
             _Process.has_computed = True
-            with _ONE_AT_A_TIME, use_one_blas_thread():
+            with run_alone():
                 if not _CONFIG.jax_enable_x64 or _is_float64():
                     return jax.block_until_ready(compiled(*args, **kwargs))
                 # arrays of JAX keep float64 where numpy's become float32

@@ -12,7 +12,7 @@ import numpy as np
 from luxscale.model import linalg
 from luxscale.model.ascent import Common, Found, Terms, screen, take_step
 from luxscale.model.blocks import BLOCK, Data, Posterior, Target, clean_data, run_blocks
-from luxscale.model.jit import compile_program
+from luxscale.model.jit import compile_program, run_alone
 from luxscale.model.landmarks import Landmarks, find_level
 from luxscale.model.moments import find_label_moments
 from luxscale.model.problem import Problem
@@ -37,13 +37,21 @@ _SLACK = 0.5
 #: Terms in one call of a compiled step.
 _TERMS = 512
 
+#: Stars whose terms are held at once: what is known of them stays in a processor's cache.
+_STARS = 4096
+
 
 class Reduced(NamedTuple):
-    """Spectra as their components: (star, value), level t^2 and number of wrong values (star,)."""
+    """Spectra as their components: (star, value); the others (star,).
+
+    level t^2; number of wrong values; whether a spectrum is complete, without which the first two
+    say nothing.
+    """
 
     components: Any
     level: Any
     wrong: Any
+    complete: Any
 
 
 @compile_program(static_argnames=("covariance",))
@@ -54,11 +62,12 @@ def _reduce(designs: Any, data: Any, targets: Any, prior: Any, covariance: bool)
         components=linalg.dot(residual, design.reduced.basis),
         level=design.noise.measure_level(ivar),
         wrong=wrong,
+        complete=design.noise.find_complete(ivar),
     )
 
 
 def reduce_spectra(problem: Problem, data: Sequence[Data]) -> Reduced:
-    """Return the components of spectra without gaps."""
+    """Return the components of spectra."""
     n = len(data[0].value)
     return run_blocks(_reduce, problem, data, (), None, n=n, covariance=False)
 
@@ -69,22 +78,43 @@ class _Ascent:
 
     Parameters
     ----------
-    terms : Terms
-        The latents are those to be looked at next.
+    reduced : Reduced
+        The stars.
+    star, gaussian : array, (term,)
     first : array, (star,)
         Where the terms of each star begin.
+    latent : array, (term, latent)
+        To be looked at next.
     base, found
         Where each term was found best, and what was found there.
     fraction : array, (term,)
         Part of the step that is looked at.
     """
 
-    terms: Terms
+    reduced: Reduced
     star: np.ndarray
+    gaussian: np.ndarray
     first: np.ndarray
+    latent: np.ndarray
     base: np.ndarray
     found: Found
     fraction: np.ndarray
+
+    def climb(self, common: Common, rows: np.ndarray) -> None:
+        """Take a step of some of the terms."""
+        with run_alone():
+            for start in range(0, rows.size, _TERMS):
+                some = rows[start : start + _TERMS]
+                block = _fill_block(some)
+                star = self.star[block]
+                terms = Terms(
+                    components=self.reduced.components[star],
+                    level=self.reduced.level[star],
+                    gaussian=self.gaussian[block],
+                    latent=self.latent[block],
+                )
+                new = take_step(common, terms)
+                self.update(some, Found(*(np.asarray(array)[: some.size] for array in new)))
 
     def update(self, rows: np.ndarray, new: Found) -> None:
         """Keep what is better, and look less far where it is not."""
@@ -92,11 +122,11 @@ class _Ascent:
         kept = rows[better]
         for old, values in zip(self.found, new, strict=True):
             old[kept] = values[better]
-        self.base[kept] = self.terms.latent[kept]
+        self.base[kept] = self.latent[kept]
         self.fraction[kept] = 1
         self.fraction[rows[~better]] /= 4
         step = self.fraction[rows, None] * self.found.step[rows]
-        self.terms.latent[rows] = self.base[rows] + step
+        self.latent[rows] = self.base[rows] + step
 
     def measure_shares(self) -> np.ndarray:
         """Return ln of the share of each term in its star's posterior, beside the best's."""
@@ -128,16 +158,26 @@ def search_levels(
 ) -> Posterior:
     """Search for the latents of stars whose level is in the grid of the landmarks."""
     common = _make_common(problem, landmarks)
+    parts = []
+    for start in range(0, len(reduced.level), _STARS):
+        some = Reduced(*(array[start : start + _STARS] for array in reduced))
+        parts.append(_search_group(common, some, targets, covariance))
+    found: Posterior = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+    return found
+
+
+def _search_group(
+    common: Common, reduced: Reduced, targets: Sequence[Target], covariance: bool
+) -> Posterior:
     ascent = _begin(common, reduced)
     active = np.arange(len(ascent.star))
     for _ in range(STEPS):
-        rows = Terms(*(array[active] for array in ascent.terms))
-        ascent.update(active, _run_terms(lambda some: take_step(common, some), rows))
+        ascent.climb(common, active)
         moving = ascent.find_moving()
         active = np.flatnonzero(moving & (ascent.fraction > 1e-6))
         if not active.size:
             break
-    return _sum_terms(ascent, moving, reduced, targets, covariance)
+    return _sum_terms(ascent, moving, targets, covariance)
 
 
 def _make_common(problem: Problem, landmarks: Landmarks) -> Common:
@@ -167,13 +207,8 @@ def _begin(common: Common, reduced: Reduced) -> _Ascent:
     star = np.concatenate(stars)
     order = np.argsort(star, kind="stable")
     star = star[order]
-    terms = Terms(
-        components=reduced.components[star],
-        level=reduced.level[star],
-        gaussian=np.concatenate(gaussians)[order].astype(np.int32),
-        latent=np.concatenate(latents)[order].astype(np.float32),
-    )
-    n, p = terms.latent.shape
+    latent = np.concatenate(latents)[order].astype(np.float32)
+    n, p = latent.shape
     infinite = np.full(n, np.inf, np.float32)
     nothing = Found(
         step=np.zeros((n, p), np.float32),
@@ -184,10 +219,12 @@ def _begin(common: Common, reduced: Reduced) -> _Ascent:
         covariance=np.zeros((n, p, p), np.float32),
     )
     return _Ascent(
-        terms=terms,
+        reduced=reduced,
         star=star,
+        gaussian=np.concatenate(gaussians)[order].astype(np.int32),
         first=np.searchsorted(star, np.arange(len(reduced.level))),
-        base=terms.latent.copy(),
+        latent=latent,
+        base=latent.copy(),
         found=nothing,
         fraction=np.ones(n, np.float32),
     )
@@ -205,13 +242,18 @@ def _choose_terms(log_evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return star, gaussian
 
 
+def _fill_block(rows: np.ndarray) -> np.ndarray:
+    """Return rows, repeated until they are as many as a program takes."""
+    return rows if rows.size == _TERMS else np.resize(rows, _TERMS)
+
+
 def _run_terms(program: Callable[..., Any], rows: Any) -> Any:
     """Run a compiled program over terms, in blocks of one size."""
     leaves = jax.tree.leaves(rows)
     n = len(leaves[0])
     parts = []
     for start in range(0, n, _TERMS):
-        which = np.resize(np.arange(start, min(start + _TERMS, n)), _TERMS)
+        which = _fill_block(np.arange(start, min(start + _TERMS, n)))
         block = jax.tree.map(lambda array, which=which: array[which], rows)
         parts.append(jax.tree.map(np.asarray, program(block)))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays)[:n], *parts)
@@ -227,7 +269,6 @@ def _find_moments(targets: Any, latent: Any, covariance: Any, full: bool) -> Any
 def _sum_terms(
     ascent: _Ascent,
     moving: np.ndarray,
-    reduced: Reduced,
     targets: Sequence[Target],
     covariance: bool,
 ) -> Posterior:
@@ -259,8 +300,8 @@ def _sum_terms(
     return Posterior(
         latent=(ascent.base + ascent.found.step)[best],
         chi2=ascent.found.chi2[best],
-        n_values=np.full(len(total), float(reduced.components.shape[1]), np.float32),
-        wrong=reduced.wrong,
+        n_values=np.full(len(total), float(ascent.reduced.components.shape[1]), np.float32),
+        wrong=ascent.reduced.wrong,
         settled=(total > 0) & ~np.logical_or.reduceat(moving, ascent.first),
         spread=tuple(spread),
         mean=tuple(means),

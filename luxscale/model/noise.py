@@ -47,7 +47,7 @@ class Noise(Protocol):
     def reduce(self, weights: np.ndarray, terms: int) -> Reduced:
         """Return the weights (feature, term) of a map as `observe` takes them."""
 
-    def find_complete(self, ivar: np.ndarray) -> np.ndarray:
+    def find_complete(self, ivar: Any) -> Any:
         """Return which stars need no more than the program for complete data: (star,)."""
 
     def observe(

@@ -205,11 +205,12 @@ class MixturePrior:
     def distance(self, z: np.ndarray) -> np.ndarray:
         """Return -2 ln p(z) - P ln 2 pi of latents: (star,)."""
         log_weight, mean, precision = (np.asarray(a, float) for a in self.expand())
-        total = np.full(len(z), -np.inf)
-        for log_pi, mu, matrix in zip(log_weight, mean, precision, strict=True):
+        terms = np.empty((len(mean), len(z)))
+        for k, (mu, matrix) in enumerate(zip(mean, precision, strict=True)):
             away = z - mu
-            total = np.logaddexp(total, log_pi - 0.5 * ((away @ matrix) * away).sum(1))
-        return -2 * total
+            terms[k] = log_weight[k] - 0.5 * ((away @ matrix) * away).sum(1)
+        most = terms.max(0)
+        return np.asarray(-2 * (most + np.log(np.exp(terms - most).sum(0))))
 
     def gaussians(self) -> Gaussians:
         """Return its Gaussians, in float32."""

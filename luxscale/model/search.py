@@ -178,22 +178,21 @@ def search_stars(
     others have programs of their own, without gaps and with them. Those for which the search is
     long are searched for again.
     """
-    n = data[0].value.shape[0]
     prior = problem.prior.gaussians()
-    complete = np.ones(n, bool)
-    for design, given in zip(problem.designs, data, strict=True):
-        complete &= design.noise.find_complete(find_sound_ivar(design, given))
-    whole, gapped = np.flatnonzero(complete), np.flatnonzero(~complete)
     parts: list[_Part] = []
     landmarks = problem.landmarks
-    if landmarks is not None and whole.size:
-        reduced = reduce_spectra(problem, _select_stars(data, whole))
-        alike = landmarks.find_levels(reduced.level) >= 0
+    if landmarks is None:
+        complete, others = _find_complete(problem, data), np.array(True)
+    else:
+        reduced = reduce_spectra(problem, data)
+        complete = reduced.complete
+        alike = complete & (landmarks.find_levels(reduced.level) >= 0)
+        others = ~alike
         if alike.any():
             reduced = jax.tree.map(lambda array: array[alike], reduced)
             found = search_levels(problem, landmarks, reduced, targets, covariance=covariance)
-            parts.append((_search_complete, whole[alike], found))
-        whole = whole[~alike]
+            parts.append((_search_complete, np.flatnonzero(alike), found))
+    whole, gapped = np.flatnonzero(complete & others), np.flatnonzero(~complete)
 
     def search(program: Callable[..., Posterior], rows: np.ndarray, rounds: int) -> Posterior:
         run = functools.partial(program, rounds=rounds)
@@ -215,6 +214,14 @@ def search_stars(
             longer = search(program, again, ROUNDS)
             found = jax.tree.map(functools.partial(_replace_rows, again), found, longer)
     return found
+
+
+def _find_complete(problem: Problem, data: Sequence[Data]) -> np.ndarray:
+    """Return which stars have no gaps: (star,)."""
+    complete = np.ones(len(data[0].value), bool)
+    for design, given in zip(problem.designs, data, strict=True):
+        complete &= np.asarray(design.noise.find_complete(find_sound_ivar(design, given)))
+    return complete
 
 
 #: The general program of some stars, which they are, and what was found for them.
