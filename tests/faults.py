@@ -119,11 +119,15 @@ def scheduler_killed(bench: Bench, result: Result) -> None:
         )
 
 
+def _impatient() -> dict[str, str]:
+    """Make the scheduler give up a silent worker after 10 s, not after Dask's five minutes."""
+    preload = repr([str(Path(__file__).with_name("impatient_scheduler.py"))])
+    return {"DASK_DISTRIBUTED__SCHEDULER__PRELOAD": preload, "WORKER_TTL": "10"}
+
+
 def worker_stalled(bench: Bench, result: Result) -> None:
     """A worker stops for good, as one does whose file system hangs."""
-    preload = repr([str(Path(__file__).with_name("impatient_scheduler.py"))])
-    impatient = {"DASK_DISTRIBUTED__SCHEDULER__PRELOAD": preload, "WORKER_TTL": "10"}
-    with bench.start("stalled", **impatient) as command:
+    with bench.start("stalled", **_impatient()) as command:
         command.wait_for(bench.rng.randint(2, N_CHUNKS // 2))
         bench.rng.choice(command.workers()).send_signal(signal.SIGSTOP)
         result.injected += 1
@@ -131,8 +135,8 @@ def worker_stalled(bench: Bench, result: Result) -> None:
 
 
 def worker_out_of_memory(bench: Bench, result: Result) -> None:
-    """A worker may allocate no more."""
-    with bench.start("memory", TAKE_BYTES=str(2**26)) as command:
+    """A worker may allocate no more: it fails, ends, or hangs and is given up."""
+    with bench.start("memory", TAKE_BYTES=str(2**26), **_impatient()) as command:
         command.wait_for(bench.rng.randint(2, N_CHUNKS // 2))
         worker = bench.rng.choice(command.workers())
         resource.prlimit(worker.pid, resource.RLIMIT_AS, (2**20, 2**20))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import math
 import os
@@ -201,8 +202,13 @@ def flush_chunks(arrays: Iterable[zarr.Array[Any]], start: int, stop: int) -> No
         if isinstance(place, zarr.storage.LocalStore):
             files += [place.root / key for key in keys.ravel()]
     # at once: one write of the file system's journal serves many
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        list(threads.map(_flush, files))
+    list(_start_flushers(os.getpid()).map(_flush, files))
+
+
+@functools.cache
+def _start_flushers(process: int) -> ThreadPoolExecutor:
+    # kept, as a thread that starts where no memory is left may leave its starter waiting for good
+    return ThreadPoolExecutor(_AT_ONCE)
 
 
 def _flush(path: Path) -> None:
