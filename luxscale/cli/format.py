@@ -60,12 +60,13 @@ def _describe_runs(runs: list[dict[str, Any]]) -> list[str]:
 
 def format_quarantine(rows: list[dict[str, str]]) -> str:
     """Return a list of what was quarantined, a line each."""
+    from luxscale.ingest.paths import describe_place
+
     if not rows:
         return "nothing is quarantined"
     lines = []
     for row in rows:
-        star = f", star {row['star']}" if row["star"] else ""
-        lines.append(f"{row['file']}{star}: {row['reason']}")
+        lines.append(f"{describe_place(row['file'], row['star'])}: {row['reason']}")
     return "\n".join(lines)
 
 

@@ -247,7 +247,7 @@ def _format_summary(made: Any, labels: Any) -> str:
             f"files   {made.n_files:,} = {read_files:,} read + {refused_files:,} quarantined",
             f"spectra {made.n_spectra:,} = {made.n_new:,} kept + {refused:,} quarantined",
         ]
-    if made.n_pixels:
+    if any(made.masked.values()):
         lines.append("masked pixels")
         for reason, count in made.masked.items():
             if count:
@@ -262,14 +262,13 @@ def _format_summary(made: Any, labels: Any) -> str:
 
 def _list_quarantined(quarantined: list[tuple[str, str, str]]) -> Iterator[str]:
     """Yield lines about what could not be used, the first of it."""
+    from luxscale.ingest.paths import describe_place
+
     if not quarantined:
         return
     yield "quarantined"
     for file, star, reason in quarantined[:_LINES]:
-        name = Path(file).name
-        if star:
-            name += f", star {star}"
-        yield f"  {name}: {reason}"
+        yield f"  {describe_place(Path(file).name, star)}: {reason}"
     more = len(quarantined) - _LINES
     if more > 0:
         yield f"  ... and {more:,} more; --quarantine FILE.csv lists all"

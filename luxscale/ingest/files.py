@@ -110,7 +110,8 @@ def _expand_path(path: str, fmt: Format) -> Iterator[str]:
         if not found:
             raise InputError(
                 f"{path}: no file in it is named {' or '.join(fmt.pattern)}, as those of "
-                f"{fmt.name} are; give a pattern, e.g. '{path.rstrip('/')}/**/*.fits'"
+                f"{fmt.name} are{_describe_others(path)}; give a pattern, e.g. "
+                f"'{path.rstrip('/')}/**/*.fits'"
             )
         yield from found
     elif glob.has_magic(path) and not os.path.exists(path):
@@ -120,6 +121,16 @@ def _expand_path(path: str, fmt: Format) -> Iterator[str]:
         yield from found
     else:
         yield path  # a file that is not there is one more bad file
+
+
+def _describe_others(top: str) -> str:
+    """Say of which formats the first files of a directory are by their names, "" of none."""
+    for folder, _, names in os.walk(top):
+        for name in sorted(names):
+            formats = [fmt.name for fmt in find_named(name) if not fmt.pattern[0].startswith("*.")]
+            if formats:
+                return f" ({os.path.join(folder, name)} is named as those of {formats[0]} are)"
+    return ""
 
 
 def _search_directory(top: str, fmt: Format) -> Iterator[str]:

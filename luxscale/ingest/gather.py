@@ -15,7 +15,7 @@ import numpy as np
 
 from luxscale import store
 from luxscale.ingest.layout import KEY, WHOLE_FILE
-from luxscale.ingest.paths import restore_path
+from luxscale.ingest.paths import name_row, restore_path
 from luxscale.ingest.plan import Plan
 from luxscale.prepare import Prepared, prepare
 from luxscale.readers import BadFile, Spectra, get_format
@@ -165,7 +165,7 @@ def _refuse_unfit(spectra: Spectra, first: int, number: int, part: Gathered) -> 
     reason = explain_unfit(spectra)
     is_fit = reason == ""
     for row in np.flatnonzero(~is_fit):
-        part.refuse(number, f"row {first + row}", str(reason[row]))
+        part.refuse(number, name_row(first + int(row)), str(reason[row]))
     if is_fit.all() and spectra.unfit is None:
         return spectra
     return dataclasses.replace(take_stars(spectra, is_fit), unfit=None)

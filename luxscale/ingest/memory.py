@@ -19,7 +19,7 @@ from luxscale.ingest.example import choose_settings, take_example
 from luxscale.ingest.files import find_files, find_first
 from luxscale.ingest.gather import Gathered, prepare_block, read_blocks
 from luxscale.ingest.layout import SOURCE, Layout, arrange_stars
-from luxscale.ingest.paths import make_storable, restore_path
+from luxscale.ingest.paths import describe_place, make_storable, restore_path
 from luxscale.ingest.plan import Plan
 from luxscale.ingest.settings import Settings, make_plan
 from luxscale.model.file import FORMAT
@@ -140,7 +140,7 @@ def require_stars(few: FewStars) -> xr.Dataset:
 def format_refused(row: tuple[str, str, str]) -> str:
     """Return a line about a file, or a star of one, that could not be used."""
     path, star, reason = row
-    return f"{path}{f', star {star}' if star else ''}: {reason}"
+    return f"{describe_place(path, star)}: {reason}"
 
 
 def _describe_lost(lost: Sequence[tuple[str, str, str]]) -> str:

@@ -1,6 +1,11 @@
-"""Paths of files as text that can be stored and printed, whatever bytes their names are made of."""
+"""Files, and stars of them, as text that can be stored and printed.
+
+Names of files may be made of any bytes.
+"""
 
 from __future__ import annotations
+
+import re
 
 #: Python reads a byte 0x80 to 0xFF that is no UTF-8 as U+DC80 to U+DCFF, which no file of text can
 #: hold; here it is U+EF80 to U+EFFF, which Unicode leaves to private use.
@@ -17,3 +22,19 @@ def make_storable(path: str) -> str:
 def restore_path(path: str) -> str:
     """Return the path that a stored one stands for."""
     return path.translate(_TO_RAW)
+
+
+#: What stands for the name of a star that has none, see `name_row`.
+_ROW = re.compile(r"row \d+")
+
+
+def name_row(row: int) -> str:
+    """Return what stands for the name of a star that is told by its row."""
+    return f"row {row}"
+
+
+def describe_place(path: str, star: str) -> str:
+    """Say which file is meant, or which star or row of it."""
+    if not star:
+        return path
+    return f"{path}, {star}" if _ROW.fullmatch(star) else f"{path}, star {star}"

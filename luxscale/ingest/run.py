@@ -16,7 +16,7 @@ from luxscale.errors import InputError, NoUsableFile, RunError
 from luxscale.ingest import ledger, pack
 from luxscale.ingest.batch import run_batch
 from luxscale.ingest.labels import forget_new, write_labels
-from luxscale.ingest.paths import make_storable
+from luxscale.ingest.paths import describe_place, make_storable
 from luxscale.ingest.plan import Plan, Session
 from luxscale.labels import LabelTable
 from luxscale.runs.executors import describe_error
@@ -293,9 +293,10 @@ def _describe_refused(survey: str, quarantined: Sequence[tuple[str, str, str]]) 
     if not quarantined:
         return f"{head}; run the same command with files of the format"
     lines = [f"{head}. Is the format right?"]
+    if all(star for _, star, _ in quarantined):
+        lines = [f"{survey}: no star of the files could be used, and nothing is written"]
     for path, star, reason in quarantined[:_LISTED]:
-        name = f"{path}, star {star}" if star else path
-        lines.append(f"  {name}: {reason}")
+        lines.append(f"  {describe_place(path, star)}: {reason}")
     more = len(quarantined) - _LISTED
     if more > 0:
         lines.append(f"  ... and {more:,} more; --quarantine FILE.csv lists all")

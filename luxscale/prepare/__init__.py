@@ -207,7 +207,9 @@ def _prepare_block(
     # this reason comes first: without a velocity no pixel was moved to the grid
     has_no_velocity = ~np.isfinite(velocity)
     for row in np.flatnonzero(has_no_velocity):
-        refused[int(row)] = "no velocity, which the rest frame needs"
+        refused[int(row)] = (
+            "no velocity, which the rest frame needs; --as-observed leaves spectra as they are"
+        )
     return pixels, refused, is_resampled
 
 

@@ -65,7 +65,7 @@ class Recipe:
     length: float = 1400.0
     chips: Ranges = ()
     continuum_pixels: Ranges | None = None
-    most_error: float | None = 10.0
+    most_error: float | None = Format.most_error
     rounding: float | None = None
 
     @property
@@ -98,6 +98,7 @@ def default_recipe(format: Format, **changes: Any) -> Recipe:  # noqa: A002 - it
         "bad": format.bad,
         "rest_frame": format.rest_frame,
         "continuum": format.continuum,
+        "most_error": format.most_error,
         **changes,
     }
     if settings["continuum"] not in CONTINUA:

@@ -187,6 +187,9 @@ class Format:
         Bits that make a pixel bad, by the field's usual choice.
     continuum : str
         What is done about the continuum unless told otherwise, see `luxscale.prepare`.
+    most_error : float, optional
+        A pixel of which the error is more than this many times the star's typical flux is bad; None
+        where there is no such flux.
     velocities : bool
         Whether files give velocities, for their stars are not at rest; others are at rest as they
         are, or say nothing.
@@ -218,6 +221,7 @@ class Format:
     bits: Mapping[str, int] = dataclasses.field(default_factory=dict)
     bad: tuple[str, ...] = ()
     continuum: str = "none"
+    most_error: float | None = 10.0
     velocities: bool = False
     rest_frame: bool = True
     options: tuple[Option, ...] = ()

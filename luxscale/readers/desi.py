@@ -107,7 +107,7 @@ def _read_targets(fibers: Table) -> np.ndarray:
 def _name_exposures(fibers: Table, target: np.ndarray) -> np.ndarray:
     """Return names of exposures, "" of those on no target: (star,)."""
     if "EXPID" not in fibers:
-        raise BadFile("no EXPID in FIBERMAP: a file of coadds; leave out rows=exposures")
+        raise BadFile("no EXPID in FIBERMAP: a file of coadds; leave out --option rows=exposures")
     pairs = zip(target.tolist(), fibers.get_identifiers("EXPID").tolist(), strict=True)
     names = [f"{number}-{exposure}" if number >= 0 else "" for number, exposure in pairs]
     return np.array(names, object)
@@ -119,7 +119,7 @@ def _explain_unfit(fibers: Table, targets: str) -> np.ndarray:
     if targets == "stars":
         reason[~_find_stars(fibers)] = (
             "no star: chosen neither for the Milky Way Survey nor as a standard; "
-            "targets=all reads it"
+            "--option targets=all reads it"
         )
     kind = _read_text(fibers, "OBJTYPE")
     if kind is not None:
@@ -145,7 +145,7 @@ def _find_stars(fibers: Table) -> np.ndarray:
         is_star |= (known & (star_bits if is_program else -1)) != 0
     if not found:
         raise BadFile(
-            "neither MWS_TARGET nor DESI_TARGET in FIBERMAP, by which stars are told; the option "
+            "neither MWS_TARGET nor DESI_TARGET in FIBERMAP, by which stars are told; --option "
             "targets=all reads every target"
         )
     return is_star

@@ -113,6 +113,8 @@ def _read_bands(
 
 
 def _check_columns(names: Sequence[str]) -> None:
+    if "flux" in names and "bp_coefficients" not in names:
+        raise BadFile("sampled spectra, a flux for each wavelength: gaia-xp reads them")
     for name in ("source_id", *(f"{band}_coefficients" for band in BANDS)):
         if name not in names:
             raise BadFile(
@@ -220,6 +222,7 @@ FORMATS = (
         grid=NUMBERS,
         units="1",
         continuum="file",
+        most_error=None,  # coefficients have no flux in common, and the greatest have the errors
         pattern=TABLES,
         many=True,
         general=True,

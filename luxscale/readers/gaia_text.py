@@ -85,10 +85,12 @@ def _parse_rows(
     """Return a block of rows, of which the first has a number."""
     raw = io.BytesIO(names.rstrip(b"\r\n").lower() + b"\n" + b"".join(lines))
     try:
+        _check_cells(names, lines[0], separator)
         table = pd.read_csv(
             raw,
             sep=separator,
             usecols=lambda name: name in columns,
+            index_col=False,  # else a row of more cells gives an index, and names shift
             dtype=object,
             na_filter=False,
             encoding="latin-1",
@@ -102,6 +104,8 @@ def _parse_rows(
             for name in columns.numbers
             if name in table
         }
+    except BadFile:
+        raise
     except Exception as error:
         raise BadFile(f"damaged table: {type(error).__name__}: {str(error)[:200]}") from error
     where = f"of the star in row {first} or one after"
@@ -111,6 +115,20 @@ def _parse_rows(
             texts = [str(text) for text in table[name].tolist()]
             arrays[name] = parse_arrays(texts, f"{name} {where}")
     return XpRows(star=star, solution=solution, arrays=arrays, numbers=numbers)
+
+
+def _check_cells(names: bytes, line: bytes, separator: str) -> None:
+    """Refuse a row of more cells than there are names."""
+    n_names, n_cells = (
+        pd.read_csv(io.BytesIO(text), sep=separator, header=None, dtype=object, encoding="latin-1")
+        .dropna(axis=1)
+        .shape[1]
+        for text in (names, line)
+    )
+    if n_cells > n_names:
+        raise BadFile(
+            f"{n_cells} values in a row under {n_names} names; arrays are to be in quotes"
+        )
 
 
 def _parse_identifiers(texts: Sequence[str]) -> np.ndarray:

@@ -154,7 +154,7 @@ def test_a_star_without_velocity_or_without_a_pixel_is_refused_and_no_other():
     prepared = prepare(spectra, FORMAT, default_recipe(FORMAT), GRID)
     check(prepared, 4)
     assert prepared.refused == {
-        1: "no velocity, which the rest frame needs",
+        1: "no velocity, which the rest frame needs; --as-observed leaves spectra as they are",
         3: f"no good pixel: {GRID.size} not finite",
     }
     assert prepared.resampled == 1 and prepared.masked["not finite"] == 0

@@ -223,7 +223,7 @@ def shift_grid(hdus, step):
         (lambda h: rename_column(h, "TARGETID", "ID"), "without column 'TARGETID'"),
         (
             lambda h: [rename_column(h, name, name[:3]) for name in ("DESI_TARGET", "MWS_TARGET")],
-            "by which stars are told; the option targets=all",
+            "by which stars are told; --option targets=all",
         ),
     ],
 )

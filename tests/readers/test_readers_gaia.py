@@ -216,3 +216,13 @@ def test_real_files_of_the_archive(ending):
     np.testing.assert_array_equal(spectra.wavelength, XP.grid)
     for name in ("ra", "dec"):
         assert spectra.columns[name].tolist() == list(table[name])
+
+
+def test_rows_of_more_values_than_names(tmp_path):
+    names, *rows = (DATA / "XP_SAMPLED_RAW_dr3int6.csv").read_text().splitlines()
+    path = tmp_path / "xp.csv"
+    path.write_text("\n".join([names, *(f"{row}," for row in rows)]))  # nothing after the last
+    np.testing.assert_array_equal(read(path).flux, read(DATA / "XP_SAMPLED_RAW_dr3int6.csv").flux)
+    path.write_text("\n".join([names, *(row.replace('"', "") for row in rows)]))
+    with pytest.raises(BadFile, match="690 values in a row under 6 names; arrays are to be in quo"):
+        read(path)

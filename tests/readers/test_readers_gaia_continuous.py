@@ -106,6 +106,11 @@ def test_coefficients_without_correlations_and_release():
     assert survey.flux.values[0, [0, 55]].mean() == pytest.approx(1)
 
 
+def test_no_coefficient_is_masked_for_an_error_that_others_have_not():
+    survey = lux.read(DATA / "XP_CONTINUOUS_RAW.csv", "gaia-xp-coefficients")
+    assert (survey.flux_ivar.values > 0).all()
+
+
 @needs_gaiaxpy
 @pytest.mark.parametrize("ending", KINDS)
 def test_every_kind_of_table(ending, tmp_path):
@@ -151,11 +156,15 @@ def test_what_is_no_table_of_coefficients(tmp_path):
     columns = xp_coefficients(1)
     columns["bp_coefficients"] = columns["bp_coefficients"][:, :54]
     path = build_xp_continuous(tmp_path / "xp.csv", columns)
+    other = tmp_path / "other.csv"
+    other.write_text("source_id,ra\n1,2\n")
     for kind in ("continuous", "coefficients"):
         with pytest.raises(BadFile, match="bp_coefficients has 54 numbers a source, where DR3"):
             read(path, kind)
-        with pytest.raises(BadFile, match="no column 'bp_coefficients', which continuous XP"):
+        with pytest.raises(BadFile, match="sampled spectra, .*: gaia-xp reads them"):
             read(DATA / "XP_SAMPLED_RAW_dr3int6.fits", kind)
+        with pytest.raises(BadFile, match="no column 'bp_coefficients', which continuous XP"):
+            read(other, kind)
 
 
 def test_without_gaiaxpy_it_is_said(monkeypatch):
