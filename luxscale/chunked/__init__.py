@@ -17,13 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luxscale.chunked.prepare import Prepared, check_recipe, prepare
-from luxscale.training.methods import (
-    FOLDS,
-    LABEL_CLIP,
-    check_label_clip,
-    check_whole,
-    complete_settings,
-)
+from luxscale.training.methods import FOLDS, LABEL_CLIP, complete_settings
+from luxscale.training.settings import check_label_clip, check_whole
 
 if TYPE_CHECKING:
     from luxscale.model.lux import LuxModel

@@ -32,13 +32,13 @@ from luxscale.schema.variables import STAR
 from luxscale.training.load import LEAST_MEASURED
 from luxscale.training.methods import (
     LABEL_CLIP,
-    check_label_clip,
     complete_settings,
     list_methods_with_free_latents,
     pick_method,
 )
 from luxscale.training.recipes import NAMES, Recipe, find_recipe, list_recipes
 from luxscale.training.select import measure_sizes
+from luxscale.training.settings import check_label_clip
 
 #: What the latents of held-out stars are inferred from: figure 14 of the paper, left and right.
 GIVEN = ("spectra", "labels")

@@ -10,12 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from luxscale.errors import InputError, Interrupted
-from luxscale.training.methods import (
-    FOLDS,
-    LABEL_CLIP,
-    check_label_clip,
-    check_whole,
-)
+from luxscale.training.methods import FOLDS, LABEL_CLIP
+from luxscale.training.settings import check_label_clip, check_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
