@@ -42,6 +42,11 @@ def _parse_range(
     help="Catalogue made with the model, whose latents are then not inferred again.",
 )
 @click.option("--model", default=None, help="Model, whose spectrum of a star is drawn too.")
+@click.option(
+    "--velocities",
+    is_flag=True,
+    help="Draw the velocities of the stars of --catalog, and their errors, against S/N instead.",
+)
 @file_options
 @click.option(
     "--range",
@@ -70,6 +75,18 @@ def plot(
     Bad pixels are marked; the title has the star's labels. With a model, its spectrum and the
     residuals, in units of the error, are drawn too. The star of a survey FILE needs no name.
     """
+    if given["velocities"]:
+        of_spectra = (stars, rows, given["model"], given["span"], given["file_format"])
+        if any(of_spectra) or given["options"] or given["output"] != "flux":
+            raise click.UsageError(
+                "--velocities draws no spectra: give SURVEY, --catalog, --out and --overwrite alone"
+            )
+        if given["catalog"] is None:
+            raise click.UsageError("--velocities are those of a catalogue; name it with --catalog")
+        path = given["out"] or Path("velocities.png")
+        _draw_velocities(survey, given["catalog"], path, overwrite=given["overwrite"])
+        show({"figures": [str(path)]}, str(path), as_json)
+        return
     if given["catalog"] is not None and given["model"] is None:
         raise click.UsageError("the spectrum of a catalogue's star needs --model, too")
     if given["out"] is not None and len(stars) + len(rows) > 1:
@@ -114,6 +131,34 @@ def plot(
         store.save_figure(axes[0].figure, target)
         written.append(str(path))
     show({"figures": written}, "\n".join(written), as_json)
+
+
+def _draw_velocities(survey: str, catalog: str, path: Path, *, overwrite: bool) -> None:
+    """Draw the velocities of a catalogue into a file, with the S/N of its survey."""
+    from luxscale import plot as plots
+    from luxscale import store
+    from luxscale.analysis.evaluate import require_catalog
+    from luxscale.plot.velocities import NAMES
+    from luxscale.schema.stars import match_stars
+    from luxscale.store import damage
+
+    target = store.claim_figure(path, overwrite=overwrite)
+    surveyed, found = store.open_dataset(survey), store.open_dataset(catalog)
+    require_catalog(found, catalog)
+    if "snr" not in surveyed:
+        raise InputError(f"{survey}: has no variable 'snr' (star), against which they are drawn")
+    rows, survey_rows = match_stars(found, surveyed)
+    names = [name for name in (*NAMES, "flags", "status") if name in found]
+    with damage.explain_damage(catalog):
+        stars = found[names].isel(star=rows).compute()
+    with damage.explain_damage(survey):
+        snr = surveyed["snr"].isel(star=survey_rows).values
+    try:
+        axes = plots.velocities(stars, snr)
+    except InputError as error:
+        raise InputError(f"{catalog}: {error}") from error
+    _check_ending(axes[0].figure, path)
+    store.save_figure(axes[0].figure, target)
 
 
 def _require_one_star(survey: Any, path: str) -> None:

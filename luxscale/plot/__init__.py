@@ -28,6 +28,7 @@ from luxscale.plot.spectrum import spectra
 from luxscale.plot.star import star
 from luxscale.plot.style import format_axis_label, format_label
 from luxscale.plot.transfer import beyond, transfer
+from luxscale.plot.velocities import velocities
 from luxscale.plot.windows import mark_windows
 
 __all__ = [
@@ -62,4 +63,5 @@ __all__ = [
     "spectrum",
     "star",
     "transfer",
+    "velocities",
 ]

@@ -73,17 +73,17 @@ def errors_by_snr(
     edges = make_bins(snr, bins)
     at = assign_bins(snr, edges)
     members = [at == i for i in range(edges.size - 1)]
-    x = np.array([_find_median(snr[inside]) for inside in members])
+    x = np.array([find_median(snr[inside]) for inside in members])
     new = axes is None
     units = label_units(catalog)
     axes = make_panels(axes, len(units), 4, (1.9, 1.6))
     for j, (ax, (name, unit)) in enumerate(zip(axes, units.items(), strict=True)):
         errors = catalog["label_err"].values[:, j]
-        _draw_band(ax, x, [errors[inside] for inside in members])
+        draw_band(ax, x, [errors[inside] for inside in members])
         if pairs is not None and name in pairs[LABEL].values:
             _draw_scatter(ax, x, pairs.sel(label=name), members)
         ax.set(xlabel="S/N", ylabel=rf"$\sigma$ {format_axis_label(name, unit)}")
-        ax.set_ylim(0, 1.12 * _find_greatest(ax))
+        ax.set_ylim(0, 1.12 * find_greatest(ax))
         set_ticks(ax, 4)
     if new:
         add_legend_above(axes, 3)
@@ -106,14 +106,14 @@ def _draw_scatter(
     )
 
 
-def _find_median(values: np.ndarray) -> float:
+def find_median(values: np.ndarray) -> float:
     """Return the median of some values, NaN of none."""
     if not values.size:
         return np.nan
     return float(np.median(values))
 
 
-def _find_greatest(ax: Axes) -> float:
+def find_greatest(ax: Axes) -> float:
     """Return the largest value that is drawn, 1 of none: the frame cuts no band, line or point."""
     top = float(ax.dataLim.y1)
     if np.isfinite(top) and top > 0:
@@ -121,10 +121,10 @@ def _find_greatest(ax: Axes) -> float:
     return 1.0
 
 
-def _draw_band(ax: Axes, x: np.ndarray, errors: Sequence[np.ndarray]) -> None:
-    """Draw the central 68% and the median of the errors in each bin, a gap where none is known."""
-    rows = np.full((len(errors), 3), np.nan)
-    for row, each in zip(rows, errors, strict=True):
+def draw_band(ax: Axes, x: np.ndarray, values: Sequence[np.ndarray], what: str = "error") -> None:
+    """Draw the central 68% and the median of values in each bin, a gap where none is known."""
+    rows = np.full((len(values), 3), np.nan)
+    for row, each in zip(rows, values, strict=True):
         known = keep_finite(each)
         if known.size:
             row[:] = np.percentile(known, (16, 50, 84))
@@ -136,6 +136,6 @@ def _draw_band(ax: Axes, x: np.ndarray, errors: Sequence[np.ndarray]) -> None:
         color=POINT,
         alpha=0.25,
         lw=0,
-        label="error, 16-84% of stars",
+        label=f"{what}, 16-84% of stars",
     )
-    ax.plot(x, middle, color=POINT, lw=1.3, label="error, median")
+    ax.plot(x, middle, color=POINT, lw=1.3, label=f"{what}, median")
