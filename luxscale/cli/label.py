@@ -218,6 +218,9 @@ def _show_estimate(plan: Plan, cluster: Cluster, as_json: bool) -> None:
     if todo.new_stars or todo.changed_stars:
         new, changed = f"{todo.new_stars:,}", f"{todo.changed_stars:,}"
         lines.append(f"grown     {new} stars are new, the data of {changed} changed")
+    if todo.again_stars:
+        again = f"{format_count(todo.again_stars, 'star')} of these regions"
+        lines.append(f"again     {again} done before, as a region is done as a whole")
     if plan.replaces:
         lines.append(f"replaces  {plan.replaces}, when {plan.catalog} is complete")
     lines += [

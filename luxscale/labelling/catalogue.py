@@ -18,7 +18,7 @@ from luxscale.errors import InputError, RunError
 from luxscale.labelling.growth import describe_changes, make_room
 from luxscale.labelling.history import record_run
 from luxscale.labelling.layout import FORMAT, lay_out
-from luxscale.labelling.marks import compare_marks, record_marks
+from luxscale.labelling.marks import compare_marks, record_kinds, record_marks
 from luxscale.labelling.plan import Plan, Region
 from luxscale.labelling.stars import find_wrong_stars, read_stars, write_stars
 from luxscale.model.inference import Inference, Result, describe_results
@@ -59,6 +59,9 @@ class Catalogue:
     n_added, n_changed : int
         Stars that `resume` or `preview_pending` found new in the survey, and those whose data
         changed.
+    n_again : int
+        Other stars that are done, and that `preview_pending` found in regions of such stars: these
+        are done as a whole.
     gone : list of str
         Data that they found missing, of stars that are done.
     """
@@ -66,7 +69,7 @@ class Catalogue:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.path = plan.catalog
-        self.n_added = self.n_changed = 0
+        self.n_added = self.n_changed = self.n_again = 0
         self.damaged: list[damage.Damage] = []
         self.gone: list[str] = []
 
@@ -142,6 +145,7 @@ class Catalogue:
                 zarr_format=3,
             )
             record_marks(self.group, marks, new=True)
+            record_kinds(self.group, self.survey, self.input_names)
             record_run(self.group, self.plan, self.plan.regions)
             self.group.attrs["complete"] = 0
         return self.plan.regions
@@ -244,7 +248,10 @@ class Catalogue:
         pending = self.list_pending()
         _, changed = self._compare_input(pending)
         self.n_added, self.n_changed = self.plan.n_stars - there, int(changed.sum())
-        return self._list_regions((self.read_status() != DONE) | changed)
+        wanted = (self.read_status() != DONE) | changed
+        found = self._list_regions(wanted)
+        self.n_again = sum(int((~wanted[r.start : r.stop]).sum()) for r in found)
+        return found
 
     def _compare_input(self, pending: Sequence[Region]) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return the marks of the survey's chunks, and which stars that are done have other data.

@@ -18,7 +18,8 @@ from luxscale.store.chunks import get_chunk_rows, read_sizes
 
 #: Memory of a worker before it reads: Python, JAX, Dask; and copies of a region's input that exist
 #: at once, decoded, as read, and as the kernel has them. Both measured; see benchmarks/scale.py.
-_BASE_BYTES, _COPIES = 0.45e9, 2.5
+#: One more is of the next region, which a run in one process reads ahead.
+_BASE_BYTES, _COPIES, _AHEAD = 0.45e9, 2.5, 1.0
 
 #: Seconds of a star in one process, of benchmarks/scale.py: what one core does of it, alone and
 #: for a byte of its spectrum; and what all cores do of it, for a latent and for a latent and pixel.
@@ -42,6 +43,8 @@ class Estimate:
         That are pending.
     new_stars, changed_stars : int
         Those that the survey had not when the catalogue was made, and those whose data changed.
+    again_stars : int
+        Others that are done, and are done again since they share a region with stars that are not.
     region_stars : int
         Stars in a region.
     read_bytes : int
@@ -60,6 +63,7 @@ class Estimate:
     stars: int
     new_stars: int
     changed_stars: int
+    again_stars: int
     regions: int
     region_stars: int
     read_bytes: int
@@ -121,11 +125,12 @@ def estimate_run(plan: Plan, cores: int | None = None) -> Estimate:
         stars=stars,
         new_stars=catalogue.n_added,
         changed_stars=catalogue.n_changed,
+        again_stars=catalogue.n_again,
         regions=len(pending),
         region_stars=plan.region_stars,
         read_bytes=_count_stored_bytes(catalogue, pending),
         write_bytes=stars * _count_written_bytes(catalogue),
-        worker_bytes=int(_BASE_BYTES + _COPIES * region_bytes),
+        worker_bytes=int(_BASE_BYTES + (_COPIES + _AHEAD) * region_bytes),
         core_seconds=round(core_seconds, 1),
         seconds=round(core_seconds / cores, 1),
         cores=cores,

@@ -8,6 +8,7 @@ from typing import Any
 import zarr
 
 from luxscale import store
+from luxscale.labelling.marks import find_other_kinds
 from luxscale.labelling.plan import Plan
 from luxscale.labelling.stars import (
     describe_other_stars,
@@ -87,6 +88,9 @@ def _describe_survey(plan: Plan, before: str) -> list[str]:
         return [describe_other_stars(there, stars)]
     if rows != plan.chunk:
         return [layout]
+    kinds = find_other_kinds(plan.survey, plan.catalog)
+    if kinds:
+        return [f"survey (its stars are the same; {', '.join(kinds)}: write it as it was)"]
     return ["survey (its stars are the same, its grids or the kinds of its arrays are not)"]
 
 

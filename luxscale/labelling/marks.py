@@ -6,6 +6,9 @@ its run reads, as they were before, in its group ``run``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import zarr
 
@@ -19,6 +22,9 @@ _COMMENT = (
     "bytes as a little-endian integer"
 )
 
+
+#: Attribute of the group: the kind of each variable that the run reads, by its name.
+_KINDS = "kinds"
 
 #: End of the name of marks that take the place of others, of another number of chunks.
 _NEXT = ".next"
@@ -52,6 +58,35 @@ def record_marks(catalogue: zarr.Group, marks: dict[str, np.ndarray], *, new: bo
             _take_over(group, name)
     if new:
         group.attrs["comment"] = _COMMENT
+
+
+def record_kinds(catalogue: zarr.Group, survey: zarr.Group, names: Sequence[str]) -> None:
+    """Write into a catalogue of what kind the survey's variables are that its run reads."""
+    catalogue.require_group(store.RUN).attrs[_KINDS] = _read_kinds(survey, names)
+
+
+def _read_kinds(survey: zarr.Group, names: Sequence[str]) -> dict[str, str]:
+    return {name: str(store.open_array(survey, name).dtype) for name in names}
+
+
+def find_other_kinds(survey: str, catalog: str) -> list[str]:
+    """Say which variables of a survey are of another kind than when a catalogue was begun.
+
+    Parameters
+    ----------
+    survey, catalog : str
+        Paths or URLs.
+    """
+    before: Any = {}
+    if store.RUN in store.open_group(catalog, "r"):
+        before = store.open_group(catalog, "r", store.RUN).attrs.get(_KINDS, {})
+    theirs = store.open_group(survey, "r")
+    now = _read_kinds(theirs, [name for name in before if name in theirs])
+    return [
+        f"{name} was {before[name]}, is {kind} now"
+        for name, kind in now.items()
+        if kind != before[name]
+    ]
 
 
 def _create(group: zarr.Group, name: str, values: np.ndarray) -> None:

@@ -174,7 +174,11 @@ def test_a_dry_run_says_how_much_is_new_and_changes_nothing(grown, model):
     before = read_files(catalog)
     todo = estimate_run(make_plan(survey, model, catalog, region_stars=CHUNK))
     assert (todo.stars, todo.regions) == (50, 3)
-    assert (todo.new_stars, todo.changed_stars) == (40, 0)
+    assert (todo.new_stars, todo.changed_stars, todo.again_stars) == (40, 0, 10)
+    command = ["label", survey, "--model", model, "--out", catalog, "--region-stars", CHUNK]
+    shown = CliRunner().invoke(main, [*map(str, command), "--dry-run"]).output
+    assert "grown     40 stars are new, the data of 0 changed" in shown
+    assert "again     10 stars of these regions done before" in shown
     assert read_files(catalog) == before
 
 
@@ -338,7 +342,8 @@ def test_another_layout_is_named(survey, stars, model, tmp_path, n_stars):
     store.write_dataset(
         whole.assign(flux=whole.flux.astype("f8")), survey, chunk=20, overwrite=True
     )
-    with pytest.raises(lux.InputError, match="its stars are the same, its grids or the kinds"):
+    told = "its stars are the same; flux was float32, is float64 now: write it as it was"
+    with pytest.raises(lux.InputError, match=told):
         label(survey, model, catalog)
     shifted = whole.assign_coords(wavelength=whole.wavelength.values + 3)
     store.write_dataset(shifted, survey, chunk=20, overwrite=True)
