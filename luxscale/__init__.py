@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         report,
         store,
     )
+    from luxscale.analysis.error_calibration import calibrate_errors, remove_calibration
     from luxscale.analysis.repeats import measure_repeats
     from luxscale.chunked import train_survey
     from luxscale.errors import InputError
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 __all__ = [
     "InputError",
     "LuxModel",
+    "calibrate_errors",
     "infer",
     "label_survey",
     "load_model",
@@ -72,6 +74,7 @@ __all__ = [
     "predict",
     "predict_error",
     "read",
+    "remove_calibration",
     "select",
     "to_table",
     "train",
@@ -82,6 +85,7 @@ __all__ = [
 _HOMES = {
     "InputError": "luxscale.errors",
     "LuxModel": "luxscale.model.lux",
+    "calibrate_errors": "luxscale.analysis.error_calibration",
     "infer": "luxscale.model.infer",
     "label_survey": "luxscale.labelling.run",
     "load_model": "luxscale.model.file",
@@ -90,6 +94,7 @@ _HOMES = {
     "predict": "luxscale.model.predict",
     "predict_error": "luxscale.model.predict",
     "read": "luxscale.ingest.memory",
+    "remove_calibration": "luxscale.analysis.error_calibration",
     "select": "luxscale.model.select",
     "to_table": "luxscale.export",
     "train": "luxscale.training",

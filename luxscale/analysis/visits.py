@@ -12,7 +12,7 @@ import xarray as xr
 
 from luxscale.analysis.evaluate import label_units, read_labels, require_variables
 from luxscale.errors import InputError
-from luxscale.schema.quantities import list_quantities, read_quantities
+from luxscale.schema.quantities import Value, list_quantities, read_quantities
 from luxscale.schema.sampling import draw_stars
 from luxscale.schema.status import find_done
 
@@ -90,19 +90,20 @@ class Repeats:
     Parameters
     ----------
     value, err : array, (visit, label)
-    star : array of int, (visit,)
-        The star of each visit, from 0.
+    row, star : array of int, (visit,)
+        The row of each visit, and its star, from 0.
     quantities : dict of str to array, (visit,)
         What visits are put into bins by; NaN where unknown.
     units : dict of str to str
         Unit of each label.
     counts : dict of str to int
-        ``repeated`` stars in all, and ``drawn`` of them; stars observed ``once``; rows that are
-        ``not_done``, and ``without_star``.
+        ``repeated`` stars in all, and ``drawn`` of those that are read; stars observed ``once``;
+        rows that are ``not_done``, and ``without_star``.
     """
 
     value: np.ndarray
     err: np.ndarray
+    row: np.ndarray
     star: np.ndarray
     quantities: dict[str, np.ndarray]
     units: dict[str, str]
@@ -117,6 +118,7 @@ def read_repeats(
     survey: xr.Dataset | None = None,
     over: Sequence[str] | None = None,
     most_labels: int = MOST_LABELS,
+    with_once: bool = False,
 ) -> Repeats:
     """Read the visits of stars that a catalogue has more than once.
 
@@ -134,6 +136,8 @@ def read_repeats(
         Columns or labels to read beside; by default those of ``OVER`` that are there.
     most_labels : int
         Labels that are held at once, at most. Stars of more are drawn by what ``by`` calls them.
+    with_once : bool
+        Whether to read stars with one visit, too, and accept that there are no others.
 
     Raises
     ------
@@ -145,7 +149,9 @@ def read_repeats(
         there = {**list_quantities(catalog), **({} if survey is None else list_quantities(survey))}
         over = [name for name in OVER if name in there]
     units = label_units(catalog)
-    rows, star, counts = _find_visits(catalog, by, where, survey, most_labels // len(units))
+    column = read_quantities(catalog, [by], where, survey)[by]
+    least = 1 if with_once else 2
+    rows, star, counts = _find_visits(catalog, column, by, where, most_labels // len(units), least)
     read = read_quantities(catalog, over, where, survey) if over else {}
     quantities = {}
     for name, found in read.items():
@@ -157,6 +163,7 @@ def read_repeats(
     return Repeats(
         value=value,
         err=err,
+        row=rows,
         star=star,
         quantities=quantities,
         units=units,
@@ -165,20 +172,19 @@ def read_repeats(
 
 
 def _find_visits(
-    catalog: xr.Dataset, by: str, where: str, survey: xr.Dataset | None, most: int
+    catalog: xr.Dataset, column: Value, by: str, where: str, most: int, least: int
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """Return the rows of visits, the star of each, and counts of what is left out."""
-    column = read_quantities(catalog, [by], where, survey)[by]
     done = find_done(catalog)
     known = np.broadcast_to(column.known, done.shape) & (column.values != "")
     rows = np.flatnonzero(done & known)
     codes, stars = pd.factorize(column.values[rows])
     visits = np.bincount(codes, minlength=len(stars))
-    again = np.flatnonzero(visits > 1)
+    again = np.flatnonzero(visits >= least)
     counts = {
-        "repeated": again.size,
+        "repeated": int((visits > 1).sum()),
         "drawn": again.size,
-        "once": len(stars) - again.size,
+        "once": int((visits == 1).sum()),
         "not_done": int((~done).sum()),
         "without_star": int((done & ~known).sum()),
     }

@@ -7,6 +7,7 @@ no other part of the package: a command imports what it needs when it runs.
 """
 
 from luxscale.cli import (  # noqa: F401 - each adds its commands
+    calibrate,
     crossval,
     draw,
     export,

@@ -93,6 +93,13 @@ Open the catalogue:
     "--bad-pixels", type=float, default=0.03, show_default=True, help="Fraction of pixels missing."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of what is random.")
+@click.option(
+    "--visits",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Visits of each star, a row each; of several the column object names the star.",
+)
 @ROUND
 @click.option(
     "--chunk", type=click.IntRange(1), default=1024, show_default=True, help="Stars per chunk."
@@ -108,6 +115,7 @@ def simulate(
     bad_pixels: float,
     seed: int,
     rounding: float | None,
+    visits: int,
     chunk: int,
     overwrite: bool,
     quiet: bool,
@@ -116,7 +124,8 @@ def simulate(
     from luxscale.examples.simulate import simulate_survey
     from luxscale.progress import Progress
 
-    with Progress("simulating", stars, unit="stars", enabled=not quiet) as shown:
+    rows = stars * visits
+    with Progress("simulating", rows, unit="spectra", enabled=not quiet) as shown:
         simulate_survey(
             out,
             stars,
@@ -126,8 +135,10 @@ def simulate(
             bad_pixels=bad_pixels,
             seed=seed,
             rounding=rounding,
+            visits=visits,
             chunk=chunk,
             overwrite=overwrite,
             progress=lambda done, _: shown.update(done),
         )
-    click.echo(f"{out}: {format_count(stars, 'star')}")
+    each = f", {format_count(visits, 'visit')} each" if visits > 1 else ""
+    click.echo(f"{out}: {format_count(stars, 'star')}{each}")

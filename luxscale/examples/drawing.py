@@ -57,12 +57,19 @@ class Settings:
     bad_pixels: float
     seed: int
     rounding: float | None = None
+    visits: int = 1
+
+    @property
+    def n_rows(self) -> int:
+        """Number of spectra: one for each visit of each star."""
+        return self.n_stars * self.visits
 
     def __post_init__(self) -> None:
         require(
             is_count(self.n_stars), f"n_stars is {self.n_stars!r}: give a whole number, 1 or more"
         )
         require(is_count(self.seed, 0), f"seed is {self.seed!r}: give a whole number, 0 or more")
+        require(is_count(self.visits), f"visits is {self.visits!r}: give a whole number, 1 or more")
         require(
             self.n_pixels is None or is_count(self.n_pixels),
             f"n_pixels is {self.n_pixels!r}: give a whole number, 1 or more, or None for the "
@@ -121,7 +128,7 @@ def draw_spectra(
 
 
 def draw_blocks(settings: Settings) -> Iterator[dict[str, np.ndarray]]:
-    """Yield blocks of BLOCK stars, in order.
+    """Yield blocks of BLOCK stars, in order, with a row for each visit.
 
     The last one is whole too, so that its stars do not depend on n_stars.
     """
@@ -133,34 +140,39 @@ def draw_blocks(settings: Settings) -> Iterator[dict[str, np.ndarray]]:
         # the order of draws is part of what a seed means
         rng = np.random.default_rng(seeds)
         labels = draw_labels(BLOCK, emulator["sample"], rng)
-        snr = rng.uniform(*settings.snr, BLOCK).astype("f4")
+        labels = np.repeat(labels, settings.visits, axis=0)
+        snr = rng.uniform(*settings.snr, len(labels)).astype("f4")
         measured = draw_measured(labels[:, columns], settings.missing_labels, rng)
         noiseless = render(labels, emulator)
         spectra = draw_spectra(noiseless, snr, settings.bad_pixels, rng)
         if settings.rounding is not None:
             flux, ivar = round_spectra(spectra["flux"], spectra["flux_ivar"], settings.rounding)
             spectra = {"flux": flux, "flux_ivar": ivar}
-        first = block * BLOCK
-        names = [f"sim-{settings.seed}-{i:08d}" for i in range(first, first + BLOCK)]
-        yield {
-            "star": np.array(names, object),
-            "snr": snr,
-            **measured,
-            **spectra,
-        }
+        yield {**_name_rows(block, settings), "snr": snr, **measured, **spectra}
+
+
+def _name_rows(block: int, settings: Settings) -> dict[str, np.ndarray]:
+    """Return the identifiers of a block's rows, and where stars have several the star of each."""
+    first = block * BLOCK
+    stars = [f"sim-{settings.seed}-{i:08d}" for i in range(first, first + BLOCK)]
+    if settings.visits == 1:
+        return {"star": np.array(stars, object)}
+    rows = [f"{star}-{visit}" for star in stars for visit in range(settings.visits)]
+    objects = np.repeat(np.array(stars, object), settings.visits)
+    return {"star": np.array(rows, object), "object": objects}
 
 
 def regroup(
-    blocks: Iterator[dict[str, np.ndarray]], n_stars: int, size: int
+    blocks: Iterator[dict[str, np.ndarray]], n_rows: int, size: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the first `n_stars` stars of `blocks`, in groups of `size`; the last may be smaller."""
+    """Yield the first `n_rows` rows of `blocks`, in groups of `size`; the last may be smaller."""
     parts: list[dict[str, np.ndarray]] = []
     n_drawn = 0
-    for done in range(0, n_stars, size):
-        wanted = min(size, n_stars - done)
+    for done in range(0, n_rows, size):
+        wanted = min(size, n_rows - done)
         while n_drawn < wanted:
             parts.append(next(blocks))
-            n_drawn += BLOCK
+            n_drawn += len(parts[-1]["star"])
         joined = {}
         for name in parts[0]:
             joined[name] = np.concatenate([part[name] for part in parts])

@@ -52,6 +52,7 @@ FIELDS: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "label_err": (("star", "label"), "f8", "standard deviation of label_value"),
     "label_true": (("star", "label"), "f8", "label from which the spectrum was made"),
     "snr": (("star",), "f4", "signal-to-noise ratio of a pixel in the continuum"),
+    "object": (("star",), str, "star that was visited, where each has several visits"),
 }
 
 
@@ -64,6 +65,7 @@ def simulate(
     bad_pixels: float = 0.03,
     seed: int = 0,
     rounding: float | None = None,
+    visits: int = 1,
 ) -> xr.Dataset:
     """
     Simulate a survey of red giants in memory.
@@ -86,6 +88,9 @@ def simulate(
     rounding : float, optional
         Flux is rounded to within this fraction of its error and ivar to 1%, see
         `luxscale.prepare.round_spectra`; neither by default.
+    visits : int
+        Visits of each star, with noise, S/N and measured labels of their own. Of more than one each
+        is a row, and ``object`` (star,) names the star.
 
     Returns
     -------
@@ -123,8 +128,9 @@ def simulate(
         bad_pixels=bad_pixels,
         seed=seed,
         rounding=rounding,
+        visits=visits,
     )
-    (stars,) = regroup(draw_blocks(settings), n_stars, n_stars)
+    (stars,) = regroup(draw_blocks(settings), settings.n_rows, settings.n_rows)
     variables = {}
     for name, values in stars.items():
         dims, _, meaning = FIELDS[name]
@@ -143,6 +149,7 @@ def simulate_survey(
     bad_pixels: float = 0.03,
     seed: int = 0,
     rounding: float | None = None,
+    visits: int = 1,
     chunk: int = 1024,
     overwrite: bool = False,
     progress: Callable[[int, int], object] | None = None,
@@ -159,14 +166,14 @@ def simulate_survey(
     ----------
     path : str or Path
         Zarr directory or URL to write, in format 3.
-    n_stars, snr, n_pixels, missing_labels, bad_pixels, seed, rounding
+    n_stars, snr, n_pixels, missing_labels, bad_pixels, seed, rounding, visits
         As in `simulate`.
     chunk : int
         Stars in a chunk. The stars do not depend on it.
     overwrite : bool
         Whether to replace a survey that is there.
     progress : callable, optional
-        Called as ``progress(done, n_stars)`` after each chunk.
+        Called as ``progress(done, n_rows)`` after each chunk; there is a row for each visit.
 
     Raises
     ------
@@ -190,20 +197,21 @@ def simulate_survey(
         bad_pixels=bad_pixels,
         seed=seed,
         rounding=rounding,
+        visits=visits,
     )
     require(is_count(chunk), f"chunk is {chunk!r}: give the number of stars in a chunk, 1 or more")
     if objects.is_url(path):
         url = str(path)
         if not moves.is_held_back(url):
             claim_place(url, SURVEY_FORMAT, overwrite=overwrite)
-        arrays = create_store(url, settings, min(chunk, n_stars))
+        arrays = create_store(url, settings, min(chunk, settings.n_rows))
         moves.hold_back(url)
         write_stars(arrays, settings, chunk, progress)
         moves.release(url)
     else:
         claim_place(path, SURVEY_FORMAT, overwrite=overwrite)
         partial = find_partial(Path(path))
-        arrays = create_store(partial, settings, min(chunk, n_stars))
+        arrays = create_store(partial, settings, min(chunk, settings.n_rows))
         write_stars(arrays, settings, chunk, progress)
         claim_place(path, SURVEY_FORMAT, overwrite=overwrite)  # somebody else may have written
         move_over(Path(partial), Path(path).resolve())
@@ -247,6 +255,7 @@ def make_frame(settings: Settings) -> xr.Dataset:
             "snr": [float(value) for value in settings.snr],
             "missing_labels": float(settings.missing_labels),
             "bad_pixels": float(settings.bad_pixels),
+            **({"visits": int(settings.visits)} if settings.visits > 1 else {}),
         },
     )
 
@@ -255,11 +264,13 @@ def create_store(path: str, settings: Settings, chunk: int) -> dict[str, zarr.Ar
     """Make a Zarr store at `path`, with the coordinates and an empty array for each of FIELDS."""
     static = make_frame(settings)
     static.to_zarr(locate(path), mode="w", consolidated=False, zarr_format=3)
-    sizes = {**static.sizes, "star": settings.n_stars}
+    sizes = {**static.sizes, "star": settings.n_rows}
     chunks = {**static.sizes, "star": chunk}
     group = open_group(path, "r+")
     arrays = {}
     for name, (dims, dtype, meaning) in FIELDS.items():
+        if name == "object" and settings.visits == 1:
+            continue
         compressors: Any = "auto"
         if "wavelength" in dims:
             compressors = make_codecs(np.dtype(dtype))
@@ -283,10 +294,10 @@ def write_stars(
 ) -> None:
     """Draw all stars and write them, a chunk at a time."""
     done = 0
-    for stars in regroup(draw_blocks(settings), settings.n_stars, chunk):
+    for stars in regroup(draw_blocks(settings), settings.n_rows, chunk):
         stop = done + len(stars["star"])
         for name, values in stars.items():
             arrays[name][done:stop] = values
         done = stop
         if progress is not None:
-            progress(done, settings.n_stars)
+            progress(done, settings.n_rows)

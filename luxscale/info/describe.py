@@ -22,7 +22,7 @@ from luxscale.model.summary import describe_noise, describe_prior
 from luxscale.schema.attributes import unpack_attribute
 from luxscale.schema.preparation import Preparation
 from luxscale.schema.status import find_done
-from luxscale.schema.variables import STAR
+from luxscale.schema.variables import CALIBRATION, STAR
 from luxscale.store import damage
 
 __all__ = ["describe", "quarantine"]
@@ -75,9 +75,16 @@ def _describe_errors(output: Output) -> dict[str, Any]:
     """Return what stars left out of training added to errors of labels, in their order."""
     if not output.is_label:
         return {}
-    found = {"misfit": [float(f"{floor:.4g}") for floor in output.floor]}
+    found: dict[str, Any] = {"misfit": [float(f"{floor:.4g}") for floor in output.floor]}
     if output.inflation:
         found["inflation"] = [float(f"{factor:.4g}") for factor in output.inflation]
+    if output.calibration is not None:
+        calibrated = output.calibration
+        found["calibration"] = {
+            "version": calibrated.version,
+            "scale": [float(f"{curve.middle:.4g}") for curve in calibrated.scale],
+            "floor": [float(f"{curve.middle:.4g}") for curve in calibrated.floor],
+        }
     return found
 
 
@@ -126,11 +133,18 @@ def _describe_catalog(path: str | Path) -> dict[str, Any]:
         **state,
         "labels": catalog["label"].values.tolist(),
         "model": catalog.attrs["model_fingerprint"],
+        **_describe_calibration(catalog),
         "version": catalog.attrs["luxscale_version"],
         "luxscale_versions": unpack_attribute(catalog.attrs.get("versions", [])) or "unknown",
         **_describe_growth(catalog),
         "runs": count_runs(read_runs(store.open_group(path, "r")), find_done(catalog)),
     }
+
+
+def _describe_calibration(catalog: xr.Dataset) -> dict[str, Any]:
+    """Return which calibration the errors of each output have, if they have any."""
+    held = catalog.attrs.get(CALIBRATION)
+    return {} if held is None else {"calibration": unpack_attribute(held)}
 
 
 def _describe_growth(catalog: xr.Dataset) -> dict[str, Any]:

@@ -129,6 +129,7 @@ def make_head(output: Output) -> Head:
         floor=floor,
         inflation=np.array(output.inflation) if output.inflation else np.ones_like(floor),
         bounds=np.asarray(output.bounds, float),
+        calibration=output.calibration,
     )
 
 

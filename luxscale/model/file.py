@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
+from luxscale.model.calibration import Calibration
 from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import MAPS, read_decoder
 from luxscale.model.lux import _ARRAYS, LuxModel, Output, Provenance, coordinates
@@ -24,8 +25,8 @@ FORMAT = "luxscale-model"
 
 
 #: Latest version; 2 has correlated or heavy-tailed noise, or factors on formal errors, which
-#: readers of 1 would pass over; 3 has nuisances.
-FORMAT_VERSION = 3
+#: readers of 1 would pass over; 3 has nuisances; 4 has calibrated errors.
+FORMAT_VERSION = 4
 
 #: Arrays of correlated noise in a model's file, by their names in `CorrelatedNoise`.
 _CORRELATION = {
@@ -120,12 +121,16 @@ def _describe(output: Output) -> dict[str, Any]:
         entry["preparation"] = output.preparation
     if output.nuisances is not None:
         entry["nuisances"] = output.nuisances.entry
+    if output.calibration is not None:
+        entry["calibration"] = output.calibration.entry
     return entry
 
 
 def _choose_version(model: LuxModel) -> int:
-    if any(output.nuisances is not None for output in model.outputs):
+    if any(output.calibration is not None for output in model.outputs):
         return FORMAT_VERSION
+    if any(output.nuisances is not None for output in model.outputs):
+        return 3
     for output in model.outputs:
         if output.correlation is not None or np.isfinite(output.dof) or output.inflation:
             return 2
@@ -277,6 +282,7 @@ def _read_output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Outp
         preparation=entry.get("preparation", ""),
         inflation=_read_inflation(dataset, spec.name),
         nuisances=_read_nuisances(dataset, entry),
+        calibration=Calibration.of_entry(entry.get("calibration")),
     )
 
 

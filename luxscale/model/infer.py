@@ -15,11 +15,12 @@ from luxscale.model.arguments import take_model, take_survey
 from luxscale.model.inference import Inference, pick_given
 from luxscale.model.lux import LuxModel, Output, coordinates
 from luxscale.schema import flags
+from luxscale.schema.attributes import pack_attribute
 from luxscale.schema.checks import check_structure
 from luxscale.schema.outputs import OutputSpec, list_partners, pick_outputs
 from luxscale.schema.preparation import PREPARATION, list_differences
 from luxscale.schema.standard import find_shifted, is_same_unit, standardize_survey
-from luxscale.schema.variables import CATALOG, NUISANCE_OF, STAR
+from luxscale.schema.variables import CALIBRATION, CATALOG, NUISANCE_OF, STAR
 
 #: How `infer` is called.
 _CALL = "lux.infer(survey, model)"
@@ -227,6 +228,9 @@ def decorate_catalog(catalog: xr.Dataset, model: LuxModel) -> xr.Dataset:
             catalog[name].attrs = {"long_name": _DOC[str(name)]}
     catalog = _describe_nuisances(catalog, model)
     catalog["flags"].attrs = flags.ATTRS
+    calibrated = {o.name: o.calibration.version for o in model.labels if o.calibration is not None}
+    if calibrated:
+        catalog = catalog.assign_attrs({CALIBRATION: pack_attribute(calibrated)})
     return catalog.assign_attrs(
         title="stellar labels inferred with luxscale",
         model_fingerprint=model.fingerprint,

@@ -70,7 +70,7 @@ def infer_arrays(
     -------
     Inferred
         NumPy arrays. Errors are sqrt(inflation^2 diag(A C A^T) + floor^2), with C the posterior
-        covariance of z.
+        covariance of z, or calibrated ones.
     """
     prepared = [
         bring_in_range(design, Data(value, ivar))
@@ -270,7 +270,8 @@ def _find_covariance(head: Head, spread: np.ndarray) -> np.ndarray:
     factor = np.sqrt(head.inflate(variance))
     inflated = spread * factor[:, :, None] * factor[:, None, :]
     covariance: np.ndarray = inflated * head.spread[:, None] * head.spread
-    return covariance + np.diag(head.floor**2)
+    floor2 = head.find_floor(variance) ** 2
+    return covariance + floor2[..., None] * np.eye(variance.shape[1])
 
 
 def _find_outside(head: Head, value: np.ndarray, err: np.ndarray) -> np.ndarray:

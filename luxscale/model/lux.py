@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
+from luxscale.model.calibration import Calibration
 from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import Decoder
 from luxscale.model.noise import DiagonalNoise, Noise
@@ -65,6 +66,8 @@ class Output:
         empty if all are 1.
     nuisances : Nuisances, optional
         What spectra have beside their star, which is inferred with its latents.
+    calibration : Calibration, optional
+        Of errors of labels, in the place of floor and inflation.
     """
 
     spec: OutputSpec
@@ -83,6 +86,7 @@ class Output:
     preparation: str = ""
     inflation: tuple[float, ...] = ()
     nuisances: Nuisances | None = None
+    calibration: Calibration | None = None
 
     @property
     def name(self) -> str:
@@ -305,7 +309,10 @@ class LuxModel:
 jax.tree_util.register_dataclass(
     Output,
     ["map", "scatter", "scale", "floor", "used", "bounds", "correlation", "nuisances"],
-    ["spec", "coord", "units", "attrs", "windows", "dof", "inflation", "preparation"],
+    [
+        *("spec", "coord", "units", "attrs", "windows", "dof", "inflation", "preparation"),
+        "calibration",
+    ],
 )
 jax.tree_util.register_dataclass(
     LuxModel, ["outputs", "objective"], ["provenance", "limits", "prior"]
@@ -331,7 +338,9 @@ def _describe(output: Output) -> tuple:
     role = (Role.BANDS.value,) if output.spec.role is Role.BANDS else ()
     heavy = () if math.isinf(output.dof) else (output.dof,)
     beside = () if output.nuisances is None else (output.nuisances.identity,)
-    return (*what, *how, *role, *output.map.identity, *heavy, *output.inflation, *beside)
+    calibrated = () if output.calibration is None else (output.calibration.version,)
+    found = (*what, *how, *role, *output.map.identity, *heavy, *output.inflation, *beside)
+    return (*found, *calibrated)
 
 
 def coordinates(output: Output) -> dict[str, xr.Variable]:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from luxscale.model import linalg
+from luxscale.model.calibration import Calibration
 from luxscale.model.components import Components
 from luxscale.model.decoders import Decoder
 from luxscale.model.features import Features, find_moments, linear_features
@@ -112,12 +113,15 @@ class Head:
         See `luxscale.model.lux.Output`.
     bounds : array, (label, 2)
         Least and greatest value in training.
+    calibration : Calibration, optional
+        In the place of floor and inflation.
     """
 
     map: Decoder
     floor: Any
     inflation: Any
     bounds: Any
+    calibration: Calibration | None = None
 
     def predict(self, z: np.ndarray) -> np.ndarray:
         """Return the labels of latents z, in float64: (star, latent) -> (star, label)."""
@@ -141,8 +145,8 @@ class Head:
     def inflate(self, variance: np.ndarray) -> np.ndarray:
         """Return what formal variances are multiplied by: (star, label).
 
-        The square of ``inflation``, less where that would exceed the variance without data, and
-        at least 1.
+        The square of ``inflation``, or of the calibrated factor; less where that would exceed the
+        variance without data, and at least 1.
 
         Parameters
         ----------
@@ -150,7 +154,23 @@ class Head:
             In units of ``spread`` squared, which is about the variance without data.
         """
         positive = np.maximum(variance, np.finfo(np.float32).tiny)
-        return np.clip(1 / positive, 1.0, self.inflation**2)
+        most = self.inflation
+        if self.calibration is not None:
+            most = self.calibration.find_scale(np.sqrt(positive) * self.spread)
+        return np.clip(1 / positive, 1.0, most**2)
+
+    def find_floor(self, variance: np.ndarray) -> np.ndarray:
+        """Return what is added to errors in quadrature: (label,), or if calibrated (star, label).
+
+        Parameters
+        ----------
+        variance : array, (star, label)
+            As of `inflate`.
+        """
+        if self.calibration is None:
+            return np.asarray(self.floor)
+        positive = np.maximum(variance, np.finfo(np.float32).tiny)
+        return self.calibration.find_floor(np.sqrt(positive) * self.spread)
 
     def find_error(self, variance: np.ndarray) -> np.ndarray:
         """Return the errors that catalogues give: (star, label).
@@ -161,7 +181,8 @@ class Head:
             Formal, in units of ``spread`` squared.
         """
         inflated = variance * self.inflate(variance)
-        error: np.ndarray = np.sqrt(inflated * self.spread**2 + self.floor**2)
+        floor = self.find_floor(variance)
+        error: np.ndarray = np.sqrt(inflated * self.spread**2 + floor**2)
         return error
 
     def find_formal(self, error: np.ndarray) -> np.ndarray:
@@ -169,9 +190,21 @@ class Head:
 
         Of a star of which data say next to nothing, whose factor is less, they are too small.
         """
+        if self.calibration is not None:
+            return self._search_formal(error)
         inflated = np.sqrt(np.maximum(error**2 - self.floor**2, 0))
         formal: np.ndarray = inflated / self.inflation
         return formal
+
+    def _search_formal(self, error: np.ndarray) -> np.ndarray:
+        """Return the formal errors of which calibrated ones are made, between those of a grid."""
+        spread = self.spread
+        grid = np.geomspace(1e-5, 1, 4001)[:, None] * spread
+        calibrated = self.find_error((grid / spread) ** 2)
+        columns = [
+            np.interp(e, c, g) for e, c, g in zip(error.T, calibrated.T, grid.T, strict=True)
+        ]
+        return np.stack(columns, axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +279,7 @@ jax.tree_util.register_dataclass(
     ],
     [],
 )
-jax.tree_util.register_dataclass(Head, ["map", "floor", "inflation", "bounds"], [])
+jax.tree_util.register_dataclass(Head, ["map", "floor", "inflation", "bounds"], ["calibration"])
 jax.tree_util.register_dataclass(Window, ["labels", "pixels"], ["head"])
 jax.tree_util.register_dataclass(
     Problem, ["designs", "heads", "windows", "prior", "landmarks", "distortion"], ["limits"]

@@ -256,6 +256,10 @@ INFLATION = Variable(
 )
 
 
+#: Attribute of a catalogue whose errors are calibrated: the version for each output, JSON.
+CALIBRATION = "calibration"
+
+
 #: Attribute of a catalogue's nuisances, the output that has them.
 NUISANCE_OF = "nuisance_of"
 

@@ -294,3 +294,24 @@ def test_existing_path_is_left_alone(tmp_path):
     with pytest.raises(InputError, match="something other than a Zarr group is there"):
         simulate_survey(tmp_path / "s.zarr", 4)
     assert (tmp_path / "s.zarr").read_text() == "mine"
+
+
+def test_visits_share_their_star_and_nothing_else(tmp_path):
+    visits = simulate(300, n_pixels=30, visits=3, missing_labels=0, bad_pixels=0, seed=2)
+    assert visits.sizes["star"] == 900 and len(set(visits.star.values)) == 900
+    objects = visits.object.values.reshape(300, 3)
+    assert (objects == objects[:, :1]).all() and len(set(objects[:, 0])) == 300
+    true = visits.label_true.values.reshape(300, 3, -1)
+    np.testing.assert_array_equal(true, np.repeat(true[:, :1], 3, axis=1))
+    for name in ("flux", "snr", "label_value"):
+        first, second = (visits[name].values.reshape(300, 3, -1)[:, i] for i in (0, 1))
+        assert (first != second).all()
+    pull = (visits.label_value - visits.label_true).values[:, 0] / 20
+    assert abs(np.corrcoef(pull.reshape(300, 3).T)[0, 1]) < 0.2
+    np.testing.assert_array_equal(true[:, 0], simulate(300, n_pixels=30, seed=2).label_true.values)
+    simulate_survey(tmp_path / "visits.zarr", 300, n_pixels=30, visits=3, chunk=250, seed=2)
+    stored = open_zarr(tmp_path / "visits.zarr")
+    np.testing.assert_array_equal(stored.object.values, visits.object.values)
+    np.testing.assert_array_equal(stored.label_true.values, visits.label_true.values)
+    with pytest.raises(InputError, match="visits is 0"):
+        simulate(3, visits=0)

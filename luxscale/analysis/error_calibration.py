@@ -1,0 +1,298 @@
+"""A model whose errors are calibrated on stars that it was not trained on, and the way back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from luxscale.analysis.calibrating import Fit, Sample, fit_errors
+from luxscale.analysis.evaluate import read_labels, require_variables
+from luxscale.analysis.repeats import require_model_labels
+from luxscale.analysis.tables import align_rows, count_decimals, round_to
+from luxscale.analysis.visits import Repeats, read_repeats
+from luxscale.errors import InputError
+from luxscale.model.arguments import (
+    DatasetOrPath,
+    ModelOrPath,
+    take_catalog,
+    take_model,
+    take_survey,
+)
+from luxscale.model.calibration import Calibration, Curve
+from luxscale.model.designs import make_head
+from luxscale.model.lux import LuxModel, Output
+from luxscale.model.predict import check_latents
+from luxscale.schema.stars import index_stars, match_identifiers
+from luxscale.schema.variables import CALIBRATION, STAR
+
+#: The output whose errors are calibrated.
+_OUTPUT = "label_value"
+
+
+def calibrate_errors(
+    model: ModelOrPath,
+    catalog: DatasetOrPath,
+    survey: DatasetOrPath,
+    *,
+    by: str = STAR,
+) -> LuxModel:
+    """Calibrate the errors of a model's labels on stars that it was not trained on.
+
+    Parameters
+    ----------
+    model : LuxModel, str or Path
+        A calibration that it has counts for nothing.
+    catalog : Dataset, str or Path
+        Labels that the model gives without a calibration.
+    survey : Dataset, str or Path
+        Survey that was labelled. Of the stars whose ``label_value`` and ``label_err`` it holds the
+        floor is learnt, of those with several visits the scale.
+    by : str
+        Column that is the same for all visits of a star, in the catalogue or the survey; by default
+        each row is a star.
+
+    Returns
+    -------
+    LuxModel
+        The same but for its errors; write it by ``.save(path, overwrite=True)``. Its labels'
+        ``calibration`` says what each was found from (``facts``).
+
+    Raises
+    ------
+    InputError
+        If the catalogue is another model's, or too few stars tell the errors of any label to 10%;
+        says how many are needed.
+
+    Notes
+    -----
+    The error of a label is sqrt(scale^2 formal^2 + floor^2). The scale is what visits of a star
+    scatter by over formal errors, where that is more than 1; the floor, with that given, what the
+    residuals about trusted labels need beyond all errors. Trusted labels of a star's visits are
+    averaged, where they differ: what is the same in two visits is one measurement. Both may depend
+    on the formal error where there are enough stars to tell. Of n stars the error is known to
+    1.17 (1 + t^2 / e^2) / sqrt(n), with e the error of the label and t that of the trusted one. A
+    label of which it is not known to 10% keeps misfit and factor of training.
+
+    Stars of training, by the identifiers of their rows, are left out with all their visits.
+
+    Examples
+    --------
+    >>> import luxscale as lux
+    >>> held_out = lux.select(catalog, stars="untrained", model=model)  # doctest: +SKIP
+    >>> calibrated = lux.calibrate_errors(model, held_out, survey, by="object")  # doctest: +SKIP
+    """
+    call = "lux.calibrate_errors(model, catalog, survey)"
+    where = str(catalog) if not isinstance(catalog, xr.Dataset) else "catalogue"
+    return calibrate_opened(
+        take_model(model, call), take_catalog(catalog, call), take_survey(survey, call), by, where
+    )
+
+
+def calibrate_opened(
+    model: LuxModel, catalog: xr.Dataset, survey: xr.Dataset, by: str, where: str
+) -> LuxModel:
+    """Calibrate as `calibrate_errors` does, with what messages call the catalogue (``where``)."""
+    model = remove_calibration(model)
+    if CALIBRATION in catalog.attrs:
+        raise InputError(
+            f"{where}: its errors are calibrated; label the stars with the model without its "
+            "calibration (luxscale calibrate MODEL --remove)"
+        )
+    check_latents(catalog, model)
+    require_model_labels(catalog, model)
+    output = model[_OUTPUT]
+    visits = read_repeats(catalog, by, where, survey=survey, over=(), with_once=True)
+    visits, left_out = _leave_trained_out(visits, catalog, model, where)
+    truth, truth_err = _average_truth(visits, *_read_truth(visits, catalog, survey, output))
+    formal = make_head(output).find_formal(visits.err)
+    factors = output.inflation or (1.0,) * len(output.coord)
+    fits = [
+        fit_errors(
+            Sample(visits.value[:, m], formal[:, m], visits.star, truth[:, m], truth_err[:, m]),
+            factor,
+        )
+        for m, factor in enumerate(factors)
+    ]
+    calibration = _make_calibration(output, fits, formal, where, {**visits.counts, **left_out})
+    return _put(model, calibration)
+
+
+def remove_calibration(model: ModelOrPath) -> LuxModel:
+    """Return a model with the errors that training gave it.
+
+    Parameters
+    ----------
+    model : LuxModel, str or Path
+
+    Returns
+    -------
+    LuxModel
+        The model as it was before `calibrate_errors`, to the last bit.
+    """
+    return _put(take_model(model, "lux.remove_calibration(model)"), None)
+
+
+def _put(model: LuxModel, calibration: Calibration | None) -> LuxModel:
+    outputs = tuple(
+        dataclasses.replace(o, calibration=calibration if o.name == _OUTPUT else None)
+        for o in model.outputs
+    )
+    return dataclasses.replace(model, outputs=outputs)
+
+
+def _leave_trained_out(
+    visits: Repeats, catalog: xr.Dataset, model: LuxModel, where: str
+) -> tuple[Repeats, dict[str, int]]:
+    """Return the visits of stars of which none was in training, and how many were."""
+    rows = np.asarray(catalog[STAR].values)[visits.row]
+    trained = model.training_stars.find(rows)
+    of_star = np.bincount(visits.star[trained], minlength=int(visits.star.max()) + 1) > 0
+    kept = ~of_star[visits.star]
+    if not kept.any():
+        raise InputError(
+            f"{where}: the model was trained on all of its {of_star.size:,} stars, of which errors "
+            "come out too small; label stars that were left out of training"
+        )
+    left = dataclasses.replace(
+        visits,
+        value=visits.value[kept],
+        err=visits.err[kept],
+        row=visits.row[kept],
+        star=np.unique(visits.star[kept], return_inverse=True)[1],
+    )
+    return left, {"trained": int(of_star.sum())}
+
+
+def _read_truth(
+    visits: Repeats, catalog: xr.Dataset, survey: xr.Dataset, output: Output
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the trusted labels of visits and their errors; NaN where there are none."""
+    names = list(output.spec.variables)
+    truth = np.full(visits.value.shape, np.nan)
+    truth_err = truth.copy()
+    if not all(name in survey for name in names):
+        return truth, truth_err
+    require_variables(survey, names, "survey")
+    at = match_identifiers(index_stars(catalog), index_stars(survey), ("catalogue", "survey"))
+    rows = at[visits.row]
+    found = rows >= 0
+    have = [str(name) for name in survey[output.spec.dim].values.tolist()]
+    columns = [m for m, name in enumerate(visits.units) if name in have]
+    labels = [list(visits.units)[m] for m in columns]
+    values, errors = read_labels(survey, names, labels, rows[found])
+    truth[np.ix_(found, columns)], truth_err[np.ix_(found, columns)] = values, errors
+    return truth, truth_err
+
+
+def _average_truth(
+    visits: Repeats, truth: np.ndarray, truth_err: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of the trusted labels of each star, at its visits, and the error of that.
+
+    A label that is the same in two visits is one measurement.
+    """
+    mean, err = np.full(truth.shape, np.nan), np.full(truth.shape, np.nan)
+    size = int(visits.star.max()) + 1
+    for m in range(truth.shape[1]):
+        usable = np.isfinite(truth[:, m]) & np.isfinite(truth_err[:, m]) & (truth_err[:, m] > 0)
+        table = pd.DataFrame({"star": visits.star, "label": np.where(usable, truth[:, m], np.nan)})
+        usable &= ~table.duplicated().to_numpy()
+        star, ivar = visits.star[usable], truth_err[usable, m] ** -2.0
+        total = np.bincount(star, ivar, size)
+        known = total > 0
+        divisor = np.where(known, total, 1)
+        average = np.bincount(star, ivar * truth[usable, m], size) / divisor
+        mean[:, m] = np.where(known, average, np.nan)[visits.star]
+        err[:, m] = np.where(known, divisor**-0.5, np.nan)[visits.star]
+    return mean, err
+
+
+def _make_calibration(
+    output: Output, fits: Sequence[Fit], formal: np.ndarray, where: str, counts: dict[str, int]
+) -> Calibration:
+    """Return what was found of all labels; those that too few stars tell keep what they have."""
+    names = [str(name) for name in output.coord]
+    if all(fit.scale is None and fit.floor is None for fit in fits):
+        raise InputError(f"{where}: {_explain_few(names, fits, counts)}")
+    factors = output.inflation or (1.0,) * len(names)
+    scales, floors, records = [], [], []
+    for m, (name, fit) in enumerate(zip(names, fits, strict=True)):
+        scale, floor = fit.scale, fit.floor
+        at = (float(np.nanmedian(formal[:, m])),)
+        if floor is None:
+            floor = Curve(at, (float(output.floor[m]),))
+            # without trusted labels nothing says that errors are too large
+            if scale is None or scale.middle < factors[m]:
+                scale = Curve(at, (float(factors[m]),))
+        assert scale is not None
+        scales.append(scale)
+        floors.append(floor)
+        facts = {"scale": scale.middle, "floor": floor.middle, "kept": fit.floor is None}
+        before = np.hypot(factors[m] * at[0], output.floor[m])
+        middle = np.array(at)
+        after = np.hypot(scale.scale_by(middle) * middle, floor(middle))[0]
+        facts |= {"before": float(before), "after": float(after)}
+        records.append({"label": name, "unit": output.units[m], **facts, **fit.record})
+    return Calibration(
+        scale=tuple(scales),
+        floor=tuple(floors),
+        record=json.dumps({"labels": records, "counts": counts}),
+    )
+
+
+def _explain_few(names: Sequence[str], fits: Sequence[Fit], counts: dict[str, int]) -> str:
+    """Say how many stars there are and how many are needed."""
+    name, record = min(
+        zip(names, (fit.record for fit in fits), strict=True),
+        key=lambda each: each[1]["needed_stars"] or np.inf,
+    )
+    needed = record["needed_stars"]
+    stars = "stars with trusted labels" if needed is None else f"{needed:,} with trusted labels"
+    return (
+        f"{record['pairs']:.0f} pairs of visits and {record['stars']:,} held-out stars with a "
+        f"trusted {name} tell no error to 10% ({counts['trained']:,} stars of training are left "
+        f"out); give {record['needed_pairs']:,} pairs of visits for the scale (by the column that "
+        f"visits share), or {stars} for the floor"
+    )
+
+
+def format_calibration(calibration: Calibration) -> str:
+    """Return what a calibration was found from as aligned text, a line a label.
+
+    Parameters
+    ----------
+    calibration : Calibration
+
+    Returns
+    -------
+    str
+    """
+    heading = (
+        "label",
+        "unit",
+        "stars",
+        "pairs",
+        "scale",
+        "floor",
+        "err before",
+        "after",
+        "known to",
+    )
+    rows = [heading]
+    for found in calibration.facts["labels"]:
+        places = count_decimals(found["before"], found["after"])
+        sizes = (round_to(found[name], places) for name in ("floor", "before", "after"))
+        known = "-" if found["known_to"] is None else f"{100 * found['known_to']:.0f}%"
+        if found["kept"]:
+            needed = found["needed_stars"]
+            known += ", kept" + ("" if needed is None else f": needs {needed:,} stars")
+        cells = (found["label"], found["unit"] or "-", f"{found['stars']:,}")
+        floor, before, after = sizes
+        scale = round_to(found["scale"], 2)
+        rows.append((*cells, f"{found['pairs']:,.0f}", scale, floor, before, after, known))
+    return align_rows(rows, n_words=2)

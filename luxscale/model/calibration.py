@@ -1,0 +1,114 @@
+"""Calibrated errors: a factor and a floor that are smooth functions of the formal error.
+
+The formal error of a label is to it what S/N is to a spectrum: at a given star it falls as one over
+S/N. Neither function needs more than the inference gives already.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+from scipy import interpolate
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A function of the formal error: through its knots, and constant beyond them.
+
+    Parameters
+    ----------
+    at : tuple of float
+        Formal errors, ascending.
+    value : tuple of float
+    """
+
+    at: tuple[float, ...]
+    value: tuple[float, ...]
+
+    @property
+    def middle(self) -> float:
+        """Value in the middle of the knots."""
+        return float(self(np.array([np.exp(np.mean(np.log(self.at)))]))[0])
+
+    def __call__(self, formal: np.ndarray) -> np.ndarray:
+        """Return the value at formal errors; between knots it rises and falls as they do."""
+        return self._interpolate(formal, np.array(self.value))
+
+    def scale_by(self, formal: np.ndarray) -> np.ndarray:
+        """Return the value such that its product with the formal error rises as that of knots."""
+        logarithm = self._interpolate(formal, np.log(np.array(self.value) * np.array(self.at)))
+        inside = np.clip(formal, self.at[0], self.at[-1])
+        factor: np.ndarray = np.exp(logarithm) / inside
+        return factor
+
+    def _interpolate(self, formal: np.ndarray, value: np.ndarray) -> np.ndarray:
+        if len(self.at) == 1:
+            return np.full(np.shape(formal), value[0])
+        inside = np.log(np.clip(formal, self.at[0], self.at[-1]))
+        found: np.ndarray = interpolate.PchipInterpolator(np.log(self.at), value)(inside)
+        return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What errors of labels are, as held-out stars and repeats tell.
+
+    Parameters
+    ----------
+    scale : tuple of Curve
+        Factor on the formal error of each label, 1 or more.
+    floor : tuple of Curve
+        What is added to that in quadrature, in the label's unit.
+    record : str
+        JSON: what it was found from, see `facts`.
+    """
+
+    scale: tuple[Curve, ...]
+    floor: tuple[Curve, ...]
+    record: str = "{}"
+
+    @functools.cached_property
+    def version(self) -> str:
+        """Twelve digits that tell it from others."""
+        return hashlib.sha256(repr((self.scale, self.floor)).encode()).hexdigest()[:12]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it was found from: ``labels``, a dict for each, and ``counts`` of stars and rows."""
+        found: dict[str, Any] = json.loads(self.record)
+        return {"version": self.version, **found}
+
+    def find_scale(self, formal: np.ndarray) -> np.ndarray:
+        """Return the factor on formal errors: (star, label)."""
+        columns = [curve.scale_by(f) for curve, f in zip(self.scale, formal.T, strict=True)]
+        return np.stack(columns, axis=1)
+
+    def find_floor(self, formal: np.ndarray) -> np.ndarray:
+        """Return the floor at formal errors: (star, label)."""
+        columns = [curve(f) for curve, f in zip(self.floor, formal.T, strict=True)]
+        return np.stack(columns, axis=1)
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What a model's file holds of it."""
+        return {
+            "scale": [dataclasses.astuple(curve) for curve in self.scale],
+            "floor": [dataclasses.astuple(curve) for curve in self.floor],
+            "record": self.record,
+        }
+
+    @classmethod
+    def of_entry(cls, entry: dict[str, Any] | None) -> Calibration | None:
+        """Return what `entry` was made of; None of none."""
+        if entry is None:
+            return None
+
+        def read(curves: list[Any]) -> tuple[Curve, ...]:
+            return tuple(Curve(tuple(at), tuple(value)) for at, value in curves)
+
+        return cls(scale=read(entry["scale"]), floor=read(entry["floor"]), record=entry["record"])
