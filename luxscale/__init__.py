@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         store,
     )
     from luxscale.analysis.error_calibration import calibrate_errors, remove_calibration
+    from luxscale.analysis.intervals import predict_intervals
     from luxscale.analysis.repeats import measure_repeats
     from luxscale.chunked import train_survey
     from luxscale.errors import InputError
@@ -73,6 +74,7 @@ __all__ = [
     "open_survey",
     "predict",
     "predict_error",
+    "predict_intervals",
     "read",
     "remove_calibration",
     "select",
@@ -93,6 +95,7 @@ _HOMES = {
     "open_survey": "luxscale.store",
     "predict": "luxscale.model.predict",
     "predict_error": "luxscale.model.predict",
+    "predict_intervals": "luxscale.analysis.intervals",
     "read": "luxscale.ingest.memory",
     "remove_calibration": "luxscale.analysis.error_calibration",
     "select": "luxscale.model.select",

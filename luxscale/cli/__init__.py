@@ -14,6 +14,7 @@ from luxscale.cli import (  # noqa: F401 - each adds its commands
     fit,
     guide,
     ingest,
+    intervals,
     label,
     look,
     make,

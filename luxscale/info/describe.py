@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale import crossval, store
+from luxscale.analysis import intervals
 from luxscale.analysis.evaluate import check_catalog
 from luxscale.errors import InputError
 from luxscale.info.survey import describe_survey, quarantine
@@ -29,7 +30,7 @@ __all__ = ["describe", "quarantine"]
 
 
 def describe(path: str | Path, *, check: bool = False) -> dict[str, Any]:
-    """Return facts about a survey, model, catalogue or cross-validation, ready for JSON.
+    """Return facts about what luxscale has stored at a path, ready for JSON.
 
     Parameters
     ----------
@@ -61,7 +62,22 @@ def describe(path: str | Path, *, check: bool = False) -> dict[str, Any]:
     if held.get("format") == crossval.FORMAT:
         return found | _describe_crossval(path, held)
     with damage.explain_damage(path):
+        if held.get("format") == intervals.FORMAT:
+            return found | _describe_intervals(path)
         return found | describe_survey(path, check=check)
+
+
+def _describe_intervals(path: str | Path) -> dict[str, Any]:
+    found = store.open_dataset(path)
+    labels = found["label"].values.tolist()
+    numbers = found["n_held_out"].values.tolist()
+    return {
+        "kind": "intervals",
+        "stars": found.sizes[STAR],
+        "coverage": found.attrs["coverage"],
+        "bins": int(found.attrs["bins"]),
+        "held_out_stars": dict(zip(labels, numbers, strict=True)),
+    }
 
 
 def _describe_features(output: Output) -> dict[str, Any]:

@@ -102,7 +102,11 @@ def sweep_partial(path: str | Path) -> None:
 def describe_kind(store_format: str) -> str:
     """Return what messages call a store of a format, with its article."""
     name = store_format.removeprefix("luxscale-")
-    longer = {"catalog": "a catalogue", "crossval": "a cross-validation"}
+    longer = {
+        "catalog": "a catalogue",
+        "crossval": "a cross-validation",
+        "intervals": "a set of intervals",
+    }
     return longer.get(name, f"a {name}")
 
 
