@@ -23,7 +23,7 @@ from luxscale.model.arguments import (
     take_model,
     take_survey,
 )
-from luxscale.model.calibration import Calibration, Curve
+from luxscale.model.calibration import Calibration, Curve, replace_calibration
 from luxscale.model.designs import make_head
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.predict import check_latents
@@ -119,7 +119,7 @@ def calibrate_opened(
         for m, factor in enumerate(factors)
     ]
     calibration = _make_calibration(output, fits, formal, where, {**visits.counts, **left_out})
-    return _put(model, calibration)
+    return replace_calibration(model, _OUTPUT, calibration)
 
 
 def remove_calibration(model: ModelOrPath) -> LuxModel:
@@ -134,15 +134,7 @@ def remove_calibration(model: ModelOrPath) -> LuxModel:
     LuxModel
         The model as it was before `calibrate_errors`, to the last bit.
     """
-    return _put(take_model(model, "lux.remove_calibration(model)"), None)
-
-
-def _put(model: LuxModel, calibration: Calibration | None) -> LuxModel:
-    outputs = tuple(
-        dataclasses.replace(o, calibration=calibration if o.name == _OUTPUT else None)
-        for o in model.outputs
-    )
-    return dataclasses.replace(model, outputs=outputs)
+    return replace_calibration(take_model(model, "lux.remove_calibration(model)"), _OUTPUT, None)
 
 
 def _leave_trained_out(

@@ -10,10 +10,30 @@ import dataclasses
 import functools
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import interpolate
+
+if TYPE_CHECKING:
+    from luxscale.model.lux import LuxModel
+
+
+def replace_calibration(model: LuxModel, name: str, calibration: Calibration | None) -> LuxModel:
+    """Return a model with this calibration of one output, and none of others.
+
+    Parameters
+    ----------
+    model : LuxModel
+    name : str
+        Of the output.
+    calibration : Calibration, optional
+    """
+    outputs = tuple(
+        dataclasses.replace(o, calibration=calibration if o.name == name else None)
+        for o in model.outputs
+    )
+    return dataclasses.replace(model, outputs=outputs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -214,6 +214,8 @@ def test_what_does_not_belong_together_is_refused(small_model, _small_survey, vi
     calibrated = lux.calibrate_errors(small_model, catalog, visits, by="object")
     with pytest.raises(InputError, match="its errors are calibrated; label"):
         lux.calibrate_errors(small_model, lux.infer(visits, calibrated), visits, by="object")
+    with pytest.raises(InputError, match="before its errors were calibrated; label"):
+        lux.predict(catalog, calibrated)
     with pytest.raises(InputError, match="nothing is called 'target'"):
         lux.calibrate_errors(small_model, catalog, visits, by="target")
     other = catalog.assign_attrs(model_fingerprint="0" * 64)
