@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import jax
 import numpy as np
@@ -245,7 +245,8 @@ def _read_templates(path: str, grid: np.ndarray) -> tuple[tuple[str, ...], np.nd
     except FileNotFoundError:
         raise InputError(f"{path}: no such file of templates") from None
     except _LOAD_ERRORS as error:
-        raise InputError(f"{path}: no templates can be read of it ({error})") from error
+        reason = str(error) if is_zipfile(path) else "it is no .npz file"
+        raise InputError(f"{path}: no templates can be read of it ({reason})") from error
     wavelength = arrays.pop("wavelength", None)
     if wavelength is None or not arrays:
         raise InputError(
@@ -253,7 +254,7 @@ def _read_templates(path: str, grid: np.ndarray) -> tuple[tuple[str, ...], np.nd
             f"it has {', '.join(arrays) or 'no other'}"
         )
     same = wavelength.shape == grid.shape and wavelength.dtype.kind == "f"
-    if not same or find_shifted(wavelength, grid).any():
+    if not same or not np.isfinite(wavelength).all() or find_shifted(wavelength, grid).any():
         raise InputError(
             f"{path}: the templates {', '.join(arrays)} are on another grid than the spectra, "
             f"which have {grid.size} pixels from {grid[0]:g} to {grid[-1]:g}; resample them"

@@ -186,7 +186,10 @@ def _explain_correlations(unfit: np.ndarray, band: str, rows: BandRows, has: np.
     checked = has & (unfit == "")
     is_bad = np.zeros(len(unfit), bool)
     is_bad[checked] = ~find_positive_definite(rows.correlations[checked])
-    unfit[is_bad] = f"correlations of {band.upper()} coefficients that are not positive definite"
+    unfit[is_bad] = (
+        f"correlations of {band.upper()} coefficients that are not positive definite; "
+        "gaia-xp-coefficients reads it without"
+    )
 
 
 def _describe(rows: XpRows, has: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

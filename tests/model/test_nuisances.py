@@ -74,6 +74,10 @@ def test_what_is_written_otherwise_is_refused(text, message):
         ({"wavelength": GRID[1:], "sky": PATTERN[1:]}, "the templates sky are on another grid"),
         ({"wavelength": GRID + 0.1, "sky": PATTERN}, "the templates sky are on another grid"),
         (
+            {"wavelength": np.where(PATTERN > 0.99, np.nan, GRID), "sky": PATTERN},
+            "the templates sky are on another grid",
+        ),
+        (
             {"wavelength": GRID, "sky": np.where(PATTERN > 0.99, np.nan, PATTERN)},
             "template 'sky' has .* not finite, the first at pixel 0",
         ),

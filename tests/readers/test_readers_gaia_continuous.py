@@ -143,7 +143,8 @@ def test_what_cannot_be_sampled_is_put_down_by_its_row(tmp_path):
         "row 1": "no coefficients in either band",
         "row 2": "no correlations of BP coefficients, which errors of samples depend on; "
         "gaia-xp-coefficients reads it without",
-        "row 3": "correlations of RP coefficients that are not positive definite",
+        "row 3": "correlations of RP coefficients that are not positive definite; "
+        "gaia-xp-coefficients reads it without",
         "row 4": "BP coefficients, or errors of them, that are not all numbers",
         "row 5": "RP coefficients, or errors of them, that are not all numbers",
         "row 6": "not of DR3: BP coefficients of basis functions 156, where those of DR3 are 56",
