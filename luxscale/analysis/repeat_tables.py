@@ -29,7 +29,8 @@ def format_repeats(measured: xr.Dataset) -> str:
         drawn = f", of which {counts['drawn']:,} are drawn"
     head = (
         f"{counts['repeated']:,} stars have two visits or more by {counts['by']!r}{drawn}; "
-        f"{counts['once']:,} have one; {counts['not_done']:,} rows are not done, "
+        f"{counts['most_visits']:,} are the most, {counts['once']:,} stars have one; "
+        f"{counts['not_done']:,} rows are not done, "
         f"{counts['without_star']:,} have no {counts['by']!r}"
     )
     parts = [head, _format_all(measured.isel(bin=0))]

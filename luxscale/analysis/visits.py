@@ -98,7 +98,8 @@ class Repeats:
         Unit of each label.
     counts : dict of str to int
         ``repeated`` stars in all, and ``drawn`` of those that are read; stars observed ``once``;
-        rows that are ``not_done``, and ``without_star``.
+        the ``most_visits`` of a star, which a placeholder for unknown ones would have; rows that
+        are ``not_done``, and ``without_star``.
     """
 
     value: np.ndarray
@@ -179,12 +180,13 @@ def _find_visits(
     known = np.broadcast_to(column.known, done.shape) & (column.values != "")
     rows = np.flatnonzero(done & known)
     codes, stars = pd.factorize(column.values[rows])
-    visits = np.bincount(codes, minlength=len(stars))
+    visits: np.ndarray = np.bincount(codes, minlength=len(stars))
     again = np.flatnonzero(visits >= least)
     counts = {
         "repeated": int((visits > 1).sum()),
         "drawn": again.size,
         "once": int((visits == 1).sum()),
+        "most_visits": int(visits.max(initial=0)),
         "not_done": int((~done).sum()),
         "without_star": int((done & ~known).sum()),
     }

@@ -132,6 +132,7 @@ def test_what_is_not_used_is_counted():
     assert found.attrs["repeated"] == found.attrs["drawn"] == 40 - len(lost)
     assert found.attrs["once"] == 5 + (2 if len(lost) == 2 else 0)
     assert (found.attrs["not_done"], found.attrs["without_star"]) == (2, 2)
+    assert found.attrs["most_visits"] == 2
     assert found.n_missing[0].values.tolist() == [2, 0]
     assert int(found.n_stars[0, 1]) == 40 - len(lost)
     text = format_repeats(found)
