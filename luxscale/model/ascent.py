@@ -53,7 +53,17 @@ class Found(NamedTuple):
     energy: Any
     log_weight: Any
     chi2: Any
-    covariance: Any
+    slope: Any
+    hessian: Any
+
+
+class Around(NamedTuple):
+    """What the spectrum alone says about some latents, linearised there: see `take_step`."""
+
+    latent: Any
+    chi2: Any
+    slope: Any
+    hessian: Any
 
 
 @compile_program()
@@ -95,7 +105,8 @@ def take_step(common: Common, terms: Terms) -> Found:
     -------
     Found
         step (term, latent); distance, its squared length in sigma; energy, -ln p(data, z);
-        log_weight, ln omega at the end of the step, and chi2; covariance (term, latent, latent).
+        log_weight, ln omega at the end of the step, and chi2; of the spectrum alone, downhill slope
+        J^T M r and J^T M J, packed: slope (term, latent), hessian (term, pair of latents).
     """
     x, table = common.prior, common.landmarks
     z, mean = terms.latent.T, x.mean[terms.gaussian].T
@@ -112,12 +123,12 @@ def take_step(common: Common, terms: Terms) -> Found:
     slopes = _split_slope(table.features, linalg.dot(table.weights.T, weighted * factor))
     linear, bend = _compute_once(slopes)
     away = z - mean
-    held = _apply(precision, away)
-    downhill, held = _compute_once((linear + _apply(bend, z) - held, held))
+    slope, held = _compute_once((linear + _apply(bend, z), _apply(precision, away)))
+    downhill = slope - held
     shape = linalg.dot(table.coefficients, weight * factor)
     basis = (shape[:, None] * products).reshape(-1, z.shape[1])
-    hessian = linalg.dot(table.gram, basis)[linalg.packed_index(len(z))[2]] + precision
-    covariance, log_det = _compute_once(invert(_compute_once(hessian)))
+    hessian = _compute_once(linalg.dot(table.gram, basis))
+    covariance, log_det = _add_and_invert(hessian, precision)
     step = _compute_once(_apply(covariance, downhill))
     # Newton's step, as a series in what Gauss-Newton's matrix lacks
     better = step
@@ -135,8 +146,56 @@ def take_step(common: Common, terms: Terms) -> Found:
         energy=energy,
         log_weight=log_weight,
         chi2=chi2,
-        covariance=jnp.moveaxis(covariance, 2, 0),
+        slope=slope.T,
+        hessian=hessian.T,
     )
+
+
+@compile_program()
+def expect_terms(common: Common, around: Around, gaussian: Any) -> tuple[Any, Any, Any]:
+    """Return what other terms of a star come to if the spectrum is as about one of them.
+
+    Parameters
+    ----------
+    common : Common
+    around : Around
+        A term each.
+    gaussian : array, (term,)
+
+    Returns
+    -------
+    step : array, (term, latent)
+        From the latents to the maximum.
+    distance : array, (term,)
+        Its squared length in sigma.
+    log_weight : array, (term,)
+    """
+    x = common.prior
+    z = around.latent.T
+    precision = jnp.moveaxis(x.precision[gaussian], 0, 2)
+    away = z - x.mean[gaussian].T
+    held = _compute_once(_apply(precision, away))
+    covariance, log_det = _add_and_invert(around.hessian.T, precision)
+    downhill = around.slope.T - held
+    step = _apply(covariance, downhill)
+    n = common.landmarks.variance.shape[0]
+    log_weight = x.log_weight[gaussian] + log_likelihood(common.dof, n, around.chi2)
+    distance = jnp.sum(step * downhill, 0)
+    penalty = jnp.sum(away * held, 0)
+    return step.T, distance, log_weight - 0.5 * (log_det + penalty - distance)
+
+
+def find_covariance(common: Common, hessian: Any, gaussian: Any) -> Any:
+    """Return the covariance of terms: (term, latent, latent)."""
+    precision = jnp.moveaxis(common.prior.precision[gaussian], 0, 2)
+    return jnp.moveaxis(_add_and_invert(hessian.T, precision)[0], 2, 0)
+
+
+def _add_and_invert(hessian: Any, precision: Any) -> tuple[Any, Any]:
+    """Return the inverse of a packed matrix and another, and ln |H|, term last."""
+    whole = hessian[linalg.packed_index(len(precision))[2]] + precision
+    found: tuple[Any, Any] = _compute_once(invert(_compute_once(whole)))
+    return found
 
 
 #: Keeps XLA from computing an array anew for each element of the sums that take it, which more than

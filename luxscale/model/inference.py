@@ -240,7 +240,8 @@ class Inference:
         dict of str to array, (star, ...)
             The `results`.
         int
-            Stars that took the exact way after the fast one (`luxscale.model.gaussian`).
+            Stars that took the exact way after the fast one (`luxscale.model.gaussian`,
+            `luxscale.model.leads`).
         """
         values = [data[spec.name] for spec in self.given]
         ivars = [spec.ivar(data[spec.name], data[spec.noise]) for spec in self.given]

@@ -1,8 +1,11 @@
-"""The search for latents of stars whose noise differs by its level alone, term by term."""
+"""The search for latents of stars whose noise differs by its level alone, term by term.
+
+All stars are searched for by their leads (`luxscale.model.leads`); those for which that is not good
+enough, by steps of every term.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,10 +13,12 @@ import jax
 import numpy as np
 
 from luxscale.model import linalg
-from luxscale.model.ascent import Common, Found, Terms, screen, take_step
+from luxscale.model.ascent import Common, Found, find_covariance, screen
 from luxscale.model.blocks import BLOCK, Data, Posterior, Target, clean_data, run_blocks
-from luxscale.model.jit import compile_program, run_alone
+from luxscale.model.climb import MATTERS, Ascent, find_best, run_terms
+from luxscale.model.jit import compile_program
 from luxscale.model.landmarks import Landmarks, find_level
+from luxscale.model.leads import follow_leads
 from luxscale.model.moments import find_label_moments
 from luxscale.model.problem import Problem
 
@@ -21,21 +26,8 @@ from luxscale.model.problem import Problem
 #: the means of the Gaussians, may be less than the best.
 TRIED, LIKELY = 16, 20.0
 
-#: Least ln share of a term that is followed, and of one that counts.
-MATTERS = -9.0
-
-#: Squared length of the last step, in sigma and times its term's share, after which a term has
-#: settled: it is taken, and what is left is a tenth of it.
-SETTLED = 1e-2
-
-#: Most steps, and by how much ln p may fall, from rounding, in one that is kept.
-STEPS, _ROUNDING = 20, 1e-2
-
-#: What a term may gain beyond what its next step promises, in units of that.
-_SLACK = 0.5
-
-#: Terms in one call of a compiled step.
-_TERMS = 512
+#: Most steps of the full search.
+STEPS = 20
 
 #: Stars whose terms are held at once: what is known of them stays in a processor's cache.
 _STARS = 4096
@@ -72,82 +64,6 @@ def reduce_spectra(problem: Problem, data: Sequence[Data]) -> Reduced:
     return run_blocks(_reduce, problem, data, (), None, n=n, covariance=False)
 
 
-@dataclasses.dataclass
-class _Ascent:
-    """Terms of all stars on their way to the maxima, those of a star together.
-
-    Parameters
-    ----------
-    reduced : Reduced
-        The stars.
-    star, gaussian : array, (term,)
-    first : array, (star,)
-        Where the terms of each star begin.
-    latent : array, (term, latent)
-        To be looked at next.
-    base, found
-        Where each term was found best, and what was found there.
-    fraction : array, (term,)
-        Part of the step that is looked at.
-    """
-
-    reduced: Reduced
-    star: np.ndarray
-    gaussian: np.ndarray
-    first: np.ndarray
-    latent: np.ndarray
-    base: np.ndarray
-    found: Found
-    fraction: np.ndarray
-
-    def climb(self, common: Common, rows: np.ndarray) -> None:
-        """Take a step of some of the terms."""
-        with run_alone():
-            for start in range(0, rows.size, _TERMS):
-                some = rows[start : start + _TERMS]
-                block = _fill_block(some)
-                star = self.star[block]
-                terms = Terms(
-                    components=self.reduced.components[star],
-                    level=self.reduced.level[star],
-                    gaussian=self.gaussian[block],
-                    latent=self.latent[block],
-                )
-                new = take_step(common, terms)
-                self.update(some, Found(*(np.asarray(array)[: some.size] for array in new)))
-
-    def update(self, rows: np.ndarray, new: Found) -> None:
-        """Keep what is better, and look less far where it is not."""
-        better = new.energy <= self.found.energy[rows] + _ROUNDING  # false of NaN
-        kept = rows[better]
-        for old, values in zip(self.found, new, strict=True):
-            old[kept] = values[better]
-        self.base[kept] = self.latent[kept]
-        self.fraction[kept] = 1
-        self.fraction[rows[~better]] /= 4
-        step = self.fraction[rows, None] * self.found.step[rows]
-        self.latent[rows] = self.base[rows] + step
-
-    def measure_shares(self) -> np.ndarray:
-        """Return ln of the share of each term in its star's posterior, beside the best's."""
-        best = np.maximum.reduceat(self.found.log_weight, self.first)
-        # without any, all are as good
-        best = np.where(np.isfinite(best), best, 0)
-        return self.found.log_weight - best[self.star]
-
-    def find_moving(self) -> np.ndarray:
-        """Return which terms still move and may matter: (term,)."""
-        distance = self.found.distance
-        # what the last step will gain is not sure: a term is beside what others have reached
-        reached = self.found.log_weight - 0.5 * distance
-        best = np.maximum.reduceat(reached, self.first)[self.star]
-        with np.errstate(over="ignore", invalid="ignore"):
-            # and may be more
-            log_share = self.found.log_weight + _SLACK * distance - best
-            moves = np.exp(np.minimum(log_share, 0)) * distance > SETTLED
-        return moves & (log_share > MATTERS) | np.isinf(distance)
-
-
 def search_levels(
     problem: Problem,
     landmarks: Landmarks,
@@ -158,18 +74,40 @@ def search_levels(
 ) -> Posterior:
     """Search for the latents of stars whose level is in the grid of the landmarks."""
     common = _make_common(problem, landmarks)
-    parts = []
-    for start in range(0, len(reduced.level), _STARS):
-        some = Reduced(*(array[start : start + _STARS] for array in reduced))
-        parts.append(_search_group(common, some, targets, covariance))
-    found: Posterior = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+    def search(group: Callable[..., Posterior], stars: np.ndarray) -> Posterior:
+        parts = []
+        for start in range(0, stars.size, _STARS):
+            some = Reduced(*(array[stars[start : start + _STARS]] for array in reduced))
+            parts.append(group(common, some, targets, covariance))
+        found: Posterior = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+        return found
+
+    found = search(_search_fast, np.arange(len(reduced.level)))
+    again = np.flatnonzero(found.fell_back)
+    if again.size:
+        fully = search(_search_fully, again)._replace(fell_back=np.ones(again.size, bool))
+        for whole, part in zip(jax.tree.leaves(found), jax.tree.leaves(fully), strict=True):
+            whole[again] = part
     return found
 
 
-def _search_group(
+def _search_fast(
     common: Common, reduced: Reduced, targets: Sequence[Target], covariance: bool
 ) -> Posterior:
+    """Search by the lead of each star; those that fell back are not done."""
     ascent = _begin(common, reduced)
+    again = follow_leads(common, ascent)
+    found = _sum_terms(common, ascent, again, targets, covariance)
+    return found._replace(wrong=reduced.wrong, fell_back=again)
+
+
+def _search_fully(
+    common: Common, reduced: Reduced, targets: Sequence[Target], covariance: bool
+) -> Posterior:
+    """Take steps of every term."""
+    ascent = _begin(common, reduced)
+    ascent.found.log_weight[:] = -np.inf
     active = np.arange(len(ascent.star))
     for _ in range(STEPS):
         ascent.climb(common, active)
@@ -177,7 +115,8 @@ def _search_group(
         active = np.flatnonzero(moving & (ascent.fraction > 1e-6))
         if not active.size:
             break
-    return _sum_terms(ascent, moving, targets, covariance)
+    found = _sum_terms(common, ascent, ascent.any_of_star(moving), targets, covariance)
+    return found._replace(wrong=reduced.wrong)
 
 
 def _make_common(problem: Problem, landmarks: Landmarks) -> Common:
@@ -186,10 +125,10 @@ def _make_common(problem: Problem, landmarks: Landmarks) -> Common:
     return Common(*jax.device_put(tuple(common)))
 
 
-def _begin(common: Common, reduced: Reduced) -> _Ascent:
+def _begin(common: Common, reduced: Reduced) -> Ascent:
     """Choose the terms of all stars, and where their search begins."""
     places = Landmarks.find_levels(reduced.level)
-    stars, gaussians, latents = [], [], []
+    stars, gaussians, latents, evidence = [], [], [], []
     back, mean = np.asarray(common.landmarks.back), np.asarray(common.prior.mean)
     for place in np.unique(places):
         members = np.flatnonzero(places == place)
@@ -202,6 +141,7 @@ def _begin(common: Common, reduced: Reduced) -> _Ascent:
             star, gaussian = _choose_terms(log_evidence)
             steps = np.matmul(back[place, gaussian], q[star, gaussian][..., None])[..., 0]
             stars.append(rows[star])
+            evidence.append(log_evidence[star, gaussian])
             gaussians.append(gaussian)
             latents.append(mean[gaussian] + steps)
     star = np.concatenate(stars)
@@ -214,12 +154,14 @@ def _begin(common: Common, reduced: Reduced) -> _Ascent:
         step=np.zeros((n, p), np.float32),
         distance=infinite,
         energy=infinite.copy(),
-        log_weight=-infinite,
+        log_weight=np.concatenate(evidence)[order],
         chi2=infinite.copy(),
-        covariance=np.zeros((n, p, p), np.float32),
+        slope=np.zeros((n, p), np.float32),
+        hessian=np.zeros((n, p * (p + 1) // 2), np.float32),
     )
-    return _Ascent(
-        reduced=reduced,
+    return Ascent(
+        components=reduced.components,
+        level=reduced.level,
         star=star,
         gaussian=np.concatenate(gaussians)[order].astype(np.int32),
         first=np.searchsorted(star, np.arange(len(reduced.level))),
@@ -227,6 +169,7 @@ def _begin(common: Common, reduced: Reduced) -> _Ascent:
         base=latent.copy(),
         found=nothing,
         fraction=np.ones(n, np.float32),
+        origin=np.arange(n),
     )
 
 
@@ -242,52 +185,42 @@ def _choose_terms(log_evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return star, gaussian
 
 
-def _fill_block(rows: np.ndarray) -> np.ndarray:
-    """Return rows, repeated until they are as many as a program takes."""
-    return rows if rows.size == _TERMS else np.resize(rows, _TERMS)
-
-
-def _run_terms(program: Callable[..., Any], rows: Any) -> Any:
-    """Run a compiled program over terms, in blocks of one size."""
-    leaves = jax.tree.leaves(rows)
-    n = len(leaves[0])
-    parts = []
-    for start in range(0, n, _TERMS):
-        which = _fill_block(np.arange(start, min(start + _TERMS, n)))
-        block = jax.tree.map(lambda array, which=which: array[which], rows)
-        parts.append(jax.tree.map(np.asarray, program(block)))
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays)[:n], *parts)
-
-
 @compile_program(static_argnames=("full",))
-def _find_moments(targets: Any, latent: Any, covariance: Any, full: bool) -> Any:
+def _find_moments(common: Any, targets: Any, terms: Any, full: bool) -> Any:
+    latent, hessian, gaussian = terms
+    covariance = find_covariance(common, hessian, gaussian)
     return tuple(
         find_label_moments(t.features, t.weights, latent, covariance, full=full) for t in targets
     )
 
 
 def _sum_terms(
-    ascent: _Ascent,
-    moving: np.ndarray,
+    common: Common,
+    ascent: Ascent,
+    unsettled: np.ndarray,
     targets: Sequence[Target],
     covariance: bool,
 ) -> Posterior:
     """Return the posteriors of stars, the sums of their terms."""
     log_share = ascent.measure_shares()
     share = np.exp(log_share)
-    counts = (log_share > MATTERS) & np.isfinite(ascent.found.energy)
+    counts = (log_share > MATTERS) & np.isfinite(ascent.found.log_weight)
     share = np.where(counts, share, 0)
     total = np.add.reduceat(share, ascent.first)
-    best = _find_best(log_share, ascent.first)
+    best = find_best(log_share, ascent.first)
     counts[best] = True
     share[best] = np.where(total > 0, share[best], 1)
     kept = np.flatnonzero(counts)
     star, share = ascent.star[kept], share[kept]
     first = np.searchsorted(star, np.arange(len(total)))
     share = (share / np.add.reduceat(share, first)[star]).astype(np.float32)
-    latent = ascent.base[kept] + ascent.found.step[kept]
-    given = (latent, ascent.found.covariance[kept])
-    labels = _run_terms(lambda rows: _find_moments(tuple(targets), *rows, full=covariance), given)
+    latent = ascent.latent[kept]
+    given = (latent, ascent.found.hessian[ascent.origin[kept]], ascent.gaussian[kept])
+
+    def find(terms: Any) -> Any:
+        return _find_moments(common, tuple(targets), terms, full=covariance)
+
+    labels = run_terms(find, given)
     means, spread = [], []
     apart = np.zeros(len(total), bool)
     for mean, variance in labels:
@@ -298,25 +231,16 @@ def _sum_terms(
             within, between = (np.diagonal(x, axis1=1, axis2=2) for x in (within, between))
         apart |= (between > within).any(1)
     return Posterior(
-        latent=(ascent.base + ascent.found.step)[best],
-        chi2=ascent.found.chi2[best],
-        n_values=np.full(len(total), float(ascent.reduced.components.shape[1]), np.float32),
-        wrong=ascent.reduced.wrong,
-        settled=(total > 0) & ~np.logical_or.reduceat(moving, ascent.first),
+        latent=ascent.latent[best],
+        chi2=ascent.found.chi2[ascent.origin[best]],
+        n_values=np.full(len(total), float(ascent.components.shape[1]), np.float32),
+        wrong=np.zeros(len(total), np.int32),
+        settled=(total > 0) & ~unsettled,
         spread=tuple(spread),
         mean=tuple(means),
         apart=apart,
         fell_back=np.zeros_like(apart),
     )
-
-
-def _find_best(log_share: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Return which term of each star has most weight: (star,)."""
-    sizes = np.diff(np.append(first, log_share.size))
-    star = np.repeat(np.arange(first.size), sizes)
-    order = np.lexsort((-log_share, star))
-    best: np.ndarray = order[first]
-    return best
 
 
 def _mix(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from luxscale.model import linalg
@@ -46,17 +47,19 @@ def find_label_moments(
     linear, products = quadratic.split_weights(weights)
     n, p = z.shape
     labels = len(linear)
-    # C Q of all labels, as one product
-    stacked = products.swapaxes(0, 1).reshape(p, labels * p)
-    bent = linalg.dot(covariance.reshape(n * p, p), stacked).reshape(n, p, labels, p)
-    trace = jnp.trace(bent, axis1=1, axis2=3)
-    slopes = linear + 2 * linalg.dot(z, stacked).reshape(n, labels, p)
-    mean = linalg.dot(features(z), weights.T) + trace
-    spread_out = linalg.dot(slopes, covariance)
+    # the star last, of which there are more than latents
+    last = jnp.moveaxis(covariance, 0, 2)
+    # Q C of all labels, as one product
+    stacked = products.reshape(labels * p, p)
+    bent = linalg.dot(stacked, last.reshape(p, p * n)).reshape(labels, p, p, n)
+    slopes = linear[:, :, None] + 2 * linalg.dot(stacked, z.T).reshape(labels, p, n)
+    bent, slopes = jax.lax.optimization_barrier((bent, slopes))
+    mean = linalg.dot(features(z), weights.T) + jnp.trace(bent, axis1=1, axis2=2).T
+    spread_out = sum(last[:, i] * slopes[:, i, None] for i in range(p))
     if full:
-        flat = bent.transpose(0, 2, 1, 3).reshape(n, labels, p * p)
-        turned = bent.transpose(0, 2, 3, 1).reshape(n, labels, p * p)
-        straight = linalg.dot(spread_out, slopes.swapaxes(1, 2))
+        flat = bent.transpose(3, 0, 1, 2).reshape(n, labels, p * p)
+        turned = bent.transpose(3, 0, 2, 1).reshape(n, labels, p * p)
+        straight = linalg.dot(spread_out.transpose(2, 0, 1), slopes.transpose(2, 1, 0))
         return mean, straight + 2 * linalg.dot(flat, turned.swapaxes(1, 2))
-    curved = jnp.sum(bent * bent.swapaxes(1, 3), (1, 3))
-    return mean, jnp.sum(spread_out * slopes, 2) + 2 * curved
+    curved = jnp.sum(bent * bent.swapaxes(1, 2), (1, 2))
+    return mean, (jnp.sum(spread_out * slopes, 1) + 2 * curved).T

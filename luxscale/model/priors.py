@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.errors import InputError
+from luxscale.model import linalg
 
 #: What a model's file says of its prior, by which it is distinguished from other kinds.
 _GAUSSIAN = "normal, mean 0, this precision"
@@ -205,12 +206,15 @@ class MixturePrior:
     def distance(self, z: np.ndarray) -> np.ndarray:
         """Return -2 ln p(z) - P ln 2 pi of latents: (star,)."""
         log_weight, mean, precision = (np.asarray(a, float) for a in self.expand())
-        terms = np.empty((len(mean), len(z)))
-        for k, (mu, matrix) in enumerate(zip(mean, precision, strict=True)):
-            away = z - mu
-            terms[k] = log_weight[k] - 0.5 * ((away @ matrix) * away).sum(1)
-        most = terms.max(0)
-        return np.asarray(-2 * (most + np.log(np.exp(terms - most).sum(0))))
+        i, j, _ = linalg.packed_index(z.shape[1])
+        # (z - mu)^T S^-1 (z - mu), of all Gaussians as one product
+        packed = precision[:, i, j] * np.where(i == j, 1, 2)
+        pull = (precision @ mean[..., None])[..., 0]
+        wide = z.astype(float)
+        length = (wide[:, i] * wide[:, j]) @ packed.T - 2 * wide @ pull.T + (pull * mean).sum(1)
+        terms = log_weight - 0.5 * length
+        most = terms.max(1)
+        return np.asarray(-2 * (most + np.log(np.exp(terms - most[:, None]).sum(1))))
 
     def gaussians(self) -> Gaussians:
         """Return its Gaussians, in float32."""

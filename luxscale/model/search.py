@@ -212,6 +212,7 @@ def search_stars(
         again = rows[~found.settled[rows]]
         if again.size:
             longer = search(program, again, ROUNDS)
+            longer = longer._replace(fell_back=np.ones(again.size, bool))
             found = jax.tree.map(functools.partial(_replace_rows, again), found, longer)
     return found
 

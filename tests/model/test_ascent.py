@@ -2,7 +2,15 @@ import jax
 import numpy as np
 import pytest
 
-from luxscale.model.ascent import Common, Terms, invert, take_step
+from luxscale.model.ascent import (
+    Around,
+    Common,
+    Terms,
+    expect_terms,
+    find_covariance,
+    invert,
+    take_step,
+)
 from luxscale.model.inference import Inference
 from luxscale.model.jit import compile_program
 
@@ -57,7 +65,8 @@ def test_steps_lead_to_the_minimum(common, terms):
         found = take_step(common, terms)
         last, terms = terms, terms._replace(latent=terms.latent + np.asarray(found.step))
     assert (np.asarray(found.distance) < 1e-4).all()
-    sigma = np.sqrt(np.diagonal(found.covariance, axis1=1, axis2=2))
+    covariance = compile_program()(find_covariance)(common, found.hessian, terms.gaussian)
+    sigma = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
     for star in range(8):
         z = last.latent[star].astype(float)
         least = measure_energy(common, terms, star, z)
@@ -81,3 +90,20 @@ def test_a_term_that_is_no_number_spoils_no_other(common, terms):
     assert not np.isfinite(after.energy[3])
     others = np.delete(np.arange(8), 3)
     np.testing.assert_array_equal(before.step[others], after.step[others])
+
+
+def test_a_term_is_expected_where_its_own_step_leads(common, terms):
+    """Of a term that stands there already, and of others where the spectrum is hardly bent."""
+    found = take_step(common, terms)
+    around = Around(terms.latent, found.chi2, found.slope, found.hessian)
+    step, distance, log_weight = expect_terms(common, around, terms.gaussian)
+    others = (terms.gaussian + 1) % 4
+    elsewhere = take_step(common, terms._replace(gaussian=others))
+    expected = expect_terms(common, around, others)
+    # the steps of Newton's series, which the other lacks, differ where the spectrum is bent
+    for own, got in ((found, (step, distance, log_weight)), (elsewhere, expected)):
+        pull = np.linalg.norm(own.step, axis=1)
+        miss = np.linalg.norm(own.step - np.asarray(got[0]), axis=1)
+        assert np.median(miss / pull) < 0.2
+        gain = np.asarray(own.log_weight) - np.asarray(got[2])
+        assert np.median(abs(gain) / np.maximum(own.distance, 0.01)) < 0.2

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from luxscale.model import levels
+from luxscale.model import climb, leads, levels
 from luxscale.model.blocks import Data
 from luxscale.model.inference import Inference
 from luxscale.model.landmarks import Landmarks
@@ -48,8 +48,37 @@ def test_labels_are_those_of_the_general_search(curved_model, stars, expected):
     np.testing.assert_array_equal(got["n_pixels"], expected["n_pixels"])
 
 
+def test_the_full_search_is_for_stars_that_surprise(curved_model, stars, monkeypatch):
+    inference = Inference.of(curved_model)
+    fast, few = inference.infer_and_count(stars)
+    monkeypatch.setattr(leads, "_LEAD_STEPS", 1)
+    hasty, more = inference.infer_and_count(stars)
+    monkeypatch.setattr(leads, "_POOR", 0.0)
+    full, most = inference.infer_and_count(stars)
+    assert few < more < most
+    for got in (fast, hasty):
+        compare(got, full)
+        np.testing.assert_allclose(got["chi2"], full["chi2"], rtol=0.02, atol=0.1)
+
+
+def test_steps_that_swing_about_a_maximum_are_cut():
+    moved = np.array([[1.0, 0], [1, 0], [0, 2], [0, 0]])
+    step = np.array([[-1.0, 0], [1, 1], [3, -1], [1, 1]])
+    np.testing.assert_allclose(climb._find_fraction(moved, step), [1 / 2, 1, 2 / 3, 1])
+
+
+def test_stars_are_labelled_alike_whatever_others_are_with_them(curved_model, stars):
+    inference = Inference.of(curved_model)
+    whole = inference.infer(stars)
+    half = inference.infer({name: array[::2] for name, array in stars.items()})
+    for name in ("label_value", "label_err", "latent"):
+        np.testing.assert_allclose(half[name], whole[name][::2], rtol=2e-4, atol=2e-4)
+    np.testing.assert_array_equal(half["flags"], whole["flags"][::2])
+
+
 def test_what_has_not_settled_is_searched_for_again(curved_model, stars, expected, monkeypatch):
     monkeypatch.setattr(levels, "STEPS", 1)
+    monkeypatch.setattr(levels, "follow_leads", lambda _, ascent: np.ones(ascent.first.size, bool))
     got = Inference.of(curved_model).infer(stars)
     compare(got, expected)
     assert not (got["flags"] & flags.BIT["not_settled"]).any()
