@@ -76,7 +76,10 @@ def find_spectrum_file(path: str) -> str:
     for found in (beside, os.path.join(in_archive, f"mwmStar-{rest}")):
         if os.path.isfile(found):
             return found
-    raise BadFile(f"no mwmStar-{rest} beside it, nor in {in_archive}, which has the spectrum")
+    there = "beside it" if _FITS not in folder + os.sep else f"beside it, nor in {in_archive}"
+    raise BadFile(
+        f"no mwmStar-{rest} {there}, which has the spectrum that was fitted; fetch it, too"
+    )
 
 
 def _read_fits(path: str | Path, instrument: str) -> dict[str, dict[str, np.ndarray]]:

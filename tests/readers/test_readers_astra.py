@@ -94,3 +94,6 @@ def test_what_makes_a_file_bad(tmp_path):
     (tmp_path / SPECTRUM).write_bytes(b"rubbish")
     with pytest.raises(BadFile, match="which has its spectrum: not a FITS file"):
         read(path)
+    (tmp_path / SPECTRUM).unlink()
+    with pytest.raises(BadFile, match="beside it, which has the spectrum that was fitted; fetch"):
+        read(path)
