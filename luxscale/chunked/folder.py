@@ -196,6 +196,7 @@ class Folder:
             unit=unit,
             event="part",
             size=lambda item: item.size,
+            even=True,
             total=sum(item.size for item in items),
         )
         _, failed = self._runner.run_job(job, pending)

@@ -270,6 +270,7 @@ def make_job(plan: Plan) -> Job:
         unit="stars",
         event="region",
         size=lambda region: region.stop - region.start,
+        even=True,
         total=plan.n_stars,
     )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from luxscale.errors import CannotWrite, RunError
 from luxscale.progress import Progress
+from luxscale.runs.hung import HUNG, restart_hung
 from luxscale.runs.log import RunLog
 
 if TYPE_CHECKING:
@@ -152,12 +153,14 @@ class OnDask:
             batch_size=_BATCH,
         )
         item_of = {f.key: item for f, item in zip(futures, items, strict=True)}
+        stuck = restart_hung(self.client) if job.even else contextlib.nullcontext()
         try:
             # results come along with the news that they are there: asked for one by one they take
             # as long as the task
-            for future, result in as_completed(futures, with_results=True, raise_errors=False):
-                yield item_of[future.key], _unpack_result(job, result)
-                future.release()
+            with stuck:
+                for future, result in as_completed(futures, with_results=True, raise_errors=False):
+                    yield item_of[future.key], _unpack_result(job, result)
+                    future.release()
         finally:
             with contextlib.suppress(Exception):  # of a scheduler that is gone
                 self.client.cancel([f for f in futures if not f.done()])
@@ -224,12 +227,15 @@ def _unpack_result(job: Job, result: Any) -> Any:
 
 
 def _log_worker_event(event: dict[str, Any], log: RunLog, shown: Progress) -> None:
-    """Log a worker that joined, left when it was no longer needed, or was lost."""
+    """Log a worker that joined, left when it was no longer needed, hung or was lost."""
     action, worker = event.get("action"), event.get("worker")
     if action == "add-worker":
         log.write("worker joined", worker=worker)
     elif action == "remove-worker" and event.get("expected"):
         log.write("worker left", worker=worker)
+    elif action == HUNG:
+        log.write("worker hung", worker=worker)
+        shown.say(f"worker {worker} hangs; it is started anew, and others do its work")
     elif action == "remove-worker":
         log.write("worker lost", worker=worker)
         shown.say("a worker was lost; its work is done by others")

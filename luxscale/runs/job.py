@@ -45,6 +45,8 @@ class Job:
     begin : callable, optional
         ``begin(plan, item)`` begins, in the background, what a task waits for, and returns what is
         then its third argument: for the item that comes next in the same process.
+    even : bool
+        Whether items take about as long as each other, so that a worker which hangs can be told.
     total : int, optional
         Units of all items, those done before this run too; of those to do if not given.
     """
@@ -58,6 +60,7 @@ class Job:
     size: Callable[[Any], int]
     label: Callable[[Any], Any] = operator.attrgetter("index")
     begin: Callable[[Any, Any], Any] | None = None
+    even: bool = False
     total: int | None = None
 
     def describe_stop(self, done: int, n_to_do: int) -> str:
