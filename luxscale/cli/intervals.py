@@ -9,6 +9,8 @@ import click
 from luxscale.cli.base import JSON, add_selection, format_count, main, select_stars, show
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from luxscale.schema.selection import Selection
 
 
@@ -54,7 +56,6 @@ def intervals(
     """
     from luxscale import store
     from luxscale.analysis.intervals import FORMAT, predict_intervals
-    from luxscale.analysis.tables import align_rows
     from luxscale.model.file import load_model
     from luxscale.model.predict import check_latents
     from luxscale.store import damage
@@ -72,6 +73,14 @@ def intervals(
         taken = select_stars(known, selection, held_out or catalog, survey=truth, trained=trained)
         found = predict_intervals(opened, taken, truth, coverage=coverage, bins=bins)
         store.write_dataset(found, out, overwrite=overwrite)
+    _show(found, out, as_json)
+
+
+def _show(found: xr.Dataset, out: str, as_json: bool) -> None:
+    """Print from how many held-out stars the intervals of each label are."""
+    from luxscale.analysis.tables import align_rows
+
+    coverage = found.attrs["coverage"]
     names = found["label"].values.tolist()
     columns = (found[name].values.tolist() for name in ("n_held_out", "coverage_err"))
     records = [
