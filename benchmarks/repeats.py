@@ -48,7 +48,7 @@ def calibrate(model, survey, by):
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--stars", default=4000, show_default=True, help="Training stars.")
 @click.option("--calibration-stars", default=1000, show_default=True, help="Stars with visits.")
-@click.option("--visits", default=16, show_default=True, help="Visits of each.")
+@click.option("--visits", default=36, show_default=True, help="Visits of each.")
 @click.option("--test-stars", default=5000, show_default=True, help="Stars with known labels.")
 @click.option("--pixels", type=int, default=None, help="Pixels; the emulator's 4,288 by default.")
 @click.option("--recipe", type=click.Choice(NAMES), help="Compared if not given.")
