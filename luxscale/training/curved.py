@@ -7,6 +7,9 @@ independent noise with a fitted scatter (`luxscale.training.pixels`).
 In the first iterations z ~ N(0, I), with the latents brought to mean 0 and covariance 1 before each
 M-step; in the later ones z ~ sum_k pi_k N(mu_k, S_k), fitted along (`luxscale.training.mixture`).
 
+Labels and spectra of correlated noise have heavy tails, Student's t: each label, and the spectra of
+each star, have weights that follow from what they were off after the last E-step.
+
 - E-step: the maximum of each star's posterior by damped Gauss-Newton from where it was, C the
   inverse of the matrix there; under the mixture with the Gaussian that it is near the star.
 - M-step: regression on E[f] with E[f f^T], f = (1, phi), both from N(z, C).
@@ -186,7 +189,7 @@ def _resume(start: Start, tables: Tables) -> State:
         features=start.model.outputs[0].map.features,
         z=z,
         covariance=covariance,
-        robust_weight=np.ones(len(z)),
+        robust_weights=(np.ones((len(z), 1)),) * len(tables),
         prior=prior if isinstance(prior, MixturePrior) else None,
     )
     return maximise(state, tables)

@@ -89,10 +89,9 @@ class Network:
         blocks = list(split_rows(np.arange(len(state.z))))
         equations = []
         for rows in blocks:
-            g = state.robust_weight[rows]
             of_block = []
-            for table, fitted in zip(tables, state.fitted, strict=True):
-                of_block.append(table.make_equations(fitted, rows, g, state.features))
+            for table, fitted, g in zip(tables, state.fitted, state.robust_weights, strict=True):
+                of_block.append(table.make_equations(fitted, rows, g[rows], state.features))
             equations.append(of_block)
         stars = networks.Stars(z=state.z, covariance=state.covariance, blocks=blocks)
         features: Any = state.features

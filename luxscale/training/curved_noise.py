@@ -17,8 +17,13 @@ from luxscale.training.pixels import Pixels
 from luxscale.training.spectra import Spectra
 from luxscale.training.tables import Table
 
-#: Factor on the catalogue's errors of the training labels.
+#: Factor on the catalogue's errors of the training labels. With half of it labels of other XP
+#: giants scatter by 2% less, have an RMSE larger by 0.6%, and pulls that are too small.
 LABEL_ERROR = 1.2
+
+#: Degrees of freedom of labels: some are off by more than their errors, and the model misses more
+#: in some stars. Labels of other XP giants scatter by 3% less than with Gaussian errors.
+LABEL_DOF = 4.0
 
 #: Weight of a star without labels in what is fitted to spectra, where one with labels has 1: with 1
 #: latents turn to what spectra alone need. Of 1,250 giants with labels and 5,000 without.
@@ -87,9 +92,10 @@ def _load_correlated(output: TrainingOutput, shape: Shape, share: np.ndarray | N
     values, ivar = (array.astype(float) for array in output.read_table())
     if output.is_spectrum:
         return Spectra(components.find_components(values, ivar, shape.components), share)
+    dof = np.inf
     if output.is_label:
-        ivar = ivar / LABEL_ERROR**2
-    return Table(values=values, ivar=ivar, scatter=np.zeros(output.size))
+        ivar, dof = ivar / LABEL_ERROR**2, LABEL_DOF
+    return Table(values=values, ivar=ivar, scatter=np.zeros(output.size), dof=dof)
 
 
 #: Each kind, by the name that users give it.

@@ -39,7 +39,7 @@ def find_start(data: TrainingData, tables: Tables, shape: Shape) -> State:
         features=shape.products,
         z=z,
         covariance=np.tile(_START_VARIANCE * np.eye(p), (n, 1, 1)),
-        robust_weight=np.ones(n),
+        robust_weights=(np.ones((n, 1)),) * len(tables),
     )
 
 

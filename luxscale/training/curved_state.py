@@ -52,8 +52,8 @@ class State:
         phi.
     z : array, (star, latent)
     covariance : array, (star, latent, latent)
-    robust_weight : array, (star,)
-        Weight g of each star's spectra under heavy tails.
+    robust_weights : tuple of array, (star, 1) or (star, value)
+        Weights g of each star's values under heavy tails, for each output.
     fitted : tuple of Fitted
         One for each output; none before the first M-step.
     prior : MixturePrior, optional
@@ -68,7 +68,7 @@ class State:
     features: Features
     z: np.ndarray
     covariance: np.ndarray
-    robust_weight: np.ndarray
+    robust_weights: tuple[np.ndarray, ...]
     fitted: tuple[Fitted, ...] = ()
     prior: MixturePrior | None = None
     memory: Any = None
@@ -88,7 +88,7 @@ class State:
             self,
             z=self.z[rows],
             covariance=self.covariance[rows],
-            robust_weight=self.robust_weight[rows],
+            robust_weights=tuple(g[rows] for g in self.robust_weights),
             is_labelled=None if known is None else known[rows],
         )
 

@@ -49,16 +49,16 @@ def update_prior(state: State) -> State:
 
 def maximise(state: State, tables: Tables) -> State:
     """Regress every output on the features, and fit its noise."""
-    weight = state.robust_weight
-    columns = [table.list_weights(weight) for table in tables]
+    weights = state.robust_weights
+    columns = [table.list_weights(g) for table, g in zip(tables, weights, strict=True)]
     ends = np.cumsum([column.shape[1] for column in columns])
     olds = state.fitted or (None,) * len(tables)
     with use_one_blas_thread():
         f, sums = sum_squares(state.features, state.z, state.covariance, np.hstack(columns))
         squares = np.split(sums, ends[:-1])
         fitted = tuple(
-            table.fit(f, own, weight, old)
-            for table, own, old in zip(tables, squares, olds, strict=True)
+            table.fit(f, own, g, old)
+            for table, own, g, old in zip(tables, squares, weights, olds, strict=True)
         )
     return dataclasses.replace(state, fitted=fitted)
 
@@ -68,12 +68,12 @@ def expect(state: State, tables: Tables, steps: int, *, heavy: bool) -> tuple[St
     n = len(state.z)
     mean, precision = find_local_prior(state, np.arange(n))
     gaps = np.any([table.has_gaps for table in tables], axis=0)
-    g = state.robust_weight if heavy else np.ones(n)
+    weights = state.robust_weights if heavy else (np.ones((n, 1)),) * len(tables)
     z, covariance = state.z.copy(), state.covariance.copy()
     for rows in (np.flatnonzero(~gaps), np.flatnonzero(gaps)):
         for block in split_rows(rows):
             equations = []
-            for table, fitted in zip(tables, state.fitted, strict=True):
+            for table, fitted, g in zip(tables, state.fitted, weights, strict=True):
                 equations.append(table.make_equations(fitted, block, g[block], state.features))
             with use_float64():
                 found = _maximise_posterior(
@@ -81,8 +81,8 @@ def expect(state: State, tables: Tables, steps: int, *, heavy: bool) -> tuple[St
                 )
             z[block], covariance[block] = (np.asarray(a) for a in found)
     new = dataclasses.replace(state, z=z, covariance=covariance)
-    robust_weight, objective = _weigh_stars(new, tables)
-    return dataclasses.replace(new, robust_weight=robust_weight), objective
+    weights, objective = _weigh_values(new, tables)
+    return dataclasses.replace(new, robust_weights=weights), objective
 
 
 def find_local_prior(state: State, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -112,14 +112,17 @@ def _maximise_posterior(
     return z, covariance
 
 
-def _weigh_stars(state: State, tables: Tables) -> tuple[np.ndarray, float]:
-    """Return the weight of each star under heavy tails, and the log-likelihood per star."""
+def _weigh_values(state: State, tables: Tables) -> tuple[tuple[np.ndarray, ...], float]:
+    """Return the weights of each output under heavy tails, and the log-likelihood per star."""
     n = len(state.z)
     f = np.hstack([np.ones((n, 1)), state.features(state.z)])
     chi2, values, objective = np.zeros((3, n))
+    own = []
     for table, fitted in zip(tables, state.fitted, strict=True):
         likelihood = table.measure(fitted, f)
         chi2 += likelihood.chi2
         values += likelihood.n_values
         objective += likelihood.logarithm
-    return (DOF + values) / (DOF + chi2), float(objective.mean())
+        own.append(likelihood.weights)
+    shared = ((DOF + values) / (DOF + chi2))[:, None]
+    return tuple(shared if g is None else g for g in own), float(objective.mean())

@@ -44,13 +44,15 @@ class Fitted:
 class Likelihood(NamedTuple):
     """How likely the data of an output are at given latents: (star,) each.
 
-    chi2, n_values: that weights of stars under heavy tails follow from, 0 where noise is Gaussian;
-    logarithm: ln p, without what never changes.
+    chi2, n_values: that the weight of each star under heavy tails follows from, which outputs
+    share, 0 where it has none; logarithm: ln p, without what never changes; weights: (star, value),
+    where each value has a weight of its own.
     """
 
     chi2: Any
     n_values: Any
     logarithm: Any
+    weights: Any = None
 
 
 class Description(NamedTuple):
@@ -167,7 +169,7 @@ class Evidence(Protocol):
         regressors : Regressors
         squares : array, (sum, term + 1, term + 1)
             The sums of E[f f^T] with the weights of `list_weights`.
-        robust_weight : array, (star,)
+        robust_weight : array, (star, 1) or (star, value)
             Under heavy tails.
         old : Fitted, optional
             Of the last iteration.

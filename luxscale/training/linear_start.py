@@ -46,7 +46,7 @@ def find_linear_start(data: TrainingData, shape: Shape) -> State:
         features=shape.products,
         z=z @ turn,
         covariance=turn.T @ covariance @ turn,
-        robust_weight=np.ones(n),
+        robust_weights=(np.ones((n, 1)),) * len(data.outputs),
     )
 
 

@@ -3,13 +3,15 @@
 Maximum likelihood gives labels as little say as their few values have beside the spectra. Here
 steps of Adam lower what labels inferred without labels miss,
 
-    loss = mean over stars and labels of (W_l E[phi] - l)^2 / (variance of both), E[phi] at z
+    loss = mean over stars and labels of (nu + 1) ln(1 + r^2 / nu), with E[phi] at z,
+    r^2 = (W_l E[phi] - l)^2 / (variance of both)
     z = argmin E(z), E(z) = chi2 of all that is measured + (z - m)^T L (z - m)
 
-with m and L the Gaussian that the prior is near the star. Through the search the gradient is that
-of an implicit function: with v = H^-1 d loss / d z, H half the second derivative of E, it is
-d loss / d theta at fixed z, less d (v . dE / dz / 2) / d theta. The parameters theta are the
-weights of all outputs, and of each component of a spectrum ln of a factor on its inverse variance.
+with nu the degrees of freedom of labels, and m and L the Gaussian that the prior is near the star.
+Through the search the gradient is that of an implicit function: with v = H^-1 d loss / d z, H half
+the second derivative of E, it is d loss / d theta at fixed z, less d (v . dE / dz / 2) / d theta.
+The parameters theta are the weights of all outputs, and of each component of a spectrum ln of a
+factor on its inverse variance.
 """
 
 from __future__ import annotations
@@ -34,29 +36,22 @@ from luxscale.training.data import TrainingData, assign_folds
 from luxscale.training.evidence import Evidence, Fitted
 from luxscale.training.tables import Table
 
-#: First rate of the steps, in units of the size of a row of weights; it falls to 0.
-_RATE = 3e-3
+#: First rate of the steps, in units of the size of a row of weights; it falls to 0. Of ln of the
+#: factors on inverse variances, in that of the weights.
+_RATE, _FACTOR_RATE = 3e-3, 10.0
 
-#: Rate of ln of the factors on inverse variances, in that of the weights.
-_FACTOR_RATE = 10.0
-
-#: Stars of a step.
-_BATCH = 1000
-
-#: Steps of the search for latents in a step of refinement.
-_SEARCH = 2
+#: Stars of a step of refinement, and steps of the search for latents in it.
+_BATCH, _SEARCH = 1000, 2
 
 #: Steps of a round of it to forget the labels, and rounds.
 _FORGETTING, _ROUNDS = 3, 4
 
-#: Steps after which labels of stars left out are looked at.
-_LOOK = 10
+#: Steps after which labels of stars left out are looked at; looks without a gain after which no
+#: more steps are taken.
+_LOOK, _PATIENCE = 10, 2
 
 #: Least curvature, in that of Gauss-Newton, at which the whole second derivative is trusted.
 _CLEAR = 0.1
-
-#: Looks without a gain after which no more steps are taken.
-_PATIENCE = 2
 
 #: Called with the number of steps taken, and what returns the parameters; says whether to go on.
 Watch = Callable[[int, Callable[[], State]], bool]
@@ -70,11 +65,12 @@ class _Change(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """Labels of a batch: weights (label, term + 1), values and ivar (star, label)."""
+    """Labels of a batch: weights (label, term + 1), values and ivar (star, label), dof."""
 
     weights: Any
     values: Any
     ivar: Any
+    dof: float
 
 
 class _Batch(NamedTuple):
@@ -259,14 +255,16 @@ def _find_size(fitted: Fitted) -> _Change:
 
 
 def _gather(state: State, sample: Sample, rows: np.ndarray) -> _Batch:
-    g = state.robust_weight[rows]
     parts: list[Equations | _Head] = []
-    for table, fitted, is_label in zip(sample.tables, state.fitted, sample.is_label, strict=True):
+    of_outputs = zip(
+        sample.tables, state.fitted, state.robust_weights, sample.is_label, strict=True
+    )
+    for table, fitted, g, is_label in of_outputs:
         if is_label:
             assert isinstance(table, Table)
-            parts.append(_Head(fitted.weights, table.values[rows], table.ivar[rows]))
+            parts.append(_Head(fitted.weights, table.values[rows], table.ivar[rows], table.dof))
         else:
-            parts.append(table.make_equations(fitted, rows, g, state.features))
+            parts.append(table.make_equations(fitted, rows, g[rows], state.features))
     mean, precision = find_local_prior(state, rows)
     return _Batch(tuple(parts), mean, precision, state.z[rows])
 
@@ -316,7 +314,8 @@ def _find_gradient(
             error2 = 1 / jnp.where(known, head.ivar, 1)
             weight = jnp.where(known, 1 / (variance + error2), 0)
             inferred = head.weights[:, 0] + linalg.dot(moments, head.weights[:, 1:].T)
-            total += jnp.sum(weight * (inferred - head.values) ** 2)
+            miss2 = weight * (inferred - head.values) ** 2
+            total += jnp.sum((head.dof + 1) * jnp.log1p(miss2 / head.dof))
             count += jnp.sum(known)
         return total / jnp.maximum(count, 1)
 

@@ -54,7 +54,8 @@ class Spectra:
         return weights
 
     def _weigh(self, robust_weight: np.ndarray) -> np.ndarray:
-        return robust_weight if self.share is None else self.share * robust_weight
+        weight = robust_weight[:, 0]
+        return weight if self.share is None else self.share * weight
 
     def fit(
         self,
@@ -79,7 +80,7 @@ class Spectra:
             right[i] = (g * first[rows]).T @ values[rows]
             square[i] = (g * values[rows]).T @ values[rows]
         if filled is not None:
-            share = self._weigh(np.ones(len(values)))[data.gaps.rows]
+            share = self._weigh(np.ones((len(values), 1)))[data.gaps.rows]
             np.add.at(square, data.bins[data.gaps.rows], share[:, None, None] * filled)
         count = np.bincount(data.bins, self.share, minlength=n_bins).astype(float)
         sums = component_noise.Sums(normal=squares, right=right, square=square, count=count)
@@ -94,13 +95,13 @@ class Spectra:
         data, t = self.components, fitted.noise.whitener
         if (data.find_gaps(rows) < 0).all():
             variance = fitted.noise.find_variance(data.level[rows])
-            precision = robust_weight[:, None] / variance
+            precision = robust_weight / variance
             pull = precision * ((data.values[rows] - offset) @ t.T)
             return Equations(precision=precision, pull=pull, weights=t @ weights, features=features)
         precision, seen = component_noise.find_precision(data, fitted.noise, rows, offset)
         return Equations(
-            precision=robust_weight[:, None, None] * precision,
-            pull=robust_weight[:, None] * seen,
+            precision=robust_weight[..., None] * precision,
+            pull=robust_weight * seen,
             weights=weights,
             features=features,
         )

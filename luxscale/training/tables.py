@@ -24,11 +24,14 @@ class Table:
     values, ivar : array, (star, feature)
         The latter with scatter in it.
     scatter : array, (feature,)
+    dof : float
+        Degrees of freedom of each value.
     """
 
     values: np.ndarray
     ivar: np.ndarray
     scatter: np.ndarray
+    dof: float = np.inf
 
     @property
     def has_gaps(self) -> np.ndarray:
@@ -49,7 +52,7 @@ class Table:
 
     def list_weights(self, robust_weight: np.ndarray) -> np.ndarray:
         """Return the weights of the stars in the sum of each feature: (star, feature)."""
-        return self.ivar
+        return self.ivar * robust_weight
 
     def fit(
         self,
@@ -61,7 +64,7 @@ class Table:
         """Regress every feature: see `Evidence.fit`."""
         first = regressors.mean
         k = first.shape[1]
-        right = (self.ivar * self.values).T @ first
+        right = (robust_weight * self.ivar * self.values).T @ first
         ridge = _RIDGE * np.diag(np.arange(k) > 0) + 1e-9 * np.eye(k)
         return Fitted(weights=np.linalg.solve(squares + ridge, right[..., None])[..., 0])
 
@@ -70,7 +73,7 @@ class Table:
     ) -> Equations:
         """Return what the data of some stars say of their latents, in float64."""
         offset, weights = fitted.weights[:, 0], fitted.weights[:, 1:]
-        precision = self.ivar[rows]
+        precision = robust_weight * self.ivar[rows]
         pull = precision * (self.values[rows] - offset)
         return Equations(precision=precision, pull=pull, weights=weights, features=features)
 
@@ -79,9 +82,13 @@ class Table:
         known = self.ivar > 0
         log_ivar = np.log(np.where(known, self.ivar, 1))
         distance = self.ivar * (self.values - regressors @ fitted.weights.T) ** 2
-        parts = np.where(known, log_ivar - np.log(2 * np.pi), 0) - distance
+        parts = np.where(known, log_ivar - np.log(2 * np.pi), 0)
+        weights = np.ones_like(distance)
+        if np.isfinite(self.dof):
+            weights = (self.dof + 1) / (self.dof + distance)
+            distance = (self.dof + 1) * np.log1p(distance / self.dof)
         none = np.zeros(len(self.values))
-        return Likelihood(none, none, 0.5 * parts.sum(1))
+        return Likelihood(none, none, 0.5 * (parts - distance).sum(1), weights)
 
     def describe(self, fitted: Fitted) -> Description:
         """Return weights and scatter as they are."""

@@ -45,14 +45,16 @@ def case():
         bin_level=np.array([level.mean()]),
         gaps=Gaps(rows=np.zeros(0, int), overlap=np.zeros((0, D, D)), projected=np.zeros((0, D))),
     )
-    labels = Table(values=first @ of_labels.T, ivar=np.full((N, 2), 400.0), scatter=np.zeros(2))
+    labels = Table(
+        values=first @ of_labels.T, ivar=np.full((N, 2), 400.0), scatter=np.zeros(2), dof=4.0
+    )
     labels.ivar[::7, 0] = 0
     wrong = 1 + 0.1 * rng.standard_normal((D, K))
     state = State(
         features=FEATURES,
         z=z,
         covariance=np.tile(0.01 * np.eye(P), (N, 1, 1)),
-        robust_weight=np.ones(N),
+        robust_weights=(np.ones((N, 1)), np.ones((N, 1))),
         fitted=(
             Fitted(
                 weights=5 * weights * wrong,
@@ -78,7 +80,7 @@ def measure_loss(state, sample, fixed):
     rest = w[:, 0] + np.asarray(mean) @ w[:, 1:].T - labels.values
     known = labels.ivar > 0
     weight = np.where(known, 1 / (variances + 1 / np.where(known, labels.ivar, 1)), 0)
-    return (weight * rest**2).sum() / known.sum()
+    return (5 * np.log1p(weight * rest**2 / 4)).sum() / known.sum()
 
 
 @pytest.mark.slow
@@ -114,7 +116,7 @@ def take(state, sample, rows):
         state,
         z=state.z[rows],
         covariance=state.covariance[rows],
-        robust_weight=state.robust_weight[rows],
+        robust_weights=tuple(g[rows] for g in state.robust_weights),
     )
     tables = [table.take(rows) for table in sample.tables]
     return some, Sample(tables, sample.is_label, sample.stars[rows])

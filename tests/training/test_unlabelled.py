@@ -37,7 +37,7 @@ def fit_spectra(spectra, z, g):
 def test_a_star_of_no_weight_teaches_nothing_and_two_halves_as_much_as_one(low_rank_spectra):
     values, ivar, _ = low_rank_spectra
     rng = np.random.default_rng(2)
-    z, g = rng.standard_normal((300, 2)), rng.uniform(0.5, 1.2, 300)
+    z, g = rng.standard_normal((300, 2)), rng.uniform(0.5, 1.2, (300, 1))
     known = np.arange(300) < 200
     data = find_components(values, ivar, 5)
     # all of one noise level, as the level of a bin is the mean of all its stars
@@ -61,7 +61,7 @@ def test_the_prior_is_that_of_stars_with_labels():
         features=PolynomialFeatures(2, 2),
         z=z,
         covariance=covariance,
-        robust_weight=np.ones(90),
+        robust_weights=(),
         prior=mixture.fit_mixture(z[:60], covariance[:60], 2),
         is_labelled=np.arange(90) < 60,
     )
