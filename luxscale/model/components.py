@@ -5,6 +5,11 @@ weights vary as those of surveys do, most of its K = P (P + 1) / 2 numbers follo
 f_n = F^T w_n: its leading principal components, in units in which the posterior of a typical star
 is white. The matrix that is expected given f_n is f_n G.
 
+Some of the sums are kept for the errors of labels. That of a label with the direction t has the
+variance t^T H^-1 t, which changes with H by -c^T dH c, c = H^-1 t: one more sum over pixels, of
+(c . x_d)^2. It depends on a star's noise and hardly on anything else: for noise at several levels,
+even or far greater at either end of the spectrum, few sums are nearly all of them.
+
 How weights vary is taken from the model alone, so that what is inferred of a star depends on that
 star and the model: levels of noise far below to far above the scatter, a smooth change along the
 spectrum, a change with the flux, and pixels that vary on their own, as bad ones do.
@@ -27,8 +32,15 @@ PER_LATENT = 3
 #: Products of a star below which it takes longer to do without them.
 _LEAST_WORK = 4_000_000
 
+#: Of those, at most so many are sums for the errors of labels.
+_FOR_LABELS = 1
+
 #: Noise, in units of the median scatter, of which weights are expected.
 _LEVELS = 10.0 ** (0.5 * np.arange(-1, 4))
+
+#: Decades by which the variance of noise rises from the middle of the spectrum to its end, for the
+#: sums that errors of labels need.
+_TILTS = (-1.5, 0.0, 1.5)
 
 #: Typical change of weights along the spectrum, by polynomials of so many degrees (divided by the
 #: degree); with each of so many leading latents; of one pixel on its own. Results hardly depend on
@@ -100,19 +112,22 @@ def find_components(
     """
     profiles = _list_profiles(weights, scatter, ivar_unit)
     variation = _guess_variation(weights, profiles)
-    _, _, table = linalg.packed_index(weights.shape[1])
-    typical = (packed @ profiles[len(profiles) // 2])[table].astype(float)
-    root = _find_root(typical, labels)
-    sums = _find_leading(packed, variation, root)
-    spread = variation.apply(sums)
-    expected = (packed @ spread.astype(np.float32)).astype(float)
-    # singular where a latent does nothing
-    inverse = np.linalg.pinv(sums.T @ spread, rcond=_LEAST, hermitian=True)
-    matrices = inverse @ expected.T
-    return Components(sums.astype(np.float32), matrices.astype(np.float32))
+    latent_dim = weights.shape[1]
+    root = _find_root(_find_covariance(packed, profiles[len(profiles) // 2]), labels)
+    tilted = [_list_profiles(weights, scatter, ivar_unit, tilt) for tilt in _TILTS]
+    of_labels = _list_label_sums(weights, packed, np.concatenate(tilted), labels)
+    of_labels = _make_independent(of_labels, variation)[:, : _FOR_LABELS * latent_dim]
+    leading = _find_leading(packed, variation, root)
+    sums = np.concatenate([of_labels, leading], 1)[:, : PER_LATENT * latent_dim]
+    # fewer where a latent does nothing
+    sums = _make_independent(sums, variation)
+    matrices = (packed @ variation.apply(sums).astype(np.float32)).T
+    return Components(sums.astype(np.float32), matrices)
 
 
-def _list_profiles(weights: np.ndarray, scatter: np.ndarray, ivar_unit: np.ndarray) -> np.ndarray:
+def _list_profiles(
+    weights: np.ndarray, scatter: np.ndarray, ivar_unit: np.ndarray, tilt: float = 0.0
+) -> np.ndarray:
     """Return weights at each level of noise, in pixels' own units: (level, feature)."""
     unit = np.asarray(ivar_unit, float)
     used = unit > 0
@@ -122,7 +137,7 @@ def _list_profiles(weights: np.ndarray, scatter: np.ndarray, ivar_unit: np.ndarr
         # as faint against the signal as that of a good spectrum
         signal = unit * np.sum(np.asarray(weights, float) ** 2, 1)
         typical = 1e-2 * np.mean(signal) or 1.0
-    noise = typical * _LEVELS[:, None] ** 2
+    noise = typical * _LEVELS[:, None] ** 2 * 10 ** (tilt * np.linspace(-1, 1, len(unit)))
     return np.asarray(unit / (noise + variance), np.float32)
 
 
@@ -142,10 +157,48 @@ def _guess_variation(weights: np.ndarray, profiles: np.ndarray) -> _Variation:
     return _Variation(shapes, _OWN**2 * np.sum(levels**2, 0))
 
 
-def _find_root(typical: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return B with B B^T a typical posterior covariance, wider along labels: (P, P)."""
-    covariance = np.linalg.inv(typical + np.eye(len(typical)))
-    root = np.linalg.cholesky((covariance + covariance.T) / 2)
+def _find_covariance(packed: np.ndarray, profile: np.ndarray) -> np.ndarray:
+    """Return the posterior covariance of a star of these weights: (P, P)."""
+    h = packed @ profile
+    latent_dim = int(np.sqrt(2 * len(h)))
+    matrix = h[linalg.packed_index(latent_dim)[2]].astype(float)
+    covariance = np.linalg.inv(matrix + np.eye(latent_dim))
+    return (covariance + covariance.T) / 2
+
+
+def _list_label_sums(
+    weights: np.ndarray, packed: np.ndarray, profiles: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Return the sums that give the change of each label's variance: (feature, sum).
+
+    Of that variance, and of stars with these weights.
+    """
+    found = []
+    for profile in profiles:
+        slopes = _find_covariance(packed, profile) @ labels.T
+        variance = np.sum(labels.T * slopes, 0)
+        known = variance > 0  # of a label that no latent changes there is nothing to know
+        slopes = slopes[:, known] / np.sqrt(variance[known])
+        found.append((weights.astype(float) @ slopes) ** 2 / max(np.linalg.norm(profile), 1e-30))
+    return np.concatenate(found, 1)
+
+
+def _make_independent(sums: np.ndarray, variation: _Variation) -> np.ndarray:
+    """Return sums that vary by 1, independently, and span what the given ones do.
+
+    Ordered by how much of the given ones they are.
+    """
+    spread = np.sqrt(np.sum(sums * variation.apply(sums), 0))
+    scaled = sums / np.where(spread > 0, spread, 1)
+    variances, axes = np.linalg.eigh(scaled.T @ variation.apply(scaled))
+    kept = np.flatnonzero(variances > _LEAST * variances[-1])[::-1]
+    independent: np.ndarray = scaled @ (axes[:, kept] / np.sqrt(variances[kept]))
+    return independent
+
+
+def _find_root(covariance: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return B with B B^T a posterior covariance, wider along labels: (P, P)."""
+    root = np.linalg.cholesky(covariance)
     along = np.linalg.qr(root.T @ labels.T)[0]
     wider: np.ndarray = root + (_EMPHASIS - 1) * (root @ along) @ along.T
     return wider

@@ -31,11 +31,13 @@ FEW = 16
 
 #: How far H_0 may be from H for errors of labels to be right to 1%: for each label, the root mean
 #: square over steps of an element of its row of H_0^-1/2 (H - H_0) H_0^-1/2, of which each step
-#: shows one. The label's error differs by half of the row's element on the diagonal, which is less.
-MOST_OFF = 0.011
+#: shows one; and the same over all labels, of which chance has less. The label's error differs by
+#: half of the row's element on the diagonal, which sums of components for that very purpose keep
+#: below the others, as long as H_0 is near.
+MOST_OFF, _MOST_OFF_TOGETHER = 0.011, 0.006
 
-#: Times that root mean square, what a label may be off by after one more step.
-_CLEARLY = 5
+#: Times the root mean square over all labels, what a label may be off by after one more step.
+_CLEARLY = 7
 
 
 class System(NamedTuple):
@@ -152,11 +154,13 @@ def _take_step(system: System, now: Step, chi2: Any = None) -> Step:
     along = _divide(linalg.dot(change, system.slopes) / system.error, now.size[:, None])
     left = jnp.maximum(now.left, ratio)
     off = now.off + along**2
+    mean = jnp.sum(off, 1) / (number * max(off.shape[1], 1))
     # one or two steps say little
-    close = (off <= (jnp.maximum(number, 3) * MOST_OFF**2)[:, None]).all(1)
+    least = jnp.maximum(number, 3)
+    close = (off <= (least * MOST_OFF**2)[:, None]).all(1)
+    close &= mean * number <= least * _MOST_OFF_TOGETHER**2
     # false of NaN
     hopeful = (left < _MOST_LEFT) & close
-    mean = jnp.sum(off, 1) / (number * max(off.shape[1], 1))
     typical = jnp.maximum(jnp.sqrt(mean), left / (2 * np.sqrt(z.shape[1])))
     near = (_CLEARLY * typical * size < TOLERANCE) & (left * size < 10 * TOLERANCE)
     conjugate = 0 if is_first else (ratio**2)[:, None] * now.direction

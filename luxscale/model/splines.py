@@ -11,7 +11,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage
 
 #: Pixels that a spline rests on, to each side.
 HALF = 3
@@ -65,6 +64,8 @@ def list_segments(grid: np.ndarray, used: np.ndarray) -> list[slice]:
 
 def fit_spline(columns: np.ndarray, used: np.ndarray, parts: list[slice]) -> np.ndarray:
     """Return spline coefficients of each column, stretch by stretch, 0 between: (feature, k)."""
+    from scipy import ndimage
+
     found = np.zeros_like(columns, dtype=float)
     for part in parts:
         known = np.flatnonzero(used[part])

@@ -113,7 +113,7 @@ def train_alternating(
     InputError
         If the objective falls, or jaxopt is not installed.
     """
-    steps = _pick_steps(solver, data, latent_precision)
+    steps = _pick_steps(solver, data, latent_precision, report)
     everyone = data.mark_stars()
     values = data.values_per_star()
     outputs, latents = _begin(data, latent_dim, steps, latent_precision, start)
@@ -154,21 +154,21 @@ def _describe(outputs: _Outputs, history: Sequence[float]) -> Trained:
     return Trained(outputs, list(history), kinds=(LinearMap,) * len(outputs))
 
 
-def _pick_steps(solver: str, data: TrainingData, latent_precision: float) -> Steps:
+def _pick_steps(solver: str, data: TrainingData, latent_precision: float, report: Report) -> Steps:
     if solver == "jaxopt":
         from luxscale.training.jaxopt import jaxopt_steps
 
         return jaxopt_steps()
-    exact = _ExactSteps(data, latent_precision)
+    exact = _ExactSteps(data, latent_precision, report)
     return Steps(exact.solve_weights, exact.solve_latents, _leave_out)
 
 
 class _ExactSteps:
     """Block solves, from what the iteration before found as soon as there is one."""
 
-    def __init__(self, data: TrainingData, precision: float) -> None:
+    def __init__(self, data: TrainingData, precision: float, report: Report) -> None:
         self._weights = WeightSolver()
-        self._latents = LatentSolver(data.n_stars, precision, marginal=False)
+        self._latents = LatentSolver(data.n_stars, precision, marginal=False, tell=report.tell)
         self._has_begun = False
 
     def solve_weights(

@@ -8,7 +8,7 @@ solved as they would be otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -41,10 +41,19 @@ class LatentSolver:
     prior : float
         As for `solve_latents`.
     marginal : bool
+    tell : callable, optional
+        Told how many stars an approximation was not right for, where there are any.
     """
 
-    def __init__(self, n_stars: int, prior: float, marginal: bool = True) -> None:
+    def __init__(
+        self,
+        n_stars: int,
+        prior: float,
+        marginal: bool = True,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         self._n_stars, self._prior, self._marginal = n_stars, prior, marginal
+        self._tell = tell
         self._is_useful = True
 
     def solve(self, outputs: tuple[Arrays, ...], near: Any) -> Latents:
@@ -66,6 +75,8 @@ class LatentSolver:
         )
         found, good = _solve_near(outputs, components, near, self._prior, marginal=self._marginal)
         rest = np.flatnonzero(~np.asarray(good)[: self._n_stars])
+        if rest.size and self._tell:
+            self._tell(f"{rest.size:,} of {self._n_stars:,} stars solved the exact way")
         if rest.size > _MOST_REST * self._n_stars:
             self._is_useful = False
             return solve_latents(outputs, self._prior, marginal=self._marginal)

@@ -85,7 +85,8 @@ def train_marginal(
     first = start.number if start else 0
     most = first + iterations
     history = start.history if start else []
-    weight_solver, latent_solver = WeightSolver(), LatentSolver(data.n_stars, 1.0)
+    weight_solver = WeightSolver()
+    latent_solver = LatentSolver(data.n_stars, 1.0, tell=report.tell)
     for iteration in range(first, most):
         steps = count_scatter_steps(iteration)
         regressed = []

@@ -16,6 +16,7 @@ from luxscale.training.alternating import train_alternating
 from luxscale.training.jaxopt import _jaxopt
 from luxscale.training.latents import solve_latents
 from luxscale.training.load import load_training
+from luxscale.training.reporting import Silence
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ def fit(data, solver, tolerance=0.0):
         tolerance=tolerance,
         latent_precision=PRECISION,
         solver=solver,
-        report=lambda *_: None,
+        report=Silence(),
     )
 
 
