@@ -15,7 +15,7 @@ import numpy as np
 from scipy import optimize
 
 from luxscale.analysis.bins import assign_bins, make_bins
-from luxscale.analysis.repeats import MAD_ERROR, find_weighted_median
+from luxscale.analysis.repeats import FEWEST, MAD_ERROR, find_weighted_median
 from luxscale.analysis.stats import MAD_TO_SIGMA
 from luxscale.analysis.visits import find_deviations
 from luxscale.model.calibration import Curve
@@ -86,7 +86,7 @@ def fit_errors(sample: Sample, inflation: float) -> Fit:
 def fit_scale(sample: Sample) -> tuple[Curve | None, float]:
     """Return the factor on formal errors that repeats tell, 1 or more, and the number of pairs.
 
-    None where there are too few to know it to 10%.
+    None where there are too few to know it to 10%, or they are of fewer than `FEWEST` stars.
     """
     found = find_deviations(sample.value[:, None], sample.formal[:, None], sample.star)
     share = found.share[:, 0]
@@ -95,13 +95,14 @@ def fit_scale(sample: Sample) -> tuple[Curve | None, float]:
     pull = np.abs(found.pull[compared, 0])
     pairs = round(float(share.sum()), 6)
     n_bins = _count_knots(pairs, (MAD_ERROR / TOLERANCE) ** 2)
-    if not n_bins:
+    if not n_bins or np.unique(sample.star[compared]).size < FEWEST:
         return None, pairs
     at, ratio, err = [], [], []
     for inside in _list_bins(formal, n_bins):
         at.append(find_weighted_median(formal[inside], share[inside]))
         ratio.append(MAD_TO_SIGMA * find_weighted_median(pull[inside], share[inside]))
-        err.append(MAD_ERROR * ratio[-1] / np.sqrt(share[inside].sum()))
+        # visits that are copies of each other are 0 apart, and tell nothing for that
+        err.append(MAD_ERROR * max(ratio[-1], 1) / np.sqrt(share[inside].sum()))
     value = np.maximum(smooth(np.array(ratio), np.array(err)), 1)
     # the error of a poorer star is not the smaller one
     rising = np.maximum.accumulate(value * np.array(at)) / np.array(at)
@@ -118,7 +119,7 @@ def smooth(value: np.ndarray, err: np.ndarray, *, rising: bool = False) -> np.nd
     rising : bool
         Whether a trend can only rise.
     """
-    weight = 1 / np.maximum(err, np.finfo(float).tiny) ** 2
+    weight = 1 / err**2
     best = np.full(value.size, np.average(value, weights=weight))
     least = float(np.sum(weight * (value - best) ** 2))
     for increasing in (True,) if rising else (True, False):
@@ -190,7 +191,8 @@ def _find_floor2(residuals: _Residuals) -> float:
     if measure_lack(0.0) <= 0:
         return 0.0
     # with a hundred times the largest square, every pull is below 1 / 10
-    return float(optimize.brentq(measure_lack, 0, 100 * np.max(residuals.off**2), xtol=1e-300))
+    most = 100 * np.max(residuals.off**2)
+    return float(optimize.brentq(measure_lack, 0, most, xtol=1e-300, maxiter=10_000))
 
 
 def _find_error_ratio(residuals: _Residuals, floor2: float) -> float:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from luxscale.analysis.calibrating import Fit, Sample, fit_errors
 from luxscale.analysis.evaluate import read_labels, require_variables
-from luxscale.analysis.repeats import require_model_labels
+from luxscale.analysis.repeats import FEWEST, require_model_labels
 from luxscale.analysis.tables import align_rows, count_decimals, round_to
 from luxscale.analysis.visits import Repeats, read_repeats
 from luxscale.errors import InputError
@@ -27,6 +27,8 @@ from luxscale.model.calibration import Calibration, Curve, replace_calibration
 from luxscale.model.designs import make_head
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.predict import check_latents
+from luxscale.schema.outputs import is_catalog
+from luxscale.schema.quantities import list_quantities, read_quantities
 from luxscale.schema.stars import index_stars, match_identifiers
 from luxscale.schema.variables import CALIBRATION, STAR
 
@@ -78,7 +80,8 @@ def calibrate_errors(
     1.17 (1 + t^2 / e^2) / sqrt(n), with e the error of the label and t that of the trusted one. A
     label of which it is not known to 10% keeps misfit and factor of training.
 
-    Stars of training, by the identifiers of their rows, are left out with all their visits.
+    Stars of which any row of catalogue or survey was in training, by its identifier, are left out
+    with all their visits.
 
     Examples
     --------
@@ -98,6 +101,10 @@ def calibrate_opened(
 ) -> LuxModel:
     """Calibrate as `calibrate_errors` does, with what messages call the catalogue (``where``)."""
     model = remove_calibration(model)
+    if is_catalog(survey):
+        raise InputError(
+            "survey: a catalogue, whose labels are inferred; give the survey that was labelled"
+        )
     if CALIBRATION in catalog.attrs:
         raise InputError(
             f"{where}: its errors are calibrated; label the stars with the model without its "
@@ -107,7 +114,8 @@ def calibrate_opened(
     require_model_labels(catalog, model)
     output = model[_OUTPUT]
     visits = read_repeats(catalog, by, where, survey=survey, over=(), with_once=True)
-    visits, left_out = _leave_trained_out(visits, catalog, model, where)
+    trained = _find_trained(visits, catalog, survey, by, model, where)
+    visits, left_out = _leave_out(visits, trained, where)
     truth, truth_err = _average_truth(visits, *_read_truth(visits, catalog, survey, output))
     formal = make_head(output).find_formal(visits.err)
     factors = output.inflation or (1.0,) * len(output.coord)
@@ -137,12 +145,30 @@ def remove_calibration(model: ModelOrPath) -> LuxModel:
     return replace_calibration(take_model(model, "lux.remove_calibration(model)"), _OUTPUT, None)
 
 
-def _leave_trained_out(
-    visits: Repeats, catalog: xr.Dataset, model: LuxModel, where: str
-) -> tuple[Repeats, dict[str, int]]:
+def _find_trained(
+    visits: Repeats, catalog: xr.Dataset, survey: xr.Dataset, by: str, model: LuxModel, where: str
+) -> np.ndarray:
+    """Return which visits are of stars that training has seen, in any row of catalogue or survey.
+
+    The row that was in training may not be among the visits: not done, or not selected.
+    """
+    if not len(model.training_stars):
+        raise InputError(
+            "the model does not say which stars it was trained on, being older than that, and of "
+            "those errors come out too small; train it again"
+        )
+    names = pd.Series(read_quantities(catalog, [by], where, survey)[by].values[visits.row])
+    found = np.zeros(names.size, bool)
+    for dataset, what in ((catalog, where), (survey, "survey")):
+        if by in list_quantities(dataset):
+            column = read_quantities(dataset, [by], what)[by]
+            seen = model.training_stars.find(np.asarray(dataset[STAR].values)) & column.known
+            found |= names.isin(column.values[seen]).to_numpy()
+    return found
+
+
+def _leave_out(visits: Repeats, trained: np.ndarray, where: str) -> tuple[Repeats, dict[str, int]]:
     """Return the visits of stars of which none was in training, and how many were."""
-    rows = np.asarray(catalog[STAR].values)[visits.row]
-    trained = model.training_stars.find(rows)
     of_star = np.bincount(visits.star[trained], minlength=int(visits.star.max()) + 1) > 0
     kept = ~of_star[visits.star]
     if not kept.any():
@@ -248,8 +274,8 @@ def _explain_few(names: Sequence[str], fits: Sequence[Fit], counts: dict[str, in
     return (
         f"{record['pairs']:.0f} pairs of visits and {record['stars']:,} held-out stars with a "
         f"trusted {name} tell no error to 10% ({counts['trained']:,} stars of training are left "
-        f"out); give {record['needed_pairs']:,} pairs of visits for the scale (by the column that "
-        f"visits share), or {stars} for the floor"
+        f"out); give {record['needed_pairs']:,} pairs of visits of {FEWEST} stars or more for the "
+        f"scale (by the column that visits share), or {stars} for the floor"
     )
 
 

@@ -71,8 +71,9 @@ def predict_intervals(
     Raises
     ------
     InputError
-        If a bin has too few held-out stars for intervals of finite length, with how many are
-        needed; no star has a trusted label, crepes is not installed, or a number is out of range.
+        If another model made the held-out labels; a bin has too few held-out stars for intervals
+        of finite length, with how many are needed; no star has a trusted label, crepes is not
+        installed, or a number is out of range.
 
     Notes
     -----
@@ -80,7 +81,7 @@ def predict_intervals(
     the held-out stars, which crepes finds. Its coverage is as stated, whatever the errors, if
     stars are exchangeable with the held-out ones; it is of the *trusted* label of a star, whose own
     error it holds too. Where that is larger than the catalogue's, intervals are far wider than
-    those of the true label.
+    those of the true label. Visits of one star count as stars: leave one of each.
 
     Examples
     --------
@@ -96,6 +97,8 @@ def predict_intervals(
         raise InputError(f"bins={bins}: give the number of bins, 1 or more")
     catalog = take_catalog(catalog, "lux.predict_intervals(catalog, held_out, survey)")
     require_variables(catalog, ("label_value", "label_err"), "catalogue")
+    held_out = take_catalog(held_out, "lux.predict_intervals(catalog, held_out, survey)")
+    _require_same_model(catalog, held_out)
     pairs = match_labels(held_out, survey, truth_name="label_value")
     there = pairs[LABEL].values.tolist()
     fitted = [
@@ -126,6 +129,16 @@ def predict_intervals(
         join="override",
     )
     return _describe(bounds, catalog, fitted, coverage, bins)
+
+
+def _require_same_model(catalog: xr.Dataset, held_out: xr.Dataset) -> None:
+    """Refuse labels of which one model, with its errors as they are, did not make both."""
+    ours, theirs = (each.attrs.get("model_fingerprint") for each in (catalog, held_out))
+    if ours is not None and theirs is not None and ours != theirs:
+        raise InputError(
+            f"the catalogue is of model {ours[:12]}, the held-out stars of {theirs[:12]}: another, "
+            "or the same before or after its errors were calibrated; label both with one"
+        )
 
 
 def _describe(

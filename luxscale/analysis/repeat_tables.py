@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 
 from luxscale.analysis.evaluate import label_units
-from luxscale.analysis.repeats import FORMAL
+from luxscale.analysis.repeats import FEWEST, FORMAL
 from luxscale.analysis.tables import align_rows, count_decimals, round_to
 
 
@@ -33,6 +33,8 @@ def format_repeats(measured: xr.Dataset) -> str:
         f"{counts['not_done']:,} rows are not done, "
         f"{counts['without_star']:,} have no {counts['by']!r}"
     )
+    if measured["ratio"].isnull().any():
+        head += f"; of fewer than {FEWEST} pairs no ratio is given"
     parts = [head, _format_all(measured.isel(bin=0))]
     for name in dict.fromkeys(measured["quantity"].values[1:].tolist()):
         parts.append(_format_bins(measured.isel(bin=measured["quantity"].values == name), name))
@@ -75,7 +77,8 @@ def _format_bins(bins: xr.Dataset, name: str) -> str:
     for label in label_units(bins):
         of_label = bins.sel(label=label)
         pairs = zip(of_label[ratio].values, of_label[ratio_err].values, strict=True)
-        rows.append([label, *(f"{round_to(a, 2)} +- {round_to(b, 2)}" for a, b in pairs)])
+        cells = (f"{round_to(a, 2)} +- {round_to(b, 2)}" if a == a else "-" for a, b in pairs)
+        rows.append([label, *cells])
     return align_rows(rows, n_words=1)
 
 

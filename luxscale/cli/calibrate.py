@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from luxscale.cli.base import JSON, add_selection, main, select_stars, show
+from luxscale.cli.base import JSON, add_selection, main, refuse_options, select_stars, show
 
 if TYPE_CHECKING:
     from luxscale.model.lux import LuxModel
@@ -45,6 +45,8 @@ def calibrate(
 
     if remove == bool(catalog or survey) or bool(catalog) != bool(survey):
         raise click.UsageError("give --catalog and --survey, or --remove")
+    if remove:
+        refuse_options(("by", "where", "stars"), "--catalog and --survey")
     loaded = load_model(model)
     if catalog is None or survey is None:
         if remove_calibration(loaded) == loaded:

@@ -70,10 +70,11 @@ def format_quarantine(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: Any, depth: int = 1) -> str:
     if isinstance(value, dict):
-        lines = [f"\n  {key:<22} {_format_value(inner)}" for key, inner in value.items()]
-        return "".join(lines)
+        start, width = "\n" + "  " * depth, 24 - 2 * depth
+        inner = ((key, _format_value(each, depth + 1)) for key, each in value.items())
+        return "".join(f"{start}{key:<{width}} {text}" for key, text in inner)
     if isinstance(value, list | tuple):
         return ", ".join(map(_format_value, value))
     is_count = isinstance(value, int) and not isinstance(value, bool)

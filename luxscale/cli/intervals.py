@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     help="Catalogue of the held-out stars, by the same model. [default: CATALOG]",
 )
 @add_selection("Take these of the held-out stars only", untrained=True)
-@click.option("--model", default=None, help="Model that made both, for --stars untrained.")
+@click.option(
+    "--model", default=None, help="Model that made both; its training stars are not held out."
+)
 @click.option(
     "--coverage", type=float, default=0.9, show_default=True, help="Share of stars within."
 )
@@ -58,6 +60,7 @@ def intervals(
     from luxscale.analysis.intervals import FORMAT, predict_intervals
     from luxscale.model.file import load_model
     from luxscale.model.predict import check_latents
+    from luxscale.schema.selection import UNTRAINED, Selection
     from luxscale.store import damage
 
     store.claim_place(out, FORMAT, overwrite=overwrite)
@@ -70,7 +73,11 @@ def intervals(
             loaded = load_model(model)
             check_latents(known, loaded)
             trained = loaded.training_stars
-        taken = select_stars(known, selection, held_out or catalog, survey=truth, trained=trained)
+        where = held_out or catalog
+        taken = select_stars(known, selection, where, survey=truth, trained=trained)
+        if trained is not None:
+            untrained = Selection.read(None, UNTRAINED)
+            taken = select_stars(taken, untrained, where, trained=trained)
         found = predict_intervals(opened, taken, truth, coverage=coverage, bins=bins)
         store.write_dataset(found, out, overwrite=overwrite)
     _show(found, out, as_json)

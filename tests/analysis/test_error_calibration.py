@@ -1,5 +1,6 @@
 """Calibrations find errors as drawn, say how many stars they need, and hold for others."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -49,6 +50,36 @@ def test_right_errors_stay():
 def test_repeats_never_lower_formal_errors():
     scale, _ = fit_scale(draw(2000, 3, scale=0.6))
     assert scale.value == (1.0,)
+
+
+def test_copies_of_spectra_tell_no_scale_below_one():
+    star = np.repeat(np.arange(1000), 2)
+    copies = Sample(*(column[star] for column in draw(1000, 1)[:2]), star, *draw(1000, 2)[3:])
+    scale, pairs = fit_scale(copies)
+    assert scale.value == (1.0,) and pairs == 1000
+    # where half of the stars are copies, the others still tell
+    mixed = draw(4000, 2, scale=2.0)
+    copied = mixed.star < 2000
+    scale, _ = fit_scale(
+        mixed._replace(
+            formal=np.where(copied, 0.1, 1) * mixed.formal, value=np.where(copied, 1, mixed.value)
+        )
+    )
+    np.testing.assert_allclose(scale.scale_by(np.array([0.004, 0.08])), [1, 2], rtol=0.1)
+
+
+def test_visits_of_a_few_stars_alone_tell_no_scale():
+    for n_stars, known in ((1, False), (11, False), (12, True)):
+        scale, pairs = fit_scale(draw(n_stars, 500))
+        assert (scale is not None) == known and pairs == 499 * n_stars
+
+
+@pytest.mark.parametrize("outlier", [1e10, 1e18, 1e30])
+def test_one_absurd_label_leaves_the_floor(outlier):
+    sample = draw(3000, 1, floor=0.08)
+    expected = fit_errors(sample, 1.0).floor.middle
+    sample.value[0] = outlier
+    assert fit_errors(sample, 1.0).floor.middle == pytest.approx(expected, rel=0.01)
 
 
 def test_trends_with_the_formal_error_are_found_and_none_where_there_is_none():
@@ -187,6 +218,18 @@ def test_stars_of_training_and_missing_labels_are_left_out_and_counted(
     assert "kept" in format_calibration(calibration)
 
 
+def test_visits_of_a_star_of_training_are_left_out_where_that_row_is_not_taken(
+    small_model, _small_survey, visits, catalog
+):
+    names = np.array([_small_survey.star.values[0], *visits.star.values[1:]], object)
+    moved, labelled = (each.assign_coords(star=names) for each in (visits, catalog))
+    others = labelled.isel(star=slice(1, None))
+    found = lux.calibrate_errors(small_model, others, moved, by="object")
+    counts = found["label_value"].calibration.facts["counts"]
+    assert counts["trained"] == 1 and counts["repeated"] == 700
+    assert found["label_value"].calibration.facts["labels"][0]["stars"] == 699
+
+
 def test_too_few_stars_are_refused_with_how_many_are_needed(small_model, visits, catalog):
     some = slice(0, 60)
     with pytest.raises(InputError, match=r"catalogue: 40 pairs of visits and 20 held-out stars"):
@@ -218,6 +261,13 @@ def test_what_does_not_belong_together_is_refused(small_model, _small_survey, vi
         lux.predict(catalog, calibrated)
     with pytest.raises(InputError, match="nothing is called 'target'"):
         lux.calibrate_errors(small_model, catalog, visits, by="target")
+    with pytest.raises(InputError, match="survey: a catalogue, whose labels are inferred"):
+        lux.calibrate_errors(small_model, catalog, catalog)
+    old = dataclasses.replace(
+        small_model, provenance=dataclasses.replace(small_model.provenance, training_stars="")
+    )
+    with pytest.raises(InputError, match="does not say which stars it was trained on"):
+        lux.calibrate_errors(old, catalog, visits, by="object")
     other = catalog.assign_attrs(model_fingerprint="0" * 64)
     with pytest.raises(InputError, match="not of this model"):
         lux.calibrate_errors(small_model, other, visits, by="object")
@@ -244,5 +294,7 @@ def test_the_command_calibrates_in_place_and_takes_it_back(small_model, visits, 
     assert few.exit_code == 1 and f"{paths[2]}: 0 pairs of visits and 30" in few.output
     assert CliRunner().invoke(main, [*command, "--remove"]).exit_code == 2
     assert CliRunner().invoke(main, command[:4]).exit_code == 2
+    ignored = CliRunner().invoke(main, ["calibrate", paths[1], "--remove", "--where", "snr > 45"])
+    assert ignored.exit_code == 2 and "leave out --where" in ignored.output
     CliRunner().invoke(main, ["calibrate", paths[1], "--remove"])
     assert lux.load_model(paths[1]) == small_model

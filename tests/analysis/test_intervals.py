@@ -105,6 +105,16 @@ def test_numbers_out_of_range_are_refused(wrong, message):
         lux.predict_intervals(draw(20, 2)[0], *draw(60, 1), **wrong)
 
 
+def test_held_out_stars_of_another_model_are_refused():
+    others, (held_out, labelled) = draw(50, 2)[0], draw(60, 1)
+    others, held_out = (
+        each.assign_attrs(model_fingerprint=name * 64)
+        for each, name in ((others, "a"), (held_out, "b"))
+    )
+    with pytest.raises(InputError, match=r"of model a{12}, the held-out stars of b{12}"):
+        lux.predict_intervals(others, held_out, labelled)
+
+
 def test_without_crepes_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "crepes", None)
     with pytest.raises(InputError, match=r"pip install 'luxscale\[conformal\]'"):
@@ -119,7 +129,9 @@ def test_intervals_are_lazy_where_the_catalogue_is():
     xr.testing.assert_identical(lazy.compute(), lux.predict_intervals(others, *held_out, bins=2))
 
 
-def test_the_command_writes_intervals_of_a_catalogue(_held_out, small_model, tmp_path):
+def test_the_command_writes_intervals_of_a_catalogue(
+    _small_survey, _held_out, small_model, tmp_path
+):
     paths = [str(tmp_path / f"{name}.zarr") for name in ("survey", "model", "catalog", "out")]
     store.write_dataset(_held_out, paths[0], chunk=100)
     small_model.save(paths[1])
@@ -138,5 +150,13 @@ def test_the_command_writes_intervals_of_a_catalogue(_held_out, small_model, tmp
     assert CliRunner().invoke(main, command).exit_code == 1
     again = CliRunner().invoke(main, [*command, "--overwrite", "--json"])
     assert json.loads(again.output)["labels"][0]["held_out"] > 100
+    everyone = xr.concat([_held_out, _small_survey], "star", data_vars="minimal")
+    store.write_dataset(everyone, paths[0], chunk=100, overwrite=True)
+    lux.label_survey(*paths[:3], progress=False)
+    for some in ([], ["--stars", "untrained"], ["--where", "snr > 0"]):
+        left = CliRunner().invoke(
+            main, [*command[:8], *some, "--coverage", "0.8", "--overwrite", "--json"]
+        )
+        assert json.loads(left.output)["labels"] == json.loads(again.output)["labels"]
     refused = CliRunner().invoke(main, [*command[:-2], "--out", paths[1], "--overwrite"])
     assert refused.exit_code == 1 and lux.load_model(paths[1]) == small_model

@@ -149,6 +149,7 @@ def test_too_few_pairs_have_no_ratio():
     found = lux.measure_repeats(draw(np.full(module.FEWEST - 1, 2)), "object", over=[])
     assert np.isnan(found.ratio.values).all() and np.isnan(found.scatter.values).all()
     assert to_records(found)[0]["ratio"] is None
+    assert "of fewer than 12 pairs no ratio is given" in format_repeats(found)
     assert np.isfinite(lux.measure_repeats(draw(np.full(12, 2)), "object", over=[]).ratio).all()
 
 
