@@ -47,18 +47,21 @@ def find_label_moments(
     linear, products = quadratic.split_weights(weights)
     n, p = z.shape
     labels = len(linear)
+    # Q is 0 but for the latents that have products
+    q = quadratic.quadratic
     # the star last, of which there are more than latents
     last = jnp.moveaxis(covariance, 0, 2)
     # Q C of all labels, as one product
-    stacked = products.reshape(labels * p, p)
-    bent = linalg.dot(stacked, last.reshape(p, p * n)).reshape(labels, p, p, n)
-    slopes = linear[:, :, None] + 2 * linalg.dot(stacked, z.T).reshape(labels, p, n)
+    stacked = products[:, :q, :q].reshape(labels * q, q)
+    bent = linalg.dot(stacked, last[:q, :q].reshape(q, q * n)).reshape(labels, q, q, n)
+    bending = 2 * linalg.dot(stacked, z[:, :q].T).reshape(labels, q, n)
+    slopes = linear[:, :, None] + jnp.pad(bending, ((0, 0), (0, p - q), (0, 0)))
     bent, slopes = jax.lax.optimization_barrier((bent, slopes))
     mean = linalg.dot(features(z), weights.T) + jnp.trace(bent, axis1=1, axis2=2).T
     spread_out = sum(last[:, i] * slopes[:, i, None] for i in range(p))
     if full:
-        flat = bent.transpose(3, 0, 1, 2).reshape(n, labels, p * p)
-        turned = bent.transpose(3, 0, 2, 1).reshape(n, labels, p * p)
+        flat = bent.transpose(3, 0, 1, 2).reshape(n, labels, q * q)
+        turned = bent.transpose(3, 0, 2, 1).reshape(n, labels, q * q)
         straight = linalg.dot(spread_out.transpose(2, 0, 1), slopes.transpose(2, 1, 0))
         return mean, straight + 2 * linalg.dot(flat, turned.swapaxes(1, 2))
     curved = jnp.sum(bent * bent.swapaxes(1, 2), (1, 2))
