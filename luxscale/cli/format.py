@@ -117,9 +117,9 @@ def _format_size(count: int) -> str:
 
 
 def _describe_spectrum(name: str, grid: dict[str, Any], stars: int) -> Iterator[str]:
-    span = f"{grid['least']:g} to {grid['greatest']:g} {grid.get('units', '')}"
-    if "medium" in grid:
-        span += f" in {grid['medium']}"
+    span, units = f"{grid['least']:g} to {grid['greatest']:g}", grid.get("units", "")
+    if units != "1":  # those of coefficients are their numbers
+        span += f" {units}" + (f" in {grid['medium']}" if "medium" in grid else "")
     missing = f"{_format_percent(grid['missing'])} missing"
     sample = grid["missing_among_stars"]
     if sample < stars:

@@ -21,7 +21,7 @@ from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.names import sanitise_name
 from luxscale.schema.outputs import OutputSpec, find_outputs, list_names
 from luxscale.schema.status import NOT_DONE, UNREADABLE
-from luxscale.schema.variables import CATALOG, NUISANCE_OF, STAR
+from luxscale.schema.variables import CALIBRATION, CATALOG, NUISANCE_OF, STAR
 
 #: A block aims at this many bytes of table rows; it is what an export holds in memory.
 BLOCK_BYTES = 32 * 2**20
@@ -347,7 +347,7 @@ def _describe_provenance(catalog: xr.Dataset) -> dict[str, str]:
     """Return where the catalogue comes from, as text."""
     known = {
         name: str(catalog.attrs[name])
-        for name in ("title", "model_fingerprint", "luxscale_version")
+        for name in ("title", "model_fingerprint", "luxscale_version", CALIBRATION)
         if name in catalog.attrs
     }
     run = unpack_attribute(catalog.attrs.get("identity", {}))

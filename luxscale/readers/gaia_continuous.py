@@ -89,7 +89,10 @@ def read_coefficients(path: str | Path) -> Iterator[Spectra]:
             )
         flux = np.concatenate([bands[band].coefficients for band in BANDS], axis=1)
         error = np.concatenate([bands[band].errors for band in BANDS], axis=1)
-        level = (flux[:, :1] + flux[:, N_COEFFICIENTS : N_COEFFICIENTS + 1]) / 2
+        first = [0, N_COEFFICIENTS]
+        level = flux[:, first].mean(1, keepdims=True)
+        # others are as often below 0 as above, and their median S/N says nothing
+        snr = level[:, 0] / (np.hypot(*error[:, first].T) / 2)
         yield Spectra(
             star=rows.star,
             flux=flux,
@@ -97,7 +100,7 @@ def read_coefficients(path: str | Path) -> Iterator[Spectra]:
             wavelength=NUMBERS,
             continuum=np.broadcast_to(level, flux.shape),
             unfit=unfit,
-            columns=_describe(rows, has),
+            columns={**_describe(rows, has), "snr": snr},
         )
 
 
@@ -165,7 +168,7 @@ def _explain_unfit(
     for band in BANDS:
         is_damaged = ~has[band] & np.isfinite(bands[band].coefficients).any(1)
         unfit[is_damaged] = (
-            f"{band.upper()} coefficients, or errors of them, that are not all numbers"
+            f"{band.upper()} coefficients that are not all numbers, or errors of them not above 0"
         )
         basis = rows.get_number(f"{band}_basis_function_id")
         for row in np.flatnonzero(has[band] & np.isfinite(basis) & (basis != _BASES[band])):

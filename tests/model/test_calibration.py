@@ -13,6 +13,7 @@ import luxscale as lux
 from luxscale import store
 from luxscale.cli import main
 from luxscale.errors import InputError
+from luxscale.export.columns import _describe_provenance
 from luxscale.model.calibration import Calibration, Curve
 from luxscale.model.designs import make_head
 from luxscale.model.file import from_dataset
@@ -137,6 +138,7 @@ def test_a_catalogue_says_which_calibration_it_has_and_mixes_none(small_model, s
     np.testing.assert_array_equal(found.label_err, lux.infer(survey, model).label_err)
     told = CliRunner().invoke(main, ["info", paths[2]]).output
     assert f"{version}" in told and "calibration" in told
+    assert version in _describe_provenance(found)["calibration"]
     assert (
         f"    version              {version}" in CliRunner().invoke(main, ["info", paths[1]]).output
     )

@@ -93,6 +93,8 @@ def test_coefficients_of_real_files(ending):
         np.testing.assert_allclose(spectra.flux[row], flux, rtol=1e-14)
         np.testing.assert_allclose(spectra.ivar[row], error.astype(float) ** -2, rtol=1e-6)
         np.testing.assert_allclose(spectra.continuum[row], (flux[0] + flux[55]) / 2, rtol=1e-14)
+        snr = (flux[0] + flux[55]) / np.sqrt(error[0].astype(float) ** 2 + error[55] ** 2)
+        assert spectra.columns["snr"][row] == pytest.approx(snr, rel=1e-6) and snr > 10
     assert spectra.wavelength.tolist() == list(range(1, 111))
 
 
@@ -145,8 +147,8 @@ def test_what_cannot_be_sampled_is_put_down_by_its_row(tmp_path):
         "gaia-xp-coefficients reads it without",
         "row 3": "correlations of RP coefficients that are not positive definite; "
         "gaia-xp-coefficients reads it without",
-        "row 4": "BP coefficients, or errors of them, that are not all numbers",
-        "row 5": "RP coefficients, or errors of them, that are not all numbers",
+        "row 4": "BP coefficients that are not all numbers, or errors of them not above 0",
+        "row 5": "RP coefficients that are not all numbers, or errors of them not above 0",
         "row 6": "not of DR3: BP coefficients of basis functions 156, where those of DR3 are 56",
     }
     done = ingest("gaia-xp-coefficients", [path], tmp_path / "c.zarr", progress=False)
