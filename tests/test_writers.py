@@ -125,6 +125,15 @@ def draw_curve(stores, out, **how):
     cross_validate(stores, stores / "crossval.zarr", "--figure", out, *_flags(**how))
 
 
+def draw_repeats(stores, out, **how):
+    run("repeats", stores / "catalog.zarr", "--by", "n_pixels", "--figure", out, *_flags(**how))
+
+
+def predict_intervals(stores, out, **how):
+    catalog, survey = stores / "catalog.zarr", stores / "survey.zarr"
+    run("intervals", catalog, "--survey", survey, "--coverage", 0.5, "--out", out, *_flags(**how))
+
+
 def make_demo(stores, out):
     run("demo", "--out", out, "--recipe", "linear", "--quiet")
 
@@ -173,6 +182,8 @@ REPLACING = {
     "validate figures": (validate, "labels.png"),
     "paper out": (draw_paper, "figure-1.png"),
     "crossval figure": (draw_curve, "out.png"),
+    "repeats figure": (draw_repeats, "out.png"),
+    "intervals out": (predict_intervals, "out.zarr"),
 }
 
 #: Runs that the same command goes on with, and an option that asks for something else.
@@ -213,12 +224,14 @@ KINDS = {
     "ingest out": "ingested",
     "crossval out": "crossval",
     "train checkpoint": "checkpoint",
+    "intervals out": "intervals",
 }
 
 #: Parameters of commands, in text, that name what is read or say how; `job_folder` is shared.
 NOT_WRITTEN = (
     *("survey", "catalog", "model", "truth", "data", "path", "inputs", "files", "files_from"),
     *("other",),  # of validate, a survey or a catalogue
+    *("by", "over", "held_out"),
     *("nuisance",),  # of train, with files of templates
     *("labels", "initial", "stars", "where", "numbers", "topic", "windows", "span", "outputs"),
     *("output", "columns", "format", "labels_format", "file_format", "label_names"),
