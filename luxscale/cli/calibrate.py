@@ -62,9 +62,9 @@ def calibrate(
     counts = found.facts["counts"]
     text = (
         f"{model}: calibration {found.version}, from {counts['once'] + counts['repeated']:,} stars "
-        f"of which {counts['repeated']:,} have two visits or more; {counts['trained']:,} stars of "
-        f"training are left out, {counts['not_done']:,} rows are not done, "
-        f"{counts['without_star']:,} have no {by!r}"
+        f"of which {counts['repeated']:,} have two visits or more, {counts['most_visits']:,} at "
+        f"most; {counts['trained']:,} stars of training are left out, {counts['not_done']:,} rows "
+        f"are not done, {counts['without_star']:,} have no {by!r}"
     )
     show({"model": model, **found.facts}, f"{text}\n\n{format_calibration(found)}", as_json)
 

@@ -52,6 +52,27 @@ def test_errors_are_those_of_scale_and_floor(small_model, survey):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_curved_models_have_calibrated_errors_too(curved_model, curved_survey):
+    (label,) = curved_model.labels
+    n, stars = len(label.coord), curved_survey.isel(star=slice(0, 40))
+    bare = dataclasses.replace(label, floor=np.zeros(n), inflation=())
+    formal = lux.infer(stars, put_label(curved_model, bare))
+    calibrated = put(
+        curved_model,
+        Calibration(scale=(Curve((1.0,), (1.2,)),) * n, floor=(Curve((1.0,), (0.05,)),) * n),
+    )
+    found = lux.infer(stars, calibrated, covariance=True)
+    known = formal.label_err.values < 0.7 * make_head(label).spread
+    assert known.mean() > 0.8
+    expected = np.hypot(1.2 * formal.label_err.values, 0.05)
+    np.testing.assert_allclose(found.label_err.values[known], expected[known], rtol=1e-5)
+    diagonal = np.diagonal(found.label_cov.values, axis1=1, axis2=2)
+    np.testing.assert_allclose(np.sqrt(diagonal), found.label_err.values, rtol=1e-5)
+    np.testing.assert_array_equal(found.label_value.values, formal.label_value.values)
+    behind = make_head(calibrated.labels[0]).find_formal(found.label_err.values)
+    np.testing.assert_allclose(behind[known], formal.label_err.values[known], rtol=5e-3)
+
+
 def put_label(model, label):
     return dataclasses.replace(
         model, outputs=tuple(label if o.is_label else o for o in model.outputs)
