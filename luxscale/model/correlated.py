@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,7 @@ class CorrelatedNoise:
     shapes: Any
     unit: Any
     variance: Any
+    bears_gaps: ClassVar[bool] = False
 
     @property
     def level_variance(self) -> Any:

@@ -24,6 +24,9 @@ _FEW = 2
 class Noise(Protocol):
     """What inference asks of the noise of an output; N is its covariance for one star."""
 
+    #: Whether a missing value needs no program of its own, as `find_complete` then says.
+    bears_gaps: ClassVar[bool]
+
     @property
     def level_variance(self) -> Any | None:
         """s^2 where N of stars without gaps is t^2 + s^2 but for their level t^2, None elsewhere.
@@ -99,6 +102,7 @@ class DiagonalNoise:
 
     scatter: Any = 0.0
     level_variance: ClassVar[None] = None
+    bears_gaps: ClassVar[bool] = True
 
     def weigh(self, ivar: Any) -> Any:
         """Return 1 / (sigma^2 + s^2), the weight of a value in equation 4: (star, feature).

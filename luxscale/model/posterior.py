@@ -8,6 +8,8 @@ found by damped Gauss-Newton steps from mu_k, and where these creep by Newton's:
     C_k = (J^T N^-1 J + S_k^-1)^-1, J the slope of the outputs at the maximum z_k
     ln omega_k = ln pi_k - ln |S_k| / 2 + ln |C_k| / 2 + ln p(data | z_k) - (the prior's part) / 2
 
+Where few latents curve, the others are eliminated from the search: `luxscale.model.separable`.
+
 Only the Gaussians that chi-square at their means favours are tried. Labels are means over all of
 them, so that their errors hold two solutions for one spectrum where there are two.
 
@@ -18,7 +20,8 @@ ln(1 + chi2 / nu), which the search takes as Gaussian with variances divided by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,8 +29,10 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 
 from luxscale.model import linalg
-from luxscale.model.observation import Equations, Observation
+from luxscale.model.gauss_newton import FIRST_DAMPING, linearise, search
+from luxscale.model.observation import Observation
 from luxscale.model.priors import Gaussians
+from luxscale.model.separable import is_separable, prepare, project, search_curved
 
 #: Gaussians of the prior that are tried for each star, and those that are left after a round.
 TRIED, KEPT = 16, 4
@@ -42,9 +47,6 @@ FEW_ROUNDS, ROUNDS = 2, 25
 #: Squared distance to the maximum, in sigma, at which the search has settled: 0.03 sigma. A tenth
 #: of it, and three stars in four need the long search, which moves labels by 0.01 of their error.
 SETTLED = 1e-3
-
-#: Damping of the first step, in units of the diagonal, and its bounds.
-FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-2, 1e-6, 1e6
 
 
 class Mode(NamedTuple):
@@ -86,38 +88,39 @@ def find_modes(
         Most rounds of the search.
     """
     prior = Gaussians(*map(jnp.asarray, prior))
+    separable = is_separable(observations)
     scores = sum(o.equations.score(prior.mean) for o in observations) - 2 * prior.log_weight
     tried = min(TRIED, prior.mean.shape[0])
     _, chosen = jax.lax.top_k(-scores, tried)
-    n = chosen.shape[0]
+    if separable:
+        observations = [prepare(o, prior.mean[chosen[:, 0]]) for o in observations]
 
     # where the outputs bend much, Gauss-Newton steps creep; not known until the program runs
     bent = rounds > FEW_ROUNDS
 
     def improve(which: Any, mode: Mode, active: Any, steps: int = STEPS, bent: Any = bent) -> Mode:
         local = Local(*(a[which] for a in prior))
-        new = _run_round(observations, dofs, local, mode, steps, bent)
+        move = functools.partial(search_curved if separable else search, steps=steps, bent=bent)
+        new = _run_round(observations, dofs, local, mode, move)
         # a star that has settled does not move with the others of its block
         keep = [jnp.where(_match_dims(active, a), a, b) for a, b in zip(new, mode, strict=True)]
         return Mode(*keep)
 
     def start(which: Any) -> Mode:
-        p = prior.mean.shape[1]
-        zero = jnp.zeros(n, prior.mean.dtype)
-        first = Mode(
-            latent=prior.mean[which],
-            covariance=jnp.zeros((n, p, p), prior.mean.dtype),
-            damping=zero + FIRST_DAMPING,
-            distance=zero,
-            log_weight=zero,
-            chi2=zero,
-        )
-        return improve(which, first, zero == 0, FIRST_STEPS, False)
+        first = _begin(prior.mean[which])
+        if separable:
+            return _screen(observations, dofs, Local(*(a[which] for a in prior)), first)
+        return improve(which, first, first.distance == 0, FIRST_STEPS, False)
 
     begun = jax.lax.map(start, chosen.T)
     best = _pick_best(begun, min(KEPT, tried))
     modes = Mode(*(_select_terms(a, best) for a in begun))
     by_term = _select_terms(chosen.T, best)
+    if separable:
+        # not 0, which is that of a term before its first step
+        p = prior.mean.shape[1]
+        modes = modes._replace(covariance=jnp.broadcast_to(modes.covariance, (*best.shape, p, p)))
+        observations = [o.anchor_at(modes.latent[0]) for o in observations]
 
     def go_on(state: tuple[Any, Mode]) -> tuple[Any, Mode]:
         number, modes = state
@@ -164,13 +167,44 @@ def _match_dims(mask: Any, array: Any) -> Any:
     return mask.reshape(mask.shape + (1,) * (array.ndim - 1))
 
 
+def _begin(mean: Any) -> Mode:
+    """Return a term before its first step, at the mean of its Gaussian: (star, latent)."""
+    n, p = mean.shape
+    zero = jnp.zeros(n, mean.dtype)
+    return Mode(
+        latent=mean,
+        covariance=jnp.zeros((n, p, p), mean.dtype),
+        damping=zero + FIRST_DAMPING,
+        distance=zero,
+        log_weight=zero,
+        chi2=zero,
+    )
+
+
+def _screen(observations: Sequence[Observation], dofs: Any, local: Local, first: Mode) -> Mode:
+    """Take the first steps of a term whose latents are mostly linear: no covariance is made."""
+    (one,) = observations
+    projected = project(one.equations, local.mean, local.precision, first.latent)
+    v, damping = projected.search(first.damping, FIRST_STEPS, bent=False)
+    z = projected.complete(v)
+    chi2s = [o.chi2(z) for o in observations]
+    log_det = projected.measure_log_det(v)
+    return Mode(
+        latent=z,
+        covariance=jnp.ones_like(log_det)[:, None, None],
+        damping=damping,
+        distance=jnp.full_like(log_det, jnp.inf),
+        log_weight=_weigh(observations, dofs, local, z, log_det, chi2s),
+        chi2=sum(chi2s),
+    )
+
+
 def _run_round(
     observations: Sequence[Observation],
     dofs: Any,
     local: Local,
     mode: Mode,
-    steps: int,
-    bent: Any,
+    move: Callable[..., tuple[Any, Any]],
 ) -> Mode:
     """Take a few steps of the search of one term, with the weights of heavy tails as they are."""
     first = mode.covariance[:, 0, 0] == 0
@@ -178,9 +212,7 @@ def _run_round(
     for observation, nu in zip(observations, dofs, strict=True):
         factor = find_robust_weight(nu, observation.n_values, observation.chi2(mode.latent))
         scaled.append(observation.equations.scale(jnp.where(first, 1, factor)))
-    z, damping = search(
-        scaled, local.mean, local.precision, mode.latent, mode.damping, steps, bent=bent
-    )
+    z, damping = move(scaled, local.mean, local.precision, mode.latent, mode.damping)
     # covariance and distance are those of the new weights: the first round knows of no heavy tails
     chi2s = [observation.chi2(z) for observation in observations]
     scaled = [
@@ -190,21 +222,32 @@ def _run_round(
     hessian, downhill = linearise(scaled, local.mean, local.precision, z)
     covariance, log_det = invert(hessian)
     step = linalg.dot(covariance, downhill[..., None])[..., 0]
+    return Mode(
+        latent=z,
+        covariance=covariance,
+        damping=damping,
+        distance=jnp.sum(step * downhill, 1),
+        log_weight=_weigh(observations, dofs, local, z, log_det, chi2s),
+        chi2=sum(chi2s),
+    )
+
+
+def _weigh(
+    observations: Sequence[Observation],
+    dofs: Any,
+    local: Local,
+    z: Any,
+    log_det: Any,
+    chi2s: Sequence[Any],
+) -> Any:
+    """Return ln omega of a term at its maximum: (star,)."""
     away = z - local.mean
     penalty = jnp.sum(linalg.dot(away[:, None], local.precision)[:, 0] * away, 1)
     log_weight = local.log_weight - 0.5 * log_det - 0.5 * penalty
     for observation, nu, chi2 in zip(observations, dofs, chi2s, strict=True):
         log_weight = log_weight + log_likelihood(nu, observation.n_values, chi2)
     # a term whose search failed must not spoil the others
-    log_weight = jnp.where(jnp.isnan(log_weight), -jnp.inf, log_weight)
-    return Mode(
-        latent=z,
-        covariance=covariance,
-        damping=damping,
-        distance=jnp.sum(step * downhill, 1),
-        log_weight=log_weight,
-        chi2=sum(chi2s),
-    )
+    return jnp.where(jnp.isnan(log_weight), -jnp.inf, log_weight)
 
 
 def find_robust_weight(nu: Any, n_values: Any, chi2: Any) -> Any:
@@ -226,85 +269,3 @@ def invert(hessian: Any) -> tuple[Any, Any]:
     eye = jnp.broadcast_to(jnp.eye(hessian.shape[1], dtype=hessian.dtype), hessian.shape)
     log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), 1)
     return cho_solve((factor, True), eye), log_det
-
-
-def search(
-    equations: Sequence[Equations],
-    mean: Any,
-    precision: Any,
-    z: Any,
-    damping: Any,
-    steps: int,
-    *,
-    bent: bool = False,
-) -> tuple[Any, Any]:
-    """Take damped Gauss-Newton steps, each star by itself.
-
-    Parameters
-    ----------
-    equations : sequence of Equations
-    mean, precision : array, (star, P) and (star, P, P)
-        Of the Gaussian that holds each star's latents.
-    z, damping : array, (star, P) and (star,)
-        Where to begin, and by how much of the diagonal to lift the matrix.
-    steps : int
-    bent : bool
-        Whether to take Newton's steps, where what is minimised is convex.
-
-    Returns
-    -------
-    z, damping : array
-    """
-
-    def step(_: int, state: tuple[Any, Any]) -> tuple[Any, Any]:
-        z, damping = state
-        hessian, downhill = linearise(equations, mean, precision, z)
-        diagonal = jnp.diagonal(hessian, axis1=1, axis2=2)
-        eye = jnp.eye(z.shape[1], dtype=z.dtype)
-        lifted = hessian + (damping[:, None] * diagonal)[..., None] * eye
-        factor = jnp.linalg.cholesky(lifted)
-        if bent is not False:
-            plain = factor
-            factor = jax.lax.cond(
-                bent,
-                lambda: _take_curvature(equations, z, lifted, plain),
-                lambda: plain,
-            )
-        new = z + cho_solve((factor, True), downhill[..., None])[..., 0]
-        # false of NaN, where damping is too small
-        better = _measure_change(equations, mean, precision, z, new) < 0
-        damping = jnp.where(better, damping / 5, damping * 5)
-        z = jnp.where(better[:, None], new, z)
-        return z, jnp.clip(damping, _LEAST_DAMPING, _MOST_DAMPING)
-
-    found: tuple[Any, Any] = jax.lax.fori_loop(0, steps, step, (z, damping))
-    return found
-
-
-def _take_curvature(equations: Sequence[Equations], z: Any, lifted: Any, factor: Any) -> Any:
-    """Return the factor of Newton's matrix, where what is minimised is convex."""
-    newton = jnp.linalg.cholesky(lifted + sum(one.bend(z) for one in equations))
-    convex = ~jnp.isnan(newton).any((1, 2), keepdims=True)
-    return jnp.where(convex, newton, factor)
-
-
-def linearise(equations: Sequence[Equations], mean: Any, precision: Any, z: Any) -> tuple[Any, Any]:
-    """Return the matrix of a Gauss-Newton step, and minus half the gradient."""
-    hessian = precision
-    downhill = -linalg.dot(precision, (z - mean)[..., None])[..., 0]
-    for one in equations:
-        curvature, slope = one.linearise(z)
-        hessian = hessian + curvature
-        downhill = downhill + slope
-    return hessian, downhill
-
-
-def _measure_change(
-    equations: Sequence[Equations], mean: Any, precision: Any, old: Any, new: Any
-) -> Any:
-    """Return by how much what is minimised grows from old to new latents: (star,)."""
-    both = (old - mean) + (new - mean)
-    change = jnp.sum(linalg.dot(precision, both[..., None])[..., 0] * (new - old), 1)
-    for one in equations:
-        change = change + one.measure_change(old, new)
-    return change

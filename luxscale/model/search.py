@@ -221,7 +221,8 @@ def _find_complete(problem: Problem, data: Sequence[Data]) -> np.ndarray:
     """Return which stars have no gaps: (star,)."""
     complete = np.ones(len(data[0].value), bool)
     for design, given in zip(problem.designs, data, strict=True):
-        complete &= np.asarray(design.noise.find_complete(find_sound_ivar(design, given)))
+        if not design.noise.bears_gaps:
+            complete &= np.asarray(design.noise.find_complete(find_sound_ivar(design, given)))
     return complete
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model import posterior
+from luxscale.model import gauss_newton, posterior
 from luxscale.model.jit import compile_program, use_float64, use_one_blas_thread
 from luxscale.model.observation import Equations
 from luxscale.training import mixture
@@ -105,9 +105,9 @@ def _maximise_posterior(
     equations: tuple[Equations, ...], mean: Any, precision: Any, z: Any, steps: Any
 ) -> tuple[Any, Any]:
     """Return the maximum of each star's posterior, and the covariance there."""
-    damping = jnp.full(len(z), posterior.FIRST_DAMPING, z.dtype)
-    z, _ = posterior.search(equations, mean, precision, z, damping, steps)
-    hessian, _ = posterior.linearise(equations, mean, precision, z)
+    damping = jnp.full(len(z), gauss_newton.FIRST_DAMPING, z.dtype)
+    z, _ = gauss_newton.search(equations, mean, precision, z, damping, steps)
+    hessian, _ = gauss_newton.linearise(equations, mean, precision, z)
     covariance, _ = posterior.invert(hessian)
     return z, covariance
 

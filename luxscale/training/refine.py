@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model import linalg, posterior
+from luxscale.model import gauss_newton, linalg, posterior
 from luxscale.model.features import Features, find_mean
 from luxscale.model.jit import compile_program, use_float64
 from luxscale.model.moments import find_label_moments
@@ -297,9 +297,9 @@ def _find_gradient(
     """Return the gradient of the loss, and the latents of the stars with their covariance."""
     equations, heads = _change_parts(batch, sizes, changes)
     mean, precision = batch.mean, batch.precision
-    damping = jnp.full(len(batch.z), posterior.FIRST_DAMPING, batch.z.dtype)
-    z, _ = posterior.search(equations, mean, precision, batch.z, damping, _SEARCH)
-    hessian, _ = posterior.linearise(equations, mean, precision, z)
+    damping = jnp.full(len(batch.z), gauss_newton.FIRST_DAMPING, batch.z.dtype)
+    z, _ = gauss_newton.search(equations, mean, precision, batch.z, damping, _SEARCH)
+    hessian, _ = gauss_newton.linearise(equations, mean, precision, z)
     covariance, _ = posterior.invert(hessian)
     variances = []
     for head in heads:
@@ -328,7 +328,7 @@ def _find_gradient(
 
     def stand_in(changes: Any) -> Any:
         equations, heads = _change_parts(batch, sizes, changes)
-        _, downhill = posterior.linearise(equations, mean, precision, z)
+        _, downhill = gauss_newton.linearise(equations, mean, precision, z)
         return measure(heads, z) + jnp.sum(v * downhill)
 
     return jax.grad(stand_in)(changes), z, covariance

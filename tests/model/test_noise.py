@@ -94,3 +94,8 @@ def test_scatter_is_zero_where_errors_explain_the_residuals_or_nothing_is_known(
 def test_a_feature_without_data_keeps_its_scatter():
     got = DiagonalNoise(jnp.asarray([0.25])).fit(jnp.ones((3, 1)), jnp.zeros((3, 1)), 5).scatter
     np.testing.assert_allclose(got, 0.25)
+
+
+def test_noise_that_bears_gaps_has_every_star_complete():
+    assert DiagonalNoise.bears_gaps
+    assert DiagonalNoise().find_complete(np.zeros((3, 5))).all()

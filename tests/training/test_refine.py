@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from luxscale.model import posterior
+from luxscale.model import gauss_newton
 from luxscale.model.decoders import find_moments
 from luxscale.model.features import PolynomialFeatures
 from luxscale.model.jit import use_float64
@@ -71,7 +71,7 @@ def measure_loss(state, sample, fixed):
     covariance, variances = fixed
     batch = refine._gather(state, sample, np.arange(N))
     equations = [batch.parts[0]]
-    z, _ = posterior.search(
+    z, _ = gauss_newton.search(
         equations, batch.mean, batch.precision, batch.z, np.full(N, 1e-2), 60, bent=True
     )
     mean, _ = find_moments(FEATURES, z, covariance)

@@ -1,0 +1,154 @@
+"""Variable projection: latents that enter linearly are eliminated, those that curve searched for.
+
+Where the first latents v alone have products, phi(z) holds psi(v) and the other latents u. Under
+one Gaussian of the prior, N(m, S), chi-square and the prior's part together are, about latents z_0
+and with d = phi(z) - phi(z_0),
+
+    d^T A d - 2 d^T a + constant,  A = W^T M W + S^-1,
+    a = W^T (b - M W phi(z_0)) - S^-1 (z_0 - m)
+
+of M and b as in `luxscale.model.observation`. The best u are linear in psi, and what is left is of
+the same form in psi alone, a few numbers:
+
+    A_uu = L L^T,  (Y, y) = L^-1 (A_uv, a_u),  u = u_0 + L^-T (y - Y (psi(v) - psi(v_0)))
+    C = A_vv - Y^T Y,  c = a_v - Y^T y
+
+Golub & Pereyra (1973), SIAM J. Numer. Anal. 10, 413.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+
+from luxscale.model import linalg
+from luxscale.model.features import PolynomialFeatures
+from luxscale.model.gauss_newton import search
+from luxscale.model.observation import Equations, Observation
+
+#: Latents for each one that curves, from which on the others are eliminated.
+_LEAST = 3
+
+
+class Projected(NamedTuple):
+    """What is left of the equations of stars, under one Gaussian each.
+
+    equations, of psi(v); root (star, u, u), L; slopes (star, u, term) and pull (star, u), Y and y;
+    origin (star, latent), z_0.
+    """
+
+    equations: Any
+    root: Any
+    slopes: Any
+    pull: Any
+    origin: Any
+
+    def complete(self, v: Any) -> Any:
+        """Return the latents that begin with v, the others at their best: (star, latent)."""
+        q = v.shape[1]
+        psi = self.equations.features
+        away = psi(v) - psi(self.origin[:, :q])
+        rest = self.pull - linalg.dot(self.slopes, away[..., None])[..., 0]
+        step = solve_triangular(self.root, rest[..., None], lower=True, trans=1)[..., 0]
+        return jnp.concatenate([v, self.origin[:, q:] + step], 1)
+
+    def search(self, damping: Any, steps: int, *, bent: Any) -> tuple[Any, Any]:
+        """Take the steps of `luxscale.model.gauss_newton.search` in v: v, damping."""
+        q = self.equations.features.latent_dim
+        v = self.origin[:, :q]
+        # the Gaussian is in the equations
+        free = jnp.zeros((*v.shape, q), v.dtype)
+        return search([self.equations], v, free, v, damping, steps, bent=bent)
+
+    def measure_log_det(self, v: Any) -> Any:
+        """Return ln |J^T M J + S^-1|, J the slope at latents that begin with v: (star,)."""
+        left, _ = self.equations.linearise(v)
+        return _measure_log_det(self.root) + _measure_log_det(jnp.linalg.cholesky(left))
+
+
+def is_separable(observations: Sequence[Observation]) -> bool:
+    """Return whether most latents are linear, in one output whose features are summed."""
+    one, *others = (o.equations for o in observations)
+    features = one.features
+    if others or one.precision.ndim != 3 or not isinstance(features, PolynomialFeatures):
+        return False
+    return 0 < _LEAST * features.quadratic <= features.latent_dim
+
+
+def prepare(observation: Observation, z: Any) -> Observation:
+    """Return an observation with what `project` takes, chi-square counted from latents z."""
+    one = observation.equations
+    features: Any = one.features
+    weights = one.weights[:, _order_terms(features)]
+    gram = linalg.dot(weights.T, linalg.dot(one.precision, weights))
+    equations = dataclasses.replace(one, gram=gram)
+    return dataclasses.replace(observation, equations=equations).anchor_at(z)
+
+
+def project(one: Equations, mean: Any, precision: Any, z: Any) -> Projected:
+    """Eliminate the latents that enter linearly.
+
+    Parameters
+    ----------
+    one : Equations
+        Of `prepare`.
+    mean, precision : array, (star, latent) and (star, latent, latent)
+        Of the Gaussian that holds each star's latents.
+    z : array, (star, latent)
+        About which. The nearer to the maximum, the less is rounded.
+    """
+    features: Any = one.features
+    p, q = features.latent_dim, features.quadratic
+    m = features.n_terms - (p - q)
+    held = linalg.dot(precision, (z - mean)[..., None])[..., 0]
+    slope = linalg.dot(one.find_rest(z), one.weights)
+    downhill = (slope - jnp.pad(held, ((0, 0), (0, m - q))))[:, _order_terms(features)]
+    root = jnp.linalg.cholesky(one.gram[:, m:, m:] + precision[:, q:, q:])
+    products = ((0, 0), (0, 0), (0, m - q))
+    across = one.gram[:, m:, :m] + jnp.pad(precision[:, q:, :q], products)
+    half = solve_triangular(root, jnp.concatenate([across, downhill[:, m:, None]], 2), lower=True)
+    slopes, pull = half[..., :-1], half[..., -1]
+    within = jnp.pad(precision[:, :q, :q], ((0, 0), (0, m - q), (0, m - q)))
+    curvature = one.gram[:, :m, :m] + within - linalg.square(slopes)
+    rest = downhill[:, :m] - linalg.dot(pull[:, None], slopes)[:, 0]
+    inner = PolynomialFeatures(q, q, features.cubic)
+    equations = Equations(
+        precision=curvature,
+        pull=rest + linalg.dot(curvature, inner(z[:, :q])[..., None])[..., 0],
+        weights=jnp.eye(m, dtype=root.dtype),
+        features=inner,
+    )
+    return Projected(equations, root=root, slopes=slopes, pull=pull, origin=z)
+
+
+def _order_terms(features: PolynomialFeatures) -> np.ndarray:
+    """Return the places of psi(v), then of u, among the features."""
+    linear = np.arange(features.quadratic, features.latent_dim)
+    return np.r_[np.delete(np.arange(features.n_terms), linear), linear]
+
+
+def search_curved(
+    equations: Sequence[Equations],
+    mean: Any,
+    precision: Any,
+    z: Any,
+    damping: Any,
+    steps: int,
+    *,
+    bent: Any = False,
+) -> tuple[Any, Any]:
+    """Do as `luxscale.model.gauss_newton.search`, with steps of the latents that curve alone."""
+    (one,) = equations
+    projected = project(one, mean, precision, z)
+    v, damping = projected.search(damping, steps, bent=bent)
+    return projected.complete(v), damping
+
+
+def _measure_log_det(root: Any) -> Any:
+    """Return ln |L L^T|: (star,)."""
+    return 2 * jnp.sum(jnp.log(jnp.diagonal(root, axis1=1, axis2=2)), 1)
