@@ -89,7 +89,8 @@ def measure_repeats(
     Dataset
         ``STATISTICS`` (bin, label), in the label's units; NaN for fewer than ``FEWEST`` pairs. The
         first bin has all visits; ``quantity``, ``least`` and ``greatest`` (bin,) say what the
-        others hold. Attributes count stars and rows, see `luxscale.analysis.visits.Repeats`.
+        others hold. Attributes count stars: ``repeated``, of those ``drawn``, and observed
+        ``once``; ``most_visits`` of one, rows ``not_done`` and ``without_star``.
 
     Raises
     ------
