@@ -40,22 +40,16 @@ def calibrate(
     Visits of one star tell by how much formal errors are too small, trusted labels what visits
     share. Catalogues made before keep their errors: --relabel them.
     """
-    from luxscale.analysis.error_calibration import format_calibration, remove_calibration
+    from luxscale.analysis.error_calibration import format_calibration
     from luxscale.model.file import load_model
 
     if remove == bool(catalog or survey) or bool(catalog) != bool(survey):
         raise click.UsageError("give --catalog and --survey, or --remove")
-    if remove:
-        refuse_options(("by", "where", "stars"), "--catalog and --survey")
-    loaded = load_model(model)
     if catalog is None or survey is None:
-        if remove_calibration(loaded) == loaded:
-            show({"model": model, "removed": False}, f"{model}: has no calibration", as_json)
-            return
-        remove_calibration(loaded).save(model, overwrite=True)
-        show({"model": model, "removed": True}, f"{model}: the calibration is removed", as_json)
+        refuse_options(("by", "where", "stars"), "--catalog and --survey")
+        _remove(model, as_json)
         return
-    calibrated = _calibrate(loaded, catalog, survey, by, selection)
+    calibrated = _calibrate(load_model(model), catalog, survey, by, selection)
     calibrated.save(model, overwrite=True)
     found = calibrated["label_value"].calibration
     assert found is not None
@@ -67,6 +61,19 @@ def calibrate(
         f"are not done, {counts['without_star']:,} have no {by!r}"
     )
     show({"model": model, **found.facts}, f"{text}\n\n{format_calibration(found)}", as_json)
+
+
+def _remove(model: str, as_json: bool) -> None:
+    from luxscale.analysis.error_calibration import remove_calibration
+    from luxscale.model.file import load_model
+
+    loaded = load_model(model)
+    plain = remove_calibration(loaded)
+    removed = plain != loaded
+    if removed:
+        plain.save(model, overwrite=True)
+    text = "the calibration is removed" if removed else "has no calibration"
+    show({"model": model, "removed": removed}, f"{model}: {text}", as_json)
 
 
 def _calibrate(

@@ -106,7 +106,7 @@ def _parse_rows(
         }
     except BadFile:
         raise
-    except Exception as error:
+    except Exception as error:  # of damaged text pandas raises what it likes
         raise BadFile(f"damaged table: {type(error).__name__}: {str(error)[:200]}") from error
     where = f"of the star in row {first} or one after"
     arrays = {}

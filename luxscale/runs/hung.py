@@ -25,7 +25,6 @@ _RESTART = 60.0
 #: Seconds for which the end waits for a look that is under way, at a scheduler that may be gone.
 _LAST_LOOK = 5.0
 
-
 #: The action of a worker that hangs, among Dask's events of workers.
 HUNG = "hung"
 
