@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from luxscale import store
 from luxscale.labelling.catalogue import Catalogue
@@ -23,8 +22,7 @@ from luxscale.model.inference import Inference
 from luxscale.runs.executors import Clock, describe_error, name_worker
 from luxscale.schema import flags
 from luxscale.schema.status import DONE, UNREADABLE
-from luxscale.store import chunks
-from luxscale.store.fills import open_exactly
+from luxscale.store.rows import Rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,15 +63,14 @@ class Workplace:
     Parameters
     ----------
     plan : Plan
-    survey : Dataset
-        Without Dask: a region is one read. A chunk that is missing raises.
+    survey : Rows
     catalogue : Catalogue
     reader : ThreadPoolExecutor
         Reads ahead.
     """
 
     plan: Plan
-    survey: xr.Dataset
+    survey: Rows
     catalogue: Catalogue
     reader: ThreadPoolExecutor = dataclasses.field(
         default_factory=functools.partial(ThreadPoolExecutor, 1)
@@ -83,13 +80,7 @@ class Workplace:
 @functools.lru_cache(maxsize=1)
 def open_workplace(plan: Plan) -> Workplace:
     """Open the survey and the catalogue of a plan, once a process."""
-    survey = open_exactly(
-        chunks.open_strict(plan.survey),
-        chunks=None,
-        consolidated=False,
-        create_default_indexes=False,
-    )
-    return Workplace(plan=plan, survey=survey, catalogue=Catalogue(plan))
+    return Workplace(plan=plan, survey=Rows(plan.survey), catalogue=Catalogue(plan))
 
 
 def read_ahead(plan: Plan, region: Region) -> Future[list[_Piece]]:
@@ -165,7 +156,7 @@ def _read_pieces(
     name = ""
     try:
         for name in place.catalogue.input_names:
-            data[name] = np.asarray(place.survey[name][start:stop].values)
+            data[name] = place.survey.read(name, start, stop)
         yield start, stop, data
     except Exception as error:  # codecs raise what they like
         missing = isinstance(error, KeyError | FileNotFoundError)

@@ -107,6 +107,23 @@ def read_marks(group: zarr.Group, name: str, start: int, stop: int) -> np.ndarra
     return np.array(sync(_gather(_read_mark, place, keys.ravel())), np.int64).reshape(-1, 2)
 
 
+def read_chunks(array: zarr.Array[Any], start: int, stop: int) -> list[np.ndarray]:
+    """Return what is stored of an array's chunks that hold stars ``start`` to ``stop``.
+
+    Returns
+    -------
+    list of array, (byte,)
+        In the order of the array.
+
+    Raises
+    ------
+    FileNotFoundError
+        If one is missing.
+    """
+    place, keys = _list_keys(array, start, stop)
+    return sync(_gather(_read_chunk, place, keys.ravel()))
+
+
 def _list_keys(array: zarr.Array[Any], start: int, stop: int) -> tuple[Any, np.ndarray]:
     """Return the store of an array, and the keys of the chunks that hold some of the stars.
 
@@ -132,6 +149,12 @@ async def _gather(
             return await ask(place, key)
 
     return await asyncio.gather(*map(one, keys))
+
+
+async def _read_chunk(place: Any, key: str) -> np.ndarray:
+    found = _require_chunk(key, await place.get(key, default_buffer_prototype()))
+    stored: np.ndarray = found.as_numpy_array()
+    return stored
 
 
 async def _read_size(place: Any, key: str) -> int:
