@@ -10,6 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import dask
+import dask.threaded
 import numpy as np
 import xarray as xr
 
@@ -132,9 +134,11 @@ def make_plan(
             f"{paths[1]}: the model predicts no 'label_value'; train one on stars that have labels"
         )
     check_covariance(loaded, covariance)
-    opened = _open_survey(paths[0], [o.name for o in outputs])
-    specs = check_match(opened, outputs, paths[0])
-    stars = opened[STAR].values
+    # told by name, Dask loads its part for clusters first, to see whether there is one
+    with dask.config.set(scheduler=dask.threaded.get):
+        opened = _open_survey(paths[0], [o.name for o in outputs])
+        specs = check_match(opened, outputs, paths[0])
+        stars = opened[STAR].values
     check_unique(stars, paths[0])
     given_names = tuple(o.name for o in outputs)
     variables = [v for spec in specs for v in spec.variables]

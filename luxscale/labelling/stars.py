@@ -20,7 +20,8 @@ def read_stars(plan: Plan) -> np.ndarray:
 
     Those that it got since it was planned are left out.
     """
-    stars: np.ndarray = store.open_dataset(plan.survey)[STAR].values[: plan.n_stars]
+    survey = store.open_dataset(plan.survey, dask=False)
+    stars: np.ndarray = survey[STAR].values[: plan.n_stars]
     return stars if stars.dtype.kind in "iu" else stars.astype(object)
 
 

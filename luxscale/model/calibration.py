@@ -13,7 +13,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import interpolate
 
 if TYPE_CHECKING:
     from luxscale.model.lux import LuxModel
@@ -67,6 +66,8 @@ class Curve:
         return factor
 
     def _interpolate(self, formal: np.ndarray, value: np.ndarray) -> np.ndarray:
+        from scipy import interpolate  # takes as long to load as numpy, and few models need it
+
         if len(self.at) == 1:
             return np.full(np.shape(formal), value[0])
         inside = np.log(np.clip(formal, self.at[0], self.at[-1]))
