@@ -18,7 +18,8 @@ from luxscale import plot
 from luxscale.analysis.evaluate import LABEL
 from luxscale.model.lux import LuxModel
 from luxscale.plot.style import make_axes
-from luxscale.report.measure import SNR_BINS, Sample, escape_names, measure_fit
+from luxscale.report.measure import SNR_BINS, measure_fit
+from luxscale.report.sample import Sample, escape_names
 from luxscale.report.sources import Inputs
 from luxscale.schema.variables import STAR
 from luxscale.store import damage

@@ -13,25 +13,17 @@ import jinja2
 import numpy as np
 
 from luxscale.progress import Progress
-from luxscale.report import figures, tables
-from luxscale.report.measure import (
-    Sample,
-    State,
-    compare_all,
-    compare_by_snr,
-    explain_truth,
-    find_worst,
-    read_state,
-    take_compared_sample,
-    take_sample,
-)
+from luxscale.report import figures, provenance, tables
+from luxscale.report.cells import Table
+from luxscale.report.measure import State, compare_all, compare_by_snr, find_worst, read_state
+from luxscale.report.sample import Sample, explain_truth, take_compared_sample, take_sample
 from luxscale.report.sources import Chosen, Inputs, choose_stars
 from luxscale.schema.attributes import unpack_attribute
 from luxscale.schema.selection import Selection, take_rows
 from luxscale.schema.variables import STAR
 
 #: What a section of the page shows; figures of a list are small and stand side by side.
-Shown = tables.Table | figures.Figure | list[figures.Figure]
+Shown = Table | figures.Figure | list[figures.Figure]
 
 #: Stars in the table of the worst.
 WORST = 20
@@ -311,9 +303,9 @@ def _make_worst(inputs: Inputs, state: State) -> Section:
 
 
 def _make_provenance(inputs: Inputs) -> Section:
-    shown: list[Shown] = [tables.tabulate_inputs(inputs)]
+    shown: list[Shown] = [provenance.tabulate_inputs(inputs)]
     missing = list(_list_changed(inputs))
-    runs = tables.tabulate_runs(inputs.log)
+    runs = provenance.tabulate_runs(inputs.log)
     if runs is None:
         missing.append(
             "When, how long and with which versions labels were inferred is in the log of the "
@@ -325,9 +317,9 @@ def _make_provenance(inputs: Inputs) -> Section:
         missing.append("How the model was trained: add --model MODEL.")
     else:
         model = {k: v for k, v in inputs.model_facts.items() if k not in ("path", "kind")}
-        shown.append(tables.tabulate_facts("The model.", model))
+        shown.append(provenance.tabulate_facts("The model.", model))
     attributes = {k: v for k, v in inputs.catalog.attrs.items() if k != "flag_counts"}
     for name in attributes.keys() & {"identity", "versions"}:
         attributes[name] = unpack_attribute(attributes[name])
-    shown.append(tables.tabulate_facts("Attributes of the catalogue.", attributes))
+    shown.append(provenance.tabulate_facts("Attributes of the catalogue.", attributes))
     return Section(id="provenance", title="Provenance", shown=tuple(shown), missing=tuple(missing))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,13 +10,21 @@ import numpy as np
 import xarray as xr
 
 from luxscale.analysis.evaluate import STATISTICS, label_units
-from luxscale.analysis.tables import count_decimals, round_to, to_records
-from luxscale.report.measure import Sample, State
+from luxscale.analysis.tables import count_decimals, to_records
+from luxscale.report.cells import (
+    UNKNOWN,
+    Cell,
+    Heading,
+    Table,
+    format_count,
+    format_number,
+    format_percent,
+)
+from luxscale.report.measure import State
+from luxscale.report.sample import Sample
 from luxscale.report.sources import Inputs
 from luxscale.schema import flags
 from luxscale.schema.variables import STAR
-
-_UNKNOWN = "\N{EN DASH}"
 
 #: Labels in the table of the worst stars.
 _MOST_LABELS = 3
@@ -37,49 +43,7 @@ _SHORT = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Heading:
-    """What stands over a column; ``numeric`` ones are sorted as numbers, set to the right."""
-
-    text: str
-    numeric: bool = False
-    about: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """Text, and for numbers the value to sort by, None where it is not known."""
-
-    text: str
-    value: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table of the page; the first column names the row."""
-
-    caption: str
-    headings: tuple[Heading, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
 _STATISTICS = tuple(Heading(_SHORT[name], True, about) for name, about in STATISTICS.items())
-
-
-def _format_number(value: float | None, places: int) -> Cell:
-    if value is None or not math.isfinite(value):
-        return Cell(_UNKNOWN)
-    return Cell(round_to(value, places).replace("-", "\N{MINUS SIGN}"), value)
-
-
-def _format_count(n: int) -> Cell:
-    return Cell(f"{n:,}", n)
-
-
-def _format_percent(n: int, of: int) -> Cell:
-    if not of:
-        return Cell(_UNKNOWN)
-    return Cell(f"{100 * n / of:.3g}%", n / of)
 
 
 def tabulate_counts(state: State) -> Table:
@@ -98,8 +62,8 @@ def tabulate_counts(state: State) -> Table:
         (
             Cell(kind.replace("_", " ")),
             Cell(meaning),
-            _format_count(counts[kind]),
-            _format_percent(counts[kind], counts["stars"]),
+            format_count(counts[kind]),
+            format_percent(counts[kind], counts["stars"]),
         )
         for kind, meaning in meanings.items()
     ]
@@ -134,9 +98,9 @@ def tabulate_labels(sample: Sample) -> Table:
         row = (
             Cell(_unescape(name)),
             Cell(unit),
-            *(_format_number(value, places) for value in spread),
-            _format_number(median_err, places),
-            _format_percent(known.size, len(values)),
+            *(format_number(value, places) for value in spread),
+            format_number(median_err, places),
+            format_percent(known.size, len(values)),
         )
         rows.append(row)
     return Table(f"Labels: percentiles of {sample.description}.", headings, tuple(rows))
@@ -164,16 +128,16 @@ def tabulate_agreement(comparison: xr.Dataset) -> Table:
     for record, ratio in zip(to_records(comparison), ratios, strict=True):
         name, unit = Cell(record["label"]), Cell(record["unit"])
         statistics = _format_statistics(record, _count_places([record]))
-        rows.append((name, unit, *statistics, _format_number(ratio, 2)))
+        rows.append((name, unit, *statistics, format_number(ratio, 2)))
     return Table("Inferred labels against trusted ones.", headings, tuple(rows))
 
 
 def _format_statistics(record: dict[str, Any], places: int) -> tuple[Cell, ...]:
     """Return the cells of a label's statistics."""
     return (
-        _format_count(record["n_stars"]),
-        *(_format_number(record[name], places) for name in _IN_UNITS),
-        _format_number(record["pull"], 2),
+        format_count(record["n_stars"]),
+        *(format_number(record[name], places) for name in _IN_UNITS),
+        format_number(record["pull"], 2),
     )
 
 
@@ -207,8 +171,8 @@ def tabulate_flags(state: State) -> Table:
             Cell(name),
             Cell(str(bit), bit),
             Cell(meaning),
-            _format_count(carried),
-            _format_percent(carried, tried),
+            format_count(carried),
+            format_percent(carried, tried),
         )
         rows.append(row)
     headings = (
@@ -255,11 +219,11 @@ def tabulate_worst(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Table
         labels = values[i, : len(places)].tolist()
         cells = (
             Cell(str(worst[STAR].values.tolist()[i])),
-            _format_count(row),
-            _format_number(float(ratio[row]), chi2_places),
-            _format_count(int(worst["n_pixels"].values[i])),
+            format_count(row),
+            format_number(float(ratio[row]), chi2_places),
+            format_count(int(worst["n_pixels"].values[i])),
             Cell(_format_flags(int(worst["flags"].values[i]))),
-            *(_format_number(value, p) for value, p in zip(labels, places, strict=True)),
+            *(format_number(value, p) for value, p in zip(labels, places, strict=True)),
         )
         made.append(cells)
     return Table("Stars with the largest χ² per pixel.", headings, tuple(made))
@@ -268,7 +232,7 @@ def tabulate_worst(inputs: Inputs, rows: np.ndarray, ratio: np.ndarray) -> Table
 def _format_flags(carried: int) -> str:
     """Return the names of the flags of a star."""
     names = [name for name, bit in flags.BIT.items() if carried & int(bit)]
-    return ", ".join(names) or _UNKNOWN
+    return ", ".join(names) or UNKNOWN
 
 
 def _count_column_places(errors: np.ndarray) -> int:
@@ -277,88 +241,3 @@ def _count_column_places(errors: np.ndarray) -> int:
     if not known.size:
         return 3
     return count_decimals(None, float(np.median(known)))
-
-
-def tabulate_inputs(inputs: Inputs) -> Table:
-    """Return the names of the catalogue, and of what it was made of and is compared with."""
-    meanings = {
-        "survey": "survey that was labelled",
-        "model": "model",
-        "trusted labels": "survey with trusted labels",
-    }
-    rows = [(Cell("catalogue"), Cell(inputs.name))]
-    rows += [(Cell(meanings[what]), Cell(name)) for what, name in inputs.names.items()]
-    return Table(
-        "What the catalogue was made of, and is compared with.",
-        (Heading("what"), Heading("name")),
-        tuple(rows),
-    )
-
-
-def tabulate_facts(caption: str, facts: dict[str, Any]) -> Table:
-    """Return facts with a name each, those of a fact under its name."""
-    rows = tuple((Cell(name), Cell(text)) for name, text in _flatten_facts(facts))
-    return Table(caption, (Heading("name"), Heading("value")), rows)
-
-
-def _flatten_facts(facts: dict[str, Any], above: str = "") -> Iterable[tuple[str, str]]:
-    """Yield name and text of each fact; those of a fact after its name."""
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            yield from _flatten_facts(value, f"{above}{name}: ")
-        else:
-            yield above + name, _format_fact(value)
-
-
-def _format_fact(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return str(value)
-
-
-def tabulate_runs(log: Sequence[dict[str, Any]]) -> Table | None:
-    """Return what a log says of the runs that made a catalogue; None where it says nothing."""
-    starts = [i for i, event in enumerate(log) if event.get("event") == "start"]
-    if not starts:
-        return None
-    headings = (
-        Heading("started"),
-        Heading("ended"),
-        Heading("seconds", True),
-        Heading("workers", True),
-        Heading("stars", True),
-        Heading("faults", True),
-        Heading("versions"),
-    )
-    rows = []
-    for start, stop in itertools.pairwise([*starts, len(log)]):
-        rows.append(_describe_run(log[start:stop]))
-    return Table("Runs that made the catalogue, according to their log.", headings, tuple(rows))
-
-
-def _describe_run(events: Sequence[dict[str, Any]]) -> tuple[Cell, ...]:
-    """Return the cells of a run from its events, the first of which is its start."""
-    start = events[0]
-    last = next((e for e in events if e.get("event") in ("end", "stopped")), {})
-    ended = _format_time(last) if last else _UNKNOWN
-    if last.get("event") == "stopped":
-        ended += ", stopped"
-    workers = start.get("workers")
-    machine = start.get("machine", {})
-    versions = {"python": machine.get("python", "?")} | machine.get("versions", {})
-    return (
-        Cell(_format_time(start)),
-        Cell(ended),
-        _format_number(last.get("seconds"), 1),
-        _format_count(workers) if workers else Cell("in one process", 0),
-        _format_count(sum(e.get("stars", 0) for e in events if e.get("event") == "region")),
-        _format_count(sum(e.get("event") in ("fault", "worker lost") for e in events)),
-        Cell(", ".join(f"{package} {number}" for package, number in versions.items())),
-    )
-
-
-def _format_time(event: dict[str, Any]) -> str:
-    """Return when something happened, to the second."""
-    return str(event.get("time", _UNKNOWN)).partition(".")[0].replace("T", " ") + " UTC"

@@ -25,8 +25,9 @@ from luxscale.errors import InputError
 from luxscale.labelling.run import label_survey
 from luxscale.model.file import load_model
 from luxscale.model.priors import GaussianPrior
-from luxscale.report import figures, measure, tables, write_report
+from luxscale.report import cells, figures, measure, tables, write_report
 from luxscale.report.figures import pick_abundance_labels
+from luxscale.report.sample import take_compared_sample
 from luxscale.report.sources import choose_stars, open_inputs
 from luxscale.schema import flags
 from luxscale.schema.sampling import StarSet
@@ -226,7 +227,7 @@ def test_flags_stand_with_meaning_and_count(made, whole):
 
 def test_statistics_of_a_label_have_the_same_decimals_in_every_bin_of_snr(made):
     inputs = open_inputs(made / "catalog.zarr", truth=made / "survey.zarr")
-    sample = measure.take_compared_sample(inputs)
+    sample = take_compared_sample(inputs)
     (least, middle, found), *others = measure.compare_by_snr(sample)
     bins = [(least, middle, found), *((a, b, each / 100) for a, b, each in others)]
     rows = tables.tabulate_by_snr(bins, sample).rows
@@ -412,7 +413,7 @@ def test_trusted_labels_of_few_stars_in_another_order(made, tmp_path):
     )
     store.write_dataset(truth[["label_true", "snr", "flux", "flux_ivar"]], tmp_path / "truth.zarr")
     inputs = open_inputs(made / "catalog.zarr", truth=tmp_path / "truth.zarr")
-    found = measure.take_compared_sample(inputs)
+    found = take_compared_sample(inputs)
     catalog = xr.open_zarr(made / "catalog.zarr", consolidated=False).load()
     at = [3, 9, 77, 120, 200, 250]
     np.testing.assert_array_equal(found.catalog["label_value"], catalog["label_value"][at])
@@ -420,11 +421,11 @@ def test_trusted_labels_of_few_stars_in_another_order(made, tmp_path):
         found.truth["label_true"], truth["label_true"][[1, 4, 2, 3, 5, 0]]
     )
     np.testing.assert_array_equal(found.snr, truth["snr"][[1, 4, 2, 3, 5, 0]])
-    assert measure.take_compared_sample(inputs, np.arange(100, 300)).of == 3
+    assert take_compared_sample(inputs, np.arange(100, 300)).of == 3
     with pytest.raises(
         InputError, match=r"truth\.zarr: none of the chosen stars .* choose others \(--stars\)"
     ):
-        measure.take_compared_sample(inputs, np.arange(251, 300))
+        take_compared_sample(inputs, np.arange(251, 300))
 
 
 def test_trusted_labels_of_other_stars_or_of_no_survey_are_refused(made, tmp_path):
@@ -550,8 +551,8 @@ def test_stars_are_compared_that_satisfy_a_condition_or_are_new_to_the_model(mad
 
 
 def test_a_number_that_is_not_known_is_no_number():
-    assert tables._format_number(float("nan"), 2) == tables.Cell("\N{EN DASH}", None)
-    assert tables._format_number(-0.5, 1) == tables.Cell("\N{MINUS SIGN}0.5", -0.5)
+    assert cells.format_number(float("nan"), 2) == cells.Cell("\N{EN DASH}", None)
+    assert cells.format_number(-0.5, 1) == cells.Cell("\N{MINUS SIGN}0.5", -0.5)
 
 
 @pytest.mark.parametrize(
