@@ -17,7 +17,7 @@ from astropy.table import Table as AstropyTable
 from luxscale import store
 from luxscale.errors import InputError
 from luxscale.export import fits, hats, parquet, tables
-from luxscale.export.columns import Table, make_table
+from luxscale.export.layout import Table, make_table
 from luxscale.progress import Progress
 from luxscale.store import damage
 

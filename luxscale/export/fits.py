@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from luxscale.errors import InputError
-from luxscale.export.columns import Column, Table
+from luxscale.export.columns import Column
+from luxscale.export.layout import Table
 from luxscale.export.source import read_blocks
 from luxscale.progress import Progress
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from luxscale.errors import InputError
 from luxscale.export import parquet
-from luxscale.export.columns import Table
 from luxscale.export.healpix import (
     FINEST,
     INDEX,
@@ -29,6 +28,7 @@ from luxscale.export.healpix import (
     open_scattered,
     scatter_rows,
 )
+from luxscale.export.layout import Table
 from luxscale.progress import Progress
 from luxscale.schema.variables import STAR
 

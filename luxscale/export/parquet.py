@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from luxscale.errors import InputError
-from luxscale.export.columns import Column, Table
+from luxscale.export.columns import Column
+from luxscale.export.layout import Table
 from luxscale.progress import Progress
 
 #: Stars per file: files of some hundred megabytes suit every reader.

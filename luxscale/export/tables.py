@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from astropy.table import Table as AstropyTable
 
-from luxscale.export.columns import Column, Table
+from luxscale.export.columns import Column
+from luxscale.export.layout import Table
 from luxscale.progress import Progress
 
 #: Formats of astropy by ending.

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 import luxscale as lux
 from luxscale import store
 from luxscale.cli import main
-from luxscale.export import columns, export_catalog, parquet
+from luxscale.export import export_catalog, layout, parquet
 from luxscale.schema import flags
 
 LABELS = ("teff", "fe_h", "a_k")
@@ -69,7 +69,7 @@ def catalog():
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of one chunk, and parts of three blocks."""
-    monkeypatch.setattr(columns, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(layout, "BLOCK_BYTES", 1)
     monkeypatch.setattr(parquet, "PART_STARS", 96)
 
 
@@ -322,7 +322,7 @@ def prompt_collection():
 @pytest.mark.usefixtures("prompt_collection")
 @pytest.mark.parametrize("suffix", ["fits", "parquet"])
 def test_memory_does_not_grow_with_the_catalogue(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(columns, "BLOCK_BYTES", 100_000)
+    monkeypatch.setattr(layout, "BLOCK_BYTES", 100_000)
     monkeypatch.setattr(parquet, "PART_STARS", 5_000)
 
     def peak(n):
@@ -353,7 +353,7 @@ def test_memory_does_not_grow_with_the_catalogue(tmp_path, monkeypatch, suffix):
 def test_an_interrupted_export_leaves_what_was_there(
     catalog, tmp_path, monkeypatch, suffix, small_blocks
 ):
-    blocks, path = columns.Table.read_blocks, tmp_path / f"c.{suffix}"
+    blocks, path = layout.Table.read_blocks, tmp_path / f"c.{suffix}"
 
     def interrupted(table):
         for i, block in enumerate(blocks(table)):
@@ -372,14 +372,14 @@ def test_an_interrupted_export_leaves_what_was_there(
         )
 
     with monkeypatch.context() as patched:
-        patched.setattr(columns.Table, "read_blocks", interrupted)
+        patched.setattr(layout.Table, "read_blocks", interrupted)
         with pytest.raises(KeyboardInterrupt):
             export(catalog, path)
     assert not list(tmp_path.iterdir())
     export(catalog, path)
     other = catalog.assign(n_pixels=catalog["n_pixels"] + 1)
     with monkeypatch.context() as patched:
-        patched.setattr(columns.Table, "read_blocks", interrupted)
+        patched.setattr(layout.Table, "read_blocks", interrupted)
         with pytest.raises(KeyboardInterrupt):
             export(other, path, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == [path.name] and read_first(path) == 0

@@ -13,7 +13,7 @@ import luxscale as lux
 from luxscale import store
 from luxscale.cli import main
 from luxscale.errors import InputError
-from luxscale.export.columns import _describe_provenance
+from luxscale.export.layout import _describe_provenance
 from luxscale.model.calibration import Calibration, Curve
 from luxscale.model.designs import make_head
 from luxscale.model.file import from_dataset

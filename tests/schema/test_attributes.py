@@ -10,7 +10,7 @@ import zarr
 
 import luxscale as lux
 from luxscale import store
-from luxscale.export.columns import _describe_provenance
+from luxscale.export.layout import _describe_provenance
 from luxscale.schema.attributes import unpack_attribute
 
 
