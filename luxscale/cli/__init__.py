@@ -12,6 +12,7 @@ from luxscale.cli import (  # noqa: F401 - each adds its commands
     draw,
     export,
     fit,
+    formats,
     guide,
     ingest,
     intervals,

@@ -68,38 +68,49 @@ def _parse_range(
 @click.option("--overwrite", is_flag=True, help="Replace existing figures.")
 @JSON
 def plot(
-    survey: str, stars: tuple[str, ...], rows: tuple[int, ...], as_json: bool, **given: Any
+    survey: str,
+    stars: tuple[str, ...],
+    rows: tuple[int, ...],
+    velocities: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Draw the spectra of STARS of a SURVEY, by identifier, each into a file of its own.
 
     Bad pixels are marked; the title has the star's labels. With a model, its spectrum and the
     residuals, in units of the error, are drawn too. The star of a survey FILE needs no name.
     """
-    if given["velocities"]:
-        of_spectra = (stars, rows, given["model"], given["span"], given["file_format"])
-        if any(of_spectra) or given["options"] or given["output"] != "flux":
-            raise click.UsageError(
-                "--velocities draws no spectra: give SURVEY, --catalog, --out and --overwrite alone"
-            )
-        if given["catalog"] is None:
-            raise click.UsageError("--velocities are those of a catalogue; name it with --catalog")
-        path = given["out"] or Path("velocities.png")
-        _draw_velocities(survey, given["catalog"], path, overwrite=given["overwrite"])
-        show({"figures": [str(path)]}, str(path), as_json)
-        return
-    if given["catalog"] is not None and given["model"] is None:
-        raise click.UsageError("the spectrum of a catalogue's star needs --model, too")
-    if given["out"] is not None and len(stars) + len(rows) > 1:
-        raise click.UsageError(
-            "--out is for one star; leave it out, and each is drawn into STAR.png"
-        )
-    from luxscale import plot as plots
+    if velocities:
+        figures = [_plot_velocities(survey, [*stars, *rows], **given)]
+    else:
+        figures = _plot_spectra(survey, stars, rows, **given)
+    written = list(map(str, figures))
+    show({"figures": written}, "\n".join(written), as_json)
+
+
+def _plot_spectra(
+    survey: str,
+    stars: tuple[str, ...],
+    rows: tuple[int, ...],
+    *,
+    catalog: str | None,
+    out: Path | None,
+    overwrite: bool,
+    **given: Any,
+) -> list[Path]:
+    """Draw the spectra of stars, each into a file; return the paths."""
     from luxscale import store
     from luxscale.model.file import load_model
     from luxscale.plot.star import open_stars
     from luxscale.schema.variables import STAR
     from luxscale.store import damage
 
+    if catalog is not None and given["model"] is None:
+        raise click.UsageError("the spectrum of a catalogue's star needs --model, too")
+    if out is not None and len(stars) + len(rows) > 1:
+        raise click.UsageError(
+            "--out is for one star; leave it out, and each is drawn into STAR.png"
+        )
     model = None if given["model"] is None else load_model(given["model"])
     if not Path(survey).expanduser().is_file():
         refuse_options(("file_format", "options"), "files; a survey says how it was read")
@@ -112,25 +123,52 @@ def plot(
     with damage.explain_damage(survey):
         positions = _find_positions(opened, survey, stars, rows)
         names = opened[STAR][positions].values.tolist()
-    paths = [given["out"]] if given["out"] else _make_file_names(names)
-    targets = [store.claim_figure(path, overwrite=given["overwrite"]) for path in paths]
-    catalog = None
-    if given["catalog"]:
-        catalog = _open_catalog(given["catalog"], model)
-    written = []
+    paths = [out] if out else _make_file_names(names)
+    targets = [store.claim_figure(path, overwrite=overwrite) for path in paths]
+    labelled = None if catalog is None else _open_catalog(catalog, model)
     for row, name, path, target in zip(positions, names, paths, targets, strict=True):
         with damage.explain_damage(survey):
             star = opened.isel({STAR: [row]}).compute()
-        how = {"output": given["output"], "span": given["span"]}
-        if catalog is None:
-            axes = plots.star(star, name, model, **how)
-        else:
-            labelled = _find_in_catalog(catalog, row, name, given["catalog"])
-            axes = plots.spectrum(star, name, labelled, model, **how)
-        _check_ending(axes[0].figure, path)
-        store.save_figure(axes[0].figure, target)
-        written.append(str(path))
-    show({"figures": written}, "\n".join(written), as_json)
+        latents = None
+        if labelled is not None:
+            latents = _find_in_catalog(labelled, row, name, str(catalog))
+        figure = _draw_star(star, name, model, latents, output=given["output"], span=given["span"])
+        _check_ending(figure, path)
+        store.save_figure(figure, target)
+    return paths
+
+
+def _draw_star(star: Any, name: Any, model: Any, labelled: Any, **how: Any) -> Any:
+    """Draw a star, with its model spectrum from the latents of a catalogue if one is given."""
+    from luxscale import plot as plots
+
+    if labelled is None:
+        axes = plots.star(star, name, model, **how)
+    else:
+        axes = plots.spectrum(star, name, labelled, model, **how)
+    return axes[0].figure
+
+
+def _plot_velocities(
+    survey: str,
+    chosen: Sequence[Any],
+    *,
+    catalog: str | None,
+    out: Path | None,
+    overwrite: bool,
+    output: str,
+    **of_spectra: Any,
+) -> Path:
+    """Draw the velocities of a catalogue into a file; return its path."""
+    if chosen or output != "flux" or any(of_spectra.values()):
+        raise click.UsageError(
+            "--velocities draws no spectra: give SURVEY, --catalog, --out and --overwrite alone"
+        )
+    if catalog is None:
+        raise click.UsageError("--velocities are those of a catalogue; name it with --catalog")
+    path = out or Path("velocities.png")
+    _draw_velocities(survey, catalog, path, overwrite=overwrite)
+    return path
 
 
 def _draw_velocities(survey: str, catalog: str, path: Path, *, overwrite: bool) -> None:
