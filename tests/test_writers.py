@@ -131,7 +131,8 @@ def draw_repeats(stores, out, **how):
 
 def predict_intervals(stores, out, **how):
     catalog, survey = stores / "catalog.zarr", stores / "survey.zarr"
-    run("intervals", catalog, "--survey", survey, "--coverage", 0.5, "--out", out, *_flags(**how))
+    of = ("--survey", survey, "--held-out", catalog, "--coverage", 0.5)
+    run("intervals", catalog, *of, "--out", out, *_flags(**how))
 
 
 def make_demo(stores, out):

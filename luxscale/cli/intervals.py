@@ -54,8 +54,14 @@ def intervals(
     """Write intervals that hold the trusted labels of a stated share of CATALOG's stars.
 
     They come from stars that the model was not trained on, by conformal prediction: errors need not
-    be right. A trusted label has an error of its own, which the intervals hold too.
+    be right. Which those are --model says, or --stars, --where or --held-out. A trusted label has
+    an error of its own, which the intervals hold too.
     """
+    if model is None and held_out is None and selection.takes_all:
+        raise click.UsageError(
+            "intervals are of stars that the model was not trained on: name it with --model, or "
+            "say which they are, with --stars, --where or --held-out"
+        )
     from luxscale import store
     from luxscale.analysis.intervals import FORMAT, predict_intervals
     from luxscale.model.file import load_model

@@ -158,5 +158,7 @@ def test_the_command_writes_intervals_of_a_catalogue(
             main, [*command[:8], *some, "--coverage", "0.8", "--overwrite", "--json"]
         )
         assert json.loads(left.output)["labels"] == json.loads(again.output)["labels"]
+    unknown = CliRunner().invoke(main, [*command[:4], "--out", paths[3], "--overwrite"])
+    assert unknown.exit_code == 2 and "name it with --model" in unknown.output
     refused = CliRunner().invoke(main, [*command[:-2], "--out", paths[1], "--overwrite"])
     assert refused.exit_code == 1 and lux.load_model(paths[1]) == small_model
