@@ -55,10 +55,10 @@ def calibrate(
     assert found is not None
     counts = found.facts["counts"]
     text = (
-        f"{model}: calibration {found.version}, from {counts['once'] + counts['repeated']:,} stars "
-        f"of which {counts['repeated']:,} have two visits or more, {counts['most_visits']:,} at "
-        f"most; {counts['trained']:,} stars of training are left out, {counts['not_done']:,} rows "
-        f"are not done, {counts['without_star']:,} have no {by!r}"
+        f"{model}: calibration {found.version}; of {counts['once'] + counts['repeated']:,} stars "
+        f"{counts['repeated']:,} have two visits or more, {counts['most_visits']:,} at most, and "
+        f"{counts['trained']:,} are of training and left out; {counts['not_done']:,} rows are not "
+        f"done, {counts['without_star']:,} have no {by!r}"
     )
     show({"model": model, **found.facts}, f"{text}\n\n{format_calibration(found)}", as_json)
 

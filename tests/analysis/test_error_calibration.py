@@ -284,7 +284,8 @@ def test_the_command_calibrates_in_place_and_takes_it_back(small_model, visits, 
     command = ["calibrate", paths[1], "--catalog", paths[2], "--survey", paths[0]]
     done = CliRunner().invoke(main, [*command, "--by", "object"])
     assert done.exit_code == 0, done.output
-    assert "700 have two visits or more, 3 at most;" in done.output and "err before" in done.output
+    said = "of 700 stars 700 have two visits or more, 3 at most, and 0 are of training and left out"
+    assert said in done.output and "err before" in done.output
     expected = lux.calibrate_errors(small_model, catalog, visits, by="object")
     assert lux.load_model(paths[1]) == expected
     some = [*command, "--by", "object", "--where", "snr > 45", "--json"]
