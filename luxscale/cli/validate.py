@@ -60,13 +60,14 @@ def validate(
         trained = _find_trained(labelled, model)
         labelled = select_stars(labelled, selection, catalog, survey=truth, trained=trained)
         is_new = is_catalog(truth)
+        target = _claim_figure(figures, overwrite, is_new=is_new)
         if not is_new:
             found, text = _compare_labels(labelled, truth)
     if is_new:
         with damage.locate_damage(other):
             states[other] = check_catalog(truth, other)
             found, text = _compare_catalogs(catalog, labelled, other, truth)
-    written = _draw(labelled, truth, figures, overwrite, is_new=is_new)
+    written = [] if target is None else [_draw(labelled, truth, target, is_new=is_new)]
     lines = [_describe_state(path, state) for path, state in states.items()]
     lines += ["", text, *(f"\nfigure {path}" for path in written)]
     facts = {**states[catalog], **found, "figures": written}
@@ -120,19 +121,25 @@ def _is_same(old: str, new: str) -> bool:
     return os.path.realpath(old) == os.path.realpath(new)
 
 
-def _draw(
-    labelled: Any, other: Any, figures: Path | None, overwrite: bool, *, is_new: bool
-) -> list[str]:
-    """Draw the comparison into a directory, if one is given; return the paths."""
-    from luxscale import plot, store
+def _claim_figure(figures: Path | None, overwrite: bool, *, is_new: bool) -> Path | None:
+    """Return where the figure is to be drawn, if a directory is given."""
+    from luxscale import store
 
     if not figures:
-        return []
+        return None
     figures.mkdir(parents=True, exist_ok=True)
-    name, draw = ("changes.png", plot.changes) if is_new else ("labels.png", plot.labels_figure)
-    target = store.claim_figure(figures / name, overwrite=overwrite)
+    target = figures / ("changes.png" if is_new else "labels.png")
+    store.claim_figure(target, overwrite=overwrite)
+    return target
+
+
+def _draw(labelled: Any, other: Any, target: Path, *, is_new: bool) -> str:
+    """Draw the comparison; return the path."""
+    from luxscale import plot, store
+
+    draw = plot.changes if is_new else plot.labels_figure
     store.save_figure(draw(labelled, other), target)
-    return [str(figures / name)]
+    return str(target)
 
 
 def _describe_state(path: str, state: dict[str, Any]) -> str:

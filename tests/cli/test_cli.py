@@ -114,6 +114,14 @@ def test_validate_finds_the_labels_right(made, tmp_path):
     assert "mg_m" in text
 
 
+def test_validate_refuses_a_figure_before_it_compares(made, tmp_path, monkeypatch):
+    stores = [made[0] / "catalog.zarr", made[0] / "survey.zarr"]
+    (tmp_path / "labels.png").write_bytes(b"\x89PNG\r\n")
+    monkeypatch.setattr("luxscale.analysis.evaluate.compare", None)
+    result = luxscale("validate", *stores, "--figures", tmp_path, expect=1)
+    assert "labels.png: a figure is there already" in result.stderr
+
+
 def test_validate_fails_on_an_unfinished_catalog(made, tmp_path):
     folder = made[0]
     luxscale(
