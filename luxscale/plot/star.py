@@ -16,6 +16,7 @@ from luxscale.model.arguments import take_model, take_survey
 from luxscale.model.infer import infer
 from luxscale.model.lux import LuxModel
 from luxscale.plot.rows import spectrum
+from luxscale.schema.outputs import is_catalog
 from luxscale.schema.stars import find_stars
 from luxscale.schema.variables import STAR
 
@@ -102,7 +103,12 @@ def open_stars(
     path = os.fspath(survey)
     if Path(path).expanduser().is_file():
         return read(path, like=model, **reading)
-    return store.open_survey(path, check=check)
+    opened = store.open_survey(path, check=check)
+    if is_catalog(opened):
+        raise InputError(
+            f"{path}: a catalogue, which has no spectra; give the survey that was labelled"
+        )
+    return opened
 
 
 def _take_only_star(survey: xr.Dataset) -> Any:

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 from surveyfiles import build_arrays
 
+import luxscale as lux
 from luxscale import store
 from luxscale.cli import main
 
@@ -49,6 +50,12 @@ def test_a_model_needs_no_catalogue(here):
     luxscale("plot", "survey.zarr", "--row", 1, "--model", "model.zarr", "--out", "with.png")
     luxscale("plot", "survey.zarr", "--row", 1, "--out", "without.png")
     assert (here / "with.png").stat().st_size > 1.1 * (here / "without.png").stat().st_size
+
+
+def test_a_catalogue_is_called_one(here):
+    lux.label_survey("survey.zarr", "model.zarr", "catalog.zarr", progress=False)
+    shown = luxscale("plot", "catalog.zarr", "--row", 0, expect=1).stderr
+    assert "catalog.zarr: a catalogue, which has no spectra; give the survey" in shown
 
 
 def test_one_of_several_stars_has_to_be_named(here):
