@@ -129,7 +129,8 @@ def _describe_others(top: str) -> str:
         for name in sorted(names):
             formats = [fmt.name for fmt in find_named(name) if not fmt.pattern[0].startswith("*.")]
             if formats:
-                return f" ({os.path.join(folder, name)} is named as those of {formats[0]} are)"
+                listed = " or ".join(formats)
+                return f" ({os.path.join(folder, name)} is named as those of {listed} are)"
     return ""
 
 

@@ -68,3 +68,8 @@ def test_a_directory_of_files_of_another_format_is_named(tmp_path):
     (tmp_path / path.name).write_bytes(path.read_bytes())
     shown = luxscale("ingest", "apstar", tmp_path, "--out", tmp_path / "s.zarr", expect=1)
     assert f"({tmp_path / path.name} is named as those of apvisit are)" in shown
+    other = find_real("spec-58575-sp03-002.fits")
+    (tmp_path / path.name).unlink()
+    (tmp_path / other.name).write_bytes(other.read_bytes())
+    shown = luxscale("ingest", "apstar", tmp_path, "--out", tmp_path / "s.zarr", expect=1)
+    assert "is named as those of spec or lamost-lrs are)" in shown
