@@ -150,7 +150,7 @@ def read_repeats(
         there = {**list_quantities(catalog), **({} if survey is None else list_quantities(survey))}
         over = [name for name in OVER if name in there]
     units = label_units(catalog)
-    column = read_quantities(catalog, [by], where, survey)[by]
+    column = _read_column(catalog, by, where, survey)
     least = 1 if with_once else 2
     rows, star, counts = _find_visits(catalog, column, by, where, most_labels // len(units), least)
     read = read_quantities(catalog, over, where, survey) if over else {}
@@ -170,6 +170,17 @@ def read_repeats(
         units=units,
         counts=counts,
     )
+
+
+def _read_column(catalog: xr.Dataset, by: str, where: str, survey: xr.Dataset | None) -> Value:
+    """Read the column that visits of a star share; say that a survey may have it."""
+    try:
+        return read_quantities(catalog, [by], where, survey)[by]
+    except InputError as error:
+        if survey is not None:
+            raise
+        advice = "for a column of the survey name it (--survey, survey=)"
+        raise InputError(f"{error}; {advice}") from None
 
 
 def _find_visits(

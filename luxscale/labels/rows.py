@@ -83,9 +83,12 @@ def read_identifiers(column: np.ma.MaskedArray, where: str) -> tuple[np.ndarray,
         key = data.astype(np.int64)
         return key, missing | (key < 0)
     if data.dtype.kind not in "SUO" or not is_one_a_row:
+        shape = f" {data.shape[1:]}" if data.shape[1:] else ""
+        lost = ""
+        if data.dtype.kind == "f":
+            lost = ": floats lose digits of long ones; write the table anew from whole ones"
         raise InputError(
-            f"{where}: identifiers of type {data.dtype} {data.shape[1:] or ''}; they must be "
-            "text or integers"
+            f"{where}: identifiers of type {data.dtype}{shape}; they must be text or integers{lost}"
         )
     text = clean_text(data)
     return text, missing | (text == "")

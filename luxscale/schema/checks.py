@@ -251,6 +251,8 @@ def _describe_rule(output: OutputSpec, noise: float, value: float) -> str:
         return (
             "inverse variances must be finite and not negative, and 0 where the value is not finite"
         )
+    if np.isinf(value):
+        return "values must be finite, and NaN where they are missing"
     return "errors must be positive and finite, NaN where the value is missing"
 
 

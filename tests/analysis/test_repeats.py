@@ -259,6 +259,7 @@ def test_the_command_refuses_what_it_cannot_measure(visits):
     catalog = str(visits / "catalog.zarr")
     result = CliRunner().invoke(main, ["repeats", catalog, "--by", "object"])
     assert f"{catalog}: nothing is called 'object'" in result.output
+    assert "for a column of the survey name it (--survey" in result.output
     result = CliRunner().invoke(main, ["repeats", catalog, "--by", "star"])
     assert result.exit_code == 1 and "as row 0 has 'v0'" in result.output
 

@@ -224,7 +224,7 @@ VALUES = {  # variable: (value put at star 5, feature 2; what the message says)
     "negative ivar": ("flux_ivar", -1.0, "finite and not negative"),
     "infinite ivar": ("flux_ivar", np.inf, "finite and not negative"),
     "NaN ivar": ("flux_ivar", np.nan, "finite and not negative"),
-    "infinite label": ("label_value", np.inf, "positive and finite"),
+    "infinite label": ("label_value", np.inf, "; values must be finite, and NaN where"),
     "zero label error": ("label_err", 0.0, "positive and finite"),
     "negative label error": ("label_err", -0.1, "positive and finite"),
     "infinite label error": ("label_err", np.inf, "positive and finite"),
