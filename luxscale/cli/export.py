@@ -9,7 +9,7 @@ import click
 from luxscale.cli.base import JSON, QUIET, format_count, main, show
 
 
-@main.command()
+@main.command(short_help="Write a catalogue as FITS, Parquet, CSV, ECSV or VOTable.")
 @click.argument("catalog")
 @click.option(
     "--out",
