@@ -4,9 +4,11 @@
     python benchmarks/giants.py DIR model.zarr --stars test
 
 Trains where MODEL does not exist yet. Giants and training stars are those of `peers/spectra.py`.
-Prints seconds of training; of each label robust scatter, RMSE, the factor on formal errors, and the
-pull in thirds of S/N and of magnitude, also with one misfit for all stars in its place; chi2, flags
-and the robust scatter of spectra that are predicted from labels.
+Prints seconds of training; of each label robust scatter, RMSE, misfit, the factors on errors of
+given labels and on formal errors, and pulls in thirds of S/N and of magnitude: over the errors of
+inferred and given labels, with the factor on the latter, with formal errors, and over the errors of
+given labels alone, which no pull exceeds; chi2, flags and the robust scatter of spectra that are
+predicted from labels.
 """
 
 import dataclasses
@@ -22,10 +24,13 @@ from peers.spectra import XP_TEST, XP_TRAINING, XP_UNITS, read_xp
 
 import luxscale as lux
 from luxscale.analysis.stats import MAD_TO_SIGMA
+from luxscale.model.calibration import make_constants
 from luxscale.schema import flags
+from luxscale.training.held_out import describe_factor
 from luxscale.training.recipes import NAMES, find_recipe
 
 THIRDS = 3
+PULLS = ("both errors", "given ones times their factor", "formal errors", "given ones alone")
 SPECTRA = 600  # stars whose spectra are predicted from labels
 
 
@@ -76,28 +81,30 @@ def train(survey, recipe, refine):
 def describe_labels(model, survey, brightness):
     """Yield the lines of the table: a label each."""
     label = model["label_value"]
-    alone = dataclasses.replace(label, inflation=(), floor=label.scatter)
-    others = tuple(output for output in model.outputs if output is not label)
-    without = dataclasses.replace(model, outputs=(alone, *others))
     truth, truth_err = survey["label_value"].values, survey["label_err"].values
     catalog = lux.infer(survey, model)
     miss = catalog["label_value"].values - truth
+    err = catalog["label_err"].values
+    given = np.array([record["training_factor"] for record in model.held_out])
+    bare = dataclasses.replace(label, inflation=(), floor=np.zeros_like(label.floor))
+    others = tuple(output for output in model.outputs if output is not label)
+    formal = lux.infer(survey, dataclasses.replace(model, outputs=(bare, *others)))
+    formal_err = formal["label_err"].values
     pulls = []
-    for found in (catalog, lux.infer(survey, without)):
-        pull = miss / np.hypot(found["label_err"].values, truth_err)
+    for own, factor in ((err, 1), (err, given), (formal_err, 1), (0, 1)):
+        pull = miss / np.hypot(own, factor * truth_err)
         pulls.append([find_scatter(pull)[None], *(find_thirds(pull, b) for b in brightness)])
     rmse, scatter = np.sqrt(np.nanmean(miss**2, 0)), find_scatter(miss)
-    factors = label.inflation or np.ones(len(label.coord))
-    yield "label    scatter     RMSE  factor  misfit | pulls: all | S/N, faint first | G || before"
+    factors = label.inflation or make_constants(np.ones(len(label.coord)))
+    yield "label    scatter     RMSE  misfit  given  factor | pulls: all | S/N, faint first | G"
     for m, name in enumerate(label.coord):
-        now, before = (
-            " | ".join(" ".join(f"{p:.2f}" for p in part[:, m]) for part in parts)
-            for parts in pulls
-        )
         yield (
-            f"{name:8} {scatter[m]:7.4g} {rmse[m]:8.4g}  {factors[m]:6.2f} {label.floor[m]:7.4g} | "
-            f"{now} || {before}"
+            f"{name:8} {scatter[m]:7.4g} {rmse[m]:8.4g} {label.floor[m]:7.4g}  {given[m]:5.2f}  "
+            f"{describe_factor(factors[m])}"
         )
+        for what, parts in zip(PULLS, pulls, strict=True):
+            cells = " | ".join(" ".join(f"{p:.2f}" for p in part[:, m]) for part in parts)
+            yield f"    {what:34} {cells}"
     raised = {name: n for name, n in flags.count(catalog["flags"].values).items() if n}
     reduced = np.median(catalog["chi2"] / catalog["n_pixels"])
     yield f"chi2 per independent value {reduced:.3f}; flags {raised}"

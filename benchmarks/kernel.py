@@ -25,6 +25,7 @@ from luxscale.examples.drawing import draw_bad
 from luxscale.examples.giants import draw_labels, load_emulator, render
 from luxscale.model import linalg
 from luxscale.model.blocks import Data, run_blocks, weigh_outputs
+from luxscale.model.calibration import Errors, make_constants
 from luxscale.model.decoders import LinearMap
 from luxscale.model.designs import add_components
 from luxscale.model.jit import compile_program
@@ -59,9 +60,8 @@ def make_problem(pixels, latents, labels, rng):
     )
     head = Head(
         map=LinearMap(slopes, known.mean(0)[:labels]),
-        floor=np.zeros(labels),
-        inflation=np.ones(labels),
         bounds=np.outer(np.ones(labels), [-np.inf, np.inf]),
+        errors=Errors(scale=make_constants([1] * labels), floor=make_constants([0] * labels)),
     )
     return Problem(
         designs=put_on_device([design]),

@@ -23,7 +23,12 @@ from luxscale.model.arguments import (
     take_model,
     take_survey,
 )
-from luxscale.model.calibration import Calibration, Curve, replace_calibration
+from luxscale.model.calibration import (
+    Calibration,
+    Curve,
+    make_constants,
+    replace_calibration,
+)
 from luxscale.model.designs import make_head
 from luxscale.model.lux import LuxModel, Output
 from luxscale.model.predict import check_latents
@@ -118,7 +123,7 @@ def calibrate_opened(
     visits, left_out = _leave_out(visits, trained, where)
     truth, truth_err = _average_truth(visits, *_read_truth(visits, catalog, survey, output))
     formal = make_head(output).find_formal(visits.err)
-    factors = output.inflation or (1.0,) * len(output.coord)
+    factors = [curve.middle for curve in _list_factors(output)]
     fits = [
         fit_errors(
             Sample(visits.value[:, m], formal[:, m], visits.star, truth[:, m], truth_err[:, m]),
@@ -237,7 +242,7 @@ def _make_calibration(
     names = [str(name) for name in output.coord]
     if all(fit.scale is None and fit.floor is None for fit in fits):
         raise InputError(f"{where}: {_explain_few(names, fits, counts)}")
-    factors = output.inflation or (1.0,) * len(names)
+    factors = _list_factors(output)
     scales, floors, records = [], [], []
     for m, (name, fit) in enumerate(zip(names, fits, strict=True)):
         scale, floor = fit.scale, fit.floor
@@ -245,14 +250,14 @@ def _make_calibration(
         if floor is None:
             floor = Curve(at, (float(output.floor[m]),))
             # without trusted labels nothing says that errors are too large
-            if scale is None or scale.middle < factors[m]:
-                scale = Curve(at, (float(factors[m]),))
+            if scale is None or scale.middle < factors[m].middle:
+                scale = factors[m]
         assert scale is not None
         scales.append(scale)
         floors.append(floor)
         facts = {"scale": scale.middle, "floor": floor.middle, "kept": fit.floor is None}
-        before = np.hypot(factors[m] * at[0], output.floor[m])
         middle = np.array(at)
+        before = np.hypot(factors[m].scale_by(middle) * middle, output.floor[m])[0]
         after = np.hypot(scale.scale_by(middle) * middle, floor(middle))[0]
         facts |= {"before": float(before), "after": float(after)}
         records.append({"label": name, "unit": output.units[m], **facts, **fit.record})
@@ -261,6 +266,11 @@ def _make_calibration(
         floor=tuple(floors),
         record=json.dumps({"labels": records, "counts": counts}),
     )
+
+
+def _list_factors(output: Output) -> tuple[Curve, ...]:
+    """Return the factors on formal errors that training found."""
+    return output.inflation or make_constants([1.0] * len(output.coord))
 
 
 def _explain_few(names: Sequence[str], fits: Sequence[Fit], counts: dict[str, int]) -> str:

@@ -92,11 +92,14 @@ def _find_trained(labelled: Any, model: str | None) -> Any:
 
 def _compare_labels(labelled: Any, truth: Any) -> tuple[dict[str, Any], str]:
     """Compare with trusted labels: facts for JSON, and text."""
-    from luxscale.analysis.evaluate import compare
+    from luxscale.analysis.evaluate import match_labels, measure_pairs
     from luxscale.analysis.tables import format_table, to_records
+    from luxscale.analysis.trusted_errors import advise_on_truth
 
-    comparison = compare(labelled, truth)
-    return {"labels": to_records(comparison)}, format_table(comparison)
+    pairs = match_labels(labelled, truth)
+    comparison, advice = measure_pairs(pairs), advise_on_truth(pairs)
+    facts = {"labels": to_records(comparison), "advice": advice}
+    return facts, "\n".join([format_table(comparison), *advice])
 
 
 def _compare_catalogs(old: str, labelled: Any, new: str, other: Any) -> tuple[dict[str, Any], str]:

@@ -17,6 +17,7 @@ from luxscale.info.survey import describe_survey, quarantine
 from luxscale.labelling import catalogue as catalogs
 from luxscale.labelling.growth import GROWN
 from luxscale.labelling.history import count_runs, read_runs
+from luxscale.model.calibration import Curve
 from luxscale.model.file import FORMAT, load_model
 from luxscale.model.lux import Output
 from luxscale.model.summary import describe_noise, describe_prior
@@ -93,7 +94,7 @@ def _describe_errors(output: Output) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {"misfit": [float(f"{floor:.4g}") for floor in output.floor]}
     if output.inflation:
-        found["inflation"] = [float(f"{factor:.4g}") for factor in output.inflation]
+        found["inflation"] = [_describe_factor(factor) for factor in output.inflation]
     if output.calibration is not None:
         calibrated = output.calibration
         found["calibration"] = {
@@ -102,6 +103,12 @@ def _describe_errors(output: Output) -> dict[str, Any]:
             "floor": [float(f"{curve.middle:.4g}") for curve in calibrated.floor],
         }
     return found
+
+
+def _describe_factor(factor: Curve) -> float | list[float]:
+    """Return a factor on formal errors, of the smallest and the largest of these if it varies."""
+    values = [float(f"{value:.4g}") for value in factor.value]
+    return values[0] if factor.is_constant else values
 
 
 def _describe_preparation(output: Output) -> dict[str, Any]:

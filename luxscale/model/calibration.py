@@ -1,4 +1,4 @@
-"""Calibrated errors: a factor and a floor that are smooth functions of the formal error.
+"""Errors of labels: a factor and a floor that are smooth functions of the formal error.
 
 The formal error of a label is to it what S/N is to a spectrum: at a given star it falls as one over
 S/N. Neither function needs more than the inference gives already.
@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,26 +59,48 @@ class Curve:
         """Return the value at formal errors; between knots it rises and falls as they do."""
         return self._interpolate(formal, np.array(self.value))
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether it has one knot."""
+        return len(self.at) == 1
+
     def scale_by(self, formal: np.ndarray) -> np.ndarray:
         """Return the value such that its product with the formal error rises as that of knots."""
+        if self.is_constant:
+            return np.full(np.shape(formal), self.value[0])
         logarithm = self._interpolate(formal, np.log(np.array(self.value) * np.array(self.at)))
         inside = np.clip(formal, self.at[0], self.at[-1])
         factor: np.ndarray = np.exp(logarithm) / inside
         return factor
 
     def _interpolate(self, formal: np.ndarray, value: np.ndarray) -> np.ndarray:
+        if self.is_constant:
+            return np.full(np.shape(formal), value[0])
         from scipy import interpolate  # takes as long to load as numpy, and few models need it
 
-        if len(self.at) == 1:
-            return np.full(np.shape(formal), value[0])
         inside = np.log(np.clip(formal, self.at[0], self.at[-1]))
         found: np.ndarray = interpolate.PchipInterpolator(np.log(self.at), value)(inside)
         return found
 
 
+def make_constants(values: Iterable[float]) -> tuple[Curve, ...]:
+    """Return functions that are each one value, whatever the formal error."""
+    return tuple(Curve((1.0,), (float(value),)) for value in values)
+
+
+def write_curves(curves: Iterable[Curve]) -> list[tuple]:
+    """Return what a model's file holds of functions: knots and values of each."""
+    return [dataclasses.astuple(curve) for curve in curves]
+
+
+def read_curves(entry: Iterable[Sequence[Sequence[float]]]) -> tuple[Curve, ...]:
+    """Return the functions that `write_curves` wrote."""
+    return tuple(Curve(tuple(at), tuple(value)) for at, value in entry)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """What errors of labels are, as held-out stars and repeats tell.
+class Errors:
+    """What is made of the formal errors of labels.
 
     Parameters
     ----------
@@ -85,12 +108,43 @@ class Calibration:
         Factor on the formal error of each label, 1 or more.
     floor : tuple of Curve
         What is added to that in quadrature, in the label's unit.
-    record : str
-        JSON: what it was found from, see `facts`.
     """
 
     scale: tuple[Curve, ...]
     floor: tuple[Curve, ...]
+
+    @functools.cached_property
+    def is_constant(self) -> bool:
+        """Whether scales and floors are the same for all stars."""
+        return all(curve.is_constant for curve in (*self.scale, *self.floor))
+
+    def find_scale(self, formal: np.ndarray) -> np.ndarray:
+        """Return the factor on formal errors: (star, label)."""
+        if self.is_constant:
+            return np.broadcast_to([curve.value[0] for curve in self.scale], formal.shape)
+        columns = [curve.scale_by(f) for curve, f in zip(self.scale, formal.T, strict=True)]
+        return np.stack(columns, axis=1)
+
+    def find_floor(self, formal: np.ndarray) -> np.ndarray:
+        """Return the floor at formal errors: (star, label)."""
+        if self.is_constant:
+            return np.broadcast_to([curve.value[0] for curve in self.floor], formal.shape)
+        columns = [curve(f) for curve, f in zip(self.floor, formal.T, strict=True)]
+        return np.stack(columns, axis=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calibration(Errors):
+    """What errors of labels are, as held-out stars and repeats tell.
+
+    Parameters
+    ----------
+    scale, floor : tuple of Curve
+        As of `Errors`.
+    record : str
+        JSON: what it was found from, see `facts`.
+    """
+
     record: str = "{}"
 
     @functools.cached_property
@@ -104,22 +158,12 @@ class Calibration:
         found: dict[str, Any] = json.loads(self.record)
         return {"version": self.version, **found}
 
-    def find_scale(self, formal: np.ndarray) -> np.ndarray:
-        """Return the factor on formal errors: (star, label)."""
-        columns = [curve.scale_by(f) for curve, f in zip(self.scale, formal.T, strict=True)]
-        return np.stack(columns, axis=1)
-
-    def find_floor(self, formal: np.ndarray) -> np.ndarray:
-        """Return the floor at formal errors: (star, label)."""
-        columns = [curve(f) for curve, f in zip(self.floor, formal.T, strict=True)]
-        return np.stack(columns, axis=1)
-
     @property
     def entry(self) -> dict[str, Any]:
         """What a model's file holds of it."""
         return {
-            "scale": [dataclasses.astuple(curve) for curve in self.scale],
-            "floor": [dataclasses.astuple(curve) for curve in self.floor],
+            "scale": write_curves(self.scale),
+            "floor": write_curves(self.floor),
             "record": self.record,
         }
 
@@ -128,8 +172,5 @@ class Calibration:
         """Return what `entry` was made of; None of none."""
         if entry is None:
             return None
-
-        def read(curves: list[Any]) -> tuple[Curve, ...]:
-            return tuple(Curve(tuple(at), tuple(value)) for at, value in curves)
-
-        return cls(scale=read(entry["scale"]), floor=read(entry["floor"]), record=entry["record"])
+        scale, floor = read_curves(entry["scale"]), read_curves(entry["floor"])
+        return cls(scale=scale, floor=floor, record=entry["record"])

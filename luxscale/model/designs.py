@@ -123,13 +123,10 @@ def _scale_noise(output: Output, factor: np.ndarray) -> Noise:
 
 def make_head(output: Output) -> Head:
     """Return what predicts an output from latents."""
-    floor = np.asarray(output.floor, float)
     return Head(
         map=jax.tree.map(lambda array: np.asarray(array, float), output.map),
-        floor=floor,
-        inflation=np.array(output.inflation) if output.inflation else np.ones_like(floor),
         bounds=np.asarray(output.bounds, float),
-        calibration=output.calibration,
+        errors=output.errors,
     )
 
 

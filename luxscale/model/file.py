@@ -12,7 +12,13 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.model.calibration import Calibration
+from luxscale.model.calibration import (
+    Calibration,
+    Curve,
+    make_constants,
+    read_curves,
+    write_curves,
+)
 from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import MAPS, read_decoder
 from luxscale.model.lux import _ARRAYS, LuxModel, Output, Provenance, coordinates
@@ -25,8 +31,9 @@ FORMAT = "luxscale-model"
 
 
 #: Latest version; 2 has correlated or heavy-tailed noise, or factors on formal errors, which
-#: readers of 1 would pass over; 3 has nuisances; 4 has calibrated errors.
-FORMAT_VERSION = 4
+#: readers of 1 would pass over; 3 has nuisances; 4 has calibrated errors; 5 has factors on formal
+#: errors that are functions of these.
+FORMAT_VERSION = 5
 
 #: Arrays of correlated noise in a model's file, by their names in `CorrelatedNoise`.
 _CORRELATION = {
@@ -87,13 +94,19 @@ def _make_correlation(output: Output) -> dict[str, xr.Variable]:
 
 
 def _make_inflation(output: Output) -> dict[str, xr.Variable]:
-    """Name and fill the factors on formal errors, if there are any but 1."""
-    if not output.inflation:
+    """Name and fill the factors on formal errors, if there are any but 1 and all are constants."""
+    if not output.inflation or _varies(output):
         return {}
     name = INFLATION.name.format(output=output.name)
     dims = (output.spec.dim,)
     attrs = {"long_name": INFLATION.doc.format(output=output.name), "units": "1"}
-    return {name: xr.Variable(dims, np.array(output.inflation), attrs)}
+    factors = np.array([curve.value[0] for curve in output.inflation])
+    return {name: xr.Variable(dims, factors, attrs)}
+
+
+def _varies(output: Output) -> bool:
+    """Whether a factor on formal errors is not the same for all stars."""
+    return not all(curve.is_constant for curve in output.inflation)
 
 
 def _make_templates(output: Output) -> dict[str, xr.Variable]:
@@ -121,14 +134,18 @@ def _describe(output: Output) -> dict[str, Any]:
         entry["preparation"] = output.preparation
     if output.nuisances is not None:
         entry["nuisances"] = output.nuisances.entry
+    if _varies(output):
+        entry["inflation"] = write_curves(output.inflation)
     if output.calibration is not None:
         entry["calibration"] = output.calibration.entry
     return entry
 
 
 def _choose_version(model: LuxModel) -> int:
-    if any(output.calibration is not None for output in model.outputs):
+    if any(_varies(output) for output in model.outputs):
         return FORMAT_VERSION
+    if any(output.calibration is not None for output in model.outputs):
+        return 4
     if any(output.nuisances is not None for output in model.outputs):
         return 3
     for output in model.outputs:
@@ -280,7 +297,7 @@ def _read_output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Outp
         correlation=_read_correlation(dataset, entry),
         dof=float(entry.get("dof", np.inf)),
         preparation=entry.get("preparation", ""),
-        inflation=_read_inflation(dataset, spec.name),
+        inflation=_read_inflation(dataset, entry),
         nuisances=_read_nuisances(dataset, entry),
         calibration=Calibration.of_entry(entry.get("calibration")),
     )
@@ -298,11 +315,13 @@ def _check_known(entry: dict[str, Any], where: str) -> None:
             )
 
 
-def _read_inflation(dataset: xr.Dataset, output: str) -> tuple[float, ...]:
-    name = INFLATION.name.format(output=output)
+def _read_inflation(dataset: xr.Dataset, entry: dict[str, Any]) -> tuple[Curve, ...]:
+    if "inflation" in entry:
+        return read_curves(entry["inflation"])
+    name = INFLATION.name.format(output=entry["name"])
     if name not in dataset:
         return ()
-    return tuple(dataset[name].values.tolist())
+    return make_constants(dataset[name].values.tolist())
 
 
 def _read_nuisances(dataset: xr.Dataset, entry: dict[str, Any]) -> Nuisances | None:

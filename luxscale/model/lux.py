@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
-from luxscale.model.calibration import Calibration
+from luxscale.model.calibration import Calibration, Curve, Errors, make_constants
 from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import Decoder
 from luxscale.model.noise import DiagonalNoise, Noise
@@ -61,7 +61,7 @@ class Output:
     preparation : str
         How the training spectra were prepared, JSON, see ``luxscale.schema.preparation``; "" where
         the survey did not say.
-    inflation : tuple of float
+    inflation : tuple of Curve
         Factors on formal errors of labels, which raise none beyond that of a star without data;
         empty if all are 1.
     nuisances : Nuisances, optional
@@ -84,7 +84,7 @@ class Output:
     correlation: CorrelatedNoise | None = None
     dof: float = float("inf")
     preparation: str = ""
-    inflation: tuple[float, ...] = ()
+    inflation: tuple[Curve, ...] = ()
     nuisances: Nuisances | None = None
     calibration: Calibration | None = None
 
@@ -102,6 +102,14 @@ class Output:
     def is_spectrum(self) -> bool:
         """Whether features are pixels of a grid, rather than named labels or bands."""
         return self.spec.role is Role.SPECTRUM
+
+    @property
+    def errors(self) -> Errors:
+        """What is made of the formal errors of labels, the calibration's if there is one."""
+        if self.calibration is not None:
+            return self.calibration
+        scale = self.inflation or make_constants([1.0] * len(self.coord))
+        return Errors(scale=scale, floor=make_constants(np.asarray(self.floor, float)))
 
     @property
     def noise(self) -> Noise:
@@ -228,8 +236,10 @@ class LuxModel:
         ``label``, ``unit``, and in the label's unit what `luxscale.analysis.evaluate.compare`
         measures: ``n_stars``, ``bias``, ``rmse``, ``robust_scatter``, ``median_err`` (the errors
         that catalogues give), ``pull``. Then ``formal_err`` and ``training_err``, the medians of
-        the formal error and of the training label's, and ``formal_pull``, the pull with these two
-        alone. None where nothing is known; empty for models that were trained with one fold.
+        the formal error and of the training label's; ``formal_pull``, the pull with these two
+        alone; and ``training_factor``, that on errors of the training labels in ``pull``, less than
+        1 where they look too large. None where nothing is known; empty for models that were trained
+        with one fold.
         """
         records: list[dict[str, Any]] = json.loads(self.provenance.held_out)
         return records
@@ -339,7 +349,9 @@ def _describe(output: Output) -> tuple:
     heavy = () if math.isinf(output.dof) else (output.dof,)
     beside = () if output.nuisances is None else (output.nuisances.identity,)
     calibrated = () if output.calibration is None else (output.calibration.version,)
-    found = (*what, *how, *role, *output.map.identity, *heavy, *output.inflation, *beside)
+    # factors that are constants were numbers before they were functions
+    factors = tuple(c.value[0] if c.is_constant else c for c in output.inflation)
+    found = (*what, *how, *role, *output.map.identity, *heavy, *factors, *beside)
     return (*found, *calibrated)
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from luxscale.model import linalg
-from luxscale.model.calibration import Calibration
+from luxscale.model.calibration import Errors
 from luxscale.model.components import Components
 from luxscale.model.decoders import Decoder
 from luxscale.model.features import Features, find_moments, linear_features
@@ -109,19 +109,15 @@ class Head:
     Parameters
     ----------
     map : Decoder
-    floor, inflation : array, (label,)
-        See `luxscale.model.lux.Output`.
     bounds : array, (label, 2)
         Least and greatest value in training.
-    calibration : Calibration, optional
-        In the place of floor and inflation.
+    errors : Errors
+        See `luxscale.model.lux.Output`.
     """
 
     map: Decoder
-    floor: Any
-    inflation: Any
     bounds: Any
-    calibration: Calibration | None = None
+    errors: Errors
 
     def predict(self, z: np.ndarray) -> np.ndarray:
         """Return the labels of latents z, in float64: (star, latent) -> (star, label)."""
@@ -145,8 +141,8 @@ class Head:
     def inflate(self, variance: np.ndarray) -> np.ndarray:
         """Return what formal variances are multiplied by: (star, label).
 
-        The square of ``inflation``, or of the calibrated factor; less where that would exceed the
-        variance without data, and at least 1.
+        The square of the factor; less where that would exceed the variance without data, and at
+        least 1.
 
         Parameters
         ----------
@@ -154,23 +150,19 @@ class Head:
             In units of ``spread`` squared, which is about the variance without data.
         """
         positive = np.maximum(variance, np.finfo(np.float32).tiny)
-        most = self.inflation
-        if self.calibration is not None:
-            most = self.calibration.find_scale(np.sqrt(positive) * self.spread)
+        most = self.errors.find_scale(np.sqrt(positive) * self.spread)
         return np.clip(1 / positive, 1.0, most**2)
 
     def find_floor(self, variance: np.ndarray) -> np.ndarray:
-        """Return what is added to errors in quadrature: (label,), or if calibrated (star, label).
+        """Return what is added to errors in quadrature: (star, label).
 
         Parameters
         ----------
         variance : array, (star, label)
             As of `inflate`.
         """
-        if self.calibration is None:
-            return np.asarray(self.floor)
         positive = np.maximum(variance, np.finfo(np.float32).tiny)
-        return self.calibration.find_floor(np.sqrt(positive) * self.spread)
+        return self.errors.find_floor(np.sqrt(positive) * self.spread)
 
     def find_error(self, variance: np.ndarray) -> np.ndarray:
         """Return the errors that catalogues give: (star, label).
@@ -190,10 +182,10 @@ class Head:
 
         Of a star of which data say next to nothing, whose factor is less, they are too small.
         """
-        if self.calibration is not None:
+        if not self.errors.is_constant:
             return self._search_formal(error)
-        inflated = np.sqrt(np.maximum(error**2 - self.floor**2, 0))
-        formal: np.ndarray = inflated / self.inflation
+        inflated = np.sqrt(np.maximum(error**2 - self.errors.find_floor(error) ** 2, 0))
+        formal: np.ndarray = inflated / self.errors.find_scale(error)
         return formal
 
     def _search_formal(self, error: np.ndarray) -> np.ndarray:
@@ -279,7 +271,7 @@ jax.tree_util.register_dataclass(
     ],
     [],
 )
-jax.tree_util.register_dataclass(Head, ["map", "floor", "inflation", "bounds"], ["calibration"])
+jax.tree_util.register_dataclass(Head, ["map", "bounds"], ["errors"])
 jax.tree_util.register_dataclass(Window, ["labels", "pixels"], ["head"])
 jax.tree_util.register_dataclass(
     Problem, ["designs", "heads", "windows", "prior", "landmarks", "distortion"], ["limits"]

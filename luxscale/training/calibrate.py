@@ -15,12 +15,11 @@ from luxscale.progress import Progress
 from luxscale.schema.windows import Spans
 from luxscale.training import held_out
 from luxscale.training.data import BLOCK, Trained, TrainingData
-from luxscale.training.inflation import measure_inflation
-from luxscale.training.misfit import measure_misfit
+from luxscale.training.inflation import LabelErrors, measure_errors
 
 
 class Residuals(NamedTuple):
-    """What `measure_misfit` is found from, of one output's labels: (star, label)."""
+    """What errors are measured from, of one output's labels: (star, label)."""
 
     residual: np.ndarray
     formal: np.ndarray
@@ -91,9 +90,9 @@ def put_misfit(model: LuxModel, parts: Sequence[LeftOut], *, exact_labels: bool)
     measured = {}
     records = []
     for i, (output, residuals) in enumerate(zip(model.labels, left_out.labels, strict=True)):
-        by_fold = [part.labels[i] for part in parts]
-        widened = _widen_errors(output, residuals, by_fold, exact_labels)
-        records += held_out.measure_labels(widened, residuals)
+        errors = measure_errors([part.labels[i] for part in parts])
+        widened = _widen_errors(output, errors, exact_labels)
+        records += held_out.measure_labels(widened, residuals, errors.given)
         measured[output.name] = widened
     return dataclasses.replace(
         model,
@@ -185,16 +184,12 @@ def concatenate(parts: Sequence[LeftOut]) -> LeftOut:
     )
 
 
-def _widen_errors(
-    output: Output, residuals: Residuals, by_fold: Sequence[Residuals], exact_labels: bool
-) -> Output:
+def _widen_errors(output: Output, errors: LabelErrors, exact_labels: bool) -> Output:
     """Put the misfit of labels into their output, as their scatter too unless they are exact."""
-    misfit = measure_misfit(*residuals)
-    inflation, floor = measure_inflation(by_fold, misfit)
     # what spectra cannot tell of labels is their scatter about the model, where labels are given
-    scatter = output.scatter if exact_labels else misfit
-    factors = tuple(inflation.tolist()) if (inflation != 1).any() else ()
-    return dataclasses.replace(output, floor=floor, inflation=factors, scatter=scatter)
+    scatter = output.scatter if exact_labels else errors.misfit
+    factors = errors.inflation if any(set(c.value) != {1} for c in errors.inflation) else ()
+    return dataclasses.replace(output, floor=errors.floor, inflation=factors, scatter=scatter)
 
 
 def _set_limit(values: np.ndarray) -> float:

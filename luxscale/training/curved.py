@@ -127,7 +127,7 @@ def train_curved(
     def leave_out(folds: Sequence[np.ndarray]) -> Iterator[Fit]:
         for fold in folds:
             others = np.setdiff1d(np.arange(data.n_stars), fold)
-            part = _refit(state, tables, others, learner)
+            part = _refit(state, tables, others, learner, NOISES[noise].forgetting)
             part = refine_part(part, others)
             yield _describe(data, tables, part, learner)
 
@@ -245,11 +245,13 @@ def _choose_steps(
     )
 
 
-def _refit(state: State, tables: Tables, rows: np.ndarray, learner: Learner) -> State:
+def _refit(
+    state: State, tables: Tables, rows: np.ndarray, learner: Learner, iterations: int = 1
+) -> State:
     """Go on for a few iterations without the other stars, so that what they taught is forgotten."""
     some = [table.take(rows) for table in tables]
     part = learner.forget(state.take(rows), some)
-    for _ in range(learner.fold_iterations):
+    for _ in range(max(learner.fold_iterations, iterations)):
         part = learner.improve(part, some)
         part = maximise(update_prior(part), some)
         part, _ = expect(part, some, _STEPS, heavy=True)

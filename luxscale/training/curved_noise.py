@@ -37,9 +37,12 @@ class NoiseKind(Protocol):
     ----------
     can_refine : bool
         Whether `luxscale.training.refine` knows it.
+    forgetting : int
+        Iterations in which the stars of a fold are forgotten, before they are inferred.
     """
 
     can_refine: bool
+    forgetting: int
 
     def load(self, data: TrainingData, shape: Shape) -> Tables:
         """Return the data of each output."""
@@ -52,6 +55,9 @@ class Correlated:
     """Spectra as components, with one covariance and a noise level of each star."""
 
     can_refine = True
+    #: With one, new stars scatter by 1.12 to 1.24 times the errors of models of 600 XP giants, by
+    #: 1.04 times those of 5,000; with eight by 1.00 to 1.11 and by 1.00 times.
+    forgetting = 8
 
     def load(self, data: TrainingData, shape: Shape) -> Tables:
         """Return the data of each output."""
@@ -69,6 +75,7 @@ class Independent:
     """Spectra and bands pixel by pixel, with a fitted scatter of each."""
 
     can_refine = False
+    forgetting = 1
 
     def load(self, data: TrainingData, shape: Shape) -> Tables:
         """Return the data of each output, labels with their scatter about linear regression."""

@@ -10,6 +10,7 @@ import xarray as xr
 
 from luxscale.analysis.evaluate import LABEL, UNITS, measure_pairs
 from luxscale.analysis.tables import to_records
+from luxscale.model.calibration import Curve
 from luxscale.model.designs import make_head
 from luxscale.model.lux import Output
 from luxscale.schema.variables import STAR
@@ -24,7 +25,7 @@ _LEAST_PULL, _MOST_PULL = 0.5, 3.0
 _LEAST_STARS, _STARS_PER_LATENT = 30, 8
 
 
-def measure_labels(output: Output, residuals: Residuals) -> list[dict[str, Any]]:
+def measure_labels(output: Output, residuals: Residuals, given: np.ndarray) -> list[dict[str, Any]]:
     """Return how well the labels of one output are predicted, a record each.
 
     Parameters
@@ -33,13 +34,16 @@ def measure_labels(output: Output, residuals: Residuals) -> list[dict[str, Any]]
         With its misfit and its factors on formal errors.
     residuals : Residuals
         Of the stars of all folds.
+    given : array, (label,)
+        Factors on errors of the given labels.
 
     Returns
     -------
     list of dict
-        What `luxscale.analysis.evaluate.compare` measures; ``formal_err`` and ``training_err``,
-        median formal error of the prediction and of the given label; and ``formal_pull``, the pull
-        if only these two errors are counted.
+        What `luxscale.analysis.evaluate.compare` measures, with errors of given labels times their
+        factor; ``formal_err`` and ``training_err``, median formal error of the prediction and of
+        the given label; ``training_factor``, that factor; and ``formal_pull``, the pull if only
+        these two errors are counted, as they are given.
     """
     dims = (STAR, LABEL)
     head = make_head(output)
@@ -49,7 +53,7 @@ def measure_labels(output: Output, residuals: Residuals) -> list[dict[str, Any]]
             "inferred": (dims, residuals.residual),
             "inferred_err": (dims, error),
             "truth": (dims, np.zeros_like(residuals.residual)),
-            "truth_err": (dims, residuals.label_err),
+            "truth_err": (dims, given * residuals.label_err),
         },
         {
             LABEL: np.array(output.coord, object),
@@ -57,7 +61,9 @@ def measure_labels(output: Output, residuals: Residuals) -> list[dict[str, Any]]
         },
         {"truth_name": output.name},
     )
-    without_misfit = pairs.assign(inferred_err=(dims, residuals.formal))
+    without_misfit = pairs.assign(
+        inferred_err=(dims, residuals.formal), truth_err=(dims, residuals.label_err)
+    )
     records = to_records(measure_pairs(pairs))
     formal = to_records(measure_pairs(without_misfit))
     for m, (record, of_formal) in enumerate(zip(records, formal, strict=True)):
@@ -66,6 +72,7 @@ def measure_labels(output: Output, residuals: Residuals) -> list[dict[str, Any]]
         record["training_err"] = (
             float(np.median(residuals.label_err[known, m])) if known.any() else None
         )
+        record["training_factor"] = float(given[m])
         record["formal_pull"] = of_formal["pull"]
     return records
 
@@ -79,9 +86,17 @@ def advise_on_errors(records: Sequence[dict[str, Any]]) -> list[str]:
         From `measure_labels`.
     """
     told = [r for r in records if r["n_stars"] >= _LEAST_STARS and r["formal_pull"]]
-    large = [r for r in told if r["formal_pull"] < _LEAST_PULL]
+    smaller = [r for r in told if r.get("training_factor", 1) < 1]
+    large = [r for r in told if r["formal_pull"] < _LEAST_PULL and r not in smaller]
     small = [r for r in told if r["formal_pull"] > _MOST_PULL]
     lines = []
+    if smaller:
+        factors = ", ".join(f"{r['label']} {1 / r['training_factor']:.1f} times" for r in smaller)
+        lines.append(
+            f"errors of the training labels look overestimated ({factors}): the best stars scatter "
+            "by less; label_err of catalogues is found with smaller ones, so that pulls over the "
+            "errors of the training labels come out below 1"
+        )
     for record in large:
         # whichever is larger makes up most of the error
         of_labels = record["training_err"] >= record["formal_err"]
@@ -104,10 +119,10 @@ def advise_on_errors(records: Sequence[dict[str, Any]]) -> list[str]:
 def describe_inflation(outputs: Sequence[Output]) -> str:
     """Say for which labels formal errors are multiplied, and by how much; empty if for none."""
     factors = [
-        f"{label} {factor:.2f}"
+        f"{label} {describe_factor(factor)}"
         for output in outputs
         for label, factor in zip(output.coord, output.inflation, strict=False)
-        if factor != 1
+        if set(factor.value) != {1}
     ]
     if not factors:
         return ""
@@ -115,6 +130,11 @@ def describe_inflation(outputs: Sequence[Output]) -> str:
         "the larger the formal errors, the more they fall short of the scatter: label_err of "
         f"catalogues counts them times {', '.join(factors)}"
     )
+
+
+def describe_factor(factor: Curve) -> str:
+    """Return a factor on formal errors, of the smallest and of the largest where it varies."""
+    return " to ".join(f"{value:.2f}" for value in factor.value)
 
 
 def advise_on_latents(latent_dim: int, n_stars: int) -> list[str]:

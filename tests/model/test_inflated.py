@@ -8,15 +8,28 @@ import pytest
 import luxscale as lux
 from luxscale.analysis.formal_errors import expected_errors
 from luxscale.info.describe import describe
+from luxscale.model import lux as lux_model
+from luxscale.model.calibration import Curve, make_constants
+from luxscale.model.designs import make_head
 from luxscale.model.file import FORMAT_VERSION, from_dataset
 
 FACTORS = (1.0, 1.5, 2.0, 1.2)
+RISING = Curve((0.01, 1.0), (1.1, 2.0))
 
 
 @pytest.fixture(scope="module")
 def inflated(small_model):
-    label = dataclasses.replace(small_model["label_value"], inflation=FACTORS)
-    return dataclasses.replace(small_model, outputs=(label, small_model["flux"]))
+    return inflate(small_model, make_constants(FACTORS))
+
+
+def inflate(model, factors):
+    label = dataclasses.replace(model["label_value"], inflation=factors)
+    return dataclasses.replace(model, outputs=(label, model["flux"]))
+
+
+@pytest.fixture(scope="module")
+def rising(small_model):
+    return inflate(small_model, (*make_constants(FACTORS[:3]), RISING))
 
 
 def infer_errors(survey, model):
@@ -57,15 +70,44 @@ def test_factors_survive_the_file_and_are_shown(inflated, small_model, tmp_path)
     loaded = lux.load_model(tmp_path / "m.zarr")
     assert loaded == inflated
     assert loaded != small_model
-    assert loaded["label_value"].inflation == FACTORS
+    assert loaded["label_value"].inflation == make_constants(FACTORS)
     facts = describe(tmp_path / "m.zarr")["label_value"]
     assert facts["inflation"] == list(FACTORS)
     np.testing.assert_allclose(facts["misfit"], inflated["label_value"].floor, rtol=1e-3)
 
 
-def test_readers_that_know_no_factors_refuse_them(inflated, small_model):
+def test_factors_that_depend_on_the_formal_error(rising, inflated, small_model, held_out):
+    bare = dataclasses.replace(small_model["label_value"], floor=np.zeros(4))
+    plain = dataclasses.replace(small_model, outputs=(bare, small_model["flux"]))
+    formal = infer_errors(held_out, plain)[0][:, 3]
+    after, widened = infer_errors(held_out, rising)
+    factor = 1.1 * (formal / 0.01) ** (np.log(2 / 1.1) / np.log(100))
+    known = (formal > 0.01) & (factor * formal < 0.9 * make_head(bare).spread[3])
+    assert known.mean() > 0.5
+    expected = np.hypot(factor * formal, small_model["label_value"].floor[3])
+    np.testing.assert_allclose(after[known, 3], expected[known], rtol=1e-5)
+    np.testing.assert_allclose(np.diagonal(widened, axis1=1, axis2=2), after**2, rtol=1e-6)
+    assert (after[:, :3] == infer_errors(held_out, inflated)[0][:, :3]).all()
+
+
+def test_a_file_keeps_factors_that_vary_and_info_shows_them(rising, inflated, tmp_path):
+    rising.save(tmp_path / "m.zarr")
+    loaded = lux.load_model(tmp_path / "m.zarr")
+    assert loaded == rising != inflated
+    assert loaded["label_value"].inflation == rising["label_value"].inflation
+    facts = describe(tmp_path / "m.zarr")["label_value"]
+    assert facts["inflation"] == [*FACTORS[:3], [1.1, 2.0]]
+
+
+def test_models_with_factors_keep_the_fingerprint_that_numbers_gave(inflated):
+    described = lux_model._describe(inflated["label_value"])
+    assert described[-4:] == FACTORS
+
+
+def test_readers_that_know_no_factors_refuse_them(inflated, rising, small_model):
     dataset = inflated.to_dataset()
-    assert dataset.attrs["format_version"] == 2 < FORMAT_VERSION
+    assert dataset.attrs["format_version"] == 2
+    assert rising.to_dataset().attrs["format_version"] == 5 == FORMAT_VERSION
     assert dataset["label_value_inflation"].dims == ("label",)
     plain = small_model.to_dataset()
     assert plain.attrs["format_version"] == 1

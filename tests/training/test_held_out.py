@@ -37,6 +37,7 @@ def test_the_table_holds_what_stars_left_out_tell(trained, small_survey):
         assert record["training_err"] == pytest.approx(np.nanmedian(given), rel=1e-4)
         assert 0.8 < record["pull"] < 1.25
         assert record["formal_pull"] >= record["pull"]
+        assert record["training_factor"] == 1
 
 
 def test_the_table_stays_with_the_model_and_leaves_its_fingerprint(trained, tmp_path):
@@ -59,8 +60,8 @@ def test_training_prints_the_table_and_says_where_errors_are_too_large(small_sur
     train(small_survey, 5.0)
     said = capsys.readouterr().err
     assert "training: labels of stars left out of training\nlabel" in said
-    assert "teff: pull 0." in said
-    assert "errors of the training labels look overestimated about" in said
+    found = re.search(r"the training labels look overestimated \(teff ([\d.]+) times", said)
+    assert 3 < float(found[1]) < 7
     train(small_survey, folds=1)
     said = capsys.readouterr().err
     assert "left out of training" not in said and "pull" not in said
@@ -94,6 +95,12 @@ def test_advice_names_the_errors_that_are_far_off(record, words):
 )
 def test_no_advice_where_none_is_due(record):
     assert advise_on_errors([record]) == []
+
+
+def test_errors_of_labels_that_have_a_factor_are_said_once():
+    records = [make_record(0.4) | {"training_factor": 0.4}, make_record(1.0, label="logg")]
+    (line,) = advise_on_errors(records)
+    assert "look overestimated (teff 2.5 times)" in line and "logg" not in line
 
 
 def test_few_stars_for_each_latent_are_said():

@@ -10,51 +10,111 @@ import pytest
 import luxscale as lux
 from luxscale.training.calibrate import Residuals
 from luxscale.training.held_out import describe_inflation
-from luxscale.training.inflation import measure_inflation
+from luxscale.training.inflation import measure_errors
 
 
-def draw_folds(factor, misfit, n=3000, seed=0):
-    """Residuals in five folds, with heavy tails; formal errors from a quarter to four times 1."""
+def draw_folds(factor, misfit, n=3000, seed=0, label_err=0.3, given=1.0):
+    """Residuals in five folds, with heavy tails; formal errors from a quarter to four times 1.
+
+    factor : numbers, or functions of the formal error; given : by which label_err is too large.
+    """
     rng = np.random.default_rng(seed)
     shape = (n, len(factor))
     formal = np.exp(rng.uniform(-1.4, 1.4, shape))
-    label_err = np.full(shape, 0.3)
     heavy = rng.standard_t(10, shape) / 1.04
-    sigma = np.sqrt((factor * formal) ** 2 + np.square(misfit) + label_err**2)
+    columns = [f(x) if callable(f) else f for f, x in zip(factor, formal.T, strict=True)]
+    drawn = np.stack(np.broadcast_arrays(*columns, formal[:, 0])[:-1], 1)
+    sigma = np.sqrt((drawn * formal) ** 2 + np.square(misfit) + label_err**2)
+    said = np.full(shape, given * label_err)
     parts = np.array_split(np.arange(n), 5)
-    return [Residuals(*(a[rows] for a in (sigma * heavy, formal, label_err))) for rows in parts]
+    return [Residuals(*(a[rows] for a in (sigma * heavy, formal, said))) for rows in parts]
+
+
+def find_errors(errors, formal):
+    """Errors of labels at formal errors: (star, label)."""
+    columns = np.stack([curve.scale_by(formal) * formal for curve in errors.inflation], 1)
+    return np.hypot(columns, errors.floor)
 
 
 def test_factor_and_misfit_are_found():
     factor, misfit = np.array([1.5, 2.5]), np.array([0.5, 0.0])
-    inflation, beside = measure_inflation(draw_folds(factor, misfit), np.ones(2))
-    np.testing.assert_allclose(inflation, factor, rtol=0.08)
-    np.testing.assert_allclose(beside, misfit, atol=0.12)
+    found = measure_errors(draw_folds(factor, misfit))
+    assert all(curve.is_constant for curve in found.inflation)
+    np.testing.assert_allclose([c.middle for c in found.inflation], factor, rtol=0.08)
+    np.testing.assert_allclose(found.floor, misfit, atol=0.15)
+    assert found.given.tolist() == [1, 1]
 
 
-def test_right_and_too_large_formal_errors_are_left_as_they_are():
-    given = np.array([0.7, 0.1])
-    inflation, beside = measure_inflation(draw_folds(np.array([1, 0.6]), [0.7, 0.1]), given)
-    assert inflation.tolist() == [1, 1]
-    assert beside.tolist() == given.tolist()
+def test_a_factor_that_rises_with_the_formal_error_is_found():
+    def rise(formal):
+        return 1.6 * formal**0.3
+
+    errors = measure_errors(draw_folds([rise], 0.0, 4000, label_err=0.05))
+    assert len(errors.inflation[0].at) == 2
+    at = np.array([0.3, 0.6, 1.0, 2.0, 3.5])
+    np.testing.assert_allclose(find_errors(errors, at)[:, 0], rise(at) * at, rtol=0.1)
+    # beyond the stars that tell it the factor stays
+    first, last = errors.inflation[0].value
+    beyond = errors.inflation[0].scale_by(np.array([0.01, 50.0]))
+    np.testing.assert_allclose(beyond, [first, last], rtol=1e-12)
+
+
+def test_right_formal_errors_are_left_as_they_are():
+    errors = measure_errors(draw_folds(np.array([1, 1]), [0.7, 0.1]))
+    assert [curve.value for curve in errors.inflation] == [(1.0,), (1.0,)]
+    assert (errors.floor == errors.misfit).all()
+
+
+def test_errors_of_given_labels_that_are_too_large_are_found():
+    folds = draw_folds([1.2, 1.2], 0.0, 4000, label_err=0.6, given=2.0)
+    errors = measure_errors(folds)
+    np.testing.assert_allclose(errors.given, 0.5, atol=0.12)
+    at = np.geomspace(0.3, 3.5, 5)
+    expected = np.broadcast_to(1.2 * at[:, None], (5, 2))
+    np.testing.assert_allclose(find_errors(errors, at), expected, rtol=0.12)
+    # taken as they are, those of the best stars come out far too small
+    residual, formal, said = (np.concatenate(column) for column in zip(*folds, strict=True))
+    best = formal[:, 0] < 0.5
+    assert np.median(np.abs(residual[best, 0])) * 1.4826 < np.median(said[best, 0])
+
+
+@pytest.mark.parametrize("label_err", [0.3, 1.0, 3.0])
+def test_errors_of_given_labels_that_are_right_or_too_small_stay(label_err):
+    for given in (1.0, 0.5):
+        errors = measure_errors(draw_folds([1, 1.6], [0.5, 0.2], label_err=label_err, given=given))
+        assert errors.given.tolist() == [1, 1]
 
 
 def test_few_stars_or_none_have_no_factor():
     folds = draw_folds(np.array([3.0, 3.0]), [0, 0], n=1000)
     for part in folds:
-        part.residual[60:, 0] = np.nan
+        part.residual[30:, 0] = np.nan
         part.residual[:, 1] = np.nan
-    assert measure_inflation(folds, np.zeros(2))[0].tolist() == [1, 1]
+    errors = measure_errors(folds)
+    assert [curve.value for curve in errors.inflation] == [(1.0,), (1.0,)]
+    assert errors.given.tolist() == [1, 1] and errors.floor[1] == 0
+
+
+def test_stars_that_share_a_formal_error_have_a_constant_factor():
+    folds = [part._replace(formal=np.ones((200, 1))) for part in draw_folds([2.0], 0, n=1000)]
+    assert all(curve.is_constant for curve in measure_errors(folds).inflation)
 
 
 def test_units_do_not_matter():
-    folds = draw_folds(np.array([2.0, 2.0]), [0.5, 0.5], n=1000)
+    folds = draw_folds([2.0, lambda formal: 1.5 * formal**0.4], [0.5, 0.1], n=1000)
     unit = np.array([1e3, 1e-4])
     scaled = [Residuals(*(a * unit for a in part)) for part in folds]
-    inflation, misfit = measure_inflation(folds, np.ones(2))
-    again, in_units = measure_inflation(scaled, unit)
-    np.testing.assert_allclose(again, inflation, rtol=1e-4)
-    np.testing.assert_allclose(in_units, misfit * unit, rtol=1e-3)
+    found, again = measure_errors(folds), measure_errors(scaled)
+    np.testing.assert_allclose(again.floor, found.floor * unit, rtol=1e-3)
+    at = np.geomspace(0.3, 3, 4)
+    for label, (one, other) in enumerate(zip(found.inflation, again.inflation, strict=True)):
+        np.testing.assert_allclose(other.scale_by(at * unit[label]), one.scale_by(at), rtol=1e-3)
+
+
+def test_errors_never_fall_as_formal_errors_rise():
+    folds = draw_folds([lambda formal: 4 * formal**-1.5], 0.0, label_err=0.05)
+    at = np.geomspace(0.01, 100, 400)
+    assert (np.diff(find_errors(measure_errors(folds), at)[:, 0]) >= 0).all()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +147,7 @@ def measure_pulls(model, survey, said):
 def test_errors_are_right_for_bright_and_for_faint_stars(measured):
     model, survey, said, _ = measured
     label = model["label_value"]
-    assert min(label.inflation) > 1.3
+    assert min(min(curve.value) for curve in label.inflation) > 1.3
     pulls = measure_pulls(model, survey, said)
     np.testing.assert_allclose(pulls.mean(1), 1, atol=0.1)
     # with one misfit for all, which was measured too, they are not

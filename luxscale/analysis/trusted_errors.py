@@ -1,0 +1,57 @@
+"""Trusted labels whose own errors exceed what they differ by: pulls tell of those errors alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from luxscale.analysis.evaluate import LABEL
+from luxscale.analysis.repeats import MAD_ERROR
+from luxscale.analysis.stats import robust_scatter
+
+#: The best stars: one in so many, with the smallest errors; and the fewest of them.
+_SHARE, _FEWEST = 4, 30
+
+#: Standard errors by which a pull is below 1, and the greatest that is said.
+_SURE, _MOST = 3.0, 0.9
+
+
+def advise_on_truth(pairs: xr.Dataset) -> list[str]:
+    """Say of which trusted labels the errors look overestimated; nothing if of none.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        From `luxscale.analysis.evaluate.match_labels`.
+
+    Returns
+    -------
+    list of str
+        One line at most.
+    """
+    names = [str(name) for name in pairs[LABEL].values]
+    pulls = {name: find_least_pull(pairs.isel({LABEL: m})) for m, name in enumerate(names)}
+    found = [f"{name} {pull:.2f}" for name, pull in pulls.items() if np.isfinite(pull)]
+    if not found:
+        return []
+    return [
+        "errors of the trusted labels look overestimated: the quarter of stars with the smallest "
+        f"label_err scatters by less than these errors alone ({', '.join(found)} of them), so that "
+        "their pull is below 1 whatever label_err is"
+    ]
+
+
+def find_least_pull(pairs: xr.Dataset) -> float:
+    """Return the pull over trusted errors alone of the best stars, of one label.
+
+    NaN unless it is clearly below 1, or where few stars tell.
+    """
+    err, truth_err = pairs["inferred_err"].values, pairs["truth_err"].values
+    miss = pairs["inferred"].values - pairs["truth"].values
+    known = np.isfinite(miss + err + truth_err) & (truth_err > 0)
+    best = np.argsort(err[known], kind="stable")[: known.sum() // _SHARE]
+    if best.size < _FEWEST:
+        return float("nan")
+    pull = robust_scatter((miss / np.where(truth_err > 0, truth_err, 1))[known][best])
+    clear = pull * (1 + _SURE * MAD_ERROR / np.sqrt(best.size)) < 1
+    return pull if clear and pull < _MOST else float("nan")
