@@ -12,6 +12,7 @@ from importlib.resources import files
 import jinja2
 import numpy as np
 
+from luxscale.analysis.trusted_errors import advise_on_truth
 from luxscale.progress import Progress
 from luxscale.report import figures, provenance, tables
 from luxscale.report.cells import Table
@@ -213,6 +214,10 @@ def _make_planes(sample: Sample) -> Section:
 def _make_errors(sample: Sample, compared: Sample | None) -> Section:
     shown: list[Shown] = []
     missing = []
+    text: tuple[str, ...] = ()
+    pairs = None if compared is None else compared.pairs
+    if pairs is not None:
+        text = tuple(f"{line[0].upper()}{line[1:]}." for line in advise_on_truth(pairs))
     drawn = figures.errors(sample if compared is None else compared)
     if drawn is None:
         missing.append(
@@ -227,6 +232,7 @@ def _make_errors(sample: Sample, compared: Sample | None) -> Section:
     return Section(
         id="errors",
         title="Errors and their calibration",
+        text=text,
         shown=tuple(shown),
         missing=tuple(missing),
     )

@@ -405,6 +405,17 @@ def _copy(source, path, change):
     return path
 
 
+def test_errors_of_trusted_labels_that_look_too_large_are_said(made, whole, tmp_path):
+    said = "Errors of the trusted labels look overestimated"
+    assert said not in whole
+    truth = xr.open_zarr(made / "survey.zarr", consolidated=False).load().drop_vars("label_true")
+    store.write_dataset(truth.assign(label_err=10 * truth.label_err), tmp_path / "truth.zarr")
+    write_report(
+        made / "catalog.zarr", tmp_path / "r.html", truth=tmp_path / "truth.zarr", progress=False
+    )
+    assert said in (tmp_path / "r.html").read_text()
+
+
 def test_trusted_labels_of_few_stars_in_another_order(made, tmp_path):
     truth = (
         xr.open_zarr(made / "survey.zarr", consolidated=False)

@@ -232,7 +232,11 @@ def test_refinement_is_part_of_training_and_of_its_folds(training_stars, held_ou
     plain = lux.train(some, **options, **sizes)
     refined = lux.train(some, **options, **sizes, refine=10)
     assert not np.allclose(refined["label_value"].map.weights, plain["label_value"].map.weights)
-    ours, _ = errors_of(refined, held_out)
+    ours, catalog = errors_of(refined, held_out)
     before, _ = errors_of(plain, held_out)
     assert (ours**2).mean() <= 1.05 * (before**2).mean()
-    assert (refined["label_value"].floor > 0).all()
+    # its errors are those of stars that refinement has not seen
+    pulls = ours * SPREAD / catalog.label_err.values
+    width = 1.4826 * np.median(np.abs(pulls), 0)
+    assert ((width > 0.7) & (width < 1.25)).all(), width
+    assert refined.held_out != plain.held_out
