@@ -251,7 +251,12 @@ def format_trials(trials: Sequence[Trial], chosen: Trial, step: int = 1) -> str:
                 mark,
             ]
         )
-    notes = [f"{t.recipe.name}: {t.recipe.description}" for t in trials]
+    notes = [
+        "labels: robust scatter, in their units; spectra: chi2 per pixel, were pixels independent",
+        "loss, which decides: mean of ln(1 + (difference / scatter by "
+        f"{trials[0].recipe.name})^2) of the labels",
+    ]
+    notes += [f"{t.recipe.name}: {t.recipe.description}" for t in trials]
     if step > 1:
         notes.append(f"compared on one pixel in {step}; the one chosen is trained on all")
     groups = [1] * (len(head) - 3)

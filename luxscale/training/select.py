@@ -16,7 +16,7 @@ import xarray as xr
 from luxscale.errors import InputError
 from luxscale.progress import Progress
 from luxscale.schema.checks import check_structure, check_unique
-from luxscale.schema.outputs import OutputSpec, Role, is_catalog, pick_outputs
+from luxscale.schema.outputs import OutputSpec, Role, is_catalog, list_partners, pick_outputs
 from luxscale.schema.sampling import draw_stars
 from luxscale.schema.standard import standardize_survey
 from luxscale.schema.variables import STAR
@@ -61,6 +61,8 @@ def read_stars(
     survey = standardize_survey(survey)
     check_structure(survey, where, outputs)
     specs = pick_outputs(survey, outputs, where)
+    if outputs is None:
+        report_not_modelled(survey, specs, shown)
     labels = [s for s in specs if s.role is Role.LABELS]
     left_out: dict[str, int] = {}
     is_labelled = None
@@ -187,6 +189,17 @@ def find_labelled(
         "stars_without_labels": int((~known).sum()),
         "labels_without_errors": without_errors,
     }
+
+
+def report_not_modelled(survey: xr.Dataset, outputs: Sequence[OutputSpec], shown: Progress) -> None:
+    """Say what one may take for an output that is none: labels that are not there, no errors."""
+    dims = {output.dim for output in outputs}
+    for name, array in survey.data_vars.items():
+        if array.ndim == 2 and array.dims[0] == STAR and array.dims[1] not in dims:
+            errors = " or ".join(dict.fromkeys(list_partners(str(name))))
+            shown.say(f"{name!r} {array.dims} is not modelled, for there are no errors {errors}")
+    if not any(output.role is Role.LABELS for output in outputs):
+        shown.say("the survey has no labels, and the model will give none")
 
 
 def report_left_out(known: np.ndarray, without_errors: int, shown: Progress) -> None:

@@ -94,7 +94,9 @@ def test_the_table_says_what_was_chosen():
     assert head.split() == ["recipe", "loss", "teff", "spectra", "seconds"]
     assert linear.split() == ["linear", "1.500", "50", "1", "2"]
     assert curved.split()[-1] == "chosen"
-    assert notes[0] == "linear: linear, 3 latents, independent noise"
+    assert notes[0].startswith("labels: robust scatter, in their units; spectra: chi2 per pixel")
+    assert notes[1].startswith("loss, which decides: ") and "scatter by linear" in notes[1]
+    assert notes[2] == "linear: linear, 3 latents, independent noise"
     *table, said = recipes.format_trials(trials, trials[1], step=5).splitlines()
     assert table == [head, linear, curved, *notes]
     assert said == "compared on one pixel in 5; the one chosen is trained on all"

@@ -687,6 +687,20 @@ def test_progress_goes_to_standard_error(training, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_what_is_not_modelled_is_said(training, capsys):
+    magnitudes = xr.DataArray(np.ones((500, 2)), dims=("star", "band"))
+    some = training.assign(mag=magnitudes).assign_coords(band=["g", "r"])
+    lux.train(some.drop_vars(["label_value", "label_err"]), P, folds=1, iterations=1)
+    said = capsys.readouterr().err
+    assert (
+        "'mag' ('star', 'band') is not modelled, for there are no errors mag_ivar or mag_e" in said
+    )
+    assert "the survey has no labels, and the model will give none" in said
+    lux.train(training, P, folds=1, iterations=1)
+    said = capsys.readouterr().err
+    assert "not modelled" not in said and "no labels" not in said
+
+
 def test_more_folds_than_stars_are_refused(small_survey):
     with pytest.raises(InputError, match=r"folds=1000 is more than its 300 training stars"):
         fit(small_survey, folds=1000)
