@@ -9,6 +9,10 @@ from typing import Any
 #: ``ivar`` that holds errors, or is in another unit than the flux, shows so.
 _LEAST_SNR, _MOST_HUGE = 3.0, 0.1
 
+#: Wavelengths of spectra of stars that end below, or begin above, are worth a look: nm may be given
+#: as Angstrom, or the other way round.
+_LEAST_ANGSTROM, _MOST_NM = 1500.0, 2500.0
+
 
 def find_doubts(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each thing that looks like a mistake.
@@ -16,7 +20,7 @@ def find_doubts(facts: Mapping[str, Any]) -> Iterator[str]:
     Parameters
     ----------
     facts : mapping
-        With ``snr`` and ``ingest`` where they are known, as
+        With ``snr``, ``ingest`` and ``outputs`` where they are known, as
         `luxscale.info.survey.describe_survey` returns them.
     """
     median = facts.get("snr", {}).get("median")
@@ -25,6 +29,15 @@ def find_doubts(facts: Mapping[str, Any]) -> Iterator[str]:
             f"the median S/N is {median:.2g}: if spectra are not that faint, check that ivar is "
             "1 / error**2, in the unit of the flux"
         )
+    for name, output in facts.get("outputs", {}).items():
+        unit = output.get("units")
+        is_short = unit == "Angstrom" and output["greatest"] < _LEAST_ANGSTROM
+        is_long = unit == "nm" and output["least"] > _MOST_NM
+        if is_short or is_long:
+            yield (
+                f"{name} is from {output['least']:g} to {output['greatest']:g} {unit}: check the "
+                f"unit, which may be {'nm' if is_short else 'Angstrom'} (of arrays --option units=)"
+            )
     huge = facts.get("ingest", {}).get("masked", {}).get("reasons", {}).get("huge error", 0.0)
     if huge > _MOST_HUGE:
         yield (

@@ -16,3 +16,15 @@ def test_ivar_that_may_be_errors():
     assert low.startswith("the median S/N is 0.21: ")
     assert huge.startswith("34% of the pixels have huge errors and are masked: ")
     assert "1 / error**2" in low and "1 / error**2" in huge
+
+
+@pytest.mark.parametrize(
+    ("least", "greatest", "unit", "other"),
+    [(336, 1020, "Angstrom", "nm"), (15100, 17000, "nm", "Angstrom")],
+)
+def test_wavelengths_in_another_unit_than_stated(least, greatest, unit, other):
+    grid = {"least": least, "greatest": greatest}
+    (said,) = find_doubts({"outputs": {"flux": {**grid, "units": unit}, "label_value": {}}})
+    assert said.startswith(f"flux is from {least} to {greatest} {unit}: ")
+    assert f"may be {other}" in said
+    assert not list(find_doubts({"outputs": {"flux": {**grid, "units": other}}}))
