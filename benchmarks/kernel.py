@@ -168,11 +168,12 @@ def _run_part(designs, data, targets, prior, part, covariance):
     if part == "copy":
         return given.value[:, 0] + given.ivar[:, 0]
     weighed = weigh_outputs(designs, data)
-    (w,), (r,) = kept = jax.lax.optimization_barrier((weighed.weights, weighed.residuals))
-    counts = kept[0][0][:, 0] + kept[1][0][:, 0] + weighed.wrong + weighed.n_values
+    (w,), (r,) = weighed.weights, weighed.residuals
+    w, weighted = jax.lax.optimization_barrier((w, w * r))
+    counts = w[:, 0] + weighted[:, 0] + weighed.wrong + weighed.n_values
     if part == "weights":
         return counts
-    h, rhs = design.approximate_equations(w, r)
+    h, rhs = design.approximate_equations(w, weighted)
     if part == "products":
         return counts, h, rhs
     root = linalg.invert_root(linalg.unpack(h, rhs.shape[1]) + prior.hessian())

@@ -125,9 +125,10 @@ def weigh_data(design: Any, data: Data) -> tuple[Any, Any, Any, Any]:
     """
     ivar, residual, good = _check(design, data)
     weight = design.noise.weigh(ivar * design.ivar_unit)
-    weight = jnp.where(good, weight, 0)
+    # the sign of zero marks what is wrong, so that one pass over weights alone counts both
+    weight = jnp.where(good, abs(weight), -0.0)
     residual = jnp.where(weight > 0, residual, 0)
-    wrong, n_values = _count_both(~good, weight > 0)
+    wrong, n_values = _count_both(jnp.signbit(weight), weight > 0)
     return weight, residual, wrong, n_values
 
 

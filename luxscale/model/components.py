@@ -12,7 +12,8 @@ even or far greater at either end of the spectrum, few sums are nearly all of th
 
 How weights vary is taken from the model alone, so that what is inferred of a star depends on that
 star and the model: levels of noise far below to far above the scatter, a smooth change along the
-spectrum, a change with the flux, and pixels that vary on their own, as bad ones do.
+spectrum, a change with the flux as that of photons counted, and pixels that vary on their own, as
+bad ones do.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ import numpy as np
 
 from luxscale.model import linalg
 
-#: Components that are kept for each latent. With twice as many, what a step leaves is half of it,
-#: and sums take as long as another step.
-PER_LATENT = 3
+#: Components that are kept: so many, and more for each latent. With twice as many, what a step
+#: leaves is half of it, and sums take as long as another step.
+_KEPT, _KEPT_PER_LATENT = 72, 1.5
+
+#: Products of two latents, for each latent, below which it takes longer to do without them.
+_LEAST_PRODUCTS = 12
 
 #: Products of a star below which it takes longer to do without them.
 _LEAST_WORK = 4_000_000
@@ -43,11 +47,9 @@ _LEVELS = 10.0 ** (0.5 * np.arange(-1, 4))
 _TILTS = (-1.5, 0.0, 1.5)
 
 #: Typical change of weights along the spectrum, by polynomials of so many degrees (divided by the
-#: degree); with each of so many leading latents; of one pixel on its own. Results hardly depend on
-#: them.
+#: degree), and of one pixel on its own. Results hardly depend on them.
 _SMOOTH, _DEGREES = 0.5, 16
-_FLUX, _LATENTS = 0.2, 4
-_OWN = 0.4
+_OWN = 0.1
 
 #: How much more the directions of labels count than others.
 _EMPHASIS = 1.5
@@ -85,13 +87,14 @@ def is_worthwhile(n_features: int, latent_dim: int, n_labels: int) -> bool:
     than other directions: their errors would not be right to 1% often enough.
     """
     products = latent_dim * (latent_dim + 1) // 2
-    many = products >= 4 * PER_LATENT * latent_dim and n_features * products >= _LEAST_WORK
+    many = products >= _LEAST_PRODUCTS * latent_dim and n_features * products >= _LEAST_WORK
     return many and 2 * n_labels <= latent_dim and jax.default_backend() == "cpu"
 
 
 def find_components(
     weights: np.ndarray,
     packed: np.ndarray,
+    offset: np.ndarray,
     scatter: np.ndarray,
     ivar_unit: np.ndarray,
     labels: np.ndarray,
@@ -103,6 +106,8 @@ def find_components(
     weights : array, (feature, latent)
     packed : array, (K, feature)
         Products of their columns.
+    offset : array, (feature,)
+        Mean values.
     scatter : array, (feature,)
     ivar_unit : array, (feature,)
         What inverse variances are multiplied by to be in units of the weights; 0 for features that
@@ -111,18 +116,23 @@ def find_components(
         Directions that count for more.
     """
     profiles = _list_profiles(weights, scatter, ivar_unit)
-    variation = _guess_variation(weights, profiles)
+    variation = _guess_variation(weights, offset, profiles)
     latent_dim = weights.shape[1]
     root = _find_root(_find_covariance(packed, profiles[len(profiles) // 2]), labels)
     tilted = [_list_profiles(weights, scatter, ivar_unit, tilt) for tilt in _TILTS]
     of_labels = _list_label_sums(weights, packed, np.concatenate(tilted), labels)
     of_labels = _make_independent(of_labels, variation)[:, : _FOR_LABELS * latent_dim]
     leading = _find_leading(packed, variation, root)
-    sums = np.concatenate([of_labels, leading], 1)[:, : PER_LATENT * latent_dim]
+    sums = np.concatenate([of_labels, leading], 1)[:, : _count_kept(latent_dim)]
     # fewer where a latent does nothing
     sums = _make_independent(sums, variation)
     matrices = (packed @ variation.apply(sums).astype(np.float32)).T
     return Components(sums.astype(np.float32), matrices)
+
+
+def _count_kept(latent_dim: int) -> int:
+    """Return the number of components that are kept."""
+    return _KEPT + int(_KEPT_PER_LATENT * latent_dim)
 
 
 def _list_profiles(
@@ -141,14 +151,16 @@ def _list_profiles(
     return np.asarray(unit / (noise + variance), np.float32)
 
 
-def _guess_variation(weights: np.ndarray, profiles: np.ndarray) -> _Variation:
+def _guess_variation(weights: np.ndarray, offset: np.ndarray, profiles: np.ndarray) -> _Variation:
     """Return how weights vary about profiles of which each star has one, times a level."""
     n = len(weights)
     place = np.linspace(-1, 1, n)
     smooth = np.polynomial.chebyshev.chebvander(place, _DEGREES).T
     smooth[1:] *= _SMOOTH / np.arange(1, _DEGREES + 1)[:, None]
-    size = np.sqrt(np.mean(np.sum(weights.astype(float) ** 2, 1))) or 1.0
-    flux = _FLUX * weights[:, :_LATENTS].T / size
+    # the variance of counted photons changes as their number: values beside their mean
+    spread = np.sqrt(np.sum(weights.astype(float) ** 2, 1))
+    level = np.maximum(offset, spread)
+    flux = (weights / np.where(level > 0, level, 1)[:, None]).T
     changes = np.concatenate([smooth, flux])
     # each level counts alike
     levels = profiles / np.linalg.norm(profiles, axis=1, keepdims=True).clip(1e-30)
@@ -223,7 +235,7 @@ def _find_leading(packed: np.ndarray, variation: _Variation, root: np.ndarray) -
         across = variation.apply(find_sums(directions)).astype(np.float32)
         return change((packed @ across).astype(float), transpose=True) * twice
 
-    wanted = PER_LATENT * p
+    wanted = _count_kept(p)
     count = min(wanted + _MORE, len(i))
     directions = np.random.default_rng(0).standard_normal((len(i), count))
     for _ in range(_ROUNDS):

@@ -107,6 +107,7 @@ def add_components(design: Design, heads: Sequence[Head]) -> Design:
     components = find_components(
         np.asarray(design.weights),
         np.asarray(design.packed),
+        offset=np.asarray(design.offset, float),
         scatter=np.asarray(design.noise.scatter),
         ivar_unit=np.asarray(design.ivar_unit),
         labels=labels,

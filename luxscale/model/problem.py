@@ -71,12 +71,19 @@ class Design:
             components=None,
         )
 
-    def approximate_equations(self, w: Any, r: Any) -> tuple[Any, Any]:
-        """Return X^T diag(w) X, packed and approximate, and X^T diag(w) r: (star, K), (star, P)."""
+    def approximate_equations(self, w: Any, weighted: Any) -> tuple[Any, Any]:
+        """Return X^T diag(w) X, packed and approximate, and X^T w r: (star, K), (star, P).
+
+        Parameters
+        ----------
+        w, weighted : array, (star, feature)
+            Weights, and weights times residuals.
+        """
+        right = linalg.dot(weighted, self.weights)
         if self.components is None:
-            return linalg.normal_equations(w, r, self.weights, self.packed)
+            return linalg.dot(w, self.packed.T), right
         sums = linalg.dot(w, self.components.sums)
-        return linalg.dot(sums, self.components.matrices), linalg.dot(w * r, self.weights)
+        return linalg.dot(sums, self.components.matrices), right
 
     @property
     def n_used(self) -> int:

@@ -7,7 +7,6 @@ from the residuals of the spectrum, at every step.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model import linalg
-from luxscale.model.blocks import Weighed
 from luxscale.model.priors import GaussianPrior
 
 #: How far from the solution a label may be, in units of its error. All latents together may be ten
@@ -36,19 +34,25 @@ FEW = 16
 #: below the others, as long as H_0 is near.
 MOST_OFF, _MOST_OFF_TOGETHER = 0.011, 0.006
 
-#: Times the root mean square over all labels, what a label may be off by after one more step.
-_CLEARLY = 7
+#: Times the root mean square over all labels, what a label may be off by after one more step: the
+#: first, which is not conjugate to one before, and later ones.
+_CLEARLY_FIRST, _CLEARLY = 7, 4
+
+#: What is added to weights, which may be 0, before one divides by them.
+_NEXT_TO_NOTHING = 1e-36
 
 
 class System(NamedTuple):
     """Equations of a block of stars, and an approximate solution of them.
 
-    inverse is R, with R^T R = H_0^-1: (star, latent, latent); slopes (latent, label), of labels
-    whose errors are error (star, label).
+    weights and weighted residuals of each output: (star, feature); inverse is R, with
+    R^T R = H_0^-1: (star, latent, latent); slopes (latent, label), of labels whose errors are error
+    (star, label).
     """
 
     designs: tuple[Any, ...]
-    weighed: Weighed
+    weights: tuple[Any, ...]
+    weighted: tuple[Any, ...]
     prior: GaussianPrior
     inverse: Any
     slopes: Any
@@ -62,34 +66,37 @@ class System(NamedTuple):
 
     def measure(self, z: Any) -> Any:
         """Return what latents leave of the equations of the data: (star, latent)."""
-        return sum(
-            linalg.dot(w * (r - linalg.dot(z, d.weights.T)), d.weights) for d, w, r in self.outputs
-        )
+        left = self._find_left(z)
+        return sum(linalg.dot(x, d.weights) for x, d in zip(left, self.designs, strict=True))
 
     def measure_chi2(self, z: Any) -> Any:
         """Return chi-square of latents: (star,)."""
-        return sum(d.noise.chi2(w, r - linalg.dot(z, d.weights.T)) for d, w, r in self.outputs)
+        left = self._find_left(z)
+        # a weighted residual is 0 where its weight is
+        return sum(
+            jnp.sum(x * x / (w + _NEXT_TO_NOTHING), 1)
+            for x, w in zip(left, self.weights, strict=True)
+        )
 
-    @property
-    def outputs(self) -> Iterator[tuple[Any, Any, Any]]:
-        """Design, weights and residuals of each output."""
-        return zip(self.designs, self.weighed.weights, self.weighed.residuals, strict=True)
+    def _find_left(self, z: Any) -> list[Any]:
+        """Return what latents leave of the weighted residuals: (star, feature) of each output."""
+        outputs = zip(self.designs, self.weights, self.weighted, strict=True)
+        return [weighted - w * linalg.dot(z, d.weights.T) for d, w, weighted in outputs]
 
 
 class Step(NamedTuple):
     """Where the refinement of a block of stars is: (star, ...).
 
     number, of steps; z, with its chi2, and what it leaves of the equations of the data (pull);
-    change, what H_0 makes of that, and its size; direction, where to go next; left, the most that a
-    step left of the size before; off, the sums over steps of the squares that `MOST_OFF` limits;
-    active, whether to go on; good, whether z + change is the solution.
+    size, of what H_0 makes of that; direction, where to go next; left, the most that a step left of
+    the size before; off, the sums over steps of the squares that `MOST_OFF` limits; active, whether
+    to go on; good, whether z + direction is the solution.
     """
 
     number: Any
     z: Any
     chi2: Any
     pull: Any
-    change: Any
     size: Any
     direction: Any
     left: Any
@@ -104,7 +111,7 @@ def refine(system: System, rhs: Any) -> Step:
     zero, no = jnp.zeros_like(size), jnp.zeros(size.shape, bool)
     nowhere = jnp.zeros_like(z)
     off = jnp.zeros_like(system.error)
-    start = Step(zero, nowhere, zero, rhs, z, size, z, zero, off, ~no, no)
+    start = Step(zero, nowhere, zero, rhs, size, z, zero, off, ~no, no)
     first = _take_step(system, start, system.measure_chi2(z))
     most = _go_on(system, first, least=FEW)
     # the last of a block would make all of it wait
@@ -130,8 +137,12 @@ def _finish_few(system: System, now: Step) -> Step:
     def take(array: Any) -> Any:
         return array.at[rows].get(mode="clip")
 
-    weighed = jax.tree.map(take, system.weighed)
-    few = system._replace(weighed=weighed, inverse=take(system.inverse), error=take(system.error))
+    few = system._replace(
+        weights=jax.tree.map(take, system.weights),
+        weighted=jax.tree.map(take, system.weighted),
+        inverse=take(system.inverse),
+        error=take(system.error),
+    )
     step = jax.tree.map(take, now)
     step = _go_on(few, step._replace(active=step.active & (rows < n)), least=0)
     found: Step = jax.tree.map(lambda whole, part: whole.at[rows].set(part, mode="drop"), now, step)
@@ -162,14 +173,14 @@ def _take_step(system: System, now: Step, chi2: Any = None) -> Step:
     # false of NaN
     hopeful = (left < _MOST_LEFT) & close
     typical = jnp.maximum(jnp.sqrt(mean), left / (2 * np.sqrt(z.shape[1])))
-    near = (_CLEARLY * typical * size < TOLERANCE) & (left * size < 10 * TOLERANCE)
+    clearly = _CLEARLY_FIRST if is_first else _CLEARLY
+    near = (clearly * typical * size < TOLERANCE) & (left * size < 10 * TOLERANCE)
     conjugate = 0 if is_first else (ratio**2)[:, None] * now.direction
     found = Step(
         number=number,
         z=z,
         chi2=chi2,
         pull=pull,
-        change=change,
         size=size,
         direction=change + conjugate,
         left=left,
