@@ -27,9 +27,15 @@ _MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
 }
 
-
 #: The same as numbers of glibc's `mallopt`, which takes no more than an int.
 _MALLOPT = {-8: 1, -4: 0, -1: 2**31 - 1}
+
+#: Dask's settings for workers: how often one notes what its task is at, for the dashboard, and how
+#: busy its own loop is. With Dask's own, every 10 and 20 ms, that takes 4% of the time.
+DASK_SETTINGS = {
+    "distributed.worker.profile.interval": "100ms",
+    "distributed.admin.tick.interval": "500ms",
+}
 
 
 def keep_freed_memory() -> None:
@@ -67,7 +73,8 @@ def worker_environment(threads: int) -> dict[str, str]:
     '1'
     """
     limits = dict.fromkeys((*XLA_THREADS, *_OTHER_THREADS), str(threads))
-    return {**limits, **_MALLOC, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    dask = {f"DASK_{name.upper().replace('.', '__')}": v for name, v in DASK_SETTINGS.items()}
+    return {**limits, **_MALLOC, **dask, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 @contextlib.contextmanager

@@ -14,7 +14,13 @@ import dask
 from distributed import Client, LocalCluster, Worker
 from distributed.system import MEMORY_LIMIT
 
-from luxscale.cluster.environment import cpu_count, environment, gpus, worker_environment
+from luxscale.cluster.environment import (
+    DASK_SETTINGS,
+    cpu_count,
+    environment,
+    gpus,
+    worker_environment,
+)
 from luxscale.errors import RunError
 
 #: A worker that restarts is waited for however slow the machine, one that gives no sign of life for
@@ -26,6 +32,7 @@ _SETTINGS = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
+    **DASK_SETTINGS,
 }
 
 #: What the resource tracker does not say.

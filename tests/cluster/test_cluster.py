@@ -10,6 +10,7 @@ import urllib.request
 from types import SimpleNamespace
 
 import click
+import dask
 import pytest
 from click.testing import CliRunner
 from distributed import Nanny, Scheduler
@@ -17,6 +18,7 @@ from distributed import Nanny, Scheduler
 from luxscale.cli import clusters
 from luxscale.cli.clusters import Cluster, cluster_options
 from luxscale.cluster import environment, gpus, local, local_cluster, worker_environment
+from luxscale.cluster.environment import DASK_SETTINGS
 from luxscale.errors import RunError
 
 ASKED = (
@@ -30,6 +32,10 @@ ASKED = (
 
 def variables():
     return {name: os.environ.get(name) for name in ASKED}
+
+
+def read_settings():
+    return {name: dask.config.get(name) for name in DASK_SETTINGS}
 
 
 @pytest.fixture
@@ -84,12 +90,24 @@ def test_importing_luxscale_opens_no_device():
     assert done.stdout == "none\n", done.stderr
 
 
+def test_a_process_has_the_settings_of_dask_by_its_environment():
+    names = list(DASK_SETTINGS)
+    script = f"import dask, distributed; print({{n: dask.config.get(n) for n in {names}}})"
+    env = {**os.environ, **worker_environment(1)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{DASK_SETTINGS}\n"
+    assert read_settings() != DASK_SETTINGS  # they are not Dask's own
+
+
 @pytest.mark.slow
 def test_one_worker_a_gpu(two_gpus):
     before = variables()
     with local_cluster() as client:
         found = list(client.run(variables).values())
+        settings = client.run(read_settings).values()
     assert variables() == before
+    assert list(settings) == [DASK_SETTINGS] * 2
     assert sorted(v.pop("CUDA_VISIBLE_DEVICES") for v in found) == ["0", "1"]
     expected = worker_environment(max(1, local.cpu_count() // 2))
     assert found == [{k: expected[k] for k in ASKED[:-1]}] * 2
