@@ -279,8 +279,14 @@ def require_catalog(catalog: xr.Dataset, where: str) -> None:
     Raises
     ------
     InputError
-        Names the first variable of the contract that is missing or of another kind.
+        Names what it is, or the first variable of the contract that is missing or of another kind.
     """
+    said = str(catalog.attrs.get("format", ""))
+    # a catalogue that `luxscale.infer` returned may have been written as a survey
+    if said.startswith("luxscale-") and said != "luxscale-catalog" and not is_catalog(catalog):
+        raise InputError(
+            f"{where}: {describe_kind(said)}, not a catalogue; give one of luxscale.label_survey"
+        )
     for variable in CATALOG:
         if variable.name in catalog.variables:
             problem = variable.problem(catalog[variable.name])
@@ -288,15 +294,9 @@ def require_catalog(catalog: xr.Dataset, where: str) -> None:
                 raise InputError(f"{where}: {variable.name!r} {problem}")
         elif variable.required:
             raise InputError(
-                f"{where}: {_describe_other(catalog)}no variable {variable.name!r} "
-                f"({variable.doc}); give a catalogue made by luxscale.label_survey"
+                f"{where}: no variable {variable.name!r} ({variable.doc}); give a catalogue made "
+                "by luxscale.label_survey"
             )
-
-
-def _describe_other(dataset: xr.Dataset) -> str:
-    """Return what a dataset that is no catalogue says that it is; empty if nothing."""
-    said = str(dataset.attrs.get("format", ""))
-    return f"it is {describe_kind(said)}, with " if said.startswith("luxscale-") else ""
 
 
 def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:

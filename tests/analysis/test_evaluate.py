@@ -281,6 +281,9 @@ def test_check_catalog_refuses_others():
         check_catalog(draw(3)[0], "c.zarr")
     with pytest.raises(InputError, match=r"c\.zarr: 'flags' has dtype float64"):
         check_catalog(catalogue().assign(flags=("star", np.zeros(6))), "c.zarr")
+    folds = draw(3)[0].expand_dims(latent_dim=[4]).assign_attrs(format="luxscale-crossval")
+    with pytest.raises(InputError, match=r"c\.zarr: a cross-validation, not a catalogue; give"):
+        check_catalog(folds, "c.zarr")
 
 
 def test_a_catalogue_is_not_the_truth():
