@@ -27,7 +27,7 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 from luxscale.model import linalg
-from luxscale.model.features import PolynomialFeatures
+from luxscale.model.features import Features, PolynomialFeatures
 from luxscale.model.gauss_newton import search
 from luxscale.model.observation import Equations, Observation
 
@@ -65,8 +65,26 @@ class Projected(NamedTuple):
         free = jnp.zeros((*v.shape, q), v.dtype)
         return search([self.equations], v, free, v, damping, steps, bent=bent)
 
+    def find_covariance(self, v: Any) -> Any:
+        """Return H^-1, H = J^T M J + S^-1, J the slope at latents that begin with v.
+
+        With D = d psi / dv and (D^T C D)^-1 = R^T R it is Q^T Q, Q = ((R, -R D^T Y^T L^-1),
+        (0, L^-1)).
+        """
+        psi = self.equations.features
+        terms, u = self.slopes.shape[2], self.root.shape[1]
+        eye = jnp.broadcast_to(jnp.eye(u, dtype=v.dtype), self.root.shape)
+        inverse = solve_triangular(self.root, eye, lower=True)
+        left, _ = self.equations.linearise(v)
+        root = linalg.invert_root(left)
+        bends = psi.slopes(v, jnp.eye(terms, dtype=v.dtype))
+        across = linalg.dot(linalg.dot(bends, self.slopes.swapaxes(1, 2)), inverse)
+        above = jnp.concatenate([root, -linalg.dot(root, across)], 2)
+        below = jnp.pad(inverse, ((0, 0), (0, 0), (v.shape[1], 0)))
+        return linalg.square(jnp.concatenate([above, below], 1))
+
     def measure_log_det(self, v: Any) -> Any:
-        """Return ln |J^T M J + S^-1|, J the slope at latents that begin with v: (star,)."""
+        """Return ln |H|, J the slope at latents that begin with v: (star,)."""
         left, _ = self.equations.linearise(v)
         return _measure_log_det(self.root) + _measure_log_det(jnp.linalg.cholesky(left))
 
@@ -74,8 +92,12 @@ class Projected(NamedTuple):
 def is_separable(observations: Sequence[Observation]) -> bool:
     """Return whether most latents are linear, in one output whose features are summed."""
     one, *others = (o.equations for o in observations)
-    features = one.features
-    if others or one.precision.ndim != 3 or not isinstance(features, PolynomialFeatures):
+    return not others and one.precision.ndim == 3 and is_mostly_linear(one.features)
+
+
+def is_mostly_linear(features: Features) -> bool:
+    """Return whether most latents enter linearly, and some do not."""
+    if not isinstance(features, PolynomialFeatures):
         return False
     return 0 < _LEAST * features.quadratic <= features.latent_dim
 
@@ -88,6 +110,32 @@ def prepare(observation: Observation, z: Any) -> Observation:
     gram = linalg.dot(weights.T, linalg.dot(one.precision, weights))
     equations = dataclasses.replace(one, gram=gram)
     return dataclasses.replace(observation, equations=equations).anchor_at(z)
+
+
+def add_up(equations: Sequence[Equations]) -> Equations:
+    """Return the equations of several outputs as those of their terms, which `project` takes.
+
+    In float64: the terms of a map are less well conditioned than the values that they sum.
+    """
+    features: Any = equations[0].features
+    precision, pull = (sum(parts) for parts in zip(*map(_sum_by_term, equations), strict=True))
+    order = _order_terms(features)
+    return Equations(
+        precision=precision,
+        pull=pull,
+        weights=jnp.eye(features.n_terms, dtype=pull.dtype),
+        features=features,
+        gram=precision[:, order[:, None], order],
+    )
+
+
+def _sum_by_term(one: Equations) -> tuple[Any, Any]:
+    """Return B^T M B and B^T b: (star, term, term) and (star, term)."""
+    if one.precision.ndim == 2:
+        weighted = one.precision[..., None] * one.weights
+    else:
+        weighted = linalg.dot(one.precision, one.weights)
+    return linalg.dot(one.weights.T, weighted), linalg.dot(one.pull, one.weights)
 
 
 def project(one: Equations, mean: Any, precision: Any, z: Any) -> Projected:

@@ -78,3 +78,31 @@ def find_directions(sample: Any, latent_dim: int, count: int) -> Directions:
 def approximate(products: Any, directions: Directions) -> Components:
     """Return the sums, and what to make of them, of products (feature, K) of each feature."""
     return Components(linalg.dot(products, directions.taken), directions.made)
+
+
+def approximate_covariances(cov: Any, latent_dim: int, stars: Any, count: int) -> Components:
+    """Return the leading directions of latents' covariances, and what stars have of each.
+
+    Parameters
+    ----------
+    cov : array, (star, K)
+        Packed.
+    latent_dim : int
+        P.
+    stars : array, (star,)
+        1 for stars that count, 0 for others.
+    count : int
+        Number of directions.
+    """
+    present = np.flatnonzero(stars)
+    rows = present[pick_rows(present.size, count)]
+    return approximate(cov, find_directions(np.asarray(cov)[rows], latent_dim, count))
+
+
+def find_variance(covariance: Components, weights: Any) -> Any:
+    """Return w_d^T C_n w_d, nearly: (star, feature)."""
+    i, j, _ = linalg.packed_index(weights.shape[1])
+    # off-diagonal elements are packed once
+    times = np.where(i == j, 1, 2).astype(np.float32)
+    products = linalg.pack(weights) * times
+    return linalg.dot(covariance.sums, linalg.dot(covariance.matrices, products.T))

@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model import gauss_newton, posterior
+from luxscale.model import gauss_newton, posterior, separable
 from luxscale.model.jit import compile_program, use_float64, use_one_blas_thread
 from luxscale.model.observation import Equations
 from luxscale.training import mixture
@@ -106,6 +106,10 @@ def _maximise_posterior(
 ) -> tuple[Any, Any]:
     """Return the maximum of each star's posterior, and the covariance there."""
     damping = jnp.full(len(z), gauss_newton.FIRST_DAMPING, z.dtype)
+    if separable.is_mostly_linear(equations[0].features):
+        projected = separable.project(separable.add_up(equations), mean, precision, z)
+        v, _ = projected.search(damping, steps, bent=False)
+        return projected.complete(v), projected.find_covariance(v)
     z, _ = gauss_newton.search(equations, mean, precision, z, damping, steps)
     hessian, _ = gauss_newton.linearise(equations, mean, precision, z)
     covariance, _ = posterior.invert(hessian)

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model import linalg
+from luxscale.model.components import Components
 from luxscale.model.jit import compile_program
 from luxscale.model.noise import DiagonalNoise
+from luxscale.training.approximation import find_variance
 from luxscale.training.data import LEAST_SCATTER, Arrays, Fit
 from luxscale.training.latents import Latents
 from luxscale.training.statistics import Moments, Statistics, compute_moments, expect, maximise
@@ -36,6 +38,7 @@ def regress_weights(
     tile: int = TILE,
     scatter_steps: int = 0,
     ridge: float = RIDGE,
+    covariance: Components | None = None,
 ) -> Arrays:
     """Solve for scatter, then weights and offset, at fixed latents (a-, b- and s-step; M-step).
 
@@ -51,6 +54,8 @@ def regress_weights(
         Fisher-scoring steps for the scatter; 0 keeps it.
     ridge : float
         Strength of that shrinking, in stars of average weight.
+    covariance : Components, optional
+        Directions of the latents' covariances by which the scatter knows them, faster.
     """
     moments = compute_moments(latents)
     out = output._replace(
@@ -65,6 +70,7 @@ def regress_weights(
             moments,
             stars,
             i,
+            covariance,
             tile=tile,
             scatter_steps=scatter_steps,
         )
@@ -82,6 +88,7 @@ def expect_tile(
     moments: Moments,
     stars: Any,
     i: Any,
+    covariance: Components | None = None,
     *,
     tile: int,
     scatter_steps: int,
@@ -91,16 +98,19 @@ def expect_tile(
     ivar = part.ivar * stars[:, None]
     noise = part.noise
     if scatter_steps:
-        noise = noise.fit(find_squares(part, latents), ivar, scatter_steps, LEAST_SCATTER)
+        squares = find_squares(part, latents, covariance)
+        noise = noise.fit(squares, ivar, scatter_steps, LEAST_SCATTER)
     statistics = expect(part.values, noise.weigh(ivar), moments)
     return statistics, noise.scatter
 
 
-def find_squares(output: Arrays, latents: Latents) -> Any:
+def find_squares(output: Arrays, latents: Latents, covariance: Components | None = None) -> Any:
     """Return E[(y - model)^2], with what the latents' own uncertainty adds: (star, feature)."""
     predicted = linalg.dot(latents.mean, output.weights.T)
     square = (output.values - output.offset - predicted) ** 2
-    if latents.has_covariance:
+    if covariance is not None:
+        square += find_variance(covariance, output.weights)
+    elif latents.has_covariance:
         square += linalg.quadratic_form(latents.cov, output.weights)
     return square
 

@@ -18,7 +18,13 @@ from luxscale.model import linalg
 from luxscale.model.components import Components, is_worthwhile
 from luxscale.model.jit import compile_program
 from luxscale.model.noise import DiagonalNoise
-from luxscale.training.approximation import approximate, find_directions, pick_rows
+from luxscale.training.approximation import (
+    approximate,
+    approximate_covariances,
+    find_directions,
+    find_variance,
+    pick_rows,
+)
 from luxscale.training.conjugate import multiply, solve_near
 from luxscale.training.data import LEAST_SCATTER, Arrays
 from luxscale.training.latents import Latents
@@ -111,9 +117,8 @@ def _approximate_moments(output: Arrays, latents: Latents, moments: Any, stars: 
     if not latents.has_covariance:
         return _Sums(moments.first, second, None)
     # these are summed star by star for the scatter, too
-    rows = pick_rows(int(np.sum(stars)), latent_dim)
-    directions = find_directions(np.asarray(latents.cov)[rows], latent_dim, latent_dim)
-    return _Sums(moments.first, second, approximate(latents.cov, directions))
+    covariance = approximate_covariances(latents.cov, latent_dim, stars, latent_dim)
+    return _Sums(moments.first, second, covariance)
 
 
 @compile_program()
@@ -144,7 +149,7 @@ def _solve_tile(
     if scatter_steps:
         square = left**2
         if sums.covariance is not None:
-            square += _find_variance(sums.covariance, weights)
+            square += find_variance(sums.covariance, weights)
         noise = noise.fit(square, ivar, scatter_steps, LEAST_SCATTER)
     w = noise.weigh(ivar)
     p = weights.shape[1]
@@ -176,12 +181,3 @@ def _sum_stars(of_stars: Any, of_both: Any) -> Any:
     # turned once they are summed: a product that is to be turned itself takes twice as long
     sums = jax.lax.optimization_barrier(linalg.dot(of_stars.T, of_both))
     return sums.T
-
-
-def _find_variance(covariance: Components, weights: Any) -> Any:
-    """Return w_d^T C_n w_d, nearly: (star, feature)."""
-    i, j, _ = linalg.packed_index(weights.shape[1])
-    # off-diagonal elements are packed once
-    times = np.where(i == j, 1, 2).astype(np.float32)
-    products = linalg.pack(weights) * times
-    return linalg.dot(covariance.sums, linalg.dot(covariance.matrices, products.T))

@@ -5,7 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from luxscale.model import components
 from luxscale.model.features import PolynomialFeatures, find_moments
+from luxscale.training import approximation
+from luxscale.training import pixels as pixels_module
 from luxscale.training.data import BLOCK, Arrays
 from luxscale.training.evidence import sum_squares
 from luxscale.training.pixels import Pixels
@@ -58,6 +61,36 @@ def test_weights_are_those_of_float64_and_scatter_is_found():
         ridge[0, 0] *= 1e-6
         expected = np.linalg.solve(normal + ridge, f.T @ (w[:, i] * pixels.arrays.values[rows, i]))
         np.testing.assert_allclose(weights, expected, atol=2e-5)
+
+
+def test_few_directions_of_covariances_give_the_same_scatter(monkeypatch):
+    rng = np.random.default_rng(4)
+    n, d, features = 4 * BLOCK, 40, PolynomialFeatures(24, 2)
+    z, truth = rng.standard_normal((n, 24)), rng.standard_normal((d, features.n_terms))
+    level = rng.uniform(0.05, 0.5, (n, 1))
+    values = features(z) @ truth.T + np.hypot(level, SCATTER) * rng.standard_normal((n, d))
+    ivar = np.tile(level**-2, (1, d)).astype("f4")
+    # as a posterior has them: wider where noise is
+    half = rng.standard_normal((24, 24))
+    covariance = np.linalg.inv((half @ half.T + np.eye(24)) / level[:, :, None] ** 2 + np.eye(24))
+    pixels = Pixels(arrays=Arrays.empty(values.astype("f4"), ivar, d), rows=np.arange(0, n, 2))
+    given = z[::2], covariance[::2]
+    regressors, sums = sum_squares(features, *given, np.zeros((n // 2, 0)))
+    old = pixels.fit(regressors, sums, np.ones(n // 2), None)
+    exact = pixels.fit(regressors, sums, np.ones(n // 2), old)
+    taken = []
+
+    def take_few(cov, *args):
+        taken.append(approximation.approximate_covariances(cov, *args))
+        return taken[-1]
+
+    monkeypatch.setattr(components, "_LEAST_WORK", 0)
+    monkeypatch.setattr(pixels_module, "approximate_covariances", take_few)
+    found = pixels.fit(regressors, sums, np.ones(n // 2), old)
+    (few,) = taken
+    assert few.sums.shape == (n, 3 * features.n_terms)
+    np.testing.assert_allclose(found.noise.scatter, exact.noise.scatter, rtol=2e-3)
+    np.testing.assert_allclose(found.weights, exact.weights, atol=2e-4)
 
 
 @pytest.mark.parametrize("d", [6, 40])
