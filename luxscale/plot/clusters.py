@@ -12,7 +12,7 @@ from luxscale.analysis.stats import robust_scatter
 from luxscale.analysis.tables import count_decimals, round_to
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog, take_survey
-from luxscale.plot.given import require_array
+from luxscale.plot.given import take_of_stars
 from luxscale.plot.labels import name_truth
 from luxscale.plot.style import (
     CYCLE,
@@ -199,7 +199,8 @@ def kiel_groups(
     catalog : Dataset, str or Path
         With ``label_value`` (star, label), among the labels ``teff`` and ``logg``.
     group : array, (star,)
-        What each star belongs to, e.g. the number of its cluster.
+        What each star belongs to, e.g. the number of its cluster. Of the stars in their order, or a
+        DataArray that names them, in any.
     ax : Axes, optional
         New by default.
     title : str
@@ -217,7 +218,7 @@ def kiel_groups(
     catalog = take_catalog(catalog, "lux.plot.kiel_groups(catalog, group)")
     require_variables(catalog, ("label_value",), "catalogue")
     rows = find_label_rows(catalog["label"].values.tolist(), ("teff", "logg"))
-    require_array("group", group, "the group of each star")
+    group = take_of_stars("group", group, catalog, "the group of each star")
     _check_groups(group, catalog.sizes["star"])
     ax = ax or make_axes(3.6, 3.6)
     x, y = catalog["label_value"].values[:, rows].T

@@ -14,7 +14,7 @@ from luxscale.analysis.evaluate import LABEL, label_units
 from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog
-from luxscale.plot.given import require_array
+from luxscale.plot.given import take_of_stars
 from luxscale.plot.style import (
     MODEL,
     POINT,
@@ -42,6 +42,7 @@ def errors_by_snr(
     catalog : Dataset, str or Path
         With ``label_err`` (star, label), in memory.
     snr : array, (star,)
+        Of the stars in their order, or a DataArray that names them, in any.
     pairs : Dataset, optional
         From `luxscale.analysis.evaluate.match_labels`, of the same stars.
     axes : array of Axes, (label,), optional
@@ -62,7 +63,7 @@ def errors_by_snr(
         If the S/N of no star is known, the stars are not as many, or ``axes`` has the wrong size.
     """
     catalog = take_catalog(catalog, "lux.plot.errors_by_snr(catalog, snr)")
-    require_array("snr", snr, "S/N of each star")
+    snr = take_of_stars("snr", snr, catalog, "S/N of each star")
     sizes = {np.size(snr), catalog.sizes[STAR]}
     if pairs is not None:
         sizes.add(pairs.sizes[STAR])

@@ -11,7 +11,7 @@ from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog
 from luxscale.plot.errors import draw_band, find_greatest, find_median
-from luxscale.plot.given import require_array
+from luxscale.plot.given import take_of_stars
 from luxscale.plot.style import (
     DATA,
     MODEL,
@@ -48,6 +48,7 @@ def velocities(
         With ``velocity`` and ``velocity_err`` (star,), as of a model that was trained with the
         nuisance ``velocity``.
     snr : array, (star,)
+        Of the stars in their order, or a DataArray that names them, in any.
     truth : array, (star,), optional
         Velocities that are known, km/s, which are subtracted.
     axes : array of Axes, (2,), optional
@@ -75,11 +76,12 @@ def velocities(
                 f"the catalogue has no {name!r}; train with --nuisance velocity:WIDTHkm/s, and "
                 "label with that model"
             )
-    given = {"snr": (snr, "S/N of each star")}
+    snr = take_of_stars("snr", snr, catalog, "S/N of each star")
+    given = {"snr": snr}
     if truth is not None:
-        given["truth"] = truth, "the known velocity of each star"
-    for name, (values, what) in given.items():
-        require_array(name, values, what)
+        truth = take_of_stars("truth", truth, catalog, "the known velocity of each star")
+        given["truth"] = truth
+    for name, values in given.items():
         if np.size(values) != catalog.sizes[STAR]:
             raise InputError(
                 f"{name} has {np.size(values):,} values, the catalogue {catalog.sizes[STAR]:,} "

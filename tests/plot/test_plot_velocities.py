@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 from distorted import make_model, observe
 
@@ -58,6 +59,20 @@ def test_medians_scatter_and_what_is_beyond(stars, catalog):
     assert right.get_ylim()[1] > max(scatter)
     _, alone = plot.velocities(catalog, snr, bins=2)
     assert (alone.lines[1].get_ydata() > 4).all()  # that of the stars
+
+
+def test_values_that_name_their_stars_are_of_these(stars, catalog):
+    snr = xr.DataArray(np.asarray(stars[2]), {"star": catalog.star.values}, ("star",))
+    expected = plot.velocities(catalog, stars[2], np.arange(N_STARS))
+    others = snr.assign_coords(star=[f"x{i}" for i in range(N_STARS)])
+    both = xr.concat([snr[::-1], others], "star")
+    truth = snr.copy(data=np.arange(N_STARS))[::-1]
+    found = plot.velocities(catalog, both, truth)
+    for ours, theirs in zip(found, expected, strict=True):
+        for line, other in zip(ours.lines, theirs.lines, strict=True):
+            np.testing.assert_array_equal(line.get_xydata(), other.get_xydata())
+    with pytest.raises(InputError, match="snr has no star .*, and 99 more of the catalogue"):
+        plot.velocities(catalog, snr[100:])
 
 
 def test_what_has_no_velocities_is_refused(stars, catalog):
