@@ -93,9 +93,9 @@ def advise_on_errors(records: Sequence[dict[str, Any]]) -> list[str]:
     if smaller:
         factors = ", ".join(f"{r['label']} {1 / r['training_factor']:.1f} times" for r in smaller)
         lines.append(
-            f"errors of the training labels look overestimated ({factors}): the best stars scatter "
-            "by less; label_err of catalogues is found with smaller ones, so that pulls over the "
-            "errors of the training labels come out below 1"
+            f"errors of the training labels look overestimated ({factors}): stars left out are "
+            "likelier with smaller ones, with which label_err of catalogues is found; pulls over "
+            "the errors of the training labels come out below 1"
         )
     for record in large:
         # whichever is larger makes up most of the error
