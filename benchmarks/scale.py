@@ -2,11 +2,13 @@
 
     python benchmarks/scale.py --work DIR --out results.json
     python benchmarks/scale.py --work DIR --only product --only command
+    python benchmarks/scale.py --work DIR --only region
 
 `product` and `command` give ratios to the matrix product of the kernel's exact way alone, which is
 measured before and after each run: by all workers at once, whose run it is compared with, and by
 this process, whose threads share it. Processor seconds a star, of all processes together, are
 compared too: beside other work that ratio is the one to trust.
+`region` says what the parts of a region cost in a worker of one thread, in processor time.
 Needs about 8 GB of disk for the 3,000,000 XP spectra (`--only` leaves parts out, `--xp-stars` makes
 it fewer). Rates of Zarr to Zarr are of a cluster that is up and has compiled: a short run of the
 same shape comes before.
@@ -29,16 +31,20 @@ from pathlib import Path
 import click
 import numpy as np
 from kernel import measure as measure_kernel
+from numcodecs.blosc import Blosc
 from surveys import CHUNK, make
 
 import luxscale as lux
 from luxscale import store
 from luxscale.cluster import local_cluster
 from luxscale.labelling import run
+from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import Region, make_plan
-from luxscale.labelling.region import Outcome
+from luxscale.labelling.region import Outcome, open_workplace, read_ahead
 from luxscale.runs.executors import OnDask
 from luxscale.runs.log import describe_machine
+from luxscale.schema.status import DONE
+from luxscale.store.chunks import read_chunks
 
 
 def clear_path(path):
@@ -136,6 +142,49 @@ def measure_product(work, rounds, **_):
     with local_cluster(2) as client:
         measure_labelling(client, warm, model, work)
         yield "100,352 stars, 2 workers", compare_with_product(client, large, model, work, rounds)
+
+
+def measure_parts(plan):
+    """Return the processor ms of each part of a region, and of bare decoding: medians."""
+    place = open_workplace(plan)
+    array = store.open_array(store.open_group(plan.survey, "r"), "flux")
+    out = np.empty(array.chunks, array.dtype)
+    seconds = {"read": [], "of which decoding": [], "infer": [], "write": []}
+
+    def note(name, started):
+        seconds[name].append(time.process_time() - started)
+        return time.process_time()
+
+    for region in plan.regions:
+        now = time.process_time()
+        ((*_, data),) = read_ahead(plan, region).result()
+        now = note("read", now)
+        found, _ = place.catalogue.inference.infer_and_count(data)
+        now = note("infer", now)
+        place.catalogue.write_region(region, found, np.full(region.stop - region.start, DONE, "u1"))
+        note("write", now)
+        stored = [read_chunks(place.catalogue.survey[v], region.start, region.stop) for v in data]
+        now = time.process_time()
+        for (chunk,) in stored:
+            Blosc().decode(chunk[:-4], out)  # all but the checksum
+        note("of which decoding", now)
+        del data, found, stored  # as a run does, before it reads on
+    # the first compiles
+    return {name: round(1e3 * statistics.median(times[1:]), 1) for name, times in seconds.items()}
+
+
+def measure_region(work, **_):
+    """Measure the parts of a region in one of two workers, beside the product alone."""
+    survey, model = make("apogee", work / "apogee10k", 10 * CHUNK)
+    plan = make_plan(survey, model, clear_path(work / "catalog.zarr"), region_stars=CHUNK)
+    Catalogue(plan).create()
+    size = store.open_dataset(model).sizes
+    with local_cluster(2) as client:
+        first = list(client.scheduler_info()["workers"])[:1]
+        (parts,) = client.run(measure_parts, plan, workers=first).values()
+        run = client.run(multiply, size["wavelength"], size["latent"], 2.0, workers=first)
+        ((stars, _, cpu),) = run.values()
+    yield "ms of 1,024 stars", {**parts, "product": round(1e3 * cpu * CHUNK / stars, 1)}
 
 
 def run_command(survey, model, catalog, *options, **environment):
@@ -286,6 +335,7 @@ def measure_tasks(work, **_):
 PARTS = {
     "apogee": measure_apogee,
     "product": measure_product,
+    "region": measure_region,
     "command": measure_command,
     "xp": measure_xp,
     "tasks": measure_tasks,
