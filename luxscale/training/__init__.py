@@ -119,8 +119,8 @@ def train(
         ``quadratic``, ``cubic`` (curved: of how many of the first latents there are products of
         two, and of three); ``network`` (curved: units of each hidden layer of a network beside
         them, none if 0); ``components`` (curved: that stand for a spectrum); ``gaussians`` (curved:
-        of the prior); ``refine`` (curved, correlated noise: most gradient steps on the labels that
-        spectra alone tell; stars left out say how many are taken).
+        of the prior); ``refine`` (curved, correlated noise: gradient steps on the labels that
+        spectra alone tell; stars left out say whether they are taken).
 
     Returns
     -------

@@ -14,7 +14,7 @@ each star, have weights that follow from what they were off after the last E-ste
   inverse of the matrix there; under the mixture with the Gaussian that it is near the star.
 - M-step: regression on E[f] with E[f f^T], f = (1, phi), both from N(z, C).
 
-Steps down what inferred labels miss follow, as many as serve stars left out
+Steps down what inferred labels miss follow, if they serve stars left out
 (`luxscale.training.refine`).
 """
 
@@ -47,7 +47,7 @@ _HEAVY_FROM = 3
 #: Steps of the search in the first E-step, and in later ones.
 _FIRST_STEPS, _STEPS = 14, 4
 
-#: One star in so many is left out where the number of steps of refinement is chosen.
+#: One star in so many is left out where refinement is tried.
 _SHARE_LEFT_OUT = 5
 
 
@@ -80,7 +80,7 @@ def train_curved(
     iterations : int
         The first 6 under one Gaussian.
     refine : int
-        Most steps of refinement on the labels; how many are taken, labels of stars left out say.
+        Steps of refinement on the labels; whether they are taken, labels of stars left out say.
     report : callable
         See `Report`.
     start : Start, optional
@@ -122,7 +122,7 @@ def train_curved(
     steps = _choose_steps(state, tables, data, learner, refine, report.tell) if refine else 0
 
     def refine_part(part: State, rows: np.ndarray) -> State:
-        return _refine(part, tables, data, rows, steps=steps, horizon=refine, tell=report.tell)
+        return _refine(part, tables, data, rows, steps=steps, tell=report.tell)
 
     def leave_out(folds: Sequence[np.ndarray]) -> Iterator[Fit]:
         for fold in folds:
@@ -202,21 +202,19 @@ def _refine(
     rows: np.ndarray,
     *,
     steps: int,
-    horizon: int,
     tell: Callable[[str], None],
 ) -> State:
     """Refine the parameters on some of the stars, of which the state is: those with labels."""
     if not steps:
         return state
 
-    def watch(number: int, _: Callable[[], State]) -> bool:
-        tell(f"refinement, step {number} of {steps}")
-        return True
-
     known = state.labelled
     sample = refinement.Sample.of(data, tables, rows[known])
     refined = refinement.refine(
-        state.take(known), sample, steps=steps, horizon=horizon, watch=watch
+        state.take(known),
+        sample,
+        steps=steps,
+        tell=lambda number: tell(f"refinement, step {number} of {steps}"),
     )
     return dataclasses.replace(state, fitted=refined.fitted)
 
@@ -226,23 +224,24 @@ def _choose_steps(
     tables: Tables,
     data: TrainingData,
     learner: Learner,
-    horizon: int,
+    steps: int,
     tell: Callable[[str], None],
 ) -> int:
-    """Return how many steps of refinement serve the labels of a fifth of the stars, left out."""
+    """Return the steps of refinement if they serve a fifth of the stars, left out, else 0."""
     fold = data.assign_folds(_SHARE_LEFT_OUT)
     others = np.flatnonzero(fold != 0)
     left_out = np.intersect1d(state.labelled, np.flatnonzero(fold == 0))
     part = _refit(state, tables, others, learner)
     known = part.labelled
-    return refinement.choose_steps(
+    helps = refinement.helps_others(
         part=part.take(known),
         known=refinement.Sample.of(data, tables, others[known]),
         seen=state.take(left_out),
         left_out=refinement.Sample.of(data, tables, left_out),
-        horizon=horizon,
-        tell=tell,
+        steps=steps,
+        tell=lambda number: tell(f"trying refinement, step {number} of {steps}"),
     )
+    return steps if helps else 0
 
 
 def _refit(

@@ -240,7 +240,7 @@ METHODS: dict[str, Method] = {
             ),
             "gaussians": Setting(default=80, whole=True, size="Gaussians of the prior", kept=True),
             "refine": Setting(
-                default=0, whole=True, zero=True, size="Most steps of refinement on the labels"
+                default=0, whole=True, zero=True, size="Steps of refinement on the labels"
             ),
         },
         check=_check_curved,

@@ -39,9 +39,8 @@ _STARS_PER_TERM, _STARS_PER_GAUSSIAN, _STARS_PER_COMPONENT = 15, 60, 5
 #: Most latents, components and Gaussians, and latents that have products of three.
 _LATENTS, _COMPONENTS, _GAUSSIANS, _CUBIC = 12, 80, 80, 5
 
-#: Stars from which curved maps are refined, and most steps for each thousand, the batch of a step.
-#: Of 3,000 Gaia XP giants those left out were no better for it.
-_REFINED_FROM, _STEPS_PER_1000 = 4000, 12
+#: Stars from which curved maps are refined, and steps for each thousand, the batch of a step.
+_REFINED_FROM, _STEPS_PER_1000 = 2500, 12
 
 #: Units of each layer of a network.
 _UNITS = 32
@@ -323,7 +322,7 @@ def _make_curved(name: str, latents: int, cubic: int, n_stars: int) -> Recipe:
 
 
 def _count_steps(n_stars: int) -> int:
-    """Return how many steps of refinement so many labelled stars may take."""
+    """Return how many steps of refinement so many labelled stars have."""
     return _STEPS_PER_1000 * round(n_stars / 1000) if n_stars >= _REFINED_FROM else 0
 
 

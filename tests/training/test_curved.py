@@ -225,7 +225,7 @@ def test_what_cannot_be_trained_is_refused_by_name(training_stars, settings, mes
 @pytest.mark.slow
 def test_refinement_is_part_of_training_and_of_its_folds(training_stars, held_out, monkeypatch):
     # stars left out want none here, where the model is the truth
-    monkeypatch.setattr(refine, "choose_steps", lambda **known: 10)
+    monkeypatch.setattr(refine, "helps_others", lambda **known: True)
     some = training_stars.isel(star=slice(0, 400))
     sizes = {**SIZES, "iterations": 8}
     options = {"method": "curved", "folds": 2, "progress": False}

@@ -23,38 +23,36 @@ from luxscale.training.tables import Table
 P, D, N = 2, 6, 40
 FEATURES = PolynomialFeatures(P, P)
 K = FEATURES.n_terms + 1
-STARS = np.array([f"s{i}" for i in range(N)], object)
 
 
-@pytest.fixture
-def case():
+def make_case(n):
     """State and tables of stars of six components and two labels, the weights somewhat wrong."""
     rng = np.random.default_rng(3)
     weights, of_labels = rng.standard_normal((D, K)), rng.standard_normal((2, K))
-    z = rng.standard_normal((N, P))
-    first = np.hstack([np.ones((N, 1)), FEATURES(z)])
+    z = rng.standard_normal((n, P))
+    first = np.hstack([np.ones((n, 1)), FEATURES(z)])
     whitener = np.eye(D) + 0.1 * rng.standard_normal((D, D))
-    level, variance = rng.uniform(0.5, 2, N), np.full(D, 0.1)
-    noise = rng.standard_normal((N, D)) * np.sqrt(level[:, None] + variance)
+    level, variance = rng.uniform(0.5, 2, n), np.full(D, 0.1)
+    noise = rng.standard_normal((n, D)) * np.sqrt(level[:, None] + variance)
     components = Components(
         vectors=np.eye(D),
         unit=np.ones(D),
         values=first @ weights.T * 5 + np.linalg.solve(whitener, noise.T).T,
         level=level,
-        bins=np.zeros(N, int),
+        bins=np.zeros(n, int),
         bin_level=np.array([level.mean()]),
         gaps=Gaps(rows=np.zeros(0, int), overlap=np.zeros((0, D, D)), projected=np.zeros((0, D))),
     )
     labels = Table(
-        values=first @ of_labels.T, ivar=np.full((N, 2), 400.0), scatter=np.zeros(2), dof=4.0
+        values=first @ of_labels.T, ivar=np.full((n, 2), 400.0), scatter=np.zeros(2), dof=4.0
     )
     labels.ivar[::7, 0] = 0
     wrong = 1 + 0.1 * rng.standard_normal((D, K))
     state = State(
         features=FEATURES,
         z=z,
-        covariance=np.tile(0.01 * np.eye(P), (N, 1, 1)),
-        robust_weights=(np.ones((N, 1)), np.ones((N, 1))),
+        covariance=np.tile(0.01 * np.eye(P), (n, 1, 1)),
+        robust_weights=(np.ones((n, 1)), np.ones((n, 1))),
         fitted=(
             Fitted(
                 weights=5 * weights * wrong,
@@ -63,7 +61,14 @@ def case():
             Fitted(weights=of_labels * (1 + 0.05 * rng.standard_normal((2, K)))),
         ),
     )
-    return state, Sample([Spectra(components), labels], (False, True), STARS)
+    stars = np.array([f"s{i}" for i in range(n)], object)
+    return state, Sample([Spectra(components), labels], (False, True), stars)
+
+
+@pytest.fixture
+def case():
+    """Few stars."""
+    return make_case(N)
 
 
 def measure_loss(state, sample, fixed):
@@ -87,26 +92,24 @@ def measure_loss(state, sample, fixed):
 def test_the_gradient_through_the_search_is_that_of_differences(case, monkeypatch):
     monkeypatch.setattr(refine, "_SEARCH", 60)
     state, sample = case
-    sizes = tuple(map(refine._find_size, state.fitted))
-    changes = tuple(
-        refine._Change(np.zeros_like(f.weights), np.zeros(len(f.weights))) for f in state.fitted
-    )
+    units = refine._find_units(state, sample, np.arange(N))
+    changes = tuple(np.zeros_like(f.weights) for f in state.fitted)
     with use_float64():
         batch = refine._gather(state, sample, np.arange(N))
-        gradient, z, covariance = refine._find_gradient(batch, sizes, changes, FEATURES)
+        gradient, z, covariance = refine._find_gradient(batch, units, changes, FEATURES)
         of_labels = state.fitted[1].weights[:, 1:]
         _, spread = find_label_moments(FEATURES, of_labels, z, covariance, full=False)
         fixed = covariance, np.asarray(spread)
         step = 1e-5
-        for output, name, place in ((0, 0, (2, 3)), (0, 0, (1, 0)), (0, 1, (4,)), (1, 0, (1, 2))):
+        for output, place in ((0, (2, 3)), (0, (1, 0)), (1, (1, 2))):
             losses = []
             for sign in (1, -1):
                 moved = jax.tree.map(np.array, changes)
-                moved[output][name][place] += sign * step
-                changed = refine._apply(state, sizes, moved)
+                moved[output][place] += sign * step
+                changed = refine._apply(state, units, moved)
                 losses.append(measure_loss(changed, sample, fixed))
             expected = (losses[0] - losses[1]) / (2 * step)
-            got = float(np.asarray(gradient[output][name])[place])
+            got = float(np.asarray(gradient[output])[place])
             assert got == pytest.approx(expected, rel=2e-3, abs=1e-6)
 
 
@@ -125,37 +128,28 @@ def take(state, sample, rows):
 def test_steps_lower_what_inferred_labels_miss(case):
     state, sample = case
     before = refine._measure_misses(state, sample)
-    refined = refine.refine(state, sample, steps=60, horizon=60)
+    refined = refine.refine(state, sample, steps=60)
     after = refine._measure_misses(refined, sample)
     assert np.nanmean(after**2) < 0.8 * np.nanmean(before**2)
     turned = take(state, sample, np.arange(N)[::-1])
-    again = refine.refine(*turned, steps=60, horizon=60)
+    again = refine.refine(*turned, steps=60)
     for one, other in zip(refined.fitted, again.fitted, strict=True):
         np.testing.assert_allclose(one.weights, other.weights, rtol=1e-6, atol=1e-7)
 
 
-def test_no_step_is_taken_that_stars_left_out_do_not_want(case):
-    state, sample = case
-    rows = np.arange(0, N, 5)
-    part, known = take(state, sample, np.setdiff1d(np.arange(N), rows))
+def test_stars_left_out_say_whether_it_helps():
+    n = 5 * N  # few stars would be learnt by heart
+    state, sample = make_case(n)
+    rows = np.arange(0, n, 5)
+    part, known = take(state, sample, np.setdiff1d(np.arange(n), rows))
     seen, left_out = take(state, sample, rows)
-    choose = {"part": part, "known": known, "seen": seen, "horizon": 20}
     told = []
-    assert refine.choose_steps(left_out=left_out, **choose, tell=told.append) > 0
-    assert told[-1].startswith("choosing the steps of refinement, step ")
+    ask = {"part": part, "known": known, "seen": seen, "steps": 60, "tell": told.append}
+    assert refine.helps_others(left_out=left_out, **ask)
+    assert told == list(range(1, 61))
     # labels of the stars left out that are those of the model as it is
     miss = refine._measure_misses(dataclasses.replace(seen, fitted=part.fitted), left_out)
     spectra, labels = left_out.tables
     perfect = dataclasses.replace(labels, values=labels.values + np.nan_to_num(miss))
     as_it_is = dataclasses.replace(left_out, tables=[spectra, perfect])
-    assert refine.choose_steps(left_out=as_it_is, **choose, tell=told.append) == 0
-
-
-def test_no_more_steps_are_tried_when_two_looks_gain_nothing(case, monkeypatch):
-    state, sample = case
-    losses = iter([1.0, 0.9, 0.95, 0.9, 0.5])
-    monkeypatch.setattr(refine, "_measure_loss", lambda _: next(losses))
-    told = []
-    chosen = {"part": state, "known": sample, "seen": state, "left_out": sample, "horizon": 90}
-    assert refine.choose_steps(**chosen, tell=told.append) == 10
-    assert told[-1] == "choosing the steps of refinement, step 30 of 90"
+    assert not refine.helps_others(left_out=as_it_is, **ask)
