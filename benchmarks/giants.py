@@ -129,7 +129,7 @@ def measure_spectra(model, survey):
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
 @click.option("--recipe", type=click.Choice(NAMES), help="Compared if not given.")
-@click.option("--refine", type=int, help="Most steps, in place of the recipe's; with --recipe.")
+@click.option("--refine", type=int, help="Steps, in place of the recipe's; with --recipe.")
 @click.option("--training", default=XP_TRAINING, show_default=True, help="Training stars.")
 @click.option(
     "--stars", type=click.Choice(["validation", "test"]), default="validation", show_default=True
