@@ -72,8 +72,17 @@ QUIET = click.option("--quiet", is_flag=True, help="Show no progress.")
 
 
 def choose_log(log: str | None, out: str) -> str | None:
-    """Return the log that was asked for, else one beside a store on this machine."""
+    """Return the log that was asked for, else one beside a store on this machine.
+
+    Raises
+    ------
+    InputError
+        If that store would lie in another one.
+    """
+    from luxscale.store import refuse_within_stores
+
     if log is None and "://" not in out:
+        refuse_within_stores(out)  # of the log it would be said otherwise, which nobody asked for
         return f"{out.rstrip('/')}.log.jsonl"
     return log
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from luxscale.cli.base import show
+from luxscale.errors import InputError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -54,6 +55,7 @@ def label_files(
     model = load_model(model_path)
     few = read_few(files, file_format, like=model, options=options)
     survey = require_stars(few)
+    _refuse_other_kind(survey, model, given)
     catalog = infer(survey, model, given=given).compute()
     records = list(_describe_stars(survey, catalog, model))
     refused = [dict(zip(("file", "star", "reason"), row, strict=True)) for row in few.refused]
@@ -63,6 +65,28 @@ def label_files(
         click.echo(format_refused(row), err=True)
     if few.refused:
         sys.exit(1)
+
+
+def _refuse_other_kind(survey: xr.Dataset, model: LuxModel, given: Sequence[str]) -> None:
+    """Refuse spectra of another kind than the model's, with the name of the first file.
+
+    Raises
+    ------
+    InputError
+    """
+    from luxscale.ingest.layout import SOURCE
+    from luxscale.schema.preparation import PREPARATION, list_differences
+
+    if "flux" not in given or "flux" not in model:
+        return
+    how = survey["flux"].attrs.get(PREPARATION)
+    differences = list_differences(how, model["flux"].preparation)
+    if differences:
+        raise InputError(
+            f"{survey[SOURCE].values[0]}: its flux is not like that of the model's training stars: "
+            f"{'; '.join(differences)}. Say how to read it (--format, --option), or take a model "
+            "that was trained on such spectra"
+        )
 
 
 def _warn_unknown(few: FewStars) -> None:

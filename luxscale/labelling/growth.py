@@ -17,8 +17,10 @@ from luxscale.labelling.stars import (
     read_stars,
     write_stars,
 )
+from luxscale.model.calibration import is_uncalibrated
 from luxscale.runs.target import list_changed
 from luxscale.schema.attributes import pack_attribute, unpack_attribute
+from luxscale.schema.variables import CALIBRATION
 from luxscale.store import damage
 from luxscale.store.chunks import get_chunk_rows
 
@@ -52,10 +54,19 @@ def describe_changes(plan: Plan, before: Mapping[str, str], now: Mapping[str, st
             with damage.explain_damage(plan.catalog):
                 described += _describe_survey(plan, before[name])
         elif name == "model":
-            described.append(f"{name} ({_ANEW})")
+            described.append(f"{_describe_model(plan, before[name])} ({_ANEW})")
         else:
             described.append(f"{name} ({before.get(name)}, now {now.get(name)}; {_ANEW})")
     return described
+
+
+def _describe_model(plan: Plan, fingerprint: str) -> str:
+    """Say in what a model is another than the one, of this fingerprint, of a catalogue."""
+    if is_uncalibrated(fingerprint, plan.load_model()):
+        return "calibration: this model before its errors were calibrated"
+    if CALIBRATION in store.open_group(plan.catalog, "r").attrs:
+        return "model, or this one with another calibration of its errors"
+    return "model"
 
 
 def _describe_survey(plan: Plan, before: str) -> list[str]:

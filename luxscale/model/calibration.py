@@ -36,6 +36,11 @@ def replace_calibration(model: LuxModel, name: str, calibration: Calibration | N
     return dataclasses.replace(model, outputs=outputs)
 
 
+def is_uncalibrated(fingerprint: str, model: LuxModel) -> bool:
+    """Return whether a fingerprint is of a model as it was before its errors were calibrated."""
+    return replace_calibration(model, "", None).fingerprint == fingerprint != model.fingerprint
+
+
 @dataclasses.dataclass(frozen=True)
 class Curve:
     """A function of the formal error: through its knots, and constant beyond them.

@@ -15,7 +15,7 @@ from luxscale.model.arguments import (
     take_model,
     take_survey,
 )
-from luxscale.model.calibration import replace_calibration
+from luxscale.model.calibration import is_uncalibrated
 from luxscale.model.designs import is_plain, list_parts
 from luxscale.model.infer import check_match, infer, infer_dataset
 from luxscale.model.inference import Inference, pick_given
@@ -245,8 +245,7 @@ def check_latents(catalog: xr.Dataset, model: LuxModel) -> None:
         )
     made_with = catalog.attrs.get("model_fingerprint", model.fingerprint)
     if made_with != model.fingerprint or catalog.sizes[LATENT] != model.latent_dim:
-        plain = replace_calibration(model, "", None)
-        if made_with == plain.fingerprint != model.fingerprint:
+        if is_uncalibrated(made_with, model):
             raise InputError(
                 "the catalogue was made with this model before its errors were calibrated; label "
                 "the stars again, or take the calibration away (luxscale calibrate MODEL --remove)"

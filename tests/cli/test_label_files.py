@@ -1,5 +1,6 @@
 """`luxscale label FILE` prints the labels of a few stars."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ import luxscale as lux
 from luxscale import store
 from luxscale.cli import main
 from luxscale.cli.label_files import format_stars
+from luxscale.schema.preparation import Preparation
 
 
 def luxscale(*arguments, expect=0):
@@ -74,6 +76,20 @@ def test_a_bad_file_alone_ends_with_the_reason(folder):
     assert result.stdout == ""
 
 
+def test_a_file_of_another_kind_is_named(folder, tmp_path, small_model):
+    other = str(Preparation("apstar", {}, {"continuum": "none"}))
+    outputs = [
+        dataclasses.replace(output, preparation=other) if output.is_spectrum else output
+        for output in small_model.outputs
+    ]
+    dataclasses.replace(small_model, outputs=tuple(outputs)).save(tmp_path / "model.zarr")
+    file = folder / "stars" / "1.npz"
+    result = luxscale("label", file, "--model", tmp_path / "model.zarr", expect=1)
+    assert f"Error: {file}: its flux is not like" in result.stderr
+    assert "format is 'arrays', the model's 'apstar'" in result.stderr
+    assert "--format" in result.stderr
+
+
 def test_flags_are_explained():
     labels = [{"label": "teff", "unit": "K", "value": 4800.0, "error": None}]
     star = {
@@ -107,3 +123,11 @@ def test_surveys_and_files_are_told_apart(arguments, message, tmp_path, monkeypa
     (tmp_path / "a.fits").touch()
     result = luxscale("label", *arguments, "--model", "model.zarr", expect=2)
     assert message in result.stderr
+
+
+def test_a_catalogue_within_a_store_is_refused_by_its_own_name(folder, tmp_path, small_survey):
+    survey = tmp_path / "s.zarr"
+    store.write_dataset(small_survey.isel(star=slice(0, 3)), survey)
+    inside = survey / "c.zarr"
+    result = luxscale("label", survey, "--model", folder / "model.zarr", "--out", inside, expect=1)
+    assert f"{inside} lies in a survey; choose a path outside of it" in result.stderr

@@ -169,8 +169,13 @@ def test_a_catalogue_says_which_calibration_it_has_and_mixes_none(small_model, s
     assert lux.load_model(paths[1]) == small_model
     again = CliRunner().invoke(main, ["calibrate", paths[1], "--remove"])
     assert again.exit_code == 0 and "has no calibration" in again.output
-    with pytest.raises(InputError, match="model"):
+    with pytest.raises(InputError, match="another model, or this one with another calibration of"):
         lux.label_survey(*paths, progress=False)
     lux.label_survey(*paths, relabel=True, progress=False)
     found = store.open_dataset(paths[2])
     np.testing.assert_array_equal(found.label_err, lux.infer(survey, small_model).label_err)
+    model.save(paths[1], overwrite=True)
+    with pytest.raises(
+        InputError, match="another calibration: this model before its errors .*--relabel"
+    ):
+        lux.label_survey(*paths, progress=False)
