@@ -16,7 +16,7 @@ from luxscale.schema.outputs import is_catalog
 from luxscale.schema.stars import match_stars
 from luxscale.schema.status import find_done
 from luxscale.schema.variables import CATALOG, STAR
-from luxscale.store import describe_kind
+from luxscale.store import CATALOG_FORMAT, describe_kind
 from luxscale.store.fills import GROWING
 
 LABEL, UNITS = "label", "label_units"
@@ -282,8 +282,8 @@ def require_catalog(catalog: xr.Dataset, where: str) -> None:
         Names what it is, or the first variable of the contract that is missing or of another kind.
     """
     said = str(catalog.attrs.get("format", ""))
-    # a catalogue that `luxscale.infer` returned may have been written as a survey
-    if said.startswith("luxscale-") and said != "luxscale-catalog" and not is_catalog(catalog):
+    # luxscale 0.1.0 wrote a catalogue that `luxscale.infer` returned as a survey
+    if said.startswith("luxscale-") and said != CATALOG_FORMAT and not is_catalog(catalog):
         raise InputError(
             f"{where}: {describe_kind(said)}, not a catalogue; give one of luxscale.label_survey"
         )

@@ -15,7 +15,7 @@ import xarray as xr
 from luxscale import store
 from luxscale.errors import InputError
 from luxscale.schema.blocks import iterate_blocks
-from luxscale.schema.status import DONE
+from luxscale.schema.status import mark_done
 from luxscale.schema.variables import STAR
 from luxscale.store.fills import open_exactly
 
@@ -48,10 +48,8 @@ class Source:
             If there is nothing to open.
         """
         if isinstance(given, xr.Dataset):
-            if kind == "catalogue" and STAR in given.dims and "status" not in given:
-                # what is inferred in memory is done
-                status = np.full(given.sizes[STAR], DONE, np.uint8)
-                given = given.assign(status=(STAR, status))
+            if kind == "catalogue" and STAR in given.dims:
+                given = mark_done(given)  # as what is inferred in memory is
             return cls(kind, given, given.variables)
         if not isinstance(given, str | os.PathLike):
             raise InputError(

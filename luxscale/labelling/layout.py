@@ -17,10 +17,10 @@ from luxscale.model.inference import Result
 from luxscale.model.lux import LuxModel
 from luxscale.runs.target import BEING_MADE
 from luxscale.schema.attributes import pack_attribute
-from luxscale.schema.status import DONE, NOT_DONE, UNREADABLE
-from luxscale.schema.variables import CATALOG, STAR
+from luxscale.schema.status import ATTRS as STATUS_ATTRS
+from luxscale.schema.variables import STAR
 
-FORMAT = "luxscale-catalog"
+FORMAT = store.CATALOG_FORMAT
 FORMAT_VERSION = 1
 
 
@@ -40,11 +40,7 @@ def lay_out(
         if result.dtype.kind == "f":
             encoding[name]["_FillValue"] = np.nan
     catalog = decorate_catalog(xr.Dataset(variables, {STAR: read_stars(plan)}), model)
-    catalog["status"].attrs = {
-        "long_name": next(v.doc for v in CATALOG if v.name == "status"),
-        "flag_values": [NOT_DONE, DONE, UNREADABLE],
-        "flag_meanings": "not_done done unreadable",
-    }
+    catalog["status"].attrs = dict(STATUS_ATTRS)
     catalog.attrs |= {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

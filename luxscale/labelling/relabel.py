@@ -52,7 +52,7 @@ def _is_made_so(path: str, plan: Plan) -> bool:
         return False
     if attributes.get("format") != FORMAT or attributes.get("complete") == BEING_MADE:
         return False
-    before, now = unpack_attribute(attributes["identity"]), dict(plan.identity)
+    before, now = unpack_attribute(attributes.get("identity", {})), dict(plan.identity)
     return all(before.get(name) == now[name] for name in now if name != "survey")
 
 

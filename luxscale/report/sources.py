@@ -114,8 +114,8 @@ def open_inputs(
     both = labelled.opened is not None and made_with.opened is not None
     if both and "identity" not in opened.attrs:
         raise InputError(
-            f"{catalog}: it lost its attribute 'identity', which says what labels were inferred "
-            "from; give the catalogue that `luxscale label` wrote, or no survey (--survey)"
+            f"{catalog}: it has no attribute 'identity', which says what labels were inferred "
+            "from; give a catalogue that `luxscale label` wrote, or no survey (--survey)"
         )
     parts = {"survey": labelled, "model": made_with}
     names = {what: _get_name(part.path) for what, part in parts.items() if part.path}

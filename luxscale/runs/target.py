@@ -260,6 +260,11 @@ def check_place(
         )
     if found.get("complete") == BEING_MADE:
         return False
+    if "identity" not in found:
+        raise InputError(
+            f"{path}: a {kind} that no run of luxscale made, or that lost what says of what it was "
+            "made; it cannot be continued: choose another path"
+        )
     changed = describe_changes(unpack_attribute(found["identity"]), identity)
     if changed:
         raise InputError(

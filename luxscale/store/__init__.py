@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import xarray as xr
 import zarr
 
@@ -26,9 +25,10 @@ from luxscale.schema.checks import (
     check_unique,
     check_values,
 )
-from luxscale.schema.outputs import find_outputs, pick_outputs
+from luxscale.schema.outputs import find_outputs, is_catalog, pick_outputs
 from luxscale.schema.standard import decode_names, standardize_survey
 from luxscale.schema.stars import StarIndex
+from luxscale.schema.status import mark_done
 from luxscale.schema.variables import STAR, SURVEY, describe_variables
 from luxscale.store import objects
 from luxscale.store.arrays import (
@@ -40,6 +40,7 @@ from luxscale.store.arrays import (
     make_codecs,
     open_array,
     open_group,
+    write_arrays,
 )
 from luxscale.store.atomic import (
     RUN,
@@ -63,6 +64,7 @@ from luxscale.store.fills import open_exactly, refuse_growing
 from luxscale.store.moves import move_over, move_store
 
 __all__ = [
+    "CATALOG_FORMAT",
     "CHUNK",
     "RUN",
     "SURVEY_FORMAT",
@@ -97,8 +99,8 @@ __all__ = [
     "write_then_move",
 ]
 
-#: Value of a survey's attribute ``format``.
-SURVEY_FORMAT = "luxscale-survey"
+#: Values of the attribute ``format`` of a survey and of a catalogue.
+SURVEY_FORMAT, CATALOG_FORMAT = "luxscale-survey", "luxscale-catalog"
 
 #: Stores of luxscale that hold no stars' data.
 _NO_SURVEYS = ("luxscale-model", "luxscale-crossval")
@@ -222,7 +224,7 @@ def open_survey(
             f"{path}: files are being read into it, or were when that was stopped; run the "
             "same `luxscale ingest` again"
         )
-    if found != "luxscale-catalog":
+    if found != CATALOG_FORMAT:
         refuse_growing(survey, str(path))
     check_structure(survey, str(path), outputs)
     if check != "structure":
@@ -285,7 +287,8 @@ def write_dataset(
     Parameters
     ----------
     dataset : Dataset
-        A survey, unless its attribute ``format`` says otherwise.
+        A survey, or a catalogue as `luxscale.infer` returns it, which gets ``status``: all of its
+        stars are done. If it has an attribute ``format``, it is what that says.
     path : str or Path
         Of a new store.
     chunk : int
@@ -308,7 +311,7 @@ def write_dataset(
     """
     if chunk < 1:
         raise InputError(f"chunk={chunk}: give the number of stars in a chunk, 1 or more")
-    marked = dataset.assign_attrs(format=dataset.attrs.get("format", SURVEY_FORMAT))
+    marked = _mark_kind(dataset)
     claim_place(path, marked.attrs["format"], overwrite=overwrite)
     if marked.attrs["format"] == SURVEY_FORMAT and STAR in marked and find_outputs(marked):
         check_contents(standardize_survey(marked), str(path), sample=True)
@@ -318,35 +321,10 @@ def write_dataset(
         write_arrays(marked, place, chunk)
 
 
-def write_arrays(dataset: xr.Dataset, path: str | Path, chunk: int = CHUNK) -> None:
-    """Write a Dataset as `write_dataset` does, beside whatever else a Zarr group holds."""
-    dataset = _prepare_to_write(dataset.drop_encoding(), chunk)
-    encoding: dict[Any, dict[str, Any]] = {}
-    for name, variable in dataset.variables.items():
-        if variable.dims[:1] == (STAR,):
-            encoding[name] = {"chunks": (min(chunk, variable.shape[0]), *variable.shape[1:])}
-            if variable.ndim > 1:
-                encoding[name]["compressors"] = make_codecs(variable.dtype)
-    dataset.to_zarr(
-        locate(path),
-        mode="a",
-        encoding=encoding,
-        consolidated=False,
-        zarr_format=3,
-        write_empty_chunks=True,
-    )
-
-
-def _prepare_to_write(dataset: xr.Dataset, chunk: int) -> xr.Dataset:
-    """Return a dataset to write: text of variable length, the chunks asked for, no indexes."""
-    variables = {}
-    for name, variable in dataset.variables.items():
-        # objects on Dask would be loaded by xarray, to see what they are
-        is_lazy_text = variable.dtype.kind == "O" and variable.chunks
-        if variable.dtype.kind == "U" or is_lazy_text:
-            variable = variable.astype(np.dtypes.StringDType())
-        if variable.chunks:
-            variable = variable.chunk({d: chunk if d == STAR else -1 for d in variable.dims})
-        variables[name] = variable
-    coords = {name: variables.pop(name) for name in dataset.coords}
-    return xr.Dataset(variables, xr.Coordinates(coords, indexes={}), dataset.attrs)
+def _mark_kind(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset whose attribute ``format`` says what it is, and a catalogue's status."""
+    if "format" in dataset.attrs:
+        return dataset
+    if STAR in dataset.dims and is_catalog(dataset):
+        return mark_done(dataset).assign_attrs(format=CATALOG_FORMAT)
+    return dataset.assign_attrs(format=SURVEY_FORMAT)

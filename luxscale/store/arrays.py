@@ -110,3 +110,37 @@ def get_star_chunk(dataset: xr.Dataset) -> int:
             widths.append((variable[:1].nbytes, chunk))
     _, widest = max(widths)
     return int(widest) or min(CHUNK, dataset.sizes[STAR])
+
+
+def write_arrays(dataset: xr.Dataset, path: str | Path, chunk: int = CHUNK) -> None:
+    """Write a Dataset as `write_dataset` does, beside whatever else a Zarr group holds."""
+    dataset = _prepare_to_write(dataset.drop_encoding(), chunk)
+    encoding: dict[Any, dict[str, Any]] = {}
+    for name, variable in dataset.variables.items():
+        if variable.dims[:1] == (STAR,):
+            encoding[name] = {"chunks": (min(chunk, variable.shape[0]), *variable.shape[1:])}
+            if variable.ndim > 1:
+                encoding[name]["compressors"] = make_codecs(variable.dtype)
+    dataset.to_zarr(
+        locate(path),
+        mode="a",
+        encoding=encoding,
+        consolidated=False,
+        zarr_format=3,
+        write_empty_chunks=True,
+    )
+
+
+def _prepare_to_write(dataset: xr.Dataset, chunk: int) -> xr.Dataset:
+    """Return a dataset to write: text of variable length, the chunks asked for, no indexes."""
+    variables = {}
+    for name, variable in dataset.variables.items():
+        # objects on Dask would be loaded by xarray, to see what they are
+        is_lazy_text = variable.dtype.kind == "O" and variable.chunks
+        if variable.dtype.kind == "U" or is_lazy_text:
+            variable = variable.astype(np.dtypes.StringDType())
+        if variable.chunks:
+            variable = variable.chunk({d: chunk if d == STAR else -1 for d in variable.dims})
+        variables[name] = variable
+    coords = {name: variables.pop(name) for name in dataset.coords}
+    return xr.Dataset(variables, xr.Coordinates(coords, indexes={}), dataset.attrs)

@@ -643,7 +643,7 @@ def test_a_catalogue_that_lost_what_its_labels_are_of_is_refused(made, tmp_path)
     del catalog.attrs["identity"]
     store.write_dataset(catalog, tmp_path / "catalog.zarr", chunk=64)
     model = made / "model.zarr"
-    with pytest.raises(InputError, match=r"catalog\.zarr: it lost its attribute 'identity'"):
+    with pytest.raises(InputError, match=r"catalog\.zarr: it has no attribute 'identity'"):
         open_inputs(tmp_path / "catalog.zarr", survey=made / "survey.zarr", model=model)
     assert open_inputs(tmp_path / "catalog.zarr", model=model).spectra == ()
 
