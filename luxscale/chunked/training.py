@@ -31,7 +31,12 @@ from luxscale.training.fitting import (
     show_held_out,
 )
 from luxscale.training.methods import complete_settings, pick_method
-from luxscale.training.select import check_windows, report_left_out, report_outlying
+from luxscale.training.select import (
+    check_windows,
+    report_left_out,
+    report_outlying,
+    report_repeated,
+)
 
 #: Value of the attribute ``format`` of a folder.
 FORMAT = "luxscale-training"
@@ -131,6 +136,7 @@ class Training:
             report_left_out(known, left_out["labels_without_errors"], shown)
             data = load_far(folder, self.prepared.stars, left_out, request.label_clip)
             found = report_outlying(data, request.label_clip, shown)
+            report_repeated(data, shown)
             data = dataclasses.replace(data, left_out=(*data.left_out, *found.items()))
             spans = check_windows(data, request.windows or {})
             record = make_record(

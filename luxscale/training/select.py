@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from luxscale.errors import InputError
@@ -27,6 +28,10 @@ from luxscale.training.screen import GROUP_CLIP
 
 #: Stars of marked labels that are named, per label.
 _NAMED = 3
+
+#: Labels of a star that are compared with those of others, at the least, and the share of stars
+#: that rounded labels make alike.
+_LEAST_COMPARED, _ALIKE_BY_CHANCE = 3, 0.01
 
 
 def read_stars(
@@ -79,6 +84,7 @@ def read_stars(
     check_unique(survey[STAR].values, where)
     data = load_training(survey, specs, where, lambda text: shown.update(0, text), clip)
     left_out |= report_outlying(data, clip, shown)
+    report_repeated(data, shown)
     return dataclasses.replace(data, left_out=tuple(left_out.items()), is_labelled=is_labelled)
 
 
@@ -111,6 +117,25 @@ def report_outlying(data: TrainingData, clip: float, shown: Progress) -> dict[st
         )
     found = {"outlying_labels": outlying, "widened_labels": widened}
     return {what: number for what, number in found.items() if number}
+
+
+def report_repeated(data: TrainingData, shown: Progress) -> None:
+    """Say how many stars have all labels of another: a catalogue was joined to visits of a star."""
+    columns = []
+    for output in data.labels:
+        values, ivar = (np.asarray(a)[: data.n_stars] for a in output.arrays[:2])
+        columns.append(np.where(ivar > 0, values, np.nan))
+    if not columns:
+        return
+    labels = np.concatenate(columns, 1)
+    is_compared = np.isfinite(labels).sum(1) >= _LEAST_COMPARED
+    alike = int(pd.DataFrame(labels[is_compared]).duplicated(keep=False).sum())
+    if alike > _ALIKE_BY_CHANCE * data.n_stars:
+        shown.say(
+            f"{alike:,} of {data.n_stars:,} stars have all labels of another one, to the last "
+            "digit: if these are visits of one star, stars left out of training are not new to it "
+            "and errors come out too small; train on one spectrum of each star"
+        )
 
 
 def _list_marked(data: TrainingData, mark: str) -> tuple[int, str]:

@@ -780,6 +780,22 @@ def test_what_is_left_out_is_counted(small_survey, capsys):
     assert f"{lost} label values have no error" in said
 
 
+def test_visits_of_one_star_are_noticed(small_survey, capsys):
+    """By labels that are the same; two stars with a label or two in common may be two."""
+    name = small_survey["label_value"].dims[1]
+    visits = small_survey.copy(deep=True)
+    for variable in ("label_value", "label_err"):
+        visits[variable][100:200] = visits[variable][:100].values
+    known = int((visits["label_value"][:100].notnull().sum(name) >= 3).sum())
+    assert 50 < known < 100
+    lux.train(visits, 3, folds=1, iterations=1, label_clip=np.inf)
+    assert f"{2 * known} of 300 stars have all labels of another one" in capsys.readouterr().err
+    few = visits.isel({name: slice(0, 2)})
+    lux.train(few, 2, folds=1, iterations=1)
+    lux.train(small_survey, 3, folds=1, iterations=1)
+    assert "labels of another" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_data_give_the_same_model_for_any_seed(method, world):
     first, second = (
