@@ -16,7 +16,7 @@ import click
 import jax
 
 from luxscale import crossval as cv
-from luxscale.cli.clusters import Cluster
+from luxscale.cli.workplace import Cluster
 from luxscale.runs.target import complete, open_target
 
 LATENT_DIMS, OMEGAS, FOLDS = (12, 24, 48, 96), (1.0, 10.0, 100.0, 1000.0), 5

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from luxscale.cli.base import choose_log, format_count, show
-from luxscale.cli.clusters import Cluster
+from luxscale.cli.workplace import Cluster
 
 if TYPE_CHECKING:
     from luxscale.chunked.prepare import Prepared

@@ -1,11 +1,8 @@
-"""Where a command works: the options of clusters, and the cluster that they ask for."""
+"""Where a command works: the options of clusters."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import functools
-import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,17 +10,9 @@ from typing import Any
 
 import click
 
-from luxscale.cli.base import format_count
-from luxscale.errors import InputError
-
-#: Title of the page that Dask writes.
-_TITLE = b"<title>Dask Performance Report</title>"
+from luxscale.cli.workplace import Cluster
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-#: Seconds that a run on worker processes takes beyond its work, in which they start, import,
-#: compile and end. Measured with two workers on two processors: 2.7 s on an idle machine.
-_WORKERS_COST = 3.0
 
 
 def _parse_range(
@@ -131,117 +120,6 @@ _JOBS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """The cluster that a command was asked to work on.
-
-    Parameters
-    ----------
-    given : tuple of str
-        Options that were given, as they are written.
-    workers : int, optional
-    adapt : (int, int), optional
-    dashboard : int, optional
-        Port.
-    performance_report : str, optional
-    scheduler : str, optional
-    tls : dict
-        Files, as `luxscale.cluster.existing_cluster` names them.
-    jobs : luxscale.cluster.SlurmJobs, optional
-    """
-
-    given: tuple[str, ...] = ()
-    workers: int | None = None
-    adapt: tuple[int, int] | None = None
-    dashboard: int | None = None
-    performance_report: str | None = None
-    scheduler: str | None = None
-    tls: dict[str, Path] = dataclasses.field(default_factory=dict)
-    jobs: Any = None
-
-    @property
-    def cores(self) -> int | None:
-        """Most cores that will work; None where that was not asked for.
-
-        They are then all of this machine, or those of a scheduler.
-        """
-        from luxscale.cluster import cpu_count
-
-        if self.jobs:
-            job_cores = self.jobs.cores or self.jobs.workers
-            return int(self.jobs.most * job_cores / self.jobs.workers)
-        most = self.workers
-        if self.adapt:
-            most = self.adapt[1]
-        if not most:
-            return None
-        return min(most, cpu_count())
-
-    @contextlib.contextmanager
-    def client(
-        self,
-        *,
-        needed: bool = True,
-        saving: Callable[[int], float] | None = None,
-        progress: bool = True,
-    ) -> Iterator[Any]:
-        """Yield a `distributed.Client`, or None to work in this process.
-
-        Parameters
-        ----------
-        needed : bool
-            Whether there is anything to do; no worker is started for nothing.
-        saving : callable, optional
-            ``saving(workers)``: seconds that so many workers save over this process once they have
-            started. Where no cluster was asked for and they save less than they cost, the work is
-            done in this process. Without it, workers do it.
-        progress : bool
-            Whether to say on standard error what was chosen.
-        """
-        report = self.performance_report
-        if report:
-            from luxscale.store import claim_file
-
-            claim_file(report, "performance report", _is_report, overwrite=True)
-        if not needed or self.workers == 0:
-            if report:
-                click.echo(f"nothing is left to do: no report {report} is written", err=True)
-            yield None
-            return
-        if saving is not None and self._is_sooner_here(saving):
-            if progress:
-                click.echo("working in this process, which is sooner than with workers", err=True)
-            yield None
-            return
-        _require_bokeh(self.dashboard or report)
-        with self._start(progress) as client, _write_report(report):
-            if self.dashboard:
-                click.echo(f"dashboard: {client.dashboard_link}", err=True)
-            yield client
-
-    def _is_sooner_here(self, saving: Callable[[int], float]) -> bool:
-        """Whether this process is done before workers are, where nothing else was asked for."""
-        from luxscale.cluster import cpu_count, gpus
-
-        if self != Cluster() or gpus():
-            return False
-        return saving(cpu_count()) < _WORKERS_COST
-
-    def _start(self, progress: bool) -> contextlib.AbstractContextManager[Any]:
-        """Return the cluster that was asked for, to be entered."""
-        from luxscale import cluster
-
-        if self.scheduler:
-            return _check_cluster(cluster.existing_cluster(self.scheduler, **self.tls))
-        if self.jobs:
-            return cluster.slurm_cluster(self.jobs, dashboard=self.dashboard, progress=progress)
-        workers = self.workers or len(cluster.gpus()) or cluster.cpu_count()
-        first, _ = self.adapt or (workers, workers)
-        if progress:
-            click.echo(f"starting {format_count(first, 'worker')}", err=True)
-        return cluster.local_cluster(workers, adapt=self.adapt, dashboard=self.dashboard)
-
-
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of clusters to a command, which gets them as one argument, ``cluster``."""
 
@@ -321,38 +199,6 @@ def _make_jobs(chosen: dict[str, Any]) -> Any:
     least, most = chosen["adapt"] or (workers, workers)
     settings = {setting: chosen[name] for name, setting in _JOBS.items() if chosen[name]}
     return SlurmJobs(least=least, most=most, **settings)
-
-
-@contextlib.contextmanager
-def _check_cluster(opened: contextlib.AbstractContextManager[Any]) -> Iterator[Any]:
-    from luxscale.cluster import checked_workers
-
-    def warn(remark: str) -> None:
-        click.echo(f"warning: {remark}", err=True)
-
-    with opened as client, checked_workers(client, warn):
-        yield client
-
-
-def _write_report(path: str | None) -> contextlib.AbstractContextManager[Any]:
-    """Return what writes Dask's report of the work done inside it, if a path is given."""
-    if path is None:
-        return contextlib.nullcontext()
-    from distributed import performance_report
-
-    report: contextlib.AbstractContextManager[Any] = performance_report(filename=path)
-    return report
-
-
-def _is_report(path: Path) -> bool:
-    return path.is_file() and _TITLE in path.read_bytes()
-
-
-def _require_bokeh(asked: Any) -> None:
-    if asked and importlib.util.find_spec("bokeh") is None:
-        raise InputError(
-            "Dask's dashboard and report need bokeh: pip install 'luxscale[dashboard]'"
-        )
 
 
 def _flag(name: str) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from luxscale.cli.base import JSON, QUIET, add_selection, choose_log, main, select_stars, show
-from luxscale.cli.clusters import Cluster, cluster_options
+from luxscale.cli.clusters import cluster_options
 from luxscale.cli.fit import add_label_clip, add_sizes
+from luxscale.cli.workplace import Cluster
 from luxscale.training.methods import LABEL_CLIP, list_methods_with_free_latents
 from luxscale.training.recipes import NAMES
 

@@ -18,7 +18,8 @@ from luxscale.cli.base import (
     select_stars,
     show,
 )
-from luxscale.cli.clusters import Cluster, cluster_options
+from luxscale.cli.clusters import cluster_options
+from luxscale.cli.workplace import Cluster
 from luxscale.training.methods import (
     FOLDS,
     LABEL_CLIP,

@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from luxscale.cli.base import JSON, QUIET, ROUND, format_count, main, parse_pairs, show
-from luxscale.cli.clusters import Cluster, cluster_options
+from luxscale.cli.clusters import cluster_options
+from luxscale.cli.workplace import Cluster
 
 #: Lines of the table of what was refused.
 _LINES = 20

@@ -21,7 +21,8 @@ from luxscale.cli.base import (
     refuse_options,
     show,
 )
-from luxscale.cli.clusters import Cluster, cluster_options
+from luxscale.cli.clusters import cluster_options
+from luxscale.cli.workplace import Cluster
 from luxscale.errors import InputError
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ import pytest
 from click.testing import CliRunner
 from distributed import Nanny, Scheduler
 
-from luxscale.cli import clusters
-from luxscale.cli.clusters import Cluster, cluster_options
+from luxscale.cli import workplace
+from luxscale.cli.clusters import cluster_options
+from luxscale.cli.workplace import Cluster
 from luxscale.cluster import environment, gpus, local, local_cluster, worker_environment
 from luxscale.cluster.environment import DASK_SETTINGS
 from luxscale.errors import RunError
@@ -229,9 +230,9 @@ def test_performance_report(tmp_path):
 
 
 def test_dashboard_without_bokeh_names_the_extra(monkeypatch):
-    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(workplace.importlib.util, "find_spec", lambda name: None)
     with (
-        pytest.raises(clusters.InputError, match=r"pip install 'luxscale\[dashboard\]'"),
+        pytest.raises(workplace.InputError, match=r"pip install 'luxscale\[dashboard\]'"),
         Cluster(dashboard=8787).client(),
     ):
         pass

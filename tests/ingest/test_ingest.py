@@ -19,7 +19,7 @@ from fitsfiles import SPEC
 
 from luxscale import store
 from luxscale.cli import main
-from luxscale.cli.clusters import Cluster
+from luxscale.cli.workplace import Cluster
 from luxscale.cluster import local_cluster
 from luxscale.errors import InputError, NoUsableFile, RunError
 from luxscale.info.describe import describe
