@@ -96,6 +96,18 @@ def test_labels_that_contradict_spectra_are_set_aside(survey, tmp_path):
         assert json.loads(model.provenance.settings)["outlying_labels"] == 6
 
 
+def test_visits_of_one_star_are_noticed(survey, tmp_path, capsys):
+    visits = store.open_dataset(survey).compute()
+    for variable in ("label_value", "label_err"):
+        visits[variable][200:300] = visits[variable][100:200].values
+    known = int((visits["label_value"][100:200].notnull().sum("label") >= 3).sum())
+    store.write_dataset(visits, tmp_path / "visits.zarr", chunk=CHUNK)
+    train(tmp_path / "visits.zarr", tmp_path / "m.zarr", label_clip=np.inf, progress=True)
+    said = capsys.readouterr().err
+    assert f"{2 * known} of " in said
+    assert "stars have all labels of another one" in said
+
+
 def test_who_does_what_and_the_size_of_regions_do_not_matter(survey, undisturbed, tmp_path):
     with local_cluster(2) as client:
         assert_same(train(survey, tmp_path / "m.zarr", client=client), undisturbed)
