@@ -136,7 +136,7 @@ def _list_keys(array: zarr.Array[Any], start: int, stop: int) -> tuple[Any, np.n
         counts.append(-(-size // length))
     numbers = list(itertools.product(range(first, last), *map(range, counts)))
     keys = [f"{array.path}/{array.metadata.encode_chunk_key(number)}" for number in numbers]
-    return array.store, np.array(keys, object).reshape(last - first, -1)
+    return array.store, np.array(keys, object).reshape(last - first, math.prod(counts))
 
 
 async def _gather(
