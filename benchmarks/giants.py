@@ -4,11 +4,10 @@
     python benchmarks/giants.py DIR model.zarr --stars test
 
 Trains where MODEL does not exist yet. Giants and training stars are those of `peers/spectra.py`.
-Prints seconds of training; of each label robust scatter, RMSE, misfit, the factors on errors of
-given labels and on formal errors, and pulls in thirds of S/N and of magnitude: over the errors of
-inferred and given labels, with the factor on the latter, with formal errors, and over the errors of
-given labels alone, which no pull exceeds; chi2, flags and the robust scatter of spectra that are
-predicted from labels.
+Prints seconds of training; of each label robust scatter, RMSE, misfit, the factor on formal
+errors, and pulls in thirds of S/N and of magnitude: over the errors of inferred and given labels,
+with formal errors in place of the former, and over those of given labels alone, which no pull
+exceeds; chi2, flags and the robust scatter of spectra that are predicted from labels.
 """
 
 import dataclasses
@@ -30,7 +29,7 @@ from luxscale.training.held_out import describe_factor
 from luxscale.training.recipes import NAMES, find_recipe
 
 THIRDS = 3
-PULLS = ("both errors", "given ones times their factor", "formal errors", "given ones alone")
+PULLS = ("both errors", "formal errors", "given ones alone")
 SPECTRA = 600  # stars whose spectra are predicted from labels
 
 
@@ -85,21 +84,20 @@ def describe_labels(model, survey, brightness):
     catalog = lux.infer(survey, model)
     miss = catalog["label_value"].values - truth
     err = catalog["label_err"].values
-    given = np.array([record["training_factor"] for record in model.held_out])
     bare = dataclasses.replace(label, inflation=(), floor=np.zeros_like(label.floor))
     others = tuple(output for output in model.outputs if output is not label)
     formal = lux.infer(survey, dataclasses.replace(model, outputs=(bare, *others)))
     formal_err = formal["label_err"].values
     pulls = []
-    for own, factor in ((err, 1), (err, given), (formal_err, 1), (0, 1)):
-        pull = miss / np.hypot(own, factor * truth_err)
+    for own in (err, formal_err, np.zeros_like(err)):
+        pull = miss / np.hypot(own, truth_err)
         pulls.append([find_scatter(pull)[None], *(find_thirds(pull, b) for b in brightness)])
     rmse, scatter = np.sqrt(np.nanmean(miss**2, 0)), find_scatter(miss)
     factors = label.inflation or make_constants(np.ones(len(label.coord)))
-    yield "label    scatter     RMSE  misfit  given  factor | pulls: all | S/N, faint first | G"
+    yield "label    scatter     RMSE  misfit  factor | pulls: all | S/N, faint first | G"
     for m, name in enumerate(label.coord):
         yield (
-            f"{name:8} {scatter[m]:7.4g} {rmse[m]:8.4g} {label.floor[m]:7.4g}  {given[m]:5.2f}  "
+            f"{name:8} {scatter[m]:7.4g} {rmse[m]:8.4g} {label.floor[m]:7.4g}  "
             f"{describe_factor(factors[m])}"
         )
         for what, parts in zip(PULLS, pulls, strict=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import xarray as xr
 
@@ -31,13 +33,21 @@ def advise_on_truth(pairs: xr.Dataset) -> list[str]:
     """
     names = [str(name) for name in pairs[LABEL].values]
     pulls = {name: find_least_pull(pairs.isel({LABEL: m})) for m, name in enumerate(names)}
-    found = [f"{name} {pull:.2f}" for name, pull in pulls.items() if np.isfinite(pull)]
-    if not found:
+    return advise_on_pulls("trusted", {k: p for k, p in pulls.items() if np.isfinite(p)})
+
+
+def advise_on_pulls(whose: str, pulls: Mapping[str, float]) -> list[str]:
+    """Say of which labels the given errors look overestimated, by pulls from `find_least_pull`.
+
+    whose : "trusted" or "training" labels.
+    """
+    if not pulls:
         return []
+    found = ", ".join(f"{name} {pull:.2f}" for name, pull in pulls.items())
     return [
-        "errors of the trusted labels look overestimated: the quarter of stars with the smallest "
-        f"label_err scatters by less than these errors alone ({', '.join(found)} of them), so that "
-        "their pull is below 1 whatever label_err is"
+        f"errors of the {whose} labels look overestimated: the quarter of stars with the smallest "
+        f"label_err scatters by less than these errors alone ({found} of them), so that their pull "
+        "is below 1 whatever label_err is"
     ]
 
 

@@ -237,8 +237,9 @@ class LuxModel:
         measures: ``n_stars``, ``bias``, ``rmse``, ``robust_scatter``, ``median_err`` (the errors
         that catalogues give), ``pull``. Then ``formal_err`` and ``training_err``, the medians of
         the formal error and of the training label's; ``formal_pull``, the pull with these two
-        alone; and ``training_factor``, that on errors of the training labels in ``pull``, less than
-        1 where they look too large. None where nothing is known; empty for models that were trained
+        alone; and ``training_pull``, that over the training label's error alone of the quarter of
+        stars with the smallest errors, where it is clearly below 1: these errors look too large.
+        None where nothing is known; empty for models that were trained
         with one fold.
         """
         records: list[dict[str, Any]] = json.loads(self.provenance.held_out)

@@ -92,7 +92,7 @@ def put_misfit(model: LuxModel, parts: Sequence[LeftOut], *, exact_labels: bool)
     for i, (output, residuals) in enumerate(zip(model.labels, left_out.labels, strict=True)):
         errors = measure_errors([part.labels[i] for part in parts])
         widened = _widen_errors(output, errors, exact_labels)
-        records += held_out.measure_labels(widened, residuals, errors.given)
+        records += held_out.measure_labels(widened, residuals)
         measured[output.name] = widened
     return dataclasses.replace(
         model,

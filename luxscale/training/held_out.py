@@ -10,6 +10,7 @@ import xarray as xr
 
 from luxscale.analysis.evaluate import LABEL, UNITS, measure_pairs
 from luxscale.analysis.tables import to_records
+from luxscale.analysis.trusted_errors import advise_on_pulls, find_least_pull
 from luxscale.model.calibration import Curve
 from luxscale.model.designs import make_head
 from luxscale.model.lux import Output
@@ -25,7 +26,7 @@ _LEAST_PULL, _MOST_PULL = 0.5, 3.0
 _LEAST_STARS, _STARS_PER_LATENT = 30, 8
 
 
-def measure_labels(output: Output, residuals: Residuals, given: np.ndarray) -> list[dict[str, Any]]:
+def measure_labels(output: Output, residuals: Residuals) -> list[dict[str, Any]]:
     """Return how well the labels of one output are predicted, a record each.
 
     Parameters
@@ -34,16 +35,14 @@ def measure_labels(output: Output, residuals: Residuals, given: np.ndarray) -> l
         With its misfit and its factors on formal errors.
     residuals : Residuals
         Of the stars of all folds.
-    given : array, (label,)
-        Factors on errors of the given labels.
 
     Returns
     -------
     list of dict
-        What `luxscale.analysis.evaluate.compare` measures, with errors of given labels times their
-        factor; ``formal_err`` and ``training_err``, median formal error of the prediction and of
-        the given label; ``training_factor``, that factor; and ``formal_pull``, the pull if only
-        these two errors are counted, as they are given.
+        What `luxscale.analysis.evaluate.compare` measures; ``formal_err`` and ``training_err``,
+        median formal error of the prediction and of the given label; ``formal_pull``, the pull if
+        only these two errors are counted; and ``training_pull``, that over the latter alone of the
+        stars with the smallest errors, None unless it is clearly below 1.
     """
     dims = (STAR, LABEL)
     head = make_head(output)
@@ -53,7 +52,7 @@ def measure_labels(output: Output, residuals: Residuals, given: np.ndarray) -> l
             "inferred": (dims, residuals.residual),
             "inferred_err": (dims, error),
             "truth": (dims, np.zeros_like(residuals.residual)),
-            "truth_err": (dims, given * residuals.label_err),
+            "truth_err": (dims, residuals.label_err),
         },
         {
             LABEL: np.array(output.coord, object),
@@ -61,9 +60,7 @@ def measure_labels(output: Output, residuals: Residuals, given: np.ndarray) -> l
         },
         {"truth_name": output.name},
     )
-    without_misfit = pairs.assign(
-        inferred_err=(dims, residuals.formal), truth_err=(dims, residuals.label_err)
-    )
+    without_misfit = pairs.assign(inferred_err=(dims, residuals.formal))
     records = to_records(measure_pairs(pairs))
     formal = to_records(measure_pairs(without_misfit))
     for m, (record, of_formal) in enumerate(zip(records, formal, strict=True)):
@@ -72,8 +69,9 @@ def measure_labels(output: Output, residuals: Residuals, given: np.ndarray) -> l
         record["training_err"] = (
             float(np.median(residuals.label_err[known, m])) if known.any() else None
         )
-        record["training_factor"] = float(given[m])
         record["formal_pull"] = of_formal["pull"]
+        least = find_least_pull(pairs.isel({LABEL: m}))
+        record["training_pull"] = None if np.isnan(least) else least
     return records
 
 
@@ -86,17 +84,11 @@ def advise_on_errors(records: Sequence[dict[str, Any]]) -> list[str]:
         From `measure_labels`.
     """
     told = [r for r in records if r["n_stars"] >= _LEAST_STARS and r["formal_pull"]]
-    smaller = [r for r in told if r.get("training_factor", 1) < 1]
-    large = [r for r in told if r["formal_pull"] < _LEAST_PULL and r not in smaller]
+    large = [r for r in told if r["formal_pull"] < _LEAST_PULL]
     small = [r for r in told if r["formal_pull"] > _MOST_PULL]
     lines = []
-    if smaller:
-        factors = ", ".join(f"{r['label']} {1 / r['training_factor']:.1f} times" for r in smaller)
-        lines.append(
-            f"errors of the training labels look overestimated ({factors}): stars left out are "
-            "likelier with smaller ones, with which label_err of catalogues is found; pulls over "
-            "the errors of the training labels come out below 1"
-        )
+    least = {r["label"]: r["training_pull"] for r in told if r not in large}
+    lines += advise_on_pulls("training", {k: pull for k, pull in least.items() if pull is not None})
     for record in large:
         # whichever is larger makes up most of the error
         of_labels = record["training_err"] >= record["formal_err"]

@@ -1,10 +1,9 @@
-"""What stars left out of training tell of errors: of those inferred, and of those of given labels.
+"""What stars left out of training tell of errors of inferred labels.
 
 The misfit is one number for all stars, and right where the model misses by as much in all of them.
 Where it misses by more in fainter stars, formal errors have a factor beside it, which may depend on
-these: a star without data has the error of the prior, which is right as it is. Where the best stars
-scatter by less than the given errors, these are too large, and have a factor, too; or misfit and
-factors would come out too small for all other stars.
+these: a star without data has the error of the prior, which is right as it is. Errors of given
+labels are taken as they are.
 """
 
 from __future__ import annotations
@@ -28,14 +27,12 @@ _FEWEST = 200
 class LabelErrors(NamedTuple):
     """What is made of errors of the labels of one output: (label,).
 
-    inflation : factors on formal errors; floor : misfit beside them; misfit : that of factors of 1;
-    given : factors on errors of the given labels.
+    inflation : factors on formal errors; floor : misfit beside them; misfit : that of factors of 1.
     """
 
     inflation: tuple[Curve, ...]
     floor: np.ndarray
     misfit: np.ndarray
-    given: np.ndarray
 
 
 def measure_errors(folds: Sequence[Residuals]) -> LabelErrors:
@@ -51,27 +48,26 @@ def measure_errors(folds: Sequence[Residuals]) -> LabelErrors:
         np.concatenate([getattr(part, name) for part in folds])
         for name in ("residual", "formal", "label_err")
     )
-    inflation, given = [], np.ones(residual.shape[1])
-    beside = np.full(given.size, np.nan)
-    for m in range(given.size):
+    inflation = []
+    beside = np.full(residual.shape[1], np.nan)
+    for m in range(beside.size):
         known = np.isfinite(residual[:, m]) & (formal[:, m] > 0)
         law, unit = None, 1.0
         if known.sum() >= _FEWEST:
             unit = float(np.median(formal[known, m]))
             squares = [(column[known, m] / unit) ** 2 for column in (residual, formal, label_err)]
             law = find_law(Squares(*squares), fold[known])
-            given[m] = np.sqrt(law.labels2)
         inflation.append(_make_factor(law, unit))
         if law is not None and law.at:
             beside[m] = np.sqrt(law.misfit2) * unit
-    misfit = measure_misfit(residual, formal, given * label_err)
+    misfit = measure_misfit(residual, formal, label_err)
     floor = np.where(np.isnan(beside), misfit, beside)
-    return LabelErrors(tuple(inflation), floor, misfit, given)
+    return LabelErrors(tuple(inflation), floor, misfit)
 
 
 def _make_factor(law: Law | None, unit: float) -> Curve:
     """Return the factor of a law, with which an error never falls as the formal error rises."""
-    if law is None or not law.at:
+    if law is None or set(law.factor) <= {1.0}:
         return Curve((1.0,), (1.0,))
     if len(law.at) == 1:
         return Curve((1.0,), law.factor)

@@ -42,7 +42,6 @@ def test_factor_and_misfit_are_found():
     assert all(curve.is_constant for curve in found.inflation)
     np.testing.assert_allclose([c.middle for c in found.inflation], factor, rtol=0.08)
     np.testing.assert_allclose(found.floor, misfit, atol=0.15)
-    assert found.given.tolist() == [1, 1]
 
 
 def test_a_factor_that_rises_with_the_formal_error_is_found():
@@ -65,24 +64,16 @@ def test_right_formal_errors_are_left_as_they_are():
     assert (errors.floor == errors.misfit).all()
 
 
-def test_errors_of_given_labels_that_are_too_large_are_found():
+def test_errors_of_given_labels_are_taken_as_they_are():
     folds = draw_folds([1.2, 1.2], 0.0, 4000, label_err=0.6, given=2.0)
-    errors = measure_errors(folds)
-    np.testing.assert_allclose(errors.given, 0.5, atol=0.12)
+    # no error is below the formal one, though residuals ask for less; over half, they ask for more
     at = np.geomspace(0.3, 3.5, 5)
-    expected = np.broadcast_to(1.2 * at[:, None], (5, 2))
-    np.testing.assert_allclose(find_errors(errors, at), expected, rtol=0.12)
-    # taken as they are, those of the best stars come out far too small
-    residual, formal, said = (np.concatenate(column) for column in zip(*folds, strict=True))
-    best = formal[:, 0] < 0.5
-    assert np.median(np.abs(residual[best, 0])) * 1.4826 < np.median(said[best, 0])
-
-
-@pytest.mark.parametrize("label_err", [0.3, 1.0, 3.0])
-def test_errors_of_given_labels_that_are_right_or_too_small_stay(label_err):
-    for given in (1.0, 0.5):
-        errors = measure_errors(draw_folds([1, 1.6], [0.5, 0.2], label_err=label_err, given=given))
-        assert errors.given.tolist() == [1, 1]
+    errors = find_errors(measure_errors(folds), at)
+    assert (errors >= at[:, None] * (1 - 1e-12)).all()
+    halved = [part._replace(label_err=part.label_err / 2) for part in folds]
+    right = find_errors(measure_errors(halved), at)
+    np.testing.assert_allclose(right, np.broadcast_to(1.2 * at[:, None], (5, 2)), rtol=0.12)
+    assert (right >= errors).all()
 
 
 def test_few_stars_or_none_have_no_factor():
@@ -92,7 +83,7 @@ def test_few_stars_or_none_have_no_factor():
         part.residual[:, 1] = np.nan
     errors = measure_errors(folds)
     assert [curve.value for curve in errors.inflation] == [(1.0,), (1.0,)]
-    assert errors.given.tolist() == [1, 1] and errors.floor[1] == 0
+    assert errors.floor[1] == 0
 
 
 def test_stars_that_share_a_formal_error_have_a_constant_factor():
