@@ -78,7 +78,7 @@ class PolynomialFeatures:
     @property
     def members(self) -> np.ndarray:
         """Members i >= j of (1, z), and one more or the 1, that each feature is: (3, term)."""
-        return np.array(_list_terms(self)[1:], np.int32).T
+        return np.array(_list_terms(self)[1:], np.int32).reshape(-1, 3).T
 
     @property
     def pairs(self) -> np.ndarray:

@@ -113,6 +113,15 @@ class Sample:
             blind.append(table)
         return blind
 
+    def find_told(self) -> np.ndarray:
+        """Return which labels any of the stars has: (label,) bool."""
+        told = [np.zeros(0, bool)]
+        for table, is_label in zip(self.tables, self.is_label, strict=True):
+            if is_label:
+                assert isinstance(table, Table)
+                told.append((table.ivar > 0).any(axis=0))
+        return np.concatenate(told)
+
 
 def helps_others(
     *, part: State, known: Sample, seen: State, left_out: Sample, steps: int, tell: Tell
@@ -131,13 +140,14 @@ def helps_others(
     steps, tell
         See `refine`.
     """
+    told = left_out.find_told()
+    if not told.any():
+        return False
+    before = _measure_misses(dataclasses.replace(seen, fitted=part.fitted), left_out)
     refined = refine(part, known, steps=steps, tell=tell)
-    before, after = (
-        _measure_misses(dataclasses.replace(seen, fitted=one.fitted), left_out)
-        for one in (part, refined)
-    )
-    unit = np.maximum(np.nanmedian(np.abs(before), axis=0), 1e-12)
-    return _measure_loss(after / unit) < _measure_loss(before / unit)
+    after = _measure_misses(dataclasses.replace(seen, fitted=refined.fitted), left_out)
+    unit = np.maximum(np.nanmedian(np.abs(before[:, told]), axis=0), 1e-12)
+    return _measure_loss(after[:, told] / unit) < _measure_loss(before[:, told] / unit)
 
 
 def _measure_loss(miss: np.ndarray) -> float:

@@ -153,3 +153,21 @@ def test_stars_left_out_say_whether_it_helps():
     perfect = dataclasses.replace(labels, values=labels.values + np.nan_to_num(miss))
     as_it_is = dataclasses.replace(left_out, tables=[spectra, perfect])
     assert not refine.helps_others(left_out=as_it_is, **ask)
+
+
+def test_a_label_that_no_star_left_out_has_is_not_asked():
+    state, sample = make_case(N)
+    rows = np.arange(0, N, 5)
+    part, known = take(state, sample, np.setdiff1d(np.arange(N), rows))
+    seen, left_out = take(state, sample, rows)
+    told = []
+    ask = {"part": part, "known": known, "seen": seen, "steps": 3, "tell": told.append}
+    labels = left_out.tables[1]
+    labels.ivar[:, 1] = 0
+    refine.helps_others(left_out=left_out, **ask)  # a warning is an error
+    assert told == [1, 2, 3]
+    labels.ivar[:] = 0
+    _, nobody = take(state, sample, rows[:0])
+    for others in (left_out, nobody):
+        assert not refine.helps_others(left_out=others, **ask)
+    assert told == [1, 2, 3]
