@@ -34,6 +34,7 @@ from luxscale.training.methods import complete_settings, pick_method
 from luxscale.training.select import (
     check_windows,
     report_left_out,
+    report_not_modelled,
     report_outlying,
     report_repeated,
 )
@@ -131,6 +132,8 @@ class Training:
         precision = method.choose_prior(request.prior)
         folder = Folder(plan, runner)
         with use_one_blas_thread(), Progress("training", enabled=runner.progress) as shown:
+            if request.outputs is None:
+                report_not_modelled(self.prepared.stars, plan.outputs, shown)
             left_out = self.prepared.left_out
             known = np.arange(self.prepared.n_selected) < plan.n_stars
             report_left_out(known, left_out["labels_without_errors"], shown)

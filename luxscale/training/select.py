@@ -29,8 +29,8 @@ from luxscale.training.screen import GROUP_CLIP
 #: Stars of marked labels that are named, per label.
 _NAMED = 3
 
-#: Labels of a star that are compared with those of others, at the least, and the share of stars
-#: that rounded labels make alike.
+#: Labels of a star that are compared with those of others, at the least, and the share of such
+#: stars that rounded labels make alike.
 _LEAST_COMPARED, _ALIKE_BY_CHANCE = 3, 0.01
 
 
@@ -130,7 +130,7 @@ def report_repeated(data: TrainingData, shown: Progress) -> None:
     labels = np.concatenate(columns, 1)
     is_compared = np.isfinite(labels).sum(1) >= _LEAST_COMPARED
     alike = int(pd.DataFrame(labels[is_compared]).duplicated(keep=False).sum())
-    if alike > _ALIKE_BY_CHANCE * data.n_stars:
+    if alike > _ALIKE_BY_CHANCE * is_compared.sum():
         shown.say(
             f"{alike:,} of {data.n_stars:,} stars have all labels of another one, to the last "
             "digit: if these are visits of one star, stars left out of training are not new to it "

@@ -96,8 +96,9 @@ def test_labels_that_contradict_spectra_are_set_aside(survey, tmp_path):
         assert json.loads(model.provenance.settings)["outlying_labels"] == 6
 
 
-def test_visits_of_one_star_are_noticed(survey, tmp_path, capsys):
+def test_visits_of_one_star_and_what_is_not_modelled_are_noticed(survey, tmp_path, capsys):
     visits = store.open_dataset(survey).compute()
+    visits["mag"] = ("star", "band"), np.ones((visits.sizes["star"], 2))
     for variable in ("label_value", "label_err"):
         visits[variable][200:300] = visits[variable][100:200].values
     known = int((visits["label_value"][100:200].notnull().sum("label") >= 3).sum())
@@ -106,6 +107,7 @@ def test_visits_of_one_star_are_noticed(survey, tmp_path, capsys):
     said = capsys.readouterr().err
     assert f"{2 * known} of " in said
     assert "stars have all labels of another one" in said
+    assert "'mag' ('star', 'band') is not modelled, for there are no errors mag_ivar" in said
 
 
 def test_who_does_what_and_the_size_of_regions_do_not_matter(survey, undisturbed, tmp_path):

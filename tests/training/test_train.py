@@ -796,6 +796,17 @@ def test_visits_of_one_star_are_noticed(small_survey, capsys):
     assert "labels of another" not in capsys.readouterr().err
 
 
+def test_visits_are_noticed_however_many_stars_have_no_label(small_survey, capsys):
+    pair = small_survey.copy(deep=True)
+    every = pair["label_value"].notnull().all("label").values
+    first, second = np.flatnonzero(every)[-2:]
+    for variable in ("label_value", "label_err"):
+        pair[variable][second] = pair[variable][first].values
+    pair["label_value"][:200] = np.nan
+    lux.train(pair, 3, method="curved", unlabelled=200, folds=1, iterations=1, label_clip=np.inf)
+    assert "2 of 300 stars have all labels of another one" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_data_give_the_same_model_for_any_seed(method, world):
     first, second = (
