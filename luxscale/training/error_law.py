@@ -7,8 +7,8 @@ Of a residual of a label (predicted - given) the robust variance is
 with a factor s of at least 1 on the formal error and a misfit b; the residual is a Student t. s is
 1, a constant, or a power of the formal error between those of most stars. Each of these laws is
 fitted without the stars of each fold in turn, and asked for the density of those. Taken is the
-simplest that is within one standard error of the likeliest, as far as v is no larger than residuals
-are: given errors that are too large leave no room for it.
+simplest that is within one standard error of the likeliest, but no more of it than leaves half of
+the residuals where v has them: given errors that are too large leave no room for a factor.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def find_law(stars: Squares, fold: np.ndarray) -> Law:
 
 
 def _leave_scatter(law: Law, stars: Squares) -> Law:
-    """Return the law, or the part of it that leaves residuals as large as they are."""
+    """Return the law, or so much of it that residuals are not much smaller than it says."""
 
     def find_excess(part: float) -> float:
         return law.take_part(part).find_pull(stars) - _LEAST_PULL
