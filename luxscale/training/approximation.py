@@ -23,10 +23,19 @@ _SAMPLES = 4
 #: Least information on a latent, as a fraction of the greatest, that sets its unit.
 _LEAST = 1e-12
 
+#: How far off, as a mean of so many stars, the variance that covariances add to features may be by
+#: few directions: three times what it is where errors vary as those of surveys do.
+_MOST_OFF, _TOLD_BY = 0.01, 64
+
 
 def pick_rows(n: int, count: int) -> np.ndarray:
     """Return positions of rows to make in full, for so many components: spread over all."""
-    number = min(n, _SAMPLES * count)
+    return _spread_rows(n, _SAMPLES * count)
+
+
+def _spread_rows(n: int, most: int) -> np.ndarray:
+    """Return at most so many positions, spread over all."""
+    number = min(n, most)
     places = (np.arange(number) + 0.5) * (n / number)
     return places.astype(int)
 
@@ -106,3 +115,25 @@ def find_variance(covariance: Components, weights: Any) -> Any:
     times = np.where(i == j, 1, 2).astype(np.float32)
     products = linalg.pack(weights) * times
     return linalg.dot(covariance.sums, linalg.dot(covariance.matrices, products.T))
+
+
+def are_described(covariance: Components, cov: Any, weights: Any, stars: Any) -> bool:
+    """Return whether few directions give what covariances add to the variance of features.
+
+    Told by some of the stars, most of which the directions are not from where stars are many.
+
+    Parameters
+    ----------
+    covariance : Components
+        Of `approximate_covariances`.
+    cov, stars : array, (star, K) and (star,)
+        As there.
+    weights : array, (feature, latent)
+    """
+    present = np.flatnonzero(stars)
+    rows = present[_spread_rows(present.size, _TOLD_BY)]
+    exact = np.asarray(linalg.quadratic_form(np.asarray(cov)[rows], weights))
+    few = covariance._replace(sums=covariance.sums[rows])
+    off = abs(np.asarray(find_variance(few, weights)) - exact)
+    least = np.finfo(np.float32).tiny
+    return bool(np.mean(off.sum(1) / np.maximum(exact.sum(1), least)) <= _MOST_OFF)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from luxscale.model import linalg
-from luxscale.model.components import is_worthwhile
+from luxscale.model.components import Components, is_worthwhile
 from luxscale.model.features import Features, linear_features
 from luxscale.model.jit import compile_program
 from luxscale.model.noise import DiagonalNoise, Reduced
 from luxscale.model.observation import Equations
 from luxscale.model.separable import is_mostly_linear
-from luxscale.training.approximation import approximate_covariances
+from luxscale.training.approximation import approximate_covariances, are_described
 from luxscale.training.data import Arrays, NoiseExtras
 from luxscale.training.evidence import Description, Fitted, Likelihood, Regressors
 from luxscale.training.latents import Latents
@@ -31,7 +31,8 @@ _START = 0.03
 _FIRST_STEPS, _STEPS = 8, 2
 
 #: Directions of Cov[phi] for each term: they change with the few latents that curve, and with each
-#: star's noise. What they give of the variance of a pixel is right to a thousandth of all of it.
+#: star's noise. What they give of the variance of a pixel is right to a thousandth of all of it
+#: where errors vary as those of surveys do.
 _DIRECTIONS = 3
 
 #: Stars that are worked on at once.
@@ -113,9 +114,7 @@ class Pixels:
                 offset=old.weights[:, 0].astype(np.float32),
                 scatter=old.noise.scatter,
             )
-        covariance = None
-        if is_mostly_linear(regressors.features) and is_worthwhile(d, terms, 0):
-            covariance = approximate_covariances(latents.cov, terms, stars, _DIRECTIONS * terms)
+        covariance = _take_directions(regressors.features, latents, stars, arrays.weights)
         new = regress_weights(
             arrays, latents, zero, stars, scatter_steps=steps, covariance=covariance
         )
@@ -165,6 +164,17 @@ class Pixels:
         whole = np.zeros((len(self.arrays.values), *of_stars.shape[1:]), np.float32)
         whole[self.rows] = of_stars
         return whole
+
+
+def _take_directions(
+    features: Features, latents: Latents, stars: np.ndarray, weights: np.ndarray
+) -> Components | None:
+    """Return few directions of the covariances, where that is faster and they are enough."""
+    d, terms = weights.shape
+    if not (is_mostly_linear(features) and is_worthwhile(d, terms, 0)):
+        return None
+    found = approximate_covariances(latents.cov, terms, stars, _DIRECTIONS * terms)
+    return found if are_described(found, latents.cov, weights, stars) else None
 
 
 def _split(n: int) -> list[np.ndarray]:

@@ -89,8 +89,36 @@ def test_few_directions_of_covariances_give_the_same_scatter(monkeypatch):
     found = pixels.fit(regressors, sums, np.ones(n // 2), old)
     (few,) = taken
     assert few.sums.shape == (n, 3 * features.n_terms)
+    assert (found.noise.scatter != exact.noise.scatter).any()
     np.testing.assert_allclose(found.noise.scatter, exact.noise.scatter, rtol=2e-3)
     np.testing.assert_allclose(found.weights, exact.weights, atol=2e-4)
+
+
+def test_covariances_that_few_directions_do_not_describe_are_taken_whole(monkeypatch):
+    rng = np.random.default_rng(5)
+    n, d, features = 4 * BLOCK, 40, PolynomialFeatures(24, 2)
+    z, truth = rng.standard_normal((n, 24)), rng.standard_normal((d, features.n_terms))
+    values = features(z) @ truth.T + 0.1 * rng.standard_normal((n, d))
+    pixels = Pixels(
+        arrays=Arrays.empty(values.astype("f4"), np.full((n, d), 100, "f4"), d), rows=np.arange(n)
+    )
+    # each star's own, as of errors of pixels over decades
+    half = 0.1 * rng.standard_normal((n, 24, 24))
+    regressors, sums = sum_squares(features, z, half @ half.swapaxes(1, 2), np.zeros((n, 0)))
+    old = pixels.fit(regressors, sums, np.ones(n), None)
+    exact = pixels.fit(regressors, sums, np.ones(n), old)
+    asked = []
+
+    def ask(*args):
+        asked.append(approximation.are_described(*args))
+        return asked[-1]
+
+    monkeypatch.setattr(components, "_LEAST_WORK", 0)
+    monkeypatch.setattr(pixels_module, "are_described", ask)
+    found = pixels.fit(regressors, sums, np.ones(n), old)
+    assert asked == [False]
+    np.testing.assert_array_equal(found.noise.scatter, exact.noise.scatter)
+    np.testing.assert_array_equal(found.weights, exact.weights)
 
 
 @pytest.mark.parametrize("d", [6, 40])
