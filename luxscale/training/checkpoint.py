@@ -89,6 +89,10 @@ class Checkpoint:
         done = self._last[0] if self._last else 0
         self._shown.update(done, text)
 
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self._shown.say(text)
+
     def _write(self) -> None:
         """Write the model of the last iteration, if there are both a place and an iteration."""
         if self._path is None or self._last is None:

@@ -119,7 +119,7 @@ def train_curved(
         report(number, last, objective, functools.partial(describe, state, tuple(history)))
     state = maximise(state, tables)
     learner = learner if state.prior else Products()
-    steps = _choose_steps(state, tables, data, learner, refine, report.tell) if refine else 0
+    steps = _choose_steps(state, tables, data, learner, refine, report) if refine else 0
 
     def refine_part(part: State, rows: np.ndarray) -> State:
         return _refine(part, tables, data, rows, steps=steps, tell=report.tell)
@@ -225,7 +225,7 @@ def _choose_steps(
     data: TrainingData,
     learner: Learner,
     steps: int,
-    tell: Callable[[str], None],
+    report: Report,
 ) -> int:
     """Return the steps of refinement if they serve a fifth of the stars, left out, else 0."""
     fold = data.assign_folds(_SHARE_LEFT_OUT)
@@ -239,8 +239,10 @@ def _choose_steps(
         seen=state.take(left_out),
         left_out=refinement.Sample.of(data, tables, left_out),
         steps=steps,
-        tell=lambda number: tell(f"trying refinement, step {number} of {steps}"),
+        tell=lambda number: report.tell(f"trying refinement, step {number} of {steps}"),
     )
+    if not helps:
+        report.say("labels of stars left out are no better for refinement: it is not taken")
     return steps if helps else 0
 
 

@@ -29,6 +29,9 @@ class Report(Protocol):
     def tell(self, text: str) -> None:
         """Say how far work has come that is no iteration."""
 
+    def say(self, text: str) -> None:
+        """Say what was decided, in a line that stays."""
+
 
 class Silence:
     """A report that nobody hears."""
@@ -39,4 +42,7 @@ class Silence:
         """Say nothing."""
 
     def tell(self, text: str) -> None:
+        """Say nothing."""
+
+    def say(self, text: str) -> None:
         """Say nothing."""

@@ -222,9 +222,10 @@ def test_what_cannot_be_trained_is_refused_by_name(training_stars, settings, mes
         lux.train(training_stars, method="curved", folds=1, progress=False, **asked)
 
 
-def test_spectra_are_modelled_without_labels(training_stars, held_out):
+def test_spectra_are_modelled_without_labels(training_stars, held_out, capsys):
     alone = training_stars.drop_vars(["label_value", "label_err", "label_true"])
-    model = lux.train(alone, method="curved", folds=2, refine=10, progress=False, **SIZES)
+    model = lux.train(alone, method="curved", folds=2, refine=10, **SIZES)
+    assert "no better for refinement: it is not taken" in capsys.readouterr().err
     assert [output.spec.name for output in model.outputs] == ["flux"]
     catalog = lux.infer(held_out, model)
     assert 0.4 < float((catalog.chi2 / catalog.n_pixels).median()) < 8 / 12
