@@ -107,6 +107,15 @@ def solve(h: jax.Array, rhs: jax.Array, targets: jax.Array | None = None) -> Sol
     return Solution(x=x[..., 0] / scale, half=half[..., 1:], log_det=log_det)
 
 
+def follow(x: jax.Array, done: jax.Array) -> jax.Array:
+    """Return x (star, ...), known only when ``done`` (star, ...), all finite, is.
+
+    So a call of LAPACK waits for another that it does not need, for the reason told in `solve`.
+    """
+    last = 0 * done.reshape(len(done), -1)[:, -1]
+    return x + last.reshape(-1, *[1] * (x.ndim - 1))
+
+
 def invert_root(h: jax.Array) -> jax.Array:
     """Return R with R^T R = H^-1 for a batch of matrices: (N, P, P); NaN of one not positive."""
     scale = jnp.sqrt(_diagonal(h))

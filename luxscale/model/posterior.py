@@ -188,7 +188,7 @@ def _screen(observations: Sequence[Observation], dofs: Any, local: Local, first:
     v, damping = projected.search(first.damping, FIRST_STEPS, bent=False)
     z = projected.complete(v)
     chi2s = [o.chi2(z) for o in observations]
-    log_det = projected.measure_log_det(v)
+    log_det = projected.measure_log_det(z)
     return Mode(
         latent=z,
         covariance=jnp.ones_like(log_det)[:, None, None],

@@ -65,28 +65,30 @@ class Projected(NamedTuple):
         free = jnp.zeros((*v.shape, q), v.dtype)
         return search([self.equations], v, free, v, damping, steps, bent=bent)
 
-    def find_covariance(self, v: Any) -> Any:
-        """Return H^-1, H = J^T M J + S^-1, J the slope at latents that begin with v.
+    def find_covariance(self, z: Any) -> Any:
+        """Return H^-1, H = J^T M J + S^-1, J the slope at z, of `complete`.
 
         With D = d psi / dv and (D^T C D)^-1 = R^T R it is Q^T Q, Q = ((R, -R D^T Y^T L^-1),
         (0, L^-1)).
         """
         psi = self.equations.features
         terms, u = self.slopes.shape[2], self.root.shape[1]
+        v = z[:, :-u]
         eye = jnp.broadcast_to(jnp.eye(u, dtype=v.dtype), self.root.shape)
-        inverse = solve_triangular(self.root, eye, lower=True)
+        inverse = solve_triangular(self.root, linalg.follow(eye, z), lower=True)
         left, _ = self.equations.linearise(v)
-        root = linalg.invert_root(left)
+        root = linalg.invert_root(linalg.follow(left, inverse))
         bends = psi.slopes(v, jnp.eye(terms, dtype=v.dtype))
         across = linalg.dot(linalg.dot(bends, self.slopes.swapaxes(1, 2)), inverse)
         above = jnp.concatenate([root, -linalg.dot(root, across)], 2)
         below = jnp.pad(inverse, ((0, 0), (0, 0), (v.shape[1], 0)))
         return linalg.square(jnp.concatenate([above, below], 1))
 
-    def measure_log_det(self, v: Any) -> Any:
-        """Return ln |H|, J the slope at latents that begin with v: (star,)."""
-        left, _ = self.equations.linearise(v)
-        return _measure_log_det(self.root) + _measure_log_det(jnp.linalg.cholesky(left))
+    def measure_log_det(self, z: Any) -> Any:
+        """Return ln |H|, J the slope at z, of `complete`: (star,)."""
+        left, _ = self.equations.linearise(z[:, : -self.root.shape[1]])
+        root = jnp.linalg.cholesky(linalg.follow(left, z))
+        return _measure_log_det(self.root) + _measure_log_det(root)
 
 
 def is_separable(observations: Sequence[Observation]) -> bool:

@@ -109,7 +109,8 @@ def _maximise_posterior(
     if separable.is_mostly_linear(equations[0].features):
         projected = separable.project(separable.add_up(equations), mean, precision, z)
         v, _ = projected.search(damping, steps, bent=False)
-        return projected.complete(v), projected.find_covariance(v)
+        z = projected.complete(v)
+        return z, projected.find_covariance(z)
     z, _ = gauss_newton.search(equations, mean, precision, z, damping, steps)
     hessian, _ = gauss_newton.linearise(equations, mean, precision, z)
     covariance, _ = posterior.invert(hessian)

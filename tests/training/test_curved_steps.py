@@ -6,9 +6,16 @@ from scipy.optimize import least_squares
 
 from luxscale.model import separable
 from luxscale.model.features import PolynomialFeatures
+from luxscale.model.jit import use_float64
+from luxscale.model.observation import Equations
 from luxscale.model.priors import MixturePrior
 from luxscale.training.curved_state import State
-from luxscale.training.curved_steps import expect, find_local_prior, maximise
+from luxscale.training.curved_steps import (
+    _maximise_posterior,
+    expect,
+    find_local_prior,
+    maximise,
+)
 from luxscale.training.data import BLOCK, Arrays
 from luxscale.training.pixels import Pixels
 from luxscale.training.tables import Table
@@ -79,3 +86,21 @@ def test_few_steps_end_at_the_maxima_of_float64(begun):
         assert np.max(np.abs(found.z[star] - z) / sigma) < 0.02
         size = sigma[:, None] * sigma
         np.testing.assert_allclose(found.covariance[star] / size, covariance / size, atol=0.01)
+
+
+@pytest.mark.timeout(60)
+def test_calls_of_lapack_wait_for_each_other():
+    """Two at once stand still for good on two cores (jax 0.10): 50 times were enough."""
+    features = PolynomialFeatures(46, 4)
+    rng = np.random.default_rng(0)
+    equations = Equations(
+        precision=np.full((STARS, PIXELS), 50.0),
+        pull=50 * rng.standard_normal((STARS, PIXELS)),
+        weights=rng.standard_normal((PIXELS, features.n_terms)),
+        features=features,
+    )
+    zero, eye = np.zeros((STARS, 46)), np.tile(np.eye(46), (STARS, 1, 1))
+    with use_float64():
+        for _ in range(100):
+            z, covariance = _maximise_posterior((equations,), zero, eye, zero, 4)
+    assert np.isfinite(z).all() and np.isfinite(covariance).all()
