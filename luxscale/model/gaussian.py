@@ -101,11 +101,24 @@ def solve_exactly(
     h, rhs = sum(f for f, _ in parts), sum(g for _, g in parts)
     hessian = linalg.unpack(h, rhs.shape[1]) + prior.hessian()
     solution = linalg.solve(hessian, rhs, _join(targets, rhs.shape[1]))
-    chi2 = sum(
-        d.noise.chi2(w, r - linalg.dot(d.features(solution.x), d.weights.T))
-        for d, w, r in zip(designs, weighed.weights, weighed.residuals, strict=True)
-    )
-    return _describe(weighed, solution.x, chi2, _find_spread(solution.half, targets, covariance))
+    # what float32 left of the equations, it measures from residuals to its last digit
+    left = [
+        r - linalg.dot(d.features(solution.x), d.weights.T)
+        for d, r in zip(designs, weighed.residuals, strict=True)
+    ]
+    outputs = list(zip(designs, weighed.weights, left, strict=True))
+    pull = sum(d.noise.normal_equations(w, x, d.weights, d.packed)[1] for d, w, x in outputs)
+    change = solution.solve_again(pull - prior.precision * solution.x)
+    chi2 = sum(d.noise.chi2(w, x) for d, w, x in outputs)
+    z, chi2 = _move(solution.x, change, chi2, pull, prior)
+    return _describe(weighed, z, chi2, _find_spread(solution.half, targets, covariance))
+
+
+def _move(z: Any, change: Any, chi2: Any, pull: Any, prior: GaussianPrior) -> tuple[Any, Any]:
+    """Return z + change, which solves the equations, and its chi2, from those at z."""
+    z = z + change
+    chi2 = chi2 - jnp.sum(change * (pull + prior.precision * z), 1)
+    return z, jnp.maximum(chi2, 0)
 
 
 @compile_program(static_argnames=("covariance",))
@@ -132,9 +145,7 @@ def _solve_approximately(
     system = System(designs, weighed.weights, weighted, prior, inverse, slopes, error)
     end = refine(system, rhs)
     # H_0 for H is good enough for the length of the last step
-    z = end.z + end.direction
-    chi2 = end.chi2 - jnp.sum(end.direction * (end.pull + prior.precision * z), 1)
-    chi2 = jnp.maximum(chi2, 0)
+    z, chi2 = _move(end.z, end.direction, end.chi2, end.pull, prior)
     posterior = _describe(weighed, z, chi2, _find_spread(half, targets, covariance))
     return _Approximate(posterior, end.good)
 

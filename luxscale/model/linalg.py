@@ -71,12 +71,20 @@ class Solution(NamedTuple):
     """Solution of a batch of normal equations H x = rhs.
 
     x (star, latent); half (star, latent, target), with half^T half = T^T H^-1 T; log_det (star,),
-    ln |H|.
+    ln |H|; root (star, latent, latent), L, and scale (star, latent), S, with H = S L L^T S.
     """
 
     x: Any
     half: Any
     log_det: Any
+    root: Any
+    scale: Any
+
+    def solve_again(self, rhs: Any) -> Any:
+        """Return the solution for another right-hand side: (star, latent)."""
+        half = solve_triangular(self.root, (rhs / self.scale)[..., None], lower=True)
+        x = solve_triangular(self.root, half, lower=True, trans=1)
+        return x[..., 0] / self.scale
 
 
 def solve(h: jax.Array, rhs: jax.Array, targets: jax.Array | None = None) -> Solution:
@@ -104,7 +112,9 @@ def solve(h: jax.Array, rhs: jax.Array, targets: jax.Array | None = None) -> Sol
     half = solve_triangular(chol, right / scale[..., None], lower=True)
     x = solve_triangular(chol, half[..., :1], lower=True, trans=1)
     log_det = 2 * jnp.sum(jnp.log(_diagonal(chol)) + jnp.log(scale), axis=-1)
-    return Solution(x=x[..., 0] / scale, half=half[..., 1:], log_det=log_det)
+    return Solution(
+        x=x[..., 0] / scale, half=half[..., 1:], log_det=log_det, root=chol, scale=scale
+    )
 
 
 def follow(x: jax.Array, done: jax.Array) -> jax.Array:

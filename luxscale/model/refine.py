@@ -36,7 +36,7 @@ MOST_OFF, _MOST_OFF_TOGETHER = 0.011, 0.006
 
 #: Times the root mean square over all labels, what a label may be off by after one more step: the
 #: first, which is not conjugate to one before, and later ones.
-_CLEARLY_FIRST, _CLEARLY = 7, 4
+_CLEARLY_FIRST, _CLEARLY = 8, 5
 
 #: What is added to weights, which may be 0, before one divides by them.
 _NEXT_TO_NOTHING = 1e-36

@@ -93,7 +93,8 @@ def _solve_stars(
     p = rhs.shape[1]
     identity = jnp.eye(p)
     h = linalg.unpack(normal, p) + prior * identity
-    z, half, log_det = linalg.solve(h, rhs, identity if marginal else None)
+    solution = linalg.solve(h, rhs, identity if marginal else None)
+    z = solution.x
     # the prior's part, then the likelihood of each output
     length2 = jnp.sum(z * z, 1)
     objective = -0.5 * prior * length2
@@ -104,9 +105,9 @@ def _solve_stars(
         no_covariance = jnp.zeros((len(z), 0))
         return Latents(z, no_covariance, objective)
     # what the integral over z adds: the volume of the posterior in that of the prior
-    log_volume = p * jnp.log(prior) - log_det
+    log_volume = p * jnp.log(prior) - solution.log_det
     objective += 0.5 * log_volume
-    covariance = linalg.square(half)
+    covariance = linalg.square(solution.half)
     return Latents(
         mean=z,
         cov=linalg.pack_symmetric(covariance),
