@@ -185,6 +185,15 @@ def test_answers_for_twelve_labels(giants_of_twelve_labels, change, float64_refe
     assert least <= fell_back / STARS <= 2 * most
 
 
+def test_the_exact_way_corrects_what_float32_leaves(giants, float64_reference):
+    flux, ivar = draw(scatter_over_six_decades)
+    got, fell_back = Inference.of(giants).infer_and_count({"flux": flux, "flux_ivar": ivar})
+    expected = float64_reference(giants, "flux", np.nan_to_num(flux), ivar)
+    assert fell_back == STARS
+    away = abs(got["label_value"] - expected["value"]) / expected["err"]
+    assert away.max() < 1e-4
+
+
 def assert_right(got, expected):
     """Compare what was inferred with the reference, by what is promised."""
     away = abs(got["label_value"] - expected["value"]) / expected["err"]
