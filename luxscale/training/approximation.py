@@ -110,11 +110,7 @@ def approximate_covariances(cov: Any, latent_dim: int, stars: Any, count: int) -
 
 def find_variance(covariance: Components, weights: Any) -> Any:
     """Return w_d^T C_n w_d, nearly: (star, feature)."""
-    i, j, _ = linalg.packed_index(weights.shape[1])
-    # off-diagonal elements are packed once
-    times = np.where(i == j, 1, 2).astype(np.float32)
-    products = linalg.pack(weights) * times
-    return linalg.dot(covariance.sums, linalg.dot(covariance.matrices, products.T))
+    return linalg.dot(covariance.sums, linalg.quadratic_form(covariance.matrices, weights))
 
 
 def are_described(covariance: Components, cov: Any, weights: Any, stars: Any) -> bool:

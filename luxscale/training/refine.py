@@ -119,7 +119,7 @@ class Sample:
         for table, is_label in zip(self.tables, self.is_label, strict=True):
             if is_label:
                 assert isinstance(table, Table)
-                told.append((table.ivar > 0).any(axis=0))
+                told.append(np.any(table.ivar > 0, axis=0))
         return np.concatenate(told)
 
 
@@ -315,7 +315,8 @@ def _find_gradient(
         return total / jnp.maximum(count, 1)
 
     slope = jax.grad(measure, 1)(heads, z)
-    exact = hessian + sum(one.bend(z) for one in equations)
+    bent = hessian + sum(one.bend(z) for one in equations)
+    exact = linalg.follow(bent, covariance)
     clear = jnp.linalg.cholesky(exact - _CLEAR * hessian)
     trusted = ~jnp.isnan(clear).any((1, 2), keepdims=True)
     matrix = jnp.where(trusted, exact, hessian)
