@@ -17,9 +17,11 @@ import pytest
 import scipy.linalg.cython_lapack  # noqa: F401 - loads the BLAS that is limited below
 import xarray as xr
 from curved import CurvedWorld
+from lapack_order import Watch
 from threadpoolctl import threadpool_limits
 
 import luxscale as lux
+from luxscale.model import jit
 from luxscale.model.decoders import LinearMap
 from luxscale.model.priors import GaussianPrior
 
@@ -253,6 +255,21 @@ class Computed(AssertionError):
 
 def _refuse_to_compute(*args: Any, **kwargs: Any) -> None:
     raise Computed("a Dask computation was started")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def calls_of_lapack_in_order() -> Iterator[None]:
+    """Fail the test that first runs a program of which two calls of LAPACK could run at once."""
+    watch = Watch()
+    run_to_end = jit.run_to_end
+
+    def check_and_run(compiled: Any, args: Any, kwargs: Any) -> Any:
+        watch.check(compiled, args, kwargs)
+        return run_to_end(compiled, args, kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jit, "run_to_end", check_and_run)
+        yield
 
 
 @pytest.fixture(scope="session")

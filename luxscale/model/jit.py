@@ -134,15 +134,20 @@ def compile_program(**jit_options: Any) -> Callable[[Callable], Callable]:
             _Process.has_computed = True
             with run_alone():
                 if not _CONFIG.jax_enable_x64 or _is_float64():
-                    return jax.block_until_ready(compiled(*args, **kwargs))
+                    return run_to_end(compiled, args, kwargs)
                 # arrays of JAX keep float64 where numpy's become float32
                 args, kwargs = jax.tree.map(_leave_jax, (args, kwargs))
                 with _set_float64(False):
-                    return jax.block_until_ready(compiled(*args, **kwargs))
+                    return run_to_end(compiled, args, kwargs)
 
         return run
 
     return decorate
+
+
+def run_to_end(compiled: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return what a compiled program makes of its arguments, when all of it is there."""
+    return jax.block_until_ready(compiled(*args, **kwargs))
 
 
 def _leave_jax(leaf: Any) -> Any:

@@ -201,16 +201,12 @@ def fit_continuum(
         designs.append((chip.design, _pack_design(chip.design)))
     for rows in iterate_blocks(len(flux), BLOCK):
         scale = level[rows, None]
-        scaled_flux = []
-        scaled_ivar = []
-        for chip in chips:
+        for chip, design in zip(chips, designs, strict=True):
             chip_flux = flux[rows, chip.pixels] / scale
             chip_ivar = ivar[rows, chip.pixels] * scale**2
             used_ivar = np.where(chip.used, chip_ivar, 0)
-            scaled_flux.append(_fill_block(chip_flux))
-            scaled_ivar.append(_fill_block(used_ivar))
-        solved = _solve(scaled_flux, scaled_ivar, tuple(designs))
-        for chip, found in zip(chips, solved, strict=True):
+            # one chip at a time, as calls of LAPACK must not run at once: see `linalg.solve`
+            found = _solve_chip(_fill_block(chip_flux), _fill_block(used_ivar), *design)
             # without the rows that fill the block up
             of_stars = np.asarray(found)[: len(scale)]
             continuum[rows, chip.pixels] = of_stars * scale
@@ -218,7 +214,7 @@ def fit_continuum(
 
 
 def _fill_block(rows: np.ndarray) -> np.ndarray:
-    """Return the rows in float32, without the absurd, in a block such as `_solve` takes."""
+    """Return the rows in float32, without the absurd, in a block such as `_solve_chip` takes."""
     block = np.zeros((BLOCK, rows.shape[1]), np.float32)
     block[: len(rows)] = np.clip(rows, -_MOST, _MOST)
     return block
@@ -232,18 +228,8 @@ def _pack_design(design: np.ndarray) -> np.ndarray:
 
 
 @compile_program()
-def _solve(
-    y: list[jax.Array], ivar: list[jax.Array], designs: tuple[tuple[jax.Array, jax.Array], ...]
-) -> list[jax.Array]:
-    """Return the continua of the chips, (star, pixel), in units of the level; 0 where none."""
-    continua = []
-    for chip_y, chip_ivar, design in zip(y, ivar, designs, strict=True):
-        continua.append(_solve_chip(chip_y, chip_ivar, design))
-    return continua
-
-
-def _solve_chip(y: jax.Array, ivar: jax.Array, design: tuple[jax.Array, jax.Array]) -> jax.Array:
-    x, packed = design
+def _solve_chip(y: jax.Array, ivar: jax.Array, x: jax.Array, packed: jax.Array) -> jax.Array:
+    """Return the continua of one chip, (star, pixel), in units of the level; 0 where none."""
     n_terms = x.shape[1]
     n_good = (ivar > 0).sum(1)
     n_used = (packed[0] > 0).sum()
