@@ -56,6 +56,13 @@ class Equations:
             gram=None if self.gram is None else self.gram * factor[:, None, None],
         )
 
+    def take(self, stars: Any) -> Equations:
+        """Return what the data of some of the stars say."""
+        gram = None if self.gram is None else self.gram[stars]
+        return dataclasses.replace(
+            self, precision=self.precision[stars], pull=self.pull[stars], gram=gram
+        )
+
     def find_rest(self, z: Any) -> Any:
         """Return b - M mu at latents: (star, value)."""
         return self.pull - _apply(self.precision, self.predict(z))
@@ -139,6 +146,18 @@ class Observation:
         """
         alone = dataclasses.replace(self, anchor=None)
         return dataclasses.replace(self, anchor=Anchor(z, alone.chi2(z)))
+
+    def take(self, stars: Any) -> Observation:
+        """Return the observation of some of the stars."""
+        anchor = self.anchor and Anchor(*(array[stars] for array in self.anchor))
+        return dataclasses.replace(
+            self,
+            equations=self.equations.take(stars),
+            base=self.base[stars],
+            root=self.root[stars],
+            n_values=self.n_values[stars],
+            anchor=anchor,
+        )
 
     def chi2(self, z: Any) -> Any:
         """Return r^T N^-1 r at latents: (star, latent) -> (star,)."""

@@ -8,7 +8,7 @@ found by damped Gauss-Newton steps from mu_k, and where these creep by Newton's:
     C_k = (J^T N^-1 J + S_k^-1)^-1, J the slope of the outputs at the maximum z_k
     ln omega_k = ln pi_k - ln |S_k| / 2 + ln |C_k| / 2 + ln p(data | z_k) - (the prior's part) / 2
 
-Where few latents curve, the others are eliminated from the search: `luxscale.model.separable`.
+Where few latents curve, the others are eliminated from the search: `luxscale.model.eliminate`.
 
 Only the Gaussians that chi-square at their means favours are tried. Labels are means over all of
 them, so that their errors hold two solutions for one spectrum where there are two.
@@ -20,8 +20,7 @@ ln(1 + chi2 / nu), which the search takes as Gaussian with variances divided by
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +31,6 @@ from luxscale.model import linalg
 from luxscale.model.gauss_newton import FIRST_DAMPING, linearise, search
 from luxscale.model.observation import Observation
 from luxscale.model.priors import Gaussians
-from luxscale.model.separable import is_separable, prepare, project, search_curved
 
 #: Gaussians of the prior that are tried for each star, and those that are left after a round.
 TRIED, KEPT = 16, 4
@@ -88,49 +86,38 @@ def find_modes(
         Most rounds of the search.
     """
     prior = Gaussians(*map(jnp.asarray, prior))
-    separable = is_separable(observations)
     scores = sum(o.equations.score(prior.mean) for o in observations) - 2 * prior.log_weight
     tried = min(TRIED, prior.mean.shape[0])
     _, chosen = jax.lax.top_k(-scores, tried)
-    if separable:
-        observations = [prepare(o, prior.mean[chosen[:, 0]]) for o in observations]
 
     # where the outputs bend much, Gauss-Newton steps creep; not known until the program runs
     bent = rounds > FEW_ROUNDS
 
     def improve(which: Any, mode: Mode, active: Any, steps: int = STEPS, bent: Any = bent) -> Mode:
         local = Local(*(a[which] for a in prior))
-        move = functools.partial(search_curved if separable else search, steps=steps, bent=bent)
-        new = _run_round(observations, dofs, local, mode, move)
+        new = _run_round(observations, dofs, local, mode, steps=steps, bent=bent)
         # a star that has settled does not move with the others of its block
         keep = [jnp.where(_match_dims(active, a), a, b) for a, b in zip(new, mode, strict=True)]
         return Mode(*keep)
 
     def start(which: Any) -> Mode:
         first = _begin(prior.mean[which])
-        if separable:
-            return _screen(observations, dofs, Local(*(a[which] for a in prior)), first)
         return improve(which, first, first.distance == 0, FIRST_STEPS, False)
 
     begun = jax.lax.map(start, chosen.T)
     best = _pick_best(begun, min(KEPT, tried))
     modes = Mode(*(_select_terms(a, best) for a in begun))
     by_term = _select_terms(chosen.T, best)
-    if separable:
-        # not 0, which is that of a term before its first step
-        p = prior.mean.shape[1]
-        modes = modes._replace(covariance=jnp.broadcast_to(modes.covariance, (*best.shape, p, p)))
-        observations = [o.anchor_at(modes.latent[0]) for o in observations]
 
     def go_on(state: tuple[Any, Mode]) -> tuple[Any, Mode]:
         number, modes = state
-        active = _is_active(modes)
+        active = is_active(modes)
         improved = jax.lax.map(lambda a: improve(a[0], a[1], active), (by_term, modes))
         return number + 1, improved
 
     def is_unfinished(state: tuple[Any, Mode]) -> Any:
         number, modes = state
-        return (number < rounds) & _is_active(modes).any()
+        return (number < rounds) & is_active(modes).any()
 
     _, modes = jax.lax.while_loop(is_unfinished, go_on, (1, modes))
     return modes
@@ -158,7 +145,8 @@ def _select_terms(array: Any, terms: Any) -> Any:
     return jnp.take_along_axis(array, terms.reshape(terms.shape + (1,) * (array.ndim - 2)), 0)
 
 
-def _is_active(modes: Mode) -> Any:
+def is_active(modes: Mode) -> Any:
+    """Return which stars have not settled: (star,)."""
     # false of NaN, which no step would mend
     return find_distance(modes) > SETTLED / 10
 
@@ -181,30 +169,14 @@ def _begin(mean: Any) -> Mode:
     )
 
 
-def _screen(observations: Sequence[Observation], dofs: Any, local: Local, first: Mode) -> Mode:
-    """Take the first steps of a term whose latents are mostly linear: no covariance is made."""
-    (one,) = observations
-    projected = project(one.equations, local.mean, local.precision, first.latent)
-    v, damping = projected.search(first.damping, FIRST_STEPS, bent=False)
-    z = projected.complete(v)
-    chi2s = [o.chi2(z) for o in observations]
-    log_det = projected.measure_log_det(z)
-    return Mode(
-        latent=z,
-        covariance=jnp.ones_like(log_det)[:, None, None],
-        damping=damping,
-        distance=jnp.full_like(log_det, jnp.inf),
-        log_weight=_weigh(observations, dofs, local, z, log_det, chi2s),
-        chi2=sum(chi2s),
-    )
-
-
 def _run_round(
     observations: Sequence[Observation],
     dofs: Any,
     local: Local,
     mode: Mode,
-    move: Callable[..., tuple[Any, Any]],
+    *,
+    steps: int,
+    bent: Any,
 ) -> Mode:
     """Take a few steps of the search of one term, with the weights of heavy tails as they are."""
     first = mode.covariance[:, 0, 0] == 0
@@ -212,7 +184,9 @@ def _run_round(
     for observation, nu in zip(observations, dofs, strict=True):
         factor = find_robust_weight(nu, observation.n_values, observation.chi2(mode.latent))
         scaled.append(observation.equations.scale(jnp.where(first, 1, factor)))
-    z, damping = move(scaled, local.mean, local.precision, mode.latent, mode.damping)
+    z, damping = search(
+        scaled, local.mean, local.precision, mode.latent, mode.damping, steps, bent=bent
+    )
     # covariance and distance are those of the new weights: the first round knows of no heavy tails
     chi2s = [observation.chi2(z) for observation in observations]
     scaled = [
@@ -227,12 +201,12 @@ def _run_round(
         covariance=covariance,
         damping=damping,
         distance=jnp.sum(step * downhill, 1),
-        log_weight=_weigh(observations, dofs, local, z, log_det, chi2s),
+        log_weight=weigh(observations, dofs, local, z, log_det, chi2s),
         chi2=sum(chi2s),
     )
 
 
-def _weigh(
+def weigh(
     observations: Sequence[Observation],
     dofs: Any,
     local: Local,

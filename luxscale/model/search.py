@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model.blocks import Data, Posterior, Target, clean_data, find_sound_ivar, run_blocks
+from luxscale.model.eliminate import find_terms
 from luxscale.model.jit import compile_program, use_float64
 from luxscale.model.levels import reduce_spectra, search_levels
 from luxscale.model.moments import find_label_moments
+from luxscale.model.observation import Observation
 from luxscale.model.posterior import (
     FEW_ROUNDS,
     ROUNDS,
@@ -25,6 +27,7 @@ from luxscale.model.posterior import (
 )
 from luxscale.model.priors import Gaussians
 from luxscale.model.problem import Problem
+from luxscale.model.separable import is_separable
 
 
 def _search(
@@ -43,12 +46,12 @@ def _search(
         d.noise.observe(ivar, r, d.reduced, d.features, complete)
         for d, ivar, r in zip(designs, ivars, residuals, strict=True)
     ]
-    modes = find_modes(observations, [d.dof for d in designs], prior, rounds)
+    modes, moments = _find_terms(designs, observations, prior, rounds, targets, full=covariance)
     share = weigh_modes(modes)
     means, spread = [], []
     apart = jnp.zeros(share.shape[1], bool)
-    for target in targets:
-        mean, within, between = _mix(target, modes, share, covariance)
+    for of_terms in moments:
+        mean, within, between = _mix(*of_terms, share, covariance)
         means.append(mean)
         spread.append(within + between)
         if covariance:
@@ -68,7 +71,34 @@ def _search(
     )
 
 
-def _mix(target: Target, modes: Mode, share: Any, covariance: bool) -> tuple[Any, Any, Any]:
+def _find_terms(
+    designs: Sequence[Any],
+    observations: Sequence[Observation],
+    prior: Gaussians,
+    rounds: Any,
+    targets: Sequence[Target],
+    *,
+    full: bool,
+) -> tuple[Mode, list[tuple[Any, Any]]]:
+    """Return the terms of a posterior, and mean and variance of each target under each of them."""
+    dofs = [d.dof for d in designs]
+    if is_separable(observations):
+        return find_terms(observations[0], dofs[0], prior, targets, full=full)
+    modes = find_modes(observations, dofs, prior, rounds)
+
+    def find(target: Target) -> tuple[Any, Any]:
+        def find_one(mode: Mode) -> tuple[Any, Any]:
+            return find_label_moments(
+                target.features, target.weights, mode.latent, mode.covariance, full=full
+            )
+
+        found: tuple[Any, Any] = jax.lax.map(find_one, modes)
+        return found
+
+    return modes, [find(target) for target in targets]
+
+
+def _mix(means: Any, variances: Any, share: Any, covariance: bool) -> tuple[Any, Any, Any]:
     """Return the mean of a target over the terms of a posterior, and its variance.
 
     Returns
@@ -77,13 +107,6 @@ def _mix(target: Target, modes: Mode, share: Any, covariance: bool) -> tuple[Any
     within, between : array, (star, label), or (star, label, label)
         Mean variance of a term, and variance between the terms.
     """
-
-    def find(mode: Mode) -> tuple[Any, Any]:
-        return find_label_moments(
-            target.features, target.weights, mode.latent, mode.covariance, full=covariance
-        )
-
-    means, variances = jax.lax.map(find, modes)
     weight = share[..., None]
     # a term without weight may be NaN
     means = jnp.where(weight > 0, means, 0)
@@ -142,15 +165,8 @@ def _list_terms(
         d.noise.observe(ivar, r, d.reduced, d.features, complete=False)
         for d, ivar, r in zip(designs, ivars, residuals, strict=True)
     ]
-    modes = find_modes(observations, [d.dof for d in designs], prior)
-    (target,) = targets
-
-    def find(mode: Mode) -> tuple[Any, Any]:
-        return find_label_moments(
-            target.features, target.weights, mode.latent, mode.covariance, full=False
-        )
-
-    mean, variance = jax.lax.map(find, modes)
+    modes, (moments,) = _find_terms(designs, observations, prior, ROUNDS, targets, full=False)
+    mean, variance = moments
     return Terms(weigh_modes(modes).T, mean.swapaxes(0, 1), variance.swapaxes(0, 1))
 
 

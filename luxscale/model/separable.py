@@ -84,11 +84,19 @@ class Projected(NamedTuple):
         below = jnp.pad(inverse, ((0, 0), (0, 0), (v.shape[1], 0)))
         return linalg.square(jnp.concatenate([above, below], 1))
 
-    def measure_log_det(self, z: Any) -> Any:
-        """Return ln |H|, J the slope at z, of `complete`: (star,)."""
-        left, _ = self.equations.linearise(z[:, : -self.root.shape[1]])
+    def measure(self, z: Any) -> tuple[Any, Any]:
+        """Return ln |H|, J the slope at z, and the squared distance to the maximum: (star,)."""
+        psi = self.equations.features
+        u = self.root.shape[1]
+        v, rest = z[:, :-u], z[:, -u:] - self.origin[:, -u:]
+        left, downhill = self.equations.linearise(v)
         root = jnp.linalg.cholesky(linalg.follow(left, z))
-        return _measure_log_det(self.root) + _measure_log_det(root)
+        step = solve_triangular(root, downhill[..., None], lower=True)[..., 0]
+        away = psi(v) - psi(self.origin[:, :-u])
+        lacks = self.pull - linalg.dot(self.slopes, away[..., None])[..., 0]
+        lacks -= linalg.dot(rest[:, None], self.root)[:, 0]
+        log_det = _measure_log_det(self.root) + _measure_log_det(root)
+        return log_det, jnp.sum(step * step, 1) + jnp.sum(lacks * lacks, 1)
 
 
 def is_separable(observations: Sequence[Observation]) -> bool:
@@ -104,14 +112,13 @@ def is_mostly_linear(features: Features) -> bool:
     return 0 < _LEAST * features.quadratic <= features.latent_dim
 
 
-def prepare(observation: Observation, z: Any) -> Observation:
-    """Return an observation with what `project` takes, chi-square counted from latents z."""
+def prepare(observation: Observation) -> Observation:
+    """Return an observation with what `project` takes."""
     one = observation.equations
     features: Any = one.features
     weights = one.weights[:, _order_terms(features)]
     gram = linalg.dot(weights.T, linalg.dot(one.precision, weights))
-    equations = dataclasses.replace(one, gram=gram)
-    return dataclasses.replace(observation, equations=equations).anchor_at(z)
+    return dataclasses.replace(observation, equations=dataclasses.replace(one, gram=gram))
 
 
 def add_up(equations: Sequence[Equations]) -> Equations:
@@ -180,23 +187,6 @@ def _order_terms(features: PolynomialFeatures) -> np.ndarray:
     """Return the places of psi(v), then of u, among the features."""
     linear = np.arange(features.quadratic, features.latent_dim)
     return np.r_[np.delete(np.arange(features.n_terms), linear), linear]
-
-
-def search_curved(
-    equations: Sequence[Equations],
-    mean: Any,
-    precision: Any,
-    z: Any,
-    damping: Any,
-    steps: int,
-    *,
-    bent: Any = False,
-) -> tuple[Any, Any]:
-    """Do as `luxscale.model.gauss_newton.search`, with steps of the latents that curve alone."""
-    (one,) = equations
-    projected = project(one, mean, precision, z)
-    v, damping = projected.search(damping, steps, bent=bent)
-    return projected.complete(v), damping
 
 
 def _measure_log_det(root: Any) -> Any:

@@ -1,11 +1,14 @@
 """Latents that enter linearly are eliminated: the terms found are those of a search in float64."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from luxscale.model import posterior, separable
+from luxscale.model import eliminate, posterior, separable
+from luxscale.model.blocks import Target
 from luxscale.model.decoders import PolynomialMap
 from luxscale.model.features import PolynomialFeatures
 from luxscale.model.jit import compile_program
@@ -43,9 +46,20 @@ def observe(weights, data, ivar):
 
 
 def find(problem, dof=np.inf):
+    """The terms of each star, with mean and covariance of the latents as labels have them."""
     weights, data, ivar, prior = problem
     seen = observe(weights, data.astype("f4"), ivar.astype("f4"))
     assert separable.is_separable([seen])
+    target = Target(np.eye(6, FEATURES.n_terms, dtype="f4"), FEATURES)
+    program = compile_program()(functools.partial(eliminate.find_terms, full=True))
+    modes, (moments,) = program(seen, np.float32(dof), prior.gaussians(), [target])
+    return modes._replace(covariance=moments[1]), moments[0]
+
+
+def find_whole(problem, dof):
+    """The terms by the search of all latents."""
+    weights, data, ivar, prior = problem
+    seen = observe(weights, data.astype("f4"), ivar.astype("f4"))
     program = compile_program()(posterior.find_modes)
     return program([seen], [np.float32(dof)], prior.gaussians(), posterior.ROUNDS)
 
@@ -68,7 +82,7 @@ def solve(problem, star, k):
 
 
 def test_terms_are_those_of_float64(problem):
-    got = find(problem)
+    got, _ = find(problem)
     shares = np.asarray(posterior.weigh_modes(got))
     assert (np.asarray(posterior.find_distance(got)) < posterior.SETTLED).all()
     for star in range(STARS):
@@ -84,13 +98,12 @@ def test_terms_are_those_of_float64(problem):
 
 
 @pytest.mark.parametrize("dof", [np.inf, 30.0])
-def test_the_search_of_all_latents_finds_the_same(problem, monkeypatch, dof):
+def test_the_search_of_all_latents_finds_the_same(problem, dof):
     weights, data, ivar, prior = problem
     # outlying, so that heavy tails count
     problem = weights, data + 2 * np.random.default_rng(0).standard_normal(data.shape), ivar, prior
-    eliminated = find(problem, dof)
-    monkeypatch.setattr(posterior, "is_separable", lambda observations: False)
-    whole = find(problem, dof)
+    eliminated, _ = find(problem, dof)
+    whole = find_whole(problem, dof)
     a, b = (np.asarray(posterior.weigh_modes(modes)) for modes in (eliminated, whole))
     np.testing.assert_allclose(np.sort(a, 0), np.sort(b, 0), atol=5e-3)
     stars = np.arange(STARS)
@@ -99,3 +112,33 @@ def test_the_search_of_all_latents_finds_the_same(problem, monkeypatch, dof):
     assert np.max(np.abs(one - other) / sigma) < 0.05
     chi2 = (modes.chi2[share.argmax(0), stars] for modes, share in ((eliminated, a), (whole, b)))
     np.testing.assert_allclose(*chi2, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("noise", [1.0, 5.0])
+def test_gaussians_that_are_not_searched_with_do_not_matter(problem, monkeypatch, noise):
+    weights, _, ivar, _ = problem
+    rng = np.random.default_rng(3)
+    half = 0.3 * rng.standard_normal((24, 6, 6))
+    prior = MixturePrior(
+        weight=np.full(24, 1 / 24),
+        mean=1.5 * rng.standard_normal((24, 6)),
+        covariance=half @ half.swapaxes(1, 2) + 0.2 * np.eye(6),
+    )
+    ivar = np.tile(ivar[:-1], (9, 1)) / noise**2
+    z = prior.mean[rng.integers(24, size=len(ivar))] + 0.5 * rng.standard_normal((len(ivar), 6))
+    errors = rng.standard_normal(ivar.shape) / np.sqrt(np.where(ivar > 0, ivar, np.inf))
+    problem = weights, FEATURES(z) @ weights.T + errors, ivar, prior
+    few, few_means = find(problem)
+    monkeypatch.setattr(eliminate, "NEAREST", 24)
+    every, every_means = find(problem)
+    assert len(every.latent) == len(few.latent) == posterior.KEPT
+
+    def mix(modes, means):
+        share = posterior.weigh_modes(modes)[..., None]
+        mean = (share * means).sum(0)
+        variance = np.diagonal(modes.covariance, axis1=2, axis2=3) + (means - mean) ** 2
+        return mean, np.sqrt((share * variance).sum(0))
+
+    (mean, err), (expected, expected_err) = mix(few, few_means), mix(every, every_means)
+    np.testing.assert_allclose(err, expected_err, rtol=1e-3)
+    assert np.max(np.abs(mean - expected) / expected_err) < 1e-3
