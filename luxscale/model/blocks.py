@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model.features import Features
+from luxscale.model.jit import run_alone
 from luxscale.model.problem import Design, Problem
 
 #: Stars in one call of the compiled kernel, whatever the chunks: one shape, compiled once. Its
@@ -190,15 +191,16 @@ def run_blocks(
 ) -> _Found:
     """Run a compiled kernel over blocks of one size; n is the number of stars."""
     parts = []
-    for start in range(0, max(n, 1), size):
-        block = [Data(*(_cut_block(array, start, size) for array in given)) for given in data]
-        result = kernel(
-            problem.designs,
-            tuple(block),
-            tuple(targets),
-            prior,
-            covariance=covariance,
-        )
-        parts.append(jax.tree.map(np.asarray, result))
+    with run_alone():
+        for start in range(0, max(n, 1), size):
+            block = [Data(*(_cut_block(array, start, size) for array in given)) for given in data]
+            result = kernel(
+                problem.designs,
+                tuple(block),
+                tuple(targets),
+                prior,
+                covariance=covariance,
+            )
+            parts.append(jax.tree.map(np.asarray, result))
     found: _Found = jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts)
     return found

@@ -128,10 +128,12 @@ def follow(x: jax.Array, done: jax.Array) -> jax.Array:
 
 def invert_root(h: jax.Array) -> jax.Array:
     """Return R with R^T R = H^-1 for a batch of matrices: (N, P, P); NaN of one not positive."""
-    scale = jnp.sqrt(_diagonal(h))
-    chol = jnp.linalg.cholesky(h / (scale[..., :, None] * scale[..., None, :]))
-    eye = jnp.broadcast_to(jnp.eye(h.shape[-1], dtype=h.dtype), h.shape)
-    return solve_triangular(chol, eye, lower=True) / scale[..., None, :]
+    unit = 1 / jnp.sqrt(_diagonal(h))
+    # symmetric matrices are given transposed: LAPACK wants them by columns, so no copy is made
+    scaled = (h * unit[..., :, None] * unit[..., None, :]).swapaxes(-1, -2)
+    chol = jnp.linalg.cholesky(scaled, symmetrize_input=False)
+    units = (jnp.eye(h.shape[-1], dtype=h.dtype) * unit[..., None, :]).swapaxes(-1, -2)
+    return solve_triangular(chol, units, lower=True)
 
 
 def _diagonal(matrices: jax.Array) -> jax.Array:
