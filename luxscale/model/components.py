@@ -8,7 +8,8 @@ is white. The matrix that is expected given f_n is f_n G.
 Some of the sums are kept for the errors of labels. That of a label with the direction t has the
 variance t^T H^-1 t, which changes with H by -c^T dH c, c = H^-1 t: one more sum over pixels, of
 (c . x_d)^2. It depends on a star's noise and hardly on anything else: for noise at several levels,
-even or far greater at either end of the spectrum, few sums are nearly all of them.
+even or far greater at either end of the spectrum, few sums are nearly all of them. What these leave
+of a star's is as small as the angle between its c and the nearest of theirs, which is measured.
 
 How weights vary is taken from the model alone, so that what is inferred of a star depends on that
 star and the model: levels of noise far below to far above the scatter, a smooth change along the
@@ -22,6 +23,7 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model import linalg
@@ -29,6 +31,9 @@ from luxscale.model import linalg
 #: Components that are kept: so many, and more for each latent. With twice as many, what a step
 #: leaves is half of it, and sums take as long as another step.
 _KEPT, _KEPT_PER_LATENT = 72, 1.5
+
+#: Columns that a matrix product takes at a time: with fewer, it takes no less.
+_TOGETHER = 32
 
 #: Products of two latents, for each latent, below which it takes longer to do without them.
 _LEAST_PRODUCTS = 12
@@ -63,10 +68,30 @@ _LEAST = 1e-12
 
 
 class Components(NamedTuple):
-    """F and G of the module: sums (feature, component), matrices (component, K)."""
+    """F and G of the module: sums (feature, component), matrices (component, K).
+
+    squares (K, profile, label) hold the products of c of each label, for each profile of noise
+    whose sums are kept, in units in which t . c is 1; None where no label is asked for.
+    """
 
     sums: Any
     matrices: Any
+    squares: Any = None
+
+    def find_angles(self, h: Any, error: Any) -> Any:
+        """Return the sine of the angle between c and the nearest of those kept: (star, label).
+
+        Parameters
+        ----------
+        h : array, (star, K)
+            Normal matrices, which angles are measured by.
+        error : array, (star, label)
+        """
+        _, n_profiles, n_labels = self.squares.shape
+        squares = linalg.dot(h, self.squares.reshape(-1, n_profiles * n_labels))
+        nearest = squares.reshape(-1, n_profiles, n_labels).min(1)
+        # their lengths are at least that of c, which is 1 / error
+        return jnp.sqrt(jnp.clip(1 - 1 / (nearest * error**2), 0, 1))
 
 
 class _Variation(NamedTuple):
@@ -120,19 +145,23 @@ def find_components(
     latent_dim = weights.shape[1]
     root = _find_root(_find_covariance(packed, profiles[len(profiles) // 2]), labels)
     tilted = [_list_profiles(weights, scatter, ivar_unit, tilt) for tilt in _TILTS]
-    of_labels = _list_label_sums(weights, packed, np.concatenate(tilted), labels)
+    directions = _list_directions(packed, np.concatenate(tilted), labels)
+    # what changes each label's variance
+    of_labels = (weights @ directions.reshape(-1, latent_dim).T) ** 2
     of_labels = _make_independent(of_labels, variation)[:, : _FOR_LABELS * latent_dim]
     leading = _find_leading(packed, variation, root)
     sums = np.concatenate([of_labels, leading], 1)[:, : _count_kept(latent_dim)]
     # fewer where a latent does nothing
     sums = _make_independent(sums, variation)
     matrices = (packed @ variation.apply(sums).astype(np.float32)).T
-    return Components(sums.astype(np.float32), matrices)
+    squares = _square_directions(directions).astype(np.float32)
+    return Components(sums.astype(np.float32), matrices, squares)
 
 
 def _count_kept(latent_dim: int) -> int:
     """Return the number of components that are kept."""
-    return _KEPT + int(_KEPT_PER_LATENT * latent_dim)
+    least = _KEPT + int(_KEPT_PER_LATENT * latent_dim)
+    return -(-least // _TOGETHER) * _TOGETHER
 
 
 def _list_profiles(
@@ -178,21 +207,22 @@ def _find_covariance(packed: np.ndarray, profile: np.ndarray) -> np.ndarray:
     return (covariance + covariance.T) / 2
 
 
-def _list_label_sums(
-    weights: np.ndarray, packed: np.ndarray, profiles: np.ndarray, labels: np.ndarray
-) -> np.ndarray:
-    """Return the sums that give the change of each label's variance: (feature, sum).
+def _list_directions(packed: np.ndarray, profiles: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return c of each label for stars of each profile, with t . c = 1: (profile, label, latent).
 
-    Of that variance, and of stars with these weights.
+    0 of a label that no latent changes.
     """
-    found = []
-    for profile in profiles:
-        slopes = _find_covariance(packed, profile) @ labels.T
-        variance = np.sum(labels.T * slopes, 0)
-        known = variance > 0  # of a label that no latent changes there is nothing to know
-        slopes = slopes[:, known] / np.sqrt(variance[known])
-        found.append((weights.astype(float) @ slopes) ** 2 / max(np.linalg.norm(profile), 1e-30))
-    return np.concatenate(found, 1)
+    slopes = np.stack([labels @ _find_covariance(packed, profile) for profile in profiles])
+    variance = np.sum(labels * slopes, 2, keepdims=True)
+    return np.divide(slopes, variance, out=np.zeros_like(slopes), where=variance > 0)
+
+
+def _square_directions(directions: np.ndarray) -> np.ndarray:
+    """Return the products of directions that packed matrices are multiplied by: (K, ...)."""
+    i, j, _ = linalg.packed_index(directions.shape[-1])
+    times = np.where(i == j, 1, 2)
+    squares: np.ndarray = np.moveaxis(times * directions[..., i] * directions[..., j], -1, 0)
+    return squares
 
 
 def _make_independent(sums: np.ndarray, variation: _Variation) -> np.ndarray:

@@ -138,16 +138,24 @@ def _solve_approximately(
         for d, w, x in zip(designs, weighed.weights, weighted, strict=True)
     ]
     h, rhs = sum(f for f, _ in parts), sum(g for _, g in parts)
-    inverse = linalg.invert_root(linalg.unpack(h, rhs.shape[1]) + prior.hessian())
+    h = h + linalg.pack_symmetric(prior.hessian())
+    inverse = linalg.invert_root(linalg.unpack(h, rhs.shape[1]))
     slopes = _join(targets, rhs.shape[1])
     half = linalg.dot(inverse, slopes)
     error = jnp.sqrt(jnp.sum(half * half, 1))
-    system = System(designs, weighed.weights, weighted, prior, inverse, slopes, error)
+    angle = _find_angles(designs, h, error)
+    system = System(designs, weighed.weights, weighted, prior, inverse, slopes, error, angle)
     end = refine(system, rhs)
     # H_0 for H is good enough for the length of the last step
     z, chi2 = _move(end.z, end.direction, end.chi2, end.pull, prior)
     posterior = _describe(weighed, z, chi2, _find_spread(half, targets, covariance))
     return _Approximate(posterior, end.good)
+
+
+def _find_angles(designs: Sequence[Any], h: Any, error: Any) -> Any:
+    """Return how far each label's sums of components are from what is needed: (star, label)."""
+    near = [d.components for d in designs if d.components is not None]
+    return functools.reduce(jnp.maximum, [c.find_angles(h, error) for c in near])
 
 
 def _join(targets: Sequence[Target], latent_dim: int) -> Any:

@@ -20,19 +20,21 @@ from luxscale.model.priors import GaussianPrior
 #: times as far: |dz| = (dz^T H dz)^1/2, which no label exceeds.
 TOLERANCE = 1e-3
 
-#: Steps after which a star goes the exact way, and the share of the error that a step may leave.
+#: Steps after which a star goes the exact way, and the share of the error that a step may leave:
+#: with more, errors of labels change by its square.
 MOST_STEPS = 6
-_MOST_LEFT = 0.5
+_MOST_LEFT = 0.12
 
 #: Stars of a block that take their last steps on their own.
 FEW = 16
 
 #: How far H_0 may be from H for errors of labels to be right to 1%: for each label, the root mean
 #: square over steps of an element of its row of H_0^-1/2 (H - H_0) H_0^-1/2, of which each step
-#: shows one; and the same over all labels, of which chance has less. The label's error differs by
-#: half of the row's element on the diagonal, which sums of components for that very purpose keep
-#: below the others, as long as H_0 is near.
-MOST_OFF, _MOST_OFF_TOGETHER = 0.011, 0.006
+#: shows one, times the sine of `Components.find_angles`; and the same over all labels, of which
+#: chance has less. The label's error differs by half of the row's element on the diagonal, which is
+#: about so much: of what changes it, sums of components leave what is at that angle to them. At
+#: greater angles than the last they leave no more.
+MOST_OFF, _MOST_OFF_TOGETHER, _MOST_ANGLE = 0.003, 0.0017, 0.37
 
 #: Times the root mean square over all labels, what a label may be off by after one more step: the
 #: first, which is not conjugate to one before, and later ones.
@@ -47,7 +49,7 @@ class System(NamedTuple):
 
     weights and weighted residuals of each output: (star, feature); inverse is R, with
     R^T R = H_0^-1: (star, latent, latent); slopes (latent, label), of labels whose errors are error
-    (star, label).
+    (star, label), and angle (star, label), that of `luxscale.model.components`.
     """
 
     designs: tuple[Any, ...]
@@ -57,6 +59,7 @@ class System(NamedTuple):
     inverse: Any
     slopes: Any
     error: Any
+    angle: Any
 
     def solve(self, rest: Any) -> tuple[Any, Any]:
         """Return dz = H_0^-1 rest, and its length (dz^T H_0 dz)^1/2."""
@@ -73,10 +76,9 @@ class System(NamedTuple):
         """Return chi-square of latents: (star,)."""
         left = self._find_left(z)
         # a weighted residual is 0 where its weight is
-        return sum(
-            jnp.sum(x * x / (w + _NEXT_TO_NOTHING), 1)
-            for x, w in zip(left, self.weights, strict=True)
-        )
+        parts = [x * x / (w + _NEXT_TO_NOTHING) for x, w in zip(left, self.weights, strict=True)]
+        # a product takes half the time of a sum
+        return sum(linalg.dot(part, jnp.ones(part.shape[1])) for part in parts)
 
     def _find_left(self, z: Any) -> list[Any]:
         """Return what latents leave of the weighted residuals: (star, feature) of each output."""
@@ -89,8 +91,8 @@ class Step(NamedTuple):
 
     number, of steps; z, with its chi2, and what it leaves of the equations of the data (pull);
     size, of what H_0 makes of that; direction, where to go next; left, the most that a step left of
-    the size before; off, the sums over steps of the squares that `MOST_OFF` limits; active, whether
-    to go on; good, whether z + direction is the solution.
+    the size before; off, the sums over steps of the squares of elements that `MOST_OFF` limits;
+    active, whether to go on; good, whether z + direction is the solution.
     """
 
     number: Any
@@ -142,6 +144,7 @@ def _finish_few(system: System, now: Step) -> Step:
         weighted=jax.tree.map(take, system.weighted),
         inverse=take(system.inverse),
         error=take(system.error),
+        angle=take(system.angle),
     )
     step = jax.tree.map(take, now)
     step = _go_on(few, step._replace(active=step.active & (rows < n)), least=0)
@@ -166,12 +169,8 @@ def _take_step(system: System, now: Step, chi2: Any = None) -> Step:
     left = jnp.maximum(now.left, ratio)
     off = now.off + along**2
     mean = jnp.sum(off, 1) / (number * max(off.shape[1], 1))
-    # one or two steps say little
-    least = jnp.maximum(number, 3)
-    close = (off <= (least * MOST_OFF**2)[:, None]).all(1)
-    close &= mean * number <= least * _MOST_OFF_TOGETHER**2
     # false of NaN
-    hopeful = (left < _MOST_LEFT) & close
+    hopeful = (left < _MOST_LEFT) & _are_errors_near(system.angle, number, off)
     typical = jnp.maximum(jnp.sqrt(mean), left / (2 * np.sqrt(z.shape[1])))
     clearly = _CLEARLY_FIRST if is_first else _CLEARLY
     near = (clearly * typical * size < TOLERANCE) & (left * size < 10 * TOLERANCE)
@@ -194,6 +193,15 @@ def _take_step(system: System, now: Step, chi2: Any = None) -> Step:
 
     step: Step = jax.tree.map(keep, found, now)
     return step
+
+
+def _are_errors_near(angle: Any, number: Any, off: Any) -> Any:
+    """Return whether errors of labels are right to 1%, from sums over steps: (star,)."""
+    # one or two steps say little
+    mean = off / jnp.maximum(number, 3)[:, None]
+    change = jnp.minimum(angle, _MOST_ANGLE) ** 2 * mean
+    each = (change <= MOST_OFF**2).all(1)
+    return each & (jnp.sum(change, 1) <= off.shape[1] * _MOST_OFF_TOGETHER**2)
 
 
 def _find_best(system: System, now: Step, pull: Any) -> tuple[Any, Any, Any]:
