@@ -218,8 +218,12 @@ def catalogue(flux, ivar):
     )
 
 
-def test_a_star_does_not_depend_on_its_company(giants):
-    easy, hard = draw(keep), draw(drop_chips)
+# where most of its company falls back, a star goes the exact way with them
+@pytest.mark.parametrize(
+    ("company", "rtol"), [(drop_chips, 1e-5), (scatter_over_six_decades, 0.01)]
+)
+def test_a_star_does_not_depend_on_its_company(giants, company, rtol):
+    easy, hard = draw(keep), draw(company)
     inference = Inference.of(giants)
 
     def infer(stars):
@@ -229,7 +233,7 @@ def test_a_star_does_not_depend_on_its_company(giants):
     mixed = infer([np.concatenate([b[:70], a[:60]]) for a, b in zip(easy, hard, strict=True)])
     away = (mixed["label_value"][70:] - alone["label_value"]) / alone["label_err"]
     assert abs(away).max() < 1e-3
-    np.testing.assert_allclose(mixed["label_err"][70:], alone["label_err"], rtol=1e-5)
+    np.testing.assert_allclose(mixed["label_err"][70:], alone["label_err"], rtol=rtol)
     again = infer([array[:60] for array in easy])
     for name, array in alone.items():
         np.testing.assert_array_equal(again[name], array)
