@@ -33,10 +33,12 @@ from luxscale.model.priors import GaussianPrior
 from luxscale.model.problem import Problem
 from luxscale.model.refine import System, refine
 
-#: Where fewer than this of the first block's stars are well enough described, no other is tried.
-_WORTH_TRYING = 0.5
+#: Where fewer than this of the first block's stars are well enough described, no other is tried:
+#: both ways for many take longer than the exact one for all.
+_WORTH_TRYING = 0.6
 
-#: Stars of a block that go the exact way after the fast one; they are few of a region.
+#: Stars of a block that go the exact way after the fast one, where they are few of a region: three
+#: such blocks take longer than one of as many as ever.
 _FEW = 32
 
 
@@ -66,8 +68,9 @@ def solve_stars(
     rest = np.flatnonzero(~found.good)
     if not rest.size:
         return found.posterior
+    size = _FEW if rest.size <= 2 * _FEW else BLOCK
     exact = run(
-        solve_exactly, data=_take(data, rest), n=rest.size, covariance=covariance, size=_FEW
+        solve_exactly, data=_take(data, rest), n=rest.size, covariance=covariance, size=size
     )
     replace = functools.partial(_replace_rows, rest)
     posterior: Posterior = jax.tree.map(replace, found.posterior, exact)

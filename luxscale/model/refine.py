@@ -23,7 +23,7 @@ TOLERANCE = 1e-3
 #: Steps after which a star goes the exact way, and the share of the error that a step may leave:
 #: with more, errors of labels change by its square.
 MOST_STEPS = 6
-_MOST_LEFT = 0.12
+_MOST_LEFT = 0.1
 
 #: Stars of a block that take their last steps on their own.
 FEW = 16
