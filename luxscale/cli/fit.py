@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -197,24 +197,12 @@ add_label_clip = click.option(
 def train(
     survey: str,
     out: str,
-    initial: str | None,
-    checkpoint: str | None,
-    unlabelled: int | None,
-    chunked: bool,
-    cluster: Cluster,
-    recipe: str | None,
-    latent_dim: int | None,
-    method: str | None,
-    prior: float | None,
-    nuisance: tuple[str, ...],
-    windows: dict[str, list[tuple[float, float]]],
     selection: Selection,
-    outputs: tuple[str, ...],
-    folds: int | None,
-    label_clip: float | None,
+    chunked: bool,
     region_stars: int | None,
     dry_run: bool,
     log: str | None,
+    cluster: Cluster,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
@@ -227,29 +215,21 @@ def train(
     """
     from luxscale import store
     from luxscale.model.file import FORMAT
-    from luxscale.training import train as fit
 
     store.claim_place(out, FORMAT, overwrite=overwrite)
-    options: dict[str, Any] = {
-        "recipe": recipe,
-        "outputs": outputs or None,
-        "method": method,
-        "windows": windows or None,
-        "prior": prior,
-        "folds": folds,
-        "label_clip": label_clip,
-        "where": survey,
-        **{name: value for name, value in given.items() if value is not None},
-    }
+    # the others, by name, are arguments of `luxscale.train`; what is not given has its default
+    options = {name: value for name, value in given.items() if value not in (None, (), {})}
+    options["where"] = survey
+    trained: LuxModel | None
     if chunked:
-        _refuse_options_in_memory()
         from luxscale.cli.chunked import train_chunked
 
+        _refuse_options_in_memory()
         trained = train_chunked(
             survey,
             out,
             selection,
-            {"latent_dim": latent_dim, "region_stars": region_stars, **options},
+            {"region_stars": region_stars, **options},
             cluster=cluster,
             dry_run=dry_run,
             log=log,
@@ -257,25 +237,23 @@ def train(
             as_json=as_json,
             progress=not quiet,
         )
-        if trained is not None:
-            _show_model(trained, out, as_json)
-        return
-    refuse_options(("region_stars", "dry_run", "log"), "--chunked", cluster.given)
-    _check_checkpoint(checkpoint, out)
-    found = store.open_survey(survey, check="structure", outputs=outputs or None)
-    opened = select_stars(found, selection, survey)
-    trained = fit(
-        opened,
-        latent_dim,
-        nuisance=nuisance or None,
-        initial=initial,
-        checkpoint=checkpoint,
-        unlabelled=unlabelled or 0,
-        progress=not quiet,
-        **options,
-    )
-    trained.save(out, overwrite=overwrite)
-    _show_model(trained, out, as_json)
+    else:
+        refuse_options(("region_stars", "dry_run", "log"), "--chunked", cluster.given)
+        _check_checkpoint(options.get("checkpoint"), out)
+        trained = _train_in_memory(survey, selection, options, progress=not quiet)
+        trained.save(out, overwrite=overwrite)
+    if trained is not None:
+        _show_model(trained, out, as_json)
+
+
+def _train_in_memory(
+    survey: str, selection: Selection, options: Mapping[str, Any], *, progress: bool
+) -> LuxModel:
+    from luxscale import store
+    from luxscale.training import train as fit
+
+    opened = store.open_survey(survey, check="structure", outputs=options.get("outputs"))
+    return fit(select_stars(opened, selection, survey), progress=progress, **options)
 
 
 def _refuse_options_in_memory() -> None:

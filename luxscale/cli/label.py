@@ -126,12 +126,8 @@ def _label_survey(
 ) -> None:
     """Label every star of a survey into a catalogue."""
     from luxscale.cluster.environment import keep_freed_memory
-    from luxscale.labelling.catalogue import Catalogue
     from luxscale.labelling.plan import make_plan
     from luxscale.labelling.relabel import plan_beside
-    from luxscale.labelling.run import Labelling, replace_old
-    from luxscale.runs.log import RunLog
-    from luxscale.runs.target import complete, open_target
 
     if region is not None and cluster.given:
         raise click.UsageError(
@@ -150,18 +146,28 @@ def _label_survey(
     if region is not None:
         _do_region(plan, region, log, as_json, progress=not quiet)
         return
+    summary = _do_plan(plan, log, cluster, progress=not quiet)
+    _show_summary(summary, out, log, as_json)
+
+
+def _do_plan(plan: Plan, log: str | None, cluster: Cluster, *, progress: bool) -> Summary:
+    """Do all regions that are pending, on the cluster where there is one."""
+    from luxscale.labelling.catalogue import Catalogue
+    from luxscale.labelling.run import Labelling, replace_old
+    from luxscale.runs.log import RunLog
+    from luxscale.runs.target import complete, open_target
+
     with RunLog(log) as run_log:
         with (
-            open_target(Labelling(Catalogue(plan)), progress=not quiet) as run,
+            open_target(Labelling(Catalogue(plan)), progress=progress) as run,
             cluster.client(
                 needed=bool(run.pending),
                 saving=functools.partial(_guess_saving, plan, run.pending),
-                progress=not quiet,
+                progress=progress,
             ) as client,
         ):
-            summary = complete(run, client=client, log=run_log, progress=not quiet)
-        summary = replace_old(plan, summary, run_log)
-    _show_summary(summary, out, log, as_json)
+            summary = complete(run, client=client, log=run_log, progress=progress)
+        return replace_old(plan, summary, run_log)
 
 
 def _show_summary(summary: Summary, out: str, log: str | None, as_json: bool) -> None:

@@ -23,12 +23,11 @@ from luxscale.crossval.axes import (
     write_axes,
 )
 from luxscale.crossval.axis_values import is_several, make_axes, make_shares
-from luxscale.crossval.frame import compute_checksum, describe_roles, make_frame
+from luxscale.crossval.frame import describe_roles
 from luxscale.crossval.learning import count_share
+from luxscale.crossval.sample import open_sample
 from luxscale.errors import InputError
-from luxscale.schema.outputs import pick_outputs
-from luxscale.schema.selection import Selection, find_span
-from luxscale.schema.variables import STAR
+from luxscale.schema.selection import Selection
 from luxscale.training.load import LEAST_MEASURED
 from luxscale.training.methods import (
     LABEL_CLIP,
@@ -37,7 +36,6 @@ from luxscale.training.methods import (
     pick_method,
 )
 from luxscale.training.recipes import NAMES, Recipe, find_recipe, list_recipes
-from luxscale.training.select import measure_sizes
 from luxscale.training.settings import check_label_clip
 
 #: What the latents of held-out stars are inferred from: figure 14 of the paper, left and right.
@@ -149,40 +147,27 @@ def make_grid(
     folds = _check_folds(folds)
     by_recipe = _check_method(method, recipes, latent_dims, priors, settings)
     label_clip = check_label_clip(label_clip)
-    opened = store.open_survey(where, outputs=outputs)
-    specs = pick_outputs(opened, outputs, where)
-    selection = _read_selection(condition, stars, opened.sizes[STAR], where)
-    rows = selection.find_rows(opened, where)
-    frame = make_frame(opened, specs, rows, folds, where)
-    names = tuple(s.name for s in specs)
-    n_labelled = frame.sizes[STAR]
-    fewest = n_labelled - -(-n_labelled // folds)
+    sample = open_sample(where, outputs=outputs, condition=condition, stars=stars, folds=folds)
     if by_recipe:
-        bases = _pick_recipes(recipes, (fewest, *measure_sizes(opened, names, where)[1:]))
+        bases = _pick_recipes(recipes, sample.sizes)
     else:
         bases = (_make_base(method or "marginal"),)
-    axes = make_axes(bases, by_recipe, latent_dims, priors, varied) + make_shares(shares)
-    n_features = sum(opened.sizes[s.dim] for s in specs)
     grid = Grid(
         survey=where,
         out=out,
-        axes=axes,
+        axes=make_axes(bases, by_recipe, latent_dims, priors, varied) + make_shares(shares),
         folds=folds,
         recipes=bases,
         settings=tuple(fixed.items()),
-        outputs=names,
-        selection=selection,
-        n_stars=rows.size,
+        outputs=sample.outputs,
+        selection=sample.selection,
+        n_stars=sample.rows.size,
         label_clip=label_clip,
         identity=(),
     )
-    _check_recipes(grid, fewest, n_features)
-    identity = {
-        "survey": compute_checksum(opened, specs, frame),
-        "stars": json.dumps(find_span(rows) or selection.text),
-        **_identify_trainings(grid, by_recipe),
-        **describe_roles(specs),
-    }
+    _check_recipes(grid, sample.fewest, sample.n_features)
+    trainings = _identify_trainings(grid, by_recipe)
+    identity = {**sample.identity, **trainings, **describe_roles(sample.specs)}
     return dataclasses.replace(grid, identity=tuple(identity.items()))
 
 
@@ -288,17 +273,3 @@ def _check_recipe(recipe: Recipe, n_stars: int, n_features: int, where: str) -> 
             "the least share of a learning curve) and features that there are; choose fewer than "
             f"{least}, or greater shares"
         )
-
-
-def _read_selection(
-    condition: str | None, stars: str | slice | None, n: int, where: str
-) -> Selection:
-    """Return which stars to use; a slice may end beyond the last of them."""
-    if isinstance(stars, slice):
-        start, stop, step = stars.indices(n)
-        if step != 1 or start >= stop:
-            raise InputError(
-                f"{where}: stars={stars} takes none of its {n} stars; give a slice(START, STOP)"
-            )
-        stars = slice(start, stop)
-    return Selection.read(condition, stars)

@@ -132,21 +132,7 @@ def export_catalog(
     10
     """
     target = _check_target(out, overwrite)
-    write = _WRITERS[target.suffix]
-    if healpix_order is not None:
-        if target.suffix != ".parquet":
-            raise InputError(
-                f"{out}: only Parquet is partitioned by sky position; name it .parquet "
-                "(--healpix-order)"
-            )
-        write = functools.partial(
-            hats.write_hats, order=healpix_order, margin=healpix_margin, name=target.stem
-        )
-    elif healpix_margin is not None:
-        raise InputError(
-            "healpix_margin: a margin is of files by sky position; give their order, too "
-            "(--healpix-order)"
-        )
+    write = _choose_writer(target, out, healpix_order, healpix_margin)
     with _locate_damage(catalog):
         table = make_table(
             catalog,
@@ -222,6 +208,25 @@ def to_table(
         )
         with Progress("reading", table.n_stars, unit="stars", enabled=progress) as shown:
             return tables.make_astropy_table(table, shown)
+
+
+def _choose_writer(
+    target: Path, out: str | Path, order: int | None, margin: float | None
+) -> Callable[..., None]:
+    """Return what writes the format of a target, by sky position where an order is given."""
+    if order is None:
+        if margin is not None:
+            raise InputError(
+                "healpix_margin: a margin is of files by sky position; give their order, too "
+                "(--healpix-order)"
+            )
+        return _WRITERS[target.suffix]
+    if target.suffix != ".parquet":
+        raise InputError(
+            f"{out}: only Parquet is partitioned by sky position; name it .parquet "
+            "(--healpix-order)"
+        )
+    return functools.partial(hats.write_hats, order=order, margin=margin, name=target.stem)
 
 
 def _locate_damage(catalog: str | Path | xr.Dataset) -> contextlib.AbstractContextManager[None]:

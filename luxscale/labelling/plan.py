@@ -20,7 +20,7 @@ from luxscale.errors import InputError
 from luxscale.model.file import from_dataset
 from luxscale.model.infer import check_match
 from luxscale.model.inference import check_covariance, pick_given
-from luxscale.model.lux import LuxModel
+from luxscale.model.lux import LuxModel, Output
 from luxscale.runs.executors import VERSION
 from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.checks import check_unique
@@ -127,13 +127,7 @@ def make_plan(
     ]
     # what a model states is compared with its arrays when it is loaded
     fingerprint = _open_model(paths[1]).attrs.get("fingerprint")
-    loaded = _load_model(paths[1], fingerprint)
-    outputs = pick_given(loaded, given)
-    if "label_value" not in (o.name for o in loaded.labels):
-        raise InputError(
-            f"{paths[1]}: the model predicts no 'label_value'; train one on stars that have labels"
-        )
-    check_covariance(loaded, covariance)
+    outputs = _choose_outputs(paths[1], fingerprint, given, covariance)
     # told by name, Dask loads its part for clusters first, to see whether there is one
     with dask.config.set(scheduler=dask.threaded.get):
         opened = _open_survey(paths[0], [o.name for o in outputs])
@@ -141,21 +135,14 @@ def make_plan(
         stars = opened[STAR].values
     check_unique(stars, paths[0])
     given_names = tuple(o.name for o in outputs)
-    variables = [v for spec in specs for v in spec.variables]
+    inputs = opened[[v for spec in specs for v in spec.variables]]
     identity = {
-        "survey": compute_checksum(opened[variables], stars),
+        "survey": compute_checksum(inputs, stars),
         "model": str(fingerprint),
         "given": json.dumps(given_names),
         "covariance": json.dumps(covariance),
     }
-    chunk = _get_stored_chunk(opened[variables])
-    if region_stars is None:
-        star_bytes = sum(opened[v][:1].nbytes for v in variables)
-        region_stars = choose_region_size(stars.size, chunk, star_bytes)
-    if region_stars < 1:
-        raise InputError(f"region_stars={region_stars}: give the number of stars of a task")
-    # two tasks must never write into one chunk of the catalogue
-    region_stars = round_to_chunks(region_stars, chunk)
+    chunk = _get_stored_chunk(inputs)
     return Plan(
         survey=paths[0],
         model=paths[1],
@@ -164,9 +151,42 @@ def make_plan(
         covariance=covariance,
         n_stars=stars.size,
         chunk=chunk,
-        region_stars=region_stars,
+        region_stars=_round_region(region_stars, chunk, inputs),
         identity=tuple(identity.items()),
     )
+
+
+def _choose_outputs(
+    path: str, fingerprint: str | None, given: str | Sequence[str], covariance: bool
+) -> tuple[Output, ...]:
+    """Return the outputs of a model that labels are to be inferred from.
+
+    Raises
+    ------
+    InputError
+        If it lacks one of them, predicts no labels, or no covariances between those.
+    """
+    model = _load_model(path, fingerprint)
+    outputs = pick_given(model, given)
+    if "label_value" not in (o.name for o in model.labels):
+        raise InputError(
+            f"{path}: the model predicts no 'label_value'; train one on stars that have labels"
+        )
+    check_covariance(model, covariance)
+    return outputs
+
+
+def _round_region(asked: int | None, chunk: int, inputs: xr.Dataset) -> int:
+    """Return the stars of a region, in whole chunks: as many as asked for, or as suit the inputs.
+
+    Two tasks must never write into one chunk of the catalogue.
+    """
+    if asked is None:
+        star_bytes = sum(v[:1].nbytes for v in inputs.data_vars.values())
+        return choose_region_size(inputs.sizes[STAR], chunk, star_bytes)
+    if asked < 1:
+        raise InputError(f"region_stars={asked}: give the number of stars of a task")
+    return round_to_chunks(asked, chunk)
 
 
 def _take_path(path: str | Path, name: str) -> str:
