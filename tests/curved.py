@@ -10,7 +10,8 @@ import xarray as xr
 from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import PolynomialMap
 from luxscale.model.features import PolynomialFeatures
-from luxscale.model.lux import LuxModel, Output, Provenance
+from luxscale.model.lux import LuxModel, Provenance
+from luxscale.model.output import Output
 from luxscale.model.priors import MixturePrior
 from luxscale.schema.outputs import OutputSpec, Role
 

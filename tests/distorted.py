@@ -8,7 +8,8 @@ from scipy.constants import c as LIGHT
 from scipy.interpolate import make_interp_spline
 
 from luxscale.model.decoders import LinearMap
-from luxscale.model.lux import LuxModel, Output, Provenance
+from luxscale.model.lux import LuxModel, Provenance
+from luxscale.model.output import Output
 from luxscale.schema.outputs import OutputSpec, Role
 
 N_PIXELS, LATENT_DIM = 500, 6

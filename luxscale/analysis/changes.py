@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.evaluate import (
+from luxscale.analysis.evaluate import require_catalog
+from luxscale.analysis.label_arrays import (
     LABEL,
     UNITS,
     label_units,
     read_labels,
-    require_catalog,
     require_common_labels,
 )
 from luxscale.analysis.stats import reduce_or_nan, robust_scatter

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from luxscale.analysis.calibrating import Fit, Sample, fit_errors
-from luxscale.analysis.evaluate import read_labels, require_variables
+from luxscale.analysis.label_arrays import read_labels, require_variables
 from luxscale.analysis.repeats import FEWEST, require_model_labels
 from luxscale.analysis.tables import align_rows, count_decimals, round_to
 from luxscale.analysis.visits import Repeats, read_repeats
@@ -30,7 +30,8 @@ from luxscale.model.calibration import (
     replace_calibration,
 )
 from luxscale.model.designs import make_head
-from luxscale.model.lux import LuxModel, Output
+from luxscale.model.lux import LuxModel
+from luxscale.model.output import Output
 from luxscale.model.predict import check_latents
 from luxscale.schema.outputs import is_catalog
 from luxscale.schema.quantities import list_quantities, read_quantities

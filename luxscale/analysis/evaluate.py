@@ -8,6 +8,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from luxscale.analysis.label_arrays import (
+    LABEL,
+    UNITS,
+    label_units,
+    read_labels,
+    require_common_labels,
+    require_variables,
+)
 from luxscale.analysis.stats import reduce_or_nan, robust_scatter
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog, take_survey
@@ -18,8 +26,6 @@ from luxscale.schema.status import find_done
 from luxscale.schema.variables import CATALOG, STAR
 from luxscale.store import CATALOG_FORMAT, describe_kind
 from luxscale.store.fills import GROWING
-
-LABEL, UNITS = "label", "label_units"
 
 #: What `compare` measures, with d = inferred - truth over the stars where both are known.
 STATISTICS = {
@@ -191,33 +197,6 @@ def _measure(pairs: xr.Dataset) -> dict[str, float]:
     }
 
 
-def require_variables(dataset: xr.Dataset, names: Sequence[str], where: str) -> None:
-    """Refuse a dataset that lacks one of these variables, on (star, label).
-
-    Raises
-    ------
-    InputError
-    """
-    for name in names:
-        if name not in dataset:
-            have = [str(v) for v, a in dataset.data_vars.items() if a.dims == (STAR, LABEL)]
-            raise InputError(
-                f"{where}: no variable {name!r} (star, label); its variables on (star, label) "
-                f"are: {', '.join(have) or 'none'}"
-            )
-        if dataset[name].dims != (STAR, LABEL):
-            raise InputError(
-                f"{where}: {name!r} has dims {dataset[name].dims}, expected {(STAR, LABEL)}; "
-                "transpose or rename them"
-            )
-    for name in (STAR, LABEL):
-        if name not in dataset.coords:
-            raise InputError(
-                f"{where}: no coordinate {name!r}, by which stars and labels are matched; "
-                f"add it with .assign_coords({name}=...)"
-            )
-
-
 def _choose_truth(truth: xr.Dataset, name: str | None) -> str:
     if name is None and "label_true" in truth:
         name = "label_true"
@@ -225,52 +204,6 @@ def _choose_truth(truth: xr.Dataset, name: str | None) -> str:
         name = "label_value"
     require_variables(truth, (name,), "truth")
     return name
-
-
-def label_units(dataset: xr.Dataset) -> dict[str, str]:
-    """Return the unit of each label by name, empty where none is given."""
-    names = [str(name) for name in dataset[LABEL].values.tolist()]
-    if UNITS not in dataset:
-        return dict.fromkeys(names, "")
-    units = [str(unit) for unit in dataset[UNITS].values.tolist()]
-    return dict(zip(names, units, strict=True))
-
-
-def require_common_labels(
-    first: xr.Dataset,
-    second: xr.Dataset,
-    names: tuple[str, str],
-    wanted: Sequence[str] | None = None,
-) -> list[str]:
-    """Return the labels that two datasets have in common, or those of them that are wanted.
-
-    Parameters
-    ----------
-    first, second : Dataset
-    names : tuple of str
-        What messages call the two.
-    wanted : sequence of str, optional
-
-    Raises
-    ------
-    InputError
-    """
-    ours = list(label_units(first))
-    theirs = list(label_units(second))
-    common = [name for name in ours if name in theirs]
-    if wanted is None:
-        wanted = common
-    missing = [name for name in wanted if name not in common]
-    if common and not missing:
-        return list(wanted)
-    problem = "no label is in common"
-    if missing:
-        problem = f"label {missing[0]!r} is not in both"
-    raise InputError(
-        f"{problem}: the {names[0]} has {', '.join(ours)}; the {names[1]} has "
-        f"{', '.join(theirs)}; "
-        "rename one side's with .assign_coords(label=[...])"
-    )
 
 
 def require_catalog(catalog: xr.Dataset, where: str) -> None:
@@ -332,20 +265,3 @@ def check_catalog(catalog: xr.Dataset, where: str) -> dict[str, Any]:
         "not_finite": int((done & ~finite).sum()),
         "flags": flags.count(catalog["flags"].values[done]),
     }
-
-
-def read_labels(
-    dataset: xr.Dataset, names: Sequence[str], labels: Sequence[str], rows: np.ndarray
-) -> list[np.ndarray]:
-    """Return variables as float64 arrays (star, label).
-
-    They are read at once: a lazy catalogue is computed only once.
-    """
-    have = list(label_units(dataset))
-    columns = [have.index(label) for label in labels]
-    chosen = dataset[list(names)].drop_vars([STAR, LABEL]).isel({LABEL: columns})
-    # a selection of all rows would only break up the chunks of a lazy catalogue
-    if not np.array_equal(rows, np.arange(dataset.sizes[STAR])):
-        chosen = chosen.isel({STAR: rows})
-    chosen = chosen.compute()
-    return [np.asarray(chosen[name].values, float) for name in names]

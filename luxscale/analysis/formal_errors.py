@@ -23,7 +23,7 @@ from luxscale.analysis.interpret import feature_ivar, find_unit, group_features,
 from luxscale.errors import InputError
 from luxscale.model.arguments import ModelOrPath, take_model
 from luxscale.model.designs import make_head
-from luxscale.model.lux import Output, coordinates
+from luxscale.model.output import Output, coordinates
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.store import CHUNK
 

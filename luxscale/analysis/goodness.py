@@ -18,7 +18,7 @@ from luxscale.model.arguments import (
 )
 from luxscale.model.infer import check_match, infer_dataset
 from luxscale.model.inference import Inference, pick_given
-from luxscale.model.lux import coordinates
+from luxscale.model.output import coordinates
 from luxscale.model.predict import predict
 from luxscale.schema.standard import standardize_survey
 from luxscale.schema.stars import index_stars, match_identifiers

@@ -21,7 +21,8 @@ import xarray as xr
 
 from luxscale.errors import InputError
 from luxscale.model.arguments import ModelOrPath, take_model
-from luxscale.model.lux import LuxModel, Output, coordinates
+from luxscale.model.lux import LuxModel
+from luxscale.model.output import Output, coordinates
 
 
 def jacobian(output: Output, latent: Any = None) -> np.ndarray:

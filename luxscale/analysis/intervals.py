@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from luxscale.analysis.bins import make_bins
-from luxscale.analysis.evaluate import LABEL, label_units, match_labels, require_variables
+from luxscale.analysis.evaluate import match_labels
+from luxscale.analysis.label_arrays import LABEL, label_units, require_variables
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog
 from luxscale.schema.status import find_done

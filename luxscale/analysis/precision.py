@@ -18,7 +18,8 @@ from luxscale.analysis.interpret import feature_ivar
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, ModelOrPath, take_model, take_survey
 from luxscale.model.infer import check_match, infer
-from luxscale.model.lux import LuxModel, Output
+from luxscale.model.lux import LuxModel
+from luxscale.model.output import Output
 from luxscale.model.predict import predict
 from luxscale.schema.outputs import OutputSpec
 from luxscale.schema.standard import standardize_survey

@@ -6,7 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from luxscale.analysis.evaluate import label_units
+from luxscale.analysis.label_arrays import label_units
 from luxscale.analysis.repeats import FEWEST, FORMAL
 from luxscale.analysis.tables import align_rows, count_decimals, round_to
 

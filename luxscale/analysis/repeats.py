@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.analysis.bins import assign_bins, make_bins
-from luxscale.analysis.evaluate import LABEL, UNITS, label_units
+from luxscale.analysis.label_arrays import LABEL, UNITS, label_units
 from luxscale.analysis.stats import MAD_TO_SIGMA
 from luxscale.analysis.visits import (
     Deviations,

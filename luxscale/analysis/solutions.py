@@ -12,7 +12,7 @@ from luxscale.model.arguments import DatasetOrPath, ModelOrPath, take_model, tak
 from luxscale.model.infer import check_match
 from luxscale.model.inference import Inference, pick_given
 from luxscale.model.kernel import find_terms
-from luxscale.model.lux import coordinates
+from luxscale.model.output import coordinates
 from luxscale.schema.standard import standardize_survey
 from luxscale.schema.variables import STAR
 

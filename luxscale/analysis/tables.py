@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.evaluate import STATISTICS, label_units
+from luxscale.analysis.evaluate import STATISTICS
+from luxscale.analysis.label_arrays import label_units
 
 #: Statistics in the units of the label.
 _IN_UNITS = ("bias", "rmse", "robust_scatter", "median_err")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.evaluate import LABEL
+from luxscale.analysis.label_arrays import LABEL
 from luxscale.analysis.repeats import MAD_ERROR
 from luxscale.analysis.stats import robust_scatter
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from luxscale.analysis.evaluate import label_units, read_labels, require_variables
+from luxscale.analysis.label_arrays import label_units, read_labels, require_variables
 from luxscale.errors import InputError
 from luxscale.schema.quantities import Value, list_quantities, read_quantities
 from luxscale.schema.sampling import draw_stars

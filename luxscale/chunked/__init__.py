@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from luxscale.chunked.prepare import Prepared, check_recipe, prepare
 from luxscale.training.methods import FOLDS, LABEL_CLIP, complete_settings
-from luxscale.training.settings import check_label_clip, check_whole
+from luxscale.training.settings import check_label_clip
 
 if TYPE_CHECKING:
     from luxscale.model.lux import LuxModel
@@ -164,12 +164,9 @@ def make_training(
     """
     from luxscale import store
     from luxscale.schema.selection import Selection
-    from luxscale.training.fitting import Request
+    from luxscale.training.request import Request
 
     check_recipe(recipe, method)
-    if folds is not None:
-        check_whole("folds", folds, 1)
-    check_whole("seed", seed, 0)
     free = method is None and latent_dim is None and prior is None and not settings
     complete_settings(_METHOD, settings)
     out = str(store.require_local(model, "model that is trained over chunks"))

@@ -23,9 +23,9 @@ from luxscale.schema.outputs import OutputSpec, Role, pick_outputs
 from luxscale.schema.selection import Selection, take_rows
 from luxscale.schema.variables import STAR
 from luxscale.store import chunks
-from luxscale.training.fitting import Request
 from luxscale.training.load import check_number
 from luxscale.training.recipes import find_recipe
+from luxscale.training.request import Request
 from luxscale.training.select import check_sizes, find_labelled, refuse_catalog
 
 #: Bytes of input that a region aims at, and how many times the bytes of its sums, which are written

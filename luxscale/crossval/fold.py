@@ -17,7 +17,8 @@ from luxscale.crossval.frame import get_error_name
 from luxscale.crossval.grid import Grid
 from luxscale.crossval.learning import take_share
 from luxscale.model.infer import infer_few
-from luxscale.model.lux import LuxModel, Output
+from luxscale.model.lux import LuxModel
+from luxscale.model.output import Output
 from luxscale.model.predict import is_linear_between, predict, predict_mean
 from luxscale.model.priors import GaussianPrior
 from luxscale.runs.executors import name_worker

@@ -15,7 +15,7 @@ from luxscale.schema.checks import check_unique
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.selection import take_rows
 from luxscale.schema.variables import STAR
-from luxscale.training.data import assign_folds
+from luxscale.training.folds import assign_folds
 
 
 def get_error_name(name: str) -> str:

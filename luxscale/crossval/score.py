@@ -8,7 +8,8 @@ from typing import Any
 
 import xarray as xr
 
-from luxscale.analysis.evaluate import LABEL, STATISTICS, measure_pairs
+from luxscale.analysis.evaluate import STATISTICS, measure_pairs
+from luxscale.analysis.label_arrays import LABEL
 from luxscale.crossval.axes import (
     PRIOR,
     RECIPE,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.evaluate import LABEL
+from luxscale.analysis.label_arrays import LABEL
 from luxscale.analysis.tables import count_decimals, fold_rows, round_to
 from luxscale.crossval.axes import format_value, list_settings, name_axis
 from luxscale.crossval.choice import (

@@ -19,7 +19,7 @@ from luxscale.labelling.growth import GROWN
 from luxscale.labelling.history import count_runs, read_runs
 from luxscale.model.calibration import Curve
 from luxscale.model.file import FORMAT, load_model
-from luxscale.model.lux import Output
+from luxscale.model.output import Output
 from luxscale.model.summary import describe_noise, describe_prior
 from luxscale.schema.attributes import unpack_attribute
 from luxscale.schema.preparation import Preparation

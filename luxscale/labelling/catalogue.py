@@ -21,26 +21,22 @@ from luxscale.labelling.layout import FORMAT, lay_out
 from luxscale.labelling.marks import compare_marks, record_kinds, record_marks
 from luxscale.labelling.plan import Plan, Region
 from luxscale.labelling.stars import find_wrong_stars, read_stars, write_stars
-from luxscale.model.inference import Inference, Result, describe_results
+from luxscale.labelling.status import mark_not_done, read_status
+from luxscale.model.inference import Inference, describe_results
 from luxscale.model.lux import LuxModel
+from luxscale.model.results import Result
 from luxscale.runs.target import check_place, clear_place
 from luxscale.schema import flags
 from luxscale.schema.attributes import pack_attribute, unpack_attribute
-from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.outputs import OutputSpec, pick_outputs
 from luxscale.schema.status import DONE, NOT_DONE
-from luxscale.schema.variables import LATENT, STAR
+from luxscale.schema.variables import STAR
 from luxscale.store import damage
 from luxscale.store.chunks import (
     describe_slow,
     flush_chunks,
-    get_chunk_rows,
     read_marks,
-    read_sizes,
 )
-
-#: Arrays whose chunks are there wherever a star is done.
-_ALWAYS_FILLED = ("label_value", "label_err", LATENT, "chi2", "n_pixels", "flags")
 
 
 class Catalogue:
@@ -203,10 +199,7 @@ class Catalogue:
         self.damaged.append(whole)
 
     def read_status(self) -> np.ndarray:
-        """Return the status of every star: (star,), uint8.
-
-        Stars whose status cannot be read are not done; nor are those that are said to be done, but
-        whose labels are not there: a machine that crashes may keep the one and lose the other.
+        """Return the status of every star: (star,), uint8; see the function `read_status`.
 
         Raises
         ------
@@ -214,16 +207,7 @@ class Catalogue:
             If an array is not there, or its metadata cannot be read.
         """
         with damage.explain_damage(self.path):
-            found = damage.read_readable(store.open_array(self.group, "status"), NOT_DONE)
-            status = np.full(self.plan.n_stars, NOT_DONE, found.dtype)
-            status[: found.size] = found
-            for name in _ALWAYS_FILLED:
-                rows = get_chunk_rows(store.open_array(self.group, name))
-                sizes = read_sizes(self.group, name, 0, self.plan.n_stars)
-                for i in np.flatnonzero(sizes <= 0):
-                    chunk = status[i * rows : (i + 1) * rows]
-                    chunk[chunk == DONE] = NOT_DONE
-        return status
+            return read_status(self.group, self.plan.n_stars)
 
     def list_pending(self) -> tuple[Region, ...]:
         """Return the regions of which any star is not done, or could not be read."""
@@ -274,12 +258,7 @@ class Catalogue:
     def _forget(self, changed: np.ndarray) -> None:
         """Mark stars whose data changed as not done, on the disk before the new marks are."""
         self.n_changed = int(changed.sum())
-        status = store.open_array(self.group, "status")
-        for block in iterate_blocks(changed.size, self.plan.chunk):
-            if changed[block].any():
-                found = np.asarray(status[block])
-                status[block] = np.where(changed[block], NOT_DONE, found).astype(found.dtype)
-                flush_chunks([status], block.start, block.stop)
+        mark_not_done(self.group, changed, self.plan.chunk)
 
     def _read_marks(self) -> dict[str, np.ndarray]:
         """Return the marks of each chunk of what a run reads, by variable."""

@@ -13,8 +13,8 @@ from luxscale import store
 from luxscale.labelling.plan import Plan
 from luxscale.labelling.stars import STAR_ENCODING, read_stars
 from luxscale.model.infer import decorate_catalog
-from luxscale.model.inference import Result
 from luxscale.model.lux import LuxModel
+from luxscale.model.results import Result
 from luxscale.runs.target import BEING_MADE
 from luxscale.schema.attributes import pack_attribute
 from luxscale.schema.status import ATTRS as STATUS_ATTRS

@@ -20,7 +20,8 @@ from luxscale.errors import InputError
 from luxscale.model.file import from_dataset
 from luxscale.model.infer import check_match
 from luxscale.model.inference import check_covariance, pick_given
-from luxscale.model.lux import LuxModel, Output
+from luxscale.model.lux import LuxModel
+from luxscale.model.output import Output
 from luxscale.runs.executors import VERSION
 from luxscale.schema.blocks import round_to_chunks
 from luxscale.schema.checks import check_unique

@@ -12,8 +12,8 @@ import numpy as np
 from luxscale.model import linalg
 from luxscale.model.components import find_components, is_worthwhile
 from luxscale.model.decoders import LinearMap
-from luxscale.model.lux import Output
 from luxscale.model.noise import DiagonalNoise, Noise
+from luxscale.model.output import Output
 from luxscale.model.problem import Design, Head, Window
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import LATENT

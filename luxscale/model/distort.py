@@ -11,8 +11,8 @@ import numpy as np
 
 from luxscale.errors import InputError
 from luxscale.model.distortion import FARTHEST, Distortion, Starts
-from luxscale.model.lux import Output
 from luxscale.model.nuisances import Nuisances
+from luxscale.model.output import Output
 from luxscale.model.problem import Design
 from luxscale.model.splines import HALF, fit_spline, list_segments
 

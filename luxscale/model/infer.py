@@ -13,7 +13,8 @@ import xarray as xr
 from luxscale.errors import InputError
 from luxscale.model.arguments import take_model, take_survey
 from luxscale.model.inference import Inference, pick_given
-from luxscale.model.lux import LuxModel, Output, coordinates
+from luxscale.model.lux import LuxModel
+from luxscale.model.output import Output, coordinates
 from luxscale.schema import flags
 from luxscale.schema.attributes import pack_attribute
 from luxscale.schema.checks import check_structure

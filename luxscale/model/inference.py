@@ -22,35 +22,11 @@ from luxscale.model.distort import distort
 from luxscale.model.jit import check_jax, use_one_blas_thread
 from luxscale.model.kernel import Inferred, infer_arrays
 from luxscale.model.landmarks import make_landmarks
-from luxscale.model.lux import LuxModel, Output
+from luxscale.model.lux import LuxModel
+from luxscale.model.output import Output
 from luxscale.model.problem import Problem, put_on_device
+from luxscale.model.results import Result, lay_out_results, list_arrays
 from luxscale.schema.outputs import OutputSpec, list_names
-from luxscale.schema.variables import CATALOG, LATENT, STAR
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Result:
-    """A variable of a catalogue that inference fills.
-
-    Parameters
-    ----------
-    name : str
-    dims : tuple of str
-        ``star`` first.
-    shape : tuple of int
-        Of one star: the sizes of the other dims.
-    dtype : dtype
-    """
-
-    name: str
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    @property
-    def bytes_per_star(self) -> int:
-        """Size in memory for each star."""
-        return self.dtype.itemsize * int(np.prod(self.shape))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -178,7 +154,7 @@ class Inference:
         return cls(
             problem=problem,
             given=tuple(o.spec for o in given),
-            results=_lay_out(model.latent_dim, labels, covariance, given),
+            results=lay_out_results(model.latent_dim, labels, covariance, given),
             covariance=covariance,
         )
 
@@ -268,7 +244,7 @@ class Inference:
 
     def _name_results(self, inferred: Inferred) -> dict[str, np.ndarray]:
         names = [result.name for result in self.results]
-        return dict(zip(names, _flatten(inferred), strict=True))
+        return dict(zip(names, list_arrays(inferred), strict=True))
 
 
 jax.tree_util.register_dataclass(Inference, ["problem"], ["given", "results", "covariance"])
@@ -278,7 +254,7 @@ def describe_results(
     model: LuxModel, given: str | Sequence[str], covariance: bool = False
 ) -> tuple[Result, ...]:
     """Return the variables of a catalogue that inference with a model fills, in their order."""
-    return _lay_out(model.latent_dim, model.labels, covariance, pick_given(model, given))
+    return lay_out_results(model.latent_dim, model.labels, covariance, pick_given(model, given))
 
 
 def pick_given(model: LuxModel, given: str | Sequence[str]) -> tuple[Output, ...]:
@@ -311,47 +287,3 @@ def check_covariance(model: LuxModel, covariance: bool) -> None:
             f"model infers {', '.join(windowed)} from windows: ask without covariance, or train "
             "without windows"
         )
-
-
-def _flatten(inferred: Inferred) -> tuple[np.ndarray, ...]:
-    """Return the arrays of `Inferred` in the order of `_lay_out`."""
-    per_star = (inferred.latent, inferred.chi2, inferred.n_pixels, inferred.flags)
-    of_nuisances = (*inferred.nuisance, *inferred.nuisance_err)
-    return (*per_star, *inferred.value, *inferred.err, *inferred.cov, *of_nuisances)
-
-
-def _lay_out(
-    latent_dim: int, labels: Sequence[Output], covariance: bool, given: Sequence[Output]
-) -> tuple[Result, ...]:
-    """Describe the results: of the star, values, errors and covariances of labels, nuisances."""
-    specs = [(o.spec, len(o.coord)) for o in labels]
-    results = [
-        _describe(LATENT, (LATENT,), (latent_dim,)),
-        _describe("chi2"),
-        _describe("n_pixels"),
-        _describe("flags"),
-        *(_describe(spec.name, (spec.dim,), (size,)) for spec, size in specs),
-        *(_describe(spec.noise, (spec.dim,), (size,)) for spec, size in specs),
-    ]
-    if covariance:
-        results += [
-            _describe(
-                f"{spec.name.removesuffix('_value')}_cov",
-                (spec.dim, f"{spec.dim}_other"),
-                (size, size),
-            )
-            for spec, size in specs
-        ]
-    nuisances = [name for o in given if o.nuisances is not None for name in o.nuisances.names]
-    results += [_describe(name) for name in nuisances]
-    results += [_describe(f"{name}_err") for name in nuisances]
-    return tuple(results)
-
-
-#: Dtypes of the contract; labels that it does not name are float64.
-_DTYPES = {v.name: np.dtype(v.dtype) for v in CATALOG if v.name != STAR}
-
-
-def _describe(name: str, dims: tuple[str, ...] = (), shape: tuple[int, ...] = ()) -> Result:
-    dtype = _DTYPES.get(name, np.dtype(np.float64))
-    return Result(name=name, dims=(STAR, *dims), shape=shape, dtype=dtype)

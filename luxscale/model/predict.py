@@ -19,7 +19,8 @@ from luxscale.model.calibration import is_uncalibrated
 from luxscale.model.designs import is_plain, list_parts
 from luxscale.model.infer import check_match, infer, infer_dataset
 from luxscale.model.inference import Inference, pick_given
-from luxscale.model.lux import LuxModel, coordinates
+from luxscale.model.lux import LuxModel
+from luxscale.model.output import coordinates
 from luxscale.schema.standard import standardize_survey
 from luxscale.schema.variables import LATENT, STAR
 

@@ -119,7 +119,7 @@ class Head:
     bounds : array, (label, 2)
         Least and greatest value in training.
     errors : Errors
-        See `luxscale.model.lux.Output`.
+        See `luxscale.model.output.Output`.
     """
 
     map: Decoder

@@ -11,7 +11,8 @@ import numpy as np
 from luxscale.model.priors import MixturePrior, Prior
 
 if TYPE_CHECKING:
-    from luxscale.model.lux import LuxModel, Output
+    from luxscale.model.lux import LuxModel
+    from luxscale.model.output import Output
 
 #: Columns of the table of labels left out of training: heading and key.
 _HELD_OUT = (

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 
-from luxscale.analysis.evaluate import label_units, require_variables
+from luxscale.analysis.label_arrays import label_units, require_variables
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog
 from luxscale.plot.density import DENSE, draw_stars, find_highest, share_scale

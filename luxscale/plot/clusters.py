@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from luxscale.analysis.evaluate import label_units, match_labels, require_variables
+from luxscale.analysis.evaluate import match_labels
+from luxscale.analysis.label_arrays import label_units, require_variables
 from luxscale.analysis.stats import robust_scatter
 from luxscale.analysis.tables import count_decimals, round_to
 from luxscale.errors import InputError

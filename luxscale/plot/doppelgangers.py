@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from luxscale.analysis.evaluate import label_units
+from luxscale.analysis.label_arrays import label_units
 from luxscale.analysis.tables import round_to
 from luxscale.errors import InputError
 from luxscale.model.arguments import (

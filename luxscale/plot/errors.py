@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from luxscale.analysis.bins import assign_bins, make_bins
-from luxscale.analysis.evaluate import LABEL, label_units
+from luxscale.analysis.label_arrays import LABEL, label_units
 from luxscale.analysis.stats import robust_scatter
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.patches import Rectangle
 
-from luxscale.analysis.evaluate import label_units, require_variables
+from luxscale.analysis.label_arrays import label_units, require_variables
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog
 from luxscale.plot.density import DENSE

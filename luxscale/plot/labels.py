@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-from luxscale.analysis.evaluate import label_units, match_labels, measure_pairs
+from luxscale.analysis.evaluate import match_labels, measure_pairs
+from luxscale.analysis.label_arrays import label_units
 from luxscale.analysis.tables import count_decimals, round_to
 from luxscale.model.arguments import DatasetOrPath, take_catalog, take_survey
 from luxscale.plot.abundances import draw_plane

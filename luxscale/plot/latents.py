@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
-from luxscale.analysis.evaluate import label_units, require_variables
+from luxscale.analysis.label_arrays import label_units, require_variables
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog
 from luxscale.plot.given import require_array

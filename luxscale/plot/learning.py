@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib import axes as plt
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from luxscale.analysis.evaluate import LABEL
+from luxscale.analysis.label_arrays import LABEL
 from luxscale.plot.given import require_result
 from luxscale.plot.style import (
     DATA,

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from luxscale.analysis import interpret
 from luxscale.model.arguments import ModelOrPath, take_model
-from luxscale.model.lux import Output, coordinates
+from luxscale.model.output import Output, coordinates
 from luxscale.plot.grid import check_spectrum, find_pixels, set_grid_limits
 from luxscale.plot.style import (
     BAND,

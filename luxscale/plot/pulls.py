@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from luxscale.analysis.bins import assign_bins, make_bins
-from luxscale.analysis.evaluate import LABEL
+from luxscale.analysis.label_arrays import LABEL
 from luxscale.analysis.stats import robust_scatter
 from luxscale.plot.given import require_result
 from luxscale.plot.style import (

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from luxscale.analysis.evaluate import LABEL
+from luxscale.analysis.label_arrays import LABEL
 from luxscale.errors import InputError
 from luxscale.plot.given import require_result
 from luxscale.plot.style import (

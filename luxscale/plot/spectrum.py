@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from luxscale.analysis.evaluate import label_units
+from luxscale.analysis.label_arrays import label_units
 from luxscale.analysis.tables import count_decimals, round_to
 from luxscale.model.arguments import (
     DatasetOrPath,

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure as MplFigure
 from PIL import Image
 
 from luxscale import plot
-from luxscale.analysis.evaluate import LABEL
+from luxscale.analysis.label_arrays import LABEL
 from luxscale.model.lux import LuxModel
 from luxscale.plot.style import make_axes
 from luxscale.report.measure import SNR_BINS, measure_fit

@@ -12,14 +12,9 @@ import xarray as xr
 
 from luxscale import store
 from luxscale.analysis.bins import assign_bins, make_bins
-from luxscale.analysis.evaluate import (
-    LABEL,
-    check_catalog,
-    label_units,
-    match_labels,
-    measure_pairs,
-)
+from luxscale.analysis.evaluate import check_catalog, match_labels, measure_pairs
 from luxscale.analysis.goodness import residuals
+from luxscale.analysis.label_arrays import LABEL, label_units
 from luxscale.analysis.stats import robust_scatter
 from luxscale.report.sample import Sample
 from luxscale.report.sources import Inputs

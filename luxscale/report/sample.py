@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.evaluate import LABEL, match_labels
+from luxscale.analysis.evaluate import match_labels
+from luxscale.analysis.label_arrays import LABEL
 from luxscale.errors import InputError
 from luxscale.report.sources import Inputs
 from luxscale.schema.stars import match_stars

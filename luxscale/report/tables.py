@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.evaluate import STATISTICS, label_units
+from luxscale.analysis.evaluate import STATISTICS
+from luxscale.analysis.label_arrays import label_units
 from luxscale.analysis.tables import count_decimals, to_records
 from luxscale.report.cells import (
     UNKNOWN,

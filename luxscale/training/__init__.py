@@ -5,13 +5,11 @@ Imports analysis and what it stands on.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from luxscale.errors import InputError, Interrupted
 from luxscale.training.methods import FOLDS, LABEL_CLIP
-from luxscale.training.settings import check_label_clip, check_whole
+from luxscale.training.settings import check_label_clip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from luxscale.model.lux import LuxModel
-    from luxscale.training.fitting import Request
-    from luxscale.training.recipes import Recipe
 
 __all__ = ["train"]
 
@@ -143,24 +139,10 @@ def train(
     True
     """
     # here, because the command line asks for the methods before anything is trained
-    from luxscale.model.arguments import take_survey
-    from luxscale.training.checkpoint import claim_checkpoint
-    from luxscale.training.fitting import Request, fit_model
-    from luxscale.training.nuisances import ask_for_nuisances
-    from luxscale.training.select import refuse_catalog
+    from luxscale.training.request import Request
+    from luxscale.training.resolve import fit_as_asked
 
-    survey = take_survey(survey, "lux.train(survey)", outputs)
-    refuse_catalog(survey, where)
-    if folds is not None:
-        check_whole("folds", folds, 1)
-    check_whole("seed", seed, 0)
-    check_whole("unlabelled", unlabelled, 0)
     free = method is None and latent_dim is None and prior is None and not settings
-    _check_recipe(recipe, initial, free)
-    asked = None
-    if nuisance is not None:
-        asked = ask_for_nuisances(nuisance, survey, outputs, where)
-    claim_checkpoint(checkpoint)
     request = Request(
         outputs=outputs,
         method=method or "marginal",
@@ -174,129 +156,9 @@ def train(
         where=where,
         progress=progress,
         checkpoint=checkpoint,
-        nuisances=asked,
         unlabelled=unlabelled,
     )
-    if initial is not None:
-        request = _inherit(request, initial, method=method, folds=folds, label_clip=label_clip)
-    elif free:
-        if asked and recipe is None:
-            recipe = "linear"  # the only one that takes them
-        request = _choose_recipe(survey, recipe, request)
-    return fit_model(survey, request)
-
-
-def _check_recipe(recipe: str | None, initial: object, free: bool) -> None:
-    """Refuse a recipe beside what it names."""
-    if recipe is None:
-        return
-    if initial is not None:
-        raise InputError(
-            f"recipe={recipe!r}, and initial has a recipe already; leave one of them out"
-        )
-    if not free:
-        raise InputError(
-            f"recipe={recipe!r} names method and sizes; leave out method, latent_dim, prior and "
-            "settings, or the recipe"
-        )
-
-
-def _inherit(
-    request: Request,
-    given: LuxModel | str | Path,
-    *,
-    method: str | None,
-    folds: int | None,
-    label_clip: float | None,
-) -> Request:
-    """Return a request with what the model has that it goes on from, and was not given."""
-    from luxscale.model.arguments import take_model
-    from luxscale.training.initial import inherit
-    from luxscale.training.nuisances import inherit_nuisances
-
-    initial = take_model(given, "lux.train(survey, initial=model)")
-    inherited = inherit(
-        initial,
-        method=method,
-        latent_dim=request.latent_dim,
-        settings=request.settings,
-        windows=request.windows,
-        prior=request.prior,
-    )
-    if folds is None and inherited.folds is not None:
-        request = dataclasses.replace(request, folds=inherited.folds)
-    if label_clip is None and inherited.label_clip is not None:
-        request = dataclasses.replace(request, label_clip=inherited.label_clip)
-    return dataclasses.replace(
-        request,
-        method=inherited.method,
-        latent_dim=initial.latent_dim,
-        settings=inherited.settings,
-        windows=inherited.windows,
-        prior=inherited.prior,
-        compared=inherited.compared,
-        initial=inherited,
-        nuisances=request.nuisances or inherit_nuisances(initial),
-    )
-
-
-def _choose_recipe(survey: xr.Dataset, name: str | None, request: Request) -> Request:
-    """Return a request for the recipe of a name, or for that which is best on stars left out."""
-    from luxscale.progress import Progress
-    from luxscale.schema.variables import STAR
-    from luxscale.training.compare import compare_recipes
-    from luxscale.training.fitting import fit_model
-    from luxscale.training.recipes import (
-        choose,
-        find_pixel_step,
-        find_recipe,
-        format_trials,
-        list_recipes,
-    )
-    from luxscale.training.select import measure_sizes, select_labelled
-    from luxscale.training.thinning import thin_pixels
-
-    outputs, where = request.outputs, request.where
-    stars = select_labelled(survey, outputs, where)
-    sizes = measure_sizes(stars, outputs, where)
-    if request.unlabelled:
-        others = min(request.unlabelled, survey.sizes[STAR] - stars.sizes[STAR])
-        return _take_recipe(request, find_recipe(name or "curved", *sizes, unlabelled=others))
-    if name is not None:
-        return _take_recipe(request, find_recipe(name, *sizes))
-    recipes, reason = list_recipes(*sizes)
-    step = find_pixel_step(sizes[-1])
-    thinned = thin_pixels(stars, outputs, where, step, request.windows or {})
-    with Progress("recipes", enabled=request.progress) as shown:
-        if reason:
-            shown.say(reason)
-        if len(recipes) == 1:
-            return _take_recipe(request, recipes[0])
-        quick = dataclasses.replace(request, folds=1, seed=0, progress=False, checkpoint=None)
-
-        def train_part(part: xr.Dataset, recipe: Recipe) -> LuxModel:
-            return fit_model(part, _take_recipe(quick, recipe.unrefined))
-
-        try:
-            trials = compare_recipes(thinned, recipes, train_part, shown.say)
-        except KeyboardInterrupt:
-            raise Interrupted(
-                "stopped while recipes were compared, of which nothing is kept; run the same "
-                "command again, or name one with --recipe (recipe=)"
-            ) from None
-        chosen = choose(trials)
-        shown.say("stars left out of training\n" + format_trials(trials, chosen, step))
-    losses = {trial.recipe.name: round(float(trial.loss.mean()), 4) for trial in trials}
-    thinning = {"compared_pixel_step": step} if step > 1 else {}
-    return _take_recipe(request, chosen.recipe, compared=losses, **thinning)
-
-
-def _take_recipe(request: Request, recipe: Recipe, **record: Any) -> Request:
-    """Return a request for a recipe, which is put on record."""
-    return dataclasses.replace(
-        request,
-        method=recipe.method,
-        latent_dim=recipe.latent_dim,
-        settings=dict(recipe.settings),
-        compared={"recipe": recipe.name, **record},
+    asked = {"method": method, "folds": folds, "label_clip": label_clip}
+    return fit_as_asked(
+        survey, request, recipe=recipe, free=free, nuisance=nuisance, initial=initial, asked=asked
     )

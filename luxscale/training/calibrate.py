@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from luxscale.model.inference import Inference
-from luxscale.model.lux import LuxModel, Output
+from luxscale.model.lux import LuxModel
+from luxscale.model.output import Output
 from luxscale.progress import Progress
 from luxscale.schema.windows import Spans
 from luxscale.training import held_out

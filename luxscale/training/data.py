@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,12 +12,13 @@ import xarray as xr
 
 from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import Decoder
-from luxscale.model.lux import Output
 from luxscale.model.noise import DiagonalNoise
 from luxscale.model.nuisances import Nuisances
+from luxscale.model.output import Output
 from luxscale.model.priors import Prior
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.windows import Spans
+from luxscale.training.folds import assign_folds
 
 #: Makes a decoder of weights and offset.
 MakeDecoder = Callable[[Any, Any], Decoder]
@@ -343,20 +343,3 @@ class Trained(NamedTuple):
     leave_out: Callable[[Sequence[np.ndarray]], Iterable[Fit]] = lambda _: ()
     prior: Prior | None = None
     noises: tuple[NoiseExtras, ...] = ()
-
-
-def assign_folds(stars: np.ndarray, folds: int) -> np.ndarray:
-    """Return the fold of each star: (star,).
-
-    By its identifier, so that the order of the stars does not matter; folds are of equal size.
-    """
-    # names stand beside the CRCs, for those of many stars may be equal
-    keys = []
-    for star in stars.tolist():
-        name = str(star)
-        keys.append((zlib.crc32(name.encode()), name))
-    n = len(keys)
-    order = sorted(range(n), key=keys.__getitem__)
-    rank = np.empty(n, int)
-    rank[order] = np.arange(n)
-    return rank % folds

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,55 +24,10 @@ from luxscale.training.data import Trained, TrainingData
 from luxscale.training.held_out import advise_on_errors, advise_on_latents, describe_inflation
 from luxscale.training.initial import Inherited, find_start
 from luxscale.training.methods import Method, complete_settings, pick_method
-from luxscale.training.nuisances import Asked, check_method
+from luxscale.training.nuisances import check_method
 from luxscale.training.recipes import CORRELATED
+from luxscale.training.request import Request
 from luxscale.training.select import check_size, check_windows, read_stars
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is to be trained, and how; see `luxscale.train`.
-
-    Parameters
-    ----------
-    outputs : sequence of str, optional
-    method : str
-    latent_dim : int, optional
-    settings : mapping
-        Of the method.
-    windows : mapping of label to sequence of (least, greatest), optional
-    prior : float, optional
-    folds, seed : int
-    label_clip : float
-    where : str
-        Name of the survey in messages.
-    progress : bool
-    compared : mapping
-        What is put on record beside the settings.
-    initial : Inherited, optional
-        What it goes on from.
-    checkpoint : str or Path, optional
-    nuisances : Asked, optional
-    unlabelled : int
-        Stars without labels that take part.
-    """
-
-    outputs: Sequence[str] | None
-    method: str
-    latent_dim: int | None
-    settings: Mapping[str, Any]
-    windows: Mapping[str, Sequence[tuple[float, float]]] | None
-    prior: float | None
-    folds: int
-    seed: int
-    label_clip: float
-    where: str
-    progress: bool
-    compared: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    initial: Inherited | None = None
-    checkpoint: str | Path | None = None
-    nuisances: Asked | None = None
-    unlabelled: int = 0
 
 
 def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from luxscale.analysis.evaluate import LABEL, UNITS, measure_pairs
+from luxscale.analysis.evaluate import measure_pairs
+from luxscale.analysis.label_arrays import LABEL, UNITS
 from luxscale.analysis.tables import to_records
 from luxscale.analysis.trusted_errors import advise_on_pulls, find_least_pull
 from luxscale.model.calibration import Curve
 from luxscale.model.designs import make_head
-from luxscale.model.lux import Output
+from luxscale.model.output import Output
 from luxscale.schema.variables import STAR
 
 if TYPE_CHECKING:

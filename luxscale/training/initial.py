@@ -16,7 +16,8 @@ import numpy as np
 
 from luxscale.errors import InputError
 from luxscale.model.inference import Inference
-from luxscale.model.lux import LuxModel, Output
+from luxscale.model.lux import LuxModel
+from luxscale.model.output import Output
 from luxscale.training.checkpoint import INTERRUPTED
 from luxscale.training.data import BLOCK, LEAST_SCATTER, Arrays, TrainingData, TrainingOutput
 from luxscale.training.methods import pick_method

@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from luxscale.analysis.stats import MAD_TO_SIGMA
-from luxscale.training.data import TrainingOutput, assign_folds
+from luxscale.training.data import TrainingOutput
+from luxscale.training.folds import assign_folds
 
 #: Fewest stars with a label in which its scatter can be told.
 LEAST_STARS = 30

@@ -266,7 +266,7 @@ def split_stars(stars: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Return positions of the stars to train on and to leave out, chosen by their names."""
     import numpy as np
 
-    from luxscale.training.data import assign_folds
+    from luxscale.training.folds import assign_folds
 
     fold = assign_folds(stars.values, _SHARE)
     left_out, others = np.flatnonzero(fold == 0), np.flatnonzero(fold != 0)

@@ -13,7 +13,8 @@ from luxscale.examples.drawing import draw_bad
 from luxscale.examples.giants import draw_labels, load_emulator, render
 from luxscale.model.decoders import LinearMap
 from luxscale.model.inference import Inference
-from luxscale.model.lux import LuxModel, Output, Provenance
+from luxscale.model.lux import LuxModel, Provenance
+from luxscale.model.output import Output
 from luxscale.schema import flags
 from luxscale.schema.outputs import OutputSpec, Role
 

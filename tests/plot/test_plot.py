@@ -15,7 +15,8 @@ from luxscale.analysis.interpret import derivatives, information
 from luxscale.crossval import Choice
 from luxscale.errors import InputError
 from luxscale.model.decoders import LinearMap
-from luxscale.model.lux import LuxModel, Output, Provenance
+from luxscale.model.lux import LuxModel, Provenance
+from luxscale.model.output import Output
 from luxscale.schema.outputs import OutputSpec, Role
 
 LABELS = ("teff", "logg", "fe_h", "alpha_m", "a_k")

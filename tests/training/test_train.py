@@ -14,7 +14,8 @@ import luxscale as lux
 from luxscale.errors import InputError
 from luxscale.examples.simulate import simulate
 from luxscale.training import alternating, calibrate
-from luxscale.training.data import TrainingData, assign_folds
+from luxscale.training.data import TrainingData
+from luxscale.training.folds import assign_folds
 from luxscale.training.gauge import turn_to_canonical_gauge
 from luxscale.training.latents import solve_latents
 
