@@ -17,7 +17,7 @@ from luxscale.chunked.plan import Plan, cut_regions
 from luxscale.errors import InputError
 from luxscale.labelling.plan import compute_checksum
 from luxscale.runs.executors import VERSION
-from luxscale.schema.blocks import round_to_chunks
+from luxscale.schema.blocks import check_region, round_to_chunks
 from luxscale.schema.checks import check_unique
 from luxscale.schema.outputs import OutputSpec, Role, pick_outputs
 from luxscale.schema.selection import Selection, take_rows
@@ -122,8 +122,6 @@ def prepare(
     chunk = _get_chunk(survey, variables)
     if region_stars is None:
         region_stars = _choose_region_size(opened, specs, sizes, request.latent_dim, rows.size)
-    if region_stars < 1:
-        raise InputError(f"region_stars={region_stars}: give the number of stars of a task")
     plan = Plan(
         survey=survey,
         folder=folder,
@@ -133,7 +131,7 @@ def prepare(
         latent_dim=request.latent_dim,
         n_stars=rows.size,
         chunk=chunk,
-        bounds=cut_regions(rows, chunk, round_to_chunks(region_stars, chunk)),
+        bounds=cut_regions(rows, chunk, round_to_chunks(check_region(region_stars), chunk)),
         identity=(),
     )
     identity = _identify(opened[variables], survey, request, selection, rows, plan)

@@ -130,10 +130,9 @@ def _claim_figure(figures: Path | None, overwrite: bool, *, is_new: bool) -> Pat
 
     if not figures:
         return None
-    figures.mkdir(parents=True, exist_ok=True)
-    target = figures / ("changes.png" if is_new else "labels.png")
-    store.claim_figure(target, overwrite=overwrite)
-    return target
+    name = "changes.png" if is_new else "labels.png"
+    store.claim_figure_in(figures, name, overwrite=overwrite)
+    return figures / name
 
 
 def _draw(labelled: Any, other: Any, target: Path, *, is_new: bool) -> str:

@@ -128,9 +128,9 @@ def _claim_folder(out: Path) -> Path:
         )
     for name, kind in _STORES.items():
         store.claim_place(out / f"{name}.zarr", kind, overwrite=True)
-    out.mkdir(parents=True, exist_ok=True)
     for name in _FIGURES:
-        store.claim_figure(out / name, overwrite=True)
+        store.claim_figure_in(out, name, overwrite=True)
+    out.mkdir(parents=True, exist_ok=True)
     mark = json.dumps({"made_by": "luxscale demo"})
     (out / _MARK).write_text(mark + "\n")
     return out.absolute()

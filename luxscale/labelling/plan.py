@@ -23,7 +23,7 @@ from luxscale.model.inference import check_covariance, pick_given
 from luxscale.model.lux import LuxModel
 from luxscale.model.output import Output
 from luxscale.runs.executors import VERSION
-from luxscale.schema.blocks import round_to_chunks
+from luxscale.schema.blocks import check_region, round_to_chunks
 from luxscale.schema.checks import check_unique
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.variables import STAR
@@ -185,9 +185,7 @@ def _round_region(asked: int | None, chunk: int, inputs: xr.Dataset) -> int:
     if asked is None:
         star_bytes = sum(v[:1].nbytes for v in inputs.data_vars.values())
         return choose_region_size(inputs.sizes[STAR], chunk, star_bytes)
-    if asked < 1:
-        raise InputError(f"region_stars={asked}: give the number of stars of a task")
-    return round_to_chunks(asked, chunk)
+    return round_to_chunks(check_region(asked), chunk)
 
 
 def _take_path(path: str | Path, name: str) -> str:

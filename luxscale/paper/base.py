@@ -245,10 +245,9 @@ def draw(
         except InputError as error:
             raise InputError(f"figure {number}: {error}") from error
     chosen = [FIGURES[n] for n in (numbers or sort_numbers())]
-    study.out.mkdir(parents=True, exist_ok=True)
     paths = {entry.number: study.out / f"figure-{entry.number}.png" for entry in chosen}
     for path in paths.values():
-        store.claim_figure(path, overwrite=overwrite)
+        store.claim_figure_in(study.out, path.name, overwrite=overwrite)
     with Progress("figures", len(chosen), enabled=study.progress) as progress:
         for done, entry in enumerate(chosen):
             progress.update(done, f"figure {entry.number}, {entry.title}")

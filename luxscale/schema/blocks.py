@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from luxscale.errors import InputError
+
 
 def iterate_blocks(n_stars: int, size: int) -> Iterator[slice]:
     """Yield consecutive slices of stars, the last one shorter if need be.
@@ -18,6 +20,18 @@ def iterate_blocks(n_stars: int, size: int) -> Iterator[slice]:
     """
     for start in range(0, n_stars, size):
         yield slice(start, min(start + size, n_stars))
+
+
+def check_region(n_stars: int) -> int:
+    """Return the stars of a task, or refuse to have none.
+
+    Raises
+    ------
+    InputError
+    """
+    if n_stars < 1:
+        raise InputError(f"region_stars={n_stars}: give the number of stars of a task")
+    return n_stars
 
 
 def round_to_chunks(n_stars: float, chunk: int) -> int:

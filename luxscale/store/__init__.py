@@ -45,6 +45,7 @@ from luxscale.store.arrays import (
 from luxscale.store.atomic import (
     RUN,
     claim_figure,
+    claim_figure_in,
     claim_file,
     claim_place,
     describe_kind,
@@ -70,6 +71,7 @@ __all__ = [
     "SURVEY_FORMAT",
     "check_contents",
     "claim_figure",
+    "claim_figure_in",
     "claim_file",
     "claim_place",
     "describe_kind",

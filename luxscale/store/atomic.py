@@ -233,6 +233,18 @@ def claim_figure(path: str | Path, *, overwrite: bool = False) -> Path:
     return claim_file(path, "figure", _is_figure, overwrite=overwrite)
 
 
+def claim_figure_in(folder: Path, name: str, *, overwrite: bool = False) -> Path:
+    """Return the path of a figure to write in a directory, or refuse to as `claim_file` does.
+
+    The directory need not be there: `save_figure` makes it, so that there is none where nothing is
+    drawn.
+    """
+    if folder.exists():
+        return claim_figure(folder / name, overwrite=overwrite)
+    _check_writable(folder)
+    return require_local(folder / name, "figure")
+
+
 def _is_figure(path: Path) -> bool:
     """Return whether a file begins as figures do; kinds without such a beginning are believed."""
     if not path.is_file():
@@ -244,6 +256,7 @@ def _is_figure(path: Path) -> bool:
 
 def save_figure(figure: Any, path: Path) -> None:
     """Write a figure of Matplotlib to a path that was claimed, when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with write_then_move(path) as made:
         figure.savefig(made, format=path.suffix[1:].lower(), dpi=150)
 

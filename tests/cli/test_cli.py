@@ -122,6 +122,13 @@ def test_validate_refuses_a_figure_before_it_compares(made, tmp_path, monkeypatc
     assert "labels.png: a figure is there already" in result.stderr
 
 
+def test_validate_leaves_no_directory_where_it_draws_nothing(made, tmp_path):
+    catalog = made[0] / "catalog.zarr"
+    result = luxscale("validate", catalog, catalog, "--figures", tmp_path / "f" / "g", expect=1)
+    assert "both are the same catalogue" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_validate_fails_on_an_unfinished_catalog(made, tmp_path):
     folder = made[0]
     luxscale(

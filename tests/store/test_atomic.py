@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from matplotlib.figure import Figure
 
 from luxscale.errors import InputError
 from luxscale.store import moves, open_survey, write_dataset
 from luxscale.store.atomic import (
     claim_figure,
+    claim_figure_in,
     claim_file,
     claim_place,
     is_store,
     read_attributes,
+    save_figure,
     write_then_move,
 )
 
@@ -211,3 +214,14 @@ def test_stores_are_told_from_files_and_folders(path, tmp_path):
     assert is_store(tmp_path / "old.zarr")
     assert is_store("s3://bucket/survey.zarr")
     assert not any(map(is_store, (tmp_path, tmp_path / "a.fits", tmp_path / "none")))
+
+
+def test_the_directory_of_a_figure_is_made_as_it_is_drawn(tmp_path):
+    target = claim_figure_in(tmp_path / "new" / "folder", "f.png")
+    assert list(tmp_path.iterdir()) == []
+    save_figure(Figure(), target)
+    with pytest.raises(InputError, match="a figure is there already"):
+        claim_figure_in(target.parent, "f.png")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file is a file, not a directory"):
+        claim_figure_in(tmp_path / "file" / "folder", "f.png")
