@@ -99,14 +99,18 @@ def fit_scale(sample: Sample) -> tuple[Curve | None, float]:
         return None, pairs
     at, ratio, err = [], [], []
     for inside in _list_bins(formal, n_bins):
-        at.append(find_weighted_median(formal[inside], share[inside]))
-        ratio.append(MAD_TO_SIGMA * find_weighted_median(pull[inside], share[inside]))
+        weight = share[inside]
+        scatter = MAD_TO_SIGMA * find_weighted_median(pull[inside], weight)
+        at.append(find_weighted_median(formal[inside], weight))
+        ratio.append(scatter)
         # visits that are copies of each other are 0 apart, and tell nothing for that
-        err.append(MAD_ERROR * max(ratio[-1], 1) / np.sqrt(share[inside].sum()))
-    value = np.maximum(smooth(np.array(ratio), np.array(err)), 1)
+        err.append(MAD_ERROR * max(scatter, 1) / np.sqrt(weight.sum()))
+    smoothed = smooth(np.array(ratio), np.array(err))
+    value = np.maximum(smoothed, 1)
     # the error of a poorer star is not the smaller one
-    rising = np.maximum.accumulate(value * np.array(at)) / np.array(at)
-    return _make_curve(at, rising), pairs
+    formal_err = np.array(at)
+    total_err = np.maximum.accumulate(value * formal_err)
+    return _make_curve(at, total_err / formal_err), pairs
 
 
 def smooth(value: np.ndarray, err: np.ndarray, *, rising: bool = False) -> np.ndarray:

@@ -220,20 +220,29 @@ def _average_truth(
 
     A label that is the same in two visits is one measurement.
     """
-    mean, err = np.full(truth.shape, np.nan), np.full(truth.shape, np.nan)
-    size = int(visits.star.max()) + 1
+    mean = np.full(truth.shape, np.nan)
+    err = np.full(truth.shape, np.nan)
     for m in range(truth.shape[1]):
-        usable = np.isfinite(truth[:, m]) & np.isfinite(truth_err[:, m]) & (truth_err[:, m] > 0)
-        table = pd.DataFrame({"star": visits.star, "label": np.where(usable, truth[:, m], np.nan)})
-        usable &= ~table.duplicated().to_numpy()
-        star, ivar = visits.star[usable], truth_err[usable, m] ** -2.0
-        total = np.bincount(star, ivar, size)
-        known = total > 0
-        divisor = np.where(known, total, 1)
-        average = np.bincount(star, ivar * truth[usable, m], size) / divisor
-        mean[:, m] = np.where(known, average, np.nan)[visits.star]
-        err[:, m] = np.where(known, divisor**-0.5, np.nan)[visits.star]
+        mean[:, m], err[:, m] = _average_label(visits.star, truth[:, m], truth_err[:, m])
     return mean, err
+
+
+def _average_label(
+    star: np.ndarray, value: np.ndarray, value_err: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and its error of one label, as `_average_truth` does: (visit,)."""
+    usable = np.isfinite(value) & np.isfinite(value_err) & (value_err > 0)
+    measured = pd.DataFrame({"star": star, "label": np.where(usable, value, np.nan)})
+    usable &= ~measured.duplicated().to_numpy()
+    size = int(star.max()) + 1
+    ivar = value_err[usable] ** -2.0
+    total = np.bincount(star[usable], ivar, size)
+    weighted = np.bincount(star[usable], ivar * value[usable], size)
+    known = total > 0
+    divisor = np.where(known, total, 1)
+    average = np.where(known, weighted / divisor, np.nan)
+    average_err = np.where(known, divisor**-0.5, np.nan)
+    return average[star], average_err[star]
 
 
 def _make_calibration(

@@ -151,9 +151,11 @@ def _describe(
         found[name] = bound.assign_attrs(long_name=doc)
     numbers = np.array([each.n_stars for each in fitted])
     least = np.array([each.n_least for each in fitted])
-    spread = np.where(numbers > 0, np.sqrt(coverage * (1 - coverage) / (least + 2)), np.nan)
+    # that of a beta distribution
+    variance = coverage * (1 - coverage) / (least + 2)
+    coverage_err = np.where(numbers > 0, np.sqrt(variance), np.nan)
     found["n_held_out"] = xr.DataArray(numbers, dims=LABEL)
-    found["coverage_err"] = xr.DataArray(spread, dims=LABEL)
+    found["coverage_err"] = xr.DataArray(coverage_err, dims=LABEL)
     attrs = {"title": "intervals of labels", "format": FORMAT, "coverage": coverage, "bins": bins}
     coords = {name: catalog[name] for name in (STAR, LABEL, "label_units") if name in catalog}
     return xr.Dataset(found, attrs=attrs).assign_coords(coords)

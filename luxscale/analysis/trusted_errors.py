@@ -56,12 +56,18 @@ def find_least_pull(pairs: xr.Dataset) -> float:
 
     NaN unless it is clearly below 1, or where few stars tell.
     """
-    err, truth_err = pairs["inferred_err"].values, pairs["truth_err"].values
+    err = pairs["inferred_err"].values
+    truth_err = pairs["truth_err"].values
     miss = pairs["inferred"].values - pairs["truth"].values
     known = np.isfinite(miss + err + truth_err) & (truth_err > 0)
-    best = np.argsort(err[known], kind="stable")[: known.sum() // _SHARE]
+    by_error = np.argsort(err[known], kind="stable")
+    best = by_error[: known.sum() // _SHARE]
     if best.size < _FEWEST:
         return float("nan")
-    pull = robust_scatter((miss / np.where(truth_err > 0, truth_err, 1))[known][best])
-    clear = pull * (1 + _SURE * MAD_ERROR / np.sqrt(best.size)) < 1
-    return pull if clear and pull < _MOST else float("nan")
+    pulls = miss[known] / truth_err[known]
+    pull = robust_scatter(pulls[best])
+    # as large as it may be, for so few stars
+    at_most = pull * (1 + _SURE * MAD_ERROR / np.sqrt(best.size))
+    if at_most < 1 and pull < _MOST:
+        return pull
+    return float("nan")

@@ -245,17 +245,21 @@ def _format_summary(made: Any, labels: Any) -> str:
             f"files   {made.n_files:,} = {read_files:,} read + {refused_files:,} quarantined",
             f"spectra {made.n_spectra:,} = {made.n_new:,} kept + {refused:,} quarantined",
         ]
-    if any(made.masked.values()):
-        lines.append("masked pixels")
-        for reason, count in made.masked.items():
-            if count:
-                percent = 100 * count / made.n_pixels
-                lines.append(f"  {reason:<24}{count:>14,}  {percent:.2f}%")
+    masked = [
+        f"  {reason:<24}{count:>14,}  {100 * count / made.n_pixels:.2f}%"
+        for reason, count in made.masked.items()
+        if count
+    ]
+    if masked:
+        lines += ["masked pixels", *masked]
     if labels is not None:
         labelled = f"{made.n_labelled:,} of {made.n_stars:,} stars have any"
         lines.append(f"labels  {labelled}; counts of the catalogue of labels:")
-        lines += [f"  {name:<40}{count:>12,}" for name, count in labels.counts.items() if count]
-    return "\n".join([*lines, *_list_quarantined(made.quarantined)])
+        for name, count in labels.counts.items():
+            if count:
+                lines.append(f"  {name:<40}{count:>12,}")
+    lines += _list_quarantined(made.quarantined)
+    return "\n".join(lines)
 
 
 def _list_quarantined(quarantined: list[tuple[str, str, str]]) -> Iterator[str]:

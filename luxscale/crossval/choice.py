@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -139,31 +140,42 @@ def measure_losses(results: xr.Dataset, score: str = LABEL_LOSS) -> np.ndarray:
 def _measure_label_losses(results: xr.Dataset, is_done: np.ndarray) -> np.ndarray:
     """Return the mean over labels of ln(1 + (d / u)^2), u the scatter of the first setting done."""
     names = [name for name, _ in find_axes(results)]
-    seen = results["n_pixels"].transpose(*names, STAR).values
-    seen = seen.reshape(is_done.size, seen.shape[-1]) > 0
-    parts = []
-    for output in find_labels(results):
-        trusted = results[f"trusted_{output}"]
-        dim = str(trusted.dims[1])
-        inferred = results[output].transpose(*names, STAR, dim).values
-        inferred = inferred.reshape(is_done.size, *inferred.shape[-2:])
-        has_error = np.isfinite(results[f"trusted_{get_error_name(output)}"].values)
-        known = np.isfinite(trusted.values) & has_error & seen[..., None]
-        # what is no number is as wrong as can be
-        difference = np.where(np.isfinite(inferred), inferred - trusted.values, np.inf)
-        parts.append(np.where(known, np.abs(difference), np.nan))
+    n_pixels = results["n_pixels"].transpose(*names, STAR).values
+    seen = n_pixels.reshape(is_done.size, n_pixels.shape[-1]) > 0
+    parts = [_find_misses(results, output, names, seen) for output in find_labels(results)]
     if not parts:
         return np.full(seen.shape, np.nan)
-    difference = np.concatenate(parts, axis=2)
-    has_any = ~np.isnan(difference).all(axis=(0, 1))
-    difference = difference[..., has_any]
-    unit = np.ones(difference.shape[2])
+    miss = np.concatenate(parts, axis=2)
+    has_any = ~np.isnan(miss).all(axis=(0, 1))
+    miss = miss[..., has_any]
+    unit = np.ones(miss.shape[2])
     if is_done.any():
-        scatter = MAD_TO_SIGMA * np.nanmedian(difference[int(np.argmax(is_done))], axis=0)
+        first_done = int(np.argmax(is_done))
+        scatter = MAD_TO_SIGMA * np.nanmedian(miss[first_done], axis=0)
         unit = np.where(np.isfinite(scatter) & (scatter > 0), scatter, 1)
-    loss = np.log1p(np.minimum(difference / unit, _FARTHEST) ** 2)
+    distance = np.minimum(miss / unit, _FARTHEST)
+    loss = np.log1p(distance**2)
     count = (~np.isnan(loss)).sum(axis=2)
-    return np.where(count > 0, np.nansum(loss, axis=2) / np.maximum(count, 1), np.nan)
+    mean = np.nansum(loss, axis=2) / np.maximum(count, 1)
+    return np.where(count > 0, mean, np.nan)
+
+
+def _find_misses(
+    results: xr.Dataset, output: str, names: Sequence[str], seen: np.ndarray
+) -> np.ndarray:
+    """Return |inferred - trusted| of the labels of an output: (setting, star, label).
+
+    It is NaN where the trusted label is not known or the star has no pixels.
+    """
+    trusted = results[f"trusted_{output}"]
+    trusted_err = results[f"trusted_{get_error_name(output)}"].values
+    dim = str(trusted.dims[1])
+    inferred = results[output].transpose(*names, STAR, dim).values
+    inferred = inferred.reshape(len(seen), *inferred.shape[-2:])
+    is_trusted = np.isfinite(trusted.values) & np.isfinite(trusted_err)
+    # what is no number is as wrong as can be
+    difference = np.where(np.isfinite(inferred), inferred - trusted.values, np.inf)
+    return np.where(is_trusted & seen[..., None], np.abs(difference), np.nan)
 
 
 def _measure_chi2(results: xr.Dataset, score: str) -> np.ndarray:

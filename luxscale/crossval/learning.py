@@ -97,47 +97,69 @@ def _measure_output(chosen: xr.Dataset, output: str, shares: tuple[float, ...]) 
     """Return the curve of the labels of one output."""
     trusted = chosen[f"trusted_{output}"]
     dim = str(trusted.dims[1])
-    inferred = chosen[output].transpose(SHARE, STAR, dim).values
-    has_error = np.isfinite(chosen[f"trusted_{get_error_name(output)}"].values)
-    n_pixels = chosen["n_pixels"].transpose(SHARE, STAR).values
-    seen = np.asarray((n_pixels > 0).all(axis=0))
-    square = (inferred - trusted.values) ** 2
-    known = has_error & seen[:, None] & np.isfinite(square).all(axis=0)
-    square = np.where(known, square, 0)
+    square, known = _square_differences(chosen, output, dim)
     count = np.maximum(known.sum(axis=0), 1)
     mean = square.sum(axis=1) / count
     # of ln r, by star: its mean over the stars is 1/2 everywhere
-    influence = square / (2 * np.where(mean > 0, mean, 1))[:, None]
+    divisor = 2 * np.where(mean > 0, mean, 1)
+    influence = square / divisor[:, None]
     rmse = np.sqrt(mean)
     error = _measure_error(influence, known)
-    slope = np.log(rmse[-1] / rmse[-2]) / math.log(shares[-1] / shares[-2])
-    change = influence[-1] - influence[-2]
-    slope_err = _measure_error(change, known) / math.log(shares[-1] / shares[-2])
-    by_share, factor = (SHARE, LABEL), 2.0**slope
+    # over the RMSE of all stars
     excess = rmse / rmse[-1]
+    excess_err = excess * _measure_error(influence - influence[-1], known)
+    # by the last two shares, of which a power law is continued to twice the stars
+    times = math.log(shares[-1] / shares[-2])
+    slope = np.log(rmse[-1] / rmse[-2]) / times
+    slope_err = _measure_error(influence[-1] - influence[-2], known) / times
+    factor = 2.0**slope
     units: Any = [""] * trusted.sizes[dim]
     if f"{dim}_units" in chosen.coords:
         units = chosen[f"{dim}_units"].values
+    by_share = (SHARE, LABEL)
     return xr.Dataset(
         {
             "rmse": (by_share, rmse),
             "rmse_err": (by_share, rmse * error),
             "excess": (by_share, excess - 1),
-            "excess_err": (by_share, excess * _measure_error(influence - influence[-1], known)),
+            "excess_err": (by_share, excess_err),
             "gain": (LABEL, factor - 1),
             "gain_err": (LABEL, factor * math.log(2) * slope_err),
         },
-        {SHARE: list(shares), LABEL: trusted[dim].values, "label_units": (LABEL, units)},
+        {
+            SHARE: list(shares),
+            LABEL: trusted[dim].values,
+            "label_units": (LABEL, units),
+        },
     )
+
+
+def _square_differences(chosen: xr.Dataset, output: str, dim: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return squares of inferred less trusted labels, 0 where not known, and which are known.
+
+    Known are those of stars that each share knows: (share, star, label) and (star, label).
+    """
+    trusted = chosen[f"trusted_{output}"].values
+    trusted_err = chosen[f"trusted_{get_error_name(output)}"].values
+    inferred = chosen[output].transpose(SHARE, STAR, dim).values
+    n_pixels = chosen["n_pixels"].transpose(SHARE, STAR).values
+    square = (inferred - trusted) ** 2
+    has_pixels = np.asarray((n_pixels > 0).all(axis=0))
+    is_finite = np.isfinite(square).all(axis=0)
+    known = np.isfinite(trusted_err) & has_pixels[:, None] & is_finite
+    return np.where(known, square, 0), known
 
 
 def _measure_error(influence: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return the standard error of the mean over the stars that are known: (..., label)."""
     count = known.sum(axis=0)
-    mean = np.where(known, influence, 0).sum(axis=-2, keepdims=True) / np.maximum(count, 1)
-    square = np.where(known, influence - mean, 0) ** 2
-    variance = square.sum(axis=-2) / np.maximum(count - 1, 1)
-    found: np.ndarray = np.sqrt(variance / np.maximum(count, 1))
+    at_least_one = np.maximum(count, 1)
+    total = np.where(known, influence, 0).sum(axis=-2, keepdims=True)
+    mean = total / at_least_one
+    away = np.where(known, influence - mean, 0)
+    squares = (away**2).sum(axis=-2)
+    variance = squares / np.maximum(count - 1, 1)
+    found: np.ndarray = np.sqrt(variance / at_least_one)
     return found
 
 
@@ -183,11 +205,15 @@ def format_curve(curve: xr.Dataset) -> str:
         rmse = curve["rmse"].values[:, k].tolist()
         places = count_decimals(min(rmse))
         row = [str(label), str(units[k])]
-        for i, value in enumerate(rmse[:-1]):
-            row += [round_to(value, places), _format_percent(curve, "excess", (i, k))]
-        rows.append([*row, round_to(rmse[-1], places), _format_percent(curve, "gain", k)])
+        *of_shares, of_all = [round_to(value, places) for value in rmse]
+        for i, text in enumerate(of_shares):
+            excess = _format_percent(curve, "excess", (i, k))
+            row += [text, excess]
+        gain = _format_percent(curve, "gain", k)
+        rows.append([*row, of_all, gain])
     groups = [2] * len(counts)
-    return "\n".join([fold_rows(rows, groups, repeated=2), "", *_LEGEND])
+    table = fold_rows(rows, groups, repeated=2)
+    return "\n".join([table, "", *_LEGEND])
 
 
 def _format_percent(curve: xr.Dataset, name: str, at: Any) -> str:

@@ -140,14 +140,19 @@ def format_table(records: Sequence[Mapping[str, Any]], choice: Choice | None = N
         setting = tuple((name, record[name]) for name in axes)
         mark = "*" if choice and setting == choice.setting else ""
         values = [format_value(value) for _, value in setting]
-        excess = f"{round_to(record['excess'], 3)} +- {round_to(record['excess_err'], 3)}"
-        rows.append([mark, *values, round_to(record["label_loss"], 3), excess])
+        loss = round_to(record["label_loss"], 3)
+        excess = round_to(record["excess"], 3)
+        excess_err = round_to(record["excess_err"], 3)
+        row = [mark, *values, loss, f"{excess} +- {excess_err}"]
         for label in labels:
-            rows[-1].append(round_to(record["label_rmse"][label], places[label]))
-            rows[-1].append(round_to(record["label_pull"][label], 2))
-        rows[-1].append(round_to(record["seconds"], 1))
+            rmse = record["label_rmse"][label]
+            pull = record["label_pull"][label]
+            row += [round_to(rmse, places[label]), round_to(pull, 2)]
+        row.append(round_to(record["seconds"], 1))
+        rows.append(row)
     groups = [1, 1, *[2] * len(labels), 1]
-    return "\n".join([fold_rows(rows, groups, repeated=1 + len(axes)), "", *_LEGEND])
+    table = fold_rows(rows, groups, repeated=1 + len(axes))
+    return "\n".join([table, "", *_LEGEND])
 
 
 def _count_places(records: Sequence[Mapping[str, Any]], label: str) -> int:

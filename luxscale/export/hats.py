@@ -253,18 +253,23 @@ def _find_margins(
     by_start = np.argsort(starts)
     for own, file in enumerate(files):
         for batch in pq.ParquetFile(file).iter_batches():
-            around = find_neighbours(coarsen(np.asarray(batch.column(INDEX)), order), order)
+            small = coarsen(np.asarray(batch.column(INDEX)), order)
+            around = find_neighbours(small, order)
             index = around << 2 * (FINEST - order)
             found = np.searchsorted(starts[by_start], index, side="right") - 1
             number = by_start[np.maximum(found, 0)]
-            is_there = (around >= 0) & (found >= 0) & (index < stops[number]) & (number != own)
-            number = np.where(is_there, number, -1)
+            is_inside = (found >= 0) & (index < stops[number])
+            is_other = (around >= 0) & is_inside & (number != own)
+            number = np.where(is_other, number, -1)
+            # a pixel counts once, however many of the small ones lie in it
             number.sort(axis=0)
-            number[1:][number[1:] == number[:-1]] = -1
-            _, row = np.nonzero(number >= 0)
+            is_again = number[1:] == number[:-1]
+            number[1:][is_again] = -1
+            is_close = number >= 0
+            _, row = np.nonzero(is_close)
             if row.size:
-                rows = pa.record_batch(batch.columns, schema=schema).take(pa.array(row))
-                yield rows, number[number >= 0]
+                stars = pa.record_batch(batch.columns, schema=schema)
+                yield stars.take(pa.array(row)), number[is_close]
 
 
 def _choose_order(margin: float) -> int:

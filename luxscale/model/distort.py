@@ -122,17 +122,23 @@ def _make_starts(
     spline = interpolate.BSpline.basis_element(np.arange(-3, 4), extrapolate=False)
     columns = np.concatenate([base[:, None], weights], 1)
     padded = np.pad(columns, ((reach, reach), (0, 0)))
+    n = len(base)
     moved = []
     for width in widths:
-        by = np.broadcast_to(width * shift if reach and shift is not None else 0.0, len(base))
-        total = np.zeros_like(columns) if reach else columns
-        for j in range(-reach, reach + 1) if reach else ():
+        if not reach:
+            moved.append(columns)
+            continue
+        by = np.broadcast_to(0.0 if shift is None else width * shift, n)
+        total = np.zeros_like(columns)
+        for j in range(-reach, reach + 1):
             weight = np.nan_to_num(spline(-by - j))
-            total = total + weight[:, None] * padded[reach + j : reach + j + len(base)]
+            neighbour = padded[reach + j : reach + j + n]
+            total = total + weight[:, None] * neighbour
         moved.append(total)
     found = np.array(moved)
     values = (found[:, :, 0] - offset) * unit
-    return Starts(widths, values, found[:, :, 1:] * unit[:, None])
+    slopes = found[:, :, 1:] * unit[:, None]
+    return Starts(widths, values, slopes)
 
 
 def _restrict_design(design: Design, output: Output, distortion: Distortion) -> Design:

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from luxscale.model.features import PolynomialFeatures, is_quadratic
-from luxscale.model.priors import Prior
+from luxscale.model.priors import Gaussians, Prior
 from luxscale.model.problem import Design
 
 #: ln t^2 of the grid: errors from a twentieth of those of the training stars to thirty times.
@@ -106,35 +106,52 @@ def make_landmarks(designs: Sequence[Design], prior: Prior) -> Landmarks | None:
     variance, features = design.noise.level_variance, design.features
     if reduced is None or variance is None or not is_quadratic(features):
         return None
-    log_weight, mean, precision = (np.asarray(a, float) for a in prior.gaussians())
+    gaussians = Gaussians(*(np.asarray(a, float) for a in prior.gaussians()))
     weights = np.asarray(reduced.weights, float)
     variance = np.asarray(variance, float)
-    k, p = mean.shape
-    by_product = _list_slopes(features, weights, p)
-    ones = np.ones((k, 1))
+    mean = gaussians.mean
+    by_product = _list_slopes(features, weights, mean.shape[1])
+    ones = np.ones((len(mean), 1))
     slopes = np.einsum("km,mpd->kpd", np.hstack([ones, mean]), by_product)
     spectra = np.asarray(features(mean)) @ weights.T
-    found: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("project", "shift", "log_norm", "back")
-    }
-    for place in range(len(_LEVELS)):
-        weighted = slopes / (find_level(place) + variance)
-        half = np.linalg.cholesky(weighted @ slopes.swapaxes(1, 2) + precision)
-        inverse = np.linalg.inv(half)
-        project = inverse @ weighted
-        diagonal = np.diagonal(half, axis1=1, axis2=2)
-        found["project"].append(project.reshape(k * p, -1))
-        found["shift"].append((project @ spectra[..., None]).ravel())
-        found["log_norm"].append(log_weight - np.log(diagonal).sum(1))
-        found["back"].append(inverse.swapaxes(1, 2))
     coefficients, gram = _make_gram(by_product, variance)
-    arrays = {name: np.array(parts) for name, parts in found.items()}
-    arrays.update(weights=weights, variance=variance, spectra=spectra)
-    arrays.update(coefficients=coefficients, gram=gram)
+    arrays = {
+        **_make_projections(gaussians, slopes, spectra, variance),
+        "weights": weights,
+        "variance": variance,
+        "spectra": spectra,
+        "coefficients": coefficients,
+        "gram": gram,
+    }
     single = {name: array.astype(np.float32) for name, array in arrays.items()}
     tables = Landmarks(features=features, **single)
     on_device: Landmarks = jax.block_until_ready(jax.device_put(tables))
     return on_device
+
+
+def _make_projections(
+    gaussians: Gaussians, slopes: np.ndarray, spectra: np.ndarray, variance: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return the tables of `Landmarks` that are for a level of noise each, by name."""
+    k, p, _ = slopes.shape
+    project, shift, log_norm, back = [], [], [], []
+    for place in range(len(_LEVELS)):
+        weighted = slopes / (find_level(place) + variance)
+        normal = weighted @ slopes.swapaxes(1, 2) + gaussians.precision
+        half = np.linalg.cholesky(normal)
+        inverse = np.linalg.inv(half)
+        projected = inverse @ weighted
+        diagonal = np.diagonal(half, axis1=1, axis2=2)
+        project.append(projected.reshape(k * p, -1))
+        shift.append((projected @ spectra[..., None]).ravel())
+        log_norm.append(gaussians.log_weight - np.log(diagonal).sum(1))
+        back.append(inverse.swapaxes(1, 2))
+    return {
+        "project": np.array(project),
+        "shift": np.array(shift),
+        "log_norm": np.array(log_norm),
+        "back": np.array(back),
+    }
 
 
 def _list_slopes(features: Any, weights: np.ndarray, p: int) -> np.ndarray:

@@ -96,16 +96,22 @@ class _System(NamedTuple):
         design, w, r = self.distorted
         predicted = self.distortion.predict(z, c)
         rest = r - predicted.value
+        weighted = w * rest
         chi2 = design.noise.chi2(w, rest)
-        pull = self.distortion.pull_latents(predicted, w * rest) - self.prior.precision * z
-        own = self.distortion.pull_coefficients(predicted, w * rest) - c
+        held = self.prior.precision * z
+        pull = self.distortion.pull_latents(predicted, weighted) - held
+        own = self.distortion.pull_coefficients(predicted, weighted) - c
         for design, w, r in self.others:
             rest = r - linalg.dot(z, design.weights.T)
             chi2 = chi2 + design.noise.chi2(w, rest)
             pull = pull + linalg.dot(w * rest, design.weights)
-        penalty = jnp.sum(self.prior.precision * z * z, 1) + jnp.sum(c * c, 1)
+        of_latents = jnp.sum(held * z, 1)
+        of_coefficients = jnp.sum(c * c, 1)
+        penalty = of_latents + of_coefficients
         # one that is at its bound goes no farther
-        own = jnp.where((abs(c) < FARTHEST) | (own * c < 0), own, 0)
+        is_free = abs(c) < FARTHEST
+        goes_back = own * c < 0
+        own = jnp.where(is_free | goes_back, own, 0)
         return chi2, chi2 + penalty, jnp.concatenate([pull, own], 1)
 
     def sum_products(self, w: Any) -> Any:
@@ -262,7 +268,8 @@ def _search(system: _System, x: Any, hessian: Any) -> _State:
 
 def _take_step(system: _System, inverse: Any, now: _State) -> _State:
     """Take a step; a star that is done stays as it is, whatever others need."""
-    x = _move(now.x, now.length[:, None] * now.direction, system.latent_dim)
+    step = now.length[:, None] * now.direction
+    x = _move(now.x, step, system.latent_dim)
     chi2, objective, downhill = system.measure(x)
     white = _multiply(inverse, downhill)
     direction = _multiply(inverse.swapaxes(1, 2), white)
@@ -271,21 +278,29 @@ def _take_step(system: _System, inverse: Any, now: _State) -> _State:
     better = objective <= now.objective * (1 + _ROUNDING)
     # the part of the step after which its slope would have been 0
     fall = now.left - jnp.sum(now.direction * downhill, 1)
-    part = jnp.where(fall > 0, now.left / jnp.where(fall > 0, fall, 1), 1)
+    divisor = jnp.where(fall > 0, fall, 1)
+    part = jnp.where(fall > 0, now.left / divisor, 1)
+    onward = jnp.clip(now.length * part, *_NEXT)
     again = now.length * jnp.clip(part, *_AGAIN)
-    length = jnp.where(better, jnp.clip(now.length * part, *_NEXT), again)
+    length = jnp.where(better, onward, again)
     active = jnp.where(better, left > _SETTLED, length > _SHORTEST)
     number = now.number + 1
     taken = _State(number, x, objective, chi2, direction, left, length, active)
     kept = now._replace(number=number, length=length, active=active)
+    moved = _choose_stars(better, taken, kept)
+    return _choose_stars(now.active, moved, now)
 
-    def choose(new: Any, old: Any, where: Any) -> Any:
-        if new.ndim == 0:
-            return new
-        return jnp.where(where.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
 
-    moved = _State(*(choose(a, b, better) for a, b in zip(taken, kept, strict=True)))
-    return _State(*(choose(a, b, now.active) for a, b in zip(moved, now, strict=True)))
+def _choose_stars(which: Any, new: _State, old: _State) -> _State:
+    """Return the new state of some stars, and the old one of the others."""
+
+    def choose(ours: Any, theirs: Any) -> Any:
+        if ours.ndim == 0:
+            return ours
+        of_star = which.reshape((-1,) + (1,) * (ours.ndim - 1))
+        return jnp.where(of_star, ours, theirs)
+
+    return _State(*map(choose, new, old))
 
 
 def _multiply(matrices: Any, vectors: Any) -> Any:

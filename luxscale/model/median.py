@@ -21,9 +21,14 @@ def find_median(values: Any, known: Any) -> Any:
     """
     bits = jnp.where(known, values, jnp.inf).view(_find_integer(values.dtype))
     number = jnp.sum(known, 1)
-    low = _find_rank(bits, jnp.maximum(number - 1, 0) // 2)
-    above = jnp.min(jnp.where(bits > low[:, None], bits, jnp.iinfo(bits.dtype).max), 1)
-    is_both = jnp.sum(bits <= low[:, None], 1) > number // 2
+    # of an even number there are two in the middle
+    low_rank = jnp.maximum(number - 1, 0) // 2
+    high_rank = number // 2
+    low = _find_rank(bits, low_rank)
+    greatest = jnp.iinfo(bits.dtype).max
+    above = jnp.min(jnp.where(bits > low[:, None], bits, greatest), 1)
+    # the same value may come more than once
+    is_both = jnp.sum(bits <= low[:, None], 1) > high_rank
     high = jnp.where(is_both, low, above)
     median = (low.view(values.dtype) + high.view(values.dtype)) / 2
     return jnp.where(number > 0, median, jnp.nan)

@@ -211,10 +211,15 @@ class MixturePrior:
         packed = precision[:, i, j] * np.where(i == j, 1, 2)
         pull = (precision @ mean[..., None])[..., 0]
         wide = z.astype(float)
-        length = (wide[:, i] * wide[:, j]) @ packed.T - 2 * wide @ pull.T + (pull * mean).sum(1)
+        products = wide[:, i] * wide[:, j]
+        constant = (pull * mean).sum(1)
+        length = products @ packed.T - 2 * wide @ pull.T + constant
         terms = log_weight - 0.5 * length
+        # ln of the sum of exp(terms), without overflow
         most = terms.max(1)
-        return np.asarray(-2 * (most + np.log(np.exp(terms - most[:, None]).sum(1))))
+        rest = np.exp(terms - most[:, None]).sum(1)
+        log_density = most + np.log(rest)
+        return np.asarray(-2 * log_density)
 
     def gaussians(self) -> Gaussians:
         """Return its Gaussians, in float32."""

@@ -162,21 +162,29 @@ def project(one: Equations, mean: Any, precision: Any, z: Any) -> Projected:
     features: Any = one.features
     p, q = features.latent_dim, features.quadratic
     m = features.n_terms - (p - q)
+    # the Gaussian holds latents, and no products of them
+    every, products = (0, 0), (0, m - q)
     held = linalg.dot(precision, (z - mean)[..., None])[..., 0]
     slope = linalg.dot(one.find_rest(z), one.weights)
-    downhill = (slope - jnp.pad(held, ((0, 0), (0, m - q))))[:, _order_terms(features)]
+    downhill = slope - jnp.pad(held, (every, products))
+    # the m terms that stay come first
+    downhill = downhill[:, _order_terms(features)]
     root = jnp.linalg.cholesky(one.gram[:, m:, m:] + precision[:, q:, q:])
-    products = ((0, 0), (0, 0), (0, m - q))
-    across = one.gram[:, m:, :m] + jnp.pad(precision[:, q:, :q], products)
-    half = solve_triangular(root, jnp.concatenate([across, downhill[:, m:, None]], 2), lower=True)
-    slopes, pull = half[..., :-1], half[..., -1]
-    within = jnp.pad(precision[:, :q, :q], ((0, 0), (0, m - q), (0, m - q)))
+    between = jnp.pad(precision[:, q:, :q], (every, every, products))
+    across = one.gram[:, m:, :m] + between
+    right = jnp.concatenate([across, downhill[:, m:, None]], 2)
+    half = solve_triangular(root, right, lower=True)
+    slopes = half[..., :-1]
+    pull = half[..., -1]
+    # what is left for the terms that stay
+    within = jnp.pad(precision[:, :q, :q], (every, products, products))
     curvature = one.gram[:, :m, :m] + within - linalg.square(slopes)
     rest = downhill[:, :m] - linalg.dot(pull[:, None], slopes)[:, 0]
     inner = PolynomialFeatures(q, q, features.cubic)
+    here = inner(z[:, :q])
     equations = Equations(
         precision=curvature,
-        pull=rest + linalg.dot(curvature, inner(z[:, :q])[..., None])[..., 0],
+        pull=rest + linalg.dot(curvature, here[..., None])[..., 0],
         weights=jnp.eye(m, dtype=root.dtype),
         features=inner,
     )

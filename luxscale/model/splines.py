@@ -31,10 +31,15 @@ def evaluate_spline(x: Any, order: int) -> Any:
         np.polynomial.Polynomial([3, -1]) ** 5 / 120,
     ]
     distance = abs(x)
-    near, middle, far = (_evaluate(piece.deriv(order).coef, distance) for piece in pieces)
+    slopes = [piece.deriv(order).coef for piece in pieces]
+    near, middle, far = (_evaluate(slope, distance) for slope in slopes)
     far = jnp.where(distance < 3, far, 0)
-    value = jnp.where(distance < 1, near, jnp.where(distance < 2, middle, far))
-    return value if order % 2 == 0 else jnp.sign(x) * value
+    outside = jnp.where(distance < 2, middle, far)
+    value = jnp.where(distance < 1, near, outside)
+    if order % 2 == 0:
+        return value
+    # odd derivatives of what is symmetric change their sign
+    return jnp.sign(x) * value
 
 
 def _evaluate(coefficients: np.ndarray, x: Any) -> Any:

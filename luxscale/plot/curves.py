@@ -45,6 +45,9 @@ from luxscale.plot.style import (
     style_axes,
 )
 
+#: Of the lines of a plot, in turn.
+_MARKERS = "osD^vP"
+
 #: Scores that span more than this factor are drawn on a logarithmic axis.
 WIDE = 20
 
@@ -225,22 +228,26 @@ def _draw_scores(
     table = folds.values.reshape(len(lines), len(x), -1)
     middle = np.median(table, axis=2)
     for i, setting in enumerate(lines):
-        look: dict[str, Any] = {"marker": "osD^vP"[i % 6], "color": CYCLE[i % len(CYCLE)]}
+        look: dict[str, Any] = {
+            "marker": _MARKERS[i % len(_MARKERS)],
+            "color": CYCLE[i % len(CYCLE)],
+        }
         each = np.repeat(x, table.shape[2])
         ax.plot(each, table[i].ravel(), ls="", ms=3, alpha=0.45, mew=0, **look)
         # the first line is the thickest, so that those under others show
         under = len(lines) - 1 - i
-        width, size = 1.2 + 0.8 * under, 4.5 + 1.2 * under
+        width = 1.2 + 0.8 * under
+        size = 4.5 + 1.2 * under
         name = _name_line(setting, others, omega)
         ax.plot(x, middle[i], lw=width, ms=size, label=name, **look)
     if choice:
         chosen = dict(choice.setting)
         value = chosen.pop(across)
         line = tuple((name, chosen[name]) for name, _ in others)
-        at = middle[lines.index(line), values.index(value)]
+        column = values.index(value)
+        at = middle[lines.index(line), column]
         name = f"chosen, {describe_setting(((across, value),))}"
-        ring: dict[str, Any] = {"mfc": "none", "mec": "k", "ms": 11, "mew": 1}
-        ax.plot(x[values.index(value)], at, "o", label=name, **ring)
+        ax.plot(x[column], at, "o", label=name, mfc="none", mec="k", ms=11, mew=1)
     _scale_axes(ax, x, values, table)
 
 

@@ -186,16 +186,22 @@ def _compute_overlap(grid: np.ndarray, wavelength: np.ndarray) -> tuple[csr_arra
     covered : array of bool, (wavelength,)
         Which pixels of the grid lie wholly in those of the file.
     """
-    new, old = _find_edges(grid), _find_edges(wavelength)
+    n_new, n_old = len(grid), len(wavelength)
+    new = _find_edges(grid)
+    old = _find_edges(wavelength)
     # between two neighbouring edges, whichever they are of, is one pixel of each
     edges = np.union1d(new, old)
     row = np.searchsorted(new, edges[:-1], side="right") - 1
     column = np.searchsorted(old, edges[:-1], side="right") - 1
-    is_in_both = (row >= 0) & (row < len(grid)) & (column >= 0) & (column < len(wavelength))
+    is_in_new = (row >= 0) & (row < n_new)
+    is_in_old = (column >= 0) & (column < n_old)
+    is_in_both = is_in_new & is_in_old
     parts = np.diff(edges)[is_in_both]
     places = row[is_in_both], column[is_in_both]
-    overlap = csr_array((parts, places), shape=(len(grid), len(wavelength)))
-    return overlap, (new[:-1] >= old[0]) & (new[1:] <= old[-1])
+    overlap = csr_array((parts, places), shape=(n_new, n_old))
+    starts_inside = new[:-1] >= old[0]
+    ends_inside = new[1:] <= old[-1]
+    return overlap, starts_inside & ends_inside
 
 
 def _find_edges(wavelength: np.ndarray) -> np.ndarray:

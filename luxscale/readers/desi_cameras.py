@@ -136,11 +136,14 @@ def compute_resolution(diagonals: np.ndarray, wavelength: np.ndarray) -> np.ndar
         Of the matrices that spread light over neighbouring pixels.
     wavelength : array, (pixel,)
     """
-    offset = np.arange(diagonals.shape[1]) - diagonals.shape[1] // 2
+    n_diagonals = diagonals.shape[1]
+    offset = np.arange(n_diagonals) - n_diagonals // 2
     total = diagonals.sum(1, dtype=float)
     mean = np.einsum("d,sdp->sp", offset, diagonals) / total
-    variance = np.einsum("d,sdp->sp", offset**2, diagonals) / total - mean**2
-    fwhm = _FWHM * STEP * np.sqrt(np.where(variance > 0, variance, np.nan))
+    square = np.einsum("d,sdp->sp", offset**2, diagonals) / total
+    variance = square - mean**2
+    sigma = np.sqrt(np.where(variance > 0, variance, np.nan))
+    fwhm = _FWHM * STEP * sigma
     power = np.where(total > 0, wavelength / fwhm, np.nan)
     known = np.isfinite(power).any(1)
     found = np.full(len(power), np.nan)

@@ -112,10 +112,14 @@ def join_rows(rows: list[bytes], kind: str) -> tuple[np.ndarray, np.ndarray]:
         raise HeapError(f"{len(rows):,} rows of up to {longest:,} bytes are too many")
     raw = b"".join(row.ljust(longest, b"\0") for row in rows)
     if kind == "A":
-        text = np.frombuffer(raw, f"S{max(longest, 1)}") if longest else np.zeros(len(rows), "S1")
+        text = np.zeros(len(rows), "S1")
+        if longest:
+            text = np.frombuffer(raw, f"S{longest}")
         return np.strings.decode(text, "latin-1"), np.ones(len(rows), bool)
-    values = np.frombuffer(raw, dtype).reshape(len(rows), longest // dtype.itemsize)
-    is_there = np.arange(values.shape[1]) < (n_bytes // dtype.itemsize)[:, None]
+    n_elements = longest // dtype.itemsize
+    values = np.frombuffer(raw, dtype).reshape(len(rows), n_elements)
+    count = n_bytes // dtype.itemsize
+    is_there = np.arange(n_elements) < count[:, None]
     if kind == "L":
         return values == b"T", is_there
     return values.astype(dtype.newbyteorder("=")), is_there

@@ -47,13 +47,18 @@ def unpack_image(header: Header, rows: Table, shape: tuple[int, ...]) -> np.ndar
     lines = [_unpack_line(line, n_bytes) for line in rows.read_packed("COMPRESSED_DATA")]
     raw = np.frombuffer(b"".join(lines), np.uint8)
     if header["ZCMPTYPE"] == "GZIP_2":  # the bytes of one significance together
-        raw = raw.reshape(n_rows, dtype.itemsize, -1).swapaxes(1, 2).ravel()
-    values = raw.view(dtype).astype(dtype.newbyteorder("=")).reshape(shape)
+        by_significance = raw.reshape(n_rows, dtype.itemsize, -1)
+        raw = by_significance.swapaxes(1, 2).ravel()
+    native = raw.view(dtype).astype(dtype.newbyteorder("="))
+    values = native.reshape(shape)
     scaled = scale_values(values, header.get("BSCALE"), header.get("BZERO"))
     blank = header.get("BLANK", header.get("ZBLANK"))
-    if type(blank) is int and dtype.kind in "iu" and (values == blank).any():
-        return np.where(values == blank, np.nan, scaled)
-    return scaled
+    if type(blank) is not int or dtype.kind not in "iu":
+        return scaled
+    is_blank = values == blank
+    if not is_blank.any():
+        return scaled
+    return np.where(is_blank, np.nan, scaled)
 
 
 def _find_type(header: Header, rows: Table, shape: tuple[int, ...]) -> np.dtype:

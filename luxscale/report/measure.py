@@ -195,20 +195,25 @@ def measure_fit(
     assert survey is not None
     assert model is not None
     (spec,) = pick_outputs(survey, output, inputs.survey_where)
-    names, chunk = list(spec.variables), store.get_star_chunk(survey)
+    measured = survey[list(spec.variables)]
+    inferred = inputs.catalog[["latent", "status"]]
     grid = survey[spec.dim]
+    chunk = store.get_star_chunk(survey)
     block = max(1, int(_BLOCK_BYTES / (8 * grid.size)))
     finished = find_done(inputs.catalog)
+    starts = _pick_chunks(finished, chunk, 4 * grid.size)
     count, total, squares = np.zeros((3, grid.size))
     n_stars = 0
-    for number, start in enumerate(_pick_chunks(finished, chunk, 4 * grid.size)):
-        rows = slice(start, min(start + chunk, survey.sizes[STAR]))
+    for number, start in enumerate(starts):
+        stop = min(start + chunk, survey.sizes[STAR])
+        rows = slice(start, stop)
         with damage.explain_damage(inputs.survey_where):
-            data = _load_numbered(survey[names].isel({STAR: rows}))
-        latents = _load_numbered(inputs.catalog[["latent", "status"]].isel({STAR: rows}))
+            data = _load_numbered(measured.isel({STAR: rows}))
+        latents = _load_numbered(inferred.isel({STAR: rows}))
         for part in iterate_blocks(data.sizes[STAR], block):
-            of_part, its_latents = data.isel({STAR: part}), latents.isel({STAR: part})
-            scaled = residuals(of_part, its_latents, model, output, scaled=True)
+            spectra = data.isel({STAR: part})
+            their_latents = latents.isel({STAR: part})
+            scaled = residuals(spectra, their_latents, model, output, scaled=True)
             values = scaled.values.astype(float)
             count += np.isfinite(values).sum(0)
             total += np.nansum(values, 0)
@@ -216,8 +221,10 @@ def measure_fit(
         n_stars += int(finished[rows].sum())
         tell(number + 1)
     count[count == 0] = np.nan
-    mean, chi2 = total / count, squares / count
-    scatter = np.sqrt(np.maximum(chi2 - mean**2, 0))
+    mean = total / count
+    chi2 = squares / count
+    variance = np.maximum(chi2 - mean**2, 0)
+    scatter = np.sqrt(variance)
     columns = {"chi2": chi2, "mean": mean, "scatter": scatter}
     variables = {name: (grid.dims, values) for name, values in columns.items()}
     return xr.Dataset(variables, {grid.name: grid}, {"stars": n_stars})

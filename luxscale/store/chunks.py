@@ -129,14 +129,18 @@ def _list_keys(array: zarr.Array[Any], start: int, stop: int) -> tuple[Any, np.n
 
     The keys are (chunk of stars, chunk of features), the latter in the order of the array.
     """
-    chunk = get_chunk_shape(array)
-    first, last = start // chunk[0], -(-stop // chunk[0])
+    rows, *lengths = get_chunk_shape(array)
+    first = start // rows
+    last = -(-stop // rows)
     counts = []
-    for size, length in zip(array.shape[1:], chunk[1:], strict=True):
+    for size, length in zip(array.shape[1:], lengths, strict=True):
         counts.append(-(-size // length))
-    numbers = list(itertools.product(range(first, last), *map(range, counts)))
-    keys = [f"{array.path}/{array.metadata.encode_chunk_key(number)}" for number in numbers]
-    return array.store, np.array(keys, object).reshape(last - first, math.prod(counts))
+    keys = []
+    for number in itertools.product(range(first, last), *map(range, counts)):
+        key = array.metadata.encode_chunk_key(number)
+        keys.append(f"{array.path}/{key}")
+    table = np.array(keys, object)
+    return array.store, table.reshape(last - first, math.prod(counts))
 
 
 async def _gather(

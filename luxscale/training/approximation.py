@@ -65,22 +65,29 @@ def find_directions(sample: Any, latent_dim: int, count: int) -> Directions:
     i, j, table = linalg.packed_index(latent_dim)
     matrices = np.asarray(sample, float)
     level = np.trace(matrices[:, table], axis1=1, axis2=2)
-    if not (level > 0).any():
+    known = level > 0
+    if not known.any():
         nothing = np.zeros((len(i), count), np.float32)
         return Directions(nothing, nothing.T)
-    matrices = matrices[level > 0] / level[level > 0, None]
+    # each of trace 1, and all of unit diagonal in the mean
+    matrices = matrices[known] / level[known, None]
     diagonal = matrices[:, np.diagonal(table)].mean(0)
-    unit = 1 / np.sqrt(np.maximum(diagonal, _LEAST * diagonal.max()))
+    least = _LEAST * diagonal.max()
+    unit = 1 / np.sqrt(np.maximum(diagonal, least))
     # so that the length of a packed matrix is its Frobenius norm
-    scale = unit[i] * unit[j] * np.where(i == j, 1, np.sqrt(2))
+    times = np.where(i == j, 1, np.sqrt(2))
+    scale = unit[i] * unit[j] * times
     scaled = matrices * scale
     sizes, sides = np.linalg.eigh(scaled @ scaled.T)
-    leading = np.flatnonzero(sizes > _LEAST * sizes[-1])[::-1][:count]
+    # the largest first
+    kept = np.flatnonzero(sizes > _LEAST * sizes[-1])
+    leading = kept[::-1][:count]
+    mixing = sides[:, leading] / np.sqrt(sizes[leading])
     directions = np.zeros((len(i), count))
-    directions[:, : leading.size] = scaled.T @ (sides[:, leading] / np.sqrt(sizes[leading]))
-    taken = (scale[:, None] * directions).astype(np.float32)
-    made = (directions / scale[:, None]).T.astype(np.float32)
-    return Directions(taken, made)
+    directions[:, : leading.size] = scaled.T @ mixing
+    taken = scale[:, None] * directions
+    made = directions / scale[:, None]
+    return Directions(taken.astype(np.float32), made.T.astype(np.float32))
 
 
 @compile_program()

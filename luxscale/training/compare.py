@@ -154,12 +154,18 @@ def count_shared(residual: np.ndarray) -> float:
     """
     known = np.isfinite(residual)
     some = known.sum(0) > 1
-    here, known = np.where(known, residual, 0)[:, some], known[:, some]
+    here = np.where(known, residual, 0)[:, some]
+    known = known[:, some]
     # a star that is far off would correlate all pixels
-    size = np.sqrt((here**2).sum(1, keepdims=True) / np.maximum(known.sum(1, keepdims=True), 1))
+    squares = (here**2).sum(1, keepdims=True)
+    count = known.sum(1, keepdims=True)
+    size = np.sqrt(squares / np.maximum(count, 1))
     unit = here / np.maximum(size, 1e-30)
-    centred = np.where(known, unit - unit.sum(0) / known.sum(0), 0)
+    mean = unit.sum(0) / known.sum(0)
+    centred = np.where(known, unit - mean, 0)
     length = np.sqrt((centred**2).sum(0))
-    rho = centred.T @ centred / np.maximum(np.outer(length, length), 1e-30)
+    lengths = np.maximum(np.outer(length, length), 1e-30)
+    rho = centred.T @ centred / lengths
     n, d = centred.shape
-    return float((rho**2).sum() / max(d, 1) - (d - 1) / max(n, 1))
+    by_chance = (d - 1) / max(n, 1)
+    return float((rho**2).sum() / max(d, 1) - by_chance)

@@ -227,8 +227,10 @@ def _separate(
     for s, n, t2 in zip(scatter, count, level, strict=True):
         v = t2 + noise.variance
         whitened = t @ s @ t.T
-        data, model = np.sqrt(t2) / v, noise.variance / v
-        of_data += whitened * np.outer(data, data) + n * np.diag(noise.variance / v)
+        # means of both parts, and what is not known of them
+        data = np.sqrt(t2) / v
+        model = noise.variance / v
+        of_data += whitened * np.outer(data, data) + n * np.diag(model)
         of_model += whitened * np.outer(model, model) + n * np.diag(t2 * noise.variance / v)
     step = _diagonalise(of_data / total, of_model / total)
     return NoiseParts(whitener=step.whitener @ t, variance=step.variance)

@@ -115,12 +115,16 @@ def sum_squares(
 
     def sum_part(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, spread = find_moments(features, z[rows], covariance[rows])
-        n, k = len(rows), mean.shape[1] + 1
+        n = len(rows)
+        k = mean.shape[1] + 1
+        # phi with a 1 before it, and below it the rows of its covariance
         both = np.zeros((n, 1 + spread.shape[1], k))
-        both[:, 0] = np.hstack([np.ones((n, 1)), mean])
+        both[:, 0, 0] = 1
+        both[:, 0, 1:] = mean
         both[:, 1:, 1:] = spread
-        products = (both.swapaxes(1, 2) @ both).reshape(n, -1)
-        return both[:, 0], (weights[rows].T @ products).reshape(-1, k, k)
+        products = both.swapaxes(1, 2) @ both
+        summed = weights[rows].T @ products.reshape(n, -1)
+        return both[:, 0], summed.reshape(-1, k, k)
 
     means: list[np.ndarray] = []
     sums: Any = 0

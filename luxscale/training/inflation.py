@@ -43,11 +43,11 @@ def measure_errors(folds: Sequence[Residuals]) -> LabelErrors:
     folds : sequence of Residuals
         Of the stars of each fold.
     """
-    fold = np.concatenate([np.full(len(part.residual), k) for k, part in enumerate(folds)])
-    residual, formal, label_err = (
-        np.concatenate([getattr(part, name) for part in folds])
-        for name in ("residual", "formal", "label_err")
-    )
+    numbers = [np.full(len(part.residual), k) for k, part in enumerate(folds)]
+    fold = np.concatenate(numbers)
+    residual = np.concatenate([part.residual for part in folds])
+    formal = np.concatenate([part.formal for part in folds])
+    label_err = np.concatenate([part.label_err for part in folds])
     inflation = []
     beside = np.full(residual.shape[1], np.nan)
     for m in range(beside.size):
@@ -55,8 +55,9 @@ def measure_errors(folds: Sequence[Residuals]) -> LabelErrors:
         law, unit = None, 1.0
         if known.sum() >= _FEWEST:
             unit = float(np.median(formal[known, m]))
-            squares = [(column[known, m] / unit) ** 2 for column in (residual, formal, label_err)]
-            law = find_law(Squares(*squares), fold[known])
+            columns = [column[known, m] / unit for column in (residual, formal, label_err)]
+            squares = Squares(*(column**2 for column in columns))
+            law = find_law(squares, fold[known])
         inflation.append(_make_factor(law, unit))
         if law is not None and law.at:
             beside[m] = np.sqrt(law.misfit2) * unit
