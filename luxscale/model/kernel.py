@@ -200,7 +200,7 @@ def _finish(
     *,
     covariance: bool,
 ) -> Inferred:
-    """Bring the kernel's results to label units, add floors, raise flags."""
+    """Bring the kernel's results to label units, and add floors and flags."""
     heads = problem.heads
     value = tuple(found.value for found in labels)
     err = tuple(head.find_error(found.variance) for head, found in zip(heads, labels, strict=True))
@@ -210,38 +210,49 @@ def _finish(
             _find_covariance(head, spread)
             for head, spread in zip(heads, posterior.spread, strict=True)
         )
-    outside = dominated = np.zeros(len(few), bool)
-    for head, found, error in zip(heads, labels, err, strict=True):
-        outside = outside | _find_outside(head, found.value, error)
-        remaining = problem.prior.remaining(found.variance).mean(1)
-        dominated = dominated | (remaining > 0.5)
-    z, chi2, n_values = posterior.latent, posterior.chi2, posterior.n_values
-    most_chi2, most_distance = problem.limits
-    distance = problem.prior.distance(z)
-    raised = flags.combine(
-        invalid_values=posterior.wrong > 0,
-        no_data=n_values == 0,
-        few_pixels=few,
-        bad_fit=~(chi2 <= most_chi2 * np.maximum(n_values, 1)),  # true of NaN
-        unlike_training=distance > most_distance,
-        label_outside_training=outside,
-        prior_dominated=dominated,
-        not_settled=~posterior.settled,
-        two_solutions=posterior.apart,
-        nuisance_beyond_prior=_find_beyond(posterior),
-    )
     coefficients, errors = _find_coefficients(problem, posterior)
     return Inferred(
-        latent=z,
-        chi2=chi2,
-        n_pixels=np.rint(n_values).astype(np.int32),
-        flags=raised,
+        latent=posterior.latent,
+        chi2=posterior.chi2,
+        n_pixels=np.rint(posterior.n_values).astype(np.int32),
+        flags=_raise_flags(problem, posterior, labels, err, few),
         value=value,
         err=err,
         cov=cov,
         fell_back=posterior.fell_back,
         nuisance=coefficients,
         nuisance_err=errors,
+    )
+
+
+def _raise_flags(
+    problem: Problem,
+    posterior: Posterior,
+    labels: Sequence[_Labels],
+    err: Sequence[np.ndarray],
+    few: np.ndarray,
+) -> np.ndarray:
+    """Return the flags of every star: (star,)."""
+    outside = dominated = np.zeros(len(few), bool)
+    for head, found, error in zip(problem.heads, labels, err, strict=True):
+        outside = outside | _find_outside(head, found.value, error)
+        remaining = problem.prior.remaining(found.variance).mean(1)
+        dominated = dominated | (remaining > 0.5)
+    most_chi2, most_distance = problem.limits
+    n_values = posterior.n_values
+    fits = posterior.chi2 <= most_chi2 * np.maximum(n_values, 1)  # false of NaN
+    distance = problem.prior.distance(posterior.latent)
+    return flags.combine(
+        invalid_values=posterior.wrong > 0,
+        no_data=n_values == 0,
+        few_pixels=few,
+        bad_fit=~fits,
+        unlike_training=distance > most_distance,
+        label_outside_training=outside,
+        prior_dominated=dominated,
+        not_settled=~posterior.settled,
+        two_solutions=posterior.apart,
+        nuisance_beyond_prior=_find_beyond(posterior),
     )
 
 

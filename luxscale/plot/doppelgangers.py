@@ -102,15 +102,7 @@ def doppelgangers(
     new = ax is None
     ax = ax or make_axes(4.2, 2.6)
     for i, (color, dashes) in enumerate(zip(CYCLE, ("-", "--"), strict=False)):
-        ax.plot(
-            x,
-            seen[i],
-            ".",
-            color=color,
-            ms=5,
-            mew=0,
-            alpha=0.6,
-        )
+        ax.plot(x, seen[i], ".", color=color, ms=5, mew=0, alpha=0.6)
         value = float(known["label_value"].values[i, column])
         name = f"{format_label(label)} = {round_to(value, 2)}"
         ax.plot(x, decoded[i], dashes, color=color, lw=1.1, label=set_minus(name))

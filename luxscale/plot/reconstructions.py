@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from luxscale.model.arguments import (
@@ -106,8 +107,16 @@ def reconstructions(
         top.set_title(str(stars[i]), loc="left", fontsize=TEXT)
         if "label_value" in found:
             row[-1, 0].set_title(format_labels(found, i), loc="right", fontsize=TEXT)
-    figure = axes[0, 0, 0].figure
-    handles, names = axes[0, 0, 0].get_legend_handles_labels()
+    _add_legend(axes[0, 0, 0])
+    axes[0, 0, 0].figure.supxlabel(format_grid_name(survey[spec.dim]), fontsize=TITLE)
+    return axes
+
+
+def _add_legend(first: Axes) -> None:
+    """Name what is drawn, above all axes of the figure."""
+    figure = first.get_figure(root=True)
+    assert figure is not None
+    handles, names = first.get_legend_handles_labels()
     figure.legend(
         handles,
         names,
@@ -116,8 +125,6 @@ def reconstructions(
         fontsize=TEXT,
         frameon=False,
     )
-    figure.supxlabel(format_grid_name(survey[spec.dim]), fontsize=TITLE)
-    return axes
 
 
 def _draw_lines(
