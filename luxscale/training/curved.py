@@ -132,7 +132,10 @@ def train_curved(
             yield _describe(data, tables, part, learner)
 
     refined = refine_part(state, np.arange(data.n_stars))
-    return describe(refined, history)._replace(leave_out=leave_out)
+    trained = describe(refined, history)._replace(leave_out=leave_out)
+    if steps == refine:
+        return trained
+    return trained._replace(settings={"refine": steps, "refine_tried": refine})
 
 
 def _make_trained(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -334,7 +335,8 @@ class Trained(NamedTuple):
 
     arrays: trained outputs in scaled units; history: objective per star after each iteration;
     kinds: map of each output; leave_out: what returns, for the stars of each fold (positions), what
-    the others give at the latents found; prior and noises as in `Fit`.
+    the others give at the latents found; prior and noises as in `Fit`; settings: those that were
+    not taken as asked, with what became of them.
     """
 
     arrays: tuple[Arrays, ...]
@@ -343,3 +345,4 @@ class Trained(NamedTuple):
     leave_out: Callable[[Sequence[np.ndarray]], Iterable[Fit]] = lambda _: ()
     prior: Prior | None = None
     noises: tuple[NoiseExtras, ...] = ()
+    settings: Mapping[str, Any] = MappingProxyType({})

@@ -140,10 +140,11 @@ def build_model(
     record: Mapping[str, Any],
     stars: StarSet,
 ) -> LuxModel:
-    """Return what was trained as a model; ``record`` says how."""
+    """Return what was trained as a model; ``record`` says how it was asked for."""
     prior = trained.prior or GaussianPrior(record["prior"])
     # one that was fitted is in the model itself
     kept = {name: v for name, v in record.items() if name != "prior" or not trained.prior}
+    kept.update(trained.settings)
     return LuxModel(
         outputs=data.to_model(trained.arrays, trained.kinds, spans, trained.noises),
         objective=np.array(trained.history),

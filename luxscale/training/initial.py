@@ -128,10 +128,12 @@ def _to_plain(windows: Windows) -> dict[str, list[tuple[float, ...]]]:
 
 
 def _count_the_rest(record: Mapping[str, Any]) -> dict[str, int]:
-    """Return the iterations that an interrupted training had left, at least one."""
+    """Return what an interrupted training had left: iterations, at least one, and refinement."""
     if INTERRUPTED not in record:
         return {}
-    return {"iterations": max(record["iterations"] - record[INTERRUPTED], 1)}
+    left = {"iterations": max(record["iterations"] - record[INTERRUPTED], 1)}
+    # it comes after the iterations
+    return left | {"refine": record["refine"]} if "refine" in record else left
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """Curved training, on simulated stars whose spectra are curved in their labels."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -226,6 +228,8 @@ def test_spectra_are_modelled_without_labels(training_stars, held_out, capsys):
     alone = training_stars.drop_vars(["label_value", "label_err", "label_true"])
     model = lux.train(alone, method="curved", folds=2, refine=10, **SIZES)
     assert "no better for refinement: it is not taken" in capsys.readouterr().err
+    record = json.loads(model.provenance.settings)
+    assert (record["refine"], record["refine_tried"]) == (0, 10)
     assert [output.spec.name for output in model.outputs] == ["flux"]
     catalog = lux.infer(held_out, model)
     assert 0.4 < float((catalog.chi2 / catalog.n_pixels).median()) < 8 / 12
@@ -249,3 +253,5 @@ def test_refinement_is_part_of_training_and_of_its_folds(training_stars, held_ou
     width = 1.4826 * np.median(np.abs(pulls), 0)
     assert ((width > 0.7) & (width < 1.25)).all(), width
     assert refined.held_out != plain.held_out
+    record = json.loads(refined.provenance.settings)
+    assert record["refine"] == 10 and "refine_tried" not in record

@@ -91,6 +91,14 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_stopped(
     assert_like(gone_on, whole, 1e-4)
 
 
+def test_an_interrupted_training_is_refined_when_it_goes_on(monkeypatch, tmp_path):
+    path, survey = tmp_path / "part.zarr", make_survey(200)
+    interrupt(monkeypatch, survey, 7, path, method="curved", **{**CURVED, "refine": 3})
+    record = json.loads(fit(survey, initial=path).provenance.settings)
+    # stars left out want it, or not
+    assert record.get("refine_tried", record["refine"]) == 3
+
+
 @pytest.mark.parametrize("method", ["marginal", "alternating"])
 def test_iterations_are_those_that_were_asked_for_however_often_it_is_stopped(
     method, stars, monkeypatch, tmp_path
