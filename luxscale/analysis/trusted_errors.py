@@ -47,7 +47,7 @@ def advise_on_pulls(whose: str, pulls: Mapping[str, float]) -> list[str]:
     return [
         f"errors of the {whose} labels look overestimated: the quarter of stars with the smallest "
         f"label_err scatters by less than these errors alone ({found} of them), so that their pull "
-        "is below 1 whatever label_err is"
+        "is below 1 whatever label_err is, and with it that of all stars where others have 1"
     ]
 
 

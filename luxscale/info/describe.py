@@ -106,7 +106,7 @@ def _describe_errors(output: Output) -> dict[str, Any]:
 
 
 def _describe_factor(factor: Curve) -> float | list[float]:
-    """Return a factor on formal errors, of the smallest and the largest of these if it varies."""
+    """Return a factor on formal errors, from the smallest to the largest of these if it varies."""
     values = [float(f"{value:.4g}") for value in factor.value]
     return values[0] if factor.is_constant else values
 

@@ -70,13 +70,16 @@ class Curve:
         return len(self.at) == 1
 
     def scale_by(self, formal: np.ndarray) -> np.ndarray:
-        """Return the value such that its product with the formal error rises as that of knots."""
+        """Return the value such that its product with the formal error rises as that of knots.
+
+        It is between the values of the knots.
+        """
         if self.is_constant:
             return np.full(np.shape(formal), self.value[0])
         logarithm = self._interpolate(formal, np.log(np.array(self.value) * np.array(self.at)))
         inside = np.clip(formal, self.at[0], self.at[-1])
         factor: np.ndarray = np.exp(logarithm) / inside
-        return factor
+        return np.clip(factor, min(self.value), max(self.value))
 
     def _interpolate(self, formal: np.ndarray, value: np.ndarray) -> np.ndarray:
         if self.is_constant:

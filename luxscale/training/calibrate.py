@@ -20,11 +20,15 @@ from luxscale.training.inflation import LabelErrors, measure_errors
 
 
 class Residuals(NamedTuple):
-    """What errors are measured from, of one output's labels: (star, label)."""
+    """What errors are measured from, of one output's labels: (star, label).
+
+    signal : (star,), S/N of the spectrum.
+    """
 
     residual: np.ndarray
     formal: np.ndarray
     label_err: np.ndarray
+    signal: np.ndarray
 
 
 class LeftOut(NamedTuple):
@@ -135,13 +139,15 @@ def measure_left_out(model: LuxModel, data: TrainingData, rows: np.ndarray) -> L
     centers = [o.spread.center for o in data.measured]
     inference = Inference.of(model, names, exactly=True).for_scaled_data(centers)
     tables = [o.read_table() for o in data.measured]
-    parts = []
+    parts, signals = [], []
     for start in range(0, rows.size, BLOCK):
         block = rows[start : start + BLOCK]
         values = [value[block] for value, _ in tables]
         ivars = [ivar[block] for _, ivar in tables]
         parts.append(inference.infer_from_ivars(values, ivars))
+        signals.append(_measure_signal(data, block))
     inferred = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    signal = np.concatenate(signals)
     n_values = inferred["n_pixels"]
     seen = n_values > 0
     labels = []
@@ -157,6 +163,7 @@ def measure_left_out(model: LuxModel, data: TrainingData, rows: np.ndarray) -> L
                 residual=np.where(known, difference, np.nan),
                 formal=inferred[output.spec.noise],
                 label_err=1 / np.sqrt(safe_ivar),
+                signal=signal,
             )
         )
     chi2 = inferred["chi2"] / np.maximum(n_values, 1)
@@ -168,16 +175,22 @@ def measure_left_out(model: LuxModel, data: TrainingData, rows: np.ndarray) -> L
     )
 
 
+def _measure_signal(data: TrainingData, rows: np.ndarray) -> np.ndarray:
+    """Return the mean S/N of what is measured of stars, of the values that they have: (star,)."""
+    total, n_values = np.zeros(rows.size), np.zeros(rows.size)
+    for output in data.measured:
+        value, ivar = output.read_physical(rows)
+        known = ivar > 0
+        total += np.where(known, np.abs(value) * np.sqrt(ivar), 0).sum(axis=1)
+        n_values += known.sum(axis=1)
+    return total / np.maximum(n_values, 1)
+
+
 def concatenate(parts: Sequence[LeftOut]) -> LeftOut:
     """Return what is said of several sets of stars as of one."""
     labels = []
     for of_output in zip(*(part.labels for part in parts), strict=True):
-        residuals = Residuals(
-            residual=np.concatenate([r.residual for r in of_output]),
-            formal=np.concatenate([r.formal for r in of_output]),
-            label_err=np.concatenate([r.label_err for r in of_output]),
-        )
-        labels.append(residuals)
+        labels.append(Residuals(*map(np.concatenate, zip(*of_output, strict=True))))
     return LeftOut(
         chi2=np.concatenate([part.chi2 for part in parts]),
         distance=np.concatenate([part.distance for part in parts]),

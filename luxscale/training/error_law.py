@@ -5,21 +5,28 @@ Of a residual of a label (predicted - given) the robust variance is
     v = s^2 formal^2 + b^2 + label_err^2
 
 with a factor s of at least 1 on the formal error and a misfit b; the residual is a Student t. s is
-1, a constant, or a power of the formal error between those of most stars. Each of these laws is
-fitted without the stars of each fold in turn, and asked for the density of those. Taken is the
-simplest that is within one standard error of the likeliest, but no more of it than leaves half of
-the residuals where v has them: given errors that are too large leave no room for a factor.
+1, a constant, or a power of the formal error from knot to knot. Each of these laws is fitted
+without the stars of each fold in turn, and asked for the density of those. Taken is the simplest
+that is within one standard error of the likeliest.
+
+Likelihood takes given errors for right. Where those of bright stars are too large, no factor helps
+these, and one that faint stars need may widen others. So powers of the factors are taken for which
+the pull, the robust scatter of residuals over the root of v, is the nearest to 1 in each third of
+S/N, as far as it differs from 1 by more than chance.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import optimize, special, stats
 
+from luxscale.analysis.repeats import MAD_ERROR
 from luxscale.analysis.stats import MAD_TO_SIGMA
+from luxscale.model.calibration import Curve
 
 #: Degrees of freedom that are tried.
 _DOF = (3.0, 5.0, 10.0, 50.0)
@@ -27,14 +34,21 @@ _DOF = (3.0, 5.0, 10.0, 50.0)
 #: Greatest factor.
 _MOST = 4.0
 
-#: Formal errors between which a factor varies, as quantiles of the stars'.
-_RANGE = (0.05, 0.95)
+#: Parts of the stars, by S/N, in which residuals are as large as the law says; fewest stars in one.
+_PARTS, _FEWEST = 3, 200
+
+#: Knots of a factor that varies, as quantiles of formal errors; and those of few stars.
+_KNOTS, _KNOTS_OF_FEW = (0.1, 0.5, 0.9), (0.1, 0.9)
 
 #: Factor, and b^2 over the median formal variance, from which the likeliest are searched.
 _START, _START_MISFIT = 1.2, 0.5
 
-#: Least robust scatter of residuals over sqrt(v) that a factor may leave.
-_LEAST_PULL = 0.95
+#: Standard errors by which a pull may differ from 1.
+_CHANCE = 1.5
+
+#: Powers of a factor that are tried, the nearest to 1 first; and how often each factor is turned.
+_POWERS = tuple(tenth / 10 for tenth in sorted(range(16), key=lambda tenth: abs(tenth - 10)))
+_SWEEPS = 4
 
 
 class Squares(NamedTuple):
@@ -61,10 +75,23 @@ class Law(NamedTuple):
     misfit2: float
     dof: float
 
+    def make_curve(self, unit: float = 1.0) -> Curve:
+        """Return the factor, with which an error never falls as the formal error rises.
+
+        unit : Of formal errors, in those of the law.
+        """
+        if set(self.factor) <= {1.0}:
+            return Curve((1.0,), (1.0,))
+        if len(self.at) == 1:
+            return Curve((1.0,), self.factor)
+        at = np.array(self.at)
+        error = np.maximum.accumulate(at * self.factor)
+        return Curve(tuple((at * unit).tolist()), tuple((error / at).tolist()))
+
     def find_variance(self, stars: Squares) -> np.ndarray:
         """Return the robust variance of each residual."""
-        log_factor = np.log(self.factor) @ _share_knots(stars, self.at)
-        variance: np.ndarray = np.exp(2 * log_factor) * stars.formal + self.misfit2 + stars.label
+        factor = self.make_curve().scale_by(np.sqrt(stars.formal))
+        variance: np.ndarray = factor**2 * stars.formal + self.misfit2 + stars.label
         return variance
 
     def find_pull(self, stars: Squares) -> float:
@@ -72,43 +99,60 @@ class Law(NamedTuple):
         pull = np.sqrt(stars.residual / self.find_variance(stars))
         return MAD_TO_SIGMA * float(np.median(pull))
 
-    def take_part(self, part: float) -> Law:
-        """Return the law with a part of what it adds to formal errors, from 0 to 1."""
-        factor = tuple(value**part for value in self.factor)
-        return self._replace(factor=factor, misfit2=part * self.misfit2)
+    def raise_factors(self, powers: Sequence[float]) -> Law:
+        """Return the law with a power of each factor, at most the greatest."""
+        raised = np.minimum(np.power(self.factor, powers), _MOST)
+        return self._replace(factor=tuple(raised.tolist()))
 
 
-def find_law(stars: Squares, fold: np.ndarray) -> Law:
-    """Return the law that the stars of one label ask for, fitted to all of them.
+def find_law(stars: Squares, fold: np.ndarray, signal: np.ndarray) -> Law:
+    """Return the law that the stars of one label ask for.
 
     Parameters
     ----------
     stars : Squares
     fold : array of int, (star,)
+    signal : array, (star,)
+        S/N of their spectra.
     """
-    low, high = np.quantile(np.sqrt(stars.formal), _RANGE).tolist()
+    enough = fold.size >= _PARTS * _FEWEST
     knots: list[tuple[float, ...]] = [(), (1.0,)]
-    if high > low:
-        knots.append((low, high))
+    quantiles = np.quantile(np.sqrt(stars.formal), _KNOTS if enough else _KNOTS_OF_FEW)
+    varying = tuple(np.unique(quantiles).tolist())
+    if len(varying) > 1:
+        knots.append(varying)
+    law = _select(stars, fold, knots)
+    parts = np.array_split(np.argsort(signal, kind="stable"), _PARTS if enough else 1)
+    return _turn_factors(law, [stars.take(rows) for rows in parts])
+
+
+def _select(stars: Squares, fold: np.ndarray, knots: list[tuple[float, ...]]) -> Law:
+    """Return the law of the simplest knots that are not clearly worse than others."""
     dof = min(_DOF, key=lambda dof: _fit(stars, knots[-1], dof)[1])
     density = np.stack([_find_left_out(stars, fold, at, dof) for at in knots])
     lack = density[int(np.argmax(density.mean(1)))] - density
     enough = lack.mean(1) <= lack.std(1) / np.sqrt(fold.size)
-    law, _ = _fit(stars, knots[int(np.argmax(enough))], dof)
-    return _leave_scatter(law, stars)
+    return _fit(stars, knots[int(np.argmax(enough))], dof)[0]
 
 
-def _leave_scatter(law: Law, stars: Squares) -> Law:
-    """Return the law, or so much of it that residuals are not much smaller than it says."""
+def _turn_factors(law: Law, parts: list[Squares]) -> Law:
+    """Return the law with powers of its factors for which pulls of parts are the nearest to 1."""
+    chance = [_CHANCE * MAD_ERROR / np.sqrt(part.residual.size) for part in parts]
 
-    def find_excess(part: float) -> float:
-        return law.take_part(part).find_pull(stars) - _LEAST_PULL
+    def measure(powers: list[float]) -> float:
+        turned = law.raise_factors(powers)
+        excess = [abs(turned.find_pull(p) - 1) - c for p, c in zip(parts, chance, strict=True)]
+        return sum(max(value, 0.0) ** 2 for value in excess)
 
-    if find_excess(1.0) >= 0:
-        return law
-    if find_excess(0.0) <= 0:
-        return law.take_part(0.0)
-    return law.take_part(float(optimize.brentq(find_excess, 0.0, 1.0, xtol=1e-4)))
+    powers = [1.0] * len(law.at)
+    for _ in range(_SWEEPS):
+        before = powers
+        for knot in range(len(powers)):
+            tried = [[*powers[:knot], power, *powers[knot + 1 :]] for power in _POWERS]
+            powers = min(tried, key=measure)
+        if powers == before:
+            break
+    return law.raise_factors(powers)
 
 
 def _find_left_out(
@@ -151,11 +195,9 @@ def _fit(stars: Squares, at: tuple[float, ...], dof: float) -> tuple[Law, float]
 
 def _share_knots(stars: Squares, at: tuple[float, ...]) -> np.ndarray:
     """Return the part of each knot in ln of the factor of each star: (knot, star)."""
-    if len(at) < 2:
-        return np.ones((len(at), stars.formal.size))
-    low, high = np.log(at)
-    part = np.clip((np.log(stars.formal) / 2 - low) / (high - low), 0, 1)
-    return np.stack([1 - part, part])
+    logarithm = np.log(stars.formal) / 2
+    rows = [np.interp(logarithm, np.log(at), one) for one in np.eye(len(at))]
+    return np.array(rows).reshape(len(at), logarithm.size)
 
 
 @functools.cache

@@ -126,7 +126,7 @@ def describe_inflation(outputs: Sequence[Output]) -> str:
 
 
 def describe_factor(factor: Curve) -> str:
-    """Return a factor on formal errors, of the smallest and of the largest where it varies."""
+    """Return a factor on formal errors, from the smallest to the largest where it varies."""
     return " to ".join(f"{value:.2f}" for value in factor.value)
 
 

@@ -3,7 +3,8 @@
 The misfit is one number for all stars, and right where the model misses by as much in all of them.
 Where it misses by more in fainter stars, formal errors have a factor beside it, which may depend on
 these: a star without data has the error of the prior, which is right as it is. Errors of given
-labels are taken as they are.
+labels are taken as they are; where they are too large for bright stars, faint ones have the factor
+that they need all the same.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from luxscale.model.calibration import Curve
-from luxscale.training.error_law import Law, Squares, find_law
+from luxscale.training.error_law import Squares, find_law
 from luxscale.training.misfit import measure_misfit
 
 if TYPE_CHECKING:
@@ -45,32 +46,21 @@ def measure_errors(folds: Sequence[Residuals]) -> LabelErrors:
     """
     numbers = [np.full(len(part.residual), k) for k, part in enumerate(folds)]
     fold = np.concatenate(numbers)
-    residual = np.concatenate([part.residual for part in folds])
-    formal = np.concatenate([part.formal for part in folds])
-    label_err = np.concatenate([part.label_err for part in folds])
-    inflation = []
-    beside = np.full(residual.shape[1], np.nan)
-    for m in range(beside.size):
+    residual, formal, label_err, signal = map(np.concatenate, zip(*folds, strict=True))
+    n_labels = residual.shape[1]
+    inflation = [Curve((1.0,), (1.0,))] * n_labels
+    beside = np.full(n_labels, np.nan)
+    for m in range(n_labels):
         known = np.isfinite(residual[:, m]) & (formal[:, m] > 0)
-        law, unit = None, 1.0
-        if known.sum() >= _FEWEST:
-            unit = float(np.median(formal[known, m]))
-            columns = [column[known, m] / unit for column in (residual, formal, label_err)]
-            squares = Squares(*(column**2 for column in columns))
-            law = find_law(squares, fold[known])
-        inflation.append(_make_factor(law, unit))
-        if law is not None and law.at:
+        if known.sum() < _FEWEST:
+            continue
+        unit = float(np.median(formal[known, m]))
+        columns = [column[known, m] / unit for column in (residual, formal, label_err)]
+        squares = Squares(*(column**2 for column in columns))
+        law = find_law(squares, fold[known], signal[known])
+        inflation[m] = law.make_curve(unit)
+        if law.at:
             beside[m] = np.sqrt(law.misfit2) * unit
     misfit = measure_misfit(residual, formal, label_err)
     floor = np.where(np.isnan(beside), misfit, beside)
     return LabelErrors(tuple(inflation), floor, misfit)
-
-
-def _make_factor(law: Law | None, unit: float) -> Curve:
-    """Return the factor of a law, with which an error never falls as the formal error rises."""
-    if law is None or set(law.factor) <= {1.0}:
-        return Curve((1.0,), (1.0,))
-    if len(law.at) == 1:
-        return Curve((1.0,), law.factor)
-    (low, high), (first, last) = law.at, law.factor
-    return Curve((low * unit, high * unit), (first, max(last, first * low / high)))

@@ -16,7 +16,10 @@ from luxscale.training.inflation import measure_errors
 def draw_folds(factor, misfit, n=3000, seed=0, label_err=0.3, given=1.0):
     """Residuals in five folds, with heavy tails; formal errors from a quarter to four times 1.
 
-    factor : numbers, or functions of the formal error; given : by which label_err is too large.
+    S/N falls as the first of these rises.
+
+    factor, given : numbers, or functions of the formal error; the latter is by what label_err is
+    too large.
     """
     rng = np.random.default_rng(seed)
     shape = (n, len(factor))
@@ -25,15 +28,26 @@ def draw_folds(factor, misfit, n=3000, seed=0, label_err=0.3, given=1.0):
     columns = [f(x) if callable(f) else f for f, x in zip(factor, formal.T, strict=True)]
     drawn = np.stack(np.broadcast_arrays(*columns, formal[:, 0])[:-1], 1)
     sigma = np.sqrt((drawn * formal) ** 2 + np.square(misfit) + label_err**2)
-    said = np.full(shape, given * label_err)
-    parts = np.array_split(np.arange(n), 5)
-    return [Residuals(*(a[rows] for a in (sigma * heavy, formal, said))) for rows in parts]
+    excess = given(formal) if callable(given) else given
+    said = np.broadcast_to(excess * label_err, shape)
+    drawn = (sigma * heavy, formal, said, 1 / formal[:, 0])
+    return [Residuals(*(a[rows] for a in drawn)) for rows in np.array_split(np.arange(n), 5)]
+
+
+def measure_pulls_by_signal(errors, folds):
+    """Robust pulls of residuals in thirds of S/N, the faintest first: (third, label)."""
+    stars = Residuals(*map(np.concatenate, zip(*folds, strict=True)))
+    error = np.hypot(find_errors(errors, stars.formal), stars.label_err)
+    pull = np.abs(stars.residual / error)
+    thirds = np.array_split(np.argsort(stars.signal), 3)
+    return np.array([1.4826 * np.median(pull[rows], axis=0) for rows in thirds])
 
 
 def find_errors(errors, formal):
-    """Errors of labels at formal errors: (star, label)."""
-    columns = np.stack([curve.scale_by(formal) * formal for curve in errors.inflation], 1)
-    return np.hypot(columns, errors.floor)
+    """Errors of labels at formal errors, (star,) or (star, label): (star, label)."""
+    formal = np.broadcast_to(formal.T, (len(errors.inflation), len(formal)))
+    columns = [c.scale_by(f) * f for c, f in zip(errors.inflation, formal, strict=True)]
+    return np.hypot(np.stack(columns, 1), errors.floor)
 
 
 def test_factor_and_misfit_are_found():
@@ -49,11 +63,11 @@ def test_a_factor_that_rises_with_the_formal_error_is_found():
         return 1.6 * formal**0.3
 
     errors = measure_errors(draw_folds([rise], 0.0, 4000, label_err=0.05))
-    assert len(errors.inflation[0].at) == 2
-    at = np.array([0.3, 0.6, 1.0, 2.0, 3.5])
+    assert len(errors.inflation[0].at) == 3
+    at = np.array([0.33, 0.6, 1.0, 2.0, 3.0])
     np.testing.assert_allclose(find_errors(errors, at)[:, 0], rise(at) * at, rtol=0.1)
     # beyond the stars that tell it the factor stays
-    first, last = errors.inflation[0].value
+    first, _, last = errors.inflation[0].value
     beyond = errors.inflation[0].scale_by(np.array([0.01, 50.0]))
     np.testing.assert_allclose(beyond, [first, last], rtol=1e-12)
 
@@ -76,6 +90,42 @@ def test_errors_of_given_labels_are_taken_as_they_are():
     assert (right >= errors).all()
 
 
+def test_errors_are_right_in_each_third_of_signal_to_noise():
+    laws = [1.6, lambda formal: 1.6 * formal**0.3, 1.0]
+    folds = draw_folds(laws, [0, 0, 0.7], 6000)
+    known, others = folds[:3], folds[3:]  # errors are tried on stars that they were not found from
+    pulls = measure_pulls_by_signal(measure_errors(known), others)
+    np.testing.assert_allclose(pulls, 1, atol=0.1)
+
+
+def test_given_errors_that_are_too_large_for_bright_stars_leave_faint_ones_their_factor():
+    def exceed(formal):
+        return np.where(formal < 0.8, 3.0, 1.0)
+
+    def double_faint(formal):
+        return np.where(formal > 1.3, 2.0, 1.0)
+
+    folds = draw_folds([double_faint], 0.0, 6000, label_err=0.5, given=exceed)
+    errors = measure_errors(folds)
+    # nothing helps bright stars: they scatter by less than given errors alone
+    faint, middle, bright = measure_pulls_by_signal(errors, folds)[:, 0]
+    assert bright < 0.6
+    assert abs(faint - 1) < 0.1
+    assert 0.8 < middle < 1.1
+    np.testing.assert_array_equal(find_errors(errors, np.array([0.3])), 0.3)
+    assert (errors.inflation[0].scale_by(np.array([2.5, 4.0])) > 1.6).all()
+
+
+def test_a_factor_that_no_third_of_signal_to_noise_asks_for_is_not_taken():
+    # large formal errors are too small, but not of faint stars: all have given errors too large
+    folds = draw_folds([lambda formal: np.where(formal > 1.5, 1.5, 1)], 0, 6000, given=5.0)
+    rng = np.random.default_rng(1)
+    mixed = [part._replace(signal=rng.permuted(part.signal)) for part in folds]
+    errors = measure_errors(mixed)
+    assert [curve.value for curve in errors.inflation] == [(1.0,)]
+    assert (measure_pulls_by_signal(errors, mixed) < 1).all()
+
+
 def test_few_stars_or_none_have_no_factor():
     folds = draw_folds(np.array([3.0, 3.0]), [0, 0], n=1000)
     for part in folds:
@@ -94,7 +144,7 @@ def test_stars_that_share_a_formal_error_have_a_constant_factor():
 def test_units_do_not_matter():
     folds = draw_folds([2.0, lambda formal: 1.5 * formal**0.4], [0.5, 0.1], n=1000)
     unit = np.array([1e3, 1e-4])
-    scaled = [Residuals(*(a * unit for a in part)) for part in folds]
+    scaled = [Residuals(*(a * unit for a in part[:3]), part.signal) for part in folds]
     found, again = measure_errors(folds), measure_errors(scaled)
     np.testing.assert_allclose(again.floor, found.floor * unit, rtol=1e-3)
     at = np.geomspace(0.3, 3, 4)
