@@ -15,6 +15,7 @@ from luxscale.errors import InputError
 from luxscale.schema.quantities import Value, list_quantities, read_quantities
 from luxscale.schema.sampling import draw_stars
 from luxscale.schema.status import find_done
+from luxscale.schema.variables import STAR
 
 #: By what visits are put into bins, where it is known.
 OVER = ("snr", "teff")
@@ -138,7 +139,8 @@ def read_repeats(
     most_labels : int
         Labels that are held at once, at most. Stars of more are drawn by what ``by`` calls them.
     with_once : bool
-        Whether to read stars with one visit, too, and accept that there are no others.
+        Whether to read stars with one visit, too. That there are no others is accepted if ``by``
+        is ``star``: each row is a star then.
 
     Raises
     ------
@@ -151,8 +153,8 @@ def read_repeats(
         over = [name for name in OVER if name in there]
     units = label_units(catalog)
     column = _read_column(catalog, by, where, survey)
-    least = 1 if with_once else 2
-    rows, star, counts = _find_visits(catalog, column, by, where, most_labels // len(units), least)
+    most = most_labels // len(units)
+    rows, star, counts = _find_visits(catalog, column, by, where, most, with_once=with_once)
     read = read_quantities(catalog, over, where, survey) if over else {}
     quantities = {}
     for name, found in read.items():
@@ -184,7 +186,7 @@ def _read_column(catalog: xr.Dataset, by: str, where: str, survey: xr.Dataset | 
 
 
 def _find_visits(
-    catalog: xr.Dataset, column: Value, by: str, where: str, most: int, least: int
+    catalog: xr.Dataset, column: Value, by: str, where: str, most: int, *, with_once: bool
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """Return the rows of visits, the star of each, and counts of what is left out."""
     done = find_done(catalog)
@@ -192,7 +194,7 @@ def _find_visits(
     rows = np.flatnonzero(done & known)
     codes, stars = pd.factorize(column.values[rows])
     visits: np.ndarray = np.bincount(codes, minlength=len(stars))
-    again = np.flatnonzero(visits >= least)
+    again = np.flatnonzero(visits >= (1 if with_once else 2))
     counts = {
         "repeated": int((visits > 1).sum()),
         "drawn": again.size,
@@ -201,8 +203,9 @@ def _find_visits(
         "not_done": int((~done).sum()),
         "without_star": int((done & ~known).sum()),
     }
-    if not again.size:
-        raise InputError(f"{where}: {_explain_none(column.values, by, rows, counts)}")
+    if not counts["repeated"] and not (with_once and by == STAR and rows.size):
+        advice = f", or {STAR!r}: each row is a star then" if with_once else ""
+        raise InputError(f"{where}: {_explain_none(column.values, by, rows, counts)}{advice}")
     if visits[again].sum() > most:
         counts["drawn"] = max(1, int(most / visits[again].mean()))
         again = again[draw_stars(np.asarray(stars)[again], counts["drawn"])]

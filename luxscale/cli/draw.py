@@ -235,11 +235,14 @@ def _open_catalog(path: str, model: Any) -> Any:
     """Open a catalogue, and refuse one that another model made."""
     from luxscale import store
     from luxscale.analysis.evaluate import require_catalog
+    from luxscale.model.predict import check_latents
 
     catalog = store.open_dataset(path)
     require_catalog(catalog, path)
-    if catalog.attrs.get("model_fingerprint", model.fingerprint) != model.fingerprint:
-        raise InputError(f"{path}: was made with another model; give the one that it was made with")
+    try:
+        check_latents(catalog, model)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return catalog
 
 

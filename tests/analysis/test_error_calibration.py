@@ -259,6 +259,9 @@ def test_what_does_not_belong_together_is_refused(small_model, _small_survey, vi
         lux.calibrate_errors(small_model, lux.infer(visits, calibrated), visits, by="object")
     with pytest.raises(InputError, match="before its errors were calibrated; label"):
         lux.predict(catalog, calibrated)
+    alone = visits.assign(field=("star", np.arange(visits.sizes["star"])))
+    with pytest.raises(InputError, match=r"no star has two visits .*'field' of its own.*'star'"):
+        lux.calibrate_errors(small_model, catalog, alone, by="field")
     with pytest.raises(InputError, match="nothing is called 'target'"):
         lux.calibrate_errors(small_model, catalog, visits, by="target")
     with pytest.raises(InputError, match="survey: a catalogue, whose labels are inferred"):
@@ -288,6 +291,10 @@ def test_the_command_calibrates_in_place_and_takes_it_back(small_model, visits, 
     assert said in done.output and "err before" in done.output
     expected = lux.calibrate_errors(small_model, catalog, visits, by="object")
     assert lux.load_model(paths[1]) == expected
+    draw = ["plot", paths[0], "--row", "0", "--model", paths[1], "--catalog", paths[2]]
+    drawn = CliRunner().invoke(main, [*draw, "--out", str(tmp_path / "star.png")])
+    assert drawn.exit_code == 1
+    assert f"{paths[2]}: the catalogue was made with this model before its" in drawn.output
     some = [*command, "--by", "object", "--where", "snr > 45", "--json"]
     facts = json.loads(CliRunner().invoke(main, some).output)
     assert facts["labels"][0]["pairs"] < 1400 and facts["version"]

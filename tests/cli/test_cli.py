@@ -439,7 +439,7 @@ def test_plot_draws_the_model(made, tmp_path):
     shifted.attrs["model_fingerprint"] = "another"
     store.write_dataset(shifted, tmp_path / "other.zarr", chunk=100)
     assert (
-        "made with another model"
+        "model another) are not of this model"
         in luxscale(*arguments, "--catalog", tmp_path / "other.zarr", expect=1).stderr
     )
 
