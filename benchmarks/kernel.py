@@ -21,6 +21,7 @@ import click
 import jax
 import numpy as np
 
+from luxscale.cluster.environment import keep_freed_memory
 from luxscale.examples.drawing import draw_bad
 from luxscale.examples.giants import draw_labels, load_emulator, render
 from luxscale.model import linalg
@@ -173,7 +174,7 @@ def _run_part(designs, data, targets, prior, part, covariance):
     counts = w[:, 0] + weighted[:, 0] + weighed.wrong + weighed.n_values
     if part == "weights":
         return counts
-    h, rhs = design.approximate_equations(w, weighted)
+    h, rhs, _ = design.approximate_equations(w, weighted)
     if part == "products":
         return counts, h, rhs
     root = linalg.invert_root(linalg.unpack(h, rhs.shape[1]) + prior.hessian())
@@ -187,6 +188,7 @@ def _run_part(designs, data, targets, prior, part, covariance):
 @click.option("--labels", default=12, show_default=True)
 @click.option("--rounds", default=7, show_default=True)
 def main(stars, pixels, latents, labels, rounds):
+    keep_freed_memory()  # as runs do: else fresh pages are a tenth of the product's time
     click.echo(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, jax "
         f"{jax.__version__}, "

@@ -71,27 +71,36 @@ class Components(NamedTuple):
     """F and G of the module: sums (feature, component), matrices (component, K).
 
     squares (K, profile, label) hold the products of c of each label, for each profile of noise
-    whose sums are kept, in units in which t . c is 1; None where no label is asked for.
+    whose sums are kept, in units in which t . c is 1, and squared those of matrices with them,
+    (component, profile, label); None where no label is asked for.
     """
 
     sums: Any
     matrices: Any
     squares: Any = None
+    squared: Any = None
 
-    def find_angles(self, h: Any, error: Any) -> Any:
+    def find_angles(self, taken: Any, others: Any, error: Any) -> Any:
         """Return the sine of the angle between c and the nearest of those kept: (star, label).
+
+        Angles are measured by the normal matrices of the stars.
 
         Parameters
         ----------
-        h : array, (star, K)
-            Normal matrices, which angles are measured by.
+        taken : array, (star, component)
+            Sums of the stars.
+        others : array, (star or 1, K)
+            What their normal matrices have beside those of this output.
         error : array, (star, label)
         """
-        _, n_profiles, n_labels = self.squares.shape
-        squares = linalg.dot(h, self.squares.reshape(-1, n_profiles * n_labels))
-        nearest = squares.reshape(-1, n_profiles, n_labels).min(1)
-        # their lengths are at least that of c, which is 1 / error
-        return jnp.sqrt(jnp.clip(1 - 1 / (nearest * error**2), 0, 1))
+        length = _contract(taken, self.squared) + _contract(others, self.squares)
+        # it is at least that of c, which is 1 / error^2
+        return jnp.sqrt(jnp.clip(1 - 1 / (length.min(1) * error**2), 0, 1))
+
+
+def _contract(rows: Any, columns: Any) -> Any:
+    """Return rows (star, k) @ columns (k, profile, label): (star, profile, label)."""
+    return linalg.dot(rows, columns.reshape(len(columns), -1)).reshape(-1, *columns.shape[1:])
 
 
 class _Variation(NamedTuple):
@@ -155,7 +164,8 @@ def find_components(
     sums = _make_independent(sums, variation)
     matrices = (packed @ variation.apply(sums).astype(np.float32)).T
     squares = _square_directions(directions).astype(np.float32)
-    return Components(sums.astype(np.float32), matrices, squares)
+    squared = np.tensordot(matrices, squares, 1)
+    return Components(sums.astype(np.float32), matrices, squares, squared)
 
 
 def _count_kept(latent_dim: int) -> int:

@@ -140,13 +140,13 @@ def _solve_approximately(
         d.approximate_equations(w, x)
         for d, w, x in zip(designs, weighed.weights, weighted, strict=True)
     ]
-    h, rhs = sum(f for f, _ in parts), sum(g for _, g in parts)
-    h = h + linalg.pack_symmetric(prior.hessian())
-    inverse = linalg.invert_root(linalg.unpack(h, rhs.shape[1]))
+    matrices, rights, sums = zip(*parts, strict=True)
+    rhs, of_prior = sum(rights), linalg.pack_symmetric(prior.hessian())
+    inverse = linalg.invert_root(linalg.unpack(sum(matrices) + of_prior, rhs.shape[1]))
     slopes = _join(targets, rhs.shape[1])
     half = linalg.dot(inverse, slopes)
     error = jnp.sqrt(jnp.sum(half * half, 1))
-    angle = _find_angles(designs, h, error)
+    angle = _find_angles(designs, sums, [*matrices, of_prior[None]], error)
     system = System(designs, weighed.weights, weighted, prior, inverse, slopes, error, angle)
     end = refine(system, rhs)
     # H_0 for H is good enough for the length of the last step
@@ -155,10 +155,19 @@ def _solve_approximately(
     return _Approximate(posterior, end.good)
 
 
-def _find_angles(designs: Sequence[Any], h: Any, error: Any) -> Any:
-    """Return how far each label's sums of components are from what is needed: (star, label)."""
-    near = [d.components for d in designs if d.components is not None]
-    return functools.reduce(jnp.maximum, [c.find_angles(h, error) for c in near])
+def _find_angles(
+    designs: Sequence[Any], sums: Sequence[Any], matrices: Sequence[Any], error: Any
+) -> Any:
+    """Return how far each label's sums of components are from what is needed: (star, label).
+
+    matrices (star, K) are those that the normal matrix is the sum of, those of designs first.
+    """
+    found = []
+    for i, (design, taken) in enumerate(zip(designs, sums, strict=True)):
+        if taken is not None:
+            others = sum([*matrices[:i], *matrices[i + 1 :]])
+            found.append(design.components.find_angles(taken, others, error))
+    return functools.reduce(jnp.maximum, found)
 
 
 def _join(targets: Sequence[Target], latent_dim: int) -> Any:

@@ -71,8 +71,10 @@ class Design:
             components=None,
         )
 
-    def approximate_equations(self, w: Any, weighted: Any) -> tuple[Any, Any]:
+    def approximate_equations(self, w: Any, weighted: Any) -> tuple[Any, Any, Any]:
         """Return X^T diag(w) X, packed and approximate, and X^T w r: (star, K), (star, P).
+
+        And the sums (star, component) that the first is made of, None where it is exact.
 
         Parameters
         ----------
@@ -81,9 +83,9 @@ class Design:
         """
         right = linalg.dot(weighted, self.weights)
         if self.components is None:
-            return linalg.dot(w, self.packed.T), right
+            return linalg.dot(w, self.packed.T), right, None
         sums = linalg.dot(w, self.components.sums)
-        return linalg.dot(sums, self.components.matrices), right
+        return linalg.dot(sums, self.components.matrices), right, sums
 
     @property
     def n_used(self) -> int:
@@ -288,7 +290,10 @@ jax.tree_util.register_dataclass(
 def put_on_device(designs: Sequence[Design]) -> tuple[Design, ...]:
     """Copy designs to where the kernel runs.
 
-    Left to each call, the copy of a large one costs half as much as the work.
+    Left to each call, the copy of a large one costs half as much as the work. Those that are there
+    stay as they are.
     """
+    if all(isinstance(array, jax.Array) for array in jax.tree.leaves(designs)):
+        return tuple(designs)
     copied: tuple[Design, ...] = jax.block_until_ready(jax.device_put(tuple(designs)))
     return copied

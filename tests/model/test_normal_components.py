@@ -52,9 +52,11 @@ def find_error(h, labels):
 def find_angle(components, products, labels, w):
     """Return the angles that components give for a star of weights w, and its packed matrix."""
     i, j, _ = linalg.packed_index(LATENTS)
-    h = products.astype(float) @ w + (i == j)
+    prior = (i == j).astype(float)
+    h = products.astype(float) @ w + prior
     error = find_error(h, labels)
-    return np.asarray(components.find_angles(h[None], error[None]))[0], h
+    taken = w @ components.sums
+    return np.asarray(components.find_angles(taken[None], prior[None], error[None]))[0], h
 
 
 def test_angles_are_none_of_noise_that_sums_are_kept_for(components, products, labels):
