@@ -24,8 +24,9 @@ _SAMPLES = 4
 _LEAST = 1e-12
 
 #: How far off, as a mean of so many stars, the variance that covariances add to features may be by
-#: few directions: three times what it is where errors vary as those of surveys do.
-_MOST_OFF, _TOLD_BY = 0.01, 64
+#: few directions: three times what it is where errors vary as those of surveys do; and of how many
+#: features.
+_MOST_OFF, _TOLD_BY, _TOLD_ON = 0.01, 64, 1024
 
 
 def pick_rows(n: int, count: int) -> np.ndarray:
@@ -99,6 +100,14 @@ def approximate(products: Any, directions: Directions) -> Components:
 def approximate_covariances(cov: Any, latent_dim: int, stars: Any, count: int) -> Components:
     """Return the leading directions of latents' covariances, and what stars have of each.
 
+    The parameters are those of `find_covariance_directions`.
+    """
+    return approximate(cov, find_covariance_directions(cov, latent_dim, stars, count))
+
+
+def find_covariance_directions(cov: Any, latent_dim: int, stars: Any, count: int) -> Directions:
+    """Return the leading directions of latents' covariances.
+
     Parameters
     ----------
     cov : array, (star, K)
@@ -112,7 +121,7 @@ def approximate_covariances(cov: Any, latent_dim: int, stars: Any, count: int) -
     """
     present = np.flatnonzero(stars)
     rows = present[pick_rows(present.size, count)]
-    return approximate(cov, find_directions(np.asarray(cov)[rows], latent_dim, count))
+    return find_directions(np.asarray(cov)[rows], latent_dim, count)
 
 
 def find_variance(covariance: Components, weights: Any) -> Any:
@@ -135,6 +144,7 @@ def are_described(covariance: Components, cov: Any, weights: Any, stars: Any) ->
     """
     present = np.flatnonzero(stars)
     rows = present[_spread_rows(present.size, _TOLD_BY)]
+    weights = weights[_spread_rows(len(weights), _TOLD_ON)]
     exact = np.asarray(linalg.quadratic_form(np.asarray(cov)[rows], weights))
     few = covariance._replace(sums=covariance.sums[rows])
     off = abs(np.asarray(find_variance(few, weights)) - exact)

@@ -54,7 +54,13 @@ def maximise(state: State, tables: Tables) -> State:
     ends = np.cumsum([column.shape[1] for column in columns])
     olds = state.fitted or (None,) * len(tables)
     with use_one_blas_thread():
-        f, sums = sum_squares(state.features, state.z, state.covariance, np.hstack(columns))
+        f, sums = sum_squares(
+            state.features,
+            state.z,
+            state.covariance,
+            np.hstack(columns),
+            covariances=any(table.needs_covariances for table in tables),
+        )
         squares = np.split(sums, ends[:-1])
         fitted = tuple(
             table.fit(f, own, g, old)

@@ -8,7 +8,6 @@ noise, `luxscale.training.pixels.Pixels` of values with a scatter of their own, 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
@@ -75,27 +74,24 @@ class Regressors:
     covariance : array, (star, latent, latent)
     mean : array, (star, term + 1)
         E[(1, phi)].
+    packed_covariance : array, (star, product of terms), optional
+        Cov[phi], the lower triangle of each star, float32.
     """
 
     features: Features
     z: np.ndarray
     covariance: np.ndarray
     mean: np.ndarray
-
-    @functools.cached_property
-    def packed_covariance(self) -> np.ndarray:
-        """Cov[phi], the lower triangle of each star, float32: (star, product of terms)."""
-        parts = []
-        for rows in _split(len(self.z)):
-            mean, spread = find_moments(self.features, self.z[rows], self.covariance[rows])
-            i, j = np.tril_indices(mean.shape[1])
-            products = spread.swapaxes(1, 2) @ spread
-            parts.append(products[:, i, j].astype(np.float32))
-        return np.concatenate(parts)
+    packed_covariance: Any = None
 
 
 def sum_squares(
-    features: Features, z: np.ndarray, covariance: np.ndarray, weights: np.ndarray
+    features: Features,
+    z: np.ndarray,
+    covariance: np.ndarray,
+    weights: np.ndarray,
+    *,
+    covariances: bool = False,
 ) -> tuple[Regressors, np.ndarray]:
     """Return the regressors f = (1, phi) of stars, and sums of w E[f f^T].
 
@@ -105,6 +101,8 @@ def sum_squares(
     z, covariance : array, (star, latent) and (star, latent, latent)
     weights : array, (star, sum)
         w.
+    covariances : bool
+        Whether those of the features are wanted.
 
     Returns
     -------
@@ -113,7 +111,7 @@ def sum_squares(
     """
     parts = _split(len(z))
 
-    def sum_part(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def sum_part(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         mean, spread = find_moments(features, z[rows], covariance[rows])
         n = len(rows)
         k = mean.shape[1] + 1
@@ -124,19 +122,33 @@ def sum_squares(
         both[:, 1:, 1:] = spread
         products = both.swapaxes(1, 2) @ both
         summed = weights[rows].T @ products.reshape(n, -1)
-        return both[:, 0], summed.reshape(-1, k, k)
+        packed = _pack_covariance(products, both[:, 0]) if covariances else None
+        return both[:, 0], packed, summed.reshape(-1, k, k)
 
     means: list[np.ndarray] = []
+    packed: list[Any] = []
     sums: Any = 0
     # parts are added in their order, however many threads there are
     with ThreadPoolExecutor() as threads:
-        for mean, part in threads.map(sum_part, parts):
+        for mean, of_part, part in threads.map(sum_part, parts):
             means.append(mean)
+            packed.append(of_part)
             sums = sums + part
     regressors = Regressors(
-        features=features, z=z, covariance=covariance, mean=np.concatenate(means)
+        features=features,
+        z=z,
+        covariance=covariance,
+        mean=np.concatenate(means),
+        packed_covariance=np.concatenate(packed) if covariances else None,
     )
     return regressors, np.asarray(sums)
+
+
+def _pack_covariance(products: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return Cov[phi], packed, of E[f f^T] and E[f], f = (1, phi): see `Regressors`."""
+    i, j = np.tril_indices(mean.shape[1] - 1)
+    squares = products.reshape(len(mean), -1)[:, (i + 1) * mean.shape[1] + j + 1]
+    return (squares - mean[:, i + 1] * mean[:, j + 1]).astype(np.float32)
 
 
 def _split(n: int) -> list[np.ndarray]:
@@ -149,6 +161,10 @@ class Evidence(Protocol):
     @property
     def has_gaps(self) -> np.ndarray:
         """Which stars have equations of another form than the others: (star,)."""
+
+    @property
+    def needs_covariances(self) -> bool:
+        """Whether its fit takes those of the features, packed."""
 
     def take(self, rows: np.ndarray) -> Evidence:
         """Return the data of some of the stars."""

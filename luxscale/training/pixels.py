@@ -7,7 +7,7 @@ phi for latents. What the values of a star say of phi is summed once for each se
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,11 +18,17 @@ from luxscale.model.jit import compile_program
 from luxscale.model.noise import DiagonalNoise, Reduced
 from luxscale.model.observation import Equations
 from luxscale.model.separable import is_mostly_linear
-from luxscale.training.approximation import approximate_covariances, are_described
+from luxscale.training.approximation import (
+    Directions,
+    approximate,
+    are_described,
+    find_covariance_directions,
+)
 from luxscale.training.data import Arrays, NoiseExtras
 from luxscale.training.evidence import Description, Fitted, Likelihood, Regressors
 from luxscale.training.latents import Latents
 from luxscale.training.regression import regress_weights
+from luxscale.training.regression_near import WeightSolver
 
 #: Scatter to start from, in units of the spread.
 _START = 0.03
@@ -48,10 +54,13 @@ class PixelNoise:
     scatter : array, (feature,)
     reduced : Reduced
         The weights as `DiagonalNoise.observe` takes them.
+    directions : Directions, optional
+        Of the covariances that they were fitted with.
     """
 
     scatter: np.ndarray
     reduced: Reduced
+    directions: Directions | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,10 +73,15 @@ class Pixels:
         Of all stars, padding included, which are never copied.
     rows : array of int, (star,)
         Which of them take part.
+    solver : WeightSolver
+        That goes on from fitted weights.
     """
 
     arrays: Arrays
     rows: np.ndarray
+    solver: WeightSolver = dataclasses.field(default_factory=WeightSolver)
+
+    needs_covariances: ClassVar[bool] = True
 
     @property
     def has_gaps(self) -> np.ndarray:
@@ -103,24 +117,30 @@ class Pixels:
         stars = self._spread(np.ones(len(self.rows)))
         d, terms = self.arrays.values.shape[1], latents.mean.shape[1]
         zero = np.zeros((d, terms), np.float32)
-        steps = _STEPS
         if old is None:
             start = self.arrays._replace(weights=zero, scatter=np.full(d, _START, np.float32))
             arrays = regress_weights(start, latents, zero, stars)
-            steps = _FIRST_STEPS
         else:
             arrays = self.arrays._replace(
                 weights=old.weights[:, 1:].astype(np.float32),
                 offset=old.weights[:, 0].astype(np.float32),
                 scatter=old.noise.scatter,
             )
-        covariance = _take_directions(regressors.features, latents, stars, arrays.weights)
-        new = regress_weights(
-            arrays, latents, zero, stars, scatter_steps=steps, covariance=covariance
+        covariance, directions = _take_directions(
+            regressors.features,
+            latents,
+            stars,
+            arrays.weights,
+            old.noise.directions if old else None,
         )
+        steps = _STEPS if old else _FIRST_STEPS
+        # few directions of the covariances are needed to go on from fitted weights
+        regress = self.solver.solve if old and covariance else regress_weights
+        new = regress(arrays, latents, zero, stars, scatter_steps=steps, covariance=covariance)
         weights = np.column_stack([new.offset, new.weights]).astype(float)
         reduced = DiagonalNoise(new.scatter).reduce(weights[:, 1:], terms)
-        return Fitted(weights=weights, noise=PixelNoise(scatter=new.scatter, reduced=reduced))
+        noise = PixelNoise(scatter=new.scatter, reduced=reduced, directions=directions)
+        return Fitted(weights=weights, noise=noise)
 
     def make_equations(
         self, fitted: Fitted, rows: np.ndarray, robust_weight: np.ndarray, features: Features
@@ -167,14 +187,28 @@ class Pixels:
 
 
 def _take_directions(
-    features: Features, latents: Latents, stars: np.ndarray, weights: np.ndarray
-) -> Components | None:
-    """Return few directions of the covariances, where that is faster and they are enough."""
+    features: Features,
+    latents: Latents,
+    stars: np.ndarray,
+    weights: np.ndarray,
+    known: Directions | None,
+) -> tuple[Components | None, Directions | None]:
+    """Return few directions of the covariances, where that is faster and they are enough.
+
+    Those that are known are taken again as long as they are enough.
+    """
     d, terms = weights.shape
     if not (is_mostly_linear(features) and is_worthwhile(d, terms, 0)):
-        return None
-    found = approximate_covariances(latents.cov, terms, stars, _DIRECTIONS * terms)
-    return found if are_described(found, latents.cov, weights, stars) else None
+        return None, None
+    if known is not None:
+        found = approximate(latents.cov, known)
+        if are_described(found, latents.cov, weights, stars):
+            return found, known
+    directions = find_covariance_directions(latents.cov, terms, stars, _DIRECTIONS * terms)
+    found = approximate(latents.cov, directions)
+    if are_described(found, latents.cov, weights, stars):
+        return found, directions
+    return None, None
 
 
 def _split(n: int) -> list[np.ndarray]:

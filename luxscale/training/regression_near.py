@@ -66,7 +66,13 @@ class WeightSolver:
         self._is_useful = True
 
     def solve(
-        self, output: Arrays, latents: Latents, start: Any, stars: Any, scatter_steps: int = 0
+        self,
+        output: Arrays,
+        latents: Latents,
+        start: Any,
+        stars: Any,
+        scatter_steps: int = 0,
+        covariance: Components | None = None,
     ) -> Arrays:
         """Return scatter, weights and offset at fixed latents.
 
@@ -76,12 +82,14 @@ class WeightSolver:
             Its weights and offset are near to those looked for.
         latents, start, stars, scatter_steps
             As for `regress_weights`.
+        covariance : Components, optional
+            Directions of the latents' covariances, if others than as many as there are latents.
         """
         d, latent_dim = output.weights.shape
         if not (self._is_useful and is_worthwhile(d, latent_dim, 0)):
             return regress_weights(output, latents, start, stars, scatter_steps=scatter_steps)
         moments = compute_moments(latents)
-        sums = _approximate_moments(output, latents, moments, stars)
+        sums = _approximate_moments(output, latents, moments, stars, covariance)
         out = output._replace(
             weights=np.array(output.weights, np.float32),
             offset=np.array(output.offset, np.float32),
@@ -107,7 +115,9 @@ class WeightSolver:
         return out
 
 
-def _approximate_moments(output: Arrays, latents: Latents, moments: Any, stars: Any) -> _Sums:
+def _approximate_moments(
+    output: Arrays, latents: Latents, moments: Any, stars: Any, covariance: Components | None
+) -> _Sums:
     d, latent_dim = output.weights.shape
     count = latent_dim // 2
     features = pick_rows(d, count)
@@ -117,7 +127,7 @@ def _approximate_moments(output: Arrays, latents: Latents, moments: Any, stars: 
     if not latents.has_covariance:
         return _Sums(moments.first, second, None)
     # these are summed star by star for the scatter, too
-    covariance = approximate_covariances(latents.cov, latent_dim, stars, latent_dim)
+    covariance = covariance or approximate_covariances(latents.cov, latent_dim, stars, latent_dim)
     return _Sums(moments.first, second, covariance)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class Spectra:
 
     components: Components
     share: np.ndarray | None = None
+
+    needs_covariances: ClassVar[bool] = False
 
     @property
     def has_gaps(self) -> np.ndarray:

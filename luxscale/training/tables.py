@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -32,6 +33,8 @@ class Table:
     ivar: np.ndarray
     scatter: np.ndarray
     dof: float = np.inf
+
+    needs_covariances: ClassVar[bool] = False
 
     @property
     def has_gaps(self) -> np.ndarray:

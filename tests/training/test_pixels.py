@@ -7,7 +7,7 @@ import pytest
 
 from luxscale.model import components
 from luxscale.model.features import PolynomialFeatures, find_moments
-from luxscale.training import approximation
+from luxscale.training import approximation, regression_near
 from luxscale.training import pixels as pixels_module
 from luxscale.training.data import BLOCK, Arrays
 from luxscale.training.evidence import sum_squares
@@ -36,7 +36,7 @@ def make_problem(d, seed=0):
 
 def fit(pixels, z, covariance, old=None):
     """Fit pixels once."""
-    regressors, sums = sum_squares(FEATURES, z, covariance, np.zeros((len(z), 0)))
+    regressors, sums = sum_squares(FEATURES, z, covariance, np.zeros((len(z), 0)), covariances=True)
     return pixels.fit(regressors, sums, np.ones(len(z)), old)
 
 
@@ -75,23 +75,34 @@ def test_few_directions_of_covariances_give_the_same_scatter(monkeypatch):
     covariance = np.linalg.inv((half @ half.T + np.eye(24)) / level[:, :, None] ** 2 + np.eye(24))
     pixels = Pixels(arrays=Arrays.empty(values.astype("f4"), ivar, d), rows=np.arange(0, n, 2))
     given = z[::2], covariance[::2]
-    regressors, sums = sum_squares(features, *given, np.zeros((n // 2, 0)))
+    regressors, sums = sum_squares(features, *given, np.zeros((n // 2, 0)), covariances=True)
     old = pixels.fit(regressors, sums, np.ones(n // 2), None)
     exact = pixels.fit(regressors, sums, np.ones(n // 2), old)
     taken = []
 
-    def take_few(cov, *args):
-        taken.append(approximation.approximate_covariances(cov, *args))
+    def take_few(*args):
+        taken.append(approximation.approximate(*args))
         return taken[-1]
 
     monkeypatch.setattr(components, "_LEAST_WORK", 0)
-    monkeypatch.setattr(pixels_module, "approximate_covariances", take_few)
+    monkeypatch.setattr(pixels_module, "approximate", take_few)
+    monkeypatch.setattr(regression_near, "expect_tile", None)  # no tile is solved exactly
     found = pixels.fit(regressors, sums, np.ones(n // 2), old)
     (few,) = taken
     assert few.sums.shape == (n, 3 * features.n_terms)
     assert (found.noise.scatter != exact.noise.scatter).any()
     np.testing.assert_allclose(found.noise.scatter, exact.noise.scatter, rtol=2e-3)
     np.testing.assert_allclose(found.weights, exact.weights, atol=2e-4)
+    # the directions are taken again, as long as they describe the covariances
+    again = pixels.fit(regressors, sums, np.ones(n // 2), found)
+    assert again.noise.directions is found.noise.directions
+    half = rng.standard_normal((24, 24))
+    covariance = np.linalg.inv((half @ half.T + np.eye(24)) / level[:, :, None] ** 2 + np.eye(24))
+    regressors, sums = sum_squares(
+        features, z[::2], covariance[::2], np.zeros((n // 2, 0)), covariances=True
+    )
+    others = pixels.fit(regressors, sums, np.ones(n // 2), found)
+    assert others.noise.directions is not found.noise.directions
 
 
 def test_covariances_that_few_directions_do_not_describe_are_taken_whole(monkeypatch):
@@ -104,7 +115,9 @@ def test_covariances_that_few_directions_do_not_describe_are_taken_whole(monkeyp
     )
     # each star's own, as of errors of pixels over decades
     half = 0.1 * rng.standard_normal((n, 24, 24))
-    regressors, sums = sum_squares(features, z, half @ half.swapaxes(1, 2), np.zeros((n, 0)))
+    regressors, sums = sum_squares(
+        features, z, half @ half.swapaxes(1, 2), np.zeros((n, 0)), covariances=True
+    )
     old = pixels.fit(regressors, sums, np.ones(n), None)
     exact = pixels.fit(regressors, sums, np.ones(n), old)
     asked = []
