@@ -1,6 +1,7 @@
 """Latents that enter linearly are eliminated: the terms found are those of a search in float64."""
 
 import functools
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from luxscale.model.decoders import PolynomialMap
 from luxscale.model.features import PolynomialFeatures
 from luxscale.model.jit import compile_program
 from luxscale.model.noise import DiagonalNoise
-from luxscale.model.priors import MixturePrior
+from luxscale.model.priors import Gaussians, MixturePrior
 
 FEATURES = PolynomialFeatures(6, 2)
 PIXELS, STARS = 80, 8
@@ -142,3 +143,20 @@ def test_gaussians_that_are_not_searched_with_do_not_matter(problem, monkeypatch
     (mean, err), (expected, expected_err) = mix(few, few_means), mix(every, every_means)
     np.testing.assert_allclose(err, expected_err, rtol=1e-3)
     assert np.max(np.abs(mean - expected) / expected_err) < 1e-3
+
+
+def test_a_search_that_fails_leaves_the_others(problem):
+    weights, data, ivar, prior = problem
+    log_weight, mean, precision = (np.array(a) for a in prior.gaussians())
+    # the first that is searched with, of every star, and not positive definite
+    log_weight[0] += 1e6
+    precision[0] = -1e9 * np.eye(6)
+    broken = SimpleNamespace(gaussians=lambda: Gaussians(log_weight, mean, precision))
+    without = SimpleNamespace(gaussians=lambda: Gaussians(log_weight[1:], mean[1:], precision[1:]))
+
+    def predict(prior):
+        modes, means = find((weights, data, ivar, prior))
+        share = np.asarray(posterior.weigh_modes(modes))[..., None]
+        return np.sum(share * means, 0, where=share > 0)
+
+    np.testing.assert_allclose(predict(broken), predict(without), atol=1e-4)
