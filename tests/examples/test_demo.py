@@ -2,10 +2,13 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
 
+import luxscale as lux
+from luxscale.analysis.stats import MAD_TO_SIGMA
 from luxscale.cli import main
 from luxscale.errors import InputError
 from luxscale.examples.demo import run_demo
@@ -31,7 +34,23 @@ def test_labels_agree_with_apogee(demo):
     assert {k: rows[k]["robust_scatter"] < bound for k, bound in bounds.items()} == dict.fromkeys(
         bounds, True
     )
-    assert all(0.85 < r["pull"] < 1.15 for r in rows.values())
+
+
+@pytest.mark.slow
+def test_errors_are_right_in_each_third_of_signal(demo):
+    catalog = xr.open_zarr(demo["catalog"], consolidated=False)
+    survey = lux.open_survey(demo["survey"])
+    truth = survey.sel(star=catalog["star"].values).compute()
+    miss = catalog["label_value"].values - truth["label_value"].values
+    given = truth["label_err"].values
+    both = np.hypot(catalog["label_err"].values, given)
+    signal = np.median(truth["flux"].values * np.sqrt(truth["flux_ivar"].values), axis=1)
+    for rows in np.array_split(np.argsort(signal), 3):
+        pull = MAD_TO_SIGMA * np.nanmedian(abs(miss / both)[rows], axis=0)
+        alone = MAD_TO_SIGMA * np.nanmedian(abs(miss / given)[rows], axis=0)
+        assert (pull < 1.15).all()
+        # given errors that are too large leave no more, whatever the errors of inference are
+        assert (pull > np.minimum(0.85, 0.95 * alone)).all()
 
 
 @pytest.mark.slow
