@@ -121,21 +121,20 @@ def train_curved(
     learner = learner if state.prior else Products()
     steps = _choose_steps(state, tables, data, learner, refine, report) if refine else 0
 
-    def refine_part(part: State, rows: np.ndarray) -> State:
-        return _refine(part, tables, data, rows, steps=steps, tell=report.tell)
+    refine_part = functools.partial(
+        _refine, tables=tables, data=data, steps=steps, tell=report.tell
+    )
 
     def leave_out(folds: Sequence[np.ndarray]) -> Iterator[Fit]:
         for fold in folds:
             others = np.setdiff1d(np.arange(data.n_stars), fold)
             part = _refit(state, tables, others, learner, NOISES[noise].forgetting)
-            part = refine_part(part, others)
+            part = refine_part(part, rows=others)
             yield _describe(data, tables, part, learner)
 
-    refined = refine_part(state, np.arange(data.n_stars))
-    trained = describe(refined, history)._replace(leave_out=leave_out)
-    if steps == refine:
-        return trained
-    return trained._replace(settings={"refine": steps, "refine_tried": refine})
+    refined = refine_part(state, rows=np.arange(data.n_stars))
+    record = {} if steps == refine else {"refine": steps, "refine_tried": refine}
+    return describe(refined, history)._replace(leave_out=leave_out, settings=record)
 
 
 def _make_trained(

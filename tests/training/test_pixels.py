@@ -40,6 +40,19 @@ def fit(pixels, z, covariance, old=None):
     return pixels.fit(regressors, sums, np.ones(len(z)), old)
 
 
+def record(monkeypatch, name):
+    """Return what a function of `approximation` gives to `Pixels`, however little work it saves."""
+    given, function = [], getattr(approximation, name)
+
+    def keep(*args):
+        given.append(function(*args))
+        return given[-1]
+
+    monkeypatch.setattr(components, "_LEAST_WORK", 0)
+    monkeypatch.setattr(pixels_module, name, keep)
+    return given
+
+
 def test_weights_are_those_of_float64_and_scatter_is_found():
     pixels, z, covariance = make_problem(6)
     rows = np.arange(0, len(z), 2)
@@ -78,14 +91,7 @@ def test_few_directions_of_covariances_give_the_same_scatter(monkeypatch):
     regressors, sums = sum_squares(features, *given, np.zeros((n // 2, 0)), covariances=True)
     old = pixels.fit(regressors, sums, np.ones(n // 2), None)
     exact = pixels.fit(regressors, sums, np.ones(n // 2), old)
-    taken = []
-
-    def take_few(*args):
-        taken.append(approximation.approximate(*args))
-        return taken[-1]
-
-    monkeypatch.setattr(components, "_LEAST_WORK", 0)
-    monkeypatch.setattr(pixels_module, "approximate", take_few)
+    taken = record(monkeypatch, "approximate")
     monkeypatch.setattr(regression_near, "expect_tile", None)  # no tile is solved exactly
     found = pixels.fit(regressors, sums, np.ones(n // 2), old)
     (few,) = taken
@@ -120,14 +126,7 @@ def test_covariances_that_few_directions_do_not_describe_are_taken_whole(monkeyp
     )
     old = pixels.fit(regressors, sums, np.ones(n), None)
     exact = pixels.fit(regressors, sums, np.ones(n), old)
-    asked = []
-
-    def ask(*args):
-        asked.append(approximation.are_described(*args))
-        return asked[-1]
-
-    monkeypatch.setattr(components, "_LEAST_WORK", 0)
-    monkeypatch.setattr(pixels_module, "are_described", ask)
+    asked = record(monkeypatch, "are_described")
     found = pixels.fit(regressors, sums, np.ones(n), old)
     assert asked == [False]
     np.testing.assert_array_equal(found.noise.scatter, exact.noise.scatter)
