@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -112,42 +113,99 @@ def train_curved(
     first = start.number if start else 0
     last = first + iterations
     history = start.history if start else []
-    describe = functools.partial(_make_trained, data, tables, learner)
+    training = _Training(data, tables, learner)
     for number in range(first, last):
         state, objective = _iterate(state, tables, number, learner, shape)
         history.append(objective)
-        report(number, last, objective, functools.partial(describe, state, tuple(history)))
+        so_far = functools.partial(training.make_trained, state, tuple(history))
+        report(number, last, objective, so_far)
     state = maximise(state, tables)
-    learner = learner if state.prior else Products()
-    steps = _choose_steps(state, tables, data, learner, refine, report) if refine else 0
-
-    refine_part = functools.partial(
-        _refine, tables=tables, data=data, steps=steps, tell=report.tell
-    )
+    steps = training.choose_steps(state, refine, report) if refine else 0
 
     def leave_out(folds: Sequence[np.ndarray]) -> Iterator[Fit]:
         for fold in folds:
             others = np.setdiff1d(np.arange(data.n_stars), fold)
-            part = _refit(state, tables, others, learner, NOISES[noise].forgetting)
-            part = refine_part(part, rows=others)
-            yield _describe(data, tables, part, learner)
+            part = training.refit(state, others, NOISES[noise].forgetting)
+            yield training.describe(training.refine(part, others, steps, report))
 
-    refined = refine_part(state, rows=np.arange(data.n_stars))
+    refined = training.refine(state, np.arange(data.n_stars), steps, report)
     record = {} if steps == refine else {"refine": steps, "refine_tried": refine}
-    return describe(refined, history)._replace(leave_out=leave_out, settings=record)
+    trained = training.make_trained(refined, history)
+    return trained._replace(leave_out=leave_out, settings=record)
 
 
-def _make_trained(
-    data: TrainingData,
-    tables: Tables,
-    learner: Learner,
-    state: State,
-    history: Sequence[float],
-) -> Trained:
-    """Return what is trained with a state, but for its folds."""
-    # a network joins when the prior becomes a mixture
-    fit = _describe(data, tables, state, learner if state.prior else Products())
-    return Trained(fit.arrays, list(history), kinds=fit.kinds, prior=fit.prior, noises=fit.noises)
+class _Training(NamedTuple):
+    """What parameters are learnt from, and how features are."""
+
+    data: TrainingData
+    tables: Tables
+    learner: Learner
+
+    def pick_learner(self, state: State) -> Learner:
+        """Return how features are learnt now: a network joins when the prior becomes a mixture."""
+        return self.learner if state.prior else Products()
+
+    def make_trained(self, state: State, history: Sequence[float]) -> Trained:
+        """Return what is trained with a state, but for its folds."""
+        fit = self.describe(state)
+        return Trained(
+            fit.arrays, list(history), kinds=fit.kinds, prior=fit.prior, noises=fit.noises
+        )
+
+    def describe(self, state: State) -> Fit:
+        """Return the parameters as those of pixels, bands and labels, in units of training."""
+        arrays, noises = [], []
+        for output, table, fitted in zip(self.data.outputs, self.tables, state.fitted, strict=True):
+            weights, scatter, noise = table.describe(fitted)
+            slopes, offset = weights[:, 1:], weights[:, 0]
+            arrays.append(output.arrays._replace(weights=slopes, offset=offset, scatter=scatter))
+            noises.append(noise)
+        kinds = (self.pick_learner(state).finish(state),) * len(arrays)
+        return Fit(tuple(arrays), state.prior, tuple(noises), kinds)
+
+    def refit(self, state: State, rows: np.ndarray, iterations: int = 1) -> State:
+        """Go on for a few iterations without the other stars, to forget what they taught."""
+        learner = self.pick_learner(state)
+        some = [table.take(rows) for table in self.tables]
+        part = learner.forget(state.take(rows), some)
+        for _ in range(max(learner.fold_iterations, iterations)):
+            part = learner.improve(part, some)
+            part = maximise(update_prior(part), some)
+            part, _ = expect(part, some, _STEPS, heavy=True)
+        return maximise(update_prior(part), some)
+
+    def refine(self, state: State, rows: np.ndarray, steps: int, report: Report) -> State:
+        """Refine the parameters on some of the stars, of which the state is: those with labels."""
+        if not steps:
+            return state
+
+        known = state.labelled
+        refined = refinement.refine(
+            state.take(known),
+            refinement.Sample.of(self.data, self.tables, rows[known]),
+            steps=steps,
+            tell=lambda number: report.tell(f"refinement, step {number} of {steps}"),
+        )
+        return dataclasses.replace(state, fitted=refined.fitted)
+
+    def choose_steps(self, state: State, steps: int, report: Report) -> int:
+        """Return the steps of refinement if they serve a fifth of the stars, left out, else 0."""
+        fold = self.data.assign_folds(_SHARE_LEFT_OUT)
+        others = np.flatnonzero(fold != 0)
+        left_out = np.intersect1d(state.labelled, np.flatnonzero(fold == 0))
+        part = self.refit(state, others)
+        known = part.labelled
+        helps = refinement.helps_others(
+            part=part.take(known),
+            known=refinement.Sample.of(self.data, self.tables, others[known]),
+            seen=state.take(left_out),
+            left_out=refinement.Sample.of(self.data, self.tables, left_out),
+            steps=steps,
+            tell=lambda number: report.tell(f"trying refinement, step {number} of {steps}"),
+        )
+        if not helps:
+            report.say("labels of stars left out are no better for refinement: it is not taken")
+        return steps if helps else 0
 
 
 def _check(data: TrainingData, refine: int, noise: str) -> None:
@@ -195,80 +253,3 @@ def _resume(start: Start, tables: Tables) -> State:
         prior=prior if isinstance(prior, MixturePrior) else None,
     )
     return maximise(state, tables)
-
-
-def _refine(
-    state: State,
-    tables: Tables,
-    data: TrainingData,
-    rows: np.ndarray,
-    *,
-    steps: int,
-    tell: Callable[[str], None],
-) -> State:
-    """Refine the parameters on some of the stars, of which the state is: those with labels."""
-    if not steps:
-        return state
-
-    known = state.labelled
-    sample = refinement.Sample.of(data, tables, rows[known])
-    refined = refinement.refine(
-        state.take(known),
-        sample,
-        steps=steps,
-        tell=lambda number: tell(f"refinement, step {number} of {steps}"),
-    )
-    return dataclasses.replace(state, fitted=refined.fitted)
-
-
-def _choose_steps(
-    state: State,
-    tables: Tables,
-    data: TrainingData,
-    learner: Learner,
-    steps: int,
-    report: Report,
-) -> int:
-    """Return the steps of refinement if they serve a fifth of the stars, left out, else 0."""
-    fold = data.assign_folds(_SHARE_LEFT_OUT)
-    others = np.flatnonzero(fold != 0)
-    left_out = np.intersect1d(state.labelled, np.flatnonzero(fold == 0))
-    part = _refit(state, tables, others, learner)
-    known = part.labelled
-    helps = refinement.helps_others(
-        part=part.take(known),
-        known=refinement.Sample.of(data, tables, others[known]),
-        seen=state.take(left_out),
-        left_out=refinement.Sample.of(data, tables, left_out),
-        steps=steps,
-        tell=lambda number: report.tell(f"trying refinement, step {number} of {steps}"),
-    )
-    if not helps:
-        report.say("labels of stars left out are no better for refinement: it is not taken")
-    return steps if helps else 0
-
-
-def _refit(
-    state: State, tables: Tables, rows: np.ndarray, learner: Learner, iterations: int = 1
-) -> State:
-    """Go on for a few iterations without the other stars, so that what they taught is forgotten."""
-    some = [table.take(rows) for table in tables]
-    part = learner.forget(state.take(rows), some)
-    for _ in range(max(learner.fold_iterations, iterations)):
-        part = learner.improve(part, some)
-        part = maximise(update_prior(part), some)
-        part, _ = expect(part, some, _STEPS, heavy=True)
-    return maximise(update_prior(part), some)
-
-
-def _describe(data: TrainingData, tables: Tables, state: State, learner: Learner) -> Fit:
-    """Return the parameters as those of pixels, bands and labels, in units of training."""
-    arrays, noises = [], []
-    for output, table, fitted in zip(data.outputs, tables, state.fitted, strict=True):
-        weights, scatter, noise = table.describe(fitted)
-        arrays.append(
-            output.arrays._replace(weights=weights[:, 1:], offset=weights[:, 0], scatter=scatter)
-        )
-        noises.append(noise)
-    kinds = (learner.finish(state),) * len(arrays)
-    return Fit(tuple(arrays), state.prior, tuple(noises), kinds)
