@@ -1,4 +1,4 @@
-"""The floors of the package: who may import whom, what is at the top, what each folder is for."""
+"""The house: who may import whom, what each folder is for, how long modules and functions are."""
 
 import ast
 import functools
@@ -28,6 +28,9 @@ FLOORS = (
 
 ORDER = [name for floor in FLOORS for name in floor]
 
+#: Lines that a module may have, all told, and a function after its docstring.
+MODULE_LINES = 350
+FUNCTION_LINES = 50
 
 FOLDERS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
@@ -90,3 +93,49 @@ def test_folder_says_what_it_is_for_and_what_it_imports(folder):
 
 def test_few_modules_stand_at_the_top():
     assert len(list(PACKAGE.glob("*.py"))) <= 8
+
+
+def list_long_functions(source):
+    """Return each function whose body is too long, with its length; docstrings do not count."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[ast.get_docstring(node) is not None :]
+            length = node.end_lineno - body[0].lineno + 1 if body else 0
+            if length > FUNCTION_LINES:
+                found.append(f"{node.name} has {length} lines")
+    return found
+
+
+def test_modules_are_short():
+    lengths = {
+        path.relative_to(PACKAGE).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in PACKAGE.rglob("*.py")
+    }
+    long = [f"{name} has {n} lines" for name, n in lengths.items() if n > MODULE_LINES]
+    assert not long, (
+        f"{'; '.join(long)}; {MODULE_LINES} is the most: move what belongs together to a module "
+        "of its own"
+    )
+
+
+def test_functions_are_short():
+    long = [
+        f"{path.relative_to(PACKAGE).as_posix()}: {function}"
+        for path in PACKAGE.rglob("*.py")
+        for function in list_long_functions(path.read_text(encoding="utf-8"))
+    ]
+    assert not long, (
+        f"{'; '.join(long)} after its docstring; {FUNCTION_LINES} is the most: give a step of it "
+        "a name and a function"
+    )
+
+
+def test_lines_of_a_function_count_after_its_docstring():
+    statements = "    pass\n" * FUNCTION_LINES
+    documented = f'def draw():\n    """Draw."""\n{statements}'
+    assert list_long_functions(documented) == []
+    assert list_long_functions(f"{documented}    pass\n") == ["draw has 51 lines"]
+    assert list_long_functions(f"async def read():\n{statements}    pass\n") == [
+        "read has 51 lines"
+    ]
