@@ -10,20 +10,26 @@ _STOPPED = 130
 
 
 class _End:
-    """What happens last: a process that was stopped ends before Python takes itself apart.
+    """What happens last: a process whose command has ended ends before Python takes itself apart.
 
-    A library that was stopped while it loaded may crash as it is unloaded.
+    That would take half a second, and a library that was stopped while it loaded may crash as it is
+    unloaded.
     """
 
-    status = 0
+    #: None while no command has ended, as after an error that nobody foresaw.
+    status: int | None = None
 
     def leave(self) -> None:
         # what is finished is not stopped any more
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if self.status == _STOPPED:
+        if self.status is None:
+            return
+        try:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(_STOPPED)
+        except (OSError, ValueError):  # Python says so as it ends
+            return
+        os._exit(self.status)
 
 
 def run() -> None:

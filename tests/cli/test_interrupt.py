@@ -244,11 +244,17 @@ def test_an_interrupt_that_is_dropped_is_raised_again(monkeypatch):
 
 ENDED = """
 import atexit, os, signal, sys
-atexit.register(os.kill, os.getpid(), signal.SIGINT)
+from luxscale import __main__ as program
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.argv = ["luxscale", "guide", "run"]
-from luxscale.__main__ import run
-run()
+run_command = program._run_command
+
+def run_interrupted():
+    atexit.register(os.kill, os.getpid(), signal.SIGINT)
+    run_command()
+
+program._run_command = run_interrupted
+program.run()
 """
 
 
@@ -258,8 +264,8 @@ def test_an_interrupt_after_the_end_says_nothing():
     assert "region" in ended.stdout
 
 
-STOPPED = """
-import os
+ENDING = """
+import os, sys
 from luxscale import __main__ as program
 
 class HalfLoaded:
@@ -268,18 +274,51 @@ class HalfLoaded:
 
 half_loaded = HalfLoaded()
 
-def stop():
-    raise KeyboardInterrupt
+def end():
+    print("the end")
+    raise {}
 
-program._run_command = stop
+program._run_command = end
 program.run()
 """
 
 
-def test_a_process_that_was_stopped_does_not_take_itself_apart():
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        ("KeyboardInterrupt", STATUS, "stopped; run the same command again\n"),
+        ("SystemExit", 0, ""),
+        ("SystemExit(2)", 2, ""),
+    ],
+)
+def test_a_process_does_not_take_itself_apart(error, status, said):
     """Libraries that were stopped while they loaded crash as they are unloaded."""
-    ended = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (STATUS, "stopped; run the same command again\n")
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDING.format(error)], capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (status, "the end\n", said)
+
+
+@pytest.mark.parametrize(
+    ("error", "out", "status", "said"),
+    [
+        ("SystemExit", "/dev/full", 120, "No space left"),
+        ("RuntimeError", os.devnull, 1, "Traceback"),
+    ],
+)
+def test_an_end_that_nobody_foresaw_is_left_to_python(error, out, status, said):
+    script = ENDING.format(error).replace("os._exit(11)", "pass")
+    buffered = os.environ | {"PYTHONUNBUFFERED": ""}
+    with open(out, "w") as stdout:
+        ended = subprocess.run(
+            [sys.executable, "-c", script],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=buffered,
+        )
+    assert ended.returncode == status
+    assert said in ended.stderr
 
 
 #: A training that does not end by itself.
