@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ import jax
 import numpy as np
 
 from luxscale.model import linalg
-from luxscale.model.components import find_components, is_worthwhile
+from luxscale.model.components import Components, find_components, is_worthwhile
 from luxscale.model.decoders import LinearMap
+from luxscale.model.kept import recall
 from luxscale.model.noise import DiagonalNoise, Noise
 from luxscale.model.output import Output
 from luxscale.model.problem import Design, Head, Window
@@ -104,15 +106,16 @@ def add_components(design: Design, heads: Sequence[Head]) -> Design:
     n_features, latent_dim = design.weights.shape
     if not is_worthwhile(n_features, latent_dim, len(labels)):
         return design
-    components = find_components(
-        np.asarray(design.weights),
-        np.asarray(design.packed),
-        offset=np.asarray(design.offset, float),
-        scatter=np.asarray(design.noise.scatter),
-        ivar_unit=np.asarray(design.ivar_unit),
-        labels=labels,
-    )
-    return dataclasses.replace(design, components=components)
+    given = {
+        "weights": np.asarray(design.weights),
+        "offset": np.asarray(design.offset, float),
+        "scatter": np.asarray(design.noise.scatter),
+        "ivar_unit": np.asarray(design.ivar_unit),
+        "labels": labels,
+    }
+    # products follow from the weights
+    make = functools.partial(find_components, packed=np.asarray(design.packed), **given)
+    return dataclasses.replace(design, components=recall(Components, make, given))
 
 
 def _scale_noise(output: Output, factor: np.ndarray) -> Noise:

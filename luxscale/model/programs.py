@@ -69,14 +69,20 @@ def open_programs(config: Any) -> None:
     except ImportError:  # it is JAX's to move: programs are then compiled anew, as without this
         return
     # JAX's own would show others what is half written, and run what is damaged
-    compilation_cache._cache = Programs(place)  # type: ignore[assignment]
+    _Opened.programs = Programs(place)
+    compilation_cache._cache = _Opened.programs  # type: ignore[assignment]
     config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def get_opened() -> Programs | None:
+    """Return the programs that this process keeps, if it keeps any."""
+    return _Opened.programs
 
 
 class Programs:
     """The programs in a directory: files that begin with a checksum, and appear when complete.
 
-    What JAX asks of its cache. Any of them may go at any time.
+    What JAX asks of its cache, and where what else is kept lies. Any of them may go at any time.
 
     Parameters
     ----------
@@ -103,7 +109,7 @@ class Programs:
             file.unlink()
         if not self._has_told:
             self._has_told = True
-            _say(f"a compiled program in {self._path} is damaged; it is compiled again")
+            _say(f"what was kept in {self._path} is damaged; it is made again")
         return None
 
     def put(self, key: str, value: bytes) -> None:
@@ -116,6 +122,12 @@ class Programs:
         except OSError as error:
             self._is_kept = False
             _say_unkept(error)
+
+
+class _Opened:
+    """What this process has opened."""
+
+    programs: Programs | None = None
 
 
 def _make_private(place: Path) -> None:

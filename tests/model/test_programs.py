@@ -58,8 +58,8 @@ def test_a_program_is_compiled_once_and_again_where_it_is_damaged(tmp_path):
     printed, said = run_script(tmp_path / "kept")
     assert printed == ["10.0", "False"]
     assert said.count("\n") == 1
-    assert said.startswith("luxscale: a compiled program in ")
-    assert "is damaged; it is compiled again" in said
+    assert said.startswith("luxscale: what was kept in ")
+    assert "is damaged; it is made again" in said
     assert list_programs(tmp_path / "kept") == kept
     assert run_script(tmp_path / "kept") == (["10.0", "True"], "")
 
