@@ -10,6 +10,7 @@ Arrays of compiled functions have the term last: 12 latents of one star fill no 
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ import numpy as np
 
 from luxscale.model import linalg
 from luxscale.model.features import PolynomialFeatures
+from luxscale.model.groups import map_groups
 from luxscale.model.jit import compile_program
 from luxscale.model.landmarks import Landmarks
 from luxscale.model.posterior import find_robust_weight, log_likelihood
@@ -98,6 +100,11 @@ def screen(common: Common, place: Any, level: Any, components: Any) -> tuple[Any
 
 
 @compile_program()
+def take_steps(common: Common, terms: Terms, number: Any) -> Found:
+    """Return what `take_step` finds of the first so many terms."""
+    return map_groups(functools.partial(take_step, common), terms, number)
+
+
 def take_step(common: Common, terms: Terms) -> Found:
     """Return the next step of terms, and what they are worth where they are.
 
@@ -152,6 +159,15 @@ def take_step(common: Common, terms: Terms) -> Found:
 
 
 @compile_program()
+def expect_rows(common: Common, around: Around, gaussian: Any, number: Any) -> Any:
+    """Return what `expect_terms` does of the first so many terms."""
+
+    def expect(some: tuple[Around, Any]) -> tuple[Any, Any, Any]:
+        return expect_terms(common, *some)
+
+    return map_groups(expect, (around, gaussian), number)
+
+
 def expect_terms(common: Common, around: Around, gaussian: Any) -> tuple[Any, Any, Any]:
     """Return what other terms of a star come to if the spectrum is as about one of them.
 

@@ -6,13 +6,11 @@ The compiled steps are those of `luxscale.model.ascent`; here is kept what they 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
-import jax
 import numpy as np
 
-from luxscale.model.ascent import Around, Common, Found, Terms, expect_terms, take_step
+from luxscale.model.ascent import Around, Common, Found, Terms, expect_rows, take_steps
+from luxscale.model.groups import cut_blocks
 from luxscale.model.jit import run_alone
 
 #: Least ln share of a term that is followed, and of one that counts.
@@ -27,9 +25,6 @@ _ROUNDING = 1e-2
 
 #: What a term may gain beyond what its next step promises, in units of that.
 _SLACK = 0.5
-
-#: Terms in one call of a compiled step.
-_TERMS = 512
 
 
 @dataclasses.dataclass
@@ -67,30 +62,27 @@ class Ascent:
     def climb(self, common: Common, rows: np.ndarray) -> None:
         """Take a step of some of the terms."""
         with run_alone():
-            for start in range(0, rows.size, _TERMS):
-                some = rows[start : start + _TERMS]
-                block = _fill_block(some)
-                star = self.star[block]
+            for block in cut_blocks(rows):
+                star = self.star[block.rows]
                 terms = Terms(
                     components=self.components[star],
                     level=self.level[star],
-                    gaussian=self.gaussian[block],
-                    latent=self.latent[block],
+                    gaussian=self.gaussian[block.rows],
+                    latent=self.latent[block.rows],
                 )
-                new = take_step(common, terms)
-                self.update(some, Found(*(np.asarray(array)[: some.size] for array in new)))
+                new = take_steps(common, terms, block.number)
+                found = Found(*(np.asarray(array)[: block.number] for array in new))
+                self.update(block.meant, found)
 
     def expect(self, common: Common, rows: np.ndarray, origin: np.ndarray) -> None:
         """Set terms to what the spectrum about others of the same stars has them come to."""
         found = self.found
         with run_alone():
-            for start in range(0, rows.size, _TERMS):
-                some, of = rows[start : start + _TERMS], origin[start : start + _TERMS]
-                block = _fill_block(of)
-                around = Around(
-                    self.base[block], found.chi2[block], found.slope[block], found.hessian[block]
-                )
-                new = expect_terms(common, around, self.gaussian[_fill_block(some)])
+            for block in cut_blocks(np.arange(rows.size)):
+                of = origin[block.rows]
+                around = Around(self.base[of], found.chi2[of], found.slope[of], found.hessian[of])
+                new = expect_rows(common, around, self.gaussian[rows[block.rows]], block.number)
+                some = rows[block.meant]
                 step, distance, log_weight = (np.asarray(array)[: some.size] for array in new)
                 found.step[some], found.distance[some] = step, distance
                 found.log_weight[some] = log_weight
@@ -102,10 +94,13 @@ class Ascent:
         """Keep what is better, and look less far where it is not."""
         better = new.energy <= self.found.energy[rows] + _ROUNDING  # false of NaN
         kept = rows[better]
+        if not better.all():
+            new = Found(*(values[better] for values in new))
         for old, values in zip(self.found, new, strict=True):
-            old[kept] = values[better]
-        self.fraction[kept] = _find_fraction(self.latent[kept] - self.base[kept], new.step[better])
-        self.base[kept] = self.latent[kept]
+            old[kept] = values
+        latent = self.latent[kept]
+        self.fraction[kept] = _find_fraction(latent - self.base[kept], new.step)
+        self.base[kept] = latent
         self.origin[kept] = kept
         self.fraction[rows[~better]] /= 4
         step = self.fraction[rows, None] * self.found.step[rows]
@@ -157,20 +152,3 @@ def find_best(log_share: np.ndarray, first: np.ndarray) -> np.ndarray:
     # the first of each star
     found: np.ndarray = best[np.searchsorted(best, first)]
     return found
-
-
-def _fill_block(rows: np.ndarray) -> np.ndarray:
-    """Return rows, repeated until they are as many as a program takes."""
-    return rows if rows.size == _TERMS else np.resize(rows, _TERMS)
-
-
-def run_terms(program: Callable[..., Any], rows: Any) -> Any:
-    """Run a compiled program over terms, in blocks of one size."""
-    leaves = jax.tree.leaves(rows)
-    n = len(leaves[0])
-    parts = []
-    for start in range(0, n, _TERMS):
-        which = _fill_block(np.arange(start, min(start + _TERMS, n)))
-        block = jax.tree.map(lambda array, which=which: array[which], rows)
-        parts.append(jax.tree.map(np.asarray, program(block)))
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays)[:n], *parts)

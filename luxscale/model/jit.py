@@ -76,19 +76,28 @@ def _prepare_jax() -> None:
 
 
 @functools.cache
-def _libraries() -> ThreadpoolController:
+def _libraries() -> list[Any]:
     """BLAS libraries in this process, SciPy's among them: jaxlib's LAPACK calls go there."""
     import scipy.linalg.cython_lapack  # noqa: F401 - loads the library
 
-    return ThreadpoolController()
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
-def use_one_blas_thread() -> Any:
-    """Return the context in which BLAS has one thread, that which calls it.
+@contextlib.contextmanager
+def use_one_blas_thread() -> Iterator[None]:
+    """Let BLAS have one thread, that which calls it.
 
     On small matrices its threads wait for each other, for longer than the work takes.
     """
-    return _libraries().limit(limits=1, user_api="blas")
+    # what threadpoolctl's own context asks of each library takes five times as long
+    before = [(library, library.num_threads) for library in _libraries()]
+    for library, _ in before:
+        library.set_num_threads(1)
+    try:
+        yield
+    finally:
+        for library, number in before:
+            library.set_num_threads(number)
 
 
 @contextlib.contextmanager

@@ -15,8 +15,9 @@ import numpy as np
 from luxscale.model import linalg
 from luxscale.model.ascent import Common, Found, find_covariance, screen
 from luxscale.model.blocks import BLOCK, Data, Posterior, Target, clean_data, run_blocks
-from luxscale.model.climb import MATTERS, Ascent, find_best, run_terms
-from luxscale.model.jit import compile_program
+from luxscale.model.climb import MATTERS, Ascent, find_best
+from luxscale.model.groups import Block, cut_blocks, map_groups, run_rows
+from luxscale.model.jit import compile_program, run_alone
 from luxscale.model.landmarks import Landmarks, find_level
 from luxscale.model.leads import follow_leads
 from luxscale.model.moments import find_label_moments
@@ -27,7 +28,7 @@ from luxscale.model.problem import Problem
 TRIED, LIKELY = 16, 20.0
 
 #: Most steps of the full search.
-STEPS = 20
+STEPS = 40
 
 #: Stars whose terms are held at once: what is known of them stays in a processor's cache.
 _STARS = 4096
@@ -44,6 +45,20 @@ class Reduced(NamedTuple):
     level: Any
     wrong: Any
     complete: Any
+
+
+class _Chosen(NamedTuple):
+    """Terms to try: star, gaussian and place of the level in the grid, (term,).
+
+    And what is known of them: log_evidence (term,) and q (term, latent), see
+    `luxscale.model.landmarks`.
+    """
+
+    star: np.ndarray
+    gaussian: np.ndarray
+    place: np.ndarray
+    log_evidence: np.ndarray
+    q: np.ndarray
 
 
 @compile_program(static_argnames=("covariance",))
@@ -96,7 +111,7 @@ def _search_fast(
     common: Common, reduced: Reduced, targets: Sequence[Target], covariance: bool
 ) -> Posterior:
     """Search by the lead of each star; those that fell back are not done."""
-    ascent = _begin(common, reduced)
+    ascent = _begin(common, reduced, every=False)
     again = follow_leads(common, ascent)
     found = _sum_terms(common, ascent, again, targets, covariance)
     return found._replace(wrong=reduced.wrong, fell_back=again)
@@ -106,7 +121,7 @@ def _search_fully(
     common: Common, reduced: Reduced, targets: Sequence[Target], covariance: bool
 ) -> Posterior:
     """Take steps of every term."""
-    ascent = _begin(common, reduced)
+    ascent = _begin(common, reduced, every=True)
     ascent.found.log_weight[:] = -np.inf
     active = np.arange(len(ascent.star))
     for _ in range(STEPS):
@@ -125,36 +140,21 @@ def _make_common(problem: Problem, landmarks: Landmarks) -> Common:
     return Common(*jax.device_put(tuple(common)))
 
 
-def _begin(common: Common, reduced: Reduced) -> Ascent:
-    """Choose the terms of all stars, and where their search begins."""
-    places = Landmarks.find_levels(reduced.level)
-    stars, gaussians, latents, evidence = [], [], [], []
-    back, mean = np.asarray(common.landmarks.back), np.asarray(common.prior.mean)
-    for place in np.unique(places):
-        members = np.flatnonzero(places == place)
-        level = np.float32(find_level(place))
-        for start in range(0, members.size, BLOCK):
-            rows = members[start : start + BLOCK]
-            some = reduced.components[np.resize(rows, BLOCK)]
-            found = screen(common, place, level, some)
-            log_evidence, q = (np.asarray(a)[: rows.size] for a in found)
-            star, gaussian = _choose_terms(log_evidence)
-            steps = np.matmul(back[place, gaussian], q[star, gaussian][..., None])[..., 0]
-            stars.append(rows[star])
-            evidence.append(log_evidence[star, gaussian])
-            gaussians.append(gaussian)
-            latents.append(mean[gaussian] + steps)
-    star = np.concatenate(stars)
-    order = np.argsort(star, kind="stable")
-    star = star[order]
-    latent = np.concatenate(latents)[order].astype(np.float32)
+def _begin(common: Common, reduced: Reduced, *, every: bool) -> Ascent:
+    """Choose the terms of all stars, and where the search of every one begins, or of the best."""
+    chosen = _screen_stars(common, reduced)
+    first = np.searchsorted(chosen.star, np.arange(len(reduced.level)))
+    begun = np.arange(chosen.star.size) if every else find_best(chosen.log_evidence, first)
+    latent = np.asarray(common.prior.mean)[chosen.gaussian]
+    back = np.asarray(common.landmarks.back)[chosen.place[begun], chosen.gaussian[begun]]
+    latent[begun] += np.matmul(back, chosen.q[begun, :, None])[..., 0]
     n, p = latent.shape
     infinite = np.full(n, np.inf, np.float32)
     nothing = Found(
         step=np.zeros((n, p), np.float32),
         distance=infinite,
         energy=infinite.copy(),
-        log_weight=np.concatenate(evidence)[order],
+        log_weight=chosen.log_evidence,
         chi2=infinite.copy(),
         slope=np.zeros((n, p), np.float32),
         hessian=np.zeros((n, p * (p + 1) // 2), np.float32),
@@ -162,14 +162,44 @@ def _begin(common: Common, reduced: Reduced) -> Ascent:
     return Ascent(
         components=reduced.components,
         level=reduced.level,
-        star=star,
-        gaussian=np.concatenate(gaussians)[order].astype(np.int32),
-        first=np.searchsorted(star, np.arange(len(reduced.level))),
+        star=chosen.star,
+        gaussian=chosen.gaussian,
+        first=first,
         latent=latent,
         base=latent.copy(),
         found=nothing,
         fraction=np.ones(n, np.float32),
         origin=np.arange(n),
+    )
+
+
+def _screen_stars(common: Common, reduced: Reduced) -> _Chosen:
+    """Choose the terms of all stars, which then stand together."""
+    places = Landmarks.find_levels(reduced.level)
+    with run_alone():
+        parts = [
+            _screen_block(common, place, reduced, block)
+            for place in np.unique(places)
+            for block in cut_blocks(np.flatnonzero(places == place), BLOCK)
+        ]
+    chosen = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    order = np.argsort(chosen[0], kind="stable")
+    return _Chosen(*(array[order] for array in chosen))
+
+
+def _screen_block(common: Common, place: int, reduced: Reduced, block: Block) -> _Chosen:
+    """Choose the terms of stars of one level."""
+    level = np.float32(find_level(place))
+    found = screen(common, place, level, reduced.components[block.rows])
+    log_evidence, q = (np.asarray(a)[: block.number] for a in found)
+    which = _choose_terms(log_evidence)
+    row, gaussian = which
+    return _Chosen(
+        star=block.rows[row],
+        gaussian=gaussian.astype(np.int32),
+        place=np.full(row.size, place),
+        log_evidence=log_evidence[which],
+        q=q[which],
     )
 
 
@@ -186,12 +216,16 @@ def _choose_terms(log_evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @compile_program(static_argnames=("full",))
-def _find_moments(common: Any, targets: Any, terms: Any, full: bool) -> Any:
-    latent, hessian, gaussian = terms
-    covariance = find_covariance(common, hessian, gaussian)
-    return tuple(
-        find_label_moments(t.features, t.weights, latent, covariance, full=full) for t in targets
-    )
+def _find_moments(common: Any, targets: Any, terms: Any, number: Any, full: bool) -> Any:
+    def find(some: Any) -> Any:
+        latent, hessian, gaussian = some
+        covariance = find_covariance(common, hessian, gaussian)
+        return tuple(
+            find_label_moments(t.features, t.weights, latent, covariance, full=full)
+            for t in targets
+        )
+
+    return map_groups(find, terms, number)
 
 
 def _sum_terms(
@@ -205,6 +239,8 @@ def _sum_terms(
     log_share = ascent.measure_shares()
     share = np.exp(log_share)
     counts = (log_share > MATTERS) & np.isfinite(ascent.found.log_weight)
+    # what has not settled is searched for again
+    counts &= ~unsettled[ascent.star]
     share = np.where(counts, share, 0)
     total = np.add.reduceat(share, ascent.first)
     best = find_best(log_share, ascent.first)
@@ -217,10 +253,10 @@ def _sum_terms(
     latent = ascent.latent[kept]
     given = (latent, ascent.found.hessian[ascent.origin[kept]], ascent.gaussian[kept])
 
-    def find(terms: Any) -> Any:
-        return _find_moments(common, tuple(targets), terms, full=covariance)
+    def find(terms: Any, number: int) -> Any:
+        return _find_moments(common, tuple(targets), terms, number, full=covariance)
 
-    labels = run_terms(find, given)
+    labels = run_rows(find, given)
     means, spread = [], []
     apart = np.zeros(len(total), bool)
     for mean, variance in labels:

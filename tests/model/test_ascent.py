@@ -2,17 +2,12 @@ import jax
 import numpy as np
 import pytest
 
-from luxscale.model.ascent import (
-    Around,
-    Common,
-    Terms,
-    expect_terms,
-    find_covariance,
-    invert,
-    take_step,
-)
+from luxscale.model import ascent
+from luxscale.model.ascent import Around, Common, Terms, find_covariance, invert, take_steps
 from luxscale.model.inference import Inference
 from luxscale.model.jit import compile_program
+
+take_step, expect_terms = (compile_program()(f) for f in (ascent.take_step, ascent.expect_terms))
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +76,13 @@ def test_a_term_does_not_depend_on_the_others(common, terms):
     together = take_step(common, terms)
     alone = take_step(common, jax.tree.map(lambda array: np.repeat(array[:1], 8, 0), terms))
     np.testing.assert_array_equal(together.step[0], alone.step[0])
+
+
+def test_steps_are_taken_of_the_terms_that_are_meant(common, terms):
+    expected = take_step(common, terms)
+    found = take_steps(common, terms, 5)
+    for got, whole in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got[:5], whole[:5], rtol=1e-4, atol=1e-5)
 
 
 def test_a_term_that_is_no_number_spoils_no_other(common, terms):
