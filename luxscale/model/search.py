@@ -58,16 +58,18 @@ def _search(
             within, between = (jnp.diagonal(x, axis1=1, axis2=2) for x in (within, between))
         apart |= (between > within).any(1)
     best = jnp.argmax(modes.log_weight, 0)[None]
+    settled = find_distance(modes) < SETTLED
     return Posterior(
         latent=jnp.take_along_axis(modes.latent, best[..., None], 0)[0],
         chi2=jnp.take_along_axis(modes.chi2, best, 0)[0],
         n_values=sum(o.n_values for o in observations),
         wrong=sum(wrong),
-        settled=find_distance(modes) < SETTLED,
+        settled=settled,
         spread=tuple(spread),
         mean=tuple(means),
         apart=apart,
-        fell_back=jnp.zeros_like(apart),
+        # where most latents are eliminated, a search has as many rounds as it needs
+        fell_back=jnp.zeros_like(apart) if is_separable(observations) else ~settled,
     )
 
 
@@ -178,6 +180,18 @@ def list_terms(problem: Problem, data: Sequence[Data], target: Target) -> Terms:
         return run_blocks(_list_terms, problem, data, [target], prior, n=n, covariance=False)
 
 
+class _Part(NamedTuple):
+    """Some of the stars: their general program, which they are, and what was found for them.
+
+    unfinished says for which of them a longer search may find more.
+    """
+
+    program: Callable[..., Posterior]
+    rows: np.ndarray
+    found: Posterior
+    unfinished: np.ndarray
+
+
 def _replace_rows(rows: np.ndarray, whole: np.ndarray, part: np.ndarray) -> np.ndarray:
     """Return an array with some rows replaced."""
     out = np.array(whole)
@@ -207,7 +221,7 @@ def search_stars(
         if alike.any():
             reduced = jax.tree.map(lambda array: array[alike], reduced)
             found = search_levels(problem, landmarks, reduced, targets, covariance=covariance)
-            parts.append((_search_complete, np.flatnonzero(alike), found))
+            parts.append(_Part(_search_complete, np.flatnonzero(alike), found, ~found.settled))
     whole, gapped = np.flatnonzero(complete & others), np.flatnonzero(~complete)
 
     def search(program: Callable[..., Posterior], rows: np.ndarray, rounds: int) -> Posterior:
@@ -218,16 +232,17 @@ def search_stars(
     for program, rows in ((_search_complete, whole), (_search_with_gaps, gapped)):
         # without stars of its kind, a program need not be compiled
         if rows.size:
-            parts.append((program, rows, search(program, rows, FEW_ROUNDS)))
+            found = search(program, rows, FEW_ROUNDS)
+            parts.append(_Part(program, rows, found, found.fell_back))
     if not parts:
         return search(_search_complete, whole, FEW_ROUNDS)
-    place = np.argsort(np.concatenate([rows for _, rows, _ in parts]))
-    results = [result for *_, result in parts]
+    place = np.argsort(np.concatenate([part.rows for part in parts]))
+    results = [part.found for part in parts]
     found = jax.tree.map(lambda *arrays: np.concatenate(arrays)[place], *results)
-    for program, rows, _ in parts:
-        again = rows[~found.settled[rows]]
+    for part in parts:
+        again = part.rows[part.unfinished]
         if again.size:
-            longer = search(program, again, ROUNDS)
+            longer = search(part.program, again, ROUNDS)
             longer = longer._replace(fell_back=np.ones(again.size, bool))
             found = jax.tree.map(functools.partial(_replace_rows, again), found, longer)
     return found
@@ -240,10 +255,6 @@ def _find_complete(problem: Problem, data: Sequence[Data]) -> np.ndarray:
         if not design.noise.bears_gaps:
             complete &= np.asarray(design.noise.find_complete(find_sound_ivar(design, given)))
     return complete
-
-
-#: The general program of some stars, which they are, and what was found for them.
-_Part = tuple[Callable[..., Posterior], np.ndarray, Posterior]
 
 
 def _select_stars(data: Sequence[Data], rows: np.ndarray) -> list[Data]:
