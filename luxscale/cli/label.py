@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -113,9 +114,6 @@ def _label_survey(
     model: str,
     out: str,
     *,
-    given: tuple[str, ...],
-    covariance: bool,
-    region_stars: int | None,
     region: int | None,
     relabel: bool,
     dry_run: bool,
@@ -123,31 +121,43 @@ def _label_survey(
     cluster: Cluster,
     as_json: bool,
     quiet: bool,
+    **settings: Any,
 ) -> None:
     """Label every star of a survey into a catalogue."""
+    from luxscale.cli.beside import start_helpers
     from luxscale.cluster.environment import keep_freed_memory
-    from luxscale.labelling.plan import make_plan
-    from luxscale.labelling.relabel import plan_beside
 
     if region is not None and cluster.given:
         raise click.UsageError(
             f"--region works in this process: leave out {', '.join(cluster.given)}"
         )
     keep_freed_memory()  # of a region, for the next
-    plan = make_plan(
-        survey, model, out, given=given, covariance=covariance, region_stars=region_stars
-    )
-    if relabel:
-        plan = plan_beside(plan)
-    if dry_run:
-        _show_estimate(plan, cluster, as_json)
-        return
-    log = choose_log(log, out)
-    if region is not None:
-        _do_region(plan, region, log, as_json, progress=not quiet)
-        return
-    summary = _do_plan(plan, log, cluster, progress=not quiet)
+    with contextlib.ExitStack() as stack:
+        if region is None and not dry_run:
+            cluster = stack.enter_context(start_helpers(survey, out, settings["given"], cluster))
+        plan = _make_plan(survey, model, out, relabel=relabel, **settings)
+        if dry_run:
+            _show_estimate(plan, cluster, as_json)
+            return
+        log = choose_log(log, out)
+        if region is not None:
+            _do_region(plan, region, log, as_json, progress=not quiet)
+            return
+        summary = _do_plan(plan, log, cluster, progress=not quiet)
     _show_summary(summary, out, log, as_json)
+
+
+def _make_plan(survey: str, model: str, out: str, *, relabel: bool, **settings: Any) -> Plan:
+    """Plan to label a survey, in the place of what is there if it is to be labelled anew."""
+    from luxscale.runs.helpers import load_modules
+
+    with load_modules():
+        from luxscale.labelling import run  # noqa: F401 - with all that it stands on
+        from luxscale.labelling.plan import make_plan
+        from luxscale.labelling.relabel import plan_beside
+
+    plan = make_plan(survey, model, out, **settings)
+    return plan_beside(plan) if relabel else plan
 
 
 def _do_plan(plan: Plan, log: str | None, cluster: Cluster, *, progress: bool) -> Summary:

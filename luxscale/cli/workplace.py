@@ -5,21 +5,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from luxscale.cli.base import format_count
 from luxscale.errors import InputError
 
+if TYPE_CHECKING:
+    from luxscale.runs.helpers import Helper
+
 #: Title of the page that Dask writes.
 _TITLE = b"<title>Dask Performance Report</title>"
 
 #: Seconds that a run on worker processes takes beyond its work, in which they start, import,
 #: compile and end. Measured with two workers on two processors: 2.7 s on an idle machine.
-_WORKERS_COST = 3.0
+WORKERS_COST = 3.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ class Cluster:
     tls : dict
         Files, as `luxscale.cluster.existing_cluster` names them.
     jobs : luxscale.cluster.SlurmJobs, optional
+    helpers : sequence of Helper
+        Processes beside this one, which nobody asked for; they have been started.
     """
 
     given: tuple[str, ...] = ()
@@ -49,6 +54,7 @@ class Cluster:
     scheduler: str | None = None
     tls: dict[str, Path] = dataclasses.field(default_factory=dict)
     jobs: Any = None
+    helpers: Sequence[Helper] = dataclasses.field(default=(), compare=False)
 
     @property
     def cores(self) -> int | None:
@@ -76,7 +82,7 @@ class Cluster:
         saving: Callable[[int], float] | None = None,
         progress: bool = True,
     ) -> Iterator[Any]:
-        """Yield a `distributed.Client`, or None to work in this process.
+        """Yield a `distributed.Client`, or None or its executor to work in this process.
 
         Parameters
         ----------
@@ -100,10 +106,15 @@ class Cluster:
             yield None
             return
         if saving is not None and self._is_sooner_here(saving):
+            where = "this process"
+            if self.helpers:
+                where += f" and {len(self.helpers)} beside it"
             if progress:
-                click.echo("working in this process, which is sooner than with workers", err=True)
-            yield None
+                click.echo(f"working in {where}, which is sooner than with workers", err=True)
+            yield self._help()
             return
+        for helper in self.helpers:
+            helper.stop()
         _require_bokeh(self.dashboard or report)
         with self._start(progress) as client, _write_report(report):
             if self.dashboard:
@@ -116,7 +127,15 @@ class Cluster:
 
         if self != Cluster() or gpus():
             return False
-        return saving(cpu_count()) < _WORKERS_COST
+        return saving(cpu_count()) < WORKERS_COST
+
+    def _help(self) -> Any:
+        """Return the executor of this process and its helpers, if it has any."""
+        if not self.helpers:
+            return None
+        from luxscale.runs.beside import WithHelpers
+
+        return WithHelpers(self.helpers)
 
     def _start(self, progress: bool) -> contextlib.AbstractContextManager[Any]:
         """Return the cluster that was asked for, to be entered."""

@@ -12,6 +12,7 @@ from luxscale import store
 from luxscale.cluster import cpu_count
 from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import Plan, Region
+from luxscale.labelling.rates import KERNEL_CORES, guess_kernel_seconds, guess_serial_seconds
 from luxscale.model.blocks import BLOCK
 from luxscale.model.lux import LuxModel
 from luxscale.store.chunks import get_chunk_rows, read_sizes
@@ -20,14 +21,6 @@ from luxscale.store.chunks import get_chunk_rows, read_sizes
 #: at once, decoded, as read, and as the kernel has them. Both measured; see benchmarks/scale.py.
 #: One more is of the next region, which a run in one process reads ahead.
 _BASE_BYTES, _COPIES, _AHEAD = 0.45e9, 2.5, 1.0
-
-#: Seconds of a star in one process, of benchmarks/scale.py: what one core does of it, alone and
-#: for a byte of its spectrum; and what all cores do of it, for a latent and for a latent and pixel.
-_STAR_SECONDS, _BYTE_SECONDS = 15e-6, 0.6e-9
-_LATENT_SECONDS, _PIXEL_SECONDS = 1e-6, 0.75e-9
-
-#: Cores that the kernel can be relied on to use in one process.
-_KERNEL_CORES = 4
 
 #: Stars on which the rate is measured.
 _SAMPLE = 4 * BLOCK
@@ -77,9 +70,8 @@ class Estimate:
 def guess_saving(model: LuxModel, given: Sequence[str], stars: int, workers: int) -> float:
     """Guess the seconds that workers save over one process, their start not counted.
 
-    The guess serves only to choose between the two. It comes from rates that were measured
-    elsewhere, so it costs no time. One process reads and writes on one core, and has several for
-    the kernel.
+    The guess serves only to choose between the two (`luxscale.labelling.rates`). One process reads
+    and writes on one core, and has several for the kernel.
 
     Parameters
     ----------
@@ -93,11 +85,9 @@ def guess_saving(model: LuxModel, given: Sequence[str], stars: int, workers: int
     float
     """
     pixels = sum(len(model[name].coord) for name in given)
-    input_bytes = 8 * pixels  # flux and its inverse variance, float32 each
-    serial_seconds = stars * (_STAR_SECONDS + _BYTE_SECONDS * input_bytes)
-    latent_seconds = _LATENT_SECONDS + _PIXEL_SECONDS * pixels
-    kernel_seconds = stars * model.latent_dim * latent_seconds
-    one_process = serial_seconds + kernel_seconds / min(workers, _KERNEL_CORES)
+    serial_seconds = guess_serial_seconds(stars, pixels)
+    kernel_seconds = guess_kernel_seconds(stars, pixels, model.latent_dim)
+    one_process = serial_seconds + kernel_seconds / min(workers, KERNEL_CORES)
     return one_process - (serial_seconds + kernel_seconds) / workers
 
 

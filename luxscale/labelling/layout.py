@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 
@@ -28,6 +27,8 @@ def lay_out(
     plan: Plan, model: LuxModel, results: Sequence[Result]
 ) -> tuple[xr.Dataset, dict[Any, dict[str, Any]]]:
     """Return an empty catalogue, lazy, and how its arrays are stored."""
+    import dask.array as da  # here, for those that fill a catalogue do not need it
+
     status = Result(name="status", dims=(STAR,), shape=(), dtype=np.dtype(np.uint8))
     variables: dict[str, Any] = {}
     encoding: dict[Any, dict[str, Any]] = {STAR: STAR_ENCODING}

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import importlib.metadata
-import itertools
 import os
 import socket
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from luxscale.errors import CannotWrite, RunError
 from luxscale.progress import Progress
+from luxscale.runs.helpers import begin_item
 from luxscale.runs.hung import HUNG, restart_hung
 from luxscale.runs.log import RunLog
 
@@ -90,8 +90,13 @@ class Executor(Protocol):
 
 
 def choose_executor(client: Any = None) -> Executor:
-    """Return the executor for a `distributed.Client`, or for this process without one."""
-    return InProcess() if client is None else OnDask(client)
+    """Return the executor for a `distributed.Client`, or for this process without one.
+
+    What is one already stays as it is.
+    """
+    if client is None:
+        return InProcess()
+    return client if isinstance(client, InProcess) else OnDask(client)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,18 +105,7 @@ class InProcess:
 
     def run(self, job: Job, items: Sequence[Any]) -> Iterator[Attempt]:
         """Do items; see `Executor.run`."""
-        begun: tuple[Any, ...] = ()
-        for item, following in itertools.zip_longest(items, items[1:]):
-            own, begun = begun, ()
-            if job.begin is not None and following is not None:
-                with contextlib.suppress(Exception):  # the task will meet it too
-                    begun = (job.begin(job.plan, following),)
-            try:
-                yield item, job.task(job.plan, item, *own)
-            except CannotWrite:
-                raise
-            except Exception as error:
-                yield item, error
+        return do_in_turn(job, iter(items))
 
     def watch(self, log: RunLog, shown: Progress) -> contextlib.AbstractContextManager[None]:
         """Return a context that does nothing, for there are no workers."""
@@ -120,6 +114,22 @@ class InProcess:
     def count_workers(self) -> int:
         """Return 0."""
         return 0
+
+
+def do_in_turn(job: Job, items: Iterator[Any]) -> Iterator[Attempt]:
+    """Do items, each of which is begun with while the one before is done."""
+    item, begun = next(items, None), ()
+    while item is not None:
+        following, ahead = next(items, None), ()
+        if following is not None:
+            ahead = begin_item(job.begin, job.plan, following)
+        try:
+            yield item, job.task(job.plan, item, *begun)
+        except CannotWrite:
+            raise
+        except Exception as error:
+            yield item, error
+        item, begun = following, ahead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,8 +195,8 @@ class OnDask:
         return len(self.client.scheduler_info(n_workers=-1)["workers"])
 
 
-def run_on_worker(task: Callable[[Any, Any], Any], version: str, plan: Any, item: Any) -> Any:
-    """Do an item on a worker of a cluster, if that has the luxscale of the run.
+def run_on_worker(task: Callable[..., Any], version: str, plan: Any, item: Any, *begun: Any) -> Any:
+    """Do an item in another process, if that has the luxscale of the run.
 
     Raises
     ------
@@ -197,7 +207,7 @@ def run_on_worker(task: Callable[[Any, Any], Any], version: str, plan: Any, item
             raise RuntimeError(
                 f"worker {name_worker()} has luxscale {VERSION}, the run is of {version}"
             )
-        return task(plan, item)
+        return task(plan, item, *begun)
     except CannotWrite as error:
         failure: Exception = CannotWrite(str(error))
     except Exception as error:

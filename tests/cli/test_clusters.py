@@ -37,13 +37,13 @@ def choose(cluster, seconds, **options):
 
 
 def test_a_small_job_is_done_in_this_process(started, capsys):
-    assert choose(Cluster(), workplace._WORKERS_COST - 0.1) is None
+    assert choose(Cluster(), workplace.WORKERS_COST - 0.1) is None
     assert started == []
     assert capsys.readouterr().err == "working in this process, which is sooner than with workers\n"
 
 
 def test_a_large_job_is_done_by_workers(started, capsys):
-    assert choose(Cluster(), workplace._WORKERS_COST + 0.1) == "client"
+    assert choose(Cluster(), workplace.WORKERS_COST + 0.1) == "client"
     assert started == [4]
     assert capsys.readouterr().err == "starting 4 workers\n"
 
@@ -88,11 +88,11 @@ def test_saving_of_an_ingest_follows_number_and_size_of_files(tmp_path):
     small.write_bytes(b"x" * 1000)
     with large.open("wb") as file:
         file.truncate(20 * 10**9)  # a file with a hole, which takes no room on the disk
-    assert _guess_saving([str(small)] * 100, 2) < workplace._WORKERS_COST
-    assert _guess_saving([str(small)] * 10_000, 2) > workplace._WORKERS_COST
-    assert _guess_saving([str(large)], 2) > workplace._WORKERS_COST
+    assert _guess_saving([str(small)] * 100, 2) < workplace.WORKERS_COST
+    assert _guess_saving([str(small)] * 10_000, 2) > workplace.WORKERS_COST
+    assert _guess_saving([str(large)], 2) > workplace.WORKERS_COST
     assert _guess_saving([str(large)], 1) == 0
-    assert _guess_saving([str(tmp_path / "none.fits")], 2) < workplace._WORKERS_COST
+    assert _guess_saving([str(tmp_path / "none.fits")], 2) < workplace.WORKERS_COST
 
 
 def guess_crossval(survey, latent_dims, folds=5, workers=2):
@@ -119,8 +119,8 @@ def test_saving_of_a_crossval_follows_stars_pixels_and_latents(small_survey):
     stars = np.arange(3000) % small_survey.sizes["star"]
     pixels = np.arange(400) % small_survey.sizes["wavelength"]
     survey = small_survey.isel(star=stars, wavelength=pixels)
-    assert guess_crossval(survey, (4, 8)) < workplace._WORKERS_COST
-    assert guess_crossval(survey, (8, 16, 32, 48)) > workplace._WORKERS_COST
+    assert guess_crossval(survey, (4, 8)) < workplace.WORKERS_COST
+    assert guess_crossval(survey, (8, 16, 32, 48)) > workplace.WORKERS_COST
     assert guess_crossval(survey, (8, 16, 32, 48), workers=1) < 0
 
 

@@ -1,0 +1,106 @@
+"""A survey of middling size is labelled by this process and helpers beside it, all the same."""
+
+import json
+import os
+import time
+
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+from luxscale import cluster as library
+from luxscale import store
+from luxscale.cli import beside, main, workplace
+from luxscale.cli.workplace import Cluster
+from luxscale.cluster import environment
+from luxscale.labelling import run as labelling
+from luxscale.labelling.region import run_region
+
+#: Variable that names the process which takes a second for each region.
+SLOW = "PROCESS_THAT_IS_SLOW"
+
+
+def run_slowly(plan, region, ahead=None):
+    if os.environ.get(SLOW) == str(os.getpid()):
+        time.sleep(1.0)
+    return run_region(plan, region, ahead)
+
+
+@pytest.fixture
+def two_processors(monkeypatch):
+    for module, name in ((environment, "count_threads"), (library, "cpu_count")):
+        monkeypatch.setattr(module, name, lambda: 2)
+    for module in (environment, library):
+        monkeypatch.setattr(module, "gpus", lambda: [])
+
+
+def write_shape(path, shape):
+    (path / "flux").mkdir(parents=True)
+    (path / "flux" / "zarr.json").write_text(json.dumps({"shape": shape}))
+    return str(path)
+
+
+def count_helpers(survey, out, cluster=None, given=("flux",)):
+    with beside.start_helpers(survey, str(out), given, cluster or Cluster()) as found:
+        return len(found.helpers)
+
+
+def test_helpers_are_started_where_they_save_more_than_they_cost(
+    tmp_path, two_processors, monkeypatch
+):
+    middling = write_shape(tmp_path / "middling", [20_480, 8_575])
+    out = tmp_path / "c.zarr"
+    assert count_helpers(middling, out) == 1
+    assert count_helpers(write_shape(tmp_path / "small", [1024, 8_575]), out) == 0
+    assert count_helpers(write_shape(tmp_path / "large", [10**6, 8_575]), out) == 0  # by workers
+    assert count_helpers(middling, out, Cluster(given=("--workers",), workers=0)) == 0
+    assert count_helpers(middling, out, given=("flux", "magnitude")) == 0
+    assert count_helpers(str(tmp_path / "nowhere"), out) == 0
+    assert count_helpers("s3://bucket/survey.zarr", out) == 0
+    out.mkdir()
+    assert count_helpers(middling, out) == 0  # what is left to do is not known
+    out.rmdir()
+    monkeypatch.setattr(environment, "gpus", lambda: ["0"])
+    assert count_helpers(middling, out) == 0
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 0), (2, 1), (3, 2), (64, 3)])
+def test_there_are_helpers_for_as_many_processors_as_one_process_uses(
+    two_processors, monkeypatch, cores, expected
+):
+    monkeypatch.setattr(environment, "count_threads", lambda: cores)
+    assert beside._choose_number([[20_480, 8_575]]) == expected
+
+
+def test_helpers_end_where_workers_do_the_work(tmp_path, two_processors, monkeypatch):
+    survey = write_shape(tmp_path / "middling", [20_480, 8_575])
+    monkeypatch.setattr(Cluster, "_start", lambda self, progress: beside.contextlib.nullcontext(1))
+    with beside.start_helpers(survey, str(tmp_path / "c.zarr"), ["flux"], Cluster()) as cluster:
+        (helper,) = cluster.helpers
+        with cluster.client(saving=lambda workers: workplace.WORKERS_COST + 1) as client:
+            assert client == 1
+            assert helper._process.poll() is not None
+
+
+def test_labels_are_the_same_with_helpers(
+    small_survey, small_model, tmp_path, two_processors, monkeypatch
+):
+    store.write_dataset(small_survey, tmp_path / "s.zarr", chunk=20)
+    small_model.save(tmp_path / "m.zarr")
+    monkeypatch.setattr(beside, "_LEAST_SECONDS", 0.0)
+    monkeypatch.setenv(SLOW, str(os.getpid()))
+    monkeypatch.setattr(labelling, "run_region", run_slowly)
+    command = ["label", str(tmp_path / "s.zarr"), "--model", str(tmp_path / "m.zarr")]
+    command += ["--region-stars", "20", "--out"]
+    done = CliRunner().invoke(main, [*command, str(tmp_path / "c.zarr")])
+    assert done.exit_code == 0, done.output
+    assert "working in this process and 1 beside it, which is sooner" in done.stderr
+    lines = (tmp_path / "c.zarr.log.jsonl").read_text().splitlines()
+    regions = [event for event in map(json.loads, lines) if event["event"] == "region"]
+    assert sorted(event["region"] for event in regions) == list(range(15))
+    assert len({event["worker"] for event in regions}) == 2
+    monkeypatch.delenv(SLOW)
+    alone = CliRunner().invoke(main, [*command, str(tmp_path / "alone.zarr"), "--workers", "0"])
+    assert alone.exit_code == 0, alone.output
+    found, expected = (store.open_dataset(tmp_path / name) for name in ("c.zarr", "alone.zarr"))
+    xr.testing.assert_identical(found.load(), expected.load())

@@ -1,0 +1,182 @@
+"""Processes beside this one do items too, and nothing depends on their living."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from luxscale.errors import CannotWrite
+from luxscale.runs.beside import WithHelpers
+from luxscale.runs.executors import TaskError, choose_executor
+from luxscale.runs.helpers import start_helper
+from luxscale.runs.job import Job, Runner
+from luxscale.runs.log import RunLog
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    index: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    item: int
+    process: int
+    begun: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What tasks do in this process (here), and in another (there)."""
+
+    here: int
+    there: str
+
+
+class Free:
+    """A lock that nobody takes."""
+
+    def check(self):
+        pass
+
+
+def begin(plan, item):
+    return item.index
+
+
+def do(plan, item, begun=None):
+    """Do an item; this process has a second for each, so that the other gets some of them."""
+    if os.getpid() == plan.here:
+        time.sleep(1.0)
+    elif plan.there == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif plan.there == "fail":
+        raise ValueError(f"no {item.index}")
+    elif plan.there == "cannot write":
+        raise CannotWrite("t.zarr: cannot be written")
+    return Done(item.index, os.getpid(), begun)
+
+
+def make_job(there):
+    return Job(
+        task=do,
+        begin=begin,
+        plan=Plan(os.getpid(), there),
+        where="t.zarr",
+        title="playing",
+        unit="toys",
+        event="toy",
+        size=lambda item: 1,
+    )
+
+
+@pytest.fixture
+def helper():
+    with start_helper("luxscale.runs.executors", {"HELPER": "1"}) as started:
+        started.process = started._process
+        yield started
+    assert started.process.poll() is not None
+
+
+def run_job(helper, there, count, log=None):
+    runner = Runner(
+        lock=Free(), executor=WithHelpers([helper]), log=log or RunLog(), progress=False
+    )
+    return runner.run_job(make_job(there), [Item(i) for i in range(count)])
+
+
+def test_both_do_items_each_once(helper):
+    outcomes, failed = run_job(helper, "do", 40)
+    assert not failed
+    assert sorted(done.item for done in outcomes) == list(range(40))
+    assert {done.process for done in outcomes} == {os.getpid(), helper.process.pid}
+    begun = [done for done in outcomes if done.begun is not None]
+    assert all(done.begun == done.item for done in begun)
+    assert len(begun) >= 37  # all but the first of each, and the last that comes alone
+    assert helper.process.wait(60) == 0  # it has ended by itself
+
+
+def test_what_a_helper_that_dies_had_is_done_here(helper, tmp_path):
+    with RunLog(tmp_path / "log") as log:
+        outcomes, failed = run_job(helper, "die", 10, log)
+    assert not failed
+    assert sorted(done.item for done in outcomes) == list(range(10))
+    assert {done.process for done in outcomes} == {os.getpid()}
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [e["worker"] for e in events if e["event"] == "worker lost"] == [helper.name]
+    assert helper.name.endswith(f":{helper.process.pid}")
+
+
+def test_what_fails_there_is_tried_again_here(helper, tmp_path):
+    with RunLog(tmp_path / "log") as log:
+        outcomes, failed = run_job(helper, "fail", 12, log)
+    assert not failed
+    assert sorted(done.item for done in outcomes) == list(range(12))
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    faults = [e for e in events if e["event"] == "fault"]
+    assert faults and all(e["error"] == f"ValueError: no {e['toy']}" for e in faults)
+    assert not [e for e in events if e["event"] == "worker lost"]
+
+
+def test_an_error_of_a_helper_comes_as_text(helper):
+    found = dict(WithHelpers([helper]).run(make_job("fail"), [Item(i) for i in range(8)]))
+    assert any(isinstance(result, TaskError) for result in found.values())
+    assert len(found) == 8
+
+
+def test_what_a_helper_cannot_write_ends_it_at_once(helper):
+    with pytest.raises(CannotWrite, match=r"t\.zarr: cannot be written"):
+        run_job(helper, "cannot write", 60)
+
+
+def test_nobody_waits_for_a_helper_that_is_not_needed():
+    with start_helper("time; sleep", {}) as helper:  # no such module: it never is ready
+        outcomes, failed = run_job(helper, "do", 1)
+    assert [done.process for done in outcomes] == [os.getpid()]
+    assert not failed
+
+
+def test_helpers_are_an_executor(helper):
+    executor = WithHelpers([helper])
+    assert choose_executor(executor) is executor
+    assert executor.count_workers() == 1
+
+
+ALONE = """
+import os, signal
+from luxscale.runs.helpers import start_helper
+with start_helper("luxscale.runs", {}) as helper:
+    helper.wait_ready(lambda: True)
+    print(helper._process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_helper_ends_with_the_process_that_it_helps():
+    ended = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL
+    about = Path(f"/proc/{int(ended.stdout)}/stat")
+    for _ in range(600):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if about.read_text().rpartition(")")[2].split()[0] != "Z":
+                time.sleep(0.1)
+                continue
+        return
+    raise AssertionError("it is still there")
+
+
+def test_a_helper_has_the_path_and_the_environment_of_its_start(tmp_path):
+    (tmp_path / "only_here.py").write_text("import os\nassert os.environ['HELPER'] == 'yes'\n")
+    sys.path.append(str(tmp_path))
+    try:
+        with start_helper("only_here", {"HELPER": "yes"}) as helper:
+            assert helper.wait_ready(lambda: True)
+    finally:
+        sys.path.remove(str(tmp_path))
