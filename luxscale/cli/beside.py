@@ -36,10 +36,11 @@ def start_helpers(
     count = 0
     if cluster == Cluster() and not os.path.exists(out):
         count = _choose_number(_peek_shapes(survey, given))
+    alone = worker_environment(1)
     with contextlib.ExitStack() as stack:
         helpers = []
         for _ in range(count):
-            started = start_helper("luxscale.labelling.region", worker_environment(1))
+            started = start_helper("luxscale.labelling.region", "warm_up", alone)
             helpers.append(stack.enter_context(started))
         if helpers:  # each process has a core
             stack.enter_context(environment(dict.fromkeys(XLA_THREADS, "1")))

@@ -152,6 +152,8 @@ def _make_plan(survey: str, model: str, out: str, *, relabel: bool, **settings: 
     from luxscale.runs.helpers import load_modules
 
     with load_modules():
+        import dask.array  # noqa: F401 - surveys open with it
+
         from luxscale.labelling import run  # noqa: F401 - with all that it stands on
         from luxscale.labelling.plan import make_plan
         from luxscale.labelling.relabel import plan_beside

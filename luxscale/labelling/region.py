@@ -7,6 +7,7 @@ missing labels and a flag; a catalogue that cannot be written stops the run.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from luxscale import store
+from luxscale.errors import InputError
 from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import Plan, Region
 from luxscale.model.inference import Inference
+from luxscale.model.jit import check_jax, use_one_blas_thread
 from luxscale.runs.executors import Clock, describe_error, name_worker
 from luxscale.schema import flags
 from luxscale.schema.status import DONE, UNREADABLE
@@ -81,6 +84,13 @@ class Workplace:
 def open_workplace(plan: Plan) -> Workplace:
     """Open the survey and the catalogue of a plan, once a process."""
     return Workplace(plan=plan, survey=Rows(plan.survey), catalogue=Catalogue(plan))
+
+
+def warm_up() -> None:
+    """Load what the first region would wait for, whatever its plan is."""
+    with contextlib.suppress(InputError):  # the region will meet it too
+        check_jax()
+    use_one_blas_thread()
 
 
 def read_ahead(plan: Plan, region: Region) -> Future[list[_Piece]]:

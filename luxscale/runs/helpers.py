@@ -81,13 +81,13 @@ class Helper:
 
 
 @contextlib.contextmanager
-def start_helper(module: str, environment: Mapping[str, str]) -> Iterator[Helper]:
+def start_helper(module: str, function: str, environment: Mapping[str, str]) -> Iterator[Helper]:
     """Start a process that helps, and end it.
 
     Parameters
     ----------
-    module : str
-        What it loads at once.
+    module, function : str
+        What it loads, and then calls, at once.
     environment : mapping of str to str
         Variables that differ from those of this process.
 
@@ -96,9 +96,12 @@ def start_helper(module: str, environment: Mapping[str, str]) -> Iterator[Helper
     Helper
     """
     ours, theirs = Pipe()
-    serve = f"from luxscale.runs.helpers import serve; serve({theirs.fileno()}, {module!r})"
+    script = (
+        f"import sys; sys.path[:] = {sys.path!r}; from luxscale.runs.helpers import serve; "
+        f"serve({theirs.fileno()}, {module!r}, {function!r})"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-P", "-c", f"import sys; sys.path[:] = {sys.path!r}; {serve}"],
+        [sys.executable, "-P", "-c", script],
         env=os.environ | environment,
         pass_fds=[theirs.fileno()],
         stdin=subprocess.DEVNULL,
@@ -124,11 +127,11 @@ def load_modules() -> Iterator[None]:
         gc.freeze()
 
 
-def serve(descriptor: int, module: str) -> None:
+def serve(descriptor: int, module: str, function: str) -> None:
     """Do what comes through a pipe until it is closed, and end this process."""
     with contextlib.suppress(EOFError, ConnectionError):  # nobody is there to be helped
         with load_modules():
-            importlib.import_module(module)
+            getattr(importlib.import_module(module), function)()
         _do_items(Connection(descriptor))
     os._exit(0)
 

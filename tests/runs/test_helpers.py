@@ -79,7 +79,7 @@ def make_job(there):
 
 @pytest.fixture
 def helper():
-    with start_helper("luxscale.runs.executors", {"HELPER": "1"}) as started:
+    with start_helper("luxscale.runs.executors", "name_worker", {}) as started:
         started.process = started._process
         yield started
     assert started.process.poll() is not None
@@ -137,7 +137,7 @@ def test_what_a_helper_cannot_write_ends_it_at_once(helper):
 
 
 def test_nobody_waits_for_a_helper_that_is_not_needed():
-    with start_helper("time; sleep", {}) as helper:  # no such module: it never is ready
+    with start_helper("signal", "pause", {}) as helper:  # it never is ready
         outcomes, failed = run_job(helper, "do", 1)
     assert [done.process for done in outcomes] == [os.getpid()]
     assert not failed
@@ -152,7 +152,7 @@ def test_helpers_are_an_executor(helper):
 ALONE = """
 import os, signal
 from luxscale.runs.helpers import start_helper
-with start_helper("luxscale.runs", {}) as helper:
+with start_helper("os", "getpid", {}) as helper:
     helper.wait_ready(lambda: True)
     print(helper._process.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -172,11 +172,18 @@ def test_a_helper_ends_with_the_process_that_it_helps():
     raise AssertionError("it is still there")
 
 
+ONLY_HERE = """
+import os
+def check():
+    assert os.environ["HELPER"] == "yes"
+"""
+
+
 def test_a_helper_has_the_path_and_the_environment_of_its_start(tmp_path):
-    (tmp_path / "only_here.py").write_text("import os\nassert os.environ['HELPER'] == 'yes'\n")
+    (tmp_path / "only_here.py").write_text(ONLY_HERE)
     sys.path.append(str(tmp_path))
     try:
-        with start_helper("only_here", {"HELPER": "yes"}) as helper:
+        with start_helper("only_here", "check", {"HELPER": "yes"}) as helper:
             assert helper.wait_ready(lambda: True)
     finally:
         sys.path.remove(str(tmp_path))
