@@ -282,6 +282,16 @@ def curved_world() -> CurvedWorld:
     return CurvedWorld.make()
 
 
+@pytest.fixture(scope="session", params=[0, 2], ids=["quadratic", "cubic"])
+def polynomial_world(request):
+    return CurvedWorld.make(cubic=request.param)
+
+
+@pytest.fixture(scope="session")
+def polynomial_model(polynomial_world):
+    return polynomial_world.model
+
+
 @pytest.fixture(scope="session")
 def curved_model(curved_world):
     """A model that is not linear, of correlated and heavy-tailed noise, and its prior a mixture."""

@@ -18,20 +18,21 @@ from luxscale.schema.outputs import OutputSpec, Role
 LABELS = ("teff", "logg", "fe_h")
 UNITS = ("K", "dex(cm s-2)", "dex")
 P, D, COMPONENTS, K = 3, 40, 8, 4
-FEATURES = PolynomialFeatures(P, P)
 
 
 @dataclasses.dataclass(frozen=True)
 class CurvedWorld:
     """Three latents in 40 pixels of eight components, and four kinds of stars.
 
-    The first pixel takes no part.
+    The first pixel takes no part. Products are of two latents, and of three of the first ``cubic``.
     """
 
     model: LuxModel
 
     @classmethod
-    def make(cls, seed: int = 5) -> CurvedWorld:
+    def make(cls, seed: int = 5, cubic: int = 0) -> CurvedWorld:
+        features = PolynomialFeatures(P, P, cubic)
+        bent = features.n_terms - P
         rng = np.random.default_rng(seed)
         basis = np.linalg.qr(rng.standard_normal((D, COMPONENTS)))[0]
         shapes = basis * np.linspace(3, 1, COMPONENTS)
@@ -43,14 +44,14 @@ class CurvedWorld:
             shapes=shapes, unit=unit, variance=np.linspace(0.05, 0.6, COMPONENTS)
         )
         used = unit > 0
-        bend = 0.12 * rng.standard_normal((COMPONENTS, FEATURES.n_terms - P))
+        bend = 0.12 * rng.standard_normal((COMPONENTS, bent))
         inner = 6 * np.c_[rng.standard_normal((COMPONENTS, P)), bend]
         flux = PolynomialMap(
-            unit[:, None] * (shapes @ inner), np.where(used, 1.0, np.nan), FEATURES
+            unit[:, None] * (shapes @ inner), np.where(used, 1.0, np.nan), features
         )
-        slopes = rng.standard_normal((3, FEATURES.n_terms)) * np.r_[np.ones(P), np.full(6, 0.15)]
+        slopes = rng.standard_normal((3, P + bent)) * np.r_[np.ones(P), np.full(bent, 0.15)]
         labels = PolynomialMap(
-            np.array([300.0, 0.6, 0.4])[:, None] * slopes, np.array([4800.0, 2.5, -0.3]), FEATURES
+            np.array([300.0, 0.6, 0.4])[:, None] * slopes, np.array([4800.0, 2.5, -0.3]), features
         )
         mean = 0.8 * rng.standard_normal((K, P))
         spread = 0.4 * rng.standard_normal((K, P, P))

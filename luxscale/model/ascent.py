@@ -24,6 +24,7 @@ from luxscale.model.jit import compile_program
 from luxscale.model.landmarks import Landmarks
 from luxscale.model.posterior import find_robust_weight, log_likelihood
 from luxscale.model.priors import Gaussians
+from luxscale.model.products import list_products
 
 #: Terms of the series for Newton's step, and by what factor the gain it promises may differ from
 #: that of Gauss-Newton's, which is taken otherwise.
@@ -120,20 +121,21 @@ def take_step(common: Common, terms: Terms) -> Found:
     precision = jnp.moveaxis(x.precision[terms.gaussian], 0, 2)
     # a component a row
     weight = 1 / (terms.level + table.variance[:, None])
-    products = _multiply_pairs(z)
-    phi = products[_place_terms(table.features)]
+    products = list_products(table.features)
+    powers = products.multiply(z)
+    phi = powers[products.terms]
     residual = terms.components.T - linalg.dot(table.weights, phi)
     weighted = weight * residual
     chi2 = jnp.sum(residual * weighted, 0)
     n = residual.shape[0]
     factor = find_robust_weight(common.dof, n, chi2)
-    slopes = _split_slope(table.features, linalg.dot(table.weights.T, weighted * factor))
-    linear, bend = _compute_once(slopes)
+    by_term = linalg.dot(table.weights.T, weighted * factor)
+    slope, bend = _differentiate(table.features, by_term, z)
     away = z - mean
-    slope, held = _compute_once((linear + _apply(bend, z), _apply(precision, away)))
+    slope, held = _compute_once((slope, _apply(precision, away)))
     downhill = slope - held
     shape = linalg.dot(table.coefficients, weight * factor)
-    basis = (shape[:, None] * products).reshape(-1, z.shape[1])
+    basis = (shape[:, None] * powers).reshape(-1, z.shape[1])
     hessian = _compute_once(linalg.dot(table.gram, basis))
     covariance, log_det = _add_and_invert(hessian, precision)
     step = _compute_once(_apply(covariance, downhill))
@@ -219,31 +221,28 @@ def _add_and_invert(hessian: Any, precision: Any) -> tuple[Any, Any]:
 _compute_once = jax.lax.optimization_barrier
 
 
-def _multiply_pairs(z: Any) -> Any:
-    """Return the products of two of (1, z), by row of the lower triangle: (product, term)."""
-    x = jnp.concatenate([jnp.ones_like(z[:1]), z])
-    i, j, _ = linalg.packed_index(len(x))
-    return x[i] * x[j]
+def _differentiate(features: PolynomialFeatures, by_term: Any, z: Any) -> tuple[Any, Any]:
+    """Return the slope of v^T phi, (latent, term), and its slope, (latent, latent, term), given v.
 
-
-def _place_terms(features: PolynomialFeatures) -> np.ndarray:
-    """Return where features stand among the products of two of (1, z)."""
-    place: np.ndarray = linalg.packed_index(features.latent_dim + 1)[2]
-    i, j = features.pairs
-    return place[i, j]
-
-
-def _split_slope(features: PolynomialFeatures, by_term: Any) -> tuple[Any, Any]:
-    """Return w and 2 Q of v^T phi = w^T z + z^T Q z: (latent, term), (latent, latent, term)."""
-    p = features.latent_dim
+    With v^T phi = w^T z + z^T Q z + C z z z, they are w + 2 Q z + 3 C z z and 2 Q + 6 C z.
+    """
+    p, c = features.latent_dim, features.cubic
     padded = jnp.concatenate([by_term, jnp.zeros_like(by_term[:1])])
     twice = (1 + np.eye(p, dtype=np.float32))[:, :, None]
-    return by_term[:p], padded[features.places] * twice
+    linear, bend = _compute_once((by_term[:p], padded[features.places] * twice))
+    slope = linear + _apply(bend, z)
+    if not c:
+        return slope, bend
+    triples = _compute_once(by_term[features.triples] * features.repeats[..., None])
+    turned = _compute_once(_apply(triples, z[:c]))
+    more = _apply(turned, z[:c]) / 2
+    slope = slope + jnp.pad(more, ((0, p - c), (0, 0)))
+    return slope, _compute_once(bend + jnp.pad(turned, ((0, p - c), (0, p - c), (0, 0))))
 
 
 def _apply(matrix: Any, vectors: Any) -> Any:
     # a sum over an axis in the middle takes XLA five times as long
-    return sum(matrix[:, i] * vectors[i] for i in range(len(vectors)))
+    return sum(matrix[..., i, :] * vectors[i] for i in range(len(vectors)))
 
 
 def invert(hessian: Any) -> tuple[Any, Any]:

@@ -81,33 +81,52 @@ class PolynomialFeatures:
         return np.array(_list_terms(self)[1:], np.int32).reshape(-1, 3).T
 
     @property
-    def pairs(self) -> np.ndarray:
-        """Members i >= j of (1, z) that each feature is the product of: (2, term)."""
-        return self.members[1:]
+    def n_lower(self) -> int:
+        """Number of terms, from the 1 on, that slopes are made of: 1, z, products of two."""
+        return 1 + self.latent_dim + self.cubic * (self.cubic + 1) // 2
 
     @property
     def places(self) -> np.ndarray:
         """Where products of two latents stand, ``n_terms`` if they do not: (latent, latent)."""
-        p = self.latent_dim
+        p, q = self.latent_dim, self.quadratic
         places = np.full((p, p), self.n_terms, np.int32)
-        i, j = self.pairs[:, p:] - 1
-        places[i, j] = places[j, i] = np.arange(p, self.n_terms)
+        _, _, table = linalg.packed_index(q)
+        places[:q, :q] = p + table
         return places
 
-    def split_weights(self, weights: Any) -> tuple[Any, Any]:
-        """Return w and Q with W phi = w^T z + z^T Q z, where there are no products of three.
+    @property
+    def triples(self) -> np.ndarray:
+        """Where products of three of the very first latents stand: (cubic, cubic, cubic)."""
+        places = {tuple(members): term for term, members in enumerate(self.members.T)}
+        ordered = -np.sort(-_list_triples(self.cubic), axis=-1)
+        terms = [places[tuple(members)] for members in ordered.reshape(-1, 3) + 1]
+        return np.array(terms, np.int32).reshape(ordered.shape[:3])
+
+    @property
+    def repeats(self) -> np.ndarray:
+        """What three derivatives of z_i z_j z_k leave, 1, 2 or 6: (cubic, cubic, cubic)."""
+        i, j, k = np.moveaxis(_list_triples(self.cubic), -1, 0)
+        equal = 1 + (i == j).astype(np.float32) + (j == k) + (k == i)
+        # three that are equal are so in six orders, and two in two
+        return np.where(equal == 4, 6, equal)
+
+    def split_weights(self, weights: Any) -> tuple[Any, Any, Any]:
+        """Return w, Q and C with W phi = w^T z + z^T Q z + C z z z.
 
         Returns
         -------
         linear : array, (feature, latent)
         products : array, (feature, latent, latent)
-            Symmetric.
+        triples : array, (feature, cubic, cubic, cubic)
+            All symmetric; the last of the very first latents.
         """
         p = self.latent_dim
         times = (1 + np.eye(p)) / 2
         library = jnp if isinstance(weights, jax.Array) else np
         padded = library.pad(weights, ((0, 0), (0, 1)))
-        return weights[:, :p], padded[:, self.places] * times.astype(weights.dtype)
+        products = padded[:, self.places] * times.astype(weights.dtype)
+        triples = weights[:, self.triples] * (self.repeats / 6).astype(weights.dtype)
+        return weights[:, :p], products, triples
 
     def find_mean(self, z: Any, covariance: Any) -> Any:
         """Return the mean of phi(z), z ~ N(m, C): (star, latent), (..., latent) -> (star, term).
@@ -127,6 +146,10 @@ class PolynomialFeatures:
     def __call__(self, z: Any) -> Any:
         """Return the features: (..., latent) -> (..., term)."""
         return _multiply_out(z, self.members)
+
+    def list_slopes(self) -> np.ndarray:
+        """Return S with d phi_k / d z_p = sum_m S_mpk phi_m, m=0 the 1: (lower, latent, term)."""
+        return _count_slopes(self)[: self.n_lower]
 
     def slopes(self, z: Any, weights: Any) -> Any:
         """Return d(W phi)/dz: z (star, latent), W (feature, term) -> (star, latent, feature)."""
@@ -157,6 +180,11 @@ def _count_latents(n: int, p: int) -> str:
     return f"all {p} latents" if n == p else f"the first {n} latents"
 
 
+def _list_triples(n: int) -> np.ndarray:
+    """Return all i, j, k below n: (n, n, n, 3)."""
+    return np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), -1)
+
+
 @functools.cache
 def _list_terms(features: PolynomialFeatures) -> list[tuple[int, int, int]]:
     """Return every feature as the members of (1, z) that it is the product of, first the 1."""
@@ -172,10 +200,18 @@ def _list_terms(features: PolynomialFeatures) -> list[tuple[int, int, int]]:
 
 @functools.cache
 def _list_slopes(features: PolynomialFeatures) -> tuple[np.ndarray, np.ndarray]:
-    """Return S with d phi_k / d z_p = sum_m S_mpk phi_m, and the members of those phi_m.
+    """Return S of `PolynomialFeatures.list_slopes` where it is not 0, and the members of those m.
 
     S is (lower term, latent, term), the members (3, lower term).
     """
+    slopes = _count_slopes(features)
+    used = np.flatnonzero(slopes.any((1, 2)))
+    return slopes[used], np.array(_list_terms(features), np.int32)[used].T
+
+
+@functools.cache
+def _count_slopes(features: PolynomialFeatures) -> np.ndarray:
+    """Return S of `PolynomialFeatures.list_slopes` for every term m."""
     terms = _list_terms(features)
     place = {tuple(sorted(term)): k for k, term in enumerate(terms)}
     slopes = np.zeros((len(terms), features.latent_dim, len(terms)))
@@ -184,8 +220,7 @@ def _list_slopes(features: PolynomialFeatures) -> tuple[np.ndarray, np.ndarray]:
             if latent > 0:
                 lower = place[tuple(sorted((0, *others)))]
                 slopes[lower, latent - 1, k] += 1
-    used = np.flatnonzero(slopes.any((1, 2)))
-    return slopes[used][:, :, 1:], np.array(terms, np.int32)[used].T
+    return slopes[:, :, 1:]
 
 
 def _multiply_out(z: Any, members: np.ndarray) -> Any:
@@ -210,6 +245,11 @@ def quadratic_features(z: Any) -> Any:
 def is_quadratic(features: object) -> TypeGuard[PolynomialFeatures]:
     """Return whether features are products of two latents at most, and these themselves."""
     return isinstance(features, PolynomialFeatures) and not features.cubic
+
+
+def is_polynomial(features: object) -> TypeGuard[PolynomialFeatures]:
+    """Return whether features are products of latents, and these themselves."""
+    return isinstance(features, PolynomialFeatures)
 
 
 def find_mean(features: Callable[[Any], Any], z: Any, covariance: Any) -> Any:

@@ -9,7 +9,8 @@ mean mu_k of each Gaussian of the prior, with M = 1 / (t^2 + s^2) and J the slop
     z_k = mu_k + L^-T q_k, about the maximum under that Gaussian
 
 For the steps that follow, J^T M J of all stars is one matrix product: M is a sum of few shapes,
-J^T diag(shape) J a sum over products of two of (1, z).
+J^T diag(shape) J one over products of two of the terms that J is made of
+(`luxscale.model.products`).
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from luxscale.model.features import PolynomialFeatures, is_quadratic
+from luxscale.model.features import PolynomialFeatures
 from luxscale.model.priors import Gaussians, Prior
 from luxscale.model.problem import Design
+from luxscale.model.products import Products, list_products
 
 #: ln t^2 of the grid: errors from a twentieth of those of the training stars to thirty times.
 _LEVELS = np.arange(-6.0, 8.0)
@@ -39,7 +41,7 @@ class Landmarks:
     Parameters
     ----------
     features : PolynomialFeatures
-        phi, products of two.
+        phi.
     weights, variance : array, (value, term) and (value,)
         W and s^2.
     project : array, (level, gaussian * latent, value)
@@ -55,7 +57,7 @@ class Landmarks:
     coefficients : array, (shape, value)
         What M is multiplied by for its coefficients.
     gram : array, (pair of latents, shape * product)
-        J^T diag(shape) J, packed, for each product of two of (1, z).
+        J^T diag(shape) J, packed, for each product of two lower terms.
     """
 
     features: PolynomialFeatures
@@ -104,17 +106,18 @@ def make_landmarks(designs: Sequence[Design], prior: Prior) -> Landmarks | None:
     (design,) = designs
     reduced = design.reduced
     variance, features = design.noise.level_variance, design.features
-    if reduced is None or variance is None or not is_quadratic(features):
+    if reduced is None or variance is None or not isinstance(features, PolynomialFeatures):
         return None
     gaussians = Gaussians(*(np.asarray(a, float) for a in prior.gaussians()))
     weights = np.asarray(reduced.weights, float)
     variance = np.asarray(variance, float)
     mean = gaussians.mean
-    by_product = _list_slopes(features, weights, mean.shape[1])
-    ones = np.ones((len(mean), 1))
-    slopes = np.einsum("km,mpd->kpd", np.hstack([ones, mean]), by_product)
-    spectra = np.asarray(features(mean)) @ weights.T
-    coefficients, gram = _make_gram(by_product, variance)
+    by_lower = features.list_slopes() @ weights.T
+    phi = np.asarray(features(mean))
+    lower = np.hstack([np.ones((len(mean), 1)), phi[:, : features.n_lower - 1]])
+    slopes = np.einsum("km,mpd->kpd", lower, by_lower)
+    spectra = phi @ weights.T
+    coefficients, gram = _make_gram(by_lower, variance, list_products(features))
     arrays = {
         **_make_projections(gaussians, slopes, spectra, variance),
         "weights": weights,
@@ -154,28 +157,21 @@ def _make_projections(
     }
 
 
-def _list_slopes(features: Any, weights: np.ndarray, p: int) -> np.ndarray:
-    """Return the slopes of the spectrum, (product, latent, value), for each of (1, z)."""
-    base = np.asarray(features.jacobian(np.zeros(p))).T
-    rows = [base] + [np.asarray(features.jacobian(one)).T - base for one in np.eye(p)]
-    return np.array(rows) @ weights.T
-
-
-def _make_gram(by_product: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return coefficients and gram of `Landmarks`."""
+def _make_gram(
+    by_lower: np.ndarray, variance: np.ndarray, products: Products
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return coefficients and gram of `Landmarks`, for the slopes of each lower term."""
     level = np.exp(np.linspace(_LEVELS[0], _LEVELS[-1], 100))
     shapes = 1 / (level[:, None] + variance)
     shapes /= shapes.mean(1, keepdims=True)
     _, _, basis = np.linalg.svd(shapes, full_matrices=False)
     basis = basis[:_SHAPES]
-    n, p, _ = by_product.shape
-    i, j = np.tril_indices(n)
-    a, b = np.tril_indices(p)
+    a, b = np.tril_indices(by_lower.shape[1])
     parts = []
     for shape in basis:
-        products = np.einsum("mpd,nqd->mnpq", by_product * shape, by_product, optimize=True)
-        # each product of two stands for both orders
-        both = (products + products.transpose(1, 0, 2, 3))[i, j]
-        both *= np.where(i == j, 0.5, 1)[:, None, None]
-        parts.append(both[:, a, b].T)
+        squares = np.einsum("mpd,nqd->mnpq", by_lower * shape, by_lower, optimize=True)
+        summed = np.zeros((products.pairs.shape[1], a.size))
+        # one product is of several pairs, and each in both orders
+        np.add.at(summed, products.table, squares[:, :, a, b])
+        parts.append(summed.T)
     return basis, np.concatenate(parts, 1)

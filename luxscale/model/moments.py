@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from luxscale.model import linalg
-from luxscale.model.features import Features, find_moments, is_quadratic
+from luxscale.model.features import Features, PolynomialFeatures, find_moments
 
 
 def find_label_moments(
@@ -16,12 +16,14 @@ def find_label_moments(
 ) -> tuple[Any, Any]:
     """Return mean and variance of W phi(z), z ~ N(m, C), or its covariance.
 
-    With products of two, w^T z + z^T Q z, these are exact:
+    With products of latents, w^T z + z^T Q z + D z z z, these are exact. About m, the same is
+    q^T u + u^T B u + D u u u with B = Q + 3 D m, and
 
-        mean = w^T m + m^T Q m + tr(Q C)
-        covariance of two labels = q^T C q' + 2 tr(Q C Q' C),  q = w + 2 Q m
+        mean = W phi(m) + tr(B C)
+        covariance of two labels = a^T C a' + 2 tr(B C B' C) + 6 <D, D'>,  a = q + 3 D C
 
-    and else those of `find_moments`.
+    where <D, D'> is the sum over all indices, each joined by C to one of the other. Other features
+    have those of `find_moments`.
 
     Parameters
     ----------
@@ -38,19 +40,19 @@ def find_label_moments(
     mean : array, (star, label)
     spread : array, (star, label), or (star, label, label)
     """
-    if is_quadratic(features):
-        return _find_quadratic_moments(features, weights, z, covariance, full)
+    if isinstance(features, PolynomialFeatures):
+        return _find_polynomial_moments(features, weights, z, covariance, full)
     mean, rows = find_moments(features, z, covariance)
     half = linalg.dot(rows, weights.T)
     spread = linalg.square(half) if full else jnp.sum(half * half, 1)
     return linalg.dot(mean, weights.T), spread
 
 
-def _find_quadratic_moments(
-    features: Any, weights: Any, z: Any, covariance: Any, full: bool
+def _find_polynomial_moments(
+    features: PolynomialFeatures, weights: Any, z: Any, covariance: Any, full: bool
 ) -> tuple[Any, Any]:
-    """Return what `find_label_moments` does, with products of two."""
-    linear, products = features.split_weights(weights)
+    """Return what `find_label_moments` does, with products of latents."""
+    linear, products, triples = features.split_weights(weights)
     n, p = z.shape
     labels = len(linear)
     # Q is 0 but for the latents that have products
@@ -64,17 +66,61 @@ def _find_quadratic_moments(
     # the slopes w + 2 Q m
     bending = 2 * linalg.dot(stacked, z[:, :q].T).reshape(labels, q, n)
     slopes = linear[:, :, None] + jnp.pad(bending, ((0, 0), (0, p - q), (0, 0)))
-    bent, slopes = jax.lax.optimization_barrier((bent, slopes))
+    bent, slopes = _compute_once((bent, slopes))
+    if features.cubic:
+        bent, slopes = _bend_more(bent, slopes, triples, z.T, last)
     trace = jnp.trace(bent, axis1=1, axis2=2)
     mean = linalg.dot(features(z), weights.T) + trace.T
     # C times the slopes
     spread_out = sum(last[:, i] * slopes[:, i, None] for i in range(p))
-    if not full:
+    if full:
+        straight = linalg.dot(spread_out.transpose(2, 0, 1), slopes.transpose(2, 1, 0))
+        spread = straight + 2 * _multiply_across(bent, bent)
+    else:
         straight = jnp.sum(spread_out * slopes, 1)
-        curved = jnp.sum(bent * bent.swapaxes(1, 2), (1, 2))
-        return mean, (straight + 2 * curved).T
-    flat = bent.transpose(3, 0, 1, 2).reshape(n, labels, q * q)
-    turned = bent.transpose(3, 0, 2, 1).reshape(n, labels, q * q)
-    straight = linalg.dot(spread_out.transpose(2, 0, 1), slopes.transpose(2, 1, 0))
-    curved = linalg.dot(flat, turned.swapaxes(1, 2))
-    return mean, straight + 2 * curved
+        spread = (straight + 2 * jnp.sum(bent * bent.swapaxes(1, 2), (1, 2))).T
+    if features.cubic:
+        spread = spread + 6 * _square_triples(triples, last, full)
+    return mean, spread
+
+
+def _bend_more(bent: Any, slopes: Any, triples: Any, z: Any, covariance: Any) -> tuple[Any, Any]:
+    """Return B C and a, given Q C and q: (label, latent, latent, star), (label, latent, star)."""
+    labels, c = triples.shape[:2]
+    n = z.shape[1]
+    first = covariance[:c, :c]
+    turned = 3 * linalg.dot(triples.reshape(-1, c), z[:c]).reshape(labels, c, c, n)
+    turned = _compute_once(turned)
+    more = sum(turned[:, :, i, None] * covariance[i, : bent.shape[2]] for i in range(c))
+    bent = bent + jnp.pad(more, ((0, 0), (0, bent.shape[1] - c), (0, 0), (0, 0)))
+    joined = 3 * linalg.dot(triples.reshape(-1, c * c), first.reshape(c * c, n))
+    steeper = joined.reshape(labels, c, n) + sum(turned[:, :, i] * z[i] for i in range(c))
+    slopes = slopes + jnp.pad(steeper, ((0, 0), (0, slopes.shape[1] - c), (0, 0)))
+    found: tuple[Any, Any] = _compute_once((bent, slopes))
+    return found
+
+
+def _square_triples(triples: Any, covariance: Any, full: bool) -> Any:
+    """Return <D, D'> of every label, or every two: (star, label), or (star, label, label)."""
+    labels, c = triples.shape[:2]
+    n = covariance.shape[2]
+    first = covariance[:c, :c]
+    # D C over one index, and C over another: what is left is a trace for each of the third
+    one = linalg.dot(triples.reshape(-1, c), first.reshape(c, c * n))
+    one = _compute_once(one.reshape(labels, c, c, c, n))
+    two = sum(first[:, i, None, None] * one[:, i, None] for i in range(c))
+    if not full:
+        return jnp.sum(two * one.swapaxes(2, 3), (1, 2, 3)).T
+    return sum(_multiply_across(two[:, i], one[:, i]) for i in range(c))
+
+
+def _multiply_across(one: Any, other: Any) -> Any:
+    """Return the traces of products of matrices, (label, q, q, star): (star, label, label)."""
+    labels, q, _, n = one.shape
+    flat = one.transpose(3, 0, 1, 2).reshape(n, labels, q * q)
+    turned = other.transpose(3, 0, 2, 1).reshape(n, labels, q * q)
+    return linalg.dot(flat, turned.swapaxes(1, 2))
+
+
+#: Keeps XLA from computing an array anew for each element of the sums that take it.
+_compute_once = jax.lax.optimization_barrier

@@ -11,8 +11,8 @@ take_step, expect_terms = (compile_program()(f) for f in (ascent.take_step, asce
 
 
 @pytest.fixture(scope="module")
-def common(curved_model):
-    problem = Inference.of(curved_model).problem
+def common(polynomial_model):
+    problem = Inference.of(polynomial_model).problem
     (design,) = problem.designs
     return Common(design.dof, problem.prior.gaussians(), problem.landmarks)
 

@@ -4,10 +4,13 @@ import numpy as np
 
 from luxscale.model.inference import Inference
 from luxscale.model.landmarks import Landmarks, find_level
+from luxscale.model.products import list_products
 
 
-def test_only_stars_that_differ_by_the_level_of_noise_have_them(curved_model, small_model):
-    assert Inference.of(curved_model).problem.landmarks is not None
+def test_only_stars_that_differ_by_the_level_of_noise_have_them(
+    curved_model, polynomial_model, small_model
+):
+    assert Inference.of(polynomial_model).problem.landmarks is not None
     assert Inference.of(small_model).problem.landmarks is None
     assert Inference.of(curved_model, ["flux", "label_value"]).problem.landmarks is None
     assert Inference.of(curved_model, "label_value").problem.landmarks is None
@@ -19,27 +22,26 @@ def test_levels_outside_the_grid_have_no_place():
     assert places.tolist() == [-1, 0, int(Landmarks.find_levels(np.ones(1))[0]), 3, -1, -1, -1]
 
 
-def test_gram_is_that_of_the_slopes_at_any_level(curved_model):
-    problem = Inference.of(curved_model).problem
+def test_gram_is_that_of_the_slopes_at_any_level(polynomial_model):
+    problem = Inference.of(polynomial_model).problem
     (design,), tables = problem.designs, problem.landmarks
     variance = np.asarray(design.noise.variance, float)
     weights = np.asarray(design.reduced.weights, float)
     z = np.array([0.7, -1.2, 0.4])
     slopes = np.asarray(design.features.jacobian(z)).T @ weights.T
-    x = np.r_[1, z]
-    i, j = np.tril_indices(4)
+    powers = np.asarray(list_products(design.features).multiply(z[:, None]))
     a, b = np.tril_indices(3)
     for level in (0.01, 0.3, 8.0, 500.0):
         precision = 1 / (level + variance)
         shape = np.asarray(tables.coefficients) @ precision
-        got = np.asarray(tables.gram) @ np.outer(shape, x[i] * x[j]).ravel()
+        got = np.asarray(tables.gram) @ np.outer(shape, powers).ravel()
         expected = ((slopes * precision) @ slopes.T)[a, b]
         np.testing.assert_allclose(got, expected, rtol=5e-3, atol=5e-3 * abs(expected).max())
 
 
-def test_they_are_of_the_prior_and_the_noise(curved_model):
+def test_they_are_of_the_prior_and_the_noise(polynomial_model):
     """Means are where the evidence is linearised: a spectrum like one has q = 0."""
-    problem = Inference.of(curved_model).problem
+    problem = Inference.of(polynomial_model).problem
     tables = problem.landmarks
     wide = dataclasses.replace(problem, limits=(1.0, 1.0))
     assert wide.landmarks is tables

@@ -13,17 +13,17 @@ from luxscale.schema import flags
 
 
 @pytest.fixture(scope="module")
-def stars(curved_world):
+def stars(polynomial_world):
     """Stars of very different levels of noise, as inference takes them."""
-    parts = [curved_world.survey(60, seed=i, level=x) for i, x in enumerate((0.3, 1.0, 4.0))]
+    parts = [polynomial_world.survey(60, seed=i, level=x) for i, x in enumerate((0.3, 1.0, 4.0))]
     names = ("flux", "flux_ivar")
     return {name: np.concatenate([part[name].values for part in parts]) for name in names}
 
 
 @pytest.fixture(scope="module")
-def plain(curved_model):
+def plain(polynomial_model):
     """Inference by the general search."""
-    found = Inference.of(curved_model)
+    found = Inference.of(polynomial_model)
     return dataclasses.replace(found, problem=dataclasses.replace(found.problem, landmarks=None))
 
 
@@ -41,15 +41,15 @@ def compare(got, expected, least=0.03):
     assert (got["flags"] == expected["flags"]).mean() > 0.97
 
 
-def test_labels_are_those_of_the_general_search(curved_model, stars, expected):
-    got = Inference.of(curved_model).infer(stars)
+def test_labels_are_those_of_the_general_search(polynomial_model, stars, expected):
+    got = Inference.of(polynomial_model).infer(stars)
     compare(got, expected)
     np.testing.assert_allclose(got["chi2"], expected["chi2"], rtol=0.02, atol=0.1)
     np.testing.assert_array_equal(got["n_pixels"], expected["n_pixels"])
 
 
-def test_the_full_search_is_for_stars_that_surprise(curved_model, stars, monkeypatch):
-    inference = Inference.of(curved_model)
+def test_the_full_search_is_for_stars_that_surprise(polynomial_model, stars, monkeypatch):
+    inference = Inference.of(polynomial_model)
     fast, few = inference.infer_and_count(stars)
     monkeypatch.setattr(leads, "_LEAD_STEPS", 1)
     hasty, more = inference.infer_and_count(stars)
@@ -67,8 +67,8 @@ def test_steps_that_swing_about_a_maximum_are_cut():
     np.testing.assert_allclose(climb._find_fraction(moved, step), [1 / 2, 1, 2 / 3, 1])
 
 
-def test_stars_are_labelled_alike_whatever_others_are_with_them(curved_model, stars):
-    inference = Inference.of(curved_model)
+def test_stars_are_labelled_alike_whatever_others_are_with_them(polynomial_model, stars):
+    inference = Inference.of(polynomial_model)
     whole = inference.infer(stars)
     half = inference.infer({name: array[::2] for name, array in stars.items()})
     for name in ("label_value", "label_err", "latent"):
@@ -76,22 +76,22 @@ def test_stars_are_labelled_alike_whatever_others_are_with_them(curved_model, st
     np.testing.assert_array_equal(half["flags"], whole["flags"][::2])
 
 
-def test_what_has_not_settled_is_searched_for_again(curved_model, stars, expected, monkeypatch):
+def test_what_has_not_settled_is_searched_for_again(polynomial_model, stars, expected, monkeypatch):
     monkeypatch.setattr(levels, "STEPS", 1)
     monkeypatch.setattr(levels, "follow_leads", lambda _, ascent: np.ones(ascent.first.size, bool))
-    got = Inference.of(curved_model).infer(stars)
+    got = Inference.of(polynomial_model).infer(stars)
     compare(got, expected)
     assert not (got["flags"] & flags.BIT["not_settled"]).any()
 
 
-def test_stars_of_unusual_levels_take_the_general_search(curved_model, stars, expected):
+def test_stars_of_unusual_levels_take_the_general_search(polynomial_model, stars, expected):
     strange = {name: array.copy() for name, array in stars.items()}
     strange["flux_ivar"][::2] *= 1e-9
-    got = Inference.of(curved_model).infer(strange)
+    got = Inference.of(polynomial_model).infer(strange)
     assert np.isfinite(got["label_value"]).all()
     compare({k: v[1::2] for k, v in got.items()}, {k: v[1::2] for k, v in expected.items()})
     data = [Data(strange["flux"], strange["flux_ivar"])]
-    level = levels.reduce_spectra(Inference.of(curved_model).problem, data).level
+    level = levels.reduce_spectra(Inference.of(polynomial_model).problem, data).level
     assert (Landmarks.find_levels(level)[::2] == -1).all()
 
 

@@ -12,11 +12,11 @@ def draw(rng, p, n=2):
     return rng.standard_normal((n, p)), half @ half.swapaxes(1, 2) + 0.1 * np.eye(p)
 
 
-@pytest.mark.parametrize("quadratic", [0, 2, 3])
-def test_moments_of_products_of_two_are_those_of_hermite_quadrature(quadratic):
-    """Five points a dimension are exact to degree nine, and the square of a label has four."""
+@pytest.mark.parametrize(("quadratic", "cubic"), [(0, 0), (2, 0), (3, 0), (3, 1), (2, 2), (3, 3)])
+def test_moments_of_products_are_those_of_hermite_quadrature(quadratic, cubic):
+    """Five points a dimension are exact to degree nine, and the square of a label has six."""
     rng = np.random.default_rng(3)
-    features = PolynomialFeatures(3, quadratic)
+    features = PolynomialFeatures(3, quadratic, cubic)
     weights = rng.standard_normal((2, features.n_terms))
     z, covariance = draw(rng, 3)
     points, share = np.polynomial.hermite_e.hermegauss(5)
