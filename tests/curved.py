@@ -32,7 +32,8 @@ class CurvedWorld:
     @classmethod
     def make(cls, seed: int = 5, cubic: int = 0) -> CurvedWorld:
         features = PolynomialFeatures(P, P, cubic)
-        bent = features.n_terms - P
+        # what is bent more than once is bent less
+        bent = np.where(features.members[0, P:] > 0, 0.3, 1.0)
         rng = np.random.default_rng(seed)
         basis = np.linalg.qr(rng.standard_normal((D, COMPONENTS)))[0]
         shapes = basis * np.linspace(3, 1, COMPONENTS)
@@ -44,12 +45,12 @@ class CurvedWorld:
             shapes=shapes, unit=unit, variance=np.linspace(0.05, 0.6, COMPONENTS)
         )
         used = unit > 0
-        bend = 0.12 * rng.standard_normal((COMPONENTS, bent))
+        bend = 0.12 * bent * rng.standard_normal((COMPONENTS, bent.size))
         inner = 6 * np.c_[rng.standard_normal((COMPONENTS, P)), bend]
         flux = PolynomialMap(
             unit[:, None] * (shapes @ inner), np.where(used, 1.0, np.nan), features
         )
-        slopes = rng.standard_normal((3, P + bent)) * np.r_[np.ones(P), np.full(bent, 0.15)]
+        slopes = rng.standard_normal((3, features.n_terms)) * np.r_[np.ones(P), 0.15 * bent]
         labels = PolynomialMap(
             np.array([300.0, 0.6, 0.4])[:, None] * slopes, np.array([4800.0, 2.5, -0.3]), features
         )
