@@ -71,7 +71,7 @@ def run(survey, recipe, number, seed, unlabelled):
     if unlabelled:
         known = hide_labels(known, number)
     sizes = (number, known.sizes["label"], known.sizes["wavelength"], unlabelled)
-    found = find_recipe(recipe, *sizes).unrefined
+    found = find_recipe(recipe, *sizes).plain
     model = lux.train(
         known,
         found.latent_dim,

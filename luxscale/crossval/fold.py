@@ -106,17 +106,14 @@ def _read_stars(grid: Grid, rows: np.ndarray) -> xr.Dataset:
 
 
 def _train(grid: Grid, task: Task, stars: xr.Dataset) -> LuxModel:
-    recipe = grid.find_recipe(task.setting)
     return train(
         stars,
-        recipe.latent_dim,
+        recipe=grid.find_recipe(task.setting),
         outputs=grid.outputs,
-        method=recipe.method,
         folds=1,
         label_clip=grid.label_clip,
         progress=False,
         where=f"{grid.survey} without fold {task.fold}",
-        **recipe.settings,
     )
 
 

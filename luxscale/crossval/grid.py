@@ -150,6 +150,7 @@ def make_grid(
     sample = open_sample(where, outputs=outputs, condition=condition, stars=stars, folds=folds)
     if by_recipe:
         bases = _pick_recipes(recipes, sample.sizes)
+        _check_sizes(bases, latent_dims, settings)
     else:
         bases = (_make_base(method or "marginal"),)
     grid = Grid(
@@ -188,6 +189,19 @@ def _check_method(
     return by_recipe
 
 
+def _check_sizes(
+    recipes: Sequence[Recipe], latent_dims: Sequence[int] | None, settings: Mapping[str, Any]
+) -> None:
+    """Refuse sizes and settings beside an ensemble, each of whose members has its own."""
+    given = [*settings, *(["latent_dims"] if latent_dims is not None else [])]
+    ensembles = [recipe.name for recipe in recipes if recipe.others]
+    if given and ensembles:
+        raise InputError(
+            f"{', '.join(given)} beside recipe {ensembles[0]!r}, whose members have sizes of "
+            "their own; leave one of them out"
+        )
+
+
 def _identify_trainings(grid: Grid, by_recipe: bool) -> dict[str, str]:
     """Return what the identity of a store says of its trainings."""
     identity = {
@@ -199,7 +213,7 @@ def _identify_trainings(grid: Grid, by_recipe: bool) -> dict[str, str]:
         "label_clip": str(grid.label_clip),
     }
     if by_recipe:
-        identity["recipe"] = json.dumps([dataclasses.asdict(base) for base in grid.recipes])
+        identity["recipe"] = json.dumps([base.describe() for base in grid.recipes])
     return identity
 
 

@@ -19,6 +19,7 @@ from luxscale.labelling.growth import GROWN
 from luxscale.labelling.history import count_runs, read_runs
 from luxscale.model.calibration import Curve
 from luxscale.model.file import FORMAT, load_model
+from luxscale.model.lux import LuxModel
 from luxscale.model.output import Output
 from luxscale.model.summary import describe_noise, describe_prior
 from luxscale.schema.attributes import unpack_attribute
@@ -136,6 +137,7 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
     return {
         "kind": "model",
         "latents": loaded.latent_dim,
+        **_describe_members(loaded),
         "prior": describe_prior(loaded.prior),
         "method": made.method,
         "training_stars": made.n_stars,
@@ -145,6 +147,13 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
         **outputs,
         **({"held_out": loaded.held_out} if loaded.held_out else {}),
     }
+
+
+def _describe_members(model: LuxModel) -> dict[str, Any]:
+    """Return the latents of each member, if there are several."""
+    if not model.others:
+        return {}
+    return {"latents_of_members": [member.latent_dim for member in model.members]}
 
 
 def _describe_catalog(path: str | Path) -> dict[str, Any]:

@@ -126,6 +126,11 @@ class Errors:
         """Whether scales and floors are the same for all stars."""
         return all(curve.is_constant for curve in (*self.scale, *self.floor))
 
+    @functools.cached_property
+    def shrinks(self) -> bool:
+        """Whether a scale is below 1."""
+        return any(min(curve.value) < 1 for curve in self.scale)
+
     def find_scale(self, formal: np.ndarray) -> np.ndarray:
         """Return the factor on formal errors: (star, label)."""
         if self.is_constant:

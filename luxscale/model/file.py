@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ FORMAT = "luxscale-model"
 
 #: Latest version; 2 has correlated or heavy-tailed noise, or factors on formal errors, which
 #: readers of 1 would pass over; 3 has nuisances; 4 has calibrated errors; 5 has factors on formal
-#: errors that are functions of these.
-FORMAT_VERSION = 5
+#: errors that are functions of these; 6 has several members.
+FORMAT_VERSION = 6
 
 
 def _choose_version(model: LuxModel) -> int:
-    if any(varies(output) for output in model.outputs):
+    if model.others:
         return FORMAT_VERSION
+    if any(varies(output) for output in model.outputs):
+        return 5
     if any(output.calibration is not None for output in model.outputs):
         return 4
     if any(output.nuisances is not None for output in model.outputs):
@@ -40,6 +43,22 @@ def _choose_version(model: LuxModel) -> int:
 
 def to_dataset(model: LuxModel) -> xr.Dataset:
     """Return a model as a Dataset that explains itself: dims, units, provenance."""
+    own = _write_parameters(model)
+    further = [_rename_member(_write_parameters(m), i) for i, m in enumerate(model.others)]
+    members = json.dumps([part.attrs for part in further])
+    theirs = {name: array.variable for part in further for name, array in part.data_vars.items()}
+    return own.assign(theirs).assign_attrs(
+        title="Lux model of stellar spectra and labels (Horta et al. 2025)",
+        format=FORMAT,
+        format_version=_choose_version(model),
+        fingerprint=model.fingerprint,
+        **({"members": members} if further else {}),
+        **dataclasses.asdict(model.provenance),
+    )
+
+
+def _write_parameters(model: LuxModel) -> xr.Dataset:
+    """Return the variables of one member, with the attributes that describe them."""
     variables: dict[str, Any] = {}
     coords: dict[str, Any] = {"bound": np.array(["least", "greatest"], object)}
     for output in model.outputs:
@@ -50,21 +69,34 @@ def to_dataset(model: LuxModel) -> xr.Dataset:
     )
     variables.update(model.prior.to_variables())
     outputs = [describe_output(o) for o in model.outputs]
-    return xr.Dataset(
-        variables,
-        coords,
-        {
-            "title": "Lux model of stellar spectra and labels (Horta et al. 2025)",
-            "format": FORMAT,
-            "format_version": _choose_version(model),
-            "outputs": json.dumps(outputs),
-            **model.prior.to_attributes(),
-            "chi2_limit": _or_none(model.limits[0]),
-            "distance_limit": _or_none(model.limits[1]),
-            "fingerprint": model.fingerprint,
-            **dataclasses.asdict(model.provenance),
-        },
-    )
+    attrs = {
+        "outputs": json.dumps(outputs),
+        **model.prior.to_attributes(),
+        "chi2_limit": _or_none(model.limits[0]),
+        "distance_limit": _or_none(model.limits[1]),
+        "method": model.provenance.method,
+        "settings": model.provenance.settings,
+    }
+    return xr.Dataset(variables, coords, attrs)
+
+
+def _rename_member(part: xr.Dataset, number: int) -> xr.Dataset:
+    """Return the variables of a further member under names and dims of its own."""
+    own = {*part.data_vars, *part.dims} - {*part.coords}
+    return part.rename({name: f"{_name_member(number)}{name}" for name in own})
+
+
+def _select_member(dataset: xr.Dataset, number: int) -> xr.Dataset:
+    """Return the variables of a further member, under their own names."""
+    prefix = _name_member(number)
+    part = dataset[[name for name in dataset.data_vars if str(name).startswith(prefix)]]
+    own = {*part.data_vars, *part.dims} - {*part.coords}
+    return part.rename({name: str(name).removeprefix(prefix) for name in own})
+
+
+def _name_member(number: int) -> str:
+    """Return what the names of a further member's variables begin with."""
+    return f"member{number + 2}_"
 
 
 def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
@@ -99,17 +131,15 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
             f"{where}: cannot be read ({error}); it is damaged: copy or train it again"
         ) from error
     try:
-        entries = json.loads(attrs["outputs"])
         # models of 0.1.0 hold neither what stars left out told nor which stars they were trained on
         known = {"held_out": "[]", "training_stars": "", **attrs}
         provenance = {f.name: known[f.name] for f in dataclasses.fields(Provenance)}
-        model = LuxModel(
-            outputs=tuple(read_output(dataset, entry, where) for entry in entries),
-            objective=dataset["objective"].values,
-            provenance=Provenance(**provenance),
-            limits=(_or_inf(attrs["chi2_limit"]), _or_inf(attrs["distance_limit"])),
-            prior=read_prior(attrs, dict(dataset.variables), where),
-        )
+        made = Provenance(**provenance)
+        others = []
+        for number, held in enumerate(json.loads(attrs.get("members", "[]"))):
+            others.append(_read_parameters(_select_member(dataset, number), held, made, where))
+        own = _read_parameters(dataset, attrs, made, where)
+        model = dataclasses.replace(own, others=tuple(others))
     except KeyError as error:
         raise InputError(
             f"{where}: the model lacks {error}; it is incomplete: copy or train it again"
@@ -120,6 +150,21 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
             "copy or train it again"
         )
     return model
+
+
+def _read_parameters(
+    dataset: xr.Dataset, attrs: Mapping[str, Any], provenance: Provenance, where: str
+) -> LuxModel:
+    """Return one member, of the variables that `_write_parameters` made."""
+    return LuxModel(
+        outputs=tuple(read_output(dataset, e, where) for e in json.loads(attrs["outputs"])),
+        objective=dataset["objective"].values,
+        provenance=dataclasses.replace(
+            provenance, method=attrs["method"], settings=attrs["settings"]
+        ),
+        limits=(_or_inf(attrs["chi2_limit"]), _or_inf(attrs["distance_limit"])),
+        prior=read_prior(attrs, dict(dataset.variables), where),
+    )
 
 
 def _or_none(limit: float) -> float | None:

@@ -9,22 +9,12 @@ import jax
 import numpy as np
 
 from luxscale.errors import InputError
-from luxscale.model.designs import (
-    add_components,
-    is_plain,
-    list_parts,
-    make_design,
-    make_head,
-    make_latent_labels,
-    make_windows,
-)
-from luxscale.model.distort import distort
-from luxscale.model.jit import check_jax, use_one_blas_thread
+from luxscale.model.designs import list_parts, make_latent_labels
 from luxscale.model.kernel import Inferred, infer_arrays
-from luxscale.model.landmarks import make_landmarks
 from luxscale.model.lux import LuxModel
 from luxscale.model.output import Output
-from luxscale.model.problem import Problem, put_on_device
+from luxscale.model.pose import pose_problem
+from luxscale.model.problem import Problem
 from luxscale.model.results import Result, lay_out_results, list_arrays
 from luxscale.schema.outputs import OutputSpec, list_names
 
@@ -61,7 +51,7 @@ class Inference:
         covariance: bool = False,
         exactly: bool = False,
     ) -> Inference:
-        """Prepare the inference of a model's labels.
+        """Prepare the inference of a model's labels, the mean over its members.
 
         Parameters
         ----------
@@ -79,8 +69,12 @@ class Inference:
             If the model lacks an output, or covariances are not defined between its labels.
         """
         check_covariance(model, covariance)
-        outputs = pick_given(model, given)
-        return cls._prepare(model, outputs, model.labels, covariance, exactly)
+        first, *others = (
+            pose_problem(member, pick_given(member, given), member.labels, exactly=exactly)
+            for member in model.members
+        )
+        problem = dataclasses.replace(first, others=tuple(others))
+        return cls._make(model, problem, given, model.labels, covariance)
 
     @classmethod
     def of_latents(
@@ -99,7 +93,8 @@ class Inference:
             If the model lacks an output.
         """
         labels = (make_latent_labels(model.latent_dim),)
-        return cls._prepare(model, pick_given(model, given), labels, covariance)
+        problem = pose_problem(model, pick_given(model, given), labels)
+        return cls._make(model, problem, given, labels, covariance)
 
     @classmethod
     def of_output(
@@ -120,41 +115,24 @@ class Inference:
         InputError
             If the model lacks an output.
         """
-        return cls._prepare(model, pick_given(model, given), list_parts(model[output]), False)
+        labels = list_parts(model[output])
+        problem = pose_problem(model, pick_given(model, given), labels)
+        return cls._make(model, problem, given, labels)
 
     @classmethod
-    def _prepare(
+    def _make(
         cls,
         model: LuxModel,
-        given: Sequence[Output],
+        problem: Problem,
+        given: str | Sequence[str],
         labels: Sequence[Output],
-        covariance: bool,
-        exactly: bool = False,
+        covariance: bool = False,
     ) -> Inference:
-        check_jax()
-        search = not all(map(is_plain, given)) or not model.prior.is_gaussian
-        search = search or not all(o.map.features.is_linear for o in labels)
-        heads = tuple(make_head(o) for o in labels)
-        made = [make_design(o, search) for o in given]
-        made, distortion = distort(made, given, search)
-        if not (search or exactly or distortion):
-            with use_one_blas_thread():
-                made = [add_components(design, heads) for design in made]
-        designs = put_on_device(made)
-        prior = model.prior.prepare(model.latent_dim)
-        problem = Problem(
-            designs=designs,
-            heads=heads,
-            windows=tuple(make_windows(labels, given)),
-            prior=prior,
-            limits=model.limits,
-            landmarks=make_landmarks(designs, prior),
-            distortion=distortion,
-        )
+        outputs = pick_given(model, given)
         return cls(
             problem=problem,
-            given=tuple(o.spec for o in given),
-            results=lay_out_results(model.latent_dim, labels, covariance, given),
+            given=tuple(output.spec for output in outputs),
+            results=lay_out_results(model.latent_dim, labels, covariance, outputs),
             covariance=covariance,
         )
 
@@ -183,9 +161,7 @@ class Inference:
         centers : sequence of array, (feature,)
             What was subtracted from each given output, in its units.
         """
-        designs = [d.for_scaled_data(c) for d, c in zip(self.problem.designs, centers, strict=True)]
-        problem = dataclasses.replace(self.problem, designs=put_on_device(designs))
-        return dataclasses.replace(self, problem=problem)
+        return dataclasses.replace(self, problem=self.problem.for_scaled_data(centers))
 
     def infer(self, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Infer latents and labels of stars.

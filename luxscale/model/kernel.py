@@ -12,6 +12,7 @@ from luxscale.model.blocks import Data, Posterior, Target, bring_in_range
 from luxscale.model.distortion import BEYOND
 from luxscale.model.gaussian import solve_stars
 from luxscale.model.marginalise import solve_with_nuisances
+from luxscale.model.members import Found, Labels, average
 from luxscale.model.problem import Design, Head, Problem, Window, put_on_device
 from luxscale.model.search import Terms, list_terms, search_stars
 from luxscale.schema import flags
@@ -34,19 +35,6 @@ class Inferred(NamedTuple):
     fell_back: Any
     nuisance: tuple[Any, ...] = ()
     nuisance_err: tuple[Any, ...] = ()
-
-
-class _Labels(NamedTuple):
-    """Labels of a head, and their variances in units of their spread: (star, label)."""
-
-    value: np.ndarray
-    variance: np.ndarray
-
-    def replace(self, columns: np.ndarray, others: _Labels) -> _Labels:
-        """Return labels of which some columns are those of others."""
-        value, variance = self.value.copy(), self.variance.copy()
-        value[:, columns], variance[:, columns] = others.value, others.variance
-        return _Labels(value, variance)
 
 
 def infer_arrays(
@@ -72,18 +60,27 @@ def infer_arrays(
         NumPy arrays. Errors are sqrt(inflation^2 diag(A C A^T) + floor^2), with C the posterior
         covariance of z, or calibrated ones.
     """
-    prepared = [
-        bring_in_range(design, Data(value, ivar))
-        for design, value, ivar in zip(problem.designs, values, ivars, strict=True)
-    ]
-    problem = dataclasses.replace(problem, designs=put_on_device([d for d, _ in prepared]))
-    data = [given for _, given in prepared]
+    members = (problem, *problem.others)
+    found = [_infer_member(member, values, ivars, covariance=covariance) for member in members]
+    together = average(found, [member.heads for member in members])
+    return _finish(problem, together, covariance=covariance)
+
+
+def _infer_member(
+    problem: Problem,
+    values: Sequence[np.ndarray],
+    ivars: Sequence[np.ndarray],
+    *,
+    covariance: bool,
+) -> Found:
+    """Infer latents and labels by one member of an ensemble."""
+    problem, data = _bring_in_range(problem, values, ivars)
     targets = [_make_target(head) for head in problem.heads]
     posterior = _solve(problem, data, targets, covariance=covariance)
     labels = []
     for i, (head, spread) in enumerate(zip(problem.heads, posterior.spread, strict=True)):
         variance = np.diagonal(spread, axis1=1, axis2=2) if covariance else spread
-        labels.append(_Labels(_predict(head, posterior, i), variance))
+        labels.append(Labels(_predict(head, posterior, i), variance))
     few = flags.has_few(posterior.n_values, _count_used(problem.designs))
     settled = posterior.settled
     for window in problem.windows:
@@ -91,8 +88,19 @@ def infer_arrays(
         labels[window.head] = labels[window.head].replace(window.labels, part.labels)
         few = few | part.few
         settled = settled & part.settled
-    posterior = posterior._replace(settled=settled)
-    return _finish(problem, posterior, labels, few, covariance=covariance)
+    return Found(posterior._replace(settled=settled), tuple(labels), few)
+
+
+def _bring_in_range(
+    problem: Problem, values: Sequence[np.ndarray], ivars: Sequence[np.ndarray]
+) -> tuple[Problem, list[Data]]:
+    """Return a problem and its data, of which no number is too large or small for float32."""
+    prepared = [
+        bring_in_range(design, Data(value, ivar))
+        for design, value, ivar in zip(problem.designs, values, ivars, strict=True)
+    ]
+    designs = put_on_device([design for design, _ in prepared])
+    return dataclasses.replace(problem, designs=designs, others=()), [d for _, d in prepared]
 
 
 def find_terms(
@@ -113,13 +121,9 @@ def find_terms(
     Terms
         In the units of the labels.
     """
-    prepared = [
-        bring_in_range(design, Data(value, ivar))
-        for design, value, ivar in zip(problem.designs, values, ivars, strict=True)
-    ]
-    problem = dataclasses.replace(problem, designs=put_on_device([d for d, _ in prepared]))
+    problem, data = _bring_in_range(problem, values, ivars)
     wanted = problem.heads[head]
-    found = list_terms(problem, [given for _, given in prepared], _make_target(wanted))
+    found = list_terms(problem, data, _make_target(wanted))
     mean = wanted.map.offset + wanted.spread * found.mean.astype(float)
     return Terms(found.share, mean, wanted.spread**2 * found.variance)
 
@@ -155,7 +159,7 @@ class _WindowResult(NamedTuple):
     search for the latents ended.
     """
 
-    labels: _Labels
+    labels: Labels
     few: np.ndarray
     settled: np.ndarray
 
@@ -182,7 +186,7 @@ def _solve_window(
     posterior = _solve(restricted, inside, [wanted], covariance=False)
     n_used = sum(p.size for p in window.pixels)
     return _WindowResult(
-        labels=_Labels(_predict(head, posterior, 0, window.labels), posterior.spread[0]),
+        labels=Labels(_predict(head, posterior, 0, window.labels), posterior.spread[0]),
         few=flags.has_few(posterior.n_values, min(n_used, _count_used(designs))),
         settled=posterior.settled,
     )
@@ -192,18 +196,11 @@ def _count_used(designs: Sequence[Design]) -> int:
     return sum(design.n_used for design in designs)
 
 
-def _finish(
-    problem: Problem,
-    posterior: Posterior,
-    labels: Sequence[_Labels],
-    few: np.ndarray,
-    *,
-    covariance: bool,
-) -> Inferred:
+def _finish(problem: Problem, found: Found, *, covariance: bool) -> Inferred:
     """Bring the kernel's results to label units, and add floors and flags."""
-    heads = problem.heads
-    value = tuple(found.value for found in labels)
-    err = tuple(head.find_error(found.variance) for head, found in zip(heads, labels, strict=True))
+    heads, (posterior, labels, few) = problem.heads, found
+    value = tuple(one.value for one in labels)
+    err = tuple(head.find_error(one.variance) for head, one in zip(heads, labels, strict=True))
     cov: tuple[np.ndarray, ...] = ()
     if covariance:
         cov = tuple(
@@ -228,7 +225,7 @@ def _finish(
 def _raise_flags(
     problem: Problem,
     posterior: Posterior,
-    labels: Sequence[_Labels],
+    labels: Sequence[Labels],
     err: Sequence[np.ndarray],
     few: np.ndarray,
 ) -> np.ndarray:

@@ -65,6 +65,10 @@ class LuxModel:
         on stars left out of training.
     prior : Prior
         Of the latents at the test step.
+    others : tuple of LuxModel
+        Further members of an ensemble: models of the same outputs with other latents. Labels of
+        catalogues are the mean of those that all members infer; latents, spectra, chi2 and flags
+        are of this model, and so are the errors and limits that were measured.
     """
 
     outputs: tuple[Output, ...]
@@ -72,6 +76,7 @@ class LuxModel:
     provenance: Provenance
     limits: tuple[float, float] = (float("inf"), float("inf"))
     prior: Prior = dataclasses.field(default_factory=GaussianPrior)
+    others: tuple[LuxModel, ...] = ()
 
     def __getitem__(self, name: str) -> Output:
         """Return an output by name.
@@ -92,6 +97,11 @@ class LuxModel:
     def latent_dim(self) -> int:
         """Number of latents P."""
         return self.outputs[0].map.latent_dim
+
+    @property
+    def members(self) -> tuple[LuxModel, ...]:
+        """The models whose labels are averaged, this one first."""
+        return (self, *self.others)
 
     @property
     def labels(self) -> tuple[Output, ...]:
@@ -126,6 +136,7 @@ class LuxModel:
     def fingerprint(self) -> str:
         """SHA-256 of all that inference depends on."""
         parts = [self.limits, self.prior.identity, *(o.identity for o in self.outputs)]
+        parts += [other.fingerprint for other in self.others]
         return compute_digest(parts, self.outputs)
 
     def __iter__(self) -> Iterator[str]:
@@ -178,8 +189,9 @@ class LuxModel:
 
     def __repr__(self) -> str:
         """Return one line per output."""
+        latents = " + ".join(str(member.latent_dim) for member in self.members)
         lines = [
-            f"<LuxModel {self.latent_dim} latents, {self.provenance.method}, "
+            f"<LuxModel {latents} latents, {self.provenance.method}, "
             f"{self.provenance.n_stars} training stars>"
         ]
         lines += [f"  {o.name} ({o.spec.dim}: {len(o.coord)})" for o in self.outputs]
@@ -187,5 +199,5 @@ class LuxModel:
 
 
 jax.tree_util.register_dataclass(
-    LuxModel, ["outputs", "objective"], ["provenance", "limits", "prior"]
+    LuxModel, ["outputs", "objective", "others"], ["provenance", "limits", "prior"]
 )

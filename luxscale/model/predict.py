@@ -40,7 +40,8 @@ def predict(catalog: DatasetOrPath, model: ModelOrPath, output: str = "flux") ->
     output : str
         ``"flux"`` for model spectra, ``"label_value"`` for labels, or any other output of the
         model. Labels that the model infers from windows are those of all pixels here; the catalogue
-        holds those of their windows.
+        holds those of their windows. Labels of an ensemble are those of its first member here; the
+        catalogue holds the mean of all.
 
     Returns
     -------

@@ -150,8 +150,8 @@ class Head:
     def inflate(self, variance: np.ndarray) -> np.ndarray:
         """Return what formal variances are multiplied by: (star, label).
 
-        The square of the factor; less where that would exceed the variance without data, and at
-        least 1.
+        The square of the factor; less where that would exceed the variance without data, and where
+        it is below 1, the nearer to 1 the nearer they are to that variance.
 
         Parameters
         ----------
@@ -159,8 +159,10 @@ class Head:
             In units of ``spread`` squared, which is about the variance without data.
         """
         positive = np.maximum(variance, np.finfo(np.float32).tiny)
-        most = self.errors.find_scale(np.sqrt(positive) * self.spread)
-        return np.clip(1 / positive, 1.0, most**2)
+        factor2 = self.errors.find_scale(np.sqrt(positive) * self.spread) ** 2
+        larger = np.clip(1 / positive, 1.0, np.maximum(factor2, 1.0))
+        smaller = factor2 + (1 - factor2) * np.minimum(positive, 1.0)
+        return np.where(factor2 < 1, smaller, larger)
 
     def find_floor(self, variance: np.ndarray) -> np.ndarray:
         """Return what is added to errors in quadrature: (star, label).
@@ -191,7 +193,7 @@ class Head:
 
         Of a star of which data say next to nothing, whose factor is less, they are too small.
         """
-        if not self.errors.is_constant:
+        if not self.errors.is_constant or self.errors.shrinks:
             return self._search_formal(error)
         inflated = np.sqrt(np.maximum(error**2 - self.errors.find_floor(error) ** 2, 0))
         formal: np.ndarray = inflated / self.errors.find_scale(error)
@@ -245,6 +247,8 @@ class Problem:
         Where latents have to be searched for, of stars that differ by the level of noise alone.
     distortion : Distortion, optional
         Nuisances of a given output, of a linear model.
+    others : tuple of Problem
+        Those of further members, whose labels are averaged with its own.
     """
 
     designs: tuple[Design, ...]
@@ -254,6 +258,7 @@ class Problem:
     limits: tuple[float, float] = (np.inf, np.inf)
     landmarks: Landmarks | None = None
     distortion: Distortion | None = None
+    others: tuple[Problem, ...] = ()
 
     @property
     def is_linear(self) -> bool:
@@ -262,6 +267,12 @@ class Problem:
         linear = all(features.is_linear for features in maps)
         independent = all(d.reduced is None for d in self.designs)
         return linear and independent and self.prior.is_gaussian
+
+    def for_scaled_data(self, centers: Sequence[np.ndarray]) -> Problem:
+        """Return the same for data that are centred and scaled already; see `Design`."""
+        designs = [d.for_scaled_data(c) for d, c in zip(self.designs, centers, strict=True)]
+        others = [other.for_scaled_data(centers) for other in self.others]
+        return dataclasses.replace(self, designs=put_on_device(designs), others=tuple(others))
 
 
 jax.tree_util.register_dataclass(
@@ -283,7 +294,9 @@ jax.tree_util.register_dataclass(
 jax.tree_util.register_dataclass(Head, ["map", "bounds"], ["errors"])
 jax.tree_util.register_dataclass(Window, ["labels", "pixels"], ["head"])
 jax.tree_util.register_dataclass(
-    Problem, ["designs", "heads", "windows", "prior", "landmarks", "distortion"], ["limits"]
+    Problem,
+    ["designs", "heads", "windows", "prior", "landmarks", "distortion", "others"],
+    ["limits"],
 )
 
 

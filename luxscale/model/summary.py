@@ -64,8 +64,9 @@ def describe_range(output: Output) -> str:
 def format_html(model: LuxModel) -> str:
     """Return a model as a table for notebooks; all text is escaped, and nothing runs."""
     made = model.provenance
+    latents = " + ".join(str(member.latent_dim) for member in model.members)
     title = (
-        f"{model.latent_dim} latents, method {made.method}, {made.n_stars:,} training stars; "
+        f"{latents} latents, method {made.method}, {made.n_stars:,} training stars; "
         f"prior: {describe_prior(model.prior)}; luxscale {made.version}"
     )
     outputs = []

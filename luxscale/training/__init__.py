@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from luxscale.model.lux import LuxModel
+    from luxscale.training.recipes import Recipe
 
 __all__ = ["train"]
 
@@ -25,7 +26,7 @@ def train(
     survey: xr.Dataset | str | Path,
     latent_dim: int | None = None,
     *,
-    recipe: str | None = None,
+    recipe: str | Recipe | None = None,
     outputs: Sequence[str] | None = None,
     method: str | None = None,
     windows: Mapping[str, Sequence[tuple[float, float]]] | None = None,
@@ -50,11 +51,11 @@ def train(
     latent_dim : int, optional
         Number of latents P; 48 by default, 12 for the curved method. The Cannon has one per label,
         and takes none.
-    recipe : {"linear", "curved", "cubic", "network", "mixed"}, optional
-        A method with sizes that suit the number of stars; see ``luxscale.training.recipes``. If
-        nothing of the model is chosen, all recipes with enough training stars are compared by the
-        labels of stars left out, and the simplest one within one standard error of the best is
-        trained.
+    recipe : {"linear", "curved", "cubic", "network", "mixed", "ensemble"} or Recipe, optional
+        A method with sizes that suit the number of stars; ``"ensemble"``, several, of whose models
+        labels are the mean; or a ``luxscale.training.recipes.Recipe`` of your own. If nothing of
+        the model is chosen, all recipes with enough training stars are compared by the labels of
+        stars left out, and the simplest one within one standard error of the best is trained.
     outputs : sequence of str, optional
         Outputs to model; all that the survey holds if not given.
     method : {"marginal", "alternating", "curved", "cannon"}, optional

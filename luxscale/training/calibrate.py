@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from luxscale.model.output import Output
 from luxscale.progress import Progress
 from luxscale.schema.windows import Spans
 from luxscale.training import held_out
-from luxscale.training.data import BLOCK, Trained, TrainingData
+from luxscale.training.data import BLOCK, Fit, Trained, TrainingData
 from luxscale.training.inflation import LabelErrors, measure_errors
 
 
@@ -95,7 +95,7 @@ def put_misfit(model: LuxModel, parts: Sequence[LeftOut], *, exact_labels: bool)
     measured = {}
     records = []
     for i, (output, residuals) in enumerate(zip(model.labels, left_out.labels, strict=True)):
-        errors = measure_errors([part.labels[i] for part in parts])
+        errors = measure_errors([part.labels[i] for part in parts], len(model.members))
         widened = _widen_errors(output, errors, exact_labels)
         records += held_out.measure_labels(widened, residuals)
         measured[output.name] = widened
@@ -126,11 +126,29 @@ def measure_each_fold(
     shown.stage("training again without each fold")
     for k, fit in enumerate(trained.leave_out(rows)):
         shown.stage(f"measuring errors on stars left out, fold {k + 1} of {folds}")
-        kinds = fit.kinds or trained.kinds
-        outputs = data.to_model(fit.arrays, kinds, windows, fit.noises)
-        part = dataclasses.replace(model, outputs=outputs, prior=fit.prior or model.prior)
+        part = _put_fit(model, fit, data, trained, windows)
         parts.append(measure_left_out(part, data, rows[k]))
     return parts
+
+
+def _put_fit(
+    model: LuxModel,
+    fit: Fit,
+    data: TrainingData,
+    trained: Trained,
+    windows: Mapping[str, Spans],
+) -> LuxModel:
+    """Return a model with the parameters that some of the stars give, those of all its members."""
+    others = []
+    for member in zip(model.others, fit.others, trained.others, strict=True):
+        of_model, of_fit, of_training = member
+        others.append(_put_fit(of_model, of_fit, data, of_training, windows))
+    return dataclasses.replace(
+        model,
+        outputs=data.to_model(fit.arrays, fit.kinds or trained.kinds, windows, fit.noises),
+        prior=fit.prior or model.prior,
+        others=tuple(others),
+    )
 
 
 def measure_left_out(model: LuxModel, data: TrainingData, rows: np.ndarray) -> LeftOut:

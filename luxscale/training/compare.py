@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -13,7 +14,8 @@ from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.variables import STAR
-from luxscale.training.recipes import CORRELATED, INDEPENDENT, Recipe, Trial, split_stars
+from luxscale.training.recipes import CORRELATED, INDEPENDENT, Recipe
+from luxscale.training.trials import Trial, split_stars
 
 #: Error of a label, in units of the scatter of the simplest recipe, beyond which all are alike.
 _FARTHEST = 1e3
@@ -49,6 +51,7 @@ def compare_recipes(
     known = survey.isel({STAR: trained_rows})
     left_out = survey.isel({STAR: left_out_rows}).load()
     trials: list[Trial] = []
+    attempts: list[tuple[Recipe, _Attempt]] = []
     unit: np.ndarray | None = None
     noise = ""
     for recipe in recipes:
@@ -56,34 +59,67 @@ def compare_recipes(
             report(f"{recipe.name} is not tried: the noise of pixels is {noise}")
             continue
         report(f"trying {recipe.description}")
-        started = time.monotonic()
         try:
-            model = train(known, recipe)
+            members = [_find_attempt(m, attempts, train, known, left_out) for m in recipe.members]
         except np.linalg.LinAlgError as error:
             if not trials:  # the simplest has to work
                 raise
             report(f"{recipe.name} cannot be trained on these stars ({error}) and is left out")
             continue
-        seconds = time.monotonic() - started
-        catalog = infer_few(left_out, model, _name_measured(model))
-        difference = _find_differences(left_out, model, catalog)
+        difference = np.mean([member.difference for member in members], axis=0)
         scatter = _measure_scatter(difference)
         if unit is None:
             unit = np.where(scatter > 0, scatter, 1)
         loss = np.log1p((np.clip(difference, -_FARTHEST * unit, _FARTHEST * unit) / unit) ** 2)
-        residual = _find_residuals(left_out, model, catalog)
-        noise = noise or _name_noise(residual)
-        names = [str(name) for output in model.labels for name in output.coord]
+        noise = noise or _name_noise(members[0].residual)
         trials.append(
             Trial(
                 recipe=recipe,
                 loss=np.nanmean(loss, axis=1),
-                scatter=dict(zip(names, scatter.tolist(), strict=True)),
-                misfit=_measure_misfit(residual),
-                seconds=seconds,
+                scatter=dict(zip(members[0].labels, scatter.tolist(), strict=True)),
+                misfit=_measure_misfit(members[0].residual),
+                seconds=sum(member.seconds for member in members),
             )
         )
     return trials
+
+
+class _Attempt(NamedTuple):
+    """What a model says of stars left out.
+
+    labels : names; difference : (star, label), see `_find_differences`; residual : of each
+    spectrum, see `_find_residuals`; seconds : of training.
+    """
+
+    labels: list[str]
+    difference: np.ndarray
+    residual: list[np.ndarray]
+    seconds: float
+
+
+def _find_attempt(
+    recipe: Recipe,
+    attempts: list[tuple[Recipe, _Attempt]],
+    train: Train,
+    known: xr.Dataset,
+    left_out: xr.Dataset,
+) -> _Attempt:
+    """Return what a model of a recipe says, and keep it: several trials may have it."""
+    for tried, attempt in attempts:
+        if tried.trains_as(recipe):
+            return attempt
+    started = time.monotonic()
+    model = train(known, recipe)
+    seconds = time.monotonic() - started
+    catalog = infer_few(left_out, model, _name_measured(model))
+    found = _Attempt(
+        labels=[str(name) for output in model.labels for name in output.coord],
+        difference=_find_differences(left_out, model, catalog),
+        residual=_find_residuals(left_out, model, catalog),
+        seconds=seconds,
+    )
+    attempts.append((recipe, found))
+    return found
 
 
 def _name_measured(model: LuxModel) -> list[str]:

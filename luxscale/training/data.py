@@ -173,10 +173,7 @@ class TrainingOutput:
         weights = np.asarray(arrays.weights, float) * scale[:, None]
         offset = self.spread.center + scale * np.asarray(arrays.offset, float)
         # a feature that no star has predicts nothing
-        decoder = kind(
-            np.where(used[:, None], weights, 0),
-            np.where(used, offset, np.nan),
-        )
+        decoder = kind(np.where(used[:, None], weights, 0), np.where(used, offset, np.nan))
         coord = tuple(self.grid.values.tolist())
         attrs = []
         for name, value in self.grid.attrs.items():
@@ -321,13 +318,15 @@ class Fit(NamedTuple):
     """Parameters from some of the stars.
 
     arrays: outputs in scaled units; prior: that of the latents, if it is fitted too; noises: of
-    each output, if it is more than a scatter; kinds: map of each output, if it is fitted too.
+    each output, if it is more than a scatter; kinds: map of each output, if it is fitted; others:
+    those of further members.
     """
 
     arrays: tuple[Arrays, ...]
     prior: Prior | None = None
     noises: tuple[NoiseExtras, ...] = ()
     kinds: tuple[MakeDecoder, ...] = ()
+    others: tuple[Fit, ...] = ()
 
 
 class Trained(NamedTuple):
@@ -336,7 +335,7 @@ class Trained(NamedTuple):
     arrays: trained outputs in scaled units; history: objective per star after each iteration;
     kinds: map of each output; leave_out: what returns, for the stars of each fold (positions), what
     the others give at the latents found; prior and noises as in `Fit`; settings: those that were
-    not taken as asked, with what became of them.
+    not taken as asked, with what became of them; others: further members.
     """
 
     arrays: tuple[Arrays, ...]
@@ -346,3 +345,4 @@ class Trained(NamedTuple):
     prior: Prior | None = None
     noises: tuple[NoiseExtras, ...] = ()
     settings: Mapping[str, Any] = MappingProxyType({})
+    others: tuple[Trained, ...] = ()

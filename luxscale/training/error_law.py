@@ -4,8 +4,9 @@ Of a residual of a label (predicted - given) the robust variance is
 
     v = s^2 formal^2 + b^2 + label_err^2
 
-with a factor s of at least 1 on the formal error and a misfit b; the residual is a Student t. s is
-1, a constant, or a power of the formal error from knot to knot. Each of these laws is fitted
+with a factor s on the formal error and a misfit b; the residual is a Student t. s is at least 1,
+or somewhat less for an ensemble, whose mean misses by less than its members. It is 1, a constant,
+or a power of the formal error from knot to knot. Each of these laws is fitted
 without the stars of each fold in turn, and asked for the density of those. Taken is the simplest
 that is within one standard error of the likeliest.
 
@@ -99,13 +100,13 @@ class Law(NamedTuple):
         pull = np.sqrt(stars.residual / self.find_variance(stars))
         return MAD_TO_SIGMA * float(np.median(pull))
 
-    def raise_factors(self, powers: Sequence[float]) -> Law:
-        """Return the law with a power of each factor, at most the greatest."""
-        raised = np.minimum(np.power(self.factor, powers), _MOST)
+    def raise_factors(self, powers: Sequence[float], least: float) -> Law:
+        """Return the law with a power of each factor, between the least and the greatest."""
+        raised = np.clip(np.power(self.factor, powers), least, _MOST)
         return self._replace(factor=tuple(raised.tolist()))
 
 
-def find_law(stars: Squares, fold: np.ndarray, signal: np.ndarray) -> Law:
+def find_law(stars: Squares, fold: np.ndarray, signal: np.ndarray, least: float = 1.0) -> Law:
     """Return the law that the stars of one label ask for.
 
     Parameters
@@ -114,6 +115,8 @@ def find_law(stars: Squares, fold: np.ndarray, signal: np.ndarray) -> Law:
     fold : array of int, (star,)
     signal : array, (star,)
         S/N of their spectra.
+    least : float
+        Least factor.
     """
     enough = fold.size >= _PARTS * _FEWEST
     knots: list[tuple[float, ...]] = [(), (1.0,)]
@@ -121,26 +124,26 @@ def find_law(stars: Squares, fold: np.ndarray, signal: np.ndarray) -> Law:
     varying = tuple(np.unique(quantiles).tolist())
     if len(varying) > 1:
         knots.append(varying)
-    law = _select(stars, fold, knots)
+    law = _select(stars, fold, knots, least)
     parts = np.array_split(np.argsort(signal, kind="stable"), _PARTS if enough else 1)
-    return _turn_factors(law, [stars.take(rows) for rows in parts])
+    return _turn_factors(law, [stars.take(rows) for rows in parts], least)
 
 
-def _select(stars: Squares, fold: np.ndarray, knots: list[tuple[float, ...]]) -> Law:
+def _select(stars: Squares, fold: np.ndarray, knots: list[tuple[float, ...]], least: float) -> Law:
     """Return the law of the simplest knots that are not clearly worse than others."""
-    dof = min(_DOF, key=lambda dof: _fit(stars, knots[-1], dof)[1])
-    density = np.stack([_find_left_out(stars, fold, at, dof) for at in knots])
+    dof = min(_DOF, key=lambda dof: _fit(stars, knots[-1], dof, least)[1])
+    density = np.stack([_find_left_out(stars, fold, at, dof, least) for at in knots])
     lack = density[int(np.argmax(density.mean(1)))] - density
     enough = lack.mean(1) <= lack.std(1) / np.sqrt(fold.size)
-    return _fit(stars, knots[int(np.argmax(enough))], dof)[0]
+    return _fit(stars, knots[int(np.argmax(enough))], dof, least)[0]
 
 
-def _turn_factors(law: Law, parts: list[Squares]) -> Law:
+def _turn_factors(law: Law, parts: list[Squares], least: float) -> Law:
     """Return the law with powers of its factors for which pulls of parts are the nearest to 1."""
     chance = [_CHANCE * MAD_ERROR / np.sqrt(part.residual.size) for part in parts]
 
     def measure(powers: list[float]) -> float:
-        turned = law.raise_factors(powers)
+        turned = law.raise_factors(powers, least)
         excess = [abs(turned.find_pull(p) - 1) - c for p, c in zip(parts, chance, strict=True)]
         return sum(max(value, 0.0) ** 2 for value in excess)
 
@@ -152,23 +155,23 @@ def _turn_factors(law: Law, parts: list[Squares]) -> Law:
             powers = min(tried, key=measure)
         if powers == before:
             break
-    return law.raise_factors(powers)
+    return law.raise_factors(powers, least)
 
 
 def _find_left_out(
-    stars: Squares, fold: np.ndarray, at: tuple[float, ...], dof: float
+    stars: Squares, fold: np.ndarray, at: tuple[float, ...], dof: float, least: float
 ) -> np.ndarray:
     """Return the log density of each residual by the law of the other folds."""
     density = np.zeros(fold.size)
     for number in np.unique(fold):
         left_out = fold == number
-        law, _ = _fit(stars.take(~left_out), at, dof)
+        law, _ = _fit(stars.take(~left_out), at, dof, least)
         seen = stars.take(left_out)
         density[left_out] = _find_log_density(seen.residual, law.find_variance(seen), dof)
     return density
 
 
-def _fit(stars: Squares, at: tuple[float, ...], dof: float) -> tuple[Law, float]:
+def _fit(stars: Squares, at: tuple[float, ...], dof: float, least: float) -> tuple[Law, float]:
     """Return the likeliest law with these knots, and -ln likelihood per star."""
     n = len(at)
     share = _share_knots(stars, at)
@@ -186,7 +189,7 @@ def _fit(stars: Squares, at: tuple[float, ...], dof: float) -> tuple[Law, float]
         np.array([np.log(_START)] * n + [_START_MISFIT]),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(0.0, np.log(_MOST))] * n + [(0.0, None)],
+        bounds=[(np.log(least), np.log(_MOST))] * n + [(0.0, None)],
     )
     *log_factor, misfit2 = found.x.tolist()
     factor = tuple(np.exp(log_factor).tolist())

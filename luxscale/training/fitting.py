@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,10 @@ from luxscale.training.checkpoint import Checkpoint
 from luxscale.training.data import Trained, TrainingData
 from luxscale.training.held_out import advise_on_errors, advise_on_latents, describe_inflation
 from luxscale.training.initial import Inherited, find_start
+from luxscale.training.members import join_members, train_others
 from luxscale.training.methods import Method, complete_settings, pick_method
 from luxscale.training.nuisances import check_method
-from luxscale.training.recipes import CORRELATED
+from luxscale.training.recipes import CORRELATED, Recipe
 from luxscale.training.request import Request
 from luxscale.training.select import check_size, check_windows, read_stars
 
@@ -61,7 +63,9 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
         )
 
         def make_model(trained: Trained, **more: Any) -> LuxModel:
-            return build_model(data, trained, request.method, spans, {**record, **more}, stars)
+            model = build_model(data, trained, request.method, spans, {**record, **more}, stars)
+            others = _build_others(model, trained.others, request.others, data, spans)
+            return dataclasses.replace(model, others=others)
 
         exact = method.latents_are_labels
         first = start.number if start else 0
@@ -70,6 +74,8 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
         )
         with checkpoint.keep_on_interrupt():
             trained = method.fit(data, latent_dim, checkpoint, settings, start)
+            others = train_others(request.others, data, checkpoint, start)
+            trained = join_members(trained, others)
             model = make_model(trained)
             model = calibrate(model, data, trained, request.folds, shown, exact_labels=exact)
         show_held_out(model, shown.say, choice_of_latents=not exact)
@@ -115,6 +121,7 @@ def make_record(
         **begun,
         **({"label_clip": clip} if math.isfinite(clip) else {}),
         **({"unlabelled": request.unlabelled} if request.unlabelled else {}),
+        **({"members": [member.describe() for member in request.others]} if request.others else {}),
         "windows": spans,
         **dict(data.left_out),
     }
@@ -157,6 +164,30 @@ def build_model(
         ),
         prior=prior,
     )
+
+
+def _build_others(
+    model: LuxModel,
+    trained: Sequence[Trained],
+    recipes: Sequence[Recipe],
+    data: TrainingData,
+    spans: Mapping[str, Spans],
+) -> tuple[LuxModel, ...]:
+    """Return the further members of a model that were trained; a checkpoint has none."""
+    found = []
+    for member, recipe in zip(trained, recipes, strict=False):
+        record = {**recipe.describe(), **member.settings}
+        made = dataclasses.replace(
+            model.provenance, method=recipe.method, settings=json.dumps(record, sort_keys=True)
+        )
+        other = LuxModel(
+            outputs=data.to_model(member.arrays, member.kinds, spans, member.noises),
+            objective=np.array(member.history),
+            provenance=made,
+            prior=member.prior or GaussianPrior(pick_method(recipe.method).choose_prior(None)),
+        )
+        found.append(other)
+    return tuple(found)
 
 
 def _take_number(value: Any) -> Any:

@@ -112,17 +112,25 @@ def advise_on_errors(records: Sequence[dict[str, Any]]) -> list[str]:
 def describe_inflation(outputs: Sequence[Output]) -> str:
     """Say for which labels formal errors are multiplied, and by how much; empty if for none."""
     factors = [
-        f"{label} {describe_factor(factor)}"
+        (f"{label} {describe_factor(factor)}", max(factor.value))
         for output in outputs
         for label, factor in zip(output.coord, output.inflation, strict=False)
         if set(factor.value) != {1}
     ]
-    if not factors:
-        return ""
-    return (
-        "the larger the formal errors, the more they fall short of the scatter: label_err of "
-        f"catalogues counts them times {', '.join(factors)}"
-    )
+    larger = ", ".join(words for words, most in factors if most > 1)
+    smaller = ", ".join(words for words, most in factors if most <= 1)
+    parts = []
+    if larger:
+        parts.append(
+            "the larger the formal errors, the more they fall short of the scatter: label_err of "
+            f"catalogues counts them times {larger}"
+        )
+    if smaller:
+        parts.append(
+            "labels scatter by less than formal errors, as the mean of an ensemble does: label_err "
+            f"of catalogues counts them times {smaller}"
+        )
+    return "; ".join(parts)
 
 
 def describe_factor(factor: Curve) -> str:

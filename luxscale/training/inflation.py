@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 #: Fewest stars with a label from which a factor is found.
 _FEWEST = 200
 
+#: Share of the variance of one member's errors that another does not have: between curved and cubic
+#: models of Gaia XP giants it is 0.3, by what their labels differ.
+_OWN_SHARE = 1 / 3
+
 
 class LabelErrors(NamedTuple):
     """What is made of errors of the labels of one output: (label,).
@@ -36,13 +40,25 @@ class LabelErrors(NamedTuple):
     misfit: np.ndarray
 
 
-def measure_errors(folds: Sequence[Residuals]) -> LabelErrors:
+def _find_least_factor(members: int) -> float:
+    """Return the factor that the errors of a mean have, if those of its members are right.
+
+    With V the variance of one member, and B = V s (K - 1) / K that between K of them, the mean has
+    V - B, where the formal variance is V + B.
+    """
+    between = _OWN_SHARE * (members - 1) / members
+    return float(np.sqrt((1 - between) / (1 + between)))
+
+
+def measure_errors(folds: Sequence[Residuals], members: int = 1) -> LabelErrors:
     """Return what is made of errors of the labels of one output.
 
     Parameters
     ----------
     folds : sequence of Residuals
         Of the stars of each fold.
+    members : int
+        Models whose labels are averaged.
     """
     numbers = [np.full(len(part.residual), k) for k, part in enumerate(folds)]
     fold = np.concatenate(numbers)
@@ -57,7 +73,7 @@ def measure_errors(folds: Sequence[Residuals]) -> LabelErrors:
         unit = float(np.median(formal[known, m]))
         columns = [column[known, m] / unit for column in (residual, formal, label_err)]
         squares = Squares(*(column**2 for column in columns))
-        law = find_law(squares, fold[known], signal[known])
+        law = find_law(squares, fold[known], signal[known], _find_least_factor(members))
         inflation[m] = law.make_curve(unit)
         if law.at:
             beside[m] = np.sqrt(law.misfit2) * unit

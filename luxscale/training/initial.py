@@ -17,10 +17,11 @@ import numpy as np
 from luxscale.errors import InputError
 from luxscale.model.inference import Inference
 from luxscale.model.lux import LuxModel
-from luxscale.model.output import Output
 from luxscale.training.checkpoint import INTERRUPTED
 from luxscale.training.data import BLOCK, LEAST_SCATTER, Arrays, TrainingData, TrainingOutput
+from luxscale.training.matching import check_outputs, find_places
 from luxscale.training.methods import pick_method
+from luxscale.training.recipes import Recipe
 
 Windows = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -45,6 +46,8 @@ class Inherited:
         Both as the model was trained with; None where it does not say.
     compared : mapping
         What its record says of its recipe, and of those that it was chosen among.
+    others : tuple of Recipe
+        Of its further members.
     """
 
     model: LuxModel
@@ -54,6 +57,7 @@ class Inherited:
     folds: int | None
     label_clip: float | None
     compared: Mapping[str, Any]
+    others: tuple[Recipe, ...] = ()
 
     @property
     def method(self) -> str:
@@ -120,6 +124,16 @@ def inherit(
         folds=record.get("folds"),
         label_clip=record.get("label_clip"),
         compared={name: record[name] for name in _COMPARED if name in record},
+        others=_inherit_members(record, settings),
+    )
+
+
+def _inherit_members(record: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Recipe, ...]:
+    """Return the recipes of further members, with as many iterations as were asked for, if any."""
+    asked = {name: value for name, value in settings.items() if name == "iterations"}
+    members = [Recipe(**held) for held in record.get("members", [])]
+    return tuple(
+        dataclasses.replace(member, settings={**member.settings, **asked}) for member in members
     )
 
 
@@ -157,6 +171,12 @@ class Start:
         """Iterations that are done."""
         return len(self.model.objective)
 
+    def of_member(self, number: int) -> Start | None:
+        """Return the same for a further member, None if the model does not have it."""
+        if number >= len(self.model.others):
+            return None
+        return dataclasses.replace(self, model=self.model.others[number])
+
     @property
     def history(self) -> list[float]:
         """Objectives after these iterations; empty if they were of other data."""
@@ -178,7 +198,7 @@ class Start:
         scatter = np.full(output.size, LEAST_SCATTER)
         if output.spec.name in self.model:
             of_model = self.model[output.spec.name]
-            at, used = _find_places(output, of_model), np.asarray(of_model.used, bool)
+            at, used = find_places(output, of_model), np.asarray(of_model.used, bool)
             at = at[used]
             scale = output.spread.scale[at]
             safe = np.where(scale > 0, scale, 1)
@@ -223,7 +243,7 @@ class Start:
         """
         given = [o for o in self.data.outputs if o.spec.name in self.model]
         names = [o.spec.name for o in given]
-        places = [_find_places(o, self.model[o.spec.name]) for o in given]
+        places = [find_places(o, self.model[o.spec.name]) for o in given]
         inference = Inference.of_latents(self.model, names, covariance=True)
         parts = []
         for start in range(0, self.data.n_stars, BLOCK):
@@ -252,84 +272,20 @@ def find_start(inherited: Inherited | None, data: TrainingData, where: str) -> S
     if inherited is None:
         return None
     model = inherited.model
-    _check_outputs(model, data, where)
+    check_outputs(model, data, where)
     known = []
     for output in data.outputs:
         _, ivar = output.read_table()
         is_known = np.asarray(~(ivar > 0).any(axis=0))
         if output.spec.name in model:
             of_model = model[output.spec.name]
-            is_known[_find_places(output, of_model)] |= np.asarray(of_model.used, bool)
+            is_known[find_places(output, of_model)] |= np.asarray(of_model.used, bool)
         known.append(is_known)
     if not any(output.spec.name in model for output in data.measured) and data.measured:
         raise InputError(
             f"{where}: initial has none of the spectra and bands of these stars; train without it"
         )
     return Start(model=model, data=data, known=tuple(known))
-
-
-def _find_places(output: TrainingOutput, of_model: Output) -> np.ndarray:
-    """Return where the features of a model's output stand among those of the data: (feature,)."""
-    place = {name: i for i, name in enumerate(output.grid.values.tolist())}
-    return np.array([place[name] for name in of_model.coord], int)
-
-
-def _check_outputs(model: LuxModel, data: TrainingData, where: str) -> None:
-    """Refuse data that lack an output or feature of a model, or have it in another unit."""
-    there = {output.spec.name: output for output in data.outputs}
-    for of_model in model.outputs:
-        name = of_model.name
-        if name not in there:
-            raise InputError(
-                f"{where}: initial has the output {name!r}, and the outputs here are "
-                f"{', '.join(there)}; name it in outputs, add it to the survey, or train without "
-                "initial"
-            )
-        output = there[name]
-        if output.is_spectrum != of_model.is_spectrum or output.is_label != of_model.is_label:
-            raise InputError(
-                f"{where}: {name!r} is {output.spec.role.value} here, and "
-                f"{of_model.spec.role.value} in initial; train without initial"
-            )
-        if output.is_spectrum:
-            _check_grid(output, of_model, where)
-        else:
-            _check_names(output, of_model, where)
-
-
-def _check_grid(output: TrainingOutput, of_model: Output, where: str) -> None:
-    here, there = output.grid.values, np.asarray(of_model.coord)
-    attrs = {str(k): str(v) for k, v in output.grid.attrs.items() if k != "units"}
-    is_same = np.array_equal(here, there) and output.units == of_model.units
-    if is_same and attrs == dict(of_model.attrs):
-        return
-    raise InputError(
-        f"{where}: {output.spec.name!r} has another grid than initial: "
-        f"{_describe_grid(here, output.units, attrs)} here, "
-        f"{_describe_grid(there, of_model.units, dict(of_model.attrs))} there; resample the "
-        "spectra to the grid of the model, or train without initial"
-    )
-
-
-def _describe_grid(grid: np.ndarray, units: Sequence[str], attrs: Mapping[str, str]) -> str:
-    about = " ".join([units[0] if units else "", *attrs.values()]).strip()
-    return f"{grid.size:,} pixels from {grid[0]:g} to {grid[-1]:g} {about}".strip()
-
-
-def _check_names(output: TrainingOutput, of_model: Output, where: str) -> None:
-    units = dict(zip(output.grid.values.tolist(), output.units, strict=True))
-    missing = [name for name in of_model.coord if name not in units]
-    if missing:
-        raise InputError(
-            f"{where}: {output.spec.name!r} lacks {', '.join(map(str, missing))}, which initial "
-            "has; add a column (NaN where nothing is known), or train without initial"
-        )
-    for name, unit in zip(of_model.coord, of_model.units, strict=True):
-        if units[name] != unit:
-            raise InputError(
-                f"{where}: {name} is in {units[name]!r} here and in {unit!r} in initial; convert "
-                "it, or train without initial"
-            )
 
 
 def _take_where(known: np.ndarray, old: Arrays, new: Arrays) -> Arrays:

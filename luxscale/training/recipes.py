@@ -1,34 +1,25 @@
-"""Recipes of training, and the choice between them by stars left out.
+"""Recipes of training: a method with its sizes, for so many stars.
 
-A recipe is a method with its sizes. Those with enough training stars are trained on most of
-the stars and asked for the labels of the others; what they cost there decides.
+Which are tried on how many stars is here, and what comes of it in `luxscale.training.trials`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from luxscale.errors import InputError
-from luxscale.training.methods import LATENT_DIM
-
-if TYPE_CHECKING:
-    import numpy as np
-    import xarray as xr
+from luxscale.training.methods import LATENT_DIM, pick_method
 
 #: Names of the recipes, the simplest first.
-NAMES = ("linear", "curved", "cubic", "network", "mixed")
+NAMES = ("linear", "curved", "cubic", "network", "mixed", "ensemble")
 
 #: How recipes take the noise of pixels.
 INDEPENDENT, CORRELATED = "independent", "correlated"
 
-#: Most stars that a comparison trains on, and that it leaves out.
-_MOST_TRAINED, _MOST_LEFT_OUT = 5000, 1500
-
-#: One star in so many is left out.
-_SHARE = 5
+#: One star in so many is left out where recipes are compared.
+SHARE = 5
 
 #: Fewest stars for each latent of the mixed recipe.
 _STARS_PER_LATENT = 7
@@ -41,6 +32,10 @@ _LATENTS, _COMPONENTS, _GAUSSIANS, _CUBIC = 12, 80, 80, 5
 
 #: Stars from which curved maps are refined, and steps for each thousand, the batch of a step.
 _REFINED_FROM, _STEPS_PER_1000 = 2500, 12
+
+#: How many latents fewer the cubic member of an ensemble has. With as many it takes longer, and
+#: labels of other XP giants are the same to 1%.
+_FEWER = 2
 
 #: Units of each layer of a network.
 _UNITS = 32
@@ -73,17 +68,44 @@ class Recipe:
     latent_dim : int
     settings : mapping
         Of the method.
+    others : tuple of Recipe
+        Those of further members of an ensemble, whose labels are averaged.
     """
 
     name: str
     method: str
     latent_dim: int
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    others: tuple[Recipe, ...] = ()
 
     @property
-    def unrefined(self) -> Recipe:
+    def members(self) -> tuple[Recipe, ...]:
+        """The recipes of all members, its own first."""
+        return (dataclasses.replace(self, others=()), *self.others)
+
+    @property
+    def plain(self) -> Recipe:
         """The same without refinement, which recipes are compared without."""
-        return self if "refine" not in self.settings else self._replace_settings(refine=0)
+        others = tuple(other.plain for other in self.others)
+        settings = dict(self.settings)
+        if "refine" in settings:
+            settings["refine"] = 0
+        return dataclasses.replace(self, settings=settings, others=others)
+
+    def trains_as(self, other: Recipe) -> bool:
+        """Whether another recipe of one member makes the same model, whatever its name."""
+        return self.describe() | {"name": other.name} == other.describe()
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as JSON can hold it, with keywords that make the same again."""
+        others = [other.describe() for other in self.others]
+        return {
+            "name": self.name,
+            "method": self.method,
+            "latent_dim": self.latent_dim,
+            "settings": dict(self.settings),
+            **({"others": others} if others else {}),
+        }
 
     def _replace_settings(self, **changes: Any) -> Recipe:
         return dataclasses.replace(self, settings={**self.settings, **changes})
@@ -96,6 +118,8 @@ class Recipe:
     @property
     def description(self) -> str:
         """What it is, in a few words."""
+        if self.others:
+            return "mean of " + " and of ".join(member.description for member in self.members)
         if self.method == "marginal":
             return f"linear, {self.latent_dim} latents, independent noise"
         products = "products of two"
@@ -109,31 +133,6 @@ class Recipe:
             f"{self.latent_dim} latents, {products}, {self.settings['noise']} noise, "
             f"{self.settings['gaussians']} Gaussians"
         )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Trial:
-    """How a recipe did on stars left out.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    loss : array, (star,)
-        Mean over the labels of ln(1 + d^2), d the error of a label in units of the robust scatter
-        of the simplest recipe.
-    scatter : mapping of str to float
-        Robust scatter of each label.
-    misfit : float
-        Median over stars of the mean squared residual of a pixel, in units of its error.
-    seconds : float
-        Of training.
-    """
-
-    recipe: Recipe
-    loss: np.ndarray
-    scatter: Mapping[str, float]
-    misfit: float
-    seconds: float
 
 
 def list_recipes(n_stars: int, n_labels: int, n_pixels: int) -> tuple[list[Recipe], str]:
@@ -150,7 +149,7 @@ def list_recipes(n_stars: int, n_labels: int, n_pixels: int) -> tuple[list[Recip
     reason : str
         Empty if all are there.
     """
-    fewest = min(n_stars - -(-n_stars // _SHARE), n_labels + n_pixels)
+    fewest = min(n_stars - -(-n_stars // SHARE), n_labels + n_pixels)
     linear = Recipe(
         name="linear", method="marginal", latent_dim=max(min(LATENT_DIM, fewest - 1), 1)
     )
@@ -166,9 +165,12 @@ def list_recipes(n_stars: int, n_labels: int, n_pixels: int) -> tuple[list[Recip
     if latents < max(3, min(n_labels, 6)):
         return independent, f"{n_stars:,} stars are too few for products of {n_labels} labels"
     curved = _make_curved("curved", latents, 0, n_stars)
+    ensemble = _make_ensemble(curved, linear, n_stars)
     if n_stars < _CUBIC_FROM:
-        return [*independent, curved], f"products of three need {_CUBIC_FROM:,} stars"
-    return [*independent, curved, _make_curved("cubic", latents, _CUBIC, n_stars)], ""
+        reason = f"products of three need {_CUBIC_FROM:,} stars"
+        return [*independent, curved, ensemble], reason
+    cubic = _make_curved("cubic", latents, _CUBIC, n_stars)
+    return [*independent, curved, cubic, ensemble], ""
 
 
 def find_recipe(
@@ -190,6 +192,11 @@ def find_recipe(
     """
     if name not in NAMES:
         raise InputError(f"recipe {name!r} is unknown; choose one of {', '.join(NAMES)}")
+    if unlabelled and name == "ensemble":
+        raise InputError(
+            f"unlabelled={unlabelled} is for one model; leave it out, or choose recipe 'curved' or "
+            "'cubic'"
+        )
     if unlabelled:
         found = find_recipe(name, n_stars + unlabelled, n_labels, n_pixels)
         if "refine" in found.settings:
@@ -209,77 +216,26 @@ def find_recipe(
     )
 
 
+def check_members(recipe: Recipe) -> None:
+    """Refuse an ensemble whose members cannot be trained on the same stars.
+
+    Raises
+    ------
+    InputError
+    """
+    for member in recipe.members if recipe.others else ():
+        if member.others:
+            raise InputError(f"recipe {member.name!r} is an ensemble, and no member of another")
+        if pick_method(member.method).latents_are_labels:
+            raise InputError(
+                f"method {member.method!r} trains on stars with every label, and cannot be a "
+                "member of an ensemble"
+            )
+
+
 def find_pixel_step(n_pixels: int) -> int:
     """Return one in how many pixels recipes are compared on; 1 for all of them."""
     return max(-(-n_pixels // _MOST_PIXELS), 1)
-
-
-def choose(trials: Sequence[Trial]) -> Trial:
-    """Return the simplest trial whose loss is within one standard error of the least.
-
-    Parameters
-    ----------
-    trials : sequence of Trial
-        The simplest first, on the same stars.
-    """
-    best = min(trials, key=lambda trial: float(trial.loss.mean()))
-    for trial in trials:
-        excess = trial.loss - best.loss
-        if excess.mean() <= excess.std() / math.sqrt(excess.size):
-            return trial
-    return best
-
-
-def format_trials(trials: Sequence[Trial], chosen: Trial, step: int = 1) -> str:
-    """Return a table of what was compared, on one pixel in ``step``, and what was chosen."""
-    # here, because the command line asks for the names of recipes before anything else is loaded
-    from luxscale.analysis.tables import fold_rows
-
-    names = list(trials[0].scatter)
-    head = ["recipe", "loss", *names, "spectra", "seconds", ""]
-    rows = [head]
-    for trial in trials:
-        mark = "chosen" if trial is chosen else ""
-        rows.append(
-            [
-                trial.recipe.name,
-                f"{trial.loss.mean():.3f}",
-                *(f"{trial.scatter[name]:.3g}" for name in names),
-                f"{trial.misfit:.3g}",
-                f"{trial.seconds:.0f}",
-                mark,
-            ]
-        )
-    notes = [
-        "labels: robust scatter, in their units; spectra: chi2 per pixel, were pixels independent",
-        "loss, which decides: mean of ln(1 + (difference / scatter by "
-        f"{trials[0].recipe.name})^2) of the labels",
-    ]
-    notes += [f"{t.recipe.name}: {t.recipe.description}" for t in trials]
-    if step > 1:
-        notes.append(f"compared on one pixel in {step}; the one chosen is trained on all")
-    groups = [1] * (len(head) - 3)
-    return "\n".join([fold_rows(rows, [*groups, 2]), *notes])
-
-
-def split_stars(stars: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions of the stars to train on and to leave out, chosen by their names."""
-    import numpy as np
-
-    from luxscale.training.folds import assign_folds
-
-    fold = assign_folds(stars.values, _SHARE)
-    left_out, others = np.flatnonzero(fold == 0), np.flatnonzero(fold != 0)
-    return _thin(others, _MOST_TRAINED), _thin(left_out, _MOST_LEFT_OUT)
-
-
-def _thin(rows: np.ndarray, most: int) -> np.ndarray:
-    """Return at most so many rows, evenly spaced."""
-    import numpy as np
-
-    if rows.size <= most:
-        return rows
-    return rows[np.linspace(0, rows.size - 1, most).astype(int)]
 
 
 def _count_latents(n_stars: int) -> int:
@@ -295,7 +251,7 @@ def _count_latents(n_stars: int) -> int:
 
 
 def _make_mixed(n_stars: int, n_features: int) -> Recipe:
-    fewest = min(n_stars - -(-n_stars // _SHARE), n_features)
+    fewest = min(n_stars - -(-n_stars // SHARE), n_features)
     latents = max(min(_MIXED_LATENTS, fewest - 1), 1)
     settings = {
         "iterations": _MIXED_ITERATIONS,
@@ -321,11 +277,19 @@ def _make_curved(name: str, latents: int, cubic: int, n_stars: int) -> Recipe:
     return Recipe(name=name, method="curved", latent_dim=latents, settings=settings)
 
 
+def _make_ensemble(curved: Recipe, linear: Recipe, n_stars: int) -> Recipe:
+    """Return the curved recipe with a member of another kind: cubic where stars are many."""
+    partner = linear
+    if n_stars >= _REFINED_FROM:
+        partner = _make_curved("cubic", curved.latent_dim - _FEWER, _CUBIC, n_stars)
+    return dataclasses.replace(curved, name="ensemble", others=(partner,))
+
+
 def _count_steps(n_stars: int) -> int:
     """Return how many steps of refinement so many labelled stars have."""
     return _STEPS_PER_1000 * round(n_stars / 1000) if n_stars >= _REFINED_FROM else 0
 
 
 def _add_network(curved: Recipe) -> Recipe:
-    changed = curved.unrefined._replace_settings(network=_UNITS)
+    changed = curved.plain._replace_settings(network=_UNITS)
     return dataclasses.replace(changed, name="network")

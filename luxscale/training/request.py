@@ -9,6 +9,7 @@ from typing import Any
 
 from luxscale.training.initial import Inherited
 from luxscale.training.nuisances import Asked
+from luxscale.training.recipes import Recipe
 from luxscale.training.settings import check_whole
 
 
@@ -38,6 +39,8 @@ class Request:
     nuisances : Asked, optional
     unlabelled : int
         Stars without labels that take part.
+    others : sequence of Recipe
+        Of further members of an ensemble.
 
     Raises
     ------
@@ -61,6 +64,7 @@ class Request:
     checkpoint: str | Path | None = None
     nuisances: Asked | None = None
     unlabelled: int = 0
+    others: Sequence[Recipe] = ()
 
     def __post_init__(self) -> None:
         """Check the numbers."""

@@ -21,22 +21,22 @@ from luxscale.training.initial import inherit
 from luxscale.training.nuisances import ask_for_nuisances, inherit_nuisances
 from luxscale.training.recipes import (
     Recipe,
-    choose,
+    check_members,
     find_pixel_step,
     find_recipe,
-    format_trials,
     list_recipes,
 )
 from luxscale.training.request import Request
 from luxscale.training.select import measure_sizes, refuse_catalog, select_labelled
 from luxscale.training.thinning import thin_pixels
+from luxscale.training.trials import choose, format_trials
 
 
 def fit_as_asked(
     survey: xr.Dataset | str | Path,
     request: Request,
     *,
-    recipe: str | None,
+    recipe: str | Recipe | None,
     free: bool,
     nuisance: str | Path | Sequence[str | Path] | None,
     initial: LuxModel | str | Path | None,
@@ -75,10 +75,12 @@ def fit_as_asked(
     return fit_model(survey, request)
 
 
-def _check_recipe(recipe: str | None, initial: object, free: bool) -> None:
+def _check_recipe(recipe: str | Recipe | None, initial: object, free: bool) -> None:
     """Refuse a recipe beside what it names."""
     if recipe is None:
         return
+    if isinstance(recipe, Recipe):
+        check_members(recipe)
     if initial is not None:
         raise InputError(
             f"recipe={recipe!r}, and initial has a recipe already; leave one of them out"
@@ -120,13 +122,16 @@ def _inherit(
         windows=inherited.windows,
         prior=inherited.prior,
         compared=inherited.compared,
+        others=inherited.others,
         initial=inherited,
         nuisances=request.nuisances or inherit_nuisances(initial),
     )
 
 
-def _choose_recipe(survey: xr.Dataset, name: str | None, request: Request) -> Request:
+def _choose_recipe(survey: xr.Dataset, name: str | Recipe | None, request: Request) -> Request:
     """Return a request for the recipe of a name, or for that which is best on stars left out."""
+    if isinstance(name, Recipe):
+        return _take_recipe(request, name)
     outputs, where = request.outputs, request.where
     stars = select_labelled(survey, outputs, where)
     sizes = measure_sizes(stars, outputs, where)
@@ -146,7 +151,7 @@ def _choose_recipe(survey: xr.Dataset, name: str | None, request: Request) -> Re
         quick = dataclasses.replace(request, folds=1, seed=0, progress=False, checkpoint=None)
 
         def train_part(part: xr.Dataset, recipe: Recipe) -> LuxModel:
-            return fit_model(part, _take_recipe(quick, recipe.unrefined))
+            return fit_model(part, _take_recipe(quick, recipe.plain))
 
         try:
             trials = compare_recipes(thinned, recipes, train_part, shown.say)
@@ -169,5 +174,6 @@ def _take_recipe(request: Request, recipe: Recipe, **record: Any) -> Request:
         method=recipe.method,
         latent_dim=recipe.latent_dim,
         settings=dict(recipe.settings),
+        others=recipe.others,
         compared={"recipe": recipe.name, **record},
     )

@@ -54,8 +54,8 @@ def trained(monkeypatch, curved_model):
     """What each training was told; its predictions are the objective in place of labels."""
     module, told = importlib.import_module("luxscale.crossval.fold"), []
 
-    def train(stars, latent_dim, **options):
-        told.append((stars.sizes["star"], latent_dim, options))
+    def train(stars, recipe, **options):
+        told.append((stars.sizes["star"], recipe, options))
         return curved_model
 
     def predict(model, stars):
@@ -90,11 +90,10 @@ def test_each_setting_of_recipes_is_trained_once_and_kept(trained, tmp_path):
         return cv.cross_validate(*paths, progress=False, **options).compute()
 
     results = run()
-    assert [(n, p) for n, p, _ in trained] == [(150, 3)] * 4
-    assert [told["gaussians"] for *_, told in trained] == [2, 2, 1, 1]
-    assert {(t["method"], t["iterations"], t["quadratic"]) for *_, t in trained} == {
-        ("curved", 7, 3)
-    }
+    assert [(n, recipe.latent_dim) for n, recipe, _ in trained] == [(150, 3)] * 4
+    assert [recipe.settings["gaussians"] for _, recipe, _ in trained] == [2, 2, 1, 1]
+    told = [(recipe.method, recipe.settings) for _, recipe, _ in trained]
+    assert {(m, t["iterations"], t["quadratic"]) for m, t in told} == {("curved", 7, 3)}
     assert all("prior" not in told and told["folds"] == 1 for *_, told in trained)
     assert results["label_value"].dims == ("recipe", "gaussians", "star", "label")
     assert results["gaussians"].values.tolist() == [1, 2] and results.attrs["complete"] == 1

@@ -106,9 +106,28 @@ def test_models_with_factors_keep_the_fingerprint_that_numbers_gave(inflated):
 def test_readers_that_know_no_factors_refuse_them(inflated, rising, small_model):
     dataset = inflated.to_dataset()
     assert dataset.attrs["format_version"] == 2
-    assert rising.to_dataset().attrs["format_version"] == 5 == FORMAT_VERSION
+    assert rising.to_dataset().attrs["format_version"] == 5 < FORMAT_VERSION
     assert dataset["label_value_inflation"].dims == ("label",)
     plain = small_model.to_dataset()
     assert plain.attrs["format_version"] == 1
     assert "label_value_inflation" not in plain
     assert from_dataset(plain)["label_value"].inflation == ()
+
+
+def test_a_factor_below_one_is_one_without_data(small_model, held_out):
+    """As of the mean of an ensemble, which misses by less than its members."""
+    small = inflate(small_model, make_constants([0.8] * 4))
+    floor2 = np.square(small_model["label_value"].floor)
+    before, _ = infer_errors(held_out, small_model)
+    after, _ = infer_errors(held_out, small)
+    head = make_head(small["label_value"])
+    remaining = (before**2 - floor2) / head.spread**2
+    expected = (0.64 + 0.36 * remaining) * remaining * head.spread**2 + floor2
+    np.testing.assert_allclose(after**2, expected, rtol=1e-6)
+    formal = np.sqrt(before**2 - floor2)
+    np.testing.assert_allclose(head.find_formal(after), formal, rtol=1e-2)
+    empty = held_out.isel(star=slice(0, 3)).copy(deep=True)
+    empty["flux_ivar"].values[:] = 0
+    np.testing.assert_allclose(
+        infer_errors(empty, small)[0], infer_errors(empty, small_model)[0], rtol=1e-3
+    )

@@ -1,11 +1,14 @@
 """What is left of the spectra says which recipes are tried."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import luxscale as lux
 from luxscale.training import recipes
 from luxscale.training.compare import compare_recipes, count_shared
+from luxscale.training.trials import split_stars
 
 
 def test_independent_pixels_stand_for_themselves():
@@ -44,3 +47,28 @@ def test_recipes_that_take_noise_otherwise_are_not_tried(small_survey, monkeypat
     trials = compare_recipes(stars, [linear, *rest], lambda part, recipe: model, said.append)
     assert [trial.recipe.name for trial in trials] == ["linear", *others]
     assert sum("is not tried: the noise of pixels is" in line for line in said) == 1
+
+
+def test_a_trial_of_an_ensemble_is_the_mean_of_models_trained_once(small_survey):
+    linear, other = (recipes.Recipe(name="linear", method="marginal", latent_dim=p) for p in (2, 3))
+    both = dataclasses.replace(other, name="ensemble", others=(linear,))
+    stars = small_survey.isel(star=slice(0, 150))
+    trained = []
+
+    def train(part, recipe):
+        trained.append(recipe.latent_dim)
+        return lux.train(part, recipe.latent_dim, folds=1, iterations=2, progress=False)
+
+    trials = compare_recipes(stars, [linear, other, both], train, lambda _: None)
+    assert trained == [2, 3]
+    assert trials[2].seconds == trials[0].seconds + trials[1].seconds
+    assert trials[2].misfit == trials[1].misfit
+    alone = compare_recipes(stars, [linear, both], train, lambda _: None)
+    np.testing.assert_array_equal(alone[1].loss, trials[2].loss)
+    train_rows, rows = split_stars(stars.star)
+    models = [train(stars.isel(star=train_rows), r) for r in (linear, other)]
+    left_out = stars.isel(star=rows)
+    labels = np.mean([lux.infer(left_out, m).label_value for m in models], axis=0)
+    miss = labels - left_out.label_value.values
+    scatter = 1.4826 * np.nanmedian(abs(miss - np.nanmedian(miss, 0)), 0)
+    np.testing.assert_allclose(list(trials[2].scatter.values()), scatter, rtol=1e-3)

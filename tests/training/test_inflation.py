@@ -78,6 +78,15 @@ def test_right_formal_errors_are_left_as_they_are():
     assert (errors.floor == errors.misfit).all()
 
 
+def test_formal_errors_of_an_ensemble_may_be_too_large():
+    """But by no more than those of a mean are; those of one model are taken as they are."""
+    folds = draw_folds(np.array([0.9, 0.5]), 0.0, label_err=0.05)
+    alone, both = (measure_errors(folds, members) for members in (1, 2))
+    assert [curve.middle for curve in alone.inflation] == [1, 1]
+    assert both.inflation[0].middle == pytest.approx(0.9, abs=0.04)
+    assert both.inflation[1].middle == pytest.approx((5 / 7) ** 0.5)
+
+
 def test_errors_of_given_labels_are_taken_as_they_are():
     folds = draw_folds([1.2, 1.2], 0.0, 4000, label_err=0.6, given=2.0)
     # no error is below the formal one, though residuals ask for less; over half, they ask for more

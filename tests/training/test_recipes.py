@@ -11,25 +11,18 @@ from luxscale.errors import InputError
 from luxscale.training import methods, recipes
 
 
-def make_trial(name, loss):
-    recipe = recipes.Recipe(name=name, method="marginal", latent_dim=3)
-    return recipes.Trial(
-        recipe=recipe, loss=np.asarray(loss), scatter={"teff": 50.0}, misfit=1.0, seconds=2.0
-    )
-
-
 @pytest.mark.parametrize(
     ("stars", "names"),
     [
         (100, ["linear"]),
-        (1000, ["linear", "mixed", "curved"]),
-        (20_000, ["linear", "mixed", "curved", "cubic"]),
+        (1000, ["linear", "mixed", "curved", "ensemble"]),
+        (20_000, ["linear", "mixed", "curved", "cubic", "ensemble"]),
     ],
 )
 def test_more_stars_carry_richer_recipes(stars, names):
     found, reason = recipes.list_recipes(stars, 5, 343)
     assert [r.name for r in found] == names
-    assert (reason == "") == (len(names) == 4)
+    assert (reason == "") == (len(names) == 5)
 
 
 def test_sizes_grow_with_the_stars():
@@ -78,32 +71,8 @@ def test_thousands_of_pixels_are_compared_on_some_of_them_by_recipes_of_independ
     assert steps == [1, 1, 1, 2, 5]
 
 
-def test_the_simplest_within_one_standard_error_is_chosen():
-    rng = np.random.default_rng(0)
-    base = rng.random(400)
-    simple = make_trial("linear", base)
-    same = make_trial("curved", base + 0.5 * rng.standard_normal(400) * 0.01 - 1e-5)
-    better = make_trial("cubic", base - 0.2)
-    assert recipes.choose([simple, same]) is simple
-    assert recipes.choose([simple, same, better]) is better
-
-
-def test_the_table_says_what_was_chosen():
-    trials = [make_trial("linear", [1.0, 2.0]), make_trial("curved", [0.5, 0.5])]
-    head, linear, curved, *notes = recipes.format_trials(trials, trials[1]).splitlines()
-    assert head.split() == ["recipe", "loss", "teff", "spectra", "seconds"]
-    assert linear.split() == ["linear", "1.500", "50", "1", "2"]
-    assert curved.split()[-1] == "chosen"
-    assert notes[0].startswith("labels: robust scatter, in their units; spectra: chi2 per pixel")
-    assert notes[1].startswith("loss, which decides: ") and "scatter by linear" in notes[1]
-    assert notes[2] == "linear: linear, 3 latents, independent noise"
-    *table, said = recipes.format_trials(trials, trials[1], step=5).splitlines()
-    assert table == [head, linear, curved, *notes]
-    assert said == "compared on one pixel in 5; the one chosen is trained on all"
-
-
 def test_an_unknown_recipe_or_one_with_sizes_is_refused(small_survey):
-    with pytest.raises(InputError, match="choose one of linear, curved, cubic, network, mixed"):
+    with pytest.raises(InputError, match="cubic, network, mixed, ensemble"):
         lux.train(small_survey, recipe="best", progress=False)
     with pytest.raises(InputError, match="names method and sizes"):
         lux.train(small_survey, 4, recipe="linear", progress=False)
@@ -143,7 +112,7 @@ def test_a_recipe_that_fails_is_left_out_and_said():
     said = []
 
     def train(part, recipe):
-        if recipe is curved:
+        if recipe.method == "curved":
             raise np.linalg.LinAlgError("singular")
         return lux.train(part, 6, folds=1, progress=False)
 

@@ -105,7 +105,7 @@ def test_the_recipe_is_sized_for_all_stars_and_refined_on_those_with_labels(surv
     assert model.latent_dim == find_recipe("curved", KNOWN + 600, 3, 50).latent_dim
     assert '"recipe": "curved"' in model.provenance.settings
     both = find_recipe("curved", 500, 3, 50, unlabelled=5000).settings
-    assert both == find_recipe("curved", 5500, 3, 50).unrefined.settings
+    assert both == find_recipe("curved", 5500, 3, 50).plain.settings
     assert find_recipe("curved", 4000, 3, 50, unlabelled=5000).settings["refine"] == 48
 
 

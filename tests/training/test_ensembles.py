@@ -1,0 +1,102 @@
+"""Training of several members, whose labels are averaged."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from simulated_curves import SPREAD, make_survey
+
+import luxscale as lux
+from luxscale.errors import InputError
+from luxscale.training import recipes
+from luxscale.training.members import MemberReport
+from luxscale.training.recipes import Recipe
+from luxscale.training.reporting import Silence
+
+SIZES = {"quadratic": 4, "components": 12, "gaussians": 6, "iterations": 8}
+LINEAR = Recipe(name="linear", method="marginal", latent_dim=6, settings={"iterations": 5})
+BOTH = Recipe(name="both", method="curved", latent_dim=4, settings=SIZES, others=(LINEAR,))
+
+
+@pytest.fixture(scope="module")
+def stars():
+    return make_survey(700)
+
+
+@pytest.fixture(scope="module")
+def ensemble(stars):
+    return lux.train(stars, recipe=BOTH, folds=2, progress=False)
+
+
+def test_members_are_trained_by_their_recipes_and_kept(ensemble, tmp_path):
+    ensemble.save(tmp_path / "model.zarr")
+    for model in (ensemble, lux.load_model(tmp_path / "model.zarr")):
+        assert [member.latent_dim for member in model.members] == [4, 6]
+        assert [member.provenance.method for member in model.members] == ["curved", "marginal"]
+        first, second = (json.loads(m.provenance.settings) for m in model.members)
+        assert first["members"] == [LINEAR.describe()] and first["recipe"] == "both"
+        assert second == LINEAR.describe()
+
+
+def test_a_member_is_the_model_that_its_recipe_makes_alone(stars, ensemble):
+    alone = lux.train(stars, recipe=LINEAR, folds=1, progress=False)
+    assert alone == dataclasses.replace(ensemble.others[0], limits=alone.limits)
+
+
+def test_errors_are_of_the_mean_and_labels_no_worse_than_of_members(ensemble):
+    seen = make_survey(1500, seed=1)
+    catalog = lux.infer(seen, ensemble)
+    miss = (catalog.label_value - seen.label_true).values
+    pull = 1.4826 * np.median(abs(miss / catalog.label_err.values), axis=0)
+    assert ((pull > 0.7) & (pull < 1.25)).all(), pull
+    alone = []
+    for member in ensemble.members:
+        labels = lux.infer(seen, dataclasses.replace(member, others=())).label_value
+        alone.append((((labels - seen.label_true).values / SPREAD) ** 2).mean())
+    assert ((miss / SPREAD) ** 2).mean() < np.mean(alone)
+
+
+@pytest.mark.slow
+def test_training_goes_on_with_all_members(stars, ensemble):
+    more = lux.train(stars, initial=ensemble, iterations=1, folds=1, progress=False)
+    assert [len(member.objective) for member in more.members] == [9, 6]
+    assert [member.provenance.method for member in more.members] == ["curved", "marginal"]
+    before = dataclasses.replace(ensemble, others=())  # as a checkpoint of the first is
+    begun = lux.train(stars, initial=before, iterations=1, folds=1, progress=False)
+    assert [member.latent_dim for member in begun.members] == [4, 6]
+
+
+def test_reports_name_the_member():
+    heard = []
+
+    class Listener(Silence):
+        def tell(self, text):
+            heard.append(text)
+
+    report = MemberReport(Listener(), "member 2 of 3")
+    report(0, 24, -1.0, lambda: None)
+    report.tell("refinement, step 1 of 60")
+    assert heard == ["member 2 of 3: iteration 1 of 24", "member 2 of 3: refinement, step 1 of 60"]
+
+
+def test_the_partner_of_a_curved_model_is_cubic_where_stars_carry_it():
+    few, many = (recipes.find_recipe("ensemble", n, 5, 343) for n in (1200, 5000))
+    assert [m.name for m in few.members] == ["ensemble", "linear"]
+    assert [m.name for m in many.members] == ["ensemble", "cubic"]
+    assert many.members[0].trains_as(recipes.find_recipe("curved", 5000, 5, 343))
+    cubic = many.others[0]
+    assert (cubic.latent_dim, cubic.settings["cubic"], cubic.settings["refine"]) == (10, 5, 60)
+    assert [m.settings["refine"] for m in many.plain.members] == [0, 0]
+    assert many.description.startswith("mean of 12 latents, ") and "of three" in many.description
+    assert recipes.list_recipes(5000, 5, 343)[0][-1] == many
+
+
+def test_what_cannot_be_a_member_is_refused(stars):
+    cannon = Recipe(name="cannon", method="cannon", latent_dim=3)
+    with pytest.raises(InputError, match="cannot be a member"):
+        lux.train(stars, recipe=dataclasses.replace(BOTH, others=(cannon,)), progress=False)
+    with pytest.raises(InputError, match="'both' is an ensemble"):
+        lux.train(stars, recipe=dataclasses.replace(BOTH, others=(BOTH,)), progress=False)
+    with pytest.raises(InputError, match="is for one model"):
+        recipes.find_recipe("ensemble", 1000, 3, 50, unlabelled=5)
