@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dask
@@ -52,6 +53,14 @@ LONGEST = {
 }
 
 
+async def run_here(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Stand in for `asyncio.to_thread`, by which Zarr reads and writes files.
+
+    Of small ones the threads take longer to find each other than the work takes.
+    """
+    return function(*args, **kwargs)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Make compiling cheap, which is most of what the tests of small models cost.
 
@@ -63,6 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("markexpr") == "not slow":
         os.environ.setdefault("XLA_FLAGS", QUICK_TO_COMPILE)
         os.fsync = lambda descriptor: None  # the power does not fail, and a disk is waited for
+        asyncio.to_thread = run_here
     if config.pluginmanager.hasplugin("cacheprovider"):
         settings = {
             "jax_compilation_cache_dir": str(config.cache.mkdir("jax")),
