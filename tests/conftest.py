@@ -37,7 +37,7 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 #: Objects that are made before the collector looks for garbage among them: Python looks at 700.
-GARBAGE = 20_000
+GARBAGE = 100_000
 
 #: Modules that take longest, some by what is slow in them.
 LONGEST = {

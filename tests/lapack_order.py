@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -115,7 +116,8 @@ class Watch:
     """What is asked about each program before it runs, once."""
 
     def __init__(self) -> None:
-        self._checked: dict[int, ClosedJaxpr] = {}
+        # weak, so that programs of tests that are over can go
+        self._checked: weakref.WeakValueDictionary[int, ClosedJaxpr] = weakref.WeakValueDictionary()
 
     def check(self, compiled: Any, args: Any, kwargs: Any) -> None:
         """Check a program of `luxscale.model.jit.compile_program` with its arguments.
@@ -126,9 +128,9 @@ class Watch:
             If two calls of LAPACK do not wait for each other.
         """
         program = compiled.trace(*args, **kwargs).jaxpr
-        if id(program) in self._checked:
+        if self._checked.get(id(program)) is program:
             return
-        self._checked[id(program)] = program  # kept, so that no other has its id
+        self._checked[id(program)] = program
         faults = find_unordered(program.jaxpr)
         assert not faults, (
             f"{compiled.__module__}.{compiled.__qualname__} calls LAPACK twice at once: "

@@ -33,12 +33,50 @@ def model(small_model, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def beginnings(stars, model, tmp_path_factory):
+    """The folder of a survey of 70 stars, whose last chunk is half full, and of its catalogue."""
+    folder = tmp_path_factory.mktemp("beginnings")
+    store.write_dataset(stars.isel(star=slice(0, 70)), folder / "survey.zarr", chunk=CHUNK)
+    label(folder / "survey.zarr", model, folder / "catalog.zarr")
+    return folder
+
+
 @pytest.fixture
-def survey(stars, tmp_path):
-    """A survey of 70 stars, whose last chunk is half full."""
-    path = tmp_path / "survey.zarr"
-    store.write_dataset(stars.isel(star=slice(0, 70)), path, chunk=CHUNK)
-    return path
+def survey(beginnings, tmp_path):
+    """That survey, which a test may change."""
+    return shutil.copytree(beginnings / "survey.zarr", tmp_path / "survey.zarr")
+
+
+@pytest.fixture
+def catalog(beginnings, tmp_path):
+    """Its catalogue, which a test may change."""
+    return shutil.copytree(beginnings / "catalog.zarr", tmp_path / "catalog.zarr")
+
+
+@pytest.fixture(scope="module")
+def whole(beginnings, stars, model, tmp_path_factory):
+    """The catalogue of all 110 stars by one run."""
+    folder = tmp_path_factory.mktemp("whole")
+    survey = shutil.copytree(beginnings / "survey.zarr", folder / "survey.zarr")
+    append(survey, stars.isel(star=slice(70, None)))
+    label(survey, model, folder / "catalog.zarr")
+    return folder / "catalog.zarr"
+
+
+@pytest.fixture(scope="module")
+def whole_changed(whole, model, tmp_path_factory):
+    """The same, of a survey in which a star's spectrum is another."""
+    folder = tmp_path_factory.mktemp("changed")
+    survey = shutil.copytree(whole.with_name("survey.zarr"), folder / "survey.zarr")
+    change_star(survey)
+    label(survey, model, folder / "catalog.zarr")
+    return folder / "catalog.zarr"
+
+
+def change_star(survey):
+    flux = zarr.open_group(survey, mode="r+")["flux"]
+    flux[25] = flux[25] * np.float32(1.01)
 
 
 def append(survey, stars, skip=""):
@@ -72,21 +110,18 @@ def assert_same(first, second):
 
 
 @pytest.fixture
-def grown(survey, stars, model, tmp_path):
+def grown(survey, catalog, stars):
     """Return a survey of 110 stars and the catalogue that its first 70 have."""
-    catalog = tmp_path / "catalog.zarr"
-    label(survey, model, catalog)
     append(survey, stars.isel(star=slice(70, None)))
     return survey, catalog
 
 
-def test_new_stars_are_labelled_and_the_others_stay(grown, model, tmp_path):
+def test_new_stars_are_labelled_and_the_others_stay(grown, model, whole):
     survey, catalog = grown
     before = read_files(catalog)
     # the chunk that was half full is another now
     assert label(survey, model, catalog).n_run == 50
-    label(survey, model, tmp_path / "new.zarr")
-    assert_same(catalog, tmp_path / "new.zarr")
+    assert_same(catalog, whole)
     after = read_files(catalog)
     for number in range(3):
         kept = [path for path in before if path.parts[1:3] == ("c", str(number))]
@@ -98,29 +133,25 @@ def test_new_stars_are_labelled_and_the_others_stay(grown, model, tmp_path):
     assert attributes["complete"] == 1
 
 
-def test_a_survey_grows_more_than_once(survey, stars, model, tmp_path):
-    catalog = tmp_path / "catalog.zarr"
-    label(survey, model, catalog)
+def test_a_survey_grows_more_than_once(survey, catalog, stars, model, whole):
     for first, last in ((70, 75), (75, 80), (80, 110)):
         append(survey, stars.isel(star=slice(first, last)))
         label(survey, model, catalog)
-    label(survey, model, tmp_path / "new.zarr")
-    assert_same(catalog, tmp_path / "new.zarr")
+    assert_same(catalog, whole)
     assert describe(catalog)["grown_from"] == [70, 75, 80]
-    assert "grown_from" not in describe(tmp_path / "new.zarr")
+    assert "grown_from" not in describe(whole)
 
 
-def test_a_catalogue_that_was_not_complete_grows(survey, stars, model, tmp_path):
+def test_a_catalogue_that_was_not_complete_grows(survey, stars, model, whole, tmp_path):
     catalog = tmp_path / "catalog.zarr"
     plan = make_plan(survey, model, catalog, region_stars=CHUNK)
     Catalogue(plan).create()
     append(survey, stars.isel(star=slice(70, None)))
     assert label(survey, model, catalog).n_run == 110
-    label(survey, model, tmp_path / "new.zarr")
-    assert_same(catalog, tmp_path / "new.zarr")
+    assert_same(catalog, whole)
 
 
-def test_a_catalogue_of_less_than_a_chunk_grows(stars, model, tmp_path):
+def test_a_catalogue_of_less_than_a_chunk_grows(stars, model, whole, tmp_path):
     survey, catalog = tmp_path / "survey.zarr", tmp_path / "catalog.zarr"
     store.write_dataset(stars, survey, chunk=CHUNK)
     for _, array in zarr.open_group(survey, mode="r+").arrays():
@@ -129,12 +160,11 @@ def test_a_catalogue_of_less_than_a_chunk_grows(stars, model, tmp_path):
     assert label(survey, model, catalog).n_run == 7
     append(survey, stars.isel(star=slice(7, None)))
     assert label(survey, model, catalog).n_run == 110
-    label(survey, model, tmp_path / "new.zarr")
-    assert_same(catalog, tmp_path / "new.zarr")
+    assert_same(catalog, whole)
 
 
 @pytest.mark.parametrize("moment", ["identity", "first array", "last array", "stars", "marks"])
-def test_growing_is_taken_up_wherever_it_was_cut_off(grown, model, tmp_path, monkeypatch, moment):
+def test_growing_is_taken_up_wherever_it_was_cut_off(grown, model, whole, monkeypatch, moment):
     survey, catalog = grown
 
     class Cut(BaseException):
@@ -164,8 +194,7 @@ def test_growing_is_taken_up_wherever_it_was_cut_off(grown, model, tmp_path, mon
     plan = make_plan(survey, model, catalog, region_stars=CHUNK)
     assert estimate_run(plan).stars == 50
     assert label(survey, model, catalog).n_run == 50
-    label(survey, model, tmp_path / "new.zarr")
-    assert_same(catalog, tmp_path / "new.zarr")
+    assert_same(catalog, whole)
     assert zarr.open_group(catalog, mode="r").attrs["grown"] == [70, 110]
 
 
@@ -182,18 +211,16 @@ def test_a_dry_run_says_how_much_is_new_and_changes_nothing(grown, model):
     assert read_files(catalog) == before
 
 
-def test_stars_whose_data_changed_are_labelled_again(grown, stars, model, tmp_path, capsys):
+def test_stars_whose_data_changed_are_labelled_again(grown, stars, model, whole_changed, capsys):
     survey, catalog = grown
     label(survey, model, catalog)
-    flux = zarr.open_group(survey, mode="r+")["flux"]
-    flux[25] = flux[25] * np.float32(1.01)
+    change_star(survey)
     again = lux.label_survey(survey, model, catalog, region_stars=CHUNK)
     assert again.n_run == CHUNK
     assert (
         "20 stars whose chunks in the survey changed are labelled again" in capsys.readouterr().err
     )
-    label(survey, model, tmp_path / "new.zarr")
-    assert_same(catalog, tmp_path / "new.zarr")
+    assert_same(catalog, whole_changed)
     assert label(survey, model, catalog).n_run == 0
 
 
@@ -238,7 +265,7 @@ def test_labels_of_data_that_are_gone_are_kept(grown, model, tmp_path, capsys, u
     assert label(survey, model, catalog).n_run == CHUNK
 
 
-def test_a_catalogue_opens_while_it_grows(grown, model, monkeypatch, tmp_path):
+def test_a_catalogue_opens_while_it_grows(grown, model, monkeypatch):
     survey, catalog = grown
     before = store.open_dataset(catalog).load()
     with monkeypatch.context() as patched:
@@ -267,10 +294,8 @@ def test_a_catalogue_opens_while_it_grows(grown, model, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["flux", "star", "label_err"])
 def test_a_survey_whose_growing_was_cut_off_between_arrays_is_refused(
-    survey, stars, model, tmp_path, name
+    survey, catalog, stars, model, name
 ):
-    catalog = tmp_path / "catalog.zarr"
-    label(survey, model, catalog)
     before = read_files(catalog)
     new = stars.isel(star=slice(70, None))
     append(survey, new, skip=name)
@@ -319,9 +344,7 @@ def rename(stars):
     ids=["reordered", "renamed", "removed", "cut off"],
 )
 @pytest.mark.parametrize("n_stars", [70, 110])
-def test_other_stars_are_refused_by_name(survey, stars, model, tmp_path, change, told, n_stars):
-    catalog = tmp_path / "catalog.zarr"
-    label(survey, model, catalog)
+def test_other_stars_are_refused_by_name(survey, catalog, stars, model, change, told, n_stars):
     before = read_files(catalog)
     changed = change(stars.isel(star=slice(0, n_stars)))
     store.write_dataset(changed, survey, chunk=CHUNK, overwrite=True)
@@ -331,9 +354,7 @@ def test_other_stars_are_refused_by_name(survey, stars, model, tmp_path, change,
 
 
 @pytest.mark.parametrize("n_stars", [70, 110])
-def test_another_layout_is_named(survey, stars, model, tmp_path, n_stars):
-    catalog = tmp_path / "catalog.zarr"
-    label(survey, model, catalog)
+def test_another_layout_is_named(survey, catalog, stars, model, n_stars):
     before = read_files(catalog)
     store.write_dataset(stars.isel(star=slice(0, n_stars)), survey, chunk=15, overwrite=True)
     with pytest.raises(lux.InputError, match=r"layout .chunks of 20 stars, where .* have 15"):
@@ -399,10 +420,8 @@ def cut(*args, **options):
 
 @pytest.mark.parametrize("target", ["damage.list_filled", "write_stars"])
 def test_a_survey_that_grows_again_after_growing_was_cut_off(
-    survey, stars, model, tmp_path, monkeypatch, target
+    survey, catalog, stars, model, whole, monkeypatch, target
 ):
-    catalog = tmp_path / "catalog.zarr"
-    label(survey, model, catalog)
     append(survey, stars.isel(star=slice(70, 90)))
     with monkeypatch.context() as patched:
         patched.setattr(f"luxscale.labelling.growth.{target}", cut)
@@ -410,15 +429,14 @@ def test_a_survey_that_grows_again_after_growing_was_cut_off(
             label(survey, model, catalog)
     append(survey, stars.isel(star=slice(90, None)))
     label(survey, model, catalog)
-    label(survey, model, tmp_path / "new.zarr")
-    assert_same(catalog, tmp_path / "new.zarr")
+    assert_same(catalog, whole)
     assert describe(catalog)["grown_from"] == [70, 90]
 
 
 @pytest.mark.parametrize("moment", ["made", "written"])
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
 def test_marks_are_taken_up_wherever_their_writing_was_cut_off(
-    grown, model, tmp_path, monkeypatch, moment, number
+    grown, model, whole_changed, monkeypatch, moment, number
 ):
     survey, catalog = grown
     made = []
@@ -440,16 +458,14 @@ def test_marks_are_taken_up_wherever_their_writing_was_cut_off(
         patched.setattr(zarr.Group, "create_array", create)
         with pytest.raises(Cut):
             label(survey, model, catalog)
-    flux = zarr.open_group(survey, mode="r+")["flux"]
-    flux[25] = flux[25] * np.float32(1.01)
+    change_star(survey)
     assert label(survey, model, catalog).n_run == 50 + CHUNK
-    label(survey, model, tmp_path / "new.zarr")
-    assert_same(catalog, tmp_path / "new.zarr")
+    assert_same(catalog, whole_changed)
     assert not list((catalog / store.RUN).glob("*.next"))
 
 
 @pytest.mark.parametrize("is_new", [True, False])
-def test_a_survey_that_grows_while_a_run_begins(survey, stars, model, tmp_path, is_new):
+def test_a_survey_that_grows_while_a_run_begins(survey, stars, model, whole, tmp_path, is_new):
     catalog = tmp_path / "catalog.zarr"
     plan = make_plan(survey, model, catalog, region_stars=CHUNK)
     if not is_new:
@@ -459,8 +475,7 @@ def test_a_survey_that_grows_while_a_run_begins(survey, stars, model, tmp_path, 
     assert len(begin()) == 4
     assert store.open_dataset(catalog).sizes["star"] == 70
     assert label(survey, model, catalog).n_run == 110
-    label(survey, model, tmp_path / "new.zarr")
-    assert_same(catalog, tmp_path / "new.zarr")
+    assert_same(catalog, whole)
 
 
 def test_a_survey_in_shards_grows(survey, stars, model, tmp_path):
