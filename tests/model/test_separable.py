@@ -46,13 +46,24 @@ def observe(weights, data, ivar):
     return noise.observe(ivar, jnp.where(ivar > 0, data, 0), reduced, FEATURES, True)
 
 
+@functools.cache
+def compile_search(nearest):
+    """The search, which begins with so many Gaussians; ``nearest`` tells programs apart."""
+    return compile_program()(functools.partial(eliminate.find_terms, full=True))
+
+
+@functools.cache
+def compile_whole():
+    return compile_program()(posterior.find_modes)
+
+
 def find(problem, dof=np.inf):
     """The terms of each star, with mean and covariance of the latents as labels have them."""
     weights, data, ivar, prior = problem
     seen = observe(weights, data.astype("f4"), ivar.astype("f4"))
     assert separable.is_separable([seen])
     target = Target(np.eye(6, FEATURES.n_terms, dtype="f4"), FEATURES)
-    program = compile_program()(functools.partial(eliminate.find_terms, full=True))
+    program = compile_search(eliminate.NEAREST)
     modes, (moments,) = program(seen, np.float32(dof), prior.gaussians(), [target])
     return modes._replace(covariance=moments[1]), moments[0]
 
@@ -61,8 +72,7 @@ def find_whole(problem, dof):
     """The terms by the search of all latents."""
     weights, data, ivar, prior = problem
     seen = observe(weights, data.astype("f4"), ivar.astype("f4"))
-    program = compile_program()(posterior.find_modes)
-    return program([seen], [np.float32(dof)], prior.gaussians(), posterior.ROUNDS)
+    return compile_whole()([seen], [np.float32(dof)], prior.gaussians(), posterior.ROUNDS)
 
 
 def solve(problem, star, k):
