@@ -42,20 +42,30 @@ def _describe_runs(runs: list[dict[str, Any]]) -> list[str]:
     """Say which run labelled which stars of a catalogue, of many runs the last."""
     from luxscale.analysis.tables import align_rows
 
-    rows = [("started", "version", "model", "where", "stars")]
-    for run in runs[-_RUNS:]:
-        spans = run.get("where", [])
-        where = ", ".join(spans[:_SPANS])
-        if len(spans) > _SPANS:
-            where += f" and {len(spans) - _SPANS:,} more"
-        words = (run.get(name, "unknown")[:20] for name in ("started", "version", "model"))
-        rows.append((*words, where or "-", f"{run['stars']:,}"))
+    earlier, latest = runs[:-_RUNS], runs[-_RUNS:]
     title = "runs, and the stars that each labelled"
-    earlier = runs[:-_RUNS]
     if earlier:
         stars = sum(run["stars"] for run in earlier)
-        title += f"; {len(earlier):,} earlier ones labelled {format_count(stars, 'star')}"
-    return [title, *(f"  {line}" for line in align_rows(rows, n_words=4).splitlines())]
+        count = format_count(stars, "star")
+        title += f"; {len(earlier):,} earlier ones labelled {count}"
+    headings = ("started", "version", "model", "where", "stars")
+    rows = [headings, *map(_describe_run, latest)]
+    table = align_rows(rows, n_words=4).splitlines()
+    return [title, *(f"  {line}" for line in table)]
+
+
+def _describe_run(run: dict[str, Any]) -> tuple[str, ...]:
+    """Return the row of one run."""
+    spans = run.get("where", [])
+    where = ", ".join(spans[:_SPANS]) or "-"
+    more = len(spans) - _SPANS
+    if more > 0:
+        where += f" and {more:,} more"
+    started = run.get("started", "unknown")
+    version = run.get("version", "unknown")
+    model = run.get("model", "unknown")
+    stars = f"{run['stars']:,}"
+    return started[:20], version[:20], model[:20], where, stars
 
 
 def format_quarantine(rows: list[dict[str, str]]) -> str:
@@ -117,9 +127,12 @@ def _format_size(count: int) -> str:
 
 
 def _describe_spectrum(name: str, grid: dict[str, Any], stars: int) -> Iterator[str]:
-    span, units = f"{grid['least']:g} to {grid['greatest']:g}", grid.get("units", "")
+    span = f"{grid['least']:g} to {grid['greatest']:g}"
+    units = grid.get("units", "")
     if units != "1":  # those of coefficients are their numbers
-        span += f" {units}" + (f" in {grid['medium']}" if "medium" in grid else "")
+        span += f" {units}"
+        if "medium" in grid:
+            span += f" in {grid['medium']}"
     missing = f"{_format_percent(grid['missing'])} missing"
     sample = grid["missing_among_stars"]
     if sample < stars:
@@ -176,26 +189,38 @@ def _format_bin(least: float | None, greatest: float | None) -> str:
 
 
 def _describe_ingest(made: dict[str, Any]) -> Iterator[str]:
-    masked = made["masked"]
-    fraction = _format_percent(masked["all"])
-    yield _line("masked", f"{fraction} of the pixels of {masked['spectra']:,} spectra")
-    for reason, part in masked["reasons"].items():
-        yield f"  {reason:<20} {_format_percent(part):>7}"
-    files = made["files"]
-    sessions = ""
-    if made["sessions"] > 1:
-        sessions = f", in {made['sessions']:,} sessions"
-    parts = f"{files['read']:,} read + {files['quarantined']:,} quarantined"
-    yield _line("files", f"{files['all']:,} = {parts}{sessions}")
-    spectra = made["spectra"]
-    refused = spectra["all"] - spectra["kept"]
-    parts = f"{spectra['kept']:,} kept + {refused:,} quarantined"
-    yield _line("spectra", f"{spectra['all']:,} = {parts}")
+    yield from _describe_masked(made["masked"])
+    yield _describe_files(made["files"], made["sessions"])
+    yield _describe_spectra(made["spectra"])
     for reason, count in made["quarantined"].items():
         yield f"  {count:>8,}  {reason}"
     if made["resampled"]:
         yield _line("resampled", f"{made['resampled']:,} spectra")
     yield from _describe_reading(made)
+
+
+def _describe_masked(masked: dict[str, Any]) -> Iterator[str]:
+    """Say how many pixels are masked, and why."""
+    fraction = _format_percent(masked["all"])
+    yield _line("masked", f"{fraction} of the pixels of {masked['spectra']:,} spectra")
+    for reason, part in masked["reasons"].items():
+        percent = _format_percent(part)
+        yield f"  {reason:<20} {percent:>7}"
+
+
+def _describe_files(files: dict[str, int], sessions: int) -> str:
+    """Say what became of files, in how many sessions."""
+    text = f"{files['all']:,} = {files['read']:,} read + {files['quarantined']:,} quarantined"
+    if sessions > 1:
+        text += f", in {sessions:,} sessions"
+    return _line("files", text)
+
+
+def _describe_spectra(spectra: dict[str, int]) -> str:
+    """Say what became of spectra."""
+    everything, kept = spectra["all"], spectra["kept"]
+    refused = everything - kept
+    return _line("spectra", f"{everything:,} = {kept:,} kept + {refused:,} quarantined")
 
 
 def _describe_reading(made: dict[str, Any]) -> Iterator[str]:
@@ -204,7 +229,7 @@ def _describe_reading(made: dict[str, Any]) -> Iterator[str]:
 
     options = ", ".join(f"{name}={value}" for name, value in made["options"].items())
     yield _line("format", made["format"] + _in_brackets(options))
-    recipe = {name: value for name, value in made["recipe"].items() if value not in (None, [])}
+    recipe = _leave_out_unset(made["recipe"])
     bits = recipe.pop("bad", [])
     yield _line("bad bits", ", ".join(bits) or "none")
     is_rest_frame = recipe.pop("rest_frame")
@@ -224,6 +249,10 @@ def _describe_reading(made: dict[str, Any]) -> Iterator[str]:
         yield _line("rounded", f"flux to {rounding:g} of its error, ivar to 1%")
 
 
+def _leave_out_unset(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in recipe.items() if value not in (None, [])}
+
+
 def _in_brackets(text: str) -> str:
     return f" ({text})" if text else ""
 
@@ -238,10 +267,17 @@ def _describe_unfinished(facts: dict[str, Any]) -> Iterator[str]:
     """Say how far the ingest of a survey has come that is not complete."""
     yield _line("state", facts["state"])
     for number, found in enumerate(facts["sessions"]):
-        parts = [f"{found['files']:,} files"]
-        if found["stage"] == "reading":
-            parts.append(f"{found['batches_done']:,} of {found['batches']:,} batches")
-        if found["stars"] is not None:
-            parts.append(format_count(found["stars"], "star"))
-        yield _line(f"session {number}", f"{found['stage']}: {', '.join(parts)}")
+        yield _line(f"session {number}", _describe_session(found))
     yield from _describe_reading(facts)
+
+
+def _describe_session(found: dict[str, Any]) -> str:
+    """Say how far one session has come."""
+    stage, stars = found["stage"], found["stars"]
+    parts = [f"{found['files']:,} files"]
+    if stage == "reading":
+        done, batches = found["batches_done"], found["batches"]
+        parts.append(f"{done:,} of {batches:,} batches")
+    if stars is not None:
+        parts.append(format_count(stars, "star"))
+    return f"{stage}: {', '.join(parts)}"
