@@ -6,6 +6,7 @@ The compiled steps are those of `luxscale.model.ascent`; here is kept what they 
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,14 @@ _ROUNDING = 1e-2
 
 #: What a term may gain beyond what its next step promises, in units of that.
 _SLACK = 0.5
+
+
+class Expected(NamedTuple):
+    """What terms come to if the spectrum is as about others of their stars: see `expect_terms`."""
+
+    step: np.ndarray
+    distance: np.ndarray
+    log_weight: np.ndarray
 
 
 @dataclasses.dataclass
@@ -74,20 +83,25 @@ class Ascent:
                 found = Found(*(np.asarray(array)[: block.number] for array in new))
                 self.update(block.meant, found)
 
-    def expect(self, common: Common, rows: np.ndarray, origin: np.ndarray) -> None:
-        """Set terms to what the spectrum about others of the same stars has them come to."""
-        found = self.found
+    def expect(self, common: Common, rows: np.ndarray, origin: np.ndarray) -> Expected:
+        """Return what the spectrum about others of the same stars has terms come to."""
+        found, n = self.found, rows.size
+        expected = Expected(np.empty_like(self.latent[rows]), *np.empty((2, n), np.float32))
         with run_alone():
-            for block in cut_blocks(np.arange(rows.size)):
+            for block in cut_blocks(np.arange(n)):
                 of = origin[block.rows]
                 around = Around(self.base[of], found.chi2[of], found.slope[of], found.hessian[of])
                 new = expect_rows(common, around, self.gaussian[rows[block.rows]], block.number)
-                some = rows[block.meant]
-                step, distance, log_weight = (np.asarray(array)[: some.size] for array in new)
-                found.step[some], found.distance[some] = step, distance
-                found.log_weight[some] = log_weight
+                for whole, part in zip(expected, new, strict=True):
+                    whole[block.meant] = np.asarray(part)[: block.number]
+        return expected
+
+    def follow(self, rows: np.ndarray, origin: np.ndarray, expected: Expected) -> None:
+        """Set terms to what is expected of them about others."""
+        for name, values in expected._asdict().items():
+            getattr(self.found, name)[rows] = values
         self.base[rows] = self.base[origin]
-        self.latent[rows] = self.base[rows] + found.step[rows]
+        self.latent[rows] = self.base[rows] + expected.step
         self.origin[rows] = origin
 
     def update(self, rows: np.ndarray, new: Found) -> None:

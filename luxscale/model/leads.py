@@ -13,11 +13,11 @@ from __future__ import annotations
 import numpy as np
 
 from luxscale.model.ascent import Common
-from luxscale.model.climb import SETTLED, Ascent, find_best
+from luxscale.model.climb import MATTERS, SETTLED, Ascent, Expected, find_best
 
 #: Most steps of a lead, the squared length of the next, in sigma, that lets it end before, and
 #: that from which on others cannot be expected from it.
-_LEAD_STEPS, _LEAD_NEAR, _LEAD_FAR = 4, 0.3, 3.0
+_LEAD_STEPS, _LEAD_NEAR, _LEAD_FAR = 12, 0.3, 3.0
 
 #: Chi-square of a lead, per value, from which on it may be a false maximum.
 _POOR = 3.0
@@ -35,6 +35,9 @@ _STEPS = 6
 
 #: By how much ln omega may differ from what was expected, of a term whose ln share is at least so.
 _SURPRISE, _COUNTS = 3.0, -6.0
+
+#: By how much ln omega has to be more about another term for one to begin again there.
+_GAIN = 1.0
 
 
 def follow_leads(common: Common, ascent: Ascent) -> np.ndarray:
@@ -68,19 +71,50 @@ def follow_leads(common: Common, ascent: Ascent) -> np.ndarray:
 
 def _expect_others(common: Common, ascent: Ascent, lead: np.ndarray) -> np.ndarray:
     """Set the other terms to what their leads have them come to; return which take steps."""
-    is_other = np.ones(ascent.star.size, bool)
-    is_other[lead] = False
-    others = np.flatnonzero(is_other)
-    ascent.expect(common, others, lead[ascent.star[others]])
+    others = _list_others(ascent, lead)
+    origin = lead[ascent.star[others]]
+    ascent.follow(others, origin, ascent.expect(common, others, origin))
     distance, log_share = ascent.found.distance, ascent.measure_shares()
     with np.errstate(over="ignore", invalid="ignore"):
         error = np.exp(np.minimum(log_share, 0)) * distance**2
     unsure = (log_share > _LIKELY) & ((distance > _FAR) | (error > _UNSURE))
     # chi-square is that of the best, and not of the lead
     unsure |= (log_share == 0) & (distance > SETTLED)
-    unsure &= is_other
+    unsure[lead] = False
     distance[others] = np.where(unsure[others], np.inf, 0)
     return unsure
+
+
+def restart_others(common: Common, ascent: Ascent) -> np.ndarray:
+    """Set terms to where the best of their stars has them, if they are worth more there.
+
+    Where the spectrum is much bent, a term may end at a lesser maximum than another has found.
+
+    Returns
+    -------
+    array
+        Which terms they are, and have steps to take.
+    """
+    found = ascent.found
+    best = find_best(found.log_weight, ascent.first)
+    others = _list_others(ascent, best)
+    origin = best[ascent.star[others]]
+    expected = ascent.expect(common, others, origin)
+    gains = expected.log_weight > found.log_weight[others] + _GAIN
+    gains &= expected.log_weight > found.log_weight[origin] + MATTERS
+    rows = others[gains]
+    ascent.follow(rows, origin[gains], Expected(*(array[gains] for array in expected)))
+    # the next step is taken whatever was found elsewhere
+    found.energy[rows] = found.distance[rows] = np.inf
+    ascent.fraction[rows] = 1
+    return rows
+
+
+def _list_others(ascent: Ascent, chosen: np.ndarray) -> np.ndarray:
+    """Return all terms but some."""
+    is_other = np.ones(ascent.star.size, bool)
+    is_other[chosen] = False
+    return np.flatnonzero(is_other)
 
 
 def _find_surprises(ascent: Ascent, expected: np.ndarray) -> np.ndarray:

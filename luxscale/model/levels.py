@@ -19,7 +19,7 @@ from luxscale.model.climb import MATTERS, Ascent, find_best
 from luxscale.model.groups import Block, cut_blocks, map_groups, run_rows
 from luxscale.model.jit import compile_program, run_alone
 from luxscale.model.landmarks import Landmarks, find_level
-from luxscale.model.leads import follow_leads
+from luxscale.model.leads import follow_leads, restart_others
 from luxscale.model.moments import find_label_moments
 from luxscale.model.problem import Problem
 
@@ -120,18 +120,26 @@ def _search_fast(
 def _search_fully(
     common: Common, reduced: Reduced, targets: Sequence[Target], covariance: bool
 ) -> Posterior:
-    """Take steps of every term."""
+    """Take steps of every term, and once more of those that others have shown a better place."""
     ascent = _begin(common, reduced, every=True)
     ascent.found.log_weight[:] = -np.inf
-    active = np.arange(len(ascent.star))
+    moving = _climb_far(common, ascent, np.arange(len(ascent.star)))
+    again = restart_others(common, ascent)
+    if again.size:
+        moving = _climb_far(common, ascent, again)
+    found = _sum_terms(common, ascent, ascent.any_of_star(moving), targets, covariance)
+    return found._replace(wrong=reduced.wrong)
+
+
+def _climb_far(common: Common, ascent: Ascent, active: np.ndarray) -> np.ndarray:
+    """Take steps until terms have settled; return which have not: (term,)."""
     for _ in range(STEPS):
         ascent.climb(common, active)
         moving = ascent.find_moving()
         active = np.flatnonzero(moving & (ascent.fraction > 1e-6))
         if not active.size:
             break
-    found = _sum_terms(common, ascent, ascent.any_of_star(moving), targets, covariance)
-    return found._replace(wrong=reduced.wrong)
+    return moving
 
 
 def _make_common(problem: Problem, landmarks: Landmarks) -> Common:

@@ -84,6 +84,32 @@ def test_what_has_not_settled_is_searched_for_again(polynomial_model, stars, exp
     assert not (got["flags"] & flags.BIT["not_settled"]).any()
 
 
+def test_a_term_at_a_lesser_maximum_begins_again_where_another_has_come_to(
+    polynomial_model, stars, monkeypatch
+):
+    """Terms that are sent far away find back, and those that settled well stay."""
+    monkeypatch.setattr(levels, "follow_leads", lambda _, ascent: np.ones(ascent.first.size, bool))
+    inference = Inference.of(polynomial_model)
+    expected = inference.infer(stars)
+    climb_far = levels._climb_far
+    restarted = []
+
+    def begin_badly(common, ascent, active):
+        """Leave all but one term of each star where there is nothing."""
+        if active.size < ascent.star.size:
+            restarted.append(active.size / (ascent.star.size - ascent.first.size))
+            return climb_far(common, ascent, active)
+        moving = climb_far(common, ascent, active)
+        others = np.setdiff1d(active, climb.find_best(ascent.found.log_weight, ascent.first))
+        ascent.found.log_weight[others] = -np.inf
+        return moving
+
+    monkeypatch.setattr(levels, "_climb_far", begin_badly)
+    got = inference.infer(stars)
+    assert restarted and restarted[0] > 0.3
+    compare(got, expected)
+
+
 def test_stars_of_unusual_levels_take_the_general_search(polynomial_model, stars, expected):
     strange = {name: array.copy() for name, array in stars.items()}
     strange["flux_ivar"][::2] *= 1e-9
