@@ -137,11 +137,10 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
     return {
         "kind": "model",
         "latents": loaded.latent_dim,
-        **_describe_members(loaded),
         "prior": describe_prior(loaded.prior),
         "method": made.method,
         "training_stars": made.n_stars,
-        "settings": json.loads(made.settings),
+        **_describe_settings(loaded),
         "version": made.version,
         "fingerprint": loaded.fingerprint,
         **outputs,
@@ -149,11 +148,14 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
     }
 
 
-def _describe_members(model: LuxModel) -> dict[str, Any]:
-    """Return the latents of each member, if there are several."""
-    if not model.others:
-        return {}
-    return {"latents_of_members": [member.latent_dim for member in model.members]}
+def _describe_settings(model: LuxModel) -> dict[str, Any]:
+    """Return the settings of training, and the recipe of each further member by its number."""
+    settings = json.loads(model.provenance.settings)
+    settings.pop("members", None)
+    members = {}
+    for number, member in enumerate(model.others, start=2):
+        members[f"member {number}"] = json.loads(member.provenance.settings)
+    return {"settings": settings, **members}
 
 
 def _describe_catalog(path: str | Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from simulated_curves import SPREAD, make_survey
 
 import luxscale as lux
 from luxscale.errors import InputError
+from luxscale.info.describe import describe
 from luxscale.training import recipes
 from luxscale.training.members import MemberReport
 from luxscale.training.recipes import Recipe
@@ -100,3 +101,10 @@ def test_what_cannot_be_a_member_is_refused(stars):
         lux.train(stars, recipe=dataclasses.replace(BOTH, others=(BOTH,)), progress=False)
     with pytest.raises(InputError, match="is for one model"):
         recipes.find_recipe("ensemble", 1000, 3, 50, unlabelled=5)
+
+
+def test_info_shows_the_recipe_of_each_member(ensemble, tmp_path):
+    ensemble.save(tmp_path / "model.zarr")
+    told = describe(tmp_path / "model.zarr")
+    assert told["member 2"] == LINEAR.describe() and "members" not in told["settings"]
+    assert "4 + 6 latents" in ensemble._repr_html_()
