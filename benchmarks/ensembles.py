@@ -1,0 +1,81 @@
+"""Compare means of the labels that models of several kinds infer for the same giants.
+
+    python benchmarks/ensembles.py DIR MODELS --members curved12+cubic10 --members curved12+curved14
+
+DIR is that of `peers/spectra.py`. Of its giants that are not tested 5,000 are drawn to train, as
+often as --draws says; labels of the others are judged. A member is a method and its latents:
+curved, cubic (products of three of the first 5) or network; models are refined where recipes are,
+and kept in MODELS. Prints, for each mean, the mean over labels and draws of its robust scatter and
+RMSE, over those of curved12 alone, and of RMSE by label.
+"""
+
+import re
+from pathlib import Path
+
+import click
+import numpy as np
+from giants import find_scatter, make_survey
+from peers.spectra import XP_TEST, XP_TRAINING, read_xp
+
+import luxscale as lux
+from luxscale.training.recipes import find_recipe
+
+REFERENCE = "curved12"
+CUBIC = {"cubic": 5}
+
+
+def make_member(name, survey):
+    """Return a model of a kind and a number of latents."""
+    kind, latents = re.fullmatch(r"(curved|cubic|network)(\d+)", name).groups()
+    sizes = (survey.sizes["star"], survey.sizes["label"], survey.sizes["wavelength"])
+    recipe = find_recipe("network" if kind == "network" else "curved", *sizes)
+    settings = {**recipe.settings, "quadratic": int(latents)}
+    if kind == "cubic":
+        settings |= CUBIC
+    method = recipe.method
+    return lux.train(survey, int(latents), method=method, folds=1, progress=False, **settings)
+
+
+def infer_labels(name, draw, survey, rows, folder):
+    """Return the labels of the stars that a member, which is kept, was not trained on."""
+    path = folder / f"{name}_{draw}.zarr"
+    if not path.exists():
+        make_member(name, survey.isel(star=rows)).save(path)
+    others = np.setdiff1d(np.arange(survey.sizes["star"]), rows)
+    return lux.infer(survey.isel(star=others), lux.load_model(path))["label_value"].values
+
+
+def measure(labels, truth):
+    """Return robust scatter and RMSE of each label: (2, label)."""
+    miss = labels - truth
+    return np.stack([find_scatter(miss), np.sqrt(np.nanmean(miss**2, 0))])
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("models", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--members", multiple=True, required=True, help="Joined by +; again for more.")
+@click.option("--draws", default=2, show_default=True, help="Draws of the training stars.")
+def main(folder, models, members, draws):
+    survey = make_survey(read_xp(folder / "xp_apogee.h5"))
+    survey = survey.isel(star=slice(0, survey.sizes["star"] - XP_TEST))
+    wanted = [REFERENCE, *members]
+    kinds = dict.fromkeys(kind for names in wanted for kind in names.split("+"))
+    ratios = {names: [] for names in wanted}
+    for draw in range(draws):
+        order = np.random.default_rng(draw).permutation(survey.sizes["star"])
+        rows, others = np.sort(order[:XP_TRAINING]), np.sort(order[XP_TRAINING:])
+        truth = survey["label_value"].values[others]
+        found = {kind: infer_labels(kind, draw, survey, rows, models) for kind in kinds}
+        reference = measure(found[REFERENCE], truth)
+        for names in wanted:
+            mean = np.mean([found[kind] for kind in names.split("+")], axis=0)
+            ratios[names].append(measure(mean, truth) / reference)
+    for names, parts in ratios.items():
+        scatter, rmse = np.mean(parts, axis=0)
+        by_label = " ".join(f"{ratio:.3f}" for ratio in rmse)
+        click.echo(f"{names:34} {scatter.mean():.3f} {rmse.mean():.3f} | {by_label}")
+
+
+if __name__ == "__main__":
+    main()
