@@ -90,7 +90,8 @@ def warm_up() -> None:
     """Load what the first region would wait for, whatever its plan is."""
     with contextlib.suppress(InputError):  # the region will meet it too
         check_jax()
-    use_one_blas_thread()
+    with use_one_blas_thread():  # which loads LAPACK
+        pass
 
 
 def read_ahead(plan: Plan, region: Region) -> Future[list[_Piece]]:

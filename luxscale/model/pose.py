@@ -42,19 +42,21 @@ def pose_problem(
     search = not all(map(is_plain, given)) or not model.prior.is_gaussian
     search = search or not all(o.map.features.is_linear for o in labels)
     heads = tuple(make_head(o) for o in labels)
-    made = [make_design(o, search) for o in given]
-    made, distortion = distort(made, given, search)
-    if not (search or exactly or distortion):
-        with use_one_blas_thread():
+    # the same to the last bit in every process, however many threads BLAS has there
+    with use_one_blas_thread():
+        made = [make_design(o, search) for o in given]
+        made, distortion = distort(made, given, search)
+        if not (search or exactly or distortion):
             made = [add_components(design, heads) for design in made]
-    designs = put_on_device(made)
-    prior = model.prior.prepare(model.latent_dim)
+        designs = put_on_device(made)
+        prior = model.prior.prepare(model.latent_dim)
+        landmarks = make_landmarks(designs, prior)
     return Problem(
         designs=designs,
         heads=heads,
         windows=tuple(make_windows(labels, given)),
         prior=prior,
         limits=model.limits,
-        landmarks=make_landmarks(designs, prior),
+        landmarks=landmarks,
         distortion=distortion,
     )

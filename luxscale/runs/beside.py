@@ -56,8 +56,13 @@ class WithHelpers(InProcess):
 
     @contextlib.contextmanager
     def watch(self, log: RunLog, shown: Progress) -> Iterator[None]:
-        """Log the helpers that are lost meanwhile."""
-        yield
+        """Log the helpers that are lost meanwhile; end all before a run that is cut off ends."""
+        try:
+            yield
+        except BaseException:  # the next run may begin at once, and is alone
+            for helper in self.helpers:
+                helper.stop()
+            raise
         for helper in self.helpers:
             if helper.is_lost:
                 log.write("worker lost", worker=helper.name)

@@ -1,7 +1,9 @@
 """A process beside this one that does items of a job too.
 
 It is started before this one has loaded what it needs, and loads the same meanwhile: this module
-needs nothing but Python. It lives no longer than this process, and has nothing to close.
+needs nothing but Python. It lives no longer than this process, whatever it is at then: it reads
+from it what is never written, until that ends. What comes through the pipe between the two is
+pickled by one and read by the other, and nobody else can write to it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -77,7 +80,7 @@ class Helper:
     def stop(self) -> None:
         """End it, whatever it is at."""
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()  # closes what it reads from, and waits
 
 
 @contextlib.contextmanager
@@ -104,7 +107,7 @@ def start_helper(module: str, function: str, environment: Mapping[str, str]) -> 
         [sys.executable, "-P", "-c", script],
         env=os.environ | environment,
         pass_fds=[theirs.fileno()],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for this process
     )
@@ -129,10 +132,17 @@ def load_modules() -> Iterator[None]:
 
 def serve(descriptor: int, module: str, function: str) -> None:
     """Do what comes through a pipe until it is closed, and end this process."""
-    with contextlib.suppress(EOFError, ConnectionError):  # nobody is there to be helped
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, ConnectionError):  # it was let go
         with load_modules():
             getattr(importlib.import_module(module), function)()
         _do_items(Connection(descriptor))
+    os._exit(0)
+
+
+def _end_with_parent() -> None:
+    """End this process when that which started it has ended: another may begin to write then."""
+    os.read(0, 1)
     os._exit(0)
 
 

@@ -15,6 +15,7 @@ from luxscale.labelling import plan as planning
 from luxscale.labelling import region
 from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import make_plan
+from luxscale.model import jit
 from luxscale.model.inference import Inference
 from luxscale.schema import flags
 from luxscale.store import chunks
@@ -219,3 +220,9 @@ def test_a_survey_that_is_away_for_a_while_is_no_damage(plan):
     assert filled(plan, "status").tolist() == [1] * 60 + [0] * 60
     away.rename(survey)
     assert region.run_region(plan, plan.regions[1]).unreadable == ()
+
+
+def test_a_process_that_is_warm_has_loaded_lapack():
+    jit._libraries.cache_clear()
+    region.warm_up()
+    assert jit._libraries.cache_info().currsize == 1

@@ -56,6 +56,32 @@ def test_components_are_kept_beside_programs(small_model, asked, tmp_path, monke
     assert len(asked) == 2
 
 
+def test_another_version_makes_its_own(small_model, asked, tmp_path, monkeypatch):
+    monkeypatch.setattr(programs._Opened, "programs", programs.Programs(tmp_path / "kept" / "here"))
+    prepare(small_model)
+    monkeypatch.setattr(kept, "version", lambda package: f"another {package}")
+    prepare(small_model)
+    assert len(asked) == 2
+
+
+def test_the_last_ones_asked_for_are_kept(monkeypatch):
+    monkeypatch.setattr(kept, "_LAST", {})
+    monkeypatch.setattr(programs._Opened, "programs", None)
+    made = []
+
+    def ask(number):
+        def make():
+            made.append(number)
+            return Components(np.array(number), np.array(number))
+
+        found = kept.recall(Components, make, {"number": np.array(number)})
+        assert found.sums == number
+
+    for number in (0, 1, 2, 3, 0, 4, 0, 1):
+        ask(number)
+    assert made == [0, 1, 2, 3, 4, 1]
+
+
 def test_of_another_model_they_are_others(small_model, asked):
     design = designs.make_design(small_model["flux"], search=False)
     heads = [designs.make_head(small_model["label_value"])]

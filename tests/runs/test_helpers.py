@@ -47,6 +47,10 @@ class Free:
         pass
 
 
+#: Items that this process could not write.
+BEFORE = []
+
+
 def begin(plan, item):
     return item.index
 
@@ -60,6 +64,9 @@ def do(plan, item, begun=None):
     elif plan.there == "fail":
         raise ValueError(f"no {item.index}")
     elif plan.there == "cannot write":
+        if BEFORE:
+            time.sleep(600)  # it would write later
+        BEFORE.append(item)
         raise CannotWrite("t.zarr: cannot be written")
     return Done(item.index, os.getpid(), begun)
 
@@ -134,6 +141,7 @@ def test_an_error_of_a_helper_comes_as_text(helper):
 def test_what_a_helper_cannot_write_ends_it_at_once(helper):
     with pytest.raises(CannotWrite, match=r"t\.zarr: cannot be written"):
         run_job(helper, "cannot write", 60)
+    assert helper.process.poll() is not None  # before the lock is given back
 
 
 def test_nobody_waits_for_a_helper_that_is_not_needed():
@@ -149,18 +157,32 @@ def test_helpers_are_an_executor(helper):
     assert executor.count_workers() == 1
 
 
+BUSY = """
+import time
+def work():
+    print("at work", flush=True, file=open({!r}, "w"))
+    time.sleep(600)
+"""
+
 ALONE = """
-import os, signal
+import os, signal, sys
+from pathlib import Path
 from luxscale.runs.helpers import start_helper
-with start_helper("os", "getpid", {}) as helper:
-    helper.wait_ready(lambda: True)
+sys.path.append({!r})
+with start_helper("busy", "work", {{}}) as helper:
+    while not Path({!r}).exists():
+        pass
     print(helper._process.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_helper_ends_with_the_process_that_it_helps():
-    ended = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True)
+def test_a_helper_ends_with_the_process_that_it_helps_whatever_it_is_at(tmp_path):
+    sign = str(tmp_path / "sign")
+    (tmp_path / "busy.py").write_text(BUSY.format(sign))
+    script = ALONE.format(str(tmp_path), sign)
+    # not its errors, which the helper would hold open
+    ended = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert ended.returncode == -signal.SIGKILL
     about = Path(f"/proc/{int(ended.stdout)}/stat")
     for _ in range(600):
