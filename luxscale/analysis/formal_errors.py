@@ -9,6 +9,8 @@ independent noise diag(sigma^2 + s^2) and diag(sigma^2):
 - *noise*: A C B^T N^-1 E N^-1 B C A^T, how much the inferred label scatters when the same star is
   observed again. Draws of noise measure this one (`luxscale.analysis.precision`). It is never
   larger: it knows of no scatter s, and the prior calms it.
+
+Both are of the first member of an ensemble: what members differ by only spectra tell.
 """
 
 from __future__ import annotations
@@ -125,7 +127,8 @@ def expected_errors(
         prior that is a mixture counts as one Gaussian, of its overall covariance.
     floor : bool
         Whether to count in ``posterior`` what training measured on stars left out, the factor on
-        formal errors and the misfit in quadrature, as catalogues do.
+        formal errors and the misfit in quadrature, as catalogues do. Not for an ensemble, of whose
+        mean they are.
 
     Returns
     -------
@@ -136,7 +139,8 @@ def expected_errors(
     Raises
     ------
     InputError
-        If ``ivar`` is no inverse variance of ``given``, or has further dims.
+        If ``ivar`` is no inverse variance of ``given``, or has further dims; if ``floor`` is asked
+        for with an ensemble.
 
     Examples
     --------
@@ -147,6 +151,12 @@ def expected_errors(
     """
     model = take_model(model, "expected_errors(model, ivar)")
     source, target = model[given], model[of]
+    if floor and model.others:
+        raise InputError(
+            "floor=True, and what training measured is of the mean of "
+            f"{len(model.members)} members, which differ by what only spectra tell; leave floor "
+            "out, or take label_err of a catalogue"
+        )
     lead = [dim for dim in ivar.dims if dim != source.spec.dim]
     if len(lead) > 1:
         raise InputError(

@@ -8,7 +8,8 @@ covariance of its noise and Lambda the precision of the prior on latents (I in a
 
 Where a map is not linear, A and B are its slopes at the latents of one star, by default the average
 star, z = 0. Lambda of a mixture is the inverse of its overall covariance: the errors of catalogues
-are smaller, for stars whose Gaussian is narrow. Heavy tails are left out.
+are smaller, for stars whose Gaussian is narrow. Heavy tails are left out. Of an ensemble,
+all is of its first member; the others are models too, in ``model.others``.
 """
 
 from __future__ import annotations

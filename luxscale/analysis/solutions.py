@@ -27,7 +27,7 @@ def list_solutions(
 
     p(label | data) = sum_k share_k N(mean_k, error_k^2), of which a catalogue has mean and standard
     deviation. Stars with the flag ``two_solutions`` have terms that are further apart than each is
-    wide.
+    wide. An ensemble has the terms of all its members, and the flag of its first.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def list_solutions(
     if output not in names:
         raise InputError(f"{output!r} is no output of labels; the model has {', '.join(names)}")
     inference = Inference.of(model, given)
-    if inference.problem.is_linear:
+    if inference.problem.is_linear and not inference.problem.others:
         raise InputError("the model is linear, so there is one solution: that of luxscale.infer")
     stars = standardize_survey(stars)
     specs = check_match(stars, pick_given(model, given), "survey")

@@ -108,10 +108,11 @@ def find_terms(
 ) -> Terms:
     """Return the Gaussians that a posterior is the sum of, as the labels of one head have them.
 
+    Those of all members of an ensemble, whose posterior is the mean of theirs.
+
     Parameters
     ----------
     problem : Problem
-        Not linear.
     values, ivars : sequence of array, (star, feature)
     head : int
         Its position.
@@ -121,11 +122,27 @@ def find_terms(
     Terms
         In the units of the labels.
     """
+    members = (problem, *problem.others)
+    found = [_find_member_terms(member, values, ivars, head) for member in members]
+    share, mean, variance = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    return Terms(share / len(members), mean, variance)
+
+
+def _find_member_terms(
+    problem: Problem, values: Sequence[np.ndarray], ivars: Sequence[np.ndarray], head: int
+) -> Terms:
+    """Return the Gaussians of one member: a single one if that is linear."""
     problem, data = _bring_in_range(problem, values, ivars)
     wanted = problem.heads[head]
-    found = list_terms(problem, data, _make_target(wanted))
-    mean = wanted.map.offset + wanted.spread * found.mean.astype(float)
-    return Terms(found.share, mean, wanted.spread**2 * found.variance)
+    target = _make_target(wanted)
+    if problem.is_linear:
+        posterior = _solve(problem, data, [target], covariance=False)
+        mean = _predict(wanted, posterior, 0)[:, None]
+        share, variance = np.ones(mean.shape[:2]), posterior.spread[0][:, None]
+    else:
+        share, mean, variance = list_terms(problem, data, target)
+        mean = wanted.map.offset + wanted.spread * mean.astype(float)
+    return Terms(share, mean, wanted.spread**2 * variance)
 
 
 def _predict(head: Head, posterior: Posterior, i: int, columns: Any = slice(None)) -> np.ndarray:

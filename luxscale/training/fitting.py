@@ -46,11 +46,7 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
     if request.nuisances is not None:
         check_method(request.method)
     precision = method.choose_prior(request.prior)
-    if request.unlabelled and (settings.get("noise") != CORRELATED or settings["network"]):
-        raise InputError(
-            f"unlabelled={request.unlabelled} is for products of latents with correlated noise; "
-            "leave it out, or choose recipe 'curved' or 'cubic'"
-        )
+    _check_unlabelled(request, settings)
     check_jax()
     # what is not compiled has small matrices, or few
     with use_one_blas_thread(), Progress("training", enabled=request.progress) as shown:
@@ -82,6 +78,22 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
         return model
 
 
+def _check_unlabelled(request: Request, settings: Mapping[str, Any]) -> None:
+    """Refuse stars without labels where these do not help."""
+    if not request.unlabelled:
+        return
+    wanted = ""
+    if request.others:
+        wanted = "one model, and not for an ensemble"
+    elif settings.get("noise") != CORRELATED or settings["network"]:
+        wanted = "products of latents with correlated noise"
+    if wanted:
+        raise InputError(
+            f"unlabelled={request.unlabelled} is for {wanted}; leave it out, or choose recipe "
+            "'curved' or 'cubic'"
+        )
+
+
 def _read(
     survey: xr.Dataset, request: Request, method: Method, shown: Progress
 ) -> tuple[TrainingData, int]:
@@ -91,7 +103,8 @@ def _read(
     clip, unlabelled = request.label_clip, request.unlabelled
     data = read_stars(survey, request.outputs, where, shown, clip, unlabelled)
     latent_dim = method.choose_latent_dim(data, request.latent_dim)
-    check_size(data, latent_dim, request.folds, where)
+    for number in (latent_dim, *(member.latent_dim for member in request.others)):
+        check_size(data, number, request.folds, where)
     data = method.select_stars(data, latent_dim, request.folds, where, shown.say)
     if request.nuisances is not None:
         data = request.nuisances.put_into(data)
@@ -177,9 +190,8 @@ def _build_others(
     found = []
     for member, recipe in zip(trained, recipes, strict=False):
         record = {**recipe.describe(), **member.settings}
-        made = dataclasses.replace(
-            model.provenance, method=recipe.method, settings=json.dumps(record, sort_keys=True)
-        )
+        settings = json.dumps(record, sort_keys=True, default=_take_number)
+        made = dataclasses.replace(model.provenance, method=recipe.method, settings=settings)
         other = LuxModel(
             outputs=data.to_model(member.arrays, member.kinds, spans, member.noises),
             objective=np.array(member.history),

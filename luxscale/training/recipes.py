@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from luxscale.errors import InputError
-from luxscale.training.methods import LATENT_DIM, pick_method
+from luxscale.training.methods import LATENT_DIM, complete_settings, pick_method
+from luxscale.training.settings import check_whole
 
 #: Names of the recipes, the simplest first.
 NAMES = ("linear", "curved", "cubic", "network", "mixed", "ensemble")
@@ -192,11 +193,6 @@ def find_recipe(
     """
     if name not in NAMES:
         raise InputError(f"recipe {name!r} is unknown; choose one of {', '.join(NAMES)}")
-    if unlabelled and name == "ensemble":
-        raise InputError(
-            f"unlabelled={unlabelled} is for one model; leave it out, or choose recipe 'curved' or "
-            "'cubic'"
-        )
     if unlabelled:
         found = find_recipe(name, n_stars + unlabelled, n_labels, n_pixels)
         if "refine" in found.settings:
@@ -217,13 +213,18 @@ def find_recipe(
 
 
 def check_members(recipe: Recipe) -> None:
-    """Refuse an ensemble whose members cannot be trained on the same stars.
+    """Refuse an ensemble whose members cannot be trained, or not on the same stars.
 
     Raises
     ------
     InputError
     """
-    for member in recipe.members if recipe.others else ():
+    others = recipe.others
+    if not isinstance(others, tuple | list) or not all(isinstance(o, Recipe) for o in others):
+        raise InputError(f"others of recipe {recipe.name!r} is {others!r}; give a tuple of recipes")
+    for member in recipe.members if others else ():
+        check_whole("latent_dim", member.latent_dim, 1)
+        complete_settings(member.method, member.settings)
         if member.others:
             raise InputError(f"recipe {member.name!r} is an ensemble, and no member of another")
         if pick_method(member.method).latents_are_labels:

@@ -90,6 +90,14 @@ def test_with_floors_they_are_the_errors_of_the_catalogue(small_model, held_out)
     )
 
 
+def test_floors_are_not_those_of_one_member_of_an_ensemble(small_model, held_out):
+    both = dataclasses.replace(small_model, others=(small_model,))
+    ivar = held_out["flux_ivar"]
+    with pytest.raises(InputError, match="of the mean of 2 members"):
+        expected_errors(both, ivar, floor=True)
+    xr.testing.assert_identical(expected_errors(both, ivar), expected_errors(small_model, ivar))
+
+
 def test_errors_by_snr_fall_to_nothing_but_the_scatter(small_model):
     got = expected_errors(small_model, ivar_at_snr(small_model, [10, 100, 1e4]))
     assert got["noise"].dims == ("snr", "label") and got["snr"].values.tolist() == [10, 100, 1e4]

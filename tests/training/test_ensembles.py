@@ -10,7 +10,7 @@ from simulated_curves import SPREAD, make_survey
 import luxscale as lux
 from luxscale.errors import InputError
 from luxscale.info.describe import describe
-from luxscale.training import recipes
+from luxscale.training import fitting, recipes
 from luxscale.training.members import MemberReport
 from luxscale.training.recipes import Recipe
 from luxscale.training.reporting import Silence
@@ -99,8 +99,38 @@ def test_what_cannot_be_a_member_is_refused(stars):
         lux.train(stars, recipe=dataclasses.replace(BOTH, others=(cannon,)), progress=False)
     with pytest.raises(InputError, match="'both' is an ensemble"):
         lux.train(stars, recipe=dataclasses.replace(BOTH, others=(BOTH,)), progress=False)
-    with pytest.raises(InputError, match="is for one model"):
-        recipes.find_recipe("ensemble", 1000, 3, 50, unlabelled=5)
+    with pytest.raises(InputError, match="is for one model, and not for an ensemble"):
+        lux.train(stars, recipe=BOTH, unlabelled=5, progress=False)
+    with pytest.raises(InputError, match="give a tuple of recipes"):
+        lux.train(stars, recipe=dataclasses.replace(BOTH, others=LINEAR), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"latent_dim": 0}, "latent_dim is 0; it must be a whole number"),
+        ({"latent_dim": 53}, "latent_dim=53 is too large"),
+        ({"settings": {"iteration": 5}}, "has no setting 'iteration'"),
+    ],
+)
+def test_sizes_and_settings_of_members_are_checked_before_any_is_trained(
+    stars, monkeypatch, change, message
+):
+    def train_anyway(*args):
+        raise AssertionError("a member is trained")
+
+    monkeypatch.setattr(fitting, "train_others", train_anyway)
+    monkeypatch.setattr("luxscale.training.curved.train_curved", train_anyway)
+    wrong = dataclasses.replace(LINEAR, **change)
+    with pytest.raises(InputError, match=message):
+        lux.train(stars, recipe=dataclasses.replace(BOTH, others=(wrong,)), progress=False)
+
+
+def test_sizes_of_members_may_be_numbers_of_numpy(stars):
+    sizes = {"latent_dim": np.int64(6), "settings": {"iterations": np.int64(5)}}
+    recipe = dataclasses.replace(BOTH, others=(dataclasses.replace(LINEAR, **sizes),))
+    model = lux.train(stars, recipe=recipe, folds=1, progress=False)
+    assert json.loads(model.others[0].provenance.settings) == LINEAR.describe()
 
 
 def test_info_shows_the_recipe_of_each_member(ensemble, tmp_path):
