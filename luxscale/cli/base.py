@@ -24,6 +24,10 @@ Command = Callable[..., Any]
 class _Group(click.Group):
     """Turns errors that luxscale foresees into one line and exit status 1, Ctrl-C into 130."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        _open_streams()  # first: --help and --version call no command
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with end_in_one_line():
@@ -38,7 +42,6 @@ class _Group(click.Group):
 @click.version_option(package_name="luxscale")
 def main() -> None:
     """Label millions of stellar spectra with the Lux latent-variable model."""
-    _open_streams()
 
 
 def _open_streams() -> None:

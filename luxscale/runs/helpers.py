@@ -109,6 +109,7 @@ def start_helper(module: str, function: str, environment: Mapping[str, str]) -> 
         pass_fds=[theirs.fileno()],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # what it has to say, this process says too
         start_new_session=True,  # Ctrl-C is for this process
     )
     theirs.close()

@@ -486,6 +486,13 @@ def test_runs_as_a_module():
     assert said.stdout.startswith("luxscale, version ")
 
 
+@pytest.mark.parametrize("asked", ["--version", "label --help"])
+def test_streams_that_the_shell_has_closed_are_none_of_its_business(asked):
+    command = f"exec '{sys.executable}' -m luxscale {asked} <&- >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_small_survey_is_labelled_in_this_process(made, tmp_path):
     arguments = ["label", made[0] / "survey.zarr", "--model", made[0] / "model.zarr"]
     done = luxscale(*arguments, "--out", tmp_path / "c.zarr")

@@ -195,13 +195,14 @@ def test_a_helper_ends_with_the_process_that_it_helps_whatever_it_is_at(tmp_path
 
 
 ONLY_HERE = """
-import os
+import os, sys
 def check():
+    print("out"), print("err", file=sys.stderr)
     assert os.environ["HELPER"] == "yes"
 """
 
 
-def test_a_helper_has_the_path_and_the_environment_of_its_start(tmp_path):
+def test_a_helper_has_the_path_and_the_environment_of_its_start_and_is_quiet(tmp_path, capfd):
     (tmp_path / "only_here.py").write_text(ONLY_HERE)
     sys.path.append(str(tmp_path))
     try:
@@ -209,3 +210,4 @@ def test_a_helper_has_the_path_and_the_environment_of_its_start(tmp_path):
             assert helper.wait_ready(lambda: True)
     finally:
         sys.path.remove(str(tmp_path))
+    assert capfd.readouterr() == ("", "")
