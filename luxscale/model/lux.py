@@ -67,8 +67,8 @@ class LuxModel:
         Of the latents at the test step.
     others : tuple of LuxModel
         Further members of an ensemble: models of the same outputs with other latents. Labels of
-        catalogues are the mean of those that all members infer; latents, spectra, chi2 and flags
-        are of this model, and so are the errors and limits that were measured.
+        catalogues are the mean of those that all members infer; latents, spectra, chi2 and the
+        flags that follow from these are of this model, and the errors that were measured are in it.
     """
 
     outputs: tuple[Output, ...]

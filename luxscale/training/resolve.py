@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError, Interrupted
@@ -68,11 +70,24 @@ def fit_as_asked(
         if free and initial is None:
             recipe = recipe or "linear"  # the only one that takes them
     claim_checkpoint(request.checkpoint)
-    if initial is not None:
-        request = _inherit(request, initial, **asked)
-    elif free:
-        request = _choose_recipe(survey, recipe, request)
-    return fit_model(survey, request)
+    with _explain_failure(request.where, initial is not None):
+        if initial is not None:
+            request = _inherit(request, initial, **asked)
+        elif free:
+            request = _choose_recipe(survey, recipe, request)
+        return fit_model(survey, request)
+
+
+@contextlib.contextmanager
+def _explain_failure(where: str, goes_on: bool) -> Iterator[None]:
+    """Say what to do where the matrices of a training have no inverse."""
+    try:
+        yield
+    except np.linalg.LinAlgError as error:
+        advice = "train without initial" if goes_on else "choose a simpler recipe, as 'linear'"
+        raise InputError(
+            f"{where}: the model cannot be trained on these stars ({error}); add stars, or {advice}"
+        ) from error
 
 
 def _check_recipe(recipe: str | Recipe | None, initial: object, free: bool) -> None:

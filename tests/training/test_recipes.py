@@ -129,3 +129,20 @@ def test_spectra_of_few_components_and_a_constant_pixel_are_no_obstacle():
     model = lux.train(few, recipe="curved", folds=1, progress=False)
     catalog = lux.infer(few, model)
     assert np.isfinite(catalog.label_value.values).all()
+
+
+@pytest.mark.parametrize(
+    ("going_on", "advice"), [(False, "as 'linear'"), (True, "without initial")]
+)
+def test_what_cannot_be_trained_is_said_with_what_to_do(
+    small_model, curved_survey, monkeypatch, going_on, advice
+):
+    def fail(survey, request):
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+
+    monkeypatch.setattr("luxscale.training.resolve.fit_model", fail)
+    chosen = {"initial": small_model} if going_on else {"recipe": "linear"}
+    with pytest.raises(
+        InputError, match=f"survey: .* not positive definite.*; add stars, .*{advice}"
+    ):
+        lux.train(curved_survey, progress=False, **chosen)
