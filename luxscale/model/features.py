@@ -228,10 +228,18 @@ def _multiply_out(z: Any, members: np.ndarray) -> Any:
     library = jnp if isinstance(z, jax.Array) else np
     x = library.concatenate([library.ones_like(z[..., :1]), z], -1)
     a, b, c = members
-    products = x[..., b] * x[..., c]
+    products = _pick(x, b) * _pick(x, c)
     if not a.any():
         return products
-    return x[..., a] * products
+    return _pick(x, a) * products
+
+
+def _pick(arrays: Any, positions: np.ndarray) -> Any:
+    """Return numbers along the last axis by their positions."""
+    if isinstance(arrays, jax.Array):
+        return arrays[..., positions]
+    # several times as fast, and by rows whatever order the numbers are in
+    return arrays.take(positions, -1)
 
 
 linear_features = LinearFeatures()
@@ -299,8 +307,8 @@ def _find_quadratic_rows(features: PolynomialFeatures, z: Any, half: Any) -> Any
     """
     library = jnp if isinstance(z, jax.Array) else np
     _, i, j = features.members[:, features.latent_dim :] - 1
-    half_i, half_j, of_mean = half[..., i], half[..., j], z[:, None]
-    slopes = half_i * of_mean[..., j] + half_j * of_mean[..., i]
+    half_i, half_j, of_mean = _pick(half, i), _pick(half, j), z[:, None]
+    slopes = half_i * _pick(of_mean, j) + half_j * _pick(of_mean, i)
     bend = np.sqrt(2).astype(z.dtype) * half_i * half_j
     first = library.concatenate([half, slopes], -1)
     second = library.concatenate([library.zeros_like(half), bend], -1)

@@ -20,8 +20,11 @@ from luxscale.training.data import NoiseExtras
 #: Degrees of freedom of spectra.
 DOF = 20.0
 
-#: Stars in one piece of the sums.
-_PIECE = 200
+#: Stars in one piece of the sums, whose products stay near the processor.
+_PIECE = 50
+
+#: Least singular value of weights, in the largest, that sums are not right without.
+_LEAST_SINGULAR = 1e-13
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,39 +112,55 @@ def sum_squares(
     regressors : Regressors
     sums : array, (sum, term + 1, term + 1)
     """
-    parts = _split(len(z))
+    first, _ = find_moments(features, z[:1], covariance[:1])
+    n, k = len(z), first.shape[1] + 1
+    mean = np.ones((n, k))
+    packed = np.empty((n, k * (k - 1) // 2), np.float32) if covariances else None
+    sums = np.zeros((weights.shape[1], k, k))
 
-    def sum_part(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        mean, spread = find_moments(features, z[rows], covariance[rows])
-        n = len(rows)
-        k = mean.shape[1] + 1
+    def sum_part(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean[rows, 1:], spread = find_moments(features, z[rows], covariance[rows])
         # phi with a 1 before it, and below it the rows of its covariance
-        both = np.zeros((n, 1 + spread.shape[1], k))
-        both[:, 0, 0] = 1
-        both[:, 0, 1:] = mean
+        both = np.zeros((len(rows), 1 + spread.shape[1], k))
+        both[:, 0] = mean[rows]
         both[:, 1:, 1:] = spread
         products = both.swapaxes(1, 2) @ both
-        summed = weights[rows].T @ products.reshape(n, -1)
-        packed = _pack_covariance(products, both[:, 0]) if covariances else None
-        return both[:, 0], packed, summed.reshape(-1, k, k)
+        if packed is not None:
+            packed[rows] = _pack_covariance(products, both[:, 0])
+        taken = np.flatnonzero(weights[rows].any(0))
+        own = weights[np.ix_(rows, taken)]
+        return taken, (own.T @ products.reshape(len(rows), -1)).reshape(-1, k, k)
 
-    means: list[np.ndarray] = []
-    packed: list[Any] = []
-    sums: Any = 0
     # parts are added in their order, however many threads there are
     with ThreadPoolExecutor() as threads:
-        for mean, of_part, part in threads.map(sum_part, parts):
-            means.append(mean)
-            packed.append(of_part)
-            sums = sums + part
+        for taken, part in threads.map(sum_part, _split(weights)):
+            sums[taken] += part
     regressors = Regressors(
-        features=features,
-        z=z,
-        covariance=covariance,
-        mean=np.concatenate(means),
-        packed_covariance=np.concatenate(packed) if covariances else None,
+        features=features, z=z, covariance=covariance, mean=mean, packed_covariance=packed
     )
-    return regressors, np.asarray(sums)
+    return regressors, sums
+
+
+def factor_weights(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return L and R with L R = weights, of as few columns of L as they take.
+
+    Those of components, g / (t^2 + s_d^2), take a quarter: sums of E[f f^T] with L, times R, are
+    sooner there.
+
+    Parameters
+    ----------
+    weights : array, (star, sum)
+
+    Returns
+    -------
+    left : array, (star, column)
+    right : array, (column, sum)
+    """
+    size = np.linalg.norm(weights, axis=0)
+    q, r = np.linalg.qr(weights / np.where(size > 0, size, 1))
+    u, s, right = np.linalg.svd(r)
+    kept = np.count_nonzero(s > _LEAST_SINGULAR * s[0])
+    return q @ (u[:, :kept] * s[:kept]), right[:kept] * size
 
 
 def _pack_covariance(products: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -151,8 +170,10 @@ def _pack_covariance(products: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return (squares - mean[:, i + 1] * mean[:, j + 1]).astype(np.float32)
 
 
-def _split(n: int) -> list[np.ndarray]:
-    return np.array_split(np.arange(n), n // _PIECE + 1)
+def _split(weights: np.ndarray) -> list[np.ndarray]:
+    """Return the stars in pieces, those together that take part in the same sums."""
+    order = np.lexsort(weights.T != 0) if weights.shape[1] else np.arange(len(weights))
+    return np.array_split(order, len(order) // _PIECE + 1)
 
 
 class Evidence(Protocol):

@@ -28,13 +28,13 @@ import numpy as np
 
 from luxscale.model import gauss_newton, linalg, posterior
 from luxscale.model.features import Features, find_mean
-from luxscale.model.jit import compile_program, use_float64
+from luxscale.model.jit import compile_program, use_float64, use_one_blas_thread
 from luxscale.model.moments import find_label_moments
 from luxscale.model.observation import Equations
 from luxscale.training.curved_state import State, Tables
 from luxscale.training.curved_steps import expect, find_local_prior
 from luxscale.training.data import TrainingData, assign_folds
-from luxscale.training.evidence import Evidence, sum_squares
+from luxscale.training.evidence import Evidence, factor_weights, sum_squares
 from luxscale.training.tables import Table
 
 #: First rate of the steps, in standard deviations of weights; it falls to 0.
@@ -175,7 +175,8 @@ def refine(state: State, sample: Sample, *, steps: int, tell: Tell = lambda _: N
     blind = _forget_labels(state, sample)
     z, covariance = blind.z.copy(), blind.covariance.copy()
     changes = tuple(np.zeros_like(f.weights) for f in state.fitted)
-    units = _find_units(blind, sample, np.concatenate(batches))
+    with use_one_blas_thread():
+        units = _find_units(blind, sample, np.concatenate(batches))
     optimiser = optax.adam(optax.linear_schedule(_RATE, 0.0, steps))
     with use_float64():
         memory = optimiser.init(changes)
@@ -230,11 +231,18 @@ def _measure_misses(state: State, sample: Sample) -> np.ndarray:
 def _find_units(state: State, sample: Sample, rows: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return U of each output, from some of the stars: (value, term + 1, term + 1)."""
     parts = _gather(state, sample, rows).parts
-    weights = [part.ivar if isinstance(part, _Head) else part.precision for part in parts]
-    _, sums = sum_squares(state.features, state.z[rows], state.covariance[rows], np.hstack(weights))
-    half = np.linalg.cholesky(sums + _RIDGE * np.eye(sums.shape[-1]))
-    ends = np.cumsum([len(fitted.weights) for fitted in state.fitted])
-    return tuple(np.split(np.linalg.inv(half), ends[:-1]))
+    factors = []
+    for part in parts:
+        factors.append(factor_weights(part.ivar if isinstance(part, _Head) else part.precision))
+    lefts = np.hstack([left for left, _ in factors])
+    _, sums = sum_squares(state.features, state.z[rows], state.covariance[rows], lefts)
+    ends = np.cumsum([left.shape[1] for left, _ in factors])
+    units = []
+    for (_, right), own in zip(factors, np.split(sums, ends[:-1]), strict=True):
+        normal = np.tensordot(right.T, own, axes=1)
+        half = np.linalg.cholesky(normal + _RIDGE * np.eye(sums.shape[-1]))
+        units.append(np.linalg.inv(half))
+    return tuple(units)
 
 
 def _gather(state: State, sample: Sample, rows: np.ndarray) -> _Batch:
