@@ -2,8 +2,11 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 
+import psutil
 import pytest
 import xarray as xr
 from click.testing import CliRunner
@@ -102,5 +105,30 @@ def test_labels_are_the_same_with_helpers(
     monkeypatch.delenv(SLOW)
     alone = CliRunner().invoke(main, [*command, str(tmp_path / "alone.zarr"), "--workers", "0"])
     assert alone.exit_code == 0, alone.output
+    found, expected = (store.open_dataset(tmp_path / name) for name in ("c.zarr", "alone.zarr"))
+    xr.testing.assert_identical(found.load(), expected.load())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(environment.cpu_count() < 2, reason="helpers are for other processors")
+def test_a_command_that_is_killed_leaves_no_process_and_goes_on(world, small_model, tmp_path):
+    store.write_dataset(world.survey(30_000, 1), tmp_path / "s.zarr", chunk=1000)
+    small_model.save(tmp_path / "m.zarr")
+    log = tmp_path / "c.zarr.log.jsonl"
+    label = [sys.executable, "-m", "luxscale", "label", str(tmp_path / "s.zarr"), "--quiet"]
+    label += ["--model", str(tmp_path / "m.zarr"), "--out"]
+    with subprocess.Popen([*label, str(tmp_path / "c.zarr")]) as command:
+        while not (log.exists() and '"region"' in log.read_text()):
+            assert command.poll() is None
+            time.sleep(0.01)
+        helpers = psutil.Process(command.pid).children()
+        command.kill()
+    _, alive = psutil.wait_procs(helpers, timeout=10)
+    assert helpers and not alive
+    for name, more in (("c.zarr", []), ("alone.zarr", ["--workers", "0"])):
+        subprocess.run([*label, str(tmp_path / name), *more], check=True)
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    done = [event["stars"] for event in events if event["event"] == "end"]
+    assert 0 < done[0] < 30_000
     found, expected = (store.open_dataset(tmp_path / name) for name in ("c.zarr", "alone.zarr"))
     xr.testing.assert_identical(found.load(), expected.load())
