@@ -1,6 +1,6 @@
 """Time the search for latents of a curved model, and compare its labels with those of all terms.
 
-    python benchmarks/giants.py DIR model.zarr --recipe ensemble
+    python benchmarks/giants.py DIR model.zarr --recipe curved-cubic
     python benchmarks/search.py DIR model.zarr
 
 Labels real Gaia XP giants that the model was not trained on, none of them test stars, by each

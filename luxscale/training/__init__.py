@@ -51,11 +51,12 @@ def train(
     latent_dim : int, optional
         Number of latents P; 48 by default, 12 for the curved method. The Cannon has one per label,
         and takes none.
-    recipe : {"linear", "curved", "cubic", "network", "mixed", "ensemble"} or Recipe, optional
-        A method with sizes that suit the number of stars; ``"ensemble"``, several, of whose models
-        labels are the mean; or a ``luxscale.training.recipes.Recipe`` of your own. If nothing of
-        the model is chosen, all recipes with enough training stars are compared by the labels of
-        stars left out, and the simplest one within one standard error of the best is trained.
+    recipe : {"linear", "curved", "cubic", "network", "mixed", ...} or Recipe, optional
+        A method with sizes that suit the number of stars; ``"curved-linear"`` or
+        ``"curved-cubic"``, of whose two models labels are the mean; or a
+        ``luxscale.training.recipes.Recipe`` of your own. If nothing of the model is chosen, all
+        recipes with enough training stars are compared by the labels of stars left out, and the
+        simplest one within one standard error of the best is trained.
     outputs : sequence of str, optional
         Outputs to model; all that the survey holds if not given.
     method : {"marginal", "alternating", "curved", "cannon"}, optional

@@ -14,7 +14,7 @@ from luxscale.training.methods import LATENT_DIM, complete_settings, pick_method
 from luxscale.training.settings import check_whole
 
 #: Names of the recipes, the simplest first.
-NAMES = ("linear", "curved", "cubic", "network", "mixed", "ensemble")
+NAMES = ("linear", "curved", "cubic", "network", "mixed", "curved-linear", "curved-cubic")
 
 #: How recipes take the noise of pixels.
 INDEPENDENT, CORRELATED = "independent", "correlated"
@@ -34,9 +34,9 @@ _LATENTS, _COMPONENTS, _GAUSSIANS, _CUBIC = 12, 80, 80, 5
 #: Stars from which curved maps are refined, and steps for each thousand, the batch of a step.
 _REFINED_FROM, _STEPS_PER_1000 = 2500, 12
 
-#: How many latents fewer the cubic member of an ensemble has. With as many it takes longer, and
-#: labels of other XP giants are the same to 1%.
-_FEWER = 2
+#: How many latents fewer the cubic member of an ensemble has, and its fewest. With as many as the
+#: other it takes longer, and labels of other XP giants are the same to 1%.
+_FEWER, _LEAST_CUBIC = 2, 3
 
 #: Units of each layer of a network.
 _UNITS = 32
@@ -166,12 +166,15 @@ def list_recipes(n_stars: int, n_labels: int, n_pixels: int) -> tuple[list[Recip
     if latents < max(3, min(n_labels, 6)):
         return independent, f"{n_stars:,} stars are too few for products of {n_labels} labels"
     curved = _make_curved("curved", latents, 0, n_stars)
-    ensemble = _make_ensemble(curved, linear, n_stars)
+    ensembles = [_join("curved-linear", curved, linear)]
+    if latents >= _LEAST_CUBIC + _FEWER:
+        partner = _make_curved("cubic", latents - _FEWER, _CUBIC, n_stars)
+        ensembles.append(_join("curved-cubic", curved, partner))
     if n_stars < _CUBIC_FROM:
         reason = f"products of three need {_CUBIC_FROM:,} stars"
-        return [*independent, curved, ensemble], reason
+        return [*independent, curved, *ensembles], reason
     cubic = _make_curved("cubic", latents, _CUBIC, n_stars)
-    return [*independent, curved, cubic, ensemble], ""
+    return [*independent, curved, cubic, *ensembles], ""
 
 
 def find_recipe(
@@ -278,12 +281,9 @@ def _make_curved(name: str, latents: int, cubic: int, n_stars: int) -> Recipe:
     return Recipe(name=name, method="curved", latent_dim=latents, settings=settings)
 
 
-def _make_ensemble(curved: Recipe, linear: Recipe, n_stars: int) -> Recipe:
-    """Return the curved recipe with a member of another kind: cubic where stars are many."""
-    partner = linear
-    if n_stars >= _REFINED_FROM:
-        partner = _make_curved("cubic", curved.latent_dim - _FEWER, _CUBIC, n_stars)
-    return dataclasses.replace(curved, name="ensemble", others=(partner,))
+def _join(name: str, first: Recipe, other: Recipe) -> Recipe:
+    """Return the recipe of an ensemble."""
+    return dataclasses.replace(first, name=name, others=(other,))
 
 
 def _count_steps(n_stars: int) -> int:

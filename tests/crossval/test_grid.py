@@ -35,17 +35,20 @@ def make(survey, tmp_path):
 
 def test_without_a_choice_it_is_the_recipes_that_the_stars_of_the_folds_can_carry(make):
     grid = make(folds=3)
-    assert grid.axes == (("recipe", ("linear", "mixed", "curved", "ensemble")),)
+    assert grid.axes == (
+        ("recipe", ("linear", "mixed", "curved", "curved-linear", "curved-cubic")),
+    )
     tried = [grid.find_recipe(task.setting) for task in grid.tasks[::-3]]
-    linear, mixed, curved, ensemble = tried
-    assert ensemble.members[0].trains_as(curved) and ensemble.others == (linear,)
+    linear, mixed, curved, straight, bent = tried
+    assert all(ensemble.members[0].trains_as(curved) for ensemble in (straight, bent))
+    assert (straight.others, bent.others[0].name) == ((linear,), "cubic")
     assert (linear.method, linear.latent_dim, linear.settings) == ("marginal", 48, {})
     assert (mixed.method, mixed.latent_dim, mixed.settings["quadratic"]) == ("curved", 52, 4)
     # 400 stars in training: 21 terms, 6 Gaussians; 53 features
     assert (curved.method, curved.latent_dim) == ("curved", 5)
     assert curved.settings["gaussians"] == 6
-    assert str(grid.tasks[0]) == "recipe=ensemble, fold 0"
-    assert grid.tasks[0].group == "parts/recipeensemble_fold0"
+    assert str(grid.tasks[0]) == "recipe=curved-cubic, fold 0"
+    assert grid.tasks[0].group == "parts/recipecurved-cubic_fold0"
 
 
 def test_sizes_given_as_lists_vary(make):
@@ -147,7 +150,7 @@ def test_stars_are_those_of_a_condition_and_a_draw(make, stars, survey):
 
 
 def test_an_ensemble_has_no_sizes_to_vary(make):
-    with pytest.raises(InputError, match="gaussians beside recipe 'ensemble'"):
-        make(recipes=["ensemble"], gaussians=[2, 4])
-    with pytest.raises(InputError, match="latent_dims beside recipe 'ensemble'"):
-        make(recipes=["ensemble"], latent_dims=[2, 4])
+    with pytest.raises(InputError, match="gaussians beside recipe 'curved-linear'"):
+        make(recipes=["curved-linear"], gaussians=[2, 4])
+    with pytest.raises(InputError, match="latent_dims beside recipe 'curved-linear'"):
+        make(recipes=["curved-linear"], latent_dims=[2, 4])

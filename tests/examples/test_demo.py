@@ -21,7 +21,7 @@ def demo(tmp_path_factory):
     """What `luxscale demo` prints as JSON: the whole way, with worker processes."""
     out = tmp_path_factory.mktemp("demo") / "luxscale-demo"
     result = CliRunner().invoke(
-        main, ["demo", "--out", str(out), "--recipe", "ensemble", "--json", "--quiet"]
+        main, ["demo", "--out", str(out), "--recipe", "curved-cubic", "--json", "--quiet"]
     )
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)

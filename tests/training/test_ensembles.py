@@ -81,10 +81,12 @@ def test_reports_name_the_member():
     assert heard == ["member 2 of 3: iteration 1 of 24", "member 2 of 3: refinement, step 1 of 60"]
 
 
-def test_the_partner_of_a_curved_model_is_cubic_where_stars_carry_it():
-    few, many = (recipes.find_recipe("ensemble", n, 5, 343) for n in (1200, 5000))
-    assert [m.name for m in few.members] == ["ensemble", "linear"]
-    assert [m.name for m in many.members] == ["ensemble", "cubic"]
+def test_curved_models_have_partners_of_other_kinds():
+    few = recipes.list_recipes(240, 3, 343)[0]
+    assert [recipe.name for recipe in few] == ["linear", "curved", "curved-linear"]
+    straight, many = (recipes.find_recipe(f"curved-{n}", 5000, 5, 343) for n in ("linear", "cubic"))
+    assert straight.others == (recipes.find_recipe("linear", 5000, 5, 343),)
+    assert [m.name for m in many.members] == ["curved-cubic", "cubic"]
     assert many.members[0].trains_as(recipes.find_recipe("curved", 5000, 5, 343))
     cubic = many.others[0]
     assert (cubic.latent_dim, cubic.settings["cubic"], cubic.settings["refine"]) == (10, 5, 60)

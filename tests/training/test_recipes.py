@@ -15,14 +15,14 @@ from luxscale.training import methods, recipes
     ("stars", "names"),
     [
         (100, ["linear"]),
-        (1000, ["linear", "mixed", "curved", "ensemble"]),
-        (20_000, ["linear", "mixed", "curved", "cubic", "ensemble"]),
+        (1000, ["linear", "mixed", "curved", "curved-linear", "curved-cubic"]),
+        (20_000, ["linear", "mixed", "curved", "cubic", "curved-linear", "curved-cubic"]),
     ],
 )
 def test_more_stars_carry_richer_recipes(stars, names):
     found, reason = recipes.list_recipes(stars, 5, 343)
     assert [r.name for r in found] == names
-    assert (reason == "") == (len(names) == 5)
+    assert (reason == "") == (len(names) == 6)
 
 
 def test_sizes_grow_with_the_stars():
@@ -72,7 +72,7 @@ def test_thousands_of_pixels_are_compared_on_some_of_them_by_recipes_of_independ
 
 
 def test_an_unknown_recipe_or_one_with_sizes_is_refused(small_survey):
-    with pytest.raises(InputError, match="cubic, network, mixed, ensemble"):
+    with pytest.raises(InputError, match="cubic, network, mixed, curved-linear"):
         lux.train(small_survey, recipe="best", progress=False)
     with pytest.raises(InputError, match="names method and sizes"):
         lux.train(small_survey, 4, recipe="linear", progress=False)
