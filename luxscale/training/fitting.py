@@ -70,7 +70,8 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
         )
         with checkpoint.keep_on_interrupt():
             trained = method.fit(data, latent_dim, checkpoint, settings, start)
-            others = train_others(request.others, data, checkpoint, start)
+            asked = request.initial.asked if request.initial else {}
+            others = train_others(request.others, data, checkpoint, start, asked)
             trained = join_members(trained, others)
             model = make_model(trained)
             model = calibrate(model, data, trained, request.folds, shown, exact_labels=exact)
@@ -189,7 +190,8 @@ def _build_others(
     """Return the further members of a model that were trained; a checkpoint has none."""
     found = []
     for member, recipe in zip(trained, recipes, strict=False):
-        record = {**recipe.describe(), **member.settings}
+        trained_as = {**recipe.settings, **member.settings}
+        record = dataclasses.replace(recipe, settings=trained_as).describe()
         settings = json.dumps(record, sort_keys=True, default=_take_number)
         made = dataclasses.replace(model.provenance, method=recipe.method, settings=settings)
         other = LuxModel(

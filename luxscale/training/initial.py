@@ -48,6 +48,8 @@ class Inherited:
         What its record says of its recipe, and of those that it was chosen among.
     others : tuple of Recipe
         Of its further members.
+    asked : mapping
+        The settings that were given.
     """
 
     model: LuxModel
@@ -58,6 +60,7 @@ class Inherited:
     label_clip: float | None
     compared: Mapping[str, Any]
     others: tuple[Recipe, ...] = ()
+    asked: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -124,16 +127,8 @@ def inherit(
         folds=record.get("folds"),
         label_clip=record.get("label_clip"),
         compared={name: record[name] for name in _COMPARED if name in record},
-        others=_inherit_members(record, settings),
-    )
-
-
-def _inherit_members(record: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Recipe, ...]:
-    """Return the recipes of further members, with as many iterations as were asked for, if any."""
-    asked = {name: value for name, value in settings.items() if name == "iterations"}
-    members = [Recipe(**held) for held in record.get("members", [])]
-    return tuple(
-        dataclasses.replace(member, settings={**member.settings, **asked}) for member in members
+        others=tuple(Recipe(**held) for held in record.get("members", [])),
+        asked=dict(settings),
     )
 
 

@@ -7,7 +7,8 @@ model beside a quadratic one is worth what two more quadratic ones are, of fewer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,11 @@ from luxscale.training.reporting import Report
 
 
 def train_others(
-    recipes: Sequence[Recipe], data: TrainingData, report: Report, start: Start | None
+    recipes: Sequence[Recipe],
+    data: TrainingData,
+    report: Report,
+    start: Start | None,
+    asked: Mapping[str, Any],
 ) -> list[Trained]:
     """Train the further members of an ensemble.
 
@@ -32,15 +37,25 @@ def train_others(
         Of the whole training.
     start : Start, optional
         What the first member went on from; others do if its model has them, and begin if not.
+    asked : mapping
+        Settings that were asked for where training goes on.
     """
     found = []
     for number, recipe in enumerate(recipes):
         told = MemberReport(report, f"member {number + 2} of {len(recipes) + 1}")
         known = start.of_member(number) if start else None
-        settings = complete_settings(recipe.method, recipe.settings)
+        chosen = recipe.settings if known is None else _go_on(recipe, asked)
+        settings = complete_settings(recipe.method, chosen)
         fit = pick_method(recipe.method).fit
         found.append(fit(data, recipe.latent_dim, told, settings, known))
     return found
+
+
+def _go_on(recipe: Recipe, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a member that goes on: its sizes, and what is asked of its method."""
+    known = pick_method(recipe.method).settings
+    sizes = {name: value for name, value in recipe.settings.items() if known[name].kept}
+    return sizes | {n: v for n, v in asked.items() if n in known and not known[n].kept}
 
 
 def join_members(first: Trained, others: Sequence[Trained]) -> Trained:

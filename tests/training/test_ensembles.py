@@ -10,7 +10,7 @@ from simulated_curves import SPREAD, make_survey
 import luxscale as lux
 from luxscale.errors import InputError
 from luxscale.info.describe import describe
-from luxscale.training import fitting, recipes
+from luxscale.training import fitting, methods, recipes
 from luxscale.training.members import MemberReport
 from luxscale.training.recipes import Recipe
 from luxscale.training.reporting import Silence
@@ -66,6 +66,29 @@ def test_training_goes_on_with_all_members(stars, ensemble):
     before = dataclasses.replace(ensemble, others=())  # as a checkpoint of the first is
     begun = lux.train(stars, initial=before, iterations=1, folds=1, progress=False)
     assert [member.latent_dim for member in begun.members] == [4, 6]
+    # what was asked for is of those that go on
+    assert begun.others[0] == dataclasses.replace(ensemble.others[0], limits=begun.others[0].limits)
+    assert json.loads(more.provenance.settings)["members"] == [LINEAR.describe()]
+
+
+def test_a_member_that_goes_on_has_its_sizes_and_what_is_asked_of_its_method(stars, monkeypatch):
+    heard = []
+    curved = methods.METHODS["curved"]
+
+    def fit(data, latent_dim, report, settings, start):
+        heard.append(settings)
+        return curved.fit(data, latent_dim, report, settings, start)
+
+    monkeypatch.setitem(methods.METHODS, "curved", dataclasses.replace(curved, fit=fit))
+    sizes = {**SIZES, "quadratic": 3, "refine": 12}
+    partner = Recipe(name="partner", method="curved", latent_dim=3, settings=sizes)
+    recipe = dataclasses.replace(BOTH, others=(partner,))
+    model = lux.train(stars, recipe=recipe, folds=1, progress=False)
+    lux.train(stars, initial=model, iterations=2, quadratic=4, folds=1, progress=False)
+    assert [one["quadratic"] for one in heard] == [4, 3, 4, 3]
+    assert [one["iterations"] for one in heard] == [8, 8, 2, 2]
+    assert [one["refine"] for one in heard] == [0, 12, 0, 0]
+    assert "refine" not in json.loads(model.others[0].provenance.settings)
 
 
 def test_reports_name_the_member():
