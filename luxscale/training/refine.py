@@ -31,7 +31,6 @@ from luxscale.model.features import Features, find_mean
 from luxscale.model.jit import compile_program, use_float64, use_one_blas_thread
 from luxscale.model.moments import find_label_moments
 from luxscale.model.observation import Equations
-from luxscale.training.adam import Adam
 from luxscale.training.curved_state import State, Tables
 from luxscale.training.curved_steps import expect, find_local_prior
 from luxscale.training.data import TrainingData, assign_folds
@@ -168,6 +167,8 @@ def refine(state: State, sample: Sample, *, steps: int, tell: Tell = lambda _: N
     tell : callable, optional
         Called after each step.
     """
+    import optax  # half a second
+
     batches = _make_batches(sample)
     if not steps or not batches:
         return state
@@ -176,19 +177,18 @@ def refine(state: State, sample: Sample, *, steps: int, tell: Tell = lambda _: N
     changes = tuple(np.zeros_like(f.weights) for f in state.fitted)
     with use_one_blas_thread():
         units = _find_units(blind, sample, np.concatenate(batches))
-    adams = [Adam(change.shape) for change in changes]
+    optimiser = optax.adam(optax.linear_schedule(_RATE, 0.0, steps))
+    with use_float64():
+        memory = optimiser.init(changes)
     for number in range(steps):
         rows = batches[number % len(batches)]
         at = dataclasses.replace(blind, z=z, covariance=covariance)
         batch = _add_noise(_gather(at, sample, rows), np.random.default_rng(number))
         with use_float64():
             found = _find_gradient(batch, units, changes, state.features)
-        gradient, z[rows], covariance[rows] = found
-        rate = _RATE * (1 - number / steps)
-        changes = tuple(
-            change - rate * adam.find_step(np.asarray(slope))
-            for adam, change, slope in zip(adams, changes, gradient, strict=True)
-        )
+            gradient, z[rows], covariance[rows] = found
+            update, memory = optimiser.update(gradient, memory)
+            changes = jax.tree.map(lambda a, b: np.asarray(a + b), changes, update)
         tell(number + 1)
     return _apply(state, units, changes)
 
