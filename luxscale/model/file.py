@@ -144,6 +144,11 @@ def from_dataset(dataset: xr.Dataset, where: str = "model") -> LuxModel:
         raise InputError(
             f"{where}: the model lacks {error}; it is incomplete: copy or train it again"
         ) from None
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{where}: an attribute of the model is no JSON ({error}); it is damaged: copy or "
+            "train it again"
+        ) from None
     if model.fingerprint != attrs["fingerprint"]:
         raise InputError(
             f"{where}: the arrays do not match the model's fingerprint; it was changed or damaged: "

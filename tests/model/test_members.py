@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 import luxscale as lux
 from luxscale import store
@@ -122,3 +123,11 @@ def test_inference_of_an_ensemble_is_lazy(ensemble, curved_survey, no_compute):
         lazy = lux.infer(chunked, ensemble)
     now = lux.infer(curved_survey, ensemble)
     np.testing.assert_allclose(lazy.label_value, now.label_value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("attribute", ["members", "outputs"])
+def test_an_attribute_that_is_damaged_is_refused(tmp_path, ensemble, attribute):
+    ensemble.save(tmp_path / "model.zarr")
+    zarr.open_group(tmp_path / "model.zarr", mode="r+").attrs[attribute] = "[{"
+    with pytest.raises(InputError, match="an attribute of the model is no JSON"):
+        lux.load_model(tmp_path / "model.zarr")
