@@ -76,8 +76,8 @@ def draw_precision(
     e ~ N(0, I). Where the model is not linear or its prior a mixture, noise is added to the
     spectrum that the model has at the star's own latents, and both formulas are linear there, under
     those Gaussians of the prior that hold the star; where it lies between two, draws scatter more
-    than formulas say. Draws tell of the labels that `infer` returns, of an ensemble their mean;
-    formulas are of its first member.
+    than formulas say. Draws tell of the labels that `luxscale.infer` returns, of an ensemble their
+    mean; formulas are of its first member.
 
     Examples
     --------
