@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -152,9 +153,8 @@ def _make_plan(survey: str, model: str, out: str, *, relabel: bool, **settings: 
     from luxscale.runs.helpers import load_modules
 
     with load_modules():
-        import dask.array  # noqa: F401 - surveys open with it
-
-        from luxscale.labelling import run  # noqa: F401 - with all that it stands on
+        for name in ("dask.array", "luxscale.labelling.run"):  # what opening and running will load
+            importlib.import_module(name)
         from luxscale.labelling.plan import make_plan
         from luxscale.labelling.relabel import plan_beside
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ _MOST = 4
 
 _Arrays = TypeVar("_Arrays", bound=tuple)
 
-_LAST: dict[str, dict[str, np.ndarray]] = {}
+_LAST: dict[str, Any] = {}
 
 
 def recall(
@@ -41,15 +41,16 @@ def recall(
         What they follow from.
     """
     key = _name(kind, given)
-    arrays = _LAST.pop(key, None) or _read(key)
-    if arrays is None:
-        found: Any = make()
-        arrays = dict(found._asdict())
-        _write(key, arrays)
-    _LAST[key] = arrays
+    found: _Arrays | None = _LAST.pop(key, None)
+    if found is None and (stored := _read(key)) is not None:
+        found = kind(*stored)
+    if found is None:
+        found = make()
+        _write(key, found)
+    _LAST[key] = found
     for old in list(_LAST)[:-_MOST]:
         _LAST.pop(old, None)  # another thread may have been quicker
-    return kind(**arrays)
+    return found
 
 
 def _name(kind: Any, given: Mapping[str, np.ndarray]) -> str:
@@ -63,18 +64,19 @@ def _name(kind: Any, given: Mapping[str, np.ndarray]) -> str:
     return f"{kind.__name__.lower()}-{digest.hexdigest()}"
 
 
-def _read(key: str) -> dict[str, np.ndarray] | None:
+def _read(key: str) -> list[np.ndarray] | None:
+    """Return the arrays that lie beside the programs, in their order; None if none do."""
     opened = programs.get_opened()
     content = None if opened is None else opened.get(key)
     if content is None:
         return None
     with np.load(io.BytesIO(content)) as file:
-        return dict(file)
+        return [file[name] for name in file.files]
 
 
-def _write(key: str, arrays: Mapping[str, np.ndarray]) -> None:
+def _write(key: str, arrays: Sequence[np.ndarray]) -> None:
     opened = programs.get_opened()
     if opened is not None:
         file = io.BytesIO()
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, *arrays)
         opened.put(key, file.getvalue())

@@ -13,7 +13,14 @@ from typing import Any
 
 from luxscale.errors import CannotWrite
 from luxscale.progress import Progress
-from luxscale.runs.executors import VERSION, Attempt, InProcess, do_in_turn, run_on_worker
+from luxscale.runs.executors import (
+    VERSION,
+    Attempt,
+    InProcess,
+    describe_error,
+    do_in_turn,
+    run_on_worker,
+)
 from luxscale.runs.helpers import Helper
 from luxscale.runs.job import Job
 from luxscale.runs.log import RunLog
@@ -42,7 +49,7 @@ class WithHelpers(InProcess):
         threads = [
             threading.Thread(target=_share_items, args=(helper, *given), daemon=True)
             for helper in self.helpers
-            if not (helper.has_left or helper.is_lost)
+            if not (helper.has_left or helper.failure)
         ]
         for thread in threads:
             thread.start()
@@ -64,9 +71,10 @@ class WithHelpers(InProcess):
                 helper.stop()
             raise
         for helper in self.helpers:
-            if helper.is_lost:
-                log.write("worker lost", worker=helper.name)
-                shown.say("a process beside this one was lost; its work was done here")
+            if helper.failure is not None:
+                error = describe_error(helper.failure)
+                log.write("worker lost", worker=helper.name, error=error)
+                shown.say(f"a process beside this one was lost ({error}); its work was done here")
 
     def count_workers(self) -> int:
         """Return the number of helpers."""
@@ -113,6 +121,6 @@ def _share_items(
                 done.put((held[0], helper.receive()))
                 held.popleft()
         helper.leave()
-    except Exception:  # it has ended, or what it sends makes no sense
-        helper.is_lost = True
+    except Exception as error:  # it has ended, or what it sends makes no sense: the log says which
+        helper.failure = error
         todo.extendleft(reversed(held))

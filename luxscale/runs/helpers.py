@@ -36,14 +36,17 @@ class Helper:
 
     Attributes
     ----------
-    has_left, is_lost : bool
-        Whether it was let go, and whether it ended before.
+    has_left : bool
+        Whether it was let go.
+    failure : Exception, optional
+        What it was lost by, if it was.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], channel: Connection) -> None:
         self._process = process
         self._channel = channel
-        self.has_left = self.is_lost = False
+        self.has_left = False
+        self.failure: Exception | None = None
 
     @property
     def name(self) -> str:

@@ -117,7 +117,8 @@ def test_what_a_helper_that_dies_had_is_done_here(helper, tmp_path):
     assert sorted(done.item for done in outcomes) == list(range(10))
     assert {done.process for done in outcomes} == {os.getpid()}
     events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert [e["worker"] for e in events if e["event"] == "worker lost"] == [helper.name]
+    (lost,) = (e for e in events if e["event"] == "worker lost")
+    assert lost["worker"] == helper.name and lost["error"]
     assert helper.name.endswith(f":{helper.process.pid}")
 
 
