@@ -26,6 +26,7 @@ from luxscale.model.arguments import (
 from luxscale.model.calibration import (
     Calibration,
     Curve,
+    Errors,
     make_constants,
     replace_calibration,
 )
@@ -253,29 +254,46 @@ def _make_calibration(
     if all(fit.scale is None and fit.floor is None for fit in fits):
         raise InputError(f"{where}: {_explain_few(names, fits, counts)}")
     factors = _list_factors(output)
-    scales, floors, records = [], [], []
-    for m, (name, fit) in enumerate(zip(names, fits, strict=True)):
+    middle = np.nanmedian(formal, axis=0)
+    scales, floors = [], []
+    for m, fit in enumerate(fits):
         scale, floor = fit.scale, fit.floor
-        at = (float(np.nanmedian(formal[:, m])),)
         if floor is None:
-            floor = Curve(at, (float(output.floor[m]),))
-            # without trusted labels nothing says that errors are too large
-            if scale is None or scale.middle < factors[m].middle:
+            floor = Curve((float(middle[m]),), (float(output.floor[m]),))
+            # without trusted labels nothing says that errors are too large, nor does a scale of 1,
+            # the least that repeats can tell, say that they are too small
+            if scale is None or scale.middle <= max(factors[m].middle, 1):
                 scale = factors[m]
         assert scale is not None
         scales.append(scale)
         floors.append(floor)
-        facts = {"scale": scale.middle, "floor": floor.middle, "kept": fit.floor is None}
-        middle = np.array(at)
-        before = np.hypot(factors[m].scale_by(middle) * middle, output.floor[m])[0]
-        after = np.hypot(scale.scale_by(middle) * middle, floor(middle))[0]
-        facts |= {"before": float(before), "after": float(after)}
-        records.append({"label": name, "unit": output.units[m], **facts, **fit.record})
+    found = Errors(scale=tuple(scales), floor=tuple(floors))
+    before, after = (_find_errors(output, errors, middle) for errors in (output.errors, found))
+    records = [
+        {
+            "label": name,
+            "unit": output.units[m],
+            "scale": scales[m].middle,
+            "floor": floors[m].middle,
+            "kept": fit.floor is None,
+            "before": float(before[m]),
+            "after": float(after[m]),
+            **fit.record,
+        }
+        for m, (name, fit) in enumerate(zip(names, fits, strict=True))
+    ]
     return Calibration(
-        scale=tuple(scales),
-        floor=tuple(floors),
+        scale=found.scale,
+        floor=found.floor,
         record=json.dumps({"labels": records, "counts": counts}),
     )
+
+
+def _find_errors(output: Output, errors: Errors, formal: np.ndarray) -> np.ndarray:
+    """Return the errors that a catalogue has where formal ones are so large: (label,)."""
+    head = dataclasses.replace(make_head(output), errors=errors)
+    found: np.ndarray = head.find_error((formal / head.spread)[None] ** 2)[0]
+    return found
 
 
 def _list_factors(output: Output) -> tuple[Curve, ...]:
@@ -310,17 +328,7 @@ def format_calibration(calibration: Calibration) -> str:
     -------
     str
     """
-    heading = (
-        "label",
-        "unit",
-        "stars",
-        "pairs",
-        "scale",
-        "floor",
-        "err before",
-        "after",
-        "known to",
-    )
+    heading = "label", "unit", "stars", "pairs", "scale", "floor", "err before", "after", "known to"
     rows = [heading]
     for found in calibration.facts["labels"]:
         places = count_decimals(found["before"], found["after"])

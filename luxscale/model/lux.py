@@ -100,8 +100,13 @@ class LuxModel:
 
     @property
     def members(self) -> tuple[LuxModel, ...]:
-        """The models whose labels are averaged, this one first."""
-        return (self, *self.others)
+        """The models whose labels are averaged, each by itself; this one's own is the first.
+
+        What stars left out of training tell of errors is of the mean: the first has it for its
+        errors when it is asked alone, the others have formal errors.
+        """
+        own = dataclasses.replace(self, others=()) if self.others else self
+        return (own, *self.others)
 
     @property
     def labels(self) -> tuple[Output, ...]:

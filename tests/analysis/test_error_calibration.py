@@ -16,6 +16,7 @@ from luxscale.analysis.error_calibration import format_calibration
 from luxscale.analysis.evaluate import compare
 from luxscale.cli import main
 from luxscale.errors import InputError
+from luxscale.model.calibration import make_constants
 
 
 def draw(n_stars, visits, *, scale=1.0, floor=0.0, truth_err=0.03, seed=0, spread=0.4):
@@ -132,17 +133,18 @@ def test_smoothed_values_rise_or_fall_within_their_range(n, seed):
     assert (np.diff(smooth(value, err, rising=True)) >= 0).all()
 
 
-def visit(world, n_stars, visits, seed, *, copied=False):
+def visit(world, n_stars, visits, seed, *, copied=False, noisy=1.5):
     """Return a survey of visits, with trusted labels of each, or one that a star's visits copy.
 
-    Formal errors are right for it but for a noise of the spectra of 1.5 times their errors.
+    Formal errors are right for it but for a noise of the spectra of 1.5 times their errors, or of
+    ``noisy`` times.
     """
     rng = np.random.default_rng(seed)
     star = np.repeat(np.arange(n_stars), visits)
     survey = world.survey(n_stars, seed, missing_labels=0, missing_pixels=0).isel(star=star)
     z = rng.standard_normal((n_stars, world.latent_dim))[star]
     err = survey.flux_ivar.values.astype(float) ** -0.5
-    noise = 1.5 * err * rng.normal(size=err.shape)
+    noise = noisy * err * rng.normal(size=err.shape)
     noise += world.flux_scatter * rng.normal(size=(n_stars, err.shape[1]))[star]
     flux = world.flux_offset + z @ world.flux_weights.T + noise
     true = world.label_offset + z @ world.label_weights.T
@@ -248,6 +250,23 @@ def test_repeats_without_trusted_labels_tell_the_scale_alone(small_model, visits
     assert all(r["kept"] and r["scale"] > 1.1 for r in records)
     floors = [r["floor"] for r in records]
     np.testing.assert_allclose(floors, small_model["label_value"].floor)
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.2])
+def test_labels_that_are_kept_have_the_errors_of_training(world, small_model, factor):
+    """Repeats whose scale is 1, the least there is, do not say that a smaller one is wrong."""
+    survey = visit(world, 300, 2, 34, noisy=0.8).drop_vars(["label_value", "label_err"])
+    label, flux = small_model.outputs
+    label = dataclasses.replace(label, inflation=make_constants([factor] * 4))
+    model = dataclasses.replace(small_model, outputs=(label, flux))
+    catalog = lux.infer(survey, model).load()
+    calibrated = lux.calibrate_errors(model, catalog, survey, by="object")
+    again = lux.infer(survey, calibrated).load()
+    np.testing.assert_allclose(again.label_err, catalog.label_err, rtol=1e-6)
+    records = calibrated["label_value"].calibration.facts["labels"]
+    middle = np.median(catalog.label_err, axis=0)
+    for name in ("before", "after"):
+        np.testing.assert_allclose([r[name] for r in records], middle, rtol=1e-3)
 
 
 def test_what_does_not_belong_together_is_refused(small_model, _small_survey, visits, catalog):

@@ -57,6 +57,17 @@ def test_all_but_labels_is_of_the_first_member(pair, ensemble, curved_survey):
     np.testing.assert_array_equal(spectra, lux.predict(one, pair[0], output="flux"))
 
 
+def test_each_member_is_a_model_by_itself(pair, ensemble, curved_survey):
+    """Asked alone, the first gives its own labels and not the mean of all."""
+    assert ensemble.members == pair
+    for member, model in zip(ensemble.members, pair, strict=True):
+        assert not member.others
+        xr.testing.assert_identical(
+            lux.infer(curved_survey, member), lux.infer(curved_survey, model)
+        )
+    assert pair[0].members == (pair[0],)
+
+
 def test_units_of_members_may_differ(pair, curved_survey):
     """A label of which a member knows more is in other units there, and no error changes."""
     first, second = pair
