@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,12 +29,21 @@ class _Group(click.Group):
         _open_streams()  # first: --help and --version call no command
         return super().main(*args, **kwargs)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _say_errors():  # --help and --version print here
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with end_in_one_line():
-                return super().invoke(ctx)
-        except (InputError, RunError, OSError) as error:
-            raise click.ClickException(str(error)) from error
+        with _say_errors(), end_in_one_line():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _say_errors() -> Iterator[None]:
+    try:
+        yield
+    except (InputError, RunError, OSError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 @click.group(

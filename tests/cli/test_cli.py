@@ -3,6 +3,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -491,6 +492,16 @@ def test_streams_that_the_shell_has_closed_are_none_of_its_business(asked):
     command = f"exec '{sys.executable}' -m luxscale {asked} <&- >&-"
     done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("asked", ["--help", "--version", "formats"])
+def test_output_that_cannot_be_written_is_one_line(asked):
+    """What the group prints itself, too, before any command is called."""
+    command = f"exec '{sys.executable}' -m luxscale {asked} > /dev/full"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "Error: [Errno 28] No space left on device\n"
 
 
 def test_a_small_survey_is_labelled_in_this_process(made, tmp_path):
