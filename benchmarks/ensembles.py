@@ -4,14 +4,17 @@
 
 DIR is that of `peers/spectra.py`. Of its giants that are not tested 5,000 are drawn to train, as
 often as --draws says; labels of the others are judged. A member is a method and its latents:
-curved, cubic (products of three of the first 5) or network; models are refined where recipes are,
-and kept in MODELS. Prints, for each mean, the mean over labels and draws of its robust scatter and
-RMSE, over those of curved12 alone, and of RMSE by label; and the share of the variance of errors
-that the first and the last member have each for itself: half of the variance by which their labels
-differ, over that of their misses less that of the given labels, the median over labels.
+curved, cubic (products of three of the first 5) or network, and settings that are not those of the
+recipe (curved14-gaussians120); models are refined where recipes are, and kept in MODELS. Says how
+long each took to train, without folds. Prints, for each mean, the mean over labels and draws of
+its robust scatter and RMSE, over those of curved12 alone, and of RMSE by label; and the share of
+the variance of errors that the first and the last member have each for itself: half of the variance
+by which their labels differ, over that of their misses less that of the given labels, the median
+over labels.
 """
 
 import re
+import time
 from pathlib import Path
 
 import click
@@ -27,15 +30,23 @@ CUBIC = {"cubic": 5}
 
 
 def make_member(name, survey):
-    """Return a model of a kind and a number of latents."""
-    kind, latents = re.fullmatch(r"(curved|cubic|network)(\d+)", name).groups()
+    """Return a model of a kind and a number of latents, and of other settings if named."""
+    member, *changes = name.split("-")
+    kind, latents = re.fullmatch(r"(curved|cubic|network)(\d+)", member).groups()
     sizes = (survey.sizes["star"], survey.sizes["label"], survey.sizes["wavelength"])
     recipe = find_recipe("network" if kind == "network" else "curved", *sizes)
     settings = {**recipe.settings, "quadratic": int(latents)}
     if kind == "cubic":
         settings |= CUBIC
+    for change in changes:
+        setting, number = re.fullmatch(r"([a-z]+)(\d+)", change).groups()
+        settings[setting] = int(number)
     method = recipe.method
-    return lux.train(survey, int(latents), method=method, folds=1, progress=False, **settings)
+    start = time.process_time(), time.perf_counter()
+    model = lux.train(survey, int(latents), method=method, folds=1, progress=False, **settings)
+    spent = time.process_time() - start[0], time.perf_counter() - start[1]
+    click.echo("{}: {:.0f} s of processor time, {:.0f} s in all".format(name, *spent), err=True)
+    return model
 
 
 def infer_labels(name, draw, survey, rows, others, folder):
@@ -74,7 +85,7 @@ def main(folder, models, members, draws, training):
     shares = {names: [] for names in wanted}
     for draw in range(draws):
         order = np.random.default_rng(draw).permutation(survey.sizes["star"])
-        rows, others = np.sort(order[:training]), np.sort(order[XP_TRAINING:])
+        rows, others = np.sort(order[:training]), np.sort(order[max(training, XP_TRAINING) :])
         seen = survey.isel(star=others)
         truth = seen["label_value"].values
         found = {kind: infer_labels(kind, draw, survey, rows, others, models) for kind in kinds}
