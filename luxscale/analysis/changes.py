@@ -12,6 +12,7 @@ from luxscale.analysis.evaluate import require_catalog
 from luxscale.analysis.label_arrays import (
     LABEL,
     UNITS,
+    join_units,
     label_units,
     read_labels,
     require_common_labels,
@@ -22,7 +23,7 @@ from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog
 from luxscale.schema.flags import BIT
 from luxscale.schema.stars import index_stars, match_identifiers
-from luxscale.schema.status import find_done
+from luxscale.schema.status import find_done, mark_done
 from luxscale.schema.variables import STAR
 
 #: What is measured of a label, with d = new - old over the stars where both are known.
@@ -68,7 +69,8 @@ def compare_catalogs(old: DatasetOrPath, new: DatasetOrPath, *, most: int = 10) 
     ----------
     old, new : Dataset, str or Path
         Stars are matched by identifier and labels by name; either may hold more of them, in any
-        order. Stars that are not done in both are counted and left out.
+        order. Stars that are not done in both are counted and left out; all are done where there
+        is no ``status``, as in what `luxscale.infer` returns.
     most : int
         Stars to list that moved most.
 
@@ -130,12 +132,12 @@ def match_catalogs(old: DatasetOrPath, new: DatasetOrPath) -> tuple[xr.Dataset, 
         As `compare_catalogs`.
     """
     call = "compare_catalogs(old, new)"
-    first, second = take_catalog(old, call), take_catalog(new, call)
+    first, second = (mark_done(take_catalog(each, call)) for each in (old, new))
     require_catalog(first, "old")
     require_catalog(second, "new")
     rows, stars = _match_stars(first, second)
     labels = require_common_labels(first, second, ("old catalogue", "new catalogue"))
-    units = _require_same_units(label_units(first), label_units(second), labels)
+    units = join_units(first, second, labels, ("old catalogue", "new catalogue"))
     arrays: dict[str, Any] = {}
     for side, name, positions in zip((first, second), ("old", "new"), rows, strict=True):
         values, errors = read_labels(side, ["label_value", "label_err"], labels, positions)
@@ -168,19 +170,6 @@ def _match_stars(
     }
     rows = common[done]
     return (rows, at[rows]), stars
-
-
-def _require_same_units(old: dict[str, str], new: dict[str, str], labels: list[str]) -> list[str]:
-    """Return the unit of each label; refuse labels whose units differ."""
-    units = []
-    for name in labels:
-        if old[name] and new[name] and old[name] != new[name]:
-            raise InputError(
-                f"label {name!r} is in {old[name]} in the old catalogue and in {new[name]} in the "
-                "new one; convert one of them, or leave the label out"
-            )
-        units.append(old[name] or new[name])
-    return units
 
 
 def _measure(pairs: xr.Dataset) -> dict[str, float]:

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from luxscale.analysis.calibrating import Fit, Sample, fit_errors
-from luxscale.analysis.label_arrays import read_labels, require_variables
+from luxscale.analysis.label_arrays import join_units, read_labels, require_variables
 from luxscale.analysis.repeats import FEWEST, require_model_labels
 from luxscale.analysis.tables import align_rows, count_decimals, round_to
 from luxscale.analysis.visits import Repeats, read_repeats
@@ -209,6 +209,7 @@ def _read_truth(
     have = [str(name) for name in survey[output.spec.dim].values.tolist()]
     columns = [m for m, name in enumerate(visits.units) if name in have]
     labels = [list(visits.units)[m] for m in columns]
+    join_units(catalog, survey, labels, ("catalogue", "survey"))
     values, errors = read_labels(survey, names, labels, rows[found])
     truth[np.ix_(found, columns)], truth_err[np.ix_(found, columns)] = values, errors
     return truth, truth_err

@@ -11,7 +11,7 @@ import xarray as xr
 from luxscale.analysis.label_arrays import (
     LABEL,
     UNITS,
-    label_units,
+    join_units,
     read_labels,
     require_common_labels,
     require_variables,
@@ -66,7 +66,8 @@ def compare(
     Raises
     ------
     InputError
-        If no star or no label is in common, a variable is missing, or ``truth`` is a catalogue.
+        If no star or no label is in common, a label's units differ, a variable is missing, or
+        ``truth`` is a catalogue.
 
     Examples
     --------
@@ -128,9 +129,7 @@ def match_labels(
     else:
         (trusted,) = read_labels(truth, [name], labels, truth_rows)
         trusted_err = np.zeros_like(trusted)
-    # either side may lack units; where both have them, the catalogue's count
-    units = label_units(truth)
-    units |= {label: unit for label, unit in label_units(catalog).items() if unit}
+    units = join_units(catalog, truth, labels, ("catalogue", "survey"))
     dims = (STAR, LABEL)
     return xr.Dataset(
         {
@@ -141,7 +140,7 @@ def match_labels(
         },
         {
             LABEL: np.array(labels, object),
-            UNITS: (LABEL, np.array([units[label] for label in labels], object)),
+            UNITS: (LABEL, np.array(units, object)),
         },
         {"truth_name": name},
     )

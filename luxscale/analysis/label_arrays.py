@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.errors import InputError
+from luxscale.schema.standard import measure_otherwise
 from luxscale.schema.variables import STAR
 
 LABEL, UNITS = "label", "label_units"
@@ -84,6 +85,34 @@ def require_common_labels(
         f"{', '.join(theirs)}; "
         "rename one side's with .assign_coords(label=[...])"
     )
+
+
+def join_units(
+    first: xr.Dataset, second: xr.Dataset, labels: Sequence[str], names: tuple[str, str]
+) -> list[str]:
+    """Return the unit of each label, the first dataset's where both say one.
+
+    Parameters
+    ----------
+    first, second : Dataset
+    labels : sequence of str
+        Those of both.
+    names : tuple of str
+        What messages call the two.
+
+    Raises
+    ------
+    InputError
+        If values of a label in one unit are not values in the other.
+    """
+    ours, theirs = label_units(first), label_units(second)
+    for label in labels:
+        if measure_otherwise(ours[label], theirs[label]):
+            raise InputError(
+                f"label {label!r} is in {ours[label]} in the {names[0]} and in {theirs[label]} in "
+                f"the {names[1]}; convert one of them, or leave the label out"
+            )
+    return [ours[label] or theirs[label] for label in labels]
 
 
 def read_labels(

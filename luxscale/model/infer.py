@@ -20,7 +20,12 @@ from luxscale.schema.attributes import pack_attribute
 from luxscale.schema.checks import check_structure
 from luxscale.schema.outputs import OutputSpec, list_partners, pick_outputs
 from luxscale.schema.preparation import PREPARATION, list_differences
-from luxscale.schema.standard import find_shifted, is_same_unit, standardize_survey
+from luxscale.schema.standard import (
+    find_shifted,
+    is_same_unit,
+    measure_otherwise,
+    standardize_survey,
+)
 from luxscale.schema.variables import CALIBRATION, CATALOG, NUISANCE_OF, STAR
 
 #: How `infer` is called.
@@ -73,6 +78,7 @@ def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
                 f"{where}: {name!r} is {grid.values.tolist()}, the model's {coord.tolist()}; "
                 f"select them in the model's order: .sel({name}=[...])"
             )
+        _check_units(grid, output, where)
         return
     ours = {"units": output.units[0], **dict(output.attrs)}
     for key in ("units", "medium"):
@@ -90,6 +96,19 @@ def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
             f"{grid.values[i]} where the model has {coord[i]}; resample {output.name!r} to the "
             "model's grid"
         )
+
+
+def _check_units(names: xr.DataArray, output: Output, where: str) -> None:
+    """Refuse labels in other units than the model's, where both say theirs."""
+    units = names.coords.get(f"{output.spec.dim}_units")
+    if units is None:
+        return
+    for name, unit, ours in zip(output.coord, units.values.tolist(), output.units, strict=True):
+        if measure_otherwise(str(unit), ours):
+            raise InputError(
+                f"{where}: {name!r} of {output.name!r} is in {unit}, the model's in {ours}; "
+                "convert it, or train on this one"
+            )
 
 
 def _check_preparation(spectra: xr.DataArray, output: Output, where: str) -> None:

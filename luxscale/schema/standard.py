@@ -108,6 +108,18 @@ def is_same_unit(one: str, other: str) -> bool:
     return spellings[0] == spellings[1] or _parse_unit(spellings[0]) == _parse_unit(spellings[1])
 
 
+def measure_otherwise(one: str, other: str) -> bool:
+    """Return whether values in one unit are not values in another.
+
+    They may be if one is not stated or not known, or where one is a bare ``dex``, which is said of
+    any logarithm.
+    """
+    if is_same_unit(one, other):
+        return False
+    known = [_parse_unit(unit) for unit in (one, other) if unit.strip()]
+    return len(known) == 2 and not any(isinstance(u, str) or str(u) in ("", "dex") for u in known)
+
+
 def is_logarithmic(grid: np.ndarray) -> bool:
     """Return whether wavelengths are log10 of Angstrom by their values: 316 to 316,000 of these.
 

@@ -112,6 +112,12 @@ def test_labels_known_in_one_alone_are_counted(old):
     assert found.moved == []
 
 
+def test_catalogues_of_infer_have_all_stars_done(old):
+    without = old.drop_vars("status")
+    found = compare_catalogs(without, old)
+    assert found.stars["compared"] == compare_catalogs(without, without).stars["compared"] == 60
+
+
 def test_what_cannot_be_compared_is_refused(old, stores):
     with pytest.raises(lux.InputError, match="no star is in common; give two catalogues"):
         compare_catalogs(old.isel(star=slice(0, 9)), old.isel(star=slice(9, 20)))

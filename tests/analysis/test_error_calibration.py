@@ -274,6 +274,9 @@ def test_what_does_not_belong_together_is_refused(small_model, _small_survey, vi
     with pytest.raises(InputError, match="trained on all of its"):
         lux.calibrate_errors(small_model, own, _small_survey)
     calibrated = lux.calibrate_errors(small_model, catalog, visits, by="object")
+    other = visits.assign_coords(label_units=("label", ["kK", "dex", "dex", "dex"]))
+    with pytest.raises(InputError, match="label 'teff' is in K in the catalogue and in kK in the"):
+        lux.calibrate_errors(small_model, catalog, other)
     with pytest.raises(InputError, match="its errors are calibrated; label"):
         lux.calibrate_errors(small_model, lux.infer(visits, calibrated), visits, by="object")
     with pytest.raises(InputError, match="before its errors were calibrated; label"):

@@ -203,6 +203,7 @@ def broken(what):
         "stars": (catalog, truth.assign_coords(star=[f"other{i}" for i in range(10)])),
         "kinds": (catalog, truth.assign_coords(star=np.arange(10))),
         "labels": (catalog, truth.assign_coords(label=["a", "b", "c"])),
+        "units": (catalog, truth.assign_coords(label_units=("label", ["kK", "dex", "dex"]))),
         "truth": (catalog, truth.drop_vars("label_value")),
         "errors": (catalog.drop_vars("label_err"), truth),
         "names": (catalog.drop_vars("star"), truth),
@@ -224,6 +225,7 @@ def broken(what):
             "labels",
             "no label is in common: the catalogue has teff, logg, fe_h; the survey has a, b, c",
         ),
+        ("units", "label 'teff' is in K in the catalogue and in kK in the survey; convert one"),
         (
             "truth",
             "truth: no variable 'label_value' (star, label); its variables on (star, label) "

@@ -411,6 +411,11 @@ def attr(key, value):
             ["flux", "label_value"],
             "'label' has 2 values, the model 4",
         ),
+        (
+            lambda s: s.assign_coords(label_units=("label", ["kK", "dex", "dex", "dex"])),
+            "label_value",
+            "'teff' of 'label_value' is in kK, the model's in K; convert it",
+        ),
         (lambda s: s, "mag", "the model has no output 'mag'; it has label_value, flux"),
         (lambda s: s, [], "names no output, or one twice"),
         (lambda s: s, ["flux", "flux"], "names no output, or one twice"),

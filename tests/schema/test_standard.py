@@ -6,7 +6,13 @@ import xarray as xr
 
 from luxscale.schema.checks import check_structure
 from luxscale.schema.outputs import Role, find_outputs
-from luxscale.schema.standard import decode_names, find_shifted, is_same_unit, standardize_survey
+from luxscale.schema.standard import (
+    decode_names,
+    find_shifted,
+    is_same_unit,
+    measure_otherwise,
+    standardize_survey,
+)
 
 
 def set_grid(survey, values, **attrs):
@@ -88,6 +94,18 @@ def test_spellings_of_angstrom(unit):
 def test_units_that_are_not_known_are_compared_as_they_are():
     assert is_same_unit("furlong", "furlong")
     assert not is_same_unit("furlong", "Furlong")
+
+
+@pytest.mark.parametrize("units", [("K", "kK"), ("dex(cm s-2)", "dex(m s-2)"), ("km/s", "m/s")])
+def test_units_of_other_values(units):
+    assert measure_otherwise(*units)
+
+
+@pytest.mark.parametrize(
+    "units", [("K", "K"), ("K", ""), ("dex", "dex(cm s-2)"), ("km/s", "km s-1"), ("K", "furlong")]
+)
+def test_units_that_may_be_of_the_same_values(units):
+    assert not measure_otherwise(*units) and not measure_otherwise(*units[::-1])
 
 
 def test_a_grid_of_one_pixel_is_compared():
