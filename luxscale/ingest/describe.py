@@ -15,6 +15,7 @@ _FLUX = {
     "none": "flux as in the file",
     "file": "flux over the continuum of the file",
     "scale": "flux over the star's mean flux",
+    "median": "flux over the star's median flux",
     "sines": "flux over a continuum of sines and cosines",
     "chebyshev": "flux over a continuum of Chebyshev polynomials",
 }

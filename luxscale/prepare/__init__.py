@@ -23,7 +23,7 @@ from luxscale.errors import InputError
 from luxscale.prepare import continuum as continua
 from luxscale.prepare import masks
 from luxscale.prepare.quiet_pixels import continuum_pixels
-from luxscale.prepare.recipe import Recipe, default_recipe
+from luxscale.prepare.recipe import LEVELS, Recipe, default_recipe
 from luxscale.prepare.resample import Pixels, clear_unusable, find_segments
 from luxscale.prepare.rest_frame import find_velocity, move_to_grid
 from luxscale.prepare.rounding import round_spectra
@@ -254,10 +254,11 @@ def _find_level(
 
     It is not positive where there is no continuum, and None where the flux is not divided any more.
     """
-    if recipe.continuum == "scale":
+    if recipe.continuum in LEVELS:
         used = continua.find_fit_pixels(grid, recipe.continuum_pixels)
-        mean = continua.compute_mean_flux(pixels.flux, pixels.ivar, used)
-        return mean[:, None]
+        is_mean = recipe.continuum == "scale"
+        compute = continua.compute_mean_flux if is_mean else continua.compute_median_flux
+        return compute(pixels.flux, pixels.ivar, used)[:, None]
     if not recipe.fits:
         return None
     typical = masks.compute_typical_flux(pixels.flux, pixels.ivar)

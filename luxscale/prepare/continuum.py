@@ -267,3 +267,15 @@ def compute_mean_flux(flux: np.ndarray, ivar: np.ndarray, used: np.ndarray) -> n
     total = np.sum(flux, 1, where=good, dtype=float)
     mean = total / np.maximum(n_good, 1)
     return np.where(n_good > 0, mean, np.nan)
+
+
+def compute_median_flux(flux: np.ndarray, ivar: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Return the median flux over the good pixels of each star among those used: (star,).
+
+    It is NaN of a star without any.
+    """
+    good = (ivar > 0) & used
+    median = np.full(len(flux), np.nan)
+    known = good.any(1)
+    median[known] = np.nanmedian(np.where(good[known], flux[known], np.nan), axis=1)
+    return median

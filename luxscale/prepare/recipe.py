@@ -15,7 +15,10 @@ from luxscale.readers.base import Format
 Ranges = tuple[tuple[float, float], ...]
 
 #: What may be done about the continuum.
-CONTINUA = ("none", "file", "scale", "sines", "chebyshev")
+CONTINUA = ("none", "file", "scale", "median", "sines", "chebyshev")
+
+#: Those that are one number for a star.
+LEVELS = ("scale", "median")
 
 #: Orders that the field uses: The Cannon's sines and cosines, The Payne's Chebyshev polynomials.
 ORDERS = {"sines": 3, "chebyshev": 4}
@@ -35,7 +38,8 @@ class Recipe:
         Whether spectra are shifted to the rest frame of each star.
     continuum : str
         ``"none"``: the flux is left as it is; ``"file"``: divided by the continuum in the file;
-        ``"scale"``: by the mean over its good pixels; ``"sines"``, ``"chebyshev"``: by a weighted
+        ``"scale"``: by the mean over its good pixels; ``"median"``: by their median, which depends
+        on S/N a little; ``"sines"``, ``"chebyshev"``: by a weighted
         fit of these functions to each chip, which does not depend on S/N.
     order : int, optional
         Sines and cosines up to ``order`` periods in ``length``, or the degree of the polynomials.
@@ -46,7 +50,7 @@ class Recipe:
         Wavelength ranges that are fitted apart, in the unit of the grid; none: see
         ``continuum.choose_chips``.
     continuum_pixels : tuple of (float, float), optional
-        Wavelength ranges that the fit, or the mean of ``"scale"``, goes over; None: all good
+        Wavelength ranges that the fit, the mean or the median goes over; None: all good
         pixels.
     most_error : float, optional
         A pixel of which the error is more than this many times the star's typical flux (the mean
@@ -177,7 +181,7 @@ def _check_effect(recipe: Recipe) -> None:
             idle.append("chips")
     if recipe.continuum != "sines" and recipe.length != Recipe.length:
         idle.append("length")
-    uses_pixels = recipe.fits or recipe.continuum == "scale"
+    uses_pixels = recipe.fits or recipe.continuum in LEVELS
     if not uses_pixels and recipe.continuum_pixels is not None:
         idle.append("continuum_pixels")
     if idle:

@@ -5,6 +5,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
+import luxscale as lux
 from luxscale.examples.samples import load_packaged, xp_giants
 
 LIMITS_MB = {"xp_giants.npz": 7, "giants_emulator.npz": 4}
@@ -81,6 +82,25 @@ def test_label_errors_respect_their_floor(survey):
 
 def test_flux_is_over_the_median(survey):
     np.testing.assert_allclose(survey["flux"].median("wavelength"), 1, atol=0.02)
+
+
+def test_files_of_gaia_are_prepared_as_the_sample_was(survey, tmp_path):
+    """A model of the sample, such as the demo's, labels files from the archive."""
+    some = survey.isel(star=slice(5))
+    unit = 3e-16 * np.arange(1, 6)[:, None]
+    flux, error = unit * some["flux"].values, unit * some["flux_ivar"].values ** -0.5
+    rows = [
+        f'{name},"{some_flux.tolist()}","{some_error.tolist()}"'
+        for name, some_flux, some_error in zip(
+            some["gaia_source_id"].values, flux, error, strict=True
+        )
+    ]
+    path = tmp_path / "sampled.csv"
+    path.write_text("\n".join(["source_id,flux,flux_error", *rows]))
+    read = lux.read(path, like=survey)
+    np.testing.assert_allclose(read["flux"], some["flux"], rtol=0.02, atol=1e-6)
+    usual = lux.read(path)["flux"].values  # over the mean
+    assert np.median(np.abs(usual - some["flux"].values)) > 0.02
 
 
 def test_cooler_and_dustier_stars_are_redder(survey):

@@ -63,7 +63,7 @@ def test_a_format_gives_the_recipe_and_changes_are_named():
     )
 
 
-@pytest.mark.parametrize("continuum", ["none", "file", "scale", "sines", "chebyshev"])
+@pytest.mark.parametrize("continuum", ["none", "file", "scale", "median", "sines", "chebyshev"])
 def test_a_recipe_comes_back_from_json(continuum):
     recipe = default_recipe(get_format("apstar"), continuum=continuum)
     assert (
@@ -77,7 +77,7 @@ def test_a_recipe_comes_back_from_json(continuum):
     [
         ({"bad": ("COSMIC", "MOON")}, "'MOON'; it has: COSMIC, SKY"),
         ({"bad": ("SKY", "SKY")}, "twice"),
-        ({"continuum": "median"}, "'median'; there are: none, file"),
+        ({"continuum": "mode"}, "'mode'; there are: none, file"),
         ({"colour": 1}, "no 'colour'; it has: bad"),
         ({"order": 3}, "order would have no effect with continuum = 'none'"),
         ({"chips": [(1, 2)]}, "chips would have no effect"),
@@ -104,7 +104,7 @@ def test_settings_that_are_not_or_do_nothing_are_refused(changes, words):
 
 
 def test_a_recipe_is_held_against_a_grid_before_any_file():
-    for continuum in ("none", "file", "scale", "sines", "chebyshev"):
+    for continuum in ("none", "file", "scale", "median", "sines", "chebyshev"):
         check_recipe(default_recipe(FORMAT, continuum=continuum), FORMAT, GRID)
     for continuum, words in (
         ("scale", "no pixel of the grid"),
@@ -226,6 +226,22 @@ def test_scaled_stars_have_mean_flux_one():
     )
 
 
+def test_stars_over_their_median_flux():
+    spectra = make(3)
+    spectra.flux[1] *= -1
+    spectra.ivar[2, 100:200] = 0
+    prepared = prepare(spectra, FORMAT, default_recipe(FORMAT, continuum="median"), GRID)
+    check(prepared, 3)
+    assert list(prepared.refused) == [1]
+    for i in (0, 2):
+        good = prepared.flux_ivar[i] > 0
+        assert np.median(prepared.flux[i][good]) == pytest.approx(1, abs=1e-6)
+    part = default_recipe(FORMAT, continuum="median", continuum_pixels=[(4000, 4100)])
+    within = (GRID >= 4000) & (GRID <= 4100)
+    flux = prepare(spectra, FORMAT, part, GRID).flux[0, within]
+    assert np.median(flux) == pytest.approx(1, abs=1e-6)
+
+
 def test_stars_are_prepared_alike_alone_and_among_many():
     spectra = make(130, velocity=np.repeat([0.0, 33.0], 65))
     recipe = default_recipe(FORMAT, continuum="chebyshev")
@@ -238,7 +254,7 @@ def test_stars_are_prepared_alike_alone_and_among_many():
         np.testing.assert_allclose(alone.flux_ivar[0], many.flux_ivar[i], rtol=1e-5)
 
 
-@pytest.mark.parametrize("continuum", ["none", "file", "scale", "sines", "chebyshev"])
+@pytest.mark.parametrize("continuum", ["none", "file", "scale", "median", "sines", "chebyshev"])
 def test_whatever_is_in_a_file_comes_out_valid(continuum):
     rng = np.random.default_rng(5)
     odd = np.array(

@@ -10,6 +10,7 @@ from luxscale.prepare.continuum import (
     MISFIT,
     choose_chips,
     compute_mean_flux,
+    compute_median_flux,
     fit_continuum,
     make_chips,
 )
@@ -243,6 +244,13 @@ def test_the_mean_flux_is_over_good_pixels_among_those_used():
     ivar = np.array([[1, 1, 1, 1], [1, 0, 5, 9], [0, 0, 0, 1.0]])
     used = np.array([True, True, True, False])
     np.testing.assert_allclose(compute_mean_flux(flux, ivar, used), [2, 2, np.nan])
+
+
+def test_the_median_flux_is_over_good_pixels_among_those_used():
+    flux = np.array([[1.0, 9, 3, 0], [1, 2, 3, 4], [1, 2, 3, 4]])
+    ivar = np.array([[1, 1, 1, 1], [1, 0, 5, 9], [0, 0, 0, 1.0]])
+    used = np.array([True, True, True, False])
+    np.testing.assert_allclose(compute_median_flux(flux, ivar, used), [3, 2, np.nan])
 
 
 def test_continuum_pixels_are_where_no_star_has_lines():
