@@ -11,6 +11,7 @@ import numpy as np
 from luxscale.model.blocks import Data, Posterior, Target, bring_in_range
 from luxscale.model.distortion import BEYOND
 from luxscale.model.gaussian import solve_stars
+from luxscale.model.jit import run_alone
 from luxscale.model.marginalise import solve_with_nuisances
 from luxscale.model.members import Found, Labels, average
 from luxscale.model.problem import Design, Head, Problem, Window, put_on_device
@@ -61,9 +62,11 @@ def infer_arrays(
         covariance of z, or calibrated ones.
     """
     members = (problem, *problem.others)
-    found = [_infer_member(member, values, ivars, covariance=covariance) for member in members]
-    together = average(found, [member.heads for member in members])
-    return _finish(problem, together, covariance=covariance)
+    # what NumPy does between programs wakes BLAS's threads too, which then wait at full speed
+    with run_alone():
+        found = [_infer_member(member, values, ivars, covariance=covariance) for member in members]
+        together = average(found, [member.heads for member in members])
+        return _finish(problem, together, covariance=covariance)
 
 
 def _infer_member(
