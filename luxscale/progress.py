@@ -5,18 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as RichProgress
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
 
 #: Seconds between plain lines.
 _EVERY = 5.0
@@ -52,17 +44,7 @@ class Progress:
     def __enter__(self) -> Progress:
         # a program without standard error has None in its place
         if self._enabled and sys.stderr is not None and sys.stderr.isatty():
-            count: list[ProgressColumn] = [SpinnerColumn()]
-            if self._total:
-                count = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-            self._rich = RichProgress(
-                TextColumn("{task.description}"),
-                *count,
-                TextColumn("{task.fields[note]}"),
-                TimeElapsedColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
+            self._rich = _make_live_line(is_counted=bool(self._total))
             self._rich.start()
             self._task = self._rich.add_task(self._what, total=self._total, note="")
         return self
@@ -118,3 +100,21 @@ class Progress:
         if self._enabled and sys.stderr is not None:
             self._spoke = time.monotonic()
             print(f"{self._what}: {text}", file=sys.stderr, flush=True)
+
+
+def _make_live_line(*, is_counted: bool) -> RichProgress:
+    """Return a line that changes in place, with a bar where steps are counted."""
+    from rich import progress as rich  # here, for where there is no terminal it is not needed
+    from rich.console import Console
+
+    count: list[rich.ProgressColumn] = [rich.SpinnerColumn()]
+    if is_counted:
+        count = [rich.BarColumn(), rich.MofNCompleteColumn(), rich.TimeRemainingColumn()]
+    return rich.Progress(
+        rich.TextColumn("{task.description}"),
+        *count,
+        rich.TextColumn("{task.fields[note]}"),
+        rich.TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

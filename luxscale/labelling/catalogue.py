@@ -15,7 +15,7 @@ import zarr
 
 from luxscale import store
 from luxscale.errors import InputError, RunError
-from luxscale.labelling.growth import describe_changes, make_room
+from luxscale.labelling.growth import describe_changes, lengthen, make_room
 from luxscale.labelling.history import record_run
 from luxscale.labelling.layout import FORMAT, lay_out
 from luxscale.labelling.marks import compare_marks, record_kinds, record_marks
@@ -135,11 +135,12 @@ class Catalogue:
             dataset.to_zarr(
                 store.locate(self.path),
                 mode="a",
-                compute=False,
                 encoding=encoding,
                 consolidated=False,
                 zarr_format=3,
             )
+            lengthen(self.group, self.plan.n_stars)
+            write_stars(self.group, read_stars(self.plan))
             record_marks(self.group, marks, new=True)
             record_kinds(self.group, self.survey, self.input_names)
             record_run(self.group, self.plan, self.plan.regions)

@@ -115,17 +115,22 @@ def make_room(group: zarr.Group, plan: Plan) -> int:
     if unpack_attribute(group.attrs["identity"]) != identity:
         grown = [*_read_sizes(group), plan.n_stars]
         group.attrs.update({GROWN: grown, "complete": 0, "identity": pack_attribute(identity)})
-    filled = damage.list_filled(group)
-    # ``status`` last: it says how far this has come
-    for name in sorted(filled, key=lambda name: name == "status"):
-        array = store.open_array(group, name)
-        if array.shape[0] < plan.n_stars:
-            array.resize((plan.n_stars, *array.shape[1:]))
+    lengthen(group, plan.n_stars)
     stars, there = read_stars(plan), read_identifiers(group)
     # what cannot be read, or is not of the survey, is repaired as what is damaged
     if not isinstance(there, str) and there.size < stars.size and has_first(there, stars):
         write_stars(group, stars)
     return plan.n_stars - n_before
+
+
+def lengthen(group: zarr.Group, n_stars: int) -> None:
+    """Lengthen what regions fill to so many stars, none of which is done."""
+    filled = damage.list_filled(group)
+    # ``status`` last: it says how far this has come
+    for name in sorted(filled, key=lambda name: name == "status"):
+        array = store.open_array(group, name)
+        if array.shape[0] < n_stars:
+            array.resize((n_stars, *array.shape[1:]))
 
 
 def _read_sizes(group: zarr.Group) -> list[int]:

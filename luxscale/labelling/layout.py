@@ -10,14 +10,13 @@ import xarray as xr
 
 from luxscale import store
 from luxscale.labelling.plan import Plan
-from luxscale.labelling.stars import STAR_ENCODING, read_stars
 from luxscale.model.infer import decorate_catalog
 from luxscale.model.lux import LuxModel
 from luxscale.model.results import Result
 from luxscale.runs.target import BEING_MADE
 from luxscale.schema.attributes import pack_attribute
 from luxscale.schema.status import ATTRS as STATUS_ATTRS
-from luxscale.schema.variables import STAR
+from luxscale.schema.variables import STAR, hold_array
 
 FORMAT = store.CATALOG_FORMAT
 FORMAT_VERSION = 1
@@ -26,21 +25,17 @@ FORMAT_VERSION = 1
 def lay_out(
     plan: Plan, model: LuxModel, results: Sequence[Result]
 ) -> tuple[xr.Dataset, dict[Any, dict[str, Any]]]:
-    """Return an empty catalogue, lazy, and how its arrays are stored."""
-    import dask.array as da  # here, for those that fill a catalogue do not need it
-
+    """Return a catalogue of no stars, and how its arrays are stored."""
     status = Result(name="status", dims=(STAR,), shape=(), dtype=np.dtype(np.uint8))
     variables: dict[str, Any] = {}
-    encoding: dict[Any, dict[str, Any]] = {STAR: STAR_ENCODING}
+    encoding: dict[Any, dict[str, Any]] = {}
     for result in (*results, status):
-        # of a survey that grows the chunks have room
         name, chunks = result.name, (plan.chunk, *result.shape)
-        empty = da.zeros((plan.n_stars, *result.shape), dtype=result.dtype, chunks=chunks)
-        variables[name] = (result.dims, empty)
+        variables[name] = hold_array(result.dims, np.empty((0, *result.shape), result.dtype))
         encoding[name] = {"chunks": chunks, "compressors": store.make_codecs(result.dtype)}
         if result.dtype.kind == "f":
             encoding[name]["_FillValue"] = np.nan
-    catalog = decorate_catalog(xr.Dataset(variables, {STAR: read_stars(plan)}), model)
+    catalog = decorate_catalog(xr.Dataset(variables), model)
     catalog["status"].attrs = dict(STATUS_ATTRS)
     catalog.attrs |= {
         "format": FORMAT,

@@ -10,8 +10,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import dask
-import dask.threaded
 import numpy as np
 import xarray as xr
 
@@ -92,7 +90,7 @@ class Plan:
 
     def compute_checksum(self, n_stars: int) -> str:
         """Return the checksum that the survey had when it had so many stars, the first."""
-        opened = store.open_survey(self.survey, check="structure", outputs=self.given)
+        opened = store.open_survey(self.survey, check="structure", outputs=self.given, dask=False)
         specs = pick_outputs(opened, self.given, self.survey)
         variables = [v for spec in specs for v in spec.variables]
         first = opened[variables].isel({STAR: slice(n_stars)})
@@ -126,14 +124,11 @@ def make_plan(
         _take_path(path, name)
         for name, path in (("survey", survey), ("model", model), ("catalog", catalog))
     ]
-    # what a model states is compared with its arrays when it is loaded
-    fingerprint = _open_model(paths[1]).attrs.get("fingerprint")
+    fingerprint = _read_fingerprint(paths[1])
     outputs = _choose_outputs(paths[1], fingerprint, given, covariance)
-    # told by name, Dask loads its part for clusters first, to see whether there is one
-    with dask.config.set(scheduler=dask.threaded.get):
-        opened = _open_survey(paths[0], [o.name for o in outputs])
-        specs = check_match(opened, outputs, paths[0])
-        stars = opened[STAR].values
+    opened = _open_survey(paths[0], [o.name for o in outputs])
+    specs = check_match(opened, outputs, paths[0])
+    stars = opened[STAR].values
     check_unique(stars, paths[0])
     given_names = tuple(o.name for o in outputs)
     inputs = opened[[v for spec in specs for v in spec.variables]]
@@ -201,6 +196,22 @@ def _open_model(path: str) -> xr.Dataset:
     return store.open_dataset(path, dask=False, kind="model")
 
 
+def load_current_model(path: str) -> LuxModel:
+    """Return the model that is at a path now; it is loaded once a process.
+
+    Raises
+    ------
+    InputError
+    """
+    return _load_model(path, _read_fingerprint(path))
+
+
+def _read_fingerprint(path: str) -> str | None:
+    """Return what a model states, which is compared with its arrays when it is loaded."""
+    stated: str | None = _open_model(path).attrs.get("fingerprint")
+    return stated
+
+
 @functools.lru_cache(maxsize=1)
 def _load_model(path: str, fingerprint: str | None) -> LuxModel:
     """Load a model once a process; its fingerprint tells it from another at the same path.
@@ -232,7 +243,7 @@ def _open_survey(path: str, outputs: Sequence[str]) -> xr.Dataset:
 
     Chunks that cannot be read are left for the run to flag, which does the others.
     """
-    survey = store.open_survey(path, check="structure", outputs=outputs)
+    survey = store.open_survey(path, check="structure", outputs=outputs, dask=False)
     try:
         store.check_contents(survey, path, sample=True, outputs=outputs)
     except InputError:
@@ -261,8 +272,9 @@ def compute_checksum(survey: xr.Dataset, stars: np.ndarray) -> str:
     chunk = store.get_star_chunk(survey)
     digest.update(f"chunks of {chunk}".encode())
     for name, v in sorted(survey.data_vars.items()):
-        if v.chunks and v.chunks[0][0] != chunk:
-            digest.update(f"{name} in chunks of {v.chunks[0][0]}".encode())
+        own = store.get_first_chunk(v)
+        if own and own != chunk:
+            digest.update(f"{name} in chunks of {own}".encode())
     for name in sorted(map(str, survey.variables)):
         variable = survey.variables[name]
         digest.update(f"{name} {variable.dims} {variable.shape} {variable.dtype}".encode())

@@ -18,6 +18,7 @@ from luxscale.model.decoders import Decoder
 from luxscale.model.noise import DiagonalNoise, Noise
 from luxscale.model.nuisances import Nuisances
 from luxscale.schema.outputs import OutputSpec, Role
+from luxscale.schema.variables import hold_array
 from luxscale.schema.windows import find_within
 
 #: Arrays of an output, (feature,), by their names in it and in a model's file.
@@ -185,11 +186,8 @@ def coordinates(output: Output) -> dict[str, xr.Variable]:
     dim = output.spec.dim
     if not output.is_spectrum:
         return {
-            dim: xr.Variable((dim,), np.array(output.coord, object)),
-            f"{dim}_units": xr.Variable((dim,), np.array(output.units, object)),
+            dim: hold_array((dim,), np.array(output.coord, object)),
+            f"{dim}_units": hold_array((dim,), np.array(output.units, object)),
         }
-    return {
-        dim: xr.Variable(
-            (dim,), np.array(output.coord), {"units": output.units[0], **dict(output.attrs)}
-        )
-    }
+    attrs = {"units": output.units[0], **dict(output.attrs)}
+    return {dim: hold_array((dim,), np.array(output.coord), attrs)}

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import dask
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -190,6 +189,8 @@ def _find(
 
 def _compute(made: Mapping[str, xr.Variable]) -> dict[str, np.ndarray]:
     """Read variables, those on Dask in one computation."""
+    import dask  # here, for those that compare nothing do not need it
+
     computed = dask.compute(*(variable.data for variable in made.values()))
     arrays = map(np.asarray, computed)
     return {name: _standardize(array) for name, array in zip(made, arrays, strict=True)}

@@ -70,6 +70,12 @@ def standardize_survey(dataset: xr.Dataset) -> xr.Dataset:
     return dataset
 
 
+def has_native_floats(dataset: xr.Dataset) -> bool:
+    """Return whether all outputs are in the contract's own form, so that none is converted."""
+    dtypes = [dataset[name].dtype for o in find_outputs(dataset) for name in o.variables]
+    return all(dtype.kind == "f" and dtype.isnative for dtype in dtypes)
+
+
 def decode_names(dataset: xr.Dataset) -> xr.Dataset:
     """Return a dataset whose identifiers and other names are text where they were bytes."""
     decoded = {}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import xarray as xr
 
 #: dims that every survey and catalogue may use; outputs bring their own feature dims.
@@ -55,6 +57,17 @@ class Variable:
                 f".astype({self.dtype.split()[0]!r})"
             )
         return None
+
+
+def hold_array(
+    dims: tuple[str, ...], values: np.ndarray, attrs: dict[str, Any] | None = None
+) -> xr.Variable:
+    """Return a variable of an array of NumPy.
+
+    Not told that there is nothing to convert, xarray loads all of Dask to see whether the array is
+    one of Dask's.
+    """
+    return xr.Variable(dims, values, attrs, fastpath=True)
 
 
 def suggest_dims(array: xr.DataArray, expected: tuple[str, ...]) -> str:

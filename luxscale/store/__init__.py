@@ -26,13 +26,14 @@ from luxscale.schema.checks import (
     check_values,
 )
 from luxscale.schema.outputs import find_outputs, is_catalog, pick_outputs
-from luxscale.schema.standard import decode_names, standardize_survey
+from luxscale.schema.standard import decode_names, has_native_floats, standardize_survey
 from luxscale.schema.stars import StarIndex
 from luxscale.schema.status import mark_done
 from luxscale.schema.variables import STAR, SURVEY, describe_variables
 from luxscale.store import objects
 from luxscale.store.arrays import (
     CHUNK,
+    get_first_chunk,
     get_star_chunk,
     list_arrays,
     locate,
@@ -76,6 +77,7 @@ __all__ = [
     "claim_place",
     "describe_kind",
     "explain_writing",
+    "get_first_chunk",
     "get_star_chunk",
     "is_occupied",
     "is_outage",
@@ -182,6 +184,7 @@ def open_survey(
     *,
     check: Literal["structure", "sample", "all"] = "sample",
     outputs: str | Iterable[str] | None = None,
+    dask: bool = True,
 ) -> xr.Dataset:
     """Open a survey lazily, and refuse one that breaks the contract.
 
@@ -194,12 +197,15 @@ def open_survey(
         values of whole chunks spread over the survey (all values of a small survey), or all values.
     outputs : str or iterable of str, optional
         Outputs that are used; the others are not checked. All by default.
+    dask : bool
+        Whether arrays are Dask's, in chunks of stars as on disk. Without it they are read where
+        they are asked for, and Dask need not load; a survey whose values have to be converted is
+        Dask's all the same.
 
     Returns
     -------
     Dataset
-        Backed by Dask, in chunks of stars as on disk; the index of ``star`` is built when it is
-        first used.
+        Lazy; the index of ``star`` is built when it is first used.
 
     Raises
     ------
@@ -216,7 +222,9 @@ def open_survey(
     """
     if check not in _CHECKS:
         raise InputError(f"check={check!r}: choose one of {', '.join(_CHECKS)}")
-    opened = open_dataset(path, kind="survey")
+    opened = open_dataset(path, dask=dask, kind="survey")
+    if not dask and not has_native_floats(opened):
+        opened = open_dataset(path, kind="survey")
     found = str(opened.attrs.get("format", ""))
     if found in _NO_SURVEYS:
         raise InputError(f"{path}: {describe_kind(found)}, not a survey; give the path of one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from pathlib import Path
@@ -106,10 +107,21 @@ def get_star_chunk(dataset: xr.Dataset) -> int:
     widths = []
     for variable in dataset.data_vars.values():
         if variable.dims[:1] == (STAR,):
-            chunk = variable.chunks[0][0] if variable.chunks else 0
-            widths.append((variable[:1].nbytes, chunk))
+            star_bytes = math.prod(variable.shape[1:]) * variable.dtype.itemsize
+            widths.append((star_bytes, get_first_chunk(variable)))
     _, widest = max(widths)
-    return int(widest) or min(CHUNK, dataset.sizes[STAR])
+    return widest or min(CHUNK, dataset.sizes[STAR])
+
+
+def get_first_chunk(variable: xr.DataArray) -> int:
+    """Return the stars in the first chunk of a variable: on Dask, else where it was read from.
+
+    0 where there are none.
+    """
+    if variable.chunks:
+        return int(variable.chunks[0][0])
+    stored = variable.encoding.get("preferred_chunks", {}).get(STAR, 0)
+    return min(int(stored), variable.shape[0])
 
 
 def write_arrays(dataset: xr.Dataset, path: str | Path, chunk: int = CHUNK) -> None:

@@ -30,6 +30,24 @@ def test_round_trip_is_exact(path, small_survey):
         assert survey[name].dtype == variable.dtype or variable.dtype == object
 
 
+def test_without_dask_a_survey_is_the_same_and_knows_its_chunks(path):
+    plain, lazy = open_survey(path, dask=False), open_survey(path)
+    assert not plain.chunks and lazy.chunks
+    assert store.get_star_chunk(plain) == store.get_star_chunk(lazy) == 100
+    few = plain.isel(star=slice(30))
+    assert store.get_star_chunk(few) == store.get_star_chunk(lazy.isel(star=slice(30))) == 30
+    xr.testing.assert_identical(plain.load(), lazy.load())
+
+
+def test_values_that_are_converted_stay_lazy_without_dask_too(small_survey, tmp_path):
+    plain = small_survey.drop_encoding().drop_indexes(list(small_survey.indexes))
+    plain["label_value"] = plain["label_value"].fillna(0).astype("i4")
+    plain.to_zarr(tmp_path / "survey.zarr", consolidated=False)
+    survey = open_survey(tmp_path / "survey.zarr", dask=False, check="structure")
+    assert survey["label_value"].chunks
+    assert survey["label_value"].dtype.kind == "f"
+
+
 def test_on_disk_it_is_chunked_by_star_only(path):
     group = zarr.open_group(path, mode="r")
     assert group.metadata.zarr_format == 3
