@@ -145,6 +145,18 @@ def test_a_run_without_workers_loads_no_cluster():
     assert "distributed" not in modules
 
 
+def test_a_run_without_workers_does_not_load_what_it_does_not_need(
+    small_survey, small_model, tmp_path
+):
+    survey, model, catalog = (str(tmp_path / f"{name}.zarr") for name in "smc")
+    lux.store.write_dataset(small_survey, survey)
+    small_model.save(model)
+    command = ["label", survey, "--model", model, "--out", catalog, "--workers", "0", "--quiet"]
+    output, modules = loaded_after(RUN.format(command))
+    assert "300 stars labelled" in output
+    assert not modules & {"dask.array", "distributed", "matplotlib", "rich"}
+
+
 def test_the_names_of_the_cluster_are_there_all_the_same():
     from luxscale import cluster
 

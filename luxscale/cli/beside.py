@@ -19,11 +19,21 @@ _LEAST_SECONDS = 0.3
 
 @contextlib.contextmanager
 def start_helpers(
-    survey: str, out: str, given: Sequence[str], cluster: Cluster
+    survey: str, model: str, out: str, cluster: Cluster, *, given: tuple[str, ...], covariance: bool
 ) -> Iterator[Cluster]:
-    """Start processes that load what they need while this one does, and help it to label.
+    """Start processes that prepare to label while this one plans it, and then help it.
 
     Where this process will do the work, and it is worth it.
+
+    Parameters
+    ----------
+    survey, model, out : str
+        Paths or URLs; ``out`` is the catalogue's.
+    cluster : Cluster
+        What was asked for.
+    given : tuple of str
+        Outputs to infer from.
+    covariance : bool
 
     Yields
     ------
@@ -40,7 +50,8 @@ def start_helpers(
     with contextlib.ExitStack() as stack:
         helpers = []
         for _ in range(count):
-            started = start_helper("luxscale.labelling.region", "warm_up", alone)
+            work = (survey, model, given, covariance)
+            started = start_helper("luxscale.labelling.region", "warm_up", work, alone)
             helpers.append(stack.enter_context(started))
         if helpers:  # each process has a core
             stack.enter_context(environment(dict.fromkeys(XLA_THREADS, "1")))

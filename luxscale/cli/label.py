@@ -135,7 +135,8 @@ def _label_survey(
     keep_freed_memory()  # of a region, for the next
     with contextlib.ExitStack() as stack:
         if region is None and not dry_run:
-            cluster = stack.enter_context(start_helpers(survey, out, settings["given"], cluster))
+            wanted = {name: settings[name] for name in ("given", "covariance")}
+            cluster = stack.enter_context(start_helpers(survey, model, out, cluster, **wanted))
         plan = _make_plan(survey, model, out, relabel=relabel, **settings)
         if dry_run:
             _show_estimate(plan, cluster, as_json)
@@ -153,8 +154,7 @@ def _make_plan(survey: str, model: str, out: str, *, relabel: bool, **settings: 
     from luxscale.runs.helpers import load_modules
 
     with load_modules():
-        for name in ("dask.array", "luxscale.labelling.run"):  # what opening and running will load
-            importlib.import_module(name)
+        importlib.import_module("luxscale.labelling.run")  # which running will load
         from luxscale.labelling.plan import make_plan
         from luxscale.labelling.relabel import plan_beside
 

@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 
 from luxscale import store
-from luxscale.errors import InputError
 from luxscale.labelling.catalogue import Catalogue
-from luxscale.labelling.plan import Plan, Region
+from luxscale.labelling.plan import Plan, Region, load_current_model
+from luxscale.model.blocks import BLOCK
 from luxscale.model.inference import Inference
-from luxscale.model.jit import check_jax, use_one_blas_thread
 from luxscale.runs.executors import Clock, describe_error, name_worker
 from luxscale.schema import flags
+from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.status import DONE, UNREADABLE
+from luxscale.schema.variables import STAR
 from luxscale.store.rows import Rows
 
 
@@ -86,12 +87,23 @@ def open_workplace(plan: Plan) -> Workplace:
     return Workplace(plan=plan, survey=Rows(plan.survey), catalogue=Catalogue(plan))
 
 
-def warm_up() -> None:
-    """Load what the first region would wait for, whatever its plan is."""
-    with contextlib.suppress(InputError):  # the region will meet it too
-        check_jax()
-    with use_one_blas_thread():  # which loads LAPACK
-        pass
+def warm_up(survey: str, model: str, given: tuple[str, ...], covariance: bool) -> None:
+    """Load what the first region would wait for: label some stars, before there is a plan.
+
+    Parameters
+    ----------
+    survey, model : str
+        Paths or URLs.
+    given : tuple of str
+    covariance : bool
+    """
+    with contextlib.suppress(Exception):  # whatever is wrong, the plan will say it
+        loaded = load_current_model(store.make_absolute(model))
+        inference = Inference.of(loaded, given, covariance=covariance)
+        opened = store.open_dataset(survey, dask=False)
+        inference = inference.reading(pick_outputs(opened, given, survey))
+        rows, some = Rows(survey), min(BLOCK, opened.sizes[STAR])
+        inference.infer({name: rows.read(name, 0, some) for name in inference.variables})
 
 
 def read_ahead(plan: Plan, region: Region) -> Future[list[_Piece]]:

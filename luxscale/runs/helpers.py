@@ -87,13 +87,17 @@ class Helper:
 
 
 @contextlib.contextmanager
-def start_helper(module: str, function: str, environment: Mapping[str, str]) -> Iterator[Helper]:
+def start_helper(
+    module: str, function: str, arguments: tuple[Any, ...], environment: Mapping[str, str]
+) -> Iterator[Helper]:
     """Start a process that helps, and end it.
 
     Parameters
     ----------
     module, function : str
         What it loads, and then calls, at once.
+    arguments : tuple
+        Of the function: plain values, which Python reads as it writes them.
     environment : mapping of str to str
         Variables that differ from those of this process.
 
@@ -104,7 +108,7 @@ def start_helper(module: str, function: str, environment: Mapping[str, str]) -> 
     ours, theirs = Pipe()
     script = (
         f"import sys; sys.path[:] = {sys.path!r}; from luxscale.runs.helpers import serve; "
-        f"serve({theirs.fileno()}, {module!r}, {function!r})"
+        f"serve({theirs.fileno()}, {module!r}, {function!r}, {arguments!r})"
     )
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", script],
@@ -134,12 +138,12 @@ def load_modules() -> Iterator[None]:
         gc.freeze()
 
 
-def serve(descriptor: int, module: str, function: str) -> None:
+def serve(descriptor: int, module: str, function: str, arguments: tuple[Any, ...]) -> None:
     """Do what comes through a pipe until it is closed, and end this process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError):  # it was let go
         with load_modules():
-            getattr(importlib.import_module(module), function)()
+            getattr(importlib.import_module(module), function)(*arguments)
         _do_items(Connection(descriptor))
     os._exit(0)
 

@@ -44,8 +44,13 @@ def write_shape(path, shape):
 
 
 def count_helpers(survey, out, cluster=None, given=("flux",)):
-    with beside.start_helpers(survey, str(out), given, cluster or Cluster()) as found:
+    with start_helpers(survey, out, cluster or Cluster(), given) as found:
         return len(found.helpers)
+
+
+def start_helpers(survey, out, cluster, given=("flux",)):
+    wanted = {"given": given, "covariance": False}
+    return beside.start_helpers(survey, "m.zarr", str(out), cluster, **wanted)
 
 
 def test_helpers_are_started_where_they_save_more_than_they_cost(
@@ -78,7 +83,7 @@ def test_there_are_helpers_for_as_many_processors_as_one_process_uses(
 def test_helpers_end_where_workers_do_the_work(tmp_path, two_processors, monkeypatch):
     survey = write_shape(tmp_path / "middling", [20_480, 8_575])
     monkeypatch.setattr(Cluster, "_start", lambda self, progress: beside.contextlib.nullcontext(1))
-    with beside.start_helpers(survey, str(tmp_path / "c.zarr"), ["flux"], Cluster()) as cluster:
+    with start_helpers(survey, tmp_path / "c.zarr", Cluster()) as cluster:
         (helper,) = cluster.helpers
         with cluster.client(saving=lambda workers: workplace.WORKERS_COST + 1) as client:
             assert client == 1

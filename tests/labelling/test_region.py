@@ -15,7 +15,6 @@ from luxscale.labelling import plan as planning
 from luxscale.labelling import region
 from luxscale.labelling.catalogue import Catalogue
 from luxscale.labelling.plan import make_plan
-from luxscale.model import jit
 from luxscale.model.inference import Inference
 from luxscale.schema import flags
 from luxscale.store import chunks
@@ -222,7 +221,19 @@ def test_a_survey_that_is_away_for_a_while_is_no_damage(plan):
     assert region.run_region(plan, plan.regions[1]).unreadable == ()
 
 
-def test_a_process_that_is_warm_has_loaded_lapack():
-    jit._libraries.cache_clear()
-    region.warm_up()
-    assert jit._libraries.cache_info().currsize == 1
+def test_a_process_that_is_warm_has_the_model_and_has_labelled(begun, monkeypatch):
+    planning._load_model.cache_clear()
+    labelled = []
+    infer = Inference.infer
+    monkeypatch.setattr(Inference, "infer", lambda *given: labelled.append(infer(*given)))
+    region.warm_up(str(begun / "s.zarr"), str(begun / "m.zarr"), ("flux",), False)
+    (found,) = labelled
+    assert np.isfinite(found["label_value"]).all() and len(found["label_value"]) == N_STARS
+    plan_in(begun).load_model()
+    assert planning._load_model.cache_info().misses == 1
+
+
+def test_what_keeps_a_process_from_warming_up_the_plan_says(begun):
+    region.warm_up(str(begun / "s.zarr"), str(begun / "none.zarr"), ("flux",), False)
+    with pytest.raises(InputError, match="none.zarr: no Zarr group there"):
+        make_plan(begun / "s.zarr", begun / "none.zarr", begun / "c.zarr")

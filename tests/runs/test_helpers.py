@@ -86,7 +86,7 @@ def make_job(there):
 
 @pytest.fixture
 def helper():
-    with start_helper("os", "getpid", {}) as started:
+    with start_helper("os", "getpid", (), {}) as started:
         started.process = started._process
         yield started
     assert started.process.poll() is not None
@@ -146,7 +146,7 @@ def test_what_a_helper_cannot_write_ends_it_at_once(helper):
 
 
 def test_nobody_waits_for_a_helper_that_is_not_needed():
-    with start_helper("signal", "pause", {}) as helper:  # it never is ready
+    with start_helper("signal", "pause", (), {}) as helper:  # it never is ready
         outcomes, failed = run_job(helper, "do", 1)
     assert [done.process for done in outcomes] == [os.getpid()]
     assert not failed
@@ -170,7 +170,7 @@ import os, signal, sys
 from pathlib import Path
 from luxscale.runs.helpers import start_helper
 sys.path.append({!r})
-with start_helper("busy", "work", {{}}) as helper:
+with start_helper("busy", "work", (), {{}}) as helper:
     while not Path({!r}).exists():
         pass
     print(helper._process.pid, flush=True)
@@ -197,7 +197,8 @@ def test_a_helper_ends_with_the_process_that_it_helps_whatever_it_is_at(tmp_path
 
 ONLY_HERE = """
 import os, sys
-def check():
+def check(text):
+    assert text == "it's"
     print("out"), print("err", file=sys.stderr)
     assert os.environ["HELPER"] == "yes"
 """
@@ -207,7 +208,7 @@ def test_a_helper_has_the_path_and_the_environment_of_its_start_and_is_quiet(tmp
     (tmp_path / "only_here.py").write_text(ONLY_HERE)
     sys.path.append(str(tmp_path))
     try:
-        with start_helper("only_here", "check", {"HELPER": "yes"}) as helper:
+        with start_helper("only_here", "check", ("it's",), {"HELPER": "yes"}) as helper:
             assert helper.wait_ready(lambda: True)
     finally:
         sys.path.remove(str(tmp_path))
