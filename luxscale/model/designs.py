@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from luxscale.model import linalg
 from luxscale.model.components import Components, find_components, is_worthwhile
 from luxscale.model.decoders import LinearMap
 from luxscale.model.kept import recall
@@ -78,13 +77,11 @@ def make_design(output: Output, search: bool) -> Design:
     safe = np.where(scale > 0, scale, 1)
     used = np.asarray(output.used, bool)
     weights = np.asarray(output.map.weights / safe[:, None], np.float32)
-    i, j, _ = linalg.packed_index(weights.shape[1])
-    columns = weights.T
     offset = np.where(used, output.map.offset / safe, 0)
     ivar_unit = np.where(used, safe**2, 0)
     noise = _scale_noise(output, 1 / safe)
     reduced = noise.reduce(output.map.weights / safe[:, None], weights.shape[1]) if search else None
-    packed = np.zeros((0, len(weights)), np.float32) if search else columns[i] * columns[j]
+    packed = np.zeros((0, len(weights)), np.float32) if search else _multiply_columns(weights)
     return Design(
         weights=weights,
         packed=packed,
@@ -96,6 +93,21 @@ def make_design(output: Output, search: bool) -> Design:
         reduced=reduced,
         dof=np.float32(output.dof),
     )
+
+
+def _multiply_columns(weights: np.ndarray) -> np.ndarray:
+    """Return the products of the columns of weights, as `linalg.pack` orders them: (K, feature).
+
+    Made one column at a time: of many pixels each copy would be tens of megabytes.
+    """
+    columns = np.ascontiguousarray(weights.T)
+    n_columns, n_features = columns.shape
+    packed = np.empty((n_columns * (n_columns + 1) // 2, n_features), weights.dtype)
+    start = 0
+    for i, column in enumerate(columns, start=1):
+        np.multiply(column, columns[:i], out=packed[start : start + i])
+        start += i
+    return packed
 
 
 def add_components(design: Design, heads: Sequence[Head]) -> Design:
