@@ -12,6 +12,7 @@ from luxscale.analysis.stats import MAD_TO_SIGMA
 from luxscale.cli import main
 from luxscale.errors import InputError
 from luxscale.examples.demo import run_demo
+from luxscale.training import recipes, resolve
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -67,13 +68,22 @@ def test_draws_figures(demo):
     assert all(Path(f).stat().st_size > 20_000 for f in demo["figures"])
 
 
+def list_two_recipes(*sizes):
+    """Return a linear recipe and a curved one: the commands of the README compare all."""
+    found, reason = recipes.list_recipes(*sizes)
+    return [recipe for recipe in found if recipe.name in ("linear", "curved")], reason
+
+
 @pytest.mark.slow
 def test_python_of_the_readme_runs(demo, monkeypatch, capsys):
+    monkeypatch.setattr(resolve, "list_recipes", list_two_recipes)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len(blocks) == 1
     monkeypatch.chdir(Path(demo["survey"]).parents[1])
     exec(compile("\n".join(blocks), "README.md", "exec"), {})
-    assert "n_stars=3000" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "n_stars=3000" in captured.out
+    assert all(f"{name} " in captured.err for name in ("linear", "curved"))
 
 
 def test_leaves_other_directories_alone(tmp_path):
