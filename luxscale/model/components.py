@@ -26,11 +26,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model import linalg
+from luxscale.model import coarse, linalg
 
 #: Components that are kept: so many, and more for each latent. With twice as many, what a step
 #: leaves is half of it, and sums take as long as another step.
-_KEPT, _KEPT_PER_LATENT = 72, 1.5
+_KEPT, _KEPT_PER_LATENT = 136, 1.5
 
 #: Columns that a matrix product takes at a time: with fewer, it takes no less.
 _TOGETHER = 32
@@ -70,6 +70,7 @@ _LEAST = 1e-12
 class Components(NamedTuple):
     """F and G of the module: sums (feature, component), matrices (component, K).
 
+    columns (latent, feature) are the weights; sums and columns as `luxscale.model.coarse` has them.
     squares (K, profile, label) hold the products of c of each label, for each profile of noise
     whose sums are kept, in units in which t . c is 1, and squared those of matrices with them,
     (component, profile, label); None where no label is asked for.
@@ -77,8 +78,29 @@ class Components(NamedTuple):
 
     sums: Any
     matrices: Any
+    columns: Any
     squares: Any = None
     squared: Any = None
+
+    @property
+    def _latent_dim(self) -> int:
+        return int(np.sqrt(2 * self.matrices.shape[1]))
+
+    def round_factors(self) -> Components:
+        """Return them with what spectra are multiplied by as `luxscale.model.coarse` rounds it."""
+        columns = coarse.round_columns(self.columns)
+        return self._replace(sums=self.sums.astype(columns.dtype), columns=columns)
+
+    def approximate_equations(self, w: Any, weighted: Any) -> tuple[Any, Any, Any]:
+        """Return what `Design.approximate_equations` does."""
+        sums = coarse.multiply(w, self.sums)
+        right = coarse.multiply_across(weighted, self.columns)[:, : self._latent_dim]
+        return linalg.dot(sums, self.matrices), right, sums
+
+    def multiply_normal(self, w: Any, z: Any) -> Any:
+        """Return X^T diag(w) X z, of rounded X and w X z: (star, latent)."""
+        change = coarse.multiply(z, self.columns)
+        return coarse.multiply_across(w * change, self.columns)[:, : z.shape[1]]
 
     def find_angles(self, taken: Any, others: Any, error: Any) -> Any:
         """Return the sine of the angle between c and the nearest of those kept: (star, label).
@@ -165,7 +187,7 @@ def find_components(
     matrices = (packed @ variation.apply(sums).astype(np.float32)).T
     squares = _square_directions(directions).astype(np.float32)
     squared = np.tensordot(matrices, squares, 1)
-    return Components(sums.astype(np.float32), matrices, squares, squared)
+    return Components(sums.astype(np.float32), matrices, weights.T, squares, squared)
 
 
 def _count_kept(latent_dim: int) -> int:

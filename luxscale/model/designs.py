@@ -127,7 +127,8 @@ def add_components(design: Design, heads: Sequence[Head]) -> Design:
     }
     # products follow from the weights
     make = functools.partial(find_components, packed=np.asarray(design.packed), **given)
-    return dataclasses.replace(design, components=recall(Components, make, given))
+    components = recall(Components, make, given).round_factors()
+    return dataclasses.replace(design, components=components)
 
 
 def _scale_noise(output: Output, factor: np.ndarray) -> Noise:

@@ -3,8 +3,8 @@
 The exact way makes the normal matrix H of every star, for which it multiplies all weights with all
 products of the model's columns. Where that is most of the work, the fast way makes an H_0 that is
 nearly H (`luxscale.model.components`), and solves the exact equations with it by iterative
-refinement: each step computes what is left of them from the residuals, to float32's last digit, and
-solves that with H_0. Latents are exact to a tolerance; covariances are H_0^-1. Each step also says
+refinement: what is left of them is computed from the residuals, to float32's last digit, and solved
+with H_0, and so on. Latents are exact to a tolerance; covariances are H_0^-1. Each step also says
 how far H_0 is from H. A star for which either is too far goes the exact way.
 """
 
@@ -134,12 +134,8 @@ def _solve_approximately(
 ) -> _Approximate:
     """Refine the solution of approximate normal equations; see the module."""
     weighed = weigh_outputs(designs, data)
-    # residuals themselves are not needed again: one array of (star, feature) less to write and read
-    weighted = tuple(w * r for w, r in zip(weighed.weights, weighed.residuals, strict=True))
-    parts = [
-        d.approximate_equations(w, x)
-        for d, w, x in zip(designs, weighed.weights, weighted, strict=True)
-    ]
+    outputs = zip(designs, weighed.weights, weighed.residuals, strict=True)
+    parts = [d.approximate_equations(w, w * r) for d, w, r in outputs]
     matrices, rights, sums = zip(*parts, strict=True)
     rhs, of_prior = sum(rights), linalg.pack_symmetric(prior.hessian())
     inverse = linalg.invert_root(linalg.unpack(sum(matrices) + of_prior, rhs.shape[1]))
@@ -147,10 +143,12 @@ def _solve_approximately(
     half = linalg.dot(inverse, slopes)
     error = jnp.sqrt(jnp.sum(half * half, 1))
     angle = _find_angles(designs, sums, [*matrices, of_prior[None]], error)
-    system = System(designs, weighed.weights, weighted, prior, inverse, slopes, error, angle)
+    values = tuple(d.value for d in data)
+    system = System(designs, weighed.weights, values, prior, inverse, slopes, error, angle)
     end = refine(system, rhs)
     # H_0 for H is good enough for the length of the last step
-    z, chi2 = _move(end.z, end.direction, end.chi2, end.pull, prior)
+    pull = system.find_pull(end.z, end.rest)
+    z, chi2 = _move(end.z, end.direction, end.chi2, pull, prior)
     posterior = _describe(weighed, z, chi2, _find_spread(half, targets, covariance))
     return _Approximate(posterior, end.good)
 

@@ -81,11 +81,15 @@ class Design:
         w, weighted : array, (star, feature)
             Weights, and weights times residuals.
         """
-        right = linalg.dot(weighted, self.weights)
         if self.components is None:
-            return linalg.dot(w, self.packed.T), right, None
-        sums = linalg.dot(w, self.components.sums)
-        return linalg.dot(sums, self.components.matrices), right, sums
+            return linalg.dot(w, self.packed.T), linalg.dot(weighted, self.weights), None
+        return self.components.approximate_equations(w, weighted)
+
+    def multiply_normal(self, w: Any, z: Any) -> Any:
+        """Return X^T diag(w) X z, from components if there are any: (star, P)."""
+        if self.components is None:
+            return linalg.dot(w * linalg.dot(z, self.weights.T), self.weights)
+        return self.components.multiply_normal(w, z)
 
     @property
     def n_used(self) -> int:

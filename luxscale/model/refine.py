@@ -1,7 +1,10 @@
 """Conjugate gradients on the exact normal equations, with nearly their inverse to go by.
 
 For a block of stars; see `luxscale.model.gaussian`. What latents leave of the equations is measured
-from the residuals of the spectrum, at every step.
+from the residuals of the spectrum, once; what a step takes from it follows from the step alone, by
+products that may be rounded (`luxscale.model.coarse`). Their roundings, 3e-4 of a step's length, do
+not matter for the short steps after the residuals. The first, which is as long as all of the
+solution, is taken before.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model import linalg
+from luxscale.model import coarse, linalg
 from luxscale.model.priors import GaussianPrior
 
 #: How far from the solution a label may be, in units of its error. All latents together may be ten
@@ -38,7 +41,7 @@ MOST_OFF, _MOST_OFF_TOGETHER, _MOST_ANGLE = 0.003, 0.0017, 0.37
 
 #: Times the root mean square over all labels, what a label may be off by after one more step: the
 #: first, which is not conjugate to one before, and later ones.
-_CLEARLY_FIRST, _CLEARLY = 8, 5
+_CLEARLY_FIRST, _CLEARLY = 16, 5
 
 #: What is added to weights, which may be 0, before one divides by them.
 _NEXT_TO_NOTHING = 1e-36
@@ -47,14 +50,14 @@ _NEXT_TO_NOTHING = 1e-36
 class System(NamedTuple):
     """Equations of a block of stars, and an approximate solution of them.
 
-    weights and weighted residuals of each output: (star, feature); inverse is R, with
+    weights and values of each output: (star, feature); inverse is R, with
     R^T R = H_0^-1: (star, latent, latent); slopes (latent, label), of labels whose errors are error
     (star, label), and angle (star, label), that of `luxscale.model.components`.
     """
 
     designs: tuple[Any, ...]
     weights: tuple[Any, ...]
-    weighted: tuple[Any, ...]
+    values: tuple[Any, ...]
     prior: GaussianPrior
     inverse: Any
     slopes: Any
@@ -67,38 +70,50 @@ class System(NamedTuple):
         change = _multiply(self.inverse.swapaxes(1, 2), white)
         return change, jnp.linalg.norm(white, axis=1)
 
-    def measure(self, z: Any) -> Any:
-        """Return what latents leave of the equations of the data: (star, latent)."""
-        left = self._find_left(z)
-        return sum(linalg.dot(x, d.weights) for x, d in zip(left, self.designs, strict=True))
+    def measure(self, z: Any) -> tuple[Any, Any]:
+        """Return what latents leave of the equations, from residuals, and their chi2.
 
-    def measure_chi2(self, z: Any) -> Any:
-        """Return chi-square of latents: (star,)."""
-        left = self._find_left(z)
-        # a weighted residual is 0 where its weight is
-        parts = [x * x / (w + _NEXT_TO_NOTHING) for x, w in zip(left, self.weights, strict=True)]
-        # a product takes half the time of a sum
-        return sum(linalg.dot(part, jnp.ones(part.shape[1])) for part in parts)
+        (star, latent) and (star,).
+        """
+        outputs = zip(self.designs, self.weights, self.values, strict=True)
+        pull, chi2 = zip(*[_measure_output(*output, z) for output in outputs], strict=True)
+        return sum(pull) - self.prior.precision * z, sum(chi2)
 
-    def _find_left(self, z: Any) -> list[Any]:
-        """Return what latents leave of the weighted residuals: (star, feature) of each output."""
-        outputs = zip(self.designs, self.weights, self.weighted, strict=True)
-        return [weighted - w * linalg.dot(z, d.weights.T) for d, w, weighted in outputs]
+    def find_pull(self, z: Any, rest: Any) -> Any:
+        """Return what z leaves of the equations of the data alone: -1/2 of the slope of chi2."""
+        return rest + self.prior.precision * z
+
+    def multiply(self, z: Any) -> Any:
+        """Return H z, of z that was rounded, and as `luxscale.model.coarse` rounds products.
+
+        (star, latent).
+        """
+        outputs = zip(self.designs, self.weights, strict=True)
+        return sum(d.multiply_normal(w, z) for d, w in outputs) + self.prior.precision * z
+
+
+def _measure_output(design: Any, w: Any, value: Any, z: Any) -> tuple[Any, Any]:
+    # residuals are made of values, once more: it takes less than to write and read them
+    residual = value * design.unit - (design.offset + linalg.dot(z, design.weights.T))
+    weighted = jnp.where(w > 0, w * residual, 0)
+    # a product takes half the time of a sum
+    squares = weighted * weighted / (w + _NEXT_TO_NOTHING)
+    return linalg.dot(weighted, design.weights), linalg.dot(squares, jnp.ones(w.shape[1]))
 
 
 class Step(NamedTuple):
     """Where the refinement of a block of stars is: (star, ...).
 
-    number, of steps; z, with its chi2, and what it leaves of the equations of the data (pull);
-    size, of what H_0 makes of that; direction, where to go next; left, the most that a step left of
-    the size before; off, the sums over steps of the squares of elements that `MOST_OFF` limits;
-    active, whether to go on; good, whether z + direction is the solution.
+    number, of steps that say how far H_0 is from H; z, with its chi2, and what it leaves of the
+    equations (rest); size, of what H_0 makes of that; direction, where to go next; left, the most
+    that a step left of the size before; off, the sums over steps of the squares of elements that
+    `MOST_OFF` limits; active, whether to go on; good, whether z + direction is the solution.
     """
 
     number: Any
     z: Any
     chi2: Any
-    pull: Any
+    rest: Any
     size: Any
     direction: Any
     left: Any
@@ -109,18 +124,34 @@ class Step(NamedTuple):
 
 def refine(system: System, rhs: Any) -> Step:
     """Take steps to the solution, until none of the stars needs or deserves another."""
-    z, size = system.solve(rhs)
-    zero, no = jnp.zeros_like(size), jnp.zeros(size.shape, bool)
-    nowhere = jnp.zeros_like(z)
-    off = jnp.zeros_like(system.error)
-    start = Step(zero, nowhere, zero, rhs, size, z, zero, off, ~no, no)
-    first = _take_step(system, start, system.measure_chi2(z))
-    most = _go_on(system, first, least=FEW)
+    most = _go_on(system, _judge(system, _begin(system, rhs)), least=FEW)
     # the last of a block would make all of it wait
     end: Step = jax.lax.while_loop(
         lambda now: now.active.any(), functools.partial(_finish_few, system), most
     )
     return end
+
+
+def _begin(system: System, rhs: Any) -> Step:
+    """Return where H_0 leads, with what residuals say of it and what H_0 makes of that.
+
+    Of products that are rounded a first step is taken, whose roundings the residuals bring back.
+    """
+    start, whole = system.solve(rhs)
+    z = start
+    if coarse.is_rounding():
+        rounded = coarse.round_latents(start)
+        change, first = system.solve(rhs - system.multiply(rounded))
+        z = rounded + change
+    rest, chi2 = system.measure(z)
+    change, size = system.solve(rest)
+    if coarse.is_rounding():
+        left, off = _compare(system, z - start, first, whole)
+    else:
+        left, off = _compare(system, change, size, whole)
+    one, yes = jnp.ones_like(size), jnp.ones(size.shape, bool)
+    direction = coarse.round_latents(change)
+    return Step(one, z, chi2, rest, size, direction, left, off, yes, ~yes)
 
 
 def _go_on(system: System, now: Step, least: int) -> Step:
@@ -141,7 +172,7 @@ def _finish_few(system: System, now: Step) -> Step:
 
     few = system._replace(
         weights=jax.tree.map(take, system.weights),
-        weighted=jax.tree.map(take, system.weighted),
+        values=(),  # none is measured again
         inverse=take(system.inverse),
         error=take(system.error),
         angle=take(system.angle),
@@ -152,68 +183,58 @@ def _finish_few(system: System, now: Step) -> Step:
     return found
 
 
-def _take_step(system: System, now: Step, chi2: Any = None) -> Step:
-    """Take a step; a star that is done stays as it is, whatever others need.
-
-    The first goes to H_0^-1 rhs, whose chi2 is measured.
-    """
-    number = now.number + 1
-    z = now.z + now.direction
-    pull = system.measure(z)
-    is_first = chi2 is not None
-    if not is_first:
-        z, pull, chi2 = _find_best(system, now, pull)
-    change, size = system.solve(pull - system.prior.precision * z)
-    ratio = _divide(size, now.size)
-    along = _divide(linalg.dot(change, system.slopes) / system.error, now.size[:, None])
-    left = jnp.maximum(now.left, ratio)
-    off = now.off + along**2
-    mean = jnp.sum(off, 1) / (number * max(off.shape[1], 1))
-    # false of NaN
-    hopeful = (left < _MOST_LEFT) & _are_errors_near(system.angle, number, off)
-    typical = jnp.maximum(jnp.sqrt(mean), left / (2 * np.sqrt(z.shape[1])))
-    clearly = _CLEARLY_FIRST if is_first else _CLEARLY
-    near = (clearly * typical * size < TOLERANCE) & (left * size < 10 * TOLERANCE)
-    conjugate = 0 if is_first else (ratio**2)[:, None] * now.direction
-    found = Step(
-        number=number,
+def _take_step(system: System, now: Step) -> Step:
+    """Take a step of the best length; a star that is done stays as it is, whatever others need."""
+    fall = system.multiply(now.direction)
+    length = _divide(now.size**2, jnp.sum(now.direction * fall, 1))[:, None]
+    z, rest = now.z + length * now.direction, now.rest - length * fall
+    before, after = (system.find_pull(x, y) for x, y in [(now.z, now.rest), (z, rest)])
+    change, size = system.solve(rest)
+    ratio, off = _compare(system, change, size, now.size)
+    found = now._replace(
+        number=now.number + 1,
         z=z,
-        chi2=chi2,
-        pull=pull,
+        chi2=now.chi2 - jnp.sum(length * now.direction * (before + after), 1),
+        rest=rest,
         size=size,
-        direction=change + conjugate,
-        left=left,
-        off=off,
-        active=now.active & hopeful & ~near & (number < MOST_STEPS),
-        good=hopeful & near,
+        direction=coarse.round_latents(change + (ratio**2)[:, None] * now.direction),
+        left=jnp.maximum(now.left, ratio),
+        off=now.off + off,
     )
 
     def keep(new: Any, old: Any) -> Any:
         return jnp.where(now.active.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
 
-    step: Step = jax.tree.map(keep, found, now)
+    step: Step = jax.tree.map(keep, _judge(system, found), now)
     return step
+
+
+def _compare(system: System, change: Any, size: Any, before: Any) -> tuple[Any, Any]:
+    """Return what a step left of the size before, and the squares of `MOST_OFF`'s elements."""
+    along = linalg.dot(change, system.slopes) / system.error
+    return _divide(size, before), _divide(along, before[:, None]) ** 2
+
+
+def _judge(system: System, step: Step) -> Step:
+    """Return where refinement is, with whether to go on and whether the next step is the last."""
+    number, left, off = step.number, step.left, step.off
+    mean = jnp.sum(off, 1) / (number * max(off.shape[1], 1))
+    # false of NaN
+    hopeful = (left < _MOST_LEFT) & _are_errors_near(system.angle, number, off)
+    typical = jnp.maximum(jnp.sqrt(mean), left / (2 * np.sqrt(step.z.shape[1])))
+    clearly = jnp.where(number == 1, _CLEARLY_FIRST, _CLEARLY)
+    near = (clearly * typical * step.size < TOLERANCE) & (left * step.size < 10 * TOLERANCE)
+    go_on = hopeful & ~near & (number < MOST_STEPS)
+    return step._replace(active=step.active & go_on, good=hopeful & near)
 
 
 def _are_errors_near(angle: Any, number: Any, off: Any) -> Any:
     """Return whether errors of labels are right to 1%, from sums over steps: (star,)."""
-    # one or two steps say little
-    mean = off / jnp.maximum(number, 3)[:, None]
+    # one step says little
+    mean = off / jnp.maximum(number, 2)[:, None]
     change = jnp.minimum(angle, _MOST_ANGLE) ** 2 * mean
     each = (change <= MOST_OFF**2).all(1)
     return each & (jnp.sum(change, 1) <= off.shape[1] * _MOST_OFF_TOGETHER**2)
-
-
-def _find_best(system: System, now: Step, pull: Any) -> tuple[Any, Any, Any]:
-    """Return z, pull and chi2 at the best length of a step, from the pull at its end.
-
-    The pull is linear between both ends, and chi2 changes by its mean: nothing more is measured.
-    """
-    fall = now.pull - pull + system.prior.precision * now.direction
-    length = _divide(now.size**2, jnp.sum(now.direction * fall, 1))[:, None]
-    best = now.pull + length * (pull - now.pull)
-    chi2 = now.chi2 - jnp.sum(length * now.direction * (now.pull + best), 1)
-    return now.z + length * now.direction, best, chi2
 
 
 def _divide(x: Any, y: Any) -> Any:

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -11,6 +12,7 @@ import xarray as xr
 import luxscale as lux
 from luxscale.examples.drawing import draw_bad
 from luxscale.examples.giants import draw_labels, load_emulator, render
+from luxscale.model import coarse
 from luxscale.model.decoders import LinearMap
 from luxscale.model.inference import Inference
 from luxscale.model.lux import LuxModel, Provenance
@@ -166,7 +168,14 @@ CASES = {
 }
 
 
+@pytest.fixture(params=[jnp.bfloat16, np.float32], ids=["rounded", "unrounded"])
+def products(request, monkeypatch):
+    """Either kind of products for what may be coarse, whatever this machine's are."""
+    monkeypatch.setattr(coarse, "find_dtype", lambda: np.dtype(request.param))
+
+
 @pytest.mark.parametrize("change", CASES, ids=lambda change: change.__name__)
+@pytest.mark.usefixtures("products")
 def test_answers_are_those_of_float64(giants, change, float64_reference):
     flux, ivar = draw(change)
     got, fell_back = Inference.of(giants).infer_and_count({"flux": flux, "flux_ivar": ivar})
@@ -176,6 +185,7 @@ def test_answers_are_those_of_float64(giants, change, float64_reference):
 
 
 @pytest.mark.parametrize("change", [keep, take_real_ones, fall_by_three_decades, drop_chips])
+@pytest.mark.usefixtures("products")
 def test_answers_for_twelve_labels(giants_of_twelve_labels, change, float64_reference):
     model = giants_of_twelve_labels
     flux, ivar = draw(change)

@@ -72,7 +72,7 @@ def test_the_last_ones_asked_for_are_kept(monkeypatch):
     def ask(number):
         def make():
             made.append(number)
-            return Components(np.array(number), np.array(number))
+            return Components(*[np.array(number)] * 3)
 
         found = kept.recall(Components, make, {"number": np.array(number)})
         assert found.sums == number

@@ -88,8 +88,8 @@ def test_angles_are_those_between_solutions(components, products, labels):
 
 
 def test_sums_are_as_many_as_a_product_takes_at_a_time(components):
-    assert components.sums.shape == (PIXELS, 160)
-    assert components.matrices.shape == (160, LATENTS * (LATENTS + 1) // 2)
+    assert components.sums.shape == (PIXELS, 224)
+    assert components.matrices.shape == (224, LATENTS * (LATENTS + 1) // 2)
 
 
 def make_output(names, role, coord, weights, scale):
