@@ -70,15 +70,16 @@ _LEAST = 1e-12
 class Components(NamedTuple):
     """F and G of the module: sums (feature, component), matrices (component, K).
 
-    columns (latent, feature) are the weights; sums and columns as `luxscale.model.coarse` has them.
-    squares (K, profile, label) hold the products of c of each label, for each profile of noise
-    whose sums are kept, in units in which t . c is 1, and squared those of matrices with them,
-    (component, profile, label); None where no label is asked for.
+    columns (latent, feature) are the weights, None where solutions are not refined; they and sums
+    are rounded as `luxscale.model.coarse` needs it. squares (K, profile, label)
+    hold the products of c of each label, for each profile of noise whose sums are kept, in units in
+    which t . c is 1, and squared those of matrices with them, (component, profile, label); None
+    where no label is asked for.
     """
 
     sums: Any
     matrices: Any
-    columns: Any
+    columns: Any = None
     squares: Any = None
     squared: Any = None
 
