@@ -206,7 +206,8 @@ class Head:
     def _search_formal(self, error: np.ndarray) -> np.ndarray:
         """Return the formal errors of which calibrated ones are made, between those of a grid."""
         spread = self.spread
-        grid = np.geomspace(1e-5, 1, 4001)[:, None] * spread
+        # members of an ensemble can differ by more than the spread
+        grid = np.geomspace(1e-5, 1e3, 6401)[:, None] * spread
         calibrated = self.find_error((grid / spread) ** 2)
         columns = [
             np.interp(e, c, g) for e, c, g in zip(error.T, calibrated.T, grid.T, strict=True)

@@ -131,3 +131,11 @@ def test_a_factor_below_one_is_one_without_data(small_model, held_out):
     np.testing.assert_allclose(
         infer_errors(empty, small)[0], infer_errors(empty, small_model)[0], rtol=1e-3
     )
+
+
+def test_formal_errors_that_exceed_the_spread_are_found(small_model):
+    """As of an ensemble, whose errors hold what members differ by."""
+    head = make_head(inflate(small_model, make_constants([0.8] * 4))["label_value"])
+    formal = np.array([0.9, 1.1, 3.0, 40.0])[:, None] * head.spread
+    error = head.find_error((formal / head.spread) ** 2)
+    np.testing.assert_allclose(head.find_formal(error), formal, rtol=1e-5)
