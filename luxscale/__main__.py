@@ -5,8 +5,7 @@ import os
 import signal
 import sys
 
-#: Exit status of a command that Ctrl-C stopped.
-_STOPPED = 130
+from luxscale import stop
 
 
 class _End:
@@ -37,11 +36,13 @@ def run() -> None:
     end = _End()
     atexit.register(end.leave)  # what is registered first is called last
     try:
+        if stop.may_handle():  # until the command itself does, which has more to say
+            signal.signal(signal.SIGINT, stop.end_at_once)
         _run_command()
-    except KeyboardInterrupt:  # before the command line, which says more, was loaded
-        print("stopped; run the same command again", file=sys.stderr)
-        end.status = _STOPPED
-        sys.exit(_STOPPED)
+    except KeyboardInterrupt:
+        print(stop.AGAIN, file=sys.stderr)
+        end.status = stop.STATUS
+        sys.exit(stop.STATUS)
     except SystemExit as ended:
         end.status = int(ended.code or 0)
         raise

@@ -13,7 +13,7 @@ PACKAGE = Path(luxscale.__file__).parent
 #: From the bottom up. A folder imports from lower floors, and on its own floor from those to its
 #: left.
 FLOORS = (
-    ("errors", "progress"),
+    ("errors", "progress", "stop"),
     ("schema",),
     ("store",),
     ("model",),

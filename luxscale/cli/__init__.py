@@ -1,6 +1,6 @@
 """The command line: results on standard output, progress on standard error.
 
-Imports chunked, export, paper, report, guide and what they stand on.
+Imports stop, chunked, export, paper, report, guide and what they stand on.
 
 It exits with 0, with 1 where it failed, and with 2 where it was called wrongly. Importing it loads
 no other part of the package: a command imports what it needs when it runs.

@@ -17,14 +17,10 @@ from types import FrameType
 import click
 
 from luxscale.errors import InputError, RunError
-
-#: Of a command that a signal ended, as shells have it: 128 and the number of the signal.
-STATUS = 128 + signal.SIGINT
+from luxscale.stop import AGAIN, STATUS, may_handle
 
 #: Seconds in which a command that was interrupted closes up; Ctrl-C after that ends it at once.
 _CLOSING = 10.0
-
-_AGAIN = "stopped; run the same command again"
 
 #: Packages that run a cluster: what they raise after Ctrl-C comes of its shutting down.
 _CLUSTER = {"asyncio", "concurrent", "distributed", "multiprocessing", "tornado"}
@@ -51,20 +47,22 @@ class _Interrupts:
 
     Python drops an exception that is raised where none can pass, as in a callback of the garbage
     collector, and a library that is cut off while it loads may crash: the first is raised again, or
-    later, until it has passed.
+    later, until it has passed. What comes again so is no Ctrl-C of the user's, however late.
     """
 
     def __init__(self) -> None:
         self.first = 0.0
         self._is_due = False
+        self._is_coming = self._is_again = False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
+        is_again, self._is_again = self._is_again, False
         if not self.first:
             self.first = time.monotonic()
             self._is_due = True
             _silence()
             sys.unraisablehook = self._see_dropped
-        is_late = time.monotonic() - self.first > _CLOSING
+        is_late = time.monotonic() - self.first > _CLOSING and not is_again
         if self._is_due and not _is_importing(frame):
             self._is_due = False
             raise KeyboardInterrupt
@@ -79,7 +77,14 @@ class _Interrupts:
             self._come_again()
 
     def _come_again(self) -> None:
-        threading.Timer(_PAUSE, _interrupt_main_thread).start()
+        if not self._is_coming:
+            self._is_coming = True
+            threading.Timer(_PAUSE, self._interrupt_main_thread).start()
+
+    def _interrupt_main_thread(self) -> None:
+        self._is_coming, self._is_again = False, True
+        # not by `_thread.interrupt_main`, which wakes no thread that waits
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def _is_importing(frame: FrameType | None) -> bool:
@@ -89,11 +94,6 @@ def _is_importing(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-def _interrupt_main_thread() -> None:
-    # not by `_thread.interrupt_main`, which wakes no thread that waits
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def _silence() -> None:
@@ -156,9 +156,8 @@ def end_in_one_line() -> Iterator[None]:
     """
     interrupts = _Interrupts()
     before = signal.getsignal(signal.SIGINT)
-    # what runs in the background ignores it, and only the main thread may set it
-    is_ours = before is signal.default_int_handler
-    is_ours &= threading.current_thread() is threading.main_thread()
+    # only the main thread may set it
+    is_ours = may_handle() and threading.current_thread() is threading.main_thread()
     if is_ours:
         signal.signal(signal.SIGINT, interrupts.handle)
     try:
@@ -169,7 +168,7 @@ def end_in_one_line() -> Iterator[None]:
             raise
         text = str(error) if isinstance(error, KeyboardInterrupt) else ""
         sys.stdout.flush()
-        click.echo(text or _AGAIN, err=True)
+        click.echo(text or AGAIN, err=True)
         raise click.exceptions.Exit(STATUS) from None
     finally:
         if is_ours and not interrupts.first:
@@ -179,5 +178,5 @@ def end_in_one_line() -> Iterator[None]:
 def leave_on_interrupt(status: int) -> None:
     """Have Ctrl-C end the process at once, and in silence, after its command has ended."""
     sys.stdout.flush()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if may_handle():
         signal.signal(signal.SIGINT, lambda *_: os._exit(status))
