@@ -46,6 +46,11 @@ def run() -> None:
     except SystemExit as ended:
         end.status = int(ended.code or 0)
         raise
+    finally:
+        if end.status == stop.STATUS:
+            # Python would first wait for all threads; one of an executor that Ctrl-C cut off as it
+            # was started is never told to end
+            atexit._run_exitfuncs()
 
 
 def _run_command() -> None:

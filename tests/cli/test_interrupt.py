@@ -339,6 +339,15 @@ def test_a_process_does_not_take_itself_apart(error, status, said):
     assert (ended.returncode, ended.stdout, ended.stderr) == (status, "the end\n", said)
 
 
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", f"SystemExit({STATUS})"])
+def test_an_interrupted_process_waits_for_no_thread(error):
+    """An executor's thread that was cut off as it was started waits for what never comes."""
+    endless = "import threading; threading.Thread(target=threading.Event().wait).start()"
+    script = ENDING.format(error).replace('print("the end")', endless)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    assert ended.returncode == STATUS
+
+
 @pytest.mark.parametrize(
     ("error", "out", "status", "said"),
     [
