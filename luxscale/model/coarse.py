@@ -36,24 +36,20 @@ def find_dtype() -> np.dtype:
     return np.dtype(jnp.bfloat16 if has_instruction else np.float32)
 
 
-def is_rounding() -> bool:
-    """Whether products are of rounded factors."""
-    return find_dtype() != np.float32
-
-
 def round_columns(columns: np.ndarray) -> np.ndarray:
     """Return columns (k, m) as `multiply` and `multiply_across` take them."""
     k, m = columns.shape
-    rows = -(-k // _TOGETHER) * _TOGETHER if is_rounding() else k
-    rounded = np.zeros((rows, m), find_dtype())
+    dtype = find_dtype()
+    rows = k if dtype == np.float32 else -(-k // _TOGETHER) * _TOGETHER
+    rounded = np.zeros((rows, m), dtype)
     rounded[:k] = columns
     return rounded
 
 
-def round_latents(z: Any) -> Any:
-    """Return rows that products take as they are."""
+def round_latents(z: Any, dtype: np.dtype) -> Any:
+    """Return rows that products with columns of a type take as they are."""
     # a compiler may leave out a conversion to and fro
-    kind = jnp.finfo(find_dtype())
+    kind = jnp.finfo(dtype)
     return jax.lax.reduce_precision(z, exponent_bits=kind.nexp, mantissa_bits=kind.nmant)
 
 

@@ -2,9 +2,9 @@
 
 For a block of stars; see `luxscale.model.gaussian`. What latents leave of the equations is measured
 from the residuals of the spectrum, once; what a step takes from it follows from the step alone, by
-products that may be rounded (`luxscale.model.coarse`). Their roundings, 3e-4 of a step's length, do
+products that may be rounded (`luxscale.model.coarse`). Their roundings, 1e-3 of a step's length, do
 not matter for the short steps after the residuals. The first, which is as long as all of the
-solution, is taken before.
+solution, is taken before; where that leaves a long one, the residuals are measured once more.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ MOST_OFF, _MOST_OFF_TOGETHER, _MOST_ANGLE = 0.003, 0.0017, 0.37
 #: first, which is not conjugate to one before, and later ones.
 _CLEARLY_FIRST, _CLEARLY = 16, 5
 
+#: The longest step whose roundings do not matter: a label is off by up to 5e-4 of it.
+_LONGEST = 2.0
+
 #: What is added to weights, which may be 0, before one divides by them.
 _NEXT_TO_NOTHING = 1e-36
 
@@ -63,6 +66,22 @@ class System(NamedTuple):
     slopes: Any
     error: Any
     angle: Any
+
+    @property
+    def dtype(self) -> np.dtype:
+        """What products are rounded to; where they were made says it, not this machine."""
+        made = [d.components for d in self.designs if d.components is not None]
+        return np.dtype(made[0].columns.dtype)
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether products are of rounded factors."""
+        return self.dtype != np.float32
+
+    def take(self, few: _Few) -> System:
+        """Return the equations of some of the stars."""
+        names = "weights", "values", "inverse", "error", "angle"
+        return self._replace(**{name: few.take(getattr(self, name)) for name in names})
 
     def solve(self, rest: Any) -> tuple[Any, Any]:
         """Return dz = H_0^-1 rest, and its length (dz^T H_0 dz)^1/2."""
@@ -124,7 +143,8 @@ class Step(NamedTuple):
 
 def refine(system: System, rhs: Any) -> Step:
     """Take steps to the solution, until none of the stars needs or deserves another."""
-    most = _go_on(system, _judge(system, _begin(system, rhs)), least=FEW)
+    first = _judge(system, _begin(system, rhs), _CLEARLY_FIRST)
+    most = _go_on(system, first, least=FEW)
     # the last of a block would make all of it wait
     end: Step = jax.lax.while_loop(
         lambda now: now.active.any(), functools.partial(_finish_few, system), most
@@ -139,19 +159,79 @@ def _begin(system: System, rhs: Any) -> Step:
     """
     start, whole = system.solve(rhs)
     z = start
-    if coarse.is_rounding():
-        rounded = coarse.round_latents(start)
+    if system.is_rounded:
+        rounded = coarse.round_latents(start, system.dtype)
         change, first = system.solve(rhs - system.multiply(rounded))
         z = rounded + change
     rest, chi2 = system.measure(z)
     change, size = system.solve(rest)
-    if coarse.is_rounding():
+    if system.is_rounded:
         left, off = _compare(system, z - start, first, whole)
     else:
         left, off = _compare(system, change, size, whole)
     one, yes = jnp.ones_like(size), jnp.ones(size.shape, bool)
-    direction = coarse.round_latents(change)
-    return Step(one, z, chi2, rest, size, direction, left, off, yes, ~yes)
+    step = Step(one, z, chi2, rest, size, change, left, off, yes, ~yes)
+    if system.is_rounded:
+        step = _shorten(system, step)
+        step = step._replace(active=step.size <= _LONGEST)
+    return step._replace(direction=coarse.round_latents(step.direction, system.dtype))
+
+
+def _shorten(system: System, step: Step) -> Step:
+    """Go where the next step leads, and measure again, where its roundings would matter."""
+    is_long = step.size > _LONGEST
+
+    def measure_all() -> Step:
+        choose = functools.partial(_choose, is_long)
+        found: Step = jax.tree.map(choose, _measure_again(system, step), step)
+        return found
+
+    def measure_few() -> Step:
+        few = _pick_few(is_long)
+        found: Step = few.put(_measure_again(system.take(few), few.take(step)), step)
+        return found
+
+    number = is_long.sum()
+    way = (number > 0).astype(np.int32) + (number > FEW)
+    shortened: Step = jax.lax.switch(way, [lambda: step, measure_few, measure_all])
+    return shortened
+
+
+def _measure_again(system: System, step: Step) -> Step:
+    z = step.z + step.direction
+    rest, chi2 = system.measure(z)
+    change, size = system.solve(rest)
+    ratio, off = _compare(system, change, size, step.size)
+    return step._replace(
+        number=step.number + 1,
+        z=z,
+        chi2=chi2,
+        rest=rest,
+        size=size,
+        direction=change,
+        left=jnp.maximum(step.left, ratio),
+        off=step.off + off,
+    )
+
+
+class _Few(NamedTuple):
+    """Some stars of a block: rows are their places in it, and beyond it where they are fewer."""
+
+    rows: Any
+
+    def take(self, arrays: Any) -> Any:
+        """Return what arrays (star, ...) hold of these stars."""
+        return jax.tree.map(lambda array: array.at[self.rows].get(mode="clip"), arrays)
+
+    def put(self, found: Any, arrays: Any) -> Any:
+        """Return arrays (star, ...) with what was found of these stars."""
+        return jax.tree.map(lambda x, y: y.at[self.rows].set(x, mode="drop"), found, arrays)
+
+
+def _pick_few(stars: Any) -> _Few:
+    """Return some stars, (star,) bool, of which only `FEW` are taken."""
+    n = len(stars)
+    return _Few(jnp.nonzero(stars, size=min(FEW, n), fill_value=n)[0])
 
 
 def _go_on(system: System, now: Step, least: int) -> Step:
@@ -164,22 +244,11 @@ def _go_on(system: System, now: Step, least: int) -> Step:
 
 def _finish_few(system: System, now: Step) -> Step:
     """Take all the steps that some of the stars need, without the others."""
-    n = len(now.z)
-    rows = jnp.nonzero(now.active, size=min(FEW, n), fill_value=n)[0]
-
-    def take(array: Any) -> Any:
-        return array.at[rows].get(mode="clip")
-
-    few = system._replace(
-        weights=jax.tree.map(take, system.weights),
-        values=(),  # none is measured again
-        inverse=take(system.inverse),
-        error=take(system.error),
-        angle=take(system.angle),
-    )
-    step = jax.tree.map(take, now)
-    step = _go_on(few, step._replace(active=step.active & (rows < n)), least=0)
-    found: Step = jax.tree.map(lambda whole, part: whole.at[rows].set(part, mode="drop"), now, step)
+    few = _pick_few(now.active)
+    equations = system._replace(values=()).take(few)  # none is measured again
+    step: Step = few.take(now)
+    step = step._replace(active=step.active & (few.rows < len(now.z)))
+    found: Step = few.put(_go_on(equations, step, least=0), now)
     return found
 
 
@@ -191,21 +260,20 @@ def _take_step(system: System, now: Step) -> Step:
     before, after = (system.find_pull(x, y) for x, y in [(now.z, now.rest), (z, rest)])
     change, size = system.solve(rest)
     ratio, off = _compare(system, change, size, now.size)
+    onward = change + (ratio**2)[:, None] * now.direction
     found = now._replace(
         number=now.number + 1,
         z=z,
         chi2=now.chi2 - jnp.sum(length * now.direction * (before + after), 1),
         rest=rest,
         size=size,
-        direction=coarse.round_latents(change + (ratio**2)[:, None] * now.direction),
+        direction=coarse.round_latents(onward, system.dtype),
         left=jnp.maximum(now.left, ratio),
         off=now.off + off,
     )
 
-    def keep(new: Any, old: Any) -> Any:
-        return jnp.where(now.active.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
-
-    step: Step = jax.tree.map(keep, _judge(system, found), now)
+    choose = functools.partial(_choose, now.active)
+    step: Step = jax.tree.map(choose, _judge(system, found, _CLEARLY), now)
     return step
 
 
@@ -215,14 +283,13 @@ def _compare(system: System, change: Any, size: Any, before: Any) -> tuple[Any, 
     return _divide(size, before), _divide(along, before[:, None]) ** 2
 
 
-def _judge(system: System, step: Step) -> Step:
+def _judge(system: System, step: Step, clearly: int) -> Step:
     """Return where refinement is, with whether to go on and whether the next step is the last."""
     number, left, off = step.number, step.left, step.off
     mean = jnp.sum(off, 1) / (number * max(off.shape[1], 1))
     # false of NaN
     hopeful = (left < _MOST_LEFT) & _are_errors_near(system.angle, number, off)
     typical = jnp.maximum(jnp.sqrt(mean), left / (2 * np.sqrt(step.z.shape[1])))
-    clearly = jnp.where(number == 1, _CLEARLY_FIRST, _CLEARLY)
     near = (clearly * typical * step.size < TOLERANCE) & (left * step.size < 10 * TOLERANCE)
     go_on = hopeful & ~near & (number < MOST_STEPS)
     return step._replace(active=step.active & go_on, good=hopeful & near)
@@ -235,6 +302,11 @@ def _are_errors_near(angle: Any, number: Any, off: Any) -> Any:
     change = jnp.minimum(angle, _MOST_ANGLE) ** 2 * mean
     each = (change <= MOST_OFF**2).all(1)
     return each & (jnp.sum(change, 1) <= off.shape[1] * _MOST_OFF_TOGETHER**2)
+
+
+def _choose(stars: Any, new: Any, old: Any) -> Any:
+    """Return what is new of some stars, (star,) bool, and what is old of the others."""
+    return jnp.where(stars.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
 
 
 def _divide(x: Any, y: Any) -> Any:

@@ -43,9 +43,10 @@ def test_products_are_of_rounded_factors(rng, dtype, k):
 
 def test_of_rounded_latents_nothing_is_lost(rng, dtype):
     z = rng.standard_normal((9, 48)).astype("f4")
-    rounded = np.asarray(jax.jit(lambda x: coarse.round_latents(x))(z))
+    round_latents = jax.jit(coarse.round_latents, static_argnames="dtype")
+    rounded = np.asarray(round_latents(z, dtype=dtype))
     np.testing.assert_array_equal(rounded, round_to(dtype, z))
-    np.testing.assert_array_equal(jax.jit(lambda x: coarse.round_latents(x))(rounded), rounded)
+    np.testing.assert_array_equal(round_latents(rounded, dtype=dtype), rounded)
     assert (dtype == FULL) == np.array_equal(rounded, z)
 
 

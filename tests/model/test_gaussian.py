@@ -149,6 +149,10 @@ def scatter_over_six_decades(ivar, rng):
     return ivar * 10 ** rng.uniform(-4.5, 1.5, ivar.shape)
 
 
+def multiply_snr_by_ten(ivar, _):
+    return 100 * ivar
+
+
 def take_away(ivar, _):
     return 0 * ivar
 
@@ -194,6 +198,30 @@ def test_answers_for_twelve_labels(giants_of_twelve_labels, change, float64_refe
     assert_right(got, float64_reference(model, "flux", np.nan_to_num(flux), ivar))
     most, least = CASES[change]
     assert least <= fell_back / STARS <= 2 * most
+
+
+@pytest.mark.usefixtures("products")
+def test_roundings_of_long_steps_do_not_matter(giants, float64_reference):
+    model = scatter_by(giants, 1e-4)
+    flux, ivar = draw(multiply_snr_by_ten)
+    got, fell_back = Inference.of(model).infer_and_count({"flux": flux, "flux_ivar": ivar})
+    assert_right(got, float64_reference(model, "flux", np.nan_to_num(flux), ivar))
+    assert fell_back < 0.1 * STARS
+
+
+def test_what_one_machine_prepared_another_can_use(giants, monkeypatch, float64_reference):
+    model = scatter_by(giants, 1e-4)
+    flux, ivar = draw(multiply_snr_by_ten)
+    monkeypatch.setattr(coarse, "find_dtype", lambda: np.dtype(jnp.bfloat16))
+    prepared = Inference.of(model)
+    monkeypatch.setattr(coarse, "find_dtype", lambda: np.dtype(np.float32))
+    got = prepared.infer({"flux": flux, "flux_ivar": ivar})
+    assert_right(got, float64_reference(model, "flux", np.nan_to_num(flux), ivar))
+
+
+def scatter_by(model, scatter):
+    flux = dataclasses.replace(model["flux"], scatter=np.full(PIXELS, scatter))
+    return dataclasses.replace(model, outputs=(model["label_value"], flux))
 
 
 def test_the_exact_way_corrects_what_float32_leaves(giants, float64_reference):
