@@ -25,7 +25,7 @@ from giants import find_scatter, make_survey
 from peers.spectra import XP_TEST, XP_TRAINING, read_xp
 
 import luxscale as lux
-from luxscale.model import levels
+from luxscale.model import levels, maxima
 from luxscale.model.blocks import Data
 from luxscale.model.inference import Inference
 from luxscale.schema import flags
@@ -36,7 +36,7 @@ PASSES = 3
 
 def prepare(model):
     """Yield the ways to search: name, inference, and what to change meanwhile."""
-    by_terms = Inference.of(model)
+    by_terms = Inference.of(dataclasses.replace(model, every_term=False))
     problem = dataclasses.replace(by_terms.problem, landmarks=None)
 
     def follow_none(common, ascent):
@@ -61,18 +61,10 @@ def measure(inference, data, first):
     return found, min(seconds), again / len(data[inference.variables[0]])
 
 
-def find_log_probability(problem, data, latents):
-    """Return ln p(data, z), but for a constant, in float64: (star,)."""
-    (design,), prior = problem.designs, problem.prior.gaussians()
+def measure_probability(problem, data, latents):
+    """Return ln p(data, z), but for a constant: (star,)."""
     reduced = levels.reduce_spectra(problem, [Data(data["flux"], data["flux_ivar"])])
-    z = np.asarray(latents, float)
-    residual = reduced.components - design.features(z) @ np.asarray(design.reduced.weights).T
-    variance = reduced.level[:, None] + np.asarray(design.noise.level_variance)
-    chi2, dof = (residual**2 / variance).sum(1), float(design.dof)
-    away = z[:, None] - prior.mean
-    held = np.einsum("skp,kpq,skq->sk", away, prior.precision, away, optimize=True)
-    log_prior = np.logaddexp.reduce(prior.log_weight - held / 2, axis=1)
-    return log_prior - (dof + residual.shape[1]) / 2 * np.log1p(chi2 / dof)
+    return maxima.find_log_probability(problem, reduced, latents)
 
 
 def compare(model, survey):
@@ -85,7 +77,7 @@ def compare(model, survey):
         data = {variable: survey[variable].values for variable in inference.variables}
         with change:
             found, seconds, again = measure(inference, data, 400)
-        probabilities[name] = find_log_probability(inference.problem, data, found["latent"])
+        probabilities[name] = measure_probability(inference.problem, data, found["latent"])
         miss = found["label_value"] - truth
         click.echo(f"{name}: {len(truth) / seconds:,.0f} stars/s, {again:.1%} searched for again")
         for word, values in (

@@ -21,7 +21,7 @@ from luxscale.model.calibration import Curve
 from luxscale.model.file import FORMAT, load_model
 from luxscale.model.lux import LuxModel
 from luxscale.model.output import Output
-from luxscale.model.summary import describe_noise, describe_prior
+from luxscale.model.summary import describe_noise, describe_prior, describe_search
 from luxscale.schema.attributes import unpack_attribute
 from luxscale.schema.preparation import Preparation
 from luxscale.schema.status import find_done
@@ -138,6 +138,7 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
         "kind": "model",
         "latents": loaded.latent_dim,
         "prior": describe_prior(loaded.prior),
+        **describe_search(loaded),
         "method": made.method,
         "training_stars": made.n_stars,
         **_describe_settings(loaded),
@@ -154,7 +155,8 @@ def _describe_settings(model: LuxModel) -> dict[str, Any]:
     settings.pop("members", None)
     members = {}
     for number, member in enumerate(model.others, start=2):
-        members[f"member {number}"] = json.loads(member.provenance.settings)
+        own = json.loads(member.provenance.settings)
+        members[f"member {number}"] = own | describe_search(member)
     return {"settings": settings, **members}
 
 

@@ -22,13 +22,15 @@ FORMAT = "luxscale-model"
 
 #: Latest version; 2 has correlated or heavy-tailed noise, or factors on formal errors, which
 #: readers of 1 would pass over; 3 has nuisances; 4 has calibrated errors; 5 has factors on formal
-#: errors that are functions of these; 6 has several members.
-FORMAT_VERSION = 6
+#: errors that are functions of these; 6 has several members; 7 may need every term of a posterior.
+FORMAT_VERSION = 7
 
 
 def _choose_version(model: LuxModel) -> int:
-    if model.others:
+    if any(member.every_term for member in model.members):
         return FORMAT_VERSION
+    if model.others:
+        return 6
     if any(varies(output) for output in model.outputs):
         return 5
     if any(output.calibration is not None for output in model.outputs):
@@ -76,6 +78,7 @@ def _write_parameters(model: LuxModel) -> xr.Dataset:
         "distance_limit": _or_none(model.limits[1]),
         "method": model.provenance.method,
         "settings": model.provenance.settings,
+        **({"every_term": True} if model.every_term else {}),
     }
     return xr.Dataset(variables, coords, attrs)
 
@@ -169,6 +172,8 @@ def _read_parameters(
         ),
         limits=(_or_inf(attrs["chi2_limit"]), _or_inf(attrs["distance_limit"])),
         prior=read_prior(attrs, dict(dataset.variables), where),
+        # others were trained before there was a choice, or do not need it
+        every_term=bool(attrs.get("every_term", False)),
     )
 
 

@@ -58,6 +58,8 @@ class Landmarks:
         What M is multiplied by for its coefficients.
     gram : array, (pair of latents, shape * product)
         J^T diag(shape) J, packed, for each product of two lower terms.
+    every_term : bool
+        Whether every likely term of a star takes steps of its own: the full search alone.
     """
 
     features: PolynomialFeatures
@@ -70,6 +72,7 @@ class Landmarks:
     back: Any
     coefficients: Any
     gram: Any
+    every_term: bool = False
 
     @staticmethod
     def find_levels(level: np.ndarray) -> np.ndarray:
@@ -82,8 +85,8 @@ class Landmarks:
 
 jax.tree_util.register_dataclass(
     Landmarks,
-    [field.name for field in dataclasses.fields(Landmarks)],
-    [],
+    [f.name for f in dataclasses.fields(Landmarks) if f.name != "every_term"],
+    ["every_term"],
 )
 
 
@@ -92,7 +95,9 @@ def find_level(place: Any) -> Any:
     return np.exp(_LEVELS[0] + place)
 
 
-def make_landmarks(designs: Sequence[Design], prior: Prior) -> Landmarks | None:
+def make_landmarks(
+    designs: Sequence[Design], prior: Prior, *, every_term: bool = False
+) -> Landmarks | None:
     """Return the tables of a search, or None if stars differ by more than the level of noise.
 
     Parameters
@@ -100,6 +105,8 @@ def make_landmarks(designs: Sequence[Design], prior: Prior) -> Landmarks | None:
     designs : sequence of Design
     prior : Prior
         Prepared for the kernel.
+    every_term : bool
+        As of `Landmarks`.
     """
     if len(designs) != 1:
         return None
@@ -127,7 +134,7 @@ def make_landmarks(designs: Sequence[Design], prior: Prior) -> Landmarks | None:
         "gram": gram,
     }
     single = {name: array.astype(np.float32) for name, array in arrays.items()}
-    tables = Landmarks(features=features, **single)
+    tables = Landmarks(features=features, every_term=every_term, **single)
     on_device: Landmarks = jax.block_until_ready(jax.device_put(tables))
     return on_device
 

@@ -1,7 +1,8 @@
 """The search for latents of stars whose noise differs by its level alone, term by term.
 
 All stars are searched for by their leads (`luxscale.model.leads`); those for which that is not good
-enough, by steps of every term.
+enough, by steps of every term. So are all stars of models for which leads were found to miss maxima
+(`luxscale.model.maxima`).
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def search_levels(
     covariance: bool,
 ) -> Posterior:
     """Search for the latents of stars whose level is in the grid of the landmarks."""
-    common = _make_common(problem, landmarks)
+    common = make_common(problem, landmarks)
 
     def search(group: Callable[..., Posterior], stars: np.ndarray) -> Posterior:
         parts = []
@@ -98,16 +99,19 @@ def search_levels(
         found: Posterior = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
         return found
 
-    found = search(_search_fast, np.arange(len(reduced.level)))
+    everyone = np.arange(len(reduced.level))
+    if landmarks.every_term:
+        return search(reach_maxima, everyone)
+    found = search(reach_maxima_fast, everyone)
     again = np.flatnonzero(found.fell_back)
     if again.size:
-        fully = search(_search_fully, again)._replace(fell_back=np.ones(again.size, bool))
+        fully = search(reach_maxima, again)._replace(fell_back=np.ones(again.size, bool))
         for whole, part in zip(jax.tree.leaves(found), jax.tree.leaves(fully), strict=True):
             whole[again] = part
     return found
 
 
-def _search_fast(
+def reach_maxima_fast(
     common: Common, reduced: Reduced, targets: Sequence[Target], covariance: bool
 ) -> Posterior:
     """Search by the lead of each star; those that fell back are not done."""
@@ -117,7 +121,7 @@ def _search_fast(
     return found._replace(wrong=reduced.wrong, fell_back=again)
 
 
-def _search_fully(
+def reach_maxima(
     common: Common, reduced: Reduced, targets: Sequence[Target], covariance: bool
 ) -> Posterior:
     """Take steps of every term, and once more of those that others have shown a better place."""
@@ -142,7 +146,8 @@ def _climb_far(common: Common, ascent: Ascent, active: np.ndarray) -> np.ndarray
     return moving
 
 
-def _make_common(problem: Problem, landmarks: Landmarks) -> Common:
+def make_common(problem: Problem, landmarks: Landmarks) -> Common:
+    """Return what all stars share, where the kernel runs."""
     (design,) = problem.designs
     common = Common(design.dof, problem.prior.gaussians(), landmarks)
     return Common(*jax.device_put(tuple(common)))

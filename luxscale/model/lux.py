@@ -69,6 +69,9 @@ class LuxModel:
         Further members of an ensemble: models of the same outputs with other latents. Labels of
         catalogues are the mean of those that all members infer; latents, spectra, chi2 and the
         flags that follow from these are of this model, and the errors that were measured are in it.
+    every_term : bool
+        Whether latents are searched for by steps of every likely term of a star's posterior,
+        because the fast search misses maxima (`luxscale.model.maxima`).
     """
 
     outputs: tuple[Output, ...]
@@ -77,6 +80,7 @@ class LuxModel:
     limits: tuple[float, float] = (float("inf"), float("inf"))
     prior: Prior = dataclasses.field(default_factory=GaussianPrior)
     others: tuple[LuxModel, ...] = ()
+    every_term: bool = False
 
     def __getitem__(self, name: str) -> Output:
         """Return an output by name.
@@ -142,6 +146,7 @@ class LuxModel:
         """SHA-256 of all that inference depends on."""
         parts = [self.limits, self.prior.identity, *(o.identity for o in self.outputs)]
         parts += [other.fingerprint for other in self.others]
+        parts += ["every term"] if self.every_term else []
         return compute_digest(parts, self.outputs)
 
     def __iter__(self) -> Iterator[str]:
@@ -204,5 +209,7 @@ class LuxModel:
 
 
 jax.tree_util.register_dataclass(
-    LuxModel, ["outputs", "objective", "others"], ["provenance", "limits", "prior"]
+    LuxModel,
+    ["outputs", "objective", "others"],
+    ["provenance", "limits", "prior", "every_term"],
 )

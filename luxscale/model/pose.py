@@ -50,7 +50,7 @@ def pose_problem(
             made = [add_components(design, heads) for design in made]
         designs = put_on_device(made)
         prior = model.prior.prepare(model.latent_dim)
-        landmarks = make_landmarks(designs, prior)
+        landmarks = make_landmarks(designs, prior, every_term=model.every_term)
     return Problem(
         designs=designs,
         heads=heads,

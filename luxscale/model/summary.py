@@ -50,6 +50,13 @@ def describe_prior(prior: Prior) -> str:
     return f"Gaussian, mean 0, variance {1 / prior.identity:g}"
 
 
+def describe_search(model: LuxModel) -> dict[str, str]:
+    """Say how latents are searched for, by one name, where that is not the fast way."""
+    if not model.every_term:
+        return {}
+    return {"search": "every likely term of a star; the faster one misses maxima of this model"}
+
+
 def describe_range(output: Output) -> str:
     """Return the range of a grid with its unit, or names with their units."""
     if output.is_spectrum:

@@ -15,6 +15,7 @@ from luxscale.analysis.tables import format_records
 from luxscale.errors import InputError
 from luxscale.model.jit import check_jax, use_one_blas_thread
 from luxscale.model.lux import LuxModel, Provenance
+from luxscale.model.maxima import needs_every_term
 from luxscale.model.priors import GaussianPrior
 from luxscale.progress import Progress
 from luxscale.schema.sampling import StarSet
@@ -30,6 +31,12 @@ from luxscale.training.nuisances import check_method
 from luxscale.training.recipes import CORRELATED, Recipe
 from luxscale.training.request import Request
 from luxscale.training.select import check_size, check_windows, read_stars
+
+#: What is said of a model that is labelled by the full search.
+_FULL_SEARCH = (
+    "a spectrum often has several solutions in this model: labels come from the full search for "
+    "the most probable, which takes longer"
+)
 
 
 def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
@@ -61,7 +68,7 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
         def make_model(trained: Trained, **more: Any) -> LuxModel:
             model = build_model(data, trained, request.method, spans, {**record, **more}, stars)
             others = _build_others(model, trained.others, request.others, data, spans)
-            return dataclasses.replace(model, others=others)
+            return choose_search(dataclasses.replace(model, others=others))
 
         exact = method.latents_are_labels
         first = start.number if start else 0
@@ -76,7 +83,17 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
             model = make_model(trained)
             model = calibrate(model, data, trained, request.folds, shown, exact_labels=exact)
         show_held_out(model, shown.say, choice_of_latents=not exact)
+        if any(member.every_term for member in model.members):
+            shown.say(_FULL_SEARCH)
         return model
+
+
+def choose_search(model: LuxModel) -> LuxModel:
+    """Return a model whose members are searched for fast only where that finds their maxima."""
+    first, *others = (
+        dataclasses.replace(member, every_term=needs_every_term(member)) for member in model.members
+    )
+    return dataclasses.replace(first, others=tuple(others))
 
 
 def _check_unlabelled(request: Request, settings: Mapping[str, Any]) -> None:
