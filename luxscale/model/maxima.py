@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from luxscale.model.levels import Reduced, make_common, reach_maxima, reach_maxima_fast
 from luxscale.model.lux import LuxModel
@@ -18,7 +19,7 @@ from luxscale.model.pose import pose_problem
 from luxscale.model.problem import Problem
 
 #: Spectra that are drawn, and the range of ln t^2, about the noise of the training stars.
-_DRAWN, _LEVELS = 4096, (-2.0, 3.0)
+_DRAWN, _LEVELS = 2048, (-2.0, 3.0)
 
 #: By how much ln p may be less than that of the full search, and the share of spectra of which it
 #: may be by more. Models of thousands of real spectra have 0.03% of these, of 600 simulated stars
@@ -84,7 +85,7 @@ def find_log_probability(problem: Problem, reduced: Reduced, latents: np.ndarray
     chi2, dof = (residual**2 / variance).sum(1), float(design.dof)
     away = z[:, None] - prior.mean
     held = np.einsum("skp,kpq,skq->sk", away, prior.precision, away, optimize=True)
-    log_prior = np.logaddexp.reduce((np.asarray(prior.log_weight) - held / 2).T)
+    log_prior = special.logsumexp(np.asarray(prior.log_weight) - held / 2, axis=1)
     if np.isinf(dof):
         return np.asarray(log_prior - chi2 / 2)
     heavy = (dof + residual.shape[1]) / 2 * np.log1p(chi2 / dof)

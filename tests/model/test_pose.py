@@ -17,10 +17,10 @@ def test_blas_has_one_thread_while_a_model_is_prepared(kind, prepared, request, 
     threads = []
     prepare = getattr(pose, prepared)
 
-    def watch(*given):
+    def watch(*given, **more):
         libraries = [found for found in threadpool_info() if found["user_api"] == "blas"]
         threads.extend(library["num_threads"] for library in libraries)
-        return prepare(*given)
+        return prepare(*given, **more)
 
     monkeypatch.setattr(pose, prepared, watch)
     model = request.getfixturevalue(kind)
