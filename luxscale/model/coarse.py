@@ -46,6 +46,11 @@ def round_columns(columns: np.ndarray) -> np.ndarray:
     return rounded
 
 
+def round_to_few_bits(x: np.ndarray) -> np.ndarray:
+    """Return float64 numbers that bfloat16 has, whatever this machine multiplies."""
+    return np.asarray(x, jnp.bfloat16).astype(float)
+
+
 def round_latents(z: Any, dtype: np.dtype) -> Any:
     """Return rows that products with columns of a type take as they are."""
     # a compiler may leave out a conversion to and fro

@@ -184,8 +184,11 @@ def find_components(
     leading = _find_leading(packed, variation, root)
     sums = np.concatenate([of_labels, leading], 1)[:, : _count_kept(latent_dim)]
     # fewer where a latent does nothing
-    sums = _make_independent(sums, variation)
-    matrices = (packed @ variation.apply(sums).astype(np.float32)).T
+    sums = coarse.round_to_few_bits(_make_independent(sums, variation))
+    across = variation.apply(sums)
+    products = (packed @ across.astype(np.float32)).T
+    # what rounding has changed of the sums, their matrices follow
+    matrices = np.linalg.solve(sums.T @ across, products).astype(np.float32)
     squares = _square_directions(directions).astype(np.float32)
     squared = np.tensordot(matrices, squares, 1)
     return Components(sums.astype(np.float32), matrices, weights.T, squares, squared)

@@ -1,5 +1,6 @@
 """Components of normal matrices, and how far the errors of labels that come of them are right."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -134,3 +135,12 @@ def test_where_sums_for_errors_are_right_no_star_falls_back(weights, labels, flo
     assert np.quantile(away, 0.999) < 1e-3
     np.testing.assert_allclose(got["label_err"], expected["err"], rtol=0.01)
     np.testing.assert_allclose(got["chi2"], expected["chi2"], rtol=1e-3)
+
+
+def test_matrices_are_those_of_rounded_sums(components, products):
+    """Of weights that vary as expected they are exact, whatever their sums have lost."""
+    sums = components.sums.astype(float)
+    np.testing.assert_array_equal(components.sums.astype(jnp.bfloat16), components.sums)
+    flat = np.ones(PIXELS)
+    got, expected = (flat @ sums) @ components.matrices, products.astype(float) @ flat
+    assert np.linalg.norm(got - expected) < 2e-4 * np.linalg.norm(expected)
