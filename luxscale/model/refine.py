@@ -297,8 +297,8 @@ def _judge(system: System, step: Step, clearly: int) -> Step:
 
 def _are_errors_near(angle: Any, number: Any, off: Any) -> Any:
     """Return whether errors of labels are right to 1%, from sums over steps: (star,)."""
-    # one step says little
-    mean = off / jnp.maximum(number, 2)[:, None]
+    # one or two steps say little
+    mean = off / jnp.maximum(number, 3)[:, None]
     change = jnp.minimum(angle, _MOST_ANGLE) ** 2 * mean
     each = (change <= MOST_OFF**2).all(1)
     return each & (jnp.sum(change, 1) <= off.shape[1] * _MOST_OFF_TOGETHER**2)
