@@ -71,7 +71,7 @@ class LuxModel:
         flags that follow from these are of this model, and the errors that were measured are in it.
     every_term : bool
         Whether latents are searched for by steps of every likely term of a star's posterior,
-        because the fast search misses maxima (`luxscale.model.maxima`).
+        because the fast search misses maxima.
     """
 
     outputs: tuple[Output, ...]
