@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-#: Rows of bfloat16 that a matrix product takes at a time: fewer take up to twice as long.
-_TOGETHER = 32
+#: Columns that a matrix product takes at a time: with fewer it takes no less, of bfloat16 up to
+#: twice as long.
+TOGETHER = 32
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -40,7 +41,7 @@ def round_columns(columns: np.ndarray) -> np.ndarray:
     """Return columns (k, m) as `multiply` and `multiply_across` take them."""
     k, m = columns.shape
     dtype = find_dtype()
-    rows = k if dtype == np.float32 else -(-k // _TOGETHER) * _TOGETHER
+    rows = k if dtype == np.float32 else -(-k // TOGETHER) * TOGETHER
     rounded = np.zeros((rows, m), dtype)
     rounded[:k] = columns
     return rounded

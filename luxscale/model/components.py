@@ -32,9 +32,6 @@ from luxscale.model import coarse, linalg
 #: leaves is half of it, and sums take as long as another step.
 _KEPT, _KEPT_PER_LATENT = 136, 1.5
 
-#: Columns that a matrix product takes at a time: with fewer, it takes no less.
-_TOGETHER = 32
-
 #: Products of two latents, for each latent, below which it takes longer to do without them.
 _LEAST_PRODUCTS = 12
 
@@ -71,10 +68,10 @@ class Components(NamedTuple):
     """F and G of the module: sums (feature, component), matrices (component, K).
 
     columns (latent, feature) are the weights, None where solutions are not refined; they and sums
-    are rounded as `luxscale.model.coarse` needs it. squares (K, profile, label)
-    hold the products of c of each label, for each profile of noise whose sums are kept, in units in
-    which t . c is 1, and squared those of matrices with them, (component, profile, label); None
-    where no label is asked for.
+    are rounded as `luxscale.model.coarse` needs it. squares (K, profile, label) hold the products
+    of c of each label, for each profile of noise whose sums are kept, in units in which t . c is 1,
+    and squared those of matrices with them, (component, profile, label); None where no label is
+    asked for.
     """
 
     sums: Any
@@ -197,7 +194,7 @@ def find_components(
 def _count_kept(latent_dim: int) -> int:
     """Return the number of components that are kept."""
     least = _KEPT + int(_KEPT_PER_LATENT * latent_dim)
-    return -(-least // _TOGETHER) * _TOGETHER
+    return -(-least // coarse.TOGETHER) * coarse.TOGETHER
 
 
 def _list_profiles(

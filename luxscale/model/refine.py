@@ -158,23 +158,21 @@ def _begin(system: System, rhs: Any) -> Step:
     Of products that are rounded a first step is taken, whose roundings the residuals bring back.
     """
     start, whole = system.solve(rhs)
-    z = start
-    if system.is_rounded:
-        rounded = coarse.round_latents(start, system.dtype)
-        change, first = system.solve(rhs - system.multiply(rounded))
-        z = rounded + change
+    zero, yes = jnp.zeros_like(whole), jnp.ones(whole.shape, bool)
+    nowhere, off = jnp.zeros_like(start), jnp.zeros_like(system.error)
+    step = Step(zero, nowhere, zero, rhs, whole, start, zero, off, yes, ~yes)
+    if not system.is_rounded:
+        return _measure_next(system, step)
+    rounded = coarse.round_latents(start, system.dtype)
+    change, size = system.solve(rhs - system.multiply(rounded))
+    z = rounded + change
+    left, off = _compare(system, z - start, size, whole)
     rest, chi2 = system.measure(z)
     change, size = system.solve(rest)
-    if system.is_rounded:
-        left, off = _compare(system, z - start, first, whole)
-    else:
-        left, off = _compare(system, change, size, whole)
-    one, yes = jnp.ones_like(size), jnp.ones(size.shape, bool)
-    step = Step(one, z, chi2, rest, size, change, left, off, yes, ~yes)
-    if system.is_rounded:
-        step = _shorten(system, step)
-        step = step._replace(active=step.size <= _LONGEST)
-    return step._replace(direction=coarse.round_latents(step.direction, system.dtype))
+    first = Step(zero + 1, z, chi2, rest, size, change, left, off, yes, ~yes)
+    first = _shorten(system, first)
+    direction = coarse.round_latents(first.direction, system.dtype)
+    return first._replace(active=first.size <= _LONGEST, direction=direction)
 
 
 def _shorten(system: System, step: Step) -> Step:
@@ -183,12 +181,12 @@ def _shorten(system: System, step: Step) -> Step:
 
     def measure_all() -> Step:
         choose = functools.partial(_choose, is_long)
-        found: Step = jax.tree.map(choose, _measure_again(system, step), step)
+        found: Step = jax.tree.map(choose, _measure_next(system, step), step)
         return found
 
     def measure_few() -> Step:
         few = _pick_few(is_long)
-        found: Step = few.put(_measure_again(system.take(few), few.take(step)), step)
+        found: Step = few.put(_measure_next(system.take(few), few.take(step)), step)
         return found
 
     number = is_long.sum()
@@ -197,7 +195,8 @@ def _shorten(system: System, step: Step) -> Step:
     return shortened
 
 
-def _measure_again(system: System, step: Step) -> Step:
+def _measure_next(system: System, step: Step) -> Step:
+    """Take a step of full length, and measure where it leads."""
     z = step.z + step.direction
     rest, chi2 = system.measure(z)
     change, size = system.solve(rest)
