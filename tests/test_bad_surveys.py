@@ -622,13 +622,6 @@ FILES = [
         spectra(),
     ),
     Row(
-        "wavelengths that differ",
-        spectra(wavelength=np.arange(1.0, 25).reshape(3, 8)),
-        "differ between stars",
-        "file",
-        spectra(),
-    ),
-    Row(
         "wavelengths of text in a file",
         spectra(wavelength=np.full(8, "x")),
         "wavelength has shape|no numbers|wavelength holds",

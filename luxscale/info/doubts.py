@@ -9,9 +9,9 @@ from typing import Any
 #: ``ivar`` that holds errors, or is in another unit than the flux, shows so.
 _LEAST_SNR, _MOST_HUGE = 3.0, 0.1
 
-#: Wavelengths of spectra of stars that end below, or begin above, are worth a look: nm may be given
-#: as Angstrom, or the other way round.
-_LEAST_ANGSTROM, _MOST_NM = 1500.0, 2500.0
+#: Wavelengths of spectra of stars that end below, or begin above, are worth a look: nm or um may be
+#: given as Angstrom, or Angstrom as nm.
+_LEAST_ANGSTROM, _MOST_NM, _MOST_UM = 1500.0, 2500.0, 30.0
 
 
 def find_doubts(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -34,9 +34,10 @@ def find_doubts(facts: Mapping[str, Any]) -> Iterator[str]:
         is_short = unit == "Angstrom" and output["greatest"] < _LEAST_ANGSTROM
         is_long = unit == "nm" and output["least"] > _MOST_NM
         if is_short or is_long:
+            other = "Angstrom" if is_long else "um" if output["greatest"] < _MOST_UM else "nm"
             yield (
                 f"{name} is from {output['least']:g} to {output['greatest']:g} {unit}: check the "
-                f"unit, which may be {'nm' if is_short else 'Angstrom'} (of arrays --option units=)"
+                f"unit, which may be {other} (of arrays --option units=)"
             )
     huge = facts.get("ingest", {}).get("masked", {}).get("reasons", {}).get("huge error", 0.0)
     if huge > _MOST_HUGE:

@@ -128,5 +128,5 @@ def _find_grid(
                 first = f" (the first, {path}: {str(error) or 'holds no spectrum'})"
     raise InputError(
         f"no file can be read as {fmt.name} to take the wavelength grid from{first}; "
-        "correct the files"
+        "correct the files, or --option"
     )

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from luxscale.errors import InputError
+from luxscale.labels.text import drop_leading_zeros
 from luxscale.schema.placeholders import SENTINELS
 
 #: How abundances may be given.
@@ -197,5 +198,11 @@ class LabelTable:
 
     @functools.cached_property
     def text_index(self) -> pd.Index:
-        """The identifiers as text, likewise."""
-        return pd.Index(self.key.astype(str).astype(object), dtype=object)
+        """The identifiers as whole numbers are written, likewise.
+
+        Those that would be the same number stay as they are.
+        """
+        text = self.key.astype(str).astype(object)
+        plain = drop_leading_zeros(text)
+        is_repeated = pd.Series(plain, dtype=object).duplicated(keep=False).to_numpy()
+        return pd.Index(np.where(is_repeated, text, plain), dtype=object)

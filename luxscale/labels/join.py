@@ -8,6 +8,7 @@ import numpy as np
 
 from luxscale.labels.base import LabelTable
 from luxscale.labels.rows import clean_text
+from luxscale.labels.text import drop_leading_zeros
 
 #: What a column holds for a star that is not in the table, by kind.
 _ABSENT: dict[str, Any] = {"f": np.nan, "i": -1, "u": 0, "b": False, "O": ""}
@@ -23,7 +24,8 @@ def join(
     table : LabelTable
     keys : array, (star,)
         Identifiers, text or integers; may repeat. Where the table's are text and these integers, or
-        the other way round, they are compared as text.
+        the other way round, they are compared as numbers: 001157 is 1157, as which a table of text
+        may have been read.
 
     Returns
     -------
@@ -52,8 +54,10 @@ def _find_rows(table: LabelTable, keys: np.ndarray) -> np.ndarray:
     """Return the row of each key, -1 where there is none: (star,)."""
     table_has_text = table.key.dtype.kind == "O"
     if keys.dtype.kind not in "iu":
-        index = table.index if table_has_text else table.text_index
-        return index.get_indexer(clean_text(keys))
+        text = clean_text(keys)
+        if table_has_text:
+            return table.index.get_indexer(text)
+        return table.text_index.get_indexer(drop_leading_zeros(text))
     if table_has_text:
-        return table.index.get_indexer(keys.astype(str).astype(object))
+        return table.text_index.get_indexer(keys.astype(str).astype(object))
     return table.index.get_indexer(keys.astype(np.int64))

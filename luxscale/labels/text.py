@@ -1,8 +1,10 @@
-"""Tables as text: their bytes, and what separates their columns."""
+"""Tables as text: their bytes, what separates their columns, and identifiers as they stand."""
 
 from __future__ import annotations
 
 import codecs
+
+import numpy as np
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -65,3 +67,12 @@ def find_separator(text: str) -> str:
     first = text.split("\n", 1)[0]
     counts = {separator: first.count(separator) for separator in _SEPARATORS}
     return max(counts, key=lambda separator: counts[separator])
+
+
+def drop_leading_zeros(text: np.ndarray) -> np.ndarray:
+    """Return identifiers as whole numbers are written, those that are some: str objects, (row,)."""
+    words = [
+        word.lstrip("0") or "0" if word.isascii() and word.isdecimal() else word
+        for word in text.tolist()
+    ]
+    return np.array(words, object)

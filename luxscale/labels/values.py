@@ -19,7 +19,7 @@ from luxscale.labels.base import Catalog, Label, LabelSettings
 from luxscale.labels.rows import find_flagged, make_flag_mask
 from luxscale.labels.units import ErrorUnits, convert_error, convert_unit
 from luxscale.schema.names import suggest_names
-from luxscale.schema.placeholders import is_sentinel
+from luxscale.schema.placeholders import find_placeholders, is_sentinel
 
 #: Why a value is missing, by code.
 _REASONS = ("", "not given", "sentinel", "flagged", "no [Fe/H]", "no error")
@@ -215,6 +215,9 @@ def _read_published(inputs: _Inputs, name: str) -> _Values:
     why = np.where(np.isfinite(value), _GIVEN, _NOT_GIVEN)
     sentinel = is_sentinel(value, settings.sentinels)
     why[sentinel] = _SENTINEL
+    if settings.sentinels:  # those that a survey would be refused for
+        given = (why == _GIVEN)[:, None]
+        why[find_placeholders(value[:, None], given, each=True)[:, 0]] = _SENTINEL
     mask = make_value_mask(catalog, settings)
     if label.flag is not None and mask:
         flags = _take_element(data[label.flag], label.index)

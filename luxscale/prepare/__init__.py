@@ -46,7 +46,7 @@ _MOST_PIXELS = 2**20
 #: Wavelengths from here on are none: they overflow.
 _MOST_WAVELENGTH = 1e9
 
-_ANGSTROM = {"Angstrom": 1.0, "nm": 10.0}
+_ANGSTROM = {"Angstrom": 1.0, "nm": 10.0, "um": 1e4}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,14 +12,27 @@ from pathlib import Path
 
 import numpy as np
 
-from luxscale.readers.base import BLOCK, MOST_BYTES, BadFile, Format, Option, Spectra, compute_ivar
+from luxscale.readers.base import (
+    BLOCK,
+    MOST_BYTES,
+    BadFile,
+    Format,
+    Option,
+    Spectra,
+    check_wavelength,
+    compute_ivar,
+    take_stars,
+)
 from luxscale.readers.fields import Field, get_field, open_fields
 from luxscale.schema.blocks import iterate_blocks
-from luxscale.schema.standard import is_logarithmic
+from luxscale.schema.standard import is_logarithmic, is_same_unit, measure_otherwise
 from luxscale.schema.variables import STAR
 
 #: Pixels that a spectrum may have.
 MOST_PIXELS = 2**20
+
+#: Units that wavelengths may be in.
+UNITS = ("Angstrom", "nm", "um")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +47,8 @@ class _Source:
         Arrays by what they are: ``flux``, ``ivar`` or ``error``, ``star``, ``mask``.
     extra : dict of str to Field
         Other columns to keep, by their names.
-    wavelength : array, (pixel,)
+    wavelength : array, (pixel,), or Field, (star, pixel)
+        The grid of all stars, or where each has its own, what these are read from.
     one_star : bool
         Whether the arrays are those of one star, (pixel,).
     """
@@ -42,7 +56,7 @@ class _Source:
     file: str
     found: dict[str, Field]
     extra: dict[str, Field]
-    wavelength: np.ndarray
+    wavelength: np.ndarray | Field
     one_star: bool
 
 
@@ -62,10 +76,10 @@ def read_arrays(
     """Read spectra from named arrays: flux and ivar (star, pixel), wavelength (pixel,), and others.
 
     A file of one star may have them (pixel,). In FITS, an array is an image HDU by its name or
-    number, or a column of the only table; one that is the same in all rows will do as the
-    wavelength. Identifiers are those of the array ``star`` if no other is named; where there is
-    none, a star is called FILE:ROW. ``units`` and
-    ``medium`` are for those who use the wavelengths, which stay as they are.
+    number, or a column of the only table. Wavelengths may be (star, pixel): where stars differ in
+    them, each is a block of its own. Identifiers are those of the array ``star`` if no other is
+    named; where there is none, a star is called FILE:ROW. ``units`` and ``medium`` are for those
+    who use the wavelengths, which stay as they are; a file that states another unit is refused.
 
     Raises
     ------
@@ -81,7 +95,17 @@ def read_arrays(
             names["star"] = STAR
         found = {what: get_field(fields, name) for what, name in names.items() if name}
         extra = {name: get_field(fields, name) for name in columns.split(",") if name}
+        _check_unit(found["wavelength"].unit, units)
         yield from _read_blocks(found, extra, Path(path).name)
+
+
+def _check_unit(stated: str, units: str) -> None:
+    """Refuse wavelengths that are in another unit by what the file states."""
+    if not measure_otherwise(stated, units):
+        return
+    choices = [unit for unit in UNITS if is_same_unit(unit, stated)]
+    do = f"say --option units={choices[0]}" if choices else f"write them in {' or '.join(UNITS)}"
+    raise BadFile(f"the file states that wavelengths are in {stated}, not {units}; {do}")
 
 
 def _read_blocks(found: dict[str, Field], extra: dict[str, Field], file: str) -> Iterator[Spectra]:
@@ -95,7 +119,7 @@ def _read_blocks(found: dict[str, Field], extra: dict[str, Field], file: str) ->
     n_stars, n_pixels = _check_shapes(source)
     block = max(1, min(BLOCK, MOST_BYTES // (8 * n_pixels)))
     for rows in iterate_blocks(n_stars, block):
-        yield _read_block(source, rows.start, rows.stop)
+        yield from _read_block(source, rows.start, rows.stop)
 
 
 def _check_shapes(source: _Source) -> tuple[int, int]:
@@ -105,10 +129,11 @@ def _check_shapes(source: _Source) -> tuple[int, int]:
         n_stars, n_pixels = 1, flux_shape[0]
     else:
         n_stars, n_pixels = _check_flux_shape(flux_shape)
-    if n_pixels != len(source.wavelength):
-        raise BadFile(f"{n_pixels} pixels of flux, {len(source.wavelength)} wavelengths")
+    n_wavelengths = source.wavelength.shape[-1]
+    if n_pixels != n_wavelengths:
+        raise BadFile(f"{n_pixels} pixels of flux, {n_wavelengths} wavelengths")
     for name, field in source.found.items():
-        if name == "wavelength":
+        if name == "wavelength" and isinstance(source.wavelength, np.ndarray):
             continue
         is_one_name = n_stars == 1 and name == "star" and field.shape == ()
         expected = (n_stars,) if name == "star" else flux_shape
@@ -123,7 +148,36 @@ def _check_flux_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def _read_block(source: _Source, start: int, stop: int) -> Spectra:
+def _read_block(source: _Source, start: int, stop: int) -> Iterator[Spectra]:
+    """Yield the spectra of some stars, together where they are on one grid."""
+    if isinstance(source.wavelength, np.ndarray):
+        yield _read_stars(source, start, stop, source.wavelength)
+        return
+    grids = source.wavelength.read_numbers(start, stop).astype(float)
+    why_unfit = [_explain_grid(grid) for grid in grids]
+    if all(why_unfit):
+        raise BadFile(why_unfit[0])
+    usable = grids[why_unfit.index("")]
+    stars = _read_stars(source, start, stop, usable)
+    for row, (grid, why) in enumerate(zip(grids, why_unfit, strict=True)):
+        yield dataclasses.replace(
+            take_stars(stars, slice(row, row + 1)),
+            wavelength=usable if why else grid,
+            unfit=np.array([why], object),
+        )
+
+
+def _explain_grid(grid: np.ndarray) -> str:
+    """Return why a star's wavelengths are no grid, or ""."""
+    try:
+        check_wavelength(grid)
+        _refuse_logarithmic(grid)
+    except BadFile as error:
+        return str(error)
+    return ""
+
+
+def _read_stars(source: _Source, start: int, stop: int, wavelength: np.ndarray) -> Spectra:
     found = source.found
     flux = _read_pixels(source, "flux", start, stop).astype(float)
     if "error" in found:
@@ -142,7 +196,7 @@ def _read_block(source: _Source, start: int, stop: int) -> Spectra:
         star=star,
         flux=flux,
         ivar=ivar,
-        wavelength=source.wavelength,
+        wavelength=wavelength,
         mask=mask,
         columns=_read_extra(source, start, stop),
     )
@@ -152,7 +206,7 @@ def _read_pixels(source: _Source, name: str, start: int, stop: int) -> np.ndarra
     """Return rows of an array that has a number for each pixel: (star, pixel)."""
     field = source.found[name]
     values = field.read_all()[None] if source.one_star else field.read_numbers(start, stop)
-    expected = (stop - start, len(source.wavelength))
+    expected = (stop - start, source.wavelength.shape[-1])
     if values.shape != expected or values.dtype.kind not in "iufb":
         raise BadFile(f"{name} holds {values.dtype} of shape {values.shape}, no numbers of pixels")
     return values
@@ -182,26 +236,29 @@ def _fill_column(values: np.ma.MaskedArray) -> np.ndarray:
     return np.ma.filled(values.astype(float), np.nan)
 
 
-def _read_wavelength(field: Field) -> np.ndarray:
+def _read_wavelength(field: Field) -> np.ndarray | Field:
+    """Return the grid of all stars, or the field itself where they differ in it."""
     values = np.zeros((0, 0))
     if len(field.shape) == 2 and field.shape[0]:
         values = field.read_numbers(0, 1)[0]
         block = max(1, min(BLOCK, MOST_BYTES // (8 * max(field.shape[1], 1))))
         for rows in iterate_blocks(field.shape[0], block):
             if (field.read_numbers(rows.start, rows.stop) != values).any():
-                raise BadFile(
-                    "wavelengths that differ between stars: one array serves all stars of a file"
-                )
+                return field
     elif len(field.shape) == 1 and field.shape[0] <= MOST_PIXELS:
         values = field.read_all()
     if values.ndim != 1 or values.dtype.kind not in "iuf":
         raise BadFile(f"wavelength has shape {field.shape}, expected one number per pixel")
     values = values.astype(float)
-    if is_logarithmic(values):
-        raise BadFile(
-            f"wavelengths {values[0]:.6g} to {values[-1]:.6g} look like log10; write 10**wavelength"
-        )
+    _refuse_logarithmic(values)
     return values
+
+
+def _refuse_logarithmic(grid: np.ndarray) -> None:
+    if is_logarithmic(grid):
+        raise BadFile(
+            f"wavelengths {grid[0]:.6g} to {grid[-1]:.6g} look like log10; write 10**wavelength"
+        )
 
 
 def _make_row_names(file: str, start: int, stop: int) -> np.ndarray:
@@ -242,12 +299,15 @@ FORMATS = (
             Option("ivar", "ivar", None, "name of its inverse variance"),
             Option("error", "", None, "name of its error, in place of ivar"),
             Option(
-                "wavelength", "wavelength", None, "name of the wavelengths, the same for all stars"
+                "wavelength",
+                "wavelength",
+                None,
+                "name of the wavelengths, (pixel) or (star, pixel)",
             ),
             Option("star", "", None, "name of the identifiers; by default star, else FILE:ROW"),
             Option("mask", "", None, "name of what is not 0 where a pixel is bad"),
             Option("columns", "", None, "names of other columns to keep, by commas"),
-            Option("units", "Angstrom", ("Angstrom", "nm"), "unit of the wavelengths"),
+            Option("units", UNITS[0], UNITS, "unit of the wavelengths"),
             Option("medium", "vacuum", ("vacuum", "air"), "what the wavelengths were measured in"),
         ),
         pattern=("*.h5", "*.hdf5", "*.npz", "*.fits"),

@@ -131,13 +131,13 @@ def explain_unfit(spectra: Spectra) -> np.ndarray:
     return np.where(spectra.unfit == "", reason, spectra.unfit)
 
 
-def take_stars(spectra: Spectra, rows: np.ndarray) -> Spectra:
+def take_stars(spectra: Spectra, rows: np.ndarray | slice) -> Spectra:
     """Return some of the stars.
 
     Parameters
     ----------
     spectra : Spectra
-    rows : array of bool, (star,)
+    rows : array of bool, (star,), or slice
     """
     parts = {}
     for name in ("star", "flux", "ivar", "mask", "continuum", "velocity", "key", "unfit"):
@@ -180,7 +180,7 @@ class Format:
         The grid that surveys of this format have unless told otherwise; None: that of the first
         file.
     units, medium : str
-        Of the wavelengths: ``"Angstrom"`` or ``"nm"``, ``"vacuum"`` or ``"air"``.
+        Of the wavelengths: ``"Angstrom"``, ``"nm"`` or ``"um"``, ``"vacuum"`` or ``"air"``.
     bits : mapping of str to int
         Names of the mask's bits, and their numbers.
     bad : tuple of str

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from luxscale.readers.base import MOST_BYTES, BadFile, Hdu, HduList
+from luxscale.readers.compressed import is_compressed
 from luxscale.readers.fitsfile import open_large_fits
 from luxscale.readers.packing import unpack
 
@@ -34,10 +35,15 @@ class Field:
     read_rows : callable
         ``read_rows(start, stop)`` returns the rows from ``start``, up to but without ``stop``; of a
         single value, that. Masked where values are missing.
+    unit : str
+        That the file states, or "".
     """
 
-    def __init__(self, shape: tuple[int, ...], read_rows: Callable[[int, int], np.ndarray]):
+    def __init__(
+        self, shape: tuple[int, ...], read_rows: Callable[[int, int], np.ndarray], unit: str = ""
+    ):
         self.shape = shape
+        self.unit = unit
         self._read_rows = read_rows
 
     def read_rows(self, start: int, stop: int) -> np.ma.MaskedArray:
@@ -96,6 +102,11 @@ def open_fields(path: Path) -> Iterator[Fields]:
                 yield _list_npz(packed, opened_streams)
         elif magic.startswith(b"CDF"):
             raise BadFile("netCDF 3, which is not read; write netCDF 4, or HDF5, npz or FITS")
+        elif magic and magic != b"SIMPLE  " and not is_compressed(magic):
+            raise BadFile(
+                "not a FITS file, nor HDF5 or npz; write the arrays as one of these, "
+                "e.g. np.savez('spectra.npz', flux=flux, ivar=ivar, wavelength=wavelength, star=id)"
+            )
         else:
             with open_large_fits(path) as hdus:
                 yield _list_fits(hdus)
@@ -144,7 +155,14 @@ def _make_hdf5_field(name: str, item: h5py.Dataset) -> Field:
             return np.array(values.tolist(), "S")
         return unpack(values, attributes)
 
-    return Field(item.shape, read_rows)
+    return Field(item.shape, read_rows, _find_unit(attributes))
+
+
+def _find_unit(attributes: dict[str, Any]) -> str:
+    stated = attributes.get("units", attributes.get("unit", ""))
+    if isinstance(stated, bytes):
+        return stated.decode("utf-8", "replace")
+    return stated if isinstance(stated, str) else ""
 
 
 def _check_packing(name: str, unpacked: int, packed: int) -> None:
@@ -179,7 +197,10 @@ def _make_npz_field(
     stream = streams.enter_context(packed.open(info))
     shape, fortran, dtype = _read_npy_header(stream)
     if dtype.hasobject or dtype.kind not in "iufbSU":
-        raise BadFile(f"array {name!r} holds {dtype}, neither numbers nor text")
+        raise BadFile(
+            f"array {name!r} holds {dtype}, neither numbers nor text; write text as "
+            "array.astype(str), numbers as array.astype(float)"
+        )
     if fortran and len(shape) > 1:
         raise BadFile(f"array {name!r} is in Fortran's order; write np.ascontiguousarray of it")
     row_bytes = math.prod(shape[1:]) * dtype.itemsize
@@ -241,7 +262,8 @@ def _list_fits(hdus: HduList) -> Fields:
                 found.setdefault(column, functools.partial(_make_column_field, hdu, column))
         elif hdu.shape and all(hdu.shape):
             for name in {hdu.name.lower(), str(number)} - {""}:
-                found.setdefault(name, functools.partial(Field, hdu.shape, hdu.read_rows))
+                unit = str(hdu.header.get("BUNIT") or "")
+                found.setdefault(name, functools.partial(Field, hdu.shape, hdu.read_rows, unit))
     return found
 
 
@@ -255,4 +277,11 @@ def _make_column_field(hdu: Hdu, name: str) -> Field:
             return np.ma.array(table.get_identifiers(name), mask=missing)
         return table[name]
 
-    return Field((hdu.shape[0], *first.shape[1:]), read_rows)
+    return Field((hdu.shape[0], *first.shape[1:]), read_rows, _find_column_unit(hdu, name))
+
+
+def _find_column_unit(hdu: Hdu, name: str) -> str:
+    for number in range(1, hdu.header.get_count("TFIELDS") + 1):
+        if str(hdu.header.get(f"TTYPE{number}")).strip().lower() == name.lower():
+            return str(hdu.header.get(f"TUNIT{number}") or "")
+    return ""

@@ -68,6 +68,26 @@ def test_integers_and_text_find_each_other(names, stars):
     np.testing.assert_array_equal(join(table(key), np.array(stars))[0][:, 0], [4500, 5000])
 
 
+@pytest.mark.parametrize(
+    ("names", "stars"),
+    [
+        (np.array([12, 1157, 0]), ["001157", "0012"]),
+        (np.array(["0012", "1157", "x"], object), [1157, 12]),
+    ],
+    ids=["text and integers", "integers and text"],
+)
+def test_leading_zeros_do_not_count_between_text_and_integers(names, stars):
+    """A table of text was read as integers where all that it has are digits."""
+    np.testing.assert_array_equal(join(table(names), np.array(stars))[0][:, 0], [4000, 5000])
+
+
+def test_leading_zeros_count_where_they_tell_stars_apart():
+    names = np.array(["0012", "12", "013"], object)
+    np.testing.assert_array_equal(join(table(names), np.array([12, 13]))[0][:, 0], [4000, 4500])
+    as_text = join(table(names), np.array(["0012", "12", "13"], object))[0][:, 0]
+    np.testing.assert_array_equal(as_text, [5000, 4000, np.nan])
+
+
 def test_no_stars():
     value, err, columns = join(table(TEXT), np.array([], object))
     assert value.shape == err.shape == (0, 2) and columns["matched"].shape == (0,)

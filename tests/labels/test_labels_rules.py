@@ -62,6 +62,16 @@ def test_sentinels_are_missing_and_near_numbers_are_not(sentinel, tmp_path):
     ]
 
 
+def test_what_a_survey_would_be_refused_for_is_missing(tmp_path):
+    """99.99 is a temperature where others are alike, and stands for none where they are not."""
+    path = table(tmp_path / "t.fits", T=np.array([0.1, 99.99, -0.5, 0.3]))
+    read = read_labels(path, settings=MAP)
+    assert np.isnan(read.value[:, 0]).tolist() == [False, True, False, False]
+    assert read.counts["teff: sentinel"] == 1
+    path = table(tmp_path / "u.fits", T=np.array([80.0, 99.99, 120, 0.3]))
+    assert np.isfinite(read_labels(path, settings=MAP).value[:, 0]).all()
+
+
 def test_masked_values_are_missing(tmp_path):
     made = Table(
         {"id": ["a", "b", ""], "sn": [1.0, 2, 3], "T": np.ma.array([5000, 1, 2], mask=[0, 1, 0])}

@@ -90,7 +90,7 @@ def test_values_that_are_none_stay(tmp_path):
 
 def test_the_unit_and_medium_are_options():
     assert {o.name: o.choices for o in ARRAYS.options if o.choices} == {
-        "units": ("Angstrom", "nm"),
+        "units": ("Angstrom", "nm", "um"),
         "medium": ("vacuum", "air"),
     }
 
@@ -130,11 +130,78 @@ def test_what_is_missing_or_of_the_wrong_shape_is_named(name, tmp_path):
         read(path, star="snr")
 
 
-def test_wavelengths_of_each_star_are_not_taken(tmp_path):
+@pytest.mark.parametrize("name", ["a.h5", "a.npz", "a.fits"])
+def test_stars_that_differ_in_wavelengths(name, tmp_path):
+    """Each is a block on its own grid, and a survey has them on one."""
     arrays = spectra_arrays()
-    arrays["wavelength"] = arrays["wavelength"] + np.arange(4.0)[:, None]
-    with pytest.raises(BadFile, match="wavelengths that differ between stars"):
-        read(build_arrays(tmp_path / "a.h5", arrays))
+    grids = arrays["wavelength"] + np.arange(4.0)[:, None] / 8
+    flux = np.sin(grids / 300) + 2
+    path = build_arrays(tmp_path / name, arrays | {"wavelength": grids, "flux": flux})
+    blocks = list(ARRAYS.read(path, star="id", mask="mask"))
+    assert [block.star.tolist() for block in blocks] == [[i] for i in arrays["id"]]
+    for field, values in ("flux", flux), ("wavelength", grids):
+        read_values = [np.squeeze(getattr(block, field)) for block in blocks]
+        np.testing.assert_array_equal(read_values, values)
+    ingest("arrays", [path], tmp_path / "s.zarr", options={"star": "id"}, progress=False)
+    with xr.open_zarr(tmp_path / "s.zarr", consolidated=False) as survey:
+        np.testing.assert_array_equal(survey.wavelength, grids[0])
+        known = survey.flux_ivar.values > 0
+        assert known[:, 1:-1].all()
+        expected = np.broadcast_to(np.sin(grids[0] / 300) + 2, known.shape)
+        np.testing.assert_allclose(survey.flux.values[known], expected[known], atol=1e-3)
+
+
+def test_a_star_whose_wavelengths_are_none_is_put_down(tmp_path):
+    arrays = spectra_arrays()
+    grids = arrays["wavelength"] + np.arange(4.0)[:, None] / 8
+    grids[0, 3], grids[2] = np.nan, 0
+    both = arrays | {"wavelength": grids[[0, 0, 2, 2]]}
+    path = build_arrays(tmp_path / "a.npz", arrays | {"wavelength": grids})
+    blocks = list(ARRAYS.read(path, star="id"))
+    assert [block.unfit[0] != "" for block in blocks] == [True, False, True, False]
+    with pytest.raises(BadFile, match="do not ascend"):
+        list(ARRAYS.read(build_arrays(tmp_path / "b.npz", both)))
+
+
+@pytest.mark.parametrize(
+    ("stated", "do"), [("nm", "say --option units=nm"), ("micron", "units=um"), ("m", "write them")]
+)
+@pytest.mark.parametrize("name", ["a.h5", "a.table.fits", "a.fits"])
+def test_the_unit_that_a_file_states(name, stated, do, tmp_path):
+    """Wavelengths in nm would be taken for Angstrom without a word."""
+    path = build_arrays(tmp_path / name, spectra_arrays())
+    state_unit(path, stated)
+    with pytest.raises(BadFile, match=f"wavelengths are in {stated}, not Angstrom; .*{do}"):
+        read(path)
+    state_unit(path, "Angstroms")
+    assert len(read(path).star) == 4
+
+
+def state_unit(path, unit):
+    if path.suffix == ".h5":
+        with h5py.File(path, "a") as file:
+            file["wavelength"].attrs["units"] = unit
+        return
+    with fits.open(path, mode="update") as hdus:
+        for hdu in hdus:
+            if isinstance(hdu, fits.BinTableHDU):
+                number = hdu.columns.names.index("wavelength") + 1
+                hdu.header[f"TUNIT{number}"] = unit
+            elif hdu.name == "WAVELENGTH":
+                hdu.header["BUNIT"] = unit
+
+
+def test_text_of_pandas_in_npz_is_refused_with_what_to_do(tmp_path):
+    arrays = spectra_arrays()
+    path = build_arrays(tmp_path / "a.npz", arrays | {"star": np.array(list("abcd"), object)})
+    with pytest.raises(BadFile, match=r"'star' holds object.*array.astype\(str\)"):
+        read(path)
+
+
+def test_a_table_of_text_is_refused_with_what_to_write(tmp_path):
+    (tmp_path / "a.csv").write_text("id,4000,4001\n1,1.0,0.9\n")
+    with pytest.raises(BadFile, match=r"not a FITS file, nor HDF5 or npz; .*np\.savez"):
+        read(tmp_path / "a.csv")
 
 
 def test_no_other_file_is_opened(tmp_path):
