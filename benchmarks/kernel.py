@@ -49,11 +49,9 @@ def make_problem(pixels, latents, labels, rng):
     weights = (rest.T @ z / TRAINING).astype("f4")
     scatter = 1e-3 + (rest - z @ weights.T).std(0)
     slopes = np.linalg.lstsq(z, known - known.mean(0), rcond=None)[0].T[:labels]
-    i, j, _ = linalg.packed_index(latents)
     ones = np.ones(pixels, "f4")
     design = Design(
         weights=weights,
-        packed=weights.T[i] * weights.T[j],
         offset=flux.mean(0),
         noise=DiagonalNoise(scatter.astype("f4")),
         unit=ones,
@@ -115,7 +113,7 @@ def measure(stars=4096, pixels=8575, latents=48, labels=12, rounds=7, scattered=
     if scattered:
         ivar *= (10 ** rng.uniform(-3, 3, ivar.shape)).astype("f4")
     product = jax.jit(lambda w, packed: linalg.dot(w, packed.T))
-    packed = exact.designs[0].packed
+    packed = exact.designs[0].multiplied.packed
     work = {
         "product": lambda: product(ivar, packed).block_until_ready(),
         "exact": lambda: infer_arrays(exact, [flux], [ivar]),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from luxscale.model import linalg
 from luxscale.model.components import Components, find_components, is_worthwhile
 from luxscale.model.decoders import LinearMap
 from luxscale.model.kept import recall
@@ -81,10 +81,8 @@ def make_design(output: Output, search: bool) -> Design:
     ivar_unit = np.where(used, safe**2, 0)
     noise = _scale_noise(output, 1 / safe)
     reduced = noise.reduce(output.map.weights / safe[:, None], weights.shape[1]) if search else None
-    packed = np.zeros((0, len(weights)), np.float32) if search else _multiply_columns(weights)
     return Design(
         weights=weights,
-        packed=packed,
         offset=offset.astype(np.float32),
         noise=jax.tree.map(lambda array: np.asarray(array, np.float32), noise),
         unit=(1 / safe).astype(np.float32),
@@ -93,21 +91,6 @@ def make_design(output: Output, search: bool) -> Design:
         reduced=reduced,
         dof=np.float32(output.dof),
     )
-
-
-def _multiply_columns(weights: np.ndarray) -> np.ndarray:
-    """Return the products of the columns of weights, as `linalg.pack` orders them: (K, feature).
-
-    Made one column at a time: of many pixels each copy would be tens of megabytes.
-    """
-    columns = np.ascontiguousarray(weights.T)
-    n_columns, n_features = columns.shape
-    packed = np.empty((n_columns * (n_columns + 1) // 2, n_features), weights.dtype)
-    start = 0
-    for i, column in enumerate(columns, start=1):
-        np.multiply(column, columns[:i], out=packed[start : start + i])
-        start += i
-    return packed
 
 
 def add_components(design: Design, heads: Sequence[Head]) -> Design:
@@ -125,8 +108,10 @@ def add_components(design: Design, heads: Sequence[Head]) -> Design:
         "ivar_unit": np.asarray(design.ivar_unit),
         "labels": labels,
     }
-    # products follow from the weights
-    make = functools.partial(find_components, packed=np.asarray(design.packed), **given)
+
+    def make() -> Components:
+        return find_components(packed=linalg.multiply_columns(given["weights"]), **given)
+
     components = recall(Components, make, given).round_factors()
     return dataclasses.replace(design, components=components)
 

@@ -37,9 +37,9 @@ from luxscale.model.refine import System, refine
 #: both ways for many take longer than the exact one for all.
 _WORTH_TRYING = 0.6
 
-#: Stars of a block that go the exact way after the fast one, where they are few of a region: three
-#: such blocks take longer than one of as many as ever.
-_FEW = 32
+#: Where so many stars of a region go the exact way after the fast one, it takes longer to multiply
+#: the weights with all products than to do without these; and stars of a block until then.
+_FEW, _BLOCK_OF_FEW = 48, 8
 
 
 class _Approximate(NamedTuple):
@@ -54,23 +54,27 @@ def solve_stars(
 ) -> Posterior:
     """Return the posterior of z of every star of a linear model."""
     n = data[0].value.shape[0]
-    run = functools.partial(run_blocks, problem=problem, targets=targets, prior=problem.prior)
+    run = functools.partial(run_blocks, targets=targets, prior=problem.prior, covariance=covariance)
     if all(d.components is None for d in problem.designs):
-        return run(solve_exactly, data=data, n=n, covariance=covariance)
-    approximate = functools.partial(run, _solve_approximately, covariance=covariance)
-    found: _Approximate = approximate(data=_take(data, slice(BLOCK)), n=min(n, BLOCK))
+        return run(solve_exactly, problem.multiplied, data, n=n)
+    approximate = functools.partial(run, _solve_approximately, problem)
+    found: _Approximate = approximate(_take(data, slice(BLOCK)), n=min(n, BLOCK))
     if found.good.mean() < _WORTH_TRYING:
-        exact = run(solve_exactly, data=data, n=n, covariance=covariance)
+        exact = run(solve_exactly, problem.multiplied, data, n=n)
         return exact._replace(fell_back=np.ones(n, bool))
     if n > BLOCK:
-        others = approximate(data=_take(data, slice(BLOCK, None)), n=n - BLOCK)
+        others = approximate(_take(data, slice(BLOCK, None)), n=n - BLOCK)
         found = jax.tree.map(lambda *parts: np.concatenate(parts), found, others)
     rest = np.flatnonzero(~found.good)
     if not rest.size:
         return found.posterior
-    size = _FEW if rest.size <= 2 * _FEW else BLOCK
+    are_few = rest.size <= _FEW
     exact = run(
-        solve_exactly, data=_take(data, rest), n=rest.size, covariance=covariance, size=size
+        solve_exactly,
+        problem if are_few else problem.multiplied,
+        _take(data, rest),
+        n=rest.size,
+        size=_BLOCK_OF_FEW if are_few else BLOCK,
     )
     replace = functools.partial(_replace_rows, rest)
     posterior: Posterior = jax.tree.map(replace, found.posterior, exact)

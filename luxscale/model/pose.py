@@ -48,6 +48,8 @@ def pose_problem(
         made, distortion = distort(made, given, search)
         if not (search or exactly or distortion):
             made = [add_components(design, heads) for design in made]
+        if not search:
+            made = [d if d.components else d.multiplied for d in made]
         designs = put_on_device(made)
         prior = model.prior.prepare(model.latent_dim)
         landmarks = make_landmarks(designs, prior, every_term=model.every_term)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,6 @@ class Design:
     Parameters
     ----------
     weights : array, (feature, term)
-    packed : array, (K, feature)
-        Products of the columns of the weights, for the normal equations.
     offset : array, (feature,)
     noise : Noise
     unit : array, (feature,)
@@ -45,10 +44,11 @@ class Design:
         Degrees of freedom of the noise, infinite if it is Gaussian.
     components : Components, optional
         Where the products are so many that the normal matrix is better approximated.
+    packed : array, (K, feature), optional
+        Products of the columns of the weights, for the normal equations of many stars.
     """
 
     weights: Any
-    packed: Any
     offset: Any
     noise: Noise
     unit: Any
@@ -57,19 +57,28 @@ class Design:
     reduced: Reduced | None = None
     dof: Any = np.inf
     components: Components | None = None
+    packed: Any = None
 
     def take(self, pixels: Any) -> Design:
         """Return the design of some of the features."""
         return dataclasses.replace(
             self,
             weights=self.weights[pixels],
-            packed=self.packed[:, pixels],
             offset=self.offset[pixels],
             noise=self.noise.select(pixels),
             unit=self.unit[pixels],
             ivar_unit=self.ivar_unit[pixels],
             components=None,
+            packed=None,
         )
+
+    @functools.cached_property
+    def multiplied(self) -> Design:
+        """The same with the products of its columns: large, and made when they are asked for."""
+        if self.packed is not None:
+            return self
+        packed = linalg.multiply_columns(np.asarray(self.weights))
+        return put_on_device([dataclasses.replace(self, packed=packed)])[0]
 
     def approximate_equations(self, w: Any, weighted: Any) -> tuple[Any, Any, Any]:
         """Return X^T diag(w) X, packed and approximate, and X^T w r: (star, K), (star, P).
@@ -273,6 +282,11 @@ class Problem:
         independent = all(d.reduced is None for d in self.designs)
         return linear and independent and self.prior.is_gaussian
 
+    @property
+    def multiplied(self) -> Problem:
+        """The same with the products of its designs; see `Design`."""
+        return dataclasses.replace(self, designs=tuple(d.multiplied for d in self.designs))
+
     def for_scaled_data(self, centers: Sequence[np.ndarray]) -> Problem:
         """Return the same for data that are centred and scaled already; see `Design`."""
         designs = [d.for_scaled_data(c) for d, c in zip(self.designs, centers, strict=True)]
@@ -284,7 +298,6 @@ jax.tree_util.register_dataclass(
     Design,
     [
         "weights",
-        "packed",
         "offset",
         "noise",
         "unit",
@@ -293,6 +306,7 @@ jax.tree_util.register_dataclass(
         "reduced",
         "dof",
         "components",
+        "packed",
     ],
     [],
 )

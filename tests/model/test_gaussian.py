@@ -224,6 +224,21 @@ def scatter_by(model, scatter):
     return dataclasses.replace(model, outputs=(model["label_value"], flux))
 
 
+def test_a_few_stars_go_the_exact_way_without_products_of_columns(giants, float64_reference):
+    few, hard, easy = 9, draw(scatter_over_six_decades), draw(keep)
+    flux, ivar = (np.concatenate([a[:-few], b[:few]]) for a, b in zip(easy, hard, strict=True))
+    inference = Inference.of(giants)
+    got, fell_back = inference.infer_and_count({"flux": flux, "flux_ivar": ivar})
+    assert fell_back == few
+    (design,) = inference.problem.designs
+    assert design.packed is None
+    assert "multiplied" not in vars(design)
+    expected = float64_reference(giants, "flux", np.nan_to_num(flux), ivar)
+    assert_right(got, expected)
+    away = abs(got["label_value"] - expected["value"]) / expected["err"]
+    assert away[-few:].max() < 1e-4
+
+
 def test_the_exact_way_corrects_what_float32_leaves(giants, float64_reference):
     flux, ivar = draw(scatter_over_six_decades)
     got, fell_back = Inference.of(giants).infer_and_count({"flux": flux, "flux_ivar": ivar})

@@ -89,9 +89,18 @@ def test_quadratic_form_counts_off_diagonal_elements_twice(normal, problem):
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
-def test_normal_equations_agree_with_loops(problem, normal):
+@pytest.mark.parametrize("n_columns", [1, 2, 7])
+def test_columns_are_multiplied_in_the_order_of_packed_matrices(n_columns):
+    x = np.random.default_rng(0).normal(size=(11, n_columns)).astype(np.float32)
+    made = linalg.multiply_columns(x)
+    np.testing.assert_array_equal(made, pack(jnp.asarray(x)).T)
+    assert made.dtype == np.float32
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["of all stars", "star by star"])
+def test_normal_equations_agree_with_loops(problem, normal, together):
     w, r, x = map(jnp.asarray, problem)
-    h, rhs = normal_equations(w, r, x, pack(x).T)
+    h, rhs = normal_equations(w, r, x, pack(x).T if together else None)
     np.testing.assert_allclose(unpack(h, 5), normal[0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(rhs, normal[1], rtol=1e-4, atol=1e-4)
 
