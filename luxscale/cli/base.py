@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,17 @@ def _say_errors() -> Iterator[None]:
     try:
         yield
     except (InputError, RunError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _is_unread():
+            raise  # click ends in silence, as `head` has read what it wanted
         raise click.ClickException(str(error)) from error
+
+
+def _is_unread() -> bool:
+    """Return whether nobody reads standard output or standard error any more."""
+    reader = select.poll()
+    for descriptor in (1, 2):
+        reader.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in reader.poll(0))
 
 
 @click.group(

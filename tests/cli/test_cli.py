@@ -1,4 +1,5 @@
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -502,6 +503,19 @@ def test_output_that_cannot_be_written_is_one_line(asked):
     done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
     assert done.stderr == "Error: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize("asked", ["--help", "formats", "info survey.zarr", "info nothing 2>&1"])
+def test_output_that_nobody_reads_is_no_error(asked, made):
+    """As of ``luxscale info survey.zarr | head -1``, once head has its line."""
+    command = f"exec '{sys.executable}' -m luxscale {asked}"
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=made[0], stdout=write_end, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_a_small_survey_is_labelled_in_this_process(made, tmp_path):
