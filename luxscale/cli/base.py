@@ -230,14 +230,18 @@ def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return add_format(add_options(function))
 
 
+def was_typed(name: str) -> bool:
+    """Return whether a parameter of the command has the value that the user gave it."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
 def refuse_options(names: Sequence[str], about: str, others: Sequence[str] = ()) -> None:
     """Refuse options of the other kind of input, which would have no effect."""
-    ctx = click.get_current_context()
-    typed = click.core.ParameterSource.COMMANDLINE
     given = []
-    for option in ctx.command.params:
+    for option in click.get_current_context().command.params:
         name = str(option.name)
-        if name in names and ctx.get_parameter_source(name) is typed:
+        if name in names and was_typed(name):
             given.append(option.opts[0])
     given += others
     if given:

@@ -22,6 +22,7 @@ from luxscale.cli.base import (
     main,
     refuse_options,
     show,
+    was_typed,
 )
 from luxscale.cli.clusters import cluster_options
 from luxscale.cli.workplace import Cluster
@@ -138,6 +139,8 @@ def _label_survey(
             wanted = {name: settings[name] for name in ("given", "covariance")}
             cluster = stack.enter_context(start_helpers(survey, model, out, cluster, **wanted))
         plan = _make_plan(survey, model, out, relabel=relabel, **settings)
+        if not (quiet or was_typed("given")):
+            _say_what_else(plan)
         if dry_run:
             _show_estimate(plan, cluster, as_json)
             return
@@ -147,6 +150,22 @@ def _label_survey(
             return
         summary = _do_plan(plan, log, cluster, progress=not quiet)
     _show_summary(summary, out, log, as_json)
+
+
+def _say_what_else(plan: Plan) -> None:
+    """Say which other spectra and bands of the survey the model could infer labels from."""
+    from luxscale import store
+
+    there = store.open_group(plan.survey, "r")
+    known = [output.name for output in plan.load_model().outputs if not output.is_label]
+    more = [name for name in known if name not in plan.given and name in there]
+    if more:
+        options = " ".join(f"--given {name}" for name in (*plan.given, *more))
+        click.echo(
+            f"labels are of {', '.join(plan.given)} alone; with what the survey has beside it: "
+            f"{options}",
+            err=True,
+        )
 
 
 def _make_plan(survey: str, model: str, out: str, *, relabel: bool, **settings: Any) -> Plan:

@@ -136,6 +136,7 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
     made = loaded.provenance
     return {
         "kind": "model",
+        **_describe_members(loaded),
         "latents": loaded.latent_dim,
         "prior": describe_prior(loaded.prior),
         **describe_search(loaded),
@@ -147,6 +148,15 @@ def _describe_model(path: str | Path) -> dict[str, Any]:
         **outputs,
         **({"held_out": loaded.held_out} if loaded.held_out else {}),
     }
+
+
+def _describe_members(model: LuxModel) -> dict[str, Any]:
+    """Say of an ensemble what is the mean of its members, and what is of the first."""
+    if not model.others:
+        return {}
+    mean = f"labels are the mean of those of {len(model.members)} members"
+    first = "latents, prior, method, settings, maps and noise below are of the first"
+    return {"ensemble": f"{mean}; {first}"}
 
 
 def _describe_settings(model: LuxModel) -> dict[str, Any]:
@@ -168,6 +178,7 @@ def _describe_catalog(path: str | Path) -> dict[str, Any]:
         "kind": "catalogue",
         **state,
         "labels": catalog["label"].values.tolist(),
+        **_describe_given(catalog),
         "model": catalog.attrs["model_fingerprint"],
         **_describe_calibration(catalog),
         "version": catalog.attrs["luxscale_version"],
@@ -175,6 +186,12 @@ def _describe_catalog(path: str | Path) -> dict[str, Any]:
         **_describe_growth(catalog),
         "runs": count_runs(read_runs(store.open_group(path, "r")), find_done(catalog)),
     }
+
+
+def _describe_given(catalog: xr.Dataset) -> dict[str, Any]:
+    """Return what labels were inferred from, where a run has made the catalogue."""
+    identity = unpack_attribute(catalog.attrs.get("identity", {}))
+    return {"given": json.loads(identity["given"])} if "given" in identity else {}
 
 
 def _describe_calibration(catalog: xr.Dataset) -> dict[str, Any]:

@@ -40,6 +40,16 @@ def test_members_are_trained_by_their_recipes_and_kept(ensemble, tmp_path):
         assert second == LINEAR.describe()
 
 
+def test_info_says_what_is_of_the_first_member(ensemble, tmp_path):
+    ensemble.save(tmp_path / "model.zarr")
+    said = describe(tmp_path / "model.zarr")
+    assert said["latents"] == said["settings"]["latent_dim"] == 4
+    assert said["member 2"]["latent_dim"] == 6
+    assert said["ensemble"].startswith("labels are the mean of those of 2 members; latents, ")
+    ensemble.members[1].save(tmp_path / "second.zarr")
+    assert "ensemble" not in describe(tmp_path / "second.zarr")
+
+
 def test_a_member_is_the_model_that_its_recipe_makes_alone(stars, ensemble):
     alone = lux.train(stars, recipe=LINEAR, folds=1, progress=False)
     assert alone == dataclasses.replace(ensemble.others[0], limits=alone.limits)

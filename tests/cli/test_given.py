@@ -1,0 +1,44 @@
+"""What labels are inferred from, where a model knows more than one spectrum."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import luxscale as lux
+from luxscale import store
+from luxscale.cli import main
+from luxscale.examples.simulate import simulate
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A survey of two spectrographs, and a model of both."""
+    folder = tmp_path_factory.mktemp("given")
+    survey = simulate(200, n_pixels=60, missing_labels=0).sel(label=["teff", "m_h"])
+    red = survey[["flux", "flux_ivar"]].isel(wavelength=slice(30, None))
+    names = {"wavelength": "wavelength_red", "flux": "flux_red", "flux_ivar": "flux_red_ivar"}
+    both = survey.isel(wavelength=slice(30)).merge(red.rename(names))
+    store.write_dataset(both, folder / "survey.zarr")
+    lux.train(both, latent_dim=5, iterations=3, folds=1, progress=False).save(folder / "model.zarr")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "said"),
+    [
+        ([], ["flux"], True),
+        (["--given", "flux"], ["flux"], False),
+        (["--given", "flux", "--given", "flux_red"], ["flux", "flux_red"], False),
+    ],
+    ids=["default", "one", "both"],
+)
+def test_what_the_model_knows_beside_the_default_is_named(options, given, said, folder, tmp_path):
+    paths = [folder / "survey.zarr", "--model", folder / "model.zarr", "--out", tmp_path / "c.zarr"]
+    arguments = ["label", *map(str, paths), *options]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    hint = "labels are of flux alone; with what the survey has beside it: --given flux --given flux"
+    assert (hint in done.stderr) == said
+    facts = CliRunner().invoke(main, ["info", str(tmp_path / "c.zarr"), "--json"])
+    assert json.loads(facts.stdout)["given"] == given
