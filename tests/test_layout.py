@@ -32,6 +32,10 @@ ORDER = [name for floor in FLOORS for name in floor]
 MODULE_LINES = 350
 FUNCTION_LINES = 50
 
+#: What runs or makes whatever a file says: modules, functions of the language, and arguments.
+UNSAFE_IMPORTS = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "serialize_executable"}
+UNSAFE_CALLS = {"eval", "exec"}
+
 FOLDERS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
@@ -139,3 +143,39 @@ def test_lines_of_a_function_count_after_its_docstring():
     assert list_long_functions(f"async def read():\n{statements}    pass\n") == [
         "read has 51 lines"
     ]
+
+
+def list_unsafe(tree):
+    """Yield what in a module could run what a file holds."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            origin = (getattr(node, "module", None) or "").split(".")
+            names = {part for alias in node.names for part in alias.name.split(".")}
+            yield from UNSAFE_IMPORTS & {*origin, *names}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield from UNSAFE_CALLS & {node.func.id}
+        elif isinstance(node, ast.keyword) and ast.unparse(node) == "allow_pickle=True":
+            yield "allow_pickle"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "from jax.experimental import serialize_executable as load",
+        "eval(text)",
+        "np.load(path, allow_pickle=True)",
+    ],
+)
+def test_what_is_unsafe_is_found(code):
+    assert list(list_unsafe(ast.parse(code)))
+
+
+def test_no_module_runs_what_a_file_holds():
+    found = {
+        f"{path.relative_to(PACKAGE)}: {name}"
+        for path in PACKAGE.rglob("*.py")
+        for name in list_unsafe(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert not found, "a file from elsewhere, or a cache that others can write, must not run here"
