@@ -158,7 +158,7 @@ SHAPES = [
     Row(
         "flux is text",
         cast("flux", str),
-        "'flux' has dtype .*expected float; convert it with .astype",
+        "'flux' has dtype .*expected float; convert it with .astype.*classes to numbers, as 0",
         "infer",
         cast("flux", "f4"),
     ),

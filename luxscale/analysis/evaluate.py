@@ -61,7 +61,7 @@ def compare(
     Dataset
         ``n_stars``, ``bias``, ``rmse``, ``robust_scatter``, ``median_err``, ``pull`` (label,), in
         the label's units (the pull has none), for the labels that both have. NaN where no star has
-        both labels known.
+        both labels known; scatter and pull take two.
 
     Raises
     ------

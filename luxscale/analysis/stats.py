@@ -11,10 +11,14 @@ MAD_TO_SIGMA = 1.4826
 
 
 def robust_scatter(values: np.ndarray) -> float:
-    """Return 1.4826 times the median absolute deviation about the median; NaN of nothing."""
-    center = reduce_or_nan(np.median, values)
-    deviations = np.abs(values - center)
-    return MAD_TO_SIGMA * reduce_or_nan(np.median, deviations)
+    """Return 1.4826 times the median absolute deviation about the median.
+
+    NaN of fewer than two values, of which 0 would say that they do not scatter.
+    """
+    if values.size < 2:
+        return float("nan")
+    deviations = np.abs(values - np.median(values))
+    return MAD_TO_SIGMA * float(np.median(deviations))
 
 
 def reduce_or_nan(function: Any, values: np.ndarray) -> float:

@@ -52,9 +52,11 @@ class Variable:
             )
         if array.dtype.kind not in self.kinds:
             expected = " or ".join(dict.fromkeys(_KINDS[k] for k in self.kinds))
+            is_words = "f" in self.kinds and array.dtype.kind in "OSTU"
+            classes = ", and words that name classes to numbers, as 0 and 1" if is_words else ""
             return (
                 f"has dtype {array.dtype}, expected {expected}; convert it with "
-                f".astype({self.dtype.split()[0]!r})"
+                f".astype({self.dtype.split()[0]!r}){classes}"
             )
         return None
 

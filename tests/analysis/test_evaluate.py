@@ -67,6 +67,16 @@ def test_right_errors_have_a_pull_of_one():
     np.testing.assert_allclose(found["bias"] / found["rmse"], 0, atol=0.05)
 
 
+def test_one_star_has_no_scatter_and_no_pull():
+    """0 would say that it does not scatter, and that its error is too large."""
+    catalog, survey = draw(1)
+    found = compare(catalog, survey)
+    assert np.isnan(found["robust_scatter"]).all() and np.isnan(found["pull"]).all()
+    assert (found["n_stars"] == 1).all() and (found["rmse"] > 0).all()
+    both = compare(*draw(2))
+    assert (both["robust_scatter"] > 0).all() and (both["pull"] > 0).all()
+
+
 def test_robust_scatter_is_that_of_a_gaussian_without_its_outliers():
     values = np.random.default_rng(0).normal(3, 2, 50_000)
     values[:500] = 1e6
