@@ -39,7 +39,13 @@ def find_doubts(facts: Mapping[str, Any]) -> Iterator[str]:
                 f"{name} is from {output['least']:g} to {output['greatest']:g} {unit}: check the "
                 f"unit, which may be {other} (of arrays --option units=)"
             )
-    huge = facts.get("ingest", {}).get("masked", {}).get("reasons", {}).get("huge error", 0.0)
+    reasons = facts.get("ingest", {}).get("masked", {}).get("reasons", {})
+    if reasons.get("beyond float32"):
+        yield (
+            f"{reasons['beyond float32']:.0%} of the pixels are masked as flux or ivar do not fit "
+            "float32: bring the flux near 1, by --continuum median or another unit"
+        )
+    huge = reasons.get("huge error", 0.0)
     if huge > _MOST_HUGE:
         yield (
             f"{huge:.0%} of the pixels have huge errors and are masked: check that ivar is "

@@ -185,14 +185,14 @@ def _prepare_block(
 ) -> tuple[Pixels, dict[int, str], np.ndarray]:
     """Return the spectra in float32, why stars are refused, and which were resampled: (star,)."""
     no_continuum = masks.get_code(recipe.bad, "no continuum")
-    not_finite = masks.get_code(recipe.bad, "not finite")
+    beyond = masks.get_code(recipe.bad, masks.BEYOND)
     velocity = find_velocity(spectra, recipe)
     cleaned = _clean_pixels(spectra, format, recipe)
     pixels, is_resampled = move_to_grid(cleaned, spectra.wavelength, velocity, grid, recipe)
     level = _find_level(pixels, recipe, format, grid)
     if level is not None:
         pixels = _divide_pixels(pixels, level, no_continuum)
-    pixels = _convert_to_float32(pixels, not_finite)
+    pixels = _convert_to_float32(pixels, beyond)
     refused = {}
     is_empty = ~(pixels.ivar > 0).any(1)
     for row in np.flatnonzero(is_empty):
@@ -301,4 +301,6 @@ def _explain_empty(reason: np.ndarray, recipe: Recipe) -> str:
     for name, n in zip(names, n_by_code[1:], strict=True):
         if n:
             parts.append(f"{n} {name}")
-    return f"no good pixel: {', '.join(parts)}"
+    beyond = n_by_code[masks.get_code(recipe.bad, masks.BEYOND)]
+    remedy = "; bring the flux near 1, by --continuum median or another unit" if beyond else ""
+    return f"no good pixel: {', '.join(parts)}{remedy}"

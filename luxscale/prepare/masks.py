@@ -14,6 +14,9 @@ GOOD = 0
 #: Flux from here on has no place in float32.
 _MOST = np.finfo(np.float32).max
 
+#: Flux and ivar in a unit that makes them larger or smaller than float32 holds.
+BEYOND = "beyond float32"
+
 _OTHER = (
     "not finite",
     "sentinel",
@@ -22,6 +25,7 @@ _OTHER = (
     "huge error",
     "outside file's range",
     "no continuum",
+    BEYOND,
 )
 
 

@@ -18,9 +18,19 @@ def test_ivar_that_may_be_errors():
     assert "1 / error**2" in low and "1 / error**2" in huge
 
 
+def test_flux_in_a_unit_that_float32_does_not_hold():
+    masked = {"reasons": {"beyond float32": 0.62}}
+    (said,) = find_doubts({"ingest": {"masked": masked}})
+    assert said.startswith("62% of the pixels are masked as flux or ivar do not fit float32: ")
+
+
 @pytest.mark.parametrize(
     ("least", "greatest", "unit", "other"),
-    [(336, 1020, "Angstrom", "nm"), (15100, 17000, "nm", "Angstrom")],
+    [
+        (336, 1020, "Angstrom", "nm"),
+        (15100, 17000, "nm", "Angstrom"),
+        (0.4, 0.8, "Angstrom", "um"),
+    ],
 )
 def test_wavelengths_in_another_unit_than_stated(least, greatest, unit, other):
     grid = {"least": least, "greatest": greatest}
