@@ -9,8 +9,10 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
 import luxscale as lux
+from luxscale.cli import main
 
 #: What takes long to import; a command loads those that it needs.
 HEAVY = {
@@ -67,6 +69,19 @@ def test_help_loads_nothing_heavy(arguments, expected):
     output, modules = loaded_after(RUN.format(arguments))
     assert expected in output
     assert not modules & HEAVY
+
+
+def test_a_command_is_loaded_alone():
+    _, modules = loaded_after(RUN.format(["label", "--help"]))
+    assert "luxscale.cli.label" in modules
+    assert not modules & {"luxscale.cli.crossval", "luxscale.cli.fit", "luxscale.cli.paper"}
+
+
+@pytest.mark.parametrize("name", ["base", "labels", "label.py", ""])
+def test_other_names_are_no_commands(name):
+    ended = CliRunner().invoke(main, [name])
+    assert ended.exit_code == 2
+    assert f"No such command '{name}'" in ended.stderr
 
 
 def test_shell_completion_loads_nothing_heavy(monkeypatch):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
+import importlib.util
 import io
 import json
 import os
@@ -34,9 +36,28 @@ class _Group(click.Group):
         with _say_errors():  # --help and --version print here
             return super().make_context(*args, **kwargs)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        _load_commands()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = f"{__package__}.{cmd_name}"
+        # to load the others takes as long again as all that this one needs
+        if cmd_name.isidentifier() and importlib.util.find_spec(module):
+            importlib.import_module(module)
+        if cmd_name not in self.commands:
+            _load_commands()
+        return super().get_command(ctx, cmd_name)
+
     def invoke(self, ctx: click.Context) -> Any:
         with _say_errors(), end_in_one_line():
             return super().invoke(ctx)
+
+
+def _load_commands() -> None:
+    from luxscale.cli import load_commands
+
+    load_commands()
 
 
 @contextlib.contextmanager

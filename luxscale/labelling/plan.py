@@ -207,8 +207,12 @@ def load_current_model(path: str) -> LuxModel:
 
 
 def _read_fingerprint(path: str) -> str | None:
-    """Return what a model states, which is compared with its arrays when it is loaded."""
-    stated: str | None = _open_model(path).attrs.get("fingerprint")
+    """Return what a model states, which is compared with its arrays when it is loaded.
+
+    None where no store is, as loading then says.
+    """
+    attributes = (store.read_attributes(path) if store.is_store(path) else None) or {}
+    stated: str | None = attributes.get("fingerprint")
     return stated
 
 

@@ -60,7 +60,6 @@ def open_programs(config: Any) -> None:
     place = Path(root).absolute() / f"jax-{version('jaxlib')}-{_describe_processor()}"
     try:
         _make_private(place)
-        _remove_old(place.parent)
     except OSError as error:
         _say_unkept(error)
         return
@@ -92,6 +91,7 @@ class Programs:
     def __init__(self, place: Path) -> None:
         self._path = place
         self._is_kept = True
+        self._has_put = False
         self._has_told = False
 
     def get(self, key: str) -> bytes | None:
@@ -118,6 +118,9 @@ class Programs:
             return
         try:
             _make_private(self._path)  # again, where somebody removed it
+            if not self._has_put:  # to look at thousands of files takes as long as to read one
+                _remove_old(self._path.parent)
+            self._has_put = True
             _write(self._path / f"{key}{_COMPLETE}", hashlib.sha256(value).digest() + value)
         except OSError as error:
             self._is_kept = False

@@ -202,3 +202,15 @@ def test_of_too_many_programs_the_oldest_go(tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "_MOST_BYTES", 119)
     programs._remove_old(tmp_path)
     assert [file.name for file in list_programs(tmp_path)] == ["0.program"]
+
+
+def test_room_is_made_before_the_first_program_is_kept(tmp_path, monkeypatch):
+    opened = programs.Programs(tmp_path / "kept" / "jax-0.0.1-this")
+    opened.put("old", bytes(90))
+    monkeypatch.setattr(programs, "_MOST_BYTES", 99)
+    opened.put("newer", bytes(90))
+    assert opened.get("old") == bytes(90)
+    another = programs.Programs(tmp_path / "kept" / "jax-0.0.1-this")
+    assert another.get("newer") == bytes(90)
+    another.put("newest", bytes(9))
+    assert [file.name for file in list_programs(tmp_path / "kept")] == ["newest.program"]
