@@ -788,7 +788,7 @@ CALLS = [
     row_call(
         "a table of text",
         table("ID,TEFF,E_TEFF\na,hot,1\n"),
-        "column 'TEFF' has type .*a label is one number per row",
+        "column 'TEFF' holds .*a label is one number per row",
         good_table,
     ),
     row_call(

@@ -19,7 +19,13 @@ from luxscale.labels.columns import Columns
 from luxscale.labels.join import join
 from luxscale.labels.parse import parse_settings
 from luxscale.labels.rows import choose_rows, clean_text, get_row_flags
-from luxscale.labels.values import Source, find_sources, list_columns, read_values
+from luxscale.labels.values import (
+    Source,
+    find_sources,
+    list_columns,
+    read_values,
+    read_words_of_labels,
+)
 from luxscale.schema.placeholders import SENTINELS
 
 __all__ = [
@@ -86,6 +92,7 @@ def read_labels(
     extra = {name: column for name, column in known.extra.items() if columns.find(column)}
     wanted = [*_list_row_columns(known, settings), *needed, *extra.values()]
     data = columns.read(dict.fromkeys(wanted))
+    data = read_words_of_labels(data, known, sources, where)
     chosen = choose_rows(data, known, settings, where)
     data = {name: column[chosen.rows] for name, column in data.items()}
     file_units = {name: columns.get_unit(name) for name in needed}

@@ -13,6 +13,9 @@ from luxscale.labels.base import ANY, Catalog, LabelSettings
 from luxscale.schema.names import suggest_names
 from luxscale.schema.placeholders import is_sentinel
 
+#: Words, in lower case, that tables of text have where there is no number.
+_NONE = ("", "-", "--", "---", "na", "n/a", "nan", "<na>", "null", "none", "nat")
+
 
 def get_row_flags(catalog: Catalog, settings: LabelSettings) -> Mapping[str, tuple[str, ...]]:
     """Return the flags that disqualify a row, by column: those asked for, or the usual ones."""
@@ -100,6 +103,28 @@ def clean_text(data: np.ndarray) -> np.ndarray:
         data = np.char.decode(data, "utf-8", "replace")
     words = [str(word).strip(" \t\r\n\0") for word in data.tolist()]
     return np.array(words, object)
+
+
+def read_words(column: np.ma.MaskedArray, where: str) -> np.ndarray:
+    """Return the numbers that a column of text holds, NaN where it says that there is none: (row,).
+
+    Raises
+    ------
+    InputError
+        Names the first word that is no number.
+    """
+    numbers = np.full(column.shape, np.nan)
+    masked = np.ma.getmaskarray(column)
+    for row, word in enumerate(clean_text(np.ma.getdata(column)).tolist()):
+        if masked[row] or word.lower() in _NONE:
+            continue
+        try:
+            numbers[row] = float(word)
+        except ValueError:
+            raise InputError(
+                f"{where} holds {word!r}; a label is one number per row, blank where there is none"
+            ) from None
+    return numbers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from luxscale.labels.abundances import (
     rename_on_scale,
 )
 from luxscale.labels.base import Catalog, Label, LabelSettings
-from luxscale.labels.rows import find_flagged, make_flag_mask
+from luxscale.labels.rows import find_flagged, make_flag_mask, read_words
 from luxscale.labels.units import ErrorUnits, convert_error, convert_unit
 from luxscale.schema.names import suggest_names
 from luxscale.schema.placeholders import find_placeholders, is_sentinel
@@ -149,6 +149,22 @@ def make_value_mask(catalog: Catalog, settings: LabelSettings) -> int:
     if bits is None:
         bits = catalog.value_bad
     return make_flag_mask(bits, catalog.value_bits, f"{catalog.name}: flags of values")
+
+
+def read_words_of_labels(
+    data: Data, catalog: Catalog, sources: tuple[Source, ...], where: str
+) -> dict[str, np.ma.MaskedArray]:
+    """Return the columns, those of labels and errors as numbers where they are text.
+
+    Of all rows, so that one that has units in place of numbers is not left out in silence.
+    """
+    labels = [catalog.labels[name] for source in sources for name in source.needs]
+    numbers = dict(data)
+    for name in {c for label in labels for c in (label.column, label.err) if c is not None}:
+        if data[name].dtype.kind in "SUO" and data[name].ndim == 1:
+            words = read_words(data[name], f"{where}: column {name!r}")
+            numbers[name] = np.ma.masked_invalid(words)
+    return numbers
 
 
 def read_values(

@@ -33,6 +33,9 @@ def table(path, **columns):
     return path
 
 
+ONLY_TEFF = LabelSettings(key="id", columns={"teff": "T"})
+
+
 def with_(**changes):
     return dataclasses.replace(MAP, **changes)
 
@@ -70,6 +73,23 @@ def test_what_a_survey_would_be_refused_for_is_missing(tmp_path):
     assert read.counts["teff: sentinel"] == 1
     path = table(tmp_path / "u.fits", T=np.array([80.0, 99.99, 120, 0.3]))
     assert np.isfinite(read_labels(path, settings=MAP).value[:, 0]).all()
+
+
+@pytest.mark.parametrize("none", ["NA", "null", "None", "--", "N/A", "<NA>", "nan", ""])
+def test_words_for_no_number_are_missing(none, tmp_path):
+    """As R, SQL, TOPCAT and pandas write them in text."""
+    path = tmp_path / "t.csv"
+    path.write_text(f"id,T,e_T\na,4500.5,{none}\nb,{none},40\nc,4600,50\n")
+    read = read_labels(path, settings=ONLY_TEFF)
+    np.testing.assert_array_equal(read.value[:, 0], [np.nan, np.nan, 4600])
+    np.testing.assert_array_equal(read.err[:, 0], [np.nan, np.nan, 50])
+
+
+@pytest.mark.parametrize("row", ["b,K,K", ",kK,kK"], ids=["of a star", "of units"])
+def test_words_that_are_no_number_are_named(row, tmp_path):
+    (tmp_path / "t.csv").write_text(f"id,T,e_T\n{row}\na,4500.5,40\n")
+    with pytest.raises(InputError, match=r"column '(e_)?T' holds 'k?K'; a label is one number"):
+        read_labels(tmp_path / "t.csv", settings=ONLY_TEFF)
 
 
 def test_masked_values_are_missing(tmp_path):
@@ -205,7 +225,7 @@ def test_every_row_and_every_value_is_accounted_for(rows, tmp_path_factory):
         ),
         (
             {"columns": {"teff": "id"}, "errors": {"teff": "e_T"}},
-            "column 'id' has type .*; a label is one number per row",
+            "column 'id' holds '.*'; a label is one number per row",
         ),
         ({"columns": {"sn": "sn"}}, "no column has errors of 'sn'"),
         (
