@@ -19,6 +19,8 @@ def format_facts(facts: dict[str, Any]) -> str:
     if facts["kind"] != "survey":
         tables = ("held_out", "runs")
         plain = {key: value for key, value in facts.items() if key not in tables}
+        if "flags" in plain:
+            plain["flags"] = "\n".join(["", *list_flags(plain["flags"])])
         lines = [f"{key:<14} {_format_value(value)}" for key, value in plain.items()]
         if "held_out" in facts:
             lines += _describe_held_out(facts["held_out"])
@@ -28,6 +30,15 @@ def format_facts(facts: dict[str, Any]) -> str:
     title = f"{facts['path']}: survey of {format_count(facts['stars'], 'star')}"
     describe = _describe_unfinished if "sessions" in facts else _describe_survey
     return "\n".join([title, *describe(facts)])
+
+
+def list_flags(counts: dict[str, int]) -> list[str]:
+    """Return a line for each flag that stars have: how many, and what it means."""
+    from luxscale.schema.flags import FLAGS
+
+    meanings = dict(FLAGS)
+    lines = [f"  {name:<24}{n:>10,}  {meanings.get(name, '')}" for name, n in counts.items()]
+    return [line.rstrip() for line in lines] or ["  none"]
 
 
 def _describe_held_out(records: list[dict[str, Any]]) -> list[str]:

@@ -25,6 +25,7 @@ from luxscale.cli.base import (
     was_typed,
 )
 from luxscale.cli.clusters import cluster_options
+from luxscale.cli.format import list_flags
 from luxscale.cli.workplace import Cluster
 from luxscale.errors import InputError
 
@@ -206,8 +207,7 @@ def _show_summary(summary: Summary, out: str, log: str | None, as_json: bool) ->
     counts = (
         f"{format_count(summary.n_stars, 'star')} labelled, {summary.n_run:,} of them in this run"
     )
-    flagged = [f"  {name:<24}{count:>12,}" for name, count in summary.flags.items()]
-    lines = [f"{out}: {counts}, in {summary.seconds:.1f} s", "flags:", *(flagged or ["  none"])]
+    lines = [f"{out}: {counts}, in {summary.seconds:.1f} s", "flags:", *list_flags(summary.flags)]
     show({**dataclasses.asdict(summary), "log": log}, "\n".join(lines), as_json)
 
 

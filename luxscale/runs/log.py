@@ -98,7 +98,8 @@ def _open_file(path: Path) -> BinaryIO:
         return open(path, "a+b", buffering=0)
     except OSError as error:
         raise InputError(
-            f"{path}: the log cannot be written ({error.strerror}); choose another file (--log)"
+            f"{path}: the log cannot be written ({error.strerror}); choose another file (--log), "
+            "or another place for what it lies beside (--out)"
         ) from error
 
 

@@ -19,6 +19,7 @@ def folder(tmp_path_factory):
     red = survey[["flux", "flux_ivar"]].isel(wavelength=slice(30, None))
     names = {"wavelength": "wavelength_red", "flux": "flux_red", "flux_ivar": "flux_red_ivar"}
     both = survey.isel(wavelength=slice(30)).merge(red.rename(names))
+    both["flux_ivar"][0] = 0  # which is in the red alone
     store.write_dataset(both, folder / "survey.zarr")
     lux.train(both, latent_dim=5, iterations=3, folds=1, progress=False).save(folder / "model.zarr")
     return folder
@@ -38,7 +39,12 @@ def test_what_the_model_knows_beside_the_default_is_named(options, given, said, 
     arguments = ["label", *map(str, paths), *options]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
+    missed = [line.split("  ") for line in done.stdout.splitlines() if "no_data" in line]
+    assert all(line[-1].startswith("nothing to infer from: labels are") for line in missed)
+    assert len(missed) == (given == ["flux"])
     hint = "labels are of flux alone; with what the survey has beside it: --given flux --given flux"
     assert (hint in done.stderr) == said
     facts = CliRunner().invoke(main, ["info", str(tmp_path / "c.zarr"), "--json"])
     assert json.loads(facts.stdout)["given"] == given
+    said_by_info = CliRunner().invoke(main, ["info", str(tmp_path / "c.zarr")]).stdout
+    assert ("nothing to infer from: labels are" in said_by_info) == (given == ["flux"])

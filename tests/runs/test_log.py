@@ -54,7 +54,8 @@ def test_a_run_that_is_refused_leaves_no_empty_log(tmp_path):
 def test_a_log_that_cannot_be_opened(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(
-        InputError, match=r"file/log: the log cannot be written \(.*choose another file \(--log\)"
+        InputError,
+        match=r"file/log: the log cannot be written \(.*choose another file \(--log\), or .*--out",
     ):
         runlog.RunLog(tmp_path / "file" / "log")
 
