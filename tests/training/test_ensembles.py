@@ -87,16 +87,17 @@ def test_a_member_that_goes_on_has_its_sizes_and_what_is_asked_of_its_method(sta
 
     def fit(data, latent_dim, report, settings, start):
         heard.append(settings)
-        return curved.fit(data, latent_dim, report, settings, start)
+        return curved.fit(data, latent_dim, report, {**settings, "refine": 0}, start)
 
     monkeypatch.setitem(methods.METHODS, "curved", dataclasses.replace(curved, fit=fit))
-    sizes = {**SIZES, "quadratic": 3, "refine": 12}
-    partner = Recipe(name="partner", method="curved", latent_dim=3, settings=sizes)
-    recipe = dataclasses.replace(BOTH, others=(partner,))
+    sizes = {**SIZES, "gaussians": 1, "iterations": 3}
+    others = {**sizes, "quadratic": 3, "refine": 12}
+    partner = Recipe(name="partner", method="curved", latent_dim=3, settings=others)
+    recipe = dataclasses.replace(BOTH, settings=sizes, others=(partner,))
     model = lux.train(stars, recipe=recipe, folds=1, progress=False)
     lux.train(stars, initial=model, iterations=2, quadratic=4, folds=1, progress=False)
     assert [one["quadratic"] for one in heard] == [4, 3, 4, 3]
-    assert [one["iterations"] for one in heard] == [8, 8, 2, 2]
+    assert [one["iterations"] for one in heard] == [3, 3, 2, 2]
     assert [one["refine"] for one in heard] == [0, 12, 0, 0]
     assert "refine" not in json.loads(model.others[0].provenance.settings)
 

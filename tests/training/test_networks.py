@@ -110,9 +110,11 @@ def test_what_is_fixed_of_the_loss_is_left_out(stars, equations):
     np.testing.assert_allclose(ours, expected, rtol=1e-9)
 
 
+SIZES = {"quadratic": 1, "components": 12, "gaussians": 3, "iterations": 9}
+
+
 def train(stars, **more):
-    sizes = {"latent_dim": 3, "quadratic": 1, "components": 12, "gaussians": 3, "iterations": 9}
-    return lux.train(stars, method="curved", folds=1, progress=False, **sizes, **more)
+    return lux.train(stars, method="curved", latent_dim=3, folds=1, progress=False, **SIZES, **more)
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +148,7 @@ def test_the_order_of_stars_does_not_matter(training_stars, trained):
 
 def test_folds_learn_layers_of_their_own(training_stars):
     data = read_stars(training_stars, None, "survey", Progress("training", enabled=False))
-    sizes = {"quadratic": 1, "components": 12, "gaussians": 2, "iterations": 8, "network": 4}
-    settings = methods.complete_settings("curved", sizes)
+    settings = methods.complete_settings("curved", {**SIZES, "network": 12})
     trained = methods.pick_method("curved").fit(data, 3, Silence(), settings, None)
     halves = np.split(np.arange(400), 2)
     found = []
