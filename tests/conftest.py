@@ -45,10 +45,14 @@ GARBAGE = 100_000
 
 #: Modules that take longest, some by what is slow in them.
 LONGEST = {
+    "test_benchmarks.py",
     "test_curved.py",
+    "test_demo.py",
     "test_docs.py",
     "test_faults.py",
+    "test_hung.py",
     "test_ingest.py",
+    "test_interrupt.py",
     "test_kernel.py",
     "test_notebooks.py",
     "test_recipes.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +155,12 @@ def mwm_hdu(
     return hdu
 
 
+@functools.cache
+def make_empty_mwm_hdu(*names: Any, **options: Any) -> fits.BinTableHDU:
+    """Return the table of an instrument without spectra, which takes as long to make as others."""
+    return mwm_hdu(*names, **options)
+
+
 def write_mwm(
     path: Path,
     kind: str,
@@ -174,10 +181,9 @@ def write_mwm(
     primary.header.update(DEC=-31.404102, V_RAD=115.68624)
     hdus = fits.HDUList([primary])
     for seed, name in enumerate(("BOSS/APO", "BOSS/LCO", "APOGEE/APO", "APOGEE/LCO")):
-        columns = (given or {}).get(name, {})
-        hdus.append(
-            mwm_hdu(kind, *name.split("/"), counts.get(name, 0), seed=seed, **columns, **options)
-        )
+        columns, n = (given or {}).get(name, {}), counts.get(name, 0)
+        make = mwm_hdu if n or columns else make_empty_mwm_hdu
+        hdus.append(make(kind, *name.split("/"), n, seed=seed, **columns, **options))
     hdus.writeto(path, checksum=True, overwrite=True)
     return path
 

@@ -165,7 +165,7 @@ def test_covariances_are_those_of_errors():
 @pytest.mark.slow
 def test_other_outputs_help_and_have_no_nuisances():
     survey, z = observe(20, velocity=3.0, seed=10)
-    model = make_model(EVERY)
+    model = make_model(Nuisances(velocity=5.0, continuum=(1, 0.05)))
     labels = model["label_value"].map(z)
     survey["label"] = ("label", np.array(model["label_value"].coord, object))
     survey["label_units"] = ("label", np.array(model["label_value"].units, object))
