@@ -120,13 +120,17 @@ def train_curved(
         so_far = functools.partial(training.make_trained, state, tuple(history))
         report(number, last, objective, so_far)
     state = maximise(state, tables)
-    steps = training.choose_steps(state, refine, report) if refine else 0
+    forgetting = NOISES[noise].forgetting
+    tried, steps = training.choose_steps(state, refine, forgetting, report)
 
     def leave_out(folds: Sequence[np.ndarray]) -> Iterator[Fit]:
         for fold in folds:
             others = np.setdiff1d(np.arange(data.n_stars), fold)
-            part = training.refit(state, others, NOISES[noise].forgetting)
-            yield training.describe(training.refine(part, others, steps, report))
+            part = tried.get(others.tobytes())
+            if part is None:
+                part = training.refit(state, others, forgetting)
+                part = training.refine(part, others, steps, report)
+            yield training.describe(part)
 
     refined = training.refine(state, np.arange(data.n_stars), steps, report)
     record = {} if steps == refine else {"refine": steps, "refine_tried": refine}
@@ -163,7 +167,7 @@ class _Training(NamedTuple):
         kinds = (self.pick_learner(state).finish(state),) * len(arrays)
         return Fit(tuple(arrays), state.prior, tuple(noises), kinds)
 
-    def refit(self, state: State, rows: np.ndarray, iterations: int = 1) -> State:
+    def refit(self, state: State, rows: np.ndarray, iterations: int) -> State:
         """Go on for a few iterations without the other stars, to forget what they taught."""
         learner = self.pick_learner(state)
         some = [table.take(rows) for table in self.tables]
@@ -174,7 +178,14 @@ class _Training(NamedTuple):
             part, _ = expect(part, some, _STEPS, heavy=True)
         return maximise(update_prior(part), some)
 
-    def refine(self, state: State, rows: np.ndarray, steps: int, report: Report) -> State:
+    def refine(
+        self,
+        state: State,
+        rows: np.ndarray,
+        steps: int,
+        report: Report,
+        title: str = "refinement",
+    ) -> State:
         """Refine the parameters on some of the stars, of which the state is: those with labels."""
         if not steps:
             return state
@@ -184,28 +195,34 @@ class _Training(NamedTuple):
             state.take(known),
             refinement.Sample.of(self.data, self.tables, rows[known]),
             steps=steps,
-            tell=lambda number: report.tell(f"refinement, step {number} of {steps}"),
+            tell=lambda number: report.tell(f"{title}, step {number} of {steps}"),
         )
         return dataclasses.replace(state, fitted=refined.fitted)
 
-    def choose_steps(self, state: State, steps: int, report: Report) -> int:
-        """Return the steps of refinement if they serve a fifth of the stars, left out, else 0."""
+    def choose_steps(
+        self, state: State, steps: int, forgetting: int, report: Report
+    ) -> tuple[dict[bytes, State], int]:
+        """Return the steps of refinement if they serve a fifth of the stars, left out, else 0.
+
+        These are forgotten first, as those of every fold are: what is left of them in the
+        parameters would be lost in the steps, and speak against these. Returned first is what the
+        other stars give, by their positions as bytes: where folds are as many, one of them.
+        """
+        if not steps:
+            return {}, 0
         fold = self.data.assign_folds(_SHARE_LEFT_OUT)
         others = np.flatnonzero(fold != 0)
-        left_out = np.intersect1d(state.labelled, np.flatnonzero(fold == 0))
-        part = self.refit(state, others)
-        known = part.labelled
-        helps = refinement.helps_others(
-            part=part.take(known),
-            known=refinement.Sample.of(self.data, self.tables, others[known]),
-            seen=state.take(left_out),
-            left_out=refinement.Sample.of(self.data, self.tables, left_out),
-            steps=steps,
-            tell=lambda number: report.tell(f"trying refinement, step {number} of {steps}"),
-        )
-        if not helps:
-            report.say("labels of stars left out are no better for refinement: it is not taken")
-        return steps if helps else 0
+        rows = np.intersect1d(state.labelled, np.flatnonzero(fold == 0))
+        left_out = refinement.Sample.of(self.data, self.tables, rows)
+        tried = {}
+        if left_out.find_told().any():
+            part = self.refit(state, others, forgetting)
+            refined = self.refine(part, others, steps, report, title="trying refinement")
+            if refinement.helps(left_out, state.take(rows), part.fitted, refined.fitted):
+                return {others.tobytes(): refined}, steps
+            tried = {others.tobytes(): part}
+        report.say("labels of stars left out are no better for refinement: it is not taken")
+        return tried, 0
 
 
 def _check(data: TrainingData, refine: int, noise: str) -> None:

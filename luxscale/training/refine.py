@@ -34,7 +34,7 @@ from luxscale.model.observation import Equations
 from luxscale.training.curved_state import State, Tables
 from luxscale.training.curved_steps import expect, find_local_prior
 from luxscale.training.data import TrainingData, assign_folds
-from luxscale.training.evidence import Evidence, factor_weights, sum_squares
+from luxscale.training.evidence import Evidence, Fitted, factor_weights, sum_squares
 from luxscale.training.tables import Table
 
 #: First rate of the steps, in standard deviations of weights; it falls to 0.
@@ -123,8 +123,8 @@ class Sample:
         return np.concatenate(told)
 
 
-def helps_others(
-    *, part: State, known: Sample, seen: State, left_out: Sample, steps: int, tell: Tell
+def helps(
+    left_out: Sample, seen: State, before: tuple[Fitted, ...], after: tuple[Fitted, ...]
 ) -> bool:
     """Return whether refinement makes the labels of stars left out better.
 
@@ -132,22 +132,19 @@ def helps_others(
 
     Parameters
     ----------
-    part, known : State and Sample
-        Parameters and latents without the stars left out, of the others.
-    seen, left_out : State and Sample
-        Of the stars left out, with their latents where training left them: from the middle of the
-        prior many would end in other minima.
-    steps, tell
-        See `refine`.
+    left_out, seen : Sample and State
+        Of the stars left out, which have some label, with their latents where training left them:
+        from the middle of the prior many would end in other minima.
+    before, after : tuple of Fitted
+        Parameters that the other stars give, and the same refined on these.
     """
     told = left_out.find_told()
-    if not told.any():
-        return False
-    before = _measure_misses(dataclasses.replace(seen, fitted=part.fitted), left_out)
-    refined = refine(part, known, steps=steps, tell=tell)
-    after = _measure_misses(dataclasses.replace(seen, fitted=refined.fitted), left_out)
-    unit = np.maximum(np.nanmedian(np.abs(before[:, told]), axis=0), 1e-12)
-    return _measure_loss(after[:, told] / unit) < _measure_loss(before[:, told] / unit)
+    miss = [
+        _measure_misses(dataclasses.replace(seen, fitted=fitted), left_out)[:, told]
+        for fitted in (before, after)
+    ]
+    unit = np.maximum(np.nanmedian(np.abs(miss[0]), axis=0), 1e-12)
+    return _measure_loss(miss[1] / unit) < _measure_loss(miss[0] / unit)
 
 
 def _measure_loss(miss: np.ndarray) -> float:

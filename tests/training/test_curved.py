@@ -11,6 +11,7 @@ import luxscale as lux
 from luxscale.errors import InputError
 from luxscale.schema import flags
 from luxscale.training import refine
+from luxscale.training.curved import _Training
 
 SIZES = {"latent_dim": 4, "quadratic": 4, "components": 12, "gaussians": 6, "iterations": 12}
 
@@ -234,10 +235,32 @@ def test_spectra_are_modelled_without_labels(training_stars, held_out, capsys):
     assert 0.4 < float((catalog.chi2 / catalog.n_pixels).median()) < 8 / 12
 
 
+@pytest.mark.parametrize("helps", [True, False])
+def test_refinement_is_tried_on_a_fold_as_others_are_left_out(training_stars, monkeypatch, helps):
+    left = []
+    refit, choose_steps = _Training.refit, _Training.choose_steps
+
+    def note(training, state, rows, iterations):
+        left.append((len(rows), iterations))
+        return refit(training, state, rows, iterations)
+
+    monkeypatch.setattr(refine, "helps", lambda *known: helps)
+    monkeypatch.setattr(_Training, "refit", note)
+    some = training_stars.isel(star=slice(0, 200))
+    asked = {**SIZES, "iterations": 3, "method": "curved", "folds": 5, "refine": 2}
+    once = lux.train(some, **asked, progress=False)
+    assert left == [(160, 8)] * 5
+    # the same as where the fold of the trial is made anew
+    monkeypatch.setattr(_Training, "choose_steps", lambda *given: ({}, choose_steps(*given)[1]))
+    anew = lux.train(some, **asked, progress=False)
+    assert len(left) == 5 + 6
+    assert (once.held_out, once.fingerprint) == (anew.held_out, anew.fingerprint)
+
+
 @pytest.mark.slow
 def test_refinement_is_part_of_training_and_of_its_folds(training_stars, held_out, monkeypatch):
     # stars left out want none here, where the model is the truth
-    monkeypatch.setattr(refine, "helps_others", lambda **known: True)
+    monkeypatch.setattr(refine, "helps", lambda *known: True)
     some = training_stars.isel(star=slice(0, 400))
     sizes = {**SIZES, "iterations": 8}
     options = {"method": "curved", "folds": 2, "progress": False}

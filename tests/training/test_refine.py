@@ -125,13 +125,11 @@ def take(state, sample, rows):
     return some, Sample(tables, sample.is_label, sample.stars[rows])
 
 
-def leave_out_a_fifth(state, sample, **options):
-    """Return what `helps_others` is to be told of the other stars, and those left out."""
+def leave_out_a_fifth(state, sample):
+    """Return the parameters and data of the others, and of those left out."""
     rows = np.arange(len(sample.stars))
     is_left_out = rows % 5 == 0
-    part, known = take(state, sample, rows[~is_left_out])
-    seen, left_out = take(state, sample, rows[is_left_out])
-    return {"part": part, "known": known, "seen": seen, **options}, left_out
+    return take(state, sample, rows[~is_left_out]), take(state, sample, rows[is_left_out])
 
 
 def test_steps_lower_what_inferred_labels_miss(case):
@@ -148,31 +146,20 @@ def test_steps_lower_what_inferred_labels_miss(case):
 
 def test_stars_left_out_say_whether_it_helps():
     n = 5 * N  # few stars would be learnt by heart
-    state, sample = make_case(n)
-    told = []
-    ask, left_out = leave_out_a_fifth(state, sample, steps=60, tell=told.append)
-    assert refine.helps_others(left_out=left_out, **ask)
-    assert told == list(range(1, 61))
+    others, (seen, left_out) = leave_out_a_fifth(*make_case(n))
+    before, after = others[0].fitted, refine.refine(*others, steps=60).fitted
+    assert refine.helps(left_out, seen, before, after)
     # labels of the stars left out that are those of the model as it is
-    miss = refine._measure_misses(
-        dataclasses.replace(ask["seen"], fitted=ask["part"].fitted), left_out
-    )
+    miss = refine._measure_misses(dataclasses.replace(seen, fitted=before), left_out)
     spectra, labels = left_out.tables
     perfect = dataclasses.replace(labels, values=labels.values + np.nan_to_num(miss))
     as_it_is = dataclasses.replace(left_out, tables=[spectra, perfect])
-    assert not refine.helps_others(left_out=as_it_is, **ask)
+    assert not refine.helps(as_it_is, seen, before, after)
 
 
 def test_a_label_that_no_star_left_out_has_is_not_asked():
-    state, sample = make_case(N)
-    told = []
-    ask, left_out = leave_out_a_fifth(state, sample, steps=3, tell=told.append)
-    labels = left_out.tables[1]
-    labels.ivar[:, 1] = 0
-    refine.helps_others(left_out=left_out, **ask)  # a warning is an error
-    assert told == [1, 2, 3]
-    labels.ivar[:] = 0
-    _, nobody = take(state, sample, np.arange(0))
-    for others in (left_out, nobody):
-        assert not refine.helps_others(left_out=others, **ask)
-    assert told == [1, 2, 3]
+    others, (seen, left_out) = leave_out_a_fifth(*make_case(5 * N))
+    before, after = others[0].fitted, refine.refine(*others, steps=60).fitted
+    left_out.tables[1].ivar[:, 1] = 0
+    assert list(left_out.find_told()) == [True, False]
+    assert refine.helps(left_out, seen, before, after)  # a warning is an error
