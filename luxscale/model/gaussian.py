@@ -59,7 +59,7 @@ def solve_stars(
         return run(solve_exactly, problem.multiplied, data, n=n)
     approximate = functools.partial(run, _solve_approximately, problem)
     found: _Approximate = approximate(_take(data, slice(BLOCK)), n=min(n, BLOCK))
-    if found.good.mean() < _WORTH_TRYING:
+    if found.good.sum() < _WORTH_TRYING * found.good.size:  # which may be 0
         exact = run(solve_exactly, problem.multiplied, data, n=n)
         return exact._replace(fell_back=np.ones(n, bool))
     if n > BLOCK:

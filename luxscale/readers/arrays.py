@@ -47,8 +47,12 @@ class _Source:
         Arrays by what they are: ``flux``, ``ivar`` or ``error``, ``star``, ``mask``.
     extra : dict of str to Field
         Other columns to keep, by their names.
-    wavelength : array, (pixel,), or Field, (star, pixel)
-        The grid of all stars, or where each has its own, what these are read from.
+    wavelength : array, (pixel,)
+        The grid of all stars, or the first where each has its own.
+    grids : Field, (star, pixel), optional
+        What the grids of stars are read from that differ.
+    units : str
+        What wavelengths are said to be in.
     one_star : bool
         Whether the arrays are those of one star, (pixel,).
     """
@@ -56,7 +60,9 @@ class _Source:
     file: str
     found: dict[str, Field]
     extra: dict[str, Field]
-    wavelength: np.ndarray | Field
+    wavelength: np.ndarray
+    grids: Field | None
+    units: str
     one_star: bool
 
 
@@ -96,7 +102,7 @@ def read_arrays(
         found = {what: get_field(fields, name) for what, name in names.items() if name}
         extra = {name: get_field(fields, name) for name in columns.split(",") if name}
         _check_unit(found["wavelength"].unit, units)
-        yield from _read_blocks(found, extra, Path(path).name)
+        yield from _read_blocks(found, extra, Path(path).name, units)
 
 
 def _check_unit(stated: str, units: str) -> None:
@@ -108,18 +114,27 @@ def _check_unit(stated: str, units: str) -> None:
     raise BadFile(f"the file states that wavelengths are in {stated}, not {units}; {do}")
 
 
-def _read_blocks(found: dict[str, Field], extra: dict[str, Field], file: str) -> Iterator[Spectra]:
+def _read_blocks(
+    found: dict[str, Field], extra: dict[str, Field], file: str, units: str
+) -> Iterator[Spectra]:
+    wavelength, grids = _read_wavelength(found["wavelength"], units)
     source = _Source(
         file=file,
         found=found,
         extra=extra,
-        wavelength=_read_wavelength(found["wavelength"]),
+        wavelength=wavelength,
+        grids=grids,
+        units=units,
         one_star=len(found["flux"].shape) == 1,
     )
     n_stars, n_pixels = _check_shapes(source)
-    block = max(1, min(BLOCK, MOST_BYTES // (8 * n_pixels)))
-    for rows in iterate_blocks(n_stars, block):
+    for rows in _iterate_rows(n_stars, n_pixels):
         yield from _read_block(source, rows.start, rows.stop)
+
+
+def _iterate_rows(n_stars: int, n_pixels: int) -> Iterator[slice]:
+    """Yield the rows of blocks that memory holds."""
+    return iterate_blocks(n_stars, max(1, min(BLOCK, MOST_BYTES // (8 * max(n_pixels, 1)))))
 
 
 def _check_shapes(source: _Source) -> tuple[int, int]:
@@ -133,7 +148,7 @@ def _check_shapes(source: _Source) -> tuple[int, int]:
     if n_pixels != n_wavelengths:
         raise BadFile(f"{n_pixels} pixels of flux, {n_wavelengths} wavelengths")
     for name, field in source.found.items():
-        if name == "wavelength" and isinstance(source.wavelength, np.ndarray):
+        if name == "wavelength" and source.grids is None:
             continue
         is_one_name = n_stars == 1 and name == "star" and field.shape == ()
         expected = (n_stars,) if name == "star" else flux_shape
@@ -150,34 +165,30 @@ def _check_flux_shape(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def _read_block(source: _Source, start: int, stop: int) -> Iterator[Spectra]:
     """Yield the spectra of some stars, together where they are on one grid."""
-    if isinstance(source.wavelength, np.ndarray):
-        yield _read_stars(source, start, stop, source.wavelength)
+    stars = _read_stars(source, start, stop)
+    if source.grids is None:
+        yield stars
         return
-    grids = source.wavelength.read_numbers(start, stop).astype(float)
-    why_unfit = [_explain_grid(grid) for grid in grids]
-    if all(why_unfit):
-        raise BadFile(why_unfit[0])
-    usable = grids[why_unfit.index("")]
-    stars = _read_stars(source, start, stop, usable)
-    for row, (grid, why) in enumerate(zip(grids, why_unfit, strict=True)):
+    for row, grid in enumerate(source.grids.read_numbers(start, stop).astype(float)):
+        why = _explain_grid(grid, source.units)
         yield dataclasses.replace(
             take_stars(stars, slice(row, row + 1)),
-            wavelength=usable if why else grid,
+            wavelength=source.wavelength if why else grid,
             unfit=np.array([why], object),
         )
 
 
-def _explain_grid(grid: np.ndarray) -> str:
+def _explain_grid(grid: np.ndarray, units: str) -> str:
     """Return why a star's wavelengths are no grid, or ""."""
     try:
         check_wavelength(grid)
-        _refuse_logarithmic(grid)
+        _refuse_logarithmic(grid, units)
     except BadFile as error:
         return str(error)
     return ""
 
 
-def _read_stars(source: _Source, start: int, stop: int, wavelength: np.ndarray) -> Spectra:
+def _read_stars(source: _Source, start: int, stop: int) -> Spectra:
     found = source.found
     flux = _read_pixels(source, "flux", start, stop).astype(float)
     if "error" in found:
@@ -196,7 +207,7 @@ def _read_stars(source: _Source, start: int, stop: int, wavelength: np.ndarray) 
         star=star,
         flux=flux,
         ivar=ivar,
-        wavelength=wavelength,
+        wavelength=source.wavelength,
         mask=mask,
         columns=_read_extra(source, start, stop),
     )
@@ -236,28 +247,44 @@ def _fill_column(values: np.ma.MaskedArray) -> np.ndarray:
     return np.ma.filled(values.astype(float), np.nan)
 
 
-def _read_wavelength(field: Field) -> np.ndarray | Field:
-    """Return the grid of all stars, or the field itself where they differ in it."""
+def _read_wavelength(field: Field, units: str) -> tuple[np.ndarray, Field | None]:
+    """Return the grid of all stars; or the first, and the field, where they differ in it."""
     values = np.zeros((0, 0))
+    are_alike = True
     if len(field.shape) == 2 and field.shape[0]:
         values = field.read_numbers(0, 1)[0]
-        block = max(1, min(BLOCK, MOST_BYTES // (8 * max(field.shape[1], 1))))
-        for rows in iterate_blocks(field.shape[0], block):
-            if (field.read_numbers(rows.start, rows.stop) != values).any():
-                return field
+        are_alike = all(
+            (field.read_numbers(rows.start, rows.stop) == values).all()
+            for rows in _iterate_rows(*field.shape)
+        )
     elif len(field.shape) == 1 and field.shape[0] <= MOST_PIXELS:
         values = field.read_all()
     if values.ndim != 1 or values.dtype.kind not in "iuf":
         raise BadFile(f"wavelength has shape {field.shape}, expected one number per pixel")
+    if not are_alike:
+        return _find_usable(field, units), field
     values = values.astype(float)
-    _refuse_logarithmic(values)
-    return values
+    _refuse_logarithmic(values, units)
+    return values, None
 
 
-def _refuse_logarithmic(grid: np.ndarray) -> None:
-    if is_logarithmic(grid):
+def _find_usable(field: Field, units: str) -> np.ndarray:
+    """Return the first wavelengths of a star that are a grid: (pixel,)."""
+    first = ""
+    for rows in _iterate_rows(*field.shape):
+        for grid in field.read_numbers(rows.start, rows.stop).astype(float):
+            why = _explain_grid(grid, units)
+            if not why:
+                return grid
+            first = first or why
+    raise BadFile(first)
+
+
+def _refuse_logarithmic(grid: np.ndarray, units: str) -> None:
+    if units != "um" and is_logarithmic(grid):
         raise BadFile(
-            f"wavelengths {grid[0]:.6g} to {grid[-1]:.6g} look like log10; write 10**wavelength"
+            f"wavelengths {grid[0]:.6g} to {grid[-1]:.6g} look like log10; write 10**wavelength, "
+            "or say --option units=um of micron"
         )
 
 

@@ -122,7 +122,7 @@ def measure_otherwise(one: str, other: str) -> bool:
     """
     if is_same_unit(one, other):
         return False
-    known = [_parse_unit(unit) for unit in (one, other) if unit.strip()]
+    known = [_parse_unit(_spell_unit(unit)) for unit in (one, other) if unit.strip()]
     return len(known) == 2 and not any(isinstance(u, str) or str(u) in ("", "dex") for u in known)
 
 

@@ -259,6 +259,12 @@ def test_a_few_stars_go_the_exact_way_without_products_of_columns(giants, float6
     assert away[-few:].max() < 1e-4
 
 
+def test_no_star_is_no_fault(giants):
+    flux, ivar = draw(keep)
+    found = Inference.of(giants).infer({"flux": flux[:0], "flux_ivar": ivar[:0]})
+    assert found["label_value"].shape == (0, len(NAMES))  # a warning is an error
+
+
 def test_the_exact_way_corrects_what_float32_leaves(giants, expect):
     flux, ivar = draw(scatter_over_six_decades)
     got, fell_back = Inference.of(giants).infer_and_count({"flux": flux, "flux_ivar": ivar})

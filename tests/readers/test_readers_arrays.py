@@ -15,6 +15,7 @@ from surveyfiles import build_arrays, spectra_arrays
 from luxscale.errors import InputError
 from luxscale.ingest import ingest
 from luxscale.readers import FORMATS, BadFile, fields
+from luxscale.readers import arrays as arrays_module
 from luxscale.readers.base import BLOCK
 
 ARRAYS = FORMATS["arrays"]
@@ -151,7 +152,7 @@ def test_stars_that_differ_in_wavelengths(name, tmp_path):
         np.testing.assert_allclose(survey.flux.values[known], expected[known], atol=1e-3)
 
 
-def test_a_star_whose_wavelengths_are_none_is_put_down(tmp_path):
+def test_a_star_whose_wavelengths_are_none_is_put_down_alone(tmp_path, monkeypatch):
     arrays = spectra_arrays()
     grids = arrays["wavelength"] + np.arange(4.0)[:, None] / 8
     grids[0, 3], grids[2] = np.nan, 0
@@ -159,12 +160,32 @@ def test_a_star_whose_wavelengths_are_none_is_put_down(tmp_path):
     path = build_arrays(tmp_path / "a.npz", arrays | {"wavelength": grids})
     blocks = list(ARRAYS.read(path, star="id"))
     assert [block.unfit[0] != "" for block in blocks] == [True, False, True, False]
+    # as where it is alone in its block
+    monkeypatch.setattr(arrays_module, "BLOCK", 1)
+    again = list(ARRAYS.read(path, star="id"))
+    assert [block.unfit[0] for block in again] == [block.unfit[0] for block in blocks]
     with pytest.raises(BadFile, match="do not ascend"):
         list(ARRAYS.read(build_arrays(tmp_path / "b.npz", both)))
 
 
+def test_micron_are_no_logarithms(tmp_path):
+    """Those of JWST, 3 to 5, are what log10 of Angstrom may be."""
+    grid = np.linspace(3, 5, 30)
+    for name, grids in ("a.npz", grid), ("b.npz", grid + np.arange(4)[:, None] / 8):
+        path = build_arrays(tmp_path / name, spectra_arrays() | {"wavelength": grids})
+        np.testing.assert_array_equal(next(ARRAYS.read(path, units="um")).wavelength, grid)
+        with pytest.raises(BadFile, match=r"look like log10; .* or say --option units=um"):
+            read(path)
+
+
 @pytest.mark.parametrize(
-    ("stated", "do"), [("nm", "say --option units=nm"), ("micron", "units=um"), ("m", "write them")]
+    ("stated", "do"),
+    [
+        ("nm", "say --option units=nm"),
+        ("micron", "units=um"),
+        ("Microns", "units=um"),
+        ("m", "write them"),
+    ],
 )
 @pytest.mark.parametrize("name", ["a.h5", "a.table.fits", "a.fits"])
 def test_the_unit_that_a_file_states(name, stated, do, tmp_path):

@@ -96,7 +96,10 @@ def test_units_that_are_not_known_are_compared_as_they_are():
     assert not is_same_unit("furlong", "Furlong")
 
 
-@pytest.mark.parametrize("units", [("K", "kK"), ("dex(cm s-2)", "dex(m s-2)"), ("km/s", "m/s")])
+@pytest.mark.parametrize(
+    "units",
+    [("K", "kK"), ("dex(cm s-2)", "dex(m s-2)"), ("km/s", "m/s"), ("ANGSTROMS", "NM")],
+)
 def test_units_of_other_values(units):
     assert measure_otherwise(*units)
 
