@@ -119,7 +119,7 @@ def read_words(column: np.ma.MaskedArray, where: str) -> np.ndarray:
         if masked[row] or word.lower() in _NONE:
             continue
         try:
-            numbers[row] = float(word)
+            numbers[row] = float(word.replace("_", " "))  # 52_1 is no number but in Python
         except ValueError:
             raise InputError(
                 f"{where} holds {word!r}; a label is one number per row, blank where there is none"

@@ -85,10 +85,12 @@ def test_words_for_no_number_are_missing(none, tmp_path):
     np.testing.assert_array_equal(read.err[:, 0], [np.nan, np.nan, 50])
 
 
-@pytest.mark.parametrize("row", ["b,K,K", ",kK,kK"], ids=["of a star", "of units"])
+@pytest.mark.parametrize(
+    "row", ["b,K,K", ",kK,kK", "b,52_1,40"], ids=["of a star", "of units", "of Python"]
+)
 def test_words_that_are_no_number_are_named(row, tmp_path):
     (tmp_path / "t.csv").write_text(f"id,T,e_T\n{row}\na,4500.5,40\n")
-    with pytest.raises(InputError, match=r"column '(e_)?T' holds 'k?K'; a label is one number"):
+    with pytest.raises(InputError, match=r"column '(e_)?T' holds '(k?K|52_1)'; a label is one"):
         read_labels(tmp_path / "t.csv", settings=ONLY_TEFF)
 
 
