@@ -9,6 +9,9 @@ from typing import Any
 #: ``ivar`` that holds errors, or is in another unit than the flux, shows so.
 _LEAST_SNR, _MOST_HUGE = 3.0, 0.1
 
+#: So is a share of pixels that float32 does not hold, beyond a few damaged ones.
+_MOST_BEYOND = 0.005
+
 #: Wavelengths of spectra of stars that end below, or begin above, are worth a look: nm or um may be
 #: given as Angstrom, or Angstrom as nm.
 _LEAST_ANGSTROM, _MOST_NM, _MOST_UM = 1500.0, 2500.0, 30.0
@@ -40,9 +43,10 @@ def find_doubts(facts: Mapping[str, Any]) -> Iterator[str]:
                 f"unit, which may be {other} (of arrays --option units=)"
             )
     reasons = facts.get("ingest", {}).get("masked", {}).get("reasons", {})
-    if reasons.get("beyond float32"):
+    beyond = reasons.get("beyond float32", 0.0)
+    if beyond > _MOST_BEYOND:
         yield (
-            f"{reasons['beyond float32']:.0%} of the pixels are masked as flux or ivar do not fit "
+            f"{beyond:.0%} of the pixels are masked as flux or ivar do not fit "
             "float32: bring the flux near 1, by --continuum median or another unit"
         )
     huge = reasons.get("huge error", 0.0)

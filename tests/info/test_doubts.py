@@ -22,6 +22,8 @@ def test_flux_in_a_unit_that_float32_does_not_hold():
     masked = {"reasons": {"beyond float32": 0.62}}
     (said,) = find_doubts({"ingest": {"masked": masked}})
     assert said.startswith("62% of the pixels are masked as flux or ivar do not fit float32: ")
+    few = {"reasons": {"beyond float32": 1e-6}}  # a pixel that is damaged says nothing of units
+    assert list(find_doubts({"ingest": {"masked": few}})) == []
 
 
 @pytest.mark.parametrize(
