@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from luxscale.analysis.evaluate import match_labels
 from luxscale.analysis.label_arrays import label_units, require_variables
-from luxscale.analysis.stats import robust_scatter
+from luxscale.analysis.stats import reduce_or_nan, robust_scatter
 from luxscale.analysis.tables import count_decimals, round_to
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog, take_survey
@@ -117,7 +117,7 @@ def _measure_cluster(true: np.ndarray, inferred: np.ndarray) -> tuple[float, flo
 def _write_summary(ax: Axes, heading: str, off: np.ndarray, scatter: np.ndarray) -> None:
     """Write how far clusters are off, and how far their stars scatter."""
     offset = float(np.sqrt(np.nanmean(off**2)))
-    within = float(np.nanmedian(scatter))
+    within = reduce_or_nan(np.median, keep_finite(scatter))
     places = count_decimals(offset, within)
     lines = [
         heading,
@@ -166,9 +166,10 @@ def cluster_scatter(
         x = np.array([np.nanmedian(err[at]) for at in members])
         y = np.array([robust_scatter(keep_finite(value[at])) for at in members])
         marker, color = _choose_marker(i)
-        text = f"{format_label(label)}, median ratio {np.median(y / x):.2f}"
+        ratio = reduce_or_nan(np.median, keep_finite(y / x))  # a star alone does not scatter
+        text = f"{format_label(label)}, median ratio {round_to(ratio, 2)}"
         ax.plot(x, y, marker, ms=5, color=color, label=text)
-        most = max(most, float(x.max()), float(y.max()))
+        most = np.max(keep_finite(np.append(x, y)), initial=most)
     _draw_one_to_one(ax, (0, 1.3 * most))
     unit = label_units(catalog)[labels[0]]
     ax.set(

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from luxscale.analysis.bins import assign_bins, make_bins
 from luxscale.analysis.label_arrays import LABEL
 from luxscale.analysis.stats import robust_scatter
+from luxscale.analysis.tables import round_to
 from luxscale.plot.given import require_result
 from luxscale.plot.style import (
     BAND,
@@ -101,7 +102,8 @@ def _draw_panel(ax: Axes, pull: np.ndarray) -> None:
         density = counts / (pull.size * np.diff(_EDGES))
         ax.stairs(density, _EDGES, fill=True, color=BAND)
         ax.stairs(density, _EDGES, color=DATA, lw=0.7)
-        text = set_minus(f"{np.median(pull):+z.2f}\n{robust_scatter(pull):.2f}")
+        scatter = round_to(robust_scatter(pull), 2)
+        text = f"{set_minus(f'{np.median(pull):+z.2f}')}\n{scatter}"
         look: dict[str, Any] = {"ha": "right", "va": "top", "linespacing": 1.3}
         ax.text(0.97, 0.93, text, transform=ax.transAxes, fontsize=TEXT, **look)
     else:

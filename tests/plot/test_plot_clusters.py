@@ -65,6 +65,19 @@ def test_scatter_is_drawn_against_the_error(pair):
     save(ax)
 
 
+def test_a_star_alone_in_its_cluster_does_not_scatter(pair):
+    cluster = np.where(np.arange(120) == 0, 0, CLUSTER)
+    ax = plot.cluster_scatter(pair[0], cluster, ["m_h"])
+    scatter = ax.lines[0].get_ydata()
+    assert np.isnan(scatter).tolist() == [True, False, False, False]
+    (text,) = ax.get_legend().get_texts()
+    assert f"median ratio {np.median(scatter[1:]) / 0.01:.2f}" in text.get_text()
+    assert ax.get_ylim()[1] == pytest.approx(1.3 * np.max(scatter[1:]))
+    alone = plot.clusters(*pair, np.arange(120), "m_h")
+    assert "scatter within = -" in alone.texts[0].get_text()
+    save(alone)
+
+
 def test_groups_have_their_own_markers(pair):
     ax = plot.kiel_groups(pair[0], CLUSTER)
     assert len({(line.get_marker(), line.get_color()) for line in ax.lines}) == 3

@@ -54,6 +54,10 @@ def test_histograms_have_area_one_and_follow_the_unit_gaussian_if_errors_are_rig
     assert axes[0, 0].texts[0].get_text().split("\n")[1] == "1.00"
 
 
+def test_one_star_has_a_pull_and_no_scatter():
+    assert plot.pulls(pairs(1, 1.0))[0, 0].texts[0].get_text().endswith("\n-")
+
+
 def test_what_lies_beyond_is_in_the_outermost_bins():
     found = pairs(1000, 1.0)
     found["inferred"][:100] += 1e6
