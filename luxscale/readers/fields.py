@@ -159,10 +159,15 @@ def _make_hdf5_field(name: str, item: h5py.Dataset) -> Field:
 
 
 def _find_unit(attributes: dict[str, Any]) -> str:
-    stated = attributes.get("units", attributes.get("unit", ""))
-    if isinstance(stated, bytes):
-        return stated.decode("utf-8", "replace")
-    return stated if isinstance(stated, str) else ""
+    """Return the unit that attributes state, also as MATLAB and IDL do, in an array of one."""
+    for name, stated in attributes.items():
+        words = np.ravel(stated).tolist()
+        if name.lower() in ("units", "unit") and len(words) == 1:
+            (word,) = words
+            if isinstance(word, bytes):
+                return word.decode("utf-8", "replace")
+            return word if isinstance(word, str) else ""
+    return ""
 
 
 def _check_packing(name: str, unpacked: int, packed: int) -> None:

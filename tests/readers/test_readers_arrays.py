@@ -198,6 +198,16 @@ def test_the_unit_that_a_file_states(name, stated, do, tmp_path):
     assert len(read(path).star) == 4
 
 
+@pytest.mark.parametrize("stated", [["nm"], np.array([b"nm"])], ids=["text", "bytes"])
+@pytest.mark.parametrize("name", ["units", "UNITS", "Unit"])
+def test_the_unit_as_other_programs_write_it(name, stated, tmp_path):
+    path = build_arrays(tmp_path / "a.h5", spectra_arrays())
+    with h5py.File(path, "a") as file:
+        file["wavelength"].attrs[name] = stated
+    with pytest.raises(BadFile, match="states that wavelengths are in nm, not Angstrom"):
+        read(path)
+
+
 def state_unit(path, unit):
     if path.suffix == ".h5":
         with h5py.File(path, "a") as file:
