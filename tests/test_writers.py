@@ -245,7 +245,8 @@ NOT_WRITTEN = (
 def test_every_writer_of_the_command_line_is_here():
     """A parameter that takes text either is read, or names what is written, and is in the walk."""
     found = set()
-    for name, command in main.commands.items():
+    for name in main.list_commands(None):
+        command = main.get_command(None, name)
         for parameter in command.params:
             is_text = isinstance(parameter.type, click.Path | click.types.StringParamType)
             is_flag = getattr(parameter, "is_flag", False)
