@@ -1,6 +1,7 @@
 """The house: who may import whom, what each folder is for, how long modules and functions are."""
 
 import ast
+import collections
 import functools
 from pathlib import Path
 
@@ -179,3 +180,9 @@ def test_no_module_runs_what_a_file_holds():
         for name in list_unsafe(ast.parse(path.read_text(encoding="utf-8")))
     }
     assert not found, "a file from elsewhere, or a cache that others can write, must not run here"
+
+
+def test_names_of_test_modules_are_unique():
+    """Two of one name are an error of collection: folders of tests are no packages."""
+    names = collections.Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, n in names.items() if n > 1] == []
