@@ -117,11 +117,12 @@ def test_labels_are_the_same_with_helpers(
 @pytest.mark.slow
 @pytest.mark.skipif(environment.cpu_count() < 2, reason="helpers are for other processors")
 def test_a_command_that_is_killed_leaves_no_process_and_goes_on(world, small_model, tmp_path):
-    store.write_dataset(world.survey(30_000, 1), tmp_path / "s.zarr", chunk=1000)
+    store.write_dataset(world.survey(30_000, 1), tmp_path / "s.zarr", chunk=200)
     small_model.save(tmp_path / "m.zarr")
     log = tmp_path / "c.zarr.log.jsonl"
     label = [sys.executable, "-m", "luxscale", "label", str(tmp_path / "s.zarr"), "--quiet"]
-    label += ["--model", str(tmp_path / "m.zarr"), "--out"]
+    # so many regions that it is not done before this process sees the first
+    label += ["--region-stars", "200", "--model", str(tmp_path / "m.zarr"), "--out"]
     with subprocess.Popen([*label, str(tmp_path / "c.zarr")]) as command:
         while not (log.exists() and '"region"' in log.read_text()):
             assert command.poll() is None
