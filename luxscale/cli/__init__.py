@@ -7,28 +7,34 @@ no other part of the package, nor any command: that is loaded when it is called,
 needs when it runs.
 """
 
+import importlib
+
 from luxscale.cli.base import main
 
 __all__ = ["load_commands", "main"]
 
+#: Modules, each of which adds its commands as it loads.
+_COMMANDS = (
+    "calibrate",
+    "crossval",
+    "draw",
+    "export",
+    "fit",
+    "formats",
+    "guide",
+    "ingest",
+    "intervals",
+    "label",
+    "look",
+    "make",
+    "paper",
+    "repeats",
+    "report",
+    "validate",
+)
+
 
 def load_commands() -> None:
     """Load all commands."""
-    from luxscale.cli import (  # noqa: F401 - each adds its commands
-        calibrate,
-        crossval,
-        draw,
-        export,
-        fit,
-        formats,
-        guide,
-        ingest,
-        intervals,
-        label,
-        look,
-        make,
-        paper,
-        repeats,
-        report,
-        validate,
-    )
+    for name in _COMMANDS:
+        importlib.import_module(f"{__name__}.{name}")

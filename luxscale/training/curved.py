@@ -113,37 +113,28 @@ def train_curved(
     first = start.number if start else 0
     last = first + iterations
     history = start.history if start else []
-    training = _Training(data, tables, learner)
+    training = _Training(data, tables, learner, NOISES[noise].forgetting)
     for number in range(first, last):
         state, objective = _iterate(state, tables, number, learner, shape)
         history.append(objective)
         so_far = functools.partial(training.make_trained, state, tuple(history))
         report(number, last, objective, so_far)
     state = maximise(state, tables)
-    forgetting = NOISES[noise].forgetting
-    tried, steps = training.choose_steps(state, refine, forgetting, report)
-
-    def leave_out(folds: Sequence[np.ndarray]) -> Iterator[Fit]:
-        for fold in folds:
-            others = np.setdiff1d(np.arange(data.n_stars), fold)
-            part = tried.get(others.tobytes())
-            if part is None:
-                part = training.refit(state, others, forgetting)
-                part = training.refine(part, others, steps, report)
-            yield training.describe(part)
-
+    tried, steps = training.choose_steps(state, refine, report)
     refined = training.refine(state, np.arange(data.n_stars), steps, report)
     record = {} if steps == refine else {"refine": steps, "refine_tried": refine}
     trained = training.make_trained(refined, history)
+    leave_out = functools.partial(training.leave_out, state, tried, steps, report)
     return trained._replace(leave_out=leave_out, settings=record)
 
 
 class _Training(NamedTuple):
-    """What parameters are learnt from, and how features are."""
+    """What parameters are learnt from, how features are, and iterations to forget stars in."""
 
     data: TrainingData
     tables: Tables
     learner: Learner
+    forgetting: int
 
     def pick_learner(self, state: State) -> Learner:
         """Return how features are learnt now: a network joins when the prior becomes a mixture."""
@@ -167,12 +158,28 @@ class _Training(NamedTuple):
         kinds = (self.pick_learner(state).finish(state),) * len(arrays)
         return Fit(tuple(arrays), state.prior, tuple(noises), kinds)
 
-    def refit(self, state: State, rows: np.ndarray, iterations: int) -> State:
+    def leave_out(
+        self,
+        state: State,
+        tried: dict[bytes, State],
+        steps: int,
+        report: Report,
+        folds: Sequence[np.ndarray],
+    ) -> Iterator[Fit]:
+        """Yield the parameters without the stars of each fold; see `choose_steps` for tried."""
+        for fold in folds:
+            others = np.setdiff1d(np.arange(self.data.n_stars), fold)
+            part = tried.get(others.tobytes())
+            if part is None:
+                part = self.refine(self.refit(state, others), others, steps, report)
+            yield self.describe(part)
+
+    def refit(self, state: State, rows: np.ndarray) -> State:
         """Go on for a few iterations without the other stars, to forget what they taught."""
         learner = self.pick_learner(state)
         some = [table.take(rows) for table in self.tables]
         part = learner.forget(state.take(rows), some)
-        for _ in range(max(learner.fold_iterations, iterations)):
+        for _ in range(max(learner.fold_iterations, self.forgetting)):
             part = learner.improve(part, some)
             part = maximise(update_prior(part), some)
             part, _ = expect(part, some, _STEPS, heavy=True)
@@ -200,7 +207,7 @@ class _Training(NamedTuple):
         return dataclasses.replace(state, fitted=refined.fitted)
 
     def choose_steps(
-        self, state: State, steps: int, forgetting: int, report: Report
+        self, state: State, steps: int, report: Report
     ) -> tuple[dict[bytes, State], int]:
         """Return the steps of refinement if they serve a fifth of the stars, left out, else 0.
 
@@ -216,7 +223,7 @@ class _Training(NamedTuple):
         left_out = refinement.Sample.of(self.data, self.tables, rows)
         tried = {}
         if left_out.find_told().any():
-            part = self.refit(state, others, forgetting)
+            part = self.refit(state, others)
             refined = self.refine(part, others, steps, report, title="trying refinement")
             if refinement.helps(left_out, state.take(rows), part.fitted, refined.fitted):
                 return {others.tobytes(): refined}, steps

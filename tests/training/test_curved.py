@@ -240,9 +240,9 @@ def test_refinement_is_tried_on_a_fold_as_others_are_left_out(training_stars, mo
     left = []
     refit, choose_steps = _Training.refit, _Training.choose_steps
 
-    def note(training, state, rows, iterations):
-        left.append((len(rows), iterations))
-        return refit(training, state, rows, iterations)
+    def note(training, state, rows):
+        left.append((len(rows), training.forgetting))
+        return refit(training, state, rows)
 
     monkeypatch.setattr(refine, "helps", lambda *known: helps)
     monkeypatch.setattr(_Training, "refit", note)
