@@ -251,9 +251,12 @@ def nearly_constant(survey):
         (every_ivar(1e34), "all errors of 'flux' are beyond any use; check 'flux_ivar'"),
         (
             sentinel(1),
-            "'label_value' = -9999.0 at star 's1-00006', label mg_fe, and 0 more like it",
+            "'label_value' = -9999.0 at star 's1-00006', label mg_fe: -9999.0 stands",
         ),
-        (sentinel(1, -999.0), "'label_value' = -999.0 at star 's1-00006', label mg_fe, and 0"),
+        (
+            sentinel(1, -999.0),
+            "'label_value' = -999.0 at star 's1-00006', label mg_fe: -999.0 stands",
+        ),
         (
             sentinel(30),
             "'label_value' = -9999.0 at star 's1-000.*', label mg_fe, and [0-9]+ more like it",

@@ -14,7 +14,7 @@ from luxscale.errors import InputError
 
 ALL = np.s_[:]
 ONE = (3, 2)
-FLUX = "'flux' = .* at star 's03', wavelength 5002.0, and 0 more like it"
+FLUX = "'flux' = .* at star 's03', wavelength 5002.0[:;] "
 
 
 def transpose(name):
@@ -363,7 +363,7 @@ VALUES = [
         Row(
             f"a flux of {number}",
             put("flux", ONE, number),
-            "stand for missing values.*mark them as missing",
+            "stands for a missing value.*mark it as missing",
             "open",
             lambda s, n=number: s.assign(flux_ivar=s.flux_ivar.where(s.flux != np.float32(n), 0)),
         )
@@ -373,7 +373,7 @@ VALUES = [
         Row(
             f"a label of {number}",
             put("label_value", (3, 0), number),
-            "'label_value' = .* at star 's03', label teff, and 0 more like it, stand for missing",
+            "'label_value' = .* at star 's03', label teff: .* stands for a missing",
             do,
             lambda s, n=number: s.assign(label_value=s.label_value.where(s.label_value != n)),
         )

@@ -200,7 +200,7 @@ def check_values(dataset: xr.Dataset, outputs: Iterable[OutputSpec], where: str)
             found = f"{output.noise!r} = {noise[n, d]} with {output.name!r} = {values[n, d]}"
             place = _describe_place(dataset, output, n, d)
             raise InputError(
-                f"{where}: {found} at {place}, and {int(bad.sum()) - 1} more like it; "
+                f"{where}: {found} at {place}{_count_others(bad)}; "
                 f"{_describe_rule(output, noise[n, d], values[n, d])}"
             )
         _refuse_placeholders(dataset, output, values, noise, where)
@@ -222,11 +222,18 @@ def _refuse_placeholders(
     else:
         remedy = f"survey[{output.name!r}].where(survey[{output.name!r}] != {number!r})"
         changed = output.name
+    place = _describe_place(dataset, output, n, d)
     raise InputError(
-        f"{where}: {output.name!r} = {number!r} at {_describe_place(dataset, output, n, d)}, and "
-        f"{int(placeholders.sum()) - 1} more like it, stand for missing values and would be taken "
-        f"for measurements; mark them as missing: survey[{changed!r}] = {remedy}"
+        f"{where}: {output.name!r} = {number!r} at {place}{_count_others(placeholders)}: "
+        f"{number!r} stands for a missing value and would be taken for a measurement; mark it as "
+        f"missing: survey[{changed!r}] = {remedy}"
     )
+
+
+def _count_others(bad: np.ndarray) -> str:
+    """Say how many values are bad beside the one that is named, if any are."""
+    others = int(bad.sum()) - 1
+    return f", and {others:,} more like it" if others else ""
 
 
 def _describe_place(dataset: xr.Dataset, output: OutputSpec, n: int, d: int) -> str:

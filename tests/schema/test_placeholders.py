@@ -60,8 +60,8 @@ def put_flux(survey):
     return survey
 
 
-LABEL = r"'label_value' = -9999.0 at star 's1-00007', label teff, and 0 more like it, stand for"
-FLUX = r"'flux' = -9999.0 at star 's1-00007', wavelength 15106.0, and 0 more like it, stand for"
+LABEL = r"'label_value' = -9999.0 at star 's1-00007', label teff: -9999.0 stands for"
+FLUX = r"'flux' = -9999.0 at star 's1-00007', wavelength 15106.0: -9999.0 stands for"
 
 
 @pytest.mark.parametrize(("put", "message"), [(put_label, LABEL), (put_flux, FLUX)])
@@ -85,7 +85,7 @@ def test_the_advice_leads_to_a_survey_that_opens(small_survey, tmp_path, put):
     survey = put(small_survey.copy(deep=True))
     with pytest.raises(InputError) as refused:
         store.write_dataset(survey, tmp_path / "a.zarr")
-    advice = str(refused.value).split("mark them as missing: ")[1]
+    advice = str(refused.value).split("mark it as missing: ")[1]
     exec(advice, {"survey": survey})
     store.write_dataset(survey, tmp_path / "a.zarr")
     assert store.open_survey(tmp_path / "a.zarr", check="all").sizes["star"] == 300
