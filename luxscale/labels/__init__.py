@@ -63,8 +63,8 @@ def read_labels(
     Parameters
     ----------
     path : str or Path
-        FITS, CSV, ECSV, VOTable (each also compressed, .gz or .bz2), Parquet (``pip install
-        'luxscale[export]'``), or named arrays in npz or HDF5.
+        FITS, CSV, ECSV, VOTable (each also compressed, .gz, .bz2 or .xz), Parquet (``pip
+        install 'luxscale[export]'``), or named arrays in npz or HDF5.
     catalog : str, optional
         Name of a catalogue that ``luxscale formats`` lists, or ``"table"``; recognised by its
         columns if not given.

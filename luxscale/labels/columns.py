@@ -50,8 +50,8 @@ class Columns:
     ----------
     path : str or Path
         CSV, ECSV, Parquet, VOTable, npz or HDF5, by its ending; FITS by its first bytes. Text and
-        FITS may be compressed (.gz, .bz2). A folder is one of Parquet. What separates columns of
-        CSV is told by the first line.
+        FITS may be compressed (.gz, .bz2, .xz). A folder is one of Parquet. What separates columns
+        of CSV is told by the first line.
 
     Attributes
     ----------

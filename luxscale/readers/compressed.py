@@ -1,10 +1,11 @@
-"""Files that may be compressed as a whole, by gzip or bzip2: opened as what they hold."""
+"""Files that may be compressed as a whole, by gzip, bzip2 or xz: opened as what they hold."""
 
 from __future__ import annotations
 
 import bz2
 import contextlib
 import gzip
+import lzma
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,12 +16,22 @@ from typing import IO, BinaryIO, cast
 _OPENERS: dict[bytes, Callable[..., object]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
 }
 
-_ENDINGS = (".gz", ".bz2")
+_LONGEST = max(map(len, _OPENERS))
+
+#: First bytes of a file compressed in a way that is not read, and what unpacks it.
+_UNPACKERS = {
+    b"\x28\xb5\x2f\xfd": "zstd -d",
+    b"\x1f\x9d": "uncompress",
+    b"PK\3\4": "unzip",
+}
+
+_ENDINGS = (".gz", ".bz2", ".xz")
 
 #: What reading a compressed file raises where it is damaged.
-UNPACK_ERRORS = (OSError, EOFError, zlib.error)
+UNPACK_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 def is_compressed(head: bytes) -> bool:
@@ -28,9 +39,17 @@ def is_compressed(head: bytes) -> bool:
     return head.startswith(tuple(_OPENERS))
 
 
+def suggest_unpacking(head: bytes) -> str:
+    """Say what unpacks a file that begins so, if it is compressed in a way that is not read."""
+    for magic, command in _UNPACKERS.items():
+        if head.startswith(magic):
+            return f"it is compressed, unpack it first: {command}"
+    return ""
+
+
 def unpack_stream(file: IO[bytes]) -> BinaryIO:
     """Return what an open file holds, unpacked if it is compressed, from its beginning."""
-    head = file.read(3)
+    head = file.read(_LONGEST)
     file.seek(0)
     for magic, unpack in _OPENERS.items():
         if head.startswith(magic):
@@ -43,7 +62,7 @@ def read_unpacked(path: Path, most: int) -> bytes:
 
     Raises
     ------
-    OSError, EOFError, zlib.error
+    OSError, EOFError, zlib.error, lzma.LZMAError
         If it cannot be read, see `UNPACK_ERRORS`.
     """
     with path.open("rb") as file, unpack_stream(file) as content:
@@ -76,11 +95,11 @@ def open_bytes(path: Path, most: int) -> Iterator[bytes | FileBytes]:
 
     Raises
     ------
-    OSError, EOFError, zlib.error
+    OSError, EOFError, zlib.error, lzma.LZMAError
         If it cannot be read, see `UNPACK_ERRORS`.
     """
     with path.open("rb", buffering=0) as file:
-        if is_compressed(os.pread(file.fileno(), 3, 0)):
+        if is_compressed(os.pread(file.fileno(), _LONGEST, 0)):
             yield read_unpacked(path, most)
         else:
             yield FileBytes(file)

@@ -18,12 +18,17 @@ import h5py
 import numpy as np
 
 from luxscale.readers.base import MOST_BYTES, BadFile, Hdu, HduList
-from luxscale.readers.compressed import is_compressed
+from luxscale.readers.compressed import is_compressed, suggest_unpacking
 from luxscale.readers.fitsfile import open_large_fits
 from luxscale.readers.packing import unpack
 
 #: An array that is larger than this, and takes this many times less in its file, is no data.
 _LARGE, _MOST_PACKED = 2**30, 500
+
+_REMEDY = (
+    "write the arrays as one of these, e.g. np.savez('spectra.npz', flux=flux, ivar=ivar, "
+    "wavelength=wavelength, star=id)"
+)
 
 
 class Field:
@@ -103,10 +108,8 @@ def open_fields(path: Path) -> Iterator[Fields]:
         elif magic.startswith(b"CDF"):
             raise BadFile("netCDF 3, which is not read; write netCDF 4, or HDF5, npz or FITS")
         elif magic and magic != b"SIMPLE  " and not is_compressed(magic):
-            raise BadFile(
-                "not a FITS file, nor HDF5 or npz; write the arrays as one of these, "
-                "e.g. np.savez('spectra.npz', flux=flux, ivar=ivar, wavelength=wavelength, star=id)"
-            )
+            do = suggest_unpacking(magic) or _REMEDY
+            raise BadFile(f"not a FITS file, nor HDF5 or npz; {do}")
         else:
             with open_large_fits(path) as hdus:
                 yield _list_fits(hdus)

@@ -19,7 +19,12 @@ import numpy as np
 from astropy.io import fits
 
 from luxscale.errors import InputError
-from luxscale.readers.compressed import UNPACK_ERRORS, FileBytes, open_bytes
+from luxscale.readers.compressed import (
+    UNPACK_ERRORS,
+    FileBytes,
+    open_bytes,
+    suggest_unpacking,
+)
 from luxscale.readers.fitstable import BadFile, Header, Table, to_native_order
 from luxscale.readers.heap import Heap
 from luxscale.readers.tiles import is_compressed_image, read_image_shape, unpack_image
@@ -218,7 +223,7 @@ class HduList:
 
 @contextlib.contextmanager
 def open_fits(path: str | Path) -> Iterator[HduList]:
-    """Open a FITS file of one star, plain or compressed by gzip or bzip2.
+    """Open a FITS file of one star, plain or compressed by gzip, bzip2 or xz.
 
     Of a plain one no more is read than is asked for.
 
@@ -236,7 +241,7 @@ def open_fits(path: str | Path) -> Iterator[HduList]:
 def open_large_fits(path: str | Path) -> Iterator[HduList]:
     """Open a FITS file of any size, of which `Hdu.read_rows` reads some rows.
 
-    One compressed by gzip or bzip2 may be as large as a file of one star, see `open_fits`.
+    One compressed by gzip, bzip2 or xz may be as large as a file of one star, see `open_fits`.
 
     Raises
     ------
@@ -263,8 +268,16 @@ def _open_hdus(path: str | Path, most: float) -> Iterator[HduList]:
             raise BadFile("empty file")
         with _raise_bad_file():
             if not raw.startswith(b"SIMPLE  =", 0):
-                raise BadFile("not a FITS file")
+                raise BadFile(_explain_no_fits(raw))
             yield HduList(raw)
+
+
+def _explain_no_fits(raw: bytes | FileBytes) -> str:
+    """Say what to do about a file that is none, if it is compressed."""
+    do = suggest_unpacking(raw[:8])
+    if isinstance(raw, bytes):
+        do = "HDF5 and npz are read unpacked alone: unpack it first if it is one"
+    return f"not a FITS file; {do}" if do else "not a FITS file"
 
 
 @contextlib.contextmanager

@@ -36,8 +36,8 @@ _CAMERA_GRIDS = (
 GRID = np.concatenate([start + step * np.arange(n) for start, step, n in _CAMERA_GRIDS])
 
 #: A sobject_id (date, run, combination, fibre) and a camera; the table of DR4.
-_CAMERA_FILE = re.compile(r"(.*?)(\d{15})([1-4])(\.fits(?:\.gz|\.bz2)?)", re.DOTALL)
-_FIT_FILE = re.compile(r"(\d{15})_.*\.fits(?:\.gz|\.bz2)?", re.DOTALL)
+_CAMERA_FILE = re.compile(r"(.*?)(\d{15})([1-4])(\.fits(?:\.gz|\.bz2|\.xz)?)", re.DOTALL)
+_FIT_FILE = re.compile(r"(\d{15})_.*\.fits(?:\.gz|\.bz2|\.xz)?", re.DOTALL)
 
 
 def find_main_file(path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import importlib.util
+import lzma
 import sys
 
 import h5py
@@ -157,7 +158,7 @@ def test_a_damaged_gzip_file_is_refused(path):
 
 
 @pytest.mark.parametrize("ending", ["fits", "csv", "ecsv", "vot"])
-@pytest.mark.parametrize(("packer", "suffix"), [(gzip, ".gz"), (bz2, ".bz2")])
+@pytest.mark.parametrize(("packer", "suffix"), [(gzip, ".gz"), (bz2, ".bz2"), (lzma, ".xz")])
 def test_compressed_tables_are_read_as_what_they_hold(ending, packer, suffix, tmp_path):
     plain = tmp_path / f"t.{ending}"
     Table({"a": [1.5, 2.5], "b": [3, 4]}).write(

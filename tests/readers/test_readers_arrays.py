@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zipfile
 
 import h5py
@@ -233,6 +234,13 @@ def test_a_table_of_text_is_refused_with_what_to_write(tmp_path):
     (tmp_path / "a.csv").write_text("id,4000,4001\n1,1.0,0.9\n")
     with pytest.raises(BadFile, match=r"not a FITS file, nor HDF5 or npz; .*np\.savez"):
         read(tmp_path / "a.csv")
+
+
+def test_a_compressed_file_of_arrays_is_to_be_unpacked(tmp_path):
+    path = build_arrays(tmp_path / "a.h5", spectra_arrays())
+    path.with_name("a.h5.gz").write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(BadFile, match="not a FITS file; HDF5 and npz .*: unpack it first"):
+        read(path.with_name("a.h5.gz"))
 
 
 def test_no_other_file_is_opened(tmp_path):

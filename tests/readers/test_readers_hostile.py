@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import lzma
 import warnings
 
 import numpy as np
@@ -84,13 +85,20 @@ def test_a_header_that_lies(lie, tmp_path):
         list(FORMATS["apstar" if path == APSTAR else "spec"].read(tmp_path / "lie.fits"))
 
 
-@pytest.mark.parametrize("packer", [gzip, bz2])
+BOMBS = {
+    gzip: bomb,
+    bz2: lambda: 14 * bz2.compress(bytes(10**7), 1),
+    lzma: lambda: 14 * lzma.compress(bytes(10**7), preset=0),
+}
+
+
+@pytest.mark.parametrize("packer", BOMBS)
 def test_compressed_files_are_read_up_to_a_size(packer, tmp_path):
     path = tmp_path / f"apStar.fits.{packer.__name__}"
     path.write_bytes(packer.compress(APSTAR.read_bytes()))
     (packed,), (plain,) = FORMATS["apstar"].read(path), FORMATS["apstar"].read(APSTAR)
     np.testing.assert_array_equal(packed.flux, plain.flux)
-    path.write_bytes(bomb() if packer is gzip else bz2.compress(bytes(140 * 10**6), 1))
+    path.write_bytes(BOMBS[packer]())
     with pytest.raises(BadFile, match="more than 134 MB"):
         list(FORMATS["apstar"].read(path))
 
@@ -100,6 +108,11 @@ def test_compressed_files_are_read_up_to_a_size(packer, tmp_path):
     [
         (b"", "empty file"),
         (b"<html>no</html>", "not a FITS file|no column"),
+        (
+            b"\x28\xb5\x2f\xfd",
+            "not a FITS file.*; it is compressed, unpack it first: zstd -d|no column",
+        ),
+        (b"\xfd7zXZ\0\0", "cannot be (read|unpacked)"),
         (b"SIMPLE  =", "damaged FITS file: ValueError"),
     ],
 )
