@@ -615,9 +615,9 @@ FILES = [
         spectra(),
     ),
     Row(
-        "wavelengths that descend in a file",
-        spectra(wavelength=5000.0 - np.arange(8)),
-        "wavelengths that descend; write these and all arrays of pixels in reverse",
+        "wavelengths out of order in a file",
+        spectra(wavelength=5000.0 + np.array([0, 2, 1, 3, 4, 5, 6, 7])),
+        "wavelengths that do not ascend, or are not finite",
         "file",
         spectra(),
     ),

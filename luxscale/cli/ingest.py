@@ -245,6 +245,7 @@ def _format_summary(made: Any, labels: Any) -> str:
             f"files   {made.n_files:,} = {read_files:,} read + {refused_files:,} quarantined",
             f"spectra {made.n_spectra:,} = {made.n_new:,} kept + {refused:,} quarantined",
         ]
+    lines += [f"  {count:,} {note}" for note, count in made.notes.items()]
     masked = [
         f"  {reason:<24}{count:>14,}  {100 * count / made.n_pixels:.2f}%"
         for reason, count in made.masked.items()

@@ -90,7 +90,9 @@ def _refuse_other_kind(survey: xr.Dataset, model: LuxModel, given: Sequence[str]
 
 
 def _warn_unknown(few: FewStars) -> None:
-    """Say that spectra may differ from those of the model, where nothing tells."""
+    """Say how spectra were read otherwise, and that they may differ from those of the model."""
+    for note in few.notes:
+        click.echo(f"label: {note}", err=True)
     if not few.is_prepared_as_known:
         click.echo(
             "label: the model does not say how its spectra were prepared; these are as "

@@ -46,6 +46,8 @@ class Summary:
         Files, and stars of files (``star`` is "" for a whole file), that could not be used.
     masked : dict of str to int
         Pixels that were masked now, by reason.
+    notes : dict of str to int
+        Spectra that were read now otherwise than they stand in their files, by how.
     n_pixels : int
         Pixels of the stars that were added.
     seconds : float
@@ -59,6 +61,7 @@ class Summary:
     n_labelled: int | None
     quarantined: list[tuple[str, str, str]]
     masked: dict[str, int]
+    notes: dict[str, int]
     n_pixels: int
     seconds: float
 
@@ -185,8 +188,10 @@ def make_target(
 def summarise(plan: Plan, filled: Filled) -> Summary:
     """Return how an ingest ended, with its sessions put together."""
     masked: collections.Counter[str] = collections.Counter()
+    notes: collections.Counter[str] = collections.Counter()
     for result in filled.results:
         masked.update(result.masked)
+        notes.update(result.notes)
     n_new = sum(r.stars for r in filled.results)
     return Summary(
         survey=plan.survey,
@@ -197,6 +202,7 @@ def summarise(plan: Plan, filled: Filled) -> Summary:
         n_labelled=filled.n_labelled,
         quarantined=[q for r in filled.results for q in r.quarantined],
         masked=dict(masked.most_common()),
+        notes=dict(notes),
         n_pixels=n_new * ledger.get_grid(plan).size,
         seconds=filled.seconds,
     )

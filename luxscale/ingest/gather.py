@@ -32,6 +32,7 @@ class Gathered:
         self._columns: dict[str, list[Any]] = collections.defaultdict(list)
         self._blocks: list[tuple[np.ndarray, np.ndarray]] = []
         self._masked: collections.Counter[str] = collections.Counter()
+        self._notes: collections.Counter[str] = collections.Counter()
         self._resampled = 0
         self.stars = 0
         self.refused: list[tuple[int, str, str]] = []
@@ -70,6 +71,8 @@ class Gathered:
         self._blocks.append((ready.flux[keep], ready.flux_ivar[keep]))
         self.stars += n_kept
         self._masked.update(ready.masked)
+        if spectra.note is not None:
+            self._notes.update(note for note in spectra.note[keep].tolist() if note)
         self._resampled += ready.resampled
 
     def join_spectra(self) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +85,7 @@ class Gathered:
         """Return all but the spectra, as JSON can hold it; what is missing is None.
 
         ``facts`` of the stars that are kept, ``refused`` (file, star, reason), pixels ``masked`` by
-        reason, and how many stars were ``resampled``.
+        reason, how many stars have which ``notes``, and how many were ``resampled``.
         """
         facts = {}
         for name, values in self._columns.items():
@@ -91,6 +94,7 @@ class Gathered:
             "facts": facts,
             "refused": self.refused,
             "masked": dict(self._masked),
+            "notes": dict(self._notes),
             "resampled": self._resampled,
         }
 
@@ -213,7 +217,7 @@ def _group_alike(block: Sequence[Loose]) -> Iterator[tuple[np.ndarray, Spectra]]
         start = stop
 
 
-_ARRAYS = ("flux", "ivar", "mask", "continuum", "velocity", "key")
+_ARRAYS = ("flux", "ivar", "mask", "continuum", "velocity", "key", "note")
 
 
 def _is_alike(one: Spectra, other: Spectra) -> bool:

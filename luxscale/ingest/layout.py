@@ -36,6 +36,8 @@ class Layout:
     refused : list of (file, star, reason)
     masked : dict of str to int
         Pixels that were masked, by reason.
+    notes : dict of str to int
+        Spectra that were read otherwise than they stand in their files, by how.
     n_read : int
         Spectra that were read, those refused among them.
     resampled : int
@@ -47,6 +49,7 @@ class Layout:
     columns: dict[str, np.ndarray]
     refused: list[tuple[int, str, str]]
     masked: dict[str, int]
+    notes: dict[str, int]
     n_read: int
     resampled: int
 
@@ -70,10 +73,12 @@ def arrange_stars(
         Files of the stars that the survey had before, by star.
     """
     masked: collections.Counter[str] = collections.Counter()
+    notes: collections.Counter[str] = collections.Counter()
     refused = []
     frames = []
     for batch, part in enumerate(parts):
         masked.update(part["masked"])
+        notes.update(part.get("notes", {}))  # an ingest that an older version began has none
         refused += [(int(file), str(star), str(why)) for file, star, why in part["refused"]]
         frames.append(_make_frame(part["facts"], batch))
     table = pd.concat(frames, ignore_index=True)
@@ -91,6 +96,7 @@ def arrange_stars(
         columns=columns,
         refused=sorted(refused),
         masked=dict(masked),
+        notes=dict(notes),
         n_read=n_read,
         resampled=sum(part["resampled"] for part in parts),
     )

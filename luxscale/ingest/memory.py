@@ -48,6 +48,8 @@ class FewStars:
         None if no star could be used.
     refused : list of (path, star, reason)
         Files, and stars of files (``star`` is "" for a whole file), that could not be used.
+    notes : tuple of str
+        Lines about stars that were read otherwise than they stand in their files.
     is_prepared_as_known : bool
         Whether the example that was given says how its spectra were prepared.
     format : str
@@ -55,6 +57,7 @@ class FewStars:
 
     survey: xr.Dataset | None
     refused: list[tuple[str, str, str]]
+    notes: tuple[str, ...]
     is_prepared_as_known: bool
     format: str
 
@@ -119,6 +122,8 @@ def read(
         raise InputError(_describe_lost(lost))
     survey = require_stars(few)
     said = Progress("lux.read")
+    for note in few.notes:
+        said.say(note)
     for row in few.refused:
         said.say(f"left out: {format_refused(row)}")
     return survey
@@ -193,6 +198,7 @@ def read_few(
     return FewStars(
         survey=survey,
         refused=[(files[number], star, reason) for number, star, reason in layout.refused],
+        notes=tuple(f"{count:,} {note}" for note, count in layout.notes.items()),
         is_prepared_as_known=example is None or example.preparation is not None,
         format=settings.format,
     )

@@ -37,8 +37,8 @@ class Result:
         Files and spectra read, and stars added.
     quarantined : list of (path, star, reason)
         Files, and stars of files, that were refused.
-    masked : dict of str to int
-        Pixels masked, by reason.
+    masked, notes : dict of str to int
+        Pixels masked, by reason, and spectra read otherwise than they stand in files, by how.
     """
 
     files: int
@@ -46,6 +46,7 @@ class Result:
     stars: int
     quarantined: list[tuple[str, str, str]]
     masked: dict[str, int]
+    notes: dict[str, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -252,6 +253,7 @@ def finish_session(session: Session, runner: Runner) -> Result:
         stars=n_new,
         quarantined=[(paths[file], star, reason) for file, star, reason in layout.refused],
         masked=layout.masked,
+        notes=layout.notes,
     )
 
 

@@ -70,7 +70,9 @@ def get_format(name: str, options: Mapping[str, str] | None = None) -> Format:
         raise InputError(f"no format {name!r}; there are: {', '.join(FORMATS)}")
     given: dict[str, Any] = {}
     for key, value in (options or {}).items():
-        if key in ("units", "medium"):
+        if key == "units":
+            given[key] = arrays.UNITS.get(value, value)
+        elif key == "medium":
             given[key] = value
     if not given:
         return FORMATS[name]

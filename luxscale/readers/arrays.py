@@ -12,27 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from luxscale.readers.base import (
-    BLOCK,
-    MOST_BYTES,
-    BadFile,
-    Format,
-    Option,
-    Spectra,
-    check_wavelength,
-    compute_ivar,
-    take_stars,
-)
+from luxscale.readers.base import BadFile, Format, Option, Spectra, compute_ivar
 from luxscale.readers.fields import Field, get_field, open_fields
-from luxscale.schema.blocks import iterate_blocks
-from luxscale.schema.standard import is_logarithmic, is_same_unit, measure_otherwise
+from luxscale.readers.grids import MOST_PIXELS, UNITS, Grids, iterate_rows, open_grids
 from luxscale.schema.variables import STAR
-
-#: Pixels that a spectrum may have.
-MOST_PIXELS = 2**20
-
-#: Units that wavelengths may be in.
-UNITS = ("Angstrom", "nm", "um")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,12 +30,7 @@ class _Source:
         Arrays by what they are: ``flux``, ``ivar`` or ``error``, ``star``, ``mask``.
     extra : dict of str to Field
         Other columns to keep, by their names.
-    wavelength : array, (pixel,)
-        The grid of all stars, or the first where each has its own.
-    grids : Field, (star, pixel), optional
-        What the grids of stars are read from that differ.
-    units : str
-        What wavelengths are said to be in.
+    grids : Grids
     one_star : bool
         Whether the arrays are those of one star, (pixel,).
     """
@@ -60,9 +38,7 @@ class _Source:
     file: str
     found: dict[str, Field]
     extra: dict[str, Field]
-    wavelength: np.ndarray
-    grids: Field | None
-    units: str
+    grids: Grids
     one_star: bool
 
 
@@ -83,9 +59,10 @@ def read_arrays(
 
     A file of one star may have them (pixel,). In FITS, an array is an image HDU by its name or
     number, or a column of the only table. Wavelengths may be (star, pixel): where stars differ in
-    them, each is a block of its own. Identifiers are those of the array ``star`` if no other is
-    named; where there is none, a star is called FILE:ROW. ``units`` and ``medium`` are for those
-    who use the wavelengths, which stay as they are; a file that states another unit is refused.
+    them, each is a block of its own. They may descend, with all pixels, or be log10 of Angstrom, by
+    what the file states, their name (``loglam``) or ``units``. Identifiers are those of the array
+    ``star`` if no other is named; where there is none, a star is called FILE:ROW. ``medium`` is for
+    those who use the wavelengths; a file that states another unit than ``units`` is refused.
 
     Raises
     ------
@@ -101,40 +78,21 @@ def read_arrays(
             names["star"] = STAR
         found = {what: get_field(fields, name) for what, name in names.items() if name}
         extra = {name: get_field(fields, name) for name in columns.split(",") if name}
-        _check_unit(found["wavelength"].unit, units)
-        yield from _read_blocks(found, extra, Path(path).name, units)
+        grids = open_grids(found.pop("wavelength"), wavelength, units)
+        source = _Source(
+            file=Path(path).name,
+            found=found,
+            extra=extra,
+            grids=grids,
+            one_star=len(found["flux"].shape) == 1,
+        )
+        yield from _read_blocks(source)
 
 
-def _check_unit(stated: str, units: str) -> None:
-    """Refuse wavelengths that are in another unit by what the file states."""
-    if not measure_otherwise(stated, units):
-        return
-    choices = [unit for unit in UNITS if is_same_unit(unit, stated)]
-    do = f"say --option units={choices[0]}" if choices else f"write them in {' or '.join(UNITS)}"
-    raise BadFile(f"the file states that wavelengths are in {stated}, not {units}; {do}")
-
-
-def _read_blocks(
-    found: dict[str, Field], extra: dict[str, Field], file: str, units: str
-) -> Iterator[Spectra]:
-    wavelength, grids = _read_wavelength(found["wavelength"], units)
-    source = _Source(
-        file=file,
-        found=found,
-        extra=extra,
-        wavelength=wavelength,
-        grids=grids,
-        units=units,
-        one_star=len(found["flux"].shape) == 1,
-    )
+def _read_blocks(source: _Source) -> Iterator[Spectra]:
     n_stars, n_pixels = _check_shapes(source)
-    for rows in _iterate_rows(n_stars, n_pixels):
-        yield from _read_block(source, rows.start, rows.stop)
-
-
-def _iterate_rows(n_stars: int, n_pixels: int) -> Iterator[slice]:
-    """Yield the rows of blocks that memory holds."""
-    return iterate_blocks(n_stars, max(1, min(BLOCK, MOST_BYTES // (8 * max(n_pixels, 1)))))
+    for rows in iterate_rows(n_stars, n_pixels):
+        yield from source.grids.place(_read_stars(source, rows.start, rows.stop), rows.start)
 
 
 def _check_shapes(source: _Source) -> tuple[int, int]:
@@ -144,16 +102,17 @@ def _check_shapes(source: _Source) -> tuple[int, int]:
         n_stars, n_pixels = 1, flux_shape[0]
     else:
         n_stars, n_pixels = _check_flux_shape(flux_shape)
-    n_wavelengths = source.wavelength.shape[-1]
+    n_wavelengths = source.grids.first.size
     if n_pixels != n_wavelengths:
         raise BadFile(f"{n_pixels} pixels of flux, {n_wavelengths} wavelengths")
     for name, field in source.found.items():
-        if name == "wavelength" and source.grids is None:
-            continue
         is_one_name = n_stars == 1 and name == "star" and field.shape == ()
         expected = (n_stars,) if name == "star" else flux_shape
         if field.shape != expected and not is_one_name:
             raise BadFile(f"{name} has shape {field.shape}, expected {expected}")
+    grids = source.grids
+    if not grids.is_common and grids.field.shape != flux_shape:
+        raise BadFile(f"wavelength has shape {grids.field.shape}, expected {flux_shape}")
     return n_stars, n_pixels
 
 
@@ -161,31 +120,6 @@ def _check_flux_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     if len(shape) != 2 or not all(shape) or shape[1] > MOST_PIXELS:
         raise BadFile(f"flux has shape {shape}, expected stars and pixels")
     return shape[0], shape[1]
-
-
-def _read_block(source: _Source, start: int, stop: int) -> Iterator[Spectra]:
-    """Yield the spectra of some stars, together where they are on one grid."""
-    stars = _read_stars(source, start, stop)
-    if source.grids is None:
-        yield stars
-        return
-    for row, grid in enumerate(source.grids.read_numbers(start, stop).astype(float)):
-        why = _explain_grid(grid, source.units)
-        yield dataclasses.replace(
-            take_stars(stars, slice(row, row + 1)),
-            wavelength=source.wavelength if why else grid,
-            unfit=np.array([why], object),
-        )
-
-
-def _explain_grid(grid: np.ndarray, units: str) -> str:
-    """Return why a star's wavelengths are no grid, or ""."""
-    try:
-        check_wavelength(grid)
-        _refuse_logarithmic(grid, units)
-    except BadFile as error:
-        return str(error)
-    return ""
 
 
 def _read_stars(source: _Source, start: int, stop: int) -> Spectra:
@@ -207,7 +141,7 @@ def _read_stars(source: _Source, start: int, stop: int) -> Spectra:
         star=star,
         flux=flux,
         ivar=ivar,
-        wavelength=source.wavelength,
+        wavelength=source.grids.first,
         mask=mask,
         columns=_read_extra(source, start, stop),
     )
@@ -217,7 +151,7 @@ def _read_pixels(source: _Source, name: str, start: int, stop: int) -> np.ndarra
     """Return rows of an array that has a number for each pixel: (star, pixel)."""
     field = source.found[name]
     values = field.read_all()[None] if source.one_star else field.read_numbers(start, stop)
-    expected = (stop - start, source.wavelength.shape[-1])
+    expected = (stop - start, source.grids.first.size)
     if values.shape != expected or values.dtype.kind not in "iufb":
         raise BadFile(f"{name} holds {values.dtype} of shape {values.shape}, no numbers of pixels")
     return values
@@ -245,47 +179,6 @@ def _fill_column(values: np.ma.MaskedArray) -> np.ndarray:
     if kind == "i":
         return values.filled(-1)
     return np.ma.filled(values.astype(float), np.nan)
-
-
-def _read_wavelength(field: Field, units: str) -> tuple[np.ndarray, Field | None]:
-    """Return the grid of all stars; or the first, and the field, where they differ in it."""
-    values = np.zeros((0, 0))
-    are_alike = True
-    if len(field.shape) == 2 and field.shape[0]:
-        values = field.read_numbers(0, 1)[0]
-        are_alike = all(
-            (field.read_numbers(rows.start, rows.stop) == values).all()
-            for rows in _iterate_rows(*field.shape)
-        )
-    elif len(field.shape) == 1 and field.shape[0] <= MOST_PIXELS:
-        values = field.read_all()
-    if values.ndim != 1 or values.dtype.kind not in "iuf":
-        raise BadFile(f"wavelength has shape {field.shape}, expected one number per pixel")
-    if not are_alike:
-        return _find_usable(field, units), field
-    values = values.astype(float)
-    _refuse_logarithmic(values, units)
-    return values, None
-
-
-def _find_usable(field: Field, units: str) -> np.ndarray:
-    """Return the first wavelengths of a star that are a grid: (pixel,)."""
-    first = ""
-    for rows in _iterate_rows(*field.shape):
-        for grid in field.read_numbers(rows.start, rows.stop).astype(float):
-            why = _explain_grid(grid, units)
-            if not why:
-                return grid
-            first = first or why
-    raise BadFile(first)
-
-
-def _refuse_logarithmic(grid: np.ndarray, units: str) -> None:
-    if units != "um" and is_logarithmic(grid):
-        raise BadFile(
-            f"wavelengths {grid[0]:.6g} to {grid[-1]:.6g} look like log10; write 10**wavelength, "
-            "or say --option units=um of micron"
-        )
 
 
 def _make_row_names(file: str, start: int, stop: int) -> np.ndarray:
@@ -334,7 +227,12 @@ FORMATS = (
             Option("star", "", None, "name of the identifiers; by default star, else FILE:ROW"),
             Option("mask", "", None, "name of what is not 0 where a pixel is bad"),
             Option("columns", "", None, "names of other columns to keep, by commas"),
-            Option("units", UNITS[0], UNITS, "unit of the wavelengths"),
+            Option(
+                "units",
+                next(iter(UNITS)),
+                tuple(UNITS),
+                "unit of the wavelengths; log10 is that of Angstrom",
+            ),
             Option("medium", "vacuum", ("vacuum", "air"), "what the wavelengths were measured in"),
         ),
         pattern=("*.h5", "*.hdf5", "*.npz", "*.fits"),

@@ -73,6 +73,8 @@ class Spectra:
         Identifiers that catalogues know the stars by, where these are not ``star``.
     unfit : array of str, (star,), optional
         Why a row is no spectrum of a star that can be used, "" of those that are.
+    note : array of str, (star,), optional
+        How a row was read otherwise than it stands in the file, "" of those that were not.
     columns : mapping of str to array, (star,)
         A few facts of each star: ``snr``, ``ra``, ``dec``, ...; NaN, -1 or "" where the file does
         not say.
@@ -87,6 +89,7 @@ class Spectra:
     velocity: np.ndarray | None = None
     key: np.ndarray | None = None
     unfit: np.ndarray | None = None
+    note: np.ndarray | None = None
     columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -101,6 +104,7 @@ class Spectra:
             ("velocity", self.velocity),
             ("key", self.key),
             ("unfit", self.unfit),
+            ("note", self.note),
             *self.columns.items(),
         ]
         for name, array in per_star:
@@ -140,12 +144,22 @@ def take_stars(spectra: Spectra, rows: np.ndarray | slice) -> Spectra:
     rows : array of bool, (star,), or slice
     """
     parts = {}
-    for name in ("star", "flux", "ivar", "mask", "continuum", "velocity", "key", "unfit"):
+    for name in ("star", "flux", "ivar", "mask", "continuum", "velocity", "key", "unfit", "note"):
         values = getattr(spectra, name)
         if values is not None:
             parts[name] = values[rows]
     columns = {name: values[rows] for name, values in spectra.columns.items()}
     return dataclasses.replace(spectra, columns=columns, **parts)
+
+
+def reverse_pixels(spectra: Spectra) -> Spectra:
+    """Return spectra with their pixels in reverse, and wavelengths as they were."""
+    parts = {}
+    for name in ("flux", "ivar", "mask", "continuum"):
+        values = getattr(spectra, name)
+        if values is not None:
+            parts[name] = values[:, ::-1]
+    return dataclasses.replace(spectra, **parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,15 +286,7 @@ def check_wavelength(wavelength: np.ndarray) -> None:
         and (wavelength[1:] > wavelength[:-1]).all()
         and np.isfinite(wavelength[-1])
     ):
-        raise BadFile(_describe_wavelength(wavelength))
-
-
-def _describe_wavelength(wavelength: np.ndarray) -> str:
-    if (wavelength[1:] < wavelength[:-1]).all():
-        return (
-            "wavelengths that descend; write these and all arrays of pixels in reverse, [..., ::-1]"
-        )
-    return "wavelengths that do not ascend, or are not finite"
+        raise BadFile("wavelengths that do not ascend, or are not finite")
 
 
 def compute_ivar(error: np.ndarray) -> np.ndarray:

@@ -42,6 +42,25 @@ def test_blank_and_repeated_names_cost_their_rows_alone(tmp_path):
     assert "duplicate" in reasons["a"]
 
 
+def test_spectra_in_reverse_are_counted_and_said(tmp_path, capsys):
+    arrays = dict(np.load(write_npz(tmp_path / "a.npz", ["a", "b", "c"])))
+    plain = lux.read(tmp_path / "a.npz", "arrays", options={"error": "error"})
+    for name in ("flux", "error", "wavelength"):
+        arrays[name] = arrays[name][..., ::-1]
+    np.savez(tmp_path / "b.npz", **arrays)
+    capsys.readouterr()
+    found = lux.read(tmp_path / "b.npz", "arrays", options={"error": "error"})
+    np.testing.assert_array_equal(found.flux, plain.flux)
+    line = "3 whose wavelengths descend: all their pixels are put in reverse"
+    assert capsys.readouterr().err.count(line) == 1
+    given = ["--out", str(tmp_path / "s.zarr"), "--workers", "0", "--option", "error=error"]
+    done = CliRunner().invoke(
+        main, ["ingest", "arrays", str(tmp_path / "b.npz"), *given, "--quiet"]
+    )
+    assert done.exit_code == 0, done.output
+    assert f"  {line}\n" in done.stdout
+
+
 def test_files_of_one_name_keep_all_their_stars(tmp_path):
     files = [write_npz(tmp_path / f / "t.npz", seed=i) for i, f in enumerate("abc")]
     read_files(files[:2], tmp_path / "s.zarr")

@@ -15,8 +15,8 @@ from surveyfiles import build_arrays, spectra_arrays
 
 from luxscale.errors import InputError
 from luxscale.ingest import ingest
-from luxscale.readers import FORMATS, BadFile, fields
-from luxscale.readers import arrays as arrays_module
+from luxscale.readers import FORMATS, BadFile, fields, get_format
+from luxscale.readers import grids as grids_module
 from luxscale.readers.base import BLOCK
 
 ARRAYS = FORMATS["arrays"]
@@ -92,7 +92,7 @@ def test_values_that_are_none_stay(tmp_path):
 
 def test_the_unit_and_medium_are_options():
     assert {o.name: o.choices for o in ARRAYS.options if o.choices} == {
-        "units": ("Angstrom", "nm", "um"),
+        "units": ("Angstrom", "nm", "um", "log10"),
         "medium": ("vacuum", "air"),
     }
 
@@ -106,16 +106,72 @@ def test_identifiers_are_those_of_the_array_star_where_none_is_named(name, tmp_p
     np.testing.assert_array_equal(read(path, star="id").star, arrays["id"])
 
 
-def test_wavelengths_that_are_log10_or_descend_are_refused_with_the_remedy(tmp_path):
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_wavelengths_that_descend_are_reversed_with_all_pixels(name, tmp_path):
     arrays = spectra_arrays()
-    logarithms = build_arrays(
-        tmp_path / "a.npz", arrays | {"wavelength": np.log10(arrays["wavelength"])}
-    )
-    with pytest.raises(BadFile, match=r"3\.60206 to 3\.69897 look like log10; write 10\*\*wave"):
-        read(logarithms)
-    reverse = build_arrays(tmp_path / "b.npz", arrays | {"wavelength": arrays["wavelength"][::-1]})
-    with pytest.raises(BadFile, match=r"that descend; write these .* in reverse, \[\.\.\., ::-1\]"):
-        read(reverse)
+    reverse = {key: arrays[key][..., ::-1] for key in ("wavelength", "flux", "ivar", "mask")}
+    path = build_arrays(tmp_path / name, arrays | reverse)
+    found = read(path, mask="mask", columns="snr")
+    expected = read(build_arrays(tmp_path / f"b{name}", arrays), mask="mask", columns="snr")
+    for field in ("flux", "ivar", "mask", "wavelength"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
+    assert found.columns["snr"].tolist() == arrays["snr"].tolist()
+    assert set(found.note) == {"whose wavelengths descend: all their pixels are put in reverse"}
+    assert set(expected.note) == {""}
+
+
+def test_each_star_whose_wavelengths_descend_is_reversed(tmp_path):
+    arrays = spectra_arrays()
+    grids = arrays["wavelength"] + np.arange(4.0)[:, None] / 8
+    plain = list(ARRAYS.read(build_arrays(tmp_path / "a.npz", arrays | {"wavelength": grids})))
+    for key, values in ("wavelength", grids), ("flux", arrays["flux"]), ("ivar", arrays["ivar"]):
+        arrays[key] = values.copy()
+        arrays[key][[0, 2]] = values[[0, 2], ::-1]
+    found = list(ARRAYS.read(build_arrays(tmp_path / "b.npz", arrays)))
+    assert [block.note[0] != "" for block in found] == [True, False, True, False]
+    for one, other in zip(found, plain, strict=True):
+        for field in ("flux", "ivar", "wavelength"):
+            np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+
+
+@pytest.mark.parametrize(
+    ("array", "unit", "options"),
+    [
+        ("loglam", "", {}),
+        ("LOG10_WAVE", "Angstrom", {}),
+        ("wavelength", "log10(Angstrom)", {}),
+        ("wavelength", "[log Angstrom]", {}),
+        ("wavelength", "dex(AA)", {}),
+        ("wavelength", "", {"units": "log10"}),
+    ],
+)
+def test_wavelengths_that_are_said_to_be_log10_are_raised(array, unit, options, tmp_path):
+    arrays = spectra_arrays()
+    expected = arrays.pop("wavelength")
+    for name, numbers in ("a.h5", np.log10(expected)), ("b.h5", np.log10(expected)[::-1]):
+        with h5py.File(build_arrays(tmp_path / name, arrays), "a") as file:
+            file[array] = numbers
+            if unit:
+                file[array].attrs["units"] = unit
+        found = read(tmp_path / name, wavelength=array, **options)
+        np.testing.assert_allclose(found.wavelength, expected, rtol=1e-12)
+        assert found.note[0].startswith("whose wavelengths are log10 of Angstrom: 10**")
+    assert get_format("arrays", options).units == "Angstrom"
+
+
+def test_logarithms_that_are_none_are_refused(tmp_path):
+    """Natural ones, and wavelengths by the name of logarithms."""
+    arrays = spectra_arrays()
+    wavelength = arrays.pop("wavelength")
+    for numbers in np.log(wavelength), wavelength:
+        path = build_arrays(tmp_path / "a.npz", arrays | {"loglam": numbers})
+        with pytest.raises(BadFile, match="are said to be log10 of Angstrom, and are "):
+            read(path, wavelength="loglam")
+    with h5py.File(build_arrays(tmp_path / "a.h5", arrays), "a") as file:
+        file["wavelength"] = np.log10(wavelength / 10)
+        file["wavelength"].attrs["units"] = "log10(nm)"
+    with pytest.raises(BadFile, match="logarithms of nm; write 10"):
+        read(tmp_path / "a.h5")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -162,7 +218,7 @@ def test_a_star_whose_wavelengths_are_none_is_put_down_alone(tmp_path, monkeypat
     blocks = list(ARRAYS.read(path, star="id"))
     assert [block.unfit[0] != "" for block in blocks] == [True, False, True, False]
     # as where it is alone in its block
-    monkeypatch.setattr(arrays_module, "BLOCK", 1)
+    monkeypatch.setattr(grids_module, "BLOCK", 1)
     again = list(ARRAYS.read(path, star="id"))
     assert [block.unfit[0] for block in again] == [block.unfit[0] for block in blocks]
     with pytest.raises(BadFile, match="do not ascend"):
@@ -175,7 +231,9 @@ def test_micron_are_no_logarithms(tmp_path):
     for name, grids in ("a.npz", grid), ("b.npz", grid + np.arange(4)[:, None] / 8):
         path = build_arrays(tmp_path / name, spectra_arrays() | {"wavelength": grids})
         np.testing.assert_array_equal(next(ARRAYS.read(path, units="um")).wavelength, grid)
-        with pytest.raises(BadFile, match=r"look like log10; .* or say --option units=um"):
+        with pytest.raises(
+            BadFile, match=r"look like log10, or are micron: .*units=log10, or --option units=um"
+        ):
             read(path)
 
 
