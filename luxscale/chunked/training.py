@@ -38,6 +38,7 @@ from luxscale.training.select import (
     report_outlying,
     report_repeated,
 )
+from luxscale.training.temperatures import report_temperatures
 
 #: Value of the attribute ``format`` of a folder.
 FORMAT = "luxscale-training"
@@ -140,6 +141,7 @@ class Training:
             data = load_far(folder, self.prepared.stars, left_out, request.label_clip)
             found = report_outlying(data, request.label_clip, shown)
             report_repeated(data, shown)
+            report_temperatures(data, shown)
             data = dataclasses.replace(data, left_out=(*data.left_out, *found.items()))
             spans = check_windows(data, request.windows or {})
             record = make_record(

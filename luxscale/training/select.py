@@ -25,6 +25,7 @@ from luxscale.schema.windows import Spans, find_within
 from luxscale.training.data import TrainingData
 from luxscale.training.load import load_training
 from luxscale.training.screen import GROUP_CLIP
+from luxscale.training.temperatures import report_temperatures
 
 #: Stars of marked labels that are named, per label.
 _NAMED = 3
@@ -85,6 +86,7 @@ def read_stars(
     data = load_training(survey, specs, where, lambda text: shown.update(0, text), clip)
     left_out |= report_outlying(data, clip, shown)
     report_repeated(data, shown)
+    report_temperatures(data, shown)
     return dataclasses.replace(data, left_out=tuple(left_out.items()), is_labelled=is_labelled)
 
 
