@@ -121,6 +121,7 @@ def _share_items(
                 done.put((held[0], helper.receive()))
                 held.popleft()
         helper.leave()
-    except Exception as error:  # it has ended, or what it sends makes no sense: the log says which
+    except Exception as error:  # it has ended or hangs, or makes no sense: the log says which
+        helper.stop()  # one that hangs might write later
         helper.failure = error
         todo.extendleft(reversed(held))

@@ -24,6 +24,9 @@ from typing import Any
 #: Seconds that a helper waits for news of its next item before it begins with one.
 _NEWS = 0.02
 
+#: Seconds that an item may take there: a job that helpers are started for takes a few in all.
+_PATIENCE = 60.0
+
 
 class Helper:
     """A process that does items, one at a time; the next of them it begins with meanwhile.
@@ -72,7 +75,15 @@ class Helper:
         self._channel.send(what)
 
     def receive(self) -> Any:
-        """Return what its task made of the item that was sent first, or raised."""
+        """Return what its task made of the item that was sent first, or raised.
+
+        Raises
+        ------
+        TimeoutError
+            If that takes so long that it hangs.
+        """
+        if not self._channel.poll(_PATIENCE):
+            raise TimeoutError(f"no sign of it for {_PATIENCE:g} s")
         return self._channel.recv()
 
     def leave(self) -> None:

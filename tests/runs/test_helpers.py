@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from luxscale.errors import CannotWrite
+from luxscale.runs import helpers
 from luxscale.runs.beside import WithHelpers
 from luxscale.runs.executors import TaskError, choose_executor
 from luxscale.runs.helpers import start_helper
@@ -61,6 +62,8 @@ def do(plan, item, begun=None):
         time.sleep(0.2)
     elif plan.there == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif plan.there == "hang":
+        os.kill(os.getpid(), signal.SIGSTOP)
     elif plan.there == "fail":
         raise ValueError(f"no {item.index}")
     elif plan.there == "cannot write":
@@ -110,15 +113,22 @@ def test_both_do_items_each_once(helper):
     assert helper.process.wait(60) == 0  # it has ended by itself
 
 
-def test_what_a_helper_that_dies_had_is_done_here(helper, tmp_path):
+@pytest.mark.parametrize(
+    ("fate", "patience", "error"), [("die", 60.0, "Error"), ("hang", 0.5, "TimeoutError: no sign")]
+)
+def test_what_a_helper_that_is_lost_had_is_done_here(
+    helper, tmp_path, monkeypatch, fate, patience, error
+):
+    monkeypatch.setattr(helpers, "_PATIENCE", patience)
     with RunLog(tmp_path / "log") as log:
-        outcomes, failed = run_job(helper, "die", 10, log)
+        outcomes, failed = run_job(helper, fate, 10, log)
+    assert helper.process.poll() is not None
     assert not failed
     assert sorted(done.item for done in outcomes) == list(range(10))
     assert {done.process for done in outcomes} == {os.getpid()}
     events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     (lost,) = (e for e in events if e["event"] == "worker lost")
-    assert lost["worker"] == helper.name and lost["error"]
+    assert lost["worker"] == helper.name and error in lost["error"]
     assert helper.name.endswith(f":{helper.process.pid}")
 
 
