@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: Ratios of scatter to errors that are far from 1: some misfit is usual, a lack of scatter is not.
 _LEAST_PULL, _MOST_PULL = 0.5, 3.0
 
+#: What follows from errors of training labels that are too large.
+_HIDDEN = "they hide the model's misfit, and label_err of catalogues is too small"
+
 #: Fewest stars from which such a ratio is told, and fewest for each latent.
 _LEAST_STARS, _STARS_PER_LATENT = 30, 8
 
@@ -89,22 +92,24 @@ def advise_on_errors(records: Sequence[dict[str, Any]]) -> list[str]:
     small = [r for r in told if r["formal_pull"] > _MOST_PULL]
     lines = []
     least = {r["label"]: r["training_pull"] for r in told if r not in large}
-    lines += advise_on_pulls("training", {k: pull for k, pull in least.items() if pull is not None})
+    known = {label: pull for label, pull in least.items() if pull is not None}
+    lines += [f"{line}; {_HIDDEN}" for line in advise_on_pulls("training", known)]
     for record in large:
         # whichever is larger makes up most of the error
         of_labels = record["training_err"] >= record["formal_err"]
-        whose = "training labels" if of_labels else "spectra"
+        whose, then = ("training labels", f"; {_HIDDEN}") if of_labels else ("spectra", "")
         pull = record["formal_pull"]
         lines.append(
             f"{record['label']}: pull {pull:.2f} without misfit: errors of the {whose} look "
-            f"overestimated about {1 / pull:.1f} times"
+            f"overestimated about {1 / pull:.1f} times{then}"
         )
     if small:
         pulls = ", ".join(f"{r['label']} {r['formal_pull']:.1f} times" for r in small)
         lines.append(
             f"labels scatter more than errors of spectra and training labels say ({pulls}): "
             "errors of the training labels or of the spectra look underestimated, or the model is "
-            "too simple; label_err of catalogues counts the rest as misfit"
+            "too simple; label_err of catalogues counts the rest as misfit, and is too large where "
+            "it is of the training labels"
         )
     return lines
 

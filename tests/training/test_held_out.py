@@ -81,9 +81,19 @@ def make_record(pull, *, label="teff", n_stars=100, formal=1.0, training=2.0):
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        (make_record(1 / 3), "pull 0.33 without misfit: errors of the training labels look over"),
-        (make_record(0.25, formal=3.0), "errors of the spectra look overestimated about 4.0 times"),
-        (make_record(4.0), r"teff 4.0 times\): errors of the training labels or .* underestimated"),
+        (
+            make_record(1 / 3),
+            "pull 0.33 without misfit: errors of the training labels look overestimated about 3.0 "
+            "times; they hide the model's misfit, and label_err of catalogues is too small$",
+        ),
+        (
+            make_record(0.25, formal=3.0),
+            "errors of the spectra look overestimated about 4.0 times$",
+        ),
+        (
+            make_record(4.0),
+            r"teff 4.0 times\): errors of the training labels or .* underestimated.* too large",
+        ),
     ],
 )
 def test_advice_names_the_errors_that_are_far_off(record, words):
@@ -104,6 +114,9 @@ def test_errors_of_labels_that_the_best_stars_do_not_reach_are_said_once():
     below_half, others = sorted(advise_on_errors(records), key=len)
     assert "teff" in below_half and "teff" not in others
     assert "training labels look overestimated" in others and "(logg 0.60 of them)" in others
+    assert all(
+        line.endswith("label_err of catalogues is too small") for line in (below_half, others)
+    )
 
 
 def test_few_stars_for_each_latent_are_said():
