@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -12,7 +13,10 @@ from luxscale import store
 from luxscale.ingest.layout import KEY
 from luxscale.ingest.ledger import GROUP
 from luxscale.labels import LabelTable, join
+from luxscale.labels.join import find_rows
+from luxscale.progress import Progress
 from luxscale.schema.blocks import iterate_blocks
+from luxscale.schema.placeholders import EVERY_SENTINEL, find_placeholders, is_sentinel
 from luxscale.schema.variables import STAR, SURVEY
 
 #: Chunks of labels that are joined at once.
@@ -23,6 +27,9 @@ _NAMES = ("label_value", "label_err")
 
 def write_labels(survey: str, table: LabelTable, chunk: int) -> int:
     """Write the labels of all stars of a survey, in place of those that it had.
+
+    A number that would be a measurement among all rows of the catalogue, and stands for a missing
+    value among those of the survey's stars, is missing, which is said on standard error.
 
     Parameters
     ----------
@@ -40,6 +47,7 @@ def write_labels(survey: str, table: LabelTable, chunk: int) -> int:
     group = store.open_group(survey, "r+")
     keys = store.open_array(group, KEY if KEY in group else STAR)
     n_stars = keys.shape[0]
+    table = _leave_out_placeholders(table, keys, _SLAB * chunk)
     shape = (n_stars, len(table.label))
     value_array, err_array = (_create_array(group, name, shape, chunk) for name in _NAMES)
     _write_words(group, "label", table.label)
@@ -48,15 +56,48 @@ def write_labels(survey: str, table: LabelTable, chunk: int) -> int:
     store.open_group(survey, "r+", GROUP).attrs["labels"] = table.source | {"counts": table.counts}
     n_labelled = 0
     for rows in iterate_blocks(n_stars, _SLAB * chunk):
-        names = np.asarray(keys[rows])
-        if names.dtype.kind == "T":
-            names = names.astype(object)
-        value, err, _ = join(table, names)
+        value, err, _ = join(table, _read_names(keys, rows))
         value_array[rows] = value
         err_array[rows] = err
         has_label = np.isfinite(value).any(axis=1)
         n_labelled += int(has_label.sum())
     return n_labelled
+
+
+def _read_names(keys: zarr.Array[Any], rows: slice) -> np.ndarray:
+    names = np.asarray(keys[rows])
+    return names.astype(object) if names.dtype.kind == "T" else names
+
+
+def _leave_out_placeholders(table: LabelTable, keys: zarr.Array[Any], block: int) -> LabelTable:
+    """Return labels without those that stand for missing ones among the stars of a survey.
+
+    Others of the catalogue may be as far off, and the survey would be refused for them.
+    """
+    suspect = is_sentinel(table.value, EVERY_SENTINEL)
+    believes_all = table.source.get("settings", {}).get("sentinels") == ()
+    if believes_all or not suspect.any():
+        return table
+    is_joined = np.zeros(len(table.key), bool)
+    for stars in iterate_blocks(keys.shape[0], block):
+        rows = find_rows(table, _read_names(keys, stars))
+        is_joined[rows[rows >= 0]] = True
+    known = np.isfinite(table.value) & is_joined[:, None]
+    found = find_placeholders(table.value, known, each=True)
+    counts = {}
+    for label, n_found in zip(table.label, found.sum(0).tolist(), strict=True):
+        if n_found:
+            counts[f"{label}: sentinel among the survey's stars"] = n_found
+            Progress("labels").say(
+                f"{label}: left out {n_found:,} that stand for missing values by what the other "
+                "stars of the survey have"
+            )
+    return dataclasses.replace(
+        table,
+        value=np.where(found, np.nan, table.value),
+        err=np.where(found, np.nan, table.err),
+        counts=table.counts | counts,
+    )
 
 
 def describe_unjoined(survey: str, table: LabelTable) -> str:

@@ -35,7 +35,7 @@ def join(
         Those of the table (NaN, -1, False or "" for a star that is not in it), and ``matched``:
         whether it is.
     """
-    rows = _find_rows(table, np.asarray(keys))
+    rows = find_rows(table, np.asarray(keys))
     columns = {name: _take_rows(column, rows) for name, column in table.columns.items()}
     columns["matched"] = rows >= 0
     return _take_rows(table.value, rows), _take_rows(table.err, rows), columns
@@ -50,7 +50,7 @@ def _take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return taken
 
 
-def _find_rows(table: LabelTable, keys: np.ndarray) -> np.ndarray:
+def find_rows(table: LabelTable, keys: np.ndarray) -> np.ndarray:
     """Return the row of each key, -1 where there is none: (star,)."""
     table_has_text = table.key.dtype.kind == "O"
     if keys.dtype.kind not in "iu":

@@ -204,10 +204,11 @@ def read_values(
 
 
 def _read_on_scale(inputs: _Inputs, source: Source) -> _Values:
-    published = _read_published(inputs, source.published)
+    has_floor = source.name in inputs.settings.floors
+    published = _read_published(inputs, source.published, has_floor)
     if source.iron is None:
         return published
-    iron = _read_published(inputs, source.iron)
+    iron = _read_published(inputs, source.iron, has_floor)
     to_x_fe = source.name.endswith("_fe")
     convert = convert_to_x_fe if to_x_fe else convert_to_x_h
     value, err = convert(published.value, published.err, iron.value, iron.err)
@@ -223,24 +224,28 @@ def _add_floor(sigma: np.ndarray, floor: float | None) -> np.ndarray:
     return np.hypot(known, floor)
 
 
-def _read_published(inputs: _Inputs, name: str) -> _Values:
-    """Return a label as published; its error is NaN where it is not finite and positive."""
+def _read_published(inputs: _Inputs, name: str, has_floor: bool) -> _Values:
+    """Return a label as published; its error is NaN where it is not finite and positive.
+
+    Whether a number stands for a missing value is judged by the values that are kept, which have an
+    error or a floor of it.
+    """
     data, catalog, settings, where, file_units = inputs
     label = catalog.labels[name]
     value = _read_numbers(data, label, where)
     why = np.where(np.isfinite(value), _GIVEN, _NOT_GIVEN)
     sentinel = is_sentinel(value, settings.sentinels)
     why[sentinel] = _SENTINEL
-    if settings.sentinels:  # those that a survey would be refused for
-        given = (why == _GIVEN)[:, None]
-        why[find_placeholders(value[:, None], given, each=True)[:, 0]] = _SENTINEL
     mask = make_value_mask(catalog, settings)
     if label.flag is not None and mask:
         flags = _take_element(data[label.flag], label.index)
         is_flagged = find_flagged(flags, mask, f"{where}: {label.flag}")
         why[(why == _GIVEN) & is_flagged] = _FLAGGED
-    value = np.where(why == _GIVEN, value, np.nan)
     err = _read_errors(data, label, settings, where)
+    if settings.sentinels:  # those that a survey would be refused for
+        kept = (why == _GIVEN) & (np.isfinite(err) | has_floor)
+        why[find_placeholders(value[:, None], kept[:, None], each=True)[:, 0]] = _SENTINEL
+    value = np.where(why == _GIVEN, value, np.nan)
     unit = file_units.get(label.column, "")
     column = f"{where}: column {label.column!r}"
     converted = convert_unit(value, unit, label.units, column)

@@ -11,6 +11,7 @@ import luxscale as lux
 from luxscale.cli import main
 from luxscale.ingest import ingest
 from luxscale.ingest.paths import make_storable, restore_path
+from luxscale.labels import LabelSettings, read_labels
 
 WAVELENGTH = 5000.0 + np.arange(40)
 
@@ -26,8 +27,8 @@ def write_npz(path, names=None, n=3, seed=0):
     return path
 
 
-def read_files(files, out, **options):
-    settings = {"recipe": {"continuum": "none"}, "progress": False}
+def read_files(files, out, labels=None, **options):
+    settings = {"recipe": {"continuum": "none"}, "progress": False, "labels": labels}
     return ingest("arrays", files, out, options={"error": "error", **options}, **settings)
 
 
@@ -122,6 +123,20 @@ def test_labels_of_no_star_are_said_with_an_identifier_of_each_side(tmp_path, na
     said = f"no star has a label: the survey's are like {ours!r}, the catalogue's like 7; "
     assert said in done.stderr
     assert remedy in done.stderr
+
+
+def test_a_placeholder_is_judged_by_the_stars_of_the_survey(tmp_path, capsys):
+    """80 to 120 of other stars would have 99.99 believed, and the survey refused for it."""
+    write_npz(tmp_path / "a.npz", ["a", "b", "c"])
+    rows = ["a,0.1", "b,99.99", "c,0.3", "x,80", "y,120"]
+    (tmp_path / "t.csv").write_text("id,AV,E_AV\n" + "".join(f"{row},0.1\n" for row in rows))
+    asked = LabelSettings(key="id", columns={"av": "AV"}, errors={"av": "E_AV"})
+    labels = read_labels(tmp_path / "t.csv", settings=asked)
+    assert np.isfinite(labels.value).all()
+    read_files([tmp_path / "a.npz"], tmp_path / "s.zarr", star="star", labels=labels)
+    found = lux.open_survey(tmp_path / "s.zarr").label_value.values
+    np.testing.assert_array_equal(found[:, 0], [0.1, np.nan, 0.3])
+    assert "labels: av: left out 1 that stand for missing values" in capsys.readouterr().err
 
 
 def test_a_file_that_is_read_again_keeps_the_names_of_its_stars(tmp_path):

@@ -75,6 +75,17 @@ def test_what_a_survey_would_be_refused_for_is_missing(tmp_path):
     assert np.isfinite(read_labels(path, settings=MAP).value[:, 0]).all()
 
 
+def test_values_that_are_not_kept_do_not_vouch_for_a_placeholder(tmp_path):
+    """150 has no error, so that 99.99 lies beyond all that are kept, unless it gets a floor."""
+    values, errors = np.array([0.1, 99.99, -0.5, 150.0]), np.array([1, 1, 1, np.nan])
+    path = table(tmp_path / "t.fits", T=values, e_T=errors)
+    read = read_labels(path, settings=MAP)
+    np.testing.assert_array_equal(read.value[:, 0], [0.1, np.nan, -0.5, np.nan])
+    assert (read.counts["teff: sentinel"], read.counts["teff: no error"]) == (1, 1)
+    read = read_labels(path, settings=with_(floors={"teff": 1.0}))
+    assert np.isfinite(read.value[:, 0]).all()
+
+
 @pytest.mark.parametrize("none", ["NA", "null", "None", "--", "N/A", "<NA>", "nan", ""])
 def test_words_for_no_number_are_missing(none, tmp_path):
     """As R, SQL, TOPCAT and pandas write them in text."""
