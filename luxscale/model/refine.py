@@ -87,7 +87,7 @@ class System(NamedTuple):
         """Return dz = H_0^-1 rest, and its length (dz^T H_0 dz)^1/2."""
         white = _multiply(self.inverse, rest)
         change = _multiply(self.inverse.swapaxes(1, 2), white)
-        return change, jnp.linalg.norm(white, axis=1)
+        return change, jnp.sqrt(jnp.sum(white * white, 1))
 
     def measure(self, z: Any) -> tuple[Any, Any]:
         """Return what latents leave of the equations, from residuals, and their chi2.
@@ -230,7 +230,9 @@ class _Few(NamedTuple):
 def _pick_few(stars: Any) -> _Few:
     """Return some stars, (star,) bool, of which only `FEW` are taken."""
     n = len(stars)
-    return _Few(jnp.nonzero(stars, size=min(FEW, n), fill_value=n)[0])
+    is_one, rows = jax.lax.top_k(stars.astype(np.float32), min(FEW, n))
+    # without a sign, none counts from the end
+    return _Few(jnp.where(is_one > 0, rows, n).astype(np.uint32))
 
 
 def _go_on(system: System, now: Step, least: int) -> Step:
@@ -254,7 +256,7 @@ def _finish_few(system: System, now: Step) -> Step:
 def _take_step(system: System, now: Step) -> Step:
     """Take a step of the best length; a star that is done stays as it is, whatever others need."""
     fall = system.multiply(now.direction)
-    length = _divide(now.size**2, jnp.sum(now.direction * fall, 1))[:, None]
+    length = (now.size**2 / _avoid_zero(jnp.sum(now.direction * fall, 1)))[:, None]
     z, rest = now.z + length * now.direction, now.rest - length * fall
     before, after = (system.find_pull(x, y) for x, y in [(now.z, now.rest), (z, rest)])
     change, size = system.solve(rest)
@@ -279,7 +281,8 @@ def _take_step(system: System, now: Step) -> Step:
 def _compare(system: System, change: Any, size: Any, before: Any) -> tuple[Any, Any]:
     """Return what a step left of the size before, and the squares of `MOST_OFF`'s elements."""
     along = linalg.dot(change, system.slopes) / system.error
-    return _divide(size, before), _divide(along, before[:, None]) ** 2
+    before = _avoid_zero(before)
+    return size / before, (along / before[:, None]) ** 2
 
 
 def _judge(system: System, step: Step, clearly: int) -> Step:
@@ -305,12 +308,12 @@ def _are_errors_near(angle: Any, number: Any, off: Any) -> Any:
 
 def _choose(stars: Any, new: Any, old: Any) -> Any:
     """Return what is new of some stars, (star,) bool, and what is old of the others."""
-    return jnp.where(stars.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
+    return jax.lax.select(jax.lax.broadcast_in_dim(stars, old.shape, (0,)), new, old)
 
 
-def _divide(x: Any, y: Any) -> Any:
-    """Return x / y, 0 where y is."""
-    return jnp.where(y == 0, 0, x / jnp.where(y == 0, 1, y))
+def _avoid_zero(y: Any) -> Any:
+    """Return y, infinite where it is 0: what is divided by it is 0 then."""
+    return jnp.where(y == 0, np.inf, y)
 
 
 def _multiply(matrices: Any, vectors: Any) -> Any:
