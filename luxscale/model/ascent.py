@@ -22,6 +22,7 @@ from luxscale.model.features import PolynomialFeatures
 from luxscale.model.groups import map_groups
 from luxscale.model.jit import compile_program
 from luxscale.model.landmarks import Landmarks
+from luxscale.model.lowered import keep_lowered, register_result
 from luxscale.model.posterior import find_robust_weight, log_likelihood
 from luxscale.model.priors import Gaussians
 from luxscale.model.products import list_products
@@ -48,6 +49,7 @@ class Terms(NamedTuple):
     latent: Any
 
 
+@register_result
 class Found(NamedTuple):
     """What a step finds at the latents of terms: see `take_step`."""
 
@@ -70,6 +72,7 @@ class Around(NamedTuple):
 
 
 @compile_program()
+@keep_lowered
 def screen(common: Common, place: Any, level: Any, components: Any) -> tuple[Any, Any]:
     """Return ln evidence of each Gaussian, linearised at its mean, and q of `landmarks`.
 
@@ -101,6 +104,7 @@ def screen(common: Common, place: Any, level: Any, components: Any) -> tuple[Any
 
 
 @compile_program()
+@keep_lowered
 def take_steps(common: Common, terms: Terms, number: Any) -> Found:
     """Return what `take_step` finds of the first so many terms."""
     return map_groups(functools.partial(take_step, common), terms, number)
@@ -161,6 +165,7 @@ def take_step(common: Common, terms: Terms) -> Found:
 
 
 @compile_program()
+@keep_lowered
 def expect_rows(common: Common, around: Around, gaussian: Any, number: Any) -> Any:
     """Return what `expect_terms` does of the first so many terms."""
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from luxscale.model.features import Features
 from luxscale.model.jit import run_alone
+from luxscale.model.lowered import register_result
 from luxscale.model.problem import Design, Problem
 
 #: Stars in one call of the compiled kernel, whatever the chunks: one shape, compiled once. Its
@@ -62,6 +63,7 @@ class Weighed(NamedTuple):
     n_values: Any
 
 
+@register_result
 class Posterior(NamedTuple):
     """What the compiled kernel returns: (star, ...).
 

@@ -29,6 +29,7 @@ from luxscale.model.blocks import (
     weigh_outputs,
 )
 from luxscale.model.jit import compile_program
+from luxscale.model.lowered import keep_lowered, register_result
 from luxscale.model.priors import GaussianPrior
 from luxscale.model.problem import Problem
 from luxscale.model.refine import System, refine
@@ -42,6 +43,7 @@ _WORTH_TRYING = 0.6
 _FEW, _BLOCK_OF_FEW = 48, 8
 
 
+@register_result
 class _Approximate(NamedTuple):
     """A posterior of the fast way, and of which stars it is good enough: (star,)."""
 
@@ -92,6 +94,7 @@ def _replace_rows(rows: np.ndarray, whole: np.ndarray, part: np.ndarray) -> np.n
 
 
 @compile_program(static_argnames=("covariance",))
+@keep_lowered
 def solve_exactly(
     designs: tuple[Any, ...],
     data: tuple[Data, ...],
@@ -129,6 +132,7 @@ def _move(z: Any, change: Any, chi2: Any, pull: Any, prior: GaussianPrior) -> tu
 
 
 @compile_program(static_argnames=("covariance",))
+@keep_lowered
 def _solve_approximately(
     designs: tuple[Any, ...],
     data: tuple[Data, ...],

@@ -21,6 +21,7 @@ from luxscale.model.groups import Block, cut_blocks, map_groups, run_rows
 from luxscale.model.jit import compile_program, run_alone
 from luxscale.model.landmarks import Landmarks, find_level
 from luxscale.model.leads import follow_leads, restart_others
+from luxscale.model.lowered import keep_lowered, register_result
 from luxscale.model.moments import find_label_moments
 from luxscale.model.problem import Problem
 
@@ -35,6 +36,7 @@ STEPS = 40
 _STARS = 4096
 
 
+@register_result
 class Reduced(NamedTuple):
     """Spectra as their components: (star, value); the others (star,).
 
@@ -63,6 +65,7 @@ class _Chosen(NamedTuple):
 
 
 @compile_program(static_argnames=("covariance",))
+@keep_lowered
 def _reduce(designs: Any, data: Any, targets: Any, prior: Any, covariance: bool) -> Reduced:
     (design,), (given,) = designs, data
     ivar, residual, wrong = clean_data(design, given)
@@ -229,6 +232,7 @@ def _choose_terms(log_evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @compile_program(static_argnames=("full",))
+@keep_lowered
 def _find_moments(common: Any, targets: Any, terms: Any, number: Any, full: bool) -> Any:
     def find(some: Any) -> Any:
         latent, hessian, gaussian = some

@@ -22,6 +22,7 @@ from luxscale.model import linalg
 from luxscale.model.blocks import Data, Posterior, Target, Weighed, run_blocks, weigh_outputs
 from luxscale.model.distortion import FARTHEST, Distortion
 from luxscale.model.jit import compile_program
+from luxscale.model.lowered import keep_lowered
 from luxscale.model.priors import GaussianPrior
 from luxscale.model.problem import Problem
 
@@ -161,6 +162,7 @@ def solve_with_nuisances(
 
 
 @compile_program(static_argnames=("covariance",))
+@keep_lowered
 def _solve_block(
     designs: tuple[Any, ...],
     data: tuple[Data, ...],
