@@ -86,7 +86,8 @@ def _describe_survey(plan: Plan, before: str) -> list[str]:
     group = store.open_group(plan.catalog, "r")
     status = store.open_array(group, "status")
     rows = get_chunk_rows(status)
-    layout = f"layout (chunks of {rows:,} stars, where the survey's have {plan.chunk:,})"
+    chunks = f"chunks of {rows:,} stars, where the survey's have {plan.chunk:,}"
+    layout = f"layout ({chunks}; {_ANEW})"
     # a run that was killed may not have made room yet for the stars that the checksum is of
     n_before = _read_sizes(group)[-1]
     if n_before < plan.n_stars and plan.compute_checksum(n_before) == before:

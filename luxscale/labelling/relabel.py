@@ -13,6 +13,7 @@ from luxscale.labelling.stars import describe_other_stars, has_first, read_ident
 from luxscale.runs.target import BEING_MADE
 from luxscale.schema.attributes import unpack_attribute
 from luxscale.store import objects
+from luxscale.store.chunks import get_chunk_rows
 from luxscale.store.lock import LOCK, hold_lock
 
 #: End of the path at which the new catalogue is made.
@@ -22,7 +23,8 @@ _BESIDE = ".new"
 def plan_beside(plan: Plan) -> Plan:
     """Return the plan of a new catalogue beside that of another model or other settings.
 
-    Where the catalogue has become one of this plan already, it is the plan itself.
+    Where the catalogue has become one of this plan already, in chunks of as many stars, it is the
+    plan itself.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def plan_beside(plan: Plan) -> Plan:
 
 
 def _is_made_so(path: str, plan: Plan) -> bool:
-    """Return whether a catalogue lies at a path that is of a plan's model and settings."""
+    """Return whether a catalogue lies at a path that is of a plan's model, settings and chunks."""
     try:
         attributes = store.read_attributes(path) or {}
     except objects.ObjectError:
@@ -53,7 +55,9 @@ def _is_made_so(path: str, plan: Plan) -> bool:
     if attributes.get("format") != FORMAT or attributes.get("complete") == BEING_MADE:
         return False
     before, now = unpack_attribute(attributes.get("identity", {})), dict(plan.identity)
-    return all(before.get(name) == now[name] for name in now if name != "survey")
+    if any(before.get(name) != now[name] for name in now if name != "survey"):
+        return False
+    return get_chunk_rows(store.open_array(store.open_group(path, "r"), "status")) == plan.chunk
 
 
 def _require_same_stars(plan: Plan) -> None:

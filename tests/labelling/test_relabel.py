@@ -85,6 +85,20 @@ def test_a_catalogue_behind_a_link_is_replaced_where_it_is(stores, catalog, tmp_
     assert_replaced(stores, catalog)
 
 
+def test_a_survey_in_other_chunks_is_labelled_anew(stores, catalog, _small_survey):
+    survey = catalog.with_name("survey.zarr")
+    store.write_dataset(_small_survey.isel(star=slice(0, 90)), survey, chunk=30)
+    paths = (survey, stores / "first.zarr", catalog)
+    with pytest.raises(lux.InputError, match=r"\(chunks of 20 stars, .* have 30; .*--relabel\)"):
+        lux.label_survey(*paths, progress=False)
+    labels = zarr.open_array(catalog / "label_value", mode="r")[:]
+    assert lux.label_survey(*paths, relabel=True, progress=False).n_run == 90
+    made = zarr.open_array(catalog / "label_value", mode="r")
+    assert made.chunks[0] == 30
+    np.testing.assert_allclose(made[:], labels, rtol=1e-5)
+    assert lux.label_survey(*paths, relabel=True, progress=False).n_run == 0
+
+
 @pytest.mark.parametrize("number", [0, 2, 4])
 def test_the_old_catalogue_stays_whole_while_regions_are_done(stores, catalog, monkeypatch, number):
     before = read_files(catalog)
