@@ -27,6 +27,7 @@ from luxscale.prepare.rounding import ROUNDING, describe_rounding
 from luxscale.store import (
     SURVEY_FORMAT,
     claim_place,
+    explain_writing,
     locate,
     make_codecs,
     move_over,
@@ -211,8 +212,9 @@ def simulate_survey(
     else:
         claim_place(path, SURVEY_FORMAT, overwrite=overwrite)
         partial = find_partial(Path(path))
-        arrays = create_store(partial, settings, min(chunk, settings.n_rows))
-        write_stars(arrays, settings, chunk, progress)
+        with explain_writing(path):
+            arrays = create_store(partial, settings, min(chunk, settings.n_rows))
+            write_stars(arrays, settings, chunk, progress)
         claim_place(path, SURVEY_FORMAT, overwrite=overwrite)  # somebody else may have written
         move_over(Path(partial), Path(path).resolve())
 

@@ -8,8 +8,10 @@ moved there at the end.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -272,16 +274,36 @@ def write_then_move(target: Path) -> Iterator[Path]:
     ----------
     target : Path
         Of a file or directory, in a directory that exists.
+
+    Raises
+    ------
+    CannotWrite
+        If the disk is full.
     """
     with tempfile.TemporaryDirectory(
         prefix=f".{target.name}.partial-", dir=target.parent
     ) as scratch:
         made = Path(scratch) / "new"
         was_there = target.exists()
-        yield made
+        with _explain_full_disk(target):
+            yield made
         if target.exists() and not was_there:
             raise InputError(f"{target}: was made by somebody else meanwhile; choose another path")
         move_over(made, target)
+
+
+@contextlib.contextmanager
+def _explain_full_disk(target: Path) -> Iterator[None]:
+    """Name what was being written where an error is that of a full disk, which names no file."""
+    try:
+        yield
+    except OSError as error:
+        # NumPy says no more than how many values it could write
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not is_full and shutil.disk_usage(target.parent).free:
+            raise
+        todo = "make room and run the same command again"
+        raise CannotWrite(f"{target}: cannot be written (the disk is full); {todo}") from error
 
 
 @contextlib.contextmanager

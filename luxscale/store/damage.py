@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from luxscale.errors import InputError
+from luxscale.errors import CannotWrite, InputError
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.variables import STAR
 from luxscale.store import objects
@@ -155,7 +155,7 @@ def locate_damage(path: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
+    except (InputError, CannotWrite):
         raise
     except Exception as error:  # as above
         if is_outage(error):

@@ -1,7 +1,9 @@
 """Nothing is written over what is not to be replaced; what is written appears complete."""
 
+import errno
 import functools
 import os
+import types
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import zarr
 from matplotlib.figure import Figure
 
-from luxscale.errors import InputError
+from luxscale.errors import CannotWrite, InputError
 from luxscale.store import moves, open_survey, write_dataset
 from luxscale.store.atomic import (
     claim_figure,
@@ -159,6 +161,20 @@ def test_what_fails_leaves_all_as_it_was(tmp_path, write):
         write_half(write, target)
     assert read(target) == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("args", [(errno.ENOSPC, "No space left"), ("9 requested and 4 written",)])
+def test_a_full_disk_names_what_was_being_written(tmp_path, monkeypatch, args):
+    monkeypatch.setattr("shutil.disk_usage", lambda place: types.SimpleNamespace(free=0))
+    full = pytest.raises(CannotWrite, match=r"target: .* \(the disk is full\); make room")
+    with full, write_then_move(tmp_path / "target"):
+        raise OSError(*args)
+    assert not any(tmp_path.iterdir())
+
+
+def test_other_errors_of_writing_stay_what_they_are(tmp_path):
+    with pytest.raises(OSError, match="damaged"), write_then_move(tmp_path / "target"):
+        raise OSError("a damaged chunk")
 
 
 def test_a_move_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
