@@ -65,6 +65,9 @@ def check_match(
 
 
 def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
+    if not output.is_spectrum:
+        _check_names(grid, output, where)
+        return
     name, coord = output.spec.dim, np.asarray(output.coord)
     if grid.size != coord.size:
         raise InputError(
@@ -72,14 +75,6 @@ def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
             f"({coord[0]} to {coord[-1]}); bring {output.name!r} to the model's "
             "grid, or train on this one"
         )
-    if not output.is_spectrum:
-        if grid.values.tolist() != coord.tolist():
-            raise InputError(
-                f"{where}: {name!r} is {grid.values.tolist()}, the model's {coord.tolist()}; "
-                f"select them in the model's order: .sel({name}=[...])"
-            )
-        _check_units(grid, output, where)
-        return
     ours = {"units": output.units[0], **dict(output.attrs)}
     for key in ("units", "medium"):
         if key in ours and not is_same_unit(grid.attrs.get(key, ours[key]), ours[key]):
@@ -96,6 +91,24 @@ def _check_grid(grid: xr.DataArray, output: Output, where: str) -> None:
             f"{grid.values[i]} where the model has {coord[i]}; resample {output.name!r} to the "
             "model's grid"
         )
+
+
+def _check_names(names: xr.DataArray, output: Output, where: str) -> None:
+    """Refuse labels or bands that are not those of the model, in its order and units."""
+    name, ours, theirs = output.spec.dim, list(output.coord), names.values.tolist()
+    missing = [one for one in ours if one not in theirs]
+    if missing:
+        raise InputError(
+            f"{where}: {name!r} has no {', '.join(map(str, missing))}, which the model has; what "
+            f"is not known is NaN: .drop_vars('{name}_units', errors='ignore')"
+            f".reindex({name}=list(model[{output.name!r}].coord))"
+        )
+    if theirs != ours:
+        raise InputError(
+            f"{where}: {name!r} is {theirs}, the model's {ours}; "
+            f"select them in the model's order: .sel({name}=[...])"
+        )
+    _check_units(names, output, where)
 
 
 def _check_units(names: xr.DataArray, output: Output, where: str) -> None:

@@ -309,6 +309,17 @@ def test_label_errors_that_break_the_contract_are_left_out_and_flagged(small_mod
     np.testing.assert_array_equal(catalog["label_value"], expected["label_value"])
 
 
+def test_labels_that_a_survey_lacks_are_put_in_as_is_advised(small_model, held_out):
+    two = held_out.isel(label=[1, 0])
+    names = list(small_model["label_value"].coord)
+    filled = two.drop_vars("label_units", errors="ignore").reindex(label=names)
+    gaps = held_out.assign(label_value=held_out.label_value.where(held_out.label.isin(names[:2])))
+    catalog, expected = (
+        lux.infer(survey, small_model, given="label_value") for survey in (filled, gaps)
+    )
+    np.testing.assert_array_equal(catalog["latent"], expected["latent"])
+
+
 def test_a_spectrum_the_model_cannot_describe(small_model, held_out):
     held_out["flux"][11] = 1 + 0.5 * (-1.0) ** np.arange(40)
     assert raised(lux.infer(held_out, small_model), "bad_fit")[11]
@@ -409,7 +420,7 @@ def attr(key, value):
         (
             lambda s: s.isel(label=[0, 1]),
             ["flux", "label_value"],
-            "'label' has 2 values, the model 4",
+            r"'label' has no fe_h, mg_fe, which the model has; .*\.reindex\(label=list\(model",
         ),
         (
             lambda s: s.assign_coords(label_units=("label", ["kK", "dex", "dex", "dex"])),
