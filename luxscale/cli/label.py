@@ -140,8 +140,8 @@ def _label_survey(
             wanted = {name: settings[name] for name in ("given", "covariance")}
             cluster = stack.enter_context(start_helpers(survey, model, out, cluster, **wanted))
         plan = _make_plan(survey, model, out, relabel=relabel, **settings)
-        if not (quiet or was_typed("given")):
-            _say_what_else(plan)
+        if not quiet:
+            _say_what_else(plan, chosen=was_typed("given"))
         if dry_run:
             _show_estimate(plan, cluster, as_json)
             return
@@ -153,18 +153,31 @@ def _label_survey(
     _show_summary(summary, out, log, as_json)
 
 
-def _say_what_else(plan: Plan) -> None:
-    """Say which other spectra and bands of the survey the model could infer labels from."""
+def _say_what_else(plan: Plan, *, chosen: bool) -> None:
+    """Say which spectra and bands that the model knows are not inferred from.
+
+    Parameters
+    ----------
+    plan : Plan
+    chosen : bool
+        Whether what is given was chosen: which of the others the survey has need not be said then.
+    """
     from luxscale import store
 
     there = store.open_group(plan.survey, "r")
     known = [output.name for output in plan.load_model().outputs if not output.is_label]
-    more = [name for name in known if name not in plan.given and name in there]
-    if more:
+    others = [name for name in known if name not in plan.given]
+    more = [name for name in others if name in there]
+    given = ", ".join(plan.given)
+    if more and not chosen:
         options = " ".join(f"--given {name}" for name in (*plan.given, *more))
         click.echo(
-            f"labels are of {', '.join(plan.given)} alone; with what the survey has beside it: "
-            f"{options}",
+            f"labels are of {given} alone; with what the survey has beside it: {options}", err=True
+        )
+    if others:
+        click.echo(
+            f"errors were measured on labels of {', '.join(known)} together; labels of {given} "
+            "alone may be off by more (luxscale guide errors)",
             err=True,
         )
 

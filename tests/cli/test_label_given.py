@@ -44,6 +44,8 @@ def test_what_the_model_knows_beside_the_default_is_named(options, given, said, 
     assert len(missed) == (given == ["flux"])
     hint = "labels are of flux alone; with what the survey has beside it: --given flux --given flux"
     assert (hint in done.stderr) == said
+    doubt = "errors were measured on labels of flux, flux_red together; labels of flux alone may"
+    assert (doubt in done.stderr) == (given == ["flux"])
     facts = CliRunner().invoke(main, ["info", str(tmp_path / "c.zarr"), "--json"])
     assert json.loads(facts.stdout)["given"] == given
     said_by_info = CliRunner().invoke(main, ["info", str(tmp_path / "c.zarr")]).stdout
