@@ -12,7 +12,7 @@ import numpy as np
 from luxscale.errors import InputError
 from luxscale.labels.arrays import ArrayTable
 from luxscale.labels.parquet import ParquetTable
-from luxscale.labels.text import decode_text, drop_comments, find_separator
+from luxscale.labels.text import BLANK, decode_text, drop_comments, find_separator
 from luxscale.readers.compressed import UNPACK_ERRORS, remove_ending, unpack_stream
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.names import suggest_names
@@ -31,6 +31,8 @@ MOST_ROW_BYTES = 4 * 2**20
 _FORMATS = {
     ".csv": "ascii.csv",
     ".tsv": "ascii.csv",
+    ".txt": "ascii.csv",
+    ".dat": "ascii.csv",
     ".ecsv": "ascii.ecsv",
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -173,9 +175,10 @@ def _read_with_astropy(path: Path, table_format: str) -> Table:
     if table_format == "ascii.ecsv":
         return Table.read(text.splitlines(), format=table_format)
     text = drop_comments(text)
-    return Table.read(
-        text.splitlines(), format=table_format, delimiter=find_separator(text), guess=False
-    )
+    separator = find_separator(text)
+    if separator == BLANK:  # lines that lack a column are refused, of which nobody knows which
+        table_format = "ascii.basic"
+    return Table.read(text.splitlines(), format=table_format, delimiter=separator, guess=False)
 
 
 class _MemoryTable:

@@ -14,6 +14,9 @@ _MARKS = (
 
 _SEPARATORS = ",;\t|"
 
+#: What separates columns where none of these do.
+BLANK = " "
+
 
 def decode_text(raw: bytes) -> str:
     """Return a file as text, without the mark that some programs begin one with.
@@ -48,8 +51,9 @@ def drop_comments(text: str) -> str:
 def _names_columns(comment: str, line: str) -> bool:
     """Return whether a comment names as many columns as the line below it has, one a number."""
     separator = find_separator(line)
-    fields = line.split(separator)
-    if len(fields) < 2 or len(comment.split(separator)) != len(fields):
+    at = None if separator == BLANK else separator  # any number of blanks is one
+    fields = line.split(at)
+    if len(fields) < 2 or len(comment.split(at)) != len(fields):
         return False
     return any(map(_is_number, fields))
 
@@ -63,10 +67,11 @@ def _is_number(text: str) -> bool:
 
 
 def find_separator(text: str) -> str:
-    """Return what separates the names in the first line of a table."""
+    """Return what separates the names in the first line of a table; blanks if nothing else does."""
     first = text.split("\n", 1)[0]
     counts = {separator: first.count(separator) for separator in _SEPARATORS}
-    return max(counts, key=lambda separator: counts[separator])
+    found = max(counts, key=lambda separator: counts[separator])
+    return found if counts[found] else BLANK
 
 
 def drop_leading_zeros(text: np.ndarray) -> np.ndarray:

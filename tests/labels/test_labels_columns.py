@@ -101,7 +101,7 @@ def test_what_is_no_table(tmp_path):
     fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[])]).writeto(
         tmp_path / "empty.fits"
     )
-    (tmp_path / "words.txt").write_text("a b")
+    (tmp_path / "words.doc").write_text("a b")
     (tmp_path / "bad.csv").write_bytes(b"\xff\xfe\x00,,\n1")
     (tmp_path / "bad.ecsv").write_text("a b")
     (tmp_path / "bad.fits.gz").write_bytes(b"\x1f\x8b\x08\x00junk")
@@ -109,7 +109,7 @@ def test_what_is_no_table(tmp_path):
     for name, said in (
         ("image.fits", "no binary table"),
         ("empty.fits", "no rows"),
-        ("words.txt", "its ending is none of .csv"),
+        ("words.doc", "its ending is none of .csv"),
         ("bad.csv", "no table in it"),
         ("bad.ecsv", "no table in it"),
         ("bad.fits.gz", "damaged compressed file"),
@@ -167,6 +167,18 @@ def test_compressed_tables_are_read_as_what_they_hold(ending, packer, suffix, tm
     packed = tmp_path / f"t.{ending}{suffix}"
     packed.write_bytes(packer.compress(plain.read_bytes()))
     assert Columns(packed).read(["a"])["a"].tolist() == [1.5, 2.5]
+
+
+@pytest.mark.parametrize("ending", ["txt", "dat", "csv"])
+@pytest.mark.parametrize("head", ["id  T   e_T", "# id T e_T", "#  made by hand\n#id  T e_T"])
+def test_columns_apart_by_blanks(ending, head, tmp_path):
+    path = tmp_path / f"t.{ending}"
+    path.write_text(f"{head}\n 7  4500.5   30\n12  4600.0 30\n")
+    found = Columns(path).read(["id", "T", "e_T"])
+    assert [values.tolist() for values in found.values()] == [[7, 12], [4500.5, 4600], [30, 30]]
+    path.write_text(f"{head}\n 7  4500.5   30\n12  30\n")
+    with pytest.raises(InputError, match="no table in it: InconsistentTableError"):
+        Columns(path)
 
 
 def test_named_arrays_are_a_table(tmp_path):
