@@ -117,8 +117,9 @@ def _find_source(
         if catalog.labels[needed].err is None and name not in settings.floors:
             raise InputError(
                 f"{where}: no column has errors of {needed!r}; give {name!r} an error floor, "
-                f"e.g. floors={{{name!r}: 0.1}} or --labels-setting floor.{name}=0.1, or leave "
-                "it out"
+                f"e.g. floors={{{name!r}: 0.1}} or --labels-setting floor.{name}=0.1, leave it "
+                f"out, or name the column of a table that has them: errors={{{needed!r}: "
+                f"'COLUMN'}} or --labels-setting error.{needed}=COLUMN"
             )
     return source
 
@@ -262,6 +263,8 @@ def _get_error_units(label: Label, file_units: Mapping[str, str]) -> ErrorUnits:
 
 def _read_numbers(data: Data, label: Label, where: str) -> np.ndarray:
     column = _take_element(data[label.column], label.index)
+    if column.ndim > 1 and column.shape[1:] == (1,) * (column.ndim - 1):
+        column = column.reshape(len(column))
     if column.dtype.kind not in "iuf" or column.ndim > 1:
         shape = f" of {column.shape[1:]}" if column.ndim > 1 else ""
         raise InputError(

@@ -86,6 +86,15 @@ def test_values_that_are_not_kept_do_not_vouch_for_a_placeholder(tmp_path):
     assert np.isfinite(read.value[:, 0]).all()
 
 
+def test_a_column_of_arrays_of_one_is_one_of_numbers(tmp_path):
+    path = table(tmp_path / "t.fits", T=np.array([[4500.0], [4600]]), e_T=np.array([[30.0], [40]]))
+    read = read_labels(path, settings=ONLY_TEFF)
+    assert (read.value.tolist(), read.err.tolist()) == ([[4500], [4600]], [[30], [40]])
+    path = table(tmp_path / "u.fits", T=np.ones((2, 2)))
+    with pytest.raises(InputError, match=r"of \(2,\); a label is one number per row"):
+        read_labels(path, settings=ONLY_TEFF)
+
+
 @pytest.mark.parametrize("none", ["NA", "null", "None", "--", "N/A", "<NA>", "nan", ""])
 def test_words_for_no_number_are_missing(none, tmp_path):
     """As R, SQL, TOPCAT and pandas write them in text."""
@@ -240,7 +249,7 @@ def test_every_row_and_every_value_is_accounted_for(rows, tmp_path_factory):
             {"columns": {"teff": "id"}, "errors": {"teff": "e_T"}},
             "column 'id' holds '.*'; a label is one number per row",
         ),
-        ({"columns": {"sn": "sn"}}, "no column has errors of 'sn'"),
+        ({"columns": {"sn": "sn"}}, "no column has errors of 'sn'.*--labels-setting error.sn=COLUMN"),
         (
             {"key": "T"},
             "identifiers of type float64; they must be text or integers: floats lose digits",
