@@ -664,13 +664,6 @@ FILES = [
         spectra(star=np.arange(3)),
     ),
     Row(
-        "Fortran's order",
-        spectra(flux=np.asfortranarray(np.ones((3, 8)))),
-        "is in Fortran's order; write np.ascontiguousarray",
-        "file",
-        spectra(),
-    ),
-    Row(
         "a column that is none",
         spectra(options={"columns": "age"}),
         "no array 'age'; there are",

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from luxscale.readers.base import BadFile, Format, Option, Spectra, compute_ivar
-from luxscale.readers.fields import Field, get_field, open_fields
+from luxscale.readers.fields import Field, flatten_field, get_field, open_fields
 from luxscale.readers.grids import MOST_PIXELS, UNITS, Grids, iterate_rows, open_grids
 from luxscale.schema.variables import STAR
 
@@ -77,7 +77,11 @@ def read_arrays(
         if not star and STAR in fields:
             names["star"] = STAR
         found = {what: get_field(fields, name) for what, name in names.items() if name}
-        extra = {name: get_field(fields, name) for name in columns.split(",") if name}
+        extra = {
+            name: flatten_field(get_field(fields, name)) for name in columns.split(",") if name
+        }
+        if "star" in found:
+            found["star"] = flatten_field(found["star"])
         grids = open_grids(found.pop("wavelength"), wavelength, units)
         source = _Source(
             file=Path(path).name,
@@ -104,7 +108,8 @@ def _check_shapes(source: _Source) -> tuple[int, int]:
         n_stars, n_pixels = _check_flux_shape(flux_shape)
     n_wavelengths = source.grids.first.size
     if n_pixels != n_wavelengths:
-        raise BadFile(f"{n_pixels} pixels of flux, {n_wavelengths} wavelengths")
+        do = "; its rows look like pixels: write flux.T" if flux_shape[0] == n_wavelengths else ""
+        raise BadFile(f"{n_pixels} pixels of flux, {n_wavelengths} wavelengths{do}")
     for name, field in source.found.items():
         is_one_name = n_stars == 1 and name == "star" and field.shape == ()
         expected = (n_stars,) if name == "star" else flux_shape

@@ -68,6 +68,17 @@ class Field:
         return self.read_numbers(0, self.shape[0])
 
 
+def flatten_field(field: Field) -> Field:
+    """Return an array of arrays of one, (row, 1), as some programs write a column, as (row,)."""
+    if len(field.shape) < 2 or math.prod(field.shape[1:]) != 1:
+        return field
+    return Field(
+        field.shape[:1],
+        lambda start, stop: field.read_rows(start, stop).reshape(stop - start),
+        field.unit,
+    )
+
+
 Fields = dict[str, Callable[[], Field]]
 
 
@@ -210,7 +221,7 @@ def _make_npz_field(
             "array.astype(str), numbers as array.astype(float)"
         )
     if fortran and len(shape) > 1:
-        raise BadFile(f"array {name!r} is in Fortran's order; write np.ascontiguousarray of it")
+        return _make_fortran_field(name, stream, shape, dtype)
     row_bytes = math.prod(shape[1:]) * dtype.itemsize
     position = 0
 
@@ -232,6 +243,25 @@ def _make_npz_field(
         return values.astype(dtype.newbyteorder("="))
 
     return Field(shape, read_rows)
+
+
+def _make_fortran_field(
+    name: str, stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype
+) -> Field:
+    """Return an array of which no row stands together, as of a transpose: read as a whole."""
+    size = math.prod(shape) * dtype.itemsize
+    if size > MOST_BYTES:
+        raise BadFile(
+            f"array {name!r} of {size:,} bytes is in Fortran's order, and too large to be read at "
+            "once; write np.ascontiguousarray of it"
+        )
+
+    @functools.cache
+    def read_whole() -> np.ndarray:
+        values = np.frombuffer(_read_exactly(stream, size), dtype).reshape(shape, order="F")
+        return values.astype(dtype.newbyteorder("="))
+
+    return Field(shape, lambda start, stop: read_whole()[start:stop])
 
 
 def _read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:

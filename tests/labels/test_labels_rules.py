@@ -249,7 +249,10 @@ def test_every_row_and_every_value_is_accounted_for(rows, tmp_path_factory):
             {"columns": {"teff": "id"}, "errors": {"teff": "e_T"}},
             "column 'id' holds '.*'; a label is one number per row",
         ),
-        ({"columns": {"sn": "sn"}}, "no column has errors of 'sn'.*--labels-setting error.sn=COLUMN"),
+        (
+            {"columns": {"sn": "sn"}},
+            "no column has errors of 'sn'.*--labels-setting error.sn=COLUMN",
+        ),
         (
             {"key": "T"},
             "identifiers of type float64; they must be text or integers: floats lose digits",

@@ -294,6 +294,36 @@ def test_a_table_of_text_is_refused_with_what_to_write(tmp_path):
         read(tmp_path / "a.csv")
 
 
+def test_arrays_in_the_order_of_fortran(tmp_path, monkeypatch):
+    """As a transpose is written by numpy."""
+    arrays = spectra_arrays(1100, 5)
+    turned = arrays | {key: np.asfortranarray(arrays[key]) for key in ("flux", "ivar")}
+    turned["flux"] = turned["flux"].astype(">f4")
+    path = build_arrays(tmp_path / "a.npz", turned)
+    for field in "flux", "ivar":
+        found = np.concatenate([getattr(block, field) for block in ARRAYS.read(path)])
+        np.testing.assert_array_equal(found, turned[field])
+    monkeypatch.setattr(fields, "MOST_BYTES", turned["flux"].nbytes - 1)
+    with pytest.raises(BadFile, match=r"in Fortran's order, .* write np\.ascontiguousarray"):
+        read(path)
+
+
+def test_columns_of_arrays_of_one_are_columns(tmp_path):
+    arrays = spectra_arrays()
+    turned = arrays | {key: arrays[key][:, None] for key in ("id", "snr")}
+    for name in ("a.h5", "a.npz"):
+        found = read(build_arrays(tmp_path / name, turned), star="id", columns="snr")
+        assert found.star.tolist() == arrays["id"].tolist()
+        assert found.columns["snr"].tolist() == arrays["snr"].tolist()
+
+
+def test_spectra_in_columns_are_told(tmp_path):
+    arrays = spectra_arrays()
+    path = build_arrays(tmp_path / "a.npz", arrays | {"flux": arrays["flux"].T})
+    with pytest.raises(BadFile, match=r"4 pixels of flux, 30 wavelengths; .* write flux\.T"):
+        read(path)
+
+
 def test_a_compressed_file_of_arrays_is_to_be_unpacked(tmp_path):
     path = build_arrays(tmp_path / "a.h5", spectra_arrays())
     path.with_name("a.h5.gz").write_bytes(gzip.compress(path.read_bytes()))
