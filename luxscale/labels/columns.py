@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -101,9 +102,10 @@ class Columns:
         found = self.find(name)
         if found is None:
             rows = f"{self.n_rows:,} rows of {len(self.names)} columns"
-            raise InputError(
-                f"{self.path}: no column {name!r} ({rows}); {suggest_names(name, self.names)}"
-            )
+            do = suggest_names(name, self.names)
+            if isinstance(self._table, _FitsTable):
+                do = self._table.suggest_other(name) or do
+            raise InputError(f"{self.path}: no column {name!r} ({rows}); {do}")
         return found
 
     def get_unit(self, name: str) -> str:
@@ -238,6 +240,23 @@ class _FitsTable:
         if first is None:
             raise InputError(f"{path}: no binary table in this FITS file")
         return first
+
+    def suggest_other(self, name: str) -> str:
+        """Say which other table of the file has a column, "" if none has."""
+        from astropy.io import fits
+
+        # what is damaged behind the first table is no reason to say less of that
+        with warnings.catch_warnings(), contextlib.suppress(OSError, ValueError):
+            warnings.simplefilter("ignore")
+            with fits.open(self.path, memmap=True) as hdus:
+                for number, hdu in enumerate(hdus):
+                    names = getattr(hdu, "columns", fits.ColDefs([])).names
+                    if name.lower() in map(str.lower, names):
+                        return (
+                            f"HDU {number} ({hdu.name}) has it, and the first table alone is read: "
+                            f"write that one, e.g. Table.read(FILE, hdu={number}).write('t.fits')"
+                        )
+        return ""
 
     def get_unit(self, name: str) -> str:
         return str(self.columns[name].unit or "")

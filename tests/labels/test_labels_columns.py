@@ -181,6 +181,15 @@ def test_columns_apart_by_blanks(ending, head, tmp_path):
         Columns(path)
 
 
+def test_a_column_of_another_table_of_the_file_is_told(tmp_path):
+    tables = [Table({"TARGETID": [7, 8]}), Table({"TARGETID": [7, 8], "TEFF": [4500.0, 4600]})]
+    hdus = [fits.BinTableHDU(t, name=name) for t, name in zip(tables, ("MAP", "FIT"), strict=True)]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "t.fits")
+    for name, said in ("teff", r"HDU 2 \(FIT\) has it, .* hdu=2\)"), ("LOGG", "there are: TARG"):
+        with pytest.raises(InputError, match=rf"no column '{name}' .*; {said}"):
+            Columns(tmp_path / "t.fits").require(name)
+
+
 def test_named_arrays_are_a_table(tmp_path):
     made = {
         "id": np.array([b"a", b"b", b"c"]),
