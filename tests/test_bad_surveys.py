@@ -134,6 +134,17 @@ SHAPES = [
             wavelength=("wavelength", 10**s.wavelength.values, s.wavelength.attrs)
         ),
     ),
+    Row(
+        "wavelengths that are ln",
+        lambda s: s.assign_coords(
+            wavelength=("wavelength", np.log(s.wavelength.values), s.wavelength.attrs)
+        ),
+        r"'wavelength' of 8.51719 to 8.51939 Angstrom looks like ln; write .*np.exp",
+        "train",
+        lambda s: s.assign_coords(
+            wavelength=("wavelength", np.exp(s.wavelength.values), s.wavelength.attrs)
+        ),
+    ),
     Row("without wavelengths", lambda s: s.drop_vars("wavelength"), "wavelength", "open"),
     Row(
         "without names of labels",

@@ -19,7 +19,12 @@ from luxscale.readers.base import (
 )
 from luxscale.readers.fields import Field
 from luxscale.schema.blocks import iterate_blocks
-from luxscale.schema.standard import is_logarithmic, is_same_unit, measure_otherwise
+from luxscale.schema.standard import (
+    is_logarithmic,
+    is_natural_logarithm,
+    is_same_unit,
+    measure_otherwise,
+)
 
 #: Pixels that a spectrum may have.
 MOST_PIXELS = 2**20
@@ -64,6 +69,8 @@ class Scale:
                 f"wavelengths {span} look like log10, or are micron: say --option units=log10, "
                 "or --option units=um"
             )
+        if self.units == "Angstrom" and is_natural_logarithm(grid):
+            raise BadFile(f"wavelengths {span} look like natural logarithms; write np.exp of them")
         return grid, is_reversed
 
 

@@ -19,7 +19,7 @@ from luxscale.schema.outputs import (
     pick_outputs,
 )
 from luxscale.schema.placeholders import find_placeholders
-from luxscale.schema.standard import is_logarithmic, is_same_unit
+from luxscale.schema.standard import is_logarithmic, is_natural_logarithm, is_same_unit
 from luxscale.schema.variables import STAR, SURVEY, suggest_dims
 
 #: A check of values reads at most this many bytes of a variable; a larger one is sampled by whole
@@ -174,14 +174,24 @@ def _grid_problems(grid: xr.DataArray, output: OutputSpec) -> Iterator[str]:
             f"{output.dim!r} has no 'units' attribute; set e.g. .{output.dim}.attrs['units'] = "
             "'Angstrom'"
         )
-    if is_same_unit(grid.attrs.get("units", ""), "Angstrom") and is_logarithmic(values):
-        yield (
-            f"{output.dim!r} of {values[0]:.6g} to {values[-1]:.6g} Angstrom looks like log10; "
-            f"write .assign_coords({output.dim}=({output.dim!r}, 10**survey.{output.dim}.values, "
-            f"survey.{output.dim}.attrs))"
-        )
+    if is_same_unit(grid.attrs.get("units", ""), "Angstrom"):
+        yield from _logarithm_problems(values, output.dim)
     if grid.attrs.get("medium", "vacuum") not in ("vacuum", "air"):
         yield f"{output.dim!r} has medium {grid.attrs['medium']!r}; it must be 'vacuum' or 'air'"
+
+
+def _logarithm_problems(grid: np.ndarray, dim: str) -> Iterator[str]:
+    """Yield what to do about Angstrom that are logarithms of these by their values."""
+    kinds = (
+        (is_logarithmic, "log10", f"10**survey.{dim}.values"),
+        (is_natural_logarithm, "ln", f"np.exp(survey.{dim}.values)"),
+    )
+    for is_kind, name, values in kinds:
+        if is_kind(grid):
+            yield (
+                f"{dim!r} of {grid[0]:.6g} to {grid[-1]:.6g} Angstrom looks like {name}; write "
+                f".assign_coords({dim}=({dim!r}, {values}, survey.{dim}.attrs))"
+            )
 
 
 def check_values(dataset: xr.Dataset, outputs: Iterable[OutputSpec], where: str) -> None:

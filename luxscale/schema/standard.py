@@ -33,7 +33,13 @@ _UNITS = {
     for spelling in spellings
 }
 
-_MEDIA = ("vacuum", "air")
+#: Spellings of the medium, in lower case, and the one that a survey has.
+_MEDIA = {"vacuum": "vacuum", "vac": "vacuum", "air": "air"}
+
+#: log10 of the Angstrom that spectra of stars have.
+_LEAST_LOG10, _MOST_LOG10 = 2.5, 5.5
+
+_LN_10 = float(np.log(10))
 
 
 def standardize_survey(dataset: xr.Dataset) -> xr.Dataset:
@@ -131,7 +137,12 @@ def is_logarithmic(grid: np.ndarray) -> bool:
 
     Those of no spectrum of stars are a few Angstrom.
     """
-    return bool(grid.size > 1 and grid.min() > 2.5 and grid.max() < 5.5)
+    return bool(grid.size > 1 and grid.min() > _LEAST_LOG10 and grid.max() < _MOST_LOG10)
+
+
+def is_natural_logarithm(grid: np.ndarray) -> bool:
+    """Return whether wavelengths are natural logarithms of as many Angstrom by their values."""
+    return is_logarithmic(grid / _LN_10)
 
 
 def find_shifted(grid: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -179,7 +190,7 @@ def _join_features(array: xr.DataArray) -> xr.DataArray:
 
 
 def _standardize_grid(grid: xr.Variable) -> xr.Variable:
-    """Return wavelengths as native floats, their medium in lower case; names as they are."""
+    """Return wavelengths as native floats, their medium as one word; names as they are."""
     dtype = grid.dtype
     if dtype.kind in "iu" and "units" in grid.attrs:
         dtype = np.dtype(np.float64)
@@ -188,7 +199,7 @@ def _standardize_grid(grid: xr.Variable) -> xr.Variable:
     attrs = dict(grid.attrs)
     spelling = str(attrs.get("medium")).strip().lower()
     if spelling in _MEDIA:
-        attrs["medium"] = spelling
+        attrs["medium"] = _MEDIA[spelling]
     if dtype == grid.dtype and attrs == grid.attrs:
         return grid
     return xr.Variable(grid.dims, grid.values.astype(dtype), attrs)

@@ -159,6 +159,16 @@ def test_wavelengths_that_are_said_to_be_log10_are_raised(array, unit, options, 
     assert get_format("arrays", options).units == "Angstrom"
 
 
+def test_natural_logarithms_are_told(tmp_path):
+    """They would be taken for Angstrom without a word, and may be micron."""
+    arrays = spectra_arrays()
+    natural = np.log(arrays["wavelength"])
+    path = build_arrays(tmp_path / "a.npz", arrays | {"wavelength": natural})
+    with pytest.raises(BadFile, match=r"8\.29405 to 8\.51719 look like natural .*np\.exp"):
+        read(path)
+    np.testing.assert_array_equal(read(path, units="um").wavelength, natural)
+
+
 def test_logarithms_that_are_none_are_refused(tmp_path):
     """Natural ones, and wavelengths by the name of logarithms."""
     arrays = spectra_arrays()

@@ -57,8 +57,9 @@ def test_whole_numbers_without_a_unit_stay_names(small_survey):
 
 
 def test_media_are_lower_case(small_survey):
-    standard = standardize_survey(set_grid(small_survey, np.arange(40.0), medium="Vacuum"))
-    assert standard["wavelength"].attrs["medium"] == "vacuum"
+    for medium in "Vacuum", "VAC":
+        standard = standardize_survey(set_grid(small_survey, np.arange(40.0), medium=medium))
+        assert standard["wavelength"].attrs["medium"] == "vacuum"
 
 
 @pytest.mark.parametrize("lazy", [False, True])
