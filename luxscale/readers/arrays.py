@@ -106,7 +106,7 @@ def _check_shapes(source: _Source) -> tuple[int, int]:
         n_stars, n_pixels = 1, flux_shape[0]
     else:
         n_stars, n_pixels = _check_flux_shape(flux_shape)
-    n_wavelengths = source.grids.first.size
+    n_wavelengths = source.grids.n_pixels
     if n_pixels != n_wavelengths:
         do = "; its rows look like pixels: write flux.T" if flux_shape[0] == n_wavelengths else ""
         raise BadFile(f"{n_pixels} pixels of flux, {n_wavelengths} wavelengths{do}")
@@ -146,7 +146,7 @@ def _read_stars(source: _Source, start: int, stop: int) -> Spectra:
         star=star,
         flux=flux,
         ivar=ivar,
-        wavelength=source.grids.first,
+        wavelength=np.arange(1.0, source.grids.n_pixels + 1),  # until they are placed
         mask=mask,
         columns=_read_extra(source, start, stop),
     )
@@ -156,7 +156,7 @@ def _read_pixels(source: _Source, name: str, start: int, stop: int) -> np.ndarra
     """Return rows of an array that has a number for each pixel: (star, pixel)."""
     field = source.found[name]
     values = field.read_all()[None] if source.one_star else field.read_numbers(start, stop)
-    expected = (stop - start, source.grids.first.size)
+    expected = (stop - start, source.grids.n_pixels)
     if values.shape != expected or values.dtype.kind not in "iufb":
         raise BadFile(f"{name} holds {values.dtype} of shape {values.shape}, no numbers of pixels")
     return values

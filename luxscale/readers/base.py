@@ -152,14 +152,14 @@ def take_stars(spectra: Spectra, rows: np.ndarray | slice) -> Spectra:
     return dataclasses.replace(spectra, columns=columns, **parts)
 
 
-def reverse_pixels(spectra: Spectra) -> Spectra:
-    """Return spectra with their pixels in reverse, and wavelengths as they were."""
+def take_pixels(spectra: Spectra, pixels: slice, wavelength: np.ndarray) -> Spectra:
+    """Return some of the pixels, in the order of the slice, at these wavelengths."""
     parts = {}
     for name in ("flux", "ivar", "mask", "continuum"):
         values = getattr(spectra, name)
         if values is not None:
-            parts[name] = values[:, ::-1]
-    return dataclasses.replace(spectra, **parts)
+            parts[name] = values[:, pixels]
+    return dataclasses.replace(spectra, wavelength=wavelength, **parts)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from luxscale.readers.base import (
     BadFile,
     Spectra,
     check_wavelength,
-    reverse_pixels,
+    take_pixels,
     take_stars,
 )
 from luxscale.readers.fields import Field
@@ -39,6 +40,19 @@ _LOG_UNIT = re.compile(r"\W*(?:log|lg|dex)(?:10)?[\s(\[]+([^()\[\]]+)\W*", re.IG
 #: What is said of stars whose wavelengths are not as a survey has them.
 _RAISED = "whose wavelengths are log10 of Angstrom: 10**wavelength is taken"
 _REVERSED = "whose wavelengths descend: all their pixels are put in reverse"
+_CUT = "whose first or last pixels have no wavelength: these are left out"
+_SHORT = "whose wavelengths are taken for Angstrom, and look like nm or micron (--option units=nm)"
+
+#: Angstrom that the spectra of stars seldom reach down to: that of hydrogen's edge.
+_EDGE = 900.0
+
+
+class Grid(NamedTuple):
+    """Ascending wavelengths, which pixels of the file they are of, and what is said of it."""
+
+    wavelength: np.ndarray
+    pixels: slice
+    note: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,22 +62,38 @@ class Scale:
     units: str
     is_log: bool
 
-    def convert(self, numbers: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Return ascending wavelengths, and whether the numbers descend: (pixel,).
+    def convert(self, numbers: np.ndarray) -> Grid:
+        """Return the wavelengths that numbers stand for: (pixel,).
 
         Raises
         ------
         BadFile
             If they are none.
         """
-        is_reversed = len(numbers) > 1 and bool((numbers[1:] < numbers[:-1]).all())
-        grid = numbers[::-1] if is_reversed else numbers
+        known = np.flatnonzero(np.isfinite(numbers) & (numbers > 0))
+        first, last = (known[0], known[-1]) if known.size else (0, numbers.size - 1)
+        grid, pixels = numbers[first : last + 1], slice(first, last + 1)
+        is_reversed = grid.size > 1 and bool((grid[1:] < grid[:-1]).all())
+        if is_reversed:
+            grid, pixels = grid[::-1], slice(last, first - 1 if first else None, -1)
         check_wavelength(grid)
+        self._check_values(grid)
+        said = {
+            _CUT: grid.size < numbers.size,
+            _RAISED: self.is_log,
+            _REVERSED: is_reversed,
+            _SHORT: self.units == "Angstrom" and not self.is_log and grid[0] < _EDGE,
+        }
+        note = "; ".join(words for words, holds in said.items() if holds)
+        return Grid(10**grid if self.is_log else grid, pixels, note)
+
+    def _check_values(self, grid: np.ndarray) -> None:
+        """Refuse logarithms that are none, and such as nothing says to be some."""
         span = f"{grid[0]:.6g} to {grid[-1]:.6g}"
         if self.is_log:
             if not is_logarithmic(grid):
                 raise BadFile(f"wavelengths are said to be log10 of Angstrom, and are {span}")
-            return 10**grid, is_reversed
+            return
         if self.units != "um" and is_logarithmic(grid):
             raise BadFile(
                 f"wavelengths {span} look like log10, or are micron: say --option units=log10, "
@@ -71,7 +101,6 @@ class Scale:
             )
         if self.units == "Angstrom" and is_natural_logarithm(grid):
             raise BadFile(f"wavelengths {span} look like natural logarithms; write np.exp of them")
-        return grid, is_reversed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,19 +112,21 @@ class Grids:
     field : Field
         What they are read from, (pixel,) or (star, pixel).
     scale : Scale
-    first : array, (pixel,)
-        The first of them that are a grid, ascending.
-    is_reversed : bool
-        Whether it descends in the file.
+    first : Grid
+        The first of them.
     is_common : bool
         Whether all stars are on it.
     """
 
     field: Field
     scale: Scale
-    first: np.ndarray
-    is_reversed: bool
+    first: Grid
     is_common: bool
+
+    @property
+    def n_pixels(self) -> int:
+        """Numbers that the file has for a star, or for all."""
+        return self.field.shape[-1]
 
     def place(self, stars: Spectra, start: int) -> Iterator[Spectra]:
         """Yield stars on the grids that they have, together where it is one.
@@ -108,25 +139,22 @@ class Grids:
             Row of the first.
         """
         if self.is_common:
-            yield self._place(stars, self.first, self.is_reversed)
+            yield _place(stars, self.first)
             return
         numbers = self.field.read_numbers(start, start + len(stars.star))
         for row, of_star in enumerate(numbers.astype(float)):
             star = take_stars(stars, slice(row, row + 1))
             why = ""
             try:
-                star = self._place(star, *self.scale.convert(of_star))
+                grid = self.scale.convert(of_star)
             except BadFile as error:
-                why = str(error)
-            yield dataclasses.replace(star, unfit=np.array([why], object))
+                grid, why = self.first, str(error)
+            yield dataclasses.replace(_place(star, grid), unfit=np.array([why], object))
 
-    def _place(self, stars: Spectra, grid: np.ndarray, is_reversed: bool) -> Spectra:
-        if is_reversed:
-            stars = reverse_pixels(stars)
-        said = {_RAISED: self.scale.is_log, _REVERSED: is_reversed}
-        note = "; ".join(words for words, holds in said.items() if holds)
-        notes = np.full(len(stars.star), note, object)
-        return dataclasses.replace(stars, wavelength=grid, note=notes)
+
+def _place(stars: Spectra, grid: Grid) -> Spectra:
+    notes = np.full(len(stars.star), grid.note, object)
+    return dataclasses.replace(take_pixels(stars, grid.pixels, grid.wavelength), note=notes)
 
 
 def open_grids(field: Field, name: str, units: str) -> Grids:
@@ -151,14 +179,8 @@ def open_grids(field: Field, name: str, units: str) -> Grids:
         (field.read_numbers(rows.start, rows.stop) == numbers).all()
         for rows in iterate_rows(*field.shape)
     )
-    first, is_reversed = scale.convert(numbers) if is_common else _find_usable(field, scale)
-    return Grids(
-        field=field,
-        scale=scale,
-        first=first,
-        is_reversed=is_reversed,
-        is_common=is_common,
-    )
+    first = scale.convert(numbers) if is_common else _find_usable(field, scale)
+    return Grids(field=field, scale=scale, first=first, is_common=is_common)
 
 
 def iterate_rows(n_stars: int, n_pixels: int) -> Iterator[slice]:
@@ -178,8 +200,8 @@ def _read_first(field: Field) -> np.ndarray:
     return numbers.astype(float)
 
 
-def _find_usable(field: Field, scale: Scale) -> tuple[np.ndarray, bool]:
-    """Return the first wavelengths of a star that are a grid, and whether they descend."""
+def _find_usable(field: Field, scale: Scale) -> Grid:
+    """Return the first wavelengths of a star that are a grid."""
     first: BadFile | None = None
     for rows in iterate_rows(*field.shape):
         for numbers in field.read_numbers(rows.start, rows.stop).astype(float):

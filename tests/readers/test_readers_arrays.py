@@ -235,6 +235,33 @@ def test_a_star_whose_wavelengths_are_none_is_put_down_alone(tmp_path, monkeypat
         list(ARRAYS.read(build_arrays(tmp_path / "b.npz", both)))
 
 
+@pytest.mark.parametrize("pad", [0, np.nan])
+def test_pixels_without_a_wavelength_at_the_ends_are_left_out(pad, tmp_path):
+    """As spectra of other lengths are filled up in one array."""
+    arrays = spectra_arrays()
+    grids = np.tile(arrays["wavelength"], (4, 1))
+    grids[1, 25:], grids[2, :3] = pad, pad
+    grids[3] = grids[2, ::-1]
+    blocks = list(ARRAYS.read(build_arrays(tmp_path / "a.npz", arrays | {"wavelength": grids})))
+    taken = [slice(None), slice(25), slice(3, None), slice(26, None, -1)]
+    for row, (block, pixels) in enumerate(zip(blocks, taken, strict=True)):
+        np.testing.assert_array_equal(block.wavelength, grids[row, pixels])
+        np.testing.assert_array_equal(block.flux[0], arrays["flux"][row, pixels])
+        assert block.unfit.tolist() == [""]
+    assert ["no wavelength" in block.note[0] for block in blocks] == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("scale", "units", "said"),
+    [(1, "Angstrom", False), (10, "Angstrom", True), (1e4, "Angstrom", True), (10, "nm", False)],
+)
+def test_angstrom_that_look_like_another_unit_are_said(scale, units, said, tmp_path):
+    arrays = spectra_arrays()
+    arrays["wavelength"] = arrays["wavelength"] / scale
+    found = read(build_arrays(tmp_path / "a.npz", arrays), units=units)
+    assert ["look like nm or micron" in note for note in found.note] == [said] * 4
+
+
 def test_micron_are_no_logarithms(tmp_path):
     """Those of JWST, 3 to 5, are what log10 of Angstrom may be."""
     grid = np.linspace(3, 5, 30)
