@@ -173,7 +173,7 @@ def _take_rows(spectra: Spectra, rows: slice) -> Spectra:
     for name in ("star", "flux", "ivar", "mask", "continuum", "velocity"):
         array = getattr(spectra, name)
         parts[name] = None if array is None else array[rows]
-    return dataclasses.replace(spectra, **parts, key=None, unfit=None, columns={})
+    return dataclasses.replace(spectra, **parts, key=None, unfit=None, note=None, columns={})
 
 
 @np.errstate(all="ignore")

@@ -44,7 +44,8 @@ def test_blank_and_repeated_names_cost_their_rows_alone(tmp_path):
 
 
 def test_spectra_in_reverse_are_counted_and_said(tmp_path, capsys):
-    arrays = dict(np.load(write_npz(tmp_path / "a.npz", ["a", "b", "c"])))
+    names = [f"star {i}" for i in range(70)]  # more than are prepared at once
+    arrays = dict(np.load(write_npz(tmp_path / "a.npz", names, n=70)))
     plain = lux.read(tmp_path / "a.npz", "arrays", options={"error": "error"})
     for name in ("flux", "error", "wavelength"):
         arrays[name] = arrays[name][..., ::-1]
@@ -52,7 +53,7 @@ def test_spectra_in_reverse_are_counted_and_said(tmp_path, capsys):
     capsys.readouterr()
     found = lux.read(tmp_path / "b.npz", "arrays", options={"error": "error"})
     np.testing.assert_array_equal(found.flux, plain.flux)
-    line = "3 whose wavelengths descend: all their pixels are put in reverse"
+    line = "70 whose wavelengths descend: all their pixels are put in reverse"
     assert capsys.readouterr().err.count(line) == 1
     given = ["--out", str(tmp_path / "s.zarr"), "--workers", "0", "--option", "error=error"]
     done = CliRunner().invoke(
