@@ -60,7 +60,7 @@ def predict(catalog: DatasetOrPath, model: ModelOrPath, output: str = "flux") ->
     ('star', 'wavelength')
     """
     call = "lux.predict(catalog, model)"
-    catalog = take_catalog(catalog, call)
+    catalog = _keep_star(take_catalog(catalog, call))
     model = take_model(model, call)
     wanted = model[output]
     check_latents(catalog, model)
@@ -232,6 +232,13 @@ def _infer_output(
         }
     )
     return found.assign_coords(coordinates(wanted))
+
+
+def _keep_star(catalog: xr.Dataset) -> xr.Dataset:
+    """Return a catalogue whose latents have the dim of the star, where one was selected without."""
+    if LATENT not in catalog or STAR not in catalog.coords or catalog[STAR].ndim:
+        return catalog
+    return xr.Dataset({LATENT: catalog[LATENT].expand_dims(STAR)}, attrs=catalog.attrs)
 
 
 def check_latents(catalog: xr.Dataset, model: LuxModel) -> None:

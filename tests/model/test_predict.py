@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import luxscale as lux
 from luxscale.errors import InputError
@@ -26,6 +27,11 @@ def test_spectra_are_offset_and_weights_times_latents(small_model, catalog):
     np.testing.assert_array_equal(flux["star"], catalog["star"])
     assert flux["wavelength"].values.tolist() == list(small_model["flux"].coord)
     assert flux["wavelength"].attrs == {"units": "Angstrom", "medium": "vacuum"}
+
+
+def test_one_star_selected_without_its_dim_gets_it_again(small_model, catalog):
+    one = lux.predict(catalog.isel(star=3), small_model)
+    xr.testing.assert_equal(one, lux.predict(catalog.isel(star=[3]), small_model))
 
 
 def test_labels_are_those_of_the_catalogue(small_model, catalog):
