@@ -97,9 +97,27 @@ def _compare_labels(labelled: Any, truth: Any) -> tuple[dict[str, Any], str]:
     from luxscale.analysis.trusted_errors import advise_on_truth
 
     pairs = match_labels(labelled, truth)
-    comparison, advice = measure_pairs(pairs), advise_on_truth(pairs)
+    comparison = measure_pairs(pairs)
+    advice = [*advise_on_truth(pairs), *_advise_on_empty(labelled, truth)]
     facts = {"labels": to_records(comparison), "advice": advice}
     return facts, "\n".join([format_table(comparison), *advice])
+
+
+def _advise_on_empty(labelled: Any, truth: Any) -> list[str]:
+    """Say how many of the compared stars have no data; nothing if none."""
+    from luxscale.schema import flags
+    from luxscale.schema.stars import match_stars
+
+    if "flags" not in labelled:
+        return []
+    rows, _ = match_stars(labelled, truth)
+    empty = flags.count(labelled["flags"].values[rows]).get("no_data")
+    if not empty:
+        return []
+    return [
+        f"{empty:,} of {format_count(rows.size, 'star')} have no data, and the labels of the "
+        "average star: without them, add --where 'not no_data'"
+    ]
 
 
 def _compare_catalogs(old: str, labelled: Any, new: str, other: Any) -> tuple[dict[str, Any], str]:
