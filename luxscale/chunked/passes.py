@@ -17,8 +17,8 @@ from luxscale.chunked.folder import Found, has_part, load_part, load_step
 from luxscale.chunked.plan import Plan, Region, Tile
 from luxscale.chunked.scatter import Window, place_nodes, sum_at_nodes
 from luxscale.chunked.stars import iterate_batches, load_batch
-from luxscale.cluster.environment import count_threads
 from luxscale.model.noise import DiagonalNoise
+from luxscale.model.threads import count_threads
 from luxscale.training.data import Arrays, TrainingData
 from luxscale.training.latents import Latents, solve_latents
 from luxscale.training.regression import RIDGE, TILE

@@ -40,7 +40,8 @@ def start_helpers(
     Cluster
         With the helpers.
     """
-    from luxscale.cluster.environment import XLA_THREADS, environment, worker_environment
+    from luxscale.cluster.environment import environment, worker_environment
+    from luxscale.model.threads import XLA_THREADS
     from luxscale.runs.helpers import start_helper
 
     count = 0
@@ -60,8 +61,9 @@ def start_helpers(
 
 def _choose_number(shapes: Sequence[Sequence[int]]) -> int:
     """Return how many helpers are started for spectra of these shapes: (star, pixel) each."""
-    from luxscale.cluster.environment import count_threads, gpus
+    from luxscale.cluster.environment import gpus
     from luxscale.labelling.rates import KERNEL_CORES, guess_serial_seconds
+    from luxscale.model.threads import count_threads
 
     if not shapes:
         return 0

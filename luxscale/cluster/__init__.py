@@ -1,6 +1,6 @@
 """Clusters of worker processes: on this machine, already running, or as SLURM jobs.
 
-Imports errors, progress and what they stand on.
+Imports model and what it stands on.
 
 Each is a context manager that yields a `distributed.Client`, for `label_survey(..., client=client)`
 and its like. Importing it loads neither Dask's scheduler nor its workers: they come when a cluster
@@ -12,7 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from luxscale.cluster.environment import cpu_count, gpus, worker_environment
+from luxscale.cluster.environment import gpus, worker_environment
+from luxscale.model.threads import cpu_count
 
 if TYPE_CHECKING:
     from luxscale.cluster.existing import check_workers, checked_workers, existing_cluster

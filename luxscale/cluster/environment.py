@@ -1,4 +1,4 @@
-"""What a worker needs in its environment, and the processors and GPUs of this machine."""
+"""What a worker needs in its environment, and the GPUs of this machine."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 
-#: Variables that limit the threads of XLA on the CPU; two, because the one that counts changed
-#: between versions.
-XLA_THREADS = ("NPROC", "PJRT_NPROC")
+from luxscale.model.threads import XLA_THREADS
 
 _OTHER_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -44,14 +42,6 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, value in _MALLOPT.items():
             mallopt(parameter, value)
-
-
-def count_threads() -> int:
-    """Return the threads that this process may compute with."""
-    for name in XLA_THREADS:
-        if os.environ.get(name, "").isdecimal():
-            return max(1, int(os.environ[name]))
-    return cpu_count()
 
 
 def worker_environment(threads: int) -> dict[str, str]:
@@ -90,18 +80,6 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def cpu_count() -> int:
-    """Return the number of processors that this process may use.
-
-    Returns
-    -------
-    int
-    """
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def gpus() -> list[str]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from distributed import Client, Security
 
-from luxscale.cluster.environment import XLA_THREADS
 from luxscale.errors import InputError
+from luxscale.model.threads import XLA_THREADS
 
 #: Seconds between looks for workers that joined.
 _LOOK = 2.0

@@ -16,12 +16,12 @@ from distributed.system import MEMORY_LIMIT
 
 from luxscale.cluster.environment import (
     DASK_SETTINGS,
-    cpu_count,
     environment,
     gpus,
     worker_environment,
 )
 from luxscale.errors import RunError
+from luxscale.model.threads import cpu_count
 
 #: A worker that restarts is waited for however slow the machine, one that gives no sign of life for
 #: a minute is replaced, and none is paused for its memory: what it has freed it keeps, so it would

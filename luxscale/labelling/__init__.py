@@ -1,4 +1,4 @@
 """Survey and model to catalogue, region by region.
 
-Imports model, runs, cluster and what they stand on.
+Imports runs, cluster and what they stand on.
 """

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from luxscale.model.features import Features
-from luxscale.model.jit import run_alone
+from luxscale.model.jit import map_alone
 from luxscale.model.lowered import register_result
 from luxscale.model.problem import Design, Problem
 
@@ -191,18 +191,23 @@ def run_blocks(
     covariance: bool,
     size: int = BLOCK,
 ) -> _Found:
-    """Run a compiled kernel over blocks of one size; n is the number of stars."""
-    parts = []
-    with run_alone():
-        for start in range(0, max(n, 1), size):
-            block = [Data(*(_cut_block(array, start, size) for array in given)) for given in data]
-            result = kernel(
-                problem.designs,
-                tuple(block),
-                tuple(targets),
-                prior,
-                covariance=covariance,
-            )
-            parts.append(jax.tree.map(np.asarray, result))
+    """Run a compiled kernel over blocks of one size; n is the number of stars.
+
+    What it finds does not depend on how many blocks run at once.
+    """
+
+    def run(start: int) -> _Found:
+        block = [Data(*(_cut_block(array, start, size) for array in given)) for given in data]
+        result = kernel(
+            problem.designs,
+            tuple(block),
+            tuple(targets),
+            prior,
+            covariance=covariance,
+        )
+        part: _Found = jax.tree.map(np.asarray, result)
+        return part
+
+    parts = map_alone(run, range(0, max(n, 1), size))
     found: _Found = jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts)
     return found

@@ -7,8 +7,10 @@ import functools
 import importlib
 import os
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -16,14 +18,32 @@ from threadpoolctl import ThreadpoolController
 
 from luxscale.errors import InputError, RunError
 from luxscale.model import programs
+from luxscale.model.threads import count_threads
 
 _ONE_AT_A_TIME = threading.RLock()
 
 #: Its attributes are made as jax loads, and not all versions declare them.
 _CONFIG: Any = jax.config
 
-#: Whether this thread computes in float64.
-_PRECISION = threading.local()
+#: The first version of jaxlib, of those tried, in which a call of LAPACK does not stop one of XLA's
+#: threads until others have done its work: where programs run at once, each of them may be stopped.
+_DOES_NOT_STOP = (0, 12)
+
+#: Programs at once: the arrays of one take 40 MB for APOGEE spectra.
+_MOST_AT_ONCE = 8
+
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
+
+
+class _Thread(threading.local):
+    """What a thread does: whether it computes in float64, and runs programs for one that waits."""
+
+    is_float64 = False
+    is_helping = False
+
+
+_THREAD = _Thread()
 
 
 class _Process:
@@ -106,6 +126,9 @@ def run_alone() -> Iterator[None]:
 
     Each program does so itself; around many short ones it is done once.
     """
+    if _THREAD.is_helping:
+        yield
+        return
     with _ONE_AT_A_TIME:
         if _Process.is_alone:
             yield
@@ -118,13 +141,67 @@ def run_alone() -> Iterator[None]:
                 _Process.is_alone = False
 
 
+def map_alone(function: Callable[[_Item], _Made], items: Sequence[_Item]) -> list[_Made]:
+    """Return what a function that runs programs makes of each item, alone as by `run_alone`.
+
+    Several of them run at once where JAX bears it: XLA shares out each of the many short parts of a
+    program, and waits as often.
+
+    Parameters
+    ----------
+    function : callable
+        What it makes of an item must not depend on others.
+    items : sequence
+
+    Raises
+    ------
+    Exception
+        What the function raises, of the first item for which it does.
+    InputError, RunError
+        See `check_jax`.
+    """
+    check_jax()
+    with run_alone():
+        number = min(_count_at_once(), len(items))
+        if number < 2:
+            return [function(item) for item in items]
+        precision = _THREAD.is_float64, bool(_CONFIG.jax_enable_x64)
+        with ThreadPoolExecutor(number) as threads:
+            return list(threads.map(functools.partial(_help, function, precision), items))
+
+
+def _help(function: Callable[[_Item], _Made], precision: tuple[bool, bool], item: _Item) -> _Made:
+    """Return what a function makes of an item, in another thread than that which runs alone."""
+    _THREAD.is_helping = True
+    _THREAD.is_float64, has_float64 = precision
+    with _set_float64(has_float64):
+        return function(item)
+
+
+def _count_at_once() -> int:
+    """Return how many programs this thread may run at once."""
+    threads = count_threads()
+    if threads == 1 or _THREAD.is_helping or not _bears_several():
+        return 1
+    # one more than threads: each waits for something now and then
+    return min(threads + 1, _MOST_AT_ONCE)
+
+
+@functools.cache
+def _bears_several() -> bool:
+    """Return whether JAX bears several programs at once here, and is the faster for it."""
+    jaxlib = tuple(map(int, version("jaxlib").split(".")[:2]))
+    return jax.default_backend() == "cpu" and jaxlib >= _DOES_NOT_STOP
+
+
 def compile_program(**jit_options: Any) -> Callable[[Callable], Callable]:
     """Compile a function, and run it alone and to completion.
 
     Two JAX programs executing at once (two threads, or one thread and asynchronous dispatch) can
-    deadlock on machines of few cores, for the reason told in `solve`, so every entry into JAX goes
-    through here. BLAS gets one thread meanwhile: on small triangular solves its threads wait up to
-    a thousand times longer than these take, where another process is busy.
+    deadlock with jaxlib 0.10 and 0.11, for the reason told in `solve`, so every entry into JAX goes
+    through here, and only `map_alone` lets several in. BLAS gets one thread meanwhile: on small
+    triangular solves its threads wait up to a thousand times longer than these take, where another
+    process is busy.
     XLA's own threads, which do the large products, are not limited. Arithmetic is in float32 but
     under `use_float64`, whatever ``jax_enable_x64`` says.
 
@@ -164,19 +241,19 @@ def _leave_jax(leaf: Any) -> Any:
 
 
 def _is_float64() -> bool:
-    return getattr(_PRECISION, "is_float64", False)
+    return _THREAD.is_float64
 
 
 @contextlib.contextmanager
 def use_float64() -> Iterator[None]:
     """Compute in float64, in this thread."""
     before = _is_float64()
-    _PRECISION.is_float64 = True
+    _THREAD.is_float64 = True
     try:
         with _set_float64(True):
             yield
     finally:
-        _PRECISION.is_float64 = before
+        _THREAD.is_float64 = before
 
 
 def _set_float64(wanted: bool) -> Any:

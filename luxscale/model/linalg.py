@@ -105,9 +105,9 @@ class Solution(NamedTuple):
 def solve(h: jax.Array, rhs: jax.Array, targets: jax.Array | None = None) -> Solution:
     """Solve H x = rhs for a batch of positive definite H, scaled to unit diagonal first.
 
-    The calls of LAPACK depend on each other, so that no two of them can run at once: each spreads
-    its batch over XLA's threads and waits for them, and two that do so on a machine of two cores
-    wait forever.
+    The calls of LAPACK depend on each other, so that no two of them can run at once: with jaxlib
+    0.10 and 0.11 each stops one of XLA's threads until others have done its work, and on a machine
+    of two cores two of them stop forever.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from luxscale.cli.workplace import Cluster
 from luxscale.cluster import environment
 from luxscale.labelling import run as labelling
 from luxscale.labelling.region import run_region
+from luxscale.model import threads
 
 #: Variable that names the process which takes a second for each region.
 SLOW = "PROCESS_THAT_IS_SLOW"
@@ -31,7 +32,7 @@ def run_slowly(plan, region, ahead=None):
 
 @pytest.fixture
 def two_processors(monkeypatch):
-    for module, name in ((environment, "count_threads"), (library, "cpu_count")):
+    for module, name in ((threads, "count_threads"), (library, "cpu_count")):
         monkeypatch.setattr(module, name, lambda: 2)
     for module in (environment, library):
         monkeypatch.setattr(module, "gpus", lambda: [])
@@ -76,7 +77,7 @@ def test_helpers_are_started_where_they_save_more_than_they_cost(
 def test_there_are_helpers_for_as_many_processors_as_one_process_uses(
     two_processors, monkeypatch, cores, expected
 ):
-    monkeypatch.setattr(environment, "count_threads", lambda: cores)
+    monkeypatch.setattr(threads, "count_threads", lambda: cores)
     assert beside._choose_number([[20_480, 8_575]]) == expected
 
 
@@ -115,7 +116,7 @@ def test_labels_are_the_same_with_helpers(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(environment.cpu_count() < 2, reason="helpers are for other processors")
+@pytest.mark.skipif(threads.cpu_count() < 2, reason="helpers are for other processors")
 def test_a_command_that_is_killed_leaves_no_process_and_goes_on(world, small_model, tmp_path):
     store.write_dataset(world.survey(30_000, 1), tmp_path / "s.zarr", chunk=200)
     small_model.save(tmp_path / "m.zarr")
