@@ -21,7 +21,7 @@ from luxscale.model.noise import DiagonalNoise
 from luxscale.model.threads import count_threads
 from luxscale.training.data import Arrays, TrainingData
 from luxscale.training.latents import Latents, solve_latents
-from luxscale.training.regression import RIDGE, TILE
+from luxscale.training.regression import RIDGE, TILE, spread_ridge
 from luxscale.training.statistics import Moments, Statistics, compute_moments, expect, maximise
 
 #: Step that found what turns spectra into their leading components, which are the first latents.
@@ -266,5 +266,6 @@ def sum_tile(plan: Plan, stage: str, tile: Tile) -> np.ndarray:
 def solve_tile(total: np.ndarray, latent_dim: int) -> Found:
     """Return the weights and offsets that sums over all stars make most likely."""
     zero = np.zeros((len(total), latent_dim), np.float32)
-    weights, offset = maximise(unpack_statistics(total, latent_dim), zero, RIDGE)
+    ridge = spread_ridge(RIDGE, len(total), len(total))
+    weights, offset = maximise(unpack_statistics(total, latent_dim), zero, ridge)
     return {"weights": np.asarray(weights), "offset": np.asarray(offset)}

@@ -20,7 +20,7 @@ from luxscale.model.jit import compile_program
 from luxscale.training.curved_state import Shape, State
 from luxscale.training.data import BLOCK, Arrays, TrainingData
 from luxscale.training.latents import Latents, solve_latents
-from luxscale.training.marginal import train_marginal
+from luxscale.training.marginal import maximise_evidence
 from luxscale.training.reporting import Silence
 
 #: Iterations of the linear model at most, and the gain of one with which it ends.
@@ -29,19 +29,19 @@ _ITERATIONS, _TOLERANCE = 8, 2e-4
 
 def find_linear_start(data: TrainingData, shape: Shape) -> State:
     """Return the latents of a linear model, those first that the spectra bend along."""
-    trained = train_marginal(
+    outputs, _, _ = maximise_evidence(
         data,
         shape.latent_dim,
         iterations=_ITERATIONS,
         tolerance=_TOLERANCE,
         report=Silence(),
     )
-    latents = solve_latents(trained.arrays, 1.0)
+    latents = solve_latents(outputs, 1.0)
     n, p = data.n_stars, shape.latent_dim
     z = np.asarray(latents.mean[:n], float)
     _, _, table = linalg.packed_index(p)
     covariance = np.asarray(latents.cov[:n], float)[:, table]
-    turn = find_bends(trained.arrays, latents, data.mark_stars())
+    turn = find_bends(outputs, latents, data.mark_stars())
     return State(
         features=shape.products,
         z=z @ turn,

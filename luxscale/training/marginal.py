@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from luxscale.model.decoders import LinearMap
-from luxscale.training.data import LEAST_SCATTER, Arrays, Fit, Trained, TrainingData
+from luxscale.training.data import LEAST_SCATTER, Arrays, Trained, TrainingData
 from luxscale.training.gauge import turn_to_canonical_gauge
 from luxscale.training.initial import Start
+from luxscale.training.label_ridge import LabelRegression
 from luxscale.training.latents import Latents, solve_latents
 from luxscale.training.latents_near import LatentSolver
-from luxscale.training.regression import extrapolate_step, leave_out_each, regress_weights
+from luxscale.training.regression import extrapolate_step, regress_weights
 from luxscale.training.regression_near import WeightSolver
 from luxscale.training.reporting import Report
 
@@ -77,6 +78,28 @@ def train_marginal(
     -------
     Trained
         In the canonical gauge; the objective is the log evidence per star after each iteration.
+        Weights of labels with large errors are pulled to 0: see `luxscale.training.label_ridge`.
+    """
+    outputs, history, find_latents = maximise_evidence(
+        data, latent_dim, iterations=iterations, tolerance=tolerance, report=report, start=start
+    )
+    labels = LabelRegression(data, outputs, find_latents)
+    trained = describe(labels.improve(report.say), history)
+    return trained._replace(leave_out=labels.leave_out)
+
+
+def maximise_evidence(
+    data: TrainingData,
+    latent_dim: int,
+    *,
+    iterations: int,
+    tolerance: float,
+    report: Report,
+    start: Start | None = None,
+) -> tuple[tuple[Arrays, ...], list[float], Callable[[], Latents]]:
+    """Iterate; return the outputs, the objectives, and what solves for the latents of all stars.
+
+    The parameters are those of `train_marginal`.
     """
     informing = data.informing
     everyone = data.mark_stars()
@@ -105,13 +128,7 @@ def train_marginal(
         if has_converged(history, least_gain):
             break
     outputs, turned = turn_to_canonical_gauge(outputs, latents, data.n_stars, informing)
-
-    def leave_out(folds: Sequence[np.ndarray]) -> list[Fit]:
-        final = latent_solver.solve(outputs, turned.mean)
-        zero = [np.zeros_like(o.weights) for o in outputs]
-        return leave_out_each(outputs, final, zero, folds)
-
-    return describe(outputs, history)._replace(leave_out=leave_out)
+    return outputs, history, lambda: latent_solver.solve(outputs, turned.mean)
 
 
 def describe(outputs: tuple[Arrays, ...], history: Sequence[float]) -> Trained:

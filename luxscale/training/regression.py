@@ -37,7 +37,7 @@ def regress_weights(
     stars: Any,
     tile: int = TILE,
     scatter_steps: int = 0,
-    ridge: float = RIDGE,
+    ridge: Any = RIDGE,
     covariance: Components | None = None,
 ) -> Arrays:
     """Solve for scatter, then weights and offset, at fixed latents (a-, b- and s-step; M-step).
@@ -52,7 +52,7 @@ def regress_weights(
         1 for the stars that take part, 0 for those that do not.
     scatter_steps : int
         Fisher-scoring steps for the scatter; 0 keeps it.
-    ridge : float
+    ridge : float or array, (feature,)
         Strength of that shrinking, in stars of average weight.
     covariance : Components, optional
         Directions of the latents' covariances by which the scatter knows them, faster.
@@ -63,6 +63,7 @@ def regress_weights(
         offset=np.array(output.offset, np.float32),
         scatter=np.array(output.scatter, np.float32),
     )
+    ridges = spread_ridge(ridge, len(out.offset), tile)
     for i in list_tiles(len(out.offset), tile):
         statistics, scatter = expect_tile(
             output,
@@ -74,7 +75,7 @@ def regress_weights(
             tile=tile,
             scatter_steps=scatter_steps,
         )
-        weights, offset = maximise(statistics, cut_rows(start, i, tile), ridge)
+        weights, offset = maximise(statistics, cut_rows(start, i, tile), ridges[i : i + tile])
         put_tile(out.weights, i, weights)
         put_tile(out.offset, i, offset)
         put_tile(out.scatter, i, scatter)
@@ -148,6 +149,7 @@ def regress_folds(
     start: Any,
     folds: Sequence[np.ndarray],
     tile: int = TILE,
+    ridge: Any = RIDGE,
 ) -> list[Arrays]:
     """Solve for weights and offset once for each fold, from the stars of the others.
 
@@ -156,7 +158,7 @@ def regress_folds(
 
     Parameters
     ----------
-    output, latents, start, tile
+    output, latents, start, tile, ridge
         As for `regress_weights`.
     folds : sequence of array
         Positions of the stars of each fold.
@@ -173,6 +175,7 @@ def regress_folds(
                 start,
                 stars=others.astype(np.float32),
                 tile=tile,
+                ridge=ridge,
             )
             regressed.append(of_fold)
         return regressed
@@ -188,12 +191,13 @@ def regress_folds(
         own_weights = np.array(start, np.float32)
         own_offset = np.array(output.offset)
         out.append(output._replace(weights=own_weights, offset=own_offset))
+    ridges = spread_ridge(ridge, d, tile)
     for i in list_tiles(d, tile):
         others = _expect_others(output, by_fold, members, present, i, tile=tile)
         pull = cut_rows(start, i, tile)
         for k, of_fold in enumerate(out):
             statistics = jax.tree.map(lambda a, k=k: a[k], others)
-            weights, offset = maximise(statistics, pull, RIDGE)
+            weights, offset = maximise(statistics, pull, ridges[i : i + tile])
             put_tile(of_fold.weights, i, weights)
             put_tile(of_fold.offset, i, offset)
     return out
@@ -253,6 +257,16 @@ def list_tiles(d: int, tile: int) -> Iterator[int]:
     """
     last = max(d - tile, 0)
     return (min(i, last) for i in range(0, d, tile))
+
+
+def spread_ridge(ridge: Any, d: int, tile: int) -> np.ndarray:
+    """Return the ridge of each of d features, and of what fills a narrow output up: (feature, 1).
+
+    In one form, whether features share it or not, so that one program serves both.
+    """
+    ridges = np.full((max(d, tile), 1), RIDGE, np.float32)
+    ridges[:d, 0] = ridge
+    return ridges
 
 
 def cut_tile(output: Arrays, i: Any, tile: int) -> Arrays:

@@ -37,6 +37,7 @@ from luxscale.training.regression import (
     list_tiles,
     put_tile,
     regress_weights,
+    spread_ridge,
 )
 from luxscale.training.statistics import compute_moments, find_ridge, maximise
 
@@ -95,11 +96,12 @@ class WeightSolver:
             offset=np.array(output.offset, np.float32),
             scatter=np.array(output.scatter, np.float32),
         )
+        ridge = spread_ridge(RIDGE, TILE, TILE)
         rest = []
         for i in list_tiles(d, TILE):
             pull = cut_rows(start, i, TILE)
             found, scatter, good = _solve_tile(
-                output, sums, stars, pull, RIDGE, i, tile=TILE, scatter_steps=scatter_steps
+                output, sums, stars, pull, ridge, i, tile=TILE, scatter_steps=scatter_steps
             )
             weights, offset = found[:, :-1], found[:, -1]
             if not np.all(good):
@@ -107,7 +109,7 @@ class WeightSolver:
                 statistics, scatter = expect_tile(
                     output, latents, moments, stars, i, tile=TILE, scatter_steps=scatter_steps
                 )
-                weights, offset = maximise(statistics, pull, RIDGE)
+                weights, offset = maximise(statistics, pull, ridge)
             put_tile(out.weights, i, weights)
             put_tile(out.offset, i, offset)
             put_tile(out.scatter, i, scatter)
@@ -144,7 +146,7 @@ def _solve_tile(
     sums: _Sums,
     stars: Any,
     start: Any,
-    ridge: float,
+    ridge: Any,
     i: Any,
     *,
     tile: int,

@@ -106,7 +106,7 @@ def expect(
 
 
 @compile_program()
-def maximise(statistics: Statistics, start: Any, ridge: float) -> tuple[Any, Any]:
+def maximise(statistics: Statistics, start: Any, ridge: Any) -> tuple[Any, Any]:
     """Solve for the weights and offsets that the statistics make most likely.
 
     A program of its own: it takes longest to compile, and serves all outputs and steps.
@@ -116,7 +116,7 @@ def maximise(statistics: Statistics, start: Any, ridge: float) -> tuple[Any, Any
     statistics : Statistics
     start : array, (feature, latent)
         Weights to which what the data leave free shrinks.
-    ridge : float
+    ridge : float or array, (feature, 1)
         Strength of that shrinking, in stars of average weight.
 
     Returns
@@ -132,7 +132,7 @@ def maximise(statistics: Statistics, start: Any, ridge: float) -> tuple[Any, Any
     return x[:, :p], x[:, p]
 
 
-def find_ridge(weight: Any, count: Any, start: Any, ridge: float) -> tuple[Any, Any]:
+def find_ridge(weight: Any, count: Any, start: Any, ridge: Any) -> tuple[Any, Any]:
     """Return what `maximise` adds to normal equations.
 
     Parameters

@@ -31,6 +31,27 @@ def step_problem():
     return output, Latents(z.astype("f4"), cov[:, i, j].astype("f4"), np.zeros(n, "f4")), cov
 
 
+@pytest.fixture(scope="session")
+def float64_ridge():
+    """Weights and offset of one feature from latents with covariances, and a ridge."""
+
+    def regress(output, latents, feature, ridge):
+        z = np.asarray(latents.mean, float)
+        p = z.shape[1]
+        z1 = np.column_stack([z, np.ones(len(z))])
+        second = z1[:, :, None] * z1[:, None, :]
+        i, j = np.tril_indices(p)
+        second[:, i, j] += latents.cov
+        second[:, j, i] = second[:, i, j]
+        y, ivar = (np.asarray(a, float)[:, feature] for a in (output.values, output.ivar))
+        w = ivar / (1 + ivar * float(output.scatter[feature]) ** 2)
+        strength = w.sum() / (w > 0).sum()
+        normal = np.einsum("n,nij->ij", w, second) + strength * np.diag([ridge] * p + [1e-6])
+        return np.linalg.solve(normal, z1.T @ (w * y))
+
+    return regress
+
+
 @pytest.fixture(scope="module")
 def low_rank_spectra():
     """Spectra of five components, (300, 30), their errors, which are small, and gaps."""

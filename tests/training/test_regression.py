@@ -24,6 +24,18 @@ def test_regression_counts_the_uncertainty_of_latents(step_problem):
     np.testing.assert_array_equal(got.scatter, output.scatter)  # kept unless asked for
 
 
+def test_features_have_ridges_of_their_own(step_problem, float64_ridge):
+    """In tiles of which the last overlaps, and of one that is wider than the output."""
+    output, latents, _ = step_problem
+    ridges = np.array([1, 40, 3, 0.5, 200, 7.0])
+    zero, everyone = np.zeros_like(output.weights), np.ones(2 * BLOCK, "f4")
+    expected = [float64_ridge(output, latents, d, ridge) for d, ridge in enumerate(ridges)]
+    for tile in (4, 256):
+        got = regress_weights(output, latents, zero, everyone, tile=tile, ridge=ridges)
+        found = np.column_stack([got.weights, got.offset])
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_regression_does_not_see_stars_that_take_no_part(step_problem):
     output, latents, _ = step_problem
     stars = (np.arange(2 * BLOCK) % 3 > 0).astype("f4")
