@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -20,13 +21,19 @@ from luxscale.labelling import run as labelling
 from luxscale.labelling.region import run_region
 from luxscale.model import threads
 
-#: Variable that names the process which takes a second for each region.
-SLOW = "PROCESS_THAT_IS_SLOW"
+#: Variables that name the process which waits for another to be at a region, and a file that then
+#: is there.
+WAITING, OTHER_IS_AT_WORK = "PROCESS_THAT_WAITS", "FILE_OF_THE_OTHER"
 
 
-def run_slowly(plan, region, ahead=None):
-    if os.environ.get(SLOW) == str(os.getpid()):
-        time.sleep(1.0)
+def run_beside(plan, region, ahead=None):
+    """Do a region; the process that waits does none before another has begun with one."""
+    at_work = Path(os.environ[OTHER_IS_AT_WORK])
+    if os.environ[WAITING] != str(os.getpid()):
+        at_work.touch()
+    until = time.monotonic() + 120
+    while not at_work.exists() and time.monotonic() < until:
+        time.sleep(0.01)
     return run_region(plan, region, ahead)
 
 
@@ -97,8 +104,9 @@ def test_labels_are_the_same_with_helpers(
     store.write_dataset(small_survey, tmp_path / "s.zarr", chunk=20)
     small_model.save(tmp_path / "m.zarr")
     monkeypatch.setattr(beside, "_LEAST_SECONDS", 0.0)
-    monkeypatch.setenv(SLOW, str(os.getpid()))
-    monkeypatch.setattr(labelling, "run_region", run_slowly)
+    monkeypatch.setenv(WAITING, str(os.getpid()))
+    monkeypatch.setenv(OTHER_IS_AT_WORK, str(tmp_path / "at_work"))
+    monkeypatch.setattr(labelling, "run_region", run_beside)
     command = ["label", str(tmp_path / "s.zarr"), "--model", str(tmp_path / "m.zarr")]
     command += ["--region-stars", "20", "--out"]
     done = CliRunner().invoke(main, [*command, str(tmp_path / "c.zarr")])
@@ -108,7 +116,7 @@ def test_labels_are_the_same_with_helpers(
     regions = [event for event in map(json.loads, lines) if event["event"] == "region"]
     assert sorted(event["region"] for event in regions) == list(range(15))
     assert len({event["worker"] for event in regions}) == 2
-    monkeypatch.delenv(SLOW)
+    monkeypatch.setattr(labelling, "run_region", run_region)
     alone = CliRunner().invoke(main, [*command, str(tmp_path / "alone.zarr"), "--workers", "0"])
     assert alone.exit_code == 0, alone.output
     found, expected = (store.open_dataset(tmp_path / name) for name in ("c.zarr", "alone.zarr"))
