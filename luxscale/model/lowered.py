@@ -9,17 +9,15 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
+from importlib.resources import files
 from typing import Any, TypeVar
 
 import jax
+import jaxlib
+import numpy as np
 from jax import export
 
 from luxscale.model import programs
-
-#: Packages that decide what is lowered.
-_PACKAGES = ("luxscale", "jax", "jaxlib", "numpy")
 
 _Kind = TypeVar("_Kind", bound=tuple)
 
@@ -37,9 +35,9 @@ def keep_lowered(function: Callable) -> Callable:
     @functools.wraps(function)
     def trace(*args: Any, **static: Any) -> Any:
         opened = programs.get_opened()
-        if opened is None:
-            return function(*args, **static)
         leaves, structure = jax.tree.flatten(args)
+        if opened is None or not _is_usual(leaves):
+            return function(*args, **static)
         shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=x.weak_type) for x in leaves]
 
         def run(*leaves: Any) -> Any:
@@ -63,18 +61,33 @@ def register_result(kind: type[_Kind]) -> type[_Kind]:
     return kind
 
 
+def _is_usual(leaves: list[Any]) -> bool:
+    """Return whether JAX traces what it is given, and for the device that it chooses itself.
+
+    It may be told to run functions as they stand, or on a device that lowering does not ask for.
+    """
+    config: Any = jax.config
+    is_traced = all(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+    return is_traced and config.jax_default_device is None
+
+
 def _name(function: Callable, *given: Any) -> str:
     """Return a name for what this code makes of a function of arguments that look like these."""
-    way = jax.default_backend(), jax.dtypes.result_type(float)
+    way = export.default_export_platform(), jax.dtypes.result_type(float)
     # static parts of arguments are numbers, names and classes of these: repr tells them apart
-    about = _identify_code(), function.__module__, function.__qualname__, *way, *given
+    about = _CODE, function.__module__, function.__qualname__, *way, *given
     return f"lowered-{hashlib.sha256(repr(about).encode()).hexdigest()}"
 
 
-@functools.cache
 def _identify_code() -> str:
     """Return a digest of what a kernel is made of: this folder, and the packages it needs."""
-    digest = hashlib.sha256(repr([(name, version(name)) for name in _PACKAGES]).encode())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    packages = [(one.__name__, one.__version__) for one in (jax, jaxlib, np)]
+    digest = hashlib.sha256(repr(packages).encode())
+    sources = (file for file in files("luxscale.model").iterdir() if file.is_file())
+    for file in sorted(sources, key=lambda file: file.name):
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+#: The code that this process loads: files may be replaced, as by an upgrade, while it runs.
+_CODE = _identify_code()

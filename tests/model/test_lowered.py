@@ -81,24 +81,35 @@ def test_of_other_arguments_another_is_kept(place, given):
         np.testing.assert_allclose(found.root[0] @ found.root[0].mT, 2 * MATRICES[0], rtol=1e-6)
 
 
-def identify_by(monkeypatch, name, value):
-    """Have code and packages looked at again, of which something differs."""
-    monkeypatch.setattr(lowered, name, value)
-    lowered._identify_code.cache_clear()
-
-
-@pytest.mark.parametrize("changed", ["version", "source"])
+@pytest.mark.parametrize("changed", ["package", "source"])
 def test_another_version_keeps_its_own(place, changed, tmp_path, monkeypatch):
     start()[0](MATRICES, 2.0, twice=True)
-    if changed == "version":
-        identify_by(monkeypatch, "version", lambda package: f"another {package}")
+    (tmp_path / "lowered.py").write_text("another")
+    if changed == "package":
+        monkeypatch.setattr(np, "__version__", "another")
     else:
-        identify_by(monkeypatch, "__file__", str(tmp_path / "lowered.py"))
+        monkeypatch.setattr(lowered, "files", lambda package: tmp_path)
     run, traces = start()
     run(MATRICES, 2.0, twice=True)
-    monkeypatch.undo()
-    lowered._identify_code.cache_clear()
+    assert traces == []  # this process has loaded what was there before
+    monkeypatch.setattr(lowered, "_CODE", lowered._identify_code())
+    run, traces = start()
+    run(MATRICES, 2.0, twice=True)
     assert traces == [True]
+
+
+@pytest.mark.parametrize("setting", [("jax_disable_jit", True), ("jax_default_device", "cpu")])
+def test_where_jax_is_told_how_to_run_nothing_is_kept(place, setting):
+    run, traces = start()
+    before = getattr(jax.config, setting[0])
+    jax.config.update(*setting)
+    try:
+        found = run(MATRICES, np.float32(2), twice=False)
+    finally:
+        jax.config.update(setting[0], before)
+    assert traces == [False]
+    assert not place.exists()
+    np.testing.assert_allclose(found.root @ found.root.mT, 2 * MATRICES, rtol=1e-6)
 
 
 def test_without_a_directory_it_is_traced(monkeypatch):
