@@ -42,6 +42,7 @@ _RAISED = "whose wavelengths are log10 of Angstrom: 10**wavelength is taken"
 _REVERSED = "whose wavelengths descend: all their pixels are put in reverse"
 _CUT = "whose first or last pixels have no wavelength: these are left out"
 _SHORT = "whose wavelengths are taken for Angstrom, and look like nm or micron (--option units=nm)"
+_SHORT_LOG = "which look like log10 of nm (write 10**wavelength, and say --option units=nm)"
 
 #: Angstrom that the spectra of stars seldom reach down to: that of hydrogen's edge.
 _EDGE = 900.0
@@ -78,14 +79,16 @@ class Scale:
             grid, pixels = grid[::-1], slice(last, first - 1 if first else None, -1)
         check_wavelength(grid)
         self._check_values(grid)
+        wavelength = 10**grid if self.is_log else grid
+        is_short = self.units == "Angstrom" and wavelength[0] < _EDGE
         said = {
             _CUT: grid.size < numbers.size,
             _RAISED: self.is_log,
             _REVERSED: is_reversed,
-            _SHORT: self.units == "Angstrom" and not self.is_log and grid[0] < _EDGE,
+            _SHORT_LOG if self.is_log else _SHORT: is_short,
         }
         note = "; ".join(words for words, holds in said.items() if holds)
-        return Grid(10**grid if self.is_log else grid, pixels, note)
+        return Grid(wavelength, pixels, note)
 
     def _check_values(self, grid: np.ndarray) -> None:
         """Refuse logarithms that are none, and such as nothing says to be some."""

@@ -262,6 +262,14 @@ def test_angstrom_that_look_like_another_unit_are_said(scale, units, said, tmp_p
     assert ["look like nm or micron" in note for note in found.note] == [said] * 4
 
 
+@pytest.mark.parametrize(("scale", "said"), [(1, False), (10, True)])
+def test_logarithms_that_look_like_those_of_nm_are_said(scale, said, tmp_path):
+    arrays = spectra_arrays()
+    arrays["wavelength"] = np.log10(arrays["wavelength"] / scale)
+    found = read(build_arrays(tmp_path / "a.npz", arrays), units="log10")
+    assert ["look like log10 of nm" in note for note in found.note] == [said] * 4
+
+
 def test_micron_are_no_logarithms(tmp_path):
     """Those of JWST, 3 to 5, are what log10 of Angstrom may be."""
     grid = np.linspace(3, 5, 30)
