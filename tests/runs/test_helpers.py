@@ -91,6 +91,7 @@ def make_job(there):
 def helper():
     with start_helper("os", "getpid", (), {}) as started:
         started.process = started._process
+        assert started._channel.poll(60)  # it is ready: no test is over before it has begun
         yield started
     assert started.process.poll() is not None
 
