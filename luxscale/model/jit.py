@@ -198,7 +198,7 @@ def compile_program(**jit_options: Any) -> Callable[[Callable], Callable]:
     """Compile a function, and run it alone and to completion.
 
     Two JAX programs executing at once (two threads, or one thread and asynchronous dispatch) can
-    deadlock with jaxlib 0.10 and 0.11, for the reason told in `solve`, so every entry into JAX goes
+    deadlock with jaxlib 0.10, for the reason told in `solve`, so every entry into JAX goes
     through here, and only `map_alone` lets several in. BLAS gets one thread meanwhile: on small
     triangular solves its threads wait up to a thousand times longer than these take, where another
     process is busy.

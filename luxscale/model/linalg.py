@@ -106,8 +106,8 @@ def solve(h: jax.Array, rhs: jax.Array, targets: jax.Array | None = None) -> Sol
     """Solve H x = rhs for a batch of positive definite H, scaled to unit diagonal first.
 
     The calls of LAPACK depend on each other, so that no two of them can run at once: with jaxlib
-    0.10 and 0.11 each stops one of XLA's threads until others have done its work, and on a machine
-    of two cores two of them stop forever.
+    0.10 each stops one of XLA's threads until others have done its work, and on a machine of two
+    cores two of them stop forever.
 
     Parameters
     ----------
