@@ -17,6 +17,9 @@ from luxscale.readers.fields import Field, flatten_field, get_field, open_fields
 from luxscale.readers.grids import MOST_PIXELS, UNITS, Grids, iterate_rows, open_grids
 from luxscale.schema.variables import STAR
 
+#: Arrays of pixels that may be the same for all stars.
+_FOR_ALL = ("ivar", "error", "mask")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Source:
@@ -58,11 +61,13 @@ def read_arrays(
     """Read spectra from named arrays: flux and ivar (star, pixel), wavelength (pixel,), and others.
 
     A file of one star may have them (pixel,). In FITS, an array is an image HDU by its name or
-    number, or a column of the only table. Wavelengths may be (star, pixel): where stars differ in
-    them, each is a block of its own. They may descend, with all pixels, or be log10 of Angstrom, by
-    what the file states, their name (``loglam``) or ``units``. Identifiers are those of the array
-    ``star`` if no other is named; where there is none, a star is called FILE:ROW. ``medium`` is for
-    those who use the wavelengths; a file that states another unit than ``units`` is refused.
+    number, or a column of the only table, and wavelengths may be those of a header (CRVAL1,
+    CDELT1). What is (pixel,) of ivar, error and mask holds for all stars. Wavelengths may be
+    (star, pixel): where stars differ in them, each is a block of its own. They may descend, with
+    all pixels, or be log10 of Angstrom, by what the file states, their name (``loglam``) or
+    ``units``. Identifiers are those of the array ``star`` if no other is named; where there is
+    none, a star is called FILE:ROW. ``medium`` is for those who use the wavelengths; a file that
+    states another, or another unit than ``units``, is refused.
 
     Raises
     ------
@@ -82,7 +87,9 @@ def read_arrays(
         }
         if "star" in found:
             found["star"] = flatten_field(found["star"])
-        grids = open_grids(found.pop("wavelength"), wavelength, units)
+        of_wavelength = found.pop("wavelength")
+        _check_medium(of_wavelength, medium)
+        grids = open_grids(of_wavelength, wavelength, units)
         source = _Source(
             file=Path(path).name,
             found=found,
@@ -91,6 +98,14 @@ def read_arrays(
             one_star=len(found["flux"].shape) == 1,
         )
         yield from _read_blocks(source)
+
+
+def _check_medium(field: Field, medium: str) -> None:
+    if field.medium and field.medium != medium:
+        raise BadFile(
+            f"the file states that wavelengths are those in {field.medium}; say --option "
+            f"medium={field.medium}"
+        )
 
 
 def _read_blocks(source: _Source) -> Iterator[Spectra]:
@@ -112,8 +127,10 @@ def _check_shapes(source: _Source) -> tuple[int, int]:
         raise BadFile(f"{n_pixels} pixels of flux, {n_wavelengths} wavelengths{do}")
     for name, field in source.found.items():
         is_one_name = n_stars == 1 and name == "star" and field.shape == ()
+        # of as many stars it may be one number of each
+        holds_for_all = name in _FOR_ALL and field.shape == (n_pixels,) != (n_stars,)
         expected = (n_stars,) if name == "star" else flux_shape
-        if field.shape != expected and not is_one_name:
+        if field.shape != expected and not is_one_name and not holds_for_all:
             raise BadFile(f"{name} has shape {field.shape}, expected {expected}")
     grids = source.grids
     if not grids.is_common and grids.field.shape != flux_shape:
@@ -155,8 +172,11 @@ def _read_stars(source: _Source, start: int, stop: int) -> Spectra:
 def _read_pixels(source: _Source, name: str, start: int, stop: int) -> np.ndarray:
     """Return rows of an array that has a number for each pixel: (star, pixel)."""
     field = source.found[name]
-    values = field.read_all()[None] if source.one_star else field.read_numbers(start, stop)
     expected = (stop - start, source.grids.n_pixels)
+    if len(field.shape) == 1:
+        values = np.broadcast_to(field.read_all(), expected)
+    else:
+        values = field.read_numbers(start, stop)
     if values.shape != expected or values.dtype.kind not in "iufb":
         raise BadFile(f"{name} holds {values.dtype} of shape {values.shape}, no numbers of pixels")
     return values

@@ -17,6 +17,7 @@ from typing import IO, Any
 import h5py
 import numpy as np
 
+from luxscale.readers.axis import read_axis, states_axis
 from luxscale.readers.base import MOST_BYTES, BadFile, Hdu, HduList
 from luxscale.readers.compressed import is_compressed, suggest_unpacking
 from luxscale.readers.fitsfile import open_large_fits
@@ -40,15 +41,20 @@ class Field:
     read_rows : callable
         ``read_rows(start, stop)`` returns the rows from ``start``, up to but without ``stop``; of a
         single value, that. Masked where values are missing.
-    unit : str
+    unit, medium : str
         That the file states, or "".
     """
 
     def __init__(
-        self, shape: tuple[int, ...], read_rows: Callable[[int, int], np.ndarray], unit: str = ""
+        self,
+        shape: tuple[int, ...],
+        read_rows: Callable[[int, int], np.ndarray],
+        unit: str = "",
+        medium: str = "",
     ):
         self.shape = shape
         self.unit = unit
+        self.medium = medium
         self._read_rows = read_rows
 
     def read_rows(self, start: int, stop: int) -> np.ma.MaskedArray:
@@ -291,8 +297,12 @@ def _read_exactly(stream: IO[bytes], size: int) -> bytes:
 
 
 def _list_fits(hdus: HduList) -> Fields:
-    """Return the images by name and number, and the columns of the first table."""
+    """Return the images by name and number, and the columns of the first table.
+
+    Where none is called wavelength, that is what the header of an image states of its pixels.
+    """
     found: Fields = {}
+    stated: Fields = {}
     for number, hdu in enumerate(hdus):
         if hdu.kind == "BINTABLE":
             names = hdu.read_rows(0, 1).names if hdu.shape[0] else ()
@@ -302,7 +312,16 @@ def _list_fits(hdus: HduList) -> Fields:
             for name in {hdu.name.lower(), str(number)} - {""}:
                 unit = str(hdu.header.get("BUNIT") or "")
                 found.setdefault(name, functools.partial(Field, hdu.shape, hdu.read_rows, unit))
-    return found
+            if states_axis(hdu.header):
+                stated.setdefault("wavelength", functools.partial(_make_axis_field, hdu))
+    return stated | found
+
+
+def _make_axis_field(hdu: Hdu) -> Field:
+    n_pixels = hdu.shape[-1]
+    _check_size("wavelength", (n_pixels,), 8)
+    axis = read_axis(hdu.header, n_pixels)
+    return Field((n_pixels,), lambda start, stop: axis.wavelength[start:stop], *axis[1:])
 
 
 def _make_column_field(hdu: Hdu, name: str) -> Field:

@@ -369,6 +369,68 @@ def test_spectra_in_columns_are_told(tmp_path):
         read(path)
 
 
+@pytest.mark.parametrize("name", ["a.h5", "a.npz"])
+def test_noise_and_bad_pixels_of_all_stars_together(name, tmp_path):
+    arrays = spectra_arrays(BLOCK + 10, 6)
+    together = {"sigma": np.linspace(0.1, 0.6, 6), "bad": np.arange(6) == 4}
+    path = build_arrays(tmp_path / name, arrays | together)
+    blocks = list(ARRAYS.read(path, error="sigma", mask="bad"))
+    assert [len(block.star) for block in blocks] == [BLOCK, 10]
+    for block in blocks:
+        np.testing.assert_allclose(block.ivar[-1], together["sigma"] ** -2.0)
+        assert block.mask.any(0).tolist() == block.mask.all(0).tolist() == together["bad"].tolist()
+
+
+def test_a_number_of_each_star_is_no_noise_of_all(tmp_path):
+    arrays = spectra_arrays(6, 6) | {"sigma": np.ones(6)}
+    with pytest.raises(BadFile, match=r"error has shape \(6,\), expected \(6, 6\)"):
+        read(build_arrays(tmp_path / "a.npz", arrays), error="sigma")
+
+
+@pytest.mark.parametrize(
+    ("cards", "wavelength"),
+    [
+        ({"CRVAL1": 4000.0, "CDELT1": 2.0}, 4000 + 2 * np.arange(5)),
+        ({"CRVAL1": 4000, "CD1_1": 2, "CRPIX1": 3, "CTYPE1": "WAVE"}, 3996 + 2 * np.arange(5)),
+        ({"CRVAL1": 3.6, "CDELT1": 1e-4, "DC-FLAG": 1}, 10 ** (3.6 + 1e-4 * np.arange(5))),
+        (
+            {"CRVAL1": 3.6, "CDELT1": 1e-4, "CTYPE1": "LOG-LINEAR"},
+            10 ** (3.6 + 1e-4 * np.arange(5)),
+        ),
+    ],
+)
+def test_wavelengths_that_a_header_states(cards, wavelength, tmp_path):
+    path = write_images(tmp_path / "a.fits", cards)
+    found = read(path, flux="0", error="error")
+    np.testing.assert_allclose(found.wavelength, wavelength, rtol=1e-12)
+    assert found.flux.tolist() == [[1, 2, 3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("cards", "reason"),
+    [
+        ({"CRVAL1": 1.0, "CDELT1": 1.0}, "no array 'wavelength'"),
+        ({"CRVAL1": 4000.0}, "no array 'wavelength'"),
+        ({"CRVAL1": 400.0, "CDELT1": 2.0, "CUNIT1": "nm"}, "in nm, not Angstrom; .*units=nm"),
+        ({"CRVAL1": 4000.0, "CDELT1": 2.0, "CTYPE1": "AWAV"}, "those in air; .*medium=air"),
+        ({"CRVAL1": 4000.0, "CDELT1": 2.0, "CTYPE1": "WAVE-LOG"}, "CTYPE1 = 'WAVE-LOG'"),
+        ({"CRVAL1": "x", "CDELT1": 2.0}, "CRVAL1 = 'x', which is no number"),
+        ({"CRVAL1": 4000.0, "CDELT1": 2.0, "DC-FLAG": 1}, "log10 wavelengths of 4000"),
+    ],
+)
+def test_a_header_that_states_none_or_others(cards, reason, tmp_path):
+    with pytest.raises(BadFile, match=reason):
+        read(write_images(tmp_path / "a.fits", cards), flux="0", error="error")
+
+
+def write_images(path, cards):
+    """Write a spectrum of five pixels and its errors as images, (pixel,), as IRAF does."""
+    flux = fits.PrimaryHDU(np.arange(1.0, 6))
+    flux.header.update(cards)
+    fits.HDUList([flux, fits.ImageHDU(np.ones(5), name="ERROR")]).writeto(path)
+    return path
+
+
 def test_a_compressed_file_of_arrays_is_to_be_unpacked(tmp_path):
     path = build_arrays(tmp_path / "a.h5", spectra_arrays())
     path.with_name("a.h5.gz").write_bytes(gzip.compress(path.read_bytes()))
