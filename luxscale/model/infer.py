@@ -49,7 +49,7 @@ def check_match(
         dims = ", ".join(map(str, survey.dims))
         raise InputError(
             f"{where}: no dim {STAR!r}; its dims are {dims}: name that of the stars so, by "
-            f".rename(NAME={STAR!r})"
+            f".rename(NAME={STAR!r}), or name one star, by .assign_coords({STAR}='NAME')"
         )
     used = {STAR}
     for output in outputs:

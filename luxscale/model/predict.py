@@ -248,6 +248,11 @@ def check_latents(catalog: xr.Dataset, model: LuxModel) -> None:
     ------
     InputError
     """
+    if STAR not in catalog.dims and LATENT in catalog:
+        raise InputError(
+            f"the catalogue is of one star without a name; give it one, by "
+            f".assign_coords({STAR}='NAME'), or select it without drop=True"
+        )
     if LATENT not in catalog or catalog[LATENT].ndim != 2:
         raise InputError(
             "the catalogue has no variable 'latent' (star, latent); make one with luxscale.infer"

@@ -110,6 +110,20 @@ def test_one_star_gets_its_dim(held_out, small_model, paths):
         np.testing.assert_allclose(catalog["label_value"], expected["label_value"], rtol=1e-4)
 
 
+def test_one_star_without_a_name_gets_the_remedy(held_out, small_model):
+    few = held_out.isel(star=slice(0, 3))
+    catalog = lux.infer(few, small_model)
+    calls = [(lux.predict, catalog), (lux.infer, few)]
+    for call, dataset in calls:
+        nameless = dataset.isel(star=1, drop=True)
+        with pytest.raises(InputError, match=r"\.assign_coords\(star='NAME'\)"):
+            call(nameless, small_model)
+        named = call(nameless.assign_coords(star="NAME"), small_model)
+        assert named.equals(
+            call(dataset.isel(star=[1]), small_model).assign_coords(named.star.coords)
+        )
+
+
 def test_swapped_arguments_are_named(held_out, small_model, tmp_path):
     swapped = "model is a Dataset, not a LuxModel .* call it as lux.infer(survey, model)"
     cases = [
