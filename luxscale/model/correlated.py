@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
-from luxscale.model import correlation, linalg
+from luxscale.model import by_star, correlation, linalg
 from luxscale.model.features import Features
 from luxscale.model.median import find_median
 from luxscale.model.noise import Reduced
@@ -137,9 +137,10 @@ class CorrelatedNoise:
         half = solve_triangular(factor, eye, lower=True)
         y = linalg.dot(half.swapaxes(1, 2), half)
         unit = jnp.where(self.unit > 0, self.unit, 1)
-        projected = linalg.dot(jnp.where(known, r / unit, 0).astype(wide), shapes) * sd / WHITE
+        measured = jnp.where(known, r / unit, 0).astype(wide)
+        projected = linalg.dot(measured, shapes) * sd / WHITE
         kept = eye - y
-        found = linalg.dot(y, projected[..., None])[..., 0]
+        found = by_star.multiply(y, projected)
         narrow = functools.partial(jnp.asarray, dtype=r.dtype)
         return Observation(
             equations=Equations(

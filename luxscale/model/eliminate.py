@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 
-from luxscale.model import linalg
+from luxscale.model import by_star
 from luxscale.model.blocks import Target
 from luxscale.model.gauss_newton import FIRST_DAMPING, linearise
 from luxscale.model.moments import find_label_moments
@@ -162,12 +161,8 @@ def _first_damping(local: Local) -> Any:
 
 def _select(terms: _Terms, which: Any) -> _Terms:
     """Return some of the terms of each star: which (number, star)."""
-
-    def take(array: Any) -> Any:
-        places = which.reshape(which.shape + (1,) * (array.ndim - 2))
-        return jnp.take_along_axis(array, places, 0)
-
-    return jax.tree.map(take, terms)
+    picked: _Terms = jax.tree.map(lambda array: by_star.pick_terms(array, which), terms)
+    return picked
 
 
 def _take_steps(
@@ -240,12 +235,12 @@ def _expect_weights(observation: Observation, prior: Gaussians, z: Any, nearest:
     def expect(gaussian: Any) -> Any:
         local = _choose(prior, gaussian)
         away = local.mean - z
-        held = linalg.dot(local.precision, away[..., None])[..., 0]
+        held = by_star.multiply(local.precision, away)
         root = jnp.linalg.cholesky(curvature + local.precision)
-        half = solve_triangular(root, (slope + held)[..., None], lower=True)[..., 0]
+        half = by_star.solve_lower(root, slope + held)
         gain = jnp.sum(half * half, 1) - jnp.sum(held * away, 1)
-        log_det = jnp.sum(jnp.log(jnp.diagonal(root, axis1=1, axis2=2)), 1)
-        return local.log_weight - log_det + 0.5 * gain
+        half_log_det = by_star.sum_log_diagonal(root)
+        return local.log_weight - half_log_det + 0.5 * gain
 
     found: Any = jax.lax.map(expect, nearest.T)
     return found.T
@@ -332,6 +327,6 @@ def _map_pairs(function: Callable[..., Any], wanted: Any, given: Any, others: An
 
     def spread(new: Any, old: Any) -> Any:
         back = new[place].reshape(old.shape)
-        return jnp.where(wanted.reshape(wanted.shape + (1,) * (old.ndim - 2)), back, old)
+        return by_star.choose(wanted, back, old)
 
     return jax.tree.map(spread, done, others)

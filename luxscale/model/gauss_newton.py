@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 
-from luxscale.model import linalg
+from luxscale.model import by_star
 from luxscale.model.observation import Equations
 
 #: Damping of the first step, in units of the diagonal, and its bounds.
@@ -79,7 +79,7 @@ def _take_curvature(equations: Sequence[Equations], z: Any, lifted: Any, factor:
 def linearise(equations: Sequence[Equations], mean: Any, precision: Any, z: Any) -> tuple[Any, Any]:
     """Return the matrix of a Gauss-Newton step, and minus half the gradient."""
     hessian = precision
-    downhill = -linalg.dot(precision, (z - mean)[..., None])[..., 0]
+    downhill = -by_star.multiply(precision, z - mean)
     for one in equations:
         curvature, slope = one.linearise(z)
         hessian = hessian + curvature
@@ -92,7 +92,8 @@ def _measure_change(
 ) -> Any:
     """Return by how much what is minimised grows from old to new latents: (star,)."""
     both = (old - mean) + (new - mean)
-    change = jnp.sum(linalg.dot(precision, both[..., None])[..., 0] * (new - old), 1)
+    held = by_star.multiply(precision, both)
+    change = jnp.sum(held * (new - old), 1)
     for one in equations:
         change = change + one.measure_change(old, new)
     return change

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model import linalg
+from luxscale.model import by_star, linalg
 from luxscale.model.blocks import Data, Posterior, Target, Weighed, run_blocks, weigh_outputs
 from luxscale.model.distortion import FARTHEST, Distortion
 from luxscale.model.jit import compile_program
@@ -212,9 +212,9 @@ def _begin(system: _System, known: Any) -> Any:
 
     def try_start(start: Any) -> tuple[Any, Any]:
         rest = r - start.values
-        white = _multiply(inverse, linalg.dot(w * rest, start.weights) + pull)
+        white = by_star.multiply(inverse, linalg.dot(w * rest, start.weights) + pull)
         objective = design.noise.chi2(w, rest) + start.coefficient**2 - jnp.sum(white * white, 1)
-        return objective, _multiply(inverse.swapaxes(1, 2), white)
+        return objective, by_star.multiply(inverse.swapaxes(1, 2), white)
 
     objectives, latents = jax.lax.map(try_start, starts)
     best = jnp.argmin(objectives, 0)
@@ -273,8 +273,8 @@ def _take_step(system: _System, inverse: Any, now: _State) -> _State:
     step = now.length[:, None] * now.direction
     x = _move(now.x, step, system.latent_dim)
     chi2, objective, downhill = system.measure(x)
-    white = _multiply(inverse, downhill)
-    direction = _multiply(inverse.swapaxes(1, 2), white)
+    white = by_star.multiply(inverse, downhill)
+    direction = by_star.multiply(inverse.swapaxes(1, 2), white)
     left = jnp.sum(white * white, 1)
     # false of NaN
     better = objective <= now.objective * (1 + _ROUNDING)
@@ -299,15 +299,9 @@ def _choose_stars(which: Any, new: _State, old: _State) -> _State:
     def choose(ours: Any, theirs: Any) -> Any:
         if ours.ndim == 0:
             return ours
-        of_star = which.reshape((-1,) + (1,) * (ours.ndim - 1))
-        return jnp.where(of_star, ours, theirs)
+        return by_star.choose(which, ours, theirs)
 
     return _State(*map(choose, new, old))
-
-
-def _multiply(matrices: Any, vectors: Any) -> Any:
-    """Return M_n v_n: (star, P, P) and (star, P) -> (star, P)."""
-    return linalg.dot(matrices, vectors[..., None])[..., 0]
 
 
 def _move(x: Any, step: Any, latent_dim: int) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from luxscale.model import linalg
+from luxscale.model import by_star, linalg
 from luxscale.model.features import Features
 
 
@@ -76,7 +76,7 @@ class Equations:
         else:
             weighted = linalg.dot(slopes, self.precision)
         hessian = linalg.dot(weighted, slopes.swapaxes(1, 2))
-        return hessian, linalg.dot(slopes, rest[..., None])[..., 0]
+        return hessian, by_star.multiply(slopes, rest)
 
     def bend(self, z: Any) -> Any:
         """Return what J^T M J lacks of half the second derivative of chi-square: (star, P, P)."""
@@ -180,4 +180,4 @@ def _apply(matrix: Any, vectors: Any) -> Any:
     """Multiply the vectors of every star by its matrix, or by a diagonal."""
     if matrix.ndim == 2:
         return matrix * vectors
-    return linalg.dot(matrix, vectors[..., None])[..., 0]
+    return by_star.multiply(matrix, vectors)

@@ -20,6 +20,7 @@ ln(1 + chi2 / nu), which the search takes as Gaussian with variances divided by
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 
-from luxscale.model import linalg
+from luxscale.model import by_star
 from luxscale.model.gauss_newton import FIRST_DAMPING, linearise, search
 from luxscale.model.observation import Observation
 from luxscale.model.priors import Gaussians
@@ -97,8 +98,7 @@ def find_modes(
         local = Local(*(a[which] for a in prior))
         new = _run_round(observations, dofs, local, mode, steps=steps, bent=bent)
         # a star that has settled does not move with the others of its block
-        keep = [jnp.where(_match_dims(active, a), a, b) for a, b in zip(new, mode, strict=True)]
-        return Mode(*keep)
+        return jax.tree.map(functools.partial(by_star.choose, active), new, mode)
 
     def start(which: Any) -> Mode:
         first = _begin(prior.mean[which])
@@ -106,8 +106,8 @@ def find_modes(
 
     begun = jax.lax.map(start, chosen.T)
     best = _pick_best(begun, min(KEPT, tried))
-    modes = Mode(*(_select_terms(a, best) for a in begun))
-    by_term = _select_terms(chosen.T, best)
+    modes = Mode(*(by_star.pick_terms(a, best) for a in begun))
+    by_term = by_star.pick_terms(chosen.T, best)
 
     def go_on(state: tuple[Any, Mode]) -> tuple[Any, Mode]:
         number, modes = state
@@ -140,19 +140,10 @@ def _pick_best(modes: Mode, number: int) -> Any:
     return best.T
 
 
-def _select_terms(array: Any, terms: Any) -> Any:
-    """Return some of the terms of each star: (term, star, ...), (number, star)."""
-    return jnp.take_along_axis(array, terms.reshape(terms.shape + (1,) * (array.ndim - 2)), 0)
-
-
 def is_active(modes: Mode) -> Any:
     """Return which stars have not settled: (star,)."""
     # false of NaN, which no step would mend
     return find_distance(modes) > SETTLED / 10
-
-
-def _match_dims(mask: Any, array: Any) -> Any:
-    return mask.reshape(mask.shape + (1,) * (array.ndim - 1))
 
 
 def _begin(mean: Any) -> Mode:
@@ -195,7 +186,7 @@ def _run_round(
     ]
     hessian, downhill = linearise(scaled, local.mean, local.precision, z)
     covariance, log_det = invert(hessian)
-    step = linalg.dot(covariance, downhill[..., None])[..., 0]
+    step = by_star.multiply(covariance, downhill)
     return Mode(
         latent=z,
         covariance=covariance,
@@ -216,7 +207,8 @@ def weigh(
 ) -> Any:
     """Return ln omega of a term at its maximum: (star,)."""
     away = z - local.mean
-    penalty = jnp.sum(linalg.dot(away[:, None], local.precision)[:, 0] * away, 1)
+    held = by_star.multiply_left(away, local.precision)
+    penalty = jnp.sum(held * away, 1)
     log_weight = local.log_weight - 0.5 * log_det - 0.5 * penalty
     for observation, nu, chi2 in zip(observations, dofs, chi2s, strict=True):
         log_weight = log_weight + log_likelihood(nu, observation.n_values, chi2)
@@ -241,5 +233,5 @@ def invert(hessian: Any) -> tuple[Any, Any]:
     """Return the inverses of positive definite matrices and ln |H|: (star, P, P) and (star,)."""
     factor = jnp.linalg.cholesky(hessian)
     eye = jnp.broadcast_to(jnp.eye(hessian.shape[1], dtype=hessian.dtype), hessian.shape)
-    log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), 1)
+    log_det = 2 * by_star.sum_log_diagonal(factor)
     return cho_solve((factor, True), eye), log_det

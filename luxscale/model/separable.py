@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
-from luxscale.model import linalg
+from luxscale.model import by_star, linalg
 from luxscale.model.features import Features, PolynomialFeatures
 from luxscale.model.gauss_newton import search
 from luxscale.model.observation import Equations, Observation
@@ -53,8 +53,8 @@ class Projected(NamedTuple):
         q = v.shape[1]
         psi = self.equations.features
         away = psi(v) - psi(self.origin[:, :q])
-        rest = self.pull - linalg.dot(self.slopes, away[..., None])[..., 0]
-        step = solve_triangular(self.root, rest[..., None], lower=True, trans=1)[..., 0]
+        rest = self.pull - by_star.multiply(self.slopes, away)
+        step = by_star.solve_lower(self.root, rest, transposed=True)
         return jnp.concatenate([v, self.origin[:, q:] + step], 1)
 
     def search(self, damping: Any, steps: int, *, bent: Any) -> tuple[Any, Any]:
@@ -87,15 +87,16 @@ class Projected(NamedTuple):
     def measure(self, z: Any) -> tuple[Any, Any]:
         """Return ln |H|, J the slope at z, and the squared distance to the maximum: (star,)."""
         psi = self.equations.features
-        u = self.root.shape[1]
-        v, rest = z[:, :-u], z[:, -u:] - self.origin[:, -u:]
+        edge = z.shape[1] - self.root.shape[1]
+        v, u = z[:, :edge], z[:, edge:]
+        v_0, u_0 = self.origin[:, :edge], self.origin[:, edge:]
         left, downhill = self.equations.linearise(v)
         root = jnp.linalg.cholesky(linalg.follow(left, z))
-        step = solve_triangular(root, downhill[..., None], lower=True)[..., 0]
-        away = psi(v) - psi(self.origin[:, :-u])
-        lacks = self.pull - linalg.dot(self.slopes, away[..., None])[..., 0]
-        lacks -= linalg.dot(rest[:, None], self.root)[:, 0]
-        log_det = _measure_log_det(self.root) + _measure_log_det(root)
+        step = by_star.solve_lower(root, downhill)
+        away = psi(v) - psi(v_0)
+        lacks = self.pull - by_star.multiply(self.slopes, away)
+        lacks -= by_star.multiply_left(u - u_0, self.root)
+        log_det = 2 * by_star.sum_log_diagonal(self.root) + 2 * by_star.sum_log_diagonal(root)
         return log_det, jnp.sum(step * step, 1) + jnp.sum(lacks * lacks, 1)
 
 
@@ -164,12 +165,13 @@ def project(one: Equations, mean: Any, precision: Any, z: Any) -> Projected:
     m = features.n_terms - (p - q)
     # the Gaussian holds latents, and no products of them
     every, products = (0, 0), (0, m - q)
-    held = linalg.dot(precision, (z - mean)[..., None])[..., 0]
+    held = by_star.multiply(precision, z - mean)
     slope = linalg.dot(one.find_rest(z), one.weights)
     downhill = slope - jnp.pad(held, (every, products))
     # the m terms that stay come first
     downhill = downhill[:, _order_terms(features)]
-    root = jnp.linalg.cholesky(one.gram[:, m:, m:] + precision[:, q:, q:])
+    of_linear = one.gram[:, m:, m:] + precision[:, q:, q:]
+    root = jnp.linalg.cholesky(of_linear)
     between = jnp.pad(precision[:, q:, :q], (every, every, products))
     across = one.gram[:, m:, :m] + between
     right = jnp.concatenate([across, downhill[:, m:, None]], 2)
@@ -179,12 +181,12 @@ def project(one: Equations, mean: Any, precision: Any, z: Any) -> Projected:
     # what is left for the terms that stay
     within = jnp.pad(precision[:, :q, :q], (every, products, products))
     curvature = one.gram[:, :m, :m] + within - linalg.square(slopes)
-    rest = downhill[:, :m] - linalg.dot(pull[:, None], slopes)[:, 0]
+    rest = downhill[:, :m] - by_star.multiply_left(pull, slopes)
     inner = PolynomialFeatures(q, q, features.cubic)
     here = inner(z[:, :q])
     equations = Equations(
         precision=curvature,
-        pull=rest + linalg.dot(curvature, here[..., None])[..., 0],
+        pull=rest + by_star.multiply(curvature, here),
         weights=jnp.eye(m, dtype=root.dtype),
         features=inner,
     )
@@ -195,8 +197,3 @@ def _order_terms(features: PolynomialFeatures) -> np.ndarray:
     """Return the places of psi(v), then of u, among the features."""
     linear = np.arange(features.quadratic, features.latent_dim)
     return np.r_[np.delete(np.arange(features.n_terms), linear), linear]
-
-
-def _measure_log_det(root: Any) -> Any:
-    """Return ln |L L^T|: (star,)."""
-    return 2 * jnp.sum(jnp.log(jnp.diagonal(root, axis1=1, axis2=2)), 1)

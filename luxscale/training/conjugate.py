@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from luxscale.model import linalg
+from luxscale.model import by_star
 
 #: How far from the solution a row may end: |dx| = (dx^T H dx)^1/2, statistical errors of x being 1.
 TOLERANCE = 0.01
@@ -71,8 +71,9 @@ def solve_near(
     """
 
     def find_change(pull: Any) -> tuple[Any, Any]:
-        white = multiply(approximate, pull)
-        return multiply(approximate.swapaxes(1, 2), white), jnp.linalg.norm(white, axis=1)
+        white = by_star.multiply(approximate, pull)
+        change = by_star.multiply(approximate.swapaxes(1, 2), white)
+        return change, jnp.linalg.norm(white, axis=1)
 
     def take_step(now: _Step) -> _Step:
         product = apply(now.direction)
@@ -95,7 +96,7 @@ def solve_near(
         )
 
         def keep(new: Any, old: Any) -> Any:
-            return jnp.where(now.active.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
+            return by_star.choose(now.active, new, old)
 
         step: _Step = jax.tree.map(keep, found, now)
         return step
@@ -112,8 +113,3 @@ def solve_near(
 def _divide(x: Any, y: Any) -> Any:
     """Return x / y, 0 where y is."""
     return jnp.where(y == 0, 0, x / jnp.where(y == 0, 1, y))
-
-
-def multiply(matrices: Any, vectors: Any) -> Any:
-    """Return M_n v_n: (row, p, p) and (row, p) -> (row, p)."""
-    return linalg.dot(matrices, vectors[..., None])[..., 0]

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model import linalg
+from luxscale.model import by_star, linalg
 from luxscale.model.components import Components, is_worthwhile
 from luxscale.model.jit import compile_program
 from luxscale.model.noise import DiagonalNoise
@@ -176,7 +176,7 @@ def _solve_stars_near(
     if not marginal:
         return Latents(solved.x, jnp.zeros((len(near), 0)), objective), solved.good
     # ln |H|, H^-1 = R^T R and R a triangle
-    log_det = -2 * jnp.sum(jnp.log(jnp.diagonal(inverse, axis1=1, axis2=2)), 1)
+    log_det = -2 * by_star.sum_log_diagonal(inverse)
     objective += 0.5 * (p * jnp.log(prior) - log_det)
     covariance = linalg.pack_symmetric(linalg.square(inverse))
     return Latents(solved.x, covariance, objective), solved.good

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model import linalg
+from luxscale.model import by_star, linalg
 from luxscale.model.components import Components, is_worthwhile
 from luxscale.model.jit import compile_program
 from luxscale.model.noise import DiagonalNoise
@@ -25,7 +25,7 @@ from luxscale.training.approximation import (
     find_variance,
     pick_rows,
 )
-from luxscale.training.conjugate import multiply, solve_near
+from luxscale.training.conjugate import solve_near
 from luxscale.training.data import LEAST_SCATTER, Arrays
 from luxscale.training.latents import Latents
 from luxscale.training.regression import (
@@ -172,7 +172,7 @@ def _solve_tile(
     h = _make_matrices(w, sums.second, p + 1) + diagonal[:, :, None] * jnp.eye(p + 1)
 
     def add_others(x: Any) -> Any:
-        by_latents = multiply(of_latents, x[:, :p])
+        by_latents = by_star.multiply(of_latents, x[:, :p])
         return jnp.pad(by_latents, ((0, 0), (0, 1))) + diagonal * x
 
     def apply(x: Any) -> Any:
