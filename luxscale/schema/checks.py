@@ -18,7 +18,7 @@ from luxscale.schema.outputs import (
     list_partners,
     pick_outputs,
 )
-from luxscale.schema.placeholders import find_placeholders
+from luxscale.schema.placeholders import find_placeholders, lie_among
 from luxscale.schema.standard import is_logarithmic, is_natural_logarithm, is_same_unit
 from luxscale.schema.variables import STAR, SURVEY, suggest_dims
 
@@ -194,8 +194,16 @@ def _logarithm_problems(grid: np.ndarray, dim: str) -> Iterator[str]:
             )
 
 
-def check_values(dataset: xr.Dataset, outputs: Iterable[OutputSpec], where: str) -> None:
-    """Refuse values that break the contract, and duplicated stars; reads all it is given.
+def check_values(
+    dataset: xr.Dataset,
+    outputs: Iterable[OutputSpec],
+    where: str,
+    whole: xr.Dataset | None = None,
+) -> None:
+    """Refuse values that break the contract; reads all it is given.
+
+    Where it is a block of a whole survey, a label that looks like a placeholder is judged by all
+    stars of that, whose labels are read then.
 
     Raises
     ------
@@ -213,18 +221,20 @@ def check_values(dataset: xr.Dataset, outputs: Iterable[OutputSpec], where: str)
                 f"{where}: {found} at {place}{_count_others(bad)}; "
                 f"{_describe_rule(output, noise[n, d], values[n, d])}"
             )
-        _refuse_placeholders(dataset, output, values, noise, where)
+        is_grid = output.role is Role.SPECTRUM
+        known = (noise > 0) & np.isfinite(values)
+        placeholders = find_placeholders(values, known, each=not is_grid)
+        if placeholders.any() and whole is not None and not is_grid:
+            placeholders &= ~lie_among(values, *(whole[v] for v in output.variables))
+        _refuse_placeholders(dataset, output, values, placeholders, where)
 
 
 def _refuse_placeholders(
-    dataset: xr.Dataset, output: OutputSpec, values: np.ndarray, noise: np.ndarray, where: str
+    dataset: xr.Dataset, output: OutputSpec, values: np.ndarray, found: np.ndarray, where: str
 ) -> None:
-    known = noise > 0
-    is_grid = output.role is Role.SPECTRUM
-    placeholders = find_placeholders(values, known & np.isfinite(values), each=not is_grid)
-    if not placeholders.any():
+    if not found.any():
         return
-    n, d = (int(i) for i in np.argwhere(placeholders)[0])
+    n, d = (int(i) for i in np.argwhere(found)[0])
     number = values[n, d].item()
     if output.is_ivar:
         remedy = f"survey[{output.noise!r}].where(survey[{output.name!r}] != {number!r}, 0)"
@@ -234,7 +244,7 @@ def _refuse_placeholders(
         changed = output.name
     place = _describe_place(dataset, output, n, d)
     raise InputError(
-        f"{where}: {output.name!r} = {number!r} at {place}{_count_others(placeholders)}: "
+        f"{where}: {output.name!r} = {number!r} at {place}{_count_others(found)}: "
         f"{number!r} stands for a missing value and would be taken for a measurement; mark it as "
         f"missing: survey[{changed!r}] = {remedy}"
     )

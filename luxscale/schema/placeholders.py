@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+
+from luxscale.schema.blocks import iterate_blocks
 
 #: Numbers that catalogues write where there is no label.
 SENTINELS = (-99999.0, -9999.99, -9999.0, -999.99, -999.0, -99.99, -99.0, 999.0, 9999.0, 99999.0)
@@ -27,6 +31,9 @@ _FILL_VALUES = (
 
 #: All of them.
 EVERY_SENTINEL = (*SENTINELS, *_FILL_VALUES)
+
+#: Stars whose values are read at once.
+_BLOCK = 65_536
 
 #: No number above is smaller, float32's rounding included.
 _LEAST = 98.9
@@ -72,3 +79,27 @@ def find_placeholders(values: np.ndarray, known: np.ndarray, *, each: bool) -> n
     greatest = np.max(values, axis=axis, where=others, initial=-np.inf)
     found: np.ndarray = suspect & ~((values >= least) & (values <= greatest))
     return found
+
+
+def lie_among(values: np.ndarray, others: Any, noise: Any) -> np.ndarray:
+    """Return where values lie among those of all stars that stand for nothing else.
+
+    Parameters
+    ----------
+    values : array, (star, feature)
+    others, noise : array or DataArray, (any star, feature)
+        Values of all stars, and what is above 0 where they are given as measured; read in blocks.
+
+    Returns
+    -------
+    array of bool, (star, feature)
+    """
+    least, greatest = np.full(values.shape[1], np.inf), np.full(values.shape[1], -np.inf)
+    for rows in iterate_blocks(others.shape[0], _BLOCK):
+        block = np.asarray(others[rows], float)
+        known = (np.asarray(noise[rows]) > 0) & np.isfinite(block)
+        known &= ~is_sentinel(block, EVERY_SENTINEL)
+        least = np.minimum(least, np.min(block, axis=0, where=known, initial=np.inf))
+        greatest = np.maximum(greatest, np.max(block, axis=0, where=known, initial=-np.inf))
+    among: np.ndarray = (values >= least) & (values <= greatest)
+    return among

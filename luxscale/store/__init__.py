@@ -283,7 +283,7 @@ def check_contents(
     with Progress("checking", len(blocks), unit="chunks", enabled=not sample) as shown:
         for number, block in enumerate(blocks):
             shown.update(number)
-            check_values(survey.isel({STAR: block}), specs, where)
+            check_values(survey.isel({STAR: block}), specs, where, survey)
     # an identifier in memory takes about 128 bytes
     if not sample or n_stars * 128 <= SAMPLE_BYTES:
         check_unique(survey[STAR].values, where)

@@ -309,7 +309,7 @@ def _read_parts(
     for chunk in list_slices(n, ROWS):
         selected = source.survey[list(spec.variables)].isel({STAR: chunk})
         block = selected.load()
-        check_values(block, [spec], source.where)
+        check_values(block, [spec], source.where, source.survey)
         data, noise = (block[v].values for v in spec.variables)
         for part in list_slices(chunk.stop - chunk.start, PART):
             start = chunk.start + part.start

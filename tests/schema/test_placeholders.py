@@ -100,3 +100,13 @@ def test_a_flux_that_is_none_gets_no_weight(small_survey, small_model):
     np.testing.assert_array_equal(spoilt["label_value"], without["label_value"])
     is_wrong = (spoilt["flags"].values & flags.BIT["invalid_values"]) > 0
     assert np.flatnonzero(is_wrong).tolist() == [7]
+
+
+def test_a_label_alone_in_its_block_is_judged_by_all_stars(small_survey, tmp_path):
+    survey = small_survey.isel(star=slice(0, 257)).copy(deep=True)
+    survey["label_value"][:256, 0] = np.linspace(-150, 150, 256)
+    survey["label_err"][:256, 0] = 1
+    survey["label_value"][256, 0] = -99.0
+    survey["label_err"][256, 0] = 1
+    store.write_dataset(survey, tmp_path / "a.zarr", chunk=256)
+    assert store.open_survey(tmp_path / "a.zarr", check="all").sizes["star"] == 257
