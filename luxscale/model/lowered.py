@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ import jaxlib
 import numpy as np
 from jax import export
 
+from luxscale.errors import InputError
 from luxscale.model import programs
 
 _Kind = TypeVar("_Kind", bound=tuple)
@@ -38,6 +40,7 @@ def keep_lowered(function: Callable) -> Callable:
         leaves, structure = jax.tree.flatten(args)
         if opened is None or not _is_usual(leaves):
             return function(*args, **static)
+        _require_flatbuffers()
         shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=x.weak_type) for x in leaves]
 
         def run(*leaves: Any) -> Any:
@@ -59,6 +62,14 @@ def register_result(kind: type[_Kind]) -> type[_Kind]:
     name = f"{kind.__module__}.{kind.__name__}"
     export.register_namedtuple_serialization(kind, serialized_name=name)
     return kind
+
+
+def _require_flatbuffers() -> None:
+    """Say what is missing where JAX cannot write and read what it lowers: a part of luxscale."""
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise InputError(
+            "the package flatbuffers is missing, which luxscale needs: pip install flatbuffers"
+        )
 
 
 def _is_usual(leaves: list[Any]) -> bool:

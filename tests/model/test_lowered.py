@@ -1,5 +1,6 @@
 """What JAX lowers is kept for later processes, and nothing depends on its being there."""
 
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from luxscale.errors import InputError
 from luxscale.model import designs, lowered, programs
 from luxscale.model.inference import Inference
 
@@ -143,3 +145,10 @@ def test_kernels_give_the_same_bits(kernel, request, place, monkeypatch):
     for name, expected in plain.items():
         assert np.array_equal(made[name], expected, equal_nan=True), name
         assert np.array_equal(read[name], expected, equal_nan=True), name
+
+
+def test_a_missing_flatbuffers_is_named(place, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    run, _ = start()
+    with pytest.raises(InputError, match="pip install flatbuffers"):
+        run(MATRICES, 2.0, twice=True)
