@@ -235,8 +235,11 @@ def _infer_output(
 
 
 def _keep_star(catalog: xr.Dataset) -> xr.Dataset:
-    """Return a catalogue whose latents have the dim of the star, where one was selected without."""
-    if LATENT not in catalog or STAR not in catalog.coords or catalog[STAR].ndim:
+    """Return a catalogue whose latents have the dim of the star, where one was selected without.
+
+    Without its name, too, where that was dropped.
+    """
+    if LATENT not in catalog or catalog[LATENT].dims != (LATENT,) or STAR in catalog.dims:
         return catalog
     return xr.Dataset({LATENT: catalog[LATENT].expand_dims(STAR)}, attrs=catalog.attrs)
 

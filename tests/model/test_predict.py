@@ -32,6 +32,8 @@ def test_spectra_are_offset_and_weights_times_latents(small_model, catalog):
 def test_one_star_selected_without_its_dim_gets_it_again(small_model, catalog):
     one = lux.predict(catalog.isel(star=3), small_model)
     xr.testing.assert_equal(one, lux.predict(catalog.isel(star=[3]), small_model))
+    nameless = lux.predict(catalog.isel(star=3, drop=True), small_model)
+    xr.testing.assert_equal(nameless, one.drop_vars("star"))
 
 
 def test_labels_are_those_of_the_catalogue(small_model, catalog):
