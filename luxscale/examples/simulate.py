@@ -30,11 +30,10 @@ from luxscale.store import (
     explain_writing,
     locate,
     make_codecs,
-    move_over,
     moves,
     objects,
     open_group,
-    read_attributes,
+    replace_store,
 )
 
 __all__ = ["simulate", "simulate_survey"]
@@ -159,9 +158,10 @@ def simulate_survey(
     Simulate a survey of red giants of any size, straight to Zarr.
 
     Writes the stars of `simulate`, chunk by chunk: memory is that of a few chunks whatever
-    `n_stars`. The store appears at `path` when it is complete; until then it grows in
-    ``path.partial`` (in object storage: at `path`, with ``zarr.json.partial`` for its root
-    metadata), which an interrupted run leaves behind and the next replaces.
+    `n_stars`. The store appears at `path` when it is complete; until then it grows beside it, in a
+    hidden directory that is removed where the run is interrupted or the disk is full. In object
+    storage it grows at `path`, with ``zarr.json.partial`` for its root metadata, which an
+    interrupted run leaves behind and the next replaces.
 
     Parameters
     ----------
@@ -211,21 +211,9 @@ def simulate_survey(
         moves.release(url)
     else:
         claim_place(path, SURVEY_FORMAT, overwrite=overwrite)
-        partial = find_partial(Path(path))
-        with explain_writing(path):
-            arrays = create_store(partial, settings, min(chunk, settings.n_rows))
+        with explain_writing(path), replace_store(path) as made:
+            arrays = create_store(str(made), settings, min(chunk, settings.n_rows))
             write_stars(arrays, settings, chunk, progress)
-        claim_place(path, SURVEY_FORMAT, overwrite=overwrite)  # somebody else may have written
-        move_over(Path(partial), Path(path).resolve())
-
-
-def find_partial(path: Path) -> str:
-    """Return where a survey may grow that is to appear at `path`."""
-    partial = path.with_name(path.name + ".partial")
-    attributes = read_attributes(partial)
-    ours = not attributes or attributes.get("title") == TITLE
-    require(ours, f"{partial} holds something else: choose another path, or remove it first")
-    return str(partial)
 
 
 def note_rounding(name: str, settings: Settings) -> dict[str, str]:
