@@ -29,11 +29,12 @@ from luxscale.model.blocks import Data, run_blocks, weigh_outputs
 from luxscale.model.calibration import Errors, make_constants
 from luxscale.model.decoders import LinearMap
 from luxscale.model.designs import add_components
+from luxscale.model.head import Head
 from luxscale.model.jit import compile_program
 from luxscale.model.kernel import infer_arrays
 from luxscale.model.noise import DiagonalNoise
 from luxscale.model.priors import GaussianPrior
-from luxscale.model.problem import Design, Head, Problem, put_on_device
+from luxscale.model.problem import Design, Problem, put_on_device
 
 TRAINING = 2000
 

@@ -124,7 +124,7 @@ def calibrate_opened(
     trained = _find_trained(visits, catalog, survey, by, model, where)
     visits, left_out = _leave_out(visits, trained, where)
     truth, truth_err = _average_truth(visits, *_read_truth(visits, catalog, survey, output))
-    formal = make_head(output).find_formal(visits.err)
+    formal = visits.find_formal(make_head(output, model.measured))
     factors = [curve.middle for curve in _list_factors(output)]
     fits = [
         fit_errors(
@@ -188,6 +188,7 @@ def _leave_out(visits: Repeats, trained: np.ndarray, where: str) -> tuple[Repeat
         value=visits.value[kept],
         err=visits.err[kept],
         row=visits.row[kept],
+        outputs=None if visits.outputs is None else visits.outputs[kept],
         star=np.unique(visits.star[kept], return_inverse=True)[1],
     )
     return left, {"trained": int(of_star.sum())}

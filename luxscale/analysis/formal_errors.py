@@ -25,7 +25,9 @@ from luxscale.analysis.interpret import feature_ivar, find_unit, group_features,
 from luxscale.errors import InputError
 from luxscale.model.arguments import ModelOrPath, take_model
 from luxscale.model.designs import make_head
+from luxscale.model.head import Head
 from luxscale.model.output import Output, coordinates
+from luxscale.model.presence import combine_bits
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.store import CHUNK
 
@@ -176,8 +178,11 @@ def expected_errors(
         parts.append(find_errors(block))
     posterior, noise = (np.concatenate(blocks) for blocks in zip(*parts, strict=True))
     if floor:
-        head = make_head(target)
-        posterior = head.find_error((posterior / head.spread) ** 2)
+        head = make_head(target, model.measured)
+        bits = combine_bits([given], model.measured) if given in model.measured else 0
+        outputs = np.full(len(posterior), bits)
+        variance = (posterior / head.spread) ** 2
+        posterior = head.find_by_outputs(Head.find_error, variance, outputs)
     errors = label_columns({"posterior": posterior, "noise": noise}, dim, target)
     row_coords = {name: c for name, c in rows.coords.items() if c.dims == (dim,)}
     errors = errors.assign_coords(row_coords)

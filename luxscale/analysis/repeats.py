@@ -28,9 +28,9 @@ from luxscale.model.arguments import (
     take_survey,
 )
 from luxscale.model.designs import make_head
+from luxscale.model.head import Head
 from luxscale.model.lux import LuxModel
 from luxscale.model.predict import check_latents
-from luxscale.model.problem import Head
 
 #: What is measured of a label in a bin.
 STATISTICS = {
@@ -144,7 +144,7 @@ def measure_opened(
     if model is not None:
         check_latents(catalog, model)
         require_model_labels(catalog, model)
-        head = make_head(model["label_value"])
+        head = make_head(model["label_value"], model.measured)
     if bins < 1:
         raise InputError(f"bins={bins}: give the number of bins, 1 or more")
     repeats = read_repeats(catalog, by, where, survey=survey, over=over)
@@ -197,7 +197,7 @@ def measure_visits(repeats: Repeats, head: Head | None = None, *, bins: int = 4)
     Dataset
     """
     whole = _compare(repeats, repeats.err)
-    formal = None if head is None else _compare(repeats, head.find_formal(repeats.err))
+    formal = None if head is None else _compare(repeats, repeats.find_formal(head))
     missing = ~find_usable(repeats.value, repeats.err)
     members = list(_list_bins(repeats, bins))
     records = []

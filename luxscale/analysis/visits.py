@@ -12,6 +12,7 @@ import xarray as xr
 
 from luxscale.analysis.label_arrays import label_units, read_labels, require_variables
 from luxscale.errors import InputError
+from luxscale.model.head import Head
 from luxscale.schema.quantities import Value, list_quantities, read_quantities
 from luxscale.schema.sampling import draw_stars
 from luxscale.schema.status import find_done
@@ -101,6 +102,8 @@ class Repeats:
         ``repeated`` stars in all, and ``drawn`` of those that are read; stars observed ``once``;
         the ``most_visits`` of a star, which a placeholder for unknown ones would have; rows that
         are ``not_done``, and ``without_star``.
+    outputs : array, (visit,), optional
+        The catalogue's variable of this name, where it has one.
     """
 
     value: np.ndarray
@@ -110,6 +113,11 @@ class Repeats:
     quantities: dict[str, np.ndarray]
     units: dict[str, str]
     counts: dict[str, int]
+    outputs: np.ndarray | None = None
+
+    def find_formal(self, head: Head) -> np.ndarray:
+        """Return the formal errors of which those of the catalogue are made: (visit, label)."""
+        return head.find_by_outputs(Head.find_formal, self.err, self.outputs)
 
 
 def read_repeats(
@@ -171,6 +179,7 @@ def read_repeats(
         quantities=quantities,
         units=units,
         counts=counts,
+        outputs=catalog["outputs"].values[rows] if "outputs" in catalog else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 
 import numpy as np
 
@@ -12,7 +13,13 @@ from luxscale.chunked.plan import Plan, Region
 from luxscale.chunked.stars import iterate_batches, load_batch
 from luxscale.model.file import load_model
 from luxscale.model.lux import LuxModel
-from luxscale.training.calibrate import LeftOut, Residuals, concatenate, measure_left_out
+from luxscale.training.left_out import (
+    LeftOut,
+    Residuals,
+    concatenate,
+    list_parts,
+    measure_left_out,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,9 +54,10 @@ class MeasureLeftOut:
                 continue
             joined = concatenate(of_fold)
             found |= {f"{k}-chi2": joined.chi2, f"{k}-distance": joined.distance}
-            for i, residuals in enumerate(joined.labels):
-                for field, array in residuals._asdict().items():
-                    found[f"{k}-{i}-{field}"] = array
+            for given, labels in enumerate((joined.labels, *joined.parts)):
+                for i, residuals in enumerate(labels):
+                    for field, array in residuals._asdict().items():
+                        found[f"{k}-{given}-{i}-{field}"] = array
         return found
 
 
@@ -63,7 +71,7 @@ def _load_model(plan: Plan, fold: int) -> LuxModel:
     return load_model(plan.path / name_model(fold))
 
 
-def measure_each_fold(folder: Folder, folds: int, n_labels: int) -> list[LeftOut]:
+def measure_each_fold(folder: Folder, folds: int, model: LuxModel) -> list[LeftOut]:
     """Return what stars left out of training tell, by fold.
 
     Parameters
@@ -71,10 +79,12 @@ def measure_each_fold(folder: Folder, folds: int, n_labels: int) -> list[LeftOut
     folder : Folder
         With the models of `name_model`.
     folds : int
-    n_labels : int
-        Outputs that are labels.
+    model : LuxModel
+        With the outputs of the others.
     """
     plan = folder.plan
+    n_given = 1 + len(list_parts(model.measured))
+    sets = [[(s, i) for i in range(len(model.labels))] for s in range(n_given)]
 
     def find() -> Found:
         stage = MeasureLeftOut(plan=plan, folds=folds)
@@ -82,14 +92,21 @@ def measure_each_fold(folder: Folder, folds: int, n_labels: int) -> list[LeftOut
         names = []
         for k in range(folds):
             names += [f"{k}-chi2", f"{k}-distance"]
-            names += [f"{k}-{i}-{f}" for i in range(n_labels) for f in Residuals._fields]
+            for given, i in itertools.chain(*sets):
+                names += [f"{k}-{given}-{i}-{field}" for field in Residuals._fields]
         return {name: folder.collect(stage.name, name) for name in names}
 
     found = folder.take("residuals", find, drop=["residuals"])
     parts = []
     for k in range(folds):
-        labels = []
-        for i in range(n_labels):
-            labels.append(Residuals(*(found[f"{k}-{i}-{f}"] for f in Residuals._fields)))
-        parts.append(LeftOut(found[f"{k}-chi2"], found[f"{k}-distance"], tuple(labels)))
+        labels, *others = (
+            tuple(_take_residuals(found, f"{k}-{given}-{i}") for given, i in of_given)
+            for of_given in sets
+        )
+        parts.append(LeftOut(found[f"{k}-chi2"], found[f"{k}-distance"], labels, tuple(others)))
     return parts
+
+
+def _take_residuals(found: Found, name: str) -> Residuals:
+    """Return those of a fold, of what is given, and of an output of labels."""
+    return Residuals(*(found[f"{name}-{field}"] for field in Residuals._fields))

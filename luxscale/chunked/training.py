@@ -175,7 +175,7 @@ class Training:
                 without = dataclasses.replace(model, outputs=outputs)
                 with store.write_then_move(path) as made:
                     store.write_arrays(without.to_dataset(), made)
-        parts = measure_each_fold(folder, folds, len(data.labels))
+        parts = measure_each_fold(folder, folds, model)
         return put_misfit(model, parts, exact_labels=False)
 
     def describe_start(self, pending: Sequence[Any]) -> dict[str, Any]:

@@ -165,8 +165,8 @@ def _say_what_else(plan: Plan, *, chosen: bool) -> None:
     from luxscale import store
 
     there = store.open_group(plan.survey, "r")
-    known = [output.name for output in plan.load_model().outputs if not output.is_label]
-    others = [name for name in known if name not in plan.given]
+    model = plan.load_model()
+    others = [name for name in model.measured if name not in plan.given]
     more = [name for name in others if name in there]
     given = ", ".join(plan.given)
     if more and not chosen:
@@ -174,10 +174,10 @@ def _say_what_else(plan: Plan, *, chosen: bool) -> None:
         click.echo(
             f"labels are of {given} alone; with what the survey has beside it: {options}", err=True
         )
-    if others:
+    if others and not all(output.has_errors_of(plan.given) for output in model.labels):
         click.echo(
-            f"errors were measured on labels of {', '.join(known)} together; labels of {given} "
-            "alone may be off by more (luxscale guide errors)",
+            f"errors were measured on labels of {', '.join(model.measured)} together; labels of "
+            f"{given} alone may be off by more (luxscale guide errors)",
             err=True,
         )
 

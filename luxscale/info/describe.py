@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,12 @@ def _describe_errors(output: Output) -> dict[str, Any]:
     """Return what stars left out of training added to errors of labels, in their order."""
     if not output.is_label:
         return {}
-    found: dict[str, Any] = {"misfit": [float(f"{floor:.4g}") for floor in output.floor]}
-    if output.inflation:
-        found["inflation"] = [_describe_factor(factor) for factor in output.inflation]
+    found = _describe_law(output.floor, output.inflation)
+    if output.part_errors:
+        found["part_errors"] = {
+            " ".join(part.outputs): _describe_law([c.middle for c in part.floor], part.scale)
+            for part in output.part_errors
+        }
     if output.calibration is not None:
         calibrated = output.calibration
         found["calibration"] = {
@@ -103,6 +107,14 @@ def _describe_errors(output: Output) -> dict[str, Any]:
             "scale": [float(f"{curve.middle:.4g}") for curve in calibrated.scale],
             "floor": [float(f"{curve.middle:.4g}") for curve in calibrated.floor],
         }
+    return found
+
+
+def _describe_law(floors: Iterable[float], factors: Sequence[Curve]) -> dict[str, Any]:
+    """Return misfits, and factors on formal errors if any is not 1."""
+    found: dict[str, Any] = {"misfit": [float(f"{floor:.4g}") for floor in floors]}
+    if any(set(factor.value) != {1} for factor in factors):
+        found["inflation"] = [_describe_factor(factor) for factor in factors]
     return found
 
 

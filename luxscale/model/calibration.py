@@ -147,6 +147,39 @@ class Errors:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PartErrors(Errors):
+    """What errors of labels are that are inferred from some outputs of a model alone.
+
+    Parameters
+    ----------
+    scale, floor : tuple of Curve
+        As of `Errors`.
+    outputs : tuple of str
+        Names, in the order of the model.
+    """
+
+    outputs: tuple[str, ...]
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What a model's file holds of it."""
+        return {
+            "outputs": self.outputs,
+            "scale": write_curves(self.scale),
+            "floor": write_curves(self.floor),
+        }
+
+    @classmethod
+    def of_entry(cls, entry: dict[str, Any]) -> PartErrors:
+        """Return what `entry` was made of."""
+        return cls(
+            outputs=tuple(entry["outputs"]),
+            scale=read_curves(entry["scale"]),
+            floor=read_curves(entry["floor"]),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Calibration(Errors):
     """What errors of labels are, as held-out stars and repeats tell.
 

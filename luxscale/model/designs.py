@@ -12,10 +12,12 @@ import numpy as np
 from luxscale.model import linalg
 from luxscale.model.components import Components, find_components, is_worthwhile
 from luxscale.model.decoders import LinearMap
+from luxscale.model.head import Head
 from luxscale.model.kept import recall
 from luxscale.model.noise import DiagonalNoise, Noise
 from luxscale.model.output import Output
-from luxscale.model.problem import Design, Head, Window
+from luxscale.model.presence import combine_bits
+from luxscale.model.problem import Design, Window
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.variables import LATENT
 
@@ -49,6 +51,7 @@ def list_parts(output: Output) -> list[Output]:
             scale=zero + 1,
             floor=zero,
             inflation=(),
+            part_errors=(),
             used=used,
             bounds=np.outer(zero + 1, [-np.inf, np.inf]),
             windows=(),
@@ -123,12 +126,21 @@ def _scale_noise(output: Output, factor: np.ndarray) -> Noise:
     return DiagonalNoise(output.scatter * factor)
 
 
-def make_head(output: Output) -> Head:
-    """Return what predicts an output from latents."""
+def make_head(output: Output, measured: Sequence[str] = ()) -> Head:
+    """Return what predicts an output from latents.
+
+    Parameters
+    ----------
+    output : Output
+    measured : sequence of str
+        Spectra and bands of the model, for the errors of stars that have some of them.
+    """
+    parts = output.errors_of_parts if measured else ()
     return Head(
         map=jax.tree.map(lambda array: np.asarray(array, float), output.map),
         bounds=np.asarray(output.bounds, float),
         errors=output.errors,
+        parts=tuple((combine_bits(part.outputs, measured), part) for part in parts),
     )
 
 

@@ -22,13 +22,16 @@ FORMAT = "luxscale-model"
 
 #: Latest version; 2 has correlated or heavy-tailed noise, or factors on formal errors, which
 #: readers of 1 would pass over; 3 has nuisances; 4 has calibrated errors; 5 has factors on formal
-#: errors that are functions of these; 6 has several members; 7 may need every term of a posterior.
-FORMAT_VERSION = 7
+#: errors that are functions of these; 6 has several members; 7 may need every term of a posterior;
+#: 8 has errors of labels of some outputs.
+FORMAT_VERSION = 8
 
 
 def _choose_version(model: LuxModel) -> int:
-    if any(member.every_term for member in model.members):
+    if any(output.part_errors for output in model.outputs):
         return FORMAT_VERSION
+    if any(member.every_term for member in model.members):
+        return 7
     if model.others:
         return 6
     if any(varies(output) for output in model.outputs):

@@ -261,6 +261,10 @@ def decorate_catalog(catalog: xr.Dataset, model: LuxModel) -> xr.Dataset:
             catalog[name].attrs = {"long_name": _DOC[str(name)]}
     catalog = _describe_nuisances(catalog, model)
     catalog["flags"].attrs = flags.ATTRS
+    if "outputs" in catalog:
+        bits = [1 << i for i in range(len(model.measured))]
+        meanings = {"flag_masks": bits, "flag_meanings": " ".join(model.measured)}
+        catalog["outputs"].attrs |= meanings
     calibrated = {o.name: o.calibration.version for o in model.labels if o.calibration is not None}
     if calibrated:
         catalog = catalog.assign_attrs({CALIBRATION: pack_attribute(calibrated)})

@@ -11,10 +11,12 @@ import numpy as np
 from luxscale.model.blocks import Data, Posterior, Target, bring_in_range
 from luxscale.model.distortion import BEYOND
 from luxscale.model.gaussian import solve_stars
+from luxscale.model.head import Head
 from luxscale.model.jit import run_alone
 from luxscale.model.marginalise import solve_with_nuisances
 from luxscale.model.members import Found, Labels, average
-from luxscale.model.problem import Design, Head, Problem, Window, put_on_device
+from luxscale.model.presence import mark_outputs
+from luxscale.model.problem import Design, Problem, Window, put_on_device
 from luxscale.model.search import Terms, list_terms, search_stars
 from luxscale.schema import flags
 
@@ -23,7 +25,8 @@ class Inferred(NamedTuple):
     """Results for a block of stars; tuples hold one array per head.
 
     fell_back says for which the fast way to the posterior was not good enough; nuisance holds the
-    coefficient of each nuisance, and nuisance_err their errors.
+    coefficient of each nuisance, and nuisance_err their errors; outputs, where errors depend on it,
+    the bits of those that a star has.
     """
 
     latent: Any
@@ -36,6 +39,7 @@ class Inferred(NamedTuple):
     fell_back: Any
     nuisance: tuple[Any, ...] = ()
     nuisance_err: tuple[Any, ...] = ()
+    outputs: tuple[Any, ...] = ()
 
 
 def infer_arrays(
@@ -91,7 +95,8 @@ def _infer_member(
         labels[window.head] = labels[window.head].replace(window.labels, part.labels)
         few = few | part.few
         settled = settled & part.settled
-    return Found(posterior._replace(settled=settled), tuple(labels), few)
+    outputs = mark_outputs(problem.designs, data, problem.bits) if problem.bits else None
+    return Found(posterior._replace(settled=settled), tuple(labels), few, outputs)
 
 
 def _bring_in_range(
@@ -218,13 +223,16 @@ def _count_used(designs: Sequence[Design]) -> int:
 
 def _finish(problem: Problem, found: Found, *, covariance: bool) -> Inferred:
     """Bring the kernel's results to label units, and add floors and flags."""
-    heads, (posterior, labels, few) = problem.heads, found
+    heads, (posterior, labels, few, outputs) = problem.heads, found
     value = tuple(one.value for one in labels)
-    err = tuple(head.find_error(one.variance) for head, one in zip(heads, labels, strict=True))
+    err = tuple(
+        head.find_by_outputs(Head.find_error, one.variance, outputs)
+        for head, one in zip(heads, labels, strict=True)
+    )
     cov: tuple[np.ndarray, ...] = ()
     if covariance:
         cov = tuple(
-            _find_covariance(head, spread)
+            head.find_by_outputs(_find_covariance, spread, outputs)
             for head, spread in zip(heads, posterior.spread, strict=True)
         )
     coefficients, errors = _find_coefficients(problem, posterior)
@@ -239,6 +247,7 @@ def _finish(problem: Problem, found: Found, *, covariance: bool) -> Inferred:
         fell_back=posterior.fell_back,
         nuisance=coefficients,
         nuisance_err=errors,
+        outputs=() if outputs is None else (outputs,),
     )
 
 

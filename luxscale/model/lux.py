@@ -118,6 +118,11 @@ class LuxModel:
         return tuple(o for o in self.outputs if o.is_label)
 
     @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of the outputs that labels are inferred from: spectra and bands."""
+        return tuple(o.name for o in self.outputs if not o.is_label)
+
+    @property
     def held_out(self) -> list[dict[str, Any]]:
         """How well labels of stars left out of training were predicted, a record for each label.
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from luxscale.model.blocks import Posterior
-from luxscale.model.problem import Head
+from luxscale.model.head import Head
 
 
 class Labels(NamedTuple):
@@ -33,12 +33,14 @@ class Labels(NamedTuple):
 class Found(NamedTuple):
     """What a member finds of a block of stars.
 
-    labels : of each head; few : (star,), which stars have few pixels.
+    labels : of each head; few : (star,), which stars have few pixels; outputs : (star,), bits of
+    those that they have, where errors depend on it.
     """
 
     posterior: Posterior
     labels: tuple[Labels, ...]
     few: np.ndarray
+    outputs: np.ndarray | None = None
 
 
 def average(found: Sequence[Found], heads: Sequence[Sequence[Head]]) -> Found:
@@ -68,7 +70,7 @@ def average(found: Sequence[Found], heads: Sequence[Sequence[Head]]) -> Found:
         settled=np.all([one.posterior.settled for one in found], axis=0),
         fell_back=np.any([one.posterior.fell_back for one in found], axis=0),
     )
-    return Found(posterior, tuple(labels), first.few)
+    return first._replace(posterior=posterior, labels=tuple(labels))
 
 
 def _pool(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import xarray as xr
 
-from luxscale.model.calibration import Calibration, Curve, Errors, make_constants
+from luxscale.model.calibration import Calibration, Curve, Errors, PartErrors, make_constants
 from luxscale.model.correlated import CorrelatedNoise
 from luxscale.model.decoders import Decoder
 from luxscale.model.noise import DiagonalNoise, Noise
@@ -63,7 +63,9 @@ class Output:
     nuisances : Nuisances, optional
         What spectra have beside their star, which is inferred with its latents.
     calibration : Calibration, optional
-        Of errors of labels, in the place of floor and inflation.
+        Of errors of labels, in the place of floor and inflation, for stars of any outputs.
+    part_errors : tuple of PartErrors
+        In the place of floor and inflation where labels are inferred from some of the outputs.
     """
 
     spec: OutputSpec
@@ -83,6 +85,7 @@ class Output:
     inflation: tuple[Curve, ...] = ()
     nuisances: Nuisances | None = None
     calibration: Calibration | None = None
+    part_errors: tuple[PartErrors, ...] = ()
 
     @property
     def name(self) -> str:
@@ -106,6 +109,20 @@ class Output:
             return self.calibration
         scale = self.inflation or make_constants([1.0] * len(self.coord))
         return Errors(scale=scale, floor=make_constants(np.asarray(self.floor, float)))
+
+    @property
+    def errors_of_parts(self) -> tuple[PartErrors, ...]:
+        """What is made of formal errors where labels are of some outputs, if that differs."""
+        return () if self.calibration is not None else self.part_errors
+
+    def has_errors_of(self, outputs: Collection[str]) -> bool:
+        """Return whether errors were measured on labels of some outputs alone.
+
+        Parameters
+        ----------
+        outputs : collection of str
+        """
+        return any(set(part.outputs) == set(outputs) for part in self.errors_of_parts)
 
     @property
     def noise(self) -> Noise:
@@ -137,7 +154,7 @@ class Output:
         # factors that are constants were numbers before they were functions
         factors = tuple(c.value[0] if c.is_constant else c for c in self.inflation)
         found = (*what, *how, *role, *self.map.identity, *heavy, *factors, *beside)
-        return (*found, *calibrated)
+        return (*found, *calibrated, *self.part_errors)
 
     @property
     def fingerprint(self) -> str:
@@ -165,7 +182,7 @@ jax.tree_util.register_dataclass(
     ["map", "scatter", "scale", "floor", "used", "bounds", "correlation", "nuisances"],
     [
         *("spec", "coord", "units", "attrs", "windows", "dof", "inflation", "preparation"),
-        "calibration",
+        *("calibration", "part_errors"),
     ],
 )
 

@@ -13,6 +13,7 @@ from luxscale.errors import InputError
 from luxscale.model.calibration import (
     Calibration,
     Curve,
+    PartErrors,
     make_constants,
     read_curves,
     write_curves,
@@ -138,6 +139,8 @@ def describe_output(output: Output) -> dict[str, Any]:
         entry["inflation"] = write_curves(output.inflation)
     if output.calibration is not None:
         entry["calibration"] = output.calibration.entry
+    if output.part_errors:
+        entry["part_errors"] = [errors.entry for errors in output.part_errors]
     return entry
 
 
@@ -186,6 +189,7 @@ def read_output(dataset: xr.Dataset, entry: dict[str, Any], where: str) -> Outpu
         inflation=_read_inflation(dataset, entry),
         nuisances=_read_nuisances(dataset, entry),
         calibration=Calibration.of_entry(entry.get("calibration")),
+        part_errors=tuple(map(PartErrors.of_entry, entry.get("part_errors", ()))),
     )
 
 

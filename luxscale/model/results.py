@@ -9,6 +9,7 @@ import numpy as np
 
 from luxscale.model.kernel import Inferred
 from luxscale.model.output import Output
+from luxscale.model.presence import shows_outputs
 from luxscale.schema.variables import CATALOG, LATENT, STAR
 
 #: Dtypes of the contract; labels that it does not name are float64.
@@ -50,6 +51,7 @@ def lay_out_results(
         _describe("chi2"),
         _describe("n_pixels"),
         _describe("flags"),
+        *([_describe("outputs")] if shows_outputs(labels, given) else []),
         *(_describe(spec.name, (spec.dim,), (size,)) for spec, size in specs),
         *(_describe(spec.noise, (spec.dim,), (size,)) for spec, size in specs),
     ]
@@ -71,6 +73,7 @@ def lay_out_results(
 def list_arrays(inferred: Inferred) -> tuple[np.ndarray, ...]:
     """Return the arrays of `Inferred` in the order of `lay_out_results`."""
     per_star = (inferred.latent, inferred.chi2, inferred.n_pixels, inferred.flags)
+    per_star += inferred.outputs
     of_nuisances = (*inferred.nuisance, *inferred.nuisance_err)
     return (*per_star, *inferred.value, *inferred.err, *inferred.cov, *of_nuisances)
 

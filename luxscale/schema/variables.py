@@ -199,6 +199,13 @@ CATALOG = (
         required=True,
     ),
     Variable(
+        name="outputs",
+        dims=(STAR,),
+        dtype="uint8",
+        doc="which spectra and bands of the model the star has data of, a bit each",
+        kinds="iu",
+    ),
+    Variable(
         name="status",
         dims=(STAR,),
         dtype="uint8",

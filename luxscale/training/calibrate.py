@@ -5,42 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from luxscale.model.inference import Inference
+from luxscale.model.calibration import PartErrors
 from luxscale.model.lux import LuxModel
 from luxscale.model.output import Output
 from luxscale.progress import Progress
 from luxscale.schema.windows import Spans
 from luxscale.training import held_out
-from luxscale.training.data import BLOCK, Fit, Trained, TrainingData
+from luxscale.training.data import Fit, Trained, TrainingData
 from luxscale.training.inflation import LabelErrors, measure_errors
+from luxscale.training.left_out import LeftOut, concatenate, list_parts, measure_left_out
 
-
-class Residuals(NamedTuple):
-    """What errors are measured from, of one output's labels: (star, label).
-
-    signal : (star,), S/N of the spectrum.
-    """
-
-    residual: np.ndarray
-    formal: np.ndarray
-    label_err: np.ndarray
-    signal: np.ndarray
-
-
-class LeftOut(NamedTuple):
-    """What inference says of stars left out of training.
-
-    chi2, distance : (star,), chi2 per value and how unusual the latents are, of stars with data;
-    labels : of each output of labels.
-    """
-
-    chi2: np.ndarray
-    distance: np.ndarray
-    labels: tuple[Residuals, ...]
+#: Fewest stars that tell errors of a label that is inferred from some of the outputs.
+_FEWEST_OF_PART = 30
 
 
 def calibrate(
@@ -98,13 +77,49 @@ def put_misfit(model: LuxModel, parts: Sequence[LeftOut], *, exact_labels: bool)
         errors = measure_errors([part.labels[i] for part in parts], len(model.members))
         widened = _widen_errors(output, errors, exact_labels)
         records += held_out.measure_labels(widened, residuals)
-        measured[output.name] = widened
+        part_errors = _measure_parts(model, parts, i, widened)
+        measured[output.name] = dataclasses.replace(widened, part_errors=part_errors)
     return dataclasses.replace(
         model,
         outputs=tuple(measured.get(o.name, o) for o in model.outputs),
         limits=(_set_limit(left_out.chi2), _set_limit(left_out.distance)),
         provenance=dataclasses.replace(model.provenance, held_out=json.dumps(records)),
     )
+
+
+def _measure_parts(
+    model: LuxModel, folds: Sequence[LeftOut], label: int, output: Output
+) -> tuple[PartErrors, ...]:
+    """Return the errors of labels that are inferred from some outputs of a model alone.
+
+    Labels that few stars tell have the errors that they have from all.
+
+    Parameters
+    ----------
+    model : LuxModel
+    folds : sequence of LeftOut
+    label : int
+        Position of an output of labels.
+    output : Output
+        It, with its errors from all outputs.
+    """
+    measured = []
+    for given, outputs in enumerate(list_parts(model.measured)):
+        residuals = [fold.parts[given][label] for fold in folds]
+        known = np.concatenate([np.isfinite(of_fold.residual) for of_fold in residuals])
+        enough = known.sum(0) >= _FEWEST_OF_PART
+        if not enough.any():
+            continue
+        found, of_all = measure_errors(residuals, len(model.members)).errors, output.errors
+        scales = zip(enough, found.scale, of_all.scale, strict=True)
+        floors = zip(enough, found.floor, of_all.floor, strict=True)
+        errors = PartErrors(
+            outputs=outputs,
+            scale=tuple(own if told else other for told, own, other in scales),
+            floor=tuple(own if told else other for told, own, other in floors),
+        )
+        measured.append(errors)
+    return tuple(measured)
 
 
 def measure_each_fold(
@@ -148,71 +163,6 @@ def _put_fit(
         outputs=data.to_model(fit.arrays, fit.kinds or trained.kinds, windows, fit.noises),
         prior=fit.prior or model.prior,
         others=tuple(others),
-    )
-
-
-def measure_left_out(model: LuxModel, data: TrainingData, rows: np.ndarray) -> LeftOut:
-    """Infer stars from all that is measured of them, and compare with their labels."""
-    names = [o.spec.name for o in data.measured]
-    centers = [o.spread.center for o in data.measured]
-    inference = Inference.of(model, names, exactly=True).for_scaled_data(centers)
-    tables = [o.read_table() for o in data.measured]
-    parts, signals = [], []
-    for start in range(0, rows.size, BLOCK):
-        block = rows[start : start + BLOCK]
-        values = [value[block] for value, _ in tables]
-        ivars = [ivar[block] for _, ivar in tables]
-        parts.append(inference.infer_from_ivars(values, ivars))
-        signals.append(_measure_signal(data, block))
-    inferred = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    signal = np.concatenate(signals)
-    n_values = inferred["n_pixels"]
-    seen = n_values > 0
-    labels = []
-    for output in data.labels:
-        value, ivar = output.read_physical(rows)
-        measured = ivar > 0
-        known = measured & seen[:, None]
-        difference = inferred[output.spec.name] - value
-        # infinite where there is no label, so that nothing is divided by 0
-        safe_ivar = np.where(measured, ivar, np.inf)
-        labels.append(
-            Residuals(
-                residual=np.where(known, difference, np.nan),
-                formal=inferred[output.spec.noise],
-                label_err=1 / np.sqrt(safe_ivar),
-                signal=signal,
-            )
-        )
-    chi2 = inferred["chi2"] / np.maximum(n_values, 1)
-    distance = model.prior.distance(inferred["latent"])
-    return LeftOut(
-        chi2=chi2[seen],
-        distance=distance[seen],
-        labels=tuple(labels),
-    )
-
-
-def _measure_signal(data: TrainingData, rows: np.ndarray) -> np.ndarray:
-    """Return the mean S/N of what is measured of stars, of the values that they have: (star,)."""
-    total, n_values = np.zeros(rows.size), np.zeros(rows.size)
-    for output in data.measured:
-        value, ivar = output.read_physical(rows)
-        known = ivar > 0
-        total += np.where(known, np.abs(value) * np.sqrt(ivar), 0).sum(axis=1)
-        n_values += known.sum(axis=1)
-    return total / np.maximum(n_values, 1)
-
-
-def concatenate(parts: Sequence[LeftOut]) -> LeftOut:
-    """Return what is said of several sets of stars as of one."""
-    labels = []
-    for of_output in zip(*(part.labels for part in parts), strict=True):
-        labels.append(Residuals(*map(np.concatenate, zip(*of_output, strict=True))))
-    return LeftOut(
-        chi2=np.concatenate([part.chi2 for part in parts]),
-        distance=np.concatenate([part.distance for part in parts]),
-        labels=tuple(labels),
     )
 
 

@@ -18,7 +18,7 @@ from luxscale.model.output import Output
 from luxscale.schema.variables import STAR
 
 if TYPE_CHECKING:
-    from luxscale.training.calibrate import Residuals
+    from luxscale.training.left_out import Residuals
 
 #: Ratios of scatter to errors that are far from 1: some misfit is usual, a lack of scatter is not.
 _LEAST_PULL, _MOST_PULL = 0.5, 3.0

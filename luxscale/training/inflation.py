@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from luxscale.model.calibration import Curve
+from luxscale.model.calibration import Curve, Errors, make_constants
 from luxscale.training.error_law import Squares, find_law
 from luxscale.training.misfit import measure_misfit
 
 if TYPE_CHECKING:
-    from luxscale.training.calibrate import Residuals
+    from luxscale.training.left_out import Residuals
 
 #: Fewest stars with a label from which a factor is found.
 _FEWEST = 200
@@ -38,6 +38,11 @@ class LabelErrors(NamedTuple):
     inflation: tuple[Curve, ...]
     floor: np.ndarray
     misfit: np.ndarray
+
+    @property
+    def errors(self) -> Errors:
+        """The law that these are."""
+        return Errors(scale=self.inflation, floor=make_constants(self.floor))
 
 
 def _find_least_factor(members: int) -> float:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import luxscale as lux
-from luxscale.training.calibrate import Residuals
 from luxscale.training.held_out import describe_inflation
 from luxscale.training.inflation import measure_errors
+from luxscale.training.left_out import Residuals
 
 
 def draw_folds(factor, misfit, n=3000, seed=0, label_err=0.3, given=1.0):

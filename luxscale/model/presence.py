@@ -1,0 +1,74 @@
+"""Which outputs a star has data of: a bit for each spectrum and set of bands of its model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from luxscale.model.blocks import Data, find_sound_ivar
+from luxscale.model.output import Output
+from luxscale.model.problem import Design
+
+#: Most spectra and sets of bands of a model of which stars have a bit each.
+MOST_OUTPUTS = 8
+
+#: Of so many features one is looked at first, which tells of most stars.
+_EVERY = 64
+
+
+def shows_outputs(labels: Sequence[Output], given: Sequence[Output]) -> bool:
+    """Return whether errors of labels depend on which of the given outputs a star has.
+
+    Parameters
+    ----------
+    labels, given : sequence of Output
+    """
+    return any(o.part_errors for o in labels) and not any(o.is_label for o in given)
+
+
+def combine_bits(names: Sequence[str], measured: Sequence[str]) -> int:
+    """Return the bits of outputs, together.
+
+    Parameters
+    ----------
+    names : sequence of str
+    measured : sequence of str
+        All spectra and bands of the model, in the order of their bits.
+    """
+    return sum(1 << measured.index(name) for name in names)
+
+
+def mark_outputs(
+    designs: Sequence[Design], data: Sequence[Data], bits: Sequence[int]
+) -> np.ndarray:
+    """Return the bits of the outputs that stars have a value of: (star,) uint8.
+
+    Parameters
+    ----------
+    designs : sequence of Design
+    data : sequence of Data
+    bits : sequence of int
+        Of each given output.
+    """
+    found = np.zeros(len(data[0].ivar), np.uint8)
+    for design, given, bit in zip(designs, data, bits, strict=True):
+        found[_find_with_data(design, given)] |= np.uint8(bit)
+    return found
+
+
+def _find_with_data(design: Design, data: Data) -> np.ndarray:
+    """Return which stars have a value that gets a weight: (star,) bool."""
+    found = np.zeros(len(data.ivar), bool)
+    for step in (_EVERY, 1):
+        rows = np.flatnonzero(~found)
+        some = np.s_[::step]
+        unit, offset, used = (
+            np.asarray(array)[some] for array in (design.unit, design.offset, design.ivar_unit)
+        )
+        part = dataclasses.replace(design, unit=unit, offset=offset)
+        seen = Data(data.value[:, some][rows], data.ivar[:, some][rows])
+        sound = find_sound_ivar(part, seen)
+        found[rows] = ((sound > 0) & (used > 0)).any(1)
+    return found
