@@ -24,7 +24,9 @@ from threadpoolctl import threadpool_limits
 import luxscale as lux
 from luxscale.model import jit
 from luxscale.model.decoders import LinearMap
+from luxscale.model.output import ARRAYS, Output
 from luxscale.model.priors import GaussianPrior
+from luxscale.schema.outputs import OutputSpec
 
 LABELS = ("teff", "logg", "fe_h", "mg_fe")
 UNITS = ("K", "dex(cm s-2)", "dex", "dex")
@@ -267,6 +269,29 @@ def join_outputs(
     )
 
 
+def cut_survey(survey: xr.Dataset) -> xr.Dataset:
+    """Return a survey whose spectra are two outputs: ``flux``, and ``flux_red`` of the rest."""
+    half = survey.sizes["wavelength"] // 2
+    red = survey[["flux", "flux_ivar"]].isel(wavelength=slice(half, None))
+    names = {"wavelength": "wavelength_red", "flux": "flux_red", "flux_ivar": "flux_red_ivar"}
+    return survey.isel(wavelength=slice(half)).merge(red.rename(names))
+
+
+def cut_model(model: lux.LuxModel) -> lux.LuxModel:
+    """Return a linear model whose spectra are the two outputs of `cut_survey`."""
+    label, flux = model.outputs
+    half = len(flux.coord) // 2
+
+    def take(pixels: slice, spec: OutputSpec) -> Output:
+        arrays = {name: getattr(flux, name)[pixels] for name in (*ARRAYS, "bounds", "coord")}
+        decoder = LinearMap(flux.map.weights[pixels], flux.map.offset[pixels])
+        return dataclasses.replace(flux, spec=spec, map=decoder, **arrays)
+
+    red = OutputSpec("flux_red", "wavelength_red", "flux_red_ivar", flux.spec.role)
+    halves = take(slice(half), flux.spec), take(slice(half, None), red)
+    return dataclasses.replace(model, outputs=(label, *halves))
+
+
 class Computed(AssertionError):
     """Something computed where it should not."""
 
@@ -370,6 +395,18 @@ def held_out(_held_out):
 @pytest.fixture(scope="session")
 def small_model(world, _small_survey):
     return lux.train(_small_survey, latent_dim=world.latent_dim, progress=False)
+
+
+@pytest.fixture(scope="session")
+def cut():
+    """What cuts the spectra of a survey into two outputs."""
+    return cut_survey
+
+
+@pytest.fixture(scope="session")
+def model_of_two(small_model):
+    """A model of two spectra, ``flux`` and ``flux_red``, as `cut` makes them."""
+    return cut_model(small_model)
 
 
 @pytest.fixture

@@ -86,6 +86,21 @@ def test_the_model_is_that_of_training_in_memory(survey, undisturbed):
     assert undisturbed.held_out[0]["n_stars"] == model.held_out[0]["n_stars"]
 
 
+@pytest.mark.slow
+def test_errors_of_each_output_alone_are_those_of_training_in_memory(small_survey, cut, tmp_path):
+    two = cut(small_survey)
+    two["flux_ivar"][:40] = 0
+    store.write_dataset(two, tmp_path / "s.zarr", chunk=150)
+    ours = train(tmp_path / "s.zarr", tmp_path / "m.zarr", region_stars=150, iterations=1)
+    theirs = lux.train(two, LATENTS, progress=False, **{**SETTINGS, "iterations": 1})
+    parts = [model["label_value"].part_errors for model in (ours, theirs)]
+    assert [part.outputs for part in parts[0]] == [("flux",), ("flux_red",)]
+    for one, other in zip(*parts, strict=True):
+        floors = [[curve.middle for curve in part.floor] for part in (one, other)]
+        np.testing.assert_allclose(*floors, rtol=1e-3)
+        assert one.outputs == other.outputs
+
+
 def test_labels_that_contradict_spectra_are_set_aside(survey, tmp_path):
     spoilt = lux.open_survey(survey).load()
     spoilt["label_value"].loc[{"label": "teff"}][1::50] += 4000

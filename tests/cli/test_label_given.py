@@ -1,5 +1,6 @@
 """What labels are inferred from, where a model knows more than one spectrum."""
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,7 @@ import luxscale as lux
 from luxscale import store
 from luxscale.cli import main
 from luxscale.examples.simulate import simulate
+from luxscale.model.calibration import PartErrors, make_constants
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +52,23 @@ def test_what_the_model_knows_beside_the_default_is_named(options, given, said, 
     assert json.loads(facts.stdout)["given"] == given
     said_by_info = CliRunner().invoke(main, ["info", str(tmp_path / "c.zarr")]).stdout
     assert ("nothing to infer from: labels are" in said_by_info) == (given == ["flux"])
+
+
+def test_errors_that_were_measured_of_what_is_given_are_not_doubted(folder, tmp_path):
+    model = lux.load_model(folder / "model.zarr")
+    label, *spectra = model.outputs
+    ones, zeros = make_constants([1.0, 1.0]), make_constants([0.0, 0.0])
+    blue = PartErrors(outputs=("flux",), scale=ones, floor=zeros)
+    label = dataclasses.replace(label, part_errors=(blue,))
+    dataclasses.replace(model, outputs=(label, *spectra)).save(tmp_path / "model.zarr")
+    paths = [
+        folder / "survey.zarr",
+        "--model",
+        tmp_path / "model.zarr",
+        "--out",
+        tmp_path / "c.zarr",
+    ]
+    for given, doubted in (("flux", False), ("flux_red", True)):
+        arguments = ["label", *map(str, paths), "--given", given, "--dry-run"]
+        said = CliRunner().invoke(main, arguments).stderr
+        assert ("errors were measured on labels of flux, flux_red together" in said) == doubted
