@@ -60,15 +60,20 @@ def mark_outputs(
 
 def _find_with_data(design: Design, data: Data) -> np.ndarray:
     """Return which stars have a value that gets a weight: (star,) bool."""
-    found = np.zeros(len(data.ivar), bool)
-    for step in (_EVERY, 1):
-        rows = np.flatnonzero(~found)
-        some = np.s_[::step]
-        unit, offset, used = (
-            np.asarray(array)[some] for array in (design.unit, design.offset, design.ivar_unit)
-        )
-        part = dataclasses.replace(design, unit=unit, offset=offset)
-        seen = Data(data.value[:, some][rows], data.ivar[:, some][rows])
-        sound = find_sound_ivar(part, seen)
-        found[rows] = ((sound > 0) & (used > 0)).any(1)
+    found = _find_among(np.s_[::_EVERY], design, data)
+    rows = np.flatnonzero(~found)
+    # most of these have nothing, which is seen at once
+    rows = rows[data.ivar[rows].any(axis=1)]
+    if rows.size:
+        found[rows] = _find_among(np.s_[:], design, Data(data.value[rows], data.ivar[rows]))
     return found
+
+
+def _find_among(features: slice, design: Design, data: Data) -> np.ndarray:
+    """Return which stars have such a value among some of the features: (star,) bool."""
+    unit, offset, used = (
+        np.asarray(array)[features] for array in (design.unit, design.offset, design.ivar_unit)
+    )
+    part = dataclasses.replace(design, unit=unit, offset=offset)
+    sound = find_sound_ivar(part, Data(data.value[:, features], data.ivar[:, features]))
+    return np.asarray(((sound > 0) & (used > 0)).any(axis=1))
