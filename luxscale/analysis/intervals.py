@@ -13,6 +13,7 @@ from luxscale.analysis.evaluate import match_labels
 from luxscale.analysis.label_arrays import LABEL, label_units, require_variables
 from luxscale.errors import InputError
 from luxscale.model.arguments import DatasetOrPath, take_catalog
+from luxscale.schema.standard import join_features
 from luxscale.schema.status import find_done
 from luxscale.schema.variables import STAR
 
@@ -115,7 +116,8 @@ def predict_intervals(
     done = xr.DataArray(np.ones(catalog.sizes[STAR], bool), dims=STAR)
     if "status" in catalog:
         done = xr.DataArray(find_done(catalog), dims=STAR)
-    value, err = (catalog[name].reset_coords(drop=True) for name in ("label_value", "label_err"))
+    arrays = (catalog[name].reset_coords(drop=True) for name in ("label_value", "label_err"))
+    value, err = map(join_features, arrays)
     if value.chunks:
         done = done.chunk({STAR: value.chunks[0]})
     bounds = xr.apply_ufunc(

@@ -21,7 +21,7 @@ from luxscale.model.infer import check_match, infer, infer_dataset
 from luxscale.model.inference import Inference, pick_given
 from luxscale.model.lux import LuxModel
 from luxscale.model.output import coordinates
-from luxscale.schema.standard import standardize_survey
+from luxscale.schema.standard import join_features, standardize_survey
 from luxscale.schema.variables import LATENT, STAR
 
 
@@ -70,7 +70,7 @@ def predict(catalog: DatasetOrPath, model: ModelOrPath, output: str = "flux") ->
 
     decoded = xr.apply_ufunc(
         decode,
-        catalog[LATENT],
+        join_features(catalog[LATENT]),
         input_core_dims=[[LATENT]],
         output_core_dims=[[wanted.spec.dim]],
         dask="parallelized",

@@ -59,7 +59,7 @@ def standardize_survey(dataset: xr.Dataset) -> xr.Dataset:
     arrays = {}
     for name in {v for output in outputs for v in output.variables}:
         array = dataset[name]
-        standard = _join_features(_to_native_floats(array))
+        standard = join_features(_to_native_floats(array))
         if standard is not array:
             arrays[name] = standard
     grids = {}
@@ -183,7 +183,7 @@ def _to_native_floats(array: xr.DataArray) -> xr.DataArray:
     return array
 
 
-def _join_features(array: xr.DataArray) -> xr.DataArray:
+def join_features(array: xr.DataArray) -> xr.DataArray:
     """Return an array on Dask whose chunks hold all features of their stars."""
     split = [d for d, sizes in array.variable.chunksizes.items() if d != STAR and len(sizes) > 1]
     return array.chunk(dict.fromkeys(split, -1)) if split else array

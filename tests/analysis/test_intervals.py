@@ -126,7 +126,10 @@ def test_intervals_are_lazy_where_the_catalogue_is():
     held_out = draw(300, 1)
     lazy = lux.predict_intervals(others.chunk({"star": 40}), *held_out, bins=2)
     assert lazy.label_lower.chunks[0] == (40, 40, 10)
-    xr.testing.assert_identical(lazy.compute(), lux.predict_intervals(others, *held_out, bins=2))
+    expected = lux.predict_intervals(others, *held_out, bins=2)
+    xr.testing.assert_identical(lazy.compute(), expected)
+    lazy = lux.predict_intervals(others.chunk(star=40, label=1), *held_out, bins=2)
+    xr.testing.assert_identical(lazy.compute(), expected)
 
 
 def test_the_command_writes_intervals_of_a_catalogue(

@@ -54,6 +54,11 @@ def test_on_dask_nothing_is_computed(small_model, held_out, catalog, no_compute)
     np.testing.assert_allclose(got, lux.predict(catalog, small_model), rtol=1e-5)
 
 
+def test_latents_in_several_chunks_are_read_as_one(small_model, catalog):
+    several = lux.predict(catalog.chunk(star=200, latent=3), small_model)
+    xr.testing.assert_equal(several.compute(), lux.predict(catalog, small_model))
+
+
 def test_model_spectra_fit_the_data_to_their_noise(small_model, held_out, catalog, world):
     residual = held_out["flux"] - lux.predict(catalog, small_model)
     sigma = np.hypot(
