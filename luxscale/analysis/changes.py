@@ -201,7 +201,8 @@ def _compare_flags(old: np.ndarray, new: np.ndarray) -> dict[str, dict[str, int]
     found = {}
     for name, bit in BIT.items():
         before, after = (old & bit) > 0, (new & bit) > 0
-        gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+        gained = int((after & ~before).sum())
+        lost = int((before & ~after).sum())
         if gained or lost:
             found[name] = {"gained": gained, "lost": lost}
     return found

@@ -193,12 +193,14 @@ def _predict(
     """Return lower and upper bounds of some stars: (star, label)."""
     bounds = np.full((2, *value.shape), np.nan)
     for m, each in enumerate(fitted):
-        known = np.isfinite(value[:, m]) & np.isfinite(err[:, m]) & (err[:, m] > 0) & done
+        of_label, its_error = value[:, m], err[:, m]
+        has_error = np.isfinite(its_error) & (its_error > 0)
+        known = done & np.isfinite(of_label) & has_error
         if known.any() and each.n_stars:
-            sigma = err[known, m]
+            sigma = its_error[known]
             category = np.searchsorted(each.edges, sigma, side="right")
             found = each.regressor.predict_int(
-                value[known, m], sigmas=sigma, bins=category, confidence=coverage
+                of_label[known], sigmas=sigma, bins=category, confidence=coverage
             )
             bounds[:, known, m] = found.T
     return bounds[0], bounds[1]

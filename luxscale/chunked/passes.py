@@ -134,7 +134,8 @@ class Expect:
         moments = Moments(*map(np.asarray, compute_moments(latents)))
 
         def add_tile(tile: Tile) -> None:
-            output, features = outputs[tile.output], slice(tile.start, tile.start + tile.size)
+            output = outputs[tile.output]
+            features = slice(tile.start, tile.start + tile.size)
             ivar = np.asarray(output.ivar)[:, features] * stars[:, None]
             weights = DiagonalNoise(output.scatter[features]).weigh(ivar)
             values = np.asarray(output.values)[:, features]

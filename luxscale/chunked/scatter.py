@@ -54,9 +54,11 @@ def sum_at_nodes(
     output: Arrays, latents: Latents, stars: Any, nodes: np.ndarray, start: int, tile: int
 ) -> np.ndarray:
     """Return slope and information of a tile of features at nodes: (2, node, feature)."""
-    lacking = tile - (len(output.offset) - start if len(output.offset) < tile else tile)
-    of_tile = np.pad(nodes[:, start : start + tile], ((0, 0), (0, lacking)))
-    s2 = np.exp(of_tile).astype(np.float32)
+    of_tile = nodes[:, start : start + tile]
+    # an output narrower than a tile is filled up, as `cut_tile` does
+    lacking = max(tile - len(output.offset), 0)
+    filled = np.pad(of_tile, ((0, 0), (0, lacking)))
+    s2 = np.exp(filled).astype(np.float32)
     return np.asarray(_sum_tile(output, latents, stars, s2, start, tile=tile))
 
 

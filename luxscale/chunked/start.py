@@ -107,7 +107,9 @@ def _orthonormalise(gram: np.ndarray) -> np.ndarray:
     """Return T for which the columns of P T are orthonormal, or 0 beyond the rank of P."""
     sizes, vectors = np.linalg.eigh(gram)
     kept = sizes > 1e-12 * sizes[-1]
-    return np.asarray(vectors * np.where(kept, 1 / np.sqrt(np.where(kept, sizes, 1)), 0))
+    lengths = np.sqrt(np.where(kept, sizes, 1))
+    scale = np.where(kept, 1 / lengths, 0)
+    return np.asarray(vectors * scale)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

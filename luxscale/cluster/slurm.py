@@ -219,7 +219,8 @@ def _read_walltime(walltime: str) -> float:
             hours, minutes, seconds = (*parts, 0, 0)[:3]
         else:
             hours, (minutes, seconds) = 0, (*parts, 0)[:2]
-        total = ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+        hours += 24 * int(days or 0)
+        total = 3600 * hours + 60 * minutes + seconds
     except ValueError:
         total = 0
     if total <= 0 or len(parts) > 3:

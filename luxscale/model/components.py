@@ -115,12 +115,14 @@ class Components(NamedTuple):
         """
         length = _contract(taken, self.squared) + _contract(others, self.squares)
         # it is at least that of c, which is 1 / error^2
-        return jnp.sqrt(jnp.clip(1 - 1 / (length.min(1) * error**2), 0, 1))
+        cosine2 = 1 / (length.min(1) * error**2)
+        return jnp.sqrt(jnp.clip(1 - cosine2, 0, 1))
 
 
 def _contract(rows: Any, columns: Any) -> Any:
     """Return rows (star, k) @ columns (k, profile, label): (star, profile, label)."""
-    return linalg.dot(rows, columns.reshape(len(columns), -1)).reshape(-1, *columns.shape[1:])
+    flat = columns.reshape(len(columns), -1)
+    return linalg.dot(rows, flat).reshape(-1, *columns.shape[1:])
 
 
 class _Variation(NamedTuple):
@@ -209,7 +211,8 @@ def _list_profiles(
         # as faint against the signal as that of a good spectrum
         signal = unit * np.sum(np.asarray(weights, float) ** 2, 1)
         typical = 1e-2 * np.mean(signal) or 1.0
-    noise = typical * _LEVELS[:, None] ** 2 * 10 ** (tilt * np.linspace(-1, 1, len(unit)))
+    place = np.linspace(-1, 1, len(unit))
+    noise = typical * _LEVELS[:, None] ** 2 * 10 ** (tilt * place)
     return np.asarray(unit / (noise + variance), np.float32)
 
 
@@ -254,8 +257,8 @@ def _square_directions(directions: np.ndarray) -> np.ndarray:
     """Return the products of directions that packed matrices are multiplied by: (K, ...)."""
     i, j, _ = linalg.packed_index(directions.shape[-1])
     times = np.where(i == j, 1, 2)
-    squares: np.ndarray = np.moveaxis(times * directions[..., i] * directions[..., j], -1, 0)
-    return squares
+    squares = times * directions[..., i] * directions[..., j]
+    return np.moveaxis(squares, -1, 0)
 
 
 def _make_independent(sums: np.ndarray, variation: _Variation) -> np.ndarray:
@@ -304,8 +307,9 @@ def _find_leading(packed: np.ndarray, variation: _Variation, root: np.ndarray) -
     for _ in range(_ROUNDS):
         directions = np.linalg.qr(spread(directions))[0]
     within = directions.T @ spread(directions)
-    turn = np.linalg.eigh((within + within.T) / 2)[1][:, ::-1]
-    return find_sums(directions @ turn[:, :wanted])
+    _, vectors = np.linalg.eigh((within + within.T) / 2)
+    greatest_first = vectors[:, ::-1]
+    return find_sums(directions @ greatest_first[:, :wanted])
 
 
 def _change_units(columns: np.ndarray, root: np.ndarray, transpose: bool) -> np.ndarray:

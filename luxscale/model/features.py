@@ -106,9 +106,9 @@ class PolynomialFeatures:
     def repeats(self) -> np.ndarray:
         """What three derivatives of z_i z_j z_k leave, 1, 2 or 6: (cubic, cubic, cubic)."""
         i, j, k = np.moveaxis(_list_triples(self.cubic), -1, 0)
-        equal = 1 + (i == j).astype(np.float32) + (j == k) + (k == i)
-        # three that are equal are so in six orders, and two in two
-        return np.where(equal == 4, 6, equal)
+        equal_pairs = (i == j).astype(np.float32) + (j == k) + (k == i)
+        # two that are equal are so in two orders, and three in six
+        return np.where(equal_pairs == 3, 6, 1 + equal_pairs)
 
     def split_weights(self, weights: Any) -> tuple[Any, Any, Any]:
         """Return w, Q and C with W phi = w^T z + z^T Q z + C z z z.
@@ -141,7 +141,9 @@ class PolynomialFeatures:
         mean = self(z) + x[:, i] * c[:, j, k]
         if not self.cubic:
             return mean
-        return mean + x[:, j] * c[:, i, k] + x[:, k] * c[:, i, j]
+        with_j = x[:, j] * c[:, i, k]
+        with_k = x[:, k] * c[:, i, j]
+        return mean + with_j + with_k
 
     def __call__(self, z: Any) -> Any:
         """Return the features: (..., latent) -> (..., term)."""
@@ -255,11 +257,6 @@ def is_quadratic(features: object) -> TypeGuard[PolynomialFeatures]:
     return isinstance(features, PolynomialFeatures) and not features.cubic
 
 
-def is_polynomial(features: object) -> TypeGuard[PolynomialFeatures]:
-    """Return whether features are products of latents, and these themselves."""
-    return isinstance(features, PolynomialFeatures)
-
-
 def find_mean(features: Callable[[Any], Any], z: Any, covariance: Any) -> Any:
     """Return the mean of phi(z) alone, for z ~ N(m, C): see `find_moments`."""
     if isinstance(features, PolynomialFeatures):
@@ -307,9 +304,12 @@ def _find_quadratic_rows(features: PolynomialFeatures, z: Any, half: Any) -> Any
     """
     library = jnp if isinstance(z, jax.Array) else np
     _, i, j = features.members[:, features.latent_dim :] - 1
-    half_i, half_j, of_mean = _pick(half, i), _pick(half, j), z[:, None]
-    slopes = half_i * _pick(of_mean, j) + half_j * _pick(of_mean, i)
-    bend = np.sqrt(2).astype(z.dtype) * half_i * half_j
+    half_i, half_j = _pick(half, i), _pick(half, j)
+    of_mean = z[:, None]
+    mean_i, mean_j = _pick(of_mean, i), _pick(of_mean, j)
+    slopes = half_i * mean_j + half_j * mean_i
+    root2 = np.sqrt(2).astype(z.dtype)
+    bend = root2 * half_i * half_j
     first = library.concatenate([half, slopes], -1)
     second = library.concatenate([library.zeros_like(half), bend], -1)
     return library.concatenate([first, second], 1)

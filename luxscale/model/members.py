@@ -92,5 +92,7 @@ def _pool(
         if spread.ndim == 2:
             total += ratio**2 * spread + off**2
         else:
-            total += np.outer(ratio, ratio) * spread + off[:, :, None] * off[:, None, :]
+            units = np.outer(ratio, ratio)
+            off2 = off[:, :, None] * off[:, None, :]
+            total += units * spread + off2
     return total / len(spreads)

@@ -65,7 +65,7 @@ def _find_polynomial_moments(
     bent = linalg.dot(stacked, flat_covariance).reshape(labels, q, q, n)
     # the slopes w + 2 Q m
     bending = 2 * linalg.dot(stacked, z[:, :q].T).reshape(labels, q, n)
-    slopes = linear[:, :, None] + jnp.pad(bending, ((0, 0), (0, p - q), (0, 0)))
+    slopes = linear[:, :, None] + _fill(bending, p)
     bent, slopes = _compute_once((bent, slopes))
     if features.cubic:
         bent, slopes = _bend_more(bent, slopes, triples, z.T, last)
@@ -78,7 +78,8 @@ def _find_polynomial_moments(
         spread = straight + 2 * _multiply_across(bent, bent)
     else:
         straight = jnp.sum(spread_out * slopes, 1)
-        spread = (straight + 2 * jnp.sum(bent * bent.swapaxes(1, 2), (1, 2))).T
+        curved = jnp.sum(bent * bent.swapaxes(1, 2), (1, 2))
+        spread = (straight + 2 * curved).T
     if features.cubic:
         spread = spread + 6 * _square_triples(triples, last, full)
     return mean, spread
@@ -88,16 +89,29 @@ def _bend_more(bent: Any, slopes: Any, triples: Any, z: Any, covariance: Any) ->
     """Return B C and a, given Q C and q: (label, latent, latent, star), (label, latent, star)."""
     labels, c = triples.shape[:2]
     n = z.shape[1]
-    first = covariance[:c, :c]
-    turned = 3 * linalg.dot(triples.reshape(-1, c), z[:c]).reshape(labels, c, c, n)
+    q, p = bent.shape[1], slopes.shape[1]
+    # 3 D m, the part of B that products of three have
+    by_pair = triples.reshape(-1, c)
+    turned = 3 * linalg.dot(by_pair, z[:c]).reshape(labels, c, c, n)
     turned = _compute_once(turned)
-    more = sum(turned[:, :, i, None] * covariance[i, : bent.shape[2]] for i in range(c))
-    bent = bent + jnp.pad(more, ((0, 0), (0, bent.shape[1] - c), (0, 0), (0, 0)))
-    joined = 3 * linalg.dot(triples.reshape(-1, c * c), first.reshape(c * c, n))
-    steeper = joined.reshape(labels, c, n) + sum(turned[:, :, i] * z[i] for i in range(c))
-    slopes = slopes + jnp.pad(steeper, ((0, 0), (0, slopes.shape[1] - c), (0, 0)))
+    bent_more = sum(turned[:, :, i, None] * covariance[i, :q] for i in range(c))
+    # 3 D C and 3 D m m
+    by_latent = triples.reshape(-1, c * c)
+    first = covariance[:c, :c].reshape(c * c, n)
+    joined = 3 * linalg.dot(by_latent, first)
+    of_mean = sum(turned[:, :, i] * z[i] for i in range(c))
+    steeper = joined.reshape(labels, c, n) + of_mean
+    bent = bent + _fill(bent_more, q)
+    slopes = slopes + _fill(steeper, p)
     found: tuple[Any, Any] = _compute_once((bent, slopes))
     return found
+
+
+def _fill(array: Any, size: int) -> Any:
+    """Return an array with so many latents in its second dim, 0 for those that it lacks."""
+    padding = [(0, 0)] * array.ndim
+    padding[1] = (0, size - array.shape[1])
+    return jnp.pad(array, padding)
 
 
 def _square_triples(triples: Any, covariance: Any, full: bool) -> Any:

@@ -274,4 +274,5 @@ def _sum_products(w: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Return x^T diag(w) x of every star: (star, k, k)."""
     # they are symmetric: half of the products are enough, for many stars at once
     i, j, table = linalg.packed_index(x.shape[1])
-    return np.asarray((w @ (x[:, i] * x[:, j]))[:, table])
+    packed = w @ (x[:, i] * x[:, j])
+    return np.asarray(packed[:, table])

@@ -52,10 +52,12 @@ def _evaluate(coefficients: np.ndarray, x: Any) -> Any:
 def list_segments(grid: np.ndarray, used: np.ndarray) -> list[slice]:
     """Return the stretches of a grid without gaps, in it or in the pixels that are used."""
     steps = np.diff(grid)
-    ratio = np.maximum(steps[1:], steps[:-1]) / np.minimum(steps[1:], steps[:-1])
+    before, after = steps[:-1], steps[1:]
+    ratio = np.maximum(after, before) / np.minimum(after, before)
+    jumps = np.flatnonzero(ratio > _JUMP)
     # of the two steps that differ, the longer one is the gap
-    jumps = np.flatnonzero(ratio > _JUMP).tolist()
-    cuts = {i + (2 if steps[i + 1] > steps[i] else 1) for i in jumps}
+    gaps = jumps + (after > before)[jumps]
+    cuts = set((gaps + 1).tolist())
     found = []
     edges = [0, *sorted(cuts), grid.size]
     for start, stop in itertools.pairwise(edges):
@@ -63,7 +65,9 @@ def list_segments(grid: np.ndarray, used: np.ndarray) -> list[slice]:
         if not inside.size:
             continue
         breaks = np.flatnonzero(np.diff(inside) > _MOST_BRIDGED + 1)
-        found += [slice(int(part[0]), int(part[-1]) + 1) for part in np.split(inside, breaks + 1)]
+        for stretch in np.split(inside, breaks + 1):
+            first, last = int(stretch[0]), int(stretch[-1])
+            found.append(slice(first, last + 1))
     return found
 
 

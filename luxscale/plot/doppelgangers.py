@@ -121,7 +121,8 @@ def _find_limits(seen: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
     if np.isfinite(seen).any():
         shown.append(np.nanpercentile(seen, (1, 99)))
     low, high = find_limits(np.concatenate(shown), False)
-    return low - 0.1 * (high - low), high + 0.25 * (high - low)
+    span = high - low
+    return low - 0.1 * span, high + 0.25 * span
 
 
 def _add_legend(ax: Axes, with_data: bool) -> None:

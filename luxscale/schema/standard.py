@@ -116,8 +116,8 @@ def _turn_identifiers(dataset: xr.Dataset) -> xr.Dataset:
 
 def is_same_unit(one: str, other: str) -> bool:
     """Return whether two spellings, such as ``AA`` and ``Angstrom``, mean the same unit."""
-    spellings = _spell_unit(one), _spell_unit(other)
-    return spellings[0] == spellings[1] or _parse_unit(spellings[0]) == _parse_unit(spellings[1])
+    here, there = _spell_unit(one), _spell_unit(other)
+    return here == there or _parse_unit(here) == _parse_unit(there)
 
 
 def measure_otherwise(one: str, other: str) -> bool:
@@ -128,8 +128,12 @@ def measure_otherwise(one: str, other: str) -> bool:
     """
     if is_same_unit(one, other):
         return False
-    known = [_parse_unit(_spell_unit(unit)) for unit in (one, other) if unit.strip()]
-    return len(known) == 2 and not any(isinstance(u, str) or str(u) in ("", "dex") for u in known)
+    if not one.strip() or not other.strip():
+        return False
+    units = [_parse_unit(_spell_unit(unit)) for unit in (one, other)]
+    are_known = not any(isinstance(unit, str) for unit in units)
+    are_bare = any(str(unit) in ("", "dex") for unit in units)
+    return are_known and not are_bare
 
 
 def is_logarithmic(grid: np.ndarray) -> bool:

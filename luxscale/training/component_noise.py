@@ -230,8 +230,10 @@ def _separate(
         # means of both parts, and what is not known of them
         data = np.sqrt(t2) / v
         model = noise.variance / v
-        of_data += whitened * np.outer(data, data) + n * np.diag(model)
-        of_model += whitened * np.outer(model, model) + n * np.diag(t2 * noise.variance / v)
+        unknown_data = np.diag(model)
+        unknown_model = np.diag(t2 * noise.variance / v)
+        of_data += whitened * np.outer(data, data) + n * unknown_data
+        of_model += whitened * np.outer(model, model) + n * unknown_model
     step = _diagonalise(of_data / total, of_model / total)
     return NoiseParts(whitener=step.whitener @ t, variance=step.variance)
 
@@ -239,6 +241,8 @@ def _separate(
 def _diagonalise(of_data: np.ndarray, of_model: np.ndarray) -> NoiseParts:
     """Return T and s^2 with T N1 T^T = 1 and T N0 T^T = diag(s^2)."""
     tiny = 1e-9 * np.diag(np.diag(of_data))
-    half = np.linalg.inv(np.linalg.cholesky(of_data + tiny))
-    variance, rotation = np.linalg.eigh(half @ of_model @ half.T)
+    root = np.linalg.cholesky(of_data + tiny)
+    half = np.linalg.inv(root)
+    whitened = half @ of_model @ half.T
+    variance, rotation = np.linalg.eigh(whitened)
     return NoiseParts(whitener=rotation.T @ half, variance=np.maximum(variance, 1e-8))

@@ -129,7 +129,8 @@ def sum_squares(
             packed[rows] = _pack_covariance(products, both[:, 0])
         taken = np.flatnonzero(weights[rows].any(0))
         own = weights[np.ix_(rows, taken)]
-        return taken, (own.T @ products.reshape(len(rows), -1)).reshape(-1, k, k)
+        weighted = own.T @ products.reshape(len(rows), -1)
+        return taken, weighted.reshape(-1, k, k)
 
     # parts are added in their order, however many threads there are
     with ThreadPoolExecutor() as threads:
@@ -157,17 +158,23 @@ def factor_weights(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     right : array, (column, sum)
     """
     size = np.linalg.norm(weights, axis=0)
-    q, r = np.linalg.qr(weights / np.where(size > 0, size, 1))
+    scaled = weights / np.where(size > 0, size, 1)
+    q, r = np.linalg.qr(scaled)
     u, s, right = np.linalg.svd(r)
     kept = np.count_nonzero(s > _LEAST_SINGULAR * s[0])
-    return q @ (u[:, :kept] * s[:kept]), right[:kept] * size
+    left = u[:, :kept] * s[:kept]
+    return q @ left, right[:kept] * size
 
 
 def _pack_covariance(products: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Return Cov[phi], packed, of E[f f^T] and E[f], f = (1, phi): see `Regressors`."""
-    i, j = np.tril_indices(mean.shape[1] - 1)
-    squares = products.reshape(len(mean), -1)[:, (i + 1) * mean.shape[1] + j + 1]
-    return (squares - mean[:, i + 1] * mean[:, j + 1]).astype(np.float32)
+    n, k = mean.shape
+    # pairs of features, behind the 1
+    i, j = np.tril_indices(k - 1)
+    i, j = i + 1, j + 1
+    squares = products.reshape(n, -1)[:, i * k + j]
+    covariance = squares - mean[:, i] * mean[:, j]
+    return covariance.astype(np.float32)
 
 
 def _split(weights: np.ndarray) -> list[np.ndarray]:

@@ -48,9 +48,11 @@ def propose_ridges(values: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     # a label that no star has keeps its ridge
     total = np.where(count > 0, ivar.sum(axis=0), 1)
     mean = (ivar * values).sum(axis=0) / total
-    chi2 = (ivar * (values - mean) ** 2).sum(axis=0) / np.maximum(count, 1)
+    squares = ivar * (values - mean) ** 2
+    chi2 = squares.sum(axis=0) / np.maximum(count, 1)
     ridge = _AT_PAR / np.maximum(chi2 - 1, _AT_PAR / _MOST)
-    matters = (count >= _FEWEST) & (ridge > np.maximum(RIDGE, _LEAST_SHARE * count))
+    least = np.maximum(RIDGE, _LEAST_SHARE * count)
+    matters = (count >= _FEWEST) & (ridge > least)
     return np.where(matters, ridge, RIDGE)
 
 

@@ -172,8 +172,8 @@ def _update_precisions(
     number = np.bincount(kinds)
     shrunk = precisions * np.bincount(kinds, np.diag(found.cov))
     square = np.bincount(kinds, found.mean**2)
-    least, greatest = _PRECISIONS
-    return np.clip((number - shrunk) / np.maximum(square, 1 / _FAR**2), least, greatest)
+    precision = (number - shrunk) / np.maximum(square, 1 / _FAR**2)
+    return np.clip(precision, *_PRECISIONS)
 
 
 def _fit_scatter2(residual: np.ndarray, known: np.ndarray) -> float:

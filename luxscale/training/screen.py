@@ -197,7 +197,8 @@ def find_group_clip(distance: np.ndarray, clip: float) -> float:
     import scipy.special
 
     # those beyond the clip are no reason to doubt those nearer
-    far = np.sort(distance[(distance > GROUP_CLIP) & (distance <= clip)])[::-1]
+    is_far = (distance > GROUP_CLIP) & (distance <= clip)
+    far = np.sort(distance[is_far])[::-1]
     by_chance = distance.size * scipy.special.erfc(far / np.sqrt(2))
     number = np.arange(1, far.size + 1)
     least = max(_LEAST_GROUP, _LEAST_SHARE * distance.size)

@@ -142,18 +142,20 @@ def report_repeated(data: TrainingData, shown: Progress) -> None:
 
 def _list_marked(data: TrainingData, mark: str) -> tuple[int, str]:
     """Return how many labels have a mark, and of which stars."""
-    number, parts = 0, []
+    total, parts = 0, []
     for output in data.labels:
         marked = getattr(output, mark)
         if marked is None:
             continue
         for name, column in zip(output.grid.values.tolist(), marked.T, strict=True):
-            stars = [str(star) for star in data.stars[column][:_NAMED].tolist()]
-            if stars:
-                number += int(column.sum())
-                more = ", ..." if column.sum() > _NAMED else ""
-                parts.append(f"{name} of {int(column.sum())} ({', '.join(stars)}{more})")
-    return number, "; ".join(parts)
+            number = int(column.sum())
+            if not number:
+                continue
+            total += number
+            stars = ", ".join(map(str, data.stars[column][:_NAMED].tolist()))
+            more = ", ..." if number > _NAMED else ""
+            parts.append(f"{name} of {number} ({stars}{more})")
+    return total, "; ".join(parts)
 
 
 def refuse_catalog(survey: xr.Dataset, where: str) -> None:
@@ -232,7 +234,8 @@ def report_not_modelled(survey: xr.Dataset, outputs: Sequence[OutputSpec], shown
 def report_left_out(known: np.ndarray, without_errors: int, shown: Progress) -> None:
     """Say how many stars have no label, and how many labels no error."""
     if not known.all():
-        shown.say(f"{int((~known).sum()):,} of {known.size:,} stars have no label and are left out")
+        lacking = np.count_nonzero(~known)
+        shown.say(f"{lacking:,} of {known.size:,} stars have no label and are left out")
     if without_errors:
         shown.say(
             f"{without_errors:,} label values have no error and get no weight; give each an error"
@@ -316,10 +319,13 @@ def _check_spans(label: str, spans: Any, grids: Sequence[np.ndarray]) -> Spans:
         ) from None
     if not found:
         raise InputError(f"windows of {label!r} are empty: name one, or leave the label out")
-    reach = " and ".join(f"{g[0]:g} to {g[-1]:g}" for g in grids) or "absent"
-    for a, b in found:
-        if not any(find_within(g, [(a, b)]).any() for g in grids):
+    reaches = [f"{grid[0]:g} to {grid[-1]:g}" for grid in grids]
+    reach = " and ".join(reaches) or "absent"
+    for span in found:
+        if not any(find_within(grid, [span]).any() for grid in grids):
+            least, greatest = span
             raise InputError(
-                f"windows of {label!r}: {a:g} to {b:g} holds no pixel; the grid is {reach}"
+                f"windows of {label!r}: {least:g} to {greatest:g} holds no pixel; the grid is "
+                f"{reach}"
             )
     return found
