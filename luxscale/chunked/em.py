@@ -26,12 +26,11 @@ from luxscale.training.data import Arrays, Fit, Trained
 from luxscale.training.gauge import turn_outputs
 from luxscale.training.marginal import (
     RELAX,
-    begin_output,
     count_scatter_steps,
     describe,
     has_converged,
-    measure_label_scatter,
 )
+from luxscale.training.principal_start import begin_output, measure_label_scatter
 from luxscale.training.regression import extrapolate_step, put_tile
 
 

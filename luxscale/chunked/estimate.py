@@ -13,7 +13,8 @@ from luxscale.chunked.prepare import Prepared, count_sum_bytes
 from luxscale.errors import InputError
 from luxscale.schema.outputs import Role
 from luxscale.store import chunks
-from luxscale.training.marginal import ROUNDS, count_scatter_steps
+from luxscale.training.marginal import count_scatter_steps
+from luxscale.training.principal_start import ROUNDS
 
 #: Memory of a worker before it reads, and of the client: Python, JAX, Dask, programs. These, and
 #: those below, are fitted to what benchmarks/chunked.py measures.

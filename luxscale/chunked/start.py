@@ -12,7 +12,7 @@ from luxscale.chunked.passes import PRINCIPAL, find_principal
 from luxscale.chunked.plan import Plan, Region
 from luxscale.chunked.spectra import count_values
 from luxscale.chunked.stars import iterate_batches, load_batch
-from luxscale.training.marginal import ROUNDS, draw_basis
+from luxscale.training.principal_start import ROUNDS, draw_basis
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,8 @@ class Iterate:
 def find_components(folder: Folder) -> None:
     """Find what turns spectra into their leading components: where EM starts.
 
-    The iteration of `luxscale.training.marginal.find_principal_latents`, in the space of features
-    alone: with G = P^T P = V L V^T, the columns of P V L^-1/2 are orthonormal.
+    The iteration of `luxscale.training.principal_start.find_principal_latents`, in the space of
+    features alone: with G = P^T P = V L V^T, the columns of P V L^-1/2 are orthonormal.
     """
     plan = folder.plan
     measured = plan.measured

@@ -12,8 +12,8 @@ from luxscale.training.curved_state import Shape, State, Tables
 from luxscale.training.data import TrainingData, TrainingOutput
 from luxscale.training.evidence import Evidence
 from luxscale.training.linear_start import find_linear_start
-from luxscale.training.marginal import find_principal_latents, measure_label_scatter
 from luxscale.training.pixels import Pixels
+from luxscale.training.principal_start import find_principal_latents, measure_label_scatter
 from luxscale.training.spectra import Spectra
 from luxscale.training.tables import Table
 

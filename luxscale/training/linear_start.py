@@ -20,22 +20,16 @@ from luxscale.model.jit import compile_program
 from luxscale.training.curved_state import Shape, State
 from luxscale.training.data import BLOCK, Arrays, TrainingData
 from luxscale.training.latents import Latents, solve_latents
-from luxscale.training.marginal import maximise_evidence
+from luxscale.training.marginal import Limits, maximise_evidence
 from luxscale.training.reporting import Silence
 
 #: Iterations of the linear model at most, and the gain of one with which it ends.
-_ITERATIONS, _TOLERANCE = 8, 2e-4
+_LIMITS = Limits(iterations=8, tolerance=2e-4)
 
 
 def find_linear_start(data: TrainingData, shape: Shape) -> State:
     """Return the latents of a linear model, those first that the spectra bend along."""
-    outputs, _, _ = maximise_evidence(
-        data,
-        shape.latent_dim,
-        iterations=_ITERATIONS,
-        tolerance=_TOLERANCE,
-        report=Silence(),
-    )
+    outputs = maximise_evidence(data, shape.latent_dim, _LIMITS, Silence()).outputs
     latents = solve_latents(outputs, 1.0)
     n, p = data.n_stars, shape.latent_dim
     z = np.asarray(latents.mean[:n], float)

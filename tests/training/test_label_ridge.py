@@ -6,10 +6,10 @@ import pytest
 from luxscale.schema.outputs import pick_outputs
 from luxscale.training import label_ridge
 from luxscale.training.load import load_training
-from luxscale.training.marginal import maximise_evidence, train_marginal
+from luxscale.training.marginal import Limits, maximise_evidence, train_marginal
 from luxscale.training.reporting import Silence
 
-ITERATIONS = {"iterations": 2, "tolerance": 0.0}
+LIMITS = Limits(iterations=2, tolerance=0.0)
 
 
 def spread_labels(n, chi2):
@@ -71,9 +71,7 @@ def noisy(world):
 
 
 def test_noisy_labels_are_pulled_and_others_stay(noisy, world, float64_ridge):
-    plain, _, find_latents = maximise_evidence(
-        noisy, world.latent_dim, report=Silence(), **ITERATIONS
-    )
+    plain, _, find_latents = maximise_evidence(noisy, world.latent_dim, LIMITS, Silence())
     said = []
     regression = label_ridge.LabelRegression(noisy, plain, find_latents)
     improved = regression.improve(said.append)
@@ -94,8 +92,8 @@ def test_noisy_labels_are_pulled_and_others_stay(noisy, world, float64_ridge):
 
 
 def test_folds_are_left_out_with_the_same_ridge(noisy, world, float64_ridge):
-    trained = train_marginal(noisy, world.latent_dim, report=Silence(), **ITERATIONS)
-    _, _, find_latents = maximise_evidence(noisy, world.latent_dim, report=Silence(), **ITERATIONS)
+    trained = train_marginal(noisy, world.latent_dim, report=Silence(), **LIMITS._asdict())
+    find_latents = maximise_evidence(noisy, world.latent_dim, LIMITS, Silence()).find_latents
     i = next(i for i, output in enumerate(noisy.outputs) if output.is_label)
     folds = [np.arange(0, 300, 2), np.arange(1, 300, 2)]
     for rows, fit in zip(folds, trained.leave_out(folds), strict=True):

@@ -40,7 +40,7 @@ def begun(survey):
     with Progress("reading", enabled=False) as shown:
         data = read_stars(survey, None, "survey", shown, 6.0)
     everyone = data.mark_stars()
-    outputs, latents = marginal._begin(data, LATENTS, None)
+    outputs, latents = marginal.begin_outputs(data, LATENTS, None)
     for _ in range(2):
         outputs = tuple(marginal.regress(o, latents, everyone, 2) for o in outputs)
         outputs, turned = turn_to_canonical_gauge(outputs, latents, STARS, data.informing)
