@@ -3,6 +3,7 @@
 import ast
 import collections
 import functools
+import re
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,9 @@ ORDER = [name for floor in FLOORS for name in floor]
 #: Lines that a module may have, all told, and a function after its docstring.
 MODULE_LINES = 350
 FUNCTION_LINES = 50
+
+#: Modules of a folder from which on it says what each of them is for.
+MANY_MODULES = 30
 
 #: What runs or makes whatever a file says: modules, functions of the language, and arguments.
 UNSAFE_IMPORTS = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "serialize_executable"}
@@ -94,6 +98,25 @@ def test_folder_says_what_it_is_for_and_what_it_imports(folder):
     assert purpose.endswith(".")
     assert blank == ""
     assert imports == describe_imports(folder)
+
+
+def list_modules(folder):
+    """Return the names of the modules of a folder, but for the one that says what it is for."""
+    return {path.stem for path in (PACKAGE / folder).glob("*.py")} - {"__init__"}
+
+
+LARGE_FOLDERS = [name for name in FOLDERS if len(list_modules(name)) >= MANY_MODULES]
+
+
+@pytest.mark.parametrize("folder", LARGE_FOLDERS)
+def test_large_folder_names_each_of_its_modules(folder):
+    source = (PACKAGE / folder / "__init__.py").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", ast.get_docstring(ast.parse(source))))
+    modules = list_modules(folder)
+    assert modules == named, (
+        f"in the docstring of luxscale/{folder}/__init__.py, say what these modules are for: "
+        f"{sorted(modules - named)}; and name no longer {sorted(named - modules)}"
+    )
 
 
 def test_few_modules_stand_at_the_top():

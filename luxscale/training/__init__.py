@@ -1,6 +1,30 @@
 """Training: from stars with spectra and trusted labels to a model.
 
 Imports analysis and what it stands on.
+
+Its modules, in the order in which `luxscale.train` comes to them:
+
+- What is asked for: a `request`. `resolve` finds what it leaves open. `methods` say what they are
+  called, need and can be told, by `settings`; `recipes` are methods with sizes. They are compared
+  by `compare` and `trials`, on spectra of `thinning`. `initial` goes on from a model, by
+  `matching`; `nuisances` and `members` say what a model has beside.
+- Reading the stars: `select` says which, and `load` reads them into `data`, by `spread` and
+  `scaling`. `temperatures` and `screen` look for labels that are wrong, with `principal_spectra`
+  and `robust_regression`.
+- One training: `fitting`. It tells `reporting` how far it is, and keeps a `checkpoint`.
+- The linear methods: `marginal`, begun by `principal_start` and ended by `label_ridge`;
+  `alternating`, with solvers of its own or of `jaxopt`. `gauge` makes their models unique.
+- The Cannon: `cannon`.
+- Their steps: `latents` at given weights, and `regression` of weights on latents, by `statistics`.
+  From what the iteration before found, `latents_near` and `regression_near` do the same sooner, by
+  `approximation` and `conjugate`.
+- The curved method: `curved`, of which `curved_state` is what it works on, `curved_start`,
+  `linear_start` and `curved_noise` are how it begins, and `curved_steps` its iteration, with
+  `curved_features` that may learn (`networks`), a `mixture` for prior, and `refine` to end with.
+- What data tell it, `evidence`, by the kind of their noise: `tables`, `pixels`, and `spectra` with
+  `components` and `component_noise`.
+- Stars left out in `folds`: `left_out` infers them, `calibrate` finds `misfit` and `inflation` of
+  errors by an `error_law`, and `held_out` is the table of them.
 """
 
 from __future__ import annotations
