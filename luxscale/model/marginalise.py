@@ -182,8 +182,6 @@ def _solve_block(
     hessian = _refresh(system, end.x, hessian)
     end = _search(system, end.x, hessian)
     x = _move(end.x, end.direction, p)
-    # the same matrix is factored here as in the search, and not at the same time
-    hessian = linalg.follow(hessian, end.chi2)
     half = linalg.solve(hessian, jnp.zeros_like(x), _join(targets, p, system.size - p)).half
     edges = np.cumsum([t.weights.shape[0] for t in targets])
     *halves, of_nuisances = jnp.split(half, edges, -1)
@@ -246,7 +244,7 @@ def _refresh(system: _System, x: Any, hessian: Any) -> Any:
 def _search(system: _System, x: Any, hessian: Any) -> _State:
     """Take steps until none of the stars needs another."""
     zero, nowhere = jnp.zeros(len(x)), jnp.zeros_like(x)
-    inverse = linalg.invert_root(linalg.follow(hessian, x))
+    inverse = linalg.invert_root(hessian)
     start = _State(
         number=jnp.int32(0),
         x=x,

@@ -77,7 +77,7 @@ class Projected(NamedTuple):
         eye = jnp.broadcast_to(jnp.eye(u, dtype=v.dtype), self.root.shape)
         inverse = solve_triangular(self.root, linalg.follow(eye, z), lower=True)
         left, _ = self.equations.linearise(v)
-        root = linalg.invert_root(linalg.follow(left, inverse))
+        root = linalg.invert_root(left)
         bends = psi.slopes(v, jnp.eye(terms, dtype=v.dtype))
         across = linalg.dot(linalg.dot(bends, self.slopes.swapaxes(1, 2)), inverse)
         above = jnp.concatenate([root, -linalg.dot(root, across)], 2)

@@ -17,9 +17,10 @@ WHOLE = st.integers(-1000, 1000).map(float)  # products of whole numbers are exa
 FEW = settings(max_examples=25)
 
 # a program each, where step by step every operation would be compiled for itself
-normal_equations, pack, pack_symmetric, quadratic_form, solve, square = (
+invert_root, normal_equations, pack, pack_symmetric, quadratic_form, solve, square = (
     compile_program()(getattr(linalg, name))
     for name in (
+        "invert_root",
         "normal_equations",
         "pack",
         "pack_symmetric",
@@ -143,6 +144,33 @@ def test_a_singular_matrix_is_solved_and_its_neighbours_are_left_alone(normal):
     assert np.abs(got[-1]).max() < 10
     alone = solve(jnp.asarray(h[:-1], jnp.float32), jnp.asarray(rhs[:-1], jnp.float32)).x
     np.testing.assert_array_equal(got[:-1], alone)
+
+
+@pytest.fixture(params=[5, 19], ids=["one by one", "by halves"])
+def positive(request):
+    """Positive definite matrices (4, p, p), float64, of latents of very different scale."""
+    p = request.param
+    x = np.random.default_rng(0).standard_normal((4, 3 * p, p)) * 10 ** np.linspace(-6, 6, p)
+    return x.swapaxes(1, 2) @ x
+
+
+def test_an_inverse_root_is_that_of_the_cholesky_factor(positive):
+    got = np.asarray(invert_root(np.asarray(positive, np.float32)))
+    expected = np.linalg.inv(np.linalg.cholesky(positive))
+    scale = np.sqrt(np.diagonal(positive, axis1=1, axis2=2))[:, None]
+    np.testing.assert_allclose(got * scale, expected * scale, rtol=1e-4, atol=1e-5)
+    assert not np.triu(got, 1).any()
+
+
+@pytest.mark.parametrize("element", [0, -1], ids=["first", "last"])
+def test_a_matrix_that_is_not_positive_has_no_inverse_root(positive, element):
+    h = np.asarray(positive, np.float32)
+    expected = invert_root(h)
+    for value in (0, -1):
+        h[1, element, element] = value
+        got = np.asarray(invert_root(h))
+        assert np.isnan(got[1, -1]).all()
+        np.testing.assert_array_equal(got[[0, 2, 3]], expected[np.array([0, 2, 3])])
 
 
 def test_calls_of_lapack_wait_for_each_other():
