@@ -26,12 +26,21 @@ class Progress:
     unit : str
         What a step is.
     enabled : bool
+    advises : bool, optional
+        Whether advice is printed; by default, if it is enabled.
     """
 
     def __init__(
-        self, what: str, total: int | None = None, *, unit: str = "", enabled: bool = True
+        self,
+        what: str,
+        total: int | None = None,
+        *,
+        unit: str = "",
+        enabled: bool = True,
+        advises: bool | None = None,
     ) -> None:
         self._what = what
+        self._advises = enabled if advises is None else advises
         self._total = total
         self._unit = unit
         self._enabled = enabled
@@ -97,7 +106,16 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        if self._enabled and sys.stderr is not None:
+        if self._enabled:
+            self._print(text)
+
+    def advise(self, text: str) -> None:
+        """Print what may make results wrong, also where no progress is shown."""
+        if self._advises:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        if sys.stderr is not None:
             self._spoke = time.monotonic()
             print(f"{self._what}: {text}", file=sys.stderr, flush=True)
 

@@ -132,7 +132,8 @@ class Training:
         settings = complete_settings(request.method, request.settings)
         precision = method.choose_prior(request.prior)
         folder = Folder(plan, runner)
-        with use_one_blas_thread(), Progress("training", enabled=runner.progress) as shown:
+        said = Progress("training", enabled=runner.progress, advises=True)
+        with use_one_blas_thread(), said as shown:
             if request.outputs is None:
                 report_not_modelled(self.prepared.stars, plan.outputs, shown)
             left_out = self.prepared.left_out
@@ -159,7 +160,7 @@ class Training:
             model = build_model(data, trained, request.method, spans, record, stars)
             if request.folds > 1:
                 model = self._calibrate(model, folder, em, data, trained)
-            show_held_out(model, shown.say, choice_of_latents=True)
+            show_held_out(model, shown, choice_of_latents=True)
         return model
 
     def _calibrate(

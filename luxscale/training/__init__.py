@@ -127,7 +127,7 @@ def train(
         Recorded with the model. The same data gives the same model whatever it is: what is random
         in a method, the start of ``"alternating"``, is drawn the same way each time.
     progress : bool
-        Whether to show progress on standard error.
+        Whether to show progress on standard error. What may make labels wrong is said there anyway.
     where : str
         Name of the survey in messages.
     **settings
@@ -181,6 +181,7 @@ def train(
         label_clip=LABEL_CLIP if label_clip is None else check_label_clip(label_clip),
         where=where,
         progress=progress,
+        advises=True,
         checkpoint=checkpoint,
         unlabelled=unlabelled,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,8 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
     _check_unlabelled(request, settings)
     check_jax()
     # what is not compiled has small matrices, or few
-    with use_one_blas_thread(), Progress("training", enabled=request.progress) as shown:
+    said = Progress("training", enabled=request.progress, advises=request.advises)
+    with use_one_blas_thread(), said as shown:
         data, latent_dim = _read(survey, request, method, shown)
         spans = check_windows(data, request.windows or {})
         start = find_start(request.initial, data, request.where)
@@ -82,7 +83,7 @@ def fit_model(survey: xr.Dataset, request: Request) -> LuxModel:
             trained = join_members(trained, others)
             model = make_model(trained)
             model = calibrate(model, data, trained, request.folds, shown, exact_labels=exact)
-        show_held_out(model, shown.say, choice_of_latents=not exact)
+        show_held_out(model, shown, choice_of_latents=not exact)
         if any(member.every_term for member in model.members):
             shown.say(_FULL_SEARCH)
         return model
@@ -226,14 +227,16 @@ def _take_number(value: Any) -> Any:
     return value.item()
 
 
-def show_held_out(model: LuxModel, say: Callable[[str], None], *, choice_of_latents: bool) -> None:
+def show_held_out(model: LuxModel, shown: Progress, *, choice_of_latents: bool) -> None:
     """Print how well labels of stars left out were predicted, if measured, and what follows."""
     if not model.held_out:
         return
-    say("labels of stars left out of training\n" + format_records(model.held_out))
-    advice = [line for line in (describe_inflation(model.labels),) if line]
-    advice += advise_on_errors(model.held_out)
+    shown.say("labels of stars left out of training\n" + format_records(model.held_out))
+    inflation = describe_inflation(model.labels)
+    if inflation:
+        shown.say(inflation)
+    advice = advise_on_errors(model.held_out)
     if choice_of_latents:
         advice += advise_on_latents(model.latent_dim, model.provenance.n_stars)
     for line in advice:
-        say(line)
+        shown.advise(line)

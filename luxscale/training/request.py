@@ -31,6 +31,8 @@ class Request:
     where : str
         Name of the survey in messages.
     progress : bool
+    advises : bool
+        Whether it is said what may make labels wrong, also without progress; of trials it is not.
     compared : mapping
         What is put on record beside the settings.
     initial : Inherited, optional
@@ -59,6 +61,7 @@ class Request:
     label_clip: float
     where: str
     progress: bool
+    advises: bool = False
     compared: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     initial: Inherited | None = None
     checkpoint: str | Path | None = None

@@ -163,7 +163,8 @@ def _choose_recipe(survey: xr.Dataset, name: str | Recipe | None, request: Reque
             shown.say(reason)
         if len(recipes) == 1:
             return _take_recipe(request, recipes[0])
-        quick = dataclasses.replace(request, folds=1, seed=0, progress=False, checkpoint=None)
+        silent = dataclasses.replace(request, progress=False, advises=False)
+        quick = dataclasses.replace(silent, folds=1, seed=0, checkpoint=None)
 
         def train_part(part: xr.Dataset, recipe: Recipe) -> LuxModel:
             return fit_model(part, _take_recipe(quick, recipe.plain))

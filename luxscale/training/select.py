@@ -133,7 +133,7 @@ def report_repeated(data: TrainingData, shown: Progress) -> None:
     is_compared = np.isfinite(labels).sum(1) >= _LEAST_COMPARED
     alike = int(pd.DataFrame(labels[is_compared]).duplicated(keep=False).sum())
     if alike > _ALIKE_BY_CHANCE * is_compared.sum():
-        shown.say(
+        shown.advise(
             f"{alike:,} of {data.n_stars:,} stars have all labels of another one, to the last "
             "digit: if these are visits of one star, stars left out of training are not new to it "
             "and errors come out too small; train on one spectrum of each star"
@@ -226,9 +226,9 @@ def report_not_modelled(survey: xr.Dataset, outputs: Sequence[OutputSpec], shown
     for name, array in survey.data_vars.items():
         if array.ndim == 2 and array.dims[0] == STAR and array.dims[1] not in dims:
             errors = " or ".join(dict.fromkeys(list_partners(str(name))))
-            shown.say(f"{name!r} {array.dims} is not modelled, for there are no errors {errors}")
+            shown.advise(f"{name!r} {array.dims} is not modelled, for there are no errors {errors}")
     if not any(output.role is Role.LABELS for output in outputs):
-        shown.say("the survey has no labels, and the model will give none")
+        shown.advise("the survey has no labels, and the model will give none")
 
 
 def report_left_out(known: np.ndarray, without_errors: int, shown: Progress) -> None:
@@ -237,7 +237,7 @@ def report_left_out(known: np.ndarray, without_errors: int, shown: Progress) -> 
         lacking = np.count_nonzero(~known)
         shown.say(f"{lacking:,} of {known.size:,} stars have no label and are left out")
     if without_errors:
-        shown.say(
+        shown.advise(
             f"{without_errors:,} label values have no error and get no weight; give each an error"
         )
 

@@ -27,7 +27,7 @@ def report_temperatures(data: TrainingData, shown: Progress) -> None:
     """
     for output in data.labels:
         for label in _find_too_cold(output):
-            shown.say(
+            shown.advise(
                 f"{label} is said to be in K, and is colder than any star: it looks like log10 or "
                 "thousands of K, and catalogues would give it as K. Convert it, or state its unit: "
                 "label_units of the survey, or --labels-setting unit.LABEL=UNIT of luxscale ingest"

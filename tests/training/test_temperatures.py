@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import luxscale as lux
+from luxscale.errors import InputError
 from luxscale.progress import Progress
 from luxscale.training.select import read_stars
 
@@ -42,3 +44,15 @@ def test_what_is_no_temperature_in_kelvin_is_said(small_survey, capsys, convert,
 def test_of_others_nothing_is_said(small_survey, capsys, convert, unit, name):
     read(small_survey, convert, unit, name)
     assert "colder than any star" not in capsys.readouterr().err
+
+
+def test_it_is_said_without_progress_alone(small_survey, capsys):
+    survey = small_survey.assign(label_value=small_survey.label_value.copy())
+    survey["label_value"].values[:, 0] /= 1000
+    survey["label_err"] = survey.label_err.copy()
+    survey["label_err"].values[:, 0] /= 1000
+    few = survey.isel(star=slice(0, 40))
+    with pytest.raises(InputError, match="latent_dim=1000"):  # once they are read
+        lux.train(few, 1000, progress=False)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "teff is said to be in K, and is colder than any star" in line
