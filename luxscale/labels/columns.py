@@ -13,7 +13,7 @@ import numpy as np
 from luxscale.errors import InputError
 from luxscale.labels.arrays import ArrayTable
 from luxscale.labels.parquet import ParquetTable
-from luxscale.labels.text import BLANK, decode_text, drop_comments, find_separator
+from luxscale.labels.text import BLANK, decode_text, drop_comments, find_separator, restore_names
 from luxscale.readers.compressed import UNPACK_ERRORS, remove_ending, unpack_stream
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.names import suggest_names
@@ -106,6 +106,11 @@ class Columns:
             if isinstance(self._table, _FitsTable):
                 do = self._table.suggest_other(name) or do
             raise InputError(f"{self.path}: no column {name!r} ({rows}); {do}")
+        if self.names.count(found) > 1:
+            raise InputError(
+                f"{self.path}: several columns are called {found!r}, and nothing says which is "
+                "meant; give each a name of its own"
+            )
         return found
 
     def get_unit(self, name: str) -> str:
@@ -157,7 +162,7 @@ def _read_table(path: Path) -> _MemoryTable | ParquetTable | ArrayTable:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _MemoryTable(_read_with_astropy(path, _FORMATS[ending]))
+            return _read_with_astropy(path, _FORMATS[ending])
         except UnicodeDecodeError as error:
             raise InputError(
                 f"{path}: no table in it: byte {error.start} is no UTF-8, as text has to be; write "
@@ -167,28 +172,30 @@ def _read_table(path: Path) -> _MemoryTable | ParquetTable | ArrayTable:
             raise InputError(f"{path}: no table in it: {type(error).__name__}: {error}") from error
 
 
-def _read_with_astropy(path: Path, table_format: str) -> Table:
+def _read_with_astropy(path: Path, table_format: str) -> _MemoryTable:
     from astropy.table import Table
 
     if not table_format.startswith("ascii."):
-        return Table.read(path, format=table_format)
+        return _MemoryTable(Table.read(path, format=table_format))
     with path.open("rb") as packed, unpack_stream(packed) as file:
         text = decode_text(file.read())
     if table_format == "ascii.ecsv":
-        return Table.read(text.splitlines(), format=table_format)
+        return _MemoryTable(Table.read(text.splitlines(), format=table_format))
     text = drop_comments(text)
     separator = find_separator(text)
     if separator == BLANK:  # lines that lack a column are refused, of which nobody knows which
         table_format = "ascii.basic"
-    return Table.read(text.splitlines(), format=table_format, delimiter=separator, guess=False)
+    lines = text.splitlines()
+    table = Table.read(lines, format=table_format, delimiter=separator, guess=False)
+    return _MemoryTable(table, restore_names(table.colnames, lines[0], separator))
 
 
 class _MemoryTable:
     """A table that astropy has read whole."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, names: list[str] | None = None) -> None:
         self.table = table
-        self.names: list[str] = list(table.colnames)
+        self.names: list[str] = names or list(table.colnames)
         self.n_rows = len(table)
 
     def get_unit(self, name: str) -> str:

@@ -46,6 +46,9 @@ class ParquetTable:
             column = column.cast(column.type.value_type)
         mask = column.is_null().to_numpy().astype(bool)
         kind = column.type
+        if pa.types.is_decimal(kind):
+            column = column.cast(pa.float64())
+            kind = column.type
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             words = ["" if word is None else word for word in column.to_pylist()]
             return np.ma.array(np.array(words, object), mask=mask)

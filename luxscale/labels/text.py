@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import csv
 
 import numpy as np
 
@@ -72,6 +73,18 @@ def find_separator(text: str) -> str:
     counts = {separator: first.count(separator) for separator in _SEPARATORS}
     found = max(counts, key=lambda separator: counts[separator])
     return found if counts[found] else BLANK
+
+
+def restore_names(names: list[str], first: str, separator: str) -> list[str]:
+    """Return names of columns, of those that the first line repeats as they stand there."""
+    written = next(csv.reader([first], delimiter=separator, skipinitialspace=True), [])
+    if separator == BLANK:
+        written = first.split()
+    if len(written) != len(names):
+        return list(names)
+    repeated = {name.strip() for name in written if written.count(name) > 1}
+    pairs = zip((name.strip() for name in written), names, strict=True)
+    return [stands if stands in repeated else name for stands, name in pairs]
 
 
 def drop_leading_zeros(text: np.ndarray) -> np.ndarray:

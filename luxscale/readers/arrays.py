@@ -83,7 +83,9 @@ def read_arrays(
             names["star"] = STAR
         found = {what: get_field(fields, name) for what, name in names.items() if name}
         extra = {
-            name: flatten_field(get_field(fields, name)) for name in columns.split(",") if name
+            _name_column(name): flatten_field(get_field(fields, name))
+            for name in columns.split(",")
+            if name.strip()
         }
         if "star" in found:
             found["star"] = flatten_field(found["star"])
@@ -98,6 +100,11 @@ def read_arrays(
             one_star=len(found["flux"].shape) == 1,
         )
         yield from _read_blocks(source)
+
+
+def _name_column(name: str) -> str:
+    # a store would take the groups of a file for its own
+    return name.strip().removeprefix("/").replace("/", "_")
 
 
 def _check_medium(field: Field, medium: str) -> None:

@@ -21,7 +21,7 @@ from luxscale.readers.axis import read_axis, states_axis
 from luxscale.readers.base import MOST_BYTES, BadFile, Hdu, HduList
 from luxscale.readers.compressed import is_compressed, suggest_unpacking
 from luxscale.readers.fitsfile import open_large_fits
-from luxscale.readers.packing import unpack
+from luxscale.readers.packing import note_fill, unpack
 
 #: An array that is larger than this, and takes this many times less in its file, is no data.
 _LARGE, _MOST_PACKED = 2**30, 500
@@ -96,12 +96,12 @@ def get_field(fields: Fields, name: str) -> Field:
     BadFile
         Names the arrays there are.
     """
-    if name not in fields:
-        name = name.lower()  # as FITS names are
-    if name not in fields:
-        there = ", ".join(list(fields)[:50]) or "none"
-        raise BadFile(f"no array {name!r}; there are: {there}")
-    return fields[name]()
+    bare = name.strip().removeprefix("/")
+    for spelled in (name, bare, bare.lower()):  # the last as FITS names are
+        if spelled in fields:
+            return fields[spelled]()
+    there = ", ".join(list(fields)[:50]) or "none"
+    raise BadFile(f"no array {name!r}; there are: {there}")
 
 
 @contextlib.contextmanager
@@ -166,7 +166,7 @@ def _make_hdf5_field(name: str, item: h5py.Dataset) -> Field:
             f"array {name!r} is in chunks of {chunk_bytes:,} bytes; write it in smaller ones"
         )
 
-    attributes = dict(item.attrs)
+    attributes = note_fill(item.attrs, item.fillvalue)
 
     def read_rows(start: int, stop: int) -> np.ndarray:
         _check_size(name, (stop - start, *item.shape[1:]), itemsize)

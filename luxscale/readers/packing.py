@@ -39,6 +39,18 @@ def unpack(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ma.MaskedArr
     return np.ma.array(numbers, mask=missing)
 
 
+def note_fill(attributes: Mapping[str, Any], fill: Any) -> dict[str, Any]:
+    """Return attributes of an array with the number that it has where nothing was written.
+
+    As netCDF and HDF5 have it; 0 and 1, which HDF5 and programs take by default, are numbers.
+    """
+    noted = dict(attributes)
+    is_number = isinstance(fill, np.number) and not isinstance(fill, np.complexfloating)
+    if is_number and fill not in (0, 1):
+        noted.setdefault(_MISSING[0], fill)
+    return noted
+
+
 def _find_equal(numbers: np.ndarray, fill: Any) -> np.ndarray:
     """Return where numbers are a fill value; nowhere if their type does not hold it."""
     given = np.asarray(fill)

@@ -7,6 +7,7 @@ import gzip
 import importlib.util
 import lzma
 import sys
+from decimal import Decimal
 
 import h5py
 import numpy as np
@@ -221,3 +222,20 @@ def test_files_of_no_arrays_are_refused(tmp_path):
     for name, said in (("none.npz", "no rows"), ("bad.npz", "damaged file")):
         with pytest.raises(InputError, match=said):
             Columns(tmp_path / name)
+
+
+@pytest.mark.parametrize("separator", [",", " "])
+def test_a_name_of_several_columns_is_refused_where_it_is_asked_for(tmp_path, separator):
+    (tmp_path / "t.csv").write_text("ID,T,T\n1,2,3\n".replace(",", separator))
+    table = Columns(tmp_path / "t.csv")
+    assert table.read(["ID"])["ID"].tolist() == [1]
+    with pytest.raises(InputError, match="several columns are called 'T'"):
+        table.read(["T"])
+
+
+def test_decimals_of_parquet_are_numbers(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    column = pa.array([Decimal("4500.25"), None], pa.decimal128(8, 2))
+    parquet.write_table(pa.table({"T": column}), tmp_path / "t.parquet")
+    found = Columns(tmp_path / "t.parquet").read(["T"])["T"]
+    assert found.filled(-1).tolist() == [4500.25, -1]

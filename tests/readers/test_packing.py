@@ -160,3 +160,32 @@ def test_scaled_columns_of_fits_with_missing_ones_keep_their_fractions(tmp_path)
 
 
 SCALED_CARDS = {"TSCAL4": "0.1", "TZERO4": "0.0", "TNULL4": "-999"}
+
+
+def test_what_was_never_written_to_hdf5_is_missing(tmp_path):
+    path = write_hdf5(tmp_path / "a.h5", np.ones((4, 6)), ["a", "b", "c", "d"], {})
+    with h5py.File(path, "r+") as file:
+        del file["flux"]
+        file.create_dataset("flux", (4, 6), "f8", chunks=(2, 6), fillvalue=-777.0)[:2] = 1.5
+    assert np.isnan(read(path).flux).all(1).tolist() == [False, False, True, True]
+
+
+def test_a_fill_value_of_0_or_1_is_a_number(tmp_path):
+    path = write_hdf5(tmp_path / "a.h5", np.zeros((1, 6)), ["a"], {})
+    with h5py.File(path, "r+") as file:
+        del file["error"]
+        file.create_dataset("error", (1, 6), "f8", fillvalue=1.0)
+    found = read(path)
+    assert found.flux.tolist() == [[0.0] * 6]
+    assert found.ivar.tolist() == [[1.0] * 6]
+
+
+def test_arrays_are_called_as_h5py_and_lists_of_words_call_them(tmp_path):
+    path = write_hdf5(tmp_path / "a.h5", np.ones((1, 6)), ["a"], {})
+    with h5py.File(path, "r+") as file:
+        file["seen/ra"], file["seen/dec"] = [1.0], [2.0]
+    found = read(path, flux="/flux", columns="/seen/ra, seen/dec")
+    assert {name: values.tolist() for name, values in found.columns.items()} == {
+        "seen_ra": [1.0],
+        "seen_dec": [2.0],
+    }
