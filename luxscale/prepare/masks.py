@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from luxscale.schema.placeholders import FLUX_SENTINELS, is_sentinel
+from luxscale.schema.placeholders import FLUX_SENTINELS, NETCDF_FILL, is_sentinel
 
 #: The code of a pixel that is not bad.
 GOOD = 0
@@ -72,14 +72,14 @@ def find_bad_pixels(
     if mask is not None and bad:
         numbers = [bits[name] for name in bad]
         _mark_bits(found, mask, numbers)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         # NaN fails any comparison, so each rule says what a good pixel is where it can
         is_finite = (np.abs(flux) < _MOST) & np.isfinite(ivar)
         rules = {
             "not finite": ~is_finite,
             "sentinel": is_sentinel(flux, FLUX_SENTINELS),
             "zero flux": flux == 0,
-            "no error": ~(ivar > 0),
+            "no error": ~(ivar > 0) | (ivar.astype(np.float32) == np.float32(NETCDF_FILL)),
         }
     for reason, breaks_rule in rules.items():
         is_new = breaks_rule & (found == GOOD)

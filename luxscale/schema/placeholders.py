@@ -11,8 +11,11 @@ from luxscale.schema.blocks import iterate_blocks
 #: Numbers that catalogues write where there is no label.
 SENTINELS = (-99999.0, -9999.99, -9999.0, -999.99, -999.0, -99.99, -99.0, 999.0, 9999.0, 99999.0)
 
+#: What netCDF has where no floating-point number was written.
+NETCDF_FILL = 9.969209968386869e36
+
 #: Numbers that spectra have where there is no flux.
-FLUX_SENTINELS = (-9999.99, -9999.0, -999.99, -999.0, 9999.0, 1e30, -1e30)
+FLUX_SENTINELS = (-9999.99, -9999.0, -999.99, -999.0, 9999.0, 1e30, -1e30, NETCDF_FILL)
 
 #: Further numbers that files of some kind have there: least integers, fill values of netCDF and of
 #: ROOT, magnitudes of stars that were not seen.
@@ -23,7 +26,7 @@ _FILL_VALUES = (
     1e20,
     -1e30,
     1e30,
-    9.969209968386869e36,
+    NETCDF_FILL,
     99.99,
     999.99,
     9999.99,

@@ -26,6 +26,12 @@ def test_each_pixel_has_the_first_reason():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_what_netcdf_never_wrote_is_bad(kind):
+    fill = float(kind(9.969209968386869e36))
+    assert find([1, fill, 1], [fill, 1, 9.9e36]) == ["no error", "sentinel", ""]
+
+
 def test_ivar_that_is_not_finite_is_bad():
     assert find([1, 1], [np.nan, np.inf]) == ["not finite"] * 2
 
