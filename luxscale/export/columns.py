@@ -103,8 +103,9 @@ def _list_catalog_columns(catalog: Source, covariance: bool) -> Iterator[Column]
     for name in (STAR, "chi2", "n_pixels", "flags", "status", "latent"):
         yield _make_column(name, catalog, docs[name])
     if "outputs" in catalog.variables:
-        names = catalog.variables["outputs"].attrs["flag_meanings"]
-        yield _make_column("outputs", catalog, f"{docs['outputs']}, from the least: {names}")
+        names = catalog.variables["outputs"].attrs.get("flag_meanings")
+        doc = docs["outputs"] if names is None else f"{docs['outputs']}, from the least: {names}"
+        yield _make_column("outputs", catalog, doc)
     yield from _list_nuisance_columns(catalog)
     outputs = find_outputs(catalog.dataset)
     if covariance:

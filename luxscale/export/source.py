@@ -15,6 +15,7 @@ import xarray as xr
 from luxscale import store
 from luxscale.errors import InputError
 from luxscale.schema.blocks import iterate_blocks
+from luxscale.schema.standard import standardize_catalog
 from luxscale.schema.status import mark_done
 from luxscale.schema.variables import STAR
 from luxscale.store.fills import open_exactly
@@ -49,7 +50,7 @@ class Source:
         """
         if isinstance(given, xr.Dataset):
             if kind == "catalogue" and STAR in given.dims:
-                given = mark_done(given)  # as what is inferred in memory is
+                given = mark_done(standardize_catalog(given))  # as what is inferred in memory is
             return cls(kind, given, given.variables)
         if not isinstance(given, str | os.PathLike):
             raise InputError(

@@ -12,6 +12,7 @@ from luxscale import store
 from luxscale.errors import InputError
 from luxscale.model.file import load_model
 from luxscale.model.lux import LuxModel
+from luxscale.schema.standard import standardize_catalog
 from luxscale.schema.variables import STAR
 
 #: A survey or catalogue, or where it is stored.
@@ -75,7 +76,7 @@ def take_dataset(dataset: Any, call: str) -> xr.Dataset:
             f"dataset: no dim {STAR!r}; its dims are {', '.join(map(str, dataset.dims))}; give a "
             f"survey or catalogue, as {call}"
         )
-    return dataset
+    return standardize_catalog(dataset)
 
 
 def take_catalog(catalog: Any, call: str) -> xr.Dataset:
@@ -96,7 +97,7 @@ def take_catalog(catalog: Any, call: str) -> xr.Dataset:
         return store.open_dataset(os.fspath(catalog), kind="catalogue")
     if not isinstance(catalog, xr.Dataset):
         raise InputError(_describe_mistake("catalog", catalog, call))
-    return catalog
+    return standardize_catalog(catalog)
 
 
 def take_model(model: Any, call: str) -> LuxModel:

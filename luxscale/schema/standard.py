@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from luxscale.schema.outputs import find_outputs
-from luxscale.schema.variables import STAR
+from luxscale.schema.variables import CATALOG, STAR
 
 #: Spellings of units of wavelength, in lower case, and the one that they are compared as.
 _UNITS = {
@@ -74,6 +74,28 @@ def standardize_survey(dataset: xr.Dataset) -> xr.Dataset:
         dataset = dataset.drop_indexes([d for d in grids if d in dataset.xindexes])
         dataset = dataset.assign_coords(grids)
     return dataset
+
+
+def standardize_catalog(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a catalogue with integers where ``where(condition, drop=True)`` made floats of them.
+
+    Floats remain where a value is missing, of stars that were not dropped, and what is lazy as it
+    is.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    """
+    whole = {}
+    for variable in CATALOG:
+        array = dataset.variables.get(variable.name)
+        if array is None or not variable.is_integer or array.dtype.kind != "f" or array.chunks:
+            continue
+        with np.errstate(invalid="ignore"):  # a missing value is no integer
+            integers = array.astype(variable.dtype)
+        if (integers.values == array.values).all():
+            whole[variable.name] = integers
+    return dataset.assign(whole) if whole else dataset
 
 
 def has_native_floats(dataset: xr.Dataset) -> bool:

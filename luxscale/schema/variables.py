@@ -40,6 +40,11 @@ class Variable:
     kinds: str = "f"
     required: bool = False
 
+    @property
+    def is_integer(self) -> bool:
+        """Whether its values are integers only."""
+        return set(self.kinds) <= {"i", "u"}
+
     def problem(self, array: xr.DataArray) -> str | None:
         """Say what is wrong with an array's dims or dtype, or None."""
         if array.dims != self.dims:
@@ -52,6 +57,12 @@ class Variable:
             )
         if array.dtype.kind not in self.kinds:
             expected = " or ".join(dict.fromkeys(_KINDS[k] for k in self.kinds))
+            if self.is_integer and array.dtype.kind == "f":
+                return (
+                    f"has dtype {array.dtype}, expected {expected}, as .where leaves it for stars "
+                    "without a value; select stars by lux.select(catalog, CONDITION), or "
+                    ".isel(star=...)"
+                )
             is_words = "f" in self.kinds and array.dtype.kind in "OSTU"
             classes = ", and words that name classes to numbers, as 0 and 1" if is_words else ""
             return (

@@ -41,6 +41,23 @@ def test_tables_of_paths_and_of_what_is_inferred(tmp_path, held_out, small_model
     np.testing.assert_array_equal(bright["snr"], held_out["snr"])
 
 
+def test_stars_that_where_selects_are_as_others():
+    catalog = make_catalog(40).compute()
+    inside = catalog.chi2 < catalog.chi2.median()
+    kept = to_table(catalog.where(inside, drop=True))
+    expected = to_table(lux.select(catalog, inside))
+    assert kept.dtype == expected.dtype and len(kept) == 20
+    np.testing.assert_array_equal(kept["flags"], expected["flags"])
+    with pytest.raises(InputError, match=r"'n_pixels' has dtype float64.* by lux.select"):
+        to_table(catalog.where(inside))
+
+
+def test_outputs_are_a_column_whatever_is_said_of_them():
+    outputs = np.resize([1, 2, 3], 40).astype("u1")
+    table = to_table(make_catalog(40).assign(outputs=("star", outputs)))
+    np.testing.assert_array_equal(table["outputs"], outputs)
+
+
 def test_stars_that_are_not_done_are_asked_for():
     catalog = make_catalog(40)
     catalog["status"] = "star", np.where(np.arange(40) < 5, 0, 1).astype("u1")

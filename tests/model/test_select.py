@@ -56,6 +56,13 @@ def test_a_lazy_mask_selects(paths):
         lux.select(catalog, [True])
 
 
+def test_flags_are_known_where_stars_were_dropped_before(paths):
+    catalog = store.open_dataset(paths / "catalog.zarr").compute()
+    bright = catalog.where(catalog["n_pixels"] > 30, drop=True)
+    found = lux.select(bright, "not no_data")
+    assert found.sizes["star"] and found["flags"].dtype == np.uint16
+
+
 def test_a_file_that_is_no_store_is_said_to_be_one(tmp_path):
     (tmp_path / "c.nc").write_bytes(b"CDF")
     with pytest.raises(InputError, match=r"c.nc: no Zarr group .*: xarray.open_dataset opens netC"):
