@@ -50,14 +50,14 @@ SHAPES = [
         transpose("flux"),
         r"'flux' has dims \('wavelength', 'star'\).*"
         r"write it as .transpose\('star', 'wavelength'\)",
-        "infer",
+        "open",
         change("flux", lambda f: f.transpose("star", "wavelength")),
     ),
     Row(
         "all transposed",
         lambda s: s.transpose(),
         r".transpose\('star', 'wavelength'\)",
-        "infer",
+        "open",
         lambda s: s.transpose("star", ...),
     ),
     Row(

@@ -14,6 +14,7 @@ import xarray as xr
 
 from luxscale import store
 from luxscale.errors import InputError
+from luxscale.model.arguments import put_stars_first
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.standard import standardize_catalog
 from luxscale.schema.status import mark_done
@@ -49,6 +50,7 @@ class Source:
             If there is nothing to open.
         """
         if isinstance(given, xr.Dataset):
+            given = put_stars_first(given)
             if kind == "catalogue" and STAR in given.dims:
                 given = mark_done(standardize_catalog(given))  # as what is inferred in memory is
             return cls(kind, given, given.variables)

@@ -60,7 +60,7 @@ def predict(catalog: DatasetOrPath, model: ModelOrPath, output: str = "flux") ->
     ('star', 'wavelength')
     """
     call = "lux.predict(catalog, model)"
-    catalog = _keep_star(take_catalog(catalog, call))
+    catalog = take_catalog(catalog, call)
     model = take_model(model, call)
     wanted = model[output]
     check_latents(catalog, model)
@@ -234,16 +234,6 @@ def _infer_output(
     return found.assign_coords(coordinates(wanted))
 
 
-def _keep_star(catalog: xr.Dataset) -> xr.Dataset:
-    """Return a catalogue whose latents have the dim of the star, where one was selected without.
-
-    Without its name, too, where that was dropped.
-    """
-    if LATENT not in catalog or catalog[LATENT].dims != (LATENT,) or STAR in catalog.dims:
-        return catalog
-    return xr.Dataset({LATENT: catalog[LATENT].expand_dims(STAR)}, attrs=catalog.attrs)
-
-
 def check_latents(catalog: xr.Dataset, model: LuxModel) -> None:
     """Refuse latents that are not of this model.
 
@@ -251,11 +241,6 @@ def check_latents(catalog: xr.Dataset, model: LuxModel) -> None:
     ------
     InputError
     """
-    if STAR not in catalog.dims and LATENT in catalog:
-        raise InputError(
-            f"the catalogue is of one star without a name; give it one, by "
-            f".assign_coords({STAR}='NAME'), or select it without drop=True"
-        )
     if LATENT not in catalog or catalog[LATENT].ndim != 2:
         raise InputError(
             "the catalogue has no variable 'latent' (star, latent); make one with luxscale.infer"

@@ -311,8 +311,9 @@ def write_dataset(
     Raises
     ------
     InputError
-        If something is at ``path`` and ``overwrite`` is false, or it is of another kind; or if
-        values of a survey break the contract, as far as a sample of whole chunks shows.
+        If something is at ``path`` and ``overwrite`` is false, or it is of another kind; if there
+        are no stars, or values of a survey break the contract, as far as a sample of whole chunks
+        shows.
 
     Examples
     --------
@@ -321,6 +322,8 @@ def write_dataset(
     """
     if chunk < 1:
         raise InputError(f"chunk={chunk}: give the number of stars in a chunk, 1 or more")
+    if dataset.sizes.get(STAR) == 0:
+        raise InputError(f"{path}: the dataset holds no stars, and there is nothing to write")
     marked = _mark_kind(dataset)
     claim_place(path, marked.attrs["format"], overwrite=overwrite)
     if marked.attrs["format"] == SURVEY_FORMAT and STAR in marked and find_outputs(marked):

@@ -219,7 +219,6 @@ def broken(what):
         "names": (catalog.drop_vars("star"), truth),
         "twice": (catalog, truth.assign_coords(star=["s0"] * 10)),
         "undone": (catalog.assign(status=("star", np.zeros(10, "u1"))), truth),
-        "turned": (catalog.transpose(), truth),
     }[what]
 
 
@@ -245,10 +244,6 @@ def broken(what):
         ("names", "catalogue: no coordinate 'star'"),
         ("twice", "truth: 'star' repeats 's0'"),
         ("undone", "none of the stars in common is done (status 1)"),
-        (
-            "turned",
-            "catalogue: 'label_value' has dims ('label', 'star'), expected ('star', 'label')",
-        ),
     ],
 )
 def test_messages(what, message):

@@ -8,6 +8,7 @@ import xarray as xr
 
 import luxscale as lux
 from luxscale import crossval, plot, store
+from luxscale.analysis.changes import compare_catalogs
 from luxscale.analysis.evaluate import compare, match_labels
 from luxscale.analysis.goodness import effective_parameters, reduced_chi2, residuals
 from luxscale.errors import InputError
@@ -112,16 +113,42 @@ def test_one_star_gets_its_dim(held_out, small_model, paths):
 
 def test_one_star_without_a_name_gets_the_remedy(held_out, small_model):
     few = held_out.isel(star=slice(0, 3))
-    catalog = lux.infer(few, small_model)
-    calls = [(lux.predict, catalog), (lux.infer, few)]
-    for call, dataset in calls:
-        nameless = dataset.isel(star=1, drop=True)
-        with pytest.raises(InputError, match=r"\.assign_coords\(star='NAME'\)"):
-            call(nameless, small_model)
-        named = call(nameless.assign_coords(star="NAME"), small_model)
-        assert named.equals(
-            call(dataset.isel(star=[1]), small_model).assign_coords(named.star.coords)
-        )
+    nameless = few.isel(star=1, drop=True)
+    with pytest.raises(InputError, match=r"\.assign_coords\(star='NAME'\)"):
+        lux.infer(nameless, small_model)
+    named = lux.infer(nameless.assign_coords(star="NAME"), small_model)
+    expected = lux.infer(few.isel(star=[1]), small_model)
+    assert named.equals(expected.assign_coords(named.star.coords))
+
+
+def test_dims_may_be_in_any_order(held_out, small_model):
+    catalog = lux.infer(held_out, small_model)
+    turned = catalog.transpose()
+    xr.testing.assert_equal(lux.infer(held_out.transpose(), small_model), catalog)
+    xr.testing.assert_equal(lux.predict(turned, small_model), lux.predict(catalog, small_model))
+    xr.testing.assert_equal(compare(turned, held_out.transpose()), compare(catalog, held_out))
+    found = lux.select(turned, "teff < 4800").star.values.tolist()
+    assert found == lux.select(catalog, "teff < 4800").star.values.tolist()
+    assert lux.to_table(turned, progress=False)["teff"][3] == catalog.label_value[3, 0]
+
+
+def test_one_star_of_a_catalogue_gets_its_dim(held_out, small_model):
+    catalog = lux.infer(held_out, small_model)
+    one = residuals(held_out.isel(star=3), catalog.isel(star=3), small_model)
+    xr.testing.assert_equal(one, residuals(held_out, catalog.isel(star=[3]), small_model))
+    few = compare(catalog.isel(star=[3]), held_out)
+    xr.testing.assert_equal(compare(catalog.isel(star=3), held_out), few)
+
+
+def test_catalogues_without_stars_are_refused_alike(held_out, small_model):
+    catalog = lux.infer(held_out, small_model).rename(star="id")
+    for call in (
+        lambda: lux.predict(catalog, small_model),
+        lambda: compare_catalogs(catalog, catalog),
+        lambda: residuals(held_out, catalog, small_model),
+    ):
+        with pytest.raises(InputError, match="catalogue: no dim 'star'; its dims are id, "):
+            call()
 
 
 def test_swapped_arguments_are_named(held_out, small_model, tmp_path):

@@ -411,7 +411,6 @@ def attr(key, value):
             "flux",
             "no variable 'flux_ivar' or 'flux_err', which 'flux' needs",
         ),
-        (lambda s: s.transpose(), "flux", "'flux' has dims .*expected .*transpose"),
         (
             lambda s: s.isel(label=[1, 0, 2, 3]),
             "label_value",

@@ -225,3 +225,8 @@ def test_what_is_no_survey_is_said_to_be_what_it_is(path, small_model, tmp_path)
         open_survey(tmp_path / "model.zarr")
     with pytest.raises(InputError, match="check='al': choose one of structure, sample, all"):
         open_survey(path, check="al")
+
+
+def test_no_stars_are_not_written(path, small_survey, tmp_path):
+    with pytest.raises(InputError, match=r"e.zarr: the dataset holds no stars, and there is"):
+        write_dataset(small_survey.isel(star=[]), tmp_path / "e.zarr")
