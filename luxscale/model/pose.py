@@ -16,7 +16,7 @@ from luxscale.model.jit import check_jax, use_one_blas_thread
 from luxscale.model.landmarks import make_landmarks
 from luxscale.model.lux import LuxModel
 from luxscale.model.output import Output
-from luxscale.model.presence import combine_bits, shows_outputs
+from luxscale.model.presence import list_bits
 from luxscale.model.problem import Problem, put_on_device
 
 
@@ -43,9 +43,6 @@ def pose_problem(
     search = not all(map(is_plain, given)) or not model.prior.is_gaussian
     search = search or not all(o.map.features.is_linear for o in labels)
     heads = tuple(make_head(o, model.measured) for o in labels)
-    bits: tuple[int, ...] = ()
-    if shows_outputs(labels, given):
-        bits = tuple(combine_bits([o.name], model.measured) for o in given)
     # the same to the last bit in every process, however many threads BLAS has there
     with use_one_blas_thread():
         made = [make_design(o, search) for o in given]
@@ -65,5 +62,5 @@ def pose_problem(
         limits=model.limits,
         landmarks=landmarks,
         distortion=distortion,
-        bits=bits,
+        bits=list_bits(labels, given, model.measured),
     )

@@ -18,14 +18,28 @@ MOST_OUTPUTS = 8
 _EVERY = 64
 
 
-def shows_outputs(labels: Sequence[Output], given: Sequence[Output]) -> bool:
-    """Return whether errors of labels depend on which of the given outputs a star has.
+def shows_outputs(labels: Sequence[Output]) -> bool:
+    """Return whether errors of labels depend on which outputs a star has."""
+    return any(o.part_errors for o in labels)
+
+
+def list_bits(
+    labels: Sequence[Output], given: Sequence[Output], measured: Sequence[str]
+) -> tuple[int, ...]:
+    """Return the bits of each given output; none where errors do not depend on what a star has.
+
+    Labels that are given have all of them: nothing is measured of such stars but the errors of all
+    outputs.
 
     Parameters
     ----------
     labels, given : sequence of Output
+    measured : sequence of str
+        All spectra and bands of the model, in the order of their bits.
     """
-    return any(o.part_errors for o in labels) and not any(o.is_label for o in given)
+    if not shows_outputs(labels):
+        return ()
+    return tuple(combine_bits(measured if o.is_label else [o.name], measured) for o in given)
 
 
 def combine_bits(names: Sequence[str], measured: Sequence[str]) -> int:

@@ -51,7 +51,7 @@ def lay_out_results(
         _describe("chi2"),
         _describe("n_pixels"),
         _describe("flags"),
-        *([_describe("outputs")] if shows_outputs(labels, given) else []),
+        *([_describe("outputs")] if shows_outputs(labels) else []),
         *(_describe(spec.name, (spec.dim,), (size,)) for spec, size in specs),
         *(_describe(spec.noise, (spec.dim,), (size,)) for spec, size in specs),
     ]

@@ -213,7 +213,7 @@ CATALOG = (
         name="outputs",
         dims=(STAR,),
         dtype="uint8",
-        doc="which spectra and bands of the model the star has data of, a bit each",
+        doc="spectra and bands of the model that the star has data of, all where labels were given",
         kinds="iu",
     ),
     Variable(

@@ -97,11 +97,19 @@ def test_calibrated_errors_are_those_of_all_stars(model, survey):
 
 
 def test_labels_of_labels_have_the_errors_that_they_had(model, model_of_two, survey):
-    given = ["flux", "label_value"]
-    xr.testing.assert_identical(
-        lux.infer(survey, model, given).drop_attrs(),
-        lux.infer(survey, model_of_two, given).drop_attrs(),
-    )
+    """But for a star of which none is known, whose errors are those of the outputs that it has."""
+    given = ["flux_red", "label_value"]
+    found = lux.infer(survey, model, given)
+    assert (found["outputs"] == 3).all()
+    expected = lux.infer(survey, model_of_two, given)
+    xr.testing.assert_identical(found.drop_vars("outputs").drop_attrs(), expected.drop_attrs())
+    survey["label_value"][{"star": 1}] = np.nan
+    survey["label_err"][{"star": 1}] = np.nan
+    found = lux.infer(survey, model, given)
+    alone = lux.infer(survey, model, "flux_red")
+    for name in "outputs", "label_err":
+        np.testing.assert_array_equal(found[name][1], alone[name][1])
+        assert (found[name][2] != alone[name][2]).all()
 
 
 def test_the_file_keeps_them_and_info_shows_them(model, model_of_two, tmp_path):
