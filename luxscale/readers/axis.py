@@ -30,14 +30,17 @@ class Axis(NamedTuple):
 def states_axis(header: Header) -> bool:
     """Whether a header says what the first axis of its image is; numbers of pixels say nothing."""
     first, step = header.get("CRVAL1"), _find_step(header)
-    is_number = first == header.get("CRPIX1", 1) and step == 1
+    reference = header.get("CRPIX1", 1)
+    counts_from_0 = first == 0 and reference == 1
+    is_number = step == 1 and (first == reference or counts_from_0)
     return first is not None and step is not None and not is_number
 
 
 def read_axis(header: Header, n_pixels: int) -> Axis:
     """Return the wavelengths of an image's first axis: (pixel,).
 
-    CRVAL1 + (pixel - CRPIX1) CDELT1, pixels from 1; the log10 of them where DC-FLAG is 1.
+    CRVAL1 + (pixel - CRPIX1) CDELT1, pixels from 1; the log10 of them where DC-FLAG is 1. CD1_1
+    stands for CDELT1, before it where a header has both; PC1_1 is a factor on CDELT1.
 
     Raises
     ------
@@ -50,15 +53,16 @@ def read_axis(header: Header, n_pixels: int) -> Axis:
             f"the header states wavelengths as CTYPE1 = {kind!r}, which is not read; write them as "
             "an array, and name it by --option wavelength=..."
         )
-    first, step, reference = (
+    first, step, factor, reference = (
         _read_number(name, number)
         for name, number in [
             ("CRVAL1", header.get("CRVAL1")),
             ("CDELT1", _find_step(header)),
+            ("PC1_1", header.get("PC1_1", 1)),
             ("CRPIX1", header.get("CRPIX1", 1)),
         ]
     )
-    numbers = first + (np.arange(1, n_pixels + 1) - reference) * step
+    numbers = first + (np.arange(1, n_pixels + 1) - reference) * step * factor
     unit = str(header.get("CUNIT1") or "").strip()
     if header.get("DC-FLAG") == 1 or kind == "LOG-LINEAR":
         if np.abs(numbers).max(initial=0) > _MOST_POWER:
@@ -69,7 +73,7 @@ def read_axis(header: Header, n_pixels: int) -> Axis:
 
 def _find_step(header: Header) -> Any:
     """Return what wavelengths grow by from pixel to pixel, None where the header does not say."""
-    return header.get("CDELT1", header.get("CD1_1"))
+    return header.get("CD1_1", header.get("CDELT1"))
 
 
 def _read_number(name: str, number: Any) -> float:

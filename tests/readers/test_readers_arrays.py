@@ -392,6 +392,8 @@ def test_a_number_of_each_star_is_no_noise_of_all(tmp_path):
     [
         ({"CRVAL1": 4000.0, "CDELT1": 2.0}, 4000 + 2 * np.arange(5)),
         ({"CRVAL1": 4000, "CD1_1": 2, "CRPIX1": 3, "CTYPE1": "WAVE"}, 3996 + 2 * np.arange(5)),
+        ({"CRVAL1": 4000.0, "CDELT1": 1.0, "CD1_1": 0.5}, 4000 + 0.5 * np.arange(5)),
+        ({"CRVAL1": 4000.0, "CDELT1": 2.0, "PC1_1": 0.5}, 4000 + np.arange(5)),
         ({"CRVAL1": 3.6, "CDELT1": 1e-4, "DC-FLAG": 1}, 10 ** (3.6 + 1e-4 * np.arange(5))),
         (
             {"CRVAL1": 3.6, "CDELT1": 1e-4, "CTYPE1": "LOG-LINEAR"},
@@ -410,6 +412,7 @@ def test_wavelengths_that_a_header_states(cards, wavelength, tmp_path):
     ("cards", "reason"),
     [
         ({"CRVAL1": 1.0, "CDELT1": 1.0}, "no array 'wavelength'"),
+        ({"CRVAL1": 0.0, "CDELT1": 1.0}, "no array 'wavelength'"),
         ({"CRVAL1": 4000.0}, "no array 'wavelength'"),
         ({"CRVAL1": 400.0, "CDELT1": 2.0, "CUNIT1": "nm"}, "in nm, not Angstrom; .*units=nm"),
         ({"CRVAL1": 4000.0, "CDELT1": 2.0, "CTYPE1": "AWAV"}, "those in air; .*medium=air"),
