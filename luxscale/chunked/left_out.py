@@ -35,7 +35,7 @@ class MeasureLeftOut:
 
     plan: Plan
     folds: int
-    name: str = "residuals"
+    name: str = "residuals-by-outputs"
 
     def compute(self, region: Region) -> Found:
         """Return the fields of `LeftOut` by fold, of which the region has stars."""
@@ -96,7 +96,7 @@ def measure_each_fold(folder: Folder, folds: int, model: LuxModel) -> list[LeftO
                 names += [f"{k}-{given}-{i}-{field}" for field in Residuals._fields]
         return {name: folder.collect(stage.name, name) for name in names}
 
-    found = folder.take("residuals", find, drop=["residuals"])
+    found = folder.take("residuals-by-outputs", find, drop=["residuals-by-outputs"])
     parts = []
     for k in range(folds):
         labels, *others = (
