@@ -13,6 +13,7 @@ from luxscale.chunked.prepare import Prepared, count_sum_bytes
 from luxscale.errors import InputError
 from luxscale.schema.outputs import Role
 from luxscale.store import chunks
+from luxscale.training.left_out import list_parts
 from luxscale.training.marginal import count_scatter_steps
 from luxscale.training.principal_start import ROUNDS
 
@@ -25,6 +26,10 @@ _CHUNK_COPIES, _BATCH_COPIES, _SUM_COPIES = 4.0, 7.0, 6.0
 
 #: Bytes of a star on the client: its name, and for each label and latent.
 _NAME_BYTES, _LABEL_BYTES, _LATENT_BYTES = 300, 120, 10
+
+#: Bytes that what a star left out tells of a label takes on the client, from some outputs alone:
+#: three numbers, as they are collected and as they are read again.
+_PART_BYTES = 48
 
 #: Components of spectra that labels are screened by, on the client.
 _COMPONENTS = 40
@@ -143,7 +148,9 @@ def _count_client_bytes(plan: Plan) -> int:
         if spec.role is not Role.SPECTRUM
     )
     latents = plan.latent_dim + _COMPONENTS
-    star_bytes = _NAME_BYTES + _LABEL_BYTES * named + _LATENT_BYTES * latents
+    n_parts = len(list_parts([plan.outputs[i].name for i in plan.measured]))
+    label_bytes = _LABEL_BYTES + _PART_BYTES * n_parts
+    star_bytes = _NAME_BYTES + label_bytes * named + _LATENT_BYTES * latents
     return int(_CLIENT_BYTES + plan.n_stars * star_bytes)
 
 

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 
 import luxscale as lux
 from luxscale import store
+from luxscale.chunked import estimate, make_training, run_training
 from luxscale.chunked import folder as folders
-from luxscale.chunked import make_training, run_training
 from luxscale.chunked.estimate import check_memory, estimate_training
 from luxscale.chunked.plan import cut_regions
 from luxscale.cli import main
@@ -343,6 +343,17 @@ def test_memory_of_a_worker_does_not_depend_on_the_number_of_stars(survey, tmp_p
     few, of_many = (estimate_training(dataclasses.replace(prepared, plan=p)) for p in (plan, many))
     assert few.worker_bytes == of_many.worker_bytes
     assert few.client_bytes < of_many.client_bytes
+
+
+def test_what_labels_of_each_spectrum_alone_take_is_counted(survey, tmp_path):
+    plan = make_training(survey, tmp_path / "m.zarr", LATENTS, **SETTINGS).plan
+    (flux,) = (plan.outputs[i] for i in plan.measured)
+    (labels,) = (spec for spec in plan.outputs if spec != flux)
+    red = dataclasses.replace(flux, name="flux_red")
+    one = dataclasses.replace(plan, outputs=(flux, labels), sizes=(120, 4))
+    two = dataclasses.replace(plan, outputs=(flux, red, labels), sizes=(60, 60, 4))
+    more = estimate._count_client_bytes(two) - estimate._count_client_bytes(one)
+    assert more == plan.n_stars * 4 * 2 * estimate._PART_BYTES
 
 
 def test_the_command_trains_and_refuses_what_is_of_the_other_way(survey, undisturbed, tmp_path):
