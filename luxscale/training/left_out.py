@@ -57,8 +57,7 @@ def list_parts(measured: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 def measure_left_out(model: LuxModel, data: TrainingData, rows: np.ndarray) -> LeftOut:
     """Infer stars from all that is measured of them and from parts; compare with their labels."""
     names = [o.spec.name for o in data.measured]
-    centers = [o.spread.center for o in data.measured]
-    inference = Inference.of(model, names, exactly=True).for_scaled_data(centers)
+    inference = _prepare(model, data, names)
     blocks = [rows[start : start + BLOCK] for start in range(0, rows.size, BLOCK)]
     signal = np.concatenate([_measure_signal(data, block) for block in blocks])
     inferred = _infer_blocks(inference, data, blocks, names)
@@ -68,7 +67,10 @@ def measure_left_out(model: LuxModel, data: TrainingData, rows: np.ndarray) -> L
     distance = model.prior.distance(inferred["latent"])
     parts = []
     for part in list_parts(names):
-        of_part = _infer_blocks(inference, data, blocks, part)
+        # a label whose windows all lie in what is not given is inferred from the rest
+        of_windows = inference.problem.windows
+        asked = _prepare(model, data, part) if of_windows else inference
+        of_part = _infer_blocks(asked, data, blocks, part)
         complete = _find_complete(data, rows, part)
         parts.append(_compare_labels(data, rows, of_part, complete, signal))
     return LeftOut(
@@ -79,11 +81,18 @@ def measure_left_out(model: LuxModel, data: TrainingData, rows: np.ndarray) -> L
     )
 
 
+def _prepare(model: LuxModel, data: TrainingData, given: Sequence[str]) -> Inference:
+    """Return the inference from some outputs of the data of training."""
+    centers = [o.spread.center for o in data.measured if o.spec.name in given]
+    return Inference.of(model, given, exactly=True).for_scaled_data(centers)
+
+
 def _infer_blocks(
     inference: Inference, data: TrainingData, blocks: Sequence[np.ndarray], given: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Return what is inferred of blocks of stars as if they had some of the outputs alone."""
-    tables = [(o.spec.name in given, *o.read_table()) for o in data.measured]
+    asked = [o for o in data.measured if o.spec in inference.given]
+    tables = [(o.spec.name in given, *o.read_table()) for o in asked]
     found = []
     for block in blocks:
         values = [value[block] for _, value, _ in tables]

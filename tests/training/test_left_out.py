@@ -78,6 +78,23 @@ def test_a_label_that_few_stars_have_keeps_its_errors_of_all_outputs(model_of_tw
         assert same == [False, True, False, False]
 
 
+def test_a_label_whose_windows_are_not_given_is_measured_as_it_is_inferred_then(
+    model_of_two, stars
+):
+    label, *spectra = model_of_two.outputs
+    red = float(stars["wavelength_red"][0]), float(stars["wavelength_red"][-1])
+    label = dataclasses.replace(label, windows=(("teff", (red,)),))
+    windowed = dataclasses.replace(model_of_two, outputs=(label, *spectra))
+    data = read_stars(
+        stars.isel(star=slice(200)), None, "survey", Progress("", enabled=False), np.inf
+    )
+    rows = np.arange(200)
+    of_whole, of_windows = (measure_left_out(m, data, rows) for m in (model_of_two, windowed))
+    assert (of_windows.labels[0].formal[:, 0] > of_whole.labels[0].formal[:, 0]).all()
+    for found, expected in zip(of_windows.parts, of_whole.parts, strict=True):
+        np.testing.assert_allclose(found[0].formal, expected[0].formal, rtol=1e-3)
+
+
 def test_each_output_alone_and_all_but_each_are_measured():
     assert list_parts(["a"]) == ()
     assert list_parts(["a", "b"]) == (("a",), ("b",))
