@@ -116,7 +116,18 @@ class Repeats:
     outputs: np.ndarray | None = None
 
     def find_formal(self, head: Head) -> np.ndarray:
-        """Return the formal errors of which those of the catalogue are made: (visit, label)."""
+        """Return the formal errors of which those of the catalogue are made: (visit, label).
+
+        Raises
+        ------
+        InputError
+            If they depend on which outputs a star has, and the catalogue does not say.
+        """
+        if head.parts and self.outputs is None:
+            raise InputError(
+                "the catalogue has no variable 'outputs', and the errors of this model depend on "
+                "which outputs a star has; give the catalogue with it, as it was made"
+            )
         return head.find_by_outputs(Head.find_formal, self.err, self.outputs)
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 import luxscale as lux
 from luxscale.analysis.formal_errors import expected_errors
 from luxscale.analysis.visits import read_repeats
+from luxscale.errors import InputError
 from luxscale.info.describe import describe
 from luxscale.model.calibration import Calibration, PartErrors, make_constants, replace_calibration
 from luxscale.model.designs import make_head
@@ -78,6 +79,8 @@ def test_formal_errors_of_a_catalogue_are_those_it_was_made_of(model, survey):
     has_data = catalog["outputs"].values > 0
     found = visits.find_formal(head)[has_data]
     np.testing.assert_allclose(found, formal["label_err"].values[has_data], rtol=2e-3)
+    with pytest.raises(InputError, match="no variable 'outputs'"):
+        read_repeats(catalog.drop_vars("outputs"), "star", "c", with_once=True).find_formal(head)
 
 
 def test_expected_errors_are_those_of_catalogues(model, survey):
