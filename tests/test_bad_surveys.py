@@ -669,7 +669,7 @@ FILES = [
     ),
     Row(
         "identifiers of floats in a file",
-        spectra(star=np.arange(3.0)),
+        spectra(star=np.arange(3) + 0.5),
         "star holds float64, expected whole numbers or text",
         "file",
         spectra(star=np.arange(3)),

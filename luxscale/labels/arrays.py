@@ -12,7 +12,8 @@ import numpy as np
 from luxscale.errors import InputError
 from luxscale.labels.rows import clean_text
 from luxscale.readers.base import BadFile
-from luxscale.readers.fields import Field, Fields, get_field, open_fields
+from luxscale.readers.field import Field, Fields
+from luxscale.readers.fields import get_field, open_fields
 from luxscale.schema.blocks import iterate_blocks
 
 #: Numbers that are read at once.
@@ -38,6 +39,9 @@ class ArrayTable:
             arrays, self._unreadable = _get_fields(fields)
             self.n_rows = _count_rows(arrays)
             self._columns = _list_columns(arrays, self.n_rows)
+        if not self.n_rows and self._unreadable:
+            raise InputError(f"{path}: {next(iter(self._unreadable.values()))}")
+        self._units = {name: arrays[array].unit for name, (array, _) in self._columns.items()}
         self.names: list[str] = [*self._columns, *self._unreadable]
 
     @contextlib.contextmanager
@@ -49,8 +53,8 @@ class ArrayTable:
             raise InputError(f"{self.path}: {error}") from error
 
     def get_unit(self, name: str) -> str:
-        """Return "": arrays have no units."""
-        return ""
+        """Return the unit that the file states, or ""."""
+        return self._units.get(name, "")
 
     def read(self, names: list[str]) -> dict[str, np.ma.MaskedArray]:
         """Return columns, masked where they are missing: (row,)."""

@@ -314,7 +314,13 @@ def _decode_column(raw: np.ndarray, column: fits.Column, where: str) -> np.ma.Ma
     mask: np.ndarray | np.bool = np.False_
     if isinstance(column.null, int) and values.dtype.kind in "iu":
         mask = values == column.null
-    return np.ma.array(_apply_scale(values, column.bscale or 1, column.bzero or 0), mask=mask)
+    scale, zero = column.bscale or 1, column.bzero or 0
+    if isinstance(scale, str) or isinstance(zero, str):
+        raise InputError(
+            f"{where}: TSCAL or TZERO of column {column.name!r} is text ({scale!r}, {zero!r}), no "
+            "number"
+        )
+    return np.ma.array(_apply_scale(values, scale, zero), mask=mask)
 
 
 def _apply_scale(values: np.ndarray, scale: float, zero: float) -> np.ndarray:

@@ -44,13 +44,12 @@ class ParquetTable:
 
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
+        if pa.types.is_decimal(column.type):  # whole ones may be of more digits than integers
+            column = column.cast(pa.float64() if column.type.scale else pa.string())
         mask = column.is_null().to_numpy().astype(bool)
         kind = column.type
-        if pa.types.is_decimal(kind):
-            column = column.cast(pa.float64())
-            kind = column.type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            words = ["" if word is None else word for word in column.to_pylist()]
+        if _is_text(kind):
+            words = [_decode(word) for word in column.to_pylist()]
             return np.ma.array(np.array(words, object), mask=mask)
         if pa.types.is_null(kind):
             return np.ma.array(np.full(self.n_rows, np.nan), mask=mask)
@@ -61,3 +60,23 @@ class ParquetTable:
                 "it as numbers or text"
             )
         return np.ma.array(column.fill_null(False if not is_number else 0).to_numpy(), mask=mask)
+
+
+def _is_text(kind: Any) -> bool:
+    """Return whether a type is of text, which some programs write as bytes."""
+    from pyarrow import types
+
+    return (
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_string_view(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+    )
+
+
+def _decode(word: str | bytes | None) -> str:
+    if isinstance(word, bytes):
+        return word.decode("utf-8", "replace")
+    return word or ""

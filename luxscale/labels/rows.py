@@ -10,6 +10,7 @@ import pandas as pd
 
 from luxscale.errors import InputError
 from luxscale.labels.base import ANY, Catalog, LabelSettings
+from luxscale.schema.identifiers import convert_floats
 from luxscale.schema.names import suggest_names
 from luxscale.schema.placeholders import is_sentinel
 
@@ -75,7 +76,7 @@ def read_identifiers(column: np.ma.MaskedArray, where: str) -> tuple[np.ndarray,
     Raises
     ------
     InputError
-        If they are floats, which do not hold 18 digits.
+        If they are floats that are not whole, or too large for floats to hold each.
     """
     missing = np.ma.getmaskarray(column).copy()
     data = np.ma.getdata(column)
@@ -85,6 +86,10 @@ def read_identifiers(column: np.ma.MaskedArray, where: str) -> tuple[np.ndarray,
             return data.astype(str).astype(object), missing
         key = data.astype(np.int64)
         return key, missing | (key < 0)
+    if data.dtype.kind == "f" and is_one_a_row:
+        whole = convert_floats(data, missing)
+        if whole is not None:
+            return whole, whole < 0
     if data.dtype.kind not in "SUO" or not is_one_a_row:
         shape = f" {data.shape[1:]}" if data.shape[1:] else ""
         lost = ""

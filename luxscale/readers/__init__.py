@@ -1,6 +1,23 @@
 """Readers of survey files: one module a format, one registry.
 
 Imports schema and what it stands on.
+
+Its modules, from the registry to the bytes:
+
+- `base` says what a reader gives and what a format is; `recognise` tells of which a file is.
+- SDSS: `apogee`, `apvisit` and `boss` to SDSS-IV; `mwm` of SDSS-V, and `astra` over the continuum
+  of its fits.
+- DESI: `desi`, whose cameras `desi_cameras` joins.
+- `galah` and `lamost`.
+- Gaia: `gaia` reads sampled spectra, and `gaia_continuous` coefficients, which `gaia_calibration`
+  samples. Both have their rows from `gaia_tables`, which `gaia_rows` are of, in `gaia_text` or
+  another form.
+- Arrays of anyone: `arrays` takes them from `fields` by their names, each a `field`, with
+  wavelengths on `grids` or the `axis` of a header. `hdf5` lists those of an HDF5 file, and
+  `packing` says what their numbers mean.
+- Files: `compressed` ones are opened as what they hold. FITS is `fitsfile`, of tables `fitstable`,
+  with the `heap` of arrays of varying length, and of compressed images `tiles`. `votable` reads
+  VOTables.
 """
 
 from __future__ import annotations

@@ -13,9 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from luxscale.readers.base import BadFile, Format, Option, Spectra, compute_ivar
-from luxscale.readers.fields import Field, flatten_field, get_field, open_fields
+from luxscale.readers.field import Field, flatten_field
+from luxscale.readers.fields import get_field, open_fields
 from luxscale.readers.grids import MOST_PIXELS, UNITS, Grids, iterate_rows, open_grids
-from luxscale.schema.variables import STAR
+from luxscale.schema.identifiers import convert_floats
+from luxscale.schema.variables import STAR, SURVEY
+
+#: Names that something else has in a survey, or in the table of its stars while it is made.
+_TAKEN = {variable.name for variable in SURVEY} - {STAR} | {
+    "file",
+    "batch",
+    "row",
+    "catalog_id",
+    "source_file",
+}
 
 #: Arrays of pixels that may be the same for all stars.
 _FOR_ALL = ("ivar", "error", "mask")
@@ -89,7 +100,7 @@ def read_arrays(
         }
         if "star" in found:
             found["star"] = flatten_field(found["star"])
-        of_wavelength = found.pop("wavelength")
+        of_wavelength = flatten_field(found.pop("wavelength"))
         _check_medium(of_wavelength, medium)
         grids = open_grids(of_wavelength, wavelength, units)
         source = _Source(
@@ -104,7 +115,13 @@ def read_arrays(
 
 def _name_column(name: str) -> str:
     # a store would take the groups of a file for its own
-    return name.strip().removeprefix("/").replace("/", "_")
+    named = name.strip().removeprefix("/").replace("/", "_")
+    if named in _TAKEN:
+        raise BadFile(
+            f"a survey has something else that is called {named!r}; leave it out of "
+            "--option columns, or call the array otherwise"
+        )
+    return named
 
 
 def _check_medium(field: Field, medium: str) -> None:
@@ -226,6 +243,10 @@ def _convert_identifiers(values: np.ma.MaskedArray) -> np.ndarray:
         if fits.all():
             return np.where(missing, -1, data.astype(np.int64))
         return np.where(missing, "", data.astype(str)).astype(object)
+    if data.dtype.kind == "f":
+        whole = convert_floats(data, missing)
+        if whole is not None:
+            return whole
     if data.dtype.kind not in "US":
         raise BadFile(f"star holds {data.dtype}, expected whole numbers or text")
     return _convert_text(data)

@@ -10,9 +10,9 @@ import functools
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import h5py
 import numpy as np
@@ -20,72 +20,14 @@ import numpy as np
 from luxscale.readers.axis import read_axis, states_axis
 from luxscale.readers.base import MOST_BYTES, BadFile, Hdu, HduList
 from luxscale.readers.compressed import is_compressed, suggest_unpacking
+from luxscale.readers.field import Field, Fields, check_packing, check_size
 from luxscale.readers.fitsfile import open_large_fits
-from luxscale.readers.packing import note_fill, unpack
-
-#: An array that is larger than this, and takes this many times less in its file, is no data.
-_LARGE, _MOST_PACKED = 2**30, 500
+from luxscale.readers.hdf5 import list_hdf5
 
 _REMEDY = (
     "write the arrays as one of these, e.g. np.savez('spectra.npz', flux=flux, ivar=ivar, "
     "wavelength=wavelength, star=id)"
 )
-
-
-class Field:
-    """An array of a file: its shape, and a function that reads its rows from one to another.
-
-    Parameters
-    ----------
-    shape : tuple of int
-    read_rows : callable
-        ``read_rows(start, stop)`` returns the rows from ``start``, up to but without ``stop``; of a
-        single value, that. Masked where values are missing.
-    unit, medium : str
-        That the file states, or "".
-    """
-
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        read_rows: Callable[[int, int], np.ndarray],
-        unit: str = "",
-        medium: str = "",
-    ):
-        self.shape = shape
-        self.unit = unit
-        self.medium = medium
-        self._read_rows = read_rows
-
-    def read_rows(self, start: int, stop: int) -> np.ma.MaskedArray:
-        """Return some rows, masked where values are missing; a single value as one row."""
-        values = np.ma.asarray(self._read_rows(start, stop))
-        return values if self.shape else values.reshape(1)
-
-    def read_numbers(self, start: int, stop: int) -> np.ndarray:
-        """Return some rows, NaN where numbers are missing."""
-        values = self.read_rows(start, stop)
-        if not np.ma.getmaskarray(values).any():
-            return np.ma.getdata(values)
-        return np.ma.filled(values.astype(float), np.nan)
-
-    def read_all(self) -> np.ndarray:
-        """Return all of it."""
-        return self.read_numbers(0, self.shape[0])
-
-
-def flatten_field(field: Field) -> Field:
-    """Return an array of arrays of one, (row, 1), as some programs write a column, as (row,)."""
-    if len(field.shape) < 2 or math.prod(field.shape[1:]) != 1:
-        return field
-    return Field(
-        field.shape[:1],
-        lambda start, stop: field.read_rows(start, stop).reshape(stop - start),
-        field.unit,
-    )
-
-
-Fields = dict[str, Callable[[], Field]]
 
 
 def get_field(fields: Fields, name: str) -> Field:
@@ -118,7 +60,7 @@ def open_fields(path: Path) -> Iterator[Fields]:
     try:
         if magic == b"\x89HDF\r\n\x1a\n":
             with h5py.File(path, "r", locking=False) as opened:
-                yield _list_hdf5(opened)
+                yield list_hdf5(opened)
         elif magic.startswith(b"PK"):
             with zipfile.ZipFile(path) as packed, contextlib.ExitStack() as opened_streams:
                 yield _list_npz(packed, opened_streams)
@@ -136,74 +78,6 @@ def open_fields(path: Path) -> Iterator[Fields]:
         raise BadFile(f"damaged file: {type(error).__name__}: {str(error)[:200]}") from error
 
 
-def _list_hdf5(opened: h5py.File) -> Fields:
-    """Return the datasets of a file and of its groups.
-
-    Links to other files are not followed, nor are loops.
-    """
-    found: Fields = {}
-
-    def add_dataset(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            found[name] = lambda: _make_hdf5_field(name, item)
-
-    opened.visititems(add_dataset)  # meets hard links alone, and each thing once
-    return found
-
-
-def _make_hdf5_field(name: str, item: h5py.Dataset) -> Field:
-    if item.is_virtual or item.external:
-        raise BadFile(f"array {name!r} lies in another file, which is not opened")
-    kind, itemsize = item.dtype.kind, item.dtype.itemsize
-    is_text = kind == "S" or (kind == "O" and h5py.check_string_dtype(item.dtype) is not None)
-    if kind not in "iufb" and not is_text:
-        raise BadFile(f"array {name!r} holds {item.dtype}, neither numbers nor text")
-    _check_packing(name, math.prod(item.shape) * itemsize, item.id.get_storage_size())
-    # reading one value unpacks the whole chunk that it is in
-    chunk_bytes = math.prod(item.chunks or (1,)) * itemsize
-    if chunk_bytes > MOST_BYTES:
-        raise BadFile(
-            f"array {name!r} is in chunks of {chunk_bytes:,} bytes; write it in smaller ones"
-        )
-
-    attributes = note_fill(item.attrs, item.fillvalue)
-
-    def read_rows(start: int, stop: int) -> np.ndarray:
-        _check_size(name, (stop - start, *item.shape[1:]), itemsize)
-        values = np.asarray(item[start:stop] if item.shape else item[()])
-        if kind == "O":
-            return np.array(values.tolist(), "S")
-        return unpack(values, attributes)
-
-    return Field(item.shape, read_rows, _find_unit(attributes))
-
-
-def _find_unit(attributes: dict[str, Any]) -> str:
-    """Return the unit that attributes state, also as MATLAB and IDL do, in an array of one."""
-    for name, stated in attributes.items():
-        words = np.ravel(stated).tolist()
-        if name.lower() in ("units", "unit") and len(words) == 1:
-            (word,) = words
-            if isinstance(word, bytes):
-                return word.decode("utf-8", "replace")
-            return word if isinstance(word, str) else ""
-    return ""
-
-
-def _check_packing(name: str, unpacked: int, packed: int) -> None:
-    # a small file that claims gigabytes would fill the memory
-    if unpacked > max(_LARGE, _MOST_PACKED * packed):
-        raise BadFile(
-            f"array {name!r} would be {unpacked:,} bytes, and takes {packed:,} in the file"
-        )
-
-
-def _check_size(name: str, shape: tuple[int, ...], itemsize: int) -> None:
-    n_bytes = math.prod(shape) * itemsize
-    if n_bytes > 2 * MOST_BYTES:
-        raise BadFile(f"array {name!r} of shape {shape}, to be read at once, is too large")
-
-
 def _list_npz(packed: zipfile.ZipFile, streams: contextlib.ExitStack) -> Fields:
     found: Fields = {}
     for info in packed.infolist():
@@ -218,7 +92,7 @@ def _make_npz_field(
 ) -> Field:
     """Return an array of an npz file, whose blocks of rows come from the packed stream in turn."""
     name = info.filename.removesuffix(".npy")
-    _check_packing(name, info.file_size, info.compress_size)
+    check_packing(name, info.file_size, info.compress_size)
     stream = streams.enter_context(packed.open(info))
     shape, fortran, dtype = _read_npy_header(stream)
     if dtype.hasobject or dtype.kind not in "iufbSU":
@@ -242,7 +116,7 @@ def _make_npz_field(
         if shape:
             shape_read = (stop - start, *shape[1:])
             _skip_bytes(stream, (start - position) * row_bytes)
-        _check_size(name, shape_read, dtype.itemsize)
+        check_size(name, shape_read, dtype.itemsize)
         raw = _read_exactly(stream, math.prod(shape_read) * dtype.itemsize)
         position = stop
         values = np.frombuffer(raw, dtype).reshape(shape_read)
@@ -303,6 +177,7 @@ def _list_fits(hdus: HduList) -> Fields:
     """
     found: Fields = {}
     stated: Fields = {}
+    images: dict[str, int] = {}
     for number, hdu in enumerate(hdus):
         if hdu.kind == "BINTABLE":
             names = hdu.read_rows(0, 1).names if hdu.shape[0] else ()
@@ -312,14 +187,20 @@ def _list_fits(hdus: HduList) -> Fields:
             for name in {hdu.name.lower(), str(number)} - {""}:
                 unit = str(hdu.header.get("BUNIT") or "")
                 found.setdefault(name, functools.partial(Field, hdu.shape, hdu.read_rows, unit))
+                if images.setdefault(name, number) != number:
+                    found[name] = functools.partial(_refuse_images, name, images[name], number)
             if states_axis(hdu.header):
                 stated.setdefault("wavelength", functools.partial(_make_axis_field, hdu))
     return stated | found
 
 
+def _refuse_images(name: str, first: int, second: int) -> Field:
+    raise BadFile(f"HDUs {first} and {second} are both called {name!r}; name one by its number")
+
+
 def _make_axis_field(hdu: Hdu) -> Field:
     n_pixels = hdu.shape[-1]
-    _check_size("wavelength", (n_pixels,), 8)
+    check_size("wavelength", (n_pixels,), 8)
     axis = read_axis(hdu.header, n_pixels)
     return Field((n_pixels,), lambda start, stop: axis.wavelength[start:stop], *axis[1:])
 

@@ -18,7 +18,7 @@ from luxscale.readers.base import (
     take_pixels,
     take_stars,
 )
-from luxscale.readers.fields import Field
+from luxscale.readers.field import Field
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.standard import (
     is_logarithmic,

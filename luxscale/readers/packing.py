@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 _MISSING = ("_FillValue", "missing_value")
 _SCALE = ("scale_factor", "add_offset")
+
+#: Bounds of what is measured, and which stored numbers are beyond them.
+_VALID: tuple[tuple[str, Callable[[np.ndarray, np.ndarray], np.ndarray]], ...] = (
+    ("valid_min", lambda numbers, bound: numbers < bound[0]),
+    ("valid_max", lambda numbers, bound: numbers > bound[-1]),
+    ("valid_range", lambda numbers, bound: (numbers < bound[0]) | (numbers > bound[-1])),
+)
 
 
 def unpack(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ma.MaskedArray:
@@ -18,8 +25,9 @@ def unpack(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ma.MaskedArr
     ----------
     values : array
     attributes : mapping
-        Of the array: ``_FillValue``, ``missing_value``, ``scale_factor``, ``add_offset`` and
-        ``_Unsigned`` count, as the conventions of netCDF have it.
+        Of the array: ``_FillValue``, ``missing_value``, ``valid_min``, ``valid_max``,
+        ``valid_range``, ``scale_factor``, ``add_offset`` and ``_Unsigned`` count, as the
+        conventions of netCDF have it.
     """
     stored = np.asarray(values)
     if stored.dtype.kind not in "iuf":
@@ -33,6 +41,9 @@ def unpack(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ma.MaskedArr
         if name in attributes:
             for fill in np.ravel(attributes[name]):
                 missing |= _find_equal(numbers, fill)
+    for name, is_beyond in _VALID:
+        if name in attributes:
+            missing |= is_beyond(numbers, np.ravel(attributes[name]).astype(float))
     if any(name in attributes for name in _SCALE):
         scale, offset = (_read_number(attributes, name) for name in _SCALE)
         numbers = numbers * (1.0 if scale is None else scale) + (offset or 0.0)

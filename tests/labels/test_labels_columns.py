@@ -216,6 +216,26 @@ def test_named_arrays_are_a_table(tmp_path):
         Columns(tmp_path / "t.npz").read(["pickled"])
 
 
+def test_a_table_in_hdf5_and_units_of_its_arrays(tmp_path):
+    made = np.array([(1, 4.5), (2, 4.6)], [("id", "i8"), ("teff", "f8")])
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["data"] = made
+        file["logg"] = np.array([2.0, 3.0])
+        file["logg"].attrs["units"] = "dex"
+    table = Columns(tmp_path / "t.h5")
+    assert table.read(["id", "data/teff"])["data/teff"].tolist() == [4.5, 4.6]
+    assert (table.get_unit("logg"), table.get_unit("teff")) == ("dex", "")
+    np.savez(tmp_path / "t.npz", data=made)
+    with pytest.raises(InputError, match="array 'data' holds .*id.*, neither numbers nor text"):
+        Columns(tmp_path / "t.npz")
+
+
+def test_a_scale_that_is_text_is_told(path):
+    fits.setval(path, "TSCAL4", value="1.0D1", ext=1)
+    with pytest.raises(InputError, match="TSCAL or TZERO of column 'i2' is text"):
+        Columns(path).read(["i2"])
+
+
 def test_files_of_no_arrays_are_refused(tmp_path):
     np.savez(tmp_path / "none.npz")
     (tmp_path / "bad.npz").write_bytes(b"PK no zip")

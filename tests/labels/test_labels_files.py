@@ -1,5 +1,7 @@
 """What files say of their columns counts: units, marks, separators, nulls, signs."""
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -112,6 +114,23 @@ def test_parquet_with_nulls_categories_and_lists(tmp_path):
         np.testing.assert_array_equal(found.value, [[4500], [np.nan]])
     with pytest.raises(InputError, match="column 'LIST' holds list"):
         read(folder, **{"column.teff": "LIST"})
+
+
+def test_parquet_of_databases(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    decimals = [Decimal("4500.25"), None, Decimal("4600.5")]
+    made = {"TEFF": pa.array(decimals), "E_TEFF": pa.array([30, 30, 30])}
+    long = [Decimal(12345678901234567890), Decimal(2), Decimal(3)]
+    for names, expected in (
+        (pa.array([b"a", b"b", "é".encode()]), ["a", "b", "é"]),
+        (pa.array(["a", "b", "é"], pa.string_view()), ["a", "b", "é"]),
+        (pa.array(long), ["12345678901234567890", "2", "3"]),
+        (pa.array([1.0, None, 3.0]), [1, 3]),
+    ):
+        parquet.write_table(pa.table({"ID": names, **made}), tmp_path / "t.parquet")
+        found = read(tmp_path / "t.parquet")
+        assert found.key.tolist() == expected
+        assert found.value[[0, -1], 0].tolist() == [4500.25, 4600.5]
 
 
 def test_signs_and_large_numbers(tmp_path):

@@ -33,6 +33,8 @@ def test_numbers_of_netcdf_are_unpacked():
     np.testing.assert_allclose(found.filled(np.nan), [np.nan, 1, 2, 0.9999])
     assert unpack(stored, {"_Unsigned": "true"}).tolist() == [32768, 0, 10000, 65535]
     assert unpack(stored, {"missing_value": [0, 10000]}).mask.tolist() == [0, 1, 1, 0]
+    assert unpack(stored, {"valid_min": -1, "valid_max": [5.0]}).mask.tolist() == [1, 0, 1, 0]
+    assert unpack(stored, {"valid_range": [-2, 5]}).mask.tolist() == [1, 0, 1, 0]
     assert unpack(stored, {"units": "erg"}).tolist() == stored.tolist()
 
 

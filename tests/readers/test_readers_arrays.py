@@ -16,6 +16,7 @@ from surveyfiles import build_arrays, spectra_arrays
 from luxscale.errors import InputError
 from luxscale.ingest import ingest
 from luxscale.readers import FORMATS, BadFile, fields, get_format
+from luxscale.readers import field as field_module
 from luxscale.readers import grids as grids_module
 from luxscale.readers.base import BLOCK
 
@@ -362,6 +363,51 @@ def test_columns_of_arrays_of_one_are_columns(tmp_path):
         assert found.columns["snr"].tolist() == arrays["snr"].tolist()
 
 
+def test_columns_of_a_table_in_hdf5(tmp_path):
+    arrays = spectra_arrays()
+    table = np.zeros(4, [("id", "S8"), ("flux", "f4", arrays["flux"].shape[1])])
+    table["id"], table["flux"] = [b"a", b"b", b"c", b"d"], arrays["flux"]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["spectra/table"] = table
+        file["ivar"], file["wavelength"] = arrays["ivar"], arrays["wavelength"][:, None]
+        file["nothing"] = h5py.Empty("f4")
+    for options in ({"star": "id"}, {"star": "id", "flux": "/spectra/table/flux"}):
+        spectra = read(tmp_path / "a.h5", **options)
+        assert spectra.star.tolist() == ["a", "b", "c", "d"]
+        np.testing.assert_array_equal(spectra.flux, arrays["flux"].astype("f4"))
+    with pytest.raises(BadFile, match="array 'nothing' is empty"):
+        read(tmp_path / "a.h5", mask="nothing")
+
+
+def test_images_of_one_name_are_told_apart_by_number(tmp_path):
+    images = [fits.ImageHDU(np.ones((2, 5)) * i, name="flux") for i in (1, 2)]
+    images += [fits.ImageHDU(5000.0 + np.arange(5), name="wavelength")]
+    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(tmp_path / "a.fits")
+    with pytest.raises(BadFile, match="HDUs 1 and 2 are both called 'flux'"):
+        read(tmp_path / "a.fits", ivar="1")
+    assert (read(tmp_path / "a.fits", flux="2", ivar="1").flux == 2).all()
+
+
+def test_whole_identifiers_in_floats_are_whole(tmp_path):
+    arrays = spectra_arrays()
+    for star, expected in [([1.0, np.nan, 2.0**53 - 1, 0.0], [1, -1, 2**53 - 1, 0])]:
+        path = build_arrays(tmp_path / "a.npz", arrays | {"id": np.array(star)})
+        found = read(path, star="id").star
+        assert found.dtype == np.int64
+        assert found.tolist() == expected
+    for number in (0.5, 2.0**53):
+        path = build_arrays(tmp_path / "b.npz", arrays | {"id": np.full(4, number)})
+        with pytest.raises(BadFile, match="star holds float64, expected whole numbers or text"):
+            read(path, star="id")
+
+
+def test_a_column_takes_no_name_of_the_survey(tmp_path):
+    path = build_arrays(tmp_path / "a.npz", spectra_arrays())
+    assert list(read(path, columns="snr, id").columns) == ["snr", "id"]
+    with pytest.raises(BadFile, match="a survey has something else that is called 'wavelength'"):
+        read(path, columns="snr,wavelength")
+
+
 def test_spectra_in_columns_are_told(tmp_path):
     arrays = spectra_arrays()
     path = build_arrays(tmp_path / "a.npz", arrays | {"flux": arrays["flux"].T})
@@ -494,7 +540,7 @@ def _lie(path, old, new) -> None:
 
 
 def test_a_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(fields, "_LARGE", 2**20)
+    monkeypatch.setattr(field_module, "_LARGE", 2**20)
     arrays = spectra_arrays() | {"flux": np.zeros((200_000, 30), "f4")}
     with pytest.raises(BadFile, match="'flux' would be 24,000,128 bytes, and takes"):
         read(build_arrays(tmp_path / "a.npz", arrays))
