@@ -112,7 +112,7 @@ def _plot_spectra(
             "--out is for one star; leave it out, and each is drawn into STAR.png"
         )
     model = None if given["model"] is None else load_model(given["model"])
-    if not Path(survey).expanduser().is_file():
+    if not store.is_data_file(survey):
         refuse_options(("file_format", "options"), "files; a survey says how it was read")
     opened = open_stars(
         survey, model, check="structure", format=given["file_format"], options=given["options"]

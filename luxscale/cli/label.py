@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -238,9 +237,11 @@ def _refuse_survey(inputs: Sequence[str]) -> None:
 
 def _require_survey(inputs: Sequence[str]) -> str:
     """Return the survey that is labelled into a catalogue."""
+    from luxscale import store
+
     if len(inputs) > 1:
         raise click.UsageError("--out is for one survey; leave it out, and labels are printed")
-    if os.path.isfile(inputs[0]):
+    if store.is_data_file(inputs[0]):
         raise click.UsageError(
             f"{inputs[0]} is a file: leave out --out, and its labels are printed; a catalogue is "
             "of a survey, which `luxscale ingest` makes of files"

@@ -46,7 +46,7 @@ def describe(path: str | Path, *, check: bool = False) -> dict[str, Any]:
     InputError
         If nothing that luxscale knows lies there, or it breaks the contract.
     """
-    if not store.is_store(path) and Path(path).expanduser().is_file():
+    if store.is_data_file(path):
         raise InputError(
             f"{path}: a file, no store of luxscale; `luxscale plot` draws the star of a survey "
             "file, and `luxscale label` prints its labels"

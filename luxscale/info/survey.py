@@ -196,7 +196,7 @@ def measure_stored(path: str | Path) -> int:
     if objects.is_url(path):
         group = store.open_group(path, "r")
         return sum(array.nbytes_stored() for _, array in store.list_arrays(group))
-    files = (file for file in Path(path).rglob("*") if file.is_file())
+    files = (file for file in [Path(path), *Path(path).rglob("*")] if file.is_file())
     return sum(file.stat().st_size for file in files)
 
 

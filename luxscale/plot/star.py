@@ -101,7 +101,7 @@ def open_stars(
     if not isinstance(survey, str | os.PathLike):
         return take_survey(survey, _CALL)
     path = os.fspath(survey)
-    if Path(path).expanduser().is_file():
+    if store.is_data_file(path):
         return read(path, like=model, **reading)
     opened = store.open_survey(path, check=check)
     if is_catalog(opened):

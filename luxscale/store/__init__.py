@@ -25,6 +25,7 @@ from luxscale.schema.checks import (
     check_unique,
     check_values,
 )
+from luxscale.schema.extensions import convert_extensions
 from luxscale.schema.outputs import find_outputs, is_catalog, pick_outputs
 from luxscale.schema.standard import decode_names, has_native_floats, standardize_survey
 from luxscale.schema.stars import StarIndex
@@ -33,14 +34,18 @@ from luxscale.schema.variables import STAR, SURVEY, describe_variables
 from luxscale.store import objects
 from luxscale.store.arrays import (
     CHUNK,
+    explain_unstorable,
     get_first_chunk,
     get_star_chunk,
+    is_data_file,
+    is_store,
     list_arrays,
     locate,
     make_absolute,
     make_codecs,
     open_array,
     open_group,
+    suggest_reader,
     write_arrays,
 )
 from luxscale.store.atomic import (
@@ -52,7 +57,6 @@ from luxscale.store.atomic import (
     describe_kind,
     explain_writing,
     is_occupied,
-    is_store,
     read_attributes,
     refuse_within_stores,
     replace_store,
@@ -79,6 +83,7 @@ __all__ = [
     "explain_writing",
     "get_first_chunk",
     "get_star_chunk",
+    "is_data_file",
     "is_occupied",
     "is_outage",
     "is_store",
@@ -154,7 +159,7 @@ def open_dataset(
         dataset = open_exactly(locate(path), **options)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.ContainsArrayError):
         raise InputError(
-            f"{path}: no Zarr group there; give the path of a {kind}{_suggest_reader(path)}"
+            f"{path}: no Zarr group there; give the path of a {kind}{suggest_reader(path)}"
         ) from None
     except InputError:
         raise
@@ -170,13 +175,6 @@ def open_dataset(
         elif STAR not in coord.dims:
             dataset[name].load()
     return dataset
-
-
-def _suggest_reader(path: str | Path) -> str:
-    """Return what opens a file that is no store; empty if it is none."""
-    if objects.is_url(path) or not Path(path).expanduser().is_file():
-        return ""
-    return ". It is a file: xarray.open_dataset opens netCDF, lux.read a few survey files"
 
 
 def open_survey(
@@ -324,13 +322,13 @@ def write_dataset(
         raise InputError(f"chunk={chunk}: give the number of stars in a chunk, 1 or more")
     if dataset.sizes.get(STAR) == 0:
         raise InputError(f"{path}: the dataset holds no stars, and there is nothing to write")
-    marked = _mark_kind(dataset)
+    marked = _mark_kind(convert_extensions(dataset, str(path)))
     claim_place(path, marked.attrs["format"], overwrite=overwrite)
     if marked.attrs["format"] == SURVEY_FORMAT and STAR in marked and find_outputs(marked):
         check_contents(standardize_survey(marked), str(path), sample=True)
     # errors of object storage say what is wrong themselves
     explained = contextlib.nullcontext() if objects.is_url(path) else explain_writing(path)
-    with explained, replace_store(path) as place:
+    with explained, explain_unstorable(path), replace_store(path) as place:
         write_arrays(marked, place, chunk)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import warnings
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +19,9 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from luxscale.errors import InputError
 from luxscale.schema.variables import STAR
 from luxscale.store import objects
+
+#: Names of the metadata of a Zarr store, at its root.
+_ROOTS = ("zarr.json", ".zgroup", ".zarray")
 
 #: Stars per chunk, unless the survey says otherwise: about 35 MB of an APOGEE survey's flux.
 CHUNK = 1024
@@ -59,7 +65,73 @@ def locate(path: str | Path) -> Any:
         reached; see `luxscale.store.objects`.
     """
     _require_path(path)
-    return objects.open_url(str(path)) if objects.is_url(path) else str(Path(path).expanduser())
+    if objects.is_url(path):
+        return objects.open_url(str(path))
+    local = Path(path).expanduser()
+    return zarr.storage.ZipStore(local, mode="r") if is_packed(local) else str(local)
+
+
+def is_store(path: str | Path) -> bool:
+    """Return whether a path is that of a Zarr store, or a URL, rather than of files of data."""
+    if objects.is_url(path):
+        return True
+    local = Path(path).expanduser()
+    return any((local / name).is_file() for name in _ROOTS) or is_packed(local)
+
+
+def is_data_file(path: str | Path) -> bool:
+    """Return whether a path is that of a file which is no Zarr store."""
+    return Path(path).expanduser().is_file() and not is_store(path)
+
+
+def is_packed(path: str | Path) -> bool:
+    """Return whether a path is that of a Zarr store in a zip file, which is read as it is."""
+    local = Path(path).expanduser()
+    if not local.is_file() or not zipfile.is_zipfile(local):
+        return False
+    with zipfile.ZipFile(local) as packed:
+        return any(name in packed.NameToInfo for name in _ROOTS)
+
+
+@contextlib.contextmanager
+def explain_unstorable(path: str | Path) -> Iterator[None]:
+    """Name the store where xarray or Zarr refuse a name, an attribute or a column.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be written ({error}); change what that names, or leave it out"
+        ) from error
+
+
+def suggest_reader(path: str | Path) -> str:
+    """Return what opens a file that is no store, for messages; empty if it is none."""
+    if objects.is_url(path) or not Path(path).expanduser().is_file():
+        return ""
+    if Path(path).suffix == ".zip":
+        return ". It is a zip file without one at its top: unpack it, and give the path in it"
+    return ". It is a file: xarray.open_dataset opens netCDF, lux.read a few survey files"
+
+
+def refuse_packed(path: str | Path) -> None:
+    """Refuse to write to a store in a zip file.
+
+    Raises
+    ------
+    InputError
+    """
+    if is_packed(path):
+        raise InputError(
+            f"{path}: a store in a zip file is there, which is read alone; choose another path, or "
+            "unpack it"
+        )
 
 
 def _require_path(path: Any) -> None:

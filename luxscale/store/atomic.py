@@ -21,7 +21,7 @@ import zarr
 
 from luxscale.errors import CannotWrite, InputError
 from luxscale.store import objects
-from luxscale.store.arrays import locate, open_group
+from luxscale.store.arrays import is_store, locate, open_group, refuse_packed
 from luxscale.store.moves import move_over
 
 #: Names of files that Zarr writes to before it moves them into place.
@@ -59,14 +59,6 @@ def read_attributes(path: str | Path) -> dict[str, Any] | None:
     if is_occupied(path):
         raise InputError(f"{path}: something other than a Zarr group is there; choose another path")
     return None
-
-
-def is_store(path: str | Path) -> bool:
-    """Return whether a path is that of a Zarr store, or a URL, rather than of files of data."""
-    if objects.is_url(path):
-        return True
-    local = Path(path).expanduser()
-    return any((local / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
 def is_occupied(path: str | Path) -> bool:
@@ -147,7 +139,7 @@ def _offer_to_replace(path: str | Path, found: str) -> str:
 
 
 def refuse_within_stores(path: str | Path) -> None:
-    """Refuse a place within a store of luxscale; other Zarr groups may hold stores.
+    """Refuse a place within a store of luxscale, or in a zip file; other groups may hold stores.
 
     Raises
     ------
@@ -155,6 +147,7 @@ def refuse_within_stores(path: str | Path) -> None:
     """
     if objects.is_url(path):
         return
+    refuse_packed(path)
     for folder in filter(is_store, Path(path).expanduser().absolute().parents):
         kind = str((read_attributes(folder) or {}).get("format"))
         if kind.startswith("luxscale-"):

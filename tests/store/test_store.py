@@ -1,6 +1,7 @@
 """Surveys open lazily and validated, and are laid out in chunks of stars."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 import zarr
@@ -230,3 +231,38 @@ def test_what_is_no_survey_is_said_to_be_what_it_is(path, small_model, tmp_path)
 def test_no_stars_are_not_written(path, small_survey, tmp_path):
     with pytest.raises(InputError, match=r"e.zarr: the dataset holds no stars, and there is"):
         write_dataset(small_survey.isel(star=[]), tmp_path / "e.zarr")
+
+
+def test_columns_of_pandas_are_written_as_numpy_has_them(small_survey, tmp_path):
+    few = small_survey.isel(star=slice(0, 3))
+    names = pd.Categorical([str(name) for name in few.star.values])
+    columns = {
+        "kind": (pd.Categorical(["giant", None, "dwarf"]), ["giant", "", "dwarf"]),
+        "visits": (pd.array([1, None, 3], "Int64"), [1, np.nan, 3]),
+        "source": (pd.array([2**60 + 1, 2, 3], "Int64"), [2**60 + 1, 2, 3]),
+        "is_good": (pd.array([True, False, None], "boolean"), [1, 0, np.nan]),
+        "rank": (pd.Categorical([2, None, 1]), [2, np.nan, 1]),
+    }
+    survey = few.assign({name: ("star", column) for name, (column, _) in columns.items()})
+    store.write_dataset(survey.assign_coords(star=names), tmp_path / "s.zarr")
+    opened = open_survey(tmp_path / "s.zarr")
+    assert opened.star.values.tolist() == names.tolist()
+    for name, (_, expected) in columns.items():
+        np.testing.assert_array_equal(opened[name].values.tolist(), expected)
+    long = survey.assign(source=("star", pd.array([2**60 + 1, None, 3], "Int64")))
+    with pytest.raises(InputError, match="'source' has missing values among whole numbers"):
+        store.write_dataset(long, tmp_path / "t.zarr")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s.assign_attrs(x=object()), "Invalid attribute"),
+        (lambda s: s.assign({"..": s.star == ""}), "'..' is invalid"),
+        (lambda s: s.assign(c=("star", np.array([1, "a", None], object))), "mixed native types"),
+    ],
+)
+def test_what_no_store_holds_is_refused_with_its_path(change, said, small_survey, tmp_path):
+    with pytest.raises(InputError, match=rf"s.zarr: cannot be written \(.*{said}.*; change what"):
+        store.write_dataset(change(small_survey.isel(star=slice(0, 3))), tmp_path / "s.zarr")
+    assert not list(tmp_path.iterdir())
