@@ -12,6 +12,9 @@ import click
 from luxscale.cli.base import JSON, file_options, main, refuse_options, show
 from luxscale.errors import InputError
 
+#: Bytes of a star's name in that of a file, of which file systems take 255.
+_MOST_BYTES = 200
+
 
 def _parse_range(
     ctx: click.Context, param: click.Parameter, value: str | None
@@ -274,6 +277,7 @@ def _make_file_names(stars: Sequence[Any]) -> list[Path]:
     names: list[str] = []
     for star in stars:
         name = re.sub(r"[^\w.+-]", "_", str(star)).lstrip(".") or "star"
+        name = name.encode()[:_MOST_BYTES].decode(errors="ignore")
         number, unused = 1, name
         # file systems may take upper and lower case for the same
         while unused.lower() in {other.lower() for other in names}:

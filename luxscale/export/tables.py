@@ -38,7 +38,8 @@ def write_table(table: Table, path: Path, shown: Progress, suffix: str) -> None:
         if suffix == ".vot":
             _write_votable(made, path)
         else:
-            made.write(path, format=FORMATS[suffix])
+            # identifiers may begin with blanks
+            made.write(path, format=FORMATS[suffix], strip_whitespace=False)
 
 
 def _read_blocks(table: Table) -> Iterable[Mapping[str, np.ndarray]]:

@@ -535,3 +535,9 @@ def test_figures_of_stars_with_like_names_are_files_of_their_own():
         "star.png",
         "7.png",
     ]
+
+
+def test_figures_of_stars_with_long_names_have_names_that_files_may_have():
+    names = [path.name for path in _make_file_names(["é" * 300, "é" * 300 + "x"])]
+    assert len(set(names)) == 2
+    assert max(len(name.encode()) for name in names) < 255

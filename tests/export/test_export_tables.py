@@ -36,6 +36,14 @@ def test_other_programs_read_it(suffix, tmp_path):
         np.testing.assert_allclose(table["latent"], catalog.latent, rtol=1e-6)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "ecsv"])
+def test_blanks_around_a_name_stay(suffix, tmp_path):
+    catalog = make_catalog(5, star=np.array(["x", "y", "z", " a", "a "], object))
+    export(catalog, tmp_path / f"c.{suffix}")
+    rows = (tmp_path / f"c.{suffix}").read_text().splitlines()[-2:]
+    assert [row.replace('"', "")[:2] for row in rows] == [" a", "a "]
+
+
 def test_latents_may_stay_out(tmp_path):
     made = export(make_catalog(10), tmp_path / "c.csv", latents=False)
     assert "latent" not in made.columns
