@@ -25,6 +25,7 @@ from luxscale.runs.executors import name_worker
 from luxscale.schema.blocks import iterate_blocks
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.variables import STAR
+from luxscale.store.damage import load_stars
 from luxscale.training import train
 
 #: Stars whose model spectra are in memory at once.
@@ -102,7 +103,7 @@ def _read_stars(grid: Grid, rows: np.ndarray) -> xr.Dataset:
     specs = pick_outputs(survey, grid.outputs, grid.survey)
     names = [v for s in specs for v in s.variables]
     stars = survey[names].isel({STAR: rows})
-    return stars.load()
+    return load_stars(stars, grid.survey)
 
 
 def _train(grid: Grid, task: Task, stars: xr.Dataset) -> LuxModel:

@@ -65,7 +65,7 @@ from luxscale.store.atomic import (
     sweep_partial,
     write_then_move,
 )
-from luxscale.store.damage import is_outage
+from luxscale.store.damage import explain_damage, is_outage
 from luxscale.store.fills import open_exactly, refuse_growing
 from luxscale.store.moves import move_over, move_store
 
@@ -236,7 +236,8 @@ def open_survey(
         refuse_growing(survey, str(path))
     check_structure(survey, str(path), outputs)
     if check != "structure":
-        check_contents(survey, str(path), sample=check == "sample", outputs=outputs)
+        with explain_damage(path):
+            check_contents(survey, str(path), sample=check == "sample", outputs=outputs)
     return survey
 
 

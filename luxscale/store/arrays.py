@@ -116,7 +116,7 @@ def suggest_reader(path: str | Path) -> str:
     if objects.is_url(path) or not Path(path).expanduser().is_file():
         return ""
     if Path(path).suffix == ".zip":
-        return ". It is a zip file without one at its top: unpack it, and give the path in it"
+        return ". A zip file needs one at its top: unpack it, and give the path in it"
     return ". It is a file: xarray.open_dataset opens netCDF, lux.read a few survey files"
 
 

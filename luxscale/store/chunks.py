@@ -12,6 +12,7 @@ import functools
 import itertools
 import math
 import os
+import zipfile
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -164,7 +165,7 @@ async def _read_chunk(place: Any, key: str) -> np.ndarray:
 async def _read_size(place: Any, key: str) -> int:
     try:
         return int(await place.getsize(key))
-    except FileNotFoundError:
+    except (FileNotFoundError, zipfile.BadZipFile):  # the size of what is packed is read
         return MISSING
 
 

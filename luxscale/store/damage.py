@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 import zarr
 
 from luxscale.errors import CannotWrite, InputError
@@ -172,6 +173,18 @@ def locate_damage(path: str | Path) -> Iterator[None]:
                 "anew"
             )
         raise InputError(f"{path}: is damaged: {found}; {todo}") from error
+
+
+def load_stars(stars: xr.Dataset, where: str) -> xr.Dataset:
+    """Read some stars of a survey into memory.
+
+    Raises
+    ------
+    InputError
+        Says, of errors of reading, that the survey is damaged.
+    """
+    with explain_damage(where):
+        return stars.load()
 
 
 @contextlib.contextmanager

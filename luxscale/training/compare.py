@@ -14,6 +14,7 @@ from luxscale.model.lux import LuxModel
 from luxscale.model.predict import predict
 from luxscale.schema.outputs import pick_outputs
 from luxscale.schema.variables import STAR
+from luxscale.store.damage import load_stars
 from luxscale.training.recipes import CORRELATED, INDEPENDENT, Recipe
 from luxscale.training.trials import Trial, split_stars
 
@@ -49,7 +50,7 @@ def compare_recipes(
     """
     trained_rows, left_out_rows = split_stars(survey[STAR])
     known = survey.isel({STAR: trained_rows})
-    left_out = survey.isel({STAR: left_out_rows}).load()
+    left_out = load_stars(survey.isel({STAR: left_out_rows}), "survey")
     trials: list[Trial] = []
     attempts: list[tuple[Recipe, _Attempt]] = []
     unit: np.ndarray | None = None

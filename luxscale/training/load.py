@@ -17,6 +17,7 @@ from luxscale.schema.checks import check_values
 from luxscale.schema.outputs import OutputSpec, Role
 from luxscale.schema.preparation import PREPARATION
 from luxscale.schema.variables import STAR
+from luxscale.store.damage import load_stars
 from luxscale.training.data import BLOCK, Arrays, Spread, TrainingData, TrainingOutput
 from luxscale.training.scaling import (
     MOST_ERROR,
@@ -305,10 +306,9 @@ def _read_parts(
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Read values and inverse variances in chunks, and yield them in smaller parts."""
     spec = source.spec
-    n = source.n_stars
-    for chunk in list_slices(n, ROWS):
+    for chunk in list_slices(source.n_stars, ROWS):
         selected = source.survey[list(spec.variables)].isel({STAR: chunk})
-        block = selected.load()
+        block = load_stars(selected, source.where)
         check_values(block, [spec], source.where, source.survey)
         data, noise = (block[v].values for v in spec.variables)
         for part in list_slices(chunk.stop - chunk.start, PART):
@@ -316,7 +316,7 @@ def _read_parts(
             stop = chunk.start + part.stop
             # without a name for ivar, which may be a view and would hold the chunk
             yield slice(start, stop), data[part], spec.ivar(data[part], noise[part])
-        report(f"{spec.name}, {chunk.stop} of {n} stars")
+        report(f"{spec.name}, {chunk.stop} of {source.n_stars} stars")
         # before the next chunk is read
         del selected, block, data, noise
 

@@ -218,3 +218,16 @@ def test_on_the_disk_before_it_counts_as_done(whole, tmp_path, monkeypatch):
         if name != "status"
     )
     assert len(files) == stored
+
+
+def test_a_damaged_chunk_of_a_survey_is_said_where_it_is_read(small_survey, tmp_path):
+    path = tmp_path / "s.zarr"
+    store.write_dataset(small_survey, path, chunk=100)
+    (path / "flux/c/1/0").write_bytes(bytes(100))
+    said = r"cannot be read \(.*\); copy it from where it is whole"
+    with pytest.raises(InputError, match=f"s.zarr: {said}"):
+        lux.open_survey(path, check="all")
+    survey = lux.open_survey(path, check="structure")
+    for options in ({"latent_dim": 2}, {}):
+        with pytest.raises(InputError, match=f"survey: {said}"):
+            lux.train(survey, progress=False, **options)
