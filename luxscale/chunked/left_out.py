@@ -96,7 +96,7 @@ def measure_each_fold(folder: Folder, folds: int, model: LuxModel) -> list[LeftO
                 names += [f"{k}-{given}-{i}-{field}" for field in Residuals._fields]
         return {name: folder.collect(stage.name, name) for name in names}
 
-    found = folder.take("residuals-by-outputs", find, drop=["residuals-by-outputs"])
+    found = folder.take(MeasureLeftOut.name, find, drop=[MeasureLeftOut.name])
     parts = []
     for k in range(folds):
         labels, *others = (

@@ -121,6 +121,11 @@ class Errors:
     scale: tuple[Curve, ...]
     floor: tuple[Curve, ...]
 
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What a model's file holds of it."""
+        return {"scale": write_curves(self.scale), "floor": write_curves(self.floor)}
+
     @functools.cached_property
     def is_constant(self) -> bool:
         """Whether scales and floors are the same for all stars."""
@@ -146,6 +151,11 @@ class Errors:
         return np.stack(columns, axis=1)
 
 
+def _read_errors(entry: dict[str, Any]) -> dict[str, tuple[Curve, ...]]:
+    """Return what makes the `Errors` of an entry."""
+    return {name: read_curves(entry[name]) for name in ("scale", "floor")}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PartErrors(Errors):
     """What errors of labels are that are inferred from some outputs of a model alone.
@@ -163,20 +173,12 @@ class PartErrors(Errors):
     @property
     def entry(self) -> dict[str, Any]:
         """What a model's file holds of it."""
-        return {
-            "outputs": self.outputs,
-            "scale": write_curves(self.scale),
-            "floor": write_curves(self.floor),
-        }
+        return {"outputs": self.outputs, **super().entry}
 
     @classmethod
     def of_entry(cls, entry: dict[str, Any]) -> PartErrors:
         """Return what `entry` was made of."""
-        return cls(
-            outputs=tuple(entry["outputs"]),
-            scale=read_curves(entry["scale"]),
-            floor=read_curves(entry["floor"]),
-        )
+        return cls(outputs=tuple(entry["outputs"]), **_read_errors(entry))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -207,16 +209,11 @@ class Calibration(Errors):
     @property
     def entry(self) -> dict[str, Any]:
         """What a model's file holds of it."""
-        return {
-            "scale": write_curves(self.scale),
-            "floor": write_curves(self.floor),
-            "record": self.record,
-        }
+        return {**super().entry, "record": self.record}
 
     @classmethod
     def of_entry(cls, entry: dict[str, Any] | None) -> Calibration | None:
         """Return what `entry` was made of; None of none."""
         if entry is None:
             return None
-        scale, floor = read_curves(entry["scale"]), read_curves(entry["floor"])
-        return cls(scale=scale, floor=floor, record=entry["record"])
+        return cls(record=entry["record"], **_read_errors(entry))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from luxscale.model import coarse, linalg
+from luxscale.model import by_star, coarse, linalg
 from luxscale.model.priors import GaussianPrior
 
 #: How far from the solution a label may be, in units of its error. All latents together may be ten
@@ -85,8 +85,8 @@ class System(NamedTuple):
 
     def solve(self, rest: Any) -> tuple[Any, Any]:
         """Return dz = H_0^-1 rest, and its length (dz^T H_0 dz)^1/2."""
-        white = _multiply(self.inverse, rest)
-        change = _multiply(self.inverse.swapaxes(1, 2), white)
+        white = by_star.multiply(self.inverse, rest)
+        change = by_star.multiply(self.inverse.swapaxes(1, 2), white)
         return change, jnp.sqrt(jnp.sum(white * white, 1))
 
     def measure(self, z: Any) -> tuple[Any, Any]:
@@ -314,8 +314,3 @@ def _choose(stars: Any, new: Any, old: Any) -> Any:
 def _avoid_zero(y: Any) -> Any:
     """Return y, infinite where it is 0: what is divided by it is 0 then."""
     return jnp.where(y == 0, np.inf, y)
-
-
-def _multiply(matrices: Any, vectors: Any) -> Any:
-    """Return M_n v_n: (star, P, P) and (star, P) -> (star, P)."""
-    return linalg.dot(matrices, vectors[..., None])[..., 0]

@@ -8,9 +8,7 @@ import xarray as xr
 from pandas.api.extensions import ExtensionDtype
 
 from luxscale.errors import InputError
-
-#: From here on floats of 64 bits skip whole numbers.
-_MOST = 2**53
+from luxscale.schema.identifiers import MOST_WHOLE
 
 
 def convert_extensions(dataset: xr.Dataset, where: str) -> xr.Dataset:
@@ -43,7 +41,7 @@ def _convert(variable: xr.Variable, where: str) -> np.ndarray:
         return np.where(missing, "", series.to_numpy(object))
     if not missing.any():
         return series.to_numpy(getattr(series.dtype, "numpy_dtype", None))
-    if pd.api.types.is_integer_dtype(series.dtype) and series.abs().max() >= _MOST:
+    if pd.api.types.is_integer_dtype(series.dtype) and series.abs().max() >= MOST_WHOLE:
         raise InputError(
             f"{where} has missing values among whole numbers of too many digits for NaN to be "
             "among them; fill them by a number of your choice, e.g. .fillna(-1)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 #: From here on floats of 64 bits skip whole numbers.
-_MOST = 2.0**53
+MOST_WHOLE = 2**53
 
 
 def convert_floats(values: np.ndarray, missing: np.ndarray) -> np.ndarray | None:
@@ -19,7 +19,7 @@ def convert_floats(values: np.ndarray, missing: np.ndarray) -> np.ndarray | None
     """
     is_missing = missing | np.isnan(values)
     numbers = np.where(is_missing, -1, values)
-    most = min(_MOST, 2.0 ** (np.finfo(values.dtype).nmant + 1))
+    most = min(MOST_WHOLE, 2.0 ** (np.finfo(values.dtype).nmant + 1))
     if not ((numbers == np.floor(numbers)) & (np.abs(numbers) < most)).all():
         return None
     return numbers.astype(np.int64)

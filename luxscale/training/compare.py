@@ -112,7 +112,7 @@ def _find_attempt(
     started = time.monotonic()
     model = train(known, recipe)
     seconds = time.monotonic() - started
-    catalog = infer_few(left_out, model, _name_measured(model))
+    catalog = infer_few(left_out, model, model.measured)
     found = _Attempt(
         labels=[str(name) for output in model.labels for name in output.coord],
         difference=_find_differences(left_out, model, catalog),
@@ -121,10 +121,6 @@ def _find_attempt(
     )
     attempts.append((recipe, found))
     return found
-
-
-def _name_measured(model: LuxModel) -> list[str]:
-    return [output.name for output in model.outputs if not output.is_label]
 
 
 def _find_differences(stars: xr.Dataset, model: LuxModel, catalog: xr.Dataset) -> np.ndarray:
@@ -152,8 +148,8 @@ def _find_residuals(stars: xr.Dataset, model: LuxModel, catalog: xr.Dataset) -> 
     The catalogue is from all that is measured; spectra that are not all of it tell by themselves.
     """
     spectra = [o for o in model.outputs if o.is_spectrum]
-    names = [o.name for o in spectra]
-    if names != _name_measured(model):
+    names = tuple(o.name for o in spectra)
+    if names != model.measured:
         catalog = infer_few(stars, model, names)
     found = []
     for output in spectra:
